@@ -1,0 +1,55 @@
+# Every target sets up .venv from the hashed lock by itself; only Python 3.11+, git and make are needed.
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
+BIN := .venv/bin
+STAMP := .venv/.installed
+JOBS ?= auto
+
+.PHONY: install run test check format openapi lock bench hearts clean
+
+install: $(STAMP)
+
+$(STAMP): requirements-dev.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Outbound needs Python 3.11 or newer: none was found on PATH" >&2; exit 1; }
+	@$(BIN)/python -c '' 2>/dev/null || $(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+run: install
+	$(BIN)/outbound serve --sample
+
+test: install
+	$(BIN)/python -m pytest -n $(JOBS)
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/outbound openapi --check openapi/openapi.json
+	$(MAKE) --no-print-directory hearts
+
+# Every pure decision is covered to the last branch by the tests that need no database.
+hearts: install
+	$(BIN)/coverage run -m pytest tests/law tests/rooms tests/properties
+	$(BIN)/coverage report --show-missing --fail-under=100
+
+format: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+openapi: install
+	$(BIN)/outbound openapi > openapi/openapi.json
+
+bench: install
+	$(BIN)/python -m bench
+
+lock:
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		--no-emit-index-url pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		--no-emit-index-url --extra dev pyproject.toml -o requirements-dev.lock
+
+clean:
+	rm -rf .venv .outbound

@@ -1,0 +1,1 @@
+"""Outbound: the gate that data passes before it leaves mainland China."""
