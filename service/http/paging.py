@@ -1,0 +1,74 @@
+"""Lists in pages: `{"items": [...], "next_cursor": null | str}`, walked by key, so that no page shifts under a reader."""
+
+import base64
+import binascii
+from collections.abc import Sequence
+from typing import Annotated, Any, Generic, TypeVar
+
+from fastapi import Query
+from pydantic import BaseModel
+from sqlalchemy import ColumnElement, Select
+from sqlalchemy.orm import InstrumentedAttribute
+
+from service.database import Transaction
+from service.http.problems import Invalid
+
+Item = TypeVar("Item")
+Row = TypeVar("Row")
+
+Limit = Annotated[int, Query(ge=1, le=200, description="Items on a page.")]
+Cursor = Annotated[str | None, Query(max_length=200, description="`next_cursor` of the page before.")]
+
+
+class Page(BaseModel, Generic[Item]):
+    """One page of a list; ask again with `cursor=next_cursor` until that is null."""
+
+    items: list[Item]
+    next_cursor: str | None
+
+
+async def page_of(
+    tx: Transaction,
+    query: Select[tuple[Row]],
+    key: InstrumentedAttribute[Any] | ColumnElement[Any],
+    cursor: str | None,
+    limit: int,
+) -> tuple[Sequence[Row], str | None]:
+    """Run a query for one page in the order of `key`, which is unique.
+
+    Returns:
+        The rows, at most `limit`, and the cursor of the next page or None.
+
+    Raises:
+        Invalid: the cursor is not one that a page gave.
+    """
+    if cursor is not None:
+        query = query.where(key > _opened(cursor, as_number=key.type.python_type is int))
+    rows = (await tx.scalars(query.order_by(key).limit(limit + 1))).all()
+    if len(rows) <= limit:
+        return rows, None
+    last = rows[limit - 1]
+    return rows[:limit], _sealed(getattr(last, key.key))  # type: ignore[arg-type]
+
+
+def _sealed(value: str | int) -> str:
+    return base64.urlsafe_b64encode(str(value).encode()).decode().rstrip("=")
+
+
+def _opened(cursor: str, *, as_number: bool) -> str | int:
+    try:
+        value = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode("ascii")
+        if not value.isprintable():
+            raise ValueError(value)
+        return _seq(value) if as_number else value
+    except (ValueError, binascii.Error) as error:
+        raise Invalid(
+            "The cursor is not one that a page gave.", errors=[("/cursor", "Take `next_cursor` of the page before.")]
+        ) from error
+
+
+def _seq(value: str) -> int:
+    number = int(value)
+    if not 0 <= number < 2**63:
+        raise ValueError(value)
+    return number

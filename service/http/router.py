@@ -1,0 +1,82 @@
+"""The router of every room: strict JSON in, known parameters only, problem documents in the OpenAPI document."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.dependencies.utils import get_flat_dependant
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+
+from service.http import strict_json
+from service.http.problems import MEDIA_TYPE, Invalid, Malformed, ProblemOut, UnsupportedMediaType
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+class StrictRequest(Request):
+    """A request whose JSON is read strictly."""
+
+    async def json(self) -> Any:  # noqa: ANN401 - JSON is any of its types
+        """Return the body's value; FastAPI lets an HTTPException through as it is."""
+        try:
+            return strict_json.parse(await self.body())
+        except Malformed as problem:
+            raise HTTPException(problem.status, problem.detail) from problem
+
+
+class StrictRoute(APIRoute):
+    """A route that refuses parameters it does not know and bodies that are not JSON."""
+
+    def get_route_handler(self) -> Handler:
+        """Wrap FastAPI's handler."""
+        handle = super().get_route_handler()
+        known = {parameter.alias for parameter in get_flat_dependant(self.dependant).query_params}
+
+        async def strict(request: Request) -> Response:
+            _demand_known(request, known)
+            if self.body_field is not None:
+                await _demand_json(request)
+            return await handle(StrictRequest(request.scope, request.receive))
+
+        return strict
+
+
+def _demand_known(request: Request, known: set[str]) -> None:
+    unknown = sorted(set(request.query_params) - known)
+    if unknown:
+        raise Invalid(
+            "The query holds parameters that this route does not know.",
+            errors=[("/" + name, "This parameter is not known here.") for name in unknown],
+        )
+
+
+async def _demand_json(request: Request) -> None:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
+        raise UnsupportedMediaType("Send the body as application/json.")
+
+
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ProblemOut, "description": meaning, "content": {MEDIA_TYPE: {}}}
+    for status, meaning in {
+        400: "Not well-formed.",
+        401: "No valid key.",
+        403: "Not allowed for this caller.",
+        404: "Nothing there that this caller may see.",
+        409: "Not possible in the present state.",
+        412: "Changed since it was read.",
+        413: "Too large.",
+        415: "Another type of body than this route reads.",
+        422: "Fields are missing or not valid; `errors` points at each.",
+        428: "If-Match is required.",
+        503: "The database does not answer: come back after `Retry-After` seconds.",
+    }.items()
+}
+
+
+def room(tag: str, *, refusals: tuple[int, ...] = (400, 401, 403, 404, 409, 422, 503)) -> APIRouter:
+    """Return a router for one room of the house."""
+    return APIRouter(
+        tags=[tag], route_class=StrictRoute, responses={status: REFUSALS[status] for status in refusals}
+    )

@@ -1,0 +1,1 @@
+"""Principals, their API keys, and the roles granted to them."""

@@ -1,0 +1,141 @@
+"""HTTP of principals, API keys and grants."""
+
+from typing import Annotated
+
+from fastapi import Query, Response
+
+from service.database import Transaction
+from service.http.caller import ANYONE, Caller, Role
+from service.http.exchange import Exchange, allowed
+from service.http.paging import Cursor, Limit, Page
+from service.http.router import room
+from service.identity import operations
+from service.identity.schemas import (
+    ApiKeyIn,
+    ApiKeyMade,
+    ApiKeyOut,
+    CallerOut,
+    GrantIn,
+    GrantOut,
+    PrincipalIn,
+    PrincipalOut,
+)
+
+router = room("identity")
+Administration = Annotated[Exchange, allowed(Role.ADMIN)]
+Named = Annotated[str | None, Query(max_length=500)]
+
+
+@router.get("/v1/me", response_model=CallerOut)
+async def me(exchange: Annotated[Exchange, allowed(ANYONE)]) -> Response:
+    """Tell who the key belongs to and what it may do."""
+
+    async def tell(_: Transaction, caller: Caller) -> CallerOut:
+        return CallerOut.of(caller)
+
+    return await exchange.read(tell)
+
+
+@router.post("/v1/principals", status_code=201, response_model=PrincipalOut)
+async def create_principal(exchange: Administration, body: PrincipalIn) -> Response:
+    """Make a person or a system known."""
+    return await exchange.create(
+        lambda tx, caller: operations.create_principal(tx, caller, body), lambda made: f"/v1/principals/{made.id}"
+    )
+
+
+@router.get("/v1/principals", response_model=Page[PrincipalOut])
+async def list_principals(exchange: Administration, cursor: Cursor = None, limit: Limit = 50) -> Response:
+    """List principals in the order of their making."""
+    return await exchange.page(lambda tx, _: operations.list_principals(tx, cursor, limit))
+
+
+@router.get("/v1/principals/{principal_id}", response_model=PrincipalOut)
+async def read_principal(exchange: Administration, principal_id: str) -> Response:
+    """Read a principal."""
+    return await exchange.read(lambda tx, _: operations.read_principal(tx, principal_id))
+
+
+@router.post("/v1/principals/{principal_id}/disable", response_model=PrincipalOut)
+async def disable_principal(exchange: Administration, principal_id: str) -> Response:
+    """Shut a principal out with all of its keys, at once and on every replica."""
+    return await exchange.act(
+        lambda tx, caller: operations.disable_principal(tx, caller, principal_id),
+        lambda tx, _: operations.read_principal(tx, principal_id, lock=True),
+        closing=True,
+    )
+
+
+@router.post("/v1/principals/{principal_id}/enable", response_model=PrincipalOut)
+async def enable_principal(exchange: Administration, principal_id: str) -> Response:
+    """Let a disabled principal in again."""
+    return await exchange.act(
+        lambda tx, caller: operations.enable_principal(tx, caller, principal_id),
+        lambda tx, _: operations.read_principal(tx, principal_id, lock=True),
+    )
+
+
+@router.post("/v1/api-keys", status_code=201, response_model=ApiKeyMade)
+async def create_key(exchange: Administration, body: ApiKeyIn) -> Response:
+    """Make a key for a principal; the secret is in this answer and nowhere else."""
+    return await exchange.create(
+        lambda tx, caller: operations.create_key(tx, caller, body),
+        lambda made: f"/v1/api-keys/{made.id}",
+        kept=lambda made: made.model_copy(update={"secret": None}),
+    )
+
+
+@router.get("/v1/api-keys", response_model=Page[ApiKeyOut])
+async def list_keys(
+    exchange: Administration, principal: Named = None, cursor: Cursor = None, limit: Limit = 50
+) -> Response:
+    """List keys, of one principal or of all."""
+    return await exchange.page(lambda tx, _: operations.list_keys(tx, principal, cursor, limit))
+
+
+@router.get("/v1/api-keys/{key_id}", response_model=ApiKeyOut)
+async def read_key(exchange: Administration, key_id: str) -> Response:
+    """Read a key, without its secret."""
+    return await exchange.read(lambda tx, _: operations.read_key(tx, key_id))
+
+
+@router.post("/v1/api-keys/{key_id}/revoke", response_model=ApiKeyOut)
+async def revoke_key(exchange: Administration, key_id: str) -> Response:
+    """End a key at once, on every replica."""
+    return await exchange.act(
+        lambda tx, caller: operations.revoke_key(tx, caller, key_id),
+        lambda tx, _: operations.read_key(tx, key_id, lock=True),
+        closing=True,
+    )
+
+
+@router.post("/v1/grants", status_code=201, response_model=GrantOut)
+async def create_grant(exchange: Administration, body: GrantIn) -> Response:
+    """Give a principal a role on one handler, or on all when none is named."""
+    return await exchange.create(
+        lambda tx, caller: operations.create_grant(tx, caller, body), lambda made: f"/v1/grants/{made.id}"
+    )
+
+
+@router.get("/v1/grants", response_model=Page[GrantOut])
+async def list_grants(
+    exchange: Administration, principal: Named = None, handler: Named = None, cursor: Cursor = None, limit: Limit = 50
+) -> Response:
+    """List grants, the withdrawn ones included."""
+    return await exchange.page(lambda tx, _: operations.list_grants(tx, principal, handler, cursor, limit))
+
+
+@router.get("/v1/grants/{grant_id}", response_model=GrantOut)
+async def read_grant(exchange: Administration, grant_id: str) -> Response:
+    """Read a grant."""
+    return await exchange.read(lambda tx, _: operations.read_grant(tx, grant_id))
+
+
+@router.post("/v1/grants/{grant_id}/withdraw", response_model=GrantOut)
+async def withdraw_grant(exchange: Administration, grant_id: str) -> Response:
+    """Take a role away at once; the grant stays on record."""
+    return await exchange.act(
+        lambda tx, caller: operations.withdraw_grant(tx, caller, grant_id),
+        lambda tx, _: operations.read_grant(tx, grant_id, lock=True),
+        closing=True,
+    )

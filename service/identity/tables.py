@@ -1,0 +1,68 @@
+"""Tables of principals, API keys and grants; nothing is ever removed from them."""
+
+from datetime import datetime
+
+from sqlalchemy import CheckConstraint, DateTime, ForeignKey, Index, LargeBinary, Text, column, table, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from service.database import Base, Id, Moment, PrimaryId
+
+EndOf = DateTime(timezone=True)
+
+
+class Principal(Base):
+    """One person or one system, however many keys it has."""
+
+    __tablename__ = "principals"
+
+    id: Mapped[PrimaryId]
+    name: Mapped[str] = mapped_column(Text, unique=True)
+    kind: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[Moment]
+    disabled_at: Mapped[datetime | None] = mapped_column(EndOf)
+
+    __table_args__ = (CheckConstraint("kind in ('person', 'system')", name="kind"),)
+
+
+class ApiKey(Base):
+    """A bearer key: found by its prefix, known by the SHA-256 of the whole."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[PrimaryId]
+    principal: Mapped[str] = mapped_column(Id, ForeignKey("principals.id"), index=True)
+    label: Mapped[str | None] = mapped_column(Text)
+    prefix: Mapped[str] = mapped_column(Text, unique=True)
+    sha256: Mapped[bytes] = mapped_column(LargeBinary)
+    created_at: Mapped[Moment]
+    expires_at: Mapped[datetime | None] = mapped_column(EndOf)
+    revoked_at: Mapped[datetime | None] = mapped_column(EndOf)
+
+
+class Grant(Base):
+    """A role of a principal on one handler, or on all when `handler` is null."""
+
+    __tablename__ = "grants"
+
+    id: Mapped[PrimaryId]
+    principal: Mapped[str] = mapped_column(Id, ForeignKey("principals.id"), index=True)
+    role: Mapped[str] = mapped_column(Text)
+    handler: Mapped[str | None] = mapped_column(Id, ForeignKey("handlers.id"))
+    granted_by: Mapped[str] = mapped_column(Id)
+    granted_at: Mapped[Moment]
+    withdrawn_at: Mapped[datetime | None] = mapped_column(EndOf)
+
+    __table_args__ = (
+        Index(
+            "uq_grants_role",
+            "principal",
+            "role",
+            text("coalesce(handler, '*')"),
+            unique=True,
+            postgresql_where=text("withdrawn_at is null"),
+        ),
+    )
+
+
+HANDLERS = table("handlers", column("id", Id), column("key", Text))
+"""What grants need of the handlers, which `registry` keeps: their ids, and the keys that people call them by."""

@@ -1,0 +1,1 @@
+"""The register: handlers, datasets with their gradings, and recipients abroad."""

@@ -1,0 +1,410 @@
+"""What can be done with the register. Each change closes the gate: it may turn an allow into a deny."""
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from sqlalchemy import ColumnElement, Select, func, or_, select
+from sqlalchemy.orm import InstrumentedAttribute
+
+from service.audit import operations as audit
+from service.audit.schemas import EntryOut
+from service.database import Transaction, close_gate, is_id, new_id
+from service.http.caller import EVERYWHERE, READERS, Caller, Role
+from service.http.paging import page_of
+from service.http.problems import Conflict, Forbidden, Invalid, NotFound, invalid_from
+from service.law.facts import Tag
+from service.registry import tags as tagging
+from service.registry.schemas import (
+    DatasetIn,
+    DatasetOut,
+    DatasetPatch,
+    GradingIn,
+    GradingOut,
+    HandlerIn,
+    HandlerOut,
+    HandlerPatch,
+    RecipientIn,
+    RecipientOut,
+    RecipientPatch,
+)
+from service.registry.tables import Dataset, Grading, Handler, Recipient
+
+REGISTRARS = frozenset({Role.REGISTRAR})
+Thing = TypeVar("Thing", Handler, Dataset, Recipient)
+Wanted = TypeVar("Wanted", bound=BaseModel)
+Entries = tuple[Sequence[EntryOut], str | None]
+
+
+# Handlers
+
+
+async def create_handler(tx: Transaction, caller: Caller, wanted: HandlerIn) -> HandlerOut:
+    """Register a handler; only a registrar of all handlers can, since nobody has a grant for it yet."""
+    caller.demand_everywhere(Role.REGISTRAR)
+    fields = wanted.model_dump(mode="json")
+    handler = Handler(id=new_id("hd"), created_at=tx.now, updated_at=tx.now, **fields)
+    tx.add(handler)
+    audit.append(tx, caller, "handler.created", handler.id, handler=handler.id, details=fields)
+    await tx.flush()
+    return HandlerOut.of(handler)
+
+
+async def list_handlers(
+    tx: Transaction, caller: Caller, words: str | None, group: str | None, cursor: str | None, limit: int
+) -> tuple[Sequence[HandlerOut], str | None]:
+    """Return the handlers that the caller may see."""
+    query = select(Handler)
+    reach = caller.reach(READERS)
+    if reach != EVERYWHERE:
+        query = query.where(Handler.id.in_(reach))
+    if words is not None:
+        query = query.where(_mentions(words, Handler.key, Handler.name, Handler.uscc, Handler.group))
+    if group is not None:
+        query = query.where(Handler.group == group)
+    rows, following = await page_of(tx, query, Handler.id, cursor, limit)
+    return [HandlerOut.of(row) for row in rows], following
+
+
+async def read_handler(tx: Transaction, caller: Caller, reference: str, *, lock: bool = False) -> HandlerOut:
+    """Return a handler by id or key."""
+    return HandlerOut.of(await handler_of(tx, caller, reference, lock=lock))
+
+
+async def change_handler(tx: Transaction, caller: Caller, reference: str, patch: HandlerPatch) -> HandlerOut:
+    """Change a handler's name, code, group or facts."""
+    await close_gate(tx)
+    handler = await handler_of(tx, caller, reference, lock=True)
+    caller.demand(REGISTRARS, handler.id)
+    before = HandlerOut.of(handler)
+    wanted = _patched(HandlerIn, before, patch.changes())
+    _apply(tx, caller, handler, before.model_dump(mode="json"), wanted, "handler.changed", handler.id)
+    await tx.flush()
+    return HandlerOut.of(handler)
+
+
+async def handler_history(tx: Transaction, caller: Caller, reference: str, cursor: str | None, limit: int) -> Entries:
+    """Return every change of a handler, oldest first."""
+    return await audit.history(tx, (await handler_of(tx, caller, reference)).id, cursor, limit)
+
+
+async def handler_of(tx: Transaction, caller: Caller, reference: str, *, lock: bool = False) -> Handler:
+    """Return the row of a handler that the caller may see.
+
+    Raises:
+        NotFound: there is none with this id or key, or the caller has no role there.
+    """
+    handler = await _found(tx, Handler, "hd", reference, lock=lock)
+    if handler is None or not caller.reaches(READERS, handler.id):
+        raise NotFound("There is no such handler.")
+    return handler
+
+
+# Datasets
+
+
+async def create_dataset(tx: Transaction, caller: Caller, wanted: DatasetIn) -> DatasetOut:
+    """Register a dataset; nothing of it leaves before it is graded."""
+    handler = await _named_handler(tx, caller, wanted.handler)
+    caller.demand(REGISTRARS, handler.id)
+    fields = wanted.model_dump(mode="json") | {"handler": handler.id}
+    dataset = Dataset(id=new_id("ds"), tags=None, grading=None, created_at=tx.now, updated_at=tx.now, **fields)
+    tx.add(dataset)
+    audit.append(tx, caller, "dataset.created", dataset.id, handler=handler.id, details=fields)
+    await tx.flush()
+    return DatasetOut.of(dataset)
+
+
+async def list_datasets(  # noqa: PLR0913 - one argument a filter
+    tx: Transaction,
+    caller: Caller,
+    *,
+    tag: str | None,
+    handler: str | None,
+    key: str | None,
+    words: str | None,
+    cursor: str | None,
+    limit: int,
+) -> tuple[Sequence[DatasetOut], str | None]:
+    """Return the datasets that the caller may see; `tag` may also be `general` or `ungraded`."""
+    query: Select[tuple[Dataset]] = select(Dataset)
+    reach = caller.reach(READERS)
+    if reach != EVERYWHERE:
+        query = query.where(Dataset.handler.in_(reach))
+    if handler is not None:
+        query = query.where(Dataset.handler == (await handler_of(tx, caller, handler)).id)
+    if tag is not None:
+        query = query.where(_tagged(tag))
+    if key is not None:
+        query = query.where(Dataset.key == key)
+    if words is not None:
+        query = query.where(_mentions(words, Dataset.key, Dataset.title, Dataset.owner, Dataset.description))
+    rows, following = await page_of(tx, query, Dataset.id, cursor, limit)
+    return [DatasetOut.of(row) for row in rows], following
+
+
+async def read_dataset(tx: Transaction, caller: Caller, reference: str, *, lock: bool = False) -> DatasetOut:
+    """Return a dataset by id or key."""
+    return DatasetOut.of(await dataset_of(tx, caller, reference, lock=lock))
+
+
+async def change_dataset(tx: Transaction, caller: Caller, reference: str, patch: DatasetPatch) -> DatasetOut:
+    """Change what a dataset is called, who owns it, its fields or its origin facts; never its tags."""
+    await close_gate(tx)
+    dataset = await dataset_of(tx, caller, reference, lock=True)
+    caller.demand(REGISTRARS, dataset.handler)
+    before = DatasetOut.of(dataset)
+    wanted = _patched(DatasetIn, before, patch.changes())
+    _apply(tx, caller, dataset, before.model_dump(mode="json"), wanted, "dataset.changed", dataset.handler)
+    await tx.flush()
+    return DatasetOut.of(dataset)
+
+
+async def dataset_history(tx: Transaction, caller: Caller, reference: str, cursor: str | None, limit: int) -> Entries:
+    """Return every change and grading of a dataset, oldest first."""
+    return await audit.history(tx, (await dataset_of(tx, caller, reference)).id, cursor, limit)
+
+
+async def dataset_of(tx: Transaction, caller: Caller, reference: str, *, lock: bool = False) -> Dataset:
+    """Return the row of a dataset that the caller may see.
+
+    Raises:
+        NotFound: there is none with this id or key, or the caller has no role on its handler.
+    """
+    dataset = await _found(tx, Dataset, "ds", reference, lock=lock)
+    if dataset is None or not caller.reaches(READERS, dataset.handler):
+        raise NotFound("There is no such dataset.")
+    return dataset
+
+
+# Gradings
+
+
+async def grade(tx: Transaction, caller: Caller, reference: str, wanted: GradingIn) -> GradingOut:
+    """Set a dataset's tags: at once where no protection is lost, else pending until a second person confirms.
+
+    Where the new tags add some protection and drop other, both stand until the confirmation. Source: GB/T 43697-2024 (grades follow
+    the data; the higher one holds until somebody entitled records a lower one).
+
+    Raises:
+        Invalid: `review_by` has passed.
+    """
+    await close_gate(tx)
+    dataset = await dataset_of(tx, caller, reference, lock=True)
+    caller.demand(REGISTRARS, dataset.handler)
+    if wanted.review_by is not None and wanted.review_by < tx.now.date():
+        raise Invalid("The day of the next review has passed.", errors=[("/review_by", "Choose a day to come.")])
+    await _supersede(tx, dataset.id, "pending")
+    held = None if dataset.tags is None else [Tag(tag) for tag in dataset.tags]
+    if held is None or not tagging.is_lowering(held, wanted.tags):
+        return GradingOut.of(await _record(tx, caller, dataset, wanted, wanted.tags, "effective"))
+    meanwhile = tagging.joined(held, wanted.tags)
+    if tagging.implied(meanwhile) != tagging.implied(held):
+        await _record(tx, caller, dataset, wanted, meanwhile, "effective")
+    return GradingOut.of(await _record(tx, caller, dataset, wanted, wanted.tags, "pending"))
+
+
+async def confirm_grading(tx: Transaction, caller: Caller, reference: str, number: int) -> GradingOut:
+    """Let a pending grading take effect, as a second person.
+
+    Raises:
+        NotFound: no such grading.
+        Conflict: it is not pending.
+        Forbidden: the caller made it.
+    """
+    await close_gate(tx)
+    dataset = await dataset_of(tx, caller, reference, lock=True)
+    caller.demand(REGISTRARS, dataset.handler)
+    grading = await _grading(tx, dataset.id, number)
+    if grading.state != "pending":
+        raise Conflict(f"This grading is {grading.state}; only a pending one can be confirmed.")
+    if grading.graded_by == caller.principal or caller.kind != "person":
+        raise Forbidden("A lowering takes a second person than the one who asked for it.")
+    await _supersede(tx, dataset.id, "effective")
+    grading.state, grading.confirmed_by, grading.effective_at = "effective", caller.principal, tx.now
+    dataset.tags, dataset.grading, dataset.updated_at = grading.tags, number, tx.now
+    details = {"number": number, "tags": grading.tags}
+    audit.append(tx, caller, "dataset.grading_confirmed", dataset.id, handler=dataset.handler, details=details)
+    await tx.flush()
+    return GradingOut.of(grading)
+
+
+async def list_gradings(
+    tx: Transaction, caller: Caller, reference: str, cursor: str | None, limit: int
+) -> tuple[Sequence[GradingOut], str | None]:
+    """Return every grading of a dataset, oldest first."""
+    dataset = await dataset_of(tx, caller, reference)
+    query = select(Grading).where(Grading.dataset == dataset.id)
+    rows, following = await page_of(tx, query, Grading.number, cursor, limit)
+    return [GradingOut.of(row) for row in rows], following
+
+
+async def read_grading(tx: Transaction, caller: Caller, reference: str, number: int) -> GradingOut:
+    """Return one grading."""
+    dataset = await dataset_of(tx, caller, reference)
+    return GradingOut.of(await _grading(tx, dataset.id, number))
+
+
+async def _grading(tx: Transaction, dataset: str, number: int) -> Grading:
+    grading = await tx.get(Grading, (dataset, number))
+    if grading is None:
+        raise NotFound("There is no such grading.")
+    return grading
+
+
+async def _record(  # noqa: PLR0913 - what a grading is made of
+    tx: Transaction, caller: Caller, dataset: Dataset, wanted: GradingIn, tags: Any, state: str  # noqa: ANN401
+) -> Grading:
+    last = await tx.scalar(select(func.max(Grading.number)).where(Grading.dataset == dataset.id))
+    grading = Grading(
+        dataset=dataset.id,
+        number=(last or 0) + 1,
+        tags=[str(tag) for tag in tagging.ordered(tags)],
+        reason=wanted.reason,
+        basis=wanted.basis,
+        review_by=wanted.review_by,
+        state=state,
+        graded_by=caller.principal,
+        graded_at=tx.now,
+        confirmed_by=None,
+        effective_at=tx.now if state == "effective" else None,
+    )
+    if state == "effective":
+        await _supersede(tx, dataset.id, "effective")
+        dataset.tags, dataset.grading, dataset.updated_at = grading.tags, grading.number, tx.now
+    tx.add(grading)
+    details = {
+        "number": grading.number,
+        "tags": grading.tags,
+        "state": state,
+        "reason": wanted.reason,
+        "basis": wanted.basis,
+        "review_by": wanted.review_by,
+    }
+    audit.append(tx, caller, "dataset.graded", dataset.id, handler=dataset.handler, details=details)
+    await tx.flush()
+    return grading
+
+
+async def _supersede(tx: Transaction, dataset: str, state: str) -> None:
+    query = select(Grading).where(Grading.dataset == dataset, Grading.state == state)
+    for grading in await tx.scalars(query):
+        grading.state = "superseded"
+    await tx.flush()
+
+
+# Recipients
+
+
+async def create_recipient(tx: Transaction, caller: Caller, wanted: RecipientIn) -> RecipientOut:
+    """Register a recipient, which all handlers share."""
+    fields = wanted.model_dump(mode="json")
+    recipient = Recipient(id=new_id("rc"), created_at=tx.now, updated_at=tx.now, **fields)
+    tx.add(recipient)
+    audit.append(tx, caller, "recipient.created", recipient.id, details=fields)
+    await tx.flush()
+    return RecipientOut.of(recipient)
+
+
+async def list_recipients(
+    tx: Transaction, country: str | None, words: str | None, cursor: str | None, limit: int
+) -> tuple[Sequence[RecipientOut], str | None]:
+    """Return recipients in the order of their registration."""
+    query = select(Recipient)
+    if country is not None:
+        query = query.where(Recipient.country == country)
+    if words is not None:
+        query = query.where(_mentions(words, Recipient.key, Recipient.name))
+    rows, following = await page_of(tx, query, Recipient.id, cursor, limit)
+    return [RecipientOut.of(row) for row in rows], following
+
+
+async def read_recipient(tx: Transaction, reference: str, *, lock: bool = False) -> RecipientOut:
+    """Return a recipient by id or key."""
+    return RecipientOut.of(await recipient_of(tx, reference, lock=lock))
+
+
+async def change_recipient(tx: Transaction, caller: Caller, reference: str, patch: RecipientPatch) -> RecipientOut:
+    """Change a recipient's name, country, kind or facts."""
+    await close_gate(tx)
+    recipient = await recipient_of(tx, reference, lock=True)
+    before = RecipientOut.of(recipient)
+    wanted = _patched(RecipientIn, before, patch.changes())
+    _apply(tx, caller, recipient, before.model_dump(mode="json"), wanted, "recipient.changed", None)
+    await tx.flush()
+    return RecipientOut.of(recipient)
+
+
+async def recipient_history(tx: Transaction, reference: str, cursor: str | None, limit: int) -> Entries:
+    """Return every change of a recipient, oldest first."""
+    return await audit.history(tx, (await recipient_of(tx, reference)).id, cursor, limit)
+
+
+async def recipient_of(tx: Transaction, reference: str, *, lock: bool = False) -> Recipient:
+    """Return the row of a recipient.
+
+    Raises:
+        NotFound: there is none with this id or key.
+    """
+    recipient = await _found(tx, Recipient, "rc", reference, lock=lock)
+    if recipient is None:
+        raise NotFound("There is no such recipient.")
+    return recipient
+
+
+# What they share
+
+
+async def _found(tx: Transaction, table: type[Thing], prefix: str, reference: str, *, lock: bool) -> Thing | None:
+    column = table.id if is_id(reference, prefix) else table.key
+    query = select(table).where(column == reference)
+    return await tx.scalar(query.with_for_update() if lock else query)
+
+
+async def _named_handler(tx: Transaction, caller: Caller, reference: str) -> Handler:
+    try:
+        return await handler_of(tx, caller, reference)
+    except NotFound as error:
+        raise Invalid(error.detail, errors=[("/handler", "No handler that you may see has this id or key.")]) from error
+
+
+def _patched(shape: type[Wanted], before: BaseModel, changes: dict[str, Any]) -> Wanted:
+    current = before.model_dump(mode="json", include=set(shape.model_fields))
+    facts = current["facts"] | changes.pop("facts", {})
+    try:
+        return shape.model_validate(current | changes | {"facts": facts})
+    except ValidationError as error:
+        raise invalid_from(error.errors()) from error
+
+
+def _apply(  # noqa: PLR0913 - what a change is made of
+    tx: Transaction,
+    caller: Caller,
+    thing: Handler | Dataset | Recipient,
+    before: dict[str, Any],
+    wanted: BaseModel,
+    action: str,
+    handler: str | None,
+) -> None:
+    after = wanted.model_dump(mode="json")
+    changed = {name: value for name, value in after.items() if before[name] != value}
+    if not changed:
+        return
+    for name, value in changed.items():
+        setattr(thing, name, value)
+    thing.updated_at = tx.now
+    details = {"before": {name: before[name] for name in changed}, "after": changed}
+    audit.append(tx, caller, action, thing.id, handler=handler, details=details)
+
+
+def _mentions(words: str, *columns: InstrumentedAttribute[Any]) -> ColumnElement[bool]:
+    return or_(*(column.icontains(words, autoescape=True) for column in columns))
+
+
+def _tagged(tag: str) -> ColumnElement[bool]:
+    if tag == "ungraded":
+        return Dataset.tags.is_(None)
+    if tag == "general":
+        return Dataset.tags == []
+    wanted = [tag, Tag.SENSITIVE] if tag == Tag.PERSONAL else [tag]
+    return Dataset.tags.overlap(wanted)

@@ -1,0 +1,256 @@
+"""API shapes of the register."""
+
+from datetime import date, datetime
+from typing import Annotated, Any, Literal, Self
+
+import pycountry
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from stdnum.cn import uscc as stdnum_uscc
+from stdnum.exceptions import ValidationError as StdnumError
+
+from service.http.texts import DatasetKey, Key, Name, OptionalProse, Prose, Reference
+from service.law.facts import RecipientKind, Tag
+from service.law.schemas import HandlerFactsIn, OriginFactsIn, RecipientMarksIn
+from service.registry.tables import Dataset, Grading, Handler, Recipient
+
+MAX_FIELDS = 5000
+
+
+def _real_uscc(value: str) -> str:
+    try:
+        return str(stdnum_uscc.validate(value))
+    except StdnumError as error:
+        raise ValueError("This is not a unified social credit code; check its 18 characters.") from error
+
+
+def _real_country(value: str) -> str:
+    if pycountry.countries.get(alpha_2=value) is None or value != value.upper():
+        raise ValueError("Send an ISO 3166-1 alpha-2 code in capitals, such as SG.")
+    return value
+
+
+Uscc = Annotated[str, StringConstraints(strict=True, max_length=40), AfterValidator(_real_uscc)]
+Country = Annotated[str, StringConstraints(strict=True, max_length=2), AfterValidator(_real_country)]
+
+
+class _In(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class _Patch(_In):
+    """A JSON merge patch (RFC 7396) limited to the fields named here."""
+
+    @model_validator(mode="after")
+    def _holds_something(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("Send at least one field to change.")
+        return self
+
+    def changes(self) -> dict[str, Any]:
+        """Return what the caller sent, and nothing that it did not."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
+
+class HandlerIn(_In):
+    """A legal entity that handles data."""
+
+    key: Key
+    name: Name
+    uscc: Uscc | None = Field(default=None, description="Unified social credit code, 18 characters.")
+    group: Name | None = Field(default=None, description="The group of companies that it belongs to.")
+    facts: HandlerFactsIn
+
+
+class HandlerFactsPatch(_In):
+    """Facts of a handler to change."""
+
+    ciio: bool = Field(default=False, strict=True)
+    pi_subjects: int | None = Field(default=None, strict=True)
+    in_ftz: bool = Field(default=False, strict=True)
+    in_gba: bool = Field(default=False, strict=True)
+    listing_abroad: bool = Field(default=False, strict=True)
+    platform_users: int = Field(default=0, strict=True)
+
+
+class HandlerPatch(_Patch):
+    """What may change of a handler."""
+
+    name: Name = ""
+    uscc: Uscc | None = None
+    group: Name | None = None
+    facts: HandlerFactsPatch = HandlerFactsPatch()
+
+
+class HandlerOut(BaseModel):
+    """A handler."""
+
+    id: str
+    key: str
+    name: str
+    uscc: str | None
+    group: str | None
+    facts: HandlerFactsIn
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, handler: Handler) -> Self:
+        """Return the shape of a row."""
+        return cls.model_validate(handler, from_attributes=True)
+
+
+class FieldIn(_In):
+    """A field of a dataset; a nested one is named with dots."""
+
+    name: Name
+    type: Name
+    category: Name | None = Field(default=None, description="Data category, for instance `user.contact.email`.")
+
+
+def _distinct(fields: list[FieldIn]) -> list[FieldIn]:
+    seen: set[str] = set()
+    for field in fields:
+        if field.name in seen:
+            raise ValueError(f"The field name {field.name} stands twice.")
+        seen.add(field.name)
+    return fields
+
+
+Fields = Annotated[list[FieldIn], Field(max_length=MAX_FIELDS), AfterValidator(_distinct)]
+
+
+class DatasetIn(_In):
+    """A dataset; its tags come from a grading, never from here."""
+
+    key: DatasetKey = Field(description="Its name in the data platform, `<namespace>/<name>` (OpenLineage naming).")
+    handler: Reference
+    title: Name
+    owner: Name
+    description: OptionalProse | None = None
+    fields: Fields
+    facts: OriginFactsIn = OriginFactsIn()
+
+
+class OriginFactsPatch(_In):
+    """Origin facts of a dataset to change."""
+
+    origin: Literal["domestic", "foreign"] = "domestic"
+    domestic_data_added: bool = Field(default=True, strict=True)
+    ftz_list: Literal["listed", "unlisted"] | None = None
+    contains_minors: bool = Field(default=False, strict=True)
+
+
+class DatasetPatch(_Patch):
+    """What may change of a dataset; tags change by a grading alone."""
+
+    title: Name = ""
+    owner: Name = ""
+    description: OptionalProse | None = None
+    fields: Fields = []
+    facts: OriginFactsPatch = OriginFactsPatch()
+
+
+class DatasetOut(BaseModel):
+    """A dataset; `tags` is null until it is graded."""
+
+    id: str
+    key: str
+    handler: str
+    title: str
+    owner: str
+    description: str | None
+    fields: list[FieldIn]
+    facts: OriginFactsIn
+    tags: list[Tag] | None = Field(description="Tags of the effective grading; null: nobody has graded it.")
+    grading: int | None = Field(description="Number of the effective grading.")
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> Self:
+        """Return the shape of a row."""
+        return cls.model_validate(dataset, from_attributes=True)
+
+
+class GradingIn(_In):
+    """The reasoned act that sets a dataset's tags."""
+
+    tags: list[Tag] = Field(description="Empty: general data.", max_length=len(Tag))
+    reason: Prose
+    basis: Prose = Field(description="What it rests on: the catalogue and its entry, the standard, the notice.")
+    review_by: date | None = Field(default=None, description="The day by which somebody must look again.")
+
+
+class GradingOut(BaseModel):
+    """A grading."""
+
+    dataset: str
+    number: int
+    tags: list[Tag]
+    reason: str
+    basis: str
+    review_by: date | None
+    state: Literal["effective", "pending", "superseded"]
+    graded_by: str
+    graded_at: datetime
+    confirmed_by: str | None
+    effective_at: datetime | None
+
+    @classmethod
+    def of(cls, grading: Grading) -> Self:
+        """Return the shape of a row."""
+        return cls.model_validate(grading, from_attributes=True)
+
+
+class RecipientIn(_In):
+    """Whoever receives data abroad, or looks at it from there."""
+
+    key: Key
+    name: Name
+    country: Country
+    kind: RecipientKind = RecipientKind.COMPANY
+    facts: RecipientMarksIn = RecipientMarksIn()
+
+
+class RecipientMarksPatch(_In):
+    """Facts of a recipient to change."""
+
+    in_gba: bool = Field(default=False, strict=True)
+    restricted: bool = Field(default=False, strict=True)
+
+
+class RecipientPatch(_Patch):
+    """What may change of a recipient."""
+
+    name: Name = ""
+    country: Country = ""
+    kind: RecipientKind = RecipientKind.COMPANY
+    facts: RecipientMarksPatch = RecipientMarksPatch()
+
+
+class RecipientOut(BaseModel):
+    """A recipient."""
+
+    id: str
+    key: str
+    name: str
+    country: str
+    kind: RecipientKind
+    facts: RecipientMarksIn
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, recipient: Recipient) -> Self:
+        """Return the shape of a row."""
+        return cls.model_validate(recipient, from_attributes=True)
+
+
+class ImportOut(BaseModel):
+    """What an import did, or with `dry_run` would do."""
+
+    dry_run: bool
+    created: int
+    updated: int
+    unchanged: int
+    keys: list[str] = Field(description="Keys of the datasets that were created or updated.")

@@ -1,0 +1,87 @@
+"""Tables of the register."""
+
+from datetime import date, datetime
+from typing import Any
+
+from sqlalchemy import ARRAY, Date, DateTime, ForeignKey, Index, Integer, Text, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from service.database import Base, Id, Moment, PrimaryId
+
+Json = dict[str, Any]
+
+
+class Handler(Base):
+    """A data handler: a legal entity, and the tenant boundary."""
+
+    __tablename__ = "handlers"
+
+    id: Mapped[PrimaryId]
+    key: Mapped[str] = mapped_column(Text, unique=True)
+    name: Mapped[str] = mapped_column(Text)
+    uscc: Mapped[str | None] = mapped_column(Text, unique=True)
+    group: Mapped[str | None] = mapped_column(Text)
+    facts: Mapped[Json] = mapped_column(JSONB)
+    created_at: Mapped[Moment]
+    updated_at: Mapped[Moment]
+
+
+class Dataset(Base):
+    """A dataset; `tags` and `grading` repeat its effective grading, null until there is one."""
+
+    __tablename__ = "datasets"
+
+    id: Mapped[PrimaryId]
+    key: Mapped[str] = mapped_column(Text, unique=True)
+    handler: Mapped[str] = mapped_column(Id, ForeignKey("handlers.id"), index=True)
+    title: Mapped[str] = mapped_column(Text)
+    owner: Mapped[str] = mapped_column(Text)
+    description: Mapped[str | None] = mapped_column(Text)
+    fields: Mapped[list[Json]] = mapped_column(JSONB)
+    facts: Mapped[Json] = mapped_column(JSONB)
+    tags: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
+    grading: Mapped[int | None] = mapped_column(Integer)
+    created_at: Mapped[Moment]
+    updated_at: Mapped[Moment]
+
+    __table_args__ = (Index(None, "tags", postgresql_using="gin"),)
+
+
+class Grading(Base):
+    """The dated, reasoned act that sets a dataset's tags."""
+
+    __tablename__ = "gradings"
+
+    dataset: Mapped[str] = mapped_column(Id, ForeignKey("datasets.id"), primary_key=True)
+    number: Mapped[int] = mapped_column(Integer, primary_key=True)
+    tags: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    reason: Mapped[str] = mapped_column(Text)
+    basis: Mapped[str] = mapped_column(Text)
+    review_by: Mapped[date | None] = mapped_column(Date)
+    state: Mapped[str] = mapped_column(Text)
+    # `effective`, `pending` (waits for a second person) or `superseded`."""
+    graded_by: Mapped[str] = mapped_column(Id)
+    graded_at: Mapped[Moment]
+    confirmed_by: Mapped[str | None] = mapped_column(Id)
+    effective_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+
+    __table_args__ = (
+        Index("uq_gradings_pending", "dataset", unique=True, postgresql_where=text("state = 'pending'")),
+        Index("uq_gradings_effective", "dataset", unique=True, postgresql_where=text("state = 'effective'")),
+    )
+
+
+class Recipient(Base):
+    """Whoever receives data abroad, or looks at it from there; shared by all handlers."""
+
+    __tablename__ = "recipients"
+
+    id: Mapped[PrimaryId]
+    key: Mapped[str] = mapped_column(Text, unique=True)
+    name: Mapped[str] = mapped_column(Text)
+    country: Mapped[str] = mapped_column(Text, index=True)
+    kind: Mapped[str] = mapped_column(Text)
+    facts: Mapped[Json] = mapped_column(JSONB)
+    created_at: Mapped[Moment]
+    updated_at: Mapped[Moment]

@@ -1,0 +1,29 @@
+"""What tags imply of each other, and when a new set of them protects less than the old one."""
+
+from collections.abc import Iterable
+
+from service.law.facts import Tag
+
+_IMPLIED = {Tag.CORE: Tag.IMPORTANT, Tag.SENSITIVE: Tag.PERSONAL}
+
+
+def implied(tags: Iterable[Tag]) -> frozenset[Tag]:
+    """Return the tags with what they imply: core data has the duties of important data, sensitive information is personal."""
+    given = frozenset(tags)
+    return given | {_IMPLIED[tag] for tag in given if tag in _IMPLIED}
+
+
+def is_lowering(old: Iterable[Tag], new: Iterable[Tag]) -> bool:
+    """Tell whether any protection of the old tags is missing from the new ones."""
+    return not implied(old) <= implied(new)
+
+
+def joined(old: Iterable[Tag], new: Iterable[Tag]) -> frozenset[Tag]:
+    """Return the strictest reading of both: what stands while a lowering waits for its second person."""
+    return frozenset(old) | frozenset(new)
+
+
+def ordered(tags: Iterable[Tag]) -> list[Tag]:
+    """Return tags once each, in the order that people read them: core, important, personal, sensitive."""
+    given = set(tags)
+    return [tag for tag in Tag if tag in given]

@@ -1,0 +1,44 @@
+"""Every setting of the service, read from the environment with the prefix `OUTBOUND_`."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """What an operator may set; each field is the environment variable of the same name after `OUTBOUND_`."""
+
+    model_config = SettingsConfigDict(env_prefix="OUTBOUND_", env_ignore_empty=True, frozen=True)
+
+    database_url: SecretStr | None = None
+    """`postgresql://user:password@host:port/name`; unset: the embedded server under `data_dir`."""
+
+    data_dir: Path = Path(".outbound")
+    """Where the embedded database and the signing key live."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    workers: Annotated[int, Field(ge=1, le=64)] = 1
+
+    public_url: str | None = None
+    """The address that callers use, when it differs from the one that a request arrives at (a proxy)."""
+
+    signing_key_file: Path | None = None
+    """Ed25519 private key in PEM that signs permit tokens; unset: made once under `data_dir`."""
+
+    export_lease_seconds: Annotated[int, Field(ge=1, le=30 * 24 * 3600)] = 3600
+    """How long a reserved export may stay without a report before it lapses and gives its quota back."""
+
+    body_limit_bytes: Annotated[int, Field(ge=1024)] = 1024 * 1024
+    """The largest request body; an import may be sixteen times as large."""
+
+    database_pool: Annotated[int, Field(ge=1, le=500)] = 10
+    """Connections to PostgreSQL that one server process keeps."""
+
+    database_timeout_seconds: Annotated[float, Field(gt=0)] = 10.0
+    """How long one statement may take before the caller is told to come back (503)."""
+
+    log_format: Literal["text", "json"] = "text"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
