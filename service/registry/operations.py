@@ -105,7 +105,7 @@ async def handler_of(tx: Transaction, caller: Caller, reference: str, *, lock: b
 
 async def create_dataset(tx: Transaction, caller: Caller, wanted: DatasetIn) -> DatasetOut:
     """Register a dataset; nothing of it leaves before it is graded."""
-    handler = await _named_handler(tx, caller, wanted.handler)
+    handler = await named_handler(tx, caller, wanted.handler)
     caller.demand(REGISTRARS, handler.id)
     fields = wanted.model_dump(mode="json") | {"handler": handler.id}
     dataset = Dataset(id=new_id("ds"), tags=None, grading=None, created_at=tx.now, updated_at=tx.now, **fields)
@@ -361,7 +361,17 @@ async def _found(tx: Transaction, table: type[Thing], prefix: str, reference: st
     return await tx.scalar(query.with_for_update() if lock else query)
 
 
-async def _named_handler(tx: Transaction, caller: Caller, reference: str) -> Handler:
+async def find_dataset(tx: Transaction, key: str) -> Dataset | None:
+    """Return the dataset of this key, whoever's it is."""
+    return await _found(tx, Dataset, "ds", key, lock=True)
+
+
+async def named_handler(tx: Transaction, caller: Caller, reference: str) -> Handler:
+    """Return the handler that a body names.
+
+    Raises:
+        Invalid: none that the caller may see has this id or key.
+    """
     try:
         return await handler_of(tx, caller, reference)
     except NotFound as error:

@@ -1,0 +1,43 @@
+"""Days of the law: calendar days in Asia/Shanghai, and working days with the State Council's holidays and make-up days."""
+
+from datetime import date, datetime, timedelta
+from functools import cache
+from zoneinfo import ZoneInfo
+
+import chinese_calendar
+
+SHANGHAI = ZoneInfo("Asia/Shanghai")
+
+
+class CalendarNotCovered(LookupError):  # noqa: N818 - says what it is
+    """The holidays of a year are not known yet; the State Council publishes them in November of the year before."""
+
+    def __init__(self, year: int) -> None:
+        super().__init__(f"The public holidays of {year} are not known to the calendar.")
+        self.year = year
+
+
+def day_in_shanghai(moment: datetime) -> date:
+    """Return the calendar day of a moment in Asia/Shanghai, where a day of the law begins and ends."""
+    return moment.astimezone(SHANGHAI).date()
+
+
+def working_days_after(start: date, days: int) -> date:
+    """Return the last day of a term of working days that begins on the day after `start`.
+
+    Raises:
+        CalendarNotCovered: the term reaches into a year whose holidays are not known.
+    """
+    day = start
+    while days > 0:
+        day += timedelta(days=1)
+        days -= _is_working_day(day)
+    return day
+
+
+@cache
+def _is_working_day(day: date) -> bool:
+    try:
+        return bool(chinese_calendar.is_workday(day))
+    except NotImplementedError as error:
+        raise CalendarNotCovered(day.year) from error

@@ -1,0 +1,217 @@
+"""What the law asks for, given facts: a pure function of the facts and the rule book.
+
+Source: the procedure of LAW (steps A to D); each rule names its own articles in `data/rules.toml`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from enum import StrEnum
+from typing import Final
+
+from service.law.facts import Count, Facts, Route, Tag
+from service.law.rules import MECHANISMS, Citation, Edition, Entry, Rule, RuleBook
+
+_STRICTNESS: Final = {name: place for place, name in enumerate(MECHANISMS)}
+
+
+class Mechanism(StrEnum):
+    """What must stand behind an export, from free to strict."""
+
+    NOT_CROSS_BORDER = "not_cross_border"
+    EXEMPT = "exempt"
+    STANDARD_CONTRACT_OR_CERTIFICATION = "standard_contract_or_certification"
+    SECURITY_ASSESSMENT = "security_assessment"
+    AUTHORITY_APPROVAL = "authority_approval"
+    STATE_APPROVAL = "state_approval"
+    PROHIBITED = "prohibited"
+
+    @property
+    def strictness(self) -> int:
+        """Its place from free (0) to strict."""
+        return _STRICTNESS[self.value]
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """One thing that the law asks for, and by which instruments it can be met."""
+
+    rule: str
+    mechanism: Mechanism
+    routes: tuple[Route, ...]
+    citations: tuple[Citation, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An obligation, a kind of evidence, a warning or an exposure, by its code."""
+
+    code: str
+    citations: tuple[Citation, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Headroom:
+    """The most persons that can be added, beyond this transfer, without a stricter mechanism; None: any number."""
+
+    persons: int | None
+    sensitive_persons: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Determination:
+    """What the law asks for on a day. Texts are added by `explanation.answer`."""
+
+    as_of: date
+    mechanism: Mechanism
+    exemption: str | None
+    requirements: tuple[Requirement, ...]
+    counts_toward_ledger: bool
+    obligations: tuple[Item, ...]
+    evidence: tuple[Item, ...]
+    warnings: tuple[Item, ...]
+    headroom: Headroom
+    exposure: tuple[Item, ...]
+    rules_version: str
+
+    @property
+    def routes(self) -> tuple[Route, ...]:
+        """The routes of the strictest requirement."""
+        return next((r.routes for r in self.requirements if r.mechanism is self.mechanism), ())
+
+
+class State:
+    """What the conditions of the rules look at while a determination is made."""
+
+    __slots__ = (
+        "duties",
+        "edition",
+        "exemption",
+        "facts",
+        "mechanisms",
+        "offered",
+        "persons",
+        "routes",
+        "routes_missing",
+        "sensitive_persons",
+    )
+
+    def __init__(self, facts: Facts, edition: Edition, more: Count = Count()) -> None:  # noqa: B008 - immutable
+        # CBDF 7, 8: the year's count includes the transfer that is asked about.
+        self.facts = facts
+        self.edition = edition
+        self.persons = facts.ledger.this_year.persons + facts.transfer.persons + more.persons
+        self.sensitive_persons = (
+            facts.ledger.this_year.sensitive_persons + facts.transfer.sensitive_persons + more.sensitive_persons
+        )
+        self.exemption: str | None = None
+        self.mechanisms: set[str] = set()
+        self.routes: set[str] = set()
+        self.offered: set[str] = set()
+        self.duties: set[str] = set()
+        self.routes_missing = False
+
+
+def determine(facts: Facts, book: RuleBook, route: Route | None = None) -> Determination:
+    """Return what the law asks for.
+
+    Args:
+        facts: facts without faults (see `facts.faults`); personal data with no persons is taken as it is.
+        book: the law data.
+        route: the instrument that the requester chose for `standard_contract_or_certification`; the first offered, if None.
+    """
+    edition = book.edition(facts.as_of)
+    state = State(facts, edition)
+    border = next((rule for rule in edition.border if rule.holds(state)), None)
+    if border is not None:
+        return _inside(facts, border, book.version)
+    chosen = _rules(state)
+    requirements = tuple(_requirement(rule, state, route) for rule in chosen)
+    mechanism = max((requirement.mechanism for requirement in requirements), key=lambda found: found.strictness)
+    state.mechanisms = {str(requirement.mechanism) for requirement in requirements}
+    obligations = _items(edition.obligations, state)
+    state.duties = {item.code for item in obligations}
+    return Determination(
+        as_of=facts.as_of,
+        mechanism=mechanism,
+        exemption=state.exemption if mechanism is Mechanism.EXEMPT else None,
+        requirements=requirements,
+        counts_toward_ledger=facts.dataset.is_personal and state.exemption in {None, "small_volume"},
+        obligations=obligations,
+        evidence=_items(edition.evidence, state),
+        warnings=_items(edition.warnings, state),
+        headroom=_headroom(facts, edition, mechanism),
+        exposure=_items(edition.exposure, state),
+        rules_version=book.version,
+    )
+
+
+def _inside(facts: Facts, border: Rule, version: str) -> Determination:
+    """Step A: nothing crosses the border, and nothing else is asked."""
+    return Determination(
+        as_of=facts.as_of,
+        mechanism=Mechanism(border.mechanism),
+        exemption=None,
+        requirements=(),
+        counts_toward_ledger=False,
+        obligations=(),
+        evidence=(),
+        warnings=(),
+        headroom=Headroom(None, None),
+        exposure=(),
+        rules_version=version,
+    )
+
+
+def _rules(state: State) -> list[Rule]:
+    """Steps B and C: every bar that holds, then the first mechanism; core data asks for more than any mechanism gives."""
+    chosen = [rule for rule in state.edition.bars if rule.holds(state)]
+    if Tag.CORE not in state.facts.dataset.tags:
+        found = next(rule for rule in state.edition.mechanisms if rule.holds(state))
+        state.exemption = found.exemption
+        chosen.append(found)
+    return chosen
+
+
+def _requirement(rule: Rule, state: State, route: Route | None) -> Requirement:
+    offers = state.edition.offers.get(rule.mechanism, ())
+    routes = tuple(offer.route for offer in offers if offer.holds(state))
+    mechanism = Mechanism(rule.mechanism)
+    if mechanism is Mechanism.STANDARD_CONTRACT_OR_CERTIFICATION:
+        state.routes.update({route} if route in routes else routes[:1])
+        state.offered.update({route} if route in routes else routes)
+        state.routes_missing = not routes
+    else:
+        state.routes.update(routes)
+    return Requirement(rule.id, mechanism, routes, rule.cited.of(state))
+
+
+def _items(entries: tuple[Entry, ...], state: State) -> tuple[Item, ...]:
+    return tuple(Item(entry.code, entry.cited.of(state)) for entry in entries if entry.holds(state))
+
+
+def _headroom(facts: Facts, edition: Edition, mechanism: Mechanism) -> Headroom:
+    if not facts.dataset.is_personal:
+        return Headroom(None, None)
+    return Headroom(
+        persons=_room(facts, edition, mechanism, lambda n: Count(persons=n)),
+        sensitive_persons=_room(facts, edition, mechanism, lambda n: Count(sensitive_persons=n)),
+    )
+
+
+def _room(facts: Facts, edition: Edition, mechanism: Mechanism, counted: Callable[[int], Count]) -> int | None:
+    """Return how many more can come: the mechanism can only change where a count meets one of the day's limits."""
+    now, one_more = State(facts, edition), State(facts, edition, counted(1))
+    steps = sorted(
+        {
+            limit.least - limit.measure(now)
+            for limit in edition.limits
+            if limit.measure(one_more) > limit.measure(now) < limit.least
+        }
+    )
+    for step in steps:
+        rules = _rules(State(facts, edition, counted(step)))
+        if max(Mechanism(rule.mechanism).strictness for rule in rules) > mechanism.strictness:
+            return step - 1
+    return None
+

@@ -1,0 +1,186 @@
+"""A determination in words: English and Chinese sentences that name the deciding facts and the articles."""
+
+import gettext
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Any, Final
+
+import pycountry
+
+from service.law.determination import Determination, Item, Mechanism, State
+from service.law.facts import Facts, Method, Tag
+from service.law.rules import Citation, Edition, Entry, Rule, RuleBook, measures
+
+LANGUAGES: Final = ("en", "zh")
+_CHINESE_COUNTRIES: Final = gettext.translation("iso3166-1", pycountry.LOCALES_DIR, languages=["zh_CN"], fallback=True)
+
+_MECHANISMS: Final = {
+    Mechanism.NOT_CROSS_BORDER: ("no mechanism, since nothing crosses the border", "无需履行数据出境手续"),
+    Mechanism.EXEMPT: ("no mechanism; the transfer is exempt", "免予履行数据出境手续"),
+    Mechanism.STANDARD_CONTRACT_OR_CERTIFICATION: (
+        "a filed standard contract or a certificate",
+        "订立个人信息出境标准合同并备案，或者通过个人信息保护认证",
+    ),
+    Mechanism.SECURITY_ASSESSMENT: ("a security assessment by the regulator", "通过国家网信部门组织的数据出境安全评估"),
+    Mechanism.AUTHORITY_APPROVAL: ("the approval of the competent authority", "取得主管机关批准"),
+    Mechanism.STATE_APPROVAL: ("the approval of the state", "取得国家批准"),
+    Mechanism.PROHIBITED: ("nothing that could allow it: the transfer is prohibited", "禁止出境"),
+}
+_METHODS: Final = {
+    Method.TRANSMISSION: ("Data is sent to or stored in {place}", "数据传输至或者存储于{place}"),
+    Method.REMOTE_ACCESS: (
+        "Data stays in mainland China and is accessed from {place}, which is an export as well",
+        "数据存储在境内，由{place}的机构远程访问，同样属于数据出境",
+    ),
+    Method.OVERSEAS_COLLECTION: (
+        "Somebody in {place} handles the information of persons in mainland China, which counts as an export",
+        "位于{place}的机构处理境内自然人的个人信息，视为数据出境",
+    ),
+}
+_TAGS: Final = {
+    Tag.CORE: ("core", "核心数据"),
+    Tag.IMPORTANT: ("important", "重要数据"),
+    Tag.PERSONAL: ("personal", "个人信息"),
+    Tag.SENSITIVE: ("sensitive personal", "敏感个人信息"),
+}
+_CLOSING: Final = (
+    "This states how the service reads the law; it is not legal advice.",
+    "以上为本服务对法律规定的适用结果，不构成法律意见。",
+)
+
+
+def answer(facts: Facts, determination: Determination, book: RuleBook) -> dict[str, Any]:
+    """Return the JSON of `POST /v1/determinations`: the determination with all of its texts."""
+    edition = book.edition(facts.as_of)
+    return {
+        "as_of": determination.as_of.isoformat(),
+        "mechanism": determination.mechanism.value,
+        "exemption": determination.exemption,
+        "counts_toward_ledger": determination.counts_toward_ledger,
+        "requirements": [
+            {
+                "rule": requirement.rule,
+                "mechanism": requirement.mechanism.value,
+                "routes": [route.value for route in requirement.routes],
+                "citations": _documents(requirement.citations),
+            }
+            for requirement in determination.requirements
+        ],
+        "obligations": _told(determination.obligations, edition.obligations),
+        "evidence": _told(determination.evidence, edition.evidence),
+        "warnings": _told(determination.warnings, edition.warnings),
+        "headroom": asdict(determination.headroom),
+        "exposure": [
+            told | _fines(entry)
+            for told in _told(determination.exposure, edition.exposure)
+            for entry in edition.exposure
+            if entry.code == told["code"]
+        ],
+        "explanation": explain(facts, determination, edition),
+        "rules_version": determination.rules_version,
+    }
+
+
+def explain(facts: Facts, determination: Determination, edition: Edition) -> dict[str, str]:
+    """Return plain sentences: what goes where, the deciding rules with their numbers and articles, and what follows."""
+    return {
+        language: _SENTENCE_ENDS[place].join(
+            _sentence.rstrip(".。") for _sentence in _sentences(facts, determination, edition, place)
+        )
+        + _STOPS[place]
+        for place, language in enumerate(LANGUAGES)
+    }
+
+
+_SENTENCE_ENDS: Final = (". ", "。")
+_STOPS: Final = (".", "。")
+
+
+def _sentences(facts: Facts, determination: Determination, edition: Edition, language: int) -> Iterable[str]:
+    yield _opening(facts, language)
+    if determination.mechanism is not Mechanism.NOT_CROSS_BORDER:
+        yield _grading(facts, language)
+    for rule, citations in _decided(determination, edition):
+        yield _reason(rule, citations, facts, edition, language)
+    yield (f"The law asks for {_name(determination, 0)}", f"结论：{_name(determination, 1)}")[language]
+    if determination.mechanism is not Mechanism.NOT_CROSS_BORDER:
+        yield from _counting(determination, language)
+    yield _CLOSING[language]
+
+
+def _opening(facts: Facts, language: int) -> str:
+    place = _country(facts.recipient.country, language)
+    if facts.recipient.country == "CN":
+        return (f"Law of {facts.as_of}. The recipient is in {place} (CN)", f"适用{facts.as_of}的法律。接收方位于{place}（CN）")[language]
+    method = _METHODS[facts.transfer.method][language].format(
+        place=f"{place} ({facts.recipient.country})" if language == 0 else f"{place}（{facts.recipient.country}）"
+    )
+    return (f"Law of {facts.as_of}. {method}", f"适用{facts.as_of}的法律。{method}")[language]
+
+
+def _grading(facts: Facts, language: int) -> str:
+    tags = [_TAGS[tag][language] for tag in Tag if tag in facts.dataset.tags]
+    transfer = facts.transfer
+    if language == 0:
+        graded = f"The data is tagged {', '.join(tags)}" if tags else "The data has no tag: it is general data"
+        counts = f"; it concerns {transfer.persons:,} persons and {transfer.sensitive_persons:,} with sensitive information"
+    else:
+        graded = f"数据标记为{'、'.join(tags)}" if tags else "数据无标记，属于一般数据"
+        counts = f"，涉及{transfer.persons}人的个人信息、{transfer.sensitive_persons}人的敏感个人信息"
+    return graded + (counts if facts.dataset.is_personal else "")
+
+
+def _decided(determination: Determination, edition: Edition) -> Iterable[tuple[Rule, Sequence[Citation]]]:
+    if determination.mechanism is Mechanism.NOT_CROSS_BORDER:
+        yield from ((rule, rule.cited.always) for rule in edition.border)
+    rules = {rule.id: rule for rule in (*edition.bars, *edition.mechanisms)}
+    for requirement in determination.requirements:
+        yield rules[requirement.rule], requirement.citations
+
+
+def _reason(rule: Rule, citations: Sequence[Citation], facts: Facts, edition: Edition, language: int) -> str:
+    numbers = edition.thresholds | measures(State(facts, edition))
+    shown = {name: f"{value:,}" if language == 0 else str(value) for name, value in numbers.items()}
+    sentence = rule.text["en" if language == 0 else "zh"].format(**shown).rstrip(".。")
+    if not citations:
+        return sentence
+    return sentence + (f" ({_articles(citations, 0)})" if language == 0 else f"（{_articles(citations, 1)}）")
+
+
+def _articles(citations: Sequence[Citation], language: int) -> str:
+    def one(citation: Citation) -> str:
+        if citation.article is None:
+            return citation.instrument
+        return f"{citation.instrument}{(' art. ', '第')[language]}{citation.article}{('', '条')[language]}"
+
+    return ("; ", "；")[language].join(one(citation) for citation in citations)
+
+
+def _name(determination: Determination, language: int) -> str:
+    return _MECHANISMS[determination.mechanism][language]
+
+
+def _counting(determination: Determination, language: int) -> Iterable[str]:
+    if determination.counts_toward_ledger:
+        yield ("These persons count toward the handler's total of the year", "上述人数计入该数据处理者的年度累计数量")[language]
+
+
+def _country(code: str, language: int) -> str:
+    country = pycountry.countries.get(alpha_2=code)
+    name = str(getattr(country, "common_name", country.name))
+    return name if language == 0 else _CHINESE_COUNTRIES.gettext(name)
+
+
+def _told(items: Sequence[Item], entries: Sequence[Entry]) -> list[dict[str, Any]]:
+    texts = {entry.code: entry.text for entry in entries}
+    return [
+        {"code": item.code, "citations": _documents(item.citations), "text": dict(texts[item.code])} for item in items
+    ]
+
+
+def _fines(entry: Entry) -> dict[str, Any]:
+    return {"company": entry.fines["company"], "person": entry.fines["person"]}
+
+
+def _documents(citations: Sequence[Citation]) -> list[dict[str, str | None]]:
+    return [citation.document() for citation in citations]

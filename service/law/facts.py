@@ -1,0 +1,246 @@
+"""The facts that the law is applied to, as plain values, and what is wrong with them where they contradict each other.
+
+Source: PRC law as restated in the service's own law data; the shape is that of `POST /v1/determinations`.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from enum import StrEnum
+from typing import Final
+
+import pycountry
+
+FIRST_DAY: Final = date(2021, 9, 1)
+"""The Data Security Law comes into force; of earlier days the service says nothing. Source: DSL art. 55."""
+
+PI_SUBJECTS_UNTIL: Final = date(2024, 3, 22)
+"""Before this day the handler's total decides as well. Source: SAM art. 4(3); CBDF art. 7, 8."""
+
+COUNTRIES: Final = frozenset(country.alpha_2 for country in pycountry.countries)
+
+
+class Tag(StrEnum):
+    """What a grading says of a dataset; none of them: general data. Source: GB/T 43697-2024; PIPL art. 4, 28."""
+
+    CORE = "core"
+    IMPORTANT = "important"
+    PERSONAL = "personal"
+    SENSITIVE = "sensitive"
+
+
+class Origin(StrEnum):
+    """Where personal information was collected or generated. Source: CBDF art. 4."""
+
+    DOMESTIC = "domestic"
+    FOREIGN = "foreign"
+
+
+class FtzList(StrEnum):
+    """A dataset's standing on the free-trade zone's negative list. Source: CBDF art. 6."""
+
+    LISTED = "listed"
+    UNLISTED = "unlisted"
+
+
+class RecipientKind(StrEnum):
+    """What the recipient is. Source: DSL art. 36 for the last one."""
+
+    COMPANY = "company"
+    AFFILIATE = "affiliate"
+    PUBLIC_BODY = "public_body"
+    JUDICIAL_OR_ENFORCEMENT = "judicial_or_enforcement"
+
+
+class Method(StrEnum):
+    """How the data gets out; each of them is an export."""
+
+    TRANSMISSION = "transmission"
+    REMOTE_ACCESS = "remote_access"
+    OVERSEAS_COLLECTION = "overseas_collection"
+
+
+class Necessity(StrEnum):
+    """The exemption that is claimed. Source: CBDF art. 5(1); NDSMR art. 35."""
+
+    CONTRACT = "contract"
+    HR = "hr"
+    EMERGENCY = "emergency"
+    STATUTORY_DUTY = "statutory_duty"
+
+
+class LegalBasis(StrEnum):
+    """Why personal information may be handled at all. Source: PIPL art. 13."""
+
+    CONSENT = "consent"
+    CONTRACT = "contract"
+    HR = "hr"
+    STATUTORY_DUTY = "statutory_duty"
+    EMERGENCY = "emergency"
+    PUBLIC_INTEREST = "public_interest"
+    DISCLOSED_BY_PERSON = "disclosed_by_person"
+
+
+class Route(StrEnum):
+    """An instrument by which a requirement can be met."""
+
+    STATE_APPROVAL = "state_approval"
+    AUTHORITY_APPROVAL = "authority_approval"
+    SECURITY_ASSESSMENT = "security_assessment"
+    STANDARD_CONTRACT = "standard_contract"
+    CERTIFICATION = "certification"
+    GBA_STANDARD_CONTRACT = "gba_standard_contract"
+
+
+@dataclass(frozen=True, slots=True)
+class HandlerFacts:
+    """Facts of the legal entity that handles the data."""
+
+    ciio: bool
+    pi_subjects: int | None = None
+    in_ftz: bool = False
+    in_gba: bool = False
+    listing_abroad: bool = False
+    platform_users: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetFacts:
+    """Facts of the data."""
+
+    tags: frozenset[Tag] = frozenset()
+    origin: Origin = Origin.DOMESTIC
+    domestic_data_added: bool = True
+    ftz_list: FtzList | None = None
+    contains_minors: bool = False
+
+    @property
+    def is_personal(self) -> bool:
+        """Whether it is personal information; the sensitive kind is. Source: PIPL art. 28."""
+        return Tag.PERSONAL in self.tags or Tag.SENSITIVE in self.tags
+
+    @property
+    def is_foreign_origin(self) -> bool:
+        """Whether it came from abroad and nothing domestic was brought in. Source: CBDF art. 4."""
+        return self.origin is Origin.FOREIGN and not self.domestic_data_added
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientFacts:
+    """Facts of whoever receives the data."""
+
+    country: str
+    kind: RecipientKind = RecipientKind.COMPANY
+    in_gba: bool = False
+    restricted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TransferFacts:
+    """Facts of the transfer; the counts are distinct persons of each kind in it."""
+
+    method: Method = Method.TRANSMISSION
+    necessity: Necessity | None = None
+    legal_basis: LegalBasis = LegalBasis.CONSENT
+    persons: int = 0
+    sensitive_persons: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Distinct persons, those with sensitive information counted apart."""
+
+    persons: int = 0
+    sensitive_persons: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """Persons exported by the handler since 1 January, and in the year before; exempt exports left out."""
+
+    this_year: Count = Count()
+    previous_year: Count = Count()
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Everything that a determination depends on, besides the rules."""
+
+    as_of: date
+    handler: HandlerFacts
+    dataset: DatasetFacts
+    recipient: RecipientFacts
+    transfer: TransferFacts = field(default_factory=TransferFacts)
+    ledger: Ledger = field(default_factory=Ledger)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A fact that cannot be: an RFC 6901 pointer to it, and why."""
+
+    pointer: str
+    detail: str
+
+
+def faults(facts: Facts) -> tuple[Fault, ...]:
+    """Return every contradiction and gap in the facts; a determination is made only where there is none."""
+    return (*_day_faults(facts), *_count_faults(facts), *_person_faults(facts))
+
+
+def _day_faults(facts: Facts) -> Iterator[Fault]:
+    if facts.as_of < FIRST_DAY:
+        yield Fault("/as_of", "The service knows the law from 2021-09-01, when the Data Security Law came into force.")
+    if facts.recipient.country not in COUNTRIES:
+        yield Fault("/recipient/country", "Send an ISO 3166-1 alpha-2 code in capitals, such as SG.")
+    if facts.as_of < PI_SUBJECTS_UNTIL and facts.dataset.is_personal and facts.handler.pi_subjects is None:
+        yield Fault(
+            "/handler/pi_subjects",
+            "Before 2024-03-22 the law counts everybody whose information the handler holds: state how many.",
+        )
+
+
+def _count_faults(facts: Facts) -> Iterator[Fault]:
+    counts = {
+        "/handler/pi_subjects": facts.handler.pi_subjects or 0,
+        "/handler/platform_users": facts.handler.platform_users,
+        "/transfer/persons": facts.transfer.persons,
+        "/transfer/sensitive_persons": facts.transfer.sensitive_persons,
+        "/ledger/this_year/persons": facts.ledger.this_year.persons,
+        "/ledger/this_year/sensitive_persons": facts.ledger.this_year.sensitive_persons,
+        "/ledger/previous_year/persons": facts.ledger.previous_year.persons,
+        "/ledger/previous_year/sensitive_persons": facts.ledger.previous_year.sensitive_persons,
+    }
+    for pointer, count in counts.items():
+        if count < 0:
+            yield Fault(pointer, "A count of persons is 0 or more.")
+
+
+def _person_faults(facts: Facts) -> Iterator[Fault]:
+    transfer, dataset = facts.transfer, facts.dataset
+    if transfer.sensitive_persons > 0 and Tag.SENSITIVE not in dataset.tags:
+        yield Fault("/transfer/sensitive_persons", "The data is not tagged sensitive, so no sensitive persons can be in it.")
+    if transfer.persons > 0 and not dataset.is_personal:
+        yield Fault("/transfer/persons", "The data is not tagged personal, so no persons can be in it.")
+    if dataset.is_personal and transfer.persons == 0 and transfer.sensitive_persons == 0:
+        yield Fault("/transfer/persons", "Personal data concerns somebody: state how many persons.")
+
+
+def union(datasets: Sequence[DatasetFacts]) -> DatasetFacts:
+    """Return the facts of several datasets taken as one, each in its stricter reading.
+
+    The tags of all of them; foreign in origin, unlisted or free of minors only if each one is.
+    """
+    foreign = all(dataset.is_foreign_origin for dataset in datasets)
+    return DatasetFacts(
+        tags=frozenset().union(*(dataset.tags for dataset in datasets)),
+        origin=Origin.FOREIGN if foreign else Origin.DOMESTIC,
+        domestic_data_added=not foreign,
+        ftz_list=_standing([dataset.ftz_list for dataset in datasets]),
+        contains_minors=any(dataset.contains_minors for dataset in datasets),
+    )
+
+
+def _standing(standings: Sequence[FtzList | None]) -> FtzList | None:
+    if FtzList.LISTED in standings:
+        return FtzList.LISTED
+    return FtzList.UNLISTED if all(standings) and standings else None

@@ -1,0 +1,234 @@
+"""HTTP of the register."""
+
+from typing import Annotated, Literal
+
+from fastapi import Path, Query, Request, Response
+
+from service.audit.schemas import EntryOut
+from service.http.caller import READERS, Role
+from service.http.exchange import Exchange, allowed
+from service.http.paging import Cursor, Limit, Page
+from service.http.router import room
+from service.registry import imports, operations
+from service.registry.schemas import (
+    DatasetIn,
+    DatasetOut,
+    DatasetPatch,
+    GradingIn,
+    GradingOut,
+    HandlerIn,
+    HandlerOut,
+    HandlerPatch,
+    ImportOut,
+    RecipientIn,
+    RecipientOut,
+    RecipientPatch,
+)
+
+router = room("register")
+Reading = Annotated[Exchange, allowed(READERS)]
+Keeping = Annotated[Exchange, allowed(Role.REGISTRAR)]
+Ref = Annotated[str, Path(max_length=200, description="Id or key.")]
+DatasetId = Annotated[str, Path(max_length=29)]
+Words = Annotated[str | None, Query(min_length=1, max_length=200, description="Text that a name or a key contains.")]
+Named = Annotated[str | None, Query(max_length=200, description="Id or key.")]
+Number = Annotated[int, Path(ge=1, lt=2**31)]
+Tagged = Annotated[
+    Literal["core", "important", "personal", "sensitive", "general", "ungraded"] | None,
+    Query(description="`general`: graded with no tag; `ungraded`: not graded."),
+]
+Country = Annotated[str | None, Query(pattern="^[A-Z]{2}$")]
+
+
+@router.post("/v1/handlers", status_code=201, response_model=HandlerOut)
+async def create_handler(exchange: Keeping, body: HandlerIn) -> Response:
+    """Register a handler."""
+    return await exchange.create(
+        lambda tx, caller: operations.create_handler(tx, caller, body), lambda made: f"/v1/handlers/{made.id}"
+    )
+
+
+@router.get("/v1/handlers", response_model=Page[HandlerOut])
+async def list_handlers(
+    exchange: Reading, text: Words = None, group: Words = None, cursor: Cursor = None, limit: Limit = 50
+) -> Response:
+    """List handlers."""
+    return await exchange.page(lambda tx, caller: operations.list_handlers(tx, caller, text, group, cursor, limit))
+
+
+@router.get("/v1/handlers/{handler_id}", response_model=HandlerOut)
+async def read_handler(exchange: Reading, handler_id: Ref) -> Response:
+    """Read a handler."""
+    return await exchange.read(lambda tx, caller: operations.read_handler(tx, caller, handler_id))
+
+
+@router.patch("/v1/handlers/{handler_id}", response_model=HandlerOut)
+async def change_handler(exchange: Keeping, handler_id: Ref, body: HandlerPatch) -> Response:
+    """Change a handler; `facts` are merged."""
+    return await exchange.change(
+        lambda tx, caller: operations.change_handler(tx, caller, handler_id, body),
+        lambda tx, caller: operations.read_handler(tx, caller, handler_id, lock=True),
+        closing=True,
+    )
+
+
+@router.get("/v1/handlers/{handler_id}/history", response_model=Page[EntryOut])
+async def handler_history(exchange: Reading, handler_id: Ref, cursor: Cursor = None, limit: Limit = 50) -> Response:
+    """List every change of a handler."""
+    return await exchange.page(
+        lambda tx, caller: operations.handler_history(tx, caller, handler_id, cursor, limit)
+    )
+
+
+@router.post("/v1/datasets", status_code=201, response_model=DatasetOut)
+async def create_dataset(exchange: Keeping, body: DatasetIn) -> Response:
+    """Register a dataset; it is denied at the gate until it is graded."""
+    return await exchange.create(
+        lambda tx, caller: operations.create_dataset(tx, caller, body), lambda made: f"/v1/datasets/{made.id}"
+    )
+
+
+@router.get("/v1/datasets", response_model=Page[DatasetOut])
+async def list_datasets(  # noqa: PLR0913 - one argument a filter
+    exchange: Reading,
+    tag: Tagged = None,
+    handler: Named = None,
+    key: Annotated[str | None, Query(max_length=500, description="Exactly this key.")] = None,
+    text: Words = None,
+    cursor: Cursor = None,
+    limit: Limit = 50,
+) -> Response:
+    """List datasets."""
+    return await exchange.page(
+        lambda tx, caller: operations.list_datasets(
+            tx, caller, tag=tag, handler=handler, key=key, words=text, cursor=cursor, limit=limit
+        )
+    )
+
+
+IMPORT_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "text/csv": {"schema": {"type": "string"}},
+            "application/yaml": {"schema": {"type": "string", "description": "Fides datasets."}},
+        },
+    }
+}
+
+
+@router.post("/v1/datasets/import", response_model=ImportOut, openapi_extra=IMPORT_BODY)
+async def import_datasets(
+    exchange: Keeping,
+    request: Request,
+    handler: Named = None,
+    owner: Annotated[str | None, Query(max_length=200)] = None,
+    dry_run: bool = False,  # noqa: FBT001, FBT002 - a query parameter
+) -> Response:
+    """Import datasets from CSV or Fides YAML: all of them or, with every bad row told, none.
+
+    `handler` and `owner` serve where a row names none. Datasets that are there are updated; gradings are never touched.
+    """
+    rows = imports.parse(await request.body(), imports.format_of(request.headers.get("content-type", "")))
+    wanted = imports.Import(rows=rows, handler=handler, owner=owner, dry_run=dry_run)
+    return await exchange.act(lambda tx, caller: imports.load(tx, caller, wanted), closing=True)
+
+
+@router.get("/v1/datasets/{dataset_id}", response_model=DatasetOut)
+async def read_dataset(exchange: Reading, dataset_id: DatasetId) -> Response:
+    """Read a dataset."""
+    return await exchange.read(lambda tx, caller: operations.read_dataset(tx, caller, dataset_id))
+
+
+@router.patch("/v1/datasets/{dataset_id}", response_model=DatasetOut)
+async def change_dataset(exchange: Keeping, dataset_id: DatasetId, body: DatasetPatch) -> Response:
+    """Change a dataset; `facts` are merged, tags are set by gradings alone."""
+    return await exchange.change(
+        lambda tx, caller: operations.change_dataset(tx, caller, dataset_id, body),
+        lambda tx, caller: operations.read_dataset(tx, caller, dataset_id, lock=True),
+        closing=True,
+    )
+
+
+@router.get("/v1/datasets/{dataset_id}/history", response_model=Page[EntryOut])
+async def dataset_history(
+    exchange: Reading, dataset_id: DatasetId, cursor: Cursor = None, limit: Limit = 50
+) -> Response:
+    """List every change and grading of a dataset."""
+    return await exchange.page(
+        lambda tx, caller: operations.dataset_history(tx, caller, dataset_id, cursor, limit)
+    )
+
+
+@router.post("/v1/datasets/{dataset_id}/gradings", status_code=201, response_model=GradingOut)
+async def grade(exchange: Keeping, dataset_id: DatasetId, body: GradingIn) -> Response:
+    """Grade a dataset: raising takes effect at once, lowering waits for a second person."""
+    return await exchange.create(
+        lambda tx, caller: operations.grade(tx, caller, dataset_id, body),
+        lambda made: f"/v1/datasets/{made.dataset}/gradings/{made.number}",
+        closing=True,
+    )
+
+
+@router.get("/v1/datasets/{dataset_id}/gradings", response_model=Page[GradingOut])
+async def list_gradings(
+    exchange: Reading, dataset_id: DatasetId, cursor: Cursor = None, limit: Limit = 50
+) -> Response:
+    """List the gradings of a dataset."""
+    return await exchange.page(lambda tx, caller: operations.list_gradings(tx, caller, dataset_id, cursor, limit))
+
+
+@router.get("/v1/datasets/{dataset_id}/gradings/{number}", response_model=GradingOut)
+async def read_grading(exchange: Reading, dataset_id: DatasetId, number: Number) -> Response:
+    """Read a grading."""
+    return await exchange.read(lambda tx, caller: operations.read_grading(tx, caller, dataset_id, number))
+
+
+@router.post("/v1/datasets/{dataset_id}/gradings/{number}/confirm", response_model=GradingOut)
+async def confirm_grading(exchange: Keeping, dataset_id: DatasetId, number: Number) -> Response:
+    """Confirm a pending grading, as a second person."""
+    return await exchange.act(
+        lambda tx, caller: operations.confirm_grading(tx, caller, dataset_id, number),
+        lambda tx, caller: operations.read_grading(tx, caller, dataset_id, number),
+        closing=True,
+    )
+
+
+@router.post("/v1/recipients", status_code=201, response_model=RecipientOut)
+async def create_recipient(exchange: Keeping, body: RecipientIn) -> Response:
+    """Register a recipient."""
+    return await exchange.create(
+        lambda tx, caller: operations.create_recipient(tx, caller, body), lambda made: f"/v1/recipients/{made.id}"
+    )
+
+
+@router.get("/v1/recipients", response_model=Page[RecipientOut])
+async def list_recipients(
+    exchange: Reading, country: Country = None, text: Words = None, cursor: Cursor = None, limit: Limit = 50
+) -> Response:
+    """List recipients."""
+    return await exchange.page(lambda tx, _: operations.list_recipients(tx, country, text, cursor, limit))
+
+
+@router.get("/v1/recipients/{recipient_id}", response_model=RecipientOut)
+async def read_recipient(exchange: Reading, recipient_id: Ref) -> Response:
+    """Read a recipient."""
+    return await exchange.read(lambda tx, _: operations.read_recipient(tx, recipient_id))
+
+
+@router.patch("/v1/recipients/{recipient_id}", response_model=RecipientOut)
+async def change_recipient(exchange: Keeping, recipient_id: Ref, body: RecipientPatch) -> Response:
+    """Change a recipient; `facts` are merged."""
+    return await exchange.change(
+        lambda tx, caller: operations.change_recipient(tx, caller, recipient_id, body),
+        lambda tx, _: operations.read_recipient(tx, recipient_id, lock=True),
+        closing=True,
+    )
+
+
+@router.get("/v1/recipients/{recipient_id}/history", response_model=Page[EntryOut])
+async def recipient_history(
+    exchange: Reading, recipient_id: Ref, cursor: Cursor = None, limit: Limit = 50
+) -> Response:
+    """List every change of a recipient."""
+    return await exchange.page(lambda tx, _: operations.recipient_history(tx, recipient_id, cursor, limit))
