@@ -6,7 +6,7 @@ import re
 import secrets
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Final, TypeVar
 
 import asyncpg
 import uuid_utils
@@ -176,7 +176,7 @@ def is_away(error: BaseException) -> bool:
     return isinstance(error, DBAPIError) and (error.connection_invalidated or _is_driver_fault(error))
 
 
-def _is_driver_fault(error: DBAPIError[Any]) -> bool:
+def _is_driver_fault(error: DBAPIError) -> bool:
     cause = getattr(error.orig, "__cause__", None)
     return isinstance(cause, asyncpg.InterfaceError | OSError | TimeoutError) and not isinstance(cause, asyncpg.DataError)
 

@@ -20,7 +20,7 @@ AUDITORS = frozenset({Role.AUDITOR})
 
 def canonical(value: object) -> bytes:
     """Return the RFC 8785 bytes of a value of JSON types, dates and moments (as RFC 3339) and sets (sorted)."""
-    return rfc8785.dumps(_plain(value))
+    return rfc8785.dumps(plain(value))
 
 
 def append(
@@ -104,17 +104,18 @@ async def entry(tx: Transaction, caller: Caller, seq: int) -> EntryOut:
     return EntryOut.of(row)
 
 
-def _plain(value: object) -> Any:  # noqa: ANN401 - JSON is any of its types
+def plain(value: object) -> Any:  # noqa: ANN401 - JSON is any of its types
+    """Return a value with its dates, moments and sets as JSON has them."""
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
     if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, dict):
-        return {str(name): _plain(member) for name, member in value.items()}
+        return {str(name): plain(member) for name, member in value.items()}
     if isinstance(value, set | frozenset):
         return sorted(str(member) for member in value)
     if isinstance(value, list | tuple):
-        return [_plain(member) for member in value]
+        return [plain(member) for member in value]
     if isinstance(value, str):
         return str(value)
     return value

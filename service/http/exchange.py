@@ -4,22 +4,26 @@ The caller is looked up twice: before the body is read, so that a stranger learn
 the work, so that a key withdrawn in between does nothing.
 """
 
+import json
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from dataclasses import replace
+from typing import Any, Literal, TypeVar
 
 from fastapi import Depends, Request, Response
 from pydantic import BaseModel
 
-from service.database import Database, Transaction, close_gate
+from service.database import Database, Transaction, close_gate, join_gate
 from service.http import conditional, idempotency
-from service.http.caller import Caller, Role, named
+from service.http.caller import ANYONE, Caller, Role, named
 from service.http.idempotency import Answer, Once
 from service.http.paging import Page
-from service.http.problems import Forbidden
+from service.http.problems import MEDIA_TYPE, Forbidden, Problem
 
 Shown = TypeVar("Shown", bound=BaseModel)
 Item = TypeVar("Item", bound=BaseModel)
 Work = Callable[[Transaction, Caller], Awaitable[Shown]]
+Gate = Literal["join", "close"] | None
+Decided = Callable[[Transaction, Caller], Awaitable[Shown | Problem]]
 Listing = Callable[[Transaction, Caller], Awaitable[tuple[Sequence[Item], str | None]]]
 JSON = "application/json"
 
@@ -40,7 +44,7 @@ class Exchange:
             Forbidden: none of the route's roles.
         """
         caller: Caller = await self._request.app.state.authenticate(tx, self._request.headers.get("authorization"))
-        if not caller.has(self._roles):
+        if self._roles != ANYONE and not caller.has(self._roles):
             raise Forbidden(f"This takes one of the roles: {named(self._roles)}.")
         return caller
 
@@ -50,6 +54,14 @@ class Exchange:
         if conditional.is_unchanged(self._request, answer.headers["ETag"]):
             return Response(status_code=304, headers={"ETag": answer.headers["ETag"]})
         return _sent(answer)
+
+    async def tell(self, work: Work[Shown], *, gate: Gate = None) -> Response:
+        """Answer 200 to a question that is no resource: without ETag, and never from an earlier answer."""
+
+        async def told(tx: Transaction, caller: Caller) -> Answer:
+            return Answer(200, _encoded(await work(tx, caller)), {})
+
+        return _sent(await self._run(told, gate=gate))
 
     async def page(self, work: Listing[Item]) -> Response:
         """Answer 200 with one page of a list."""
@@ -66,7 +78,7 @@ class Exchange:
         location: Callable[[Shown], str] | None = None,
         *,
         kept: Callable[[Shown], Shown] | None = None,
-        closing: bool = False,
+        gate: Gate = None,
     ) -> Response:
         """Answer 201 with what was made, its ETag and, where it has an address, its `Location`; once for an `Idempotency-Key`.
 
@@ -74,32 +86,51 @@ class Exchange:
             work: makes it.
             location: its path.
             kept: what a repeat is answered, where that differs.
-            closing: whether the work closes the gate, which it must do before it locks anything else.
+            gate: whether the work joins or closes the gate, which must come before anything that it reads or locks.
         """
         return await self.once(
-            lambda tx, caller: self._answer(201, work, tx, caller, location=location, kept=kept), closing=closing
+            lambda tx, caller: self._answer(201, work, tx, caller, location=location, kept=kept), gate=gate
         )
 
-    async def act(self, work: Work[Shown], current: Work[Any] | None = None, *, closing: bool = False) -> Response:
+    async def act(self, work: Work[Shown], current: Work[Any] | None = None, *, gate: Gate = None) -> Response:
         """Answer 200 with what the act left; `If-Match` is looked at when sent, `Idempotency-Key` too."""
         return await self.once(
-            lambda tx, caller: self._changed(tx, caller, work, current, required=False), closing=closing
+            lambda tx, caller: self._changed(tx, caller, work, current, required=False), gate=gate
         )
 
-    async def change(self, work: Work[Shown], current: Work[Any], *, closing: bool = False) -> Response:
+    async def change(self, work: Work[Shown], current: Work[Any], *, gate: Gate = None) -> Response:
         """Answer 200 with what the change left; `If-Match` must name what `current` returns, which locks it."""
         answer = await self._run(
-            lambda tx, caller: self._changed(tx, caller, work, current, required=True), closing=closing
+            lambda tx, caller: self._changed(tx, caller, work, current, required=True), gate=gate
         )
         return _sent(answer)
 
+    async def decide(
+        self,
+        work: Decided[Shown],
+        status: int,
+        location: Callable[[Shown], str] | None = None,
+        *,
+        gate: Gate = None,
+    ) -> Response:
+        """Answer with what `work` returns, or with the problem that it returns: that one is committed as well."""
+
+        async def decided(tx: Transaction, caller: Caller) -> Answer:
+            result = await work(tx, caller)
+            if isinstance(result, Problem):
+                document = json.dumps(result.document(self._request.url.path), ensure_ascii=False).encode()
+                return Answer(result.status, document, {"Content-Type": MEDIA_TYPE})
+            return _answer_of(status, result, location)
+
+        return await self.once(decided, gate=gate)
+
     async def once(
-        self, work: Callable[[Transaction, Caller], Awaitable[Answer]], *, closing: bool = False
+        self, work: Callable[[Transaction, Caller], Awaitable[Answer]], *, gate: Gate = None
     ) -> Response:
         """Run `work`, or give the answer again that its `Idempotency-Key` was given before."""
         key = idempotency.key_of(self._request)
         if key is None:
-            return _sent(await self._run(work, closing=closing))
+            return _sent(await self._run(work, gate=gate))
         body = await self._request.body()
 
         async def guarded(tx: Transaction, caller: Caller) -> Answer:
@@ -111,14 +142,16 @@ class Exchange:
             use.keep(tx, answer)
             return answer
 
-        return _sent(await self._run(guarded, closing=closing))
+        return _sent(await self._run(guarded, gate=gate))
 
     async def _run(
-        self, work: Callable[[Transaction, Caller], Awaitable[Answer]], *, closing: bool = False
+        self, work: Callable[[Transaction, Caller], Awaitable[Answer]], *, gate: Gate = None
     ) -> Answer:
         async def admitted(tx: Transaction) -> Answer:
-            if closing:
+            if gate == "close":
                 await close_gate(tx)
+            elif gate == "join":
+                await join_gate(tx)
             return await work(tx, await self.admit(tx))
 
         return await self._database.transaction(admitted)
@@ -142,11 +175,16 @@ class Exchange:
         kept: Callable[[Shown], Shown] | None = None,
     ) -> Answer:
         shown = await work(tx, caller)
-        body = _encoded(shown)
-        headers = {"ETag": conditional.etag_of(body)}
-        if location is not None:
-            headers["Location"] = location(shown)
-        return Answer(status, body, headers, None if kept is None else _encoded(kept(shown)))
+        answer = _answer_of(status, shown, location)
+        return answer if kept is None else replace(answer, kept=_encoded(kept(shown)))
+
+
+def _answer_of(status: int, shown: Shown, location: Callable[[Shown], str] | None) -> Answer:
+    body = _encoded(shown)
+    headers = {"ETag": conditional.etag_of(body)}
+    if location is not None:
+        headers["Location"] = location(shown)
+    return Answer(status, body, headers)
 
 
 def _encoded(shown: BaseModel) -> bytes:

@@ -43,6 +43,10 @@ class ProblemOut(BaseModel):
     errors: list[FieldError] | None = None
 
 
+REGISTRY: Final[dict[str, type["Problem"]]] = {}
+"""Every problem type by its slug."""
+
+
 class Problem(Exception):  # noqa: N818 - the field calls it a problem
     """A refusal that a caller can act on; each subclass is one problem type.
 
@@ -55,6 +59,10 @@ class Problem(Exception):  # noqa: N818 - the field calls it a problem
     slug: ClassVar[str] = "problem"
     title: ClassVar[str] = "The request could not be carried out"
     status: ClassVar[int] = 400
+
+    def __init_subclass__(cls) -> None:
+        """Make the type known by its slug."""
+        REGISTRY[cls.slug] = cls
 
     def __init__(self, detail: str, *, errors: Sequence[tuple[str, str]] = (), **more: Any) -> None:  # noqa: ANN401
         super().__init__(detail)
@@ -256,7 +264,7 @@ def as_problem(error: Exception) -> Problem:
     return InternalError("The fault is ours and has been logged. Nothing was allowed.")
 
 
-def _state(error: DBAPIError[Any]) -> str:
+def _state(error: DBAPIError) -> str:
     return str(getattr(error.orig, "sqlstate", ""))
 
 

@@ -1,14 +1,16 @@
 """The router of every room: strict JSON in, known parameters only, problem documents in the OpenAPI document."""
 
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, ClassVar
 
 from fastapi import APIRouter, Request, Response
-from fastapi.dependencies.utils import get_flat_dependant
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from service.http import strict_json
+from service.http.caller import Role
+from service.http.exchange import Admission
 from service.http.problems import MEDIA_TYPE, Invalid, Malformed, ProblemOut, UnsupportedMediaType
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -28,18 +30,39 @@ class StrictRequest(Request):
 class StrictRoute(APIRoute):
     """A route that refuses parameters it does not know and bodies that are not JSON."""
 
+    ignores_unknown: ClassVar[bool] = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - FastAPI's own parameters
+        super().__init__(*args, **kwargs)
+        roles = roles_of(self.dependant)
+        stated = {"x-roles": "public" if roles is None else sorted(roles), "security": [] if roles is None else [{"api_key": []}]}
+        self.openapi_extra = (self.openapi_extra or {}) | stated
+
     def get_route_handler(self) -> Handler:
         """Wrap FastAPI's handler."""
         handle = super().get_route_handler()
-        known = {parameter.alias for parameter in get_flat_dependant(self.dependant).query_params}
+        known = {parameter.alias for part in _parts(self.dependant) for parameter in part.query_params}
 
         async def strict(request: Request) -> Response:
-            _demand_known(request, known)
+            if not self.ignores_unknown:
+                _demand_known(request, known)
+            strict_request = StrictRequest(request.scope, request.receive)
             if self.body_field is not None:
-                await _demand_json(request)
-            return await handle(StrictRequest(request.scope, request.receive))
+                await _demand_json(strict_request)
+            return await handle(strict_request)
 
         return strict
+
+
+def _parts(dependant: Dependant) -> Iterator[Dependant]:
+    yield dependant
+    for dependency in dependant.dependencies:
+        yield from _parts(dependency)
+
+
+def roles_of(dependant: Dependant) -> frozenset[Role] | None:
+    """Return the roles that a route admits, from the very dependency that admits them; None for a public route."""
+    return next((part.call.roles for part in _parts(dependant) if isinstance(part.call, Admission)), None)
 
 
 def _demand_known(request: Request, known: set[str]) -> None:
@@ -52,6 +75,8 @@ def _demand_known(request: Request, known: set[str]) -> None:
 
 
 async def _demand_json(request: Request) -> None:
+    if not await request.body():
+        return
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
         raise UnsupportedMediaType("Send the body as application/json.")

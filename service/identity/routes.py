@@ -62,7 +62,7 @@ async def disable_principal(exchange: Administration, principal_id: str) -> Resp
     return await exchange.act(
         lambda tx, caller: operations.disable_principal(tx, caller, principal_id),
         lambda tx, _: operations.read_principal(tx, principal_id, lock=True),
-        closing=True,
+        gate="close",
     )
 
 
@@ -105,7 +105,7 @@ async def revoke_key(exchange: Administration, key_id: str) -> Response:
     return await exchange.act(
         lambda tx, caller: operations.revoke_key(tx, caller, key_id),
         lambda tx, _: operations.read_key(tx, key_id, lock=True),
-        closing=True,
+        gate="close",
     )
 
 
@@ -137,5 +137,5 @@ async def withdraw_grant(exchange: Administration, grant_id: str) -> Response:
     return await exchange.act(
         lambda tx, caller: operations.withdraw_grant(tx, caller, grant_id),
         lambda tx, _: operations.read_grant(tx, grant_id, lock=True),
-        closing=True,
+        gate="close",
     )

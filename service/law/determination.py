@@ -73,6 +73,8 @@ class Determination:
     headroom: Headroom
     exposure: tuple[Item, ...]
     rules_version: str
+    step_exemption: str | None = None
+    """The exemption that Step C gave, also where a requirement of Step B makes the mechanism a stricter one."""
 
     @property
     def routes(self) -> tuple[Route, ...]:
@@ -140,9 +142,10 @@ def determine(facts: Facts, book: RuleBook, route: Route | None = None) -> Deter
         obligations=obligations,
         evidence=_items(edition.evidence, state),
         warnings=_items(edition.warnings, state),
-        headroom=_headroom(facts, edition, mechanism),
+        headroom=_headroom(facts, edition, mechanism.strictness),
         exposure=_items(edition.exposure, state),
         rules_version=book.version,
+        step_exemption=state.exemption,
     )
 
 
@@ -190,28 +193,61 @@ def _items(entries: tuple[Entry, ...], state: State) -> tuple[Item, ...]:
     return tuple(Item(entry.code, entry.cited.of(state)) for entry in entries if entry.holds(state))
 
 
-def _headroom(facts: Facts, edition: Edition, mechanism: Mechanism) -> Headroom:
+def headroom_under(facts: Facts, book: RuleBook, held: frozenset[Mechanism]) -> Headroom:
+    """Return how many persons can be added before the law asks for more than the mechanisms that were obtained."""
+    if not covers(held, determine(facts, book)):
+        return Headroom(0, 0)
+    return _headroom(facts, book.edition(facts.as_of), _strongest(held))
+
+
+def _headroom(facts: Facts, edition: Edition, limit: int) -> Headroom:
     if not facts.dataset.is_personal:
         return Headroom(None, None)
     return Headroom(
-        persons=_room(facts, edition, mechanism, lambda n: Count(persons=n)),
-        sensitive_persons=_room(facts, edition, mechanism, lambda n: Count(sensitive_persons=n)),
+        persons=_room(facts, edition, limit, lambda n: Count(persons=n)),
+        sensitive_persons=_room(facts, edition, limit, lambda n: Count(sensitive_persons=n)),
     )
 
 
-def _room(facts: Facts, edition: Edition, mechanism: Mechanism, counted: Callable[[int], Count]) -> int | None:
-    """Return how many more can come: the mechanism can only change where a count meets one of the day's limits."""
+def _room(facts: Facts, edition: Edition, limit: int, counted: Callable[[int], Count]) -> int | None:
+    """Return how many more can come: what is asked can only change where a count meets one of the day's limits."""
     now, one_more = State(facts, edition), State(facts, edition, counted(1))
     steps = sorted(
         {
-            limit.least - limit.measure(now)
-            for limit in edition.limits
-            if limit.measure(one_more) > limit.measure(now) < limit.least
+            line.least - line.measure(now)
+            for line in edition.limits
+            if line.measure(one_more) > line.measure(now) < line.least
         }
     )
     for step in steps:
         rules = _rules(State(facts, edition, counted(step)))
-        if max(Mechanism(rule.mechanism).strictness for rule in rules) > mechanism.strictness:
+        if any(Mechanism(rule.mechanism).strictness > limit for rule in rules if rule.step == "mechanism"):
             return step - 1
     return None
 
+
+def covers(held: frozenset[Mechanism], asked: Determination) -> bool:
+    """Tell whether what was obtained (the mechanisms of a permit's requirements) answers all that the law asks for now.
+
+    A stricter mechanism of export serves for a freer one; the approval of the state serves for any of them; an approval that stacks
+    (Step B) must have been obtained itself.
+    """
+    strongest = _strongest(held)
+    return all(
+        requirement.mechanism.strictness <= strongest
+        if requirement.mechanism in _EXPORT
+        else requirement.mechanism in held and requirement.mechanism is not Mechanism.PROHIBITED
+        for requirement in asked.requirements
+    )
+
+
+def _strongest(held: frozenset[Mechanism]) -> int:
+    """Return the strictness up to which mechanisms of export are answered."""
+    if Mechanism.STATE_APPROVAL in held:
+        return Mechanism.SECURITY_ASSESSMENT.strictness
+    return max((mechanism.strictness for mechanism in held if mechanism in _EXPORT), default=-1)
+
+
+_EXPORT: Final = frozenset(
+    {Mechanism.EXEMPT, Mechanism.STANDARD_CONTRACT_OR_CERTIFICATION, Mechanism.SECURITY_ASSESSMENT}
+)

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final, Literal, Protocol, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from service.law.facts import FIRST_DAY, Facts, FtzList, LegalBasis, Necessity, RecipientKind, Route, Tag
+from service.law.facts import FIRST_DAY, Count, Facts, FtzList, LegalBasis, Necessity, RecipientKind, Route, Tag
 
 DATA: Final = Path(__file__).parent / "data"
 MECHANISMS: Final = (
@@ -295,6 +295,9 @@ _MEASURES: Final[Mapping[str, Measure]] = {
     "platform_users": lambda s: s.facts.handler.platform_users,
 }
 
+_YEAR: Final = frozenset({"persons", "sensitive_persons"})
+"""Measures that are the year's count itself."""
+
 _WORDS: Final[Mapping[str, Test]] = {
     "never": lambda _: False,
     "inside": lambda s: s.facts.recipient.country == "CN",
@@ -345,6 +348,7 @@ class _Condition:
 
     def __init__(self, lines: Sequence[str], thresholds: Mapping[str, int]) -> None:
         self.limits: list[Limit] = []
+        self.lines: list[tuple[str, str, int]] = []
         self._thresholds = thresholds
         self._alternatives = [[self._term(term) for term in line.split(" or ")] for line in lines]
         self.holds: Test = _all([_any(terms) for terms in self._alternatives])
@@ -358,7 +362,10 @@ class _Condition:
             case ["near", measure, threshold]:
                 return self._near(_measure(measure), self._value(threshold), self._value("near"))
             case [measure, ">=" | ">" as comparison, threshold]:
-                return self._reached(_measure(measure), self._value(threshold) + (comparison == ">"))
+                least = self._value(threshold) + (comparison == ">")
+                if measure in _YEAR:
+                    self.lines.append((measure, threshold, least))
+                return self._reached(_measure(measure), least)
             case [word]:
                 return _word(word)
         raise ValueError(f"the condition {term!r} is not of the vocabulary")
@@ -444,6 +451,8 @@ class Rule:
     exemption: str | None
     holds: Test
     limits: tuple[Limit, ...]
+    lines: tuple[tuple[str, str, int], ...]
+    """Its comparisons of the year's count: kind of persons, threshold, least count."""
     cited: Cited
     text: Text
     document: Mapping[str, Any]
@@ -518,6 +527,25 @@ class RuleBook:
         """Return the rules in force on a day as JSON, in the order in which they are asked."""
         edition = self.edition(day)
         return [dict(rule.document) for rule in (*edition.border, *edition.bars, *edition.mechanisms)]
+
+    def volume_lines(self, day: date, count: Count) -> list[dict[str, Any]]:
+        """Return the lines at which the year's count makes the law ask for more, as JSON, each with its distance.
+
+        Headroom is the most persons that can be added with the line not yet reached.
+        """
+        lines: list[dict[str, Any]] = []
+        for rule in self.edition(max(day, FIRST_DAY)).mechanisms:
+            for kind, threshold, least in rule.lines:
+                lines.append(
+                    {
+                        "id": threshold,
+                        "kind": kind,
+                        "mechanism": rule.mechanism,
+                        "value": least,
+                        "headroom": max(0, least - 1 - int(getattr(count, kind))),
+                    }
+                )
+        return lines
 
     def valid_until(self, kind: str, issued_on: date) -> date | None:
         """Return the last day of a paper's life under the instrument in force when it was issued; None: the paper says so.
@@ -712,6 +740,7 @@ class _Compiler:
             exemption=record.exemption,
             holds=condition.holds,
             limits=tuple(condition.limits),
+            lines=tuple(condition.lines),
             cited=cited,
             text=_text(record.text),
             document=document,

@@ -1,6 +1,8 @@
 """What can be done with the register. Each change closes the gate: it may turn an allow into a deny."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import date
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -13,9 +15,13 @@ from service.database import Transaction, close_gate, is_id, new_id
 from service.http.caller import EVERYWHERE, READERS, Caller, Role
 from service.http.paging import page_of
 from service.http.problems import Conflict, Forbidden, Invalid, NotFound, invalid_from
-from service.law.facts import Tag
+from service.law.calendar import day_in_shanghai
+from service.law.facts import Count, Tag
+from service.law.rules import RuleBook
+from service.ledger import operations as ledger
 from service.registry import tags as tagging
 from service.registry.schemas import (
+    CountOut,
     DatasetIn,
     DatasetOut,
     DatasetPatch,
@@ -24,9 +30,11 @@ from service.registry.schemas import (
     HandlerIn,
     HandlerOut,
     HandlerPatch,
+    LedgerOut,
     RecipientIn,
     RecipientOut,
     RecipientPatch,
+    ThresholdOut,
 )
 from service.registry.tables import Dataset, Grading, Handler, Recipient
 
@@ -86,6 +94,38 @@ async def change_handler(tx: Transaction, caller: Caller, reference: str, patch:
 async def handler_history(tx: Transaction, caller: Caller, reference: str, cursor: str | None, limit: int) -> Entries:
     """Return every change of a handler, oldest first."""
     return await audit.history(tx, (await handler_of(tx, caller, reference)).id, cursor, limit)
+
+
+async def handler_ledger(
+    tx: Transaction, caller: Caller, book: RuleBook, reference: str, year: int | None
+) -> LedgerOut:
+    """Return the count of a handler's year against the thresholds of that year's last day, or of today in the present year."""
+    handler = await handler_of(tx, caller, reference)
+    today = day_in_shanghai(tx.now)
+    wanted = year or today.year
+    day = today if wanted == today.year else date(wanted, 12, 31)
+    sent = await ledger.reported(tx, handler.id, wanted)
+    held = await ledger.reserved(tx, handler.id, wanted)
+    count = Count(sent.persons + held.persons, sent.sensitive_persons + held.sensitive_persons)
+    lines = [ThresholdOut.model_validate(line) for line in book.volume_lines(day, count)]
+    return LedgerOut(
+        handler=handler.id,
+        year=wanted,
+        reported=CountOut(**asdict(sent)),
+        reserved=CountOut(**asdict(held)),
+        persons=count.persons,
+        sensitive_persons=count.sensitive_persons,
+        thresholds=lines,
+        headroom=_next_lines(lines),
+    )
+
+
+def _next_lines(lines: Sequence[ThresholdOut]) -> CountOut | None:
+    ahead = {
+        kind: min((line.headroom for line in lines if line.kind == kind and line.headroom > 0), default=0)
+        for kind in ("persons", "sensitive_persons")
+    }
+    return CountOut(**ahead) if lines else None
 
 
 async def handler_of(tx: Transaction, caller: Caller, reference: str, *, lock: bool = False) -> Handler:

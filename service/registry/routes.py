@@ -9,6 +9,7 @@ from service.http.caller import READERS, Role
 from service.http.exchange import Exchange, allowed
 from service.http.paging import Cursor, Limit, Page
 from service.http.router import room
+from service.law.rules import RuleBook
 from service.registry import imports, operations
 from service.registry.schemas import (
     DatasetIn,
@@ -20,6 +21,7 @@ from service.registry.schemas import (
     HandlerOut,
     HandlerPatch,
     ImportOut,
+    LedgerOut,
     RecipientIn,
     RecipientOut,
     RecipientPatch,
@@ -68,7 +70,7 @@ async def change_handler(exchange: Keeping, handler_id: Ref, body: HandlerPatch)
     return await exchange.change(
         lambda tx, caller: operations.change_handler(tx, caller, handler_id, body),
         lambda tx, caller: operations.read_handler(tx, caller, handler_id, lock=True),
-        closing=True,
+        gate="close",
     )
 
 
@@ -78,6 +80,18 @@ async def handler_history(exchange: Reading, handler_id: Ref, cursor: Cursor = N
     return await exchange.page(
         lambda tx, caller: operations.handler_history(tx, caller, handler_id, cursor, limit)
     )
+
+
+@router.get("/v1/handlers/{handler_id}/ledger", response_model=LedgerOut)
+async def handler_ledger(
+    exchange: Reading,
+    request: Request,
+    handler_id: Ref,
+    year: Annotated[int | None, Query(ge=2021, le=9999, description="In Asia/Shanghai; this one, if missing.")] = None,
+) -> Response:
+    """Show the year's count of persons, its thresholds, and how many can still go."""
+    book: RuleBook = request.app.state.book
+    return await exchange.read(lambda tx, caller: operations.handler_ledger(tx, caller, book, handler_id, year))
 
 
 @router.post("/v1/datasets", status_code=201, response_model=DatasetOut)
@@ -131,7 +145,7 @@ async def import_datasets(
     """
     rows = imports.parse(await request.body(), imports.format_of(request.headers.get("content-type", "")))
     wanted = imports.Import(rows=rows, handler=handler, owner=owner, dry_run=dry_run)
-    return await exchange.act(lambda tx, caller: imports.load(tx, caller, wanted), closing=True)
+    return await exchange.act(lambda tx, caller: imports.load(tx, caller, wanted), gate="close")
 
 
 @router.get("/v1/datasets/{dataset_id}", response_model=DatasetOut)
@@ -146,7 +160,7 @@ async def change_dataset(exchange: Keeping, dataset_id: DatasetId, body: Dataset
     return await exchange.change(
         lambda tx, caller: operations.change_dataset(tx, caller, dataset_id, body),
         lambda tx, caller: operations.read_dataset(tx, caller, dataset_id, lock=True),
-        closing=True,
+        gate="close",
     )
 
 
@@ -166,7 +180,7 @@ async def grade(exchange: Keeping, dataset_id: DatasetId, body: GradingIn) -> Re
     return await exchange.create(
         lambda tx, caller: operations.grade(tx, caller, dataset_id, body),
         lambda made: f"/v1/datasets/{made.dataset}/gradings/{made.number}",
-        closing=True,
+        gate="close",
     )
 
 
@@ -190,7 +204,7 @@ async def confirm_grading(exchange: Keeping, dataset_id: DatasetId, number: Numb
     return await exchange.act(
         lambda tx, caller: operations.confirm_grading(tx, caller, dataset_id, number),
         lambda tx, caller: operations.read_grading(tx, caller, dataset_id, number),
-        closing=True,
+        gate="close",
     )
 
 
@@ -222,7 +236,7 @@ async def change_recipient(exchange: Keeping, recipient_id: Ref, body: Recipient
     return await exchange.change(
         lambda tx, caller: operations.change_recipient(tx, caller, recipient_id, body),
         lambda tx, _: operations.read_recipient(tx, recipient_id, lock=True),
-        closing=True,
+        gate="close",
     )
 
 

@@ -254,3 +254,33 @@ class ImportOut(BaseModel):
     updated: int
     unchanged: int
     keys: list[str] = Field(description="Keys of the datasets that were created or updated.")
+
+
+class CountOut(BaseModel):
+    """Persons of each kind."""
+
+    persons: int
+    sensitive_persons: int
+
+
+class ThresholdOut(BaseModel):
+    """A line of the law, and how far the year is from it."""
+
+    id: str
+    kind: Literal["persons", "sensitive_persons"]
+    mechanism: str = Field(description="What the law asks for from this many persons on.")
+    value: int
+    headroom: int = Field(description="Persons that can be added before it is reached; 0 where it is.")
+
+
+class LedgerOut(BaseModel):
+    """A handler's count of persons exported in a year; exports under an exemption other than small volume are not in it."""
+
+    handler: str
+    year: int
+    reported: CountOut = Field(description="Reported as sent.")
+    reserved: CountOut = Field(description="Held by exports that have not reported yet.")
+    persons: int = Field(description="Reported and reserved: what thresholds look at.")
+    sensitive_persons: int
+    thresholds: list[ThresholdOut]
+    headroom: CountOut | None = Field(description="Persons that can be added before the next threshold; null: none follows.")

@@ -1,0 +1,35 @@
+"""Alembic's environment: one connection through asyncpg, and one migration at a time."""
+
+import asyncio
+
+from alembic import context
+from sqlalchemy import Connection, pool, text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+import service.audit.tables
+import service.http.idempotency
+import service.identity.tables
+import service.ledger.tables
+import service.permits.tables
+import service.registry.tables
+import service.transfers.tables  # noqa: F401 - the tables of every room
+from service.database import Base, address
+
+MIGRATION_LOCK = 0x0B0C
+
+
+def _migrate(connection: Connection) -> None:
+    context.configure(connection=connection, target_metadata=Base.metadata, compare_type=True)
+    with context.begin_transaction():
+        connection.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
+        context.run_migrations()
+
+
+async def _connect() -> None:
+    engine = create_async_engine(address(context.config.attributes["url"]), poolclass=pool.NullPool)
+    async with engine.connect() as connection:
+        await connection.run_sync(_migrate)
+    await engine.dispose()
+
+
+asyncio.run(_connect())

@@ -1,0 +1,157 @@
+"""The composition root: settings, database and law in, one ASGI application out. The only place that knows every room."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from importlib.metadata import version
+from pathlib import Path
+
+import fastapi_offline
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
+from fastapi.staticfiles import StaticFiles
+from sqlalchemy import text
+
+from service.audit import routes as audit
+from service.database import Clock, Database, Transaction, utc_now
+from service.gate import routes as gate
+from service.http import problems
+from service.http.middleware import Edge
+from service.http.problems import REGISTRY
+from service.http.router import REFUSALS
+from service.identity import routes as identity
+from service.identity.operations import authenticate
+from service.law import routes as law
+from service.law import rules
+from service.permits import operations as permits
+from service.permits import routes as permit_routes
+from service.permits.signing import Signer
+from service.registry import routes as registry
+from service.settings import Settings
+from service.transfers import routes as transfers
+
+IMPORT_TIMES = 16
+DOCS_FILES = Path(fastapi_offline.__file__).parent / "static"
+
+DESCRIPTION = """The gate that data passes before it leaves mainland China.
+
+Every route but the public ones takes an API key: `Authorization: Bearer ob_live_…`; `x-roles` names the roles that may call it.
+Errors are problem documents (RFC 9457). What the service says of the law is not legal advice."""
+
+DOCS_PAGE = """<!doctype html>
+<html lang="en">
+<head><meta charset="utf-8"><title>Outbound API</title>
+<link rel="stylesheet" href="/docs/files/swagger-ui.css"><link rel="icon" href="data:,"></head>
+<body><div id="docs"></div>
+<script src="/docs/files/swagger-ui-bundle.js"></script><script src="/docs/start.js"></script></body>
+</html>
+"""
+DOCS_SCRIPT = """SwaggerUIBundle({url: "/openapi.json", dom_id: "#docs", deepLinking: true, validatorUrl: null});
+"""
+
+
+def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now) -> FastAPI:
+    """Return the application.
+
+    Args:
+        settings: what the operator has set.
+        database_url: the database, which may be an embedded one.
+        clock: returns the present moment in UTC.
+
+    Raises:
+        RuleFileError: the law data cannot be used; nothing starts with it.
+    """
+    database = Database(
+        database_url, pool=settings.database_pool, timeout=settings.database_timeout_seconds, clock=clock
+    )
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.signer = signer = Signer.from_file(settings.signing_key_file or settings.data_dir / "signing_key.pem")
+        await database.transaction(lambda tx: permits.publish(tx, signer))
+        yield
+        await database.close()
+
+    app = FastAPI(
+        title="Outbound",
+        version=version("outbound"),
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    app.state.database = database
+    app.state.book = rules.load()
+    app.state.authenticate = authenticate
+    app.state.export_lease = timedelta(seconds=settings.export_lease_seconds)
+    app.state.public_url = _public_url(settings)
+    problems.install(app)
+    for room in (law, registry, transfers, permit_routes, gate, audit, identity):
+        app.include_router(room.router)
+    app.include_router(gate.authzen)
+    _add_health(app, database)
+    _add_docs(app)
+    _name_security(app)
+    limit = settings.body_limit_bytes
+    app.add_middleware(Edge, limit=limit, limits={"/v1/datasets/import": limit * IMPORT_TIMES})
+    return app
+
+
+def _public_url(settings: Settings) -> Callable[[Request], str]:
+    def address(request: Request) -> str:
+        return (settings.public_url or str(request.base_url)).rstrip("/")
+
+    return address
+
+
+def _add_health(app: FastAPI, database: Database) -> None:
+    @app.get("/livez", tags=["health"], openapi_extra={"x-roles": "public"}, response_model=dict[str, str])
+    async def livez() -> JSONResponse:
+        """Tell that the process runs."""
+        return JSONResponse({"status": "alive"})
+
+    async def asked(tx: Transaction) -> None:
+        await tx.execute(text("select 1"))
+
+    @app.get("/readyz", tags=["health"], openapi_extra={"x-roles": "public"}, response_model=dict[str, str], responses={503: REFUSALS[503]})
+    async def readyz() -> JSONResponse:
+        """Tell that the service can decide: the database answers."""
+        await database.transaction(asked)
+        return JSONResponse({"status": "ready"})
+
+
+def _add_docs(app: FastAPI) -> None:
+    app.mount("/docs/files", StaticFiles(directory=DOCS_FILES))
+
+    @app.get("/", include_in_schema=False)
+    async def front() -> Response:
+        return RedirectResponse("/docs")
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return HTMLResponse(DOCS_PAGE)
+
+    @app.get("/docs/start.js", include_in_schema=False)
+    async def docs_script() -> Response:
+        return Response(DOCS_SCRIPT, media_type="text/javascript")
+
+    @app.get("/problems/{slug}", include_in_schema=False)
+    async def problem(slug: str) -> Response:
+        """Explain a problem type: its `type` is this address."""
+        kind = REGISTRY.get(slug)
+        if kind is None:
+            raise problems.NotFound("There is no such problem type.")
+        return JSONResponse({"type": f"/problems/{slug}", "title": kind.title, "status": kind.status, "meaning": kind.__doc__})
+
+
+def _name_security(app: FastAPI) -> None:
+    produce = app.openapi
+
+    def document() -> dict[str, object]:
+        made = produce()
+        schemes = made.setdefault("components", {}).setdefault("securitySchemes", {})
+        schemes["api_key"] = {"type": "http", "scheme": "bearer", "bearerFormat": "ob_live_…"}
+        return made
+
+    app.openapi = document  # type: ignore[method-assign]

@@ -1,0 +1,256 @@
+"""The `outbound` command."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, TypeVar
+
+import typer
+import uvicorn
+from pydantic import ValidationError
+
+from service import logs, migrate
+from service.app import create_app
+from service.database import Database, DatabaseAwayError, Transaction
+from service.embedded import EmbeddedServer, EmbeddedServerError
+from service.http.caller import OPERATOR, Caller, Role
+from service.http.problems import Invalid, Problem, invalid_from
+from service.http.strict_json import parse
+from service.identity import operations as identity
+from service.law import rules
+from service.law.calendar import day_in_shanghai
+from service.law.routes import determination_of
+from service.law.rules import RuleFileError
+from service.law.schemas import FactsIn
+from service.registry import imports
+from service.sample import loader as sample
+from service.settings import Settings
+
+Result = TypeVar("Result")
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+keys = typer.Typer(no_args_is_help=True, help="API keys, made with the database's own credentials.")
+samples = typer.Typer(no_args_is_help=True, help="The invented sample company.")
+app.add_typer(keys, name="keys")
+app.add_typer(samples, name="sample")
+
+URL = "OUTBOUND_INTERNAL_DATABASE_URL"
+"""Tells server processes the address of the embedded database that their parent holds open."""
+
+
+def main() -> None:
+    """Run the command; whatever goes wrong is told in one sentence."""
+    try:
+        app()
+    except Problem as problem:
+        _fail("\n".join([problem.detail, *(_line(error) for error in problem.errors)]))
+    except DatabaseAwayError:
+        _fail("The database does not answer. Check OUTBOUND_DATABASE_URL, or that the embedded server can start.")
+    except (EmbeddedServerError, RuleFileError, ValueError, OSError) as error:
+        _fail(str(error))
+
+
+def _line(error: dict[str, Any]) -> str:
+    place = f"line {error['line']}, " if "line" in error else ""
+    return f"  {place}{error['pointer'] or '-'}: {error['detail']}"
+
+
+def _fail(message: str) -> NoReturn:
+    sys.stderr.write(message + "\n")
+    raise SystemExit(1)
+
+
+@contextmanager
+def _database_url(settings: Settings, *, migrated: bool = True) -> Iterator[str]:
+    """Give the address of the database: the external one, or the embedded one for as long as it is needed."""
+    if settings.database_url is not None:
+        url = settings.database_url.get_secret_value()
+        if migrated:
+            _demand_current(url)
+        yield url
+        return
+    with EmbeddedServer(settings.data_dir) as server:
+        if migrated:
+            migrate.upgrade(server.url)
+        yield server.url
+
+
+def _demand_current(url: str) -> None:
+    try:
+        current = migrate.current(url)
+    except Exception as error:
+        raise DatabaseAwayError(type(error).__name__) from error
+    if current != migrate.head():
+        _fail(
+            f"The database is at revision {current or 'none'}, this version needs {migrate.head()}. Run `outbound migrate` first."
+        )
+
+
+def _in_transaction(work: Callable[[Transaction], Awaitable[Result]]) -> Result:
+    settings = Settings()
+
+    async def run(url: str) -> Result:
+        database = Database(url, pool=1, timeout=settings.database_timeout_seconds)
+        try:
+            return await database.transaction(work)
+        finally:
+            await database.close()
+
+    with _database_url(settings) as url:
+        return asyncio.run(run(url))
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on (OUTBOUND_HOST).")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="OUTBOUND_PORT.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, max=64, help="Server processes (OUTBOUND_WORKERS).")] = None,
+    with_sample: Annotated[bool, typer.Option("--sample", help="Load the invented company first.")] = False,
+) -> None:
+    """Serve the API; on an empty database, print the first admin's key."""
+    given = {"host": host, "port": port, "workers": workers}
+    settings = Settings(**{name: value for name, value in given.items() if value is not None})
+    logs.configure(settings.log_format, settings.log_level)
+    rules.load()  # a rule file that cannot be used stops the start, before anything else
+    with _database_url(settings) as url:
+        os.environ |= _told(settings) | {URL: url}
+        asyncio.run(_prepare(settings, url, with_sample=with_sample))
+        uvicorn.run(
+            "service.cli:server",
+            factory=True,
+            host=settings.host,
+            port=settings.port,
+            workers=settings.workers,
+            loop="uvloop" if sys.platform != "win32" else "asyncio",
+            http="httptools" if sys.platform != "win32" else "auto",
+            access_log=False,
+            log_level="warning",
+            server_header=False,
+            timeout_graceful_shutdown=10,
+        )
+
+
+def _told(settings: Settings) -> dict[str, str]:
+    """Tell server processes what the command line has set."""
+    return {f"OUTBOUND_{name.upper()}": str(getattr(settings, name)) for name in ("host", "port", "workers")}
+
+
+def server() -> Any:  # noqa: ANN401 - an ASGI application
+    """Return the application of one server process."""
+    settings = Settings()
+    logs.configure(settings.log_format, settings.log_level)
+    return create_app(settings, os.environ[URL])
+
+
+async def _prepare(settings: Settings, url: str, *, with_sample: bool) -> None:
+    """Make the first admin, load the sample when it is asked for, and print how to begin."""
+    database = Database(url, pool=1, timeout=settings.database_timeout_seconds)
+    try:
+        admin = await database.transaction(identity.first_admin)
+        base = (settings.public_url or f"http://{settings.host}:{settings.port}").rstrip("/")
+        typer.echo(f"Outbound serves {base} (API documentation: {base}/docs)")
+        if admin is not None:
+            typer.echo(f"The first admin's key, shown this once: {admin.secret}")
+        if with_sample:
+            book = rules.load()
+            await database.transaction(lambda tx: sample.load(tx, book))
+            typer.echo(await database.transaction(lambda tx: sample.welcome(tx, base)))
+        sys.stdout.flush()
+    finally:
+        await database.close()
+
+
+@app.command("migrate")
+def migrate_command() -> None:
+    """Bring the database to the schema of this version."""
+    with _database_url(Settings(), migrated=False) as url:
+        migrate.upgrade(url)
+    typer.echo(f"The database is at revision {migrate.head()}.")
+
+
+@keys.command("create")
+def create_key(
+    principal: Annotated[str, typer.Option(help="Name of the person or system; made when it is new.")],
+    role: Annotated[list[Role], typer.Option(help="A role to grant; may be repeated.")],
+    system: Annotated[bool, typer.Option("--system", help="It is a system, not a person.")] = False,
+    handler: Annotated[str | None, typer.Option(help="Id or key of the handler; all handlers, if missing.")] = None,
+) -> None:
+    """Make a key; the last line on standard output is the key alone."""
+    made = _in_transaction(
+        lambda tx: identity.equip(tx, principal, "system" if system else "person", role, handler)
+    )
+    sys.stderr.write(f"{principal} ({made.principal}) has the key {made.prefix}…; it is shown this once.\n")
+    typer.echo(made.secret)
+
+
+@samples.command("load")
+def load_sample() -> None:
+    """Load the invented company; a second time does no harm."""
+    book = rules.load()
+    loaded = _in_transaction(lambda tx: sample.load(tx, book))
+    typer.echo("The sample company is loaded." if loaded else "The sample company was there already.")
+
+
+@app.command("import")
+def import_file(  # noqa: PLR0913 - one argument an option
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="CSV, or Fides datasets in YAML.")],
+    handler: Annotated[str | None, typer.Option(help="Id or key, where a row names none.")] = None,
+    owner: Annotated[str | None, typer.Option(help="Who owns the datasets, where a row names nobody.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, store nothing.")] = False,
+) -> None:
+    """Import datasets: all of them or, with every bad row told, none."""
+    rows = imports.parse(file.read_bytes(), _format_of(file))
+    wanted = imports.Import(rows=rows, handler=handler, owner=owner, dry_run=dry_run)
+    told = _in_transaction(lambda tx: imports.load(tx, _everywhere(OPERATOR), wanted))
+    would = "would be " if told.dry_run else ""
+    typer.echo(f"{told.created} {would}created, {told.updated} {would}updated, {told.unchanged} unchanged")
+    for key in told.keys:
+        typer.echo(f"  {key}")
+
+
+def _format_of(file: Path) -> imports.Format:
+    kinds: dict[str, imports.Format] = {".csv": "csv", ".yml": "fides", ".yaml": "fides"}
+    if file.suffix.lower() not in kinds:
+        raise ValueError(f"{file}: the name must end in .csv, .yml or .yaml.")
+    return kinds[file.suffix.lower()]
+
+
+def _everywhere(caller: Caller) -> Caller:
+    """Whoever holds the database's credentials keeps the register of all handlers."""
+    return Caller(caller.principal, caller.name, caller.kind, {Role.REGISTRAR: "*"})
+
+
+@app.command("determine")
+def determine_file(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, allow_dash=True, help="Facts as JSON; - reads them in.")],
+) -> None:
+    """Determine what the law asks for, given facts; needs no database and stores nothing. Not legal advice."""
+    content = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+    try:
+        body = FactsIn.model_validate(parse(content))
+    except ValidationError as error:
+        raise invalid_from(error.errors()) from error
+    told = determination_of(body, day_in_shanghai(datetime.now(UTC)), rules.load())
+    typer.echo(json.dumps(told.model_dump(mode="json"), ensure_ascii=False, indent=2))
+
+
+@app.command("openapi", hidden=True)
+def openapi(
+    check: Annotated[Path | None, typer.Option(help="Compare with this file instead of printing.")] = None,
+) -> None:
+    """Print the OpenAPI document, or tell whether a file still is that document."""
+    document = create_app(Settings(), "postgresql://nowhere/none").openapi()
+    produced = json.dumps(document, ensure_ascii=False, indent=2, sort_keys=True)
+    if check is None:
+        typer.echo(produced)
+    elif check.read_text(encoding="utf-8").strip() != produced:
+        raise Invalid(f"{check} is not what the code says; run `make openapi` and commit it.")
+
+
+if __name__ == "__main__":
+    main()

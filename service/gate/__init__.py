@@ -1,0 +1,1 @@
+"""The gate: may this export happen? Answered, recorded, then told."""

@@ -1,0 +1,268 @@
+"""May this export happen? A pure decision on what one transaction has read.
+
+Source: the reasons of the design, in their order; the law of the day decides what needs a permit at all.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from enum import StrEnum
+from typing import Final
+
+from service.law.determination import Determination, Headroom, Mechanism, covers, determine, headroom_under
+from service.law.facts import (
+    Count,
+    DatasetFacts,
+    Facts,
+    HandlerFacts,
+    Ledger,
+    RecipientFacts,
+    Tag,
+    TransferFacts,
+)
+from service.law.rules import RuleBook
+
+
+class Reason(StrEnum):
+    """Why an answer is what it is; of several, the first that applies."""
+
+    DATASET_UNKNOWN = "dataset_unknown"
+    DATASET_UNGRADED = "dataset_ungraded"
+    RECIPIENT_UNKNOWN = "recipient_unknown"
+    NOT_CROSS_BORDER = "not_cross_border"
+    GENERAL_DATA = "general_data"
+    PROHIBITED = "prohibited"
+    NO_PERMIT = "no_permit"
+    PERMIT_SUSPENDED = "permit_suspended"
+    PERMIT_REVOKED = "permit_revoked"
+    PERMIT_EXPIRED = "permit_expired"
+    GRADING_CHANGED = "grading_changed"
+    EVIDENCE_LAPSED = "evidence_lapsed"
+    PURPOSE_NOT_COVERED = "purpose_not_covered"
+    FIELDS_NOT_COVERED = "fields_not_covered"
+    SYSTEM_NOT_COVERED = "system_not_covered"
+    QUOTA_EXCEEDED = "quota_exceeded"
+    LEDGER_THRESHOLD = "ledger_threshold"
+    PERMITTED = "permitted"
+
+
+_PLACE: Final = {reason: place for place, reason in enumerate(Reason)}
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a system wants to export; None where it did not say."""
+
+    system: str
+    """Name of the system that will export."""
+    purpose: str | None
+    persons: int | None
+    sensitive_persons: int | None
+    fields: Sequence[str] | None
+    permit: str | None = None
+
+    @property
+    def count(self) -> Count:
+        """The persons asked for; nobody where none are stated."""
+        return Count(self.persons or 0, self.sensitive_persons or 0)
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether the ask says how many persons."""
+        return self.persons is not None or self.sensitive_persons is not None
+
+
+@dataclass(frozen=True, slots=True)
+class KnownPermit:
+    """A permit for the dataset and the recipient, with what is used of it and what it is bound to."""
+
+    id: str
+    status: str
+    valid_from: date
+    valid_until: date
+    purpose: str
+    fields: Collection[str] | None
+    systems: Collection[str] | None
+    quota: Count
+    used: Count
+    """Reported as sent, and reserved."""
+    tags: frozenset[Tag]
+    """Tags of the dataset when it was approved."""
+    requirements: frozenset[Mechanism]
+    transfer: TransferFacts
+    receipt_due_on: date | None
+    has_receipt: bool
+
+
+@dataclass(frozen=True, slots=True)
+class KnownDataset:
+    """A dataset for whose handler the asking system is an exporter; `facts` is None until it is graded."""
+
+    handler: HandlerFacts
+    facts: DatasetFacts | None
+    fields: Collection[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the transaction has read for one ask."""
+
+    today: date
+    dataset: KnownDataset | None
+    recipient: RecipientFacts | None
+    permits: Sequence[KnownPermit]
+    year: Count
+    """The handler's count of the year, reported and reserved."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The answer."""
+
+    allowed: bool
+    reason: Reason
+    mechanism: Mechanism | None = None
+    permit: str | None = None
+    headroom: Count | None = None
+    """Persons of each kind that could still go under the permit, by its quota and the handler's year."""
+    counts: bool = False
+    """Whether the persons of this export add to the handler's year."""
+
+
+def decide(ask: Ask, known: Known, book: RuleBook) -> Decision:
+    """Return whether an export may happen, with the first reason that applies.
+
+    Args:
+        ask: what is asked.
+        known: what stands at this moment.
+        book: the law.
+    """
+    if known.dataset is None:
+        return Decision(allowed=False, reason=Reason.DATASET_UNKNOWN)
+    if known.dataset.facts is None:
+        return Decision(allowed=False, reason=Reason.DATASET_UNGRADED)
+    if known.recipient is None:
+        return Decision(allowed=False, reason=Reason.RECIPIENT_UNKNOWN)
+    asked = Facts(
+        as_of=known.today,
+        handler=known.dataset.handler,
+        dataset=known.dataset.facts,
+        recipient=known.recipient,
+        transfer=TransferFacts(persons=ask.count.persons, sensitive_persons=ask.count.sensitive_persons),
+        ledger=Ledger(this_year=known.year),
+    )
+    law = determine(asked, book)
+    if law.mechanism is Mechanism.NOT_CROSS_BORDER:
+        return Decision(allowed=True, reason=Reason.NOT_CROSS_BORDER, mechanism=law.mechanism)
+    if law.exemption == Reason.GENERAL_DATA:
+        return Decision(allowed=True, reason=Reason.GENERAL_DATA, mechanism=law.mechanism)
+    if law.mechanism is Mechanism.PROHIBITED:
+        return Decision(allowed=False, reason=Reason.PROHIBITED, mechanism=law.mechanism)
+    return _by_permit(ask, known, asked, law, book)
+
+
+def _by_permit(ask: Ask, known: Known, asked: Facts, law: Determination, book: RuleBook) -> Decision:
+    """Take of several permits one that allows, the first to end; else tell the reason furthest down the list."""
+    answers = [
+        _under(ask, permit, known, asked, book)
+        for permit in sorted(known.permits, key=lambda permit: (permit.valid_until, permit.id))
+        if ask.permit in {None, permit.id}
+    ]
+    allowing = next((answer for answer in answers if answer.allowed), None)
+    if allowing is not None:
+        return allowing
+    denied = Decision(allowed=False, reason=Reason.NO_PERMIT, mechanism=law.mechanism)
+    return max(answers, key=lambda answer: _PLACE[answer.reason], default=denied)
+
+
+def _under(ask: Ask, permit: KnownPermit, known: Known, asked: Facts, book: RuleBook) -> Decision:
+    """Answer under one permit: the law is asked with what the permit's transfer claimed."""
+    count = ask.count
+    nobody = replace(asked, transfer=replace(permit.transfer, persons=0, sensitive_persons=0))
+    law = determine(replace(asked, transfer=replace(permit.transfer, **_fields(count))), book)
+    reason = (
+        _standing(permit, known.today)
+        or _binding(permit, determine(replace(nobody, ledger=Ledger()), book), asked.dataset, known.today)
+        or _scope(ask, permit, known)
+        or _quantity(ask, permit, law)
+    )
+    return Decision(
+        allowed=reason is None,
+        reason=reason or Reason.PERMITTED,
+        mechanism=law.mechanism,
+        permit=permit.id,
+        headroom=_headroom(permit, headroom_under(nobody, book, permit.requirements)),
+        counts=law.counts_toward_ledger,
+    )
+
+
+def _fields(count: Count) -> dict[str, int]:
+    return {"persons": count.persons, "sensitive_persons": count.sensitive_persons}
+
+
+def _standing(permit: KnownPermit, today: date) -> Reason | None:
+    if today < permit.valid_from:
+        return Reason.NO_PERMIT
+    if permit.status == "suspended":
+        return Reason.PERMIT_SUSPENDED
+    if permit.status == "revoked":
+        return Reason.PERMIT_REVOKED
+    return Reason.PERMIT_EXPIRED if today > permit.valid_until else None
+
+
+def _binding(permit: KnownPermit, law: Determination, dataset: DatasetFacts, today: date) -> Reason | None:
+    """Bind, don't push: whatever the permit rests on is looked at again, and a mismatch denies.
+
+    Args:
+        permit: the permit.
+        law: what the law asks for today where nobody has been counted yet; how many there are is looked at last.
+        dataset: the dataset as it is graded now.
+        today: the day in Asia/Shanghai.
+    """
+    if permit.tags != dataset.tags:
+        return Reason.GRADING_CHANGED
+    if permit.receipt_due_on is not None and today > permit.receipt_due_on and not permit.has_receipt:
+        return Reason.EVIDENCE_LAPSED  # SCM 7: the contract was not filed in time
+    return None if covers(permit.requirements, law) else Reason.EVIDENCE_LAPSED
+
+
+def _scope(ask: Ask, permit: KnownPermit, known: Known) -> Reason | None:
+    if ask.purpose != permit.purpose:
+        return Reason.PURPOSE_NOT_COVERED
+    if not _covers_fields(ask.fields, permit.fields, known):
+        return Reason.FIELDS_NOT_COVERED
+    if permit.systems is not None and ask.system not in permit.systems:
+        return Reason.SYSTEM_NOT_COVERED
+    return None
+
+
+def _covers_fields(asked: Sequence[str] | None, permitted: Collection[str] | None, known: Known) -> bool:
+    """An ask that names no fields is for all of them; a field that nobody registered is covered by nothing."""
+    registered = () if known.dataset is None else known.dataset.fields
+    wanted = registered if asked is None else asked
+    if permitted is None:
+        return asked is None or not registered or set(wanted) <= set(registered)
+    return set(wanted) <= set(permitted)
+
+
+def _quantity(ask: Ask, permit: KnownPermit, law: Determination) -> Reason | None:
+    if Tag.PERSONAL not in permit.tags and Tag.SENSITIVE not in permit.tags:
+        return None
+    used, quota, count = permit.used, permit.quota, ask.count
+    if used.persons + count.persons > quota.persons or (
+        used.sensitive_persons + count.sensitive_persons > quota.sensitive_persons
+    ):
+        return Reason.QUOTA_EXCEEDED
+    if not ask.is_counted and used.persons >= quota.persons and used.sensitive_persons >= quota.sensitive_persons:
+        return Reason.QUOTA_EXCEEDED
+    return None if covers(permit.requirements, law) else Reason.LEDGER_THRESHOLD
+
+
+def _headroom(permit: KnownPermit, year: Headroom) -> Count:
+    """Return the smaller of what is left of the quota and of what the year allows before a stricter mechanism."""
+    persons = max(0, permit.quota.persons - permit.used.persons)
+    sensitive = max(0, permit.quota.sensitive_persons - permit.used.sensitive_persons)
+    return Count(
+        persons if year.persons is None else min(persons, year.persons),
+        sensitive if year.sensitive_persons is None else min(sensitive, year.sensitive_persons),
+    )

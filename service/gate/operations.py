@@ -1,0 +1,334 @@
+"""Evaluations and exports. Each is recorded in the transaction whose commit comes before the answer.
+
+Decisions take the gate's lock beside each other; whatever can turn an allow into a deny takes it alone. So a decision sees everything
+that was committed before it, and whoever takes a right away waits for the decisions that were under way.
+"""
+
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import select
+
+from service.audit import operations as audit
+from service.database import Transaction, is_id, join_gate, new_id
+from service.gate.decide import Ask, Decision, Reason, decide
+from service.gate.reading import EXPORTERS, Read, hold, read
+from service.gate.schemas import (
+    AnswerContext,
+    CompleteIn,
+    EvaluationIn,
+    EvaluationOut,
+    ExportIn,
+    ExportOut,
+    HeadroomOut,
+    NextOut,
+)
+from service.gate.texts import REASONS
+from service.http.caller import EVERYWHERE, READERS, Caller
+from service.http.paging import page_of
+from service.http.problems import Conflict, Forbidden, Invalid, NotFound
+from service.law.facts import Count, Tag
+from service.law.rules import RuleBook
+from service.law.schemas import TextOut
+from service.ledger import operations as ledger
+from service.ledger.tables import Export
+from service.permits.tables import Permit
+from service.registry.tables import Dataset
+
+_NEXT = {
+    Reason.NO_PERMIT: NextOut(href="/v1/transfers", method="POST"),
+    Reason.PERMIT_EXPIRED: NextOut(href="/v1/transfers", method="POST"),
+    Reason.PERMIT_REVOKED: NextOut(href="/v1/transfers", method="POST"),
+    Reason.GRADING_CHANGED: NextOut(href="/v1/transfers", method="POST"),
+    Reason.PURPOSE_NOT_COVERED: NextOut(href="/v1/transfers", method="POST"),
+    Reason.FIELDS_NOT_COVERED: NextOut(href="/v1/transfers", method="POST"),
+    Reason.SYSTEM_NOT_COVERED: NextOut(href="/v1/transfers", method="POST"),
+    Reason.QUOTA_EXCEEDED: NextOut(href="/v1/transfers", method="POST"),
+    Reason.LEDGER_THRESHOLD: NextOut(href="/v1/transfers", method="POST"),
+    Reason.DATASET_UNKNOWN: NextOut(href="/v1/datasets", method="POST"),
+    Reason.RECIPIENT_UNKNOWN: NextOut(href="/v1/recipients", method="POST"),
+}
+
+
+class ExportRefused(Forbidden):
+    """The gate said no; the evaluation is on record."""
+
+    slug, title = "export-refused", "This export may not happen"
+
+
+class ExportLapsed(Conflict):
+    """The report came after the reservation had lapsed; it is on record."""
+
+    slug, title = "export-lapsed", "The reservation has lapsed"
+
+
+# Evaluations
+
+
+async def evaluate(tx: Transaction, caller: Caller, book: RuleBook, asked: EvaluationIn) -> EvaluationOut:
+    """Answer one question and record it; the caller has joined the gate."""
+    context = asked.context
+    ask = Ask(
+        system=asked.subject.id,
+        purpose=context.purpose,
+        persons=context.persons,
+        sensitive_persons=context.sensitive_persons,
+        fields=context.fields,
+    )
+    seen = await read(tx, caller, _dataset_reference(asked), context.recipient)
+    decision = decide(ask, seen.known, book)
+    if asked.action.name != "export" and decision.allowed:
+        # Nothing but an export is ever allowed here: no permit speaks of anything else.
+        decision = Decision(allowed=False, reason=Reason.NO_PERMIT, mechanism=decision.mechanism)
+    evaluation = new_id("ev")
+    details = _told(asked, seen, decision)
+    audit.append(tx, caller, "gate.evaluated", evaluation, handler=_handler(seen), details=details)
+    return _answer(evaluation, decision)
+
+
+def _dataset_reference(asked: EvaluationIn) -> str:
+    """A resource of another type is no dataset, whatever its id."""
+    return asked.resource.id if asked.resource.type == "dataset" else ""
+
+
+def _told(asked: EvaluationIn, seen: Read, decision: Decision) -> dict[str, Any]:
+    """Return what the record of an evaluation holds: the question, who and what it was about, and the answer."""
+    return {
+        "question": asked.model_dump(mode="json"),
+        "dataset": None if seen.dataset is None else seen.dataset.id,
+        "recipient": None if seen.recipient is None else seen.recipient.id,
+        "decision": decision.allowed,
+        "reason": decision.reason,
+        "mechanism": decision.mechanism,
+        "permit": decision.permit,
+        "year": asdict(seen.known.year),
+    }
+
+
+def _handler(seen: Read) -> str | None:
+    return None if seen.dataset is None else seen.dataset.handler
+
+
+def _answer(evaluation: str, decision: Decision) -> EvaluationOut:
+    return EvaluationOut(
+        decision=decision.allowed,
+        context=AnswerContext(
+            id=evaluation,
+            reason=decision.reason,
+            reason_user=TextOut(**REASONS[decision.reason]),
+            mechanism=decision.mechanism,
+            permit=decision.permit,
+            headroom=None if decision.headroom is None else HeadroomOut(**asdict(decision.headroom)),
+            next=_NEXT.get(decision.reason),
+        ),
+    )
+
+
+# Exports
+
+
+async def reserve(
+    tx: Transaction, caller: Caller, book: RuleBook, wanted: ExportIn, lease: timedelta
+) -> ExportOut | ExportRefused:
+    """Decide on an export and, when it may happen, reserve its persons until `lease` has passed.
+
+    A refusal is returned, not raised, since its record must be committed as well.
+
+    Raises:
+        Invalid: personal data without the number of persons.
+    """
+    await join_gate(tx)
+    await hold(tx, caller, wanted.dataset, wanted.recipient)
+    seen = await read(tx, caller, wanted.dataset, wanted.recipient)
+    if seen.dataset is not None:
+        _demand_persons(wanted, seen.dataset)
+    ask = Ask(
+        system=caller.name,
+        purpose=wanted.purpose,
+        persons=wanted.persons,
+        sensitive_persons=wanted.sensitive_persons,
+        fields=wanted.fields,
+        permit=wanted.permit,
+    )
+    decision = decide(ask, seen.known, book)
+    evaluation = new_id("ev")
+    details = {
+        "question": wanted.model_dump(mode="json"),
+        "evaluation": evaluation,
+        "dataset": None if seen.dataset is None else seen.dataset.id,
+        "recipient": None if seen.recipient is None else seen.recipient.id,
+        "decision": decision.allowed,
+        "reason": decision.reason,
+        "mechanism": decision.mechanism,
+        "permit": decision.permit,
+        "year": asdict(seen.known.year),
+    }
+    if not decision.allowed or seen.dataset is None or seen.recipient is None:
+        audit.append(tx, caller, "export.refused", evaluation, handler=_handler(seen), details=details)
+        return _refusal(evaluation, decision)
+    export = Export(
+        id="ex_" + evaluation.removeprefix("ev_"),
+        evaluation=evaluation,
+        handler=seen.dataset.handler,
+        dataset=seen.dataset.id,
+        recipient=seen.recipient.id,
+        permit=decision.permit,
+        system=caller.principal,
+        purpose=wanted.purpose,
+        fields=wanted.fields,
+        year=seen.known.today.year,
+        counts=decision.counts,
+        persons=ask.count.persons,
+        sensitive_persons=ask.count.sensitive_persons,
+        sent_persons=None,
+        sent_sensitive_persons=None,
+        status="reserved",
+        reserved_at=tx.now,
+        expires_at=tx.now + lease,
+        ended_at=None,
+    )
+    tx.add(export)
+    details |= {"export": export.id, "expires_at": export.expires_at}
+    audit.append(tx, caller, "export.reserved", export.id, handler=export.handler, details=details)
+    await tx.flush()
+    return _shown(export, tx)
+
+
+def _demand_persons(wanted: ExportIn, dataset: Dataset) -> None:
+    tags = set(dataset.tags or ())
+    errors: list[tuple[str, str]] = []
+    if Tag.SENSITIVE in tags and wanted.sensitive_persons is None:
+        errors.append(("/sensitive_persons", "The data is sensitive: state how many persons' sensitive information goes."))
+    if tags & {Tag.PERSONAL, Tag.SENSITIVE} and not (wanted.persons or wanted.sensitive_persons):
+        errors.append(("/persons", "The data is personal: state how many persons it concerns."))
+    if errors:
+        raise Invalid("An export of personal data states its persons.", errors=errors)
+
+
+def _refusal(evaluation: str, decision: Decision) -> ExportRefused:
+    answer = _answer(evaluation, decision).context
+    return ExportRefused(
+        REASONS[decision.reason]["en"],
+        reason=answer.reason,
+        reason_user=answer.reason_user.model_dump(),
+        evaluation=evaluation,
+        mechanism=answer.mechanism,
+        permit=answer.permit,
+        headroom=None if answer.headroom is None else answer.headroom.model_dump(),
+        next=None if answer.next is None else answer.next.model_dump(),
+    )
+
+
+async def complete(
+    tx: Transaction, caller: Caller, export_id: str, wanted: CompleteIn
+) -> ExportOut | ExportLapsed:
+    """Report what really went; what was reserved and did not go is given back.
+
+    A report that comes after the reservation lapsed is refused, and recorded: the refusal is returned, not raised.
+
+    Raises:
+        Invalid: more persons than were reserved.
+        Conflict: completed or cancelled already.
+    """
+    export = await _held(tx, caller, export_id)
+    sent = Count(wanted.persons, wanted.sensitive_persons)
+    errors = [
+        (f"/{name}", f"At most {getattr(export, name)} were reserved; what went beyond them needs an export of its own.")
+        for name in ("persons", "sensitive_persons")
+        if getattr(sent, name) > getattr(export, name)
+    ]
+    if errors:
+        raise Invalid("More is reported than was reserved.", errors=errors)
+    if _status(export, tx) == "lapsed":
+        details = {"reported": asdict(sent), "expired_at": export.expires_at}
+        audit.append(tx, caller, "export.reported_late", export.id, handler=export.handler, details=details)
+        return ExportLapsed(
+            f"The reservation lapsed at {audit.plain(export.expires_at)} and its persons were given back. Your report is on "
+            "record; reserve a new export for what was sent, and tell the reviewers if that is refused."
+        )
+    _demand_reserved(export, tx)
+    if export.counts:
+        await ledger.add(tx, export.handler, export.year, sent)
+    if export.permit is not None:
+        permit = await tx.get_one(Permit, export.permit, with_for_update=True)
+        permit.sent_persons += sent.persons
+        permit.sent_sensitive_persons += sent.sensitive_persons
+    export.status, export.ended_at = "completed", tx.now
+    export.sent_persons, export.sent_sensitive_persons = sent.persons, sent.sensitive_persons
+    details = {"sent": asdict(sent), "permit": export.permit}
+    audit.append(tx, caller, "export.completed", export.id, handler=export.handler, details=details)
+    await tx.flush()
+    return _shown(export, tx)
+
+
+async def cancel(tx: Transaction, caller: Caller, export_id: str) -> ExportOut:
+    """Give a reservation back; nothing went.
+
+    Raises:
+        Conflict: completed, cancelled or lapsed already.
+    """
+    export = await _held(tx, caller, export_id)
+    _demand_reserved(export, tx)
+    export.status, export.ended_at = "cancelled", tx.now
+    audit.append(tx, caller, "export.cancelled", export.id, handler=export.handler, details={"permit": export.permit})
+    await tx.flush()
+    return _shown(export, tx)
+
+
+async def read_export(tx: Transaction, caller: Caller, export_id: str) -> ExportOut:
+    """Return an export."""
+    return _shown(await _export(tx, caller, export_id), tx)
+
+
+async def list_exports(  # noqa: PLR0913 - one argument a filter
+    tx: Transaction,
+    caller: Caller,
+    *,
+    handler: str | None,
+    dataset: str | None,
+    permit: str | None,
+    cursor: str | None,
+    limit: int,
+) -> tuple[list[ExportOut], str | None]:
+    """Return the exports that the caller may see, oldest first."""
+    query = select(Export)
+    reach = caller.reach(READERS)
+    if reach != EVERYWHERE:
+        query = query.where(Export.handler.in_(reach))
+    for column, value in ((Export.handler, handler), (Export.dataset, dataset), (Export.permit, permit)):
+        if value is not None:
+            query = query.where(column == value)
+    rows, following = await page_of(tx, query, Export.id, cursor, limit)
+    return [_shown(row, tx) for row in rows], following
+
+
+async def _held(tx: Transaction, caller: Caller, export_id: str) -> Export:
+    """Return an export that the caller may end, held with the year's count, in the order in which `reserve` holds them."""
+    export = await _export(tx, caller, export_id)
+    caller.demand(EXPORTERS, export.handler, what="export")
+    await ledger.hold_year(tx, export.handler, export.year)
+    await tx.refresh(export, with_for_update=True)
+    return export
+
+
+async def _export(tx: Transaction, caller: Caller, export_id: str) -> Export:
+    export = await tx.get(Export, export_id) if is_id(export_id, "ex") else None
+    if export is None or not caller.reaches(READERS, export.handler):
+        raise NotFound("There is no such export.")
+    return export
+
+
+def _status(export: Export, tx: Transaction) -> str:
+    return "lapsed" if export.status == "reserved" and export.expires_at <= tx.now else export.status
+
+
+def _demand_reserved(export: Export, tx: Transaction) -> None:
+    status = _status(export, tx)
+    if status != "reserved":
+        raise Conflict(f"This export is {status} already.")
+
+
+def _shown(export: Export, tx: Transaction) -> ExportOut:
+    columns = {name: getattr(export, name) for name in ExportOut.model_fields if name in Export.__table__.columns}
+    return ExportOut.model_validate(columns | {"status": _status(export, tx), "counts_toward_ledger": export.counts})

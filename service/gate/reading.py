@@ -1,0 +1,144 @@
+"""What the gate reads for a decision, inside the transaction that records it."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import select
+
+from service.database import Transaction, is_id
+from service.gate.decide import Known, KnownDataset, KnownPermit
+from service.http.caller import Caller, Role
+from service.law.calendar import day_in_shanghai
+from service.law.determination import Mechanism
+from service.law.facts import Count, LegalBasis, Method, Necessity, RecipientFacts, Tag, TransferFacts
+from service.law.schemas import HandlerFactsIn, OriginFactsIn, RecipientFactsIn
+from service.ledger import operations as ledger
+from service.permits.tables import Permit, PermitDataset
+from service.registry.tables import Dataset, Handler, Recipient
+from service.transfers.tables import Evidence
+
+EXPORTERS = frozenset({Role.EXPORTER})
+RECEIPT = "filing_receipt"
+
+
+class Read:
+    """The rows behind one decision, and the values that it is taken on."""
+
+    def __init__(self, dataset: Dataset | None, recipient: Recipient | None, known: Known) -> None:
+        self.dataset = dataset
+        self.recipient = recipient
+        self.known = known
+
+
+async def read(tx: Transaction, caller: Caller, dataset_ref: str, recipient_ref: str | None) -> Read:
+    """Read what one ask needs; a dataset for whose handler the caller is no exporter is as unknown as one that is not there."""
+    today = day_in_shanghai(tx.now)
+    dataset = await _dataset(tx, caller, dataset_ref)
+    recipient = None if recipient_ref is None else await _recipient(tx, recipient_ref)
+    if dataset is None:
+        return Read(None, recipient, Known(today, None, _facts_of(recipient), (), Count()))
+    handler = await tx.get_one(Handler, dataset.handler)
+    known = Known(
+        today=today,
+        dataset=KnownDataset(
+            handler=HandlerFactsIn.model_validate(handler.facts).facts(),
+            facts=None
+            if dataset.tags is None
+            else OriginFactsIn.model_validate(dataset.facts).dataset(frozenset(Tag(tag) for tag in dataset.tags)),
+            fields=frozenset(field["name"] for field in dataset.fields),
+        ),
+        recipient=_facts_of(recipient),
+        permits=() if recipient is None else await _permits(tx, dataset.id, recipient.id),
+        year=await ledger.total(tx, dataset.handler, today.year),
+    )
+    return Read(dataset, recipient, known)
+
+
+async def hold(tx: Transaction, caller: Caller, dataset_ref: str, recipient_ref: str) -> None:
+    """Hold the year's count and the permits that an export may draw on, always in the same order, before they are read."""
+    dataset = await _dataset(tx, caller, dataset_ref)
+    recipient = await _recipient(tx, recipient_ref)
+    if dataset is None or recipient is None:
+        return
+    await ledger.hold_year(tx, dataset.handler, day_in_shanghai(tx.now).year)
+    query = (
+        select(Permit.id)
+        .where(
+            Permit.id.in_(
+                select(PermitDataset.permit).where(
+                    PermitDataset.dataset == dataset.id, PermitDataset.recipient == recipient.id
+                )
+            )
+        )
+        .order_by(Permit.id)
+        .with_for_update()
+    )
+    await tx.execute(query)
+
+
+async def _dataset(tx: Transaction, caller: Caller, reference: str) -> Dataset | None:
+    column = Dataset.id if is_id(reference, "ds") else Dataset.key
+    dataset = await tx.scalar(select(Dataset).where(column == reference))
+    return dataset if dataset is not None and caller.reaches(EXPORTERS, dataset.handler) else None
+
+
+async def _recipient(tx: Transaction, reference: str) -> Recipient | None:
+    column = Recipient.id if is_id(reference, "rc") else Recipient.key
+    return await tx.scalar(select(Recipient).where(column == reference))
+
+
+def _facts_of(recipient: Recipient | None) -> RecipientFacts | None:
+    if recipient is None:
+        return None
+    body = recipient.facts | {"country": recipient.country, "kind": recipient.kind}
+    return RecipientFactsIn.model_validate(body).facts()
+
+
+async def _permits(tx: Transaction, dataset: str, recipient: str) -> Sequence[KnownPermit]:
+    query = (
+        select(Permit, PermitDataset.tags)
+        .join(PermitDataset, PermitDataset.permit == Permit.id)
+        .where(PermitDataset.dataset == dataset, PermitDataset.recipient == recipient)
+        .execution_options(populate_existing=True)
+    )
+    rows = (await tx.execute(query)).all()
+    reserved = await ledger.reserved_of_permits(tx, [permit.id for permit, _ in rows])
+    receipts = await _receipts(tx, [permit.transfer for permit, _ in rows])
+    return [
+        _known_permit(permit, tags, reserved.get(permit.id, Count()), has_receipt=permit.transfer in receipts)
+        for permit, tags in rows
+    ]
+
+
+async def _receipts(tx: Transaction, transfers: Sequence[str]) -> set[str]:
+    today = day_in_shanghai(tx.now)
+    query = select(Evidence.transfer).where(
+        Evidence.transfer.in_(transfers),
+        Evidence.kind == RECEIPT,
+        Evidence.issued_on <= today,
+        Evidence.valid_until.is_(None) | (Evidence.valid_until >= today),
+    )
+    return set(await tx.scalars(query))
+
+
+def _known_permit(permit: Permit, tags: Sequence[str], reserved: Count, *, has_receipt: bool) -> KnownPermit:
+    necessity = permit.claims["necessity"]
+    return KnownPermit(
+        id=permit.id,
+        status=permit.status,
+        valid_from=permit.valid_from,
+        valid_until=permit.valid_until,
+        purpose=permit.purpose,
+        fields=permit.fields,
+        systems=permit.systems,
+        quota=Count(permit.persons, permit.sensitive_persons),
+        used=Count(permit.sent_persons + reserved.persons, permit.sent_sensitive_persons + reserved.sensitive_persons),
+        tags=frozenset(Tag(tag) for tag in tags),
+        requirements=frozenset(Mechanism(name) for name in permit.requirements),
+        transfer=TransferFacts(
+            method=Method(permit.claims["method"]),
+            necessity=None if necessity is None else Necessity(necessity),
+            legal_basis=LegalBasis(permit.claims["legal_basis"]),
+        ),
+        receipt_due_on=permit.receipt_due_on,
+        has_receipt=has_receipt,
+    )

@@ -1,0 +1,157 @@
+"""HTTP of the gate."""
+
+from datetime import timedelta
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+
+from service.database import Transaction
+from service.gate import operations
+from service.gate.schemas import (
+    CompleteIn,
+    EvaluationIn,
+    EvaluationOut,
+    EvaluationsIn,
+    EvaluationsOut,
+    ExportIn,
+    ExportOut,
+    MetadataOut,
+)
+from service.http.caller import READERS, Caller, Role
+from service.http.exchange import Exchange, allowed
+from service.http.paging import Cursor, Limit, Page
+from service.http.problems import Malformed, Problem, UnsupportedMediaType, invalid_from
+from service.http.router import REFUSALS, Handler, StrictRoute, room
+from service.law.rules import RuleBook
+
+
+class AuthZenRoute(StrictRoute):
+    """A route as AuthZEN has it: unknown fields and parameters are ignored, whatever is malformed is 400."""
+
+    ignores_unknown = True
+
+    def get_route_handler(self) -> Handler:
+        """Wrap the strict handler."""
+        handle = super().get_route_handler()
+
+        async def lenient(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except RequestValidationError as error:
+                raise _malformed(error) from error
+            except UnsupportedMediaType as problem:
+                raise Malformed(problem.detail) from problem
+
+        return lenient
+
+
+def _malformed(error: RequestValidationError | ValidationError) -> Malformed:
+    found = invalid_from(error.errors())
+    return Malformed(found.detail, errors=[(told["pointer"], told["detail"]) for told in found.errors])
+
+
+authzen = APIRouter(
+    tags=["gate"],
+    route_class=AuthZenRoute,
+    responses={status: REFUSALS[status] for status in (400, 401, 403, 413, 503)},
+)
+router = room("gate", refusals=(400, 401, 403, 404, 409, 415, 422, 503))
+Asking = Annotated[Exchange, allowed(Role.EXPORTER)]
+Reading = Annotated[Exchange, allowed(READERS)]
+ExportId = Annotated[str, Path(max_length=29)]
+Named = Annotated[str | None, Query(max_length=29)]
+
+
+@authzen.post("/access/v1/evaluation", response_model=EvaluationOut)
+async def evaluation(exchange: Asking, request: Request, body: EvaluationIn) -> Response:
+    """May this system export this dataset to that recipient? The answer was recorded before it was given."""
+    book: RuleBook = request.app.state.book
+
+    async def work(tx: Transaction, caller: Caller) -> EvaluationOut:
+        return await operations.evaluate(tx, caller, book, body)
+
+    return await exchange.tell(work, gate="join")
+
+
+@authzen.post("/access/v1/evaluations", response_model=EvaluationsOut | EvaluationOut)
+async def evaluations(exchange: Asking, request: Request, body: EvaluationsIn) -> Response:
+    """Answer several questions in one transaction; without `evaluations` it behaves as a single one."""
+    book: RuleBook = request.app.state.book
+    try:
+        asked = body.asked()
+    except ValidationError as error:
+        raise _malformed(error) from error
+
+    async def work(tx: Transaction, caller: Caller) -> EvaluationsOut | EvaluationOut:
+        answers: list[EvaluationOut] = []
+        for question in asked:
+            answers.append(await operations.evaluate(tx, caller, book, question))
+            if _ends(body.options.evaluations_semantic, answers[-1]):
+                break
+        return EvaluationsOut(evaluations=answers) if body.evaluations else answers[0]
+
+    return await exchange.tell(work, gate="join")
+
+
+def _ends(semantic: str, answer: EvaluationOut) -> bool:
+    return semantic == ("permit_on_first_permit" if answer.decision else "deny_on_first_deny")
+
+
+@authzen.get("/.well-known/authzen-configuration", response_model=MetadataOut)
+async def metadata(request: Request) -> MetadataOut:
+    """Tell where this decision point answers."""
+    base: str = request.app.state.public_url(request)
+    return MetadataOut(
+        policy_decision_point=base,
+        access_evaluation_endpoint=f"{base}/access/v1/evaluation",
+        access_evaluations_endpoint=f"{base}/access/v1/evaluations",
+    )
+
+
+@router.post("/v1/exports", status_code=201, response_model=ExportOut)
+async def reserve(exchange: Asking, request: Request, body: ExportIn) -> Response:
+    """Reserve an export; refused with 403 `export-refused`, a `reason` and the id of the recorded evaluation."""
+    book: RuleBook = request.app.state.book
+    lease: timedelta = request.app.state.export_lease
+
+    async def work(tx: Transaction, caller: Caller) -> ExportOut | Problem:
+        return await operations.reserve(tx, caller, book, body, lease)
+
+    return await exchange.decide(work, 201, lambda made: f"/v1/exports/{made.id}", gate="join")
+
+
+@router.get("/v1/exports", response_model=Page[ExportOut])
+async def list_exports(  # noqa: PLR0913 - one argument a filter
+    exchange: Reading,
+    handler: Named = None,
+    dataset: Named = None,
+    permit: Named = None,
+    cursor: Cursor = None,
+    limit: Limit = 50,
+) -> Response:
+    """List exports, by the ids of what they are about."""
+    return await exchange.page(
+        lambda tx, caller: operations.list_exports(
+            tx, caller, handler=handler, dataset=dataset, permit=permit, cursor=cursor, limit=limit
+        )
+    )
+
+
+@router.get("/v1/exports/{export_id}", response_model=ExportOut)
+async def read_export(exchange: Reading, export_id: ExportId) -> Response:
+    """Read an export."""
+    return await exchange.read(lambda tx, caller: operations.read_export(tx, caller, export_id))
+
+
+@router.post("/v1/exports/{export_id}/complete", response_model=ExportOut)
+async def complete(exchange: Asking, export_id: ExportId, body: CompleteIn) -> Response:
+    """Report the persons that really went; the rest of the reservation is given back."""
+    return await exchange.decide(lambda tx, caller: operations.complete(tx, caller, export_id, body), 200)
+
+
+@router.post("/v1/exports/{export_id}/cancel", response_model=ExportOut)
+async def cancel(exchange: Asking, export_id: ExportId) -> Response:
+    """Give a reservation back."""
+    return await exchange.act(lambda tx, caller: operations.cancel(tx, caller, export_id))

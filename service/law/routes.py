@@ -1,0 +1,74 @@
+"""HTTP of the law engine; nothing is stored."""
+
+from datetime import date
+from typing import Annotated
+
+from fastapi import Query, Request, Response
+
+from service.database import Transaction
+from service.http.caller import ANYONE, Caller
+from service.http.exchange import Exchange, allowed
+from service.http.problems import Invalid
+from service.http.router import room
+from service.law.calendar import day_in_shanghai
+from service.law.determination import determine
+from service.law.explanation import answer
+from service.law.facts import FIRST_DAY, faults
+from service.law.rules import RuleBook
+from service.law.schemas import Day, DeterminationOut, FactsIn, InstrumentsOut, RulesOut
+
+router = room("law")
+Asking = Annotated[Exchange, allowed(ANYONE)]
+
+
+@router.post("/v1/determinations", response_model=DeterminationOut)
+async def determine_facts(exchange: Asking, request: Request, body: FactsIn) -> Response:
+    """Determine what the law asks for, given facts. Nothing is stored. Not legal advice."""
+    book: RuleBook = request.app.state.book
+
+    async def work(tx: Transaction, _: Caller) -> DeterminationOut:
+        return determination_of(body, day_in_shanghai(tx.now), book)
+
+    return await exchange.tell(work)
+
+
+def determination_of(body: FactsIn, today: date, book: RuleBook) -> DeterminationOut:
+    """Return the determination of facts as a caller sent them.
+
+    Raises:
+        Invalid: the facts contradict each other; each field is named.
+    """
+    facts = body.facts(today)
+    wrong = faults(facts)
+    if wrong:
+        raise Invalid(
+            "No determination can be made on these facts.", errors=[(fault.pointer, fault.detail) for fault in wrong]
+        )
+    return DeterminationOut.model_validate(answer(facts, determine(facts, book), book))
+
+
+@router.get("/v1/law/rules", response_model=RulesOut)
+async def rules(exchange: Asking, request: Request, as_of: Annotated[Day | None, Query()] = None) -> Response:
+    """List the rules in force on a day, in the order in which they are asked."""
+    book: RuleBook = request.app.state.book
+
+    async def work(tx: Transaction, _: Caller) -> RulesOut:
+        day = as_of or day_in_shanghai(tx.now)
+        if day < FIRST_DAY:
+            raise Invalid(
+                "The service knows the law from 2021-09-01.", errors=[("/as_of", "Choose 2021-09-01 or later.")]
+            )
+        return RulesOut.model_validate({"as_of": day, "rules_version": book.version, "items": book.rules_on(day)})
+
+    return await exchange.read(work)
+
+
+@router.get("/v1/law/instruments", response_model=InstrumentsOut)
+async def instruments(exchange: Asking, request: Request) -> Response:
+    """List the laws, regulations and standards that the rules cite."""
+    book: RuleBook = request.app.state.book
+
+    async def work(_: Transaction, __: Caller) -> InstrumentsOut:
+        return InstrumentsOut.model_validate({"rules_version": book.version, "items": list(book.instruments)})
+
+    return await exchange.read(work)

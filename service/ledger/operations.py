@@ -1,0 +1,65 @@
+"""Counting: what a handler's year and a permit hold, reported and reserved. Reservations that have lapsed are simply not counted."""
+
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.dialects.postgresql import insert
+
+from service.database import Transaction
+from service.law.facts import Count
+from service.ledger.tables import Export, LedgerYear
+
+NOTHING = Count()
+
+
+async def hold_year(tx: Transaction, handler: str, year: int) -> None:
+    """Hold the count of a handler's year until the transaction ends, so that two exports cannot both take the last place."""
+    row = {"handler": handler, "year": year, "persons": 0, "sensitive_persons": 0}
+    await tx.execute(insert(LedgerYear).values(**row).on_conflict_do_nothing())
+    await tx.execute(
+        select(LedgerYear.year).where(LedgerYear.handler == handler, LedgerYear.year == year).with_for_update()
+    )
+
+
+async def reported(tx: Transaction, handler: str, year: int) -> Count:
+    """Return the persons that exports of the year have reported as sent."""
+    query = select(LedgerYear.persons, LedgerYear.sensitive_persons).where(
+        LedgerYear.handler == handler, LedgerYear.year == year
+    )
+    row = (await tx.execute(query)).one_or_none()
+    return NOTHING if row is None else Count(row[0], row[1])
+
+
+async def reserved(tx: Transaction, handler: str, year: int) -> Count:
+    """Return the persons of the year that live reservations hold."""
+    held = await _held(tx, Export.handler, [handler], Export.counts.is_(True), Export.year == year)
+    return held.get(handler, NOTHING)
+
+
+async def total(tx: Transaction, handler: str, year: int) -> Count:
+    """Return the year's count as a threshold sees it: reported and reserved."""
+    sent, held = await reported(tx, handler, year), await reserved(tx, handler, year)
+    return Count(sent.persons + held.persons, sent.sensitive_persons + held.sensitive_persons)
+
+
+async def add(tx: Transaction, handler: str, year: int, sent: Count) -> None:
+    """Add reported persons to a year that this transaction holds."""
+    row = await tx.get_one(LedgerYear, (handler, year), with_for_update=True)
+    row.persons += sent.persons
+    row.sensitive_persons += sent.sensitive_persons
+
+
+async def reserved_of_permits(tx: Transaction, permits: Sequence[str]) -> Mapping[str, Count]:
+    """Return the persons that live reservations hold of each permit; a permit without any is missing."""
+    return await _held(tx, Export.permit, permits)
+
+
+async def _held(
+    tx: Transaction, column: ColumnElement[str] | ColumnElement[str | None], ids: Sequence[str], *more: ColumnElement[bool]
+) -> Mapping[str, Count]:
+    query = (
+        select(column, func.sum(Export.persons), func.sum(Export.sensitive_persons))
+        .where(column.in_(ids), Export.status == "reserved", Export.expires_at > tx.now, *more)
+        .group_by(column)
+    )
+    return {str(owner): Count(int(persons), int(sensitive)) for owner, persons, sensitive in await tx.execute(query)}

@@ -1,0 +1,56 @@
+"""Tables of exports and of what each year adds up to."""
+
+from datetime import datetime
+
+from sqlalchemy import BigInteger, Boolean, DateTime, ForeignKey, Index, SmallInteger, Text, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from service.database import Base, Id, Moment, PrimaryId
+
+
+class Export(Base):
+    """One use of a permit: persons reserved, then reported as sent, given back, or lapsed."""
+
+    __tablename__ = "exports"
+
+    id: Mapped[PrimaryId]
+    evaluation: Mapped[str] = mapped_column(Id)
+    handler: Mapped[str] = mapped_column(Id, ForeignKey("handlers.id"))
+    dataset: Mapped[str] = mapped_column(Id, ForeignKey("datasets.id"))
+    recipient: Mapped[str] = mapped_column(Id, ForeignKey("recipients.id"))
+    permit: Mapped[str | None] = mapped_column(Id, ForeignKey("permits.id"))
+    system: Mapped[str] = mapped_column(Id, ForeignKey("principals.id"))
+    purpose: Mapped[str | None] = mapped_column(Text)
+    fields: Mapped[list[str] | None] = mapped_column(JSONB)
+    year: Mapped[int] = mapped_column(SmallInteger)
+    """The year, in Asia/Shanghai, in which the decision was taken: its persons count there."""
+    counts: Mapped[bool] = mapped_column(Boolean)
+    """Whether its persons add to the handler's year (an exempt export's do not)."""
+    persons: Mapped[int] = mapped_column(BigInteger)
+    sensitive_persons: Mapped[int] = mapped_column(BigInteger)
+    sent_persons: Mapped[int | None] = mapped_column(BigInteger)
+    sent_sensitive_persons: Mapped[int | None] = mapped_column(BigInteger)
+    status: Mapped[str] = mapped_column(Text)
+    """As stored: `reserved`, `completed` or `cancelled`; a reservation past its end has lapsed, whatever stands here."""
+    reserved_at: Mapped[Moment]
+    expires_at: Mapped[Moment]
+    ended_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+
+    __table_args__ = (
+        Index("ix_exports_live_permit", "permit", "expires_at", postgresql_where=text("status = 'reserved'")),
+        Index("ix_exports_live_handler", "handler", "expires_at", postgresql_where=text("status = 'reserved'")),
+        Index("ix_exports_handler", "handler", "id"),
+        Index("ix_exports_permit", "permit", "id"),
+    )
+
+
+class LedgerYear(Base):
+    """Persons that a handler has exported in a year, as reported; its row is also the lock of the year's count."""
+
+    __tablename__ = "ledger_years"
+
+    handler: Mapped[str] = mapped_column(Id, ForeignKey("handlers.id"), primary_key=True)
+    year: Mapped[int] = mapped_column(SmallInteger, primary_key=True)
+    persons: Mapped[int] = mapped_column(BigInteger)
+    sensitive_persons: Mapped[int] = mapped_column(BigInteger)

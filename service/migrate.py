@@ -1,0 +1,57 @@
+"""Bringing a database to the schema of this version, and telling whether it is there."""
+
+import asyncio
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from service.database import address
+
+_BESIDE = Path(__file__).parent / "migrations"
+_IN_CHECKOUT = Path(__file__).parent.parent / "migrations"
+DIRECTORY = _BESIDE if _BESIDE.is_dir() else _IN_CHECKOUT
+
+
+def config(database_url: str) -> Config:
+    """Return Alembic's configuration for a database."""
+    made = Config()
+    made.set_main_option("script_location", str(DIRECTORY).replace("%", "%%"))
+    made.attributes["url"] = database_url
+    return made
+
+
+def upgrade(database_url: str, revision: str = "head") -> None:
+    """Bring the database to a revision, alone: a second process that tries waits, and then finds it done."""
+    command.upgrade(config(database_url), revision)
+
+
+def downgrade(database_url: str, revision: str) -> None:
+    """Take the database back to an earlier revision."""
+    command.downgrade(config(database_url), revision)
+
+
+def head() -> str | None:
+    """Return the revision of this version of the service."""
+    return ScriptDirectory(str(DIRECTORY)).get_current_head()
+
+
+def current(database_url: str) -> str | None:
+    """Return the revision that the database is at; None: it has none of our tables."""
+
+    def ask(connection: Connection) -> str | None:
+        return MigrationContext.configure(connection).get_current_revision()
+
+    async def connect() -> str | None:
+        engine = create_async_engine(address(database_url))
+        try:
+            async with engine.connect() as connection:
+                return await connection.run_sync(ask)
+        finally:
+            await engine.dispose()
+
+    return asyncio.run(connect())

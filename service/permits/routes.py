@@ -1,0 +1,102 @@
+"""HTTP of permits."""
+
+from typing import Annotated
+
+from fastapi import Path, Query, Request, Response
+
+from service.http.caller import READERS, REVIEWERS, Role
+from service.http.exchange import Exchange, allowed
+from service.http.paging import Cursor, Limit, Page
+from service.http.router import room
+from service.permits import operations
+from service.permits.schemas import JwksOut, NoteIn, PermitOut, ReasonIn, TokenOut
+from service.permits.standing import Standing
+
+router = room("permits")
+Reading = Annotated[Exchange, allowed(READERS)]
+PermitId = Annotated[str, Path(max_length=29)]
+Named = Annotated[str | None, Query(max_length=29)]
+
+
+@router.get("/v1/permits", response_model=Page[PermitOut])
+async def list_permits(  # noqa: PLR0913 - one argument a filter
+    exchange: Reading,
+    handler: Named = None,
+    dataset: Named = None,
+    recipient: Named = None,
+    transfer: Named = None,
+    status: Annotated[Standing | None, Query()] = None,
+    cursor: Cursor = None,
+    limit: Limit = 50,
+) -> Response:
+    """List permits, by the ids of what they are about."""
+    return await exchange.page(
+        lambda tx, caller: operations.list_permits(
+            tx,
+            caller,
+            handler=handler,
+            dataset=dataset,
+            recipient=recipient,
+            transfer=transfer,
+            status=status,
+            cursor=cursor,
+            limit=limit,
+        )
+    )
+
+
+@router.get("/v1/permits/{permit_id}", response_model=PermitOut)
+async def read_permit(exchange: Reading, permit_id: PermitId) -> Response:
+    """Read a permit."""
+    return await exchange.read(lambda tx, caller: operations.read_permit(tx, caller, permit_id))
+
+
+@router.get("/v1/permits/{permit_id}/token", response_model=TokenOut)
+async def permit_token(exchange: Reading, request: Request, permit_id: PermitId) -> Response:
+    """Get the permit as a signed token, for whoever must check it without asking the service."""
+    signer, issuer = request.app.state.signer, request.app.state.public_url(request)
+    return await exchange.read(lambda tx, caller: operations.token(tx, caller, permit_id, signer, issuer))
+
+
+@router.post("/v1/permits/{permit_id}/suspend", response_model=PermitOut)
+async def suspend(
+    exchange: Annotated[Exchange, allowed(REVIEWERS)], permit_id: PermitId, body: NoteIn | None = None
+) -> Response:
+    """Stop a permit until it is resumed."""
+    reason = None if body is None else body.reason
+    return await exchange.act(
+        lambda tx, caller: operations.suspend(tx, caller, permit_id, reason),
+        lambda tx, caller: operations.read_permit(tx, caller, permit_id, lock=True),
+        gate="close",
+    )
+
+
+@router.post("/v1/permits/{permit_id}/resume", response_model=PermitOut)
+async def resume(
+    exchange: Annotated[Exchange, allowed(Role.LEGAL, Role.SECURITY)], permit_id: PermitId, body: NoteIn | None = None
+) -> Response:
+    """Let a suspended permit hold again."""
+    reason = None if body is None else body.reason
+    return await exchange.act(
+        lambda tx, caller: operations.resume(tx, caller, permit_id, reason),
+        lambda tx, caller: operations.read_permit(tx, caller, permit_id, lock=True),
+    )
+
+
+@router.post("/v1/permits/{permit_id}/revoke", response_model=PermitOut)
+async def revoke(
+    exchange: Annotated[Exchange, allowed(Role.LEGAL, Role.SECURITY)], permit_id: PermitId, body: ReasonIn
+) -> Response:
+    """End a permit for good, at once and on every replica."""
+    return await exchange.act(
+        lambda tx, caller: operations.revoke(tx, caller, permit_id, body.reason),
+        lambda tx, caller: operations.read_permit(tx, caller, permit_id, lock=True),
+        gate="close",
+    )
+
+
+@router.get("/.well-known/jwks.json", response_model=JwksOut)
+async def jwks(request: Request) -> JwksOut:
+    """Get the public keys of permit tokens."""
+    keys: JwksOut = await request.app.state.database.transaction(operations.public_keys)
+    return keys

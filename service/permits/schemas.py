@@ -1,0 +1,130 @@
+"""API shapes of permits."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import date, datetime
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.http.texts import Prose
+from service.law.facts import Count
+from service.permits.standing import Standing, left, standing
+from service.permits.tables import Permit, PermitDataset
+
+
+class ReasonIn(BaseModel):
+    """Why."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: Prose
+
+
+class NoteIn(BaseModel):
+    """Why, if the caller wants to say so."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: Prose | None = None
+
+
+class CountOut(BaseModel):
+    """Persons of each kind."""
+
+    persons: int
+    sensitive_persons: int
+
+
+class BoundDataset(BaseModel):
+    """A dataset of the permit, and the tags it rests on."""
+
+    id: str
+    tags: list[str]
+    grading: int
+
+
+class PermitOut(BaseModel):
+    """A permit."""
+
+    id: str
+    status: Standing
+    transfer: str
+    revision: str = Field(description="Hash of the approved revision.")
+    handler: str
+    datasets: list[BoundDataset]
+    recipient: str
+    purpose: str
+    fields: list[str] | None = Field(description="Fields that may go; null: all.")
+    systems: list[str] | None = Field(description="Systems that may export; null: every exporter of the handler.")
+    persons: int
+    sensitive_persons: int
+    sent: CountOut = Field(description="Reported as sent.")
+    reserved: CountOut = Field(description="Held by exports that have not reported yet.")
+    headroom: CountOut
+    valid_from: date
+    valid_until: date = Field(description="The last day, in Asia/Shanghai; never past the evidence.")
+    mechanism: str
+    route: str | None
+    evidence: list[str]
+    receipt_due_on: date | None = Field(description="After this day it does not hold without a filing receipt.")
+    reason: str | None = Field(description="Why it was suspended or revoked.")
+    issued_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, permit: Permit, datasets: Sequence[PermitDataset], reserved: Count, today: date) -> Self:
+        """Return the shape of a row with its datasets, its live reservations and the day in Asia/Shanghai."""
+        quota = Count(permit.persons, permit.sensitive_persons)
+        sent = Count(permit.sent_persons, permit.sent_sensitive_persons)
+        used = Count(sent.persons + reserved.persons, sent.sensitive_persons + reserved.sensitive_persons)
+        shown: dict[str, Any] = {
+            name: getattr(permit, name) for name in cls.model_fields if name in Permit.__table__.columns
+        }
+        return cls(
+            **shown
+            | {
+                "status": standing(permit.status, permit.valid_until, quota, sent, today),
+                "datasets": [BoundDataset(id=d.dataset, tags=d.tags, grading=d.grading) for d in datasets],
+                "sent": CountOut(**asdict(sent)),
+                "reserved": CountOut(**asdict(reserved)),
+                "headroom": CountOut(**asdict(left(quota, used))),
+            }
+        )
+
+
+class TokenOut(BaseModel):
+    """A permit as a signed JWT (EdDSA), to be checked with `/.well-known/jwks.json`."""
+
+    token: str
+    expires_at: datetime = Field(description="Ask again then; a token cannot know of a later suspension.")
+
+
+class JwksOut(BaseModel):
+    """Public keys, RFC 7517."""
+
+    keys: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a permit is to allow, and what it rests on."""
+
+    transfer: str
+    revision: str
+    handler: str
+    datasets: Sequence[tuple[str, Sequence[str], int]]
+    """Dataset id, tags, number of the grading."""
+    recipient: str
+    purpose: str
+    fields: list[str] | None
+    systems: list[str] | None
+    quota: Count
+    valid_from: date
+    valid_until: date
+    mechanism: str
+    requirements: Sequence[str]
+    route: str | None
+    claims: dict[str, Any]
+    evidence: Sequence[str]
+    receipt_due_on: date | None

@@ -1,0 +1,55 @@
+"""The Ed25519 key that signs permit tokens, and the tokens (RFC 7519, RFC 8037)."""
+
+import os
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from joserfc import jwt
+from joserfc.jwk import OKPKey
+
+
+class Signer:
+    """Holds the private key; its id is the RFC 7638 thumbprint of the public one."""
+
+    def __init__(self, pem: bytes) -> None:
+        self._key = OKPKey.import_key(pem)
+        self.kid = self._key.thumbprint()
+
+    def __repr__(self) -> str:
+        """Name the key, never show it."""
+        return f"Signer({self.kid})"
+
+    @classmethod
+    def from_file(cls, path: Path) -> "Signer":
+        """Read the key, or make it at first; two processes that start at once end up with the same one."""
+        if not path.exists():
+            _make(path)
+        return cls(path.read_bytes())
+
+    @property
+    def public(self) -> dict[str, Any]:
+        """The public key as a JWK."""
+        return {**self._key.as_dict(private=False), "kid": self.kid, "use": "sig", "alg": "EdDSA"}
+
+    def token(self, claims: dict[str, Any], *, issued_at: datetime, expires_at: datetime) -> str:
+        """Return a signed token of type `outbound-permit+jwt`."""
+        header = {"alg": "EdDSA", "kid": self.kid, "typ": "outbound-permit+jwt"}
+        times = {"iat": int(issued_at.timestamp()), "exp": int(expires_at.timestamp())}
+        return jwt.encode(header, claims | times, self._key, algorithms=["EdDSA"])
+
+
+def _make(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    draft.touch(mode=0o600)
+    draft.write_bytes(pem)
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()

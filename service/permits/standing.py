@@ -1,0 +1,48 @@
+"""Where a permit stands on a day: a pure function of what is stored of it."""
+
+from datetime import date
+from enum import StrEnum
+
+from service.law.facts import Count
+
+
+class Standing(StrEnum):
+    """States of a permit."""
+
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+    EXPIRED = "expired"
+    REVOKED = "revoked"
+    EXHAUSTED = "exhausted"
+
+
+def standing(stored: str, valid_until: date, quota: Count, sent: Count, today: date) -> Standing:
+    """Return where a permit stands.
+
+    Args:
+        stored: what people did to it: `active`, `suspended` or `revoked`.
+        valid_until: its last day, in Asia/Shanghai.
+        quota: persons that it allows.
+        sent: persons reported as sent under it.
+        today: the day in Asia/Shanghai.
+    """
+    if stored == Standing.REVOKED:
+        return Standing.REVOKED
+    if today > valid_until:
+        return Standing.EXPIRED
+    if stored == Standing.SUSPENDED:
+        return Standing.SUSPENDED
+    return Standing.EXHAUSTED if is_used_up(quota, sent) else Standing.ACTIVE
+
+
+def is_used_up(quota: Count, used: Count) -> bool:
+    """Tell whether nobody is left of a permit for persons; a permit for data about nobody is never used up."""
+    is_for_persons = quota.persons + quota.sensitive_persons > 0
+    return is_for_persons and used.persons >= quota.persons and used.sensitive_persons >= quota.sensitive_persons
+
+
+def left(quota: Count, used: Count) -> Count:
+    """Return what is left of a quota, never below nothing."""
+    return Count(
+        max(0, quota.persons - used.persons), max(0, quota.sensitive_persons - used.sensitive_persons)
+    )

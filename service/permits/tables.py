@@ -1,0 +1,73 @@
+"""Tables of permits, of the datasets that they cover, and of the keys that sign their tokens."""
+
+from datetime import date
+from typing import Any
+
+from sqlalchemy import ARRAY, BigInteger, Date, ForeignKey, Index, Integer, Text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from service.database import Base, Id, Moment, PrimaryId
+
+
+class Permit(Base):
+    """What an approved revision allows; bound to everything that the approval rested on."""
+
+    __tablename__ = "permits"
+
+    id: Mapped[PrimaryId]
+    transfer: Mapped[str] = mapped_column(Id, ForeignKey("transfers.id"), unique=True)
+    revision: Mapped[str] = mapped_column(Text)
+
+    handler: Mapped[str] = mapped_column(Id, ForeignKey("handlers.id"))
+    recipient: Mapped[str] = mapped_column(Id, ForeignKey("recipients.id"))
+    purpose: Mapped[str] = mapped_column(Text)
+    fields: Mapped[list[str] | None] = mapped_column(JSONB)
+    systems: Mapped[list[str] | None] = mapped_column(JSONB)
+    persons: Mapped[int] = mapped_column(BigInteger)
+    sensitive_persons: Mapped[int] = mapped_column(BigInteger)
+    sent_persons: Mapped[int] = mapped_column(BigInteger, default=0)
+    sent_sensitive_persons: Mapped[int] = mapped_column(BigInteger, default=0)
+    valid_from: Mapped[date] = mapped_column(Date)
+    valid_until: Mapped[date] = mapped_column(Date)
+    mechanism: Mapped[str] = mapped_column(Text)
+    requirements: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    """Mechanisms of all the requirements that were met."""
+    route: Mapped[str | None] = mapped_column(Text)
+    claims: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    """`method`, `necessity` and `legal_basis` of the transfer."""
+    evidence: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    """Ids of the evidence that it rests on."""
+    receipt_due_on: Mapped[date | None] = mapped_column(Date)
+    """The last day without a filing receipt (SCM art. 7); null: none must follow."""
+    status: Mapped[str] = mapped_column(Text)
+    """What people did to it: `active`, `suspended`, `revoked`."""
+    reason: Mapped[str | None] = mapped_column(Text)
+    issued_at: Mapped[Moment]
+    updated_at: Mapped[Moment]
+
+    __table_args__ = (Index(None, "handler", "id"),)
+
+
+class PermitDataset(Base):
+    """A dataset that a permit covers, with the tags that it had: when they move, the gate denies."""
+
+    __tablename__ = "permit_datasets"
+
+    permit: Mapped[str] = mapped_column(Id, ForeignKey("permits.id"), primary_key=True)
+    dataset: Mapped[str] = mapped_column(Id, ForeignKey("datasets.id"), primary_key=True)
+    recipient: Mapped[str] = mapped_column(Id)
+    tags: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    grading: Mapped[int] = mapped_column(Integer)
+
+    __table_args__ = (Index(None, "dataset", "recipient"),)
+
+
+class SigningKey(Base):
+    """A public key that has signed tokens; it stays, so that old tokens can be checked."""
+
+    __tablename__ = "signing_keys"
+
+    kid: Mapped[str] = mapped_column(Text, primary_key=True)
+    jwk: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    created_at: Mapped[Moment]

@@ -1,0 +1,1 @@
+"""Transfer requests: revisions, stages, reviews, evidence."""

@@ -1,0 +1,149 @@
+"""A transfer's case as it is now: what it would be determined on, its content for the hash, and what the law says of it."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select
+
+from service.audit.operations import canonical
+from service.database import Transaction
+from service.http.problems import Invalid
+from service.law.calendar import day_in_shanghai
+from service.law.determination import Determination, determine
+from service.law.explanation import answer
+from service.law.facts import Count, Facts, Ledger, LegalBasis, Method, Necessity, Route, Tag, TransferFacts, faults, union
+from service.law.rules import RuleBook
+from service.law.schemas import HandlerFactsIn, OriginFactsIn, RecipientFactsIn
+from service.ledger import operations as ledger
+from service.registry.tables import Dataset, Handler, Recipient
+from service.transfers.tables import Transfer
+
+_CONTENT = (
+    "purpose",
+    "description",
+    "fields",
+    "systems",
+    "persons",
+    "sensitive_persons",
+    "method",
+    "necessity",
+    "legal_basis",
+    "route",
+    "valid_from",
+    "valid_until",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A transfer with the register as it stands in this transaction."""
+
+    transfer: Transfer
+    handler: Handler
+    datasets: Sequence[Dataset]
+    recipient: Recipient
+    count: Count
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """What a reviewer decides on: the request, and everything of the register that the law looks at."""
+        return {
+            "request": {name: getattr(self.transfer, name) for name in _CONTENT},
+            "handler": {"id": self.handler.id, "facts": self.handler.facts},
+            "datasets": [
+                {"id": d.id, "key": d.key, "tags": d.tags, "fields": d.fields, "facts": d.facts} for d in self.datasets
+            ],
+            "recipient": {
+                "id": self.recipient.id,
+                "country": self.recipient.country,
+                "kind": self.recipient.kind,
+                "facts": self.recipient.facts,
+            },
+        }
+
+    @property
+    def hash(self) -> str:
+        """`sha256:` over the canonical JSON of the content."""
+        return f"sha256:{hashlib.sha256(canonical(self.content)).hexdigest()}"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What the law says of a case on a day."""
+
+    facts: Facts
+    determination: Determination
+    document: dict[str, Any]
+
+
+async def case_of(tx: Transaction, transfer: Transfer) -> Case:
+    """Read everything that a decision on a transfer looks at."""
+    datasets = (
+        await tx.scalars(select(Dataset).where(Dataset.id.in_(transfer.datasets)).order_by(Dataset.id))
+    ).all()
+    handler = await tx.get_one(Handler, transfer.handler)
+    recipient = await tx.get_one(Recipient, transfer.recipient)
+    count = await ledger.total(tx, transfer.handler, day_in_shanghai(tx.now).year)
+    return Case(transfer, handler, datasets, recipient, count)
+
+
+def find(case: Case, tx: Transaction, book: RuleBook) -> Finding:
+    """Return what the law says of a case today.
+
+    Raises:
+        Invalid: an ungraded dataset, or facts that contradict each other; each field is named as the transfer's body names it.
+    """
+    ungraded = [place for place, dataset in enumerate(_in_order(case)) if dataset.tags is None]
+    if ungraded:
+        raise Invalid(
+            "Nobody has graded all of the datasets; a dataset that is not graded goes nowhere.",
+            errors=[(f"/datasets/{place}", "This dataset has no grading.") for place in ungraded],
+        )
+    facts = _facts(case, tx)
+    wrong = faults(facts)
+    if wrong:
+        raise Invalid(
+            "The request contradicts the register.",
+            errors=[(fault.pointer.removeprefix("/transfer"), fault.detail) for fault in wrong],
+        )
+    route = None if case.transfer.route is None else Route(case.transfer.route)
+    determination = determine(facts, book, route)
+    if route is not None and not any(route in requirement.routes for requirement in determination.requirements):
+        offered = [str(offer) for requirement in determination.requirements for offer in requirement.routes]
+        raise Invalid(
+            "The chosen route does not meet what the law asks for.",
+            errors=[("/route", f"Choose one of: {', '.join(offered)}." if offered else "No route is needed: leave it out.")],
+        )
+    return Finding(facts, determination, answer(facts, determination, book))
+
+
+def _in_order(case: Case) -> list[Dataset]:
+    by_id = {dataset.id: dataset for dataset in case.datasets}
+    return [by_id[dataset] for dataset in case.transfer.datasets]
+
+
+def _facts(case: Case, tx: Transaction) -> Facts:
+    transfer = case.transfer
+    return Facts(
+        as_of=day_in_shanghai(tx.now),
+        handler=HandlerFactsIn.model_validate(case.handler.facts).facts(),
+        dataset=union(
+            [
+                OriginFactsIn.model_validate(dataset.facts).dataset(frozenset(Tag(tag) for tag in dataset.tags or ()))
+                for dataset in case.datasets
+            ]
+        ),
+        recipient=RecipientFactsIn.model_validate(
+            case.recipient.facts | {"country": case.recipient.country, "kind": case.recipient.kind}
+        ).facts(),
+        transfer=TransferFacts(
+            method=Method(transfer.method),
+            necessity=None if transfer.necessity is None else Necessity(transfer.necessity),
+            legal_basis=LegalBasis(transfer.legal_basis),
+            persons=transfer.persons,
+            sensitive_persons=transfer.sensitive_persons,
+        ),
+        ledger=Ledger(this_year=case.count),
+    )
