@@ -114,7 +114,13 @@ def _add_health(app: FastAPI, database: Database) -> None:
     async def asked(tx: Transaction) -> None:
         await tx.execute(text("select 1"))
 
-    @app.get("/readyz", tags=["health"], openapi_extra={"x-roles": "public"}, response_model=dict[str, str], responses={503: REFUSALS[503]})
+    @app.get(
+        "/readyz",
+        tags=["health"],
+        openapi_extra={"x-roles": "public"},
+        response_model=dict[str, str],
+        responses={503: REFUSALS[503]},
+    )
     async def readyz() -> JSONResponse:
         """Tell that the service can decide: the database answers."""
         await database.transaction(asked)
@@ -142,7 +148,9 @@ def _add_docs(app: FastAPI) -> None:
         kind = REGISTRY.get(slug)
         if kind is None:
             raise problems.NotFound("There is no such problem type.")
-        return JSONResponse({"type": f"/problems/{slug}", "title": kind.title, "status": kind.status, "meaning": kind.__doc__})
+        return JSONResponse(
+            {"type": f"/problems/{slug}", "title": kind.title, "status": kind.status, "meaning": kind.__doc__}
+        )
 
 
 def _name_security(app: FastAPI) -> None:

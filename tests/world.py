@@ -33,9 +33,7 @@ class Person:
 
     def send(self, method: str, path: str, body: Any = None, **headers: str) -> httpx.Response:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return self.http.request(
-            method, path, json=body, headers={"Authorization": f"Bearer {self.secret}", **named}
-        )
+        return self.http.request(method, path, json=body, headers={"Authorization": f"Bearer {self.secret}", **named})
 
     def get(self, path: str, **params: Any) -> httpx.Response:
         return self.http.get(path, params=params, headers={"Authorization": f"Bearer {self.secret}"})
@@ -132,7 +130,13 @@ class World:
             self.requester.made(f"/v1/transfers/{transfer['id']}/evidence", paper)
 
     def review(self, transfer: Json, stage: str, decision: str = "approve", **more: Any) -> httpx.Response:
-        body = {"stage": stage, "decision": decision, "revision": transfer["revision"]["hash"], "comment": "Seen", **more}
+        body = {
+            "stage": stage,
+            "decision": decision,
+            "revision": transfer["revision"]["hash"],
+            "comment": "Seen",
+            **more,
+        }
         return self.reviewers[stage].post(f"/v1/transfers/{transfer['id']}/reviews", body)
 
     def approve(self, transfer: Json) -> Json:

@@ -104,7 +104,7 @@ async def entry(tx: Transaction, caller: Caller, seq: int) -> EntryOut:
     return EntryOut.of(row)
 
 
-def plain(value: object) -> Any:  # noqa: ANN401 - JSON is any of its types
+def plain(value: object) -> Any:
     """Return a value with its dates, moments and sets as JSON has them."""
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")

@@ -18,7 +18,7 @@ Text = Annotated[str | None, Query(max_length=200)]
 
 
 @router.get("/v1/audit/entries", response_model=Page[EntryOut])
-async def list_entries(  # noqa: PLR0913 - one argument a filter
+async def list_entries(
     exchange: Auditing,
     subject: Text = None,
     actor: Text = None,

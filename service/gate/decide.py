@@ -179,7 +179,8 @@ def _under(ask: Ask, permit: KnownPermit, known: Known, asked: Facts, book: Rule
     """Answer under one permit: the law is asked with what the permit's transfer claimed."""
     count = ask.count
     nobody = replace(asked, transfer=replace(permit.transfer, persons=0, sensitive_persons=0))
-    law = determine(replace(asked, transfer=replace(permit.transfer, **_fields(count))), book)
+    claimed = replace(permit.transfer, persons=count.persons, sensitive_persons=count.sensitive_persons)
+    law = determine(replace(asked, transfer=claimed), book)
     reason = (
         _standing(permit, known.today)
         or _binding(permit, determine(replace(nobody, ledger=Ledger()), book), asked.dataset, known.today)
@@ -194,10 +195,6 @@ def _under(ask: Ask, permit: KnownPermit, known: Known, asked: Facts, book: Rule
         headroom=_headroom(permit, headroom_under(nobody, book, permit.requirements)),
         counts=law.counts_toward_ledger,
     )
-
-
-def _fields(count: Count) -> dict[str, int]:
-    return {"persons": count.persons, "sensitive_persons": count.sensitive_persons}
 
 
 def _standing(permit: KnownPermit, today: date) -> Reason | None:

@@ -153,7 +153,7 @@ async def reserve(
     )
     decision = decide(ask, seen.known, book)
     evaluation = new_id("ev")
-    details = {
+    details: dict[str, Any] = {
         "question": wanted.model_dump(mode="json"),
         "evaluation": evaluation,
         "dataset": None if seen.dataset is None else seen.dataset.id,
@@ -199,7 +199,9 @@ def _demand_persons(wanted: ExportIn, dataset: Dataset) -> None:
     tags = set(dataset.tags or ())
     errors: list[tuple[str, str]] = []
     if Tag.SENSITIVE in tags and wanted.sensitive_persons is None:
-        errors.append(("/sensitive_persons", "The data is sensitive: state how many persons' sensitive information goes."))
+        errors.append(
+            ("/sensitive_persons", "The data is sensitive: state how many persons' sensitive information goes.")
+        )
     if tags & {Tag.PERSONAL, Tag.SENSITIVE} and not (wanted.persons or wanted.sensitive_persons):
         errors.append(("/persons", "The data is personal: state how many persons it concerns."))
     if errors:
@@ -220,9 +222,7 @@ def _refusal(evaluation: str, decision: Decision) -> ExportRefused:
     )
 
 
-async def complete(
-    tx: Transaction, caller: Caller, export_id: str, wanted: CompleteIn
-) -> ExportOut | ExportLapsed:
+async def complete(tx: Transaction, caller: Caller, export_id: str, wanted: CompleteIn) -> ExportOut | ExportLapsed:
     """Report what really went; what was reserved and did not go is given back.
 
     A report that comes after the reservation lapsed is refused, and recorded: the refusal is returned, not raised.
@@ -234,7 +234,10 @@ async def complete(
     export = await _held(tx, caller, export_id)
     sent = Count(wanted.persons, wanted.sensitive_persons)
     errors = [
-        (f"/{name}", f"At most {getattr(export, name)} were reserved; what went beyond them needs an export of its own.")
+        (
+            f"/{name}",
+            f"At most {getattr(export, name)} were reserved; what went beyond them needs an export of its own.",
+        )
         for name in ("persons", "sensitive_persons")
         if getattr(sent, name) > getattr(export, name)
     ]
@@ -281,7 +284,7 @@ async def read_export(tx: Transaction, caller: Caller, export_id: str) -> Export
     return _shown(await _export(tx, caller, export_id), tx)
 
 
-async def list_exports(  # noqa: PLR0913 - one argument a filter
+async def list_exports(
     tx: Transaction,
     caller: Caller,
     *,

@@ -99,7 +99,7 @@ def _ends(semantic: str, answer: EvaluationOut) -> bool:
     return semantic == ("permit_on_first_permit" if answer.decision else "deny_on_first_deny")
 
 
-@authzen.get("/.well-known/authzen-configuration", response_model=MetadataOut)
+@authzen.get("/.well-known/authzen-configuration")
 async def metadata(request: Request) -> MetadataOut:
     """Tell where this decision point answers."""
     base: str = request.app.state.public_url(request)
@@ -123,7 +123,7 @@ async def reserve(exchange: Asking, request: Request, body: ExportIn) -> Respons
 
 
 @router.get("/v1/exports", response_model=Page[ExportOut])
-async def list_exports(  # noqa: PLR0913 - one argument a filter
+async def list_exports(
     exchange: Reading,
     handler: Named = None,
     dataset: Named = None,

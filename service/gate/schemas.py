@@ -169,7 +169,7 @@ class CompleteIn(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _says_something(cls, body: Any) -> Any:  # noqa: ANN401 - whatever came
+    def _says_something(cls, body: Any) -> Any:
         if isinstance(body, dict) and not body:
             raise ValueError("Say how many persons really went: `persons`, `sensitive_persons`.")
         return body
@@ -196,5 +196,3 @@ class ExportOut(BaseModel):
     reserved_at: datetime
     expires_at: datetime
     ended_at: datetime | None
-
-

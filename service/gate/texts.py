@@ -32,7 +32,10 @@ REASONS: Final[Mapping[Reason, Mapping[str, str]]] = {
         "en": "The permit is suspended. Ask the reviewers of the handler.",
         "zh": "许可已被暂停，请联系审批人员。",
     },
-    Reason.PERMIT_REVOKED: {"en": "The permit has been revoked. Request a new transfer.", "zh": "许可已被撤销，请重新申请。"},
+    Reason.PERMIT_REVOKED: {
+        "en": "The permit has been revoked. Request a new transfer.",
+        "zh": "许可已被撤销，请重新申请。",
+    },
     Reason.PERMIT_EXPIRED: {"en": "The permit has ended. Request a new transfer.", "zh": "许可已到期，请重新申请。"},
     Reason.GRADING_CHANGED: {
         "en": "The dataset has been graded anew since the permit was issued. Request a new transfer.",

@@ -31,5 +31,7 @@ def demand_match(request: Request, current: str, *, required: bool) -> None:
 
 def is_unchanged(request: Request, current: str) -> bool:
     """Tell whether the caller holds this representation already (`If-None-Match`)."""
-    tags = [tag.strip().removeprefix("W/") for line in request.headers.getlist("if-none-match") for tag in line.split(",")]
+    tags = [
+        tag.strip().removeprefix("W/") for line in request.headers.getlist("if-none-match") for tag in line.split(",")
+    ]
     return current in tags or "*" in tags

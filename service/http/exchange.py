@@ -94,15 +94,11 @@ class Exchange:
 
     async def act(self, work: Work[Shown], current: Work[Any] | None = None, *, gate: Gate = None) -> Response:
         """Answer 200 with what the act left; `If-Match` is looked at when sent, `Idempotency-Key` too."""
-        return await self.once(
-            lambda tx, caller: self._changed(tx, caller, work, current, required=False), gate=gate
-        )
+        return await self.once(lambda tx, caller: self._changed(tx, caller, work, current, required=False), gate=gate)
 
     async def change(self, work: Work[Shown], current: Work[Any], *, gate: Gate = None) -> Response:
         """Answer 200 with what the change left; `If-Match` must name what `current` returns, which locks it."""
-        answer = await self._run(
-            lambda tx, caller: self._changed(tx, caller, work, current, required=True), gate=gate
-        )
+        answer = await self._run(lambda tx, caller: self._changed(tx, caller, work, current, required=True), gate=gate)
         return _sent(answer)
 
     async def decide(
@@ -124,9 +120,7 @@ class Exchange:
 
         return await self.once(decided, gate=gate)
 
-    async def once(
-        self, work: Callable[[Transaction, Caller], Awaitable[Answer]], *, gate: Gate = None
-    ) -> Response:
+    async def once(self, work: Callable[[Transaction, Caller], Awaitable[Answer]], *, gate: Gate = None) -> Response:
         """Run `work`, or give the answer again that its `Idempotency-Key` was given before."""
         key = idempotency.key_of(self._request)
         if key is None:
@@ -144,9 +138,7 @@ class Exchange:
 
         return _sent(await self._run(guarded, gate=gate))
 
-    async def _run(
-        self, work: Callable[[Transaction, Caller], Awaitable[Answer]], *, gate: Gate = None
-    ) -> Answer:
+    async def _run(self, work: Callable[[Transaction, Caller], Awaitable[Answer]], *, gate: Gate = None) -> Answer:
         async def admitted(tx: Transaction) -> Answer:
             if gate == "close":
                 await close_gate(tx)
@@ -209,7 +201,7 @@ class Admission:
         return exchange
 
 
-def allowed(*roles: Role | frozenset[Role]) -> Any:  # noqa: ANN401 - FastAPI's Depends is typed so
+def allowed(*roles: Role | frozenset[Role]) -> Any:
     """Return the dependency of a route that any of these roles may call."""
     wanted: frozenset[Role] = frozenset().union(*({role} if isinstance(role, Role) else role for role in roles))
     return Depends(Admission(wanted))

@@ -78,7 +78,7 @@ class Once:
     """One use of a key by one principal for one request."""
 
     def __init__(self, request: Request, principal: str, key: str, body: bytes) -> None:
-        scope = "\x00".join((principal, request.method, request.url.path, key))
+        scope = f"{principal}\x00{request.method}\x00{request.url.path}\x00{key}"
         self._digest = hashlib.sha256(scope.encode()).digest()
         self._request = hashlib.sha256(request.url.query.encode() + b"\x00" + body).digest()
         self._principal = principal
@@ -104,7 +104,9 @@ class Once:
 
     def keep(self, tx: Transaction, answer: Answer) -> None:
         """Store the answer with the change that it tells of."""
-        fields: dict[str, Any] = {"status": answer.status, "headers": answer.headers, "body": answer.kept or answer.body}
-        tx.add(
-            StoredAnswer(digest=self._digest, principal=self._principal, request=self._request, at=tx.now, **fields)
-        )
+        fields: dict[str, Any] = {
+            "status": answer.status,
+            "headers": answer.headers,
+            "body": answer.kept or answer.body,
+        }
+        tx.add(StoredAnswer(digest=self._digest, principal=self._principal, request=self._request, at=tx.now, **fields))

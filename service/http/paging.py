@@ -29,7 +29,7 @@ class Page(BaseModel, Generic[Item]):
 
 async def page_of(
     tx: Transaction,
-    query: Select[tuple[Row]],
+    query: Select[Row],
     key: InstrumentedAttribute[Any] | ColumnElement[Any],
     cursor: str | None,
     limit: int,
@@ -58,13 +58,17 @@ def _sealed(value: str | int) -> str:
 def _opened(cursor: str, *, as_number: bool) -> str | int:
     try:
         value = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode("ascii")
-        if not value.isprintable():
-            raise ValueError(value)
-        return _seq(value) if as_number else value
+        return _seq(value) if as_number else _text(value)
     except (ValueError, binascii.Error) as error:
         raise Invalid(
             "The cursor is not one that a page gave.", errors=[("/cursor", "Take `next_cursor` of the page before.")]
         ) from error
+
+
+def _text(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError(value)
+    return value
 
 
 def _seq(value: str) -> int:

@@ -64,7 +64,7 @@ class Problem(Exception):  # noqa: N818 - the field calls it a problem
         """Make the type known by its slug."""
         REGISTRY[cls.slug] = cls
 
-    def __init__(self, detail: str, *, errors: Sequence[tuple[str, str]] = (), **more: Any) -> None:  # noqa: ANN401
+    def __init__(self, detail: str, *, errors: Sequence[tuple[str, str]] = (), **more: Any) -> None:
         super().__init__(detail)
         self.detail = detail
         self.errors = [{"pointer": pointer, "detail": reason} for pointer, reason in errors]

@@ -19,7 +19,7 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 class StrictRequest(Request):
     """A request whose JSON is read strictly."""
 
-    async def json(self) -> Any:  # noqa: ANN401 - JSON is any of its types
+    async def json(self) -> Any:
         """Return the body's value; FastAPI lets an HTTPException through as it is."""
         try:
             return strict_json.parse(await self.body())
@@ -32,10 +32,13 @@ class StrictRoute(APIRoute):
 
     ignores_unknown: ClassVar[bool] = False
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - FastAPI's own parameters
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         roles = roles_of(self.dependant)
-        stated = {"x-roles": "public" if roles is None else sorted(roles), "security": [] if roles is None else [{"api_key": []}]}
+        stated: dict[str, Any] = {
+            "x-roles": "public" if roles is None else sorted(roles),
+            "security": [] if roles is None else [{"api_key": []}],
+        }
         self.openapi_extra = (self.openapi_extra or {}) | stated
 
     def get_route_handler(self) -> Handler:
@@ -102,6 +105,4 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 
 def room(tag: str, *, refusals: tuple[int, ...] = (400, 401, 403, 404, 409, 422, 503)) -> APIRouter:
     """Return a router for one room of the house."""
-    return APIRouter(
-        tags=[tag], route_class=StrictRoute, responses={status: REFUSALS[status] for status in refusals}
-    )
+    return APIRouter(tags=[tag], route_class=StrictRoute, responses={status: REFUSALS[status] for status in refusals})

@@ -9,7 +9,7 @@ MAX_DEPTH: Final = 32
 MAX_DIGITS: Final = 64
 
 
-def parse(body: bytes) -> Any:  # noqa: ANN401 - JSON is any of its types
+def parse(body: bytes) -> Any:
     """Return the value of a JSON text.
 
     Raises:
@@ -17,7 +17,9 @@ def parse(body: bytes) -> Any:  # noqa: ANN401 - JSON is any of its types
             `MAX_DIGITS` digits, a NUL or an unpaired surrogate in a text, or deeper than `MAX_DEPTH`.
     """
     try:
-        value = json.loads(body.decode("utf-8"), object_pairs_hook=_object, parse_constant=_constant, parse_int=_integer)
+        value = json.loads(
+            body.decode("utf-8"), object_pairs_hook=_object, parse_constant=_constant, parse_int=_integer
+        )
     except UnicodeDecodeError as error:
         raise Malformed("The body is not UTF-8.") from error
     except RecursionError as error:

@@ -4,7 +4,7 @@ import hmac
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Select, and_, exists, func, or_, select, text
+from sqlalchemy import and_, exists, func, or_, select, text
 
 from service.audit import operations as audit_log
 from service.database import Transaction, close_gate, is_id, new_id
@@ -68,9 +68,7 @@ def _reaches(grants: Sequence[tuple[str | None, str | None]]) -> dict[Role, Reac
 async def create_principal(tx: Transaction, caller: Caller, wanted: PrincipalIn) -> PrincipalOut:
     """Make a person or a system known."""
     _demand_admin(caller)
-    principal = Principal(
-        id=new_id("pr"), name=wanted.name, kind=wanted.kind, created_at=tx.now, disabled_at=None
-    )
+    principal = Principal(id=new_id("pr"), name=wanted.name, kind=wanted.kind, created_at=tx.now, disabled_at=None)
     tx.add(principal)
     details = {"name": wanted.name, "kind": wanted.kind}
     audit_log.append(tx, caller, "principal.created", principal.id, details=details)
@@ -195,7 +193,7 @@ async def list_grants(
     tx: Transaction, principal: str | None, handler: str | None, cursor: str | None, limit: int
 ) -> tuple[Sequence[GrantOut], str | None]:
     """Return grants, withdrawn ones included, in the order of their making."""
-    query: Select[tuple[Grant]] = select(Grant)
+    query = select(Grant)
     if principal is not None:
         query = query.where(Grant.principal == (await _principal(tx, principal)).id)
     if handler is not None:
@@ -228,16 +226,10 @@ async def withdraw_grant(tx: Transaction, caller: Caller, grant_id: str) -> Gran
     return GrantOut.of(grant)
 
 
-async def equip(  # noqa: PLR0913 - what the command line can say
-    tx: Transaction,
-    name: str,
-    kind: Kind,
-    roles: Sequence[Role],
-    handler: str | None = None,
-    *,
-    expires_at: datetime | None = None,
-) -> ApiKeyMade:
-    """Give a principal, new or known, some roles and a new key: the operator's way in, recorded as the operator's act.
+async def enlist(
+    tx: Transaction, name: str, kind: Kind, roles: Sequence[Role], handler: str | None = None
+) -> PrincipalOut:
+    """Make a principal known, or find it, and see to it that it has some roles; recorded as the operator's act.
 
     Raises:
         Conflict: the principal is known as the other kind.
@@ -259,6 +251,20 @@ async def equip(  # noqa: PLR0913 - what the command line can say
         )
         if await tx.scalar(same) is None:
             await _grant(tx, OPERATOR, principal.id, role, handler_id)
+    return PrincipalOut.of(principal)
+
+
+async def equip(
+    tx: Transaction,
+    name: str,
+    kind: Kind,
+    roles: Sequence[Role],
+    handler: str | None = None,
+    *,
+    expires_at: datetime | None = None,
+) -> ApiKeyMade:
+    """Give a principal, new or known, some roles and a new key: the operator's way in, recorded as the operator's act."""
+    principal = await enlist(tx, name, kind, roles, handler)
     return await create_key(tx, OPERATOR, ApiKeyIn(principal=principal.id, expires_at=expires_at))
 
 
@@ -325,9 +331,7 @@ async def _named_principal(tx: Transaction, reference: str) -> Principal:
 
 
 async def _handler(tx: Transaction, reference: str) -> str:
-    found = await tx.scalar(
-        select(HANDLERS.c.id).where(or_(HANDLERS.c.id == reference, HANDLERS.c.key == reference))
-    )
+    found = await tx.scalar(select(HANDLERS.c.id).where(or_(HANDLERS.c.id == reference, HANDLERS.c.key == reference)))
     if found is None:
         raise Invalid("There is no such handler.", errors=[("/handler", "No handler has this id or key.")])
     return str(found)

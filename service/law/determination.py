@@ -195,7 +195,10 @@ def _items(entries: tuple[Entry, ...], state: State) -> tuple[Item, ...]:
 
 def headroom_under(facts: Facts, book: RuleBook, held: frozenset[Mechanism]) -> Headroom:
     """Return how many persons can be added before the law asks for more than the mechanisms that were obtained."""
-    if not covers(held, determine(facts, book)):
+    law = determine(facts, book)
+    if law.mechanism is Mechanism.NOT_CROSS_BORDER:
+        return law.headroom
+    if not covers(held, law):
         return Headroom(0, 0)
     return _headroom(facts, book.edition(facts.as_of), _strongest(held))
 

@@ -111,7 +111,10 @@ def _sentences(facts: Facts, determination: Determination, edition: Edition, lan
 def _opening(facts: Facts, language: int) -> str:
     place = _country(facts.recipient.country, language)
     if facts.recipient.country == "CN":
-        return (f"Law of {facts.as_of}. The recipient is in {place} (CN)", f"适用{facts.as_of}的法律。接收方位于{place}（CN）")[language]
+        return (
+            f"Law of {facts.as_of}. The recipient is in {place} (CN)",
+            f"适用{facts.as_of}的法律。接收方位于{place}（CN）",
+        )[language]
     method = _METHODS[facts.transfer.method][language].format(
         place=f"{place} ({facts.recipient.country})" if language == 0 else f"{place}（{facts.recipient.country}）"
     )
@@ -123,7 +126,9 @@ def _grading(facts: Facts, language: int) -> str:
     transfer = facts.transfer
     if language == 0:
         graded = f"The data is tagged {', '.join(tags)}" if tags else "The data has no tag: it is general data"
-        counts = f"; it concerns {transfer.persons:,} persons and {transfer.sensitive_persons:,} with sensitive information"
+        counts = (
+            f"; it concerns {transfer.persons:,} persons and {transfer.sensitive_persons:,} with sensitive information"
+        )
     else:
         graded = f"数据标记为{'、'.join(tags)}" if tags else "数据无标记，属于一般数据"
         counts = f"，涉及{transfer.persons}人的个人信息、{transfer.sensitive_persons}人的敏感个人信息"
@@ -139,7 +144,7 @@ def _decided(determination: Determination, edition: Edition) -> Iterable[tuple[R
 
 
 def _reason(rule: Rule, citations: Sequence[Citation], facts: Facts, edition: Edition, language: int) -> str:
-    numbers = edition.thresholds | measures(State(facts, edition))
+    numbers = {**edition.thresholds, **measures(State(facts, edition))}
     shown = {name: f"{value:,}" if language == 0 else str(value) for name, value in numbers.items()}
     sentence = rule.text["en" if language == 0 else "zh"].format(**shown).rstrip(".。")
     if not citations:
@@ -162,12 +167,14 @@ def _name(determination: Determination, language: int) -> str:
 
 def _counting(determination: Determination, language: int) -> Iterable[str]:
     if determination.counts_toward_ledger:
-        yield ("These persons count toward the handler's total of the year", "上述人数计入该数据处理者的年度累计数量")[language]
+        yield ("These persons count toward the handler's total of the year", "上述人数计入该数据处理者的年度累计数量")[
+            language
+        ]
 
 
 def _country(code: str, language: int) -> str:
     country = pycountry.countries.get(alpha_2=code)
-    name = str(getattr(country, "common_name", country.name))
+    name = str(getattr(country, "common_name", None) or getattr(country, "name", code))
     return name if language == 0 else _CHINESE_COUNTRIES.gettext(name)
 
 

@@ -218,7 +218,9 @@ def _count_faults(facts: Facts) -> Iterator[Fault]:
 def _person_faults(facts: Facts) -> Iterator[Fault]:
     transfer, dataset = facts.transfer, facts.dataset
     if transfer.sensitive_persons > 0 and Tag.SENSITIVE not in dataset.tags:
-        yield Fault("/transfer/sensitive_persons", "The data is not tagged sensitive, so no sensitive persons can be in it.")
+        yield Fault(
+            "/transfer/sensitive_persons", "The data is not tagged sensitive, so no sensitive persons can be in it."
+        )
     if transfer.persons > 0 and not dataset.is_personal:
         yield Fault("/transfer/persons", "The data is not tagged personal, so no persons can be in it.")
     if dataset.is_personal and transfer.persons == 0 and transfer.sensitive_persons == 0:

@@ -542,6 +542,7 @@ class RuleBook:
                         "kind": kind,
                         "mechanism": rule.mechanism,
                         "value": least,
+                        "reached": int(getattr(count, kind)) >= least,
                         "headroom": max(0, least - 1 - int(getattr(count, kind))),
                     }
                 )
@@ -591,7 +592,7 @@ def load(directory: Path = DATA) -> RuleBook:
     return _Compiler(read, f"sha256:{digest.hexdigest()}").book()
 
 
-def _read(path: Path, shape: type[_Record]) -> Any:  # noqa: ANN401 - the shape of each file differs
+def _read(path: Path, shape: type[_Record]) -> Any:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -603,19 +604,26 @@ def _read(path: Path, shape: type[_Record]) -> Any:  # noqa: ANN401 - the shape 
         raise RuleFileError(path.name, _key(first["loc"], content), str(first["msg"])) from error
 
 
-def _key(location: Sequence[int | str], content: Any) -> str:  # noqa: ANN401 - TOML is any of its types
+def _key(location: Sequence[int | str], content: Any) -> str:
     """Name a place: the section, the entry by its own id, and the field."""
     names: list[str] = []
     here = content
     for step in location:
-        here = here[step] if isinstance(here, list | dict) and _has(here, step) else None
-        named = next((here[name] for name in ("id", "code", "kind") if name in here), None) if isinstance(here, dict) else None
+        here = _member(here, step)
+        named = (
+            next((here[name] for name in ("id", "code", "kind") if name in here), None)
+            if isinstance(here, dict)
+            else None
+        )
         names.append(f"{step}" if named is None else f"{step} ({named})")
     return ".".join(names)
 
 
-def _has(container: list[Any] | dict[str, Any], step: int | str) -> bool:
-    return step in container if isinstance(container, dict) else isinstance(step, int) and step < len(container)
+def _member(container: Any, step: int | str) -> Any:
+    try:
+        return container[step]
+    except (TypeError, LookupError):
+        return None
 
 
 Dated = TypeVar("Dated", bound=_Dated)
@@ -682,7 +690,9 @@ class _Compiler:
         for citation in record.citations:
             begins = self._begins.get(citation.instrument)
             if begins is None:
-                raise RuleFileError(file, record.identity, f"cites {citation.instrument!r}, which is no known instrument")
+                raise RuleFileError(
+                    file, record.identity, f"cites {citation.instrument!r}, which is no known instrument"
+                )
             if max(begins, citation.begins, record.begins) >= min(citation.ends, record.ends):
                 raise RuleFileError(
                     file, record.identity, f"cites {citation.instrument} on no day on which both are in force"
@@ -805,7 +815,9 @@ def _demand_text(file: str, record: _Rule, thresholds: Mapping[str, int]) -> Non
         try:
             sentence.format(**known)
         except (KeyError, ValueError, IndexError) as error:
-            raise RuleFileError(file, f"{record.identity}.text.{language}", f"asks for the unknown number {error}") from error
+            raise RuleFileError(
+                file, f"{record.identity}.text.{language}", f"asks for the unknown number {error}"
+            ) from error
 
 
 def _demand_disjoint(file: str, records: Sequence[_Dated]) -> None:

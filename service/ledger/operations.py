@@ -1,9 +1,11 @@
 """Counting: what a handler's year and a permit hold, reported and reserved. Reservations that have lapsed are simply not counted."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import InstrumentedAttribute
 
 from service.database import Transaction
 from service.law.facts import Count
@@ -55,7 +57,10 @@ async def reserved_of_permits(tx: Transaction, permits: Sequence[str]) -> Mappin
 
 
 async def _held(
-    tx: Transaction, column: ColumnElement[str] | ColumnElement[str | None], ids: Sequence[str], *more: ColumnElement[bool]
+    tx: Transaction,
+    column: InstrumentedAttribute[Any],
+    ids: Sequence[str],
+    *more: ColumnElement[bool],
 ) -> Mapping[str, Count]:
     query = (
         select(column, func.sum(Export.persons), func.sum(Export.sensitive_persons))

@@ -59,14 +59,12 @@ async def issue(tx: Transaction, caller: Caller, scope: Scope) -> PermitOut:
     ]
     tx.add_all(datasets)
     shown = PermitOut.of(permit, datasets, Count(), day_in_shanghai(tx.now))
-    audit.append(
-        tx, caller, "permit.issued", permit.id, handler=permit.handler, details=shown.model_dump(mode="json")
-    )
+    audit.append(tx, caller, "permit.issued", permit.id, handler=permit.handler, details=shown.model_dump(mode="json"))
     await tx.flush()
     return shown
 
 
-async def list_permits(  # noqa: PLR0913 - one argument a filter
+async def list_permits(
     tx: Transaction,
     caller: Caller,
     *,
@@ -87,9 +85,7 @@ async def list_permits(  # noqa: PLR0913 - one argument a filter
         if value is not None:
             query = query.where(column == value)
     if dataset is not None:
-        query = query.where(
-            Permit.id.in_(select(PermitDataset.permit).where(PermitDataset.dataset == dataset))
-        )
+        query = query.where(Permit.id.in_(select(PermitDataset.permit).where(PermitDataset.dataset == dataset)))
     if status is not None:
         query = query.where(_stands(status, tx.now))
     rows, following = await page_of(tx, query, Permit.id, cursor, limit)
@@ -163,7 +159,7 @@ async def permit_of(tx: Transaction, caller: Caller, permit_id: str, *, lock: bo
     return permit
 
 
-async def _set(  # noqa: PLR0913 - what a change is made of
+async def _set(
     tx: Transaction,
     caller: Caller,
     permit: Permit,

@@ -19,7 +19,7 @@ Named = Annotated[str | None, Query(max_length=29)]
 
 
 @router.get("/v1/permits", response_model=Page[PermitOut])
-async def list_permits(  # noqa: PLR0913 - one argument a filter
+async def list_permits(
     exchange: Reading,
     handler: Named = None,
     dataset: Named = None,

@@ -43,6 +43,4 @@ def is_used_up(quota: Count, used: Count) -> bool:
 
 def left(quota: Count, used: Count) -> Count:
     """Return what is left of a quota, never below nothing."""
-    return Count(
-        max(0, quota.persons - used.persons), max(0, quota.sensitive_persons - used.sensitive_persons)
-    )
+    return Count(max(0, quota.persons - used.persons), max(0, quota.sensitive_persons - used.sensitive_persons))

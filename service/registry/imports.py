@@ -151,7 +151,7 @@ def _checked(row: Row, wanted: Import) -> DatasetIn:
     return DatasetIn.model_validate({name: value for name, value in defaults.items() if value is not None} | stated)
 
 
-def _told(fault: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
+def _told(fault: Any) -> str:
     if fault["type"] == "missing":
         return "This is required."
     if fault["type"] == "extra_forbidden":
@@ -212,7 +212,10 @@ def _csv_row(line: int, cells: dict[str, Any]) -> tuple[Row, list[tuple[int, str
     body["facts"], wrong = _csv_facts(stated)
     body["fields"], unread = _csv_fields(stated.get("fields", ""))
     faults += [(line, f"/facts/{name}", "Write true or false.") for name in wrong]
-    faults += [(line, "/fields", f"Write name:type or name:type:category, not {len(part)} characters without.") for part in unread]
+    faults += [
+        (line, "/fields", f"Write name:type or name:type:category, not {len(part)} characters without.")
+        for part in unread
+    ]
     return Row(line, body), faults
 
 
@@ -251,17 +254,17 @@ class _Loader(yaml.SafeLoader):
 
     depth = 0
 
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:  # noqa: ANN401 - yaml's own signature
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
-            _refuse(self.peek_event(), "Aliases are not read; write the value out.")
+            _refuse(self, "Aliases are not read; write the value out.")
         self.depth += 1
         if self.depth > _MAX_DEPTH:
-            _refuse(self.peek_event(), f"This nests deeper than {_MAX_DEPTH} levels.")
+            _refuse(self, f"This nests deeper than {_MAX_DEPTH} levels.")
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001
         mapping = super().construct_mapping(node, deep=deep)
         mapping[_LINE] = node.start_mark.line + 1
         return mapping
@@ -270,8 +273,8 @@ class _Loader(yaml.SafeLoader):
 _LINE: Final = object()
 
 
-def _refuse(event: Any, detail: str) -> NoReturn:  # noqa: ANN401 - an event of yaml
-    raise ImportRefused([(event.start_mark.line + 1, "", detail)])
+def _refuse(loader: Any, detail: str) -> NoReturn:
+    raise ImportRefused([(loader.peek_event().start_mark.line + 1, "", detail)])
 
 
 def _fides_rows(text: str) -> Iterator[Row]:
@@ -296,7 +299,7 @@ def _fides_rows(text: str) -> Iterator[Row]:
     yield from rows
 
 
-def _yaml(text: str) -> Any:  # noqa: ANN401 - YAML is any of its types
+def _yaml(text: str) -> Any:
     try:
         return yaml.load(text, Loader=_Loader)  # noqa: S506 - a subclass of SafeLoader
     except yaml.MarkedYAMLError as error:
@@ -327,7 +330,7 @@ def _fides_body(dataset: dict[Any, Any], collection: dict[Any, Any]) -> tuple[di
     return body, wrong
 
 
-def _fides_fields(fields: Any, path: str, inherited: str | None) -> tuple[list[dict[str, Any]], list[int]]:  # noqa: ANN401
+def _fides_fields(fields: Any, path: str, inherited: str | None) -> tuple[list[dict[str, Any]], list[int]]:
     found: list[dict[str, Any]] = []
     wrong: list[int] = []
     for field in fields if isinstance(fields, list) else [fields]:

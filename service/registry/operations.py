@@ -6,7 +6,7 @@ from datetime import date
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
-from sqlalchemy import ColumnElement, Select, func, or_, select
+from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute
 
 from service.audit import operations as audit
@@ -21,6 +21,7 @@ from service.law.rules import RuleBook
 from service.ledger import operations as ledger
 from service.registry import tags as tagging
 from service.registry.schemas import (
+    AheadOut,
     CountOut,
     DatasetIn,
     DatasetOut,
@@ -120,12 +121,12 @@ async def handler_ledger(
     )
 
 
-def _next_lines(lines: Sequence[ThresholdOut]) -> CountOut | None:
+def _next_lines(lines: Sequence[ThresholdOut]) -> AheadOut:
     ahead = {
-        kind: min((line.headroom for line in lines if line.kind == kind and line.headroom > 0), default=0)
+        kind: min((line.headroom for line in lines if line.kind == kind and not line.reached), default=None)
         for kind in ("persons", "sensitive_persons")
     }
-    return CountOut(**ahead) if lines else None
+    return AheadOut(**ahead)
 
 
 async def handler_of(tx: Transaction, caller: Caller, reference: str, *, lock: bool = False) -> Handler:
@@ -155,7 +156,7 @@ async def create_dataset(tx: Transaction, caller: Caller, wanted: DatasetIn) -> 
     return DatasetOut.of(dataset)
 
 
-async def list_datasets(  # noqa: PLR0913 - one argument a filter
+async def list_datasets(
     tx: Transaction,
     caller: Caller,
     *,
@@ -167,7 +168,7 @@ async def list_datasets(  # noqa: PLR0913 - one argument a filter
     limit: int,
 ) -> tuple[Sequence[DatasetOut], str | None]:
     """Return the datasets that the caller may see; `tag` may also be `general` or `ungraded`."""
-    query: Select[tuple[Dataset]] = select(Dataset)
+    query = select(Dataset)
     reach = caller.reach(READERS)
     if reach != EVERYWHERE:
         query = query.where(Dataset.handler.in_(reach))
@@ -292,8 +293,8 @@ async def _grading(tx: Transaction, dataset: str, number: int) -> Grading:
     return grading
 
 
-async def _record(  # noqa: PLR0913 - what a grading is made of
-    tx: Transaction, caller: Caller, dataset: Dataset, wanted: GradingIn, tags: Any, state: str  # noqa: ANN401
+async def _record(
+    tx: Transaction, caller: Caller, dataset: Dataset, wanted: GradingIn, tags: Any, state: str
 ) -> Grading:
     last = await tx.scalar(select(func.max(Grading.number)).where(Grading.dataset == dataset.id))
     grading = Grading(
@@ -427,7 +428,7 @@ def _patched(shape: type[Wanted], before: BaseModel, changes: dict[str, Any]) ->
         raise invalid_from(error.errors()) from error
 
 
-def _apply(  # noqa: PLR0913 - what a change is made of
+def _apply(
     tx: Transaction,
     caller: Caller,
     thing: Handler | Dataset | Recipient,
@@ -456,5 +457,5 @@ def _tagged(tag: str) -> ColumnElement[bool]:
         return Dataset.tags.is_(None)
     if tag == "general":
         return Dataset.tags == []
-    wanted = [tag, Tag.SENSITIVE] if tag == Tag.PERSONAL else [tag]
-    return Dataset.tags.overlap(wanted)
+    wanted = [tag, Tag.SENSITIVE.value] if tag == Tag.PERSONAL else [tag]
+    return Dataset.tags.op("&&", is_comparison=True)(wanted)

@@ -77,9 +77,7 @@ async def change_handler(exchange: Keeping, handler_id: Ref, body: HandlerPatch)
 @router.get("/v1/handlers/{handler_id}/history", response_model=Page[EntryOut])
 async def handler_history(exchange: Reading, handler_id: Ref, cursor: Cursor = None, limit: Limit = 50) -> Response:
     """List every change of a handler."""
-    return await exchange.page(
-        lambda tx, caller: operations.handler_history(tx, caller, handler_id, cursor, limit)
-    )
+    return await exchange.page(lambda tx, caller: operations.handler_history(tx, caller, handler_id, cursor, limit))
 
 
 @router.get("/v1/handlers/{handler_id}/ledger", response_model=LedgerOut)
@@ -103,7 +101,7 @@ async def create_dataset(exchange: Keeping, body: DatasetIn) -> Response:
 
 
 @router.get("/v1/datasets", response_model=Page[DatasetOut])
-async def list_datasets(  # noqa: PLR0913 - one argument a filter
+async def list_datasets(
     exchange: Reading,
     tag: Tagged = None,
     handler: Named = None,
@@ -137,7 +135,7 @@ async def import_datasets(
     request: Request,
     handler: Named = None,
     owner: Annotated[str | None, Query(max_length=200)] = None,
-    dry_run: bool = False,  # noqa: FBT001, FBT002 - a query parameter
+    dry_run: bool = False,  # noqa: FBT001 - a query parameter
 ) -> Response:
     """Import datasets from CSV or Fides YAML: all of them or, with every bad row told, none.
 
@@ -169,9 +167,7 @@ async def dataset_history(
     exchange: Reading, dataset_id: DatasetId, cursor: Cursor = None, limit: Limit = 50
 ) -> Response:
     """List every change and grading of a dataset."""
-    return await exchange.page(
-        lambda tx, caller: operations.dataset_history(tx, caller, dataset_id, cursor, limit)
-    )
+    return await exchange.page(lambda tx, caller: operations.dataset_history(tx, caller, dataset_id, cursor, limit))
 
 
 @router.post("/v1/datasets/{dataset_id}/gradings", status_code=201, response_model=GradingOut)
@@ -185,9 +181,7 @@ async def grade(exchange: Keeping, dataset_id: DatasetId, body: GradingIn) -> Re
 
 
 @router.get("/v1/datasets/{dataset_id}/gradings", response_model=Page[GradingOut])
-async def list_gradings(
-    exchange: Reading, dataset_id: DatasetId, cursor: Cursor = None, limit: Limit = 50
-) -> Response:
+async def list_gradings(exchange: Reading, dataset_id: DatasetId, cursor: Cursor = None, limit: Limit = 50) -> Response:
     """List the gradings of a dataset."""
     return await exchange.page(lambda tx, caller: operations.list_gradings(tx, caller, dataset_id, cursor, limit))
 
@@ -241,8 +235,6 @@ async def change_recipient(exchange: Keeping, recipient_id: Ref, body: Recipient
 
 
 @router.get("/v1/recipients/{recipient_id}/history", response_model=Page[EntryOut])
-async def recipient_history(
-    exchange: Reading, recipient_id: Ref, cursor: Cursor = None, limit: Limit = 50
-) -> Response:
+async def recipient_history(exchange: Reading, recipient_id: Ref, cursor: Cursor = None, limit: Limit = 50) -> Response:
     """List every change of a recipient."""
     return await exchange.page(lambda tx, _: operations.recipient_history(tx, recipient_id, cursor, limit))

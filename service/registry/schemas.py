@@ -263,6 +263,13 @@ class CountOut(BaseModel):
     sensitive_persons: int
 
 
+class AheadOut(BaseModel):
+    """Persons of each kind, or null for any number."""
+
+    persons: int | None
+    sensitive_persons: int | None
+
+
 class ThresholdOut(BaseModel):
     """A line of the law, and how far the year is from it."""
 
@@ -270,7 +277,8 @@ class ThresholdOut(BaseModel):
     kind: Literal["persons", "sensitive_persons"]
     mechanism: str = Field(description="What the law asks for from this many persons on.")
     value: int
-    headroom: int = Field(description="Persons that can be added before it is reached; 0 where it is.")
+    reached: bool
+    headroom: int = Field(description="Persons that can be added with the line not yet reached.")
 
 
 class LedgerOut(BaseModel):
@@ -283,4 +291,4 @@ class LedgerOut(BaseModel):
     persons: int = Field(description="Reported and reserved: what thresholds look at.")
     sensitive_persons: int
     thresholds: list[ThresholdOut]
-    headroom: CountOut | None = Field(description="Persons that can be added before the next threshold; null: none follows.")
+    headroom: AheadOut = Field(description="Persons that can be added before the next threshold; null: none follows.")

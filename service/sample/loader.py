@@ -1,3 +1,199 @@
+"""Loads the invented company through the operations that the API calls, in one transaction: all of it is there, or none."""
+
+import json
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
-async def load(tx: Any, book: Any) -> bool: return False
-async def welcome(tx: Any, base: str) -> str: return ""
+
+from sqlalchemy import select, text
+
+from service.database import Transaction, join_gate
+from service.gate import operations as gate
+from service.gate.schemas import CompleteIn, ExportIn, ExportOut
+from service.http.caller import EVERYWHERE, Caller, Role
+from service.identity import operations as identity
+from service.law.calendar import day_in_shanghai
+from service.law.rules import RuleBook
+from service.registry import imports
+from service.registry import operations as registry
+from service.registry.schemas import GradingIn, HandlerIn, RecipientIn
+from service.registry.tables import Dataset, Handler
+from service.transfers import operations as transfers
+from service.transfers.schemas import EvidenceIn, ReviewIn, TransferIn, TransferOut
+from service.transfers.workflow import Decision
+
+HERE = Path(__file__).parent
+LOAD_LOCK = 0x0B0F
+REGISTERED = timedelta(days=60)
+LEASE = timedelta(hours=1)
+KEY_LIFE = timedelta(days=7)
+ROLES = {
+    "registrar": Role.REGISTRAR,
+    "second_registrar": Role.REGISTRAR,
+    "requester": Role.REQUESTER,
+    "auditor": Role.AUDITOR,
+    "admin": Role.ADMIN,
+    "data_owner": Role.DATA_OWNER,
+    "privacy": Role.PRIVACY,
+    "legal": Role.LEGAL,
+    "security": Role.SECURITY,
+    "executive": Role.EXECUTIVE,
+}
+
+
+async def load(tx: Transaction, book: RuleBook) -> bool:
+    """Load the company; return False, and do nothing, when it is there already."""
+    await tx.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": LOAD_LOCK})
+    company = _company()
+    if await tx.scalar(select(Handler.id).where(Handler.key == company["handlers"][0]["key"])):
+        return False
+    story = _Story(tx, book, company)
+    with story.at(-REGISTERED):
+        await story.register()
+    for transfer in sorted(company["transfers"], key=lambda transfer: transfer.get("submitted", 0)):
+        with story.at(timedelta(days=transfer.get("submitted", 0))):
+            await story.tell(transfer)
+    for export in company["exports"]:
+        await story.export(export)
+    return True
+
+
+async def welcome(tx: Transaction, base: str) -> str:
+    """Return what a newcomer needs: a fresh key for everybody, and three lines to paste."""
+    company = _company()
+    ends = tx.now + KEY_LIFE
+    secrets: dict[str, str] = {}
+    for part, name in company["people"].items():
+        made = await identity.equip(tx, name, "person", [ROLES[part]], expires_at=ends)
+        secrets[f"{part} ({name})"] = made.secret or ""
+    for name, handler in company["systems"].items():
+        made = await identity.equip(tx, name, "system", [Role.EXPORTER], handler, expires_at=ends)
+        secrets[name] = made.secret or ""
+    export = company["exports"][0]
+    width = max(len(who) for who in secrets)
+    keys = "\n".join(f"  {who:<{width}}  {secret}" for who, secret in secrets.items())
+    lines = "\n\n".join(_lines(base, secrets[export["system"]], export))
+    return (
+        f"{company['notice']}\n\nKeys, good for {KEY_LIFE.days} days:\n{keys}\n\nTry, in another terminal:\n\n{lines}\n"
+    )
+
+
+def _lines(base: str, secret: str, export: dict[str, Any]) -> Iterator[str]:
+    head = f"curl -s -H 'Authorization: Bearer {secret}' -H 'Content-Type: application/json'"
+    facts = json.dumps(
+        {
+            "handler": {"ciio": False},
+            "dataset": {"tags": ["personal"]},
+            "recipient": {"country": "SG"},
+            "transfer": {"persons": 150000},
+        }
+    )
+    yield f"{head} {base}/v1/determinations -d '{facts}'"
+    for purpose in (export["purpose"], "advertising"):
+        question = (
+            f'{{"subject": {{"type": "system", "id": "{export["system"]}"}}, "action": {{"name": "export"}}, '
+            f'"resource": {{"type": "dataset", "id": "{export["dataset"]}"}}, '
+            f'"context": {{"recipient": "{export["recipient"]}", "purpose": "{purpose}", "persons": 1200}}}}'
+        )
+        yield f"{head} {base}/access/v1/evaluation -d '{question}'"
+
+
+def _company() -> dict[str, Any]:
+    return tomllib.loads((HERE / "company.toml").read_text(encoding="utf-8"))
+
+
+class _Story:
+    """The people of the company, each acting as themselves."""
+
+    def __init__(self, tx: Transaction, book: RuleBook, company: dict[str, Any]) -> None:
+        self._tx = tx
+        self._book = book
+        self._company = company
+        self._people: dict[str, Caller] = {}
+
+    @contextmanager
+    def at(self, since: timedelta) -> Iterator[None]:
+        """Let what follows happen at another time."""
+        now = self._tx.now
+        self._tx.now = now + since
+        yield
+        self._tx.now = now
+
+    @property
+    def _today(self) -> date:
+        return day_in_shanghai(self._tx.now)
+
+    async def register(self) -> None:
+        for part, name in self._company["people"].items():
+            principal = await identity.enlist(self._tx, name, "person", [ROLES[part]])
+            self._people[part] = Caller(principal.id, name, "person", {ROLES[part]: EVERYWHERE})
+        for handler in self._company["handlers"]:
+            await registry.create_handler(self._tx, self._people["registrar"], HandlerIn.model_validate(handler))
+        for name, handler in self._company["systems"].items():
+            principal = await identity.enlist(self._tx, name, "system", [Role.EXPORTER], handler)
+            self._people[name] = Caller(principal.id, name, "system", {Role.EXPORTER: EVERYWHERE})
+        for recipient in self._company["recipients"]:
+            await registry.create_recipient(self._tx, self._people["registrar"], RecipientIn.model_validate(recipient))
+        rows = imports.parse((HERE / "datasets.csv").read_bytes(), "csv")
+        wanted = imports.Import(rows=rows, handler=None, owner=None, dry_run=False)
+        await imports.load(self._tx, self._people["registrar"], wanted)
+        for grading in self._company["gradings"]:
+            await self._grade(grading)
+
+    async def _grade(self, grading: dict[str, Any]) -> None:
+        review_by = self._today + timedelta(days=365)
+        body = {name: grading[name] for name in ("tags", "reason", "basis")} | {"review_by": review_by}
+        for key in grading["datasets"]:
+            await registry.grade(self._tx, self._people["registrar"], key, GradingIn.model_validate(body))
+
+    async def tell(self, transfer: dict[str, Any]) -> None:
+        """Tell the story of one transfer as far as it goes."""
+        end = transfer["ends"]
+        wanted = await self._request(transfer)
+        shown = await transfers.create_transfer(self._tx, self._people["requester"], self._book, wanted)
+        if end == "draft":
+            return
+        shown = await transfers.submit(self._tx, self._people["requester"], self._book, shown.id)
+        if end == "withdrawn":
+            await transfers.withdraw(self._tx, self._people["requester"], self._book, shown.id, "No longer needed")
+        elif end == "returned":
+            await self._review(shown, Decision.RETURN, "The remarks are not needed: leave the field out.")
+        elif end == "approved":
+            await self._approve(shown)
+
+    async def _request(self, transfer: dict[str, Any]) -> TransferIn:
+        begins, ends = (self._today_of_loading(transfer) + timedelta(days=days) for days in transfer["days"])
+        told = {name: value for name, value in transfer.items() if name not in {"days", "ends", "submitted"}}
+        query = select(Dataset.id).where(Dataset.key.in_(transfer["datasets"]))
+        datasets = (await self._tx.scalars(query)).all()
+        days = {"valid_from": begins, "valid_until": ends}
+        return TransferIn.model_validate(told | days | {"datasets": list(datasets)})
+
+    def _today_of_loading(self, transfer: dict[str, Any]) -> date:
+        return self._today - timedelta(days=transfer.get("submitted", 0))
+
+    async def _approve(self, shown: TransferOut) -> None:
+        for kind in shown.missing_evidence:
+            paper = EvidenceIn(kind=kind, reference=f"Sample {kind}", issuer="Invented office", issued_on=self._today)
+            await transfers.add_evidence(self._tx, self._people["requester"], self._book, shown.id, paper)
+        while shown.status == "in_review":
+            shown = await self._review(shown, Decision.APPROVE, "Seen, in order.")
+
+    async def _review(self, shown: TransferOut, decision: Decision, comment: str) -> TransferOut:
+        if shown.revision is None:
+            raise ValueError("A transfer in review has a revision.")
+        stage = next(stage.name for stage in shown.stages if stage.status == "open")
+        body = ReviewIn(stage=stage, decision=decision, revision=shown.revision.hash, comment=comment)
+        return await transfers.review(self._tx, self._people[stage], self._book, shown.id, body)
+
+    async def export(self, export: dict[str, Any]) -> None:
+        """Ask the gate, and report what went where the sample says so."""
+        system = self._people[export["system"]]
+        body = ExportIn(**{name: export[name] for name in ("dataset", "recipient", "purpose", "persons")})
+        await join_gate(self._tx)
+        answer = await gate.reserve(self._tx, system, self._book, body, LEASE)
+        if isinstance(answer, ExportOut) and "sent" in export:
+            await gate.complete(self._tx, system, answer.id, CompleteIn(persons=export["sent"]))

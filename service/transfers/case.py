@@ -13,7 +13,19 @@ from service.http.problems import Invalid
 from service.law.calendar import day_in_shanghai
 from service.law.determination import Determination, determine
 from service.law.explanation import answer
-from service.law.facts import Count, Facts, Ledger, LegalBasis, Method, Necessity, Route, Tag, TransferFacts, faults, union
+from service.law.facts import (
+    Count,
+    Facts,
+    Ledger,
+    LegalBasis,
+    Method,
+    Necessity,
+    Route,
+    Tag,
+    TransferFacts,
+    faults,
+    union,
+)
 from service.law.rules import RuleBook
 from service.law.schemas import HandlerFactsIn, OriginFactsIn, RecipientFactsIn
 from service.ledger import operations as ledger
@@ -80,9 +92,7 @@ class Finding:
 
 async def case_of(tx: Transaction, transfer: Transfer) -> Case:
     """Read everything that a decision on a transfer looks at."""
-    datasets = (
-        await tx.scalars(select(Dataset).where(Dataset.id.in_(transfer.datasets)).order_by(Dataset.id))
-    ).all()
+    datasets = (await tx.scalars(select(Dataset).where(Dataset.id.in_(transfer.datasets)).order_by(Dataset.id))).all()
     handler = await tx.get_one(Handler, transfer.handler)
     recipient = await tx.get_one(Recipient, transfer.recipient)
     count = await ledger.total(tx, transfer.handler, day_in_shanghai(tx.now).year)
@@ -114,7 +124,9 @@ def find(case: Case, tx: Transaction, book: RuleBook) -> Finding:
         offered = [str(offer) for requirement in determination.requirements for offer in requirement.routes]
         raise Invalid(
             "The chosen route does not meet what the law asks for.",
-            errors=[("/route", f"Choose one of: {', '.join(offered)}." if offered else "No route is needed: leave it out.")],
+            errors=[
+                ("/route", f"Choose one of: {', '.join(offered)}." if offered else "No route is needed: leave it out.")
+            ],
         )
     return Finding(facts, determination, answer(facts, determination, book))
 

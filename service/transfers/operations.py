@@ -151,14 +151,12 @@ async def withdraw(
     caller.demand(REQUESTERS, transfer.handler, what="transfer")
     _demand(transfer, tx, _CHANGEABLE, "withdrawn")
     _end(transfer, tx, Status.WITHDRAWN, reason)
-    audit.append(
-        tx, caller, "transfer.withdrawn", transfer.id, handler=transfer.handler, details={"reason": reason}
-    )
+    audit.append(tx, caller, "transfer.withdrawn", transfer.id, handler=transfer.handler, details={"reason": reason})
     await tx.flush()
     return await _shown(tx, transfer, book)
 
 
-async def list_transfers(  # noqa: PLR0913 - one argument a filter
+async def list_transfers(
     tx: Transaction,
     caller: Caller,
     book: RuleBook,
@@ -182,7 +180,7 @@ async def list_transfers(  # noqa: PLR0913 - one argument a filter
         if value is not None:
             query = query.where(column == value)
     if dataset is not None:
-        query = query.where(Transfer.datasets.any(dataset))
+        query = query.where(Transfer.datasets.contains([dataset]))
     if status is not None:
         query = query.where(_stands(status, day_in_shanghai(tx.now)))
     if stage is not None:
@@ -217,9 +215,7 @@ async def history(
 # Reviews
 
 
-async def review(
-    tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str, wanted: ReviewIn
-) -> TransferOut:
+async def review(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str, wanted: ReviewIn) -> TransferOut:
     """Decide the open stage of the revision that the reviewer has seen; the last approval issues the permit.
 
     Raises:
@@ -280,9 +276,7 @@ def _demand_seen(wanted: ReviewIn, revision: Revision, case: Case) -> None:
         )
 
 
-def _record_review(
-    tx: Transaction, caller: Caller, transfer: Transfer, revision: Revision, wanted: ReviewIn
-) -> None:
+def _record_review(tx: Transaction, caller: Caller, transfer: Transfer, revision: Revision, wanted: ReviewIn) -> None:
     given = Review(
         id=new_id("rv"),
         transfer=transfer.id,
@@ -402,7 +396,9 @@ async def list_evidence(
 
 
 def _ends_on(evidence: Evidence, book: RuleBook) -> date | None:
-    ends = [end for end in (evidence.valid_until, book.valid_until(evidence.kind, evidence.issued_on)) if end is not None]
+    ends = [
+        end for end in (evidence.valid_until, book.valid_until(evidence.kind, evidence.issued_on)) if end is not None
+    ]
     return min(ends, default=None)
 
 
@@ -411,9 +407,7 @@ async def _papers(tx: Transaction, transfer: Transfer, book: RuleBook) -> list[P
     return [Paper(row.id, row.kind, row.issued_on, _ends_on(row, book)) for row in await tx.scalars(query)]
 
 
-async def _check(
-    tx: Transaction, book: RuleBook, transfer: Transfer, finding: Finding, today: date
-) -> workflow.Check:
+async def _check(tx: Transaction, book: RuleBook, transfer: Transfer, finding: Finding, today: date) -> workflow.Check:
     needed = [item.code for item in finding.determination.evidence]
     return workflow.check_evidence(needed, await _papers(tx, transfer, book), today, transfer.valid_from)
 
@@ -436,8 +430,11 @@ async def transfer_of(tx: Transaction, caller: Caller, transfer_id: str, *, lock
 def _demand(transfer: Transfer, tx: Transaction, allowed: frozenset[Status], verb: str) -> Status:
     status = workflow.standing(transfer.status, transfer.valid_until, day_in_shanghai(tx.now))
     if status not in allowed:
-        raise Conflict(f"This transfer is {status}; it can no longer be {verb}." if status is not Status.DRAFT else
-                       f"This transfer is a draft; it must be submitted before it can be {verb}.")
+        raise Conflict(
+            f"This transfer is {status}; it can no longer be {verb}."
+            if status is not Status.DRAFT
+            else f"This transfer is a draft; it must be submitted before it can be {verb}."
+        )
     return status
 
 
@@ -471,9 +468,7 @@ async def _content(tx: Transaction, handler: str, wanted: TransferIn) -> dict[st
 
 
 async def _dataset(tx: Transaction, handler: str, reference: str, place: int) -> Dataset:
-    query = select(Dataset).where(
-        Dataset.handler == handler, or_(Dataset.id == reference, Dataset.key == reference)
-    )
+    query = select(Dataset).where(Dataset.handler == handler, or_(Dataset.id == reference, Dataset.key == reference))
     dataset = await tx.scalar(query)
     if dataset is None:
         raise Invalid(
@@ -508,9 +503,7 @@ async def _freeze(tx: Transaction, caller: Caller, book: RuleBook, transfer: Tra
     tx.add(revision)
     await tx.flush()
     for place, (stage, status) in enumerate(zip(stages, workflow.opened(len(stages)), strict=True)):
-        tx.add(
-            RevisionStage(transfer=transfer.id, revision=revision.number, place=place, name=stage, status=status)
-        )
+        tx.add(RevisionStage(transfer=transfer.id, revision=revision.number, place=place, name=stage, status=status))
     if stages:
         transfer.status, transfer.reason, transfer.open_stage = Status.IN_REVIEW, None, stages[0]
     else:
@@ -548,18 +541,17 @@ async def _reviewers(tx: Transaction, transfer: Transfer) -> set[str]:
 
 async def _shown(tx: Transaction, transfer: Transfer, book: RuleBook) -> TransferOut:
     revision = await _revision(tx, transfer)
-    evidence = (
-        await tx.scalars(select(Evidence).where(Evidence.transfer == transfer.id).order_by(Evidence.id))
-    ).all()
+    evidence = (await tx.scalars(select(Evidence).where(Evidence.transfer == transfer.id).order_by(Evidence.id))).all()
     reviews = await tx.scalars(select(Review).where(Review.transfer == transfer.id).order_by(Review.id))
     columns = {name: getattr(transfer, name) for name in TransferOut.model_fields if name in Transfer.__table__.columns}
     today = day_in_shanghai(tx.now)
+    status = workflow.standing(transfer.status, transfer.valid_until, today)
     shown = columns | {
-        "status": workflow.standing(transfer.status, transfer.valid_until, today),
+        "status": status,
         "revision": None if revision is None else RevisionRef(number=revision.number, hash=revision.hash),
         "determination": None if revision is None else revision.determination,
         "stages": [
-            StageOut(name=Stage(stage.name), role=Stage(stage.name).role, status=StageStatus(stage.status))
+            StageOut(name=Stage(stage.name), role=Stage(stage.name).role, status=workflow.shown(stage.status, status))
             for stage in await _stages(tx, transfer)
         ],
         "missing_evidence": await _missing(tx, book, transfer, revision, today),

@@ -47,7 +47,7 @@ async def create_transfer(exchange: Requesting, request: Request, body: Transfer
 
 
 @router.get("/v1/transfers", response_model=Page[TransferOut])
-async def list_transfers(  # noqa: PLR0913 - one argument a filter
+async def list_transfers(
     exchange: Reading,
     request: Request,
     status: Annotated[Status | None, Query()] = None,
@@ -134,9 +134,7 @@ async def review(
 
 
 @router.post("/v1/transfers/{transfer_id}/evidence", status_code=201, response_model=EvidenceOut)
-async def add_evidence(
-    exchange: Requesting, request: Request, transfer_id: TransferId, body: EvidenceIn
-) -> Response:
+async def add_evidence(exchange: Requesting, request: Request, transfer_id: TransferId, body: EvidenceIn) -> Response:
     """Add the record of a paper."""
     book = _book(request)
     return await exchange.create(
@@ -165,8 +163,6 @@ async def read_revision(
 
 
 @router.get("/v1/transfers/{transfer_id}/history", response_model=Page[EntryOut])
-async def history(
-    exchange: Reading, transfer_id: TransferId, cursor: Cursor = None, limit: Limit = 50
-) -> Response:
+async def history(exchange: Reading, transfer_id: TransferId, cursor: Cursor = None, limit: Limit = 50) -> Response:
     """List everything that happened to a transfer."""
     return await exchange.page(lambda tx, caller: operations.history(tx, caller, transfer_id, cursor, limit))

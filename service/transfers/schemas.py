@@ -43,7 +43,9 @@ class TransferIn(_In):
     method: Method = Method.TRANSMISSION
     necessity: Necessity | None = None
     legal_basis: LegalBasis = LegalBasis.CONSENT
-    route: Route | None = Field(default=None, description="Of several routes the one chosen; the first offered, if null.")
+    route: Route | None = Field(
+        default=None, description="Of several routes the one chosen; the first offered, if null."
+    )
     valid_from: Day
     valid_until: Day = Field(description="The last day, in Asia/Shanghai.")
 

@@ -93,9 +93,7 @@ def standing(stored: str, valid_until: date, today: date) -> Status:
     return Status.EXPIRED if status in _OPEN and today > valid_until else status
 
 
-def bar_to_review(
-    reviewer: str, *, is_person: bool, authors: Collection[str], earlier: Collection[str]
-) -> str | None:
+def bar_to_review(reviewer: str, *, is_person: bool, authors: Collection[str], earlier: Collection[str]) -> str | None:
     """Return why somebody may not review, or None: separated duties, whatever roles they hold.
 
     Args:
@@ -140,6 +138,12 @@ def after(decision: Decision, place: int, stages: Sequence[StageStatus]) -> Outc
 def opened(stages: int) -> tuple[StageStatus, ...]:
     """Return the states of a new revision's stages: the first is open."""
     return tuple(StageStatus.OPEN if place == 0 else StageStatus.WAITING for place in range(stages))
+
+
+def shown(stage: str, transfer: Status) -> StageStatus:
+    """Return a stage's state as people see it: nothing is open of a request that is no longer in review."""
+    status = StageStatus(stage)
+    return StageStatus.WAITING if status is StageStatus.OPEN and transfer is not Status.IN_REVIEW else status
 
 
 @dataclass(frozen=True, slots=True)
