@@ -149,10 +149,12 @@ def _reason(rule: Rule, citations: Sequence[Citation], facts: Facts, edition: Ed
     sentence = rule.text["en" if language == 0 else "zh"].format(**shown).rstrip(".。")
     if not citations:
         return sentence
-    return sentence + (f" ({_articles(citations, 0)})" if language == 0 else f"（{_articles(citations, 1)}）")
+    return sentence + (f" ({articles(citations, 0)})" if language == 0 else f"（{articles(citations, 1)}）")
 
 
-def _articles(citations: Sequence[Citation], language: int) -> str:
+def articles(citations: Sequence[Citation], language: int) -> str:
+    """Return citations for a sentence in one of `LANGUAGES`, by its place."""
+
     def one(citation: Citation) -> str:
         if citation.article is None:
             return citation.instrument

@@ -72,6 +72,9 @@ Day = Annotated[date, BeforeValidator(_whole_day)]
 Line = Annotated[str, StringConstraints(min_length=1, strict=True)]
 
 
+_NAMES: Final = ("id", "code", "kind")
+
+
 class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid", populate_by_name=True, strict=True)
 
@@ -106,7 +109,8 @@ class _Dated(_Record):
 
     @property
     def identity(self) -> str:
-        raise NotImplementedError
+        """What its file calls it."""
+        return str(next(getattr(self, name) for name in _NAMES if hasattr(self, name)))
 
 
 class _Instrument(_Record):
@@ -121,10 +125,6 @@ class _Threshold(_Dated):
     unit: Literal["persons", "percent"]
     value: Annotated[int, Field(gt=0)]
 
-    @property
-    def identity(self) -> str:
-        return self.id
-
 
 class _Rule(_Dated):
     id: Line
@@ -134,10 +134,6 @@ class _Rule(_Dated):
     when: list[Line]
     confidence: Literal["H", "M", "L"]
     text: _Words
-
-    @property
-    def identity(self) -> str:
-        return self.id
 
     @model_validator(mode="after")
     def _names_its_exemption(self) -> Self:
@@ -153,10 +149,6 @@ class _RouteRecord(_Dated):
     when: list[Line]
     text: _Words
 
-    @property
-    def identity(self) -> str:
-        return self.id
-
 
 class _Item(_Dated):
     when: list[Line]
@@ -166,10 +158,6 @@ class _Item(_Dated):
 class _Obligation(_Item):
     code: Line
 
-    @property
-    def identity(self) -> str:
-        return self.code
-
 
 class _Warning(_Obligation):
     pass
@@ -178,28 +166,16 @@ class _Warning(_Obligation):
 class _Evidence(_Item):
     kind: Line
 
-    @property
-    def identity(self) -> str:
-        return self.kind
-
 
 class _Life(_Dated):
     kind: Line
     years: Annotated[int, Field(gt=0)]
-
-    @property
-    def identity(self) -> str:
-        return self.kind
 
 
 class _FollowUp(_Dated):
     kind: Line
     after: list[Line]
     working_days: Annotated[int, Field(gt=0)]
-
-    @property
-    def identity(self) -> str:
-        return self.kind
 
 
 class _Amount(_Record):
@@ -610,11 +586,7 @@ def _key(location: Sequence[int | str], content: Any) -> str:
     here = content
     for step in location:
         here = _member(here, step)
-        named = (
-            next((here[name] for name in ("id", "code", "kind") if name in here), None)
-            if isinstance(here, dict)
-            else None
-        )
+        named = next((here[name] for name in _NAMES if name in here), None) if isinstance(here, dict) else None
         names.append(f"{step}" if named is None else f"{step} ({named})")
     return ".".join(names)
 

@@ -1,0 +1,32 @@
+"""Days in Shanghai, and working days with the holidays of the State Council."""
+
+from datetime import UTC, date, datetime
+
+import pytest
+
+from service.law.calendar import CalendarNotCovered, day_in_shanghai, working_days_after
+
+
+def test_a_day_of_the_law_begins_at_four_in_the_afternoon_utc() -> None:
+    assert day_in_shanghai(datetime(2026, 11, 24, 15, 59, tzinfo=UTC)) == date(2026, 11, 24)
+    assert day_in_shanghai(datetime(2026, 11, 24, 16, 0, tzinfo=UTC)) == date(2026, 11, 25)
+
+
+@pytest.mark.parametrize(
+    ("start", "days", "end"),
+    [
+        (date(2026, 11, 24), 10, date(2026, 12, 8)),
+        (date(2026, 11, 27), 1, date(2026, 11, 30)),
+        (date(2026, 9, 30), 1, date(2026, 10, 8)),
+        (date(2026, 10, 9), 1, date(2026, 10, 10)),
+        (date(2026, 11, 24), 0, date(2026, 11, 24)),
+    ],
+)
+def test_holidays_do_not_count_and_make_up_days_do(start: date, days: int, end: date) -> None:
+    assert working_days_after(start, days) == end
+
+
+def test_a_year_whose_holidays_nobody_knows_is_named() -> None:
+    with pytest.raises(CalendarNotCovered, match="2099") as told:
+        working_days_after(date(2099, 1, 1), 1)
+    assert told.value.year == 2099

@@ -1,0 +1,165 @@
+"""The gate's decision, without a database: every reason, in order, and what takes precedence."""
+
+from collections.abc import Collection
+from dataclasses import replace
+from datetime import date
+from typing import Any
+
+import pytest
+
+from service.gate.decide import Ask, Decision, Known, KnownDataset, KnownPermit, Reason, decide
+from service.gate.texts import REASONS
+from service.law.determination import Mechanism
+from service.law.facts import (
+    Count,
+    DatasetFacts,
+    HandlerFacts,
+    LegalBasis,
+    Necessity,
+    RecipientFacts,
+    RecipientKind,
+    Tag,
+    TransferFacts,
+)
+from tests.law.strategies import BOOK
+
+DAY = date(2026, 11, 24)
+PERSONAL = frozenset({Tag.PERSONAL})
+EXEMPT = frozenset({Mechanism.EXEMPT})
+CONTRACT = frozenset({Mechanism.STANDARD_CONTRACT_OR_CERTIFICATION})
+
+
+def ask(persons: int | None = 10, **more: Any) -> Ask:
+    told = {"system": "crm", "purpose": "analytics", "sensitive_persons": None, "fields": None, "permit": None}
+    return Ask(persons=persons, **told | more)
+
+
+def permit(ident: str = "pm_1", **more: Any) -> KnownPermit:
+    told: dict[str, Any] = {
+        "status": "active",
+        "valid_from": date(2026, 1, 1),
+        "valid_until": date(2026, 12, 31),
+        "purpose": "analytics",
+        "fields": None,
+        "systems": None,
+        "quota": Count(1000, 0),
+        "used": Count(),
+        "tags": PERSONAL,
+        "requirements": EXEMPT,
+        "transfer": TransferFacts(),
+        "receipt_due_on": None,
+        "has_receipt": False,
+    }
+    return KnownPermit(id=ident, **told | more)
+
+
+def known(
+    *permits: KnownPermit,
+    tags: Collection[Tag] = PERSONAL,
+    country: str = "SG",
+    year: Count = Count(),  # noqa: B008 - immutable
+    handler: HandlerFacts = HandlerFacts(ciio=False),  # noqa: B008 - immutable
+    **recipient: Any,
+) -> Known:
+    dataset = KnownDataset(handler, DatasetFacts(frozenset(tags)), {"city", "amount"})
+    return Known(DAY, dataset, RecipientFacts(country, **recipient), permits, year)
+
+
+def answered(question: Ask, facts: Known) -> Decision:
+    return decide(question, facts, BOOK)
+
+
+COURT = {"kind": RecipientKind.JUDICIAL_OR_ENFORCEMENT}
+CASES: list[tuple[str, Ask, Known]] = [
+    ("dataset_unknown", ask(), replace(known(), dataset=None)),
+    ("dataset_ungraded", ask(), replace(known(), dataset=KnownDataset(HandlerFacts(ciio=False), None, ()))),
+    ("recipient_unknown", ask(), replace(known(), recipient=None)),
+    ("not_cross_border", ask(), known(country="CN")),
+    ("general_data", ask(), known(tags=())),
+    ("prohibited", ask(), known(permit(), restricted=True)),
+    ("no_permit", ask(), known()),
+    ("no_permit", ask(), known(tags=(), **COURT)),
+    ("no_permit", ask(), known(permit(valid_from=date(2026, 11, 25)))),
+    ("no_permit", ask(permit="pm_2"), known(permit())),
+    ("permit_suspended", ask(), known(permit(status="suspended"))),
+    ("permit_revoked", ask(), known(permit(status="revoked"))),
+    ("permit_expired", ask(), known(permit(valid_until=date(2026, 11, 23)))),
+    ("grading_changed", ask(), known(permit(), tags=(Tag.PERSONAL, Tag.IMPORTANT))),
+    ("evidence_lapsed", ask(), known(permit(receipt_due_on=date(2026, 11, 23)))),
+    ("evidence_lapsed", ask(), known(permit(), handler=HandlerFacts(ciio=True))),
+    ("evidence_lapsed", ask(), known(permit(), **COURT)),
+    ("purpose_not_covered", ask(purpose="advertising"), known(permit())),
+    ("purpose_not_covered", ask(purpose=None), known(permit())),
+    ("fields_not_covered", ask(fields=["amount"]), known(permit(fields=["city"]))),
+    ("fields_not_covered", ask(), known(permit(fields=["city"]))),
+    ("fields_not_covered", ask(fields=["phone"]), known(permit())),
+    ("system_not_covered", ask(), known(permit(systems=["other"]))),
+    ("quota_exceeded", ask(1001), known(permit())),
+    ("quota_exceeded", ask(1), known(permit(used=Count(1000, 0)))),
+    ("quota_exceeded", ask(1, sensitive_persons=1), known(permit())),
+    ("quota_exceeded", ask(None), known(permit(used=Count(1000, 0)))),
+    ("ledger_threshold", ask(1), known(permit(), year=Count(99_999, 0))),
+    ("ledger_threshold", ask(None), known(permit(), year=Count(100_000, 0))),
+    ("permitted", ask(1000), known(permit())),
+    ("permitted", ask(None), known(permit())),
+    ("permitted", ask(1), known(permit(), year=Count(99_998, 0))),
+    ("permitted", ask(1), known(permit(requirements=CONTRACT), year=Count(999_998, 0))),
+    ("permitted", ask(fields=["city"]), known(permit(fields=["city"]))),
+    ("permitted", ask(fields=["city"]), known(permit())),
+    ("permitted", ask(), known(permit(systems=["crm"]))),
+    ("permitted", ask(), known(permit(receipt_due_on=DAY))),
+    ("permitted", ask(), known(permit(receipt_due_on=date(2026, 11, 1), has_receipt=True))),
+    (
+        "permitted",
+        ask(),
+        known(
+            permit(transfer=TransferFacts(necessity=Necessity.HR, legal_basis=LegalBasis.HR)), year=Count(5_000_000, 0)
+        ),
+    ),
+    (
+        "permitted",
+        ask(0),
+        known(
+            permit(
+                tags=frozenset({Tag.IMPORTANT}), quota=Count(), requirements=frozenset({Mechanism.SECURITY_ASSESSMENT})
+            ),
+            tags=(Tag.IMPORTANT,),
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize(("reason", "question", "facts"), CASES, ids=[f"{n}-{c[0]}" for n, c in enumerate(CASES)])
+def test_reason(reason: str, question: Ask, facts: Known) -> None:
+    decision = answered(question, facts)
+    assert decision.reason == reason
+    assert decision.allowed == (reason in {"permitted", "general_data", "not_cross_border"})
+
+
+def test_every_reason_has_a_case_and_two_texts() -> None:
+    assert {case[0] for case in CASES} == set(Reason)
+    assert all(set(text) == {"en", "zh"} for text in REASONS.values())
+    assert set(REASONS) == set(Reason)
+
+
+def test_of_permits_that_allow_the_first_to_end_is_taken() -> None:
+    early, late = permit("pm_2", valid_until=date(2026, 11, 30)), permit("pm_1")
+    assert answered(ask(), known(late, early)).permit == "pm_2"
+
+
+def test_of_permits_that_do_not_the_reason_furthest_down_is_told() -> None:
+    revoked, other = permit("pm_1", status="revoked"), permit("pm_2", purpose="other")
+    assert answered(ask(), known(revoked, other)).reason == "purpose_not_covered"
+
+
+def test_headroom_is_what_quota_and_year_both_allow() -> None:
+    assert answered(ask(), known(permit(used=Count(400, 0)))).headroom == Count(600, 0)
+    assert answered(ask(), known(permit(), year=Count(99_900, 0))).headroom == Count(99, 0)
+    assert answered(ask(), known()).headroom is None
+
+
+def test_an_answer_by_permit_names_the_mechanism_and_whether_it_counts() -> None:
+    decision = answered(ask(), known(permit()))
+    assert (decision.mechanism, decision.counts) == (Mechanism.EXEMPT, True)
+    staff = permit(transfer=TransferFacts(necessity=Necessity.HR))
+    assert answered(ask(), known(staff)).counts is False

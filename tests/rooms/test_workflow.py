@@ -1,0 +1,115 @@
+"""The workflow, without a database: stages, separated duties, what a review leads to, which evidence is missing."""
+
+from datetime import date
+from itertools import product
+from typing import Any
+
+import pytest
+
+from service.law.determination import determine
+from service.transfers import workflow
+from service.transfers.workflow import Decision, Paper, Stage, StageStatus, Status
+from tests.law.builders import a_case
+from tests.law.strategies import BOOK
+
+DAY = date(2026, 11, 24)
+COURT = {"kind": "judicial_or_enforcement"}
+
+
+@pytest.mark.parametrize(
+    ("parts", "stages"),
+    [
+        ({}, "privacy"),
+        ({"dataset": {"tags": []}, "transfer": {"persons": 0}}, "privacy"),
+        ({"transfer": {"persons": 1, "necessity": "hr"}}, "data_owner privacy"),
+        ({"dataset": {"origin": "foreign", "domestic_data_added": False}}, "data_owner privacy"),
+        ({"transfer": {"persons": 100_000}}, "data_owner privacy legal"),
+        ({"transfer": {"persons": 1_000_000}}, "data_owner privacy legal security"),
+        ({"dataset": {"tags": ["important"]}, "transfer": {"persons": 0}}, "data_owner privacy legal security"),
+        ({"dataset": {"tags": ["core"]}, "transfer": {"persons": 0}}, "data_owner privacy legal security executive"),
+        ({"dataset": {"tags": []}, "transfer": {"persons": 0}, "recipient": COURT}, "privacy legal security executive"),
+        ({"transfer": {"persons": 100_000}, "recipient": COURT}, "data_owner privacy legal security executive"),
+        ({"recipient": {"restricted": True}}, ""),
+    ],
+)
+def test_stages_follow_the_requirements(parts: dict[str, Any], stages: str) -> None:
+    assert " ".join(workflow.stages_for(determine(a_case(**parts), BOOK))) == stages
+
+
+def test_a_stage_names_its_role() -> None:
+    assert Stage.PRIVACY.role == "reviewer:privacy"
+
+
+@pytest.mark.parametrize("status", list(Status))
+def test_only_what_nobody_decided_expires(status: Status) -> None:
+    undecided = status in {Status.DRAFT, Status.IN_REVIEW, Status.RETURNED, Status.EXPIRED}
+    late = workflow.standing(status, date(2026, 11, 23), DAY)
+    assert (late is Status.EXPIRED) == undecided
+    assert workflow.standing(status, DAY, DAY) is status
+
+
+@pytest.mark.parametrize(
+    ("reviewer", "person", "barred"),
+    [("a", True, True), ("b", True, True), ("c", True, False), ("c", False, True)],
+)
+def test_no_author_no_earlier_reviewer_and_no_system_reviews(reviewer: str, *, person: bool, barred: bool) -> None:
+    bar = workflow.bar_to_review(reviewer, is_person=person, authors={"a"}, earlier={"b"})
+    assert (bar is not None) == barred
+
+
+@pytest.mark.parametrize(("decision", "length"), list(product(Decision, range(1, 6))))
+def test_each_review_moves_one_stage(decision: Decision, length: int) -> None:
+    stages = workflow.opened(length)
+    for place in range(length):
+        assert stages.count(StageStatus.OPEN) == 1
+        outcome = workflow.after(decision, place, stages)
+        if decision is not Decision.APPROVE:
+            assert outcome.status == {Decision.RETURN: Status.RETURNED, Decision.REJECT: Status.REJECTED}[decision]
+            assert StageStatus.OPEN not in outcome.stages
+            return
+        last = place == length - 1
+        assert outcome.status is (Status.APPROVED if last else Status.IN_REVIEW)
+        stages = outcome.stages
+    assert set(stages) == {StageStatus.APPROVED}
+
+
+def test_nothing_is_open_of_what_is_not_in_review() -> None:
+    assert workflow.shown("open", Status.IN_REVIEW) is StageStatus.OPEN
+    assert workflow.shown("open", Status.WITHDRAWN) is StageStatus.WAITING
+    assert workflow.shown("approved", Status.WITHDRAWN) is StageStatus.APPROVED
+
+
+def paper(ident: str = "1", kind: str = "contract", issued: int = 1, ends: date | None = None) -> Paper:
+    return Paper(ident, kind, date(2026, 11, issued), ends)
+
+
+@pytest.mark.parametrize(
+    ("papers", "said"),
+    [
+        ([], "Nothing"),
+        ([paper(kind="other")], "Nothing"),
+        ([paper(issued=25)], "to come"),
+        ([paper(ends=date(2026, 11, 23))], "ended on 2026-11-23"),
+        ([paper(ends=date(2026, 11, 30))], "before the transfer begins"),
+    ],
+)
+def test_a_paper_that_does_not_count_is_missing_with_the_reason(papers: list[Paper], said: str) -> None:
+    check = workflow.check_evidence(["contract"], papers, DAY, date(2026, 12, 1))
+    assert said in check.missing["contract"]
+    assert check.papers == ()
+
+
+def test_of_several_papers_the_one_that_lasts_longest_is_taken() -> None:
+    short, long, endless = paper("1", ends=date(2026, 12, 5)), paper("2", ends=date(2027, 1, 1)), paper("3", kind="x")
+    check = workflow.check_evidence(["contract", "x"], [short, long, endless], DAY, DAY)
+    assert [found.id for found in check.papers] == ["2", "3"]
+    assert check.ends_on == date(2027, 1, 1)
+
+
+def test_papers_without_an_end_end_nothing() -> None:
+    assert workflow.check_evidence(["contract"], [paper()], DAY, DAY).ends_on is None
+
+
+def test_a_paper_counts_on_its_last_day_and_on_its_first() -> None:
+    today = Paper("1", "contract", DAY, DAY)
+    assert workflow.check_evidence(["contract"], [today], DAY, DAY).papers == (today,)
