@@ -36,7 +36,7 @@ class Person:
         return self.http.request(method, path, json=body, headers={"Authorization": f"Bearer {self.secret}", **named})
 
     def get(self, path: str, **params: Any) -> httpx.Response:
-        return self.http.get(path, params=params, headers={"Authorization": f"Bearer {self.secret}"})
+        return self.http.get(path, params=params or None, headers={"Authorization": f"Bearer {self.secret}"})
 
     def post(self, path: str, body: Any = None, **headers: str) -> httpx.Response:
         return self.send("POST", path, body, **headers)
