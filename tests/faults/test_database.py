@@ -1,0 +1,168 @@
+"""The database: away, slow, torn away in mid-request; the log that nobody rewrites; migrations there and back."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+from sqlalchemy import text
+
+from service import migrate
+from service.app import create_app
+from service.database import Base, Database, DatabaseAwayError, Transaction
+from service.embedded import EmbeddedServer
+from service.settings import Settings
+from tests.conftest import Clock, Served, database_named, run_sql
+from tests.world import World
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[EmbeddedServer]:
+    """A PostgreSQL that a test may break."""
+    with EmbeddedServer(tmp_path / "own") as server:
+        migrate.upgrade(server.url)
+        yield server
+
+
+def stop(server: EmbeddedServer) -> None:
+    """Take the server away at once, as a crash does."""
+    pid = int((Path(server.url.partition("host=")[2]) / "postmaster.pid").read_text().split()[0])
+    os.kill(pid, signal.SIGQUIT)
+    subprocess.run(["sh", "-c", f"while kill -0 {pid} 2>/dev/null; do :; done"], check=True, timeout=30)
+
+
+def test_without_a_database_everything_is_503_and_nothing_allowed(own_server: EmbeddedServer, tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path / "data", database_timeout_seconds=2)
+    with Served(settings, own_server.url, Clock()) as address, httpx.Client(base_url=address, timeout=30) as http:
+        assert http.get("/readyz").status_code == 200
+        stop(own_server)
+        headers = {"Authorization": "Bearer ob_live_000000000000_" + "0" * 52}
+        question = {
+            "subject": {"type": "system", "id": "a"},
+            "action": {"name": "export"},
+            "resource": {"type": "dataset", "id": "a"},
+        }
+        export = {"dataset": "a", "recipient": "b", "purpose": "c", "persons": 1}
+        answers = [
+            http.get("/readyz"),
+            http.post("/access/v1/evaluation", json=question, headers=headers),
+            http.post("/v1/exports", json=export, headers=headers),
+            http.get("/v1/me", headers=headers),
+        ]
+        for answer in answers:
+            assert answer.status_code == 503
+            assert int(answer.headers["Retry-After"]) >= 1
+            assert answer.headers["Content-Type"] == "application/problem+json"
+        assert http.get("/livez").status_code == 200
+
+
+def test_after_the_database_is_back_the_service_serves_again(own_server: EmbeddedServer, tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path / "data", database_timeout_seconds=2)
+    cluster = Path(own_server.url.partition("host=")[2]).parent
+    with Served(settings, own_server.url, Clock()) as address, httpx.Client(base_url=address, timeout=30) as http:
+        assert http.get("/readyz").status_code == 200
+        run_sql(
+            own_server.url.replace("/postgres?", "/template1?"),
+            "select pg_terminate_backend(pid) from pg_stat_activity where datname = 'postgres'",
+        )
+        assert http.get("/readyz").status_code == 200
+    assert cluster.exists()
+
+
+def test_a_statement_that_takes_too_long_is_given_up(database_url: str) -> None:
+    async def run() -> None:
+        database = Database(database_url, timeout=0.3)
+        with pytest.raises(DatabaseAwayError):
+            await database.transaction(lambda tx: tx.execute(text("select pg_sleep(5)")))
+        await database.close()
+
+    asyncio.run(run())
+
+
+def test_a_deadlock_is_tried_again_and_resolved(database_url: str) -> None:
+    async def run() -> list[int]:
+        database = Database(database_url)
+        met = asyncio.Barrier(2)
+        tries = [0, 0]
+
+        async def work(tx: Transaction, first: int) -> int:
+            tries[first - 1] += 1
+            await tx.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": 900 + first})
+            if tries[first - 1] == 1:
+                await met.wait()
+            await tx.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": 903 - first})
+            return tries[first - 1]
+
+        done = await asyncio.gather(
+            database.transaction(lambda tx: work(tx, 1)), database.transaction(lambda tx: work(tx, 2))
+        )
+        await database.close()
+        return sorted(done)
+
+    assert asyncio.run(run()) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["update entries set actor = 'x'", "delete from entries", "truncate entries", "update entries set body = body"],
+)
+def test_the_log_is_append_only_for_everybody(world: World, database_url: str, statement: str) -> None:
+    world.handler()
+    with pytest.raises(asyncpg.RestrictViolationError, match="append-only"):
+        run_sql(database_url, statement)
+
+
+def test_migrations_go_up_and_down_with_rows_in_the_tables(postgres: str) -> None:
+    run_sql(postgres, "drop database if exists updown", "create database updown template template_outbound")
+    url = database_named(postgres, "updown")
+    run_sql(url, "insert into principals values ('pr_1', 'A', 'person', now(), null)")
+    assert migrate.current(url) == migrate.head()
+    migrate.downgrade(url, "base")
+    assert migrate.current(url) is None
+    migrate.upgrade(url)
+    assert migrate.current(url) == migrate.head()
+
+
+def test_the_tables_are_what_the_migrations_make(postgres: str) -> None:
+    from alembic.autogenerate import compare_metadata  # noqa: PLC0415 - needed here alone
+    from alembic.runtime.migration import MigrationContext  # noqa: PLC0415
+    from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415
+
+    from service.database import address  # noqa: PLC0415
+
+    def differences(connection: Any) -> list[Any]:
+        return list(compare_metadata(MigrationContext.configure(connection), Base.metadata))
+
+    async def run() -> list[Any]:
+        engine = create_async_engine(address(database_named(postgres, "template_outbound")))
+        async with engine.connect() as connection:
+            found = await connection.run_sync(differences)
+        await engine.dispose()
+        return found
+
+    assert asyncio.run(run()) == []
+
+
+def test_an_entry_that_cannot_be_written_undoes_its_change(world: World, database_url: str) -> None:
+    handler = world.handler()
+    block = "alter table entries add constraint no_more check (action <> 'handler.changed') not valid"
+    run_sql(database_url, block)
+    try:
+        answer = world.registrar.patch(f"/v1/handlers/{handler['id']}", {"name": "Changed"})
+    finally:
+        run_sql(database_url, "alter table entries drop constraint no_more")
+    assert answer.status_code == 500
+    assert "Traceback" not in answer.text
+    assert world.auditor.get(f"/v1/handlers/{handler['id']}").json()["name"] == handler["name"]
+
+
+def test_the_application_starts_with_no_rule_file_that_it_cannot_use() -> None:
+    assert create_app(Settings(), "postgresql://nowhere/none").state.book.version.startswith("sha256:")
