@@ -110,6 +110,7 @@ class Database:
             address(url),
             pool_size=pool,
             max_overflow=0,
+            hide_parameters=True,  # what callers sent never reaches a log line
             pool_timeout=timeout,
             connect_args={
                 "timeout": timeout,

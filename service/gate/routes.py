@@ -23,7 +23,7 @@ from service.http.caller import READERS, Caller, Role
 from service.http.exchange import Exchange, allowed
 from service.http.paging import Cursor, Limit, Page
 from service.http.problems import Malformed, Problem, UnsupportedMediaType, invalid_from
-from service.http.router import REFUSALS, Handler, StrictRoute, room
+from service.http.router import Handler, StrictRoute, room
 from service.law.rules import RuleBook
 
 
@@ -52,12 +52,8 @@ def _malformed(error: RequestValidationError | ValidationError) -> Malformed:
     return Malformed(found.detail, errors=[(told["pointer"], told["detail"]) for told in found.errors])
 
 
-authzen = APIRouter(
-    tags=["gate"],
-    route_class=AuthZenRoute,
-    responses={status: REFUSALS[status] for status in (400, 401, 403, 413, 503)},
-)
-router = room("gate", refusals=(400, 401, 403, 404, 409, 415, 422, 503))
+authzen = APIRouter(tags=["gate"], route_class=AuthZenRoute)
+router = room("gate")
 Asking = Annotated[Exchange, allowed(Role.EXPORTER)]
 Reading = Annotated[Exchange, allowed(READERS)]
 ExportId = Annotated[str, Path(max_length=29)]

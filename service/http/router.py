@@ -33,6 +33,8 @@ class StrictRoute(APIRoute):
     ignores_unknown: ClassVar[bool] = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        methods = kwargs.get("methods") or {"GET"}
+        kwargs["responses"] = {**_refusals(frozenset(methods)), **(kwargs.get("responses") or {})}
         super().__init__(*args, **kwargs)
         roles = roles_of(self.dependant)
         stated: dict[str, Any] = {
@@ -103,6 +105,16 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def room(tag: str, *, refusals: tuple[int, ...] = (400, 401, 403, 404, 409, 422, 503)) -> APIRouter:
+def _refusals(methods: frozenset[str]) -> dict[int | str, dict[str, Any]]:
+    """Return the refusals that a route of these methods can give, for the OpenAPI document."""
+    found = {400, 401, 403, 404, 422, 503}
+    if "GET" not in methods:
+        found |= {409, 412, 413, 415}
+    if "PATCH" in methods:
+        found.add(428)
+    return {status: REFUSALS[status] for status in sorted(found)}
+
+
+def room(tag: str) -> APIRouter:
     """Return a router for one room of the house."""
-    return APIRouter(tags=[tag], route_class=StrictRoute, responses={status: REFUSALS[status] for status in refusals})
+    return APIRouter(tags=[tag], route_class=StrictRoute)

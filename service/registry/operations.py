@@ -458,4 +458,4 @@ def _tagged(tag: str) -> ColumnElement[bool]:
     if tag == "general":
         return Dataset.tags == []
     wanted = [tag, Tag.SENSITIVE.value] if tag == Tag.PERSONAL else [tag]
-    return Dataset.tags.op("&&", is_comparison=True)(wanted)
+    return Dataset.tags.bool_op("&&")(wanted)

@@ -180,7 +180,7 @@ async def list_transfers(
         if value is not None:
             query = query.where(column == value)
     if dataset is not None:
-        query = query.where(Transfer.datasets.contains([dataset]))
+        query = query.where(Transfer.datasets.bool_op("@>")([dataset]))
     if status is not None:
         query = query.where(_stands(status, day_in_shanghai(tx.now)))
     if stage is not None:

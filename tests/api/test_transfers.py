@@ -58,7 +58,7 @@ def test_each_mechanism_is_approved_by_its_stages(
     shown = world.submitted(handler, [dataset], abroad, **more)
     assert shown["determination"]["mechanism"] == mechanism
     assert " ".join(stage["name"] for stage in shown["stages"]) == stages
-    assert [stage["status"] for stage in shown["stages"]][0] == "open"
+    assert shown["stages"][0]["status"] == "open"
     permit = world.auditor.get(f"/v1/permits/{world.approve(shown)['permit']}").json()
     assert permit["mechanism"] == mechanism
     assert permit["revision"] == shown["revision"]["hash"]
@@ -445,3 +445,27 @@ def review(shown: Json, stage: str) -> Json:
 
 def paper(kind: str, **more: Any) -> Json:
     return {"kind": kind, "reference": "1", "issuer": "I", "issued_on": day(0)} | more
+
+
+def test_transfers_are_found_by_what_they_are_about(world: World, case: Case) -> None:
+    shown = case.submitted(persons=10)
+    for wanted in (
+        {"dataset": case.dataset["id"]},
+        {"recipient": case.recipient["id"]},
+        {"handler": case.handler["id"], "requester": world.requester.id, "status": "in_review"},
+    ):
+        found = world.auditor.get("/v1/transfers", **wanted).json()["items"]
+        assert [item["id"] for item in found] == [shown["id"]]
+    assert world.auditor.get("/v1/transfers", dataset="nothing").json()["items"] == []
+
+
+def test_permits_are_found_by_what_they_are_about(world: World, case: Case) -> None:
+    approved = world.approve(case.submitted(persons=10))
+    for wanted in (
+        {"dataset": case.dataset["id"]},
+        {"recipient": case.recipient["id"]},
+        {"handler": case.handler["id"]},
+        {"transfer": approved["id"]},
+    ):
+        found = world.auditor.get("/v1/permits", **wanted).json()["items"]
+        assert [item["id"] for item in found] == [approved["permit"]]
