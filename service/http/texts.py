@@ -1,6 +1,6 @@
 """Annotated types of texts that callers send, with their lengths: one place for what a key or a name may be."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, StringConstraints
 
@@ -21,6 +21,12 @@ def _no_id(value: str) -> str:
     if len(value) == len("hd_") + 26 and value[2] == "_":
         raise ValueError("A key must not look like an id.")
     return value
+
+
+def without_defaults(schema: dict[str, Any]) -> None:
+    """Take the defaults out of the schema of a patch: what is not sent stays as it is."""
+    for told in schema["properties"].values():
+        told.pop("default", None)
 
 
 Name = Annotated[

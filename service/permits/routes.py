@@ -7,7 +7,7 @@ from fastapi import Path, Query, Request, Response
 from service.http.caller import READERS, REVIEWERS, Role
 from service.http.exchange import Exchange, allowed
 from service.http.paging import Cursor, Limit, Page
-from service.http.router import room
+from service.http.router import REFUSALS, room
 from service.permits import operations
 from service.permits.schemas import JwksOut, NoteIn, PermitOut, ReasonIn, TokenOut
 from service.permits.standing import Standing
@@ -51,7 +51,7 @@ async def read_permit(exchange: Reading, permit_id: PermitId) -> Response:
     return await exchange.read(lambda tx, caller: operations.read_permit(tx, caller, permit_id))
 
 
-@router.get("/v1/permits/{permit_id}/token", response_model=TokenOut)
+@router.get("/v1/permits/{permit_id}/token", response_model=TokenOut, responses={409: REFUSALS[409]})
 async def permit_token(exchange: Reading, request: Request, permit_id: PermitId) -> Response:
     """Get the permit as a signed token, for whoever must check it without asking the service."""
     signer, issuer = request.app.state.signer, request.app.state.public_url(request)

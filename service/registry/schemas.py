@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from stdnum.cn import uscc as stdnum_uscc
 from stdnum.exceptions import ValidationError as StdnumError
 
-from service.http.texts import DatasetKey, Key, Name, OptionalProse, Prose, Reference
+from service.http.texts import DatasetKey, Key, Name, OptionalProse, Prose, Reference, without_defaults
 from service.law.facts import RecipientKind, Tag
 from service.law.schemas import HandlerFactsIn, OriginFactsIn, RecipientMarksIn
 from service.registry.tables import Dataset, Grading, Handler, Recipient
@@ -37,7 +37,13 @@ class _In(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class _Patch(_In):
+class _PatchPart(BaseModel):
+    """What is not sent stays as it is."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra=without_defaults)
+
+
+class _Patch(_PatchPart):
     """A JSON merge patch (RFC 7396) limited to the fields named here."""
 
     @model_validator(mode="after")
@@ -61,7 +67,7 @@ class HandlerIn(_In):
     facts: HandlerFactsIn
 
 
-class HandlerFactsPatch(_In):
+class HandlerFactsPatch(_PatchPart):
     """Facts of a handler to change."""
 
     ciio: bool = Field(default=False, strict=True)
@@ -131,7 +137,7 @@ class DatasetIn(_In):
     facts: OriginFactsIn = OriginFactsIn()
 
 
-class OriginFactsPatch(_In):
+class OriginFactsPatch(_PatchPart):
     """Origin facts of a dataset to change."""
 
     origin: Literal["domestic", "foreign"] = "domestic"
@@ -212,7 +218,7 @@ class RecipientIn(_In):
     facts: RecipientMarksIn = RecipientMarksIn()
 
 
-class RecipientMarksPatch(_In):
+class RecipientMarksPatch(_PatchPart):
     """Facts of a recipient to change."""
 
     in_gba: bool = Field(default=False, strict=True)

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from service.http.texts import Name, OptionalProse, Prose, Reference
+from service.http.texts import Name, OptionalProse, Prose, Reference, without_defaults
 from service.law.facts import LegalBasis, Method, Necessity, Route
 from service.law.schemas import Day, DeterminationOut, Persons
 from service.transfers.tables import Evidence, Review
@@ -58,6 +58,8 @@ class TransferIn(_In):
 
 class TransferPatch(_In):
     """What may change of a transfer; the handler stays."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra=without_defaults)
 
     datasets: References = []
     recipient: Reference = ""

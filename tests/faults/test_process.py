@@ -28,7 +28,9 @@ def environment(data: Path, **more: str) -> dict[str, str]:
 
 def run(data: Path, *arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
     env = environment(data, **more.pop("env", {}))
-    return subprocess.run([OUTBOUND, *arguments], env=env, capture_output=True, text=True, timeout=120, check=False, **more)
+    return subprocess.run(
+        [OUTBOUND, *arguments], env=env, capture_output=True, text=True, timeout=120, check=False, **more
+    )
 
 
 def free_port() -> int:
