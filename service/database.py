@@ -80,6 +80,11 @@ def is_id(candidate: str, prefix: str) -> bool:
     return candidate.startswith(prefix + "_") and _ID.fullmatch(candidate) is not None
 
 
+def is_any_id(candidate: str) -> bool:
+    """Tell whether a text has the form of an identifier, whatever its prefix."""
+    return _ID.fullmatch(candidate) is not None
+
+
 def address(url: str) -> URL:
     """Return the SQLAlchemy address for asyncpg of any `postgres://` or `postgresql://` address.
 

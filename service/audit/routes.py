@@ -3,7 +3,6 @@
 from typing import Annotated
 
 from fastapi import Path, Query, Response
-from pydantic import AwareDatetime
 
 from service.audit import operations
 from service.audit.schemas import EntryFilter, EntryOut
@@ -11,6 +10,7 @@ from service.http.caller import Role
 from service.http.exchange import Exchange, allowed
 from service.http.paging import Cursor, Limit, Page
 from service.http.router import room
+from service.http.texts import Instant
 
 router = room("audit")
 Auditing = Annotated[Exchange, allowed(Role.AUDITOR)]
@@ -24,8 +24,8 @@ async def list_entries(
     actor: Text = None,
     action: Text = None,
     handler: Text = None,
-    since: Annotated[AwareDatetime | None, Query()] = None,
-    until: Annotated[AwareDatetime | None, Query()] = None,
+    since: Annotated[Instant | None, Query()] = None,
+    until: Annotated[Instant | None, Query()] = None,
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> Response:

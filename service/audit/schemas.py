@@ -4,9 +4,10 @@ import json
 from datetime import datetime
 from typing import Any, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from service.audit.tables import Entry
+from service.http.texts import Instant
 
 
 class EntryFilter(BaseModel):
@@ -18,8 +19,8 @@ class EntryFilter(BaseModel):
     actor: str | None = None
     action: str | None = None
     handler: str | None = None
-    since: AwareDatetime | None = None
-    until: AwareDatetime | None = None
+    since: Instant | None = None
+    until: Instant | None = None
 
 
 class EntryOut(BaseModel):

@@ -56,7 +56,7 @@ authzen = APIRouter(tags=["gate"], route_class=AuthZenRoute)
 router = room("gate")
 Asking = Annotated[Exchange, allowed(Role.EXPORTER)]
 Reading = Annotated[Exchange, allowed(READERS)]
-ExportId = Annotated[str, Path(max_length=29)]
+ExportId = Annotated[str, Path()]
 Named = Annotated[str | None, Query(max_length=29)]
 
 

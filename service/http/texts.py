@@ -1,25 +1,38 @@
 """Annotated types of texts that callers send, with their lengths: one place for what a key or a name may be."""
 
-from typing import Annotated, Any
+import unicodedata
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, StringConstraints
+
+from service.database import is_any_id
+
+_INVISIBLE: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+"""Unicode categories that a reader cannot see, or that turn what is seen around."""
 
 
 def _printable(value: str) -> str:
-    if not value.isprintable():
-        raise ValueError("Leave out control characters and line breaks.")
+    if any(unicodedata.category(character) in _INVISIBLE for character in value):
+        raise ValueError("Leave out control characters, line breaks and invisible characters.")
     return value
 
 
 def _readable(value: str) -> str:
-    if not all(character.isprintable() or character in "\n\r\t" for character in value):
-        raise ValueError("Leave out control characters.")
+    if any(unicodedata.category(character) in _INVISIBLE for character in value if character not in "\n\r\t"):
+        raise ValueError("Leave out control and invisible characters.")
     return value
 
 
 def _no_id(value: str) -> str:
-    if len(value) == len("hd_") + 26 and value[2] == "_":
+    if is_any_id(value):
         raise ValueError("A key must not look like an id.")
+    return value
+
+
+def _iso_moment(value: object) -> object:
+    if not isinstance(value, str | datetime):
+        raise ValueError("Send a time as RFC 3339, for instance 2026-11-24T08:00:00Z.")  # noqa: TRY004 - pydantic reports a ValueError
     return value
 
 
@@ -59,3 +72,10 @@ DatasetKey = Annotated[
 
 Reference = Annotated[str, StringConstraints(min_length=1, max_length=500, strict=True), AfterValidator(_printable)]
 """An id or a key."""
+
+Instant = Annotated[
+    AwareDatetime,
+    BeforeValidator(_iso_moment),
+    Field(ge=datetime(1990, 1, 1, tzinfo=UTC), le=datetime(2200, 12, 31, tzinfo=UTC)),
+]
+"""A moment with its offset, in the years for which a calendar can be trusted."""

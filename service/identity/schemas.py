@@ -3,10 +3,10 @@
 from datetime import datetime
 from typing import Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from service.http.caller import EVERYWHERE, Caller, Role
-from service.http.texts import Name, Reference
+from service.http.texts import Instant, Name, Reference
 from service.identity.tables import ApiKey, Grant, Principal
 
 Kind = Literal["person", "system"]
@@ -43,7 +43,7 @@ class ApiKeyIn(_In):
 
     principal: Reference
     label: Name | None = None
-    expires_at: AwareDatetime | None = Field(default=None, description="When it stops working; never, if null.")
+    expires_at: Instant | None = Field(default=None, description="When it stops working; never, if null.")
 
 
 class ApiKeyOut(BaseModel):

@@ -14,7 +14,7 @@ from service.permits.standing import Standing
 
 router = room("permits")
 Reading = Annotated[Exchange, allowed(READERS)]
-PermitId = Annotated[str, Path(max_length=29)]
+PermitId = Annotated[str, Path()]
 Named = Annotated[str | None, Query(max_length=29)]
 
 

@@ -30,8 +30,8 @@ from service.registry.schemas import (
 router = room("register")
 Reading = Annotated[Exchange, allowed(READERS)]
 Keeping = Annotated[Exchange, allowed(Role.REGISTRAR)]
-Ref = Annotated[str, Path(max_length=200, description="Id or key.")]
-DatasetId = Annotated[str, Path(max_length=29)]
+Ref = Annotated[str, Path(description="Id or key.")]
+DatasetId = Annotated[str, Path()]
 Words = Annotated[str | None, Query(min_length=1, max_length=200, description="Text that a name or a key contains.")]
 Named = Annotated[str | None, Query(max_length=200, description="Id or key.")]
 Number = Annotated[int, Path(ge=1, lt=2**31)]

@@ -10,7 +10,7 @@ from stdnum.exceptions import ValidationError as StdnumError
 
 from service.http.texts import DatasetKey, Key, Name, OptionalProse, Prose, Reference, without_defaults
 from service.law.facts import RecipientKind, Tag
-from service.law.schemas import HandlerFactsIn, OriginFactsIn, RecipientMarksIn
+from service.law.schemas import HandlerFactsIn, NearDay, OriginFactsIn, RecipientMarksIn
 from service.registry.tables import Dataset, Grading, Handler, Recipient
 
 MAX_FIELDS = 5000
@@ -184,7 +184,7 @@ class GradingIn(_In):
     tags: list[Tag] = Field(description="Empty: general data.", max_length=len(Tag))
     reason: Prose
     basis: Prose = Field(description="What it rests on: the catalogue and its entry, the standard, the notice.")
-    review_by: date | None = Field(default=None, description="The day by which somebody must look again.")
+    review_by: NearDay | None = Field(default=None, description="The day by which somebody must look again.")
 
 
 class GradingOut(BaseModel):

@@ -27,7 +27,7 @@ from service.transfers.workflow import Stage, Status
 router = room("transfers")
 Reading = Annotated[Exchange, allowed(READERS)]
 Requesting = Annotated[Exchange, allowed(Role.REQUESTER)]
-TransferId = Annotated[str, Path(max_length=29)]
+TransferId = Annotated[str, Path()]
 Named = Annotated[str | None, Query(max_length=29)]
 
 

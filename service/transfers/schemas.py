@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from service.http.texts import Name, OptionalProse, Prose, Reference, without_defaults
 from service.law.facts import LegalBasis, Method, Necessity, Route
-from service.law.schemas import Day, DeterminationOut, Persons
+from service.law.schemas import DeterminationOut, NearDay, Persons
 from service.transfers.tables import Evidence, Review
 from service.transfers.workflow import Decision, Stage, StageStatus, Status
 
@@ -46,8 +46,8 @@ class TransferIn(_In):
     route: Route | None = Field(
         default=None, description="Of several routes the one chosen; the first offered, if null."
     )
-    valid_from: Day
-    valid_until: Day = Field(description="The last day, in Asia/Shanghai.")
+    valid_from: NearDay
+    valid_until: NearDay = Field(description="The last day, in Asia/Shanghai.")
 
     @model_validator(mode="after")
     def _ends_after_it_begins(self) -> Self:
@@ -73,8 +73,8 @@ class TransferPatch(_In):
     necessity: Necessity | None = None
     legal_basis: LegalBasis = LegalBasis.CONSENT
     route: Route | None = None
-    valid_from: Day = date.min
-    valid_until: Day = date.max
+    valid_from: NearDay = date(1990, 1, 1)
+    valid_until: NearDay = date(1990, 1, 1)
 
     @model_validator(mode="after")
     def _holds_something(self) -> Self:
@@ -91,8 +91,8 @@ class EvidenceIn(_In):
     )
     reference: Name = Field(description="Its number or title.")
     issuer: Name
-    issued_on: Day = Field(description="For a contract: the day of its taking effect.")
-    valid_until: Day | None = Field(default=None, description="Its last day, if it states one.")
+    issued_on: NearDay = Field(description="For a contract: the day of its taking effect.")
+    valid_until: NearDay | None = Field(default=None, description="Its last day, if it states one.")
     note: OptionalProse | None = None
 
     @model_validator(mode="after")

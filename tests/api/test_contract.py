@@ -276,3 +276,40 @@ def test_days_are_days(world: World) -> None:
         assert answer.json()["errors"][0]["pointer"] == "/valid_until"
     assert world.requester.post("/v1/transfers", body | {"valid_until": day(-1)}).status_code == 422
     assert json.loads(world.requester.post("/v1/transfers", body).content)["status"] == "draft"
+
+
+@pytest.mark.parametrize("day_", ["0001-01-01", "1989-12-31", "2201-01-01", "9999-12-31"])
+def test_days_beyond_any_calendar_are_refused_and_never_a_fault(world: World, day_: str) -> None:
+    handler = world.handler()
+    dataset = world.dataset(handler, "personal")
+    draft = world.draft(handler, [dataset], world.recipient(), persons=1)
+    paper = {"kind": "certificate", "reference": "1", "issuer": "I", "issued_on": day_}
+    assert world.requester.post(f"/v1/transfers/{draft['id']}/evidence", paper).status_code == 422
+    assert world.requester.patch(f"/v1/transfers/{draft['id']}", {"valid_until": day_}).status_code == 422
+    grading = {"tags": [], "reason": "r", "basis": "b", "review_by": day_}
+    assert world.registrar.post(f"/v1/datasets/{dataset['id']}/gradings", grading).status_code == 422
+    moment = f"{day_}T00:00:00+14:00"
+    assert world.auditor.get("/v1/audit/entries", since=moment).status_code == 422
+    key = {"principal": world.exporter.id, "expires_at": moment}
+    assert world.admin.post("/v1/api-keys", key).status_code == 422
+    facts = {"handler": {"ciio": False}, "recipient": {"country": "SG"}, "as_of": day_}
+    assert world.auditor.post("/v1/determinations", facts).status_code == (422 if day_ < "2021" else 200)
+
+
+@pytest.mark.parametrize("name", ["上海 数据", "全角\u3000空格", "Zoë O’Neil", "emoji 🚕"])
+def test_names_of_every_script_are_taken(world: World, name: str) -> None:
+    body = {"key": world.name("h"), "name": name, "facts": {"ciio": False}}
+    assert world.registrar.post("/v1/handlers", body).json()["name"] == name
+
+
+@pytest.mark.parametrize("name", ["turned \u202e round", "zero\u200bwidth", "line\nbreak", "bell\x07"])
+def test_what_nobody_can_see_is_refused(world: World, name: str) -> None:
+    body = {"key": world.name("h"), "name": name, "facts": {"ciio": False}}
+    assert world.registrar.post("/v1/handlers", body).json()["errors"][0]["pointer"] == "/name"
+
+
+def test_a_key_may_hold_an_underscore_anywhere(world: World) -> None:
+    handler = world.handler()
+    body = {"handler": handler["id"], "title": "T", "owner": "O", "fields": []}
+    assert world.registrar.post("/v1/datasets", body | {"key": "db_" + "u" * 26}).status_code == 201
+    assert world.registrar.post("/v1/datasets", body | {"key": handler["id"]}).status_code == 422
