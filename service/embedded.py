@@ -6,6 +6,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import fasteners
+
 with warnings.catch_warnings():
     # It tells everybody without XDG_RUNTIME_DIR that it takes /tmp instead, which is what it should do.
     warnings.simplefilter("ignore")
@@ -35,7 +37,11 @@ class EmbeddedServer(AbstractContextManager["EmbeddedServer"]):
         """
         try:
             self._cluster.parent.mkdir(parents=True, exist_ok=True)
-            self._server = get_server(self._cluster, cleanup_mode="stop")
+            server = get_server(self._cluster, cleanup_mode="stop", start=False)
+            # Its lock is one file for the whole machine, which another user may own; ours belongs to the directory it guards.
+            server._lock = fasteners.InterProcessLock(self._cluster.parent / "postgres.lock")  # noqa: SLF001
+            server.start()
+            self._server = server
         except Exception as error:
             raise EmbeddedServerError(
                 f"The embedded PostgreSQL under {self._cluster} can neither be started nor joined: {_reason(error)}. "
