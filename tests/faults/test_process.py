@@ -90,6 +90,17 @@ def test_a_newcomers_first_minutes(tmp_path: Path) -> None:
         assert len(http.get("/v1/handlers").json()["items"]) == 3
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_the_service_and_its_embedded_server(tmp_path: Path, number: int, workers: str) -> None:
+    data = tmp_path / "data"
+    with serving(data, "--workers", workers) as (_, process, _):
+        assert (data / "postgres" / "postmaster.pid").exists()
+        process.send_signal(number)
+        process.wait(30)
+    assert not (data / "postgres" / "postmaster.pid").exists()
+
+
 def test_an_empty_database_gets_one_admin_once(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with serving(data) as (address, _, output):
@@ -195,3 +206,6 @@ def test_what_was_acknowledged_is_there_after_a_kill(tmp_path: Path, rounds: int
         with httpx.Client(base_url=address, headers={"Authorization": f"Bearer {secret_line}"}) as http:
             for evaluation in acknowledged:
                 assert len(http.get(f"/v1/audit/entries?subject={evaluation}").json()["items"]) == 1
+    assert not (data / "postgres" / "postmaster.pid").exists(), (
+        "the last one to go stops the server, whoever was killed before"
+    )
