@@ -8,6 +8,7 @@ from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
+from pydantic import BaseModel
 from sqlalchemy import select
 
 from service.audit import operations as audit
@@ -36,19 +37,24 @@ from service.ledger.tables import Export
 from service.permits.tables import Permit
 from service.registry.tables import Dataset
 
+_REQUEST = NextOut(href="/v1/transfers", method="POST")
 _NEXT = {
-    Reason.NO_PERMIT: NextOut(href="/v1/transfers", method="POST"),
-    Reason.PERMIT_EXPIRED: NextOut(href="/v1/transfers", method="POST"),
-    Reason.PERMIT_REVOKED: NextOut(href="/v1/transfers", method="POST"),
-    Reason.GRADING_CHANGED: NextOut(href="/v1/transfers", method="POST"),
-    Reason.PURPOSE_NOT_COVERED: NextOut(href="/v1/transfers", method="POST"),
-    Reason.FIELDS_NOT_COVERED: NextOut(href="/v1/transfers", method="POST"),
-    Reason.SYSTEM_NOT_COVERED: NextOut(href="/v1/transfers", method="POST"),
-    Reason.QUOTA_EXCEEDED: NextOut(href="/v1/transfers", method="POST"),
-    Reason.LEDGER_THRESHOLD: NextOut(href="/v1/transfers", method="POST"),
     Reason.DATASET_UNKNOWN: NextOut(href="/v1/datasets", method="POST"),
     Reason.RECIPIENT_UNKNOWN: NextOut(href="/v1/recipients", method="POST"),
-}
+} | dict.fromkeys(
+    (
+        Reason.NO_PERMIT,
+        Reason.PERMIT_REVOKED,
+        Reason.PERMIT_EXPIRED,
+        Reason.GRADING_CHANGED,
+        Reason.PURPOSE_NOT_COVERED,
+        Reason.FIELDS_NOT_COVERED,
+        Reason.SYSTEM_NOT_COVERED,
+        Reason.QUOTA_EXCEEDED,
+        Reason.LEDGER_THRESHOLD,
+    ),
+    _REQUEST,
+)
 
 
 class ExportRefused(Forbidden):
@@ -92,7 +98,7 @@ def _dataset_reference(asked: EvaluationIn) -> str:
     return asked.resource.id if asked.resource.type == "dataset" else ""
 
 
-def _told(asked: EvaluationIn, seen: Read, decision: Decision) -> dict[str, Any]:
+def _told(asked: BaseModel, seen: Read, decision: Decision) -> dict[str, Any]:
     """Return what the record of an evaluation holds: the question, who and what it was about, and the answer."""
     return {
         "question": asked.model_dump(mode="json"),
@@ -153,17 +159,7 @@ async def reserve(
     )
     decision = decide(ask, seen.known, book)
     evaluation = new_id("ev")
-    details: dict[str, Any] = {
-        "question": wanted.model_dump(mode="json"),
-        "evaluation": evaluation,
-        "dataset": None if seen.dataset is None else seen.dataset.id,
-        "recipient": None if seen.recipient is None else seen.recipient.id,
-        "decision": decision.allowed,
-        "reason": decision.reason,
-        "mechanism": decision.mechanism,
-        "permit": decision.permit,
-        "year": asdict(seen.known.year),
-    }
+    details = _told(wanted, seen, decision) | {"evaluation": evaluation}
     if not decision.allowed or seen.dataset is None or seen.recipient is None:
         audit.append(tx, caller, "export.refused", evaluation, handler=_handler(seen), details=details)
         return _refusal(evaluation, decision)
