@@ -31,6 +31,7 @@ class AuthZenRoute(StrictRoute):
     """A route as AuthZEN has it: unknown fields and parameters are ignored, whatever is malformed is 400."""
 
     ignores_unknown = True
+    stores = False
 
     def get_route_handler(self) -> Handler:
         """Wrap the strict handler."""

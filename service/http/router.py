@@ -31,6 +31,8 @@ class StrictRoute(APIRoute):
     """A route that refuses parameters it does not know and bodies that are not JSON."""
 
     ignores_unknown: ClassVar[bool] = False
+    stores: ClassVar[bool] = True
+    """Whether a POST leaves something behind, so that a repeat must be told from a new request."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         methods = kwargs.get("methods") or {"GET"}
@@ -38,6 +40,7 @@ class StrictRoute(APIRoute):
         super().__init__(*args, **kwargs)
         roles = roles_of(self.dependant)
         stated: dict[str, Any] = {
+            "parameters": _headers(frozenset(methods), is_repeatable=roles is not None and self.stores),
             "x-roles": "public" if roles is None else sorted(roles),
             "security": [] if roles is None else [{"api_key": []}],
         }
@@ -105,6 +108,21 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 }
 
 
+def _headers(methods: frozenset[str], *, is_repeatable: bool) -> list[dict[str, Any]]:
+    """Return the headers that a route looks at, for the OpenAPI document."""
+    if "PATCH" in methods:
+        meaning = "The ETag of what was read; 428 without, 412 when it is no longer the current one."
+        return [_header("If-Match", meaning, required=True)]
+    if "POST" in methods and is_repeatable:
+        meaning = "Makes a repeat harmless: the same key and body are answered the same. 1 to 255 visible characters."
+        return [_header("Idempotency-Key", meaning, required=False)]
+    return []
+
+
+def _header(name: str, meaning: str, *, required: bool) -> dict[str, Any]:
+    return {"name": name, "in": "header", "required": required, "description": meaning, "schema": {"type": "string"}}
+
+
 def _refusals(methods: frozenset[str]) -> dict[int | str, dict[str, Any]]:
     """Return the refusals that a route of these methods can give, for the OpenAPI document."""
     found = {400, 401, 403, 404, 422, 503}
@@ -115,6 +133,12 @@ def _refusals(methods: frozenset[str]) -> dict[int | str, dict[str, Any]]:
     return {status: REFUSALS[status] for status in sorted(found)}
 
 
-def room(tag: str) -> APIRouter:
+class QuestionRoute(StrictRoute):
+    """A route that answers and leaves nothing behind."""
+
+    stores = False
+
+
+def room(tag: str, route_class: type[StrictRoute] = StrictRoute) -> APIRouter:
     """Return a router for one room of the house."""
-    return APIRouter(tags=[tag], route_class=StrictRoute)
+    return APIRouter(tags=[tag], route_class=route_class)

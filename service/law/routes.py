@@ -9,7 +9,7 @@ from service.database import Transaction
 from service.http.caller import ANYONE, Caller
 from service.http.exchange import Exchange, allowed
 from service.http.problems import Invalid
-from service.http.router import room
+from service.http.router import QuestionRoute, room
 from service.law.calendar import day_in_shanghai
 from service.law.determination import determine
 from service.law.explanation import answer
@@ -17,7 +17,7 @@ from service.law.facts import FIRST_DAY, faults
 from service.law.rules import RuleBook
 from service.law.schemas import Day, DeterminationOut, FactsIn, InstrumentsOut, RulesOut
 
-router = room("law")
+router = room("law", QuestionRoute)
 Asking = Annotated[Exchange, allowed(ANYONE)]
 
 
