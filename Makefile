@@ -20,7 +20,7 @@ run: install
 	$(BIN)/outbound serve --sample
 
 test: install
-	$(BIN)/python -m pytest -n $(JOBS)
+	$(BIN)/python -m pytest -n $(JOBS) --maxprocesses 6
 
 check: install
 	$(BIN)/ruff check .

@@ -66,7 +66,6 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                 run_sql(
                     server.url,
                     "alter system set fsync = off",
-                    "alter system set max_connections = 200",
                     "select pg_reload_conf()",
                     "create database template_outbound",
                 )

@@ -103,7 +103,7 @@ def find(case: Case, tx: Transaction, book: RuleBook) -> Finding:
     """Return what the law says of a case today.
 
     Raises:
-        Invalid: an ungraded dataset, or facts that contradict each other; each field is named as the transfer's body names it.
+        Invalid: an ungraded dataset, or facts that contradict each other; each field is named as in the transfer's body.
     """
     ungraded = [place for place, dataset in enumerate(_in_order(case)) if dataset.tags is None]
     if ungraded:
@@ -118,17 +118,24 @@ def find(case: Case, tx: Transaction, book: RuleBook) -> Finding:
             "The request contradicts the register.",
             errors=[(fault.pointer.removeprefix("/transfer"), fault.detail) for fault in wrong],
         )
-    route = None if case.transfer.route is None else Route(case.transfer.route)
-    determination = determine(facts, book, route)
-    if route is not None and not any(route in requirement.routes for requirement in determination.requirements):
-        offered = [str(offer) for requirement in determination.requirements for offer in requirement.routes]
-        raise Invalid(
-            "The chosen route does not meet what the law asks for.",
-            errors=[
-                ("/route", f"Choose one of: {', '.join(offered)}." if offered else "No route is needed: leave it out.")
-            ],
-        )
+    determination = determine(facts, book, _route(case))
     return Finding(facts, determination, answer(facts, determination, book))
+
+
+def demand_route(case: Case, finding: Finding) -> None:
+    """Refuse a route that the law does not offer.
+
+    Raises:
+        Invalid: naming the routes that are offered.
+    """
+    offered = [route for requirement in finding.determination.requirements for route in requirement.routes]
+    if _route(case) not in {None, *offered}:
+        advice = f"Choose one of: {', '.join(offered)}." if offered else "No route is needed: leave it out."
+        raise Invalid("The chosen route does not meet what the law asks for.", errors=[("/route", advice)])
+
+
+def _route(case: Case) -> Route | None:
+    return None if case.transfer.route is None else Route(case.transfer.route)
 
 
 def _in_order(case: Case) -> list[Dataset]:

@@ -23,7 +23,7 @@ from service.permits.tables import Permit
 from service.registry import operations as registry
 from service.registry.tables import Dataset
 from service.transfers import workflow
-from service.transfers.case import Case, Finding, case_of, find
+from service.transfers.case import Case, Finding, case_of, demand_route, find
 from service.transfers.schemas import (
     EvidenceIn,
     EvidenceOut,
@@ -120,7 +120,7 @@ async def change_transfer(
     details = {"before": {name: before[name] for name in changed}, "after": changed}
     audit.append(tx, caller, "transfer.changed", transfer.id, handler=transfer.handler, details=details)
     await tx.flush()
-    if status is Status.IN_REVIEW:
+    if status is Status.IN_REVIEW and changed:
         await _freeze(tx, caller, book, transfer)
     return await _shown(tx, transfer, book)
 
@@ -334,12 +334,18 @@ async def _issue(tx: Transaction, caller: Caller, book: RuleBook, case: Case, re
         valid_until=min(ends),
         mechanism=finding.determination.mechanism,
         requirements=sorted({str(r.mechanism) for r in finding.determination.requirements}),
-        route=transfer.route or next(iter(finding.determination.routes), None),
+        route=_settled_route(transfer, finding),
         claims={name: getattr(transfer, name) for name in ("method", "necessity", "legal_basis")},
         evidence=[paper.id for paper in check.papers],
         receipt_due_on=_receipt_due(book, check.papers),
     )
     await permits.issue(tx, caller, scope)
+
+
+def _settled_route(transfer: Transfer, finding: Finding) -> str | None:
+    """Return the instrument that meets the strictest requirement: the one chosen, where it is still offered."""
+    routes = [str(route) for route in finding.determination.routes]
+    return transfer.route if transfer.route in routes else next(iter(routes), None)
 
 
 def _receipt_due(book: RuleBook, papers: Sequence[Paper]) -> date | None:
@@ -456,6 +462,8 @@ async def _content(tx: Transaction, handler: str, wanted: TransferIn) -> dict[st
         recipient = await registry.recipient_of(tx, wanted.recipient)
     except NotFound as error:
         raise Invalid(error.detail, errors=[("/recipient", "No recipient has this id or key.")]) from error
+    if wanted.valid_until < day_in_shanghai(tx.now):
+        raise Invalid("The transfer would be over already.", errors=[("/valid_until", "Choose a day to come.")])
     known = {field["name"] for dataset in datasets for field in dataset.fields}
     unknown = [place for place, name in enumerate(wanted.fields or []) if name not in known]
     if unknown:
@@ -481,6 +489,7 @@ async def _freeze(tx: Transaction, caller: Caller, book: RuleBook, transfer: Tra
     """Make the next revision: content, hash, determination and stages."""
     case = await case_of(tx, transfer)
     finding = find(case, tx, book)
+    demand_route(case, finding)
     if finding.determination.mechanism is Mechanism.NOT_CROSS_BORDER:
         raise Invalid(
             "Nothing crosses the border, so there is nothing to approve.",

@@ -144,6 +144,28 @@ def test_a_review_is_of_the_revision_that_was_seen(world: World, case: Case) -> 
     assert world.review(changed, "privacy", "return").json()["status"] == "returned"
 
 
+def test_a_change_that_changes_nothing_keeps_the_revision(world: World, case: Case) -> None:
+    shown = case.submitted(persons=10)
+    same = world.requester.patch(f"/v1/transfers/{shown['id']}", {"persons": 10}).json()
+    assert same["revision"] == shown["revision"]
+
+
+def test_a_route_that_a_new_year_no_longer_asks_for_does_not_stop_the_approval(
+    world: World, case: Case, days_ahead: Clock
+) -> None:
+    first = world.approve(case.submitted(persons=60_000, purpose="first", valid_until=day(600)))
+    assert (
+        world.export(case.dataset, case.recipient, 60_000, purpose="first", permit=first["permit"]).status_code == 201
+    )
+    shown = case.submitted(persons=60_000, route="certification", valid_until=day(600))
+    world.add_evidence(shown)
+    for stage in ("data_owner", "privacy"):
+        world.review(shown, stage)
+    days_ahead.ahead = timedelta(days=400)
+    approved = world.review(shown, "legal").json()
+    assert approved["status"] == "approved"
+
+
 def test_a_grading_after_submission_moves_the_content(world: World, case: Case) -> None:
     shown = case.submitted(persons=10)
     world.add_evidence(shown)
@@ -210,6 +232,7 @@ def test_a_request_that_nobody_decided_expires(world: World, case: Case, days_ah
         ({"purpose": ""}, "/purpose"),
         ({"route": "wish"}, "/route"),
         ({"necessity": "whim"}, "/necessity"),
+        ({"valid_from": day(-9), "valid_until": day(-1)}, "/valid_until"),
         ({"status": "approved"}, "/status"),
         ({"requester": "pr_x"}, "/requester"),
     ],
