@@ -21,6 +21,7 @@ from service.registry import imports
 from service.registry import operations as registry
 from service.registry.schemas import GradingIn, HandlerIn, RecipientIn
 from service.registry.tables import Dataset, Handler
+from service.transfers import evidence, reviews
 from service.transfers import operations as transfers
 from service.transfers.schemas import EvidenceIn, ReviewIn, TransferIn, TransferOut
 from service.transfers.workflow import Decision
@@ -178,7 +179,7 @@ class _Story:
     async def _approve(self, shown: TransferOut) -> None:
         for kind in shown.missing_evidence:
             paper = EvidenceIn(kind=kind, reference=f"Sample {kind}", issuer="Invented office", issued_on=self._today)
-            await transfers.add_evidence(self._tx, self._people["requester"], self._book, shown.id, paper)
+            await evidence.add_evidence(self._tx, self._people["requester"], self._book, shown.id, paper)
         while shown.status == "in_review":
             shown = await self._review(shown, Decision.APPROVE, "Seen, in order.")
 
@@ -187,7 +188,7 @@ class _Story:
             raise ValueError("A transfer in review has a revision.")
         stage = next(stage.name for stage in shown.stages if stage.status == "open")
         body = ReviewIn(stage=stage, decision=decision, revision=shown.revision.hash, comment=comment)
-        return await transfers.review(self._tx, self._people[stage], self._book, shown.id, body)
+        return await reviews.review(self._tx, self._people[stage], self._book, shown.id, body)
 
     async def export(self, export: dict[str, Any]) -> None:
         """Ask the gate, and report what went where the sample says so."""

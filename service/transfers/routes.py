@@ -10,7 +10,7 @@ from service.http.exchange import Exchange, allowed
 from service.http.paging import Cursor, Limit, Page
 from service.http.router import room
 from service.law.rules import RuleBook
-from service.transfers import operations
+from service.transfers import evidence, operations, reviews
 from service.transfers.schemas import (
     EvidenceIn,
     EvidenceOut,
@@ -128,7 +128,7 @@ async def review(
     """Approve, return or reject the open stage, on the revision that was seen."""
     book = _book(request)
     return await exchange.create(
-        lambda tx, caller: operations.review(tx, caller, book, transfer_id, body),
+        lambda tx, caller: reviews.review(tx, caller, book, transfer_id, body),
         lambda made: f"/v1/transfers/{made.id}",
     )
 
@@ -138,7 +138,7 @@ async def add_evidence(exchange: Requesting, request: Request, transfer_id: Tran
     """Add the record of a paper."""
     book = _book(request)
     return await exchange.create(
-        lambda tx, caller: operations.add_evidence(tx, caller, book, transfer_id, body),
+        lambda tx, caller: evidence.add_evidence(tx, caller, book, transfer_id, body),
         lambda made: f"/v1/transfers/{made.transfer}/evidence",
     )
 
@@ -149,9 +149,7 @@ async def list_evidence(
 ) -> Response:
     """List the evidence of a transfer."""
     book = _book(request)
-    return await exchange.page(
-        lambda tx, caller: operations.list_evidence(tx, caller, book, transfer_id, cursor, limit)
-    )
+    return await exchange.page(lambda tx, caller: evidence.list_evidence(tx, caller, book, transfer_id, cursor, limit))
 
 
 @router.get("/v1/transfers/{transfer_id}/revisions/{number}", response_model=RevisionOut)
