@@ -232,7 +232,8 @@ def union(datasets: Sequence[DatasetFacts]) -> DatasetFacts:
 
     The tags of all of them; foreign in origin, unlisted or free of minors only if each one is.
     """
-    foreign = all(dataset.is_foreign_origin for dataset in datasets)
+    # Of no dataset at all nothing is known, so nothing that frees is taken for granted.
+    foreign = bool(datasets) and all(dataset.is_foreign_origin for dataset in datasets)
     return DatasetFacts(
         tags=frozenset().union(*(dataset.tags for dataset in datasets)),
         origin=Origin.FOREIGN if foreign else Origin.DOMESTIC,

@@ -11,11 +11,22 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Protocol, Self, TypeVar
+from typing import Annotated, Any, Final, Literal, Protocol, Self, TypeVar, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from service.law.facts import FIRST_DAY, Count, Facts, FtzList, LegalBasis, Necessity, RecipientKind, Route, Tag
+from service.law.facts import (
+    COUNTRIES,
+    FIRST_DAY,
+    Count,
+    Facts,
+    FtzList,
+    LegalBasis,
+    Necessity,
+    RecipientKind,
+    Route,
+    Tag,
+)
 
 DATA: Final = Path(__file__).parent / "data"
 MECHANISMS: Final = (
@@ -69,7 +80,8 @@ def _whole_day(value: object) -> object:
 
 
 Day = Annotated[date, BeforeValidator(_whole_day)]
-Line = Annotated[str, StringConstraints(min_length=1, strict=True)]
+Line = Annotated[str, StringConstraints(pattern=r"\S", strict=True)]
+"""Text that says something: white space alone does not."""
 
 
 _NAMES: Final = ("id", "code", "kind")
@@ -299,11 +311,11 @@ _WORDS: Final[Mapping[str, Test]] = {
 }
 
 _FAMILIES: Final[Mapping[str, tuple[frozenset[str] | None, Callable[[str], Test]]]] = {
-    "country": (None, lambda code: lambda s: s.facts.recipient.country == code),
+    "country": (COUNTRIES, lambda code: lambda s: s.facts.recipient.country == code),
     "necessity": (frozenset(Necessity), lambda claim: lambda s: s.facts.transfer.necessity == claim),
     "basis": (frozenset(LegalBasis), lambda basis: lambda s: s.facts.transfer.legal_basis == basis),
     "requires": (frozenset(MECHANISMS), lambda mechanism: lambda s: mechanism in s.mechanisms),
-    "exempt": (None, lambda exemption: lambda s: s.exemption == exemption),
+    "exempt": (frozenset(get_args(Exemption)), lambda exemption: lambda s: s.exemption == exemption),
     "route": (frozenset(Route), lambda route: lambda s: route in s.routes),
     "offered": (frozenset(Route), lambda route: lambda s: route in s.offered),
     "duty": (None, lambda code: lambda s: code in s.duties),
@@ -496,7 +508,13 @@ class RuleBook:
     _follow_ups: tuple[_FollowUp, ...]
 
     def edition(self, day: date) -> Edition:
-        """Return the law of a day, which is not before `FIRST_DAY`."""
+        """Return the law of a day.
+
+        Raises:
+            ValueError: the day is before `FIRST_DAY`, of which the book says nothing.
+        """
+        if day < FIRST_DAY:
+            raise ValueError(f"The law of {day} is not in the book, which begins on {FIRST_DAY}.")
         return self._editions[bisect.bisect_right(self._days, day) - 1]
 
     def rules_on(self, day: date) -> list[dict[str, Any]]:
@@ -622,6 +640,8 @@ class _Compiler:
             _demand_disjoint(file, records)
             for record in records:
                 self._demand_citations(file, record)
+                self._demand_known_duties(file, record)
+        self._demand_known_papers()
         editions = tuple(self._edition(day) for day in self._change_days())
         return RuleBook(
             version=self._version,
@@ -669,6 +689,23 @@ class _Compiler:
                 raise RuleFileError(
                     file, record.identity, f"cites {citation.instrument} on no day on which both are in force"
                 )
+
+    def _demand_known_duties(self, file: str, record: _Dated) -> None:
+        codes = {obligation.code for obligation in self._obligations}
+        lines = (*getattr(record, "when", ()), *(citation.when or "" for citation in record.citations))
+        for word in " ".join(lines).split():
+            if word.startswith("duty:") and word.removeprefix("duty:") not in codes:
+                raise RuleFileError(file, f"{record.identity}.when", f"asks for {word!r}, which is no known obligation")
+
+    def _demand_known_papers(self) -> None:
+        """Refuse a life or a receipt of a paper that is not there: it would bind nobody, and nobody would notice."""
+        known = {evidence.kind for evidence in self._evidence}
+        named = [(life.identity, life.kind) for life in self._lives]
+        for duty in self._follow_ups:
+            named += [(duty.identity, duty.kind), *((f"{duty.identity}.after", kind) for kind in duty.after)]
+        for key, kind in named:
+            if kind not in known:
+                raise RuleFileError("evidence.toml", key, f"names {kind!r}, which is no known kind of evidence")
 
     def _change_days(self) -> list[date]:
         days = {FIRST_DAY, *self._begins.values()}
@@ -781,12 +818,12 @@ def _compiled(file: str, key: str, lines: Sequence[str], thresholds: Mapping[str
 
 
 def _demand_text(file: str, record: _Rule, thresholds: Mapping[str, int]) -> None:
-    """Refuse a sentence that asks for a number nobody has."""
-    known = dict.fromkeys((*thresholds, *_MEASURES), 0)
+    """Refuse a sentence that asks for a number nobody has, or for its form: numbers come written out for each language."""
+    known = dict.fromkeys((*thresholds, *_MEASURES), "0")
     for language, sentence in _text(record.text).items():
         try:
             sentence.format(**known)
-        except (KeyError, ValueError, IndexError) as error:
+        except (LookupError, ValueError, AttributeError, TypeError) as error:
             raise RuleFileError(
                 file, f"{record.identity}.text.{language}", f"asks for the unknown number {error}"
             ) from error

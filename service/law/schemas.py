@@ -1,5 +1,6 @@
 """API shapes of the law engine."""
 
+import re
 from datetime import date
 from typing import Annotated, Final
 
@@ -23,7 +24,7 @@ from service.law.facts import (
 )
 
 MAX_PERSONS: Final = 10**15
-DATE_LENGTH: Final = len("2026-11-24")
+_WRITTEN_DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 Persons = Annotated[int, Field(strict=True, ge=0, le=MAX_PERSONS)]
 Truth = Annotated[bool, Field(strict=True)]
@@ -32,7 +33,8 @@ Truth = Annotated[bool, Field(strict=True)]
 def _iso_date(value: object) -> object:
     if isinstance(value, date):
         return value
-    if not isinstance(value, str) or len(value) != DATE_LENGTH:
+    # Ten digits in a row would be read as seconds since 1970.
+    if not isinstance(value, str) or not _WRITTEN_DAY.fullmatch(value):
         raise ValueError("Send a date as YYYY-MM-DD.")
     return value
 

@@ -1,8 +1,10 @@
 """Facts with defaults."""
 
+from collections.abc import Iterable
 from datetime import date
 from typing import Any
 
+from service.law.determination import Item
 from service.law.facts import Facts
 from service.law.schemas import FactsIn
 
@@ -20,3 +22,7 @@ def a_case(as_of: date = TODAY, **parts: Any) -> Facts:
         "ledger": parts.get("ledger", {}),
     }
     return FactsIn.model_validate(body).facts(TODAY)
+
+
+def codes(items: Iterable[Item]) -> set[str]:
+    return {item.code for item in items}

@@ -1,4 +1,4 @@
-"""What the cases of the specification leave open: warnings, evidence by route, exposure, headroom, what covers what."""
+"""What the cases of the specification leave open: evidence by route, headroom, what covers what, citations by day."""
 
 from datetime import date
 from typing import Any
@@ -7,71 +7,10 @@ import pytest
 
 from service.law.determination import Headroom, Mechanism, covers, determine, headroom_under
 from service.law.facts import Route
-from tests.law.builders import a_case
+from tests.law.builders import a_case, codes
 from tests.law.strategies import BOOK
 
 Parts = dict[str, Any]
-
-
-def codes(items: Any) -> set[str]:
-    return {item.code for item in items}
-
-
-@pytest.mark.parametrize(
-    ("persons", "sensitive", "near"),
-    [
-        (79_999, 0, False),
-        (80_000, 0, True),
-        (99_999, 0, True),
-        (100_000, 0, False),
-        (799_999, 0, False),
-        (800_000, 0, True),
-        (1_000_000, 0, False),
-        (1, 7_999, False),
-        (1, 8_000, True),
-        (1, 10_000, False),
-    ],
-)
-def test_near_a_threshold_from_80_per_cent_on(persons: int, sensitive: int, *, near: bool) -> None:
-    facts = a_case(
-        dataset={"tags": ["personal", "sensitive"]}, transfer={"persons": persons, "sensitive_persons": sensitive}
-    )
-    assert ("near_threshold" in codes(determine(facts, BOOK).warnings)) == near
-
-
-@pytest.mark.parametrize("tag", ["core", "important"])
-@pytest.mark.parametrize(
-    "parts",
-    [
-        {"transfer": {"persons": 0, "necessity": "hr"}},
-        {"dataset": {"ftz_list": "unlisted"}},
-        {"dataset": {"origin": "foreign", "domestic_data_added": False}},
-    ],
-)
-def test_a_tag_that_contradicts_an_exemption_is_warned_of(tag: str, parts: Parts) -> None:
-    facts = a_case(
-        dataset={"tags": [tag]} | parts.get("dataset", {}), transfer={"persons": 0} | parts.get("transfer", {})
-    )
-    assert "tags_contradict_exemption" in codes(determine(facts, BOOK).warnings)
-
-
-@pytest.mark.parametrize(
-    ("day", "necessity", "warned"),
-    [
-        (date(2024, 3, 21), "hr", True),
-        (date(2024, 3, 22), "hr", False),
-        (date(2024, 12, 31), "statutory_duty", True),
-        (date(2025, 1, 1), "statutory_duty", False),
-    ],
-)
-def test_a_claim_that_the_day_does_not_know_is_warned_of(day: date, necessity: str, *, warned: bool) -> None:
-    facts = a_case(day, transfer={"necessity": necessity})
-    assert ("exemption_not_in_force" in codes(determine(facts, BOOK).warnings)) == warned
-
-
-def test_a_mechanism_without_an_instrument_is_warned_of() -> None:
-    assert "instrument_not_yet_available" in codes(determine(a_case(date(2021, 11, 1)), BOOK).warnings)
-    assert "instrument_not_yet_available" not in codes(determine(a_case(date(2022, 11, 18)), BOOK).warnings)
 
 
 BAY: Parts = {
@@ -99,25 +38,6 @@ def test_the_chosen_route_decides_papers_and_duties(
     assert codes(found.evidence) & contracts == {paper}
     assert ("file_standard_contract" in codes(found.obligations)) == filed
     assert ("onward_transfer_barred" in codes(found.warnings)) == barred
-
-
-@pytest.mark.parametrize(
-    ("parts", "exposed"),
-    [
-        ({"dataset": {"tags": ["core"]}, "transfer": {"persons": 0}}, {"state_approval", "data_security_duties"}),
-        (
-            {"dataset": {"tags": ["important"]}, "transfer": {"persons": 0}},
-            {"security_assessment", "data_security_duties"},
-        ),
-        ({"transfer": {"persons": 1_000_000}}, {"personal_information"}),
-        ({"recipient": {"kind": "judicial_or_enforcement"}}, {"authority_approval", "personal_information"}),
-        ({"recipient": {"restricted": True}}, {"personal_information"}),
-        ({}, set()),
-        ({"as_of": date(2021, 10, 31), "recipient": {"kind": "judicial_or_enforcement"}}, {"authority_approval"}),
-    ],
-)
-def test_exposure_follows_the_requirements(parts: Parts, exposed: set[str]) -> None:
-    assert codes(determine(a_case(**parts), BOOK).exposure) == exposed
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,8 @@ SPOILS = [
     ("instruments.toml", 'code = "DSL"', 'code = "CSL"', ["CSL", "twice"]),
     ("instruments.toml", "[[instrument]]", "[[instrument]", ["read"]),
     ("evidence.toml", "years = 2", "years = 0", ["security_assessment_result", "years"]),
+    ("evidence.toml", '"duty:impact_assessment"', '"duty:nothing"', ["impact_assessment_report", "duty:nothing"]),
+    ("evidence.toml", 'after = ["standard_contract"', 'after = ["handshake"', ["filing_receipt", "handshake"]),
     ("exposure.toml", "max = 10000000 } }", "most = 10000000 } }", ["state_approval", "most"]),
     ("warnings.toml", 'code = "near_threshold"', 'kode = "near_threshold"', ["kode|code"]),
 ]
@@ -134,3 +136,8 @@ def test_a_paper_lives_by_the_instrument_in_force_when_it_was_issued(
 def test_a_contract_is_followed_by_a_receipt() -> None:
     assert BOOK.follow_up_of("standard_contract", date(2026, 1, 1)) == FollowUp("filing_receipt", 10)
     assert BOOK.follow_up_of("certificate", date(2026, 1, 1)) is None
+
+
+def test_of_days_before_the_first_the_book_says_nothing() -> None:
+    with pytest.raises(ValueError, match="2021-09-01"):
+        BOOK.edition(date(2021, 8, 31))
