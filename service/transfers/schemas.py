@@ -3,7 +3,16 @@
 from datetime import date, datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from service.http.texts import Name, OptionalProse, Prose, Reference, without_defaults
 from service.law.facts import LegalBasis, Method, Necessity, Route
@@ -49,11 +58,13 @@ class TransferIn(_In):
     valid_from: NearDay
     valid_until: NearDay = Field(description="The last day, in Asia/Shanghai.")
 
-    @model_validator(mode="after")
-    def _ends_after_it_begins(self) -> Self:
-        if self.valid_until < self.valid_from:
-            raise ValueError("`valid_until` must not come before `valid_from`.")
-        return self
+    @field_validator("valid_until")
+    @classmethod
+    def _ends_after_it_begins(cls, ends: date, info: ValidationInfo) -> date:
+        begins = info.data.get("valid_from")
+        if begins is not None and ends < begins:
+            raise ValueError("This must not come before `valid_from`.")
+        return ends
 
 
 class TransferPatch(_In):
@@ -95,11 +106,13 @@ class EvidenceIn(_In):
     valid_until: NearDay | None = Field(default=None, description="Its last day, if it states one.")
     note: OptionalProse | None = None
 
-    @model_validator(mode="after")
-    def _ends_after_it_begins(self) -> Self:
-        if self.valid_until is not None and self.valid_until < self.issued_on:
-            raise ValueError("`valid_until` must not come before `issued_on`.")
-        return self
+    @field_validator("valid_until")
+    @classmethod
+    def _ends_after_it_begins(cls, ends: date | None, info: ValidationInfo) -> date | None:
+        begins = info.data.get("issued_on")
+        if ends is not None and begins is not None and ends < begins:
+            raise ValueError("This must not come before `issued_on`.")
+        return ends
 
 
 class EvidenceOut(BaseModel):
@@ -132,13 +145,14 @@ class ReviewIn(_In):
     revision: Annotated[str, StringConstraints(strict=True, max_length=200)] = Field(
         description="Hash of the revision that was looked at."
     )
-    comment: OptionalProse = Field(default="", description="Required to return or reject.")
+    comment: OptionalProse = Field(default="", validate_default=True, description="Required to return or reject.")
 
-    @model_validator(mode="after")
-    def _says_why_not(self) -> Self:
-        if self.decision is not Decision.APPROVE and not self.comment:
-            raise ValueError("A comment must say why a request is returned or rejected.")
-        return self
+    @field_validator("comment")
+    @classmethod
+    def _says_why_not(cls, comment: str, info: ValidationInfo) -> str:
+        if info.data.get("decision") in {Decision.RETURN, Decision.REJECT} and not comment:
+            raise ValueError("Say why the request is returned or rejected.")
+        return comment
 
 
 class ReviewOut(BaseModel):
