@@ -14,6 +14,7 @@ from service.database import Transaction
 from service.http.caller import EVERYWHERE, Caller, Role
 from service.http.paging import page_of
 from service.http.problems import NotFound
+from service.http.references import is_of
 
 AUDITORS = frozenset({Role.AUDITOR})
 
@@ -80,7 +81,9 @@ async def entries(
         query = query.where(Entry.handler.in_(reach))
     if wanted.subject is not None:
         query = query.where(Entry.subject.in_({wanted.subject, wanted.subject.replace("ev_", "ex_", 1)}))
-    for column, value in ((Entry.actor, wanted.actor), (Entry.action, wanted.action), (Entry.handler, wanted.handler)):
+    if wanted.handler is not None:
+        query = query.where(is_of(Entry.handler, "handlers", wanted.handler))
+    for column, value in ((Entry.actor, wanted.actor), (Entry.action, wanted.action)):
         if value is not None:
             query = query.where(column == value)
     if wanted.since is not None:

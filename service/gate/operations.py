@@ -29,6 +29,7 @@ from service.gate.texts import REASONS
 from service.http.caller import EVERYWHERE, READERS, Caller
 from service.http.paging import page_of
 from service.http.problems import Conflict, Forbidden, Invalid, NotFound
+from service.http.references import is_of
 from service.law.facts import Count, Tag
 from service.law.rules import RuleBook
 from service.law.schemas import TextOut
@@ -295,9 +296,12 @@ async def list_exports(
     reach = caller.reach(READERS)
     if reach != EVERYWHERE:
         query = query.where(Export.handler.in_(reach))
-    for column, value in ((Export.handler, handler), (Export.dataset, dataset), (Export.permit, permit)):
-        if value is not None:
-            query = query.where(column == value)
+    if handler is not None:
+        query = query.where(is_of(Export.handler, "handlers", handler))
+    if dataset is not None:
+        query = query.where(is_of(Export.dataset, "datasets", dataset))
+    if permit is not None:
+        query = query.where(Export.permit == permit)
     rows, following = await page_of(tx, query, Export.id, cursor, limit)
     return [_shown(row, tx) for row in rows], following
 

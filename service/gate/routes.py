@@ -23,6 +23,7 @@ from service.http.caller import READERS, Caller, Role
 from service.http.exchange import Exchange, allowed
 from service.http.paging import Cursor, Limit, Page
 from service.http.problems import Malformed, Problem, UnsupportedMediaType, invalid_from
+from service.http.references import Filter
 from service.http.router import Handler, StrictRoute, room
 from service.law.rules import RuleBook
 
@@ -122,8 +123,8 @@ async def reserve(exchange: Asking, request: Request, body: ExportIn) -> Respons
 @router.get("/v1/exports", response_model=Page[ExportOut])
 async def list_exports(
     exchange: Reading,
-    handler: Named = None,
-    dataset: Named = None,
+    handler: Filter = None,
+    dataset: Filter = None,
     permit: Named = None,
     cursor: Cursor = None,
     limit: Limit = 50,

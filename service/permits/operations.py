@@ -11,6 +11,7 @@ from service.database import Transaction, close_gate, new_id
 from service.http.caller import EVERYWHERE, READERS, REVIEWERS, Caller, Role
 from service.http.paging import page_of
 from service.http.problems import Conflict, NotFound
+from service.http.references import is_of
 from service.law.calendar import SHANGHAI, day_in_shanghai
 from service.law.facts import Count
 from service.ledger import operations as ledger
@@ -81,11 +82,16 @@ async def list_permits(
     reach = caller.reach(READERS)
     if reach != EVERYWHERE:
         query = query.where(Permit.handler.in_(reach))
-    for column, value in ((Permit.handler, handler), (Permit.recipient, recipient), (Permit.transfer, transfer)):
-        if value is not None:
-            query = query.where(column == value)
+    if handler is not None:
+        query = query.where(is_of(Permit.handler, "handlers", handler))
+    if recipient is not None:
+        query = query.where(is_of(Permit.recipient, "recipients", recipient))
+    if transfer is not None:
+        query = query.where(Permit.transfer == transfer)
     if dataset is not None:
-        query = query.where(Permit.id.in_(select(PermitDataset.permit).where(PermitDataset.dataset == dataset)))
+        query = query.where(
+            Permit.id.in_(select(PermitDataset.permit).where(is_of(PermitDataset.dataset, "datasets", dataset)))
+        )
     if status is not None:
         query = query.where(_stands(status, tx.now))
     rows, following = await page_of(tx, query, Permit.id, cursor, limit)

@@ -7,6 +7,7 @@ from fastapi import Path, Query, Request, Response
 from service.http.caller import READERS, REVIEWERS, Role
 from service.http.exchange import Exchange, allowed
 from service.http.paging import Cursor, Limit, Page
+from service.http.references import Filter
 from service.http.router import REFUSALS, room
 from service.permits import operations
 from service.permits.schemas import JwksOut, NoteIn, PermitOut, ReasonIn, TokenOut
@@ -21,9 +22,9 @@ Named = Annotated[str | None, Query(max_length=29)]
 @router.get("/v1/permits", response_model=Page[PermitOut])
 async def list_permits(
     exchange: Reading,
-    handler: Named = None,
-    dataset: Named = None,
-    recipient: Named = None,
+    handler: Filter = None,
+    dataset: Filter = None,
+    recipient: Filter = None,
     transfer: Named = None,
     status: Annotated[Standing | None, Query()] = None,
     cursor: Cursor = None,

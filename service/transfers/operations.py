@@ -5,7 +5,7 @@ from datetime import date
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import ColumnElement, and_, or_, select
+from sqlalchemy import ColumnElement, and_, any_, or_, select
 
 from service.audit import operations as audit
 from service.audit.schemas import EntryOut
@@ -13,6 +13,7 @@ from service.database import Transaction, new_id
 from service.http.caller import EVERYWHERE, READERS, Caller
 from service.http.paging import page_of
 from service.http.problems import Conflict, Invalid, NotFound, invalid_from
+from service.http.references import is_of
 from service.law.calendar import day_in_shanghai
 from service.law.determination import Mechanism
 from service.law.rules import RuleBook
@@ -148,12 +149,14 @@ async def list_transfers(
     reach = caller.reach(READERS)
     if reach != EVERYWHERE:
         query = query.where(Transfer.handler.in_(reach))
-    equal = ((Transfer.handler, handler), (Transfer.recipient, recipient), (Transfer.requester, requester))
-    for column, value in equal:
-        if value is not None:
-            query = query.where(column == value)
+    if handler is not None:
+        query = query.where(is_of(Transfer.handler, "handlers", handler))
+    if recipient is not None:
+        query = query.where(is_of(Transfer.recipient, "recipients", recipient))
+    if requester is not None:
+        query = query.where(Transfer.requester == requester)
     if dataset is not None:
-        query = query.where(Transfer.datasets.bool_op("@>")([dataset]))
+        query = query.where(is_of(any_(Transfer.datasets), "datasets", dataset))
     if status is not None:
         query = query.where(_stands(status, day_in_shanghai(tx.now)))
     if stage is not None:

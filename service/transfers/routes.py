@@ -8,6 +8,7 @@ from service.audit.schemas import EntryOut
 from service.http.caller import READERS, REVIEWERS, Role
 from service.http.exchange import Exchange, allowed
 from service.http.paging import Cursor, Limit, Page
+from service.http.references import Filter
 from service.http.router import room
 from service.law.rules import RuleBook
 from service.transfers import evidence, operations, reviews
@@ -52,9 +53,9 @@ async def list_transfers(
     request: Request,
     status: Annotated[Status | None, Query()] = None,
     stage_role: Annotated[StageRole | None, Query(description="Transfers that wait for this stage's reviewer.")] = None,
-    handler: Named = None,
-    dataset: Named = None,
-    recipient: Named = None,
+    handler: Filter = None,
+    dataset: Filter = None,
+    recipient: Filter = None,
     requester: Named = None,
     cursor: Cursor = None,
     limit: Limit = 50,

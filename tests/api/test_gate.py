@@ -385,8 +385,9 @@ def test_revoking_and_exporting_at_once_leaves_nothing_after_the_revocation(worl
 
 def test_exports_are_listed_by_permit(world: World, open_: Open) -> None:
     made = [open_.export(1).json()["id"] for _ in range(3)]
-    listed = world.auditor.get("/v1/exports", permit=open_.permit).json()["items"]
-    assert [export["id"] for export in listed] == made
+    for wanted in ({"permit": open_.permit}, {"handler": open_.handler["key"]}, {"dataset": open_.dataset["key"]}):
+        listed = world.auditor.get("/v1/exports", **wanted).json()["items"]
+        assert [export["id"] for export in listed] == made
 
 
 def test_who_sees_nothing_of_a_handler_sees_none_of_its_exports(world: World, open_: Open) -> None:

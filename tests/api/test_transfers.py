@@ -476,7 +476,9 @@ def test_transfers_are_found_by_what_they_are_about(world: World, case: Case) ->
     shown = case.submitted(persons=10)
     for wanted in (
         {"dataset": case.dataset["id"]},
+        {"dataset": case.dataset["key"]},
         {"recipient": case.recipient["id"]},
+        {"recipient": case.recipient["key"]},
         {"handler": case.handler["id"], "requester": world.requester.id, "status": "in_review"},
     ):
         found = world.auditor.get("/v1/transfers", **wanted).json()["items"]
@@ -488,8 +490,11 @@ def test_permits_are_found_by_what_they_are_about(world: World, case: Case) -> N
     approved = world.approve(case.submitted(persons=10))
     for wanted in (
         {"dataset": case.dataset["id"]},
+        {"dataset": case.dataset["key"]},
         {"recipient": case.recipient["id"]},
+        {"recipient": case.recipient["key"]},
         {"handler": case.handler["id"]},
+        {"handler": case.handler["key"]},
         {"transfer": approved["id"]},
     ):
         found = world.auditor.get("/v1/permits", **wanted).json()["items"]
