@@ -7,9 +7,11 @@ from sqlalchemy import Connection, pool, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 import service.audit.tables
+import service.events.tables
 import service.http.idempotency
 import service.identity.tables
 import service.ledger.tables
+import service.obligations.tables
 import service.permits.tables
 import service.registry.tables
 import service.transfers.tables  # noqa: F401 - the tables of every room

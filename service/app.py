@@ -1,5 +1,6 @@
 """The composition root: settings, database and law in, one ASGI application out. The only place that knows every room."""
 
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -14,6 +15,7 @@ from sqlalchemy import text
 
 from service.audit import routes as audit
 from service.database import Clock, Database, Transaction, utc_now
+from service.events import routes as events
 from service.gate import routes as gate
 from service.http import problems
 from service.http.middleware import Edge
@@ -21,14 +23,17 @@ from service.http.problems import REGISTRY
 from service.http.router import REFUSALS
 from service.identity import routes as identity
 from service.identity.operations import authenticate
+from service.law import policy, rules
 from service.law import routes as law
-from service.law import rules
+from service.law.rules import RuleBook
+from service.obligations import routes as obligations
 from service.permits import operations as permits
 from service.permits import routes as permit_routes
 from service.permits.signing import Signer
 from service.registry import routes as registry
 from service.settings import Settings
 from service.transfers import routes as transfers
+from service.transfers.uploads import MAX_BODY
 
 IMPORT_TIMES = 16
 DOCS_FILES = Path(fastapi_offline.__file__).parent / "static"
@@ -82,20 +87,33 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.database = database
-    app.state.book = rules.load()
+    app.state.book = book_of(settings)
     app.state.authenticate = authenticate
     app.state.export_lease = timedelta(seconds=settings.export_lease_seconds)
     app.state.public_url = _public_url(settings)
     problems.install(app)
-    for room in (law, registry, transfers, permit_routes, gate, audit, identity):
+    for room in (law, registry, transfers, permit_routes, obligations, gate, events, audit, identity):
         app.include_router(room.router)
     app.include_router(gate.authzen)
     _add_health(app, database)
     _add_docs(app)
     _name_security(app)
     limit = settings.body_limit_bytes
-    app.add_middleware(Edge, limit=limit, limits={"/v1/datasets/import": limit * IMPORT_TIMES})
+    limits = {
+        re.compile("/v1/datasets/import"): limit * IMPORT_TIMES,
+        re.compile("/v1/transfers/[^/]+/evidence"): max(limit, MAX_BODY),
+    }
+    app.add_middleware(Edge, limit=limit, limits=limits)
     return app
+
+
+def book_of(settings: Settings) -> RuleBook:
+    """Return the law with the company's own rules on top.
+
+    Raises:
+        RuleFileError, PolicyFileError: the files cannot be used; nothing starts with them.
+    """
+    return rules.load(policy=None if settings.policy_file is None else policy.load(settings.policy_file))
 
 
 def _public_url(settings: Settings) -> Callable[[Request], str]:

@@ -16,14 +16,13 @@ import uvicorn
 from pydantic import ValidationError
 
 from service import logs, migrate
-from service.app import create_app
+from service.app import book_of, create_app
 from service.database import Database, DatabaseAwayError, Transaction
 from service.embedded import EmbeddedServer, EmbeddedServerError
 from service.http.caller import OPERATOR, Caller, Role
 from service.http.problems import Invalid, Problem, invalid_from
 from service.http.strict_json import parse
 from service.identity import operations as identity
-from service.law import rules
 from service.law.calendar import day_in_shanghai
 from service.law.routes import determination_of
 from service.law.rules import RuleFileError
@@ -117,7 +116,7 @@ def serve(
     given: dict[str, Any] = {"host": host, "port": port, "workers": workers}
     settings = Settings(**{name: value for name, value in given.items() if value is not None})
     logs.configure(settings.log_format, settings.log_level)
-    rules.load()  # a rule file that cannot be used stops the start, before anything else
+    book_of(settings)  # a rule file that cannot be used stops the start, before anything else
     # uvicorn hands a signal on once it has stopped: then the embedded server must be let go as well.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with _database_url(settings) as url:
@@ -155,7 +154,7 @@ async def _prepare(settings: Settings, url: str, *, with_sample: bool) -> None:
     database = Database(url, pool=1, timeout=settings.database_timeout_seconds)
     try:
         if with_sample:
-            book = rules.load()
+            book = book_of(settings)
             await database.transaction(lambda tx: sample.load(tx, book))
         admin = await database.transaction(identity.first_admin)
         base = (settings.public_url or f"http://{settings.host}:{settings.port}").rstrip("/")
@@ -195,7 +194,7 @@ def create_key(
 @samples.command("load")
 def load_sample() -> None:
     """Load the invented company; a second time does no harm."""
-    book = rules.load()
+    book = book_of(Settings())
     loaded = _in_transaction(lambda tx: sample.load(tx, book))
     typer.echo("The sample company is loaded." if loaded else "The sample company was there already.")
 
@@ -239,7 +238,7 @@ def determine_file(
         body = FactsIn.model_validate(parse(content))
     except ValidationError as error:
         raise invalid_from(error.errors()) from error
-    told = determination_of(body, day_in_shanghai(datetime.now(UTC)), rules.load())
+    told = determination_of(body, day_in_shanghai(datetime.now(UTC)), book_of(Settings()))
     typer.echo(json.dumps(told.model_dump(mode="json"), ensure_ascii=False, indent=2))
 
 

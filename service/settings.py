@@ -28,6 +28,9 @@ class Settings(BaseSettings):
     signing_key_file: Path | None = None
     """Ed25519 private key in PEM that signs permit tokens; unset: made once under `data_dir`."""
 
+    policy_file: Path | None = None
+    """The company's own rules in TOML; they can only be stricter than the law."""
+
     export_lease_seconds: Annotated[int, Field(ge=1, le=30 * 24 * 3600)] = 3600
     """How long a reserved export may stay without a report before it lapses and gives its quota back."""
 

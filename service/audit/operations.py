@@ -68,6 +68,12 @@ async def history(
     return [EntryOut.of(row) for row in rows], following
 
 
+async def actions_of(tx: Transaction, subject: str) -> Sequence[tuple[datetime, str, str]]:
+    """Return when, what and by whom of every act on one thing, oldest first; the caller's right to it has been checked."""
+    query = select(Entry.at, Entry.action, Entry.actor).where(Entry.subject == subject).order_by(Entry.seq)
+    return [(row[0], row[1], row[2]) for row in await tx.execute(query)]
+
+
 async def entries(
     tx: Transaction, caller: Caller, wanted: EntryFilter, cursor: str | None, limit: int
 ) -> tuple[Sequence[EntryOut], str | None]:

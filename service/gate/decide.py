@@ -90,8 +90,10 @@ class KnownPermit:
     """Tags of the dataset when it was approved."""
     requirements: frozenset[Mechanism]
     transfer: TransferFacts
-    receipt_due_on: date | None
-    has_receipt: bool
+    is_overdue: bool
+    """Whether a duty that suspends it is overdue."""
+    has_evidence: bool
+    """Whether every paper that it rests on still counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +185,7 @@ def _under(ask: Ask, permit: KnownPermit, known: Known, asked: Facts, book: Rule
     law = determine(replace(asked, transfer=claimed), book)
     reason = (
         _standing(permit, known.today)
-        or _binding(permit, determine(replace(nobody, ledger=Ledger()), book), asked.dataset, known.today)
+        or _binding(permit, determine(replace(nobody, ledger=Ledger()), book), asked.dataset)
         or _scope(ask, permit, known)
         or _quantity(ask, permit, law)
     )
@@ -200,26 +202,25 @@ def _under(ask: Ask, permit: KnownPermit, known: Known, asked: Facts, book: Rule
 def _standing(permit: KnownPermit, today: date) -> Reason | None:
     if today < permit.valid_from:
         return Reason.NO_PERMIT
-    if permit.status == "suspended":
-        return Reason.PERMIT_SUSPENDED
+    if permit.status == "suspended" or (permit.is_overdue and permit.status != "revoked"):
+        return Reason.PERMIT_SUSPENDED  # SCM 7 and the like: what must follow did not follow in time
     if permit.status == "revoked":
         return Reason.PERMIT_REVOKED
     return Reason.PERMIT_EXPIRED if today > permit.valid_until else None
 
 
-def _binding(permit: KnownPermit, law: Determination, dataset: DatasetFacts, today: date) -> Reason | None:
+def _binding(permit: KnownPermit, law: Determination, dataset: DatasetFacts) -> Reason | None:
     """Bind, don't push: whatever the permit rests on is looked at again, and a mismatch denies.
 
     Args:
         permit: the permit.
         law: what the law asks for today where nobody has been counted yet; how many there are is looked at last.
         dataset: the dataset as it is graded now.
-        today: the day in Asia/Shanghai.
     """
     if permit.tags != dataset.tags:
         return Reason.GRADING_CHANGED
-    if permit.receipt_due_on is not None and today > permit.receipt_due_on and not permit.has_receipt:
-        return Reason.EVIDENCE_LAPSED  # SCM 7: the contract was not filed in time
+    if not permit.has_evidence:
+        return Reason.EVIDENCE_LAPSED
     return None if covers(permit.requirements, law) else Reason.EVIDENCE_LAPSED
 
 

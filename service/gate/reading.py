@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
+from sqlalchemy.orm import aliased
 
 from service.database import Transaction, is_id
 from service.gate.decide import Known, KnownDataset, KnownPermit
@@ -12,12 +13,12 @@ from service.law.determination import Mechanism
 from service.law.facts import Count, LegalBasis, Method, Necessity, RecipientFacts, Tag, TransferFacts
 from service.law.schemas import HandlerFactsIn, OriginFactsIn, RecipientFactsIn
 from service.ledger import operations as ledger
+from service.obligations import operations as obligations
 from service.permits.tables import Permit, PermitDataset
 from service.registry.tables import Dataset, Handler, Recipient
 from service.transfers.tables import Evidence
 
 EXPORTERS = frozenset({Role.EXPORTER})
-RECEIPT = "filing_receipt"
 
 
 class Read:
@@ -90,37 +91,53 @@ def _facts_of(recipient: Recipient | None) -> RecipientFacts | None:
     if recipient is None:
         return None
     body = recipient.facts | {"country": recipient.country, "kind": recipient.kind}
-    return RecipientFactsIn.model_validate(body).facts()
+    return RecipientFactsIn.model_validate(body).facts(recipient.key)
 
 
 async def _permits(tx: Transaction, dataset: str, recipient: str) -> Sequence[KnownPermit]:
     query = (
-        select(Permit, PermitDataset.tags)
+        select(Permit, PermitDataset.tags, _weighty())
         .join(PermitDataset, PermitDataset.permit == Permit.id)
         .where(PermitDataset.dataset == dataset, PermitDataset.recipient == recipient)
         .execution_options(populate_existing=True)
     )
     rows = (await tx.execute(query)).all()
-    reserved = await ledger.reserved_of_permits(tx, [permit.id for permit, _ in rows])
-    receipts = await _receipts(tx, [permit.transfer for permit, _ in rows])
+    permits = [row[0] for row in rows]
+    reserved = await ledger.reserved_of_permits(tx, [permit.id for permit in permits])
+    today = day_in_shanghai(tx.now)
+    weights = {permit.id: (permit.handler, is_weighty) for permit, _, is_weighty in rows}
+    overdue = await obligations.overdue_of(tx, weights, today)
+    lost = await _lost_evidence(tx, permits)
     return [
-        _known_permit(permit, tags, reserved.get(permit.id, Count()), has_receipt=permit.transfer in receipts)
-        for permit, tags in rows
+        _known_permit(
+            permit,
+            tags,
+            reserved.get(permit.id, Count()),
+            is_overdue=permit.id in overdue,
+            has_evidence=permit.id not in lost,
+        )
+        for permit, tags, _ in rows
     ]
 
 
-async def _receipts(tx: Transaction, transfers: Sequence[str]) -> set[str]:
-    today = day_in_shanghai(tx.now)
-    query = select(Evidence.transfer).where(
-        Evidence.transfer.in_(transfers),
-        Evidence.kind == RECEIPT,
-        Evidence.issued_on <= today,
-        Evidence.valid_until.is_(None) | (Evidence.valid_until >= today),
-    )
-    return set(await tx.scalars(query))
+def _weighty() -> ColumnElement[bool]:
+    """Tell whether any dataset of a permit is important or core: the handler's own duties then bear on it."""
+    every = aliased(PermitDataset)
+    return select(every.permit).where(every.permit == Permit.id, every.tags.overlap(["important", "core"])).exists()
 
 
-def _known_permit(permit: Permit, tags: Sequence[str], reserved: Count, *, has_receipt: bool) -> KnownPermit:
+async def _lost_evidence(tx: Transaction, permits: Sequence[Permit]) -> set[str]:
+    """Return the permits of which a paper has been withdrawn."""
+    papers = {paper for permit in permits for paper in permit.evidence}
+    if not papers:
+        return set()
+    ended = set(await tx.scalars(select(Evidence.id).where(Evidence.id.in_(papers), Evidence.ended_at.is_not(None))))
+    return {permit.id for permit in permits if ended.intersection(permit.evidence)}
+
+
+def _known_permit(
+    permit: Permit, tags: Sequence[str], reserved: Count, *, is_overdue: bool, has_evidence: bool
+) -> KnownPermit:
     necessity = permit.claims["necessity"]
     return KnownPermit(
         id=permit.id,
@@ -139,6 +156,6 @@ def _known_permit(permit: Permit, tags: Sequence[str], reserved: Count, *, has_r
             necessity=None if necessity is None else Necessity(necessity),
             legal_basis=LegalBasis(permit.claims["legal_basis"]),
         ),
-        receipt_due_on=permit.receipt_due_on,
-        has_receipt=has_receipt,
+        is_overdue=is_overdue,
+        has_evidence=has_evidence,
     )

@@ -29,8 +29,8 @@ REASONS: Final[Mapping[Reason, Mapping[str, str]]] = {
         "zh": "当前没有适用于该数据集和接收方的许可，请提交出境申请。",
     },
     Reason.PERMIT_SUSPENDED: {
-        "en": "The permit is suspended. Ask the reviewers of the handler.",
-        "zh": "许可已被暂停，请联系审批人员。",
+        "en": "The permit is suspended, by a reviewer or by an overdue duty. Ask the reviewers of the handler.",
+        "zh": "许可已被审批人员暂停，或者因义务逾期未履行而暂停，请联系审批人员。",
     },
     Reason.PERMIT_REVOKED: {
         "en": "The permit has been revoked. Request a new transfer.",
@@ -42,8 +42,8 @@ REASONS: Final[Mapping[Reason, Mapping[str, str]]] = {
         "zh": "许可签发后数据集的分级已变更，请重新申请。",
     },
     Reason.EVIDENCE_LAPSED: {
-        "en": "What the permit rests on no longer stands: a paper is due or has ended, or the facts now ask for more.",
-        "zh": "许可所依据的材料已失效、逾期未补，或者事实变化后法律要求更高。",
+        "en": "What the permit rests on no longer stands: a paper has been withdrawn, or the facts now ask for more.",
+        "zh": "许可所依据的材料已撤回或者失效，或者事实变化后法律要求更高。",
     },
     Reason.PURPOSE_NOT_COVERED: {"en": "The permit is for another purpose.", "zh": "许可不包含该用途。"},
     Reason.FIELDS_NOT_COVERED: {

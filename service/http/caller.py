@@ -36,6 +36,16 @@ Reach = frozenset[str] | Everywhere
 
 
 @dataclass(frozen=True, slots=True)
+class Delegated:
+    """A role lent by somebody who is away."""
+
+    role: Role
+    handler: str | None
+    """None: all handlers."""
+    delegator: str
+
+
+@dataclass(frozen=True, slots=True)
 class Caller:
     """One person or system, with the handlers that each of its roles reaches."""
 
@@ -43,16 +53,31 @@ class Caller:
     name: str
     kind: Literal["person", "system", "operator"]
     grants: Mapping[Role, Reach] = field(default_factory=dict)
+    delegations: tuple[Delegated, ...] = ()
+    """Roles that others have lent to the caller for their absence, as far as they still have them themselves."""
 
     def reach(self, roles: frozenset[Role]) -> Reach:
-        """Return the handlers on which the caller has at least one of the roles."""
+        """Return the handlers on which the caller has at least one of the roles, of their own or lent."""
         reached: set[str] = set()
         for role in roles:
+            lent = [delegated.handler for delegated in self.delegations if delegated.role is role]
             handlers = self.grants.get(role, frozenset())
-            if handlers == EVERYWHERE:
+            if handlers == EVERYWHERE or None in lent:
                 return EVERYWHERE
-            reached |= set(handlers)
+            reached |= set(handlers) | {handler for handler in lent if handler is not None}
         return frozenset(reached)
+
+    def lenders(self, roles: frozenset[Role], handler: str) -> tuple[str, ...]:
+        """Return on whose behalf the caller acts: nobody's where a role is the caller's own, else whoever lent one."""
+        for role in roles:
+            own = self.grants.get(role, frozenset())
+            if own == EVERYWHERE or handler in own:
+                return ()
+        return tuple(
+            sorted(
+                {lent.delegator for lent in self.delegations if lent.role in roles and lent.handler in {None, handler}}
+            )
+        )
 
     def has(self, roles: frozenset[Role]) -> bool:
         """Tell whether the caller has one of the roles on any handler."""

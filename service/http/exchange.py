@@ -4,10 +4,12 @@ The caller is looked up twice: before the body is read, so that a stranger learn
 the work, so that a key withdrawn in between does nothing.
 """
 
+import base64
 import json
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
+from urllib.parse import quote
 
 from fastapi import Depends, Request, Response
 from pydantic import BaseModel
@@ -26,6 +28,16 @@ Gate = Literal["join", "close"] | None
 Decided = Callable[[Transaction, Caller], Awaitable[Shown | Problem]]
 Listing = Callable[[Transaction, Caller], Awaitable[tuple[Sequence[Item], str | None]]]
 JSON = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """A file to send."""
+
+    name: str
+    media_type: str
+    sha256: str
+    content: bytes
 
 
 class Exchange:
@@ -72,6 +84,23 @@ class Exchange:
 
         return _sent(await self._run(listed))
 
+    async def download(self, work: Callable[[Transaction, Caller], Awaitable[Download]]) -> Response:
+        """Answer 200 with a file, as an attachment of the type that was found in it."""
+
+        async def found(tx: Transaction, caller: Caller) -> Answer:
+            file = await work(tx, caller)
+            ascii_name = file.name.encode("ascii", "replace").decode().replace("?", "_")
+            named = f"attachment; filename=\"{ascii_name}\"; filename*=UTF-8''{quote(file.name, safe='')}"
+            headers = {
+                "Content-Type": file.media_type,
+                "Content-Disposition": named,
+                "ETag": f'"{file.sha256[:32]}"',
+                "Digest": f"sha-256={base64.b64encode(bytes.fromhex(file.sha256)).decode()}",
+            }
+            return Answer(200, file.content, headers)
+
+        return _sent(await self._run(found))
+
     async def create(
         self,
         work: Work[Shown],
@@ -79,6 +108,7 @@ class Exchange:
         *,
         kept: Callable[[Shown], Shown] | None = None,
         gate: Gate = None,
+        sent: bytes | None = None,
     ) -> Response:
         """Answer 201 with what was made, its ETag and, where it has an address, its `Location`; once for an `Idempotency-Key`.
 
@@ -87,9 +117,10 @@ class Exchange:
             location: its path.
             kept: what a repeat is answered, where that differs.
             gate: whether the work joins or closes the gate, which must come before anything that it reads or locks.
+            sent: what a repeat has the same as the first request; the bytes of the body, if None.
         """
         return await self.once(
-            lambda tx, caller: self._answer(201, work, tx, caller, location=location, kept=kept), gate=gate
+            lambda tx, caller: self._answer(201, work, tx, caller, location=location, kept=kept), gate=gate, sent=sent
         )
 
     async def act(self, work: Work[Shown], current: Work[Any] | None = None, *, gate: Gate = None) -> Response:
@@ -120,12 +151,18 @@ class Exchange:
 
         return await self.once(decided, gate=gate)
 
-    async def once(self, work: Callable[[Transaction, Caller], Awaitable[Answer]], *, gate: Gate = None) -> Response:
+    async def once(
+        self,
+        work: Callable[[Transaction, Caller], Awaitable[Answer]],
+        *,
+        gate: Gate = None,
+        sent: bytes | None = None,
+    ) -> Response:
         """Run `work`, or give the answer again that its `Idempotency-Key` was given before."""
         key = idempotency.key_of(self._request)
         if key is None:
             return _sent(await self._run(work, gate=gate))
-        body = await self._request.body()
+        body = await self._request.body() if sent is None else sent
 
         async def guarded(tx: Transaction, caller: Caller) -> Answer:
             use = Once(self._request, caller.principal, key, body)

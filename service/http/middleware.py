@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any, Final
 
 import structlog
@@ -31,10 +31,10 @@ class Edge:
     Args:
         app: what it wraps.
         limit: bytes of a body at most.
-        limits: other limits for single paths.
+        limits: other limits, for the paths that a pattern fits as a whole.
     """
 
-    def __init__(self, app: ASGIApp, *, limit: int, limits: dict[str, int]) -> None:
+    def __init__(self, app: ASGIApp, *, limit: int, limits: Mapping[re.Pattern[str], int]) -> None:
         self._app = app
         self._limit = limit
         self._limits = limits
@@ -44,12 +44,15 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = _Passage(scope, send, self._limits.get(scope["path"], self._limit))
+        exchange = _Passage(scope, send, self._limit_of(scope["path"]))
         structlog.contextvars.bind_contextvars(request_id=exchange.request_id)
         try:
             await exchange.serve(self._app, receive)
         finally:
             structlog.contextvars.clear_contextvars()
+
+    def _limit_of(self, path: str) -> int:
+        return next((limit for paths, limit in self._limits.items() if paths.fullmatch(path)), self._limit)
 
 
 class _Passage:

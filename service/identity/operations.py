@@ -11,6 +11,7 @@ from service.database import Transaction, close_gate, is_id, new_id
 from service.http.caller import EVERYWHERE, OPERATOR, Caller, Reach, Role
 from service.http.paging import page_of
 from service.http.problems import Conflict, Forbidden, Invalid, NotFound, Unauthenticated
+from service.identity import delegations
 from service.identity.keys import Secret
 from service.identity.schemas import (
     ApiKeyIn,
@@ -48,7 +49,8 @@ async def authenticate(tx: Transaction, authorization: str | None) -> Caller:
         raise Unauthenticated("This API key is not known, or no longer stands.")
     principal: Principal = rows[0][0]
     kind: Kind = "person" if principal.kind == "person" else "system"
-    return Caller(principal.id, principal.name, kind, _reaches([(row[2], row[3]) for row in rows]))
+    lent = await delegations.lent_to(tx, principal.id) if kind == "person" else ()
+    return Caller(principal.id, principal.name, kind, _reaches([(row[2], row[3]) for row in rows]), lent)
 
 
 def _stands(principal: Principal, key: ApiKey, now: datetime) -> bool:

@@ -5,16 +5,18 @@ from typing import Annotated
 from fastapi import Query, Response
 
 from service.database import Transaction
-from service.http.caller import ANYONE, Caller, Role
+from service.http.caller import ANYONE, REVIEWERS, Caller, Role
 from service.http.exchange import Exchange, allowed
 from service.http.paging import Cursor, Limit, Page
 from service.http.router import room
-from service.identity import operations
+from service.identity import delegations, operations
 from service.identity.schemas import (
     ApiKeyIn,
     ApiKeyMade,
     ApiKeyOut,
     CallerOut,
+    DelegationIn,
+    DelegationOut,
     GrantIn,
     GrantOut,
     PrincipalIn,
@@ -23,6 +25,7 @@ from service.identity.schemas import (
 
 router = room("identity")
 Administration = Annotated[Exchange, allowed(Role.ADMIN)]
+Lending = Annotated[Exchange, allowed(REVIEWERS, Role.ADMIN)]
 Named = Annotated[str | None, Query(max_length=500)]
 
 
@@ -138,4 +141,35 @@ async def withdraw_grant(exchange: Administration, grant_id: str) -> Response:
         lambda tx, caller: operations.withdraw_grant(tx, caller, grant_id),
         lambda tx, _: operations.read_grant(tx, grant_id, lock=True),
         gate="close",
+    )
+
+
+@router.post("/v1/delegations", status_code=201, response_model=DelegationOut)
+async def delegate(exchange: Lending, body: DelegationIn) -> Response:
+    """Lend reviewers' roles to another person for the days of an absence."""
+    return await exchange.create(
+        lambda tx, caller: delegations.delegate(tx, caller, body), lambda made: f"/v1/delegations/{made.id}"
+    )
+
+
+@router.get("/v1/delegations", response_model=Page[DelegationOut])
+async def list_delegations(
+    exchange: Annotated[Exchange, allowed(ANYONE)], cursor: Cursor = None, limit: Limit = 50
+) -> Response:
+    """List the delegations that the caller has given or received; admins and auditors see all."""
+    return await exchange.page(lambda tx, caller: delegations.list_delegations(tx, caller, cursor, limit))
+
+
+@router.get("/v1/delegations/{delegation_id}", response_model=DelegationOut)
+async def read_delegation(exchange: Annotated[Exchange, allowed(ANYONE)], delegation_id: str) -> Response:
+    """Read a delegation."""
+    return await exchange.read(lambda tx, caller: delegations.read_delegation(tx, caller, delegation_id))
+
+
+@router.post("/v1/delegations/{delegation_id}/end", response_model=DelegationOut)
+async def end_delegation(exchange: Annotated[Exchange, allowed(ANYONE)], delegation_id: str) -> Response:
+    """End a delegation before its last day."""
+    return await exchange.act(
+        lambda tx, caller: delegations.end(tx, caller, delegation_id),
+        lambda tx, caller: delegations.read_delegation(tx, caller, delegation_id),
     )

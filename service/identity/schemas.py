@@ -1,13 +1,14 @@
 """API shapes of principals, keys and grants."""
 
-from datetime import datetime
-from typing import Literal, Self
+from datetime import date, datetime
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from service.http.caller import EVERYWHERE, Caller, Role
-from service.http.texts import Instant, Name, Reference
-from service.identity.tables import ApiKey, Grant, Principal
+from service.http.texts import Instant, Name, Prose, Reference
+from service.identity.tables import ApiKey, Delegation, Grant, Principal
+from service.law.schemas import NearDay
 
 Kind = Literal["person", "system"]
 
@@ -97,6 +98,65 @@ class GrantOut(BaseModel):
         return cls.model_validate(grant, from_attributes=True)
 
 
+ReviewerRole = Literal[Role.DATA_OWNER, Role.PRIVACY, Role.LEGAL, Role.SECURITY, Role.EXECUTIVE]
+
+
+class DelegationIn(_In):
+    """Reviewers' roles that are lent for the days of an absence."""
+
+    delegate: Reference = Field(description="Id or name of the person who stands in.")
+    delegator: Reference | None = Field(
+        default=None, description="Id or name of who is away: yourself, if missing; an admin may name somebody else."
+    )
+    roles: Annotated[list[ReviewerRole], Field(min_length=1, max_length=5)] | None = Field(
+        default=None, description="Every reviewer's role that the delegator has, if missing."
+    )
+    handler: Reference | None = Field(default=None, description="Id or key; every handler of the roles, if missing.")
+    valid_from: NearDay
+    valid_until: NearDay = Field(description="The last day, in Asia/Shanghai.")
+    reason: Prose
+
+    @field_validator("valid_until")
+    @classmethod
+    def _ends_after_it_begins(cls, ends: date, info: ValidationInfo) -> date:
+        begins = info.data.get("valid_from")
+        if begins is not None and ends < begins:
+            raise ValueError("This must not come before `valid_from`.")
+        return ends
+
+
+class DelegationOut(BaseModel):
+    """Roles lent for an absence; an ended delegation stays on record."""
+
+    id: str
+    delegator: str
+    delegate: str
+    roles: list[Role]
+    handler: str | None
+    valid_from: date
+    valid_until: date
+    reason: str
+    made_by: str
+    made_at: datetime
+    ended_at: datetime | None
+    in_force: bool = Field(description="Whether it lends anything today.")
+
+    @classmethod
+    def of(cls, delegation: Delegation, today: date) -> Self:
+        """Return the shape of a row on a day."""
+        shown = {name: getattr(delegation, name) for name in cls.model_fields if name != "in_force"}
+        stands = delegation.ended_at is None and delegation.valid_from <= today <= delegation.valid_until
+        return cls(**shown, in_force=stands)
+
+
+class LentOut(BaseModel):
+    """A role that somebody who is away has lent to the caller."""
+
+    role: Role
+    handler: str | None
+    delegator: str
+
+
 class CallerOut(BaseModel):
     """Who the key belongs to, and what it may do."""
 
@@ -104,6 +164,7 @@ class CallerOut(BaseModel):
     name: str
     kind: str
     roles: dict[Role, list[str] | Literal["*"]] = Field(description="Handler ids of each role; `*`: all handlers.")
+    delegated: list[LentOut] = Field(description="Roles lent to the caller today.")
 
     @classmethod
     def of(cls, caller: Caller) -> Self:
@@ -111,4 +172,5 @@ class CallerOut(BaseModel):
         roles: dict[Role, list[str] | Literal["*"]] = {
             role: EVERYWHERE if reach == EVERYWHERE else sorted(reach) for role, reach in sorted(caller.grants.items())
         }
-        return cls(id=caller.principal, name=caller.name, kind=caller.kind, roles=roles)
+        lent = [LentOut(role=d.role, handler=d.handler, delegator=d.delegator) for d in caller.delegations]
+        return cls(id=caller.principal, name=caller.name, kind=caller.kind, roles=roles, delegated=lent)

@@ -1,8 +1,9 @@
 """Tables of principals, API keys and grants; nothing is ever removed from them."""
 
-from datetime import datetime
+from datetime import date, datetime
 
-from sqlalchemy import CheckConstraint, DateTime, ForeignKey, Index, LargeBinary, Text, column, table, text
+from sqlalchemy import CheckConstraint, Date, DateTime, ForeignKey, Index, LargeBinary, Text, column, table, text
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.database import Base, Id, Moment, PrimaryId
@@ -62,6 +63,24 @@ class Grant(Base):
             postgresql_where=text("withdrawn_at is null"),
         ),
     )
+
+
+class Delegation(Base):
+    """Reviewers' roles lent to somebody for the days of an absence; it lends only what the delegator still has."""
+
+    __tablename__ = "delegations"
+
+    id: Mapped[PrimaryId]
+    delegator: Mapped[str] = mapped_column(Id, ForeignKey("principals.id"), index=True)
+    delegate: Mapped[str] = mapped_column(Id, ForeignKey("principals.id"), index=True)
+    roles: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    handler: Mapped[str | None] = mapped_column(Id, ForeignKey("handlers.id"))
+    valid_from: Mapped[date] = mapped_column(Date)
+    valid_until: Mapped[date] = mapped_column(Date)
+    reason: Mapped[str] = mapped_column(Text)
+    made_by: Mapped[str] = mapped_column(Id)
+    made_at: Mapped[Moment]
+    ended_at: Mapped[datetime | None] = mapped_column(EndOf)
 
 
 HANDLERS = table("handlers", column("id", Id), column("key", Text))

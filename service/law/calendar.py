@@ -35,6 +35,19 @@ def working_days_after(start: date, days: int) -> date:
     return day
 
 
+def working_days_before(end: date, days: int) -> date:
+    """Return the last day on which a term of working days before `end` can still begin.
+
+    Raises:
+        CalendarNotCovered: the term touches a year whose holidays are not known.
+    """
+    day = end
+    while days > 0:
+        day -= timedelta(days=1)
+        days -= _is_working_day(day)
+    return day
+
+
 @cache
 def _is_working_day(day: date) -> bool:
     try:

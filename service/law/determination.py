@@ -3,13 +3,14 @@
 Source: the procedure of LAW (steps A to D); each rule names its own articles in `data/rules.toml`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
 from typing import Final
 
 from service.law.facts import Count, Facts, Route, Tag
+from service.law.policy import Situation
 from service.law.rules import MECHANISMS, Citation, Edition, Entry, Rule, RuleBook
 
 _STRICTNESS: Final = {name: place for place, name in enumerate(MECHANISMS)}
@@ -75,6 +76,10 @@ class Determination:
     rules_version: str
     step_exemption: str | None = None
     """The exemption that Step C gave, also where a requirement of Step B makes the mechanism a stricter one."""
+    policy: str | None = None
+    """Hash of the company's own rules that were applied on top."""
+    stages: tuple[str, ...] = ()
+    """Stages of approval that the company's own rules add."""
 
     @property
     def routes(self) -> tuple[Route, ...]:
@@ -126,13 +131,15 @@ def determine(facts: Facts, book: RuleBook, route: Route | None = None) -> Deter
     state = State(facts, edition)
     border = next((rule for rule in edition.border if rule.holds(state)), None)
     if border is not None:
-        return _inside(facts, border, book.version)
+        return _inside(facts, border, book)
     chosen = _rules(state)
-    requirements = tuple(_requirement(rule, state, route) for rule in chosen)
+    requirements = (*(_requirement(rule, state, route) for rule in chosen), *_barred(facts, chosen, book))
     mechanism = max((requirement.mechanism for requirement in requirements), key=lambda found: found.strictness)
     state.mechanisms = {str(requirement.mechanism) for requirement in requirements}
     obligations = _items(edition.obligations, state)
     state.duties = {item.code for item in obligations}
+    evidence = _items(edition.evidence, state)
+    wanted = _wanted(facts, state.mechanisms, book)
     return Determination(
         as_of=facts.as_of,
         mechanism=mechanism,
@@ -140,16 +147,44 @@ def determine(facts: Facts, book: RuleBook, route: Route | None = None) -> Deter
         requirements=requirements,
         counts_toward_ledger=facts.dataset.is_personal and state.exemption in {None, "small_volume"},
         obligations=obligations,
-        evidence=_items(edition.evidence, state),
+        evidence=(*evidence, *(item for item in wanted if item.code not in {own.code for own in evidence})),
         warnings=_items(edition.warnings, state),
         headroom=_headroom(facts, edition, mechanism.strictness),
         exposure=_items(edition.exposure, state),
         rules_version=book.version,
         step_exemption=state.exemption,
+        policy=None if book.policy is None else book.policy.hash,
+        stages=() if book.policy is None else book.policy.stages_in(_situation(facts, state.mechanisms)),
     )
 
 
-def _inside(facts: Facts, border: Rule, version: str) -> Determination:
+POLICY: Final = "POLICY"
+"""What the company's own rules are cited as."""
+
+
+def _situation(facts: Facts, mechanisms: Iterable[str]) -> Situation:
+    return Situation.of(mechanisms, facts.dataset.tags, facts.recipient.country, facts.recipient.key)
+
+
+def _barred(facts: Facts, chosen: Iterable[Rule], book: RuleBook) -> tuple[Requirement, ...]:
+    """The company's own bars: what it never sends there, whatever the law would allow."""
+    if book.policy is None:
+        return ()
+    bars = book.policy.bars_in(_situation(facts, [rule.mechanism for rule in chosen]))
+    return tuple(
+        Requirement(f"policy-bar:{bar.id}", Mechanism.PROHIBITED, (), (Citation(POLICY, bar.id),)) for bar in bars
+    )
+
+
+def _wanted(facts: Facts, mechanisms: Iterable[str], book: RuleBook) -> tuple[Item, ...]:
+    """The evidence that the company itself wants."""
+    if book.policy is None:
+        return ()
+    papers = book.policy.papers_in(_situation(facts, mechanisms))
+    return tuple(Item(paper.kind, (Citation(POLICY, paper.kind),)) for paper in papers)
+
+
+def _inside(facts: Facts, border: Rule, book: RuleBook) -> Determination:
     """Step A: nothing crosses the border, and nothing else is asked."""
     return Determination(
         as_of=facts.as_of,
@@ -162,7 +197,8 @@ def _inside(facts: Facts, border: Rule, version: str) -> Determination:
         warnings=(),
         headroom=Headroom(None, None),
         exposure=(),
-        rules_version=version,
+        rules_version=book.version,
+        policy=None if book.policy is None else book.policy.hash,
     )
 
 

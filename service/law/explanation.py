@@ -1,7 +1,7 @@
 """A determination in words: English and Chinese sentences that name the deciding facts and the articles."""
 
 import gettext
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -9,6 +9,7 @@ import pycountry
 
 from service.law.determination import Determination, Item, Mechanism, State
 from service.law.facts import Facts, Method, Tag
+from service.law.policy import Policy
 from service.law.rules import Citation, Edition, Entry, Rule, RuleBook, measures
 
 LANGUAGES: Final = ("en", "zh")
@@ -67,7 +68,7 @@ def answer(facts: Facts, determination: Determination, book: RuleBook) -> dict[s
             for requirement in determination.requirements
         ],
         "obligations": _told(determination.obligations, edition.obligations),
-        "evidence": _told(determination.evidence, edition.evidence),
+        "evidence": _told(determination.evidence, edition.evidence, _policy_texts(book)),
         "warnings": _told(determination.warnings, edition.warnings),
         "headroom": asdict(determination.headroom),
         "exposure": [
@@ -76,16 +77,24 @@ def answer(facts: Facts, determination: Determination, book: RuleBook) -> dict[s
             for entry in edition.exposure
             if entry.code == told["code"]
         ],
-        "explanation": explain(facts, determination, edition),
+        "explanation": explain(facts, determination, edition, book.policy),
         "rules_version": determination.rules_version,
+        "policy": determination.policy,
+        "policy_stages": list(determination.stages),
     }
 
 
-def explain(facts: Facts, determination: Determination, edition: Edition) -> dict[str, str]:
+def _policy_texts(book: RuleBook) -> Mapping[str, Mapping[str, str]]:
+    return {} if book.policy is None else {paper.kind: paper.text for paper in book.policy.papers}
+
+
+def explain(
+    facts: Facts, determination: Determination, edition: Edition, policy: Policy | None = None
+) -> dict[str, str]:
     """Return plain sentences: what goes where, the deciding rules with their numbers and articles, and what follows."""
     return {
         language: _SENTENCE_ENDS[place].join(
-            _sentence.rstrip(".。") for _sentence in _sentences(facts, determination, edition, place)
+            _sentence.rstrip(".。") for _sentence in _sentences(facts, determination, edition, policy, place)
         )
         + _STOPS[place]
         for place, language in enumerate(LANGUAGES)
@@ -96,16 +105,33 @@ _SENTENCE_ENDS: Final = (". ", "。")
 _STOPS: Final = (".", "。")
 
 
-def _sentences(facts: Facts, determination: Determination, edition: Edition, language: int) -> Iterable[str]:
+def _sentences(
+    facts: Facts, determination: Determination, edition: Edition, policy: Policy | None, language: int
+) -> Iterable[str]:
     yield _opening(facts, language)
     if determination.mechanism is not Mechanism.NOT_CROSS_BORDER:
         yield _grading(facts, language)
     for rule, citations in _decided(determination, edition):
         yield _reason(rule, citations, facts, edition, language)
+    if policy is not None:
+        yield from _by_policy(determination, policy, language)
     yield (f"The law asks for {_name(determination, 0)}", f"结论：{_name(determination, 1)}")[language]
     if determination.mechanism is not Mechanism.NOT_CROSS_BORDER:
         yield from _counting(determination, language)
     yield _CLOSING[language]
+
+
+def _by_policy(determination: Determination, policy: Policy, language: int) -> Iterable[str]:
+    """Name the bars of the company's own rules, and that they were applied."""
+    barred = {requirement.rule for requirement in determination.requirements}
+    for bar in policy.bars:
+        if f"policy-bar:{bar.id}" in barred:
+            text = bar.text[LANGUAGES[language]].rstrip(".。")
+            yield (f"The company's policy bars this: {text}", f"公司制度禁止该出境：{text}")[language]
+    yield (
+        f"The company's own policy, which may be stricter than the law, is applied ({policy.hash[:15]}…)",
+        f"已适用可能严于法律的公司制度（{policy.hash[:15]}…）",
+    )[language]
 
 
 def _opening(facts: Facts, language: int) -> str:
@@ -140,7 +166,8 @@ def _decided(determination: Determination, edition: Edition) -> Iterable[tuple[R
         yield from ((rule, rule.cited.always) for rule in edition.border)
     rules = {rule.id: rule for rule in (*edition.bars, *edition.mechanisms)}
     for requirement in determination.requirements:
-        yield rules[requirement.rule], requirement.citations
+        if requirement.rule in rules:  # a bar of the company's own rules is told apart
+            yield rules[requirement.rule], requirement.citations
 
 
 def _reason(rule: Rule, citations: Sequence[Citation], facts: Facts, edition: Edition, language: int) -> str:
@@ -180,8 +207,10 @@ def _country(code: str, language: int) -> str:
     return name if language == 0 else _CHINESE_COUNTRIES.gettext(name)
 
 
-def _told(items: Sequence[Item], entries: Sequence[Entry]) -> list[dict[str, Any]]:
-    texts = {entry.code: entry.text for entry in entries}
+def _told(
+    items: Sequence[Item], entries: Sequence[Entry], own: Mapping[str, Mapping[str, str]] | None = None
+) -> list[dict[str, Any]]:
+    texts: dict[str, Mapping[Any, str]] = {**(own or {}), **{entry.code: entry.text for entry in entries}}
     return [
         {"code": item.code, "citations": _documents(item.citations), "text": dict(texts[item.code])} for item in items
     ]

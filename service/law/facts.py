@@ -133,6 +133,8 @@ class RecipientFacts:
     kind: RecipientKind = RecipientKind.COMPANY
     in_gba: bool = False
     restricted: bool = False
+    key: str | None = None
+    """What the register calls it: for the company's own rules; the law does not look at it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,10 @@ from service.law.facts import (
     Route,
     Tag,
 )
+from service.law.policy import Policy, demand_stricter
+
+SERVICE_HOURS: Final = 72
+"""How long a stage of approval may stay open, where the company says nothing."""
 
 DATA: Final = Path(__file__).parent / "data"
 MECHANISMS: Final = (
@@ -502,6 +506,8 @@ class RuleBook:
     instruments: tuple[Mapping[str, Any], ...]
     kinds: frozenset[str]
     """Kinds of evidence that the law knows."""
+    policy: Policy | None
+    """The company's own rules, applied on top."""
     _editions: tuple[Edition, ...]
     _days: tuple[date, ...]
     _lives: tuple[_Life, ...]
@@ -552,6 +558,10 @@ class RuleBook:
                 return _years_after(issued_on, life.years)
         return None
 
+    def service_hours(self, stage: str) -> int:
+        """Return how many hours a stage of approval may stay open before its reviewers are reminded."""
+        return SERVICE_HOURS if self.policy is None else self.policy.service_hours(stage, SERVICE_HOURS)
+
     def follow_up_of(self, kind: str, effective_on: date) -> FollowUp | None:
         """Return the receipt that must follow evidence of this kind, or None. Source: SCM art. 7."""
         for duty in self._follow_ups:
@@ -572,10 +582,11 @@ def _years_after(start: date, years: int) -> date:
 # Reading it
 
 
-def load(directory: Path = DATA) -> RuleBook:
-    """Read, check and compile the law data.
+def load(directory: Path = DATA, policy: Policy | None = None) -> RuleBook:
+    """Read, check and compile the law data, with a company's own rules on top.
 
     Raises:
+        PolicyFileError: the company's rules would free something.
         RuleFileError: naming file and key: an unknown field, a period that overlaps another of the same id, a citation that is
             missing or of an instrument never in force with it, a missing translation, a word outside the vocabulary.
     """
@@ -583,7 +594,7 @@ def load(directory: Path = DATA) -> RuleBook:
     digest = hashlib.sha256()
     for name in sorted(_FILES):
         digest.update(name.encode() + b"\x00" + (directory / name).read_bytes() + b"\x00")
-    return _Compiler(read, f"sha256:{digest.hexdigest()}").book()
+    return _Compiler(read, f"sha256:{digest.hexdigest()}", policy).book()
 
 
 def _read(path: Path, shape: type[_Record]) -> Any:
@@ -620,8 +631,9 @@ Dated = TypeVar("Dated", bound=_Dated)
 
 
 class _Compiler:
-    def __init__(self, read: Mapping[str, Any], version: str) -> None:
+    def __init__(self, read: Mapping[str, Any], version: str, policy: Policy | None) -> None:
         self._version = version
+        self._policy = policy
         self._instruments: list[_Instrument] = read["instruments.toml"].instrument
         self._thresholds: list[_Threshold] = read["thresholds.toml"].threshold
         self._rules: list[_Rule] = read["rules.toml"].rule
@@ -642,6 +654,9 @@ class _Compiler:
                 self._demand_citations(file, record)
                 self._demand_known_duties(file, record)
         self._demand_known_papers()
+        if self._policy is not None:
+            demand_stricter(self._policy, [self._limits(day) for day in self._change_days()])
+        wanted = () if self._policy is None else self._policy.papers
         editions = tuple(self._edition(day) for day in self._change_days())
         return RuleBook(
             version=self._version,
@@ -654,7 +669,8 @@ class _Compiler:
                 }
                 for instrument in self._instruments
             ),
-            kinds=frozenset(evidence.kind for evidence in self._evidence),
+            kinds=frozenset((*(evidence.kind for evidence in self._evidence), *(paper.kind for paper in wanted))),
+            policy=self._policy,
             _editions=editions,
             _days=tuple(edition.begins for edition in editions),
             _lives=tuple(self._lives),
@@ -715,8 +731,12 @@ class _Compiler:
                 days |= {day for citation in record.citations for day in (citation.begins, citation.ends)}
         return sorted(day for day in days if FIRST_DAY <= day < date.max)
 
+    def _limits(self, day: date) -> dict[str, int]:
+        return {threshold.id: threshold.value for threshold in _on(self._thresholds, day)}
+
     def _edition(self, day: date) -> Edition:
-        thresholds = {threshold.id: threshold.value for threshold in _on(self._thresholds, day)}
+        lower = {} if self._policy is None else self._policy.thresholds
+        thresholds = {name: min(value, lower.get(name, value)) for name, value in self._limits(day).items()}
         rules = [self._rule(record, day, thresholds) for record in _on(self._rules, day)]
         mechanisms = tuple(rule for rule in rules if rule.step == "mechanism")
         return Edition(

@@ -99,9 +99,9 @@ class RecipientFactsIn(RecipientMarksIn):
     country: Annotated[str, Field(strict=True, max_length=2)] = Field(description="ISO 3166-1 alpha-2.")
     kind: RecipientKind = RecipientKind.COMPANY
 
-    def facts(self) -> RecipientFacts:
-        """Return the values."""
-        return RecipientFacts(**self.model_dump())
+    def facts(self, key: str | None = None) -> RecipientFacts:
+        """Return the values; `key` is what the register calls the recipient."""
+        return RecipientFacts(**self.model_dump(), key=key)
 
 
 class TransferFactsIn(_In):
@@ -236,6 +236,8 @@ class DeterminationOut(BaseModel):
     exposure: list[ExposureOut]
     explanation: TextOut
     rules_version: str
+    policy: str | None = Field(default=None, description="Hash of the company's own rules that were applied on top.")
+    policy_stages: list[str] = Field(default=[], description="Stages of approval that the company's own rules add.")
 
 
 class InstrumentOut(BaseModel):

@@ -56,6 +56,11 @@ async def reserved_of_permits(tx: Transaction, permits: Sequence[str]) -> Mappin
     return await _held(tx, Export.permit, permits)
 
 
+async def exports_of_permit(tx: Transaction, permit: str) -> Sequence[Export]:
+    """Return every export under a permit, oldest first."""
+    return (await tx.scalars(select(Export).where(Export.permit == permit).order_by(Export.id))).all()
+
+
 async def _held(
     tx: Transaction,
     column: InstrumentedAttribute[Any],

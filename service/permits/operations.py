@@ -1,13 +1,17 @@
 """What can be done with permits. Whatever ends or stops one closes the gate while it does."""
 
+from collections import defaultdict
 from collections.abc import Sequence
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
 
-from sqlalchemy import ColumnElement, and_, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import ColumnElement, and_, column, exists, or_, select, table
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from service.audit import operations as audit
-from service.database import Transaction, close_gate, new_id
+from service.audit.schemas import EntryOut
+from service.database import Id, Transaction, close_gate, new_id
+from service.events import operations as events
 from service.http.caller import EVERYWHERE, READERS, REVIEWERS, Caller, Role
 from service.http.paging import page_of
 from service.http.problems import Conflict, NotFound
@@ -15,13 +19,38 @@ from service.http.references import is_of
 from service.law.calendar import SHANGHAI, day_in_shanghai
 from service.law.facts import Count
 from service.ledger import operations as ledger
-from service.permits.schemas import JwksOut, PermitOut, Scope, TokenOut
+from service.ledger.tables import Export
+from service.obligations import operations as obligations
+from service.obligations.tables import Obligation
+from service.permits.schemas import (
+    AmendIn,
+    CountOut,
+    ExportsOut,
+    HistoryOut,
+    JwksOut,
+    PermitOut,
+    ReportOut,
+    Scope,
+    ShareOut,
+    TokenOut,
+)
 from service.permits.signing import Signer
-from service.permits.standing import Standing
+from service.permits.standing import Standing, is_weighty, is_within
 from service.permits.tables import Permit, PermitDataset, SigningKey
 
 RESTORERS = frozenset({Role.LEGAL, Role.SECURITY})
+AMENDERS = REVIEWERS | {Role.REQUESTER}
+"""Who may narrow a permit: nothing that it allowed comes to be allowed by that."""
+
 TOKEN_LIFE = timedelta(hours=24)
+AUTHORS = table("transfers", column("id", Id), column("authors", ARRAY(Id)))
+"""What permits need of the transfers, which a higher room keeps: whom to tell."""
+
+
+class Wider(Conflict):
+    """An amendment that would let more out."""
+
+    slug, title = "wider-takes-a-new-transfer", "A permit can only be narrowed"
 
 
 async def issue(tx: Transaction, caller: Caller, scope: Scope) -> PermitOut:
@@ -47,6 +76,9 @@ async def issue(tx: Transaction, caller: Caller, scope: Scope) -> PermitOut:
         claims=scope.claims,
         evidence=list(scope.evidence),
         receipt_due_on=scope.receipt_due_on,
+        conditions=scope.conditions,
+        supersedes=scope.supersedes,
+        superseded_by=None,
         status=Standing.ACTIVE,
         reason=None,
         issued_at=tx.now,
@@ -60,9 +92,122 @@ async def issue(tx: Transaction, caller: Caller, scope: Scope) -> PermitOut:
     ]
     tx.add_all(datasets)
     shown = PermitOut.of(permit, datasets, Count(), day_in_shanghai(tx.now))
-    audit.append(tx, caller, "permit.issued", permit.id, handler=permit.handler, details=shown.model_dump(mode="json"))
+    await _record(tx, caller, "permit.issued", permit, shown.model_dump(mode="json"))
     await tx.flush()
     return shown
+
+
+async def supersede(tx: Transaction, caller: Caller, old_id: str, new_id_: str, begins: date) -> None:
+    """Let a permit end with the day before its successor begins, so that there is no gap between them and no overlap."""
+    await close_gate(tx)
+    old = await tx.get_one(Permit, old_id, with_for_update=True, populate_existing=True)
+    old.superseded_by = new_id_
+    old.valid_until = min(old.valid_until, begins - timedelta(days=1))
+    old.updated_at = tx.now
+    await _record(tx, caller, "permit.superseded", old, {"by": new_id_, "valid_until": old.valid_until})
+    await obligations.void_of_permit(tx, caller, old.id, f"The permit was superseded by {new_id_}.")
+    await tx.flush()
+
+
+async def amend(tx: Transaction, caller: Caller, permit_id: str, wanted: AmendIn) -> PermitOut:
+    """Narrow a permit at once: fewer persons, fields or systems, or an earlier end.
+
+    Raises:
+        Conflict: it has ended.
+        Wider: something would be widened.
+    """
+    await close_gate(tx)
+    permit = await permit_of(tx, caller, permit_id, lock=True)
+    caller.demand(AMENDERS, permit.handler, what="permit")
+    shown = (await _shown(tx, [permit]))[0]
+    if shown.status in {Standing.REVOKED, Standing.EXPIRED}:
+        raise Conflict(f"The permit is {shown.status}; there is nothing left to narrow.")
+    changes = wanted.model_dump(exclude={"reason"}, exclude_none=True)
+    wider = [
+        (f"/{name}", f"It allows {_told(getattr(permit, name))}; take less.")
+        for name, value in changes.items()
+        if not is_within(value, getattr(permit, name))
+    ]
+    if wider:
+        raise Wider(
+            f"A permit is widened by a new transfer alone: POST /v1/transfers/{permit.transfer}/renew.",
+            errors=wider,
+            next={"href": f"/v1/transfers/{permit.transfer}/renew", "method": "POST"},
+        )
+    before = {name: getattr(permit, name) for name in changes}
+    for name, value in changes.items():
+        setattr(permit, name, value)
+    permit.updated_at = tx.now
+    details = {"before": before, "after": changes, "reason": wanted.reason}
+    await _record(tx, caller, "permit.amended", permit, details, why=wanted.reason)
+    await tx.flush()
+    return (await _shown(tx, [permit]))[0]
+
+
+def _told(value: object) -> str:
+    if value is None:
+        return "all of them"
+    return ", ".join(str(one) for one in value) if isinstance(value, list) else str(value)
+
+
+async def rest_on(tx: Transaction, caller: Caller, old: str, new: str, ends_on: date | None) -> None:
+    """Let the permits that rest on one paper rest on the one that replaces it; none of them comes to hold longer by that."""
+    query = select(Permit).where(Permit.evidence.contains([old])).with_for_update()
+    for permit in (await tx.scalars(query)).all():
+        permit.evidence = [new if one == old else one for one in permit.evidence]
+        if ends_on is not None:
+            permit.valid_until = min(permit.valid_until, ends_on)
+        permit.updated_at = tx.now
+        details = {"replaced": old, "by": new, "valid_until": permit.valid_until}
+        await _record(tx, caller, "permit.evidence_replaced", permit, details)
+    await tx.flush()
+
+
+async def report(tx: Transaction, caller: Caller, permit_id: str) -> ReportOut:
+    """Return what was planned and what was exported under a permit; it is closed once nothing more can go."""
+    permit = await permit_of(tx, caller, permit_id)
+    shown = (await _shown(tx, [permit]))[0]
+    rows = await ledger.exports_of_permit(tx, permit.id)
+    sent = [row for row in rows if row.status == "completed"]
+    datasets = sorted({row.dataset for row in rows})
+    months = sorted({f"{row.reserved_at.astimezone(SHANGHAI):%Y-%m}" for row in rows})
+    history = await audit.actions_of(tx, permit.id)
+    return ReportOut(
+        permit=shown,
+        closed=shown.status in {Standing.REVOKED, Standing.EXPIRED, Standing.EXHAUSTED},
+        planned=CountOut(persons=permit.persons, sensitive_persons=permit.sensitive_persons),
+        exported=shown.sent,
+        unused=CountOut(
+            persons=max(0, permit.persons - permit.sent_persons),
+            sensitive_persons=max(0, permit.sensitive_persons - permit.sent_sensitive_persons),
+        ),
+        exports=ExportsOut(
+            completed=len(sent),
+            cancelled=sum(row.status == "cancelled" for row in rows),
+            reserved=sum(row.status == "reserved" and row.expires_at > tx.now for row in rows),
+            lapsed=sum(row.status == "reserved" and row.expires_at <= tx.now for row in rows),
+        ),
+        by_dataset=[_share(one, [row for row in sent if row.dataset == one]) for one in datasets],
+        by_month=[
+            _share(month, [row for row in sent if f"{row.reserved_at.astimezone(SHANGHAI):%Y-%m}" == month])
+            for month in months
+        ],
+        first_export_at=min((row.reserved_at for row in rows), default=None),
+        last_export_at=max((row.reserved_at for row in rows), default=None),
+        history=[HistoryOut(at=at, action=action, actor=actor) for at, action, actor in history],
+        obligations=[
+            duty.id for duty in await obligations.of_transfer(tx, [permit.transfer]) if duty.permit == permit.id
+        ],
+    )
+
+
+def _share(name: str, rows: Sequence[Export]) -> ShareOut:
+    return ShareOut(
+        name=name,
+        exports=len(rows),
+        persons=sum(row.sent_persons or 0 for row in rows),
+        sensitive_persons=sum(row.sent_sensitive_persons or 0 for row in rows),
+    )
 
 
 async def list_permits(
@@ -103,6 +248,13 @@ async def read_permit(tx: Transaction, caller: Caller, permit_id: str, *, lock: 
     return (await _shown(tx, [await permit_of(tx, caller, permit_id, lock=lock)]))[0]
 
 
+async def history(
+    tx: Transaction, caller: Caller, permit_id: str, cursor: str | None, limit: int
+) -> tuple[Sequence[EntryOut], str | None]:
+    """Return everything that happened to a permit, oldest first."""
+    return await audit.history(tx, (await permit_of(tx, caller, permit_id)).id, cursor, limit)
+
+
 async def suspend(tx: Transaction, caller: Caller, permit_id: str, reason: str | None) -> PermitOut:
     """Stop a permit until it is resumed; any reviewer of the handler may."""
     await close_gate(tx)
@@ -123,7 +275,9 @@ async def revoke(tx: Transaction, caller: Caller, permit_id: str, reason: str) -
     await close_gate(tx)
     permit = await permit_of(tx, caller, permit_id, lock=True)
     caller.demand(RESTORERS, permit.handler, what="permit")
-    return await _set(tx, caller, permit, (Standing.ACTIVE, Standing.SUSPENDED), Standing.REVOKED, reason)
+    shown = await _set(tx, caller, permit, (Standing.ACTIVE, Standing.SUSPENDED), Standing.REVOKED, reason)
+    await obligations.void_of_permit(tx, caller, permit.id, "The permit was revoked.")
+    return shown
 
 
 async def token(tx: Transaction, caller: Caller, permit_id: str, signer: Signer, issuer: str) -> TokenOut:
@@ -177,19 +331,57 @@ async def _set(
         raise Conflict(f"The permit is {permit.status}; only {' or '.join(wanted)} ones can become {status}.")
     permit.status, permit.reason, permit.updated_at = status, reason, tx.now
     verb = "resumed" if status is Standing.ACTIVE else status.value
-    audit.append(tx, caller, f"permit.{verb}", permit.id, handler=permit.handler, details={"reason": reason})
+    await _record(tx, caller, f"permit.{verb}", permit, {"reason": reason}, why=reason)
     await tx.flush()
     return (await _shown(tx, [permit]))[0]
+
+
+async def _record(
+    tx: Transaction,
+    caller: Caller,
+    action: str,
+    permit: Permit,
+    details: dict[str, Any],
+    *,
+    why: str | None = None,
+) -> None:
+    """Record a change of a permit; those who asked for it and the systems' people behind the request are told."""
+    authors = await tx.scalar(select(AUTHORS.c.authors).where(AUTHORS.c.id == permit.transfer))
+    lenders = caller.lenders(REVIEWERS, permit.handler)
+    how_much = {
+        name: getattr(permit, name)
+        for name in ("purpose", "recipient", "fields", "persons", "sensitive_persons", "valid_from", "valid_until")
+    }
+    events.record(
+        tx,
+        caller,
+        action,
+        permit.id,
+        handler=permit.handler,
+        details=details,
+        audience=authors or (),
+        why=why,
+        how_much=how_much | {"sent_persons": permit.sent_persons, "status": permit.status},
+        href=f"/v1/permits/{permit.id}",
+        on_behalf_of=next(iter(lenders), None),
+    )
 
 
 async def _shown(tx: Transaction, permits: Sequence[Permit]) -> list[PermitOut]:
     ids = [permit.id for permit in permits]
     held = await ledger.reserved_of_permits(tx, ids)
     query = select(PermitDataset).where(PermitDataset.permit.in_(ids)).order_by(PermitDataset.dataset)
-    datasets = (await tx.scalars(query)).all()
+    covered: defaultdict[str, list[PermitDataset]] = defaultdict(list)
+    for dataset in await tx.scalars(query):
+        covered[dataset.permit].append(dataset)
     today = day_in_shanghai(tx.now)
+    weights = {
+        permit.id: (permit.handler, is_weighty(tag for dataset in covered[permit.id] for tag in dataset.tags))
+        for permit in permits
+    }
+    overdue = await obligations.overdue_of(tx, weights, today)
     return [
-        PermitOut.of(permit, [d for d in datasets if d.permit == permit.id], held.get(permit.id, Count()), today)
+        PermitOut.of(permit, covered[permit.id], held.get(permit.id, Count()), today, overdue.get(permit.id, ()))
         for permit in permits
     ]
 
@@ -203,10 +395,18 @@ def _stands(status: Standing, now: datetime) -> ColumnElement[bool]:
         Permit.sent_persons >= Permit.persons,
         Permit.sent_sensitive_persons >= Permit.sensitive_persons,
     )
+    weighty = exists().where(PermitDataset.permit == Permit.id, PermitDataset.tags.overlap(["important", "core"]))
+    overdue = exists().where(
+        obligations.is_overdue(today),
+        or_(
+            Obligation.permit == Permit.id,
+            and_(Obligation.permit.is_(None), Obligation.handler == Permit.handler, weighty),
+        ),
+    )
     return {
         Standing.REVOKED: Permit.status == "revoked",
         Standing.EXPIRED: and_(Permit.status != "revoked", ~in_time),
-        Standing.SUSPENDED: and_(Permit.status == "suspended", in_time),
-        Standing.EXHAUSTED: and_(Permit.status == "active", in_time, used_up),
-        Standing.ACTIVE: and_(Permit.status == "active", in_time, ~used_up),
+        Standing.SUSPENDED: and_(Permit.status != "revoked", in_time, or_(Permit.status == "suspended", overdue)),
+        Standing.EXHAUSTED: and_(Permit.status == "active", in_time, used_up, ~overdue),
+        Standing.ACTIVE: and_(Permit.status == "active", in_time, ~used_up, ~overdue),
     }[status]

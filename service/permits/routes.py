@@ -4,13 +4,14 @@ from typing import Annotated
 
 from fastapi import Path, Query, Request, Response
 
+from service.audit.schemas import EntryOut
 from service.http.caller import READERS, REVIEWERS, Role
 from service.http.exchange import Exchange, allowed
 from service.http.paging import Cursor, Limit, Page
 from service.http.references import Filter
 from service.http.router import REFUSALS, room
 from service.permits import operations
-from service.permits.schemas import JwksOut, NoteIn, PermitOut, ReasonIn, TokenOut
+from service.permits.schemas import AmendIn, JwksOut, NoteIn, PermitOut, ReasonIn, ReportOut, TokenOut
 from service.permits.standing import Standing
 
 router = room("permits")
@@ -94,6 +95,30 @@ async def revoke(
         lambda tx, caller: operations.read_permit(tx, caller, permit_id, lock=True),
         gate="close",
     )
+
+
+@router.post("/v1/permits/{permit_id}/amend", response_model=PermitOut)
+async def amend(
+    exchange: Annotated[Exchange, allowed(operations.AMENDERS)], permit_id: PermitId, body: AmendIn
+) -> Response:
+    """Narrow a permit at once; to widen it takes a new transfer."""
+    return await exchange.act(
+        lambda tx, caller: operations.amend(tx, caller, permit_id, body),
+        lambda tx, caller: operations.read_permit(tx, caller, permit_id, lock=True),
+        gate="close",
+    )
+
+
+@router.get("/v1/permits/{permit_id}/report", response_model=ReportOut)
+async def report(exchange: Reading, permit_id: PermitId) -> Response:
+    """Compare what was planned with what was exported."""
+    return await exchange.read(lambda tx, caller: operations.report(tx, caller, permit_id))
+
+
+@router.get("/v1/permits/{permit_id}/history", response_model=Page[EntryOut])
+async def permit_history(exchange: Reading, permit_id: PermitId, cursor: Cursor = None, limit: Limit = 50) -> Response:
+    """List everything that happened to a permit."""
+    return await exchange.page(lambda tx, caller: operations.history(tx, caller, permit_id, cursor, limit))
 
 
 @router.get("/.well-known/jwks.json", response_model=JwksOut)

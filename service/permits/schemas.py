@@ -3,14 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from service.http.texts import Prose
+from service.http.texts import Name, Prose
 from service.law.facts import Count
+from service.law.schemas import NearDay, Persons
 from service.permits.standing import Standing, left, standing
 from service.permits.tables import Permit, PermitDataset
+
+Names = Annotated[list[Name], Field(max_length=5000)]
 
 
 class ReasonIn(BaseModel):
@@ -27,6 +30,25 @@ class NoteIn(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     reason: Prose | None = None
+
+
+class AmendIn(BaseModel):
+    """What a permit is narrowed to; what is not sent stays as it is."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    persons: Persons | None = None
+    sensitive_persons: Persons | None = None
+    fields: Names | None = None
+    systems: Names | None = None
+    valid_until: NearDay | None = None
+    reason: Prose
+
+    @model_validator(mode="after")
+    def _narrows_something(self) -> Self:
+        if not self.model_dump(exclude_none=True, exclude={"reason"}):
+            raise ValueError("Send at least one thing to narrow.")
+        return self
 
 
 class CountOut(BaseModel):
@@ -68,13 +90,24 @@ class PermitOut(BaseModel):
     route: str | None
     evidence: list[str]
     receipt_due_on: date | None = Field(description="After this day it does not hold without a filing receipt.")
+    overdue: list[str] = Field(description="Ids of overdue duties that suspend it.")
+    conditions: list[dict[str, Any]] = Field(description="What its reviewers tied their approvals to, by stage.")
+    supersedes: str | None
+    superseded_by: str | None
     reason: str | None = Field(description="Why it was suspended or revoked.")
     issued_at: datetime
     updated_at: datetime
 
     @classmethod
-    def of(cls, permit: Permit, datasets: Sequence[PermitDataset], reserved: Count, today: date) -> Self:
-        """Return the shape of a row with its datasets, its live reservations and the day in Asia/Shanghai."""
+    def of(
+        cls,
+        permit: Permit,
+        datasets: Sequence[PermitDataset],
+        reserved: Count,
+        today: date,
+        overdue: Sequence[str] = (),
+    ) -> Self:
+        """Return the shape of a row with its datasets, live reservations, the day in Asia/Shanghai and overdue duties."""
         quota = Count(permit.persons, permit.sensitive_persons)
         sent = Count(permit.sent_persons, permit.sent_sensitive_persons)
         used = Count(sent.persons + reserved.persons, sent.sensitive_persons + reserved.sensitive_persons)
@@ -84,13 +117,57 @@ class PermitOut(BaseModel):
         return cls(
             **shown
             | {
-                "status": standing(permit.status, permit.valid_until, quota, sent, today),
+                "status": standing(permit.status, permit.valid_until, quota, sent, today, is_overdue=bool(overdue)),
+                "overdue": list(overdue),
                 "datasets": [BoundDataset(id=d.dataset, tags=d.tags, grading=d.grading) for d in datasets],
                 "sent": CountOut(**asdict(sent)),
                 "reserved": CountOut(**asdict(reserved)),
                 "headroom": CountOut(**asdict(left(quota, used))),
             }
         )
+
+
+class ExportsOut(BaseModel):
+    """Exports under a permit, by what became of them."""
+
+    completed: int
+    cancelled: int
+    reserved: int
+    lapsed: int
+
+
+class ShareOut(BaseModel):
+    """What one dataset or one month had of it."""
+
+    name: str
+    exports: int
+    persons: int
+    sensitive_persons: int
+
+
+class HistoryOut(BaseModel):
+    """One act on the permit."""
+
+    at: datetime
+    action: str
+    actor: str
+
+
+class ReportOut(BaseModel):
+    """What was planned, and what was exported."""
+
+    permit: PermitOut
+    closed: bool = Field(description="Whether nothing more can go under it.")
+    planned: CountOut
+    exported: CountOut
+    unused: CountOut
+    exports: ExportsOut
+    by_dataset: list[ShareOut]
+    by_month: list[ShareOut] = Field(description="Months in Asia/Shanghai.")
+    first_export_at: datetime | None
+    last_export_at: datetime | None
+    history: list[HistoryOut]
+    obligations: list[str]
 
 
 class TokenOut(BaseModel):
@@ -128,3 +205,5 @@ class Scope:
     claims: dict[str, Any]
     evidence: Sequence[str]
     receipt_due_on: date | None
+    conditions: list[dict[str, Any]]
+    supersedes: str | None

@@ -1,5 +1,6 @@
 """Where a permit stands on a day: a pure function of what is stored of it."""
 
+from collections.abc import Iterable
 from datetime import date
 from enum import StrEnum
 
@@ -16,7 +17,9 @@ class Standing(StrEnum):
     EXHAUSTED = "exhausted"
 
 
-def standing(stored: str, valid_until: date, quota: Count, sent: Count, today: date) -> Standing:
+def standing(
+    stored: str, valid_until: date, quota: Count, sent: Count, today: date, *, is_overdue: bool = False
+) -> Standing:
     """Return where a permit stands.
 
     Args:
@@ -25,12 +28,13 @@ def standing(stored: str, valid_until: date, quota: Count, sent: Count, today: d
         quota: persons that it allows.
         sent: persons reported as sent under it.
         today: the day in Asia/Shanghai.
+        is_overdue: whether a duty that stops it is overdue: then it is suspended until the duty is done.
     """
     if stored == Standing.REVOKED:
         return Standing.REVOKED
     if today > valid_until:
         return Standing.EXPIRED
-    if stored == Standing.SUSPENDED:
+    if stored == Standing.SUSPENDED or is_overdue:
         return Standing.SUSPENDED
     return Standing.EXHAUSTED if is_used_up(quota, sent) else Standing.ACTIVE
 
@@ -39,6 +43,20 @@ def is_used_up(quota: Count, used: Count) -> bool:
     """Tell whether nobody is left of a permit for persons; a permit for data about nobody is never used up."""
     is_for_persons = quota.persons + quota.sensitive_persons > 0
     return is_for_persons and used.persons >= quota.persons and used.sensitive_persons >= quota.sensitive_persons
+
+
+def is_weighty(tags: Iterable[str]) -> bool:
+    """Tell whether data of these tags carries the duties of important data. Source: DSL art. 21, 27, 30."""
+    return not {"important", "core"}.isdisjoint(tags)
+
+
+def is_within(wanted: object, allowed: object) -> bool:
+    """Tell whether a number, a day or a list of names lets nothing through that the one in force does not; None: all names."""
+    if isinstance(wanted, list):
+        return allowed is None or (isinstance(allowed, list) and set(wanted) <= set(allowed))
+    if isinstance(wanted, date):
+        return isinstance(allowed, date) and wanted <= allowed
+    return isinstance(wanted, int) and isinstance(allowed, int) and wanted <= allowed
 
 
 def left(quota: Count, used: Count) -> Count:

@@ -3,7 +3,7 @@
 from datetime import date
 from typing import Any
 
-from sqlalchemy import BigInteger, Date, ForeignKey, Index, Integer, Text
+from sqlalchemy import BigInteger, Date, ForeignKey, Index, Integer, Text, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -43,6 +43,10 @@ class Permit(Base):
     status: Mapped[str] = mapped_column(Text)
     """What people did to it: `active`, `suspended`, `revoked`."""
     reason: Mapped[str | None] = mapped_column(Text)
+    conditions: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=text("'[]'::jsonb"))
+    """What its reviewers tied their approvals to, by stage; the scope above is within them."""
+    supersedes: Mapped[str | None] = mapped_column(Id)
+    superseded_by: Mapped[str | None] = mapped_column(Id)
     issued_at: Mapped[Moment]
     updated_at: Mapped[Moment]
 

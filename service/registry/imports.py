@@ -140,7 +140,7 @@ async def _store(tx: Transaction, caller: Caller, wanted: DatasetIn) -> str:
 
 async def _update(tx: Transaction, caller: Caller, existing: Dataset, wanted: DatasetIn) -> str:
     before = existing.updated_at
-    patch = DatasetPatch.model_validate(wanted.model_dump(mode="json", exclude={"key", "handler"}))
+    patch = DatasetPatch.model_validate(wanted.model_dump(mode="json", exclude={"key", "handler", "scale"}))
     after = await operations.change_dataset(tx, caller, existing.id, patch)
     return "updated" if after.updated_at != before else "unchanged"
 

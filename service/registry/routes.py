@@ -8,15 +8,21 @@ from service.audit.schemas import EntryOut
 from service.http.caller import READERS, Role
 from service.http.exchange import Exchange, allowed
 from service.http.paging import Cursor, Limit, Page
+from service.http.references import Filter
 from service.http.router import room
+from service.law.facts import Tag
 from service.law.rules import RuleBook
+from service.law.schemas import NearDay
 from service.registry import imports, operations
 from service.registry.schemas import (
+    BulkGradingIn,
+    ConfirmIn,
     DatasetIn,
     DatasetOut,
     DatasetPatch,
     GradingIn,
     GradingOut,
+    GradingsOut,
     HandlerIn,
     HandlerOut,
     HandlerPatch,
@@ -39,6 +45,7 @@ Tagged = Annotated[
     Literal["core", "important", "personal", "sensitive", "general", "ungraded"] | None,
     Query(description="`general`: graded with no tag; `ungraded`: not graded."),
 ]
+AsOf = Annotated[NearDay | None, Query(description="What was known at the end of this day in Asia/Shanghai.")]
 Country = Annotated[str | None, Query(pattern="^[A-Z]{2}$")]
 
 
@@ -180,10 +187,51 @@ async def grade(exchange: Keeping, dataset_id: DatasetId, body: GradingIn) -> Re
     )
 
 
+@router.post("/v1/gradings", status_code=201, response_model=GradingsOut)
+async def grade_many(exchange: Keeping, body: BulkGradingIn) -> Response:
+    """Give many datasets one grading: all of them, or none."""
+    return await exchange.create(lambda tx, caller: operations.grade_many(tx, caller, body), gate="close")
+
+
+@router.get("/v1/gradings", response_model=Page[GradingOut])
+async def find_gradings(
+    exchange: Reading,
+    state: Annotated[Literal["effective", "pending", "superseded"] | None, Query()] = None,
+    handler: Filter = None,
+    dataset: Filter = None,
+    tag: Annotated[Tag | None, Query()] = None,
+    overdue: Annotated[bool | None, Query(description="The day of the next review has passed.")] = None,
+    review_before: Annotated[NearDay | None, Query(description="To be looked at before this day.")] = None,
+    as_of: AsOf = None,
+    cursor: Cursor = None,
+    limit: Limit = 50,
+) -> Response:
+    """List gradings of all datasets: those to be looked at again, those that wait, those that stood on a day."""
+    return await exchange.page(
+        lambda tx, caller: operations.find_gradings(
+            tx,
+            caller,
+            state=state,
+            handler=handler,
+            dataset=dataset,
+            tag=tag,
+            overdue=overdue,
+            review_before=review_before,
+            as_of=as_of,
+            cursor=cursor,
+            limit=limit,
+        )
+    )
+
+
 @router.get("/v1/datasets/{dataset_id}/gradings", response_model=Page[GradingOut])
-async def list_gradings(exchange: Reading, dataset_id: DatasetId, cursor: Cursor = None, limit: Limit = 50) -> Response:
-    """List the gradings of a dataset."""
-    return await exchange.page(lambda tx, caller: operations.list_gradings(tx, caller, dataset_id, cursor, limit))
+async def list_gradings(
+    exchange: Reading, dataset_id: DatasetId, as_of: AsOf = None, cursor: Cursor = None, limit: Limit = 50
+) -> Response:
+    """List the gradings of a dataset; with `as_of`, the one that stood at the end of that day."""
+    return await exchange.page(
+        lambda tx, caller: operations.list_gradings(tx, caller, dataset_id, as_of, cursor, limit)
+    )
 
 
 @router.get("/v1/datasets/{dataset_id}/gradings/{number}", response_model=GradingOut)
@@ -193,10 +241,13 @@ async def read_grading(exchange: Reading, dataset_id: DatasetId, number: Number)
 
 
 @router.post("/v1/datasets/{dataset_id}/gradings/{number}/confirm", response_model=GradingOut)
-async def confirm_grading(exchange: Keeping, dataset_id: DatasetId, number: Number) -> Response:
+async def confirm_grading(
+    exchange: Keeping, dataset_id: DatasetId, number: Number, body: ConfirmIn | None = None
+) -> Response:
     """Confirm a pending grading, as a second person."""
+    wanted = body or ConfirmIn()
     return await exchange.act(
-        lambda tx, caller: operations.confirm_grading(tx, caller, dataset_id, number),
+        lambda tx, caller: operations.confirm_grading(tx, caller, dataset_id, number, wanted),
         lambda tx, caller: operations.read_grading(tx, caller, dataset_id, number),
         gate="close",
     )

@@ -1,16 +1,26 @@
 """API shapes of the register."""
 
+from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Annotated, Any, Literal, Self
 
 import pycountry
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from stdnum.cn import uscc as stdnum_uscc
 from stdnum.exceptions import ValidationError as StdnumError
 
 from service.http.texts import DatasetKey, Key, Name, OptionalProse, Prose, Reference, without_defaults
 from service.law.facts import RecipientKind, Tag
-from service.law.schemas import HandlerFactsIn, NearDay, OriginFactsIn, RecipientMarksIn
+from service.law.schemas import CitationOut, HandlerFactsIn, NearDay, OriginFactsIn, RecipientMarksIn
 from service.registry.tables import Dataset, Grading, Handler, Recipient
 
 MAX_FIELDS = 5000
@@ -125,6 +135,10 @@ def _distinct(fields: list[FieldIn]) -> list[FieldIn]:
 Fields = Annotated[list[FieldIn], Field(max_length=MAX_FIELDS), AfterValidator(_distinct)]
 
 
+Scale = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
+SCALE_MEANING = "Records or persons that it holds. Important or core data whose scale changes by 30 % or more is filed anew (MIIT art. 12)."
+
+
 class DatasetIn(_In):
     """A dataset; its tags come from a grading, never from here."""
 
@@ -135,6 +149,7 @@ class DatasetIn(_In):
     description: OptionalProse | None = None
     fields: Fields
     facts: OriginFactsIn = OriginFactsIn()
+    scale: Scale | None = Field(default=None, description=SCALE_MEANING)
 
 
 class OriginFactsPatch(_PatchPart):
@@ -154,6 +169,7 @@ class DatasetPatch(_Patch):
     description: OptionalProse | None = None
     fields: Fields = []
     facts: OriginFactsPatch = OriginFactsPatch()
+    scale: Scale | None = Field(default=None, description=SCALE_MEANING)
 
 
 class DatasetOut(BaseModel):
@@ -167,6 +183,7 @@ class DatasetOut(BaseModel):
     description: str | None
     fields: list[FieldIn]
     facts: OriginFactsIn
+    scale: int | None = Field(description="Records or persons that it holds.")
     tags: list[Tag] | None = Field(description="Tags of the effective grading; null: nobody has graded it.")
     grading: int | None = Field(description="Number of the effective grading.")
     created_at: datetime
@@ -178,34 +195,86 @@ class DatasetOut(BaseModel):
         return cls.model_validate(dataset, from_attributes=True)
 
 
+NOT_NOTIFIED = "not_notified_as_important"
+"""Data that no authority has notified or published as important need not be declared as such. Source: CBDF art. 2, NDSMR art. 37."""
+
+BASES: Mapping[str, list[dict[str, str | None]]] = {
+    NOT_NOTIFIED: [{"instrument": "CBDF", "article": "2"}, {"instrument": "NDSMR", "article": "37"}]
+}
+
+
 class GradingIn(_In):
     """The reasoned act that sets a dataset's tags."""
 
     tags: list[Tag] = Field(description="Empty: general data.", max_length=len(Tag))
     reason: Prose
-    basis: Prose = Field(description="What it rests on: the catalogue and its entry, the standard, the notice.")
+    basis: Prose = Field(
+        description="What it rests on: the catalogue and its entry, the standard, the notice; or `not_notified_as_important`."
+    )
+    catalogue: Name | None = Field(
+        default=None,
+        description="The catalogue that was looked at; required where `not_notified_as_important` lowers a grade.",
+    )
     review_by: NearDay | None = Field(default=None, description="The day by which somebody must look again.")
+
+    @field_validator("basis")
+    @classmethod
+    def _fits_the_tags(cls, basis: str, info: ValidationInfo) -> str:
+        if basis == NOT_NOTIFIED and {Tag.CORE, Tag.IMPORTANT} & set(info.data.get("tags", [])):
+            raise ValueError("Data that is tagged important or core cannot rest on nobody having notified it as such.")
+        return basis
+
+
+class BulkGradingIn(GradingIn):
+    """One grading for many datasets: all of them get it, or none."""
+
+    datasets: Annotated[list[Reference], Field(min_length=1, max_length=1000)] = Field(description="Ids or keys.")
+
+
+class ConfirmIn(_In):
+    """What the second person has to say."""
+
+    reason: Prose | None = None
+    catalogue: Name | None = Field(default=None, description="The catalogue that the second person looked at.")
 
 
 class GradingOut(BaseModel):
     """A grading."""
 
+    id: str
     dataset: str
     number: int
     tags: list[Tag]
     reason: str
     basis: str
+    basis_code: Literal["not_notified_as_important"] | None = Field(
+        description="The basis, where it is one that the law knows."
+    )
+    citations: list[CitationOut]
+    catalogue: str | None
     review_by: date | None
     state: Literal["effective", "pending", "superseded"]
     graded_by: str
     graded_at: datetime
     confirmed_by: str | None
+    confirmed_reason: str | None
     effective_at: datetime | None
+    ended_at: datetime | None = Field(description="When another one took its place.")
 
     @classmethod
     def of(cls, grading: Grading) -> Self:
         """Return the shape of a row."""
-        return cls.model_validate(grading, from_attributes=True)
+        columns = {name: getattr(grading, name) for name in cls.model_fields if name in Grading.__table__.columns}
+        known = grading.basis in BASES
+        return cls.model_validate(
+            columns | {"basis_code": grading.basis if known else None, "citations": BASES.get(grading.basis, [])}
+        )
+
+
+class GradingsOut(BaseModel):
+    """Gradings that were made together."""
+
+    items: list[GradingOut]
 
 
 class RecipientIn(_In):
@@ -215,6 +284,7 @@ class RecipientIn(_In):
     name: Name
     country: Country
     kind: RecipientKind = RecipientKind.COMPANY
+    group: Name | None = Field(default=None, description="The group of companies that it belongs to.")
     facts: RecipientMarksIn = RecipientMarksIn()
 
 
@@ -231,6 +301,7 @@ class RecipientPatch(_Patch):
     name: Name = ""
     country: Country = ""
     kind: RecipientKind = RecipientKind.COMPANY
+    group: Name | None = None
     facts: RecipientMarksPatch = RecipientMarksPatch()
 
 
@@ -242,6 +313,7 @@ class RecipientOut(BaseModel):
     name: str
     country: str
     kind: RecipientKind
+    group: str | None
     facts: RecipientMarksIn
     created_at: datetime
     updated_at: datetime

@@ -3,7 +3,7 @@
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Date, DateTime, ForeignKey, Index, Integer, Text, text
+from sqlalchemy import BigInteger, Date, DateTime, ForeignKey, Index, Integer, Text, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -40,6 +40,10 @@ class Dataset(Base):
     description: Mapped[str | None] = mapped_column(Text)
     fields: Mapped[list[Json]] = mapped_column(JSONB)
     facts: Mapped[Json] = mapped_column(JSONB)
+    scale: Mapped[int | None] = mapped_column(BigInteger)
+    """Records or persons that it holds, if anybody says so."""
+    filed_scale: Mapped[int | None] = mapped_column(BigInteger)
+    """The scale of the catalogue's last filing: a change by 30 % from there is filed anew (MIIT art. 12)."""
     tags: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
     grading: Mapped[int | None] = mapped_column(Integer)
     created_at: Mapped[Moment]
@@ -53,18 +57,23 @@ class Grading(Base):
 
     __tablename__ = "gradings"
 
+    id: Mapped[str] = mapped_column(Id, unique=True)
     dataset: Mapped[str] = mapped_column(Id, ForeignKey("datasets.id"), primary_key=True)
     number: Mapped[int] = mapped_column(Integer, primary_key=True)
     tags: Mapped[list[str]] = mapped_column(ARRAY(Text))
     reason: Mapped[str] = mapped_column(Text)
     basis: Mapped[str] = mapped_column(Text)
+    catalogue: Mapped[str | None] = mapped_column(Text)
     review_by: Mapped[date | None] = mapped_column(Date)
     state: Mapped[str] = mapped_column(Text)
-    # `effective`, `pending` (waits for a second person) or `superseded`."""
+    """`effective`, `pending` (waits for a second person) or `superseded`."""
     graded_by: Mapped[str] = mapped_column(Id)
     graded_at: Mapped[Moment]
     confirmed_by: Mapped[str | None] = mapped_column(Id)
+    confirmed_reason: Mapped[str | None] = mapped_column(Text)
     effective_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    ended_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    """When another one took its place; what was known on a day is a matter of these two."""
 
     __table_args__ = (
         Index("uq_gradings_pending", "dataset", unique=True, postgresql_where=text("state = 'pending'")),
@@ -82,6 +91,7 @@ class Recipient(Base):
     name: Mapped[str] = mapped_column(Text)
     country: Mapped[str] = mapped_column(Text, index=True)
     kind: Mapped[str] = mapped_column(Text)
+    group: Mapped[str | None] = mapped_column(Text)
     facts: Mapped[Json] = mapped_column(JSONB)
     created_at: Mapped[Moment]
     updated_at: Mapped[Moment]

@@ -23,6 +23,11 @@ def joined(old: Iterable[Tag], new: Iterable[Tag]) -> frozenset[Tag]:
     return frozenset(old) | frozenset(new)
 
 
+def is_weighty(tags: Iterable[Tag]) -> bool:
+    """Tell whether the tags speak of national security: important or core data. Source: DSL art. 21."""
+    return Tag.IMPORTANT in implied(tags)
+
+
 def ordered(tags: Iterable[Tag]) -> list[Tag]:
     """Return tags once each, in the order that people read them: core, important, personal, sensitive."""
     given = set(tags)

@@ -156,7 +156,7 @@ def _facts(case: Case, tx: Transaction) -> Facts:
         ),
         recipient=RecipientFactsIn.model_validate(
             case.recipient.facts | {"country": case.recipient.country, "kind": case.recipient.kind}
-        ).facts(),
+        ).facts(case.recipient.key),
         transfer=TransferFacts(
             method=Method(transfer.method),
             necessity=None if transfer.necessity is None else Necessity(transfer.necessity),

@@ -1,56 +1,176 @@
-"""Evidence: the records of the papers that a permit rests on."""
+"""Evidence: the records of the papers that a permit rests on, and their files."""
 
+import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
 
-from service.audit import operations as audit
-from service.database import Transaction, new_id
-from service.http.caller import Caller
+from service.database import Transaction, close_gate, new_id
+from service.http.caller import EVERYWHERE, READERS, REVIEWERS, Caller
 from service.http.paging import page_of
-from service.http.problems import Invalid
+from service.http.problems import Conflict, Forbidden, Invalid, NotFound
+from service.law.calendar import day_in_shanghai
 from service.law.rules import RuleBook
+from service.obligations import operations as obligations
+from service.permits import operations as permits
+from service.transfers import files, telling, workflow
 from service.transfers.reading import (
     REQUESTERS,
     demand_status,
+    documents_of,
     ends_on,
+    paper_of,
+    scope_of,
+    shown_evidence,
     transfer_of,
 )
-from service.transfers.schemas import (
-    EvidenceIn,
-    EvidenceOut,
-)
-from service.transfers.tables import Evidence
+from service.transfers.schemas import EvidenceIn, EvidenceOut
+from service.transfers.tables import Document, Evidence, Transfer
 from service.transfers.workflow import Status
 
 OTHER = "other"
 _BARRED = frozenset({Status.REJECTED, Status.WITHDRAWN, Status.EXPIRED})
 
 
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A file as it came."""
+
+    name: str | None
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A file as it goes out."""
+
+    name: str
+    media_type: str
+    sha256: str
+    content: bytes
+
+
 async def add_evidence(
-    tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str, wanted: EvidenceIn
+    tx: Transaction,
+    caller: Caller,
+    book: RuleBook,
+    transfer_id: str,
+    wanted: EvidenceIn,
+    upload: Upload | None = None,
 ) -> EvidenceOut:
     """Add the record of a paper, from draft on, and after approval too (a duty's receipt comes then).
 
+    With `replaces` it takes the place of an earlier record, for the permits that rest on that one too.
+
     Raises:
-        Invalid: a kind that nobody knows.
+        Invalid: a kind that nobody knows, a file that is not taken, a file that the caller has no record of.
         Conflict: the transfer was rejected or withdrawn, or has expired.
     """
+    if wanted.replaces is not None:
+        await close_gate(tx)
     transfer = await transfer_of(tx, caller, transfer_id, lock=True)
     caller.demand(REQUESTERS, transfer.handler, what="transfer")
     if wanted.kind not in book.kinds | {OTHER}:
         known = ", ".join(sorted(book.kinds | {OTHER}))
         raise Invalid("This kind of evidence is not known.", errors=[("/kind", f"Choose one of: {known}.")])
     demand_status(transfer, tx, frozenset(Status) - _BARRED, "given evidence")
+    document, name = await _document(tx, caller, wanted, upload)
     evidence = Evidence(
-        id=new_id("ed"), transfer=transfer.id, added_by=caller.principal, added_at=tx.now, **wanted.model_dump()
+        id=new_id("ed"),
+        transfer=transfer.id,
+        document=document,
+        file_name=name,
+        scope=scope_of(transfer) if wanted.kind in workflow.SCOPED else None,
+        reused_from=None,
+        added_by=caller.principal,
+        added_at=tx.now,
+        verified_by=None,
+        verified_at=None,
+        replaced_by=None,
+        ended_by=None,
+        ended_at=None,
+        ended_reason=None,
+        **wanted.model_dump(exclude={"document", "replaces"}),
     )
     tx.add(evidence)
-    transfer.updated_at = tx.now
-    details = wanted.model_dump(mode="json") | {"evidence": evidence.id}
-    audit.append(tx, caller, "transfer.evidence_added", transfer.id, handler=transfer.handler, details=details)
     await tx.flush()
-    return EvidenceOut.of(evidence, ends_on(evidence, book))
+    transfer.updated_at = tx.now
+    details = wanted.model_dump(mode="json", exclude={"document"}) | {
+        "evidence": evidence.id,
+        "document": None if document is None else document.hex(),
+        "file_name": name,
+    }
+    telling.record(tx, caller, "transfer.evidence_added", transfer, details)
+    if _counts(tx, evidence, book):
+        await obligations.settle(tx, caller, transfer.id, evidence.kind, evidence.id)
+    if wanted.replaces is not None:
+        await _replace(tx, caller, book, transfer, wanted.replaces, evidence)
+    await tx.flush()
+    return await _shown(tx, evidence, book)
+
+
+async def verify(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str, evidence_id: str) -> EvidenceOut:
+    """Say, as a reviewer who did not add it, that a paper is what its record says.
+
+    Raises:
+        Forbidden: the caller added it, or is a system.
+        Conflict: it is verified already, or no longer counts.
+    """
+    transfer = await transfer_of(tx, caller, transfer_id, lock=True)
+    caller.demand(REVIEWERS, transfer.handler, what="transfer")
+    evidence = await _of(tx, transfer, evidence_id)
+    if caller.kind != "person" or caller.principal in {evidence.added_by, *transfer.authors}:
+        raise Forbidden("Evidence is verified by a reviewer who has neither added it nor written the request.")
+    _demand_standing(evidence)
+    if evidence.verified_at is not None:
+        raise Conflict("This evidence has been verified already.")
+    evidence.verified_by, evidence.verified_at = caller.principal, tx.now
+    telling.record(tx, caller, "transfer.evidence_verified", transfer, {"evidence": evidence.id, "kind": evidence.kind})
+    await tx.flush()
+    return await _shown(tx, evidence, book)
+
+
+async def withdraw(
+    tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str, evidence_id: str, reason: str
+) -> EvidenceOut:
+    """Let a paper count no longer; permits that rest on it are denied from this commit on, until it is replaced.
+
+    Raises:
+        Conflict: it has been withdrawn or replaced already.
+    """
+    await close_gate(tx)
+    transfer = await transfer_of(tx, caller, transfer_id, lock=True)
+    caller.demand(REQUESTERS | REVIEWERS, transfer.handler, what="transfer")
+    evidence = await _of(tx, transfer, evidence_id)
+    _demand_standing(evidence)
+    evidence.ended_by, evidence.ended_at, evidence.ended_reason = caller.principal, tx.now, reason
+    details = {"evidence": evidence.id, "kind": evidence.kind, "reason": reason}
+    telling.record(tx, caller, "transfer.evidence_withdrawn", transfer, details, why=reason)
+    await obligations.unsettle(tx, caller, evidence.id)
+    await tx.flush()
+    return await _shown(tx, evidence, book)
+
+
+async def read_evidence(
+    tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str, evidence_id: str
+) -> EvidenceOut:
+    """Return one record."""
+    return await _shown(tx, await _of(tx, await transfer_of(tx, caller, transfer_id), evidence_id), book)
+
+
+async def read_file(tx: Transaction, caller: Caller, transfer_id: str, evidence_id: str) -> Kept:
+    """Return the file of a record.
+
+    Raises:
+        NotFound: no such record, or it has no file.
+    """
+    evidence = await _of(tx, await transfer_of(tx, caller, transfer_id), evidence_id)
+    if evidence.document is None:
+        raise NotFound("This record has no file.")
+    document = await tx.get_one(Document, evidence.document)
+    return Kept(evidence.file_name or "document", document.media_type, document.sha256.hex(), document.content)
 
 
 async def list_evidence(
@@ -60,4 +180,122 @@ async def list_evidence(
     transfer = await transfer_of(tx, caller, transfer_id)
     query = select(Evidence).where(Evidence.transfer == transfer.id)
     rows, following = await page_of(tx, query, Evidence.id, cursor, limit)
-    return [EvidenceOut.of(row, ends_on(row, book)) for row in rows], following
+    documents = await documents_of(tx, rows)
+    return [shown_evidence(row, documents, book) for row in rows], following
+
+
+async def reuse(tx: Transaction, caller: Caller, book: RuleBook, old: Transfer, new: Transfer) -> list[str]:
+    """Repeat the records of a renewed transfer that still serve for the new one; return their kinds.
+
+    Not taken over: what has been withdrawn or replaced, has ended, ends before the new transfer begins, was made for another
+    purpose or scope, or may be used once only. Source: PIPL art. 56 (impact assessment), DSL art. 36 (one request, one approval).
+    """
+    today = day_in_shanghai(tx.now)
+    query = select(Evidence).where(Evidence.transfer == old.id, Evidence.ended_at.is_(None)).order_by(Evidence.id)
+    kept: list[str] = []
+    for row in (await tx.scalars(query)).all():
+        paper = paper_of(row, book)
+        check = workflow.check_evidence([row.kind], [paper], today, new.valid_from, scope_of(new))
+        if not check.papers or row.kind in workflow.SINGLE_USE:
+            continue
+        columns = ("kind", "reference", "issuer", "issued_on", "valid_until", "note", "document", "file_name", "scope")
+        again = Evidence(
+            id=new_id("ed"),
+            transfer=new.id,
+            reused_from=row.id,
+            added_by=caller.principal,
+            added_at=tx.now,
+            verified_by=row.verified_by,
+            verified_at=row.verified_at,
+            replaced_by=None,
+            ended_by=None,
+            ended_at=None,
+            ended_reason=None,
+            **{name: getattr(row, name) for name in columns},
+        )
+        tx.add(again)
+        kept.append(row.kind)
+    await tx.flush()
+    return kept
+
+
+async def _document(
+    tx: Transaction, caller: Caller, wanted: EvidenceIn, upload: Upload | None
+) -> tuple[bytes | None, str | None]:
+    """Return the hash and the name of a record's file: sent with it, or kept already for a record that the caller may read."""
+    if upload is not None:
+        return await _keep(tx, upload)
+    if wanted.document is None:
+        return None, None
+    sha256 = bytes.fromhex(wanted.document.removeprefix("sha256:"))
+    query = (
+        select(Evidence.file_name).join(Transfer, Transfer.id == Evidence.transfer).where(Evidence.document == sha256)
+    )
+    reach = caller.reach(READERS)
+    if reach != EVERYWHERE:
+        query = query.where(Transfer.handler.in_(reach))
+    name = (await tx.scalars(query.order_by(Evidence.id).limit(1))).one_or_none()
+    if name is None:
+        raise Invalid(
+            "The file is not known.", errors=[("/document", "No record that you may read has a file of this SHA-256.")]
+        )
+    return sha256, name
+
+
+async def _keep(tx: Transaction, upload: Upload) -> tuple[bytes, str]:
+    try:
+        media_type = files.media_type_of(upload.content)
+    except files.NotTaken as error:
+        raise Invalid("The file is not taken.", errors=[("/file", str(error))]) from error
+    sha256 = hashlib.sha256(upload.content).digest()
+    row = {
+        "sha256": sha256,
+        "size": len(upload.content),
+        "media_type": media_type,
+        "content": upload.content,
+        "created_at": tx.now,
+    }
+    await tx.execute(insert(Document).values(**row).on_conflict_do_nothing())
+    return sha256, files.safe_name(upload.name, media_type)
+
+
+def _counts(tx: Transaction, evidence: Evidence, book: RuleBook) -> bool:
+    today = day_in_shanghai(tx.now)
+    return bool(workflow.check_evidence([evidence.kind], [paper_of(evidence, book)], today, today).papers)
+
+
+async def _replace(
+    tx: Transaction, caller: Caller, book: RuleBook, transfer: Transfer, old_id: str, new: Evidence
+) -> None:
+    old = await tx.get(Evidence, old_id)
+    if old is None or old.transfer != transfer.id or old.kind != new.kind or old.replaced_by is not None:
+        raise Invalid(
+            "Nothing here can be replaced by this.",
+            errors=[("/replaces", "Name a record of this transfer, of the same kind, that was not replaced already.")],
+        )
+    if old.ended_at is None:
+        old.ended_by, old.ended_at, old.ended_reason = caller.principal, tx.now, f"Replaced by {new.id}"
+    old.replaced_by = new.id
+    details = {"evidence": old.id, "by": new.id, "kind": new.kind}
+    telling.record(tx, caller, "transfer.evidence_replaced", transfer, details)
+    await tx.flush()
+    if _counts(tx, new, book):
+        await permits.rest_on(tx, caller, old.id, new.id, ends_on(new, book))
+    else:
+        await obligations.unsettle(tx, caller, old.id)
+
+
+async def _of(tx: Transaction, transfer: Transfer, evidence_id: str) -> Evidence:
+    evidence = await tx.get(Evidence, evidence_id)
+    if evidence is None or evidence.transfer != transfer.id:
+        raise NotFound("There is no such evidence.")
+    return evidence
+
+
+def _demand_standing(evidence: Evidence) -> None:
+    if evidence.ended_at is not None:
+        raise Conflict("This evidence has been withdrawn or replaced already.")
+
+
+async def _shown(tx: Transaction, evidence: Evidence, book: RuleBook) -> EvidenceOut:
+    return shown_evidence(evidence, await documents_of(tx, [evidence]), book)

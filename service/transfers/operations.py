@@ -17,25 +17,39 @@ from service.http.references import is_of
 from service.law.calendar import day_in_shanghai
 from service.law.determination import Mechanism
 from service.law.rules import RuleBook
+from service.law.schemas import TextOut
+from service.obligations import operations as obligations
+from service.obligations.duties import Code, Due
 from service.registry import operations as registry
 from service.registry.tables import Dataset
-from service.transfers import workflow
-from service.transfers.case import case_of, demand_route, find
+from service.transfers import evidence, findings, telling, workflow
+from service.transfers.case import Finding, case_of, demand_route, find
 from service.transfers.reading import (
     REQUESTERS,
     demand_status,
+    differences,
+    papers_of,
+    parties_of,
+    reviews_of,
     revision_of,
+    scope_of,
+    shown_many,
     shown_of,
+    stages_of,
     transfer_of,
 )
 from service.transfers.schemas import (
+    ChangeOut,
+    DiffOut,
+    RenewIn,
     RevisionOut,
+    TouchedOut,
     TransferIn,
     TransferOut,
     TransferPatch,
 )
 from service.transfers.tables import Revision, RevisionStage, Transfer
-from service.transfers.workflow import Stage, Status
+from service.transfers.workflow import Stage, StageStatus, Status
 
 _CHANGEABLE = frozenset({Status.DRAFT, Status.RETURNED, Status.IN_REVIEW})
 
@@ -53,6 +67,7 @@ async def create_transfer(tx: Transaction, caller: Caller, book: RuleBook, wante
         open_stage=None,
         requester=caller.principal,
         authors=[caller.principal],
+        renews=None,
         created_at=tx.now,
         updated_at=tx.now,
         **await _content(tx, handler.id, wanted),
@@ -63,7 +78,7 @@ async def create_transfer(tx: Transaction, caller: Caller, book: RuleBook, wante
         "datasets": transfer.datasets,
         "recipient": transfer.recipient,
     }
-    audit.append(tx, caller, "transfer.created", transfer.id, handler=handler.id, details=details)
+    telling.record(tx, caller, "transfer.created", transfer, details)
     await tx.flush()
     return await shown_of(tx, transfer, book)
 
@@ -92,7 +107,7 @@ async def change_transfer(
     transfer.updated_at = tx.now
     transfer.authors = sorted({*transfer.authors, caller.principal})
     details = {"before": {name: before[name] for name in changed}, "after": changed}
-    audit.append(tx, caller, "transfer.changed", transfer.id, handler=transfer.handler, details=details)
+    telling.record(tx, caller, "transfer.changed", transfer, details)
     await tx.flush()
     if status is Status.IN_REVIEW and changed:
         await _freeze(tx, caller, book, transfer)
@@ -124,8 +139,9 @@ async def withdraw(
     transfer = await transfer_of(tx, caller, transfer_id, lock=True)
     caller.demand(REQUESTERS, transfer.handler, what="transfer")
     demand_status(transfer, tx, _CHANGEABLE, "withdrawn")
+    reviewed = parties_of(await reviews_of(tx, transfer))
     _end(transfer, tx, Status.WITHDRAWN, reason)
-    audit.append(tx, caller, "transfer.withdrawn", transfer.id, handler=transfer.handler, details={"reason": reason})
+    telling.record(tx, caller, "transfer.withdrawn", transfer, {"reason": reason}, why=reason, audience=reviewed)
     await tx.flush()
     return await shown_of(tx, transfer, book)
 
@@ -141,6 +157,7 @@ async def list_transfers(
     dataset: str | None,
     recipient: str | None,
     requester: str | None,
+    words: str | None,
     cursor: str | None,
     limit: int,
 ) -> tuple[Sequence[TransferOut], str | None]:
@@ -155,6 +172,9 @@ async def list_transfers(
         query = query.where(is_of(Transfer.recipient, "recipients", recipient))
     if requester is not None:
         query = query.where(Transfer.requester == requester)
+    if words is not None:
+        columns = (Transfer.purpose, Transfer.description, Transfer.reason)
+        query = query.where(or_(*(column.icontains(words, autoescape=True) for column in columns)))
     if dataset is not None:
         query = query.where(is_of(any_(Transfer.datasets), "datasets", dataset))
     if status is not None:
@@ -162,7 +182,7 @@ async def list_transfers(
     if stage is not None:
         query = query.where(Transfer.open_stage == stage, _stands(Status.IN_REVIEW, day_in_shanghai(tx.now)))
     rows, following = await page_of(tx, query, Transfer.id, cursor, limit)
-    return [await shown_of(tx, row, book) for row in rows], following
+    return await shown_many(tx, rows, book), following
 
 
 async def read_transfer(
@@ -179,6 +199,87 @@ async def read_revision(tx: Transaction, caller: Caller, transfer_id: str, numbe
     if revision is None:
         raise NotFound("There is no such revision.")
     return RevisionOut.model_validate(revision, from_attributes=True)
+
+
+async def list_revisions(
+    tx: Transaction, caller: Caller, transfer_id: str, cursor: str | None, limit: int
+) -> tuple[Sequence[RevisionOut], str | None]:
+    """Return every revision of a transfer, oldest first."""
+    transfer = await transfer_of(tx, caller, transfer_id)
+    query = select(Revision).where(Revision.transfer == transfer.id)
+    rows, following = await page_of(tx, query, Revision.number, cursor, limit)
+    return [RevisionOut.model_validate(row, from_attributes=True) for row in rows], following
+
+
+async def diff(tx: Transaction, caller: Caller, transfer_id: str, number: int, since: int | None) -> DiffOut:
+    """Return in words what changed from one revision to another, the one before if none is named.
+
+    Raises:
+        NotFound: there is no such revision.
+        Invalid: `since` is not an earlier one.
+    """
+    transfer = await transfer_of(tx, caller, transfer_id)
+    now = await tx.get(Revision, (transfer.id, number))
+    if now is None:
+        raise NotFound("There is no such revision.")
+    earlier = number - 1 if since is None else since
+    if earlier >= number:
+        raise Invalid("Compare with an earlier revision.", errors=[("/since", f"Choose one below {number}.")])
+    then = await tx.get(Revision, (transfer.id, earlier)) if earlier else None
+    found = [] if then is None else differences(then, now)
+    parts = {change.part for change in found}
+    stages = await tx.scalars(
+        select(RevisionStage.name)
+        .where(RevisionStage.transfer == transfer.id, RevisionStage.revision == number)
+        .order_by(RevisionStage.place)
+    )
+    return DiffOut(
+        transfer=transfer.id,
+        from_revision=None if then is None else then.number,
+        to_revision=number,
+        changes=[
+            ChangeOut(
+                part=change.part,
+                pointer=change.pointer,
+                before=change.before,
+                after=change.after,
+                text=TextOut(en=change.en, zh=change.zh),
+            )
+            for change in found
+        ],
+        stages=[TouchedOut(stage=Stage(name), changed=workflow.touched(Stage(name), parts)) for name in stages],
+    )
+
+
+async def renew(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str, wanted: RenewIn) -> TransferOut:
+    """Write the transfer down that is to follow an approved one: its content with what is to differ, and the evidence that still serves.
+
+    Its permit, once issued, takes over from the old one without a gap.
+
+    Raises:
+        Conflict: the transfer was never approved, or is being renewed already.
+    """
+    old = await transfer_of(tx, caller, transfer_id, lock=True)
+    caller.demand(REQUESTERS, old.handler, what="transfer")
+    demand_status(old, tx, frozenset({Status.APPROVED}), "renewed")
+    under_way = select(Transfer.id).where(
+        Transfer.renews == old.id,
+        Transfer.status.in_([Status.DRAFT, Status.IN_REVIEW, Status.RETURNED]),
+        Transfer.valid_until >= day_in_shanghai(tx.now),
+    )
+    if (running := await tx.scalar(under_way.limit(1))) is not None:
+        raise Conflict(f"This transfer is being renewed already: {running}.")
+    try:
+        request = TransferIn.model_validate(_request(old) | wanted.model_dump(mode="json", exclude_unset=True))
+    except ValidationError as error:
+        raise invalid_from(error.errors()) from error
+    shown = await create_transfer(tx, caller, book, request)
+    new = await tx.get_one(Transfer, shown.id)
+    new.renews = old.id
+    kinds = await evidence.reuse(tx, caller, book, old, new)
+    telling.record(tx, caller, "transfer.renewal_begun", new, {"renews": old.id, "evidence": kinds})
+    await tx.flush()
+    return await shown_of(tx, new, book)
 
 
 async def history(
@@ -249,6 +350,7 @@ async def _freeze(tx: Transaction, caller: Caller, book: RuleBook, transfer: Tra
         hash=case.hash,
         content=audit.plain(case.content),
         determination=finding.document,
+        gradings=[{"dataset": d.id, "number": d.grading, "tags": d.tags} for d in case.datasets],
         ledger={"persons": case.count.persons, "sensitive_persons": case.count.sensitive_persons},
         submitted_by=caller.principal,
         submitted_at=tx.now,
@@ -256,7 +358,20 @@ async def _freeze(tx: Transaction, caller: Caller, book: RuleBook, transfer: Tra
     tx.add(revision)
     await tx.flush()
     for place, (stage, status) in enumerate(zip(stages, workflow.opened(len(stages)), strict=True)):
-        tx.add(RevisionStage(transfer=transfer.id, revision=revision.number, place=place, name=stage, status=status))
+        opened_at = tx.now if status is StageStatus.OPEN else None
+        tx.add(
+            RevisionStage(
+                transfer=transfer.id,
+                revision=revision.number,
+                place=place,
+                name=stage,
+                status=status,
+                opened_at=opened_at,
+                assignee=None,
+                reminded_at=None,
+                escalated_at=None,
+            )
+        )
     if stages:
         transfer.status, transfer.reason, transfer.open_stage = Status.IN_REVIEW, None, stages[0]
     else:
@@ -270,8 +385,31 @@ async def _freeze(tx: Transaction, caller: Caller, book: RuleBook, transfer: Tra
         "stages": list(stages),
         "status": transfer.status,
     }
-    audit.append(tx, caller, "transfer.submitted", transfer.id, handler=transfer.handler, details=details)
+    telling.record(tx, caller, "transfer.submitted", transfer, details, why=transfer.reason)
     await tx.flush()
+    if stages:
+        first = (await stages_of(tx, transfer))[0]
+        await telling.tell_opened(tx, caller, transfer, first)
+        await _renew_impact_assessment(tx, caller, book, transfer, finding)
+        await findings.look(tx, caller, book, transfer)
+    await tx.flush()
+
+
+async def _renew_impact_assessment(
+    tx: Transaction, caller: Caller, book: RuleBook, transfer: Transfer, finding: Finding
+) -> None:
+    """Open the duty to assess the impact anew where a report was made for another purpose or scope. Source: PIPL art. 55, 56."""
+    needed = [item.code for item in finding.determination.evidence if item.code in workflow.SCOPED]
+    papers = await papers_of(tx, transfer, book)
+    today = day_in_shanghai(tx.now)
+    before = workflow.check_evidence(needed, papers, today, transfer.valid_from)
+    after = workflow.check_evidence(needed, papers, today, transfer.valid_from, scope_of(transfer))
+    code = Code.RENEW_IMPACT_ASSESSMENT
+    if before.missing or not after.missing or await obligations.has_open_for(tx, code, transfer.id):
+        return
+    due = Due(max(transfer.valid_from, today))
+    owned = {"handler": transfer.handler, "transfer": transfer.id, "owner": transfer.requester}
+    await obligations.open_duty(tx, caller, code, due, **owned)
 
 
 def _stands(status: Status, today: date) -> ColumnElement[bool]:

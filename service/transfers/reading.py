@@ -1,28 +1,45 @@
-"""What the rows of a transfer say: found, held, and shown as the API shows them."""
+"""What the rows of transfers say: found, held, and shown as the API shows them, a page with one query a table."""
 
-from collections.abc import Sequence
-from datetime import date
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, timedelta
+from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select, tuple_
 
-from service.database import Transaction
+from service.database import Base, Transaction
+from service.http import directory
 from service.http.caller import READERS, Caller, Role
 from service.http.problems import Conflict, NotFound
 from service.law.calendar import day_in_shanghai
 from service.law.rules import RuleBook
 from service.permits.tables import Permit
-from service.transfers import workflow
+from service.transfers import changes, workflow
+from service.transfers.conditions import Conditions
 from service.transfers.schemas import (
+    CarryableOut,
+    DocumentOut,
     EvidenceOut,
+    FindingOut,
     ReviewOut,
     RevisionRef,
     StageOut,
     TransferOut,
 )
-from service.transfers.tables import Evidence, Review, Revision, RevisionStage, Transfer
-from service.transfers.workflow import Paper, Stage, Status
+from service.transfers.tables import (
+    Document,
+    Evidence,
+    Recusal,
+    Review,
+    Revision,
+    RevisionStage,
+    StructuringFinding,
+    Transfer,
+)
+from service.transfers.workflow import Paper, Stage, StageStatus, Status
 
 REQUESTERS = frozenset({Role.REQUESTER})
+Row = TypeVar("Row", bound=Base)
 
 
 async def transfer_of(tx: Transaction, caller: Caller, transfer_id: str, *, lock: bool = False) -> Transfer:
@@ -64,20 +81,49 @@ async def stages_of(tx: Transaction, transfer: Transfer) -> Sequence[RevisionSta
         select(RevisionStage)
         .where(RevisionStage.transfer == transfer.id, RevisionStage.revision == transfer.revision)
         .order_by(RevisionStage.place)
+        .execution_options(populate_existing=True)
     )
+    await tx.flush()
     return (await tx.scalars(query)).all()
 
 
-async def reviewers_of(tx: Transaction, transfer: Transfer) -> set[str]:
-    """Return who has decided a stage of the last revision."""
-    query = select(Review.reviewer).where(Review.transfer == transfer.id, Review.revision == transfer.revision)
-    return set(await tx.scalars(query))
+async def reviews_of(tx: Transaction, transfer: Transfer) -> Sequence[Review]:
+    """Return the reviews of the last revision that have not been taken back."""
+    query = select(Review).where(
+        Review.transfer == transfer.id, Review.revision == transfer.revision, Review.taken_back_at.is_(None)
+    )
+    return (await tx.scalars(query.order_by(Review.id))).all()
+
+
+def parties_of(reviews: Iterable[Review]) -> set[str]:
+    """Return who has decided a stage, and on whose behalf."""
+    return {party for review in reviews for party in (review.reviewer, review.on_behalf_of) if party is not None}
+
+
+async def recused_of(tx: Transaction, transfer: Transfer) -> set[str]:
+    """Return who has stood back from a request."""
+    return set(await tx.scalars(select(Recusal.principal).where(Recusal.transfer == transfer.id)))
+
+
+def terms_waiting(reviews: Iterable[Review]) -> list[str]:
+    """Return the terms of standing approvals that the requester has not accepted."""
+    return [
+        term
+        for review in reviews
+        if review.terms_accepted_at is None
+        for term in Conditions.of(review.conditions).terms
+    ]
 
 
 async def papers_of(tx: Transaction, transfer: Transfer, book: RuleBook) -> list[Paper]:
-    """Return the evidence of a transfer, oldest first, with the day on which each piece ends."""
-    query = select(Evidence).where(Evidence.transfer == transfer.id).order_by(Evidence.id)
-    return [Paper(row.id, row.kind, row.issued_on, ends_on(row, book)) for row in await tx.scalars(query)]
+    """Return the evidence of a transfer that counts, with the last day of each."""
+    query = select(Evidence).where(Evidence.transfer == transfer.id, Evidence.ended_at.is_(None)).order_by(Evidence.id)
+    return [paper_of(row, book) for row in await tx.scalars(query)]
+
+
+def paper_of(row: Evidence, book: RuleBook) -> Paper:
+    """Return a record as the workflow looks at it."""
+    return Paper(row.id, row.kind, row.issued_on, ends_on(row, book), row.scope)
 
 
 def ends_on(evidence: Evidence, book: RuleBook) -> date | None:
@@ -88,35 +134,231 @@ def ends_on(evidence: Evidence, book: RuleBook) -> date | None:
     return min(ends, default=None)
 
 
+def scope_of(transfer: Transfer) -> dict[str, Any]:
+    """Return what of a request a scoped paper is made for."""
+    return {
+        "purpose": transfer.purpose,
+        "recipient": transfer.recipient,
+        "method": str(transfer.method),
+        "datasets": sorted(transfer.datasets),
+        "fields": transfer.fields,
+    }
+
+
+def service_time(book: RuleBook, stage: str) -> timedelta:
+    """Return how long a stage may stay open before its reviewers are reminded."""
+    return timedelta(hours=book.service_hours(stage))
+
+
 async def shown_of(tx: Transaction, transfer: Transfer, book: RuleBook) -> TransferOut:
     """Return a transfer as the API shows it."""
-    revision = await revision_of(tx, transfer)
-    evidence = (await tx.scalars(select(Evidence).where(Evidence.transfer == transfer.id).order_by(Evidence.id))).all()
-    reviews = await tx.scalars(select(Review).where(Review.transfer == transfer.id).order_by(Review.id))
-    columns = {name: getattr(transfer, name) for name in TransferOut.model_fields if name in Transfer.__table__.columns}
+    return (await shown_many(tx, [transfer], book))[0]
+
+
+class _Rows(NamedTuple):
+    """The rows of a page of transfers, each kind by the transfer that it belongs to."""
+
+    revisions: Mapping[str, Sequence[Revision]]
+    stages: Mapping[str, Sequence[RevisionStage]]
+    reviews: Mapping[str, Sequence[Review]]
+    evidence: Mapping[str, Sequence[Evidence]]
+    findings: Mapping[str, Sequence[StructuringFinding]]
+    recusals: Mapping[str, Sequence[Recusal]]
+    permits: Mapping[str, Sequence[Permit]]
+    renewals: Mapping[str, Sequence[Transfer]]
+    documents: Mapping[bytes, DocumentOut]
+    holders: set[tuple[str, Role, str | None]]
+
+
+async def shown_many(tx: Transaction, transfers: Sequence[Transfer], book: RuleBook) -> list[TransferOut]:
+    """Return transfers as the API shows them."""
+    if not transfers:
+        return []
+    await tx.flush()
+    rows = await _read(tx, transfers)
+    return [_shown(tx, transfer, rows, book) for transfer in transfers]
+
+
+async def _read(tx: Transaction, transfers: Sequence[Transfer]) -> _Rows:
+    ids = [transfer.id for transfer in transfers]
+    last = [(transfer.id, transfer.revision) for transfer in transfers]
+    reviews = await _by(tx, Review, "transfer", Review.transfer.in_(ids), Review.id)
+    reviewed = [(review.transfer, review.revision) for several in reviews.values() for review in several]
+    evidence = await _by(tx, Evidence, "transfer", Evidence.transfer.in_(ids), Evidence.id)
+    people = {party for several in reviews.values() for party in parties_of(several)}
+    return _Rows(
+        revisions=await _by(
+            tx,
+            Revision,
+            "transfer",
+            tuple_(Revision.transfer, Revision.number).in_([*last, *reviewed]),
+            Revision.number,
+        ),
+        stages=await _by(
+            tx,
+            RevisionStage,
+            "transfer",
+            tuple_(RevisionStage.transfer, RevisionStage.revision).in_(last),
+            RevisionStage.place,
+        ),
+        reviews=reviews,
+        evidence=evidence,
+        findings=await _by(
+            tx, StructuringFinding, "transfer", StructuringFinding.transfer.in_(ids), StructuringFinding.id
+        ),
+        recusals=await _by(tx, Recusal, "transfer", Recusal.transfer.in_(ids), Recusal.principal),
+        permits=await _by(tx, Permit, "transfer", Permit.transfer.in_(ids), Permit.id),
+        renewals=await _by(tx, Transfer, "renews", Transfer.renews.in_(ids), Transfer.id),
+        documents=await documents_of(tx, [row for several in evidence.values() for row in several]),
+        holders=await directory.holders(tx, people),
+    )
+
+
+async def _by(
+    tx: Transaction, table: type[Row], owner: str, condition: ColumnElement[bool], order: Any
+) -> Mapping[str, Sequence[Row]]:
+    found: defaultdict[str, list[Row]] = defaultdict(list)
+    for row in await tx.scalars(select(table).where(condition).order_by(order)):
+        found[getattr(row, owner)].append(row)
+    return found
+
+
+async def documents_of(tx: Transaction, evidence: Iterable[Evidence]) -> Mapping[bytes, DocumentOut]:
+    """Return what is known of the files of some records, without their bytes; `name` is left to the record."""
+    wanted = {row.document for row in evidence if row.document is not None}
+    if not wanted:
+        return {}
+    query = select(Document.sha256, Document.size, Document.media_type).where(Document.sha256.in_(wanted))
+    return {
+        sha256: DocumentOut(sha256=sha256.hex(), size=size, media_type=media_type, name="")
+        for sha256, size, media_type in await tx.execute(query)
+    }
+
+
+def shown_evidence(row: Evidence, documents: Mapping[bytes, DocumentOut], book: RuleBook) -> EvidenceOut:
+    """Return a record as the API shows it."""
+    document = None if row.document is None else documents[row.document]
+    named = None if document is None else document.model_copy(update={"name": row.file_name or "document"})
+    return EvidenceOut.of(row, ends_on(row, book), named)
+
+
+def _shown(tx: Transaction, transfer: Transfer, rows: _Rows, book: RuleBook) -> TransferOut:
+    revisions = {revision.number: revision for revision in rows.revisions.get(transfer.id, ())}
+    revision = revisions.get(transfer.revision)
+    reviews = rows.reviews.get(transfer.id, ())
+    standing = [r for r in reviews if r.revision == transfer.revision and r.taken_back_at is None]
+    evidence = rows.evidence.get(transfer.id, ())
     today = day_in_shanghai(tx.now)
     status = workflow.standing(transfer.status, transfer.valid_until, today)
+    columns = {name: getattr(transfer, name) for name in TransferOut.model_fields if name in Transfer.__table__.columns}
+    stages = rows.stages.get(transfer.id, ())
+    in_review = status is Status.IN_REVIEW and revision is not None
+    permits = rows.permits.get(transfer.id, ())
     shown = columns | {
         "status": status,
         "revision": None if revision is None else RevisionRef(number=revision.number, hash=revision.hash),
         "determination": None if revision is None else revision.determination,
-        "stages": [
-            StageOut(name=Stage(stage.name), role=Stage(stage.name).role, status=workflow.shown(stage.status, status))
-            for stage in await stages_of(tx, transfer)
-        ],
-        "missing_evidence": await _missing(tx, book, transfer, revision, today),
-        "evidence": [EvidenceOut.of(row, ends_on(row, book)) for row in evidence],
-        "reviews": [ReviewOut.of(row) for row in reviews],
-        "permit": await tx.scalar(select(Permit.id).where(Permit.transfer == transfer.id)),
+        "stages": [_stage(tx, stage, status, book) for stage in stages],
+        "missing_evidence": _missing(transfer, revision, evidence, today, book) if in_review else [],
+        "evidence": [shown_evidence(row, rows.documents, book) for row in evidence],
+        "reviews": [_review(review, transfer, rows.holders) for review in reviews],
+        "terms_pending": terms_waiting(standing) if in_review else [],
+        "carryable": _carryable(revision, revisions, reviews, stages) if in_review else [],
+        "findings": [FindingOut.of(finding) for finding in rows.findings.get(transfer.id, ())],
+        "recused": [recusal.principal for recusal in rows.recusals.get(transfer.id, ())],
+        "renewed_by": [renewal.id for renewal in rows.renewals.get(transfer.id, ())],
+        "permit": permits[0].id if permits else None,
     }
     return TransferOut.model_validate(shown)
 
 
-async def _missing(
-    tx: Transaction, book: RuleBook, transfer: Transfer, revision: Revision | None, today: date
+def _stage(tx: Transaction, stage: RevisionStage, transfer: Status, book: RuleBook) -> StageOut:
+    status = workflow.shown(stage.status, transfer)
+    due_at = None if stage.opened_at is None else stage.opened_at + service_time(book, stage.name)
+    is_open = status is StageStatus.OPEN
+    return StageOut(
+        name=Stage(stage.name),
+        role=Stage(stage.name).role,
+        status=status,
+        opened_at=stage.opened_at,
+        due_at=due_at if is_open else None,
+        overdue=is_open and due_at is not None and tx.now > due_at,
+        assignee=stage.assignee,
+    )
+
+
+def _review(review: Review, transfer: Transfer, holders: set[tuple[str, Role, str | None]]) -> ReviewOut:
+    standing = "counts" if review.revision == transfer.revision else "earlier_revision"
+    holder, role = review.on_behalf_of or review.reviewer, Role(Stage(review.stage).role)
+    columns = {name: getattr(review, name) for name in ReviewOut.model_fields if name in Review.__table__.columns}
+    return ReviewOut.model_validate(
+        columns
+        | {
+            "standing": standing if review.taken_back_at is None else "taken_back",
+            "grant": "stands" if {(holder, role, None), (holder, role, transfer.handler)} & holders else "withdrawn",
+        }
+    )
+
+
+def _missing(
+    transfer: Transfer, revision: Revision | None, evidence: Sequence[Evidence], today: date, book: RuleBook
 ) -> list[str]:
-    if revision is None or transfer.status != Status.IN_REVIEW:
+    if revision is None:
         return []
     needed = [item["code"] for item in revision.determination["evidence"]]
-    papers = await papers_of(tx, transfer, book)
-    return list(workflow.check_evidence(needed, papers, today, transfer.valid_from).missing)
+    papers = [paper_of(row, book) for row in evidence if row.ended_at is None]
+    return list(workflow.check_evidence(needed, papers, today, transfer.valid_from, scope_of(transfer)).missing)
+
+
+def _carryable(
+    revision: Revision | None,
+    revisions: Mapping[int, Revision],
+    reviews: Sequence[Review],
+    stages: Sequence[RevisionStage],
+) -> list[CarryableOut]:
+    """Return the last approval of each stage that is not approved yet, from an earlier revision."""
+    if revision is None:
+        return []
+    wanted = {stage.name for stage in stages if stage.status != StageStatus.APPROVED}
+    last = {
+        review.stage: review
+        for review in reviews
+        if review.revision < revision.number
+        and review.stage in wanted
+        and review.decision == workflow.Decision.APPROVE
+        and review.taken_back_at is None
+    }
+    return [_carried(review, revisions[review.revision], revision) for review in last.values()]
+
+
+def _carried(review: Review, then: Revision, now: Revision) -> CarryableOut:
+    changed = changed_inputs(Stage(review.stage), then, now)
+    return CarryableOut(
+        review=review.id,
+        stage=Stage(review.stage),
+        reviewer=review.reviewer,
+        revision=review.revision,
+        changed=changed,
+        allowed=not changed,
+    )
+
+
+def changed_inputs(stage: Stage, then: Revision, now: Revision) -> list[str]:
+    """Return what a stage decides on that has changed between two revisions."""
+    return workflow.touched(stage, {change.part for change in differences(then, now)})
+
+
+def differences(then: Revision, now: Revision) -> list[changes.Change]:
+    """Return everything that has changed between two revisions."""
+    return [
+        *changes.between(then.content, now.content),
+        *changes.between_determinations(then.determination, now.determination),
+    ]
+
+
+async def kin_of(tx: Transaction, transfer: Transfer) -> str | None:
+    """Return the permit of the transfer that this one renews, while it has not been superseded."""
+    if transfer.renews is None:
+        return None
+    query = select(Permit.id).where(Permit.transfer == transfer.renews, Permit.superseded_by.is_(None))
+    return await tx.scalar(query)

@@ -1,34 +1,53 @@
 """Reviews, and what the last approval does: it looks at the law, the count and the papers of that moment, and issues the permit."""
 
-from collections.abc import Sequence
-from datetime import date, timedelta
+from collections.abc import Iterable, Sequence
+from datetime import date
+from typing import Any
 
-from service.audit import operations as audit
+from sqlalchemy import select
+
 from service.database import Transaction, new_id
 from service.http.caller import Caller, Role
-from service.http.problems import Conflict, Forbidden
-from service.law.calendar import CalendarNotCovered, day_in_shanghai, working_days_after
-from service.law.determination import Mechanism, covers
+from service.http.problems import Conflict, Forbidden, Invalid, NotFound
+from service.http.references import id_of
+from service.law.calendar import day_in_shanghai
+from service.law.determination import Determination, Mechanism, covers
 from service.law.facts import Count
 from service.law.rules import RuleBook
+from service.obligations import duties
+from service.obligations import operations as obligations
+from service.obligations.duties import Code
 from service.permits import operations as permits
 from service.permits.schemas import Scope
-from service.transfers import workflow
+from service.registry.tables import Recipient
+from service.transfers import conditions, telling, workflow
 from service.transfers.case import Case, Finding, case_of, find
+from service.transfers.conditions import Conditions, Extent
 from service.transfers.reading import (
+    REQUESTERS,
+    changed_inputs,
     demand_status,
+    kin_of,
     papers_of,
-    reviewers_of,
+    parties_of,
+    recused_of,
+    reviews_of,
+    scope_of,
     shown_of,
     stages_of,
+    terms_waiting,
     transfer_of,
 )
 from service.transfers.schemas import (
+    AcceptIn,
+    CarryIn,
+    ConditionsIn,
     ReviewIn,
+    TakeBackIn,
     TransferOut,
 )
 from service.transfers.tables import Review, Revision, RevisionStage, Transfer
-from service.transfers.workflow import Decision, Paper, Stage, StageStatus, Status
+from service.transfers.workflow import Decision, Outcome, Paper, Stage, StageStatus, Status
 
 
 class RevisionMoved(Conflict):
@@ -49,60 +68,239 @@ class DeterminationMoved(Conflict):
     slug, title = "determination-moved", "The law asks for more than this revision was reviewed for"
 
 
+class TermsPending(Conflict):
+    """The requester has not accepted the terms of an earlier approval."""
+
+    slug, title = "terms-pending", "Terms wait for the requester's acceptance"
+
+
+class InputsChanged(Conflict):
+    """An approval cannot be carried over, since what it decided on has changed."""
+
+    slug, title = "inputs-changed", "What this approval decided on has changed"
+
+
 async def review(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str, wanted: ReviewIn) -> TransferOut:
     """Decide the open stage of the revision that the reviewer has seen; the last approval issues the permit.
 
     Raises:
         Forbidden: not this stage's reviewer, or barred by the separation of duties.
         Conflict: not in review, or the stage is not the open one.
+        Invalid: conditions that go beyond the request.
+        TermsPending: terms of an earlier approval wait to be accepted.
         RevisionMoved: the content is no longer the one that was seen.
         EvidenceMissing: at the last approval.
         DeterminationMoved: at the last approval, when the law has come to ask for more.
     """
     transfer = await transfer_of(tx, caller, transfer_id, lock=True)
-    caller.demand(frozenset({Role(wanted.stage.role)}), transfer.handler, what="transfer")
-    earlier = await reviewers_of(tx, transfer)
-    bar = workflow.bar_to_review(
-        caller.principal, is_person=caller.kind == "person", authors=transfer.authors, earlier=earlier
+    return await _decide(tx, caller, book, transfer, wanted)
+
+
+async def carry_over(
+    tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str, review_id: str, wanted: CarryIn
+) -> TransferOut:
+    """Confirm that an approval of an earlier revision holds for the one that stands: by the same reviewer, on unchanged inputs.
+
+    Raises:
+        Forbidden: somebody else's approval.
+        Conflict: no approval of an earlier revision, or what `review` raises.
+        InputsChanged: what the stage decides on is no longer the same.
+    """
+    transfer = await transfer_of(tx, caller, transfer_id, lock=True)
+    given = await _review_of(tx, transfer, review_id)
+    if given.reviewer != caller.principal:
+        raise Forbidden("Only whoever gave an approval can carry it over.")
+    now = await _revision(tx, transfer)
+    if given.decision != Decision.APPROVE or given.taken_back_at is not None or given.revision >= now.number:
+        raise Conflict("Only an approval of an earlier revision that was not taken back can be carried over.")
+    then = await tx.get_one(Revision, (transfer.id, given.revision))
+    changed = changed_inputs(Stage(given.stage), then, now)
+    if changed:
+        raise InputsChanged(
+            f"The stage {given.stage} decides on {', '.join(changed)}, which changed since. Review the request again.",
+            changed=changed,
+        )
+    again = ReviewIn(
+        stage=Stage(given.stage),
+        decision=Decision.APPROVE,
+        revision=wanted.revision,
+        comment=wanted.comment or given.comment,
     )
-    if bar is not None:
-        raise Forbidden(bar)
+    return await _decide(tx, caller, book, transfer, again, carried=given)
+
+
+async def take_back(
+    tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str, review_id: str, wanted: TakeBackIn
+) -> TransferOut:
+    """Take an approval back before the permit is issued: the stage is open again, and the approval stays on record as taken back.
+
+    Raises:
+        Forbidden: somebody else's approval.
+        Conflict: the permit is out (suspend it instead), or it is no approval of the revision that stands.
+    """
+    transfer = await transfer_of(tx, caller, transfer_id, lock=True)
+    given = await _review_of(tx, transfer, review_id)
+    if caller.principal not in {given.reviewer, given.on_behalf_of}:
+        raise Forbidden("Only whoever gave an approval, or on whose behalf it was given, can take it back.")
+    if transfer.status == Status.APPROVED:
+        raise Conflict("The permit has been issued; suspend it, and have it revoked.")
+    demand_status(transfer, tx, frozenset({Status.IN_REVIEW}), "changed")
+    if given.revision != transfer.revision or given.decision != Decision.APPROVE or given.taken_back_at is not None:
+        raise Conflict("Only a standing approval of the revision in review can be taken back.")
+    given.taken_back_at, given.taken_back_by, given.taken_back_reason = tx.now, caller.principal, wanted.reason
+    await tx.flush()
+    stages = await stages_of(tx, transfer)
+    place = next(place for place, stage in enumerate(stages) if stage.name == given.stage)
+    terms = terms_waiting(await reviews_of(tx, transfer))
+    outcome = workflow.taken_back(place, [StageStatus(stage.status) for stage in stages], has_terms=bool(terms))
+    details = {"review": given.id, "stage": given.stage, "revision": given.revision, "reason": wanted.reason}
+    telling.record(tx, caller, "transfer.approval_taken_back", transfer, details, why=wanted.reason)
+    await _settle(tx, caller, transfer, stages, outcome)
+    await tx.flush()
+    return await shown_of(tx, transfer, book)
+
+
+async def accept_terms(
+    tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str, wanted: AcceptIn
+) -> TransferOut:
+    """Accept the terms that approvals are tied to: the next stage opens, or the permit is issued.
+
+    Raises:
+        Conflict: no terms wait.
+        Forbidden: the caller has decided a stage.
+        RevisionMoved: of another revision than the one that stands.
+        EvidenceMissing, DeterminationMoved: where this was all that the permit waited for.
+    """
+    transfer = await transfer_of(tx, caller, transfer_id, lock=True)
+    caller.demand(REQUESTERS, transfer.handler, what="transfer")
+    demand_status(transfer, tx, frozenset({Status.IN_REVIEW}), "accepted")
+    revision = await _revision(tx, transfer)
+    _demand_hash(wanted.revision, revision)
+    given = await reviews_of(tx, transfer)
+    if caller.principal in parties_of(given):
+        raise Forbidden("You have decided a stage of this request; the requester must accept the terms.")
+    waiting = terms_waiting(given)
+    if not waiting:
+        raise Conflict("No terms wait to be accepted.")
+    for one in given:
+        if Conditions.of(one.conditions).terms and one.terms_accepted_at is None:
+            one.terms_accepted_by, one.terms_accepted_at = caller.principal, tx.now
+    transfer.authors = sorted({*transfer.authors, caller.principal})
+    details = {"revision": revision.number, "hash": revision.hash, "terms": waiting}
+    telling.record(tx, caller, "transfer.terms_accepted", transfer, details, audience=parties_of(given))
+    stages = await stages_of(tx, transfer)
+    outcome = workflow.advanced([StageStatus(stage.status) for stage in stages], has_terms=False)
+    if outcome.status is Status.APPROVED:
+        case = await case_of(tx, transfer)
+        _demand_unmoved(revision, case)
+        await _finish(tx, caller, book, case, revision, stages)
+    else:
+        await _settle(tx, caller, transfer, stages, outcome)
+    await tx.flush()
+    return await shown_of(tx, transfer, book)
+
+
+async def _decide(
+    tx: Transaction,
+    caller: Caller,
+    book: RuleBook,
+    transfer: Transfer,
+    wanted: ReviewIn,
+    *,
+    carried: Review | None = None,
+) -> TransferOut:
+    role = frozenset({Role(wanted.stage.role)})
+    caller.demand(role, transfer.handler, what="transfer")
+    given = await reviews_of(tx, transfer)
+    behalf = await _behalf(tx, caller, transfer, role, given)
     demand_status(transfer, tx, frozenset({Status.IN_REVIEW}), "reviewed")
     stages = await stages_of(tx, transfer)
-    place = _open_place(stages, wanted.stage)
+    revision = await _revision(tx, transfer)
+    _demand_hash(wanted.revision, revision)
+    place = _open_place(stages, wanted.stage, terms_waiting(given))
     case = await case_of(tx, transfer)
-    revision = await tx.get_one(Revision, (transfer.id, transfer.revision))
-    _demand_seen(wanted, revision, case)
-    outcome = workflow.after(wanted.decision, place, [StageStatus(stage.status) for stage in stages])
-    _record_review(tx, caller, transfer, revision, wanted)
-    for stage, status in zip(stages, outcome.stages, strict=True):
-        stage.status = status
-    transfer.status, transfer.updated_at = outcome.status, tx.now
-    transfer.open_stage = next((s.name for s in stages if s.status == StageStatus.OPEN), None)
+    if wanted.decision is Decision.APPROVE:
+        _demand_unmoved(revision, case)
+    tied = await _conditions(tx, case, wanted.conditions)
+    if carried is not None:
+        tied = carried.conditions
+    terms = bool(Conditions.of(tied).terms)
+    made = _record_review(tx, caller, transfer, revision, wanted, tied, behalf, carried)
+    outcome = workflow.after(wanted.decision, place, [StageStatus(stage.status) for stage in stages], has_terms=terms)
+    details = {
+        "review": made.id,
+        "stage": wanted.stage,
+        "decision": wanted.decision,
+        "comment": wanted.comment,
+        "conditions": tied,
+        "revision": revision.number,
+        "hash": revision.hash,
+        "carried_from": made.carried_from,
+        "status": outcome.status,
+    }
+    telling.record(
+        tx,
+        caller,
+        "transfer.reviewed",
+        transfer,
+        details,
+        why=wanted.comment or None,
+        audience=parties_of(given),
+        on_behalf_of=behalf,
+    )
     if outcome.status is Status.APPROVED:
-        await _issue(tx, caller, book, case, revision)
+        stages[place].status = StageStatus.APPROVED
+        await _finish(tx, caller, book, case, revision, stages)
+    else:
+        await _settle(tx, caller, transfer, stages, outcome)
     if outcome.status is Status.REJECTED:
         transfer.reason = wanted.comment
     await tx.flush()
     return await shown_of(tx, transfer, book)
 
 
-def _open_place(stages: Sequence[RevisionStage], wanted: Stage) -> int:
+async def _behalf(
+    tx: Transaction, caller: Caller, transfer: Transfer, role: frozenset[Role], given: Iterable[Review]
+) -> str | None:
+    """Return on whose behalf the caller reviews, None for their own; or refuse whom the separation of duties bars."""
+    earlier, recused = parties_of(given), await recused_of(tx, transfer)
+    bars: list[str] = []
+    for behalf in caller.lenders(role, transfer.handler) or (None,):
+        bar = workflow.bar_to_review(
+            caller.principal,
+            is_person=caller.kind == "person",
+            authors=transfer.authors,
+            earlier=earlier,
+            recused=recused,
+            behalf=behalf,
+        )
+        if bar is None:
+            return behalf
+        bars.append(bar)
+    raise Forbidden(bars[0])
+
+
+def _open_place(stages: Sequence[RevisionStage], wanted: Stage, waiting: Sequence[str]) -> int:
     for place, stage in enumerate(stages):
         if stage.status == StageStatus.OPEN and stage.name == wanted:
             return place
+    if waiting:
+        raise TermsPending("The requester must accept the terms of an earlier approval first.", terms=list(waiting))
     now = next((stage.name for stage in stages if stage.status == StageStatus.OPEN), "none")
     raise Conflict(f"The stage {wanted} is not open; the open one is {now}.")
 
 
-def _demand_seen(wanted: ReviewIn, revision: Revision, case: Case) -> None:
-    if wanted.revision != revision.hash:
+def _demand_hash(seen: str, revision: Revision) -> None:
+    if seen != revision.hash:
         raise RevisionMoved(
             "There is another revision than the one you have seen; read the request again.",
             errors=[("/revision", "This is not the hash of the revision that stands.")],
             revision={"number": revision.number, "hash": revision.hash},
         )
-    if wanted.decision is Decision.APPROVE and case.hash != revision.hash:
+
+
+def _demand_unmoved(revision: Revision, case: Case) -> None:
+    if case.hash != revision.hash:
         raise RevisionMoved(
             "The register has changed since the request was submitted (a grading, or facts of the handler, a dataset or the "
             "recipient). The requester must submit it again.",
@@ -110,7 +308,75 @@ def _demand_seen(wanted: ReviewIn, revision: Revision, case: Case) -> None:
         )
 
 
-def _record_review(tx: Transaction, caller: Caller, transfer: Transfer, revision: Revision, wanted: ReviewIn) -> None:
+async def _revision(tx: Transaction, transfer: Transfer) -> Revision:
+    revision = await tx.get(Revision, (transfer.id, transfer.revision))
+    if revision is None:
+        raise Conflict("This transfer is a draft; it must be submitted before it can be reviewed.")
+    return revision
+
+
+async def _review_of(tx: Transaction, transfer: Transfer, review_id: str) -> Review:
+    given = await tx.get(Review, review_id)
+    if given is None or given.transfer != transfer.id:
+        raise NotFound("There is no such review.")
+    return given
+
+
+async def _conditions(tx: Transaction, case: Case, wanted: ConditionsIn | None) -> dict[str, Any] | None:
+    """Return conditions as they are stored, recipients as ids.
+
+    Raises:
+        Invalid: they go beyond the request, or would leave nothing of it.
+    """
+    if wanted is None:
+        return None
+    stored = wanted.model_dump(mode="json", exclude_none=True)
+    if wanted.recipients is not None:
+        stored["recipients"] = [
+            await _recipient(tx, reference, place) for place, reference in enumerate(wanted.recipients)
+        ]
+    registered = [field["name"] for dataset in case.datasets for field in dataset.fields]
+    faults = conditions.faults(Conditions.of(stored), _extent(case.transfer), registered)
+    if faults:
+        raise Invalid(
+            "A condition can only narrow what is asked for.",
+            errors=[(f"/conditions/{member}", reason) for member, reason in faults],
+        )
+    return stored
+
+
+async def _recipient(tx: Transaction, reference: str, place: int) -> str:
+    query = select(Recipient.id).where((Recipient.id == reference) | (Recipient.id == id_of("recipients", reference)))
+    found = await tx.scalar(query)
+    if found is None:
+        raise Invalid(
+            "A recipient is not known.",
+            errors=[(f"/conditions/recipients/{place}", "No recipient has this id or key.")],
+        )
+    return found
+
+
+def _extent(transfer: Transfer) -> Extent:
+    return Extent(
+        quota=Count(transfer.persons, transfer.sensitive_persons),
+        fields=None if transfer.fields is None else tuple(transfer.fields),
+        systems=None if transfer.systems is None else tuple(transfer.systems),
+        recipients=(transfer.recipient,),
+        valid_from=transfer.valid_from,
+        valid_until=transfer.valid_until,
+    )
+
+
+def _record_review(
+    tx: Transaction,
+    caller: Caller,
+    transfer: Transfer,
+    revision: Revision,
+    wanted: ReviewIn,
+    tied: dict[str, Any] | None,
+    behalf: str | None,
+    carried: Review | None,
+) -> Review:
     given = Review(
         id=new_id("rv"),
         transfer=transfer.id,
@@ -119,61 +385,107 @@ def _record_review(tx: Transaction, caller: Caller, transfer: Transfer, revision
         stage=wanted.stage,
         decision=wanted.decision,
         comment=wanted.comment,
+        conditions=tied,
         reviewer=caller.principal,
+        on_behalf_of=behalf,
+        carried_from=None if carried is None else carried.id,
         at=tx.now,
+        terms_accepted_by=None,
+        terms_accepted_at=None,
+        taken_back_at=None,
+        taken_back_by=None,
+        taken_back_reason=None,
     )
     tx.add(given)
-    details = {
-        "review": given.id,
-        "stage": wanted.stage,
-        "decision": wanted.decision,
-        "comment": wanted.comment,
-        "revision": revision.number,
-        "hash": revision.hash,
-    }
-    audit.append(tx, caller, "transfer.reviewed", transfer.id, handler=transfer.handler, details=details)
+    return given
 
 
-async def _issue(tx: Transaction, caller: Caller, book: RuleBook, case: Case, revision: Revision) -> None:
-    """Issue the permit, on the law, the count and the papers of this moment."""
-    transfer, today = case.transfer, day_in_shanghai(tx.now)
+async def _settle(
+    tx: Transaction, caller: Caller, transfer: Transfer, stages: Sequence[RevisionStage], outcome: Outcome
+) -> None:
+    """Set the states that a decision leads to, and tell those whom a stage now waits for."""
+    transfer.status, transfer.updated_at = outcome.status, tx.now
+    opened: RevisionStage | None = None
+    for stage, status in zip(stages, outcome.stages, strict=True):
+        if status is StageStatus.OPEN and stage.status != StageStatus.OPEN:
+            stage.opened_at, stage.reminded_at, stage.escalated_at = tx.now, None, None
+            opened = stage
+        stage.status = status
+    transfer.open_stage = next((stage.name for stage in stages if stage.status == StageStatus.OPEN), None)
+    await tx.flush()
+    if opened is not None:
+        await telling.tell_opened(tx, caller, transfer, opened)
+
+
+async def _finish(
+    tx: Transaction,
+    caller: Caller,
+    book: RuleBook,
+    case: Case,
+    revision: Revision,
+    stages: Sequence[RevisionStage],
+) -> None:
+    """Issue the permit and open its duties, on the law, the count and the papers of this moment."""
+    transfer = case.transfer
+    approved = Outcome(Status.APPROVED, tuple(StageStatus.APPROVED for _ in stages))
+    await _settle(tx, caller, transfer, stages, approved)
+    today = day_in_shanghai(tx.now)
     finding = find(case, tx, book)
     reviewed = frozenset(Mechanism(r["mechanism"]) for r in revision.determination["requirements"])
-    stages = {stage.name for stage in await stages_of(tx, transfer)}
-    if not covers(reviewed, finding.determination) or not set(workflow.stages_for(finding.determination)) <= stages:
+    names = {stage.name for stage in stages}
+    if not covers(reviewed, finding.determination) or not set(workflow.stages_for(finding.determination)) <= names:
         raise DeterminationMoved(
             f"The law now asks for {finding.determination.mechanism}; this revision was reviewed for "
             f"{revision.determination['mechanism']}. Return it, so that it is submitted again.",
             determination=finding.document,
         )
-    check = await _check(tx, book, transfer, finding, today)
+    needed = [item.code for item in finding.determination.evidence]
+    papers = await papers_of(tx, transfer, book)
+    check = workflow.check_evidence(needed, papers, today, transfer.valid_from, scope_of(transfer))
     if check.missing:
         raise EvidenceMissing(
             f"The permit needs: {', '.join(check.missing)}. Add it to the transfer, then approve again.",
             errors=[(f"/evidence/{kind}", reason) for kind, reason in check.missing.items()],
             missing_evidence=list(check.missing),
         )
-    ends = [transfer.valid_until, *([] if check.ends_on is None else [check.ends_on])]
-    scope = Scope(
+    scope = await _scope(tx, book, case, revision, finding, check)
+    issued = await permits.issue(tx, caller, scope)
+    await _open_duties(tx, caller, book, transfer, issued.id, check.papers, papers, finding.determination, case)
+    if scope.supersedes is not None:
+        await permits.supersede(tx, caller, scope.supersedes, issued.id, scope.valid_from)
+
+
+async def _scope(
+    tx: Transaction, book: RuleBook, case: Case, revision: Revision, finding: Finding, check: workflow.Check
+) -> Scope:
+    transfer = case.transfer
+    given = sorted(await reviews_of(tx, transfer), key=lambda one: one.id)
+    tied = [(one.stage, Conditions.of(one.conditions), one.conditions) for one in given if one.conditions is not None]
+    begins = max(transfer.valid_from, day_in_shanghai(tx.now))
+    extent = conditions.narrowed(_extent(transfer), [condition for _, condition, _ in tied], begins)
+    if extent.valid_until < transfer.valid_from or not extent.recipients:
+        raise Conflict("The conditions of the approvals leave nothing to permit. Return the request.")
+    return Scope(
         transfer=transfer.id,
         revision=revision.hash,
         handler=transfer.handler,
         datasets=[(d.id, d.tags or [], d.grading or 0) for d in case.datasets],
         recipient=transfer.recipient,
         purpose=transfer.purpose,
-        fields=transfer.fields,
-        systems=transfer.systems,
-        quota=Count(transfer.persons, transfer.sensitive_persons),
+        fields=None if extent.fields is None else list(extent.fields),
+        systems=None if extent.systems is None else list(extent.systems),
+        quota=extent.quota,
         valid_from=transfer.valid_from,
-        valid_until=min(ends),
+        valid_until=min([extent.valid_until, *([] if check.ends_on is None else [check.ends_on])]),
         mechanism=finding.determination.mechanism,
         requirements=sorted({str(r.mechanism) for r in finding.determination.requirements}),
         route=_settled_route(transfer, finding),
         claims={name: getattr(transfer, name) for name in ("method", "necessity", "legal_basis")},
         evidence=[paper.id for paper in check.papers],
         receipt_due_on=_receipt_due(book, check.papers),
+        conditions=[{"stage": stage, **(stored or {})} for stage, _, stored in tied],
+        supersedes=await kin_of(tx, transfer),
     )
-    await permits.issue(tx, caller, scope)
 
 
 def _settled_route(transfer: Transfer, finding: Finding) -> str | None:
@@ -182,20 +494,51 @@ def _settled_route(transfer: Transfer, finding: Finding) -> str | None:
     return transfer.route if transfer.route in routes else next(iter(routes), None)
 
 
+def _receipt(book: RuleBook, papers: Sequence[Paper]) -> duties.Due | None:
+    """Return the last day without a filing receipt. Source: SCM art. 7."""
+    due = [
+        duties.after_working_days(paper.issued_on, duty.working_days)
+        for paper in papers
+        if (duty := book.follow_up_of(paper.kind, paper.issued_on)) is not None
+    ]
+    return min(due, key=lambda one: one.on, default=None)
+
+
 def _receipt_due(book: RuleBook, papers: Sequence[Paper]) -> date | None:
-    """Return the last day without a filing receipt. Source: SCM art. 7; where the holidays are not known yet, as if none were."""
-    due: list[date] = []
-    for paper in papers:
-        duty = book.follow_up_of(paper.kind, paper.issued_on)
-        if duty is None:
-            continue
-        try:
-            due.append(working_days_after(paper.issued_on, duty.working_days))
-        except CalendarNotCovered:
-            due.append(paper.issued_on + timedelta(days=duty.working_days))
-    return min(due, default=None)
+    due = _receipt(book, papers)
+    return None if due is None else due.on
 
 
-async def _check(tx: Transaction, book: RuleBook, transfer: Transfer, finding: Finding, today: date) -> workflow.Check:
-    needed = [item.code for item in finding.determination.evidence]
-    return workflow.check_evidence(needed, await papers_of(tx, transfer, book), today, transfer.valid_from)
+async def _open_duties(
+    tx: Transaction,
+    caller: Caller,
+    book: RuleBook,
+    transfer: Transfer,
+    permit: str,
+    rests_on: Sequence[Paper],
+    papers: Sequence[Paper],
+    determination: Determination,
+    case: Case,
+) -> None:
+    """Write down the duties that follow from a permit."""
+    today = day_in_shanghai(tx.now)
+    owned = {"handler": transfer.handler, "transfer": transfer.id, "permit": permit, "owner": transfer.requester}
+    filing = _receipt(book, rests_on)
+    if filing is not None:
+        await obligations.open_duty(tx, caller, Code.FILE_STANDARD_CONTRACT, filing, **owned)
+        receipts = workflow.check_evidence(["filing_receipt"], papers, today, transfer.valid_from)
+        for paper in receipts.papers:
+            await obligations.settle(tx, caller, transfer.id, paper.kind, paper.id)
+    for paper in rests_on:
+        if paper.kind == duties.SETTLED_BY[Code.RENEW_ASSESSMENT] and paper.ends_on is not None:
+            due = duties.before_end(paper.ends_on, duties.EXTENSION_WORKING_DAYS)
+            await obligations.open_duty(tx, caller, Code.RENEW_ASSESSMENT, due, **owned)
+    asked = {item.code for item in determination.obligations}
+    tags = {tag for dataset in case.datasets for tag in dataset.tags or ()}
+    if (
+        str(Code.ANNUAL_RISK_REPORT) in asked
+        and duties.is_reported_yearly(tags)
+        and not await obligations.has_open(tx, Code.ANNUAL_RISK_REPORT, handler=transfer.handler)
+    ):
+        due = duties.Due(duties.a_year_after(today))
+        await obligations.open_duty(tx, caller, Code.ANNUAL_RISK_REPORT, due, handler=transfer.handler)

@@ -1,26 +1,40 @@
 """HTTP of transfers."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import Path, Query, Request, Response
 
 from service.audit.schemas import EntryOut
-from service.http.caller import READERS, REVIEWERS, Role
-from service.http.exchange import Exchange, allowed
+from service.database import Transaction
+from service.http.caller import READERS, REVIEWERS, Caller, Role
+from service.http.exchange import Download, Exchange, allowed
 from service.http.paging import Cursor, Limit, Page
 from service.http.references import Filter
 from service.http.router import room
 from service.law.rules import RuleBook
-from service.transfers import evidence, operations, reviews
+from service.transfers import evidence, findings, operations, people, reviews, uploads
 from service.transfers.schemas import (
-    EvidenceIn,
+    AcceptIn,
+    AnswerIn,
+    AssignIn,
+    CarryIn,
+    CommentIn,
+    CommentOut,
+    DiffOut,
     EvidenceOut,
+    FindingOut,
+    QueueOut,
+    RecuseIn,
+    RenewIn,
+    ReviewersOut,
     ReviewIn,
     RevisionOut,
     StageRole,
+    TakeBackIn,
     TransferIn,
     TransferOut,
     TransferPatch,
+    WithdrawEvidenceIn,
     WithdrawIn,
 )
 from service.transfers.workflow import Stage, Status
@@ -28,7 +42,11 @@ from service.transfers.workflow import Stage, Status
 router = room("transfers")
 Reading = Annotated[Exchange, allowed(READERS)]
 Requesting = Annotated[Exchange, allowed(Role.REQUESTER)]
+Reviewing = Annotated[Exchange, allowed(REVIEWERS)]
 TransferId = Annotated[str, Path()]
+ReviewId = Annotated[str, Path()]
+EvidenceId = Annotated[str, Path()]
+Number = Annotated[int, Path(ge=1, lt=2**31)]
 Named = Annotated[str | None, Query(max_length=29)]
 
 
@@ -57,6 +75,9 @@ async def list_transfers(
     dataset: Filter = None,
     recipient: Filter = None,
     requester: Named = None,
+    text: Annotated[
+        str | None, Query(min_length=1, max_length=200, description="Text of the purpose, description or reason.")
+    ] = None,
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> Response:
@@ -74,6 +95,7 @@ async def list_transfers(
             dataset=dataset,
             recipient=recipient,
             requester=requester,
+            words=text,
             cursor=cursor,
             limit=limit,
         )
@@ -122,25 +144,180 @@ async def withdraw(
     )
 
 
-@router.post("/v1/transfers/{transfer_id}/reviews", status_code=201, response_model=TransferOut)
-async def review(
-    exchange: Annotated[Exchange, allowed(REVIEWERS)], request: Request, transfer_id: TransferId, body: ReviewIn
-) -> Response:
-    """Approve, return or reject the open stage, on the revision that was seen."""
+@router.post("/v1/transfers/{transfer_id}/renew", status_code=201, response_model=TransferOut)
+async def renew(exchange: Requesting, request: Request, transfer_id: TransferId, body: RenewIn) -> Response:
+    """Begin the transfer that follows an approved one: same content but for what is sent, and the evidence that still serves."""
     book = _book(request)
     return await exchange.create(
-        lambda tx, caller: reviews.review(tx, caller, book, transfer_id, body),
+        lambda tx, caller: operations.renew(tx, caller, book, transfer_id, body),
         lambda made: f"/v1/transfers/{made.id}",
     )
 
 
-@router.post("/v1/transfers/{transfer_id}/evidence", status_code=201, response_model=EvidenceOut)
-async def add_evidence(exchange: Requesting, request: Request, transfer_id: TransferId, body: EvidenceIn) -> Response:
-    """Add the record of a paper."""
+@router.post("/v1/transfers/{transfer_id}/reviews", status_code=201, response_model=TransferOut)
+async def review(exchange: Reviewing, request: Request, transfer_id: TransferId, body: ReviewIn) -> Response:
+    """Approve, return or reject the open stage, on the revision that was seen; an approval may be tied to conditions."""
     book = _book(request)
     return await exchange.create(
-        lambda tx, caller: evidence.add_evidence(tx, caller, book, transfer_id, body),
-        lambda made: f"/v1/transfers/{made.transfer}/evidence",
+        lambda tx, caller: reviews.review(tx, caller, book, transfer_id, body),
+        lambda made: f"/v1/transfers/{made.id}",
+        gate="close",
+    )
+
+
+@router.post("/v1/transfers/{transfer_id}/reviews/{review_id}/carry-over", status_code=201, response_model=TransferOut)
+async def carry_over(
+    exchange: Reviewing, request: Request, transfer_id: TransferId, review_id: ReviewId, body: CarryIn
+) -> Response:
+    """Confirm an approval of an earlier revision for the one that stands, where nothing changed that its stage decides on."""
+    book = _book(request)
+    return await exchange.create(
+        lambda tx, caller: reviews.carry_over(tx, caller, book, transfer_id, review_id, body),
+        lambda made: f"/v1/transfers/{made.id}",
+        gate="close",
+    )
+
+
+@router.post("/v1/transfers/{transfer_id}/reviews/{review_id}/take-back", response_model=TransferOut)
+async def take_back(
+    exchange: Reviewing, request: Request, transfer_id: TransferId, review_id: ReviewId, body: TakeBackIn
+) -> Response:
+    """Take an approval back, until the permit is issued."""
+    book = _book(request)
+    return await exchange.act(lambda tx, caller: reviews.take_back(tx, caller, book, transfer_id, review_id, body))
+
+
+@router.post("/v1/transfers/{transfer_id}/terms/accept", response_model=TransferOut)
+async def accept_terms(exchange: Requesting, request: Request, transfer_id: TransferId, body: AcceptIn) -> Response:
+    """Accept the terms of approvals: the next stage opens, or the permit is issued."""
+    book = _book(request)
+    return await exchange.act(
+        lambda tx, caller: reviews.accept_terms(tx, caller, book, transfer_id, body), gate="close"
+    )
+
+
+@router.get("/v1/transfers/{transfer_id}/reviewers", response_model=ReviewersOut)
+async def reviewers(exchange: Reading, transfer_id: TransferId, stage: Annotated[Stage, Query()]) -> Response:
+    """List who may decide a stage: nobody barred by the separation of duties is among them."""
+    return await exchange.read(lambda tx, caller: people.reviewers(tx, caller, transfer_id, stage))
+
+
+@router.post("/v1/transfers/{transfer_id}/assign", response_model=TransferOut)
+async def assign(
+    exchange: Annotated[Exchange, allowed(REVIEWERS, Role.REQUESTER)],
+    request: Request,
+    transfer_id: TransferId,
+    body: AssignIn,
+) -> Response:
+    """Ask one of those who may decide a stage to do it."""
+    book = _book(request)
+    return await exchange.act(lambda tx, caller: people.assign(tx, caller, book, transfer_id, body))
+
+
+@router.post("/v1/transfers/{transfer_id}/recuse", response_model=TransferOut)
+async def recuse(exchange: Reviewing, request: Request, transfer_id: TransferId, body: RecuseIn) -> Response:
+    """Stand back from a request for good."""
+    book = _book(request)
+    return await exchange.act(lambda tx, caller: people.recuse(tx, caller, book, transfer_id, body.reason))
+
+
+@router.post("/v1/transfers/{transfer_id}/comments", status_code=201, response_model=CommentOut)
+async def comment(
+    exchange: Annotated[Exchange, allowed(READERS - {Role.EXPORTER})], transfer_id: TransferId, body: CommentIn
+) -> Response:
+    """Say something about a request; whoever is mentioned is told."""
+    return await exchange.create(
+        lambda tx, caller: people.comment(tx, caller, transfer_id, body),
+        lambda made: f"/v1/transfers/{made.transfer}/comments",
+    )
+
+
+@router.get("/v1/transfers/{transfer_id}/comments", response_model=Page[CommentOut])
+async def list_comments(
+    exchange: Reading, transfer_id: TransferId, cursor: Cursor = None, limit: Limit = 50
+) -> Response:
+    """List what was said about a request."""
+    return await exchange.page(lambda tx, caller: people.list_comments(tx, caller, transfer_id, cursor, limit))
+
+
+@router.get("/v1/queue", response_model=QueueOut)
+async def queue(
+    exchange: Reviewing,
+    request: Request,
+    stage: Annotated[Stage | None, Query()] = None,
+    handler: Filter = None,
+    overdue: Annotated[bool | None, Query(description="Past its service time, or not.")] = None,
+    assigned: Annotated[bool | None, Query(description="Assigned to the caller, or not.")] = None,
+    cursor: Cursor = None,
+    limit: Limit = 50,
+) -> Response:
+    """List the stages that wait for the caller and that the caller may decide, the oldest first, with counts of all of them."""
+    book = _book(request)
+    return await exchange.tell(
+        lambda tx, caller: people.queue(
+            tx,
+            caller,
+            book,
+            stage=stage,
+            handler=handler,
+            overdue=overdue,
+            assigned=assigned,
+            after=cursor,
+            limit=limit,
+        )
+    )
+
+
+@router.get("/v1/findings", response_model=Page[FindingOut])
+async def list_findings(
+    exchange: Reading,
+    state: Annotated[Literal["open", "answered"] | None, Query()] = None,
+    handler: Filter = None,
+    transfer: Named = None,
+    cursor: Cursor = None,
+    limit: Limit = 50,
+) -> Response:
+    """List findings of structuring: requests that stay below a threshold one by one and reach it together."""
+    is_open = None if state is None else state == "open"
+    return await exchange.page(
+        lambda tx, caller: findings.list_findings(
+            tx, caller, is_open=is_open, handler=handler, transfer=transfer, cursor=cursor, limit=limit
+        )
+    )
+
+
+@router.get("/v1/findings/{finding_id}", response_model=FindingOut)
+async def read_finding(exchange: Reading, finding_id: Annotated[str, Path()]) -> Response:
+    """Read a finding."""
+    return await exchange.read(lambda tx, caller: findings.read_finding(tx, caller, finding_id))
+
+
+@router.post("/v1/findings/{finding_id}/answer", response_model=FindingOut)
+async def answer_finding(
+    exchange: Annotated[Exchange, allowed(Role.LEGAL)], finding_id: Annotated[str, Path()], body: AnswerIn
+) -> Response:
+    """Answer a finding, as somebody of legal."""
+    return await exchange.act(
+        lambda tx, caller: findings.answer(tx, caller, finding_id, body),
+        lambda tx, caller: findings.read_finding(tx, caller, finding_id, lock=True),
+    )
+
+
+@router.post(
+    "/v1/transfers/{transfer_id}/evidence",
+    status_code=201,
+    response_model=EvidenceOut,
+    openapi_extra=uploads.BODY,
+)
+async def add_evidence(exchange: Requesting, request: Request, transfer_id: TransferId) -> Response:
+    """Add the record of a paper, as JSON; with its file as multipart, the record in the part `document`, the bytes in `file`."""
+    book = _book(request)
+    body, upload = await uploads.read(request)
+    return await exchange.create(
+        lambda tx, caller: evidence.add_evidence(tx, caller, book, transfer_id, body, upload),
+        lambda made: f"/v1/transfers/{made.transfer}/evidence/{made.id}",
+        gate=None if body.replaces is None else "close",
+        sent=uploads.fingerprint(body, upload),
     )
 
 
@@ -153,12 +330,77 @@ async def list_evidence(
     return await exchange.page(lambda tx, caller: evidence.list_evidence(tx, caller, book, transfer_id, cursor, limit))
 
 
-@router.get("/v1/transfers/{transfer_id}/revisions/{number}", response_model=RevisionOut)
-async def read_revision(
-    exchange: Reading, transfer_id: TransferId, number: Annotated[int, Path(ge=1, lt=2**31)]
+@router.get("/v1/transfers/{transfer_id}/evidence/{evidence_id}", response_model=EvidenceOut)
+async def read_evidence(
+    exchange: Reading, request: Request, transfer_id: TransferId, evidence_id: EvidenceId
 ) -> Response:
+    """Read the record of a paper."""
+    book = _book(request)
+    return await exchange.read(lambda tx, caller: evidence.read_evidence(tx, caller, book, transfer_id, evidence_id))
+
+
+@router.get("/v1/transfers/{transfer_id}/evidence/{evidence_id}/file", responses=uploads.FILE)
+async def read_file(
+    exchange: Annotated[Exchange, allowed(READERS - {Role.EXPORTER})],
+    transfer_id: TransferId,
+    evidence_id: EvidenceId,
+) -> Response:
+    """Download the file of a record; it is never shown in the browser."""
+
+    async def work(tx: Transaction, caller: Caller) -> Download:
+        kept = await evidence.read_file(tx, caller, transfer_id, evidence_id)
+        return Download(kept.name, kept.media_type, kept.sha256, kept.content)
+
+    return await exchange.download(work)
+
+
+@router.post("/v1/transfers/{transfer_id}/evidence/{evidence_id}/verify", response_model=EvidenceOut)
+async def verify_evidence(
+    exchange: Reviewing, request: Request, transfer_id: TransferId, evidence_id: EvidenceId
+) -> Response:
+    """Say, as a reviewer, that a paper is what its record says."""
+    book = _book(request)
+    return await exchange.act(lambda tx, caller: evidence.verify(tx, caller, book, transfer_id, evidence_id))
+
+
+@router.post("/v1/transfers/{transfer_id}/evidence/{evidence_id}/withdraw", response_model=EvidenceOut)
+async def withdraw_evidence(
+    exchange: Annotated[Exchange, allowed(REVIEWERS, Role.REQUESTER)],
+    request: Request,
+    transfer_id: TransferId,
+    evidence_id: EvidenceId,
+    body: WithdrawEvidenceIn,
+) -> Response:
+    """Let a paper count no longer: permits that rest on it are denied from now on, until it is replaced."""
+    book = _book(request)
+    return await exchange.act(
+        lambda tx, caller: evidence.withdraw(tx, caller, book, transfer_id, evidence_id, body.reason), gate="close"
+    )
+
+
+@router.get("/v1/transfers/{transfer_id}/revisions", response_model=Page[RevisionOut])
+async def list_revisions(
+    exchange: Reading, transfer_id: TransferId, cursor: Cursor = None, limit: Limit = 50
+) -> Response:
+    """List the revisions of a transfer."""
+    return await exchange.page(lambda tx, caller: operations.list_revisions(tx, caller, transfer_id, cursor, limit))
+
+
+@router.get("/v1/transfers/{transfer_id}/revisions/{number}", response_model=RevisionOut)
+async def read_revision(exchange: Reading, transfer_id: TransferId, number: Number) -> Response:
     """Read a revision as it was submitted."""
     return await exchange.read(lambda tx, caller: operations.read_revision(tx, caller, transfer_id, number))
+
+
+@router.get("/v1/transfers/{transfer_id}/revisions/{number}/diff", response_model=DiffOut)
+async def diff(
+    exchange: Reading,
+    transfer_id: TransferId,
+    number: Number,
+    since: Annotated[int | None, Query(ge=1, lt=2**31, description="An earlier revision than the one before.")] = None,
+) -> Response:
+    """Tell in words what changed since the revision before, and which stages it touches."""
+    return await exchange.read(lambda tx, caller: operations.diff(tx, caller, transfer_id, number, since))
 
 
 @router.get("/v1/transfers/{transfer_id}/history", response_model=Page[EntryOut])

@@ -16,8 +16,8 @@ from pydantic import (
 
 from service.http.texts import Name, OptionalProse, Prose, Reference, without_defaults
 from service.law.facts import LegalBasis, Method, Necessity, Route
-from service.law.schemas import DeterminationOut, NearDay, Persons
-from service.transfers.tables import Evidence, Review
+from service.law.schemas import CitationOut, DeterminationOut, NearDay, Persons, TextOut
+from service.transfers.tables import Evidence, StructuringFinding
 from service.transfers.workflow import Decision, Stage, StageStatus, Status
 
 
@@ -94,6 +94,9 @@ class TransferPatch(_In):
         return self
 
 
+Hash = Annotated[str, StringConstraints(strict=True, max_length=200)]
+
+
 class EvidenceIn(_In):
     """The record of a paper."""
 
@@ -105,6 +108,12 @@ class EvidenceIn(_In):
     issued_on: NearDay = Field(description="For a contract: the day of its taking effect.")
     valid_until: NearDay | None = Field(default=None, description="Its last day, if it states one.")
     note: OptionalProse | None = None
+    document: Annotated[str, StringConstraints(strict=True, pattern=r"^(sha256:)?[0-9a-f]{64}$")] | None = Field(
+        default=None, description="SHA-256 of a file that another record you may read has already: it serves here too."
+    )
+    replaces: Annotated[str, StringConstraints(strict=True, max_length=29)] | None = Field(
+        default=None, description="Id of the record of the same kind, in this transfer, that it takes the place of."
+    )
 
     @field_validator("valid_until")
     @classmethod
@@ -113,6 +122,21 @@ class EvidenceIn(_In):
         if ends is not None and begins is not None and ends < begins:
             raise ValueError("This must not come before `issued_on`.")
         return ends
+
+
+class WithdrawEvidenceIn(_In):
+    """Why a paper no longer counts."""
+
+    reason: Prose
+
+
+class DocumentOut(BaseModel):
+    """A file as it is kept."""
+
+    sha256: str
+    size: int = Field(description="Bytes.")
+    media_type: str
+    name: str
 
 
 class EvidenceOut(BaseModel):
@@ -124,17 +148,52 @@ class EvidenceOut(BaseModel):
     reference: str
     issuer: str
     issued_on: date
-    valid_until: date | None
-    ends_on: date | None = Field(description="The day with which it ends: as stated, or by the law if that is earlier.")
+    valid_until: date | None = Field(
+        description="Its last day: as stated, or by the instrument in force when it was issued if that is earlier."
+    )
+    stated_until: date | None = Field(description="Its last day as the paper states it.")
+    ends_on: date | None = Field(description="The same as `valid_until`.")
     note: str | None
+    document: DocumentOut | None = Field(description="Its file; read it at `…/evidence/{id}/file`.")
+    reused_from: str | None = Field(description="The record of the renewed transfer that it repeats.")
     added_by: str
     added_at: datetime
+    verified_by: str | None
+    verified_at: datetime | None
+    replaced_by: str | None
+    ended_by: str | None = Field(description="Who withdrew or replaced it; from `ended_at` on it counts for nothing.")
+    ended_at: datetime | None
+    ended_reason: str | None
 
     @classmethod
-    def of(cls, evidence: Evidence, ends_on: date | None) -> Self:
+    def of(cls, evidence: Evidence, ends_on: date | None, document: DocumentOut | None) -> Self:
         """Return the shape of a row."""
-        shown = {name: getattr(evidence, name) for name in cls.model_fields if name != "ends_on"}
-        return cls(**shown, ends_on=ends_on)
+        computed = {"valid_until", "stated_until", "ends_on", "document"}
+        shown = {name: getattr(evidence, name) for name in cls.model_fields if name not in computed}
+        return cls(**shown, valid_until=ends_on, stated_until=evidence.valid_until, ends_on=ends_on, document=document)
+
+
+class ConditionsIn(_In):
+    """What an approval is tied to: the permit is narrowed to it, and terms must be accepted before anything else opens."""
+
+    persons: Persons | None = None
+    sensitive_persons: Persons | None = None
+    fields: Names | None = Field(default=None, description="The only fields that may go.")
+    systems: Names | None = Field(default=None, description="The only systems that may export.")
+    recipients: References | None = Field(default=None, description="Ids or keys of the only recipients.")
+    valid_days: Annotated[int, Field(strict=True, ge=1, le=3660)] | None = Field(
+        default=None, description="The permit holds for so many days, the first included."
+    )
+    valid_until: NearDay | None = Field(default=None, description="The permit's last day at the latest.")
+    terms: Annotated[list[Prose], Field(max_length=20)] = Field(
+        default=[], description="What the requester must accept before the next stage opens."
+    )
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if not self.model_dump(exclude_none=True, exclude_defaults=True):
+            raise ValueError("Name at least one condition.")
+        return self
 
 
 class ReviewIn(_In):
@@ -142,10 +201,9 @@ class ReviewIn(_In):
 
     stage: Stage
     decision: Decision
-    revision: Annotated[str, StringConstraints(strict=True, max_length=200)] = Field(
-        description="Hash of the revision that was looked at."
-    )
+    revision: Hash = Field(description="Hash of the revision that was looked at.")
     comment: OptionalProse = Field(default="", validate_default=True, description="Required to return or reject.")
+    conditions: ConditionsIn | None = Field(default=None, description="What an approval is tied to.")
 
     @field_validator("comment")
     @classmethod
@@ -153,6 +211,32 @@ class ReviewIn(_In):
         if info.data.get("decision") in {Decision.RETURN, Decision.REJECT} and not comment:
             raise ValueError("Say why the request is returned or rejected.")
         return comment
+
+    @field_validator("conditions")
+    @classmethod
+    def _only_with_an_approval(cls, conditions: ConditionsIn | None, info: ValidationInfo) -> ConditionsIn | None:
+        if conditions is not None and info.data.get("decision") is not Decision.APPROVE:
+            raise ValueError("Only an approval can be tied to conditions.")
+        return conditions
+
+
+class CarryIn(_In):
+    """The confirmation that an earlier approval holds for the revision that stands."""
+
+    revision: Hash = Field(description="Hash of the revision that stands and was looked at.")
+    comment: OptionalProse = Field(default="", description="The earlier comment, if empty.")
+
+
+class TakeBackIn(_In):
+    """Why an approval is taken back."""
+
+    reason: Prose
+
+
+class AcceptIn(_In):
+    """The requester's acceptance of the terms that wait."""
+
+    revision: Hash = Field(description="Hash of the revision that stands.")
 
 
 class ReviewOut(BaseModel):
@@ -164,13 +248,22 @@ class ReviewOut(BaseModel):
     stage: Stage
     decision: Decision
     comment: str
+    conditions: dict[str, Any] | None = Field(description="What the approval is tied to.")
+    terms_accepted_by: str | None
+    terms_accepted_at: datetime | None
     reviewer: str
+    on_behalf_of: str | None = Field(description="Who lent the role for their absence.")
+    carried_from: str | None = Field(description="The approval of an earlier revision that was confirmed.")
     at: datetime
-
-    @classmethod
-    def of(cls, review: Review) -> Self:
-        """Return the shape of a row."""
-        return cls.model_validate(review, from_attributes=True)
+    taken_back_by: str | None
+    taken_back_at: datetime | None
+    taken_back_reason: str | None
+    standing: Literal["counts", "earlier_revision", "taken_back"] = Field(
+        description="Whether it counts for the revision that stands."
+    )
+    grant: Literal["stands", "withdrawn"] = Field(
+        description="Whether whoever reviewed (or lent the role) has the role today; the review stays on record either way."
+    )
 
 
 class RevisionRef(BaseModel):
@@ -186,6 +279,202 @@ class StageOut(BaseModel):
     name: Stage
     role: str
     status: StageStatus
+    opened_at: datetime | None
+    due_at: datetime | None = Field(description="When the service time of an open stage ends.")
+    overdue: bool
+    assignee: str | None
+
+
+class CarryableOut(BaseModel):
+    """An earlier approval of a stage that is not approved in the revision that stands."""
+
+    review: str
+    stage: Stage
+    reviewer: str
+    revision: int
+    changed: list[str] = Field(description="Inputs of the stage that have changed since; none: it can be carried over.")
+    allowed: bool
+
+
+class FindingOut(BaseModel):
+    """Requests that stay below a threshold one by one and reach it together."""
+
+    id: str
+    kind: Literal["structuring"] = "structuring"
+    transfer: str
+    handler: str
+    threshold: str
+    counts: Literal["persons", "sensitive_persons"]
+    value: int
+    total: int
+    shared: Literal["purpose", "recipient"] = Field(description="What the requests have in common.")
+    transfers: list[str]
+    citations: list[CitationOut]
+    text: TextOut
+    state: Literal["open", "answered"]
+    found_at: datetime
+    answer: str | None
+    answer_reason: str | None
+    answered_by: str | None
+    answered_at: datetime | None
+
+    @classmethod
+    def of(cls, finding: StructuringFinding) -> Self:
+        """Return the shape of a row."""
+        columns = {
+            name: getattr(finding, name) for name in cls.model_fields if name in StructuringFinding.__table__.columns
+        }
+        total, value, several = f"{finding.total:,}", f"{finding.value:,}", len(finding.transfers)
+        return cls.model_validate(
+            columns
+            | {
+                "kind": "structuring",
+                "counts": finding.kind,
+                "citations": [{"instrument": "SCM", "article": "4"}],
+                "text": {
+                    "en": f"{several} requests with the same {finding.shared} are for {total} persons together and reach the line "
+                    f"of {value}, which none of them reaches alone. Splitting to stay below a line is forbidden.",
+                    "zh": f"{several}份申请（{'目的' if finding.shared == 'purpose' else '接收方'}相同）合计{total}人，共同达到{value}人的"
+                    "门槛，而单独均未达到。不得采取拆分方式规避。",
+                },
+                "state": "open" if finding.answered_at is None else "answered",
+            }
+        )
+
+
+class AnswerIn(_In):
+    """What legal says to a finding."""
+
+    answer: Literal["unrelated", "justified", "to_be_combined"] = Field(
+        description="The requests have nothing to do with each other; they are apart for a reason; they must become one."
+    )
+    reason: Prose
+
+
+class CommentIn(_In):
+    """Something to say about a request."""
+
+    text: Prose
+    mentions: Annotated[list[Reference], Field(max_length=20)] = Field(
+        default=[], description="Ids or names of people to tell; they must be able to read the request."
+    )
+
+
+class CommentOut(BaseModel):
+    """What somebody said."""
+
+    id: str
+    transfer: str
+    author: str
+    text: str
+    mentions: list[str]
+    at: datetime
+
+
+class AssignIn(_In):
+    """Who is to decide a stage."""
+
+    stage: Stage
+    reviewer: Reference = Field(description="Id or name of a person who is entitled to the stage.")
+    reason: Prose
+
+
+class RecuseIn(_In):
+    """Why somebody stands back."""
+
+    reason: Prose
+
+
+class ReviewerOut(BaseModel):
+    """Somebody who may decide a stage."""
+
+    principal: str
+    name: str
+    on_behalf_of: str | None
+
+
+class ReviewersOut(BaseModel):
+    """Who may decide a stage of a request: nobody barred by the separation of duties is among them."""
+
+    stage: Stage
+    items: list[ReviewerOut]
+
+
+class QueueItemOut(BaseModel):
+    """An open stage that the caller may decide."""
+
+    transfer: str
+    stage: Stage
+    handler: str
+    recipient: str
+    purpose: str
+    persons: int
+    sensitive_persons: int
+    mechanism: str
+    revision: RevisionRef
+    requester: str
+    opened_at: datetime
+    age_hours: float
+    due_at: datetime
+    overdue: bool
+    assignee: str | None
+    on_behalf_of: str | None
+    findings: int = Field(description="Findings that nobody has answered.")
+
+
+class QueueOut(BaseModel):
+    """What waits for the caller, the oldest first."""
+
+    items: list[QueueItemOut]
+    next_cursor: str | None
+    counts: dict[str, int] = Field(description="Open stages that the caller may decide, by stage, and `overdue`.")
+
+
+class ChangeOut(BaseModel):
+    """One difference between two revisions."""
+
+    part: str
+    pointer: str
+    before: Any
+    after: Any
+    text: TextOut
+
+
+class TouchedOut(BaseModel):
+    """What a change means for a stage."""
+
+    stage: Stage
+    changed: list[str] = Field(description="Its inputs that changed; none: an earlier approval can be carried over.")
+
+
+class DiffOut(BaseModel):
+    """What changed since the last revision, in words."""
+
+    transfer: str
+    from_revision: int | None
+    to_revision: int
+    changes: list[ChangeOut]
+    stages: list[TouchedOut]
+
+
+class RenewIn(_In):
+    """What is to differ in the transfer that follows; everything else is taken over."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra=without_defaults)
+
+    valid_from: NearDay
+    valid_until: NearDay
+    description: Prose = ""
+    purpose: Name = ""
+    datasets: References = []
+    fields: Names | None = None
+    systems: Names | None = None
+    persons: Persons = 0
+    sensitive_persons: Persons = 0
+    necessity: Necessity | None = None
+    legal_basis: LegalBasis = LegalBasis.CONSENT
+    route: Route | None = None
+    method: Method = Method.TRANSMISSION
 
 
 class TransferOut(BaseModel):
@@ -216,6 +505,12 @@ class TransferOut(BaseModel):
     missing_evidence: list[str] = Field(description="Kinds that the last approval will ask for.")
     evidence: list[EvidenceOut]
     reviews: list[ReviewOut]
+    terms_pending: list[str] = Field(description="Terms that the requester must accept before anything else opens.")
+    carryable: list[CarryableOut] = Field(description="Approvals of earlier revisions and what became of them.")
+    findings: list[FindingOut]
+    recused: list[str] = Field(description="People who have stood back from this request.")
+    renews: str | None = Field(description="The transfer whose permit it is to follow.")
+    renewed_by: list[str]
     permit: str | None
     created_at: datetime
     updated_at: datetime
@@ -227,6 +522,14 @@ class WithdrawIn(_In):
     reason: Prose | None = None
 
 
+class RevisionGrading(BaseModel):
+    """The grading of a dataset that a revision rests on."""
+
+    dataset: str
+    number: int
+    tags: list[str]
+
+
 class RevisionOut(BaseModel):
     """A revision as it was submitted."""
 
@@ -235,6 +538,7 @@ class RevisionOut(BaseModel):
     hash: str = Field(description="`sha256:` over the canonical JSON (RFC 8785) of `content`.")
     content: dict[str, Any]
     determination: DeterminationOut
+    gradings: list[RevisionGrading]
     ledger: dict[str, Any]
     submitted_by: str
     submitted_at: datetime

@@ -1,15 +1,27 @@
 """Tables of transfers, their revisions, stages, reviews and evidence."""
 
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Date, ForeignKey, ForeignKeyConstraint, Index, Integer, Text, text
+from sqlalchemy import (
+    BigInteger,
+    Date,
+    DateTime,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    Text,
+    text,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.database import Base, Id, Moment, PrimaryId
 
 Json = dict[str, Any]
+Instant = DateTime(timezone=True)
 
 
 class Transfer(Base):
@@ -41,11 +53,14 @@ class Transfer(Base):
     requester: Mapped[str] = mapped_column(Id, ForeignKey("principals.id"))
     authors: Mapped[list[str]] = mapped_column(ARRAY(Id))
     """Everybody who wrote, changed or submitted it: none of them reviews it."""
+    renews: Mapped[str | None] = mapped_column(Id, ForeignKey("transfers.id"))
+    """The transfer whose permit it is to follow."""
     created_at: Mapped[Moment]
     updated_at: Mapped[Moment]
 
     __table_args__ = (
         Index(None, "handler", "id"),
+        Index("ix_transfers_renews", "renews"),
         Index("ix_transfers_queue", "open_stage", "id", postgresql_where=text("status = 'in_review'")),
     )
 
@@ -61,6 +76,8 @@ class Revision(Base):
     content: Mapped[Json] = mapped_column(JSONB)
     """What the hash is of: the request with the handler, the datasets and the recipient as they were."""
     determination: Mapped[Json] = mapped_column(JSONB)
+    gradings: Mapped[list[Json]] = mapped_column(JSONB, server_default=text("'[]'::jsonb"))
+    """Of each dataset the grading that its tags came from: not hashed, since confirming the same tags changes nothing."""
     ledger: Mapped[Json] = mapped_column(JSONB)
     """The handler's count of the year that the determination saw."""
     submitted_by: Mapped[str] = mapped_column(Id)
@@ -77,12 +94,20 @@ class RevisionStage(Base):
     place: Mapped[int] = mapped_column(Integer, primary_key=True)
     name: Mapped[str] = mapped_column(Text)
     status: Mapped[str] = mapped_column(Text)
+    opened_at: Mapped[datetime | None] = mapped_column(Instant)
+    """When it was opened last: its service time runs from then."""
+    assignee: Mapped[str | None] = mapped_column(Id)
+    reminded_at: Mapped[datetime | None] = mapped_column(Instant)
+    escalated_at: Mapped[datetime | None] = mapped_column(Instant)
 
-    __table_args__ = (ForeignKeyConstraint(["transfer", "revision"], ["revisions.transfer", "revisions.number"]),)
+    __table_args__ = (
+        ForeignKeyConstraint(["transfer", "revision"], ["revisions.transfer", "revisions.number"]),
+        Index("ix_stages_open", "name", "opened_at", postgresql_where=text("status = 'open'")),
+    )
 
 
 class Review(Base):
-    """One person's decision on one stage of one revision."""
+    """One person's decision on one stage of one revision; one that is taken back stays on record."""
 
     __tablename__ = "reviews"
 
@@ -93,14 +118,46 @@ class Review(Base):
     stage: Mapped[str] = mapped_column(Text)
     decision: Mapped[str] = mapped_column(Text)
     comment: Mapped[str] = mapped_column(Text)
+    conditions: Mapped[Json | None] = mapped_column(JSONB)
+    """What the approval is tied to."""
     reviewer: Mapped[str] = mapped_column(Id, ForeignKey("principals.id"))
+    on_behalf_of: Mapped[str | None] = mapped_column(Id)
+    """Who lent the role, where it was lent."""
+    carried_from: Mapped[str | None] = mapped_column(Id)
+    """The approval of an earlier revision that was confirmed."""
     at: Mapped[Moment]
+    terms_accepted_by: Mapped[str | None] = mapped_column(Id)
+    terms_accepted_at: Mapped[datetime | None] = mapped_column(Instant)
+    taken_back_at: Mapped[datetime | None] = mapped_column(Instant)
+    taken_back_by: Mapped[str | None] = mapped_column(Id)
+    taken_back_reason: Mapped[str | None] = mapped_column(Text)
 
-    __table_args__ = (Index("uq_reviews_stage", "transfer", "revision", "stage", unique=True),)
+    __table_args__ = (
+        Index(
+            "uq_reviews_stage",
+            "transfer",
+            "revision",
+            "stage",
+            unique=True,
+            postgresql_where=text("taken_back_at is null"),
+        ),
+    )
+
+
+class Document(Base):
+    """A file, kept once however many records it serves."""
+
+    __tablename__ = "documents"
+
+    sha256: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    size: Mapped[int] = mapped_column(Integer)
+    media_type: Mapped[str] = mapped_column(Text)
+    content: Mapped[bytes] = mapped_column(LargeBinary)
+    created_at: Mapped[Moment]
 
 
 class Evidence(Base):
-    """The record of a paper."""
+    """The record of a paper, with its file where there is one."""
 
     __tablename__ = "evidence"
 
@@ -111,6 +168,78 @@ class Evidence(Base):
     issuer: Mapped[str] = mapped_column(Text)
     issued_on: Mapped[date] = mapped_column(Date)
     valid_until: Mapped[date | None] = mapped_column(Date)
+    """As the paper states it."""
     note: Mapped[str | None] = mapped_column(Text)
+    document: Mapped[bytes | None] = mapped_column(LargeBinary, ForeignKey("documents.sha256"), index=True)
+    file_name: Mapped[str | None] = mapped_column(Text)
+    scope: Mapped[Json | None] = mapped_column(JSONB)
+    """For papers that serve until purpose or scope changes: what the request was."""
+    reused_from: Mapped[str | None] = mapped_column(Id)
+    """The record of the renewed transfer that it repeats."""
     added_by: Mapped[str] = mapped_column(Id)
     added_at: Mapped[Moment]
+    verified_by: Mapped[str | None] = mapped_column(Id)
+    verified_at: Mapped[datetime | None] = mapped_column(Instant)
+    replaced_by: Mapped[str | None] = mapped_column(Id)
+    ended_by: Mapped[str | None] = mapped_column(Id)
+    """Who withdrew or replaced it."""
+    ended_at: Mapped[datetime | None] = mapped_column(Instant)
+    """From then on it counts for nothing."""
+    ended_reason: Mapped[str | None] = mapped_column(Text)
+
+
+class Comment(Base):
+    """What somebody said about a request."""
+
+    __tablename__ = "comments"
+
+    id: Mapped[PrimaryId]
+    transfer: Mapped[str] = mapped_column(Id, ForeignKey("transfers.id"), index=True)
+    author: Mapped[str] = mapped_column(Id, ForeignKey("principals.id"))
+    text: Mapped[str] = mapped_column(Text)
+    mentions: Mapped[list[str]] = mapped_column(ARRAY(Id))
+    at: Mapped[Moment]
+
+
+class Recusal(Base):
+    """Somebody who stands back from a request."""
+
+    __tablename__ = "recusals"
+
+    transfer: Mapped[str] = mapped_column(Id, ForeignKey("transfers.id"), primary_key=True)
+    principal: Mapped[str] = mapped_column(Id, ForeignKey("principals.id"), primary_key=True)
+    reason: Mapped[str] = mapped_column(Text)
+    at: Mapped[Moment]
+
+
+class StructuringFinding(Base):
+    """Requests that stay below a threshold one by one and reach it together; kept until somebody of legal answers."""
+
+    __tablename__ = "findings"
+
+    id: Mapped[PrimaryId]
+    transfer: Mapped[str] = mapped_column(Id, ForeignKey("transfers.id"), index=True)
+    handler: Mapped[str] = mapped_column(Id, ForeignKey("handlers.id"))
+    threshold: Mapped[str] = mapped_column(Text)
+    kind: Mapped[str] = mapped_column(Text)
+    value: Mapped[int] = mapped_column(BigInteger)
+    total: Mapped[int] = mapped_column(BigInteger)
+    shared: Mapped[str] = mapped_column(Text)
+    transfers: Mapped[list[str]] = mapped_column(ARRAY(Id))
+    """All that reach it together, this one included."""
+    found_at: Mapped[Moment]
+    answer: Mapped[str | None] = mapped_column(Text)
+    answer_reason: Mapped[str | None] = mapped_column(Text)
+    answered_by: Mapped[str | None] = mapped_column(Id)
+    answered_at: Mapped[datetime | None] = mapped_column(Instant)
+
+    __table_args__ = (
+        Index(
+            "uq_findings_open",
+            "transfer",
+            "threshold",
+            unique=True,
+            postgresql_where=text("answered_at is null"),
+        ),
+        Index(None, "handler", "id"),
+    )

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from service.law.determination import Determination, Mechanism
 
@@ -77,13 +77,17 @@ def is_prohibited(determination: Determination) -> bool:
 
 
 def stages_for(determination: Determination) -> tuple[Stage, ...]:
-    """Return the stages of a transfer: the union over its requirements, in their one order; none where it is prohibited."""
+    """Return the stages of a transfer: the union over its requirements and the company's own rules, in their one order.
+
+    None where it is prohibited.
+    """
     if is_prohibited(determination):
         return ()
     wanted: set[Stage] = set()
     for requirement in determination.requirements:
         is_short = requirement.mechanism is Mechanism.EXEMPT and determination.step_exemption in _SHORT
         wanted.update((Stage.PRIVACY,) if is_short else _STAGES[requirement.mechanism])
+    wanted.update(Stage(stage) for stage in determination.stages)
     return tuple(stage for stage in Stage if stage in wanted)
 
 
@@ -93,14 +97,24 @@ def standing(stored: str, valid_until: date, today: date) -> Status:
     return Status.EXPIRED if status in _OPEN and today > valid_until else status
 
 
-def bar_to_review(reviewer: str, *, is_person: bool, authors: Collection[str], earlier: Collection[str]) -> str | None:
+def bar_to_review(
+    reviewer: str,
+    *,
+    is_person: bool,
+    authors: Collection[str],
+    earlier: Collection[str],
+    recused: Collection[str] = (),
+    behalf: str | None = None,
+) -> str | None:
     """Return why somebody may not review, or None: separated duties, whatever roles they hold.
 
     Args:
         reviewer: principal id.
         is_person: systems do not review.
         authors: principals who wrote, changed or submitted the request.
-        earlier: principals who have decided another stage of this revision.
+        earlier: principals who have decided another stage of this revision, and those on whose behalf it was decided.
+        recused: principals who have stood back from this request.
+        behalf: who lent the role; a lent role is barred wherever its owner is.
     """
     if not is_person:
         return "Only a person can review."
@@ -108,6 +122,10 @@ def bar_to_review(reviewer: str, *, is_person: bool, authors: Collection[str], e
         return "You are an author of this request; somebody else must review it."
     if reviewer in earlier:
         return "You have decided another stage of this request; each stage takes another person."
+    if reviewer in recused:
+        return "You have recused yourself from this request."
+    if behalf is not None and behalf in {*authors, *earlier, *recused}:
+        return "Whoever lent you the role may not review this request, so you may not on their behalf."
     return None
 
 
@@ -122,22 +140,68 @@ class Outcome:
 _ENDS: Final = {Decision.RETURN: Status.RETURNED, Decision.REJECT: Status.REJECTED}
 
 
-def after(decision: Decision, place: int, stages: Sequence[StageStatus]) -> Outcome:
-    """Return the states after a decision on the open stage at `place`."""
+def after(decision: Decision, place: int, stages: Sequence[StageStatus], *, has_terms: bool = False) -> Outcome:
+    """Return the states after a decision on the open stage at `place`.
+
+    Args:
+        decision: what the reviewer said.
+        place: of the open stage.
+        stages: the states before.
+        has_terms: whether the requester must accept terms of an approval before anything else opens.
+    """
     changed = list(stages)
     if decision is not Decision.APPROVE:
         changed[place] = StageStatus(_ENDS[decision].value)
         return Outcome(_ENDS[decision], tuple(changed))
     changed[place] = StageStatus.APPROVED
-    if place + 1 == len(changed):
-        return Outcome(Status.APPROVED, tuple(changed))
-    changed[place + 1] = StageStatus.OPEN
-    return Outcome(Status.IN_REVIEW, tuple(changed))
+    return advanced(changed, has_terms=has_terms)
+
+
+def advanced(stages: Sequence[StageStatus], *, has_terms: bool) -> Outcome:
+    """Return the states with the first stage that is not approved open, and none while terms wait to be accepted.
+
+    With every stage approved and no terms waiting the request is approved.
+    """
+    ahead = next((place for place, status in enumerate(stages) if status is not StageStatus.APPROVED), None)
+    if ahead is None and not has_terms:
+        return Outcome(Status.APPROVED, tuple(stages))
+    states = [status if status is StageStatus.APPROVED else StageStatus.WAITING for status in stages]
+    if ahead is not None and not has_terms:
+        states[ahead] = StageStatus.OPEN
+    return Outcome(Status.IN_REVIEW, tuple(states))
+
+
+def taken_back(place: int, stages: Sequence[StageStatus], *, has_terms: bool) -> Outcome:
+    """Return the states after the approval of the stage at `place` was taken back: it is to be decided again.
+
+    Approvals of later stages stand: each is another person's decision on the same revision.
+    """
+    changed = list(stages)
+    changed[place] = StageStatus.WAITING
+    return advanced(changed, has_terms=has_terms)
 
 
 def opened(stages: int) -> tuple[StageStatus, ...]:
     """Return the states of a new revision's stages: the first is open."""
     return tuple(StageStatus.OPEN if place == 0 else StageStatus.WAITING for place in range(stages))
+
+
+_INDIFFERENT: Final[Mapping[Stage, frozenset[str]]] = {
+    Stage.DATA_OWNER: frozenset({"systems", "method", "legal_basis", "route"}),
+    Stage.PRIVACY: frozenset({"systems", "route"}),
+    Stage.LEGAL: frozenset({"systems"}),
+    Stage.SECURITY: frozenset({"legal_basis", "necessity", "route"}),
+    Stage.EXECUTIVE: frozenset(),
+}
+"""Parts of a request that a stage does not decide on; everything else is its input."""
+
+
+def touched(stage: Stage, parts: Iterable[str]) -> list[str]:
+    """Return, of the parts that have changed between two revisions, those that a stage decides on.
+
+    Where none is left an earlier approval of that stage may be carried over, once its reviewer confirms it.
+    """
+    return sorted(set(parts) - _INDIFFERENT[stage])
 
 
 def shown(stage: str, transfer: Status) -> StageStatus:
@@ -154,6 +218,36 @@ class Paper:
     kind: str
     issued_on: date
     ends_on: date | None
+    scope: Mapping[str, Any] | None = None
+    """What the transfer was when it was added, for papers that only serve for that."""
+
+
+SCOPED: Final = frozenset({"impact_assessment_report"})
+"""Papers that serve until purpose or scope changes. Source: PIPL art. 55, 56."""
+
+
+SINGLE_USE: Final = frozenset({"authority_approval"})
+"""Papers that serve for one request only. Source: DSL art. 36."""
+
+
+def outgrown(made_for: Mapping[str, Any] | None, now: Mapping[str, Any]) -> list[str]:
+    """Return in which respects a request goes beyond the one that a scoped paper was made for.
+
+    Another purpose, recipient or method, one more dataset or one more field; fewer of them are within it.
+
+    Args:
+        made_for: `purpose`, `recipient`, `method`, `datasets` and `fields` (None: all) of then; None: not a scoped paper.
+        now: the same of now.
+    """
+    if made_for is None:
+        return []
+    found = [name for name in ("purpose", "recipient", "method") if made_for[name] != now[name]]
+    if not set(now["datasets"]) <= set(made_for["datasets"]):
+        found.append("datasets")
+    was, wanted = made_for["fields"], now["fields"]
+    if was is not None and (wanted is None or not set(wanted) <= set(was)):
+        found.append("fields")
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +263,13 @@ class Check:
         return min((paper.ends_on for paper in self.papers if paper.ends_on is not None), default=None)
 
 
-def check_evidence(needed: Iterable[str], papers: Sequence[Paper], today: date, begins: date) -> Check:
+def check_evidence(
+    needed: Iterable[str],
+    papers: Sequence[Paper],
+    today: date,
+    begins: date,
+    scope: Mapping[str, Any] | None = None,
+) -> Check:
     """Choose for each needed kind the paper that lasts longest, and say what is missing.
 
     Args:
@@ -177,14 +277,19 @@ def check_evidence(needed: Iterable[str], papers: Sequence[Paper], today: date, 
         papers: what has been added.
         today: a paper issued later, or ended before, does not count.
         begins: the first day of the transfer: a paper that ends before serves for nothing.
+        scope: what the request is now, for papers that only serve for what they were made for.
     """
     chosen: list[Paper] = []
     missing: dict[str, str] = {}
     for kind in needed:
         candidates = [paper for paper in papers if paper.kind == kind]
-        good = [paper for paper in candidates if _serves(paper, today, begins)]
+        in_date = [paper for paper in candidates if _serves(paper, today, begins)]
+        good = [paper for paper in in_date if scope is None or not outgrown(paper.scope, scope)]
         if good:
             chosen.append(max(good, key=lambda paper: (paper.ends_on or date.max, paper.issued_on)))
+        elif in_date and scope is not None:
+            other = ", ".join(outgrown(in_date[-1].scope, scope))
+            missing[kind] = f"What was added was made for another purpose or scope: {other}."
         elif candidates:
             missing[kind] = _why_not(candidates[-1], today)
         else:

@@ -217,7 +217,7 @@ def test_a_contract_that_is_not_filed_in_time_denies_until_the_receipt_is_there(
     open_ = Open(world, persons=150_000)
     assert open_.reason(persons=1) == "permitted"
     days_ahead.ahead = timedelta(days=30)
-    assert open_.reason(persons=1) == "evidence_lapsed"
+    assert open_.reason(persons=1) == "permit_suspended"
     days_ahead.ahead = timedelta()
     world.add_evidence(open_.transfer, ["filing_receipt"])
     days_ahead.ahead = timedelta(days=30)

@@ -59,6 +59,7 @@ def test_personal_data_of_150000_persons_goes_by_standard_contract(world: World)
         "transfer.evidence_added",
         "transfer.reviewed",
         "permit.issued",
+        "obligation.opened",
         "gate.evaluated",
         "export.reserved",
         "export.completed",

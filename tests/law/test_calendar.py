@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime, timedelta, timezone
 
 import pytest
 
-from service.law.calendar import CalendarNotCovered, day_in_shanghai, working_days_after
+from service.law.calendar import CalendarNotCovered, day_in_shanghai, working_days_after, working_days_before
 
 
 def test_a_day_of_the_law_begins_at_four_in_the_afternoon_utc() -> None:
@@ -45,3 +45,15 @@ def test_a_year_whose_holidays_nobody_knows_is_named() -> None:
     with pytest.raises(CalendarNotCovered, match="2099") as told:
         working_days_after(date(2099, 1, 1), 1)
     assert told.value.year == 2099
+
+
+@pytest.mark.parametrize(
+    ("end", "days", "begins"),
+    [
+        (date(2026, 11, 30), 1, date(2026, 11, 27)),
+        (date(2026, 10, 9), 2, date(2026, 9, 30)),
+        (date(2026, 11, 24), 0, date(2026, 11, 24)),
+    ],
+)
+def test_working_days_are_counted_back_from_an_end(end: date, days: int, begins: date) -> None:
+    assert working_days_before(end, days) == begins

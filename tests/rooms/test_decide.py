@@ -47,8 +47,8 @@ def permit(ident: str = "pm_1", **more: Any) -> KnownPermit:
         "tags": PERSONAL,
         "requirements": EXEMPT,
         "transfer": TransferFacts(),
-        "receipt_due_on": None,
-        "has_receipt": False,
+        "is_overdue": False,
+        "has_evidence": True,
     }
     return KnownPermit(id=ident, **told | more)
 
@@ -85,7 +85,9 @@ CASES: list[tuple[str, Ask, Known]] = [
     ("permit_revoked", ask(), known(permit(status="revoked"))),
     ("permit_expired", ask(), known(permit(valid_until=date(2026, 11, 23)))),
     ("grading_changed", ask(), known(permit(), tags=(Tag.PERSONAL, Tag.IMPORTANT))),
-    ("evidence_lapsed", ask(), known(permit(receipt_due_on=date(2026, 11, 23)))),
+    ("permit_suspended", ask(), known(permit(is_overdue=True))),
+    ("permit_revoked", ask(), known(permit(is_overdue=True, status="revoked"))),
+    ("evidence_lapsed", ask(), known(permit(has_evidence=False))),
     ("evidence_lapsed", ask(), known(permit(), handler=HandlerFacts(ciio=True))),
     ("evidence_lapsed", ask(), known(permit(), **COURT)),
     ("purpose_not_covered", ask(purpose="advertising"), known(permit())),
@@ -107,8 +109,6 @@ CASES: list[tuple[str, Ask, Known]] = [
     ("permitted", ask(fields=["city"]), known(permit(fields=["city"]))),
     ("permitted", ask(fields=["city"]), known(permit())),
     ("permitted", ask(), known(permit(systems=["crm"]))),
-    ("permitted", ask(), known(permit(receipt_due_on=DAY))),
-    ("permitted", ask(), known(permit(receipt_due_on=date(2026, 11, 1), has_receipt=True))),
     (
         "permitted",
         ask(),

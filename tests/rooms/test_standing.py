@@ -5,7 +5,7 @@ from datetime import date
 import pytest
 
 from service.law.facts import Count
-from service.permits.standing import is_used_up, left, standing
+from service.permits.standing import is_used_up, is_weighty, is_within, left, standing
 
 DAY = date(2026, 11, 24)
 
@@ -32,3 +32,38 @@ def test_a_permit_about_nobody_is_never_used_up() -> None:
 
 def test_what_is_left_is_never_below_nothing() -> None:
     assert left(Count(10, 5), Count(3, 9)) == Count(7, 0)
+
+
+@pytest.mark.parametrize(
+    ("stored", "until", "stands"),
+    [
+        ("active", DAY, "suspended"),
+        ("suspended", DAY, "suspended"),
+        ("revoked", DAY, "revoked"),
+        ("active", date(2026, 11, 23), "expired"),
+    ],
+)
+def test_an_overdue_duty_suspends_what_is_still_in_force(stored: str, until: date, stands: str) -> None:
+    assert standing(stored, until, Count(10, 5), Count(10, 5), DAY, is_overdue=True) == stands
+
+
+@pytest.mark.parametrize(
+    ("wanted", "allowed", "within"),
+    [
+        (5, 5, True),
+        (6, 5, False),
+        (DAY, DAY, True),
+        (date(2026, 11, 25), DAY, False),
+        (["a"], ["a", "b"], True),
+        (["a", "c"], ["a", "b"], False),
+        (["a"], None, True),
+        ("a", 5, False),
+    ],
+)
+def test_only_what_is_within_what_is_allowed_narrows(wanted: object, allowed: object, *, within: bool) -> None:
+    assert is_within(wanted, allowed) == within
+
+
+def test_important_and_core_data_carries_the_handler_s_own_duties() -> None:
+    assert is_weighty(["personal", "core"])
+    assert not is_weighty(["personal"])

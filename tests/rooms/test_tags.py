@@ -38,3 +38,9 @@ def test_what_stands_meanwhile_protects_as_much_as_both(old: frozenset[Tag]) -> 
 
 def test_tags_are_told_once_and_in_order() -> None:
     assert tags.ordered(["sensitive", "core", "core"]) == [Tag.CORE, Tag.SENSITIVE]
+
+
+def test_important_and_core_data_is_a_matter_of_national_security() -> None:
+    assert tags.is_weighty([Tag.CORE])
+    assert tags.is_weighty([Tag.IMPORTANT, Tag.PERSONAL])
+    assert not tags.is_weighty([Tag.SENSITIVE])

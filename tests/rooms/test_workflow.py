@@ -113,3 +113,85 @@ def test_papers_without_an_end_end_nothing() -> None:
 def test_a_paper_counts_on_its_last_day_and_on_its_first() -> None:
     today = Paper("1", "contract", DAY, DAY)
     assert workflow.check_evidence(["contract"], [today], DAY, DAY).papers == (today,)
+
+
+@pytest.mark.parametrize(
+    ("more", "barred"),
+    [
+        ({}, False),
+        ({"recused": {"c"}}, True),
+        ({"behalf": "d"}, False),
+        ({"behalf": "a"}, True),
+        ({"behalf": "b"}, True),
+        ({"behalf": "d", "recused": {"d"}}, True),
+    ],
+)
+def test_a_lent_role_is_barred_where_its_owner_is(more: dict[str, Any], *, barred: bool) -> None:
+    bar = workflow.bar_to_review("c", is_person=True, authors={"a"}, earlier={"b"}, **more)
+    assert (bar is not None) == barred
+
+
+def test_terms_keep_everything_closed_until_they_are_accepted() -> None:
+    waiting = workflow.after(Decision.APPROVE, 0, workflow.opened(2), has_terms=True)
+    assert (waiting.status, waiting.stages) == (Status.IN_REVIEW, (StageStatus.APPROVED, StageStatus.WAITING))
+    assert workflow.advanced(waiting.stages, has_terms=False).stages[1] is StageStatus.OPEN
+    last = workflow.after(Decision.APPROVE, 0, workflow.opened(1), has_terms=True)
+    assert last.status is Status.IN_REVIEW
+    assert workflow.advanced(last.stages, has_terms=False).status is Status.APPROVED
+
+
+def test_an_approval_that_is_taken_back_opens_its_stage_and_leaves_the_others() -> None:
+    stages = (StageStatus.APPROVED, StageStatus.APPROVED, StageStatus.OPEN)
+    back = workflow.taken_back(0, stages, has_terms=False)
+    assert back == workflow.Outcome(Status.IN_REVIEW, (StageStatus.OPEN, StageStatus.APPROVED, StageStatus.WAITING))
+    again = workflow.after(Decision.APPROVE, 0, back.stages)
+    assert again.stages == stages
+
+
+@pytest.mark.parametrize("stage", list(Stage))
+def test_every_stage_decides_on_what_leaves_and_where_it_goes(stage: Stage) -> None:
+    always = ["datasets", "recipient", "purpose", "fields", "persons", "determination", "handler", "valid_until"]
+    assert workflow.touched(stage, always) == sorted(always)
+
+
+def test_a_stage_is_not_touched_by_what_it_does_not_decide_on() -> None:
+    assert workflow.touched(Stage.DATA_OWNER, ["systems", "route"]) == []
+    assert workflow.touched(Stage.LEGAL, ["systems", "route"]) == ["route"]
+    assert workflow.touched(Stage.EXECUTIVE, ["systems"]) == ["systems"]
+
+
+SCOPE: dict[str, Any] = {
+    "purpose": "analytics",
+    "recipient": "rc_1",
+    "method": "transmission",
+    "datasets": ["ds_1", "ds_2"],
+    "fields": ["city", "amount"],
+}
+
+
+@pytest.mark.parametrize(
+    ("now", "outgrown"),
+    [
+        ({}, []),
+        ({"purpose": "other"}, ["purpose"]),
+        ({"recipient": "rc_2", "method": "remote_access"}, ["recipient", "method"]),
+        ({"datasets": ["ds_1"]}, []),
+        ({"datasets": ["ds_1", "ds_3"]}, ["datasets"]),
+        ({"fields": ["city"]}, []),
+        ({"fields": ["city", "phone"]}, ["fields"]),
+        ({"fields": None}, ["fields"]),
+    ],
+)
+def test_a_report_serves_for_what_it_was_made_for_and_for_less(now: dict[str, Any], outgrown: list[str]) -> None:
+    assert workflow.outgrown(SCOPE, SCOPE | now) == outgrown
+    assert workflow.outgrown(None, SCOPE | now) == []
+    assert workflow.outgrown(SCOPE | {"fields": None}, SCOPE | now) == [one for one in outgrown if one != "fields"]
+
+
+def test_a_report_for_another_purpose_is_missing_with_the_reason() -> None:
+    report = Paper("1", "contract", DAY, None, SCOPE)
+    wanted = SCOPE | {"purpose": "advertising"}
+    assert "purpose" in workflow.check_evidence(["contract"], [report], DAY, DAY, wanted).missing["contract"]
+    assert workflow.check_evidence(["contract"], [report], DAY, DAY, SCOPE).papers == (report,)
+    late = Paper("1", "contract", date(2026, 11, 25), None, SCOPE)
+    assert "to come" in workflow.check_evidence(["contract"], [late], DAY, DAY, wanted).missing["contract"]

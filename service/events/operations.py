@@ -1,0 +1,123 @@
+"""`tell`: the event of a change, in the change's own transaction, beside its entry in the log."""
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from sqlalchemy import or_, select
+
+from service.audit import operations as audit
+from service.database import Transaction
+from service.events.schemas import EventOut
+from service.events.tables import Event
+from service.http.caller import EVERYWHERE, READERS, Caller
+from service.http.paging import page_of
+
+
+def tell(
+    tx: Transaction,
+    caller: Caller,
+    kind: str,
+    subject: str,
+    *,
+    handler: str | None,
+    audience: Collection[str] = (),
+    why: str | None = None,
+    how_much: dict[str, Any] | None = None,
+    details: dict[str, Any] | None = None,
+    href: str,
+    method: str = "GET",
+    on_behalf_of: str | None = None,
+) -> None:
+    """Record an event with the transaction that does the change.
+
+    Args:
+        tx: the transaction of the change.
+        caller: who acts.
+        kind: the action, as the log names it.
+        subject: id of the thing.
+        handler: id of the handler that it concerns.
+        audience: principals to whom it is addressed.
+        why: the reason or comment given.
+        how_much: what it is about, in figures.
+        details: whatever else the reader needs.
+        href: where to look or act.
+        method: GET to look, POST to act.
+        on_behalf_of: who lent the role, where it was lent.
+    """
+    body = {
+        "who": {"id": caller.principal, "name": caller.name, "on_behalf_of": on_behalf_of},
+        "why": why,
+        "how_much": how_much or {},
+        "details": details or {},
+        "where": {"href": href, "method": method},
+    }
+    tx.add(
+        Event(
+            at=tx.now,
+            kind=kind,
+            subject=subject,
+            handler=handler,
+            audience=sorted(set(audience)),
+            body=audit.plain(body),
+        )
+    )
+
+
+def record(
+    tx: Transaction,
+    caller: Caller,
+    action: str,
+    subject: str,
+    *,
+    handler: str | None,
+    details: dict[str, Any],
+    audience: Collection[str] = (),
+    why: str | None = None,
+    how_much: dict[str, Any] | None = None,
+    href: str,
+    method: str = "GET",
+    on_behalf_of: str | None = None,
+) -> None:
+    """Record a change once in the log and once as an event; see `audit.append` and `tell`."""
+    held = details if on_behalf_of is None else details | {"on_behalf_of": on_behalf_of}
+    audit.append(tx, caller, action, subject, handler=handler, details=held)
+    tell(
+        tx,
+        caller,
+        action,
+        subject,
+        handler=handler,
+        audience=audience,
+        why=why,
+        how_much=how_much,
+        details=details,
+        href=href,
+        method=method,
+        on_behalf_of=on_behalf_of,
+    )
+
+
+async def list_events(
+    tx: Transaction,
+    caller: Caller,
+    *,
+    to_me: bool,
+    kind: str | None,
+    subject: str | None,
+    cursor: str | None,
+    limit: int,
+) -> tuple[Sequence[EventOut], str | None]:
+    """Return the events that the caller may see, oldest first; with `to_me`, those addressed to the caller."""
+    query = select(Event)
+    mine = Event.audience.contains([caller.principal])
+    reach = caller.reach(READERS)
+    if to_me:
+        query = query.where(mine)
+    elif reach != EVERYWHERE:
+        query = query.where(or_(Event.handler.in_(reach), mine))
+    if kind is not None:
+        query = query.where(Event.kind == kind)
+    if subject is not None:
+        query = query.where(Event.subject == subject)
+    rows, following = await page_of(tx, query, Event.seq, cursor, limit)
+    return [EventOut.of(row) for row in rows], following

@@ -1,0 +1,32 @@
+"""HTTP of events."""
+
+from typing import Annotated
+
+from fastapi import Query, Response
+
+from service.events import operations
+from service.events.schemas import EventOut
+from service.http.caller import READERS
+from service.http.exchange import Exchange, allowed
+from service.http.paging import Cursor, Limit, Page
+from service.http.router import room
+
+router = room("events")
+Reading = Annotated[Exchange, allowed(READERS)]
+
+
+@router.get("/v1/events", response_model=Page[EventOut])
+async def list_events(
+    exchange: Reading,
+    to_me: Annotated[bool, Query(description="Only what is addressed to the caller.")] = False,
+    kind: Annotated[str | None, Query(max_length=100)] = None,
+    subject: Annotated[str | None, Query(max_length=29)] = None,
+    cursor: Cursor = None,
+    limit: Limit = 50,
+) -> Response:
+    """List what happened, oldest first: who, what, why, how much, and where to act."""
+    return await exchange.page(
+        lambda tx, caller: operations.list_events(
+            tx, caller, to_me=to_me, kind=kind, subject=subject, cursor=cursor, limit=limit
+        )
+    )

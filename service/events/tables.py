@@ -1,0 +1,31 @@
+"""The table of events; like the log, only ever added to."""
+
+from typing import Any
+
+from sqlalchemy import BigInteger, Identity, Index, Text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from service.database import Base, Id, Moment
+
+
+class Event(Base):
+    """One thing that happened, with those who are told."""
+
+    __tablename__ = "events"
+
+    seq: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    at: Mapped[Moment]
+    kind: Mapped[str] = mapped_column(Text)
+    subject: Mapped[str] = mapped_column(Id)
+    handler: Mapped[str | None] = mapped_column(Id)
+    audience: Mapped[list[str]] = mapped_column(ARRAY(Id))
+    """Principals to whom it is addressed."""
+    body: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    """Who, what, why, how much, and where to act."""
+
+    __table_args__ = (
+        Index(None, "subject", "seq"),
+        Index(None, "handler", "seq"),
+        Index("ix_events_audience", "audience", postgresql_using="gin"),
+    )

@@ -1,0 +1,115 @@
+"""Who is there and who may do what, for rooms that ask about other people than the caller: read straight from identity's tables."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import date
+
+from sqlalchemy import ColumnElement, Date, DateTime, Text, and_, column, literal, null, or_, select, table, union_all
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from service.database import Id, Transaction
+from service.http.caller import READERS, Role
+
+_PRINCIPALS = table(
+    "principals", column("id", Id), column("name", Text), column("kind", Text), column("disabled_at", DateTime)
+)
+_GRANTS = table(
+    "grants", column("principal", Id), column("role", Text), column("handler", Id), column("withdrawn_at", DateTime)
+)
+_DELEGATIONS = table(
+    "delegations",
+    column("delegator", Id),
+    column("delegate", Id),
+    column("roles", ARRAY(Text)),
+    column("handler", Id),
+    column("valid_from", Date),
+    column("valid_until", Date),
+    column("ended_at", DateTime),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Entitled:
+    """A person who may act in a role, for themselves or on behalf of somebody who is away."""
+
+    principal: str
+    name: str
+    on_behalf_of: str | None
+
+
+async def entitled(tx: Transaction, role: Role, handler: str, today: date) -> list[Entitled]:
+    """Return every enabled person who may act in a role for a handler today, by name; own roles come before lent ones."""
+    own = (
+        select(_PRINCIPALS.c.id, _PRINCIPALS.c.name, null().cast(Id).label("behalf"))
+        .join(_GRANTS, _GRANTS.c.principal == _PRINCIPALS.c.id)
+        .where(_stands(role, handler))
+    )
+    away = _PRINCIPALS.alias()
+    lent = (
+        select(_PRINCIPALS.c.id, _PRINCIPALS.c.name, _DELEGATIONS.c.delegator.label("behalf"))
+        .join(_DELEGATIONS, _DELEGATIONS.c.delegate == _PRINCIPALS.c.id)
+        .join(_GRANTS, _GRANTS.c.principal == _DELEGATIONS.c.delegator)
+        .join(away, and_(away.c.id == _DELEGATIONS.c.delegator, away.c.disabled_at.is_(None)))
+        .where(
+            _stands(role, handler),
+            literal(str(role)) == _DELEGATIONS.c.roles.any_(),
+            or_(_DELEGATIONS.c.handler.is_(None), _DELEGATIONS.c.handler == handler),
+            _DELEGATIONS.c.ended_at.is_(None),
+            _DELEGATIONS.c.valid_from <= today,
+            _DELEGATIONS.c.valid_until >= today,
+        )
+    )
+    people: dict[str, Entitled] = {}
+    rows = (await tx.execute(union_all(own, lent))).all()
+    for principal, name, behalf in sorted(rows, key=lambda row: (row[1], row[2] or "")):
+        people.setdefault(principal, Entitled(principal, name, behalf))
+    return list(people.values())
+
+
+async def names(tx: Transaction, principals: Collection[str]) -> Mapping[str, str]:
+    """Return the names of principals by id."""
+    if not principals:
+        return {}
+    rows = await tx.execute(select(_PRINCIPALS.c.id, _PRINCIPALS.c.name).where(_PRINCIPALS.c.id.in_(principals)))
+    return {str(principal): str(name) for principal, name in rows}
+
+
+async def holders(tx: Transaction, principals: Collection[str]) -> set[tuple[str, Role, str | None]]:
+    """Return which roles some principals have now of their own: principal, role, handler or None for all of them."""
+    if not principals:
+        return set()
+    query = select(_GRANTS.c.principal, _GRANTS.c.role, _GRANTS.c.handler).where(
+        _GRANTS.c.principal.in_(principals), _GRANTS.c.withdrawn_at.is_(None)
+    )
+    return {(str(principal), Role(role), handler) for principal, role, handler in await tx.execute(query)}
+
+
+async def readers_among(tx: Transaction, handler: str, references: Collection[str]) -> Mapping[str, str]:
+    """Return, by id or name as they were referred to, the ids of the enabled people who may read a handler's transfers."""
+    query = (
+        select(_PRINCIPALS.c.id, _PRINCIPALS.c.name)
+        .distinct()
+        .join(_GRANTS, _GRANTS.c.principal == _PRINCIPALS.c.id)
+        .where(
+            or_(_PRINCIPALS.c.id.in_(references), _PRINCIPALS.c.name.in_(references)),
+            _PRINCIPALS.c.kind == "person",
+            _PRINCIPALS.c.disabled_at.is_(None),
+            _GRANTS.c.withdrawn_at.is_(None),
+            _GRANTS.c.role.in_([str(role) for role in READERS]),
+            or_(_GRANTS.c.handler.is_(None), _GRANTS.c.handler == handler),
+        )
+    )
+    found: dict[str, str] = {}
+    for principal, name in await tx.execute(query):
+        found |= {str(principal): str(principal), str(name): str(principal)}
+    return {reference: found[reference] for reference in references if reference in found}
+
+
+def _stands(role: Role, handler: str) -> ColumnElement[bool]:
+    return and_(
+        _PRINCIPALS.c.kind == "person",
+        _PRINCIPALS.c.disabled_at.is_(None),
+        _GRANTS.c.role == str(role),
+        _GRANTS.c.withdrawn_at.is_(None),
+        or_(_GRANTS.c.handler.is_(None), _GRANTS.c.handler == handler),
+    )

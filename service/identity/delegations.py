@@ -1,0 +1,157 @@
+"""Delegation for absence: reviewers' roles lent from one day to another, and never more than the delegator has."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import and_, func, or_, select
+
+from service.audit import operations as audit_log
+from service.database import Transaction, is_id, new_id
+from service.http.caller import REVIEWERS, Caller, Delegated, Role
+from service.http.paging import page_of
+from service.http.problems import Conflict, Forbidden, Invalid, NotFound
+from service.identity.schemas import DelegationIn, DelegationOut
+from service.identity.tables import HANDLERS, Delegation, Grant, Principal
+from service.law.calendar import day_in_shanghai
+
+
+async def lent_to(tx: Transaction, principal: str) -> tuple[Delegated, ...]:
+    """Return the roles that a principal holds for others today: what the delegators, enabled, still have themselves."""
+    today = day_in_shanghai(tx.now)
+    query = (
+        select(Grant.role, func.coalesce(Delegation.handler, Grant.handler), Delegation.delegator)
+        .join(
+            Grant,
+            and_(
+                Grant.principal == Delegation.delegator,
+                Grant.role == func.any(Delegation.roles),
+                Grant.withdrawn_at.is_(None),
+                or_(Delegation.handler.is_(None), Grant.handler.is_(None), Grant.handler == Delegation.handler),
+            ),
+        )
+        .join(Principal, and_(Principal.id == Delegation.delegator, Principal.disabled_at.is_(None)))
+        .where(
+            Delegation.delegate == principal,
+            Delegation.ended_at.is_(None),
+            Delegation.valid_from <= today,
+            Delegation.valid_until >= today,
+        )
+        .order_by(Delegation.id, Grant.role)
+    )
+    return tuple(Delegated(Role(role), handler, delegator) for role, handler, delegator in await tx.execute(query))
+
+
+async def delegate(tx: Transaction, caller: Caller, wanted: DelegationIn) -> DelegationOut:
+    """Lend reviewers' roles to another person for some days.
+
+    Raises:
+        Invalid: nobody of that name, no person, the delegator themselves, days that have passed, a handler that is not known.
+        Forbidden: roles that the delegator does not have; somebody else's roles, without being an admin.
+    """
+    today = day_in_shanghai(tx.now)
+    delegator = await _delegator(tx, caller, wanted)
+    stand_in = await _person(tx, wanted.delegate, "/delegate")
+    if stand_in.id == delegator:
+        raise Invalid("A role is lent to somebody else.", errors=[("/delegate", "Name another person.")])
+    if wanted.valid_until < today:
+        raise Invalid("The absence would be over already.", errors=[("/valid_until", "Choose a day to come.")])
+    handler = None if wanted.handler is None else await _handler(tx, wanted.handler)
+    held = await _held(tx, delegator, handler)
+    roles = sorted(held) if wanted.roles is None else sorted({Role(role) for role in wanted.roles})
+    missing = [role for role in roles if role not in held]
+    if missing or not roles:
+        told = ", ".join(missing) or "any reviewer's role"
+        raise Forbidden(f"Only roles that the delegator has can be lent; missing here: {told}.")
+    made = Delegation(
+        id=new_id("dg"),
+        delegator=delegator,
+        delegate=stand_in.id,
+        roles=[str(role) for role in roles],
+        handler=handler,
+        valid_from=wanted.valid_from,
+        valid_until=wanted.valid_until,
+        reason=wanted.reason,
+        made_by=caller.principal,
+        made_at=tx.now,
+        ended_at=None,
+    )
+    tx.add(made)
+    shown = DelegationOut.of(made, today)
+    details = shown.model_dump(mode="json", exclude={"id", "in_force", "ended_at", "made_by", "made_at"})
+    audit_log.append(tx, caller, "delegation.made", made.id, handler=handler, details=details)
+    await tx.flush()
+    return shown
+
+
+async def end(tx: Transaction, caller: Caller, delegation_id: str) -> DelegationOut:
+    """End a delegation before its last day; both sides may, and an admin.
+
+    Raises:
+        NotFound: there is none that the caller may see.
+        Conflict: it has ended already.
+    """
+    delegation = await _found(tx, caller, delegation_id, lock=True)
+    if delegation.ended_at is not None:
+        raise Conflict("This delegation has ended already.")
+    delegation.ended_at = tx.now
+    details = {"delegator": delegation.delegator, "delegate": delegation.delegate}
+    audit_log.append(tx, caller, "delegation.ended", delegation.id, handler=delegation.handler, details=details)
+    await tx.flush()
+    return DelegationOut.of(delegation, day_in_shanghai(tx.now))
+
+
+async def read_delegation(tx: Transaction, caller: Caller, delegation_id: str, *, lock: bool = False) -> DelegationOut:
+    """Return a delegation."""
+    return DelegationOut.of(await _found(tx, caller, delegation_id, lock=lock), day_in_shanghai(tx.now))
+
+
+async def list_delegations(
+    tx: Transaction, caller: Caller, cursor: str | None, limit: int
+) -> tuple[Sequence[DelegationOut], str | None]:
+    """Return the caller's delegations, given and received; all of them for admins and auditors."""
+    query = select(Delegation)
+    if not caller.has(frozenset({Role.ADMIN, Role.AUDITOR})):
+        query = query.where(or_(Delegation.delegator == caller.principal, Delegation.delegate == caller.principal))
+    rows, following = await page_of(tx, query, Delegation.id, cursor, limit)
+    today = day_in_shanghai(tx.now)
+    return [DelegationOut.of(row, today) for row in rows], following
+
+
+async def _delegator(tx: Transaction, caller: Caller, wanted: DelegationIn) -> str:
+    if wanted.delegator is None or wanted.delegator in {caller.principal, caller.name}:
+        if caller.kind != "person":
+            raise Forbidden("Only a person can lend a reviewer's role.")
+        return caller.principal
+    caller.demand_everywhere(Role.ADMIN)
+    return (await _person(tx, wanted.delegator, "/delegator")).id
+
+
+async def _person(tx: Transaction, reference: str, pointer: str) -> Principal:
+    column = Principal.id if is_id(reference, "pr") else Principal.name
+    person = await tx.scalar(select(Principal).where(column == reference))
+    if person is None or person.kind != "person" or person.disabled_at is not None:
+        raise Invalid("Nobody can stand in here.", errors=[(pointer, "No enabled person has this id or name.")])
+    return person
+
+
+async def _handler(tx: Transaction, reference: str) -> str:
+    found = await tx.scalar(select(HANDLERS.c.id).where(or_(HANDLERS.c.id == reference, HANDLERS.c.key == reference)))
+    if found is None:
+        raise Invalid("There is no such handler.", errors=[("/handler", "No handler has this id or key.")])
+    return str(found)
+
+
+async def _held(tx: Transaction, principal: str, handler: str | None) -> set[Role]:
+    query = select(Grant.role).where(
+        Grant.principal == principal, Grant.withdrawn_at.is_(None), Grant.role.in_([str(role) for role in REVIEWERS])
+    )
+    if handler is not None:
+        query = query.where(or_(Grant.handler.is_(None), Grant.handler == handler))
+    return {Role(role) for role in await tx.scalars(query)}
+
+
+async def _found(tx: Transaction, caller: Caller, delegation_id: str, *, lock: bool) -> Delegation:
+    delegation = await tx.get(Delegation, delegation_id, with_for_update=lock or None)
+    sees = caller.has(frozenset({Role.ADMIN})) or (not lock and caller.has(frozenset({Role.AUDITOR})))
+    if delegation is None or not (sees or caller.principal in {delegation.delegator, delegation.delegate}):
+        raise NotFound("There is no such delegation.")
+    return delegation

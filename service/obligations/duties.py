@@ -1,0 +1,116 @@
+"""Which duties follow, when they are due, and which of them stop a permit when they are overdue. Pure decisions.
+
+Source: SCM art. 7 (filing), SAM art. 14 and CBDF art. 9 (extension of an assessment), PIPL art. 55 and 56 (impact assessment),
+DSL art. 30 and NDSMR art. 33 (yearly report), MIIT art. 12 (catalogue).
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from enum import StrEnum
+from typing import Final
+
+from service.law.calendar import CalendarNotCovered, working_days_after, working_days_before
+
+EXTENSION_WORKING_DAYS: Final = 60
+"""An assessment's extension is asked for this many working days before its end. Source: CBDF art. 9."""
+
+REFILING_PERCENT: Final = 30
+"""A change of scale by this much is filed anew. Source: MIIT art. 12."""
+
+REFILING_MONTHS: Final = 3
+
+
+class Code(StrEnum):
+    """What is to be done."""
+
+    FILE_STANDARD_CONTRACT = "file_standard_contract"
+    RENEW_ASSESSMENT = "renew_assessment"
+    RENEW_IMPACT_ASSESSMENT = "renew_impact_assessment"
+    ANNUAL_RISK_REPORT = "annual_risk_report"
+    CATALOGUE_REFILING = "catalogue_refiling"
+
+
+BLOCKING: Final = frozenset({Code.FILE_STANDARD_CONTRACT, Code.ANNUAL_RISK_REPORT, Code.CATALOGUE_REFILING})
+"""Overdue, they suspend the permits that they belong to. An assessment stands to its last day, extended or not."""
+
+SETTLED_BY: Final[Mapping[Code, str]] = {
+    Code.FILE_STANDARD_CONTRACT: "filing_receipt",
+    Code.RENEW_ASSESSMENT: "security_assessment_result",
+    Code.RENEW_IMPACT_ASSESSMENT: "impact_assessment_report",
+}
+"""Duties that only a paper settles."""
+
+YEARLY: Final = frozenset({Code.ANNUAL_RISK_REPORT})
+"""Duties that come again a year after they were due."""
+
+
+class State(StrEnum):
+    """Where a task stands."""
+
+    OPEN = "open"
+    OVERDUE = "overdue"
+    DONE = "done"
+    VOID = "void"
+
+
+def standing(stored: str, due_on: date, today: date) -> State:
+    """Return where a task stands on a day; it may still be done on the day on which it is due."""
+    state = State(stored)
+    return State.OVERDUE if state is State.OPEN and today > due_on else state
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A last day, and a note where it had to be reckoned without the year's holidays."""
+
+    on: date
+    note: str | None = None
+
+
+def after_working_days(start: date, days: int) -> Due:
+    """Return the day by which something is due; where the holidays are not known yet, as if every day were a working day."""
+    return _reckoned(lambda: working_days_after(start, days), start + timedelta(days=days))
+
+
+def before_end(end: date, days: int) -> Due:
+    """Return the last day on which something can be asked for, so many working days before an end.
+
+    Where the holidays are not known yet two calendar days are taken for each working day, which no calendar exceeds.
+    """
+    return _reckoned(lambda: working_days_before(end, days), end - timedelta(days=2 * days))
+
+
+def _reckoned(exact: Callable[[], date], strictest: date) -> Due:
+    try:
+        return Due(exact())
+    except CalendarNotCovered as gap:
+        return Due(strictest, f"{gap} This is the strictest reading; the day moves when they are published.")
+
+
+def a_year_after(day: date) -> date:
+    """Return the same day of the next year; of 29 February, the 28th."""
+    return months_after(day, 12)
+
+
+def months_after(day: date, months: int) -> date:
+    """Return the same day some months later, or the last one of that month."""
+    years, month = divmod(day.month - 1 + months, 12)
+    for number in range(day.day, 28, -1):
+        try:
+            return date(day.year + years, month + 1, number)
+        except ValueError:
+            continue
+    return date(day.year + years, month + 1, min(day.day, 28))
+
+
+def must_be_refiled(filed: int, scale: int) -> bool:
+    """Tell whether a scale has changed by so much that the catalogue is filed anew. Source: MIIT art. 12."""
+    if filed == 0:
+        return scale > 0
+    return abs(scale - filed) * 100 >= filed * REFILING_PERCENT
+
+
+def is_reported_yearly(tags: Collection[str]) -> bool:
+    """Tell whether data of these tags is reported on every year. Source: DSL art. 30; NDSMR art. 33."""
+    return not {"important", "core"}.isdisjoint(tags)

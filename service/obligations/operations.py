@@ -1,0 +1,312 @@
+"""What can be done with duties. Nothing needs to run for them to hold: whoever asks compares the due day with today."""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import date
+
+from sqlalchemy import ColumnElement, and_, or_, select
+
+from service.database import Transaction, close_gate, new_id
+from service.events import operations as events
+from service.http import directory
+from service.http.caller import EVERYWHERE, READERS, Caller, Role
+from service.http.paging import page_of
+from service.http.problems import Conflict, Invalid, NotFound
+from service.http.references import is_of
+from service.law.calendar import day_in_shanghai
+from service.obligations.duties import BLOCKING, SETTLED_BY, YEARLY, Code, Due, State, a_year_after
+from service.obligations.schemas import ObligationOut
+from service.obligations.tables import Obligation
+
+KEEPERS = frozenset({Role.REQUESTER, Role.REGISTRAR, Role.LEGAL, Role.PRIVACY, Role.SECURITY})
+"""Who may say that a duty has been done."""
+
+REOPENERS = frozenset({Role.LEGAL, Role.SECURITY})
+
+
+async def open_duty(
+    tx: Transaction,
+    caller: Caller,
+    code: Code,
+    due: Due,
+    *,
+    handler: str,
+    transfer: str | None = None,
+    permit: str | None = None,
+    dataset: str | None = None,
+    owner: str | None = None,
+) -> Obligation:
+    """Write a duty down, in the transaction of whatever it follows from."""
+    obligation = Obligation(
+        id=new_id("ob"),
+        code=code,
+        handler=handler,
+        transfer=transfer,
+        permit=permit,
+        dataset=dataset,
+        owner=owner,
+        due_on=due.on,
+        due_note=due.note,
+        blocks=code in BLOCKING,
+        state=State.OPEN,
+        evidence=None,
+        note=None,
+        ended_by=None,
+        ended_at=None,
+        created_at=tx.now,
+    )
+    tx.add(obligation)
+    _record(tx, caller, "obligation.opened", obligation)
+    await tx.flush()
+    return obligation
+
+
+async def has_open(tx: Transaction, code: Code, *, handler: str, dataset: str | None = None) -> bool:
+    """Tell whether a handler has such a duty open that belongs to no single permit."""
+    query = select(Obligation.id).where(
+        Obligation.code == code,
+        Obligation.handler == handler,
+        Obligation.dataset.is_not_distinct_from(dataset),
+        Obligation.state == State.OPEN,
+    )
+    return await tx.scalar(query.limit(1)) is not None
+
+
+async def has_open_for(tx: Transaction, code: Code, transfer: str) -> bool:
+    """Tell whether a transfer has such a duty open."""
+    query = select(Obligation.id).where(
+        Obligation.code == code, Obligation.transfer == transfer, Obligation.state == State.OPEN
+    )
+    return await tx.scalar(query.limit(1)) is not None
+
+
+async def settle(tx: Transaction, caller: Caller, transfer: str, kind: str, evidence: str) -> None:
+    """End the duties of a transfer that a new paper of this kind settles."""
+    codes = [code for code, settling in SETTLED_BY.items() if settling == kind]
+    for obligation in await _open_of(tx, Obligation.transfer == transfer, Obligation.code.in_(codes)):
+        _end(tx, caller, obligation, State.DONE, evidence=evidence)
+
+
+async def unsettle(tx: Transaction, caller: Caller, evidence: str) -> None:
+    """Open the duties again that a paper settled, since the paper no longer counts."""
+    query = select(Obligation).where(Obligation.evidence == evidence, Obligation.state == State.DONE).with_for_update()
+    for obligation in (await tx.scalars(query)).all():
+        obligation.state, obligation.evidence, obligation.ended_by, obligation.ended_at = State.OPEN, None, None, None
+        _record(tx, caller, "obligation.reopened", obligation, why="The evidence that settled it no longer counts.")
+
+
+async def void_of_permit(tx: Transaction, caller: Caller, permit: str, why: str) -> None:
+    """End the open duties of a permit that nothing can be sent under any more."""
+    for obligation in await _open_of(tx, Obligation.permit == permit):
+        obligation.note = why
+        _end(tx, caller, obligation, State.VOID, why=why)
+
+
+def is_overdue(today: date) -> ColumnElement[bool]:
+    """Return the condition that a duty suspends what it belongs to; the same as `standing()` with `blocks`, for a query."""
+    return and_(Obligation.state == State.OPEN, Obligation.blocks, Obligation.due_on < today)
+
+
+async def overdue_of(
+    tx: Transaction, permits: Mapping[str, tuple[str, bool]], today: date
+) -> Mapping[str, tuple[str, ...]]:
+    """Return the ids of the overdue duties that suspend each permit.
+
+    Args:
+        tx: the transaction.
+        permits: permit id to its handler, and whether it is for important or core data.
+        today: the day in Asia/Shanghai.
+    """
+    if not permits:
+        return {}
+    handlers = {handler for handler, is_weighty in permits.values() if is_weighty}
+    query = (
+        select(Obligation.id, Obligation.permit, Obligation.handler)
+        .where(
+            is_overdue(today),
+            or_(
+                Obligation.permit.in_(permits),
+                and_(Obligation.permit.is_(None), Obligation.handler.in_(handlers)),
+            ),
+        )
+        .order_by(Obligation.id)
+    )
+    found: dict[str, tuple[str, ...]] = {}
+    for duty, permit, handler in await tx.execute(query):
+        of_handler = [one for one, (owner, is_weighty) in permits.items() if owner == handler and is_weighty]
+        for one in [permit] if permit is not None else of_handler:
+            found[one] = (*found.get(one, ()), duty)
+    return found
+
+
+async def complete(tx: Transaction, caller: Caller, obligation_id: str, note: str) -> ObligationOut:
+    """Say that a duty has been done; a yearly one comes again.
+
+    Raises:
+        Conflict: it is not open, or only a paper settles it.
+    """
+    obligation = await _found(tx, caller, obligation_id, lock=True)
+    caller.demand(KEEPERS, obligation.handler, what="obligation")
+    _demand_open(obligation)
+    code = Code(obligation.code)
+    if code in SETTLED_BY:
+        raise Conflict(
+            f"This duty is settled by evidence: add `{SETTLED_BY[code]}` to the transfer {obligation.transfer}."
+        )
+    obligation.note = note
+    _end(tx, caller, obligation, State.DONE, why=note)
+    if code in YEARLY:
+        due = a_year_after(max(obligation.due_on, day_in_shanghai(tx.now)))
+        await open_duty(tx, caller, code, Due(due), handler=obligation.handler, owner=obligation.owner)
+    await tx.flush()
+    return _shown(obligation, tx)
+
+
+async def reopen(tx: Transaction, caller: Caller, obligation_id: str, reason: str) -> ObligationOut:
+    """Open a duty again that was called done by mistake; the gate is closed while it is, for it may be overdue."""
+    await close_gate(tx)
+    obligation = await _found(tx, caller, obligation_id, lock=True)
+    caller.demand(REOPENERS, obligation.handler, what="obligation")
+    if obligation.state != State.DONE:
+        raise Conflict(f"This duty is {obligation.state}; only one that was called done can be opened again.")
+    obligation.state, obligation.ended_by, obligation.ended_at, obligation.evidence = State.OPEN, None, None, None
+    _record(tx, caller, "obligation.reopened", obligation, why=reason)
+    await tx.flush()
+    return _shown(obligation, tx)
+
+
+async def give(tx: Transaction, caller: Caller, obligation_id: str, owner: str) -> ObligationOut:
+    """Say who sees to a duty.
+
+    Raises:
+        Invalid: nobody of this id or name may read the handler's transfers.
+    """
+    obligation = await _found(tx, caller, obligation_id, lock=True)
+    caller.demand(KEEPERS, obligation.handler, what="obligation")
+    _demand_open(obligation)
+    person = (await directory.readers_among(tx, obligation.handler, [owner])).get(owner)
+    if person is None:
+        raise Invalid(
+            "Nobody can be given this duty.", errors=[("/owner", "No person of this id or name may read it.")]
+        )
+    obligation.owner = person
+    _record(tx, caller, "obligation.assigned", obligation)
+    await tx.flush()
+    return _shown(obligation, tx)
+
+
+async def read_obligation(tx: Transaction, caller: Caller, obligation_id: str, *, lock: bool = False) -> ObligationOut:
+    """Return a duty."""
+    return _shown(await _found(tx, caller, obligation_id, lock=lock), tx)
+
+
+async def list_obligations(
+    tx: Transaction,
+    caller: Caller,
+    *,
+    due_before: date | None,
+    state: State | None,
+    code: Code | None,
+    handler: str | None,
+    transfer: str | None,
+    permit: str | None,
+    owner: str | None,
+    cursor: str | None,
+    limit: int,
+) -> tuple[Sequence[ObligationOut], str | None]:
+    """Return the duties that the caller may see; `due_before` keeps those that are not ended and due before the day."""
+    today = day_in_shanghai(tx.now)
+    query = select(Obligation)
+    reach = caller.reach(READERS)
+    if reach != EVERYWHERE:
+        query = query.where(Obligation.handler.in_(reach))
+    if due_before is not None:
+        query = query.where(Obligation.due_on < due_before)
+        if state is None:
+            query = query.where(Obligation.state == State.OPEN)
+    if state is not None:
+        query = query.where(_stands(state, today))
+    if handler is not None:
+        query = query.where(is_of(Obligation.handler, "handlers", handler))
+    for column, value in (
+        (Obligation.code, code),
+        (Obligation.transfer, transfer),
+        (Obligation.permit, permit),
+        (Obligation.owner, owner),
+    ):
+        if value is not None:
+            query = query.where(column == value)
+    rows, following = await page_of(tx, query, Obligation.id, cursor, limit)
+    return [_shown(row, tx) for row in rows], following
+
+
+async def of_transfer(tx: Transaction, transfers: Collection[str]) -> Sequence[ObligationOut]:
+    """Return the duties of some transfers, oldest first."""
+    query = select(Obligation).where(Obligation.transfer.in_(transfers)).order_by(Obligation.id)
+    return [_shown(row, tx) for row in await tx.scalars(query)]
+
+
+def _stands(state: State, today: date) -> ColumnElement[bool]:
+    if state is State.OVERDUE:
+        return and_(Obligation.state == State.OPEN, Obligation.due_on < today)
+    if state is State.OPEN:
+        return and_(Obligation.state == State.OPEN, Obligation.due_on >= today)
+    return Obligation.state == state
+
+
+async def _open_of(tx: Transaction, *conditions: ColumnElement[bool]) -> Sequence[Obligation]:
+    query = select(Obligation).where(Obligation.state == State.OPEN, *conditions).order_by(Obligation.id)
+    return (await tx.scalars(query.with_for_update())).all()
+
+
+async def _found(tx: Transaction, caller: Caller, obligation_id: str, *, lock: bool) -> Obligation:
+    found = await tx.get(Obligation, obligation_id, with_for_update=lock or None, populate_existing=lock)
+    if found is None or not caller.reaches(READERS, found.handler):
+        raise NotFound("There is no such obligation.")
+    return found
+
+
+def _demand_open(obligation: Obligation) -> None:
+    if obligation.state != State.OPEN:
+        raise Conflict(f"This duty is {obligation.state} already.")
+
+
+def _end(
+    tx: Transaction,
+    caller: Caller,
+    obligation: Obligation,
+    state: State,
+    *,
+    evidence: str | None = None,
+    why: str | None = None,
+) -> None:
+    obligation.state, obligation.evidence = state, evidence
+    obligation.ended_by, obligation.ended_at = caller.principal, tx.now
+    _record(tx, caller, f"obligation.{state}", obligation, why=why)
+
+
+def _record(tx: Transaction, caller: Caller, action: str, obligation: Obligation, why: str | None = None) -> None:
+    details = {
+        "code": obligation.code,
+        "transfer": obligation.transfer,
+        "permit": obligation.permit,
+        "dataset": obligation.dataset,
+        "owner": obligation.owner,
+        "due_on": obligation.due_on,
+        "evidence": obligation.evidence,
+        "note": obligation.note,
+    } | ({} if why is None else {"why": why})
+    events.record(
+        tx,
+        caller,
+        action,
+        obligation.id,
+        handler=obligation.handler,
+        details=details,
+        audience=[] if obligation.owner is None else [obligation.owner],
+        why=why,
+        href=f"/v1/obligations/{obligation.id}",
+    )
+
+
+def _shown(obligation: Obligation, tx: Transaction) -> ObligationOut:
+    return ObligationOut.of(obligation, day_in_shanghai(tx.now))

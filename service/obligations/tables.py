@@ -1,0 +1,40 @@
+"""The table of duties."""
+
+from datetime import date, datetime
+
+from sqlalchemy import Boolean, Date, DateTime, ForeignKey, Index, Text, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from service.database import Base, Id, Moment, PrimaryId
+
+
+class Obligation(Base):
+    """Something that a handler must do by a day, for one permit or transfer or for all of its important data."""
+
+    __tablename__ = "obligations"
+
+    id: Mapped[PrimaryId]
+    code: Mapped[str] = mapped_column(Text)
+    handler: Mapped[str] = mapped_column(Id, ForeignKey("handlers.id"))
+    transfer: Mapped[str | None] = mapped_column(Id)
+    permit: Mapped[str | None] = mapped_column(Id)
+    dataset: Mapped[str | None] = mapped_column(Id)
+    owner: Mapped[str | None] = mapped_column(Id)
+    """Principal who sees to it; null: whoever has the right role."""
+    due_on: Mapped[date] = mapped_column(Date)
+    due_note: Mapped[str | None] = mapped_column(Text)
+    blocks: Mapped[bool] = mapped_column(Boolean)
+    """Whether, overdue, it suspends the permit; without a permit, those of the handler for important or core data."""
+    state: Mapped[str] = mapped_column(Text)
+    """As stored: `open`, `done` or `void`; whether it is overdue is a matter of the day."""
+    evidence: Mapped[str | None] = mapped_column(Id)
+    note: Mapped[str | None] = mapped_column(Text)
+    ended_by: Mapped[str | None] = mapped_column(Id)
+    ended_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    created_at: Mapped[Moment]
+
+    __table_args__ = (
+        Index("ix_obligations_open_permit", "permit", postgresql_where=text("state = 'open' and blocks")),
+        Index("ix_obligations_open_handler", "handler", "due_on", postgresql_where=text("state = 'open'")),
+        Index("ix_obligations_transfer", "transfer"),
+    )

@@ -1,0 +1,151 @@
+"""What changed between two revisions of a request, in words and by parts. Pure decisions."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One difference: where, what it was and is, and a sentence for people."""
+
+    part: str
+    """The part of the case that it belongs to: a member of the request, or `handler`, `datasets`, `recipient`, `determination`."""
+    pointer: str
+    before: Any
+    after: Any
+    en: str
+    zh: str
+
+
+_NAMES: Final[Mapping[str, tuple[str, str]]] = {
+    "purpose": ("Purpose", "目的"),
+    "description": ("Description", "说明"),
+    "fields": ("Fields", "字段"),
+    "systems": ("Systems", "系统"),
+    "persons": ("Persons", "人数"),
+    "sensitive_persons": ("Persons with sensitive information", "敏感个人信息人数"),
+    "method": ("Method", "方式"),
+    "necessity": ("Claimed necessity", "主张的必要情形"),
+    "legal_basis": ("Legal basis", "合法性基础"),
+    "route": ("Route", "路径"),
+    "valid_from": ("First day", "起始日"),
+    "valid_until": ("Last day", "截止日"),
+    "key": ("Key", "标识"),
+    "tags": ("Tags", "分级标签"),
+    "facts": ("Facts", "事实"),
+    "country": ("Country", "国家或者地区"),
+    "kind": ("Kind", "类型"),
+    "mechanism": ("What the law asks for", "法定要求"),
+    "exemption": ("Exemption", "豁免情形"),
+    "routes": ("Routes", "可选路径"),
+    "requirements": ("Requirements", "要求"),
+    "evidence": ("Evidence asked for", "所需材料"),
+    "obligations": ("Obligations", "义务"),
+    "warnings": ("Warnings", "提示"),
+    "id": ("Which one", "对象"),
+    "policy": ("Company policy", "公司制度"),
+}
+_ALL: Final = {"fields": ("all", "全部"), "systems": ("every exporter", "全部系统")}
+
+
+def between(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
+    """Return the differences between the contents of two revisions, in the order in which people read them."""
+    return [
+        *_members("/request", before["request"], after["request"]),
+        *_whole("handler", before["handler"], after["handler"]),
+        *_datasets(before["datasets"], after["datasets"]),
+        *_whole("recipient", before["recipient"], after["recipient"]),
+    ]
+
+
+def between_determinations(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
+    """Return the differences between what the law asked for two revisions, as the reviewers need to know them."""
+    was, now = _gist(before), _gist(after)
+    return [
+        _change("determination", f"/determination/{name}", name, was[name], now[name])
+        for name in was
+        if was[name] != now[name]
+    ]
+
+
+def _gist(determination: Mapping[str, Any]) -> dict[str, Any]:
+    gist: dict[str, Any] = {name: determination.get(name) for name in ("mechanism", "exemption", "policy")}
+    gist["requirements"] = [requirement["rule"] for requirement in determination["requirements"]]
+    for name in ("evidence", "obligations", "warnings"):
+        gist[name] = [item["code"] for item in determination[name]]
+    return gist
+
+
+def _members(pointer: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Change]:
+    for name in after:
+        if before.get(name) != after[name]:
+            yield _change(name, f"{pointer}/{name}", name, before.get(name), after[name])
+
+
+def _whole(part: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Change]:
+    for name in after:
+        if before[name] != after[name]:
+            yield _change(part, f"/{part}/{name}", name, before[name], after[name])
+
+
+def _datasets(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> Iterator[Change]:
+    was, now = ({dataset["id"]: dataset for dataset in side} for side in (before, after))
+    for added in now.keys() - was.keys():
+        key = now[added]["key"]
+        yield Change("datasets", f"/datasets/{added}", None, key, f"Dataset added: {key}.", f"新增数据集：{key}。")
+    for gone in was.keys() - now.keys():
+        key = was[gone]["key"]
+        yield Change("datasets", f"/datasets/{gone}", key, None, f"Dataset removed: {key}.", f"移除数据集：{key}。")
+    for kept in sorted(was.keys() & now.keys()):
+        for name in ("tags", "facts", "fields"):
+            if was[kept][name] != now[kept][name]:
+                told = _change("datasets", f"/datasets/{kept}/{name}", name, was[kept][name], now[kept][name])
+                key = now[kept]["key"]
+                yield Change(
+                    told.part,
+                    told.pointer,
+                    told.before,
+                    told.after,
+                    f"Dataset {key}: {told.en}",
+                    f"数据集{key}：{told.zh}",
+                )
+
+
+def _change(part: str, pointer: str, name: str, before: Any, after: Any) -> Change:
+    en, zh = _NAMES[name]
+    if isinstance(before, list) and isinstance(after, list):
+        names = [_name(member) for member in before], [_name(member) for member in after]
+        added = [member for member in names[1] if member not in names[0]]
+        gone = [member for member in names[0] if member not in names[1]]
+        if added or gone:
+            return Change(part, pointer, before, after, _listed(en, added, gone, "en"), _listed(zh, added, gone, "zh"))
+    was, now = _said(name, before), _said(name, after)
+    return Change(
+        part, pointer, before, after, f"{en}: from {was[0]} to {now[0]}.", f"{zh}：由{was[1]}变更为{now[1]}。"
+    )
+
+
+def _name(member: Any) -> str:
+    return str(member["name"]) if isinstance(member, Mapping) else str(member)
+
+
+def _listed(name: str, added: Sequence[str], gone: Sequence[str], language: str) -> str:
+    words = {"en": (": ", "added ", "removed ", "; ", ", ", "."), "zh": ("：", "新增", "移除", "；", "、", "。")}[
+        language
+    ]
+    colon, plus, minus, between_parts, comma, stop = words
+    parts = [word + comma.join(members) for word, members in ((plus, added), (minus, gone)) if members]
+    return name + colon + between_parts.join(parts) + stop
+
+
+def _said(name: str, value: Any) -> tuple[str, str]:
+    if value is None:
+        return _ALL.get(name, ("nothing", "无"))
+    if isinstance(value, list):
+        members = [_name(member) for member in value]
+        return (", ".join(members) or "none", "、".join(members) or "无")
+    if isinstance(value, Mapping):
+        said = "; ".join(f"{key} = {member}" for key, member in sorted(value.items()))
+        return (said or "nothing", said or "无")
+    return (str(value), str(value))

@@ -1,0 +1,379 @@
+"""People around a request: who may review it, who is asked to, who stands back, what they say, what waits for whom."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, and_, or_, select
+
+from service.database import Transaction, new_id
+from service.events import operations as events
+from service.http import directory
+from service.http.caller import EVERYWHERE, REVIEWERS, Caller, Role
+from service.http.paging import page_of
+from service.http.problems import Conflict, Invalid
+from service.http.references import is_of
+from service.law.calendar import day_in_shanghai
+from service.law.rules import RuleBook
+from service.transfers import telling, workflow
+from service.transfers.reading import (
+    REQUESTERS,
+    demand_status,
+    parties_of,
+    reviews_of,
+    service_time,
+    shown_of,
+    stages_of,
+    transfer_of,
+)
+from service.transfers.schemas import (
+    AssignIn,
+    CommentIn,
+    CommentOut,
+    QueueItemOut,
+    QueueOut,
+    ReviewerOut,
+    ReviewersOut,
+    RevisionRef,
+    TransferOut,
+)
+from service.transfers.tables import (
+    Comment,
+    Recusal,
+    Review,
+    Revision,
+    RevisionStage,
+    StructuringFinding,
+    Transfer,
+)
+from service.transfers.workflow import Stage, StageStatus, Status
+
+MAX_QUEUE = 1000
+"""Open stages that one answer looks through; more than anybody can have before them."""
+
+
+async def reviewers(tx: Transaction, caller: Caller, transfer_id: str, stage: Stage) -> ReviewersOut:
+    """Return who may decide a stage of a request now."""
+    transfer = await transfer_of(tx, caller, transfer_id)
+    people = await telling.offered(tx, transfer, stage)
+    return ReviewersOut(
+        stage=stage,
+        items=[
+            ReviewerOut(principal=person.principal, name=person.name, on_behalf_of=person.on_behalf_of)
+            for person in people
+        ],
+    )
+
+
+async def assign(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str, wanted: AssignIn) -> TransferOut:
+    """Ask one of those who may decide a stage to do it; the others still may.
+
+    Raises:
+        Invalid: the person may not decide the stage.
+        Conflict: not in review, no such stage, or decided already.
+    """
+    transfer = await transfer_of(tx, caller, transfer_id, lock=True)
+    caller.demand(REVIEWERS | REQUESTERS, transfer.handler, what="transfer")
+    demand_status(transfer, tx, frozenset({Status.IN_REVIEW}), "assigned")
+    stage = next((one for one in await stages_of(tx, transfer) if one.name == wanted.stage), None)
+    if stage is None or stage.status not in {StageStatus.OPEN, StageStatus.WAITING}:
+        raise Conflict(f"There is no stage {wanted.stage} to be decided.")
+    people = await telling.offered(tx, transfer, wanted.stage)
+    chosen = next((person for person in people if wanted.reviewer in {person.principal, person.name}), None)
+    if chosen is None:
+        raise Invalid(
+            "Nobody can be asked to review what they may not.",
+            errors=[("/reviewer", "Choose one of GET …/reviewers for this stage.")],
+        )
+    before, stage.assignee = stage.assignee, chosen.principal
+    details = {"stage": wanted.stage, "from": before, "to": chosen.principal, "reason": wanted.reason}
+    telling.record(
+        tx,
+        caller,
+        "stage.assigned",
+        transfer,
+        details,
+        why=wanted.reason,
+        audience=[person for person in (before, chosen.principal) if person is not None],
+        href=f"/v1/transfers/{transfer.id}/reviews",
+        method="POST",
+    )
+    await tx.flush()
+    return await shown_of(tx, transfer, book)
+
+
+async def recuse(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str, reason: str) -> TransferOut:
+    """Stand back from a request for good: no stage of it can be decided by the caller, nor on the caller's behalf.
+
+    Raises:
+        Conflict: the request is decided, the caller has stood back already, or has a standing decision (take it back first).
+    """
+    transfer = await transfer_of(tx, caller, transfer_id, lock=True)
+    caller.demand(REVIEWERS, transfer.handler, what="transfer")
+    undecided = frozenset({Status.DRAFT, Status.IN_REVIEW, Status.RETURNED})
+    demand_status(transfer, tx, undecided, "left to others")
+    if caller.principal in parties_of(await reviews_of(tx, transfer)):
+        raise Conflict("You have decided a stage of this revision; take that back first.")
+    if await tx.get(Recusal, (transfer.id, caller.principal)) is not None:
+        raise Conflict("You have recused yourself from this request already.")
+    tx.add(Recusal(transfer=transfer.id, principal=caller.principal, reason=reason, at=tx.now))
+    freed = [stage for stage in await stages_of(tx, transfer) if stage.assignee == caller.principal]
+    for stage in freed:
+        stage.assignee = None
+    telling.record(tx, caller, "transfer.recused", transfer, {"reason": reason}, why=reason)
+    await tx.flush()
+    for stage in freed:
+        if stage.status == StageStatus.OPEN:
+            await telling.tell_opened(tx, caller, transfer, stage)
+    await tx.flush()
+    return await shown_of(tx, transfer, book)
+
+
+async def comment(tx: Transaction, caller: Caller, transfer_id: str, wanted: CommentIn) -> CommentOut:
+    """Say something about a request; whoever is mentioned is told.
+
+    Raises:
+        Invalid: a mention of somebody who is not there or may not read the request.
+    """
+    transfer = await transfer_of(tx, caller, transfer_id)
+    found = await directory.readers_among(tx, transfer.handler, wanted.mentions)
+    unknown = [place for place, reference in enumerate(wanted.mentions) if reference not in found]
+    if unknown:
+        raise Invalid(
+            "Some people cannot be mentioned.",
+            errors=[(f"/mentions/{place}", "Nobody of this id or name may read the request.") for place in unknown],
+        )
+    mentions = sorted(set(found.values()))
+    made = Comment(
+        id=new_id("cm"),
+        transfer=transfer.id,
+        author=caller.principal,
+        text=wanted.text,
+        mentions=mentions,
+        at=tx.now,
+    )
+    tx.add(made)
+    details = {"comment": made.id, "text": wanted.text, "mentions": mentions}
+    telling.record(tx, caller, "transfer.commented", transfer, details, why=wanted.text, audience=mentions)
+    await tx.flush()
+    return CommentOut.model_validate(made, from_attributes=True)
+
+
+async def list_comments(
+    tx: Transaction, caller: Caller, transfer_id: str, cursor: str | None, limit: int
+) -> tuple[Sequence[CommentOut], str | None]:
+    """Return what was said about a request, oldest first."""
+    transfer = await transfer_of(tx, caller, transfer_id)
+    query = select(Comment).where(Comment.transfer == transfer.id)
+    rows, following = await page_of(tx, query, Comment.id, cursor, limit)
+    return [CommentOut.model_validate(row, from_attributes=True) for row in rows], following
+
+
+async def queue(
+    tx: Transaction,
+    caller: Caller,
+    book: RuleBook,
+    *,
+    stage: Stage | None,
+    handler: str | None,
+    overdue: bool | None,
+    assigned: bool | None,
+    after: str | None,
+    limit: int,
+) -> QueueOut:
+    """Return the open stages that the caller may decide, the oldest first, with counts of all of them."""
+    items = await _waiting(tx, caller, book, handler)
+    counts: dict[str, int] = {name.value: 0 for name in Stage} | {"overdue": 0, "all": len(items)}
+    for item in items:
+        counts[item.stage] += 1
+        counts["overdue"] += item.overdue
+    wanted = [
+        item
+        for item in items
+        if (stage is None or item.stage is stage)
+        and (overdue is None or item.overdue is overdue)
+        and (assigned is None or (item.assignee == caller.principal) is assigned)
+    ]
+    begin = 0
+    if after is not None:
+        place = next((place for place, item in enumerate(wanted) if item.transfer == after), None)
+        if place is None:
+            raise Invalid("The cursor is not one that a page gave.", errors=[("/cursor", "Begin at the first page.")])
+        begin = place + 1
+    page = wanted[begin : begin + limit]
+    more = begin + limit < len(wanted)
+    return QueueOut(items=page, next_cursor=page[-1].transfer if more and page else None, counts=counts)
+
+
+async def _waiting(tx: Transaction, caller: Caller, book: RuleBook, handler: str | None) -> list[QueueItemOut]:
+    query = (
+        select(Transfer, RevisionStage, Revision)
+        .join(
+            RevisionStage,
+            and_(
+                RevisionStage.transfer == Transfer.id,
+                RevisionStage.revision == Transfer.revision,
+                RevisionStage.status == StageStatus.OPEN,
+            ),
+        )
+        .join(Revision, and_(Revision.transfer == Transfer.id, Revision.number == Transfer.revision))
+        .where(
+            Transfer.status == Status.IN_REVIEW,
+            Transfer.valid_until >= day_in_shanghai(tx.now),
+            or_(*(_within(caller, stage) for stage in Stage)),
+            ~Transfer.authors.contains([caller.principal]),
+            ~select(Recusal.principal)
+            .where(Recusal.transfer == Transfer.id, Recusal.principal == caller.principal)
+            .exists(),
+        )
+        .order_by(RevisionStage.opened_at, Transfer.id)
+        .limit(MAX_QUEUE)
+    )
+    if handler is not None:
+        query = query.where(is_of(Transfer.handler, "handlers", handler))
+    rows = (await tx.execute(query)).all()
+    ids = [row[0].id for row in rows]
+    parties = await _parties(tx, ids)
+    recused = await _recused(tx, ids)
+    findings = await _findings(tx, ids)
+    items: list[QueueItemOut] = []
+    for transfer, stage, revision in rows:
+        role = frozenset({Role(Stage(stage.name).role)})
+        behalves = [
+            behalf
+            for behalf in (caller.lenders(role, transfer.handler) or (None,))
+            if workflow.bar_to_review(
+                caller.principal,
+                is_person=caller.kind == "person",
+                authors=transfer.authors,
+                earlier=parties.get((transfer.id, transfer.revision), set()),
+                recused=recused.get(transfer.id, set()),
+                behalf=behalf,
+            )
+            is None
+        ]
+        if behalves:
+            items.append(_item(tx, book, transfer, stage, revision, behalves[0], findings.get(transfer.id, 0)))
+    return items
+
+
+def _within(caller: Caller, stage: Stage) -> ColumnElement[bool]:
+    """Return the condition that a stage is one that the caller has the role for."""
+    reach = caller.reach(frozenset({Role(stage.role)}))
+    named = RevisionStage.name == stage
+    return named if reach == EVERYWHERE else and_(named, Transfer.handler.in_(reach))
+
+
+def _item(
+    tx: Transaction,
+    book: RuleBook,
+    transfer: Transfer,
+    stage: RevisionStage,
+    revision: Revision,
+    behalf: str | None,
+    findings: int,
+) -> QueueItemOut:
+    opened = stage.opened_at or revision.submitted_at
+    due = opened + service_time(book, stage.name)
+    return QueueItemOut(
+        transfer=transfer.id,
+        stage=Stage(stage.name),
+        handler=transfer.handler,
+        recipient=transfer.recipient,
+        purpose=transfer.purpose,
+        persons=transfer.persons,
+        sensitive_persons=transfer.sensitive_persons,
+        mechanism=revision.determination["mechanism"],
+        revision=RevisionRef(number=revision.number, hash=revision.hash),
+        requester=transfer.requester,
+        opened_at=opened,
+        age_hours=round((tx.now - opened) / timedelta(hours=1), 1),
+        due_at=due,
+        overdue=tx.now > due,
+        assignee=stage.assignee,
+        on_behalf_of=behalf,
+        findings=findings,
+    )
+
+
+async def _parties(tx: Transaction, ids: Sequence[str]) -> dict[tuple[str, int], set[str]]:
+    found: dict[tuple[str, int], set[str]] = {}
+    for review in await tx.scalars(select(Review).where(Review.transfer.in_(ids), Review.taken_back_at.is_(None))):
+        found.setdefault((review.transfer, review.revision), set()).update(parties_of([review]))
+    return found
+
+
+async def _recused(tx: Transaction, ids: Sequence[str]) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for recusal in await tx.scalars(select(Recusal).where(Recusal.transfer.in_(ids))):
+        found.setdefault(recusal.transfer, set()).add(recusal.principal)
+    return found
+
+
+async def _findings(tx: Transaction, ids: Sequence[str]) -> dict[str, int]:
+    query = select(StructuringFinding.transfer).where(
+        StructuringFinding.transfer.in_(ids), StructuringFinding.answered_at.is_(None)
+    )
+    found: dict[str, int] = {}
+    for transfer in await tx.scalars(query):
+        found[transfer] = found.get(transfer, 0) + 1
+    return found
+
+
+async def remind(tx: Transaction, caller: Caller, book: RuleBook) -> list[tuple[str, str, str]]:
+    """Remind of every open stage whose service time is over, and escalate those open for twice as long; each once.
+
+    A reminder goes to those who may decide the stage; an escalation also to the executives of the handler.
+
+    Returns:
+        Transfer, stage and `reminded` or `escalated`, in the order of opening.
+    """
+    query = (
+        select(Transfer, RevisionStage)
+        .join(
+            RevisionStage,
+            and_(RevisionStage.transfer == Transfer.id, RevisionStage.revision == Transfer.revision),
+        )
+        .where(
+            Transfer.status == Status.IN_REVIEW,
+            Transfer.valid_until >= day_in_shanghai(tx.now),
+            RevisionStage.status == StageStatus.OPEN,
+            RevisionStage.escalated_at.is_(None),
+        )
+        .order_by(RevisionStage.opened_at, Transfer.id)
+        .with_for_update(of=RevisionStage)
+    )
+    told: list[tuple[str, str, str]] = []
+    for transfer, stage in (await tx.execute(query)).all():
+        verb = _due(stage, service_time(book, stage.name), tx.now)
+        if verb is None:
+            continue
+        people = {person.principal for person in await telling.offered(tx, transfer, Stage(stage.name))}
+        stage.reminded_at = stage.reminded_at or tx.now
+        if verb == "escalated":
+            stage.escalated_at = tx.now
+            executives = await directory.entitled(tx, Role.EXECUTIVE, transfer.handler, day_in_shanghai(tx.now))
+            people |= {person.principal for person in executives}
+        events.record(
+            tx,
+            caller,
+            f"stage.{verb}",
+            transfer.id,
+            handler=transfer.handler,
+            details={"stage": stage.name, "revision": transfer.revision, "opened_at": stage.opened_at},
+            audience=people | {transfer.requester},
+            how_much=telling.how_much(transfer),
+            href=f"/v1/transfers/{transfer.id}/reviews",
+            method="POST",
+        )
+        told.append((transfer.id, stage.name, verb))
+    await tx.flush()
+    return told
+
+
+def _due(stage: RevisionStage, service: timedelta, now: datetime) -> str | None:
+    """Return what is due for an open stage: `reminded` after its service time, `escalated` after twice that."""
+    if stage.opened_at is None or now <= stage.opened_at + service:
+        return None
+    if now > stage.opened_at + 2 * service:
+        return "escalated"
+    return "reminded" if stage.reminded_at is None else None

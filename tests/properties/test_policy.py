@@ -1,0 +1,85 @@
+"""For all facts, a company's own rules never make anything freer than the law does."""
+
+from dataclasses import replace
+from functools import cache
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.law import rules
+from service.law.determination import Determination, Mechanism, determine
+from service.law.facts import Facts
+from service.law.policy import Bar, Condition, Paper, Policy
+from service.transfers.workflow import stages_for
+from tests.law.strategies import BOOK, facts
+
+TEXT = {"en": "x", "zh": "y"}
+
+
+def some(members: list[str]) -> st.SearchStrategy[frozenset[str] | None]:
+    return st.none() | st.frozensets(st.sampled_from(members), min_size=1)
+
+
+conditions = st.builds(
+    Condition,
+    mechanisms=some(["exempt", "standard_contract_or_certification", "security_assessment", "state_approval"]),
+    tags=some(["core", "important", "personal", "sensitive"]),
+    countries=some(["SG", "HK", "US"]),
+    recipients=st.none(),
+)
+policies = st.builds(
+    Policy,
+    hash=st.just("sha256:test"),
+    stages=st.lists(st.tuples(st.sampled_from(["data_owner", "legal", "executive"]), conditions), max_size=3).map(
+        tuple
+    ),
+    bars=st.lists(
+        st.builds(
+            Bar, st.just("a"), st.builds(Condition, countries=some(["SG", "US"]), tags=some(["core"])), st.just(TEXT)
+        ),
+        max_size=1,
+    ).map(tuple),
+    papers=st.lists(
+        st.builds(Paper, st.sampled_from(["dpo_opinion", "consent_record"]), conditions, st.just(TEXT)), max_size=2
+    ).map(tuple),
+)
+LOWER = [
+    {},
+    {"contract_persons": 1},
+    {"contract_persons": 50_000, "assessment_persons": 60_000},
+    {"assessment_sensitive_persons": 5_000, "near": 50},
+    {"handled_persons": 1, "review_users": 1},
+]
+
+
+@cache
+def law_with(lower: int) -> rules.RuleBook:
+    return rules.load(policy=Policy("sha256:test", thresholds=LOWER[lower]))
+
+
+def codes(found: Determination) -> set[str]:
+    return {item.code for item in found.evidence}
+
+
+@given(facts(), policies, st.integers(0, len(LOWER) - 1))
+def test_a_policy_never_makes_anything_freer(known: Facts, policy: Policy, lower: int) -> None:
+    book = law_with(lower)
+    book = replace(book, policy=replace(policy, thresholds=LOWER[lower]))
+    law, with_policy = determine(known, BOOK), determine(known, book)
+    assert with_policy.mechanism.strictness >= law.mechanism.strictness
+    assert with_policy.policy == "sha256:test"
+    assert {r.mechanism for r in law.requirements} - {r.mechanism for r in with_policy.requirements} <= {
+        Mechanism.EXEMPT,
+        Mechanism.STANDARD_CONTRACT_OR_CERTIFICATION,
+    }
+    if with_policy.exemption is not None:
+        assert law.exemption == with_policy.exemption
+    if with_policy.mechanism is not Mechanism.PROHIBITED:
+        assert set(stages_for(law)) <= set(stages_for(with_policy))
+    if with_policy.mechanism is law.mechanism:
+        assert codes(law) <= codes(with_policy)
+        for kind in ("persons", "sensitive_persons"):
+            before, after = getattr(law.headroom, kind), getattr(with_policy.headroom, kind)
+            assert before is None or (after is not None and after <= before)
+    if law.counts_toward_ledger:
+        assert with_policy.counts_toward_ledger

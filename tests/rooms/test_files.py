@@ -1,0 +1,99 @@
+"""Which files are taken, and what they are called."""
+
+import io
+import zipfile
+
+import pytest
+
+from service.transfers.files import MAX_BYTES, NotTaken, media_type_of, safe_name
+
+OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+WORD = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
+
+
+def package(**members: str) -> bytes:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        for name, text in members.items():
+            archive.writestr(name, text)
+    return made.getvalue()
+
+
+DOCX = package(**{"[Content_Types].xml": "<Types/>", "word/document.xml": "<w/>"})
+
+
+@pytest.mark.parametrize(
+    ("content", "media_type"),
+    [
+        (b"%PDF-1.7 ...", "application/pdf"),
+        (b"\x89PNG\r\n\x1a\n...", "image/png"),
+        (b"\xff\xd8\xff\xe0", "image/jpeg"),
+        (b"GIF89a", "image/gif"),
+        (b"II*\x00", "image/tiff"),
+        (b"RIFF\x00\x00\x00\x00WEBPVP8 ", "image/webp"),
+        (DOCX, WORD),
+        (
+            package(**{"[Content_Types].xml": "", "xl/workbook.xml": ""}),
+            "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+        ),
+        (
+            package(mimetype="application/vnd.oasis.opendocument.text"),
+            "application/vnd.oasis.opendocument.text",
+        ),
+        (OLE + "WordDocument".encode("utf-16-le"), "application/msword"),
+        (OLE + "Workbook".encode("utf-16-le"), "application/vnd.ms-excel"),
+        ("Einwilligung, 同意\n".encode(), "text/plain"),
+        (b"\xef\xbb\xbfname,count\r\n", "text/plain"),
+    ],
+)
+def test_a_file_is_what_is_in_it(content: bytes, media_type: str) -> None:
+    assert media_type_of(content) == media_type
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "empty"),
+        (b"%PDF-" + bytes(MAX_BYTES), "at most"),
+        (b"PK\x03\x04 nonsense", "cannot be opened"),
+        (package(**{"anything.txt": "x"}), "archive"),
+        (package(**{"[Content_Types].xml": "x"}), "archive"),
+        (package(**{"[Content_Types].xml": "", "word/document.xml": "", "word/vbaProject.bin": ""}), "macros"),
+        (package(**{"mimetype": "application/vnd.oasis.opendocument.text", "Basic/x.xml": ""}), "macros"),
+        (OLE + "WordDocument_VBA_PROJECT".encode("utf-16-le"), "macros"),
+        (OLE, "not taken"),
+        (b"MZ\x90\x00", "not taken"),
+        (b"\x7fELF\x02", "not taken"),
+        (b"caf\xe9", "not taken"),
+        (b"a\x00b", "not taken"),
+        (b"<html><script>alert(1)</script>", "markup"),
+        (b'<?xml version="1.0"?><svg onload="x"/>', "markup"),
+        (b"Hello\n < SCRIPT >", "markup"),
+    ],
+)
+def test_what_is_not_on_the_list_is_refused_with_the_reason(content: bytes, why: str) -> None:
+    with pytest.raises(NotTaken, match=why):
+        media_type_of(content)
+
+
+@pytest.mark.parametrize(
+    ("given", "media_type", "kept"),
+    [
+        ("report.pdf", "application/pdf", "report.pdf"),
+        ("../../etc/passwd", "application/pdf", "passwd.pdf"),
+        ("C:\\docs\\contract.PDF", "application/pdf", "contract.pdf"),
+        ("invoice.pdf.exe", "application/pdf", "invoice.pdf.exe.pdf"),
+        ('a"b;c\r\nX: y.png', "image/png", "a_b_cX_ y.png"),
+        ("photo.jpeg", "image/jpeg", "photo.jpeg"),
+        ("rows.csv", "text/plain", "rows.csv"),
+        ("影响评估报告.docx", WORD, "影响评估报告.docx"),
+        ("exe\u202efdp.png", "application/pdf", "exefdp.png.pdf"),
+        ("", "application/pdf", "document.pdf"),
+        (None, "application/pdf", "document.pdf"),
+        ("...", "text/plain", "document.txt"),
+        ("con.txt", "text/plain", "document.txt"),
+        ("x" * 300 + ".pdf", "application/pdf", "x" * 116 + ".pdf"),
+    ],
+)
+def test_a_name_is_made_safe_and_ends_as_the_file_is(given: str | None, media_type: str, kept: str) -> None:
+    assert safe_name(given, media_type) == kept
