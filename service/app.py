@@ -30,6 +30,7 @@ from service.obligations import routes as obligations
 from service.permits import operations as permits
 from service.permits import routes as permit_routes
 from service.permits.signing import Signer
+from service.plans import routes as plans
 from service.registry import routes as registry
 from service.settings import Settings
 from service.transfers import routes as transfers
@@ -92,7 +93,7 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
     app.state.export_lease = timedelta(seconds=settings.export_lease_seconds)
     app.state.public_url = _public_url(settings)
     problems.install(app)
-    for room in (law, registry, transfers, permit_routes, obligations, gate, events, audit, identity):
+    for room in (law, plans, registry, transfers, permit_routes, obligations, gate, events, audit, identity):
         app.include_router(room.router)
     app.include_router(gate.authzen)
     _add_health(app, database)

@@ -19,10 +19,12 @@ from service import logs, migrate
 from service.app import book_of, create_app
 from service.database import Database, DatabaseAwayError, Transaction
 from service.embedded import EmbeddedServer, EmbeddedServerError
+from service.gate import outlook, policy_check
 from service.http.caller import OPERATOR, Caller, Role
 from service.http.problems import Invalid, Problem, invalid_from
 from service.http.strict_json import parse
 from service.identity import operations as identity
+from service.law import policy, rules
 from service.law.calendar import day_in_shanghai
 from service.law.routes import determination_of
 from service.law.rules import RuleFileError
@@ -30,13 +32,16 @@ from service.law.schemas import FactsIn
 from service.registry import imports
 from service.sample import loader as sample
 from service.settings import Settings
+from service.transfers import people
 
 Result = TypeVar("Result")
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 keys = typer.Typer(no_args_is_help=True, help="API keys, made with the database's own credentials.")
 samples = typer.Typer(no_args_is_help=True, help="The invented sample company.")
+policies = typer.Typer(no_args_is_help=True, help="The company's own rules, which can only be stricter than the law.")
 app.add_typer(keys, name="keys")
+app.add_typer(policies, name="policy")
 app.add_typer(samples, name="sample")
 
 URL = "OUTBOUND_INTERNAL_DATABASE_URL"
@@ -197,6 +202,55 @@ def load_sample() -> None:
     book = book_of(Settings())
     loaded = _in_transaction(lambda tx: sample.load(tx, book))
     typer.echo("The sample company is loaded." if loaded else "The sample company was there already.")
+
+
+@app.command("review")
+def review_permits(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one array.")] = False,
+) -> None:
+    """List every permit in force that no longer stands, and why; changes nothing, so it can run nightly."""
+    book = book_of(Settings())
+    found = _in_transaction(lambda tx: outlook.fallen(tx, book))
+    if as_json:
+        typer.echo(json.dumps(outlook.told(found), ensure_ascii=False, indent=2))
+        return
+    for permit in found:
+        typer.echo(f"{permit.permit} ({permit.purpose}, transfer {permit.transfer}) no longer stands:")
+        for why in permit.why:
+            typer.echo(f"  {why.dataset}: {why.reason}: {why.text.en}")
+    typer.echo(f"{len(found)} permit(s) no longer stand." if found else "Every permit in force stands.")
+
+
+@app.command("remind")
+def remind() -> None:
+    """Remind of every stage that is open past its service time, and escalate those open for twice as long; each once."""
+    book = book_of(Settings())
+    told = _in_transaction(lambda tx: people.remind(tx, OPERATOR, book))
+    for transfer, stage, verb in told:
+        typer.echo(f"{transfer}: the stage {stage} was {verb}.")
+    typer.echo(f"{len(told)} stage(s) were past their time." if told else "No stage is past its time.")
+
+
+@policies.command("check")
+def check_policy(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="The company's own rules, in TOML.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object.")] = False,
+) -> None:
+    """Check a policy file, and show which open transfers and permits it would change; nothing is changed."""
+    checked = policy.load(file)
+    then = rules.load(policy=checked)
+    now = book_of(Settings())
+    found = _in_transaction(lambda tx: policy_check.effects(tx, now, then))
+    if as_json:
+        effects = [{"id": one.id, "status": one.status, "changes": one.changes} for one in found]
+        typer.echo(json.dumps({"hash": checked.hash, "effects": effects}, ensure_ascii=False, indent=2))
+        return
+    typer.echo(f"The policy can be used: {checked.hash}")
+    for one in found:
+        typer.echo(f"{one.id} ({one.status}):")
+        for sentence in one.sentences():
+            typer.echo(f"  {sentence}")
+    typer.echo(f"{len(found)} would change." if found else "Nothing would change.")
 
 
 @app.command("import")

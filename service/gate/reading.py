@@ -1,6 +1,7 @@
 """What the gate reads for a decision, inside the transaction that records it."""
 
 from collections.abc import Sequence
+from datetime import date
 
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import aliased
@@ -37,8 +38,13 @@ async def read(tx: Transaction, caller: Caller, dataset_ref: str, recipient_ref:
     recipient = None if recipient_ref is None else await _recipient(tx, recipient_ref)
     if dataset is None:
         return Read(None, recipient, Known(today, None, _facts_of(recipient), (), Count()))
+    return Read(dataset, recipient, await known_of(tx, dataset, recipient, today))
+
+
+async def known_of(tx: Transaction, dataset: Dataset, recipient: Recipient | None, today: date) -> Known:
+    """Return what a decision on a dataset and a recipient looks at, as it stands on a day."""
     handler = await tx.get_one(Handler, dataset.handler)
-    known = Known(
+    return Known(
         today=today,
         dataset=KnownDataset(
             handler=HandlerFactsIn.model_validate(handler.facts).facts(),
@@ -48,10 +54,9 @@ async def read(tx: Transaction, caller: Caller, dataset_ref: str, recipient_ref:
             fields=frozenset(field["name"] for field in dataset.fields),
         ),
         recipient=_facts_of(recipient),
-        permits=() if recipient is None else await _permits(tx, dataset.id, recipient.id),
+        permits=() if recipient is None else await _permits(tx, dataset.id, recipient.id, today),
         year=await ledger.total(tx, dataset.handler, today.year),
     )
-    return Read(dataset, recipient, known)
 
 
 async def hold(tx: Transaction, caller: Caller, dataset_ref: str, recipient_ref: str) -> None:
@@ -94,7 +99,7 @@ def _facts_of(recipient: Recipient | None) -> RecipientFacts | None:
     return RecipientFactsIn.model_validate(body).facts(recipient.key)
 
 
-async def _permits(tx: Transaction, dataset: str, recipient: str) -> Sequence[KnownPermit]:
+async def _permits(tx: Transaction, dataset: str, recipient: str, today: date) -> Sequence[KnownPermit]:
     query = (
         select(Permit, PermitDataset.tags, _weighty())
         .join(PermitDataset, PermitDataset.permit == Permit.id)
@@ -104,7 +109,6 @@ async def _permits(tx: Transaction, dataset: str, recipient: str) -> Sequence[Kn
     rows = (await tx.execute(query)).all()
     permits = [row[0] for row in rows]
     reserved = await ledger.reserved_of_permits(tx, [permit.id for permit in permits])
-    today = day_in_shanghai(tx.now)
     weights = {permit.id: (permit.handler, is_weighty) for permit, _, is_weighty in rows}
     overdue = await obligations.overdue_of(tx, weights, today)
     lost = await _lost_evidence(tx, permits)

@@ -3,12 +3,12 @@
 from datetime import timedelta
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
 from service.database import Transaction
-from service.gate import operations
+from service.gate import operations, outlook
 from service.gate.schemas import (
     CompleteIn,
     EvaluationIn,
@@ -25,7 +25,9 @@ from service.http.paging import Cursor, Limit, Page
 from service.http.problems import Malformed, Problem, UnsupportedMediaType, invalid_from
 from service.http.references import Filter
 from service.http.router import Handler, StrictRoute, room
+from service.law.facts import Count
 from service.law.rules import RuleBook
+from service.law.schemas import NearDay
 
 
 class AuthZenRoute(StrictRoute):
@@ -153,3 +155,32 @@ async def complete(exchange: Asking, export_id: ExportId, body: CompleteIn) -> R
 async def cancel(exchange: Asking, export_id: ExportId) -> Response:
     """Give a reservation back."""
     return await exchange.act(lambda tx, caller: operations.cancel(tx, caller, export_id))
+
+
+def _asked(
+    on: Annotated[NearDay | None, Query(description="A later day.")] = None,
+    more_persons: Annotated[int, Query(ge=0, lt=2**53, description="So many persons more in the year's count.")] = 0,
+    more_sensitive_persons: Annotated[int, Query(ge=0, lt=2**53)] = 0,
+) -> outlook.Asked:
+    return outlook.Asked(on=on, more=Count(more_persons, more_sensitive_persons))
+
+
+Asked = Annotated[outlook.Asked, Depends(_asked)]
+
+
+@router.get("/v1/transfers/{transfer_id}/outlook", response_model=outlook.TransferOutlook)
+async def transfer_outlook(
+    exchange: Reading, request: Request, transfer_id: Annotated[str, Path()], asked: Asked
+) -> Response:
+    """Tell what the law would say of a transfer today, on a later day, with a higher count, and when and why that changes."""
+    book: RuleBook = request.app.state.book
+    return await exchange.read(lambda tx, caller: outlook.of_transfer(tx, caller, book, transfer_id, asked))
+
+
+@router.get("/v1/permits/{permit_id}/outlook", response_model=outlook.PermitOutlook)
+async def permit_outlook(
+    exchange: Reading, request: Request, permit_id: Annotated[str, Path()], asked: Asked
+) -> Response:
+    """Tell whether a permit stands today, on a later day and with a higher count, and when and why that changes."""
+    book: RuleBook = request.app.state.book
+    return await exchange.read(lambda tx, caller: outlook.of_permit(tx, caller, book, permit_id, asked))

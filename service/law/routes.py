@@ -10,12 +10,20 @@ from service.http.caller import ANYONE, Caller
 from service.http.exchange import Exchange, allowed
 from service.http.problems import Invalid
 from service.http.router import QuestionRoute, room
-from service.law.calendar import day_in_shanghai
+from service.law.calendar import CalendarNotCovered, day_in_shanghai, working_days_after, working_days_before
 from service.law.determination import determine
 from service.law.explanation import answer
 from service.law.facts import FIRST_DAY, faults
 from service.law.rules import RuleBook
-from service.law.schemas import Day, DeterminationOut, FactsIn, InstrumentsOut, RulesOut
+from service.law.schemas import (
+    Day,
+    DeterminationOut,
+    FactsIn,
+    InstrumentsOut,
+    NearDay,
+    RulesOut,
+    WorkingDaysOut,
+)
 
 router = room("law", QuestionRoute)
 Asking = Annotated[Exchange, allowed(ANYONE)]
@@ -70,5 +78,23 @@ async def instruments(exchange: Asking, request: Request) -> Response:
 
     async def work(_: Transaction, __: Caller) -> InstrumentsOut:
         return InstrumentsOut.model_validate({"rules_version": book.version, "items": list(book.instruments)})
+
+    return await exchange.read(work)
+
+
+@router.get("/v1/law/working-days", response_model=WorkingDaysOut)
+async def working_days(
+    exchange: Asking,
+    start: Annotated[NearDay, Query(description="The day before the term begins.")],
+    days: Annotated[int, Query(ge=-400, le=400, description="Working days; below zero: before `start`.")],
+) -> Response:
+    """Count working days with the State Council's holidays and make-up days; 422 where a year's are not known yet."""
+
+    async def work(_: Transaction, __: Caller) -> WorkingDaysOut:
+        try:
+            end = working_days_after(start, days) if days >= 0 else working_days_before(start, -days)
+        except CalendarNotCovered as gap:
+            raise Invalid(f"{gap} No day can be told.", errors=[("/days", str(gap))]) from gap
+        return WorkingDaysOut(start=start, days=days, end=end)
 
     return await exchange.read(work)

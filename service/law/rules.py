@@ -513,6 +513,11 @@ class RuleBook:
     _lives: tuple[_Life, ...]
     _follow_ups: tuple[_FollowUp, ...]
 
+    @property
+    def days(self) -> tuple[date, ...]:
+        """The days on which the law changes, the first one first."""
+        return self._days
+
     def edition(self, day: date) -> Edition:
         """Return the law of a day.
 

@@ -278,3 +278,11 @@ class InstrumentsOut(BaseModel):
 
     rules_version: str
     items: list[InstrumentOut]
+
+
+class WorkingDaysOut(BaseModel):
+    """A term of working days."""
+
+    start: date
+    days: int
+    end: date = Field(description="Its last day; for a term before `start`, its first.")

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 from sqlalchemy import select
@@ -99,8 +100,8 @@ async def case_of(tx: Transaction, transfer: Transfer) -> Case:
     return Case(transfer, handler, datasets, recipient, count)
 
 
-def find(case: Case, tx: Transaction, book: RuleBook) -> Finding:
-    """Return what the law says of a case today.
+def facts_of(case: Case, today: date) -> Facts:
+    """Return what a determination of a case is made on, on a day.
 
     Raises:
         Invalid: an ungraded dataset, or facts that contradict each other; each field is named as in the transfer's body.
@@ -111,14 +112,24 @@ def find(case: Case, tx: Transaction, book: RuleBook) -> Finding:
             "Nobody has graded all of the datasets; a dataset that is not graded goes nowhere.",
             errors=[(f"/datasets/{place}", "This dataset has no grading.") for place in ungraded],
         )
-    facts = _facts(case, tx)
+    facts = _facts(case, today)
     wrong = faults(facts)
     if wrong:
         raise Invalid(
             "The request contradicts the register.",
             errors=[(fault.pointer.removeprefix("/transfer"), fault.detail) for fault in wrong],
         )
-    determination = determine(facts, book, _route(case))
+    return facts
+
+
+def find(case: Case, tx: Transaction, book: RuleBook) -> Finding:
+    """Return what the law says of a case today.
+
+    Raises:
+        Invalid: an ungraded dataset, or facts that contradict each other; each field is named as in the transfer's body.
+    """
+    facts = facts_of(case, day_in_shanghai(tx.now))
+    determination = determine(facts, book, route_of(case))
     return Finding(facts, determination, answer(facts, determination, book))
 
 
@@ -129,12 +140,13 @@ def demand_route(case: Case, finding: Finding) -> None:
         Invalid: naming the routes that are offered.
     """
     offered = [route for requirement in finding.determination.requirements for route in requirement.routes]
-    if _route(case) not in {None, *offered}:
+    if route_of(case) not in {None, *offered}:
         advice = f"Choose one of: {', '.join(offered)}." if offered else "No route is needed: leave it out."
         raise Invalid("The chosen route does not meet what the law asks for.", errors=[("/route", advice)])
 
 
-def _route(case: Case) -> Route | None:
+def route_of(case: Case) -> Route | None:
+    """Return the instrument that the requester chose; None: the first one offered."""
     return None if case.transfer.route is None else Route(case.transfer.route)
 
 
@@ -143,10 +155,10 @@ def _in_order(case: Case) -> list[Dataset]:
     return [by_id[dataset] for dataset in case.transfer.datasets]
 
 
-def _facts(case: Case, tx: Transaction) -> Facts:
+def _facts(case: Case, today: date) -> Facts:
     transfer = case.transfer
     return Facts(
-        as_of=day_in_shanghai(tx.now),
+        as_of=today,
         handler=HandlerFactsIn.model_validate(case.handler.facts).facts(),
         dataset=union(
             [

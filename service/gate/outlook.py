@@ -1,0 +1,337 @@
+"""What the law and the gate would say later, and why: of a transfer, of a permit, and of all permits at once."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from datetime import date, timedelta
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+from sqlalchemy import select
+
+from service.database import Transaction
+from service.gate.decide import Ask, Decision, Known, Reason, decide
+from service.gate.reading import known_of
+from service.gate.texts import REASONS
+from service.http.caller import Caller
+from service.http.problems import Invalid
+from service.law import outlook
+from service.law.calendar import day_in_shanghai
+from service.law.determination import determine
+from service.law.explanation import answer
+from service.law.facts import Count, Facts, Route
+from service.law.outlook import Turn
+from service.law.rules import RuleBook
+from service.law.schemas import DeterminationOut, TextOut
+from service.obligations import operations as obligations
+from service.obligations.duties import State
+from service.permits import operations as permits
+from service.permits.tables import Permit, PermitDataset
+from service.registry.tables import Dataset, Grading, Recipient
+from service.transfers.case import Case, case_of, facts_of, route_of
+from service.transfers.reading import papers_of, transfer_of
+from service.transfers.tables import Transfer
+from service.transfers.workflow import stages_for
+
+HORIZON = timedelta(days=3 * 366)
+"""How far ahead changes are looked for, at most."""
+
+
+class AnswerOut(BaseModel):
+    """What the law says of the facts on a day, and the stages that it would take."""
+
+    on: date
+    determination: DeterminationOut
+    stages: list[str]
+
+
+class AheadOut(BaseModel):
+    """A day on which something changes, and what."""
+
+    on: date
+    kind: Literal[
+        "law_changes", "year_begins", "evidence_ends", "permit_ends", "transfer_ends", "duty_due", "grading_review"
+    ]
+    subject: str | None = Field(description="Id of the paper, duty or dataset that it is about.")
+    text: TextOut
+
+
+class LineOut(BaseModel):
+    """A line of the law that the year's count has not reached yet."""
+
+    id: str
+    kind: Literal["persons", "sensitive_persons"]
+    mechanism: str
+    value: int
+    count: int = Field(description="The year's count with this transfer.")
+    headroom: int
+    near: bool
+
+
+class WhyOut(BaseModel):
+    """Why something no longer stands."""
+
+    dataset: str
+    reason: Reason
+    text: TextOut
+
+
+class TransferOutlook(BaseModel):
+    """What the law would say of a transfer: today, later, with more persons, and when and why that changes."""
+
+    transfer: str
+    now: AnswerOut
+    later: AnswerOut | None
+    with_more: AnswerOut | None
+    changes: list[AheadOut]
+    thresholds: list[LineOut]
+
+
+class PermitOutlook(TransferOutlook):
+    """The same of a permit, and whether it stands."""
+
+    permit: str
+    stands: bool = Field(description="Whether the gate would allow something under it today.")
+    why_not: list[WhyOut]
+    stands_later: bool | None
+    why_not_later: list[WhyOut]
+    stands_with_more: bool | None
+    why_not_with_more: list[WhyOut]
+
+
+class Fallen(BaseModel):
+    """A permit in force that no longer stands."""
+
+    permit: str
+    transfer: str
+    handler: str
+    purpose: str
+    why: list[WhyOut]
+
+
+class Asked(BaseModel):
+    """What an outlook is asked for."""
+
+    on: date | None = None
+    more: Count = Count()
+
+    @property
+    def has_more(self) -> bool:
+        """Whether a higher count is asked about."""
+        return self.more != Count()
+
+
+async def of_transfer(
+    tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str, asked: Asked
+) -> TransferOutlook:
+    """Return the outlook of a transfer, on the register as it stands.
+
+    Raises:
+        Invalid: an ungraded dataset, contradicting facts, or a day that has passed.
+    """
+    transfer = await transfer_of(tx, caller, transfer_id)
+    _demand_ahead(tx, asked)
+    case = await case_of(tx, transfer)
+    seen = _answers(tx, book, case, asked)
+    ends = [_end("transfer_ends", transfer.id, transfer.valid_until, "The transfer", "申请")]
+    changes = [*seen.changes, *ends, *await _of_papers(tx, book, transfer), *await _of_register(tx, case)]
+    return seen.model_copy(update={"changes": _sorted(tx, changes)})
+
+
+async def of_permit(tx: Transaction, caller: Caller, book: RuleBook, permit_id: str, asked: Asked) -> PermitOutlook:
+    """Return the outlook of a permit: the gate's own check of it, today, on a later day and with a higher count.
+
+    Raises:
+        Invalid: an ungraded dataset, contradicting facts, or a day that has passed.
+    """
+    permit = await permits.permit_of(tx, caller, permit_id)
+    _demand_ahead(tx, asked)
+    transfer = await tx.get_one(Transfer, permit.transfer)
+    case = await case_of(tx, transfer)
+    seen = _answers(tx, book, case, asked)
+    today = day_in_shanghai(tx.now)
+    why = await why_not(tx, book, permit, today)
+    later = None if asked.on is None else await why_not(tx, book, permit, asked.on)
+    more = await why_not(tx, book, permit, today, asked.more) if asked.has_more else None
+    ends = [_end("permit_ends", permit.id, permit.valid_until, "The permit", "许可")]
+    changes = [*seen.changes, *ends, *await _of_papers(tx, book, transfer), *await _of_register(tx, case)]
+    return PermitOutlook(
+        **seen.model_dump(exclude={"changes"}),
+        changes=_sorted(tx, changes),
+        permit=permit.id,
+        stands=not why,
+        why_not=why,
+        stands_later=None if later is None else not later,
+        why_not_later=later or [],
+        stands_with_more=None if more is None else not more,
+        why_not_with_more=more or [],
+    )
+
+
+async def fallen(tx: Transaction, book: RuleBook) -> list[Fallen]:
+    """Return the permits that people hold to be in force and that the gate would allow nothing under, with the reasons."""
+    today = day_in_shanghai(tx.now)
+    query = (
+        select(Permit)
+        .where(Permit.status.in_(["active", "suspended"]), Permit.valid_from <= today, Permit.valid_until >= today)
+        .order_by(Permit.id)
+    )
+    found: list[Fallen] = []
+    for permit in (await tx.scalars(query)).all():
+        why = await why_not(tx, book, permit, today)
+        if why:
+            found.append(
+                Fallen(
+                    permit=permit.id,
+                    transfer=permit.transfer,
+                    handler=permit.handler,
+                    purpose=permit.purpose,
+                    why=why,
+                )
+            )
+    return found
+
+
+async def why_not(
+    tx: Transaction,
+    book: RuleBook,
+    permit: Permit,
+    today: date,
+    more: Count = Count(),  # noqa: B008 - immutable
+) -> list[WhyOut]:
+    """Return for each dataset of a permit why the gate would allow nothing of it under the permit; nothing, if it stands."""
+    recipient = await tx.get_one(Recipient, permit.recipient)
+    query = (
+        select(Dataset)
+        .join(PermitDataset, PermitDataset.dataset == Dataset.id)
+        .where(PermitDataset.permit == permit.id)
+        .order_by(Dataset.id)
+    )
+    found: list[WhyOut] = []
+    for dataset in (await tx.scalars(query)).all():
+        known = await known_of(tx, dataset, recipient, today)
+        decision = _decided(permit, replace(known, year=_sum(known.year, more)), book)
+        if not decision.allowed:
+            text = TextOut.model_validate(REASONS[decision.reason])
+            found.append(WhyOut(dataset=dataset.id, reason=decision.reason, text=text))
+    return found
+
+
+def _decided(permit: Permit, known: Known, book: RuleBook) -> Decision:
+    """Ask the gate for the least that the permit speaks of: nobody yet, and only fields that the dataset has."""
+    registered = () if known.dataset is None else known.dataset.fields
+    fields = None if permit.fields is None else [name for name in permit.fields if name in registered]
+    ask = Ask(
+        system=next(iter(permit.systems or ()), ""),
+        purpose=permit.purpose,
+        persons=None,
+        sensitive_persons=None,
+        fields=fields,
+        permit=permit.id,
+    )
+    return decide(ask, known, book)
+
+
+def _sum(one: Count, other: Count) -> Count:
+    return Count(one.persons + other.persons, one.sensitive_persons + other.sensitive_persons)
+
+
+def _demand_ahead(tx: Transaction, asked: Asked) -> None:
+    if asked.on is not None and asked.on < day_in_shanghai(tx.now):
+        raise Invalid("An outlook looks ahead.", errors=[("/on", "Choose today or a day to come.")])
+
+
+def _answers(tx: Transaction, book: RuleBook, case: Case, asked: Asked) -> TransferOutlook:
+    today = day_in_shanghai(tx.now)
+    facts, route = facts_of(case, today), route_of(case)
+    until = max(today, min(case.transfer.valid_until, today + HORIZON))
+    return TransferOutlook(
+        transfer=case.transfer.id,
+        now=_answer(facts, book, route),
+        later=None if asked.on is None else _answer(outlook.on(facts, asked.on), book, route),
+        with_more=_answer(outlook.with_more(facts, asked.more), book, route) if asked.has_more else None,
+        changes=[_turn(turn) for turn in outlook.turns(facts, book, until, route)],
+        thresholds=[LineOut(**asdict(line)) for line in outlook.approaches(facts, book)],
+    )
+
+
+def _answer(facts: Facts, book: RuleBook, route: Route | None) -> AnswerOut:
+    found = determine(facts, book, route)
+    told = DeterminationOut.model_validate(answer(facts, found, book))
+    return AnswerOut(on=facts.as_of, determination=told, stages=[str(stage) for stage in stages_for(found)])
+
+
+def _turn(turn: Turn) -> AheadOut:
+    was, now = turn.before.mechanism, turn.after.mechanism
+    why = {
+        "law_changes": ("Another rule comes into force", "新的规则生效"),
+        "year_begins": ("The count of a new year begins", "新的年度累计开始"),
+    }[turn.kind]
+    moved = (
+        (f"the law then asks for {now} instead of {was}", f"法定要求由{was}变更为{now}")
+        if was is not now
+        else ("other instruments, duties or papers are asked for", "所需路径、义务或者材料发生变化")
+    )
+    return AheadOut(
+        on=turn.on,
+        kind=turn.kind,
+        subject=None,
+        text=TextOut(en=f"{why[0]}: {moved[0]}.", zh=f"{why[1]}：{moved[1]}。"),
+    )
+
+
+def _end(kind: Literal["permit_ends", "transfer_ends"], subject: str, last: date, en: str, zh: str) -> AheadOut:
+    text = TextOut(en=f"{en} ends with {last}.", zh=f"{zh}于{last}届满。")
+    return AheadOut(on=last + timedelta(days=1), kind=kind, subject=subject, text=text)
+
+
+async def _of_papers(tx: Transaction, book: RuleBook, transfer: Transfer) -> list[AheadOut]:
+    """Return the days on which papers end and duties are due."""
+    found = [
+        AheadOut(
+            on=paper.ends_on + timedelta(days=1),
+            kind="evidence_ends",
+            subject=paper.id,
+            text=TextOut(
+                en=f"The {paper.kind} ends with {paper.ends_on}.", zh=f"材料{paper.kind}于{paper.ends_on}到期。"
+            ),
+        )
+        for paper in await papers_of(tx, transfer, book)
+        if paper.ends_on is not None
+    ]
+    duties = [
+        AheadOut(on=duty.due_on, kind="duty_due", subject=duty.id, text=duty.text)
+        for duty in await obligations.of_transfer(tx, [transfer.id])
+        if duty.state in {State.OPEN, State.OVERDUE}
+    ]
+    return [*found, *duties]
+
+
+async def _of_register(tx: Transaction, case: Case) -> list[AheadOut]:
+    """Return the days by which the gradings of the datasets must be looked at again."""
+    query = select(Grading).where(
+        Grading.dataset.in_([dataset.id for dataset in case.datasets]),
+        Grading.state == "effective",
+        Grading.review_by.is_not(None),
+    )
+    return [
+        AheadOut(
+            on=grading.review_by,
+            kind="grading_review",
+            subject=grading.dataset,
+            text=TextOut(en="The grading must be looked at again.", zh="数据分级须重新审视。"),
+        )
+        for grading in await tx.scalars(query)
+        if grading.review_by is not None
+    ]
+
+
+def _sorted(tx: Transaction, changes: Sequence[AheadOut]) -> list[AheadOut]:
+    """Return what is still to come, and what should have been done already, the first first."""
+    today = day_in_shanghai(tx.now)
+    kept = [change for change in changes if change.on > today or change.kind in {"duty_due", "grading_review"}]
+    return sorted(kept, key=lambda change: (change.on, change.kind, change.subject or ""))
+
+
+def told(found: Sequence[Fallen]) -> list[dict[str, Any]]:
+    """Return permits that have fallen as JSON."""
+    return [one.model_dump(mode="json") for one in found]

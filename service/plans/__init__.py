@@ -1,0 +1,1 @@
+"""What-if: the ways to make a transfer lawful, cheapest first."""
