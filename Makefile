@@ -5,7 +5,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 JOBS ?= auto
 
-.PHONY: install run test check format openapi lock bench hearts clean
+.PHONY: install run test check format openapi lock bench hearts soak clean
 
 install: $(STAMP)
 
@@ -41,6 +41,11 @@ format: install
 
 openapi: install
 	$(BIN)/outbound openapi > openapi/openapi.json
+
+# All actors, all acts, any order: 500 examples of 50 steps.
+soak: install
+	OUTBOUND_SOAK_EXAMPLES=$${OUTBOUND_SOAK_EXAMPLES:-500} OUTBOUND_SOAK_STEPS=$${OUTBOUND_SOAK_STEPS:-50} \
+		$(BIN)/python -m pytest -s tests/api/test_machine.py
 
 bench: install
 	$(BIN)/python -m bench

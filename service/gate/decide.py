@@ -244,9 +244,10 @@ def _covers_fields(asked: Sequence[str] | None, permitted: Collection[str] | Non
 
 
 def _quantity(ask: Ask, permit: KnownPermit, law: Determination) -> Reason | None:
-    if Tag.PERSONAL not in permit.tags and Tag.SENSITIVE not in permit.tags:
-        return None
     used, quota, count = permit.used, permit.quota, ask.count
+    if Tag.PERSONAL not in permit.tags and Tag.SENSITIVE not in permit.tags:
+        # A permit for data about nobody allows nobody: persons that are stated all the same say that the grading is wrong.
+        return None if count == Count() else Reason.QUOTA_EXCEEDED
     if used.persons + count.persons > quota.persons or (
         used.sensitive_persons + count.sensitive_persons > quota.sensitive_persons
     ):

@@ -15,9 +15,9 @@ from service.law.facts import Count, LegalBasis, Method, Necessity, RecipientFac
 from service.law.schemas import HandlerFactsIn, OriginFactsIn, RecipientFactsIn
 from service.ledger import operations as ledger
 from service.obligations import operations as obligations
+from service.permits import operations as permits_room
 from service.permits.tables import Permit, PermitDataset
 from service.registry.tables import Dataset, Handler, Recipient
-from service.transfers.tables import Evidence
 
 EXPORTERS = frozenset({Role.EXPORTER})
 
@@ -111,7 +111,7 @@ async def _permits(tx: Transaction, dataset: str, recipient: str, today: date) -
     reserved = await ledger.reserved_of_permits(tx, [permit.id for permit in permits])
     weights = {permit.id: (permit.handler, is_weighty) for permit, _, is_weighty in rows}
     overdue = await obligations.overdue_of(tx, weights, today)
-    lost = await _lost_evidence(tx, permits)
+    lost = await permits_room.lost_evidence(tx, permits)
     return [
         _known_permit(
             permit,
@@ -128,15 +128,6 @@ def _weighty() -> ColumnElement[bool]:
     """Tell whether any dataset of a permit is important or core: the handler's own duties then bear on it."""
     every = aliased(PermitDataset)
     return select(every.permit).where(every.permit == Permit.id, every.tags.overlap(["important", "core"])).exists()
-
-
-async def _lost_evidence(tx: Transaction, permits: Sequence[Permit]) -> set[str]:
-    """Return the permits of which a paper has been withdrawn."""
-    papers = {paper for permit in permits for paper in permit.evidence}
-    if not papers:
-        return set()
-    ended = set(await tx.scalars(select(Evidence.id).where(Evidence.id.in_(papers), Evidence.ended_at.is_not(None))))
-    return {permit.id for permit in permits if ended.intersection(permit.evidence)}
 
 
 def _known_permit(

@@ -1,11 +1,11 @@
 """What can be done with permits. Whatever ends or stops one closes the gate while it does."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, column, exists, or_, select, table
+from sqlalchemy import ColumnElement, DateTime, and_, any_, column, exists, or_, select, table
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from service.audit import operations as audit
@@ -45,6 +45,9 @@ AMENDERS = REVIEWERS | {Role.REQUESTER}
 TOKEN_LIFE = timedelta(hours=24)
 AUTHORS = table("transfers", column("id", Id), column("authors", ARRAY(Id)))
 """What permits need of the transfers, which a higher room keeps: whom to tell."""
+
+PAPERS = table("evidence", column("id", Id), column("ended_at", DateTime))
+"""What permits need of the evidence: whether it still counts."""
 
 
 class Wider(Conflict):
@@ -113,7 +116,7 @@ async def amend(tx: Transaction, caller: Caller, permit_id: str, wanted: AmendIn
     """Narrow a permit at once: fewer persons, fields or systems, or an earlier end.
 
     Raises:
-        Conflict: it has ended.
+        Conflict: it has ended, or more has gone under it already.
         Wider: something would be widened.
     """
     await close_gate(tx)
@@ -134,6 +137,15 @@ async def amend(tx: Transaction, caller: Caller, permit_id: str, wanted: AmendIn
             errors=wider,
             next={"href": f"/v1/transfers/{permit.transfer}/renew", "method": "POST"},
         )
+    for name in ("persons", "sensitive_persons"):
+        used = getattr(shown.sent, name) + getattr(shown.reserved, name)
+        if changes.get(name, used) < used:
+            raise Conflict(
+                "A permit cannot be narrowed below what has gone under it.",
+                errors=[
+                    (f"/{name}", f"{used} have been sent or reserved already; take that, and nothing more can go.")
+                ],
+            )
     before = {name: getattr(permit, name) for name in changes}
     for name, value in changes.items():
         setattr(permit, name, value)
@@ -336,6 +348,17 @@ async def _set(
     return (await _shown(tx, [permit]))[0]
 
 
+async def lost_evidence(tx: Transaction, permits: Sequence[Permit]) -> Mapping[str, list[str]]:
+    """Return, for the permits that rest on one, the papers that have been withdrawn or replaced and not made good."""
+    papers = {paper for permit in permits for paper in permit.evidence}
+    if not papers:
+        return {}
+    query = select(PAPERS.c.id).where(PAPERS.c.id.in_(papers), PAPERS.c.ended_at.is_not(None))
+    ended = set(await tx.scalars(query))
+    found = {permit.id: [paper for paper in permit.evidence if paper in ended] for permit in permits}
+    return {permit: lost for permit, lost in found.items() if lost}
+
+
 async def _record(
     tx: Transaction,
     caller: Caller,
@@ -380,8 +403,16 @@ async def _shown(tx: Transaction, permits: Sequence[Permit]) -> list[PermitOut]:
         for permit in permits
     }
     overdue = await obligations.overdue_of(tx, weights, today)
+    lost = await lost_evidence(tx, permits)
     return [
-        PermitOut.of(permit, covered[permit.id], held.get(permit.id, Count()), today, overdue.get(permit.id, ()))
+        PermitOut.of(
+            permit,
+            covered[permit.id],
+            held.get(permit.id, Count()),
+            today,
+            overdue=overdue.get(permit.id, ()),
+            lost=lost.get(permit.id, ()),
+        )
         for permit in permits
     ]
 
@@ -403,10 +434,12 @@ def _stands(status: Standing, now: datetime) -> ColumnElement[bool]:
             and_(Obligation.permit.is_(None), Obligation.handler == Permit.handler, weighty),
         ),
     )
+    lost = exists().where(PAPERS.c.id == any_(Permit.evidence), PAPERS.c.ended_at.is_not(None))
+    stopped = or_(overdue, lost)
     return {
         Standing.REVOKED: Permit.status == "revoked",
         Standing.EXPIRED: and_(Permit.status != "revoked", ~in_time),
-        Standing.SUSPENDED: and_(Permit.status != "revoked", in_time, or_(Permit.status == "suspended", overdue)),
-        Standing.EXHAUSTED: and_(Permit.status == "active", in_time, used_up, ~overdue),
-        Standing.ACTIVE: and_(Permit.status == "active", in_time, ~used_up, ~overdue),
+        Standing.SUSPENDED: and_(Permit.status != "revoked", in_time, or_(Permit.status == "suspended", stopped)),
+        Standing.EXHAUSTED: and_(Permit.status == "active", in_time, used_up, ~stopped),
+        Standing.ACTIVE: and_(Permit.status == "active", in_time, ~used_up, ~stopped),
     }[status]

@@ -91,6 +91,7 @@ class PermitOut(BaseModel):
     evidence: list[str]
     receipt_due_on: date | None = Field(description="After this day it does not hold without a filing receipt.")
     overdue: list[str] = Field(description="Ids of overdue duties that suspend it.")
+    lost_evidence: list[str] = Field(description="Papers that it rests on and that were withdrawn: it is suspended.")
     conditions: list[dict[str, Any]] = Field(description="What its reviewers tied their approvals to, by stage.")
     supersedes: str | None
     superseded_by: str | None
@@ -105,9 +106,20 @@ class PermitOut(BaseModel):
         datasets: Sequence[PermitDataset],
         reserved: Count,
         today: date,
+        *,
         overdue: Sequence[str] = (),
+        lost: Sequence[str] = (),
     ) -> Self:
-        """Return the shape of a row with its datasets, live reservations, the day in Asia/Shanghai and overdue duties."""
+        """Return the shape of a row.
+
+        Args:
+            permit: the row.
+            datasets: what it covers.
+            reserved: what live reservations hold.
+            today: the day in Asia/Shanghai.
+            overdue: ids of the overdue duties that suspend it.
+            lost: ids of papers that it rests on and that no longer count.
+        """
         quota = Count(permit.persons, permit.sensitive_persons)
         sent = Count(permit.sent_persons, permit.sent_sensitive_persons)
         used = Count(sent.persons + reserved.persons, sent.sensitive_persons + reserved.sensitive_persons)
@@ -117,8 +129,11 @@ class PermitOut(BaseModel):
         return cls(
             **shown
             | {
-                "status": standing(permit.status, permit.valid_until, quota, sent, today, is_overdue=bool(overdue)),
+                "status": standing(
+                    permit.status, permit.valid_until, quota, sent, today, is_overdue=bool(overdue or lost)
+                ),
                 "overdue": list(overdue),
+                "lost_evidence": list(lost),
                 "datasets": [BoundDataset(id=d.dataset, tags=d.tags, grading=d.grading) for d in datasets],
                 "sent": CountOut(**asdict(sent)),
                 "reserved": CountOut(**asdict(reserved)),

@@ -28,7 +28,7 @@ def standing(
         quota: persons that it allows.
         sent: persons reported as sent under it.
         today: the day in Asia/Shanghai.
-        is_overdue: whether a duty that stops it is overdue: then it is suspended until the duty is done.
+        is_overdue: whether a duty or a paper that it rests on is missing: then it is suspended until that is made good.
     """
     if stored == Standing.REVOKED:
         return Standing.REVOKED

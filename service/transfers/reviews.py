@@ -153,7 +153,13 @@ async def take_back(
     place = next(place for place, stage in enumerate(stages) if stage.name == given.stage)
     terms = terms_waiting(await reviews_of(tx, transfer))
     outcome = workflow.taken_back(place, [StageStatus(stage.status) for stage in stages], has_terms=bool(terms))
-    details = {"review": given.id, "stage": given.stage, "revision": given.revision, "reason": wanted.reason}
+    details = {
+        "review": given.id,
+        "stage": given.stage,
+        "revision": given.revision,
+        "reason": wanted.reason,
+        "status": outcome.status,
+    }
     telling.record(tx, caller, "transfer.approval_taken_back", transfer, details, why=wanted.reason)
     await _settle(tx, caller, transfer, stages, outcome)
     await tx.flush()
@@ -186,10 +192,10 @@ async def accept_terms(
         if Conditions.of(one.conditions).terms and one.terms_accepted_at is None:
             one.terms_accepted_by, one.terms_accepted_at = caller.principal, tx.now
     transfer.authors = sorted({*transfer.authors, caller.principal})
-    details = {"revision": revision.number, "hash": revision.hash, "terms": waiting}
-    telling.record(tx, caller, "transfer.terms_accepted", transfer, details, audience=parties_of(given))
     stages = await stages_of(tx, transfer)
     outcome = workflow.advanced([StageStatus(stage.status) for stage in stages], has_terms=False)
+    details = {"revision": revision.number, "hash": revision.hash, "terms": waiting, "status": outcome.status}
+    telling.record(tx, caller, "transfer.terms_accepted", transfer, details, audience=parties_of(given))
     if outcome.status is Status.APPROVED:
         case = await case_of(tx, transfer)
         _demand_unmoved(revision, case)

@@ -27,6 +27,7 @@ DAY = date(2026, 11, 24)
 PERSONAL = frozenset({Tag.PERSONAL})
 EXEMPT = frozenset({Mechanism.EXEMPT})
 CONTRACT = frozenset({Mechanism.STANDARD_CONTRACT_OR_CERTIFICATION})
+ASSESSED = frozenset({Mechanism.SECURITY_ASSESSMENT})
 
 
 def ask(persons: int | None = 10, **more: Any) -> Ask:
@@ -100,6 +101,16 @@ CASES: list[tuple[str, Ask, Known]] = [
     ("quota_exceeded", ask(1), known(permit(used=Count(1000, 0)))),
     ("quota_exceeded", ask(1, sensitive_persons=1), known(permit())),
     ("quota_exceeded", ask(None), known(permit(used=Count(1000, 0)))),
+    (
+        "quota_exceeded",
+        ask(1),
+        known(permit(tags=frozenset({Tag.IMPORTANT}), requirements=ASSESSED, quota=Count()), tags={Tag.IMPORTANT}),
+    ),
+    (
+        "permitted",
+        ask(0),
+        known(permit(tags=frozenset({Tag.IMPORTANT}), requirements=ASSESSED, quota=Count()), tags={Tag.IMPORTANT}),
+    ),
     ("ledger_threshold", ask(1), known(permit(), year=Count(99_999, 0))),
     ("ledger_threshold", ask(None), known(permit(), year=Count(100_000, 0))),
     ("permitted", ask(1000), known(permit())),

@@ -1,0 +1,174 @@
+"""Commands that look after the workflow: the nightly review, reminders, and the check of a policy; and a service with a policy."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+
+from service.database import Database
+from service.http.caller import OPERATOR
+from service.law import rules
+from service.settings import Settings
+from service.transfers import people
+from tests.conftest import Clock, Served
+from tests.world import Json, World, day
+
+POLICY = """
+[thresholds]
+contract_persons = 1000
+
+[service_times]
+privacy = 1
+
+[[stage]]
+role = "executive"
+tags = ["personal"]
+
+[[bar]]
+id = "not-there"
+countries = ["KP"]
+text = { en = "Nothing goes there.", zh = "不得向该地区提供数据。" }
+
+[[evidence]]
+kind = "dpo_opinion"
+text = { en = "The opinion of the data protection officer", zh = "个人信息保护负责人意见" }
+"""
+
+
+def outbound(database_url: str, *words: str) -> subprocess.CompletedProcess[str]:
+    env = os.environ | {"OUTBOUND_DATABASE_URL": database_url}
+    return subprocess.run(
+        [str(Path(sys.executable).parent / "outbound"), *words],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.fixture
+def policy_file(tmp_path: Path) -> Path:
+    path = tmp_path / "policy.toml"
+    path.write_text(POLICY, encoding="utf-8")
+    return path
+
+
+def approved(world: World, **more: object) -> tuple[Json, Json]:
+    handler = world.handler()
+    dataset = world.dataset(handler, "personal")
+    return world.approved(handler, [dataset], world.recipient(), **{"persons": 10} | more), dataset
+
+
+def test_the_nightly_review_lists_what_no_longer_stands_and_why(world: World, database_url: str) -> None:
+    standing, _ = approved(world)
+    fallen, dataset = approved(world)
+    world.grade(dataset, "personal", "important")
+    told = outbound(database_url, "review")
+    assert told.returncode == 0, told.stderr
+    assert f"{fallen['permit']} (analytics, transfer {fallen['id']}) no longer stands:" in told.stdout
+    assert f"{dataset['id']}: grading_changed" in told.stdout
+    assert standing["permit"] not in told.stdout
+    listed = json.loads(outbound(database_url, "review", "--json").stdout)
+    assert {"permit": fallen["permit"], "reason": "grading_changed"} in [
+        {"permit": one["permit"], "reason": one["why"][0]["reason"]} for one in listed
+    ]
+
+
+def test_a_stage_past_its_time_is_reminded_of_once_and_then_escalated_once(
+    world: World, database_url: str, clock: Clock
+) -> None:
+    handler = world.handler()
+    shown = world.submitted(handler, [world.dataset(handler, "personal")], world.recipient(), persons=10)
+    book = rules.load()
+
+    def told(hours: int) -> list[str]:
+        async def run() -> list[str]:
+            ahead = Clock()
+            ahead.ahead = clock.ahead + timedelta(hours=hours)
+            database = Database(database_url, clock=ahead)
+            found = await database.transaction(lambda tx: people.remind(tx, OPERATOR, book))
+            await database.close()
+            return [verb for transfer, _, verb in found if transfer == shown["id"]]
+
+        return asyncio.run(run())
+
+    assert told(71) == []
+    assert told(73) == ["reminded"]
+    assert told(74) == []
+    assert told(145) == ["escalated"]
+    assert told(500) == []
+    reminder = world.reviewers["privacy"].get("/v1/events", to_me="true", kind="stage.reminded", subject=shown["id"])
+    assert len(reminder.json()["items"]) == 1
+    escalation = world.reviewers["executive"].get(
+        "/v1/events", to_me="true", kind="stage.escalated", subject=shown["id"]
+    )
+    assert escalation.json()["items"][0]["where"] == {"href": f"/v1/transfers/{shown['id']}/reviews", "method": "POST"}
+    assert outbound(database_url, "remind").returncode == 0
+
+
+def test_a_policy_is_checked_against_what_is_open(world: World, database_url: str, policy_file: Path) -> None:
+    handler = world.handler()
+    dataset = world.dataset(handler, "personal")
+    open_ = world.submitted(handler, [dataset], world.recipient(), persons=2000)
+    permit = world.approved(handler, [dataset], world.recipient("KP"), persons=10, purpose="aid")["permit"]
+    told = outbound(database_url, "policy", "check", str(policy_file))
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.startswith("The policy can be used: sha256:")
+    part = told.stdout[told.stdout.index(open_["id"]) :]
+    assert "mechanism: exempt -> standard_contract_or_certification" in part
+    assert "stages: privacy -> data_owner, privacy, legal, executive" in part
+    assert f"{permit} (active):\n  denied: nothing -> prohibited" in told.stdout
+    found = json.loads(outbound(database_url, "policy", "check", str(policy_file), "--json").stdout)
+    assert {open_["id"], permit} <= {one["id"] for one in found["effects"]}
+
+
+def test_a_policy_that_would_free_something_is_refused_by_name(database_url: str, tmp_path: Path) -> None:
+    path = tmp_path / "free.toml"
+    path.write_text("[thresholds]\ncontract_persons = 100001\n")
+    told = outbound(database_url, "policy", "check", str(path))
+    assert (told.returncode, "contract_persons" in told.stderr, "Traceback" in told.stderr) == (1, True, False)
+
+
+def test_a_service_with_a_policy_applies_it_everywhere(
+    world: World, database_url: str, policy_file: Path, tmp_path: Path, clock: Clock
+) -> None:
+    settings = Settings(data_dir=tmp_path / "data", log_level="error", policy_file=policy_file)
+    with Served(settings, database_url, clock) as address, httpx.Client(base_url=address, timeout=30) as client:
+        strict = World.__new__(World)
+        strict.__dict__ |= world.__dict__
+        for name in ("requester", "auditor", "registrar", "exporter"):
+            setattr(strict, name, _through(client, getattr(world, name)))
+        strict.reviewers = {stage: _through(client, person) for stage, person in world.reviewers.items()}
+        handler = strict.handler()
+        dataset = strict.dataset(handler, "personal")
+        shown = strict.submitted(handler, [dataset], strict.recipient(), persons=10)
+        assert [stage["name"] for stage in shown["stages"]] == ["privacy", "executive"]
+        assert shown["determination"]["policy"].startswith("sha256:")
+        assert shown["determination"]["policy_stages"] == ["executive"]
+        assert "dpo_opinion" in shown["missing_evidence"]
+        issued = strict.approve(shown)
+        assert issued["permit"] is not None
+        barred = strict.submitted(handler, [dataset], strict.recipient("KP"), persons=10)
+        assert (barred["status"], "Nothing goes there" in barred["reason"]) == ("rejected", True)
+        free = strict.requester.post(
+            "/v1/determinations",
+            {"handler": {"ciio": False}, "dataset": {"tags": []}, "recipient": {"country": "SG"}},
+        ).json()
+        assert free["policy"] == shown["determination"]["policy"]
+        due = strict.submitted(handler, [dataset], strict.recipient(), persons=10, valid_until=day(3))["stages"][0]
+        assert (due["due_at"] > due["opened_at"], due["due_at"][:13] != due["opened_at"][:13]) == (True, True)
+
+
+def _through(client: httpx.Client, person: object) -> object:
+    made = object.__new__(type(person))
+    made.__dict__ |= person.__dict__ | {"http": client}
+    return made
