@@ -67,7 +67,7 @@ class Workflow(RuleBasedStateMachine):
         """Begin with one request, walked some stages on, so that every example has something to act on."""
         self._begin()
         self.draft(0, dataset, count, 300, fields=fields)
-        self.approve_by_the_right_people(0, walked)
+        self.approve_by_the_right_people(0, walked, terms=False)
 
     def _begin(self) -> None:
         self.clock.ahead = timedelta()
@@ -269,14 +269,15 @@ class Workflow(RuleBasedStateMachine):
         self._review(shown, self.reviewer(stage, who), decision, tied)
 
     @precondition(lambda self: self.transfers)
-    @rule(place=places, stages=st.integers(1, 5))
-    def approve_by_the_right_people(self, place: int, stages: int) -> None:
+    @rule(place=places, stages=st.integers(1, 5), terms=st.booleans())
+    def approve_by_the_right_people(self, place: int, stages: int, *, terms: bool) -> None:
         """Walk a request on, so that the examples come to permits at all."""
         shown = self.shown(self.one(place))
         self.add_what_is_missing(place, None)
         for stage in shown["stages"][:stages]:
             if stage["status"] in {"open", "waiting"}:
-                self._review(self.shown(shown["id"]), self.cast.people[f"only {stage['name']}"], "approve", None)
+                tied = {"terms": ["Report"]} if terms and stage is shown["stages"][-1] else None
+                self._review(self.shown(shown["id"]), self.cast.people[f"only {stage['name']}"], "approve", tied)
 
     def _review(self, shown: Json, person: Person, decision: str, tied: Json | None) -> None:
         stage = next((one["name"] for one in shown["stages"] if one["status"] == "open"), "privacy")
@@ -302,15 +303,21 @@ class Workflow(RuleBasedStateMachine):
     @precondition(lambda self: self.transfers)
     @rule(place=places, who=places, which=places)
     def take_back(self, place: int, who: int, which: int) -> None:
-        shown = self.shown(self.one(place))
+        around = [self.transfers[(place + step) % len(self.transfers)] for step in range(min(4, len(self.transfers)))]
+        shown = next((one for one in map(self.shown, around) if self._can_be_taken_back(one)), self.shown(around[0]))
+        self.touched = shown["id"]
         reviews = [one for one in shown["reviews"] if one["standing"] == "counts"] or shown["reviews"]
-        if reviews:
-            given = reviews[which % len(reviews)]
-            path = f"/v1/transfers/{shown['id']}/reviews/{given['id']}/take-back"
-            person = next((one for one in self.cast.all if one.id == given["reviewer"]), self.person(who))
-            if self.ok(person.post(path, {"reason": "A stray click"})):
-                assert shown["status"] == "in_review"
-                assert shown["permit"] is None
+        if not reviews:
+            return
+        given = reviews[which % len(reviews)]
+        path = f"/v1/transfers/{shown['id']}/reviews/{given['id']}/take-back"
+        person = next((one for one in self.cast.all if one.id == given["reviewer"]), self.person(who))
+        if self.ok(person.post(path, {"reason": "A stray click"})):
+            assert shown["status"] == "in_review"
+            assert shown["permit"] is None
+
+    def _can_be_taken_back(self, shown: Json) -> bool:
+        return shown["status"] == "in_review" and any(one["standing"] == "counts" for one in shown["reviews"])
 
     @precondition(lambda self: self.transfers)
     @rule(place=places)

@@ -1,11 +1,12 @@
 """Delegation for absence: reviewers' roles lent from one day to another, and never more than the delegator has."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy import and_, func, or_, select
 
-from service.audit import operations as audit_log
 from service.database import Transaction, is_id, new_id
+from service.events import operations as events
 from service.http.caller import REVIEWERS, Caller, Delegated, Role
 from service.http.paging import page_of
 from service.http.problems import Conflict, Forbidden, Invalid, NotFound
@@ -77,7 +78,7 @@ async def delegate(tx: Transaction, caller: Caller, wanted: DelegationIn) -> Del
     tx.add(made)
     shown = DelegationOut.of(made, today)
     details = shown.model_dump(mode="json", exclude={"id", "in_force", "ended_at", "made_by", "made_at"})
-    audit_log.append(tx, caller, "delegation.made", made.id, handler=handler, details=details)
+    _record(tx, caller, "delegation.made", made, details, wanted.reason)
     await tx.flush()
     return shown
 
@@ -94,9 +95,26 @@ async def end(tx: Transaction, caller: Caller, delegation_id: str) -> Delegation
         raise Conflict("This delegation has ended already.")
     delegation.ended_at = tx.now
     details = {"delegator": delegation.delegator, "delegate": delegation.delegate}
-    audit_log.append(tx, caller, "delegation.ended", delegation.id, handler=delegation.handler, details=details)
+    _record(tx, caller, "delegation.ended", delegation, details, None)
     await tx.flush()
     return DelegationOut.of(delegation, day_in_shanghai(tx.now))
+
+
+def _record(
+    tx: Transaction, caller: Caller, action: str, delegation: Delegation, details: dict[str, Any], why: str | None
+) -> None:
+    events.record(
+        tx,
+        caller,
+        action,
+        delegation.id,
+        handler=delegation.handler,
+        details=details,
+        audience=[delegation.delegator, delegation.delegate],
+        why=why,
+        how_much={"roles": delegation.roles, "from": delegation.valid_from, "until": delegation.valid_until},
+        href=f"/v1/delegations/{delegation.id}",
+    )
 
 
 async def read_delegation(tx: Transaction, caller: Caller, delegation_id: str, *, lock: bool = False) -> DelegationOut:

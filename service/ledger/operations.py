@@ -1,9 +1,11 @@
 """Counting: what a handler's year and a permit hold, reported and reserved. Reservations that have lapsed are simply not counted."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, and_, case, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import InstrumentedAttribute
 
@@ -56,9 +58,45 @@ async def reserved_of_permits(tx: Transaction, permits: Sequence[str]) -> Mappin
     return await _held(tx, Export.permit, permits)
 
 
-async def exports_of_permit(tx: Transaction, permit: str) -> Sequence[Export]:
-    """Return every export under a permit, oldest first."""
-    return (await tx.scalars(select(Export).where(Export.permit == permit).order_by(Export.id))).all()
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Exports under a permit of one dataset in one month (in Asia/Shanghai) that came to the same end."""
+
+    dataset: str
+    month: str
+    status: str
+    """`reserved`, `completed`, `cancelled` or `lapsed`."""
+    exports: int
+    sent: Count
+    first_at: datetime
+    last_at: datetime
+
+
+async def shares_of_permit(tx: Transaction, permit: str) -> Sequence[Share]:
+    """Return what became of the exports under a permit, added up by the database however many there are."""
+    month = func.to_char(func.timezone("Asia/Shanghai", Export.reserved_at), "YYYY-MM").label("month")
+    status = case(
+        (and_(Export.status == "reserved", Export.expires_at <= tx.now), "lapsed"), else_=Export.status
+    ).label("status")
+    query = (
+        select(
+            Export.dataset,
+            month,
+            status,
+            func.count(),
+            func.coalesce(func.sum(Export.sent_persons), 0),
+            func.coalesce(func.sum(Export.sent_sensitive_persons), 0),
+            func.min(Export.reserved_at),
+            func.max(Export.reserved_at),
+        )
+        .where(Export.permit == permit)
+        .group_by(Export.dataset, text("2"), text("3"))
+        .order_by(Export.dataset, text("2"), text("3"))
+    )
+    return [
+        Share(row[0], row[1], row[2], row[3], Count(int(row[4]), int(row[5])), row[6], row[7])
+        for row in await tx.execute(query)
+    ]
 
 
 async def _held(

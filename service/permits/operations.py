@@ -19,7 +19,7 @@ from service.http.references import is_of
 from service.law.calendar import SHANGHAI, day_in_shanghai
 from service.law.facts import Count
 from service.ledger import operations as ledger
-from service.ledger.tables import Export
+from service.ledger.operations import Share
 from service.obligations import operations as obligations
 from service.obligations.tables import Obligation
 from service.permits.schemas import (
@@ -48,6 +48,10 @@ AUTHORS = table("transfers", column("id", Id), column("authors", ARRAY(Id)))
 
 PAPERS = table("evidence", column("id", Id), column("ended_at", DateTime))
 """What permits need of the evidence: whether it still counts."""
+
+
+_PASSING = {"reason", "sent", "reserved", "headroom", "updated_at", "status", "overdue", "lost_evidence"}
+"""What of a permit changes while a token of it is about."""
 
 
 class Wider(Conflict):
@@ -179,10 +183,9 @@ async def report(tx: Transaction, caller: Caller, permit_id: str) -> ReportOut:
     """Return what was planned and what was exported under a permit; it is closed once nothing more can go."""
     permit = await permit_of(tx, caller, permit_id)
     shown = (await _shown(tx, [permit]))[0]
-    rows = await ledger.exports_of_permit(tx, permit.id)
-    sent = [row for row in rows if row.status == "completed"]
-    datasets = sorted({row.dataset for row in rows})
-    months = sorted({f"{row.reserved_at.astimezone(SHANGHAI):%Y-%m}" for row in rows})
+    shares = await ledger.shares_of_permit(tx, permit.id)
+    datasets = sorted({share.dataset for share in shares})
+    months = sorted({share.month for share in shares})
     history = await audit.actions_of(tx, permit.id)
     return ReportOut(
         permit=shown,
@@ -194,18 +197,15 @@ async def report(tx: Transaction, caller: Caller, permit_id: str) -> ReportOut:
             sensitive_persons=max(0, permit.sensitive_persons - permit.sent_sensitive_persons),
         ),
         exports=ExportsOut(
-            completed=len(sent),
-            cancelled=sum(row.status == "cancelled" for row in rows),
-            reserved=sum(row.status == "reserved" and row.expires_at > tx.now for row in rows),
-            lapsed=sum(row.status == "reserved" and row.expires_at <= tx.now for row in rows),
+            **{
+                end: sum(share.exports for share in shares if share.status == end)
+                for end in ("completed", "cancelled", "reserved", "lapsed")
+            }
         ),
-        by_dataset=[_share(one, [row for row in sent if row.dataset == one]) for one in datasets],
-        by_month=[
-            _share(month, [row for row in sent if f"{row.reserved_at.astimezone(SHANGHAI):%Y-%m}" == month])
-            for month in months
-        ],
-        first_export_at=min((row.reserved_at for row in rows), default=None),
-        last_export_at=max((row.reserved_at for row in rows), default=None),
+        by_dataset=[_share(one, [share for share in shares if share.dataset == one]) for one in datasets],
+        by_month=[_share(month, [share for share in shares if share.month == month]) for month in months],
+        first_export_at=min((share.first_at for share in shares), default=None),
+        last_export_at=max((share.last_at for share in shares), default=None),
         history=[HistoryOut(at=at, action=action, actor=actor) for at, action, actor in history],
         obligations=[
             duty.id for duty in await obligations.of_transfer(tx, [permit.transfer]) if duty.permit == permit.id
@@ -213,12 +213,13 @@ async def report(tx: Transaction, caller: Caller, permit_id: str) -> ReportOut:
     )
 
 
-def _share(name: str, rows: Sequence[Export]) -> ShareOut:
+def _share(name: str, shares: Sequence[Share]) -> ShareOut:
+    sent = [share for share in shares if share.status == "completed"]
     return ShareOut(
         name=name,
-        exports=len(rows),
-        persons=sum(row.sent_persons or 0 for row in rows),
-        sensitive_persons=sum(row.sent_sensitive_persons or 0 for row in rows),
+        exports=sum(share.exports for share in sent),
+        persons=sum(share.sent.persons for share in sent),
+        sensitive_persons=sum(share.sent.sensitive_persons for share in sent),
     )
 
 
@@ -303,7 +304,7 @@ async def token(tx: Transaction, caller: Caller, permit_id: str, signer: Signer,
         raise Conflict(f"The permit is {shown.status}; there is no token for it.")
     past_its_end = datetime.combine(shown.valid_until + timedelta(days=1), time(), SHANGHAI).astimezone(UTC)
     expires_at = min(tx.now.replace(microsecond=0) + TOKEN_LIFE, past_its_end)
-    scope = shown.model_dump(mode="json", exclude={"reason", "sent", "reserved", "headroom", "updated_at", "status"})
+    scope = shown.model_dump(mode="json", exclude=_PASSING)
     claims = {"iss": issuer, "sub": shown.id, "permit": scope}
     return TokenOut(token=signer.token(claims, issued_at=tx.now, expires_at=expires_at), expires_at=expires_at)
 

@@ -65,7 +65,8 @@ async def add_evidence(
     With `replaces` it takes the place of an earlier record, for the permits that rest on that one too.
 
     Raises:
-        Invalid: a kind that nobody knows, a file that is not taken, a file that the caller has no record of.
+        Invalid: a kind that nobody knows, a file that is not taken or that the caller has no record of, nothing to replace, or a
+            replacement that does not count today.
         Conflict: the transfer was rejected or withdrawn, or has expired.
     """
     if wanted.replaces is not None:
@@ -273,16 +274,18 @@ async def _replace(
             "Nothing here can be replaced by this.",
             errors=[("/replaces", "Name a record of this transfer, of the same kind, that was not replaced already.")],
         )
+    if not _counts(tx, new, book):
+        raise Invalid(
+            "What takes the place of a paper must count today.",
+            errors=[("/issued_on", "It is dated in the future, or has ended already.")],
+        )
     if old.ended_at is None:
         old.ended_by, old.ended_at, old.ended_reason = caller.principal, tx.now, f"Replaced by {new.id}"
     old.replaced_by = new.id
     details = {"evidence": old.id, "by": new.id, "kind": new.kind}
     telling.record(tx, caller, "transfer.evidence_replaced", transfer, details)
     await tx.flush()
-    if _counts(tx, new, book):
-        await permits.rest_on(tx, caller, old.id, new.id, ends_on(new, book))
-    else:
-        await obligations.unsettle(tx, caller, old.id)
+    await permits.rest_on(tx, caller, old.id, new.id, ends_on(new, book))
 
 
 async def _of(tx: Transaction, transfer: Transfer, evidence_id: str) -> Evidence:

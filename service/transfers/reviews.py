@@ -458,7 +458,7 @@ async def _finish(
     issued = await permits.issue(tx, caller, scope)
     await _open_duties(tx, caller, book, transfer, issued.id, check.papers, papers, finding.determination, case)
     if scope.supersedes is not None:
-        await permits.supersede(tx, caller, scope.supersedes, issued.id, scope.valid_from)
+        await permits.supersede(tx, caller, scope.supersedes, issued.id, max(scope.valid_from, today))
 
 
 async def _scope(

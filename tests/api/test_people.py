@@ -54,6 +54,8 @@ def test_somebody_stands_in_and_the_review_says_for_whom(world: World, case: Cas
     assert made.status_code == 201, made.text
     assert made.json()["roles"] == ["reviewer:data_owner"]
     assert stand_in.get("/v1/me").json()["delegated"][0]["delegator"] == away.id
+    told = stand_in.get("/v1/events", to_me="true", kind="delegation.made").json()["items"][0]
+    assert (told["who"]["id"], told["why"], told["how_much"]["until"]) == (away.id, "On leave", day(7))
     reviewed = stand_in.post(at(shown, "reviews"), body(shown, "data_owner")).json()
     assert (reviewed["reviews"][0]["reviewer"], reviewed["reviews"][0]["on_behalf_of"]) == (stand_in.id, away.id)
     entry = world.auditor.get("/v1/audit/entries", subject=shown["id"], action="transfer.reviewed").json()["items"][0]
