@@ -1,10 +1,10 @@
 """Annotated types of texts that callers send, with their lengths: one place for what a key or a name may be."""
 
 import unicodedata
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, StringConstraints, ValidationInfo
 
 from service.database import is_any_id
 
@@ -34,6 +34,18 @@ def _iso_moment(value: object) -> object:
     if not isinstance(value, str | datetime):
         raise ValueError("Send a time as RFC 3339, for instance 2026-11-24T08:00:00Z.")  # noqa: TRY004 - pydantic reports a ValueError
     return value
+
+
+def not_before(other: str) -> AfterValidator:
+    """Return the check that a day does not come before another field's, which stands above it; either may be missing."""
+
+    def check(day: date | None, info: ValidationInfo) -> date | None:
+        begins = info.data.get(other)
+        if day is not None and begins is not None and day < begins:
+            raise ValueError(f"This must not come before `{other}`.")
+        return day
+
+    return AfterValidator(check)
 
 
 def without_defaults(schema: dict[str, Any]) -> None:

@@ -3,11 +3,13 @@
 import hmac
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import and_, exists, func, or_, select, text
 
 from service.audit import operations as audit_log
 from service.database import Transaction, close_gate, is_id, new_id
+from service.events import operations as events
 from service.http.caller import EVERYWHERE, OPERATOR, Caller, Reach, Role
 from service.http.paging import page_of
 from service.http.problems import Conflict, Forbidden, Invalid, NotFound, Unauthenticated
@@ -223,7 +225,7 @@ async def withdraw_grant(tx: Transaction, caller: Caller, grant_id: str) -> Gran
     grant.withdrawn_at = tx.now
     await _demand_an_admin(tx)
     details = {"principal": grant.principal, "role": grant.role}
-    audit_log.append(tx, caller, "grant.withdrawn", grant.id, handler=grant.handler, details=details)
+    _record_grant(tx, caller, "grant.withdrawn", grant, details)
     await tx.flush()
     return GrantOut.of(grant)
 
@@ -290,9 +292,24 @@ async def _grant(tx: Transaction, caller: Caller, principal: str, role: Role, ha
     )
     tx.add(grant)
     details = {"principal": principal, "role": role}
-    audit_log.append(tx, caller, "grant.created", grant.id, handler=handler, details=details)
+    _record_grant(tx, caller, "grant.created", grant, details)
     await tx.flush()
     return grant
+
+
+def _record_grant(tx: Transaction, caller: Caller, action: str, grant: Grant, details: dict[str, Any]) -> None:
+    """Record that somebody was given a role or lost one, and tell them."""
+    events.record(
+        tx,
+        caller,
+        action,
+        grant.id,
+        handler=grant.handler,
+        details=details,
+        audience=[grant.principal],
+        how_much={"role": grant.role, "handler": grant.handler},
+        href="/v1/me",
+    )
 
 
 def _demand_admin(caller: Caller, handler: str | None = None) -> None:

@@ -3,10 +3,10 @@
 from datetime import date, datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from service.http.caller import EVERYWHERE, Caller, Role
-from service.http.texts import Instant, Name, Prose, Reference
+from service.http.texts import Instant, Name, Prose, Reference, not_before
 from service.identity.tables import ApiKey, Delegation, Grant, Principal
 from service.law.schemas import NearDay
 
@@ -113,16 +113,8 @@ class DelegationIn(_In):
     )
     handler: Reference | None = Field(default=None, description="Id or key; every handler of the roles, if missing.")
     valid_from: NearDay
-    valid_until: NearDay = Field(description="The last day, in Asia/Shanghai.")
+    valid_until: Annotated[NearDay, not_before("valid_from")] = Field(description="The last day, in Asia/Shanghai.")
     reason: Prose
-
-    @field_validator("valid_until")
-    @classmethod
-    def _ends_after_it_begins(cls, ends: date, info: ValidationInfo) -> date:
-        begins = info.data.get("valid_from")
-        if begins is not None and ends < begins:
-            raise ValueError("This must not come before `valid_from`.")
-        return ends
 
 
 class DelegationOut(BaseModel):

@@ -13,7 +13,7 @@ from service.http.router import room
 from service.law.facts import Tag
 from service.law.rules import RuleBook
 from service.law.schemas import NearDay
-from service.registry import imports, operations
+from service.registry import gradings, imports, operations
 from service.registry.schemas import (
     BulkGradingIn,
     ConfirmIn,
@@ -181,7 +181,7 @@ async def dataset_history(
 async def grade(exchange: Keeping, dataset_id: DatasetId, body: GradingIn) -> Response:
     """Grade a dataset: raising takes effect at once, lowering waits for a second person."""
     return await exchange.create(
-        lambda tx, caller: operations.grade(tx, caller, dataset_id, body),
+        lambda tx, caller: gradings.grade(tx, caller, dataset_id, body),
         lambda made: f"/v1/datasets/{made.dataset}/gradings/{made.number}",
         gate="close",
     )
@@ -190,7 +190,7 @@ async def grade(exchange: Keeping, dataset_id: DatasetId, body: GradingIn) -> Re
 @router.post("/v1/gradings", status_code=201, response_model=GradingsOut)
 async def grade_many(exchange: Keeping, body: BulkGradingIn) -> Response:
     """Give many datasets one grading: all of them, or none."""
-    return await exchange.create(lambda tx, caller: operations.grade_many(tx, caller, body), gate="close")
+    return await exchange.create(lambda tx, caller: gradings.grade_many(tx, caller, body), gate="close")
 
 
 @router.get("/v1/gradings", response_model=Page[GradingOut])
@@ -208,7 +208,7 @@ async def find_gradings(
 ) -> Response:
     """List gradings of all datasets: those to be looked at again, those that wait, those that stood on a day."""
     return await exchange.page(
-        lambda tx, caller: operations.find_gradings(
+        lambda tx, caller: gradings.find_gradings(
             tx,
             caller,
             state=state,
@@ -229,15 +229,13 @@ async def list_gradings(
     exchange: Reading, dataset_id: DatasetId, as_of: AsOf = None, cursor: Cursor = None, limit: Limit = 50
 ) -> Response:
     """List the gradings of a dataset; with `as_of`, the one that stood at the end of that day."""
-    return await exchange.page(
-        lambda tx, caller: operations.list_gradings(tx, caller, dataset_id, as_of, cursor, limit)
-    )
+    return await exchange.page(lambda tx, caller: gradings.list_gradings(tx, caller, dataset_id, as_of, cursor, limit))
 
 
 @router.get("/v1/datasets/{dataset_id}/gradings/{number}", response_model=GradingOut)
 async def read_grading(exchange: Reading, dataset_id: DatasetId, number: Number) -> Response:
     """Read a grading."""
-    return await exchange.read(lambda tx, caller: operations.read_grading(tx, caller, dataset_id, number))
+    return await exchange.read(lambda tx, caller: gradings.read_grading(tx, caller, dataset_id, number))
 
 
 @router.post("/v1/datasets/{dataset_id}/gradings/{number}/confirm", response_model=GradingOut)
@@ -247,8 +245,8 @@ async def confirm_grading(
     """Confirm a pending grading, as a second person."""
     wanted = body or ConfirmIn()
     return await exchange.act(
-        lambda tx, caller: operations.confirm_grading(tx, caller, dataset_id, number, wanted),
-        lambda tx, caller: operations.read_grading(tx, caller, dataset_id, number),
+        lambda tx, caller: gradings.confirm_grading(tx, caller, dataset_id, number, wanted),
+        lambda tx, caller: gradings.read_grading(tx, caller, dataset_id, number),
         gate="close",
     )
 

@@ -17,7 +17,7 @@ from service.http.caller import EVERYWHERE, Caller, Role
 from service.identity import operations as identity
 from service.law.calendar import day_in_shanghai
 from service.law.rules import RuleBook
-from service.registry import imports
+from service.registry import gradings, imports
 from service.registry import operations as registry
 from service.registry.schemas import GradingIn, HandlerIn, RecipientIn
 from service.registry.tables import Dataset, Handler
@@ -148,7 +148,7 @@ class _Story:
         review_by = self._today + timedelta(days=365)
         body = {name: grading[name] for name in ("tags", "reason", "basis")} | {"review_by": review_by}
         for key in grading["datasets"]:
-            await registry.grade(self._tx, self._people["registrar"], key, GradingIn.model_validate(body))
+            await gradings.grade(self._tx, self._people["registrar"], key, GradingIn.model_validate(body))
 
     async def tell(self, transfer: dict[str, Any]) -> None:
         """Tell the story of one transfer as far as it goes."""

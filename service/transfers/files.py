@@ -49,6 +49,9 @@ _ENDINGS: Final = {
     **dict((*_OFFICE.values(), *_OLD_OFFICE.values())),
     **_OPEN_DOCUMENT,
 }
+MEDIA_TYPES: Final = tuple(sorted(_ENDINGS))
+"""Every type that is taken."""
+
 _SAME: Final = {".jpeg": ".jpg", ".tif": ".tiff", ".csv": ".txt", ".md": ".txt", ".log": ".txt"}
 _MARKUP: Final = re.compile(
     rb"<\s*(!doctype|html|script|svg|\?xml|body|head|iframe|img|a\s|object|embed)", re.IGNORECASE

@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from service.http.texts import Name, OptionalProse, Prose, Reference, without_defaults
+from service.http.texts import Name, OptionalProse, Prose, Reference, not_before, without_defaults
 from service.law.facts import LegalBasis, Method, Necessity, Route
 from service.law.schemas import CitationOut, DeterminationOut, NearDay, Persons, TextOut
 from service.transfers.tables import Evidence, StructuringFinding
@@ -56,15 +56,7 @@ class TransferIn(_In):
         default=None, description="Of several routes the one chosen; the first offered, if null."
     )
     valid_from: NearDay
-    valid_until: NearDay = Field(description="The last day, in Asia/Shanghai.")
-
-    @field_validator("valid_until")
-    @classmethod
-    def _ends_after_it_begins(cls, ends: date, info: ValidationInfo) -> date:
-        begins = info.data.get("valid_from")
-        if begins is not None and ends < begins:
-            raise ValueError("This must not come before `valid_from`.")
-        return ends
+    valid_until: Annotated[NearDay, not_before("valid_from")] = Field(description="The last day, in Asia/Shanghai.")
 
 
 class TransferPatch(_In):
@@ -106,7 +98,9 @@ class EvidenceIn(_In):
     reference: Name = Field(description="Its number or title.")
     issuer: Name
     issued_on: NearDay = Field(description="For a contract: the day of its taking effect.")
-    valid_until: NearDay | None = Field(default=None, description="Its last day, if it states one.")
+    valid_until: Annotated[NearDay | None, not_before("issued_on")] = Field(
+        default=None, description="Its last day, if it states one."
+    )
     note: OptionalProse | None = None
     document: Annotated[str, StringConstraints(strict=True, pattern=r"^(sha256:)?[0-9a-f]{64}$")] | None = Field(
         default=None, description="SHA-256 of a file that another record you may read has already: it serves here too."
@@ -114,14 +108,6 @@ class EvidenceIn(_In):
     replaces: Annotated[str, StringConstraints(strict=True, max_length=29)] | None = Field(
         default=None, description="Id of the record of the same kind, in this transfer, that it takes the place of."
     )
-
-    @field_validator("valid_until")
-    @classmethod
-    def _ends_after_it_begins(cls, ends: date | None, info: ValidationInfo) -> date | None:
-        begins = info.data.get("issued_on")
-        if ends is not None and begins is not None and ends < begins:
-            raise ValueError("This must not come before `issued_on`.")
-        return ends
 
 
 class WithdrawEvidenceIn(_In):

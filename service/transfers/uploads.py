@@ -10,7 +10,7 @@ from starlette.datastructures import FormData, UploadFile
 from service.http import strict_json
 from service.http.problems import Invalid, TooLarge, UnsupportedMediaType, invalid_from
 from service.transfers.evidence import Upload
-from service.transfers.files import MAX_BYTES, TAKEN
+from service.transfers.files import MAX_BYTES, MEDIA_TYPES, TAKEN
 from service.transfers.schemas import EvidenceIn
 
 MULTIPART: Final = "multipart/form-data"
@@ -42,7 +42,7 @@ BODY: Final[dict[str, Any]] = {
 FILE: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "description": "The bytes, always as an attachment.",
-        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+        "content": {media_type: {"schema": {"type": "string", "format": "binary"}} for media_type in MEDIA_TYPES},
     }
 }
 

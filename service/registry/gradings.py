@@ -1,0 +1,295 @@
+"""Gradings: the dated, reasoned acts that set a dataset's tags. Each closes the gate: a raised grade denies from its commit on."""
+
+from collections.abc import Sequence
+from datetime import date, datetime, time, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, func, or_, select
+
+from service.database import Transaction, close_gate, new_id
+from service.events import operations as events
+from service.http.caller import EVERYWHERE, READERS, Caller
+from service.http.paging import page_of
+from service.http.problems import Conflict, Forbidden, Invalid, NotFound
+from service.http.references import is_of
+from service.law.calendar import SHANGHAI, day_in_shanghai
+from service.law.facts import Tag
+from service.registry import tags as tagging
+from service.registry.operations import REGISTRARS, dataset_of, look_at_scale
+from service.registry.schemas import (
+    NOT_NOTIFIED,
+    BulkGradingIn,
+    ConfirmIn,
+    GradingIn,
+    GradingOut,
+    GradingsOut,
+)
+from service.registry.tables import Dataset, Grading
+
+
+async def grade(tx: Transaction, caller: Caller, reference: str, wanted: GradingIn) -> GradingOut:
+    """Set a dataset's tags: at once where no protection is lost, else pending until a second person confirms.
+
+    Where the new tags add some protection and drop other, both stand until the confirmation. Source: GB/T 43697-2024 (grades follow
+    the data; the higher one holds until somebody entitled records a lower one).
+
+    Raises:
+        Invalid: `review_by` has passed.
+    """
+    await close_gate(tx)
+    dataset = await dataset_of(tx, caller, reference, lock=True)
+    caller.demand(REGISTRARS, dataset.handler)
+    return await _graded(tx, caller, dataset, wanted)
+
+
+async def grade_many(tx: Transaction, caller: Caller, wanted: BulkGradingIn) -> GradingsOut:
+    """Give many datasets one grading: all of them, or none.
+
+    Raises:
+        Invalid: an unknown dataset, one that is named twice, or one that the grading does not fit; each with its place.
+    """
+    await close_gate(tx)
+    found = await _all_of(tx, caller, wanted.datasets)
+    one = GradingIn.model_validate(wanted.model_dump(exclude={"datasets"}))
+    made: dict[str, GradingOut] = {}
+    for dataset in sorted(found, key=lambda row: row.id):
+        try:
+            made[dataset.id] = await _graded(tx, caller, dataset, one)
+        except Invalid as problem:
+            place = next(place for place, row in enumerate(found) if row.id == dataset.id)
+            told = [(f"/datasets/{place}", str(error["detail"])) for error in problem.errors]
+            raise Invalid(
+                problem.detail, errors=[*told, *((e["pointer"], e["detail"]) for e in problem.errors)]
+            ) from None
+    return GradingsOut(items=[made[dataset.id] for dataset in found])
+
+
+async def _all_of(tx: Transaction, caller: Caller, references: Sequence[str]) -> list[Dataset]:
+    """Return datasets in the order of their references, their rows held in the order of their ids."""
+    query = (
+        select(Dataset)
+        .where(or_(Dataset.id.in_(references), Dataset.key.in_(references)))
+        .order_by(Dataset.id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+    rows = [row for row in await tx.scalars(query) if caller.reaches(READERS, row.handler)]
+    known = {row.key: row for row in rows} | {row.id: row for row in rows}
+    errors = [
+        (f"/datasets/{place}", "There is no dataset of this id or key.")
+        for place, reference in enumerate(references)
+        if reference not in known
+    ]
+    found = [known[reference] for reference in references if reference in known]
+    for place, row in enumerate(found):
+        if not errors and row.id in {other.id for other in found[:place]}:
+            errors.append((f"/datasets/{place}", "This dataset is named twice."))
+    if errors:
+        raise Invalid("Not all of the datasets can be graded; none was.", errors=errors)
+    for handler in {row.handler for row in found}:
+        caller.demand(REGISTRARS, handler)
+    return found
+
+
+async def _graded(tx: Transaction, caller: Caller, dataset: Dataset, wanted: GradingIn) -> GradingOut:
+    if wanted.review_by is not None and wanted.review_by < day_in_shanghai(tx.now):
+        raise Invalid("The day of the next review has passed.", errors=[("/review_by", "Choose a day to come.")])
+    held = None if dataset.tags is None else [Tag(tag) for tag in dataset.tags]
+    if wanted.basis == NOT_NOTIFIED and wanted.catalogue is None and tagging.is_weighty(held or ()):
+        raise Invalid(
+            "The grade comes down on the ground that nobody has notified the data as important.",
+            errors=[("/catalogue", "Name the catalogue that was looked at.")],
+        )
+    await _supersede(tx, dataset.id, "pending")
+    if held is None or not tagging.is_lowering(held, wanted.tags):
+        return GradingOut.of(await _record(tx, caller, dataset, wanted, wanted.tags, "effective"))
+    meanwhile = tagging.joined(held, wanted.tags)
+    if tagging.implied(meanwhile) != tagging.implied(held):
+        await _record(tx, caller, dataset, wanted, meanwhile, "effective")
+    return GradingOut.of(await _record(tx, caller, dataset, wanted, wanted.tags, "pending"))
+
+
+async def confirm_grading(
+    tx: Transaction, caller: Caller, reference: str, number: int, wanted: ConfirmIn
+) -> GradingOut:
+    """Let a pending grading take effect, as a second person.
+
+    Raises:
+        NotFound: no such grading.
+        Conflict: it is not pending.
+        Forbidden: the caller made it.
+    """
+    await close_gate(tx)
+    dataset = await dataset_of(tx, caller, reference, lock=True)
+    caller.demand(REGISTRARS, dataset.handler)
+    grading = await _grading(tx, dataset.id, number)
+    if grading.state != "pending":
+        raise Conflict(f"This grading is {grading.state}; only a pending one can be confirmed.")
+    if grading.graded_by == caller.principal or caller.kind != "person":
+        raise Forbidden("A lowering takes a second person than the one who asked for it.")
+    await _supersede(tx, dataset.id, "effective")
+    grading.state, grading.confirmed_by, grading.effective_at = "effective", caller.principal, tx.now
+    grading.confirmed_reason, grading.catalogue = wanted.reason, wanted.catalogue or grading.catalogue
+    dataset.tags, dataset.grading, dataset.updated_at = grading.tags, number, tx.now
+    details = {
+        "number": number,
+        "tags": grading.tags,
+        "reason": wanted.reason,
+        "catalogue": grading.catalogue,
+    }
+    _tell(tx, caller, "dataset.grading_confirmed", dataset, details, [grading.graded_by], wanted.reason)
+    await tx.flush()
+    return GradingOut.of(grading)
+
+
+async def list_gradings(
+    tx: Transaction, caller: Caller, reference: str, as_of: date | None, cursor: str | None, limit: int
+) -> tuple[Sequence[GradingOut], str | None]:
+    """Return every grading of a dataset, oldest first; with `as_of`, the one that stood at the end of that day."""
+    dataset = await dataset_of(tx, caller, reference)
+    query = select(Grading).where(Grading.dataset == dataset.id)
+    if as_of is not None:
+        query = query.where(_known_on(as_of))
+    rows, following = await page_of(tx, query, Grading.number, cursor, limit)
+    return [GradingOut.of(row) for row in rows], following
+
+
+async def find_gradings(
+    tx: Transaction,
+    caller: Caller,
+    *,
+    state: str | None,
+    handler: str | None,
+    dataset: str | None,
+    tag: str | None,
+    overdue: bool | None,
+    review_before: date | None,
+    as_of: date | None,
+    cursor: str | None,
+    limit: int,
+) -> tuple[Sequence[GradingOut], str | None]:
+    """Return gradings of all datasets that the caller may see, oldest first.
+
+    Args:
+        tx: the transaction.
+        caller: who asks.
+        state: `effective`, `pending` or `superseded`.
+        handler: id or key.
+        dataset: id or key.
+        tag: one of its tags.
+        overdue: effective ones of which the day of the next review has passed, or the others.
+        review_before: effective ones to be looked at before this day.
+        as_of: those that stood at the end of this day in Asia/Shanghai.
+        cursor: of the page before.
+        limit: items at most.
+    """
+    query = select(Grading).join(Dataset, Dataset.id == Grading.dataset)
+    reach = caller.reach(READERS)
+    if reach != EVERYWHERE:
+        query = query.where(Dataset.handler.in_(reach))
+    if state is not None:
+        query = query.where(Grading.state == state)
+    if handler is not None:
+        query = query.where(is_of(Dataset.handler, "handlers", handler))
+    if dataset is not None:
+        query = query.where(is_of(Grading.dataset, "datasets", dataset))
+    if tag is not None:
+        query = query.where(Grading.tags.contains([tag]))
+    if overdue is not None:
+        late = and_(Grading.state == "effective", Grading.review_by < day_in_shanghai(tx.now))
+        query = query.where(late if overdue else func.coalesce(~late, True))
+    if review_before is not None:
+        query = query.where(Grading.state == "effective", Grading.review_by < review_before)
+    if as_of is not None:
+        query = query.where(_known_on(as_of))
+    rows, following = await page_of(tx, query, Grading.id, cursor, limit)
+    return [GradingOut.of(row) for row in rows], following
+
+
+def _known_on(day: date) -> ColumnElement[bool]:
+    """Return the condition that a grading stood at the end of a day in Asia/Shanghai."""
+    end = datetime.combine(day + timedelta(days=1), time(), SHANGHAI)
+    return and_(Grading.effective_at < end, or_(Grading.ended_at.is_(None), Grading.ended_at >= end))
+
+
+async def read_grading(tx: Transaction, caller: Caller, reference: str, number: int) -> GradingOut:
+    """Return one grading."""
+    dataset = await dataset_of(tx, caller, reference)
+    return GradingOut.of(await _grading(tx, dataset.id, number))
+
+
+async def _grading(tx: Transaction, dataset: str, number: int) -> Grading:
+    grading = await tx.get(Grading, (dataset, number))
+    if grading is None:
+        raise NotFound("There is no such grading.")
+    return grading
+
+
+async def _record(
+    tx: Transaction, caller: Caller, dataset: Dataset, wanted: GradingIn, tags: Any, state: str
+) -> Grading:
+    last = await tx.scalar(select(func.max(Grading.number)).where(Grading.dataset == dataset.id))
+    grading = Grading(
+        id=new_id("gd"),
+        dataset=dataset.id,
+        number=(last or 0) + 1,
+        tags=[str(tag) for tag in tagging.ordered(tags)],
+        reason=wanted.reason,
+        basis=wanted.basis,
+        catalogue=wanted.catalogue,
+        review_by=wanted.review_by,
+        state=state,
+        graded_by=caller.principal,
+        graded_at=tx.now,
+        confirmed_by=None,
+        confirmed_reason=None,
+        effective_at=tx.now if state == "effective" else None,
+        ended_at=None,
+    )
+    if state == "effective":
+        await _supersede(tx, dataset.id, "effective")
+        dataset.tags, dataset.grading, dataset.updated_at = grading.tags, grading.number, tx.now
+        await look_at_scale(tx, caller, dataset)
+    tx.add(grading)
+    details = {
+        "number": grading.number,
+        "tags": grading.tags,
+        "state": state,
+        "reason": wanted.reason,
+        "basis": wanted.basis,
+        "catalogue": wanted.catalogue,
+        "review_by": wanted.review_by,
+    }
+    _tell(tx, caller, "dataset.graded", dataset, details, [], wanted.reason)
+    await tx.flush()
+    return grading
+
+
+def _tell(
+    tx: Transaction,
+    caller: Caller,
+    action: str,
+    dataset: Dataset,
+    details: dict[str, Any],
+    audience: Sequence[str],
+    why: str | None,
+) -> None:
+    events.record(
+        tx,
+        caller,
+        action,
+        dataset.id,
+        handler=dataset.handler,
+        details=details,
+        audience=audience,
+        why=why,
+        how_much={"dataset": dataset.key, "tags": details["tags"], "scale": dataset.scale},
+        href=f"/v1/datasets/{dataset.id}/gradings/{details['number']}",
+    )
+
+
+async def _supersede(tx: Transaction, dataset: str, state: str) -> None:
+    query = select(Grading).where(Grading.dataset == dataset, Grading.state == state)
+    for grading in await tx.scalars(query):
+        grading.state, grading.ended_at = "superseded", tx.now
+    await tx.flush()
