@@ -354,7 +354,8 @@ class ThresholdOut(BaseModel):
     id: str
     kind: Literal["persons", "sensitive_persons"]
     mechanism: str = Field(description="What the law asks for from this many persons on.")
-    value: int
+    value: int = Field(description="As it is applied: the company's own may be lower than the law's.")
+    law_value: int
     reached: bool
     headroom: int = Field(description="Persons that can be added with the line not yet reached.")
 

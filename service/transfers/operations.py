@@ -381,6 +381,7 @@ async def _freeze(tx: Transaction, caller: Caller, book: RuleBook, transfer: Tra
         "hash": revision.hash,
         "mechanism": finding.determination.mechanism,
         "rules_version": finding.determination.rules_version,
+        "policy": finding.determination.policy,
         "requirements": [requirement.rule for requirement in finding.determination.requirements],
         "stages": list(stages),
         "status": transfer.status,

@@ -439,9 +439,11 @@ async def _finish(
     finding = find(case, tx, book)
     reviewed = frozenset(Mechanism(r["mechanism"]) for r in revision.determination["requirements"])
     names = {stage.name for stage in stages}
-    if not covers(reviewed, finding.determination) or not set(workflow.stages_for(finding.determination)) <= names:
+    more = [str(stage) for stage in workflow.stages_for(finding.determination) if stage not in names]
+    if more or not covers(reviewed, finding.determination):
+        stages_too = f" and the stages {', '.join(more)}" if more else ""
         raise DeterminationMoved(
-            f"The law now asks for {finding.determination.mechanism}; this revision was reviewed for "
+            f"The law now asks for {finding.determination.mechanism}{stages_too}; this revision was reviewed for "
             f"{revision.determination['mechanism']}. Return it, so that it is submitted again.",
             determination=finding.document,
         )
