@@ -41,8 +41,10 @@ async def read(tx: Transaction, caller: Caller, dataset_ref: str, recipient_ref:
     return Read(dataset, recipient, await known_of(tx, dataset, recipient, today))
 
 
-async def known_of(tx: Transaction, dataset: Dataset, recipient: Recipient | None, today: date) -> Known:
-    """Return what a decision on a dataset and a recipient looks at, as it stands on a day."""
+async def known_of(
+    tx: Transaction, dataset: Dataset, recipient: Recipient | None, today: date, permit: str | None = None
+) -> Known:
+    """Return what a decision on a dataset and a recipient looks at, as it stands on a day: of all permits, or of one."""
     handler = await tx.get_one(Handler, dataset.handler)
     return Known(
         today=today,
@@ -54,7 +56,7 @@ async def known_of(tx: Transaction, dataset: Dataset, recipient: Recipient | Non
             fields=frozenset(field["name"] for field in dataset.fields),
         ),
         recipient=_facts_of(recipient),
-        permits=() if recipient is None else await _permits(tx, dataset.id, recipient.id, today),
+        permits=() if recipient is None else await _permits(tx, dataset.id, recipient.id, today, permit),
         year=await ledger.total(tx, dataset.handler, today.year),
     )
 
@@ -99,13 +101,17 @@ def _facts_of(recipient: Recipient | None) -> RecipientFacts | None:
     return RecipientFactsIn.model_validate(body).facts(recipient.key)
 
 
-async def _permits(tx: Transaction, dataset: str, recipient: str, today: date) -> Sequence[KnownPermit]:
+async def _permits(
+    tx: Transaction, dataset: str, recipient: str, today: date, only: str | None
+) -> Sequence[KnownPermit]:
     query = (
         select(Permit, PermitDataset.tags, _weighty())
         .join(PermitDataset, PermitDataset.permit == Permit.id)
         .where(PermitDataset.dataset == dataset, PermitDataset.recipient == recipient)
         .execution_options(populate_existing=True)
     )
+    if only is not None:
+        query = query.where(Permit.id == only)
     rows = (await tx.execute(query)).all()
     permits = [row[0] for row in rows]
     reserved = await ledger.reserved_of_permits(tx, [permit.id for permit in permits])
