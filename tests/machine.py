@@ -431,8 +431,10 @@ class Workflow(RuleBasedStateMachine):
 
     @rule(place=places, which=places, who=places)
     def withdraw_a_paper(self, place: int, which: int, who: int) -> None:
-        request = self.one(place)
-        old = self._paper(request, which)
+        """Withdraw any paper; every other time one that a permit rests on."""
+        permit = self.permit(place) if self.permits and which % 2 else None
+        request = self.one(place) if permit is None else permit.request
+        old = self._paper(request, which) if permit is None else min(permit.papers, default=None)
         if old is None:
             return
         person = self.asker(who)
