@@ -22,6 +22,7 @@ from service.transfers.reading import (
     documents_of,
     ends_on,
     paper_of,
+    papers_of,
     scope_of,
     shown_evidence,
     transfer_of,
@@ -151,6 +152,11 @@ async def withdraw(
     telling.record(tx, caller, "transfer.evidence_withdrawn", transfer, details, why=reason)
     await obligations.unsettle(tx, caller, evidence.id)
     await tx.flush()
+    others = [paper for paper in await papers_of(tx, transfer, book) if paper.kind == evidence.kind]
+    today = day_in_shanghai(tx.now)
+    for paper in workflow.check_evidence([evidence.kind], others, today, today).papers:
+        await obligations.settle(tx, caller, transfer.id, paper.kind, paper.id)
+    await tx.flush()
     return await _shown(tx, evidence, book)
 
 
@@ -185,15 +191,15 @@ async def list_evidence(
     return [shown_evidence(row, documents, book) for row in rows], following
 
 
-async def reuse(tx: Transaction, caller: Caller, book: RuleBook, old: Transfer, new: Transfer) -> list[str]:
-    """Repeat the records of a renewed transfer that still serve for the new one; return their kinds.
+async def reuse(tx: Transaction, caller: Caller, book: RuleBook, old: Transfer, new: Transfer) -> dict[str, str]:
+    """Repeat the records of a renewed transfer that still serve for the new one; return each new record's id with its kind.
 
     Not taken over: what has been withdrawn or replaced, has ended, ends before the new transfer begins, was made for another
     purpose or scope, or may be used once only. Source: PIPL art. 56 (impact assessment), DSL art. 36 (one request, one approval).
     """
     today = day_in_shanghai(tx.now)
     query = select(Evidence).where(Evidence.transfer == old.id, Evidence.ended_at.is_(None)).order_by(Evidence.id)
-    kept: list[str] = []
+    kept: dict[str, str] = {}
     for row in (await tx.scalars(query)).all():
         paper = paper_of(row, book)
         check = workflow.check_evidence([row.kind], [paper], today, new.valid_from, scope_of(new))
@@ -215,7 +221,7 @@ async def reuse(tx: Transaction, caller: Caller, book: RuleBook, old: Transfer, 
             **{name: getattr(row, name) for name in columns},
         )
         tx.add(again)
-        kept.append(row.kind)
+        kept[again.id] = row.kind
     await tx.flush()
     return kept
 
@@ -284,6 +290,10 @@ async def _replace(
     old.replaced_by = new.id
     details = {"evidence": old.id, "by": new.id, "kind": new.kind}
     telling.record(tx, caller, "transfer.evidence_replaced", transfer, details)
+    # What the old paper settled now rests on the new one: withdrawing that must open it again.
+    await obligations.unsettle(tx, caller, old.id)
+    await tx.flush()
+    await obligations.settle(tx, caller, transfer.id, new.kind, new.id)
     await tx.flush()
     await permits.rest_on(tx, caller, old.id, new.id, ends_on(new, book))
 

@@ -276,8 +276,9 @@ async def renew(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: st
     shown = await create_transfer(tx, caller, book, request)
     new = await tx.get_one(Transfer, shown.id)
     new.renews = old.id
-    kinds = await evidence.reuse(tx, caller, book, old, new)
-    telling.record(tx, caller, "transfer.renewal_begun", new, {"renews": old.id, "evidence": kinds})
+    reused = await evidence.reuse(tx, caller, book, old, new)
+    details = {"renews": old.id, "evidence": list(reused.values()), "reused": list(reused)}
+    telling.record(tx, caller, "transfer.renewal_begun", new, details)
     await tx.flush()
     return await shown_of(tx, new, book)
 

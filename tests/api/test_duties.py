@@ -257,6 +257,22 @@ def test_filing_the_contract_is_a_task_and_overdue_it_suspends_the_permit(
     assert case.reason() == "permit_suspended"
 
 
+def test_a_receipt_that_took_the_place_of_another_holds_the_duty_alone(
+    world: World, case: Case, days_ahead: Clock
+) -> None:
+    approved = case.approved()
+    first = world.requester.made(at(approved, "evidence"), paper("filing_receipt"))
+    second = world.requester.made(at(approved, "evidence"), paper("filing_receipt", replaces=first["id"]))
+    days_ahead.ahead = timedelta(days=25)
+    assert case.reason() == "permitted"
+    third = world.requester.made(at(approved, "evidence"), paper("filing_receipt"))
+    world.requester.made(at(approved, "evidence", second["id"], "withdraw"), {"reason": "Of another contract"})
+    duty = world.auditor.get("/v1/obligations", permit=approved["permit"]).json()["items"][0]
+    assert (duty["state"], duty["evidence"], case.reason()) == ("done", third["id"], "permitted")
+    world.requester.made(at(approved, "evidence", third["id"], "withdraw"), {"reason": "Of another contract too"})
+    assert case.reason() == "permit_suspended"
+
+
 def test_important_data_is_reported_on_every_year(world: World, days_ahead: Clock) -> None:
     case = Case(world, "important")
     approved = case.approved(persons=0, valid_until=day(1000))
