@@ -88,6 +88,8 @@ class KnownPermit:
     """Reported as sent, and reserved."""
     tags: frozenset[Tag]
     """Tags of the dataset when it was approved."""
+    registered: Collection[str]
+    """Fields that the dataset had when it was approved; empty: none were registered."""
     requirements: frozenset[Mechanism]
     transfer: TransferFacts
     is_overdue: bool
@@ -227,20 +229,22 @@ def _binding(permit: KnownPermit, law: Determination, dataset: DatasetFacts) -> 
 def _scope(ask: Ask, permit: KnownPermit, known: Known) -> Reason | None:
     if ask.purpose != permit.purpose:
         return Reason.PURPOSE_NOT_COVERED
-    if not _covers_fields(ask.fields, permit.fields, known):
+    if not _covers_fields(ask.fields, permit, known):
         return Reason.FIELDS_NOT_COVERED
     if permit.systems is not None and ask.system not in permit.systems:
         return Reason.SYSTEM_NOT_COVERED
     return None
 
 
-def _covers_fields(asked: Sequence[str] | None, permitted: Collection[str] | None, known: Known) -> bool:
-    """An ask that names no fields is for all of them; a field that nobody registered is covered by nothing."""
+def _covers_fields(asked: Sequence[str] | None, permit: KnownPermit, known: Known) -> bool:
+    """An ask that names no fields is for all of them; a field that nobody registered, or approved, is covered by nothing."""
     registered = () if known.dataset is None else known.dataset.fields
-    wanted = registered if asked is None else asked
-    if permitted is None:
-        return asked is None or not registered or set(wanted) <= set(registered)
-    return set(wanted) <= set(permitted)
+    wanted = set(registered if asked is None else asked)
+    if permit.registered and not wanted <= set(permit.registered):
+        return False
+    if permit.fields is None:
+        return not registered or wanted <= set(registered)
+    return wanted <= set(permit.fields)
 
 
 def _quantity(ask: Ask, permit: KnownPermit, law: Determination) -> Reason | None:

@@ -101,7 +101,7 @@ def _facts_of(recipient: Recipient | None) -> RecipientFacts | None:
 
 async def _permits(tx: Transaction, dataset: str, recipient: str, today: date) -> Sequence[KnownPermit]:
     query = (
-        select(Permit, PermitDataset.tags, _weighty())
+        select(Permit, PermitDataset, _weighty())
         .join(PermitDataset, PermitDataset.permit == Permit.id)
         .where(PermitDataset.dataset == dataset, PermitDataset.recipient == recipient)
         .execution_options(populate_existing=True)
@@ -115,12 +115,12 @@ async def _permits(tx: Transaction, dataset: str, recipient: str, today: date) -
     return [
         _known_permit(
             permit,
-            tags,
+            bound,
             reserved.get(permit.id, Count()),
             is_overdue=permit.id in overdue,
             has_evidence=permit.id not in lost,
         )
-        for permit, tags, _ in rows
+        for permit, bound, _ in rows
     ]
 
 
@@ -131,7 +131,7 @@ def _weighty() -> ColumnElement[bool]:
 
 
 def _known_permit(
-    permit: Permit, tags: Sequence[str], reserved: Count, *, is_overdue: bool, has_evidence: bool
+    permit: Permit, bound: PermitDataset, reserved: Count, *, is_overdue: bool, has_evidence: bool
 ) -> KnownPermit:
     necessity = permit.claims["necessity"]
     return KnownPermit(
@@ -144,7 +144,8 @@ def _known_permit(
         systems=permit.systems,
         quota=Count(permit.persons, permit.sensitive_persons),
         used=Count(permit.sent_persons + reserved.persons, permit.sent_sensitive_persons + reserved.sensitive_persons),
-        tags=frozenset(Tag(tag) for tag in tags),
+        tags=frozenset(Tag(tag) for tag in bound.tags),
+        registered=frozenset(bound.fields),
         requirements=frozenset(Mechanism(name) for name in permit.requirements),
         transfer=TransferFacts(
             method=Method(permit.claims["method"]),

@@ -54,7 +54,7 @@ class Permit(Base):
 
 
 class PermitDataset(Base):
-    """A dataset that a permit covers, with the tags that it had: when they move, the gate denies."""
+    """A dataset that a permit covers, with the tags and the fields that it had: when they move, the gate denies."""
 
     __tablename__ = "permit_datasets"
 
@@ -63,6 +63,8 @@ class PermitDataset(Base):
     recipient: Mapped[str] = mapped_column(Id)
     tags: Mapped[list[str]] = mapped_column(ARRAY(Text))
     grading: Mapped[int] = mapped_column(Integer)
+    fields: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
+    """Names of the fields that it had: what is registered later nobody has approved. Empty: none were registered."""
 
     __table_args__ = (Index(None, "dataset", "recipient"),)
 
