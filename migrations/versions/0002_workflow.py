@@ -183,6 +183,14 @@ def upgrade() -> None:
         "permit_datasets",
         sa.Column("fields", postgresql.ARRAY(sa.Text()), server_default=sa.text("'{}'"), nullable=False),
     )
+    op.execute("""
+        update permits set claims = claims || jsonb_build_object(
+            'recipient',
+            jsonb_build_object('country', approved.told -> 'country', 'kind', approved.told -> 'kind') || (approved.told -> 'facts')
+        )
+        from (select transfer, hash, content -> 'recipient' as told from revisions) as approved
+        where approved.transfer = permits.transfer and approved.hash = permits.revision
+    """)
     # What a dataset had when it was approved stands in the revision that the permit is of.
     op.execute("""
         update permit_datasets set fields = array(
@@ -275,6 +283,7 @@ def downgrade() -> None:
     op.drop_column("permits", "supersedes")
     op.drop_column("permits", "conditions")
     op.drop_column("permit_datasets", "fields")
+    op.execute("update permits set claims = claims - 'recipient' - 'papers'")
     op.drop_constraint(op.f("uq_gradings_id"), "gradings", type_="unique")
     op.drop_column("gradings", "ended_at")
     op.drop_column("gradings", "confirmed_reason")

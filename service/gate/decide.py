@@ -17,6 +17,7 @@ from service.law.facts import (
     HandlerFacts,
     Ledger,
     RecipientFacts,
+    Route,
     Tag,
     TransferFacts,
 )
@@ -46,6 +47,8 @@ class Reason(StrEnum):
     PERMITTED = "permitted"
 
 
+_CONTRACT: Final = Mechanism.STANDARD_CONTRACT_OR_CERTIFICATION
+_CONTRACTS: Final = frozenset({Route.STANDARD_CONTRACT, Route.CERTIFICATION, Route.GBA_STANDARD_CONTRACT})
 _PLACE: Final = {reason: place for place, reason in enumerate(Reason)}
 
 
@@ -90,6 +93,12 @@ class KnownPermit:
     """Tags of the dataset when it was approved."""
     registered: Collection[str]
     """Fields that the dataset had when it was approved; empty: none were registered."""
+    recipient: RecipientFacts | None
+    """The recipient as it was approved; None: not recorded."""
+    papers: frozenset[str] | None
+    """Kinds of evidence that the law asked for when it was approved; None: not recorded."""
+    route: Route | None
+    """The instrument that was obtained."""
     requirements: frozenset[Mechanism]
     transfer: TransferFacts
     is_overdue: bool
@@ -184,10 +193,12 @@ def _under(ask: Ask, permit: KnownPermit, known: Known, asked: Facts, book: Rule
     count = ask.count
     nobody = replace(asked, transfer=replace(permit.transfer, persons=0, sensitive_persons=0))
     claimed = replace(permit.transfer, persons=count.persons, sensitive_persons=count.sensitive_persons)
-    law = determine(replace(asked, transfer=claimed), book)
+    law = determine(replace(asked, transfer=claimed), book, permit.route)
+    uncounted = determine(replace(nobody, ledger=Ledger()), book, permit.route)
     reason = (
         _standing(permit, known.today)
-        or _binding(permit, determine(replace(nobody, ledger=Ledger()), book), asked.dataset)
+        or _binding(permit, uncounted, asked)
+        or _instrument(permit, law)
         or _scope(ask, permit, known)
         or _quantity(ask, permit, law)
     )
@@ -211,19 +222,34 @@ def _standing(permit: KnownPermit, today: date) -> Reason | None:
     return Reason.PERMIT_EXPIRED if today > permit.valid_until else None
 
 
-def _binding(permit: KnownPermit, law: Determination, dataset: DatasetFacts) -> Reason | None:
+def _binding(permit: KnownPermit, law: Determination, asked: Facts) -> Reason | None:
     """Bind, don't push: whatever the permit rests on is looked at again, and a mismatch denies.
 
     Args:
         permit: the permit.
         law: what the law asks for today where nobody has been counted yet; how many there are is looked at last.
-        dataset: the dataset as it is graded now.
+        asked: the register as it is now.
     """
-    if permit.tags != dataset.tags:
+    if permit.tags != asked.dataset.tags:
         return Reason.GRADING_CHANGED
-    if not permit.has_evidence:
+    if not permit.has_evidence or permit.recipient not in {None, asked.recipient}:
         return Reason.EVIDENCE_LAPSED
-    return None if covers(permit.requirements, law) else Reason.EVIDENCE_LAPSED
+    return None if covers(permit.requirements, law) and not _lacks_papers(permit, law) else Reason.EVIDENCE_LAPSED
+
+
+def _lacks_papers(permit: KnownPermit, law: Determination) -> bool:
+    """Tell whether the law has come to ask for papers that nobody looked at, as where foreign data turns out to be domestic.
+
+    An exemption of its own is left out: one dataset of several may be freer by it than all of them together were.
+    """
+    is_freer = law.exemption not in {None, "small_volume"}
+    return permit.papers is not None and not is_freer and not law.papers <= permit.papers
+
+
+def _instrument(permit: KnownPermit, law: Determination) -> Reason | None:
+    """The instrument that was obtained must still be offered where the law asks for one of its kind."""
+    has_lapsed = permit.route in _CONTRACTS and law.mechanism is _CONTRACT and permit.route not in law.routes
+    return Reason.EVIDENCE_LAPSED if has_lapsed else None
 
 
 def _scope(ask: Ask, permit: KnownPermit, known: Known) -> Reason | None:

@@ -11,7 +11,7 @@ from service.gate.decide import Known, KnownDataset, KnownPermit
 from service.http.caller import Caller, Role
 from service.law.calendar import day_in_shanghai
 from service.law.determination import Mechanism
-from service.law.facts import Count, LegalBasis, Method, Necessity, RecipientFacts, Tag, TransferFacts
+from service.law.facts import Count, LegalBasis, Method, Necessity, RecipientFacts, Route, Tag, TransferFacts
 from service.law.schemas import HandlerFactsIn, OriginFactsIn, RecipientFactsIn
 from service.ledger import operations as ledger
 from service.obligations import operations as obligations
@@ -54,7 +54,7 @@ async def known_of(tx: Transaction, dataset: Dataset, recipient: Recipient | Non
             fields=frozenset(field["name"] for field in dataset.fields),
         ),
         recipient=_facts_of(recipient),
-        permits=() if recipient is None else await _permits(tx, dataset.id, recipient.id, today),
+        permits=() if recipient is None else await _permits(tx, dataset.id, recipient, today),
         year=await ledger.total(tx, dataset.handler, today.year),
     )
 
@@ -99,11 +99,11 @@ def _facts_of(recipient: Recipient | None) -> RecipientFacts | None:
     return RecipientFactsIn.model_validate(body).facts(recipient.key)
 
 
-async def _permits(tx: Transaction, dataset: str, recipient: str, today: date) -> Sequence[KnownPermit]:
+async def _permits(tx: Transaction, dataset: str, recipient: Recipient, today: date) -> Sequence[KnownPermit]:
     query = (
         select(Permit, PermitDataset, _weighty())
         .join(PermitDataset, PermitDataset.permit == Permit.id)
-        .where(PermitDataset.dataset == dataset, PermitDataset.recipient == recipient)
+        .where(PermitDataset.dataset == dataset, PermitDataset.recipient == recipient.id)
         .execution_options(populate_existing=True)
     )
     rows = (await tx.execute(query)).all()
@@ -116,6 +116,7 @@ async def _permits(tx: Transaction, dataset: str, recipient: str, today: date) -
         _known_permit(
             permit,
             bound,
+            recipient,
             reserved.get(permit.id, Count()),
             is_overdue=permit.id in overdue,
             has_evidence=permit.id not in lost,
@@ -131,9 +132,15 @@ def _weighty() -> ColumnElement[bool]:
 
 
 def _known_permit(
-    permit: Permit, bound: PermitDataset, reserved: Count, *, is_overdue: bool, has_evidence: bool
+    permit: Permit,
+    bound: PermitDataset,
+    recipient: Recipient,
+    reserved: Count,
+    *,
+    is_overdue: bool,
+    has_evidence: bool,
 ) -> KnownPermit:
-    necessity = permit.claims["necessity"]
+    necessity, approved, papers = (permit.claims.get(name) for name in ("necessity", "recipient", "papers"))
     return KnownPermit(
         id=permit.id,
         status=permit.status,
@@ -146,6 +153,9 @@ def _known_permit(
         used=Count(permit.sent_persons + reserved.persons, permit.sent_sensitive_persons + reserved.sensitive_persons),
         tags=frozenset(Tag(tag) for tag in bound.tags),
         registered=frozenset(bound.fields),
+        recipient=None if approved is None else RecipientFactsIn.model_validate(approved).facts(recipient.key),
+        papers=None if papers is None else frozenset(papers),
+        route=None if permit.route is None else Route(permit.route),
         requirements=frozenset(Mechanism(name) for name in permit.requirements),
         transfer=TransferFacts(
             method=Method(permit.claims["method"]),

@@ -35,7 +35,7 @@ class Permit(Base):
     """Mechanisms of all the requirements that were met."""
     route: Mapped[str | None] = mapped_column(Text)
     claims: Mapped[dict[str, Any]] = mapped_column(JSONB)
-    """`method`, `necessity` and `legal_basis` of the transfer."""
+    """`method`, `necessity` and `legal_basis` of the transfer; `recipient`, the facts of it, and `papers`, what the law asked for."""
     evidence: Mapped[list[str]] = mapped_column(ARRAY(Text))
     """Ids of the evidence that it rests on."""
     receipt_due_on: Mapped[date | None] = mapped_column(Date)

@@ -513,7 +513,8 @@ async def _scope(
         mechanism=finding.determination.mechanism,
         requirements=sorted({str(r.mechanism) for r in finding.determination.requirements}),
         route=_settled_route(transfer, finding),
-        claims={name: getattr(transfer, name) for name in ("method", "necessity", "legal_basis")},
+        claims={name: getattr(transfer, name) for name in ("method", "necessity", "legal_basis")}
+        | {"recipient": case.recipient_facts, "papers": sorted(finding.determination.papers)},
         evidence=[paper.id for paper in check.papers],
         receipt_due_on=_receipt_due(book, check.papers),
         conditions=[{"stage": stage, **(stored or {})} for stage, _, stored in tied],

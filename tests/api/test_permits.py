@@ -68,6 +68,36 @@ def test_a_field_that_is_registered_after_the_approval_is_not_covered(world: Wor
     assert world.auditor.get(f"/v1/permits/{approved['permit']}/outlook").json()["stands"] is True
 
 
+def test_a_permit_holds_for_the_recipient_as_it_was_approved(world: World, case: Case) -> None:
+    approved = case.approved()
+    path = f"/v1/recipients/{case.recipient['id']}"
+    world.registrar.patch(path, {"country": "US"})
+    assert case.answer() == ("evidence_lapsed", approved["permit"])
+    world.registrar.patch(path, {"country": "SG", "name": "Another name"})
+    assert case.answer() == ("permitted", approved["permit"])
+
+
+def test_foreign_data_that_turns_out_to_be_domestic_needs_the_papers_that_it_was_spared(world: World) -> None:
+    case = Case(world)
+    path = f"/v1/datasets/{case.dataset['id']}"
+    world.registrar.patch(path, {"facts": {"origin": "foreign", "domestic_data_added": False}})
+    approved = case.approved()
+    assert [paper["kind"] for paper in approved["evidence"]] == ["origin_statement"]
+    assert case.answer() == ("permitted", approved["permit"])
+    world.registrar.patch(path, {"facts": {"origin": "domestic"}})
+    assert case.answer() == ("evidence_lapsed", approved["permit"])
+
+
+def test_a_contract_of_the_bay_area_ends_when_the_handler_leaves_it(world: World) -> None:
+    handler = world.handler(in_gba=True)
+    dataset, recipient = world.dataset(handler, "personal"), world.recipient("HK", facts={"in_gba": True})
+    wanted = {"persons": 150_000, "route": "gba_standard_contract"}
+    permit = world.approved(handler, [dataset], recipient, **wanted)["permit"]
+    assert world.ask(dataset, recipient, persons=120_000)["context"]["permit"] == permit
+    world.registrar.patch(f"/v1/handlers/{handler['id']}", {"facts": {"in_gba": False}})
+    assert world.ask(dataset, recipient, persons=120_000)["context"]["reason"] == "evidence_lapsed"
+
+
 def test_a_revision_stays_as_it_was_submitted(world: World, case: Case) -> None:
     shown = case.submitted()
     path = at(shown, "revisions", "1")

@@ -16,8 +16,10 @@ from service.law.facts import (
     HandlerFacts,
     LegalBasis,
     Necessity,
+    Origin,
     RecipientFacts,
     RecipientKind,
+    Route,
     Tag,
     TransferFacts,
 )
@@ -47,6 +49,9 @@ def permit(ident: str = "pm_1", **more: Any) -> KnownPermit:
         "used": Count(),
         "tags": PERSONAL,
         "registered": {"city", "amount"},
+        "recipient": None,
+        "papers": None,
+        "route": None,
         "requirements": EXEMPT,
         "transfer": TransferFacts(),
         "is_overdue": False,
@@ -71,6 +76,8 @@ def answered(question: Ask, facts: Known) -> Decision:
     return decide(question, facts, BOOK)
 
 
+YEAR = Count(100_000, 0)
+FOREIGN = DatasetFacts(PERSONAL, origin=Origin.FOREIGN, domestic_data_added=False)
 COURT = {"kind": RecipientKind.JUDICIAL_OR_ENFORCEMENT}
 CASES: list[tuple[str, Ask, Known]] = [
     ("dataset_unknown", ask(), replace(known(), dataset=None)),
@@ -92,6 +99,21 @@ CASES: list[tuple[str, Ask, Known]] = [
     ("evidence_lapsed", ask(), known(permit(has_evidence=False))),
     ("evidence_lapsed", ask(), known(permit(), handler=HandlerFacts(ciio=True))),
     ("evidence_lapsed", ask(), known(permit(), **COURT)),
+    ("evidence_lapsed", ask(), known(permit(recipient=RecipientFacts("HK")))),
+    ("permitted", ask(), known(permit(recipient=RecipientFacts("SG")))),
+    ("evidence_lapsed", ask(), known(permit(papers=frozenset()))),
+    ("permitted", ask(), known(permit(papers=frozenset({"impact_assessment_report", "consent_record"})))),
+    (
+        "permitted",
+        ask(),
+        replace(
+            known(permit(papers=frozenset())),
+            dataset=KnownDataset(HandlerFacts(ciio=False), FOREIGN, {"city", "amount"}),
+        ),
+    ),
+    ("evidence_lapsed", ask(), known(permit(requirements=CONTRACT, route=Route.GBA_STANDARD_CONTRACT), year=YEAR)),
+    ("permitted", ask(), known(permit(requirements=CONTRACT, route=Route.GBA_STANDARD_CONTRACT))),
+    ("permitted", ask(), known(permit(requirements=CONTRACT, route=Route.CERTIFICATION), year=YEAR)),
     ("purpose_not_covered", ask(purpose="advertising"), known(permit())),
     ("purpose_not_covered", ask(purpose=None), known(permit())),
     ("fields_not_covered", ask(fields=["amount"]), known(permit(fields=["city"]))),
