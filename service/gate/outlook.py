@@ -238,12 +238,15 @@ async def known_under(tx: Transaction, permit: Permit, today: date) -> list[tupl
 
 
 def decision_under(permit: Permit, known: Known, book: RuleBook) -> Decision:
-    """Ask the gate for the least that the permit speaks of: nobody yet, and only fields that the dataset has.
+    """Ask the gate for the least that the permit speaks of: nobody yet, and only fields that the dataset has had since.
 
     Where the year leaves room for not one person of those that the permit is for, that is an answer too.
     """
-    registered = () if known.dataset is None else known.dataset.fields
-    fields = None if permit.fields is None else [name for name in permit.fields if name in registered]
+    registered = set() if known.dataset is None else set(known.dataset.fields)
+    approved = next(
+        (set(one.registered) for one in known.permits if one.id == permit.id and one.registered), registered
+    )
+    fields = sorted(registered & approved & set(approved if permit.fields is None else permit.fields))
     ask = Ask(
         system=next(iter(permit.systems or ()), ""),
         purpose=permit.purpose,

@@ -11,7 +11,7 @@ from service.gate.decide import Known, KnownDataset, KnownPermit
 from service.http.caller import Caller, Role
 from service.law.calendar import day_in_shanghai
 from service.law.determination import Mechanism
-from service.law.facts import Count, LegalBasis, Method, Necessity, RecipientFacts, Tag, TransferFacts
+from service.law.facts import Count, LegalBasis, Method, Necessity, RecipientFacts, Route, Tag, TransferFacts
 from service.law.schemas import HandlerFactsIn, OriginFactsIn, RecipientFactsIn
 from service.ledger import operations as ledger
 from service.obligations import operations as obligations
@@ -56,7 +56,7 @@ async def known_of(
             fields=frozenset(field["name"] for field in dataset.fields),
         ),
         recipient=_facts_of(recipient),
-        permits=() if recipient is None else await _permits(tx, dataset.id, recipient.id, today, permit),
+        permits=() if recipient is None else await _permits(tx, dataset.id, recipient, today, permit),
         year=await ledger.total(tx, dataset.handler, today.year),
     )
 
@@ -102,12 +102,12 @@ def _facts_of(recipient: Recipient | None) -> RecipientFacts | None:
 
 
 async def _permits(
-    tx: Transaction, dataset: str, recipient: str, today: date, only: str | None
+    tx: Transaction, dataset: str, recipient: Recipient, today: date, only: str | None
 ) -> Sequence[KnownPermit]:
     query = (
-        select(Permit, PermitDataset.tags, _weighty())
+        select(Permit, PermitDataset, _weighty())
         .join(PermitDataset, PermitDataset.permit == Permit.id)
-        .where(PermitDataset.dataset == dataset, PermitDataset.recipient == recipient)
+        .where(PermitDataset.dataset == dataset, PermitDataset.recipient == recipient.id)
         .execution_options(populate_existing=True)
     )
     if only is not None:
@@ -121,12 +121,13 @@ async def _permits(
     return [
         _known_permit(
             permit,
-            tags,
+            bound,
+            recipient,
             reserved.get(permit.id, Count()),
             is_overdue=permit.id in overdue,
             has_evidence=permit.id not in lost,
         )
-        for permit, tags, _ in rows
+        for permit, bound, _ in rows
     ]
 
 
@@ -137,9 +138,15 @@ def _weighty() -> ColumnElement[bool]:
 
 
 def _known_permit(
-    permit: Permit, tags: Sequence[str], reserved: Count, *, is_overdue: bool, has_evidence: bool
+    permit: Permit,
+    bound: PermitDataset,
+    recipient: Recipient,
+    reserved: Count,
+    *,
+    is_overdue: bool,
+    has_evidence: bool,
 ) -> KnownPermit:
-    necessity = permit.claims["necessity"]
+    necessity, approved, papers = (permit.claims.get(name) for name in ("necessity", "recipient", "papers"))
     return KnownPermit(
         id=permit.id,
         status=permit.status,
@@ -150,7 +157,11 @@ def _known_permit(
         systems=permit.systems,
         quota=Count(permit.persons, permit.sensitive_persons),
         used=Count(permit.sent_persons + reserved.persons, permit.sent_sensitive_persons + reserved.sensitive_persons),
-        tags=frozenset(Tag(tag) for tag in tags),
+        tags=frozenset(Tag(tag) for tag in bound.tags),
+        registered=frozenset(bound.fields),
+        recipient=None if approved is None else RecipientFactsIn.model_validate(approved).facts(recipient.key),
+        papers=None if papers is None else frozenset(papers),
+        route=None if permit.route is None else Route(permit.route),
         requirements=frozenset(Mechanism(name) for name in permit.requirements),
         transfer=TransferFacts(
             method=Method(permit.claims["method"]),

@@ -94,9 +94,10 @@ async def unsettle(tx: Transaction, caller: Caller, evidence: str) -> None:
         _record(tx, caller, "obligation.reopened", obligation, why="The evidence that settled it no longer counts.")
 
 
-async def void_of_permit(tx: Transaction, caller: Caller, permit: str, why: str) -> None:
-    """End the open duties of a permit that nothing can be sent under any more."""
-    for obligation in await _open_of(tx, Obligation.permit == permit):
+async def void_of_permit(tx: Transaction, caller: Caller, permit: str, why: str, *, is_in_force: bool = False) -> None:
+    """End the open duties of a permit that has come to its end; while it is in force still, none that suspends it."""
+    ending = (Obligation.blocks.is_(False),) if is_in_force else ()
+    for obligation in await _open_of(tx, Obligation.permit == permit, *ending):
         obligation.note = why
         _end(tx, caller, obligation, State.VOID, why=why)
 

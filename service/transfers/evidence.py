@@ -151,6 +151,7 @@ async def withdraw(
     details = {"evidence": evidence.id, "kind": evidence.kind, "reason": reason}
     telling.record(tx, caller, "transfer.evidence_withdrawn", transfer, details, why=reason)
     await obligations.unsettle(tx, caller, evidence.id)
+    await _withdraw_repetitions(tx, caller, evidence, reason)
     await tx.flush()
     others = [paper for paper in await papers_of(tx, transfer, book) if paper.kind == evidence.kind]
     today = day_in_shanghai(tx.now)
@@ -224,6 +225,19 @@ async def reuse(tx: Transaction, caller: Caller, book: RuleBook, old: Transfer, 
         kept[again.id] = row.kind
     await tx.flush()
     return kept
+
+
+async def _withdraw_repetitions(tx: Transaction, caller: Caller, source: Evidence, reason: str) -> None:
+    """Withdraw what renewals repeated of a paper as well: it is the same paper, and their permits rest on it."""
+    query = select(Evidence).where(Evidence.reused_from == source.id).order_by(Evidence.id).with_for_update()
+    for again in (await tx.scalars(query)).all():
+        if again.ended_at is None:
+            again.ended_by, again.ended_at, again.ended_reason = caller.principal, tx.now, reason
+            renewal = await tx.get_one(Transfer, again.transfer)
+            details = {"evidence": again.id, "kind": again.kind, "reason": reason, "repeats": source.id}
+            telling.record(tx, caller, "transfer.evidence_withdrawn", renewal, details, why=reason)
+            await obligations.unsettle(tx, caller, again.id)
+        await _withdraw_repetitions(tx, caller, again, reason)
 
 
 async def _document(

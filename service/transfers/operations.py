@@ -20,6 +20,7 @@ from service.law.rules import RuleBook
 from service.law.schemas import TextOut
 from service.obligations import operations as obligations
 from service.obligations.duties import Code, Due
+from service.permits import operations as permits
 from service.registry import operations as registry
 from service.registry.tables import Dataset
 from service.transfers import evidence, findings, telling, workflow
@@ -257,7 +258,7 @@ async def renew(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: st
     Its permit, once issued, takes over from the old one without a gap.
 
     Raises:
-        Conflict: the transfer was never approved, or is being renewed already.
+        Conflict: the transfer was never approved, is being renewed already, or has been.
     """
     old = await transfer_of(tx, caller, transfer_id, lock=True)
     caller.demand(REQUESTERS, old.handler, what="transfer")
@@ -269,6 +270,11 @@ async def renew(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: st
     )
     if (running := await tx.scalar(under_way.limit(1))) is not None:
         raise Conflict(f"This transfer is being renewed already: {running}.")
+    if (successor := await permits.successor_of(tx, old.id)) is not None:
+        raise Conflict(
+            f"The permit of this transfer has been followed by the one of {successor}; renew that.",
+            next={"href": f"/v1/transfers/{successor}/renew", "method": "POST"},
+        )
     try:
         request = TransferIn.model_validate(_request(old) | wanted.model_dump(mode="json", exclude_unset=True))
     except ValidationError as error:

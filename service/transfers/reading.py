@@ -357,8 +357,12 @@ def differences(then: Revision, now: Revision) -> list[changes.Change]:
 
 
 async def kin_of(tx: Transaction, transfer: Transfer) -> str | None:
-    """Return the permit of the transfer that this one renews, while it has not been superseded."""
+    """Return the permit of the transfer that this one renews, while it has not been superseded and is for the same recipient."""
     if transfer.renews is None:
         return None
-    query = select(Permit.id).where(Permit.transfer == transfer.renews, Permit.superseded_by.is_(None))
+    query = select(Permit.id).where(
+        Permit.transfer == transfer.renews,
+        Permit.superseded_by.is_(None),
+        Permit.recipient == transfer.recipient,
+    )
     return await tx.scalar(query)

@@ -301,3 +301,34 @@ def test_related_requests_that_are_submitted_at_once_are_found(world: World, cas
     )  # type: ignore[misc]
     assert statuses(answers) == [200, 200]
     assert [len(read(world, shown)["findings"]) for shown in drafts] == [1, 1]
+
+
+@pytest.mark.parametrize("_", ROUNDS)
+def test_a_renewal_against_exports_leaves_no_gap(world: World, case: Case, _: int) -> None:
+    old = world.approve(case.ready(persons=1000))
+    wanted = {"valid_from": day(0), "valid_until": day(300)}
+    draft = world.requester.made(at(old, "renew"), wanted)
+    shown = world.requester.made(at(draft, "submit"), None)
+    approved, *exports = at_once(
+        lambda: world.review(shown, "privacy"),
+        *[lambda: world.export(case.dataset, case.recipient, 1) for _ in range(4)],
+    )
+    assert statuses([approved, *exports]) == [201] * 5
+    assert {export.json()["permit"] for export in exports} <= {old["permit"], approved.json()["permit"]}
+    assert world.export(case.dataset, case.recipient, 1).json()["permit"] == approved.json()["permit"]
+
+
+@pytest.mark.parametrize("act", ["suspend", "revoke"])
+@pytest.mark.parametrize("_", ROUNDS)
+def test_a_renewal_against_the_end_of_what_it_follows(world: World, case: Case, act: str, _: int) -> None:
+    old = world.approve(case.ready())
+    draft = world.requester.made(at(old, "renew"), {"valid_from": day(0), "valid_until": day(300)})
+    shown = world.requester.made(at(draft, "submit"), None)
+    path, legal = f"/v1/permits/{old['permit']}/{act}", world.reviewers["legal"]
+    approved, ended = at_once(lambda: world.review(shown, "privacy"), lambda: legal.post(path, {"reason": "A leak"}))
+    if ended.status_code == 200:  # it came first: nothing goes until somebody has looked at it
+        assert approved.status_code == (201 if act == "suspend" else 409)
+        assert world.export(case.dataset, case.recipient, 1).status_code == 403
+    else:  # it came too late, and says which permit holds now
+        assert (approved.status_code, ended.status_code) == (201, 409)
+        assert ended.json()["next"]["href"] == f"/v1/permits/{approved.json()['permit']}"
