@@ -98,7 +98,7 @@ async def assign(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: s
         method="POST",
     )
     await tx.flush()
-    return await shown_of(tx, transfer, book)
+    return await shown_of(tx, caller, transfer, book)
 
 
 async def recuse(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str, reason: str) -> TransferOut:
@@ -125,7 +125,7 @@ async def recuse(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: s
         if stage.status == StageStatus.OPEN:
             await telling.tell_opened(tx, caller, transfer, stage)
     await tx.flush()
-    return await shown_of(tx, transfer, book)
+    return await shown_of(tx, caller, transfer, book)
 
 
 async def comment(tx: Transaction, caller: Caller, transfer_id: str, wanted: CommentIn) -> CommentOut:
