@@ -160,7 +160,10 @@ async def take_back(
         "reason": wanted.reason,
         "status": outcome.status,
     }
-    telling.record(tx, caller, "transfer.approval_taken_back", transfer, details, why=wanted.reason)
+    behalf = given.on_behalf_of if caller.principal == given.reviewer else None
+    telling.record(
+        tx, caller, "transfer.approval_taken_back", transfer, details, why=wanted.reason, on_behalf_of=behalf
+    )
     await _settle(tx, caller, transfer, stages, outcome)
     await tx.flush()
     return await shown_of(tx, caller, transfer, book)
