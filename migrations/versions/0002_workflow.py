@@ -114,6 +114,8 @@ def upgrade() -> None:
         sa.Column("total", sa.BigInteger(), nullable=False),
         sa.Column("shared", sa.Text(), nullable=False),
         sa.Column("transfers", postgresql.ARRAY(sa.String(length=29, collation="C")), nullable=False),
+        sa.Column("handlers", postgresql.ARRAY(sa.String(length=29, collation="C")), nullable=False),
+        sa.Column("exported", sa.BigInteger(), nullable=False),
         sa.Column("found_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("answer", sa.Text(), nullable=True),
         sa.Column("answer_reason", sa.Text(), nullable=True),

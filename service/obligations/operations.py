@@ -184,7 +184,7 @@ async def give(tx: Transaction, caller: Caller, obligation_id: str, owner: str) 
     obligation = await _found(tx, caller, obligation_id, lock=True)
     caller.demand(KEEPERS, obligation.handler, what="obligation")
     _demand_open(obligation)
-    person = (await directory.readers_among(tx, obligation.handler, [owner])).get(owner)
+    person = (await directory.readers_among(tx, obligation.handler, [owner], day_in_shanghai(tx.now))).get(owner)
     if person is None:
         raise Invalid(
             "Nobody can be given this duty.", errors=[("/owner", "No person of this id or name may read it.")]

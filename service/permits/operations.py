@@ -14,7 +14,7 @@ from service.database import Id, Transaction, close_gate, new_id
 from service.events import operations as events
 from service.http.caller import EVERYWHERE, READERS, REVIEWERS, Caller, Role
 from service.http.paging import page_of
-from service.http.problems import Conflict, NotFound
+from service.http.problems import Conflict, Forbidden, NotFound
 from service.http.references import is_of
 from service.law.calendar import SHANGHAI, day_in_shanghai
 from service.law.facts import Count
@@ -348,14 +348,21 @@ async def suspend(tx: Transaction, caller: Caller, permit_id: str, reason: str |
     permit = await permit_of(tx, caller, permit_id, lock=True)
     caller.demand(REVIEWERS, permit.handler, what="permit")
     _demand_in_time(tx, permit)
-    return await _set(tx, caller, permit, (Standing.ACTIVE,), Standing.SUSPENDED, reason)
+    return await _set(tx, caller, permit, (Standing.ACTIVE,), Standing.SUSPENDED, reason, REVIEWERS)
 
 
 async def resume(tx: Transaction, caller: Caller, permit_id: str, reason: str | None) -> PermitOut:
-    """Let a suspended permit hold again; legal or security may."""
+    """Let a suspended permit hold again; legal or security may, save whoever wrote the request, of their own or by a lent role.
+
+    Raises:
+        Forbidden: not of legal or security, or an author.
+    """
     permit = await permit_of(tx, caller, permit_id, lock=True)
     caller.demand(RESTORERS, permit.handler, what="permit")
-    return await _set(tx, caller, permit, (Standing.SUSPENDED,), Standing.ACTIVE, reason)
+    authors = await tx.scalar(select(TRANSFERS.c.authors).where(TRANSFERS.c.id == permit.transfer))
+    if {caller.principal, caller.behalf(RESTORERS, permit.handler)} & set(authors or ()):
+        raise Forbidden("You are an author of the request behind this permit; somebody else must resume it.")
+    return await _set(tx, caller, permit, (Standing.SUSPENDED,), Standing.ACTIVE, reason, RESTORERS)
 
 
 async def revoke(tx: Transaction, caller: Caller, permit_id: str, reason: str) -> PermitOut:
@@ -364,7 +371,7 @@ async def revoke(tx: Transaction, caller: Caller, permit_id: str, reason: str) -
     permit = await permit_of(tx, caller, permit_id, lock=True)
     caller.demand(RESTORERS, permit.handler, what="permit")
     _demand_in_time(tx, permit)
-    shown = await _set(tx, caller, permit, (Standing.ACTIVE, Standing.SUSPENDED), Standing.REVOKED, reason)
+    shown = await _set(tx, caller, permit, (Standing.ACTIVE, Standing.SUSPENDED), Standing.REVOKED, reason, RESTORERS)
     await obligations.void_of_permit(tx, caller, permit.id, "The permit was revoked.")
     return shown
 
@@ -430,12 +437,13 @@ async def _set(
     wanted: tuple[Standing, ...],
     status: Standing,
     reason: str | None,
+    roles: frozenset[Role],
 ) -> PermitOut:
     if permit.status not in wanted:
         raise Conflict(f"The permit is {permit.status}; only {' or '.join(wanted)} ones can become {status}.")
     permit.status, permit.reason, permit.updated_at = status, reason, tx.now
     verb = "resumed" if status is Standing.ACTIVE else status.value
-    await _record(tx, caller, f"permit.{verb}", permit, {"reason": reason}, why=reason)
+    await _record(tx, caller, f"permit.{verb}", permit, {"reason": reason}, why=reason, roles=roles)
     await tx.flush()
     return (await _shown(tx, [permit]))[0]
 
@@ -459,10 +467,10 @@ async def _record(
     details: dict[str, Any],
     *,
     why: str | None = None,
+    roles: frozenset[Role] = AMENDERS,
 ) -> None:
     """Record a change of a permit; those who asked for it and the systems' people behind the request are told."""
     authors = await tx.scalar(select(TRANSFERS.c.authors).where(TRANSFERS.c.id == permit.transfer))
-    lenders = caller.lenders(REVIEWERS, permit.handler)
     how_much = {
         name: getattr(permit, name)
         for name in ("purpose", "recipient", "fields", "persons", "sensitive_persons", "valid_from", "valid_until")
@@ -478,7 +486,7 @@ async def _record(
         why=why,
         how_much=how_much | {"sent_persons": permit.sent_persons, "status": permit.status},
         href=f"/v1/permits/{permit.id}",
-        on_behalf_of=next(iter(lenders), None),
+        on_behalf_of=caller.behalf(roles, permit.handler),
     )
 
 

@@ -213,7 +213,8 @@ class GradingIn(_In):
     )
     catalogue: Name | None = Field(
         default=None,
-        description="The catalogue that was looked at; required where `not_notified_as_important` lowers a grade.",
+        description="The catalogue that was looked at; required where `not_notified_as_important` lowers a grade. Of another lowering "
+        "the basis, where it is not named.",
     )
     review_by: NearDay | None = Field(default=None, description="The day by which somebody must look again.")
 

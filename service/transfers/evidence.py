@@ -129,7 +129,9 @@ async def verify(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: s
     if evidence.verified_at is not None:
         raise Conflict("This evidence has been verified already.")
     evidence.verified_by, evidence.verified_at = caller.principal, tx.now
-    telling.record(tx, caller, "transfer.evidence_verified", transfer, {"evidence": evidence.id, "kind": evidence.kind})
+    details = {"evidence": evidence.id, "kind": evidence.kind}
+    behalf = caller.behalf(REVIEWERS, transfer.handler)
+    telling.record(tx, caller, "transfer.evidence_verified", transfer, details, on_behalf_of=behalf)
     await tx.flush()
     return await _shown(tx, evidence, book)
 
@@ -149,7 +151,8 @@ async def withdraw(
     _demand_standing(evidence)
     evidence.ended_by, evidence.ended_at, evidence.ended_reason = caller.principal, tx.now, reason
     details = {"evidence": evidence.id, "kind": evidence.kind, "reason": reason}
-    telling.record(tx, caller, "transfer.evidence_withdrawn", transfer, details, why=reason)
+    behalf = caller.behalf(REQUESTERS | REVIEWERS, transfer.handler)
+    telling.record(tx, caller, "transfer.evidence_withdrawn", transfer, details, why=reason, on_behalf_of=behalf)
     await obligations.unsettle(tx, caller, evidence.id)
     await _withdraw_repetitions(tx, caller, evidence, reason)
     await tx.flush()

@@ -81,7 +81,7 @@ async def create_transfer(tx: Transaction, caller: Caller, book: RuleBook, wante
     }
     telling.record(tx, caller, "transfer.created", transfer, details)
     await tx.flush()
-    return await shown_of(tx, transfer, book)
+    return await shown_of(tx, caller, transfer, book)
 
 
 async def change_transfer(
@@ -112,7 +112,7 @@ async def change_transfer(
     await tx.flush()
     if status is Status.IN_REVIEW and changed:
         await _freeze(tx, caller, book, transfer)
-    return await shown_of(tx, transfer, book)
+    return await shown_of(tx, caller, transfer, book)
 
 
 async def submit(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str) -> TransferOut:
@@ -130,7 +130,7 @@ async def submit(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: s
         if frozen is not None and (await case_of(tx, transfer)).hash == frozen.hash:
             raise Conflict("This request is in review already, and nothing in it has changed.")
     await _freeze(tx, caller, book, transfer)
-    return await shown_of(tx, transfer, book)
+    return await shown_of(tx, caller, transfer, book)
 
 
 async def withdraw(
@@ -144,7 +144,7 @@ async def withdraw(
     _end(transfer, tx, Status.WITHDRAWN, reason)
     telling.record(tx, caller, "transfer.withdrawn", transfer, {"reason": reason}, why=reason, audience=reviewed)
     await tx.flush()
-    return await shown_of(tx, transfer, book)
+    return await shown_of(tx, caller, transfer, book)
 
 
 async def list_transfers(
@@ -183,14 +183,14 @@ async def list_transfers(
     if stage is not None:
         query = query.where(Transfer.open_stage == stage, _stands(Status.IN_REVIEW, day_in_shanghai(tx.now)))
     rows, following = await page_of(tx, query, Transfer.id, cursor, limit)
-    return await shown_many(tx, rows, book), following
+    return await shown_many(tx, caller, rows, book), following
 
 
 async def read_transfer(
     tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str, *, lock: bool = False
 ) -> TransferOut:
     """Return a transfer."""
-    return await shown_of(tx, await transfer_of(tx, caller, transfer_id, lock=lock), book)
+    return await shown_of(tx, caller, await transfer_of(tx, caller, transfer_id, lock=lock), book)
 
 
 async def read_revision(tx: Transaction, caller: Caller, transfer_id: str, number: int) -> RevisionOut:
@@ -286,7 +286,7 @@ async def renew(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: st
     details = {"renews": old.id, "evidence": list(reused.values()), "reused": list(reused)}
     telling.record(tx, caller, "transfer.renewal_begun", new, details)
     await tx.flush()
-    return await shown_of(tx, new, book)
+    return await shown_of(tx, caller, new, book)
 
 
 async def history(

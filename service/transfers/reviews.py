@@ -20,7 +20,7 @@ from service.obligations.duties import Code
 from service.permits import operations as permits
 from service.permits.schemas import Scope
 from service.registry.tables import Recipient
-from service.transfers import conditions, telling, workflow
+from service.transfers import conditions, findings, telling, workflow
 from service.transfers.case import Case, Finding, case_of, find
 from service.transfers.conditions import Conditions, Extent
 from service.transfers.reading import (
@@ -160,10 +160,13 @@ async def take_back(
         "reason": wanted.reason,
         "status": outcome.status,
     }
-    telling.record(tx, caller, "transfer.approval_taken_back", transfer, details, why=wanted.reason)
+    behalf = given.on_behalf_of if caller.principal == given.reviewer else None
+    telling.record(
+        tx, caller, "transfer.approval_taken_back", transfer, details, why=wanted.reason, on_behalf_of=behalf
+    )
     await _settle(tx, caller, transfer, stages, outcome)
     await tx.flush()
-    return await shown_of(tx, transfer, book)
+    return await shown_of(tx, caller, transfer, book)
 
 
 async def accept_terms(
@@ -203,7 +206,7 @@ async def accept_terms(
     else:
         await _settle(tx, caller, transfer, stages, outcome)
     await tx.flush()
-    return await shown_of(tx, transfer, book)
+    return await shown_of(tx, caller, transfer, book)
 
 
 async def _decide(
@@ -227,6 +230,7 @@ async def _decide(
     case = await case_of(tx, transfer)
     if wanted.decision is Decision.APPROVE:
         _demand_unmoved(revision, case)
+        await findings.look(tx, caller, book, transfer)
     tied = await _conditions(tx, case, wanted.conditions, given)
     if carried is not None:
         tied = carried.conditions
@@ -263,7 +267,7 @@ async def _decide(
     if outcome.status is Status.REJECTED:
         transfer.reason = wanted.comment
     await tx.flush()
-    return await shown_of(tx, transfer, book)
+    return await shown_of(tx, caller, transfer, book)
 
 
 async def _behalf(
