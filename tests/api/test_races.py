@@ -303,13 +303,13 @@ def test_related_requests_that_are_submitted_at_once_are_found(world: World, cas
     assert [len(read(world, shown)["findings"]) for shown in drafts] == [1, 1]
 
 
-@pytest.mark.parametrize("_", ROUNDS)
-def test_a_renewal_against_exports_leaves_no_gap(world: World, case: Case, _: int) -> None:
+def test_a_renewal_against_exports_leaves_no_gap(world: World, case: Case, at_once: Starter) -> None:
     old = world.approve(case.ready(persons=1000))
     wanted = {"valid_from": day(0), "valid_until": day(300)}
     draft = world.requester.made(at(old, "renew"), wanted)
     shown = world.requester.made(at(draft, "submit"), None)
     approved, *exports = at_once(
+        THE_GATE,
         lambda: world.review(shown, "privacy"),
         *[lambda: world.export(case.dataset, case.recipient, 1) for _ in range(4)],
     )
@@ -319,13 +319,14 @@ def test_a_renewal_against_exports_leaves_no_gap(world: World, case: Case, _: in
 
 
 @pytest.mark.parametrize("act", ["suspend", "revoke"])
-@pytest.mark.parametrize("_", ROUNDS)
-def test_a_renewal_against_the_end_of_what_it_follows(world: World, case: Case, act: str, _: int) -> None:
+def test_a_renewal_against_the_end_of_what_it_follows(world: World, case: Case, act: str, at_once: Starter) -> None:
     old = world.approve(case.ready())
     draft = world.requester.made(at(old, "renew"), {"valid_from": day(0), "valid_until": day(300)})
     shown = world.requester.made(at(draft, "submit"), None)
     path, legal = f"/v1/permits/{old['permit']}/{act}", world.reviewers["legal"]
-    approved, ended = at_once(lambda: world.review(shown, "privacy"), lambda: legal.post(path, {"reason": "A leak"}))
+    approved, ended = at_once(
+        THE_GATE, lambda: world.review(shown, "privacy"), lambda: legal.post(path, {"reason": "A leak"})
+    )
     if ended.status_code == 200:  # it came first: nothing goes until somebody has looked at it
         assert approved.status_code == (201 if act == "suspend" else 409)
         assert world.export(case.dataset, case.recipient, 1).status_code == 403
