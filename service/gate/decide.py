@@ -4,23 +4,14 @@ Source: the reasons of the design, in their order; the law of the day decides wh
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
 from typing import Final
 
-from service.law.determination import Determination, Headroom, Mechanism, covers, determine, headroom_under
-from service.law.facts import (
-    Count,
-    DatasetFacts,
-    Facts,
-    HandlerFacts,
-    Ledger,
-    RecipientFacts,
-    Route,
-    Tag,
-    TransferFacts,
-)
+from service.law.by_count import LawByCount, Verdict, law_by_count
+from service.law.determination import Headroom, Mechanism, covers
+from service.law.facts import Count, DatasetFacts, HandlerFacts, RecipientFacts, Route, Tag, TransferFacts
 from service.law.rules import RuleBook
 
 
@@ -47,6 +38,7 @@ class Reason(StrEnum):
     PERMITTED = "permitted"
 
 
+NO_CLAIMS: Final = TransferFacts()
 _CONTRACT: Final = Mechanism.STANDARD_CONTRACT_OR_CERTIFICATION
 _CONTRACTS: Final = frozenset({Route.STANDARD_CONTRACT, Route.CERTIFICATION, Route.GBA_STANDARD_CONTRACT})
 _PLACE: Final = {reason: place for place, reason in enumerate(Reason)}
@@ -156,58 +148,73 @@ def decide(ask: Ask, known: Known, book: RuleBook) -> Decision:
         return Decision(allowed=False, reason=Reason.DATASET_UNGRADED)
     if known.recipient is None:
         return Decision(allowed=False, reason=Reason.RECIPIENT_UNKNOWN)
-    asked = Facts(
-        as_of=known.today,
-        handler=known.dataset.handler,
-        dataset=known.dataset.facts,
-        recipient=known.recipient,
-        transfer=TransferFacts(persons=ask.count.persons, sensitive_persons=ask.count.sensitive_persons),
-        ledger=Ledger(this_year=known.year),
-    )
-    law = determine(asked, book)
+    case = _Case(ask, known, known.dataset, known.dataset.facts, known.recipient, book)
+    law = case.law(NO_CLAIMS).at(case.total)
     if law.mechanism is Mechanism.NOT_CROSS_BORDER:
         return Decision(allowed=True, reason=Reason.NOT_CROSS_BORDER, mechanism=law.mechanism)
     if law.exemption == Reason.GENERAL_DATA:
         return Decision(allowed=True, reason=Reason.GENERAL_DATA, mechanism=law.mechanism)
     if law.mechanism is Mechanism.PROHIBITED:
         return Decision(allowed=False, reason=Reason.PROHIBITED, mechanism=law.mechanism)
-    return _by_permit(ask, known, asked, law, book)
+    return _by_permit(case, law)
 
 
-def _by_permit(ask: Ask, known: Known, asked: Facts, law: Determination, book: RuleBook) -> Decision:
+class _Case:
+    """An ask of graded data to a known recipient, with what the transaction has read for it."""
+
+    __slots__ = ("_book", "ask", "count", "facts", "fields", "handler", "known", "recipient", "total")
+
+    def __init__(
+        self,
+        ask: Ask,
+        known: Known,
+        dataset: KnownDataset,
+        facts: DatasetFacts,
+        recipient: RecipientFacts,
+        book: RuleBook,
+    ) -> None:
+        self.ask, self.known, self.facts, self.recipient, self._book = ask, known, facts, recipient, book
+        self.handler, self.fields = dataset.handler, dataset.fields
+        self.count = count = ask.count
+        # CBDF 7, 8: the year's count includes the transfer that is asked about.
+        self.total = Count(known.year.persons + count.persons, known.year.sensitive_persons + count.sensitive_persons)
+
+    def law(self, claims: TransferFacts, route: Route | None = None) -> LawByCount:
+        """Return the law on the case with what a transfer claims, by the instrument that it chose."""
+        return law_by_count(self.known.today, self.handler, self.facts, self.recipient, claims, route, self._book)
+
+
+def _by_permit(case: _Case, law: Verdict) -> Decision:
     """Take of several permits one that allows, the first to end; else tell the reason furthest down the list."""
-    answers = [
-        _under(ask, permit, known, asked, book)
-        for permit in sorted(known.permits, key=lambda permit: (permit.valid_until, permit.id))
-        if ask.permit in {None, permit.id}
-    ]
-    allowing = next((answer for answer in answers if answer.allowed), None)
-    if allowing is not None:
-        return allowing
     denied = Decision(allowed=False, reason=Reason.NO_PERMIT, mechanism=law.mechanism)
+    asked_for = case.ask.permit
+    permits = [permit for permit in case.known.permits if asked_for is None or asked_for == permit.id]
+    answers: list[Decision] = []
+    for permit in sorted(permits, key=lambda permit: (permit.valid_until, permit.id)):
+        answer = _under(case, permit)
+        if answer.allowed:
+            return answer
+        answers.append(answer)
     return max(answers, key=lambda answer: _PLACE[answer.reason], default=denied)
 
 
-def _under(ask: Ask, permit: KnownPermit, known: Known, asked: Facts, book: RuleBook) -> Decision:
+def _under(case: _Case, permit: KnownPermit) -> Decision:
     """Answer under one permit: the law is asked with what the permit's transfer claimed."""
-    count = ask.count
-    nobody = replace(asked, transfer=replace(permit.transfer, persons=0, sensitive_persons=0))
-    claimed = replace(permit.transfer, persons=count.persons, sensitive_persons=count.sensitive_persons)
-    law = determine(replace(asked, transfer=claimed), book, permit.route)
-    uncounted = determine(replace(nobody, ledger=Ledger()), book, permit.route)
+    claimed = case.law(permit.transfer, permit.route)
+    law = claimed.at(case.total)
     reason = (
-        _standing(permit, known.today)
-        or _binding(permit, uncounted, asked)
+        _standing(permit, case.known.today)
+        or _binding(permit, claimed.at(Count()), case)
         or _instrument(permit, law)
-        or _scope(ask, permit, known)
-        or _quantity(ask, permit, law)
+        or _scope(case.ask, permit, case.fields)
+        or _quantity(case.ask, permit, law)
     )
     return Decision(
         allowed=reason is None,
         reason=reason or Reason.PERMITTED,
         mechanism=law.mechanism,
         permit=permit.id,
-        headroom=_headroom(permit, headroom_under(nobody, book, permit.requirements)),
+        headroom=_headroom(permit, claimed.headroom(case.known.year, permit.requirements)),
         counts=law.counts_toward_ledger,
     )
 
@@ -222,22 +229,23 @@ def _standing(permit: KnownPermit, today: date) -> Reason | None:
     return Reason.PERMIT_EXPIRED if today > permit.valid_until else None
 
 
-def _binding(permit: KnownPermit, law: Determination, asked: Facts) -> Reason | None:
+def _binding(permit: KnownPermit, law: Verdict, case: _Case) -> Reason | None:
     """Bind, don't push: whatever the permit rests on is looked at again, and a mismatch denies.
 
     Args:
         permit: the permit.
         law: what the law asks for today where nobody has been counted yet; how many there are is looked at last.
-        asked: the register as it is now.
+        case: the register as it is now.
     """
-    if permit.tags != asked.dataset.tags:
+    if permit.tags != case.facts.tags:
         return Reason.GRADING_CHANGED
-    if not permit.has_evidence or permit.recipient not in {None, asked.recipient}:
+    is_other = permit.recipient is not None and permit.recipient != case.recipient
+    if is_other or not permit.has_evidence:
         return Reason.EVIDENCE_LAPSED
     return None if covers(permit.requirements, law) and not _lacks_papers(permit, law) else Reason.EVIDENCE_LAPSED
 
 
-def _lacks_papers(permit: KnownPermit, law: Determination) -> bool:
+def _lacks_papers(permit: KnownPermit, law: Verdict) -> bool:
     """Tell whether the law has come to ask for papers that nobody looked at, as where foreign data turns out to be domestic.
 
     An exemption of its own is left out: one dataset of several may be freer by it than all of them together were.
@@ -246,25 +254,24 @@ def _lacks_papers(permit: KnownPermit, law: Determination) -> bool:
     return permit.papers is not None and not is_freer and not law.papers <= permit.papers
 
 
-def _instrument(permit: KnownPermit, law: Determination) -> Reason | None:
+def _instrument(permit: KnownPermit, law: Verdict) -> Reason | None:
     """The instrument that was obtained must still be offered where the law asks for one of its kind."""
     has_lapsed = permit.route in _CONTRACTS and law.mechanism is _CONTRACT and permit.route not in law.routes
     return Reason.EVIDENCE_LAPSED if has_lapsed else None
 
 
-def _scope(ask: Ask, permit: KnownPermit, known: Known) -> Reason | None:
+def _scope(ask: Ask, permit: KnownPermit, registered: Collection[str]) -> Reason | None:
     if ask.purpose != permit.purpose:
         return Reason.PURPOSE_NOT_COVERED
-    if not _covers_fields(ask.fields, permit, known):
+    if not _covers_fields(ask.fields, permit, registered):
         return Reason.FIELDS_NOT_COVERED
     if permit.systems is not None and ask.system not in permit.systems:
         return Reason.SYSTEM_NOT_COVERED
     return None
 
 
-def _covers_fields(asked: Sequence[str] | None, permit: KnownPermit, known: Known) -> bool:
+def _covers_fields(asked: Sequence[str] | None, permit: KnownPermit, registered: Collection[str]) -> bool:
     """An ask that names no fields is for all of them; a field that nobody registered, or approved, is covered by nothing."""
-    registered = () if known.dataset is None else known.dataset.fields
     wanted = set(registered if asked is None else asked)
     if permit.registered and not wanted <= set(permit.registered):
         return False
@@ -273,7 +280,7 @@ def _covers_fields(asked: Sequence[str] | None, permit: KnownPermit, known: Know
     return wanted <= set(permit.fields)
 
 
-def _quantity(ask: Ask, permit: KnownPermit, law: Determination) -> Reason | None:
+def _quantity(ask: Ask, permit: KnownPermit, law: Verdict) -> Reason | None:
     used, quota, count = permit.used, permit.quota, ask.count
     if Tag.PERSONAL not in permit.tags and Tag.SENSITIVE not in permit.tags:
         # A permit for data about nobody allows nobody: persons that are stated all the same say that the grading is wrong.

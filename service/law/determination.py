@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
-from typing import Final
+from typing import Final, Protocol
 
 from service.law.facts import Count, Facts, Route, Tag
 from service.law.policy import Situation
@@ -217,6 +217,11 @@ def _rules(state: State) -> list[Rule]:
     return chosen
 
 
+def mechanism_rules(state: State) -> list[Rule]:
+    """Step C alone: the rule that says by which mechanism data may leave; none for core data."""
+    return [rule for rule in _rules(state) if rule.step == "mechanism"]
+
+
 def _requirement(rule: Rule, state: State, route: Route | None) -> Requirement:
     offers = state.edition.offers.get(rule.mechanism, ())
     routes = tuple(offer.route for offer in offers if offer.holds(state))
@@ -234,14 +239,12 @@ def _items(entries: tuple[Entry, ...], state: State) -> tuple[Item, ...]:
     return tuple(Item(entry.code, entry.cited.of(state)) for entry in entries if entry.holds(state))
 
 
-def headroom_under(facts: Facts, book: RuleBook, held: frozenset[Mechanism]) -> Headroom:
-    """Return how many persons can be added before the law asks for more than the mechanisms that were obtained."""
-    law = determine(facts, book)
-    if law.mechanism is Mechanism.NOT_CROSS_BORDER:
-        return law.headroom
-    if not covers(held, law):
-        return Headroom(0, 0)
-    return _headroom(facts, book.edition(facts.as_of), _strongest(held))
+class Asking(Protocol):
+    """Whatever says what is required."""
+
+    @property
+    def requirements(self) -> tuple[Requirement, ...]:
+        """All of them must be met."""
 
 
 def _headroom(facts: Facts, edition: Edition, limit: int) -> Headroom:
@@ -254,8 +257,22 @@ def _headroom(facts: Facts, edition: Edition, limit: int) -> Headroom:
 
 
 def _room(facts: Facts, edition: Edition, limit: int, counted: Callable[[int], Count]) -> int | None:
-    """Return how many more can come: what is asked can only change where a count meets one of the day's limits."""
-    now, one_more = State(facts, edition), State(facts, edition, counted(1))
+    def exceeds(step: int) -> bool:
+        rules = mechanism_rules(State(facts, edition, counted(step)))
+        return any(Mechanism(rule.mechanism).strictness > limit for rule in rules)
+
+    return room(edition, State(facts, edition), State(facts, edition, counted(1)), exceeds)
+
+
+def room(edition: Edition, now: State, one_more: State, exceeds: Callable[[int], bool]) -> int | None:
+    """Return how many more can come: what is asked can only change where a count meets one of the day's limits.
+
+    Args:
+        edition: the law of the day.
+        now: the counts as they are.
+        one_more: the same with one person of the kind in question more.
+        exceeds: tells whether too much is asked for with so many more.
+    """
     steps = sorted(
         {
             line.least - line.measure(now)
@@ -263,29 +280,25 @@ def _room(facts: Facts, edition: Edition, limit: int, counted: Callable[[int], C
             if line.measure(one_more) > line.measure(now) < line.least
         }
     )
-    for step in steps:
-        rules = _rules(State(facts, edition, counted(step)))
-        if any(Mechanism(rule.mechanism).strictness > limit for rule in rules if rule.step == "mechanism"):
-            return step - 1
-    return None
+    return next((step - 1 for step in steps if exceeds(step)), None)
 
 
-def covers(held: frozenset[Mechanism], asked: Determination) -> bool:
+def covers(held: frozenset[Mechanism], asked: Asking) -> bool:
     """Tell whether what was obtained (the mechanisms of a permit's requirements) answers all that the law asks for now.
 
     A stricter mechanism of export serves for a freer one; the approval of the state serves for any of them; an approval that stacks
     (Step B) must have been obtained itself.
     """
-    strongest = _strongest(held)
+    strictest = strongest(held)
     return all(
-        requirement.mechanism.strictness <= strongest
+        requirement.mechanism.strictness <= strictest
         if requirement.mechanism in _EXPORT
         else requirement.mechanism in held and requirement.mechanism is not Mechanism.PROHIBITED
         for requirement in asked.requirements
     )
 
 
-def _strongest(held: frozenset[Mechanism]) -> int:
+def strongest(held: frozenset[Mechanism]) -> int:
     """Return the strictness up to which mechanisms of export are answered."""
     if Mechanism.STATE_APPROVAL in held:
         return Mechanism.SECURITY_ASSESSMENT.strictness

@@ -499,9 +499,9 @@ class FollowUp:
     working_days: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class RuleBook:
-    """All of the law data, immutable."""
+    """All of the law data, immutable; a book is itself alone."""
 
     version: str
     """`sha256:` and the hash of the files that it was read from."""

@@ -98,3 +98,9 @@ def facts(draw: st.DrawFn) -> Facts:
         )
     )
     return Facts(draw(days), handler, data, recipient, transfer, Ledger(draw(few), draw(few)))
+
+
+def with_transfer(asked: Facts) -> Count:
+    """The year's count, which includes the transfer that is asked about."""
+    year, transfer = asked.ledger.this_year, asked.transfer
+    return Count(year.persons + transfer.persons, year.sensitive_persons + transfer.sensitive_persons)

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from service.law.determination import Headroom, Mechanism, covers, determine, headroom_under
-from service.law.facts import Route
+from service.law.by_count import LawByCount
+from service.law.determination import Headroom, Mechanism, covers, determine
+from service.law.facts import Count, Route
 from tests.law.builders import a_case, codes
 from tests.law.strategies import BOOK
 
@@ -85,9 +86,11 @@ def test_what_was_obtained_covers_what_is_asked(held: frozenset[Mechanism], part
 
 
 def test_headroom_under_a_contract_reaches_to_the_assessment() -> None:
-    assert headroom_under(a_case(), BOOK, CONTRACT) == Headroom(999_998, 9_999)
-    assert headroom_under(a_case(transfer={"persons": 1_000_000}), BOOK, CONTRACT) == Headroom(0, 0)
-    assert headroom_under(a_case(recipient={"country": "CN"}), BOOK, CONTRACT) == Headroom(None, None)
+    law = LawByCount(a_case(), BOOK)
+    assert law.headroom(Count(persons=1), CONTRACT) == Headroom(999_998, 9_999)
+    assert law.headroom(Count(persons=1_000_000), CONTRACT) == Headroom(0, 0)
+    inside = LawByCount(a_case(recipient={"country": "CN"}), BOOK)
+    assert inside.headroom(Count(persons=1), CONTRACT) == Headroom(None, None)
 
 
 def test_citations_are_those_in_force_on_the_day() -> None:

@@ -10,13 +10,14 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.law.determination import Mechanism, covers, determine, headroom_under
+from service.law.by_count import LawByCount
+from service.law.determination import Mechanism, covers, determine
 from service.law.explanation import answer
-from service.law.facts import Count, Facts, Necessity, Tag, faults
+from service.law.facts import Count, Facts, Necessity, Route, Tag, faults
 from service.law.rules import load
 from service.law.schemas import DeterminationOut, FactsIn
 from tests.law.oracle import oracle
-from tests.law.strategies import BOOK, facts
+from tests.law.strategies import BOOK, counts, facts, with_transfer
 
 CASES = json.loads((Path(__file__).parent.parent / "law" / "cases.json").read_text())
 AGAIN = load()
@@ -90,9 +91,21 @@ def test_headroom_is_exact(asked: Facts) -> None:
 
 
 @some
+@given(facts(), st.lists(counts, max_size=4), st.one_of(st.none(), st.sampled_from(Route)))
+def test_the_law_by_count_is_the_law(asked: Facts, others: list[Count], route: Route | None) -> None:
+    law = LawByCount(asked, BOOK, route)
+    for count in (with_transfer(asked), *others):
+        ledger = replace(asked.ledger, this_year=count)
+        nobody = replace(asked.transfer, persons=0, sensitive_persons=0)
+        found, told = law.at(count), determine(replace(asked, transfer=nobody, ledger=ledger), BOOK, route)
+        for name in ("mechanism", "exemption", "requirements", "routes", "papers", "counts_toward_ledger"):
+            assert getattr(found, name) == getattr(told, name)
+
+
+@some
 @given(facts(), st.frozensets(st.sampled_from(Mechanism)))
 def test_headroom_under_a_permit_is_exact(asked: Facts, held: frozenset[Mechanism]) -> None:
-    room = headroom_under(asked, BOOK, held)
+    room = LawByCount(asked, BOOK).headroom(with_transfer(asked), held)
     for kind in ("persons", "sensitive_persons"):
         most = getattr(room, kind)
         if most is None:

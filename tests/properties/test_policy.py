@@ -6,11 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.law import rules
-from service.law.determination import Determination, Mechanism, covers, determine, headroom_under
+from service.law.by_count import LawByCount
+from service.law.determination import Determination, Mechanism, covers, determine
 from service.law.facts import Facts
 from service.law.policy import Bar, Condition, Paper, Policy
 from service.transfers.workflow import stages_for
-from tests.law.strategies import BOOK, facts
+from tests.law.strategies import BOOK, facts, with_transfer
 
 TEXT = {"en": "x", "zh": "y"}
 
@@ -85,7 +86,7 @@ def test_a_policy_never_makes_anything_freer(
         "file_standard_contract"
     }
     assert covers(obtained, law) or not covers(obtained, with_policy)
-    before, after = headroom_under(known, BOOK, obtained), headroom_under(known, book, obtained)
+    before, after = (LawByCount(known, one).headroom(with_transfer(known), obtained) for one in (BOOK, book))
     for kind in ("persons", "sensitive_persons"):
         may, might = getattr(before, kind), getattr(after, kind)
         assert may is None or (might is not None and might <= may)
