@@ -300,7 +300,7 @@ def _taken_out(body: bytearray) -> tuple[bytes, dict[str, memoryview]]:
     while (found := _LONG.search(body, at)) is not None:
         end = body.find(_ENDS[found[2]], found.end())
         if end < 0:
-            break
+            raise Malformed("The body is not JSON: it ends within a list of hashes or a sketch.")
         rest.append(bytes(memoryview(body)[at : found.end()]))
         parts[found[1].decode()] = memoryview(body)[found.end() : end]
         at = end
