@@ -8,11 +8,17 @@ import hashlib
 import hmac
 import http.client
 import json
+import os
 import random
+import re
+import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 
 import asyncpg
@@ -526,6 +532,35 @@ def test_no_identifier_and_no_hash_is_stored_or_logged(
         assert planted not in kept
 
 
+# The documentation is true
+
+CALLERS = Path(__file__).parents[2] / "docs" / "callers.md"
+IDENTIFIERS = ["11010519491231002X", "SG:E1234567A", "crm:10042"]
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", CALLERS.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def test_the_documented_ways_of_hashing_tell_the_same_persons(world: World) -> None:
+    feed = Feed(world)
+    key = world.exporter.get(f"/v1/handlers/{feed.handler['id']}/person-key").json()["key"]
+    made: dict[str, Any] = {"key": key, "identifiers": IDENTIFIERS}
+    hashing, sketching = blocks("python")
+    exec(hashing, made)  # noqa: S102 - our own documentation
+    assert feed.stream(feed.reserve(10), made["body"]).json()["sent_persons"] == 3
+    feed.send({"person_hashes": made["hashes"]}, 10)
+    exec(sketching, made)  # noqa: S102
+    feed.send(made["body"], 10)
+    assert (feed.year(), feed.permitted()) == ((3, 0), (3, 0))
+    (shell,) = (block for block in blocks("sh") if "openssl" in block)
+    if shutil.which("openssl"):
+        told = subprocess.run(
+            ["bash", "-c", shell], env=os.environ | {"KEY": key}, capture_output=True, text=True, check=True
+        )
+        assert told.stdout.strip() == made["hashes"][0]
+
+
 # Counting again
 
 
@@ -582,3 +617,26 @@ def test_a_difference_is_found_and_repaired_with_an_entry(
     entries = world.auditor.get("/v1/audit/entries", handler=handler, limit=200).json()["items"]
     (entry,) = (entry for entry in entries if entry["action"] == "ledger.rebuilt")
     assert (entry["actor"], entry["details"]["counted"]["persons"]["total"]) == ("operator", 209)
+
+
+def command(database_url: str, *words: str) -> subprocess.CompletedProcess[str]:
+    env = os.environ | {"OUTBOUND_DATABASE_URL": database_url}
+    whole = [sys.executable, "-m", "service.cli", "ledger", "rebuild", *words]
+    return subprocess.run(whole, env=env, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_the_command_prints_a_line_each_and_ends_with_one_when_something_differs(
+    world: World, database_url: str
+) -> None:
+    feed = Feed(world)
+    feed.send({"person_hashes": digits(hashes(20))}, 20)
+    only = ("--handler", feed.handler["key"], "--year", str(feed.ledger()["year"]))
+    told = command(database_url, *only)
+    assert (told.returncode, len(told.stdout.splitlines())) == (0, 3), told.stderr
+    assert "persons 20 (0 plain, 20 by hash)" in told.stdout
+    run_sql(database_url, f"update permits set sent_persons = 3 where id = '{feed.permit}'")  # noqa: S608 - our own id
+    told = command(database_url, *only)
+    assert (told.returncode, "but 3 (0 plain, 20 by hash) stored" in told.stdout) == (1, True)
+    assert command(database_url, *only, "--repair").returncode == 0
+    assert command(database_url, *only).returncode == 0
+    assert "no such handler" in command(database_url, "--handler", "nobody").stderr
