@@ -68,7 +68,7 @@ class Gathering:
 
     def sketch(self) -> Sketch:
         """Return the persons gathered so far."""
-        return _united(self._sketch)
+        return _trimmed(self._sketch)
 
 
 def sketch_of(hashes: bytes) -> Sketch:
@@ -79,11 +79,23 @@ def sketch_of(hashes: bytes) -> Sketch:
 
 
 def unite(*sketches: Sketch) -> Sketch:
-    """Return the persons who are in any of the sketches; order and repeats make no difference."""
+    """Return the persons who are in any of the sketches; order and repeats make no difference.
+
+    Entries are kept in order, so they are merged; the library's union, which gives the same, hashes and sorts them anew and takes ten
+    times as long while a year is held.
+    """
     different = {sketch.content: sketch for sketch in sketches if sketch != NOBODY}
     if len(different) <= 1:
         return next(iter(different.values()), NOBODY)
-    return _united(*(compact_theta_sketch.deserialize(content) for content in different))
+    parsed = [_parsed(content) for content in different]
+    theta = min(theta for theta, _ in parsed)
+    merged = np.concatenate([entries for _, entries in parsed])
+    merged.sort(kind="stable")
+    merged = merged[np.diff(merged, prepend=np.uint64(0)) > 0]
+    merged = merged[: np.searchsorted(merged, np.uint64(theta))]
+    if len(merged) > EXACT:
+        theta, merged = int(merged[EXACT]), merged[:EXACT]
+    return _told(compact_theta_sketch.deserialize(_serialized(theta, merged)))
 
 
 def stored(content: bytes) -> Sketch:
@@ -106,7 +118,7 @@ def read(content: bytes) -> Sketch:
     if not len(entries):
         return NOBODY
     sketch = compact_theta_sketch.deserialize(_serialized(theta, entries))
-    return _united(sketch) if len(entries) > EXACT else _told(sketch)
+    return _trimmed(sketch) if len(entries) > EXACT else _told(sketch)
 
 
 def _parsed(content: bytes) -> tuple[int, Entries]:
@@ -153,10 +165,10 @@ def _serialized(theta: int, entries: Entries) -> bytes:
     return b"".join((head, sizes, theta.to_bytes(8, "little"), entries.tobytes()))
 
 
-def _united(*sketches: compact_theta_sketch | update_theta_sketch) -> Sketch:
+def _trimmed(sketch: compact_theta_sketch | update_theta_sketch) -> Sketch:
+    """Return a sketch cut down to `EXACT` entries, if it holds more."""
     union = theta_union(LG_K)
-    for sketch in sketches:
-        union.update(sketch)
+    union.update(sketch)
     return _told(union.get_result())
 
 
@@ -169,7 +181,7 @@ def _told(sketch: compact_theta_sketch) -> Sketch:
     )
 
 
-NOBODY: Final = _united()
+NOBODY: Final = _trimmed(update_theta_sketch(LG_K))
 
 
 @dataclass(frozen=True, slots=True)

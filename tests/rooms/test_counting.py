@@ -73,6 +73,32 @@ def test_a_union_counts_whoever_is_in_any_part() -> None:
     assert unite(NOBODY, sketch_of(first)) == sketch_of(first)
 
 
+def of_the_library(*sketches: Sketch) -> bytes:
+    union = datasketches.theta_union(counting.LG_K)
+    for sketch in sketches:
+        union.update(datasketches.compact_theta_sketch.deserialize(sketch.content))
+    content: bytes = union.get_result().serialize()
+    return content
+
+
+@pytest.mark.parametrize(
+    "spans",
+    [
+        [(0, 1), (0, 2)],
+        [(0, 1), (5, 6)],
+        [(0, EXACT), (EXACT, EXACT + 1)],
+        [(0, 100_000), (60_000, EXACT)],
+        [(0, 200_000), (0, 10)],
+        [(0, 200_000), (150_000, 400_000), (390_000, 390_500)],
+        [(0, 100_000), (100_000, 200_000), (200_000, 300_000), (300_000, 400_000)],
+    ],
+)
+def test_a_union_is_the_librarys_to_the_byte(spans: list[tuple[int, int]]) -> None:
+    crowd = hashes(400_000)
+    parts = [sketch_of(crowd[16 * start : 16 * end]) for start, end in spans]
+    assert unite(*parts).content == unite(*reversed(parts)).content == of_the_library(*parts)
+
+
 def test_what_was_kept_is_what_is_read() -> None:
     for persons in (0, 1, 1000, 200_000):
         sketch = sketch_of(hashes(persons))
