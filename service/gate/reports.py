@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final, Self, get_args
 
 import msgspec
 from fastapi import Depends, Query, Request
-from pydantic import BaseModel, ConfigDict, PlainValidator, ValidationError, WithJsonSchema, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, WithJsonSchema, model_validator
 
 from service.gate.completion import Completion, Told, Way
 from service.http import strict_json
@@ -97,6 +97,7 @@ def _sketched(text: bytes) -> Report:
 _HASHES_SCHEMA: Final[dict[str, Any]] = {
     "type": "array",
     "maxItems": MAX_HASHES,
+    "description": f"The first {HASH_BYTES} bytes of HMAC-SHA-256 under the handler's person key: each counts once.",
     "items": {"type": "string", "pattern": f"^[0-9a-fA-F]{{{HASH_DIGITS}}}$"},
 }
 _SKETCH_SCHEMA: Final[dict[str, Any]] = {
@@ -114,12 +115,12 @@ class CompleteIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    persons: Persons = 0
-    sensitive_persons: Persons = 0
-    person_hashes: Hashes = Report()
-    sensitive_person_hashes: Hashes = Report()
-    sketch: SketchOf = Report()
-    sensitive_sketch: SketchOf = Report()
+    persons: Persons = Field(default=0, description="As a number: it adds up with every report.")
+    sensitive_persons: Persons = Field(default=0, description="The same of persons whose sensitive information went.")
+    person_hashes: Hashes = Field(default_factory=Report)
+    sensitive_person_hashes: Hashes = Field(default_factory=Report)
+    sketch: SketchOf = Field(default_factory=Report)
+    sensitive_sketch: SketchOf = Field(default_factory=Report)
 
     @model_validator(mode="before")
     @classmethod
