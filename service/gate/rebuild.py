@@ -100,7 +100,14 @@ async def _years(tx: Transaction, handler: str | None, year: int | None) -> list
 
 
 async def _permits(tx: Transaction, handler: str | None, year: int | None, after: str) -> list[str]:
-    query = select(Permit.id).where(Permit.id > after).order_by(Permit.id).limit(_PERMITS)
+    """Return some permits that were used, or that hold something all the same."""
+    sums = Permit.sent_persons + Permit.sent_sensitive_persons + Permit.plain_persons + Permit.plain_sensitive_persons
+    used = or_(
+        sums != 0,
+        exists().where(Export.permit == Permit.id, Export.status == "completed"),
+        exists().where(StoredSketch.owner == Permit.id),
+    )
+    query = select(Permit.id).where(Permit.id > after, used).order_by(Permit.id).limit(_PERMITS)
     if handler is not None:
         query = query.where(Permit.handler == handler)
     if year is not None:

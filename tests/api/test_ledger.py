@@ -588,6 +588,8 @@ def test_counting_again_gives_the_same(world: World, database_url: str) -> None:
     assert all(one.totals == {"persons": feed.year()[0], "sensitive_persons": 137} for one in found)
     assert feed.year() == feed.permitted()
     assert counted_again(database_url, handler=feed.handler["id"], year=2021) == []
+    unused = Feed(world)
+    assert counted_again(database_url, handler=unused.handler["id"]) == []
 
 
 @pytest.mark.parametrize(
