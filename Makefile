@@ -42,8 +42,9 @@ format: install
 openapi: install
 	$(BIN)/outbound openapi > openapi/openapi.json
 
-# All actors, all acts, any order: 500 examples of 50 steps.
+# All actors, all acts, any order: 500 examples of 50 steps. The bounds of persons by hash: 1,000 trials.
 soak: install
+	OUTBOUND_COUNTING_TRIALS=$${OUTBOUND_COUNTING_TRIALS:-1000} $(BIN)/python -m pytest tests/rooms/test_counting.py
 	OUTBOUND_SOAK_EXAMPLES=$${OUTBOUND_SOAK_EXAMPLES:-500} OUTBOUND_SOAK_STEPS=$${OUTBOUND_SOAK_STEPS:-50} \
 		$(BIN)/python -m pytest tests/api/test_machine.py
 

@@ -16,6 +16,7 @@ from sqlalchemy import text
 from service.audit import routes as audit
 from service.database import Clock, Database, Transaction, utc_now
 from service.events import routes as events
+from service.gate import reports
 from service.gate import routes as gate
 from service.http import problems
 from service.http.middleware import Edge
@@ -103,6 +104,7 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
     limits = {
         re.compile("/v1/datasets/import"): limit * IMPORT_TIMES,
         re.compile("/v1/transfers/[^/]+/evidence"): max(limit, MAX_BODY),
+        re.compile("/v1/exports/[^/]+/complete"): max(limit, reports.MAX_BODY),
     }
     app.add_middleware(Edge, limit=limit, limits=limits)
     return app

@@ -19,7 +19,7 @@ from service import logs, migrate
 from service.app import book_of, create_app
 from service.database import Database, DatabaseAwayError, Transaction
 from service.embedded import EmbeddedServer, EmbeddedServerError
-from service.gate import outlook, policy_check
+from service.gate import outlook, policy_check, rebuild
 from service.http.caller import OPERATOR, Caller, Role
 from service.http.problems import Invalid, Problem, invalid_from
 from service.http.strict_json import parse
@@ -40,7 +40,9 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 keys = typer.Typer(no_args_is_help=True, help="API keys, made with the database's own credentials.")
 samples = typer.Typer(no_args_is_help=True, help="The invented sample company.")
 policies = typer.Typer(no_args_is_help=True, help="The company's own rules, which can only be stricter than the law.")
+ledgers = typer.Typer(no_args_is_help=True, help="The years' counts of persons.")
 app.add_typer(keys, name="keys")
+app.add_typer(ledgers, name="ledger")
 app.add_typer(policies, name="policy")
 app.add_typer(samples, name="sample")
 
@@ -97,12 +99,16 @@ def _demand_current(url: str) -> None:
 
 
 def _in_transaction(work: Callable[[Transaction], Awaitable[Result]]) -> Result:
+    return _with_database(lambda database: database.transaction(work))
+
+
+def _with_database(work: Callable[[Database], Awaitable[Result]]) -> Result:
     settings = Settings()
 
     async def run(url: str) -> Result:
         database = Database(url, pool=1, timeout=settings.database_timeout_seconds)
         try:
-            return await database.transaction(work)
+            return await work(database)
         finally:
             await database.close()
 
@@ -234,6 +240,38 @@ def remind() -> None:
     for transfer, stage, verb in told:
         typer.echo(f"{transfer}: the stage {stage} was {verb}.")
     typer.echo(f"{len(told)} stage(s) were past their time." if told else "No stage is past its time.")
+
+
+@ledgers.command("rebuild")
+def rebuild_ledger(
+    handler: Annotated[str | None, typer.Option(help="Id or key of the only handler to count.")] = None,
+    year: Annotated[
+        int | None, typer.Option(min=2021, max=9999, help="The only year, and the permits used in it.")
+    ] = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Store what differs; each is recorded in the log.")] = False,
+) -> None:
+    """Count years and permits again from the exports alone; ends with 1 when what is stored differs and was not repaired."""
+
+    async def run(database: Database) -> int:
+        differing = 0
+        async for counted in rebuild.rebuild(database, handler=handler, year=year, repair=repair):
+            differing += not counted.is_same
+            typer.echo(f"{counted.sentence()}: {_outcome(counted, repair=repair)}")
+        return differing
+
+    differing = _with_database(run)
+    if differing == 0:
+        typer.echo("Everything is as the exports add up.")
+    elif repair:
+        typer.echo(f"{differing} differed and were repaired.")
+    else:
+        _fail(f"{differing} differ. `--repair` stores what the exports add up to.")
+
+
+def _outcome(counted: rebuild.Counted, *, repair: bool) -> str:
+    if counted.is_same:
+        return "the same"
+    return "repaired" if repair else "differs"
 
 
 @policies.command("check")

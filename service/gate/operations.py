@@ -17,7 +17,6 @@ from service.gate.decide import Ask, Decision, Reason, decide
 from service.gate.reading import EXPORTERS, Read, hold, read
 from service.gate.schemas import (
     AnswerContext,
-    CompleteIn,
     EvaluationIn,
     EvaluationOut,
     ExportIn,
@@ -30,12 +29,11 @@ from service.http.caller import EVERYWHERE, READERS, Caller
 from service.http.paging import page_of
 from service.http.problems import Conflict, Forbidden, Invalid, NotFound
 from service.http.references import is_of
-from service.law.facts import Count, Tag
+from service.law.facts import Tag
 from service.law.rules import RuleBook
 from service.law.schemas import TextOut
 from service.ledger import operations as ledger
 from service.ledger.tables import Export
-from service.permits.tables import Permit
 from service.registry.tables import Dataset
 
 _REQUEST = NextOut(href="/v1/transfers", method="POST")
@@ -62,12 +60,6 @@ class ExportRefused(Forbidden):
     """The gate said no; the evaluation is on record."""
 
     slug, title = "export-refused", "This export may not happen"
-
-
-class ExportLapsed(Conflict):
-    """The report came after the reservation had lapsed; it is on record."""
-
-    slug, title = "export-lapsed", "The reservation has lapsed"
 
 
 # Evaluations
@@ -189,7 +181,7 @@ async def reserve(
     details |= {"export": export.id, "expires_at": export.expires_at}
     audit.append(tx, caller, "export.reserved", export.id, handler=export.handler, details=details)
     await tx.flush()
-    return _shown(export, tx)
+    return shown(export, tx)
 
 
 def _demand_persons(wanted: ExportIn, dataset: Dataset) -> None:
@@ -219,66 +211,23 @@ def _refusal(evaluation: str, decision: Decision) -> ExportRefused:
     )
 
 
-async def complete(tx: Transaction, caller: Caller, export_id: str, wanted: CompleteIn) -> ExportOut | ExportLapsed:
-    """Report what really went; what was reserved and did not go is given back.
-
-    A report that comes after the reservation lapsed is refused, and recorded: the refusal is returned, not raised.
-
-    Raises:
-        Invalid: more persons than were reserved.
-        Conflict: completed or cancelled already.
-    """
-    export = await _held(tx, caller, export_id)
-    sent = Count(wanted.persons, wanted.sensitive_persons)
-    errors = [
-        (
-            f"/{name}",
-            f"At most {getattr(export, name)} were reserved; what went beyond them needs an export of its own.",
-        )
-        for name in ("persons", "sensitive_persons")
-        if getattr(sent, name) > getattr(export, name)
-    ]
-    if errors:
-        raise Invalid("More is reported than was reserved.", errors=errors)
-    if _status(export, tx) == "lapsed":
-        details = {"reported": asdict(sent), "expired_at": export.expires_at}
-        audit.append(tx, caller, "export.reported_late", export.id, handler=export.handler, details=details)
-        return ExportLapsed(
-            f"The reservation lapsed at {audit.plain(export.expires_at)} and its persons were given back. Your report is on "
-            "record; reserve a new export for what was sent, and tell the reviewers if that is refused."
-        )
-    _demand_reserved(export, tx)
-    if export.counts:
-        await ledger.add(tx, export.handler, export.year, sent)
-    if export.permit is not None:
-        permit = await tx.get_one(Permit, export.permit, with_for_update=True)
-        permit.sent_persons += sent.persons
-        permit.sent_sensitive_persons += sent.sensitive_persons
-    export.status, export.ended_at = "completed", tx.now
-    export.sent_persons, export.sent_sensitive_persons = sent.persons, sent.sensitive_persons
-    details = {"sent": asdict(sent), "permit": export.permit}
-    audit.append(tx, caller, "export.completed", export.id, handler=export.handler, details=details)
-    await tx.flush()
-    return _shown(export, tx)
-
-
 async def cancel(tx: Transaction, caller: Caller, export_id: str) -> ExportOut:
     """Give a reservation back; nothing went.
 
     Raises:
         Conflict: completed, cancelled or lapsed already.
     """
-    export = await _held(tx, caller, export_id)
-    _demand_reserved(export, tx)
+    export = await held_export(tx, caller, export_id)
+    demand_reserved(export, tx)
     export.status, export.ended_at = "cancelled", tx.now
     audit.append(tx, caller, "export.cancelled", export.id, handler=export.handler, details={"permit": export.permit})
     await tx.flush()
-    return _shown(export, tx)
+    return shown(export, tx)
 
 
 async def read_export(tx: Transaction, caller: Caller, export_id: str) -> ExportOut:
     """Return an export."""
-    return _shown(await _export(tx, caller, export_id), tx)
+    return shown(await _export(tx, caller, export_id), tx)
 
 
 async def list_exports(
@@ -303,10 +252,10 @@ async def list_exports(
     if permit is not None:
         query = query.where(Export.permit == permit)
     rows, following = await page_of(tx, query, Export.id, cursor, limit)
-    return [_shown(row, tx) for row in rows], following
+    return [shown(row, tx) for row in rows], following
 
 
-async def _held(tx: Transaction, caller: Caller, export_id: str) -> Export:
+async def held_export(tx: Transaction, caller: Caller, export_id: str) -> Export:
     """Return an export that the caller may end, held with the year's count, in the order in which `reserve` holds them."""
     export = await _export(tx, caller, export_id)
     caller.demand(EXPORTERS, export.handler, what="export")
@@ -322,16 +271,23 @@ async def _export(tx: Transaction, caller: Caller, export_id: str) -> Export:
     return export
 
 
-def _status(export: Export, tx: Transaction) -> str:
+def status_of(export: Export, tx: Transaction) -> str:
+    """Return how a stored export reads at this moment."""
     return "lapsed" if export.status == "reserved" and export.expires_at <= tx.now else export.status
 
 
-def _demand_reserved(export: Export, tx: Transaction) -> None:
-    status = _status(export, tx)
+def demand_reserved(export: Export, tx: Transaction) -> None:
+    """Refuse to end an export that has ended.
+
+    Raises:
+        Conflict: completed, cancelled or lapsed already.
+    """
+    status = status_of(export, tx)
     if status != "reserved":
         raise Conflict(f"This export is {status} already.")
 
 
-def _shown(export: Export, tx: Transaction) -> ExportOut:
+def shown(export: Export, tx: Transaction) -> ExportOut:
+    """Return the shape of an export."""
     columns = {name: getattr(export, name) for name in ExportOut.model_fields if name in Export.__table__.columns}
-    return ExportOut.model_validate(columns | {"status": _status(export, tx), "counts_toward_ledger": export.counts})
+    return ExportOut.model_validate(columns | {"status": status_of(export, tx), "counts_toward_ledger": export.counts})

@@ -8,9 +8,8 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
 from service.database import Transaction
-from service.gate import operations, outlook
+from service.gate import completion, operations, outlook, reports
 from service.gate.schemas import (
-    CompleteIn,
     EvaluationIn,
     EvaluationOut,
     EvaluationsIn,
@@ -145,10 +144,16 @@ async def read_export(exchange: Reading, export_id: ExportId) -> Response:
     return await exchange.read(lambda tx, caller: operations.read_export(tx, caller, export_id))
 
 
-@router.post("/v1/exports/{export_id}/complete", response_model=ExportOut)
-async def complete(exchange: Asking, export_id: ExportId, body: CompleteIn) -> Response:
-    """Report the persons that really went; the rest of the reservation is given back."""
-    return await exchange.decide(lambda tx, caller: operations.complete(tx, caller, export_id, body), 200)
+@router.post("/v1/exports/{export_id}/complete", response_model=ExportOut, openapi_extra=reports.BODY)
+async def complete(exchange: Asking, request: Request, export_id: ExportId, stated: reports.StatedIn) -> Response:
+    """Report the persons that really went; the rest of the reservation is given back.
+
+    Numbers add up with every report. Persons told by hash, in JSON or as a stream of bytes, count once a year and once a permit.
+    """
+    body = await reports.Body.read(request, stated)
+    return await exchange.decide(
+        lambda tx, caller: completion.complete(tx, caller, export_id, body.completion), 200, sent=body.sent
+    )
 
 
 @router.post("/v1/exports/{export_id}/cancel", response_model=ExportOut)

@@ -1,9 +1,9 @@
 """API shapes of the gate: OpenID AuthZEN Authorization API 1.0, and exports."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from service.gate.decide import Reason
 from service.http.texts import Name, Reference
@@ -157,22 +157,6 @@ class ExportIn(BaseModel):
     sensitive_persons: Persons | None = Field(default=None, description="Required for sensitive data.")
     fields: Annotated[Names, AfterValidator(_distinct)] | None = Field(default=None, description="Null: all.")
     permit: Annotated[str, Field(max_length=29)] | None = None
-
-
-class CompleteIn(BaseModel):
-    """What really went: never more than was reserved."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    persons: Persons = 0
-    sensitive_persons: Persons = 0
-
-    @model_validator(mode="before")
-    @classmethod
-    def _says_something(cls, body: Any) -> Any:
-        if isinstance(body, dict) and not body:
-            raise ValueError("Say how many persons really went: `persons`, `sensitive_persons`.")
-        return body
 
 
 class ExportOut(BaseModel):

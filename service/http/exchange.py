@@ -139,8 +139,12 @@ class Exchange:
         location: Callable[[Shown], str] | None = None,
         *,
         gate: Gate = None,
+        sent: bytes | None = None,
     ) -> Response:
-        """Answer with what `work` returns, or with the problem that it returns: that one is committed as well."""
+        """Answer with what `work` returns, or with the problem that it returns: that one is committed as well.
+
+        `sent` is what a repeat has the same as the first request; the bytes of the body, if None.
+        """
 
         async def decided(tx: Transaction, caller: Caller) -> Answer:
             result = await work(tx, caller)
@@ -149,7 +153,7 @@ class Exchange:
                 return Answer(result.status, document, {"Content-Type": MEDIA_TYPE})
             return _answer_of(status, result, location)
 
-        return await self.once(decided, gate=gate)
+        return await self.once(decided, gate=gate, sent=sent)
 
     async def once(
         self,

@@ -1,4 +1,8 @@
-"""Counting: what a handler's year and a permit hold, reported and reserved. Reservations that have lapsed are simply not counted."""
+"""Counting: what a handler's year and a permit hold, reported and reserved. Reservations that have lapsed are simply not counted.
+
+What is reported as a number is added; what is reported by hash is united with the sketch of its owner, and the owner's total grows by
+the growth of the sketch's upper bound. So the totals in `ledger_years` and `permits` are always the plain sum and that upper bound.
+"""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,9 +15,16 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from service.database import Transaction
 from service.law.facts import Count
-from service.ledger.tables import Export, LedgerYear
+from service.ledger import counting
+from service.ledger.counting import KINDS, LG_K, NOBODY, Kind, Report, Sketch, Tally
+from service.ledger.tables import Export, LedgerYear, StoredSketch
 
 NOTHING = Count()
+
+
+def year_of(handler: str, year: int) -> str:
+    """Return the name that a handler's year has as the owner of sketches."""
+    return f"{handler}/{year}"
 
 
 async def hold_year(tx: Transaction, handler: str, year: int) -> None:
@@ -76,11 +87,75 @@ def _sum(one: Count, other: Count) -> Count:
     return Count(one.persons + other.persons, one.sensitive_persons + other.sensitive_persons)
 
 
-async def add(tx: Transaction, handler: str, year: int, sent: Count) -> None:
-    """Add reported persons to a year that this transaction holds."""
+async def add(tx: Transaction, handler: str, year: int, persons: Report, sensitive_persons: Report) -> None:
+    """Add what an export reports to a year that this transaction holds."""
     row = await tx.get_one(LedgerYear, (handler, year), with_for_update=True)
-    row.persons += sent.persons
-    row.sensitive_persons += sent.sensitive_persons
+    owner = year_of(handler, year)
+    row.persons += await gain(tx, owner, "persons", persons)
+    row.sensitive_persons += await gain(tx, owner, "sensitive_persons", sensitive_persons)
+    row.plain_persons += persons.number
+    row.plain_sensitive_persons += sensitive_persons.number
+
+
+async def gain(tx: Transaction, owner: str, kind: Kind, report: Report) -> int:
+    """Unite what is reported by hash with the sketch of an owner whose row is held, and return by how much its total grows."""
+    if report.sketch == NOBODY:
+        return report.number
+    before = await tally(tx, owner, kind)
+    after = before.plus(report)
+    await keep(tx, owner, kind, after)
+    return after.total - before.total
+
+
+async def growth(tx: Transaction, owner: str, kind: Kind, sketch: Sketch) -> int:
+    """Return by how much the total of an owner would grow if these persons were reported by hash; nothing is stored."""
+    before = await tally(tx, owner, kind)
+    return before.plus(Report.of_sketch(sketch)).total - before.total
+
+
+async def tally(tx: Transaction, owner: str, kind: Kind, plain: int = 0) -> Tally:
+    """Return what an owner holds by hash, beside the plain sum that stands in its own row."""
+    row = await tx.get(StoredSketch, (owner, kind), populate_existing=True)
+    return Tally(plain) if row is None else Tally(plain, counting.stored(row.content), row.at_most)
+
+
+async def keep(tx: Transaction, owner: str, kind: Kind, held: Tally) -> None:
+    """Store what an owner holds by hash; its row is held, so nobody else does. A sketch that has not changed is not written."""
+    figures = {
+        "lg_k": LG_K,
+        "content": held.sketch.content,
+        "estimate": held.estimate,
+        "lower": held.lower,
+        "upper": held.upper,
+        "at_most": held.at_most,
+    }
+    row = await tx.get(StoredSketch, (owner, kind))
+    if row is None:
+        tx.add(StoredSketch(owner=owner, kind=kind, **figures))
+        return
+    for name, value in figures.items():
+        setattr(row, name, value)
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """Persons of one kind that a year's exports have reported: as numbers, and by hash with bounds at three standard deviations."""
+
+    plain: int = 0
+    estimate: int = 0
+    lower: int = 0
+    upper: int = 0
+
+
+async def reported_by_kind(tx: Transaction, handler: str, year: int) -> Mapping[Kind, Reported]:
+    """Return what a year's count is made of; the sketches themselves are not read."""
+    row = await tx.get(LedgerYear, (handler, year))
+    plain = (0, 0) if row is None else (row.plain_persons, row.plain_sensitive_persons)
+    query = select(StoredSketch.kind, StoredSketch.estimate, StoredSketch.lower, StoredSketch.upper).where(
+        StoredSketch.owner == year_of(handler, year)
+    )
+    by_hash = {found[0]: found[1:] for found in await tx.execute(query)}
+    return {kind: Reported(sum_, *by_hash.get(kind, ())) for kind, sum_ in zip(KINDS, plain, strict=True)}
 
 
 async def reserved_of_permits(tx: Transaction, permits: Sequence[str]) -> Mapping[str, Count]:

@@ -1,8 +1,8 @@
-"""Tables of exports and of what each year adds up to."""
+"""Tables of exports, of what each year adds up to, and of the sketches and keys behind persons by hash."""
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Boolean, DateTime, ForeignKey, Index, SmallInteger, Text, text
+from sqlalchemy import BigInteger, Boolean, DateTime, ForeignKey, Index, LargeBinary, SmallInteger, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -46,11 +46,44 @@ class Export(Base):
 
 
 class LedgerYear(Base):
-    """Persons that a handler has exported in a year, as reported; its row is also the lock of the year's count."""
+    """Persons that a handler has exported in a year, as thresholds see them; its row is also the lock of the year's count."""
 
     __tablename__ = "ledger_years"
 
     handler: Mapped[str] = mapped_column(Id, ForeignKey("handlers.id"), primary_key=True)
     year: Mapped[int] = mapped_column(SmallInteger, primary_key=True)
     persons: Mapped[int] = mapped_column(BigInteger)
+    """The plain sum and the upper bound of the year's sketch."""
     sensitive_persons: Mapped[int] = mapped_column(BigInteger)
+    plain_persons: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    """The sum of the reports that were numbers."""
+    plain_sensitive_persons: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+
+
+class StoredSketch(Base):
+    """The distinct persons of one kind that an export, a permit or a handler's year holds by hash; no hash can be read from it."""
+
+    __tablename__ = "sketches"
+
+    owner: Mapped[str] = mapped_column(Text(collation="C"), primary_key=True)
+    """Id of an export or a permit, or a year as `operations.year_of` names it."""
+    kind: Mapped[str] = mapped_column(Text, primary_key=True)
+    """`persons` or `sensitive_persons`."""
+    lg_k: Mapped[int] = mapped_column(SmallInteger)
+    content: Mapped[bytes] = mapped_column(LargeBinary)
+    """A compact Theta sketch, serialized."""
+    estimate: Mapped[int] = mapped_column(BigInteger)
+    lower: Mapped[int] = mapped_column(BigInteger)
+    upper: Mapped[int] = mapped_column(BigInteger)
+    at_most: Mapped[int] = mapped_column(BigInteger)
+    """What the reports behind it add up to: the bounds never go beyond that."""
+
+
+class PersonKey(Base):
+    """The key that a handler's exporters hash identifiers with; it is handed out again, so it must be kept."""
+
+    __tablename__ = "person_keys"
+
+    handler: Mapped[str] = mapped_column(Id, ForeignKey("handlers.id"), primary_key=True)
+    key: Mapped[bytes] = mapped_column(LargeBinary)
+    created_at: Mapped[Moment]

@@ -27,7 +27,11 @@ class Permit(Base):
     persons: Mapped[int] = mapped_column(BigInteger)
     sensitive_persons: Mapped[int] = mapped_column(BigInteger)
     sent_persons: Mapped[int] = mapped_column(BigInteger, default=0)
+    """What its exports reported: the plain sum and the upper bound of its sketch."""
     sent_sensitive_persons: Mapped[int] = mapped_column(BigInteger, default=0)
+    plain_persons: Mapped[int] = mapped_column(BigInteger, default=0, server_default=text("0"))
+    """The sum of the reports that were numbers."""
+    plain_sensitive_persons: Mapped[int] = mapped_column(BigInteger, default=0, server_default=text("0"))
     valid_from: Mapped[date] = mapped_column(Date)
     valid_until: Mapped[date] = mapped_column(Date)
     mechanism: Mapped[str] = mapped_column(Text)

@@ -20,6 +20,8 @@ from service.law.calendar import day_in_shanghai
 from service.law.facts import Count, Tag
 from service.law.rules import RuleBook
 from service.ledger import operations as ledger
+from service.ledger.counting import KINDS
+from service.ledger.person_keys import person_key
 from service.obligations import duties
 from service.obligations import operations as obligations
 from service.obligations.duties import Code, Due
@@ -32,7 +34,9 @@ from service.registry.schemas import (
     HandlerIn,
     HandlerOut,
     HandlerPatch,
+    KindOut,
     LedgerOut,
+    PersonKeyOut,
     RecipientIn,
     RecipientOut,
     RecipientPatch,
@@ -41,6 +45,7 @@ from service.registry.schemas import (
 from service.registry.tables import Dataset, Handler, Recipient
 
 REGISTRARS = frozenset({Role.REGISTRAR})
+EXPORTERS = frozenset({Role.EXPORTER})
 Thing = TypeVar("Thing", Handler, Dataset, Recipient)
 Wanted = TypeVar("Wanted", bound=BaseModel)
 Entries = tuple[Sequence[EntryOut], str | None]
@@ -110,6 +115,7 @@ async def handler_ledger(
     held = await ledger.reserved(tx, handler.id, wanted)
     count = Count(sent.persons + held.persons, sent.sensitive_persons + held.sensitive_persons)
     lines = [ThresholdOut.model_validate(line) for line in book.volume_lines(day, count)]
+    made_of = await ledger.reported_by_kind(tx, handler.id, wanted)
     return LedgerOut(
         handler=handler.id,
         year=wanted,
@@ -117,9 +123,26 @@ async def handler_ledger(
         reserved=CountOut(**asdict(held)),
         persons=count.persons,
         sensitive_persons=count.sensitive_persons,
+        kinds={
+            kind: KindOut(
+                **asdict(made_of[kind]),
+                reserved=getattr(held, kind),
+                total=getattr(count, kind),
+                thresholds=[line for line in lines if line.kind == kind],
+            )
+            for kind in KINDS
+        },
         thresholds=lines,
         headroom=_next_lines(lines),
     )
+
+
+async def handler_person_key(tx: Transaction, caller: Caller, reference: str) -> PersonKeyOut:
+    """Return the key that a handler's persons are hashed with, to its exporters only."""
+    handler = await handler_of(tx, caller, reference)
+    caller.demand(EXPORTERS, handler.id)
+    kept = await person_key(tx, caller, handler.id)
+    return PersonKeyOut(handler=handler.id, key=kept.key.hex(), created_at=kept.created_at)
 
 
 def _next_lines(lines: Sequence[ThresholdOut]) -> AheadOut:

@@ -28,6 +28,7 @@ from service.registry.schemas import (
     HandlerPatch,
     ImportOut,
     LedgerOut,
+    PersonKeyOut,
     RecipientIn,
     RecipientOut,
     RecipientPatch,
@@ -97,6 +98,12 @@ async def handler_ledger(
     """Show the year's count of persons, its thresholds, and how many can still go."""
     book: RuleBook = request.app.state.book
     return await exchange.read(lambda tx, caller: operations.handler_ledger(tx, caller, book, handler_id, year))
+
+
+@router.get("/v1/handlers/{handler_id}/person-key", response_model=PersonKeyOut)
+async def handler_person_key(exchange: Annotated[Exchange, allowed(Role.EXPORTER)], handler_id: Ref) -> Response:
+    """Hand out the key that identifiers of persons are hashed with, made when it is first asked for."""
+    return await exchange.read(lambda tx, caller: operations.handler_person_key(tx, caller, handler_id))
 
 
 @router.post("/v1/datasets", status_code=201, response_model=DatasetOut)

@@ -361,14 +361,41 @@ class ThresholdOut(BaseModel):
     headroom: int = Field(description="Persons that can be added with the line not yet reached.")
 
 
+class KindOut(BaseModel):
+    """The year's persons of one kind, and what they are made of."""
+
+    plain: int = Field(description="The sum of the reports that came as numbers.")
+    estimate: int = Field(description="Distinct persons reported by hash; exact up to 131,072.")
+    lower: int = Field(description="They are at least so many, at three standard deviations.")
+    upper: int = Field(description="They are at most so many, at three standard deviations.")
+    reserved: int = Field(description="Held by exports that have not reported yet.")
+    total: int = Field(description="`plain`, `upper` and `reserved`: what thresholds look at.")
+    thresholds: list[ThresholdOut]
+
+
 class LedgerOut(BaseModel):
     """A handler's count of persons exported in a year; exports under an exemption other than small volume are not in it."""
 
     handler: str
     year: int
-    reported: CountOut = Field(description="Reported as sent.")
+    reported: CountOut = Field(description="Reported as sent; persons by hash at their upper bound.")
     reserved: CountOut = Field(description="Held by exports that have not reported yet.")
     persons: int = Field(description="Reported and reserved: what thresholds look at.")
     sensitive_persons: int
+    kinds: dict[Literal["persons", "sensitive_persons"], KindOut] = Field(description="The same by kind, with bounds.")
     thresholds: list[ThresholdOut]
     headroom: AheadOut = Field(description="Persons that can be added before the next threshold; null: none follows.")
+
+
+class PersonKeyOut(BaseModel):
+    """How the handler's exporters turn an identifier of a person into a hash. Secret: whoever has it can look for a person."""
+
+    handler: str
+    algorithm: Literal["HMAC-SHA-256"] = "HMAC-SHA-256"
+    key: str = Field(description="The key, 32 bytes in hexadecimal digits.")
+    bytes: Literal[16] = Field(default=16, description="The first so many bytes of the result are the hash.")
+    sketch: Literal["theta"] = Field(default="theta", description="Family of Apache DataSketches that `sketch` takes.")
+    sketch_lg_k: Literal[17] = Field(
+        default=17, description="At least; its items are the hashes as 32 lower-case digits."
+    )
+    created_at: datetime

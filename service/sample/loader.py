@@ -11,11 +11,13 @@ from typing import Any
 from sqlalchemy import select, text
 
 from service.database import Transaction, join_gate
+from service.gate import completion
 from service.gate import operations as gate
-from service.gate.schemas import CompleteIn, ExportIn, ExportOut
+from service.gate.schemas import ExportIn, ExportOut
 from service.http.caller import EVERYWHERE, Caller, Role
 from service.identity import operations as identity
 from service.law.calendar import day_in_shanghai
+from service.law.facts import Count
 from service.law.rules import RuleBook
 from service.registry import gradings, imports
 from service.registry import operations as registry
@@ -197,4 +199,5 @@ class _Story:
         await join_gate(self._tx)
         answer = await gate.reserve(self._tx, system, self._book, body, LEASE)
         if isinstance(answer, ExportOut) and "sent" in export:
-            await gate.complete(self._tx, system, answer.id, CompleteIn(persons=export["sent"]))
+            told = completion.by_number(Count(export["sent"]))
+            await completion.complete(self._tx, system, answer.id, told)

@@ -131,6 +131,20 @@ def test_migrations_go_up_and_down_with_rows_in_the_tables(postgres: str) -> Non
     assert migrate.current(url) == migrate.head()
 
 
+def test_counts_of_before_persons_by_hash_are_plain_sums(postgres: str) -> None:
+    run_sql(postgres, "drop database if exists sums", "create database sums template template_outbound")
+    url = database_named(postgres, "sums")
+    migrate.downgrade(url, "0002")
+    year = "insert into ledger_years (handler, year, persons, sensitive_persons) values ('hd_1', 2026, 7, 2)"
+    run_sql(url, "set session_replication_role = replica", year)
+    migrate.upgrade(url)
+    same = "plain_persons = persons and plain_sensitive_persons = sensitive_persons and persons = 7"
+    run_sql(url, f"do $$ begin assert (select {same} from ledger_years); end $$")  # noqa: S608 - written above
+    run_sql(url, "insert into sketches values ('hd_1/2026', 'persons', 17, '', 0, 0, 0, 0)")
+    migrate.downgrade(url, "0002")
+    assert migrate.current(url) == "0002"
+
+
 def test_the_tables_are_what_the_migrations_make(postgres: str) -> None:
     from alembic.autogenerate import compare_metadata  # noqa: PLC0415 - needed here alone
     from alembic.runtime.migration import MigrationContext  # noqa: PLC0415
