@@ -18,12 +18,14 @@ from service.database import Clock, Database, Transaction, utc_now
 from service.events import routes as events
 from service.gate import reports
 from service.gate import routes as gate
+from service.gate.batch import Gate
+from service.gate.express import Express
 from service.http import problems
 from service.http.middleware import Edge
 from service.http.problems import REGISTRY
 from service.http.router import REFUSALS
 from service.identity import routes as identity
-from service.identity.operations import authenticate
+from service.identity.operations import authenticate, recognize
 from service.law import policy, rules
 from service.law import routes as law
 from service.law.rules import RuleBook
@@ -72,11 +74,23 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
         database_url, pool=settings.database_pool, timeout=settings.database_timeout_seconds, clock=clock
     )
 
+    book = book_of(settings)
+    decisions = Gate(
+        database_url,
+        book,
+        clock=clock,
+        lease=timedelta(seconds=settings.export_lease_seconds),
+        timeout=settings.database_timeout_seconds,
+        queue=settings.gate_queue,
+    )
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.signer = signer = Signer.from_file(settings.signing_key_file or settings.data_dir / "signing_key.pem")
         await database.transaction(lambda tx: permits.publish(tx, signer))
+        await decisions.open()
         yield
+        await decisions.close()
         await database.close()
 
     app = FastAPI(
@@ -89,9 +103,10 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.database = database
-    app.state.book = book_of(settings)
+    app.state.book = book
+    app.state.gate = decisions
     app.state.authenticate = authenticate
-    app.state.export_lease = timedelta(seconds=settings.export_lease_seconds)
+    app.state.recognize = recognize
     app.state.public_url = _public_url(settings)
     problems.install(app)
     for room in (law, plans, registry, transfers, permit_routes, obligations, gate, events, audit, identity):
@@ -107,6 +122,7 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
         re.compile("/v1/exports/[^/]+/complete"): max(limit, reports.MAX_BODY),
     }
     app.add_middleware(Edge, limit=limit, limits=limits)
+    app.add_middleware(Express, gate=decisions, recognize=recognize, limit=limit)
     return app
 
 

@@ -143,12 +143,12 @@ class Database:
                     await tx.commit()
                     return result
             except (DBAPIError, PoolTimeoutError, OSError, TimeoutError, asyncpg.PostgresError) as error:
-                again = _is_conflict(error) or (_is_lost(error) and not committing and attempt == 1)
+                again = is_conflict(error) or (is_lost(error) and not committing and attempt == 1)
                 if not again or attempt == ATTEMPTS:
-                    if is_away(error) or _is_conflict(error):
+                    if is_away(error) or is_conflict(error):
                         raise DatabaseAwayError(type(error).__name__) from error
                     raise
-            await asyncio.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311 - jitter, not a secret
+            await pause(attempt)
         raise AssertionError("unreachable")  # pragma: no cover
 
     async def close(self) -> None:
@@ -161,20 +161,24 @@ def _state(error: BaseException) -> str | None:
     return state if isinstance(state, str) else None
 
 
-def _is_conflict(error: BaseException) -> bool:
+def is_conflict(error: BaseException) -> bool:
+    """Tell whether another transaction was in the way: the same again may well succeed."""
     return _state(error) in _RETRY
 
 
-def _is_lost(error: BaseException) -> bool:
+def is_lost(error: BaseException) -> bool:
+    """Tell whether the connection is gone."""
+    state = _state(error)
+    if state is not None and (state.startswith("08") or state == "57P01"):
+        return True
     if isinstance(error, DBAPIError):
-        state = _state(error)
-        return error.connection_invalidated or (state is not None and state.startswith("08")) or state == "57P01"
-    return isinstance(error, OSError) and not isinstance(error, TimeoutError)
+        return error.connection_invalidated
+    return _is_closed(error) or (isinstance(error, OSError) and not isinstance(error, TimeoutError))
 
 
 def is_away(error: BaseException) -> bool:
     """Tell whether an error means that the database cannot serve now, whatever was asked of it."""
-    if isinstance(error, PoolTimeoutError | OSError | TimeoutError):
+    if isinstance(error, PoolTimeoutError | OSError | TimeoutError) or _is_closed(error):
         return True
     state = _state(error)
     if state is not None:
@@ -184,9 +188,17 @@ def is_away(error: BaseException) -> bool:
 
 def _is_driver_fault(error: DBAPIError) -> bool:
     cause = getattr(error.orig, "__cause__", None)
-    return isinstance(cause, asyncpg.InterfaceError | OSError | TimeoutError) and not isinstance(
-        cause, asyncpg.DataError
-    )
+    return isinstance(cause, OSError | TimeoutError) or _is_closed(cause)
+
+
+def _is_closed(error: object) -> bool:
+    """Tell whether the driver itself says that its connection cannot be used."""
+    return isinstance(error, asyncpg.InterfaceError) and not isinstance(error, asyncpg.DataError)
+
+
+async def pause(attempt: int) -> None:
+    """Wait a little before the next attempt, longer each time, and never in step with others."""
+    await asyncio.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311 - jitter, not a secret
 
 
 async def join_gate(tx: Transaction) -> None:

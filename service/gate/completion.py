@@ -67,6 +67,7 @@ async def complete(tx: Transaction, caller: Caller, export_id: str, completion: 
             "record; reserve a new export for what was sent, and tell the reviewers if that is refused."
         )
     demand_reserved(export, tx)
+    await ledger.release(tx, export)
     await _count(tx, export, completion)
     export.status, export.ended_at = "completed", tx.now
     export.sent_persons, export.sent_sensitive_persons = sent.persons, sent.sensitive_persons

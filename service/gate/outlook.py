@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from service.database import Transaction
 from service.gate.decide import Ask, Decision, Known, Reason, decide
-from service.gate.reading import known_of
+from service.gate.reading import Wanted, read_in
 from service.gate.texts import REASONS
 from service.http.caller import Caller
 from service.http.problems import Invalid
@@ -28,7 +28,7 @@ from service.obligations.duties import State
 from service.permits import operations as permits
 from service.permits.standing import left
 from service.permits.tables import Permit, PermitDataset
-from service.registry.tables import Dataset, Grading, Recipient
+from service.registry.tables import Grading
 from service.transfers.case import Case, case_of, facts_of, route_of
 from service.transfers.reading import papers_of, transfer_of
 from service.transfers.tables import Transfer
@@ -224,17 +224,10 @@ async def why_not(
 
 async def known_under(tx: Transaction, permit: Permit, today: date) -> list[tuple[str, Known]]:
     """Return for each dataset of a permit what the gate knows when it decides under this permit on a day."""
-    recipient = await tx.get_one(Recipient, permit.recipient)
-    query = (
-        select(Dataset)
-        .join(PermitDataset, PermitDataset.dataset == Dataset.id)
-        .where(PermitDataset.permit == permit.id)
-        .order_by(Dataset.id)
-    )
-    return [
-        (dataset.id, await known_of(tx, dataset, recipient, today, permit.id))
-        for dataset in (await tx.scalars(query)).all()
-    ]
+    query = select(PermitDataset.dataset).where(PermitDataset.permit == permit.id).order_by(PermitDataset.dataset)
+    datasets = (await tx.scalars(query)).all()
+    wanted = [Wanted(dataset, permit.recipient, permit=permit.id) for dataset in datasets]
+    return [(dataset, one.known) for dataset, one in zip(datasets, await read_in(tx, wanted, today), strict=True)]
 
 
 def decision_under(permit: Permit, known: Known, book: RuleBook) -> Decision:

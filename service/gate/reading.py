@@ -1,173 +1,315 @@
-"""What the gate reads for a decision, inside the transaction that records it."""
+"""What the gate reads for its decisions: one statement for all that a batch is asked, inside the transaction that records them.
+
+Every row is read anew in every transaction. What is kept between them is only what texts mean: the same facts, written the same way,
+are the same values.
+"""
 
 from collections.abc import Sequence
-from datetime import date
+from dataclasses import dataclass
+from datetime import date, datetime
+from functools import lru_cache
+from typing import Any, Final, cast
 
-from sqlalchemy import ColumnElement, select
-from sqlalchemy.orm import aliased
+import asyncpg
+import msgspec
 
 from service.database import Transaction, is_id
 from service.gate.decide import Known, KnownDataset, KnownPermit
-from service.http.caller import Caller, Role
-from service.law.calendar import day_in_shanghai
+from service.http.caller import EVERYWHERE, Caller, Role
 from service.law.determination import Mechanism
-from service.law.facts import Count, LegalBasis, Method, Necessity, RecipientFacts, Route, Tag, TransferFacts
+from service.law.facts import (
+    Count,
+    DatasetFacts,
+    HandlerFacts,
+    LegalBasis,
+    Method,
+    Necessity,
+    RecipientFacts,
+    Route,
+    Tag,
+    TransferFacts,
+)
 from service.law.schemas import HandlerFactsIn, OriginFactsIn, RecipientFactsIn
-from service.ledger import operations as ledger
-from service.obligations import operations as obligations
-from service.permits import operations as permits_room
-from service.permits.tables import Permit, PermitDataset
-from service.registry.tables import Dataset, Handler, Recipient
 
-EXPORTERS = frozenset({Role.EXPORTER})
+EXPORTERS: Final = frozenset({Role.EXPORTER})
+TEXTS: Final = 16_384
+"""Texts of each kind at most whose meaning is kept."""
+
+READ: Final = """
+with asked as materialized (
+  select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[]) with ordinality
+    as a(prefix, dataset_id, dataset_key, recipient_id, recipient_key, permit, n)
+), callers as materialized (
+  select k.prefix, k.sha256, p.id, p.name, p.kind,
+         k.revoked_at is null and p.disabled_at is null and (k.expires_at is null or k.expires_at > $7) as stands,
+         array(
+           select coalesce(g.handler, '*') from grants g
+           where g.principal = p.id and g.role = 'exporter' and g.withdrawn_at is null
+         ) as reach
+  from (select distinct prefix from asked where prefix is not null) a
+  join api_keys k on k.prefix = a.prefix
+  join principals p on p.id = k.principal
+), found as materialized (
+  select a.n, a.prefix, a.permit, d.id as dataset, d.handler, d.tags, d.facts, d.fields,
+         r.id as recipient, r.key as recipient_key, r.facts as recipient_facts, r.country, r.kind
+  from asked a
+  left join lateral (
+    select id, handler, tags, facts, fields from datasets where id = a.dataset_id
+    union all
+    select id, handler, tags, facts, fields from datasets where key = a.dataset_key
+  ) d on true
+  left join lateral (
+    select id, key, facts, country, kind from recipients where id = a.recipient_id
+    union all
+    select id, key, facts, country, kind from recipients where key = a.recipient_key
+  ) r on true
+), years as materialized (
+  select h.id, h.facts, l.year is not null as is_begun,
+         coalesce(l.persons, 0) + held.persons as persons,
+         coalesce(l.sensitive_persons, 0) + held.sensitive_persons as sensitive_persons,
+         exists (
+           select from obligations o
+           where o.handler = h.id and o.permit is null and o.state = 'open' and o.blocks and o.due_on < $8
+         ) as is_overdue
+  from (select distinct handler from found where handler is not null) f
+  join handlers h on h.id = f.handler
+  left join ledger_years l on l.handler = h.id and l.year = $9
+  cross join lateral (
+    select coalesce(sum(persons), 0)::bigint as persons, coalesce(sum(sensitive_persons), 0)::bigint as sensitive_persons
+    from held_in_years where handler = h.id and year = $9 and expires_at > $7
+  ) held
+)
+select f.n, f.dataset, f.handler, f.tags, f.facts, f.fields, f.recipient, f.recipient_key, f.recipient_facts, f.country, f.kind,
+       c.sha256, c.id as caller, c.name as caller_name, c.kind as caller_kind, c.stands, c.reach,
+       y.facts as handler_facts, y.is_begun, y.persons as year_persons, y.sensitive_persons as year_sensitive_persons,
+       p.*
+from found f
+left join callers c on c.prefix = f.prefix
+left join years y on y.id = f.handler
+left join lateral (
+  select p.id as permit, p.status, p.valid_from, p.valid_until, p.purpose, p.fields as permit_fields, p.systems,
+         p.persons, p.sensitive_persons, p.sent_persons + held.persons as used_persons,
+         p.sent_sensitive_persons + held.sensitive_persons as used_sensitive_persons,
+         b.tags as bound_tags, b.fields as bound_fields, p.requirements, p.route, p.claims,
+         exists (
+           select from obligations o where o.permit = p.id and o.state = 'open' and o.blocks and o.due_on < $8
+         ) or (
+           y.is_overdue and exists (
+             select from permit_datasets e where e.permit = p.id and e.tags && array['important', 'core']
+           )
+         ) as permit_is_overdue,
+         not exists (
+           select from evidence e where e.id = any(p.evidence) and e.ended_at is not null
+         ) as has_evidence
+  from permit_datasets b
+  join permits p on p.id = b.permit
+  cross join lateral (
+    select coalesce(sum(persons), 0)::bigint as persons, coalesce(sum(sensitive_persons), 0)::bigint as sensitive_persons
+    from held_by_permits where permit = p.id and expires_at > $7
+  ) held
+  where b.dataset = f.dataset and b.recipient = f.recipient and (f.permit is null or p.id = f.permit)
+) p on true
+order by f.n
+"""
+"""$1 to $6: of each ask the key's prefix, the dataset and the recipient (each as id or as key), and the permit, if only one matters;
+$7: the moment; $8: its day in Asia/Shanghai; $9: the year of the ledger."""
 
 
-class Read:
-    """The rows behind one decision, and the values that it is taken on."""
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What one ask is about, by id or key; `permit` narrows it to one permit."""
 
-    def __init__(self, dataset: Dataset | None, recipient: Recipient | None, known: Known) -> None:
-        self.dataset = dataset
-        self.recipient = recipient
-        self.known = known
-
-
-async def read(tx: Transaction, caller: Caller, dataset_ref: str, recipient_ref: str | None) -> Read:
-    """Read what one ask needs; a dataset for whose handler the caller is no exporter is as unknown as one that is not there."""
-    today = day_in_shanghai(tx.now)
-    dataset = await _dataset(tx, caller, dataset_ref)
-    recipient = None if recipient_ref is None else await _recipient(tx, recipient_ref)
-    if dataset is None:
-        return Read(None, recipient, Known(today, None, _facts_of(recipient), (), Count()))
-    return Read(dataset, recipient, await known_of(tx, dataset, recipient, today))
+    dataset: str
+    recipient: str | None
+    prefix: str | None = None
+    """How the caller's key begins; None: the caller is known already."""
+    permit: str | None = None
 
 
-async def known_of(
-    tx: Transaction, dataset: Dataset, recipient: Recipient | None, today: date, permit: str | None = None
-) -> Known:
-    """Return what a decision on a dataset and a recipient looks at, as it stands on a day: of all permits, or of one."""
-    handler = await tx.get_one(Handler, dataset.handler)
-    return Known(
-        today=today,
-        dataset=KnownDataset(
-            handler=HandlerFactsIn.model_validate(handler.facts).facts(),
-            facts=None
-            if dataset.tags is None
-            else OriginFactsIn.model_validate(dataset.facts).dataset(frozenset(Tag(tag) for tag in dataset.tags)),
-            fields=frozenset(field["name"] for field in dataset.fields),
-        ),
-        recipient=_facts_of(recipient),
-        permits=() if recipient is None else await _permits(tx, dataset.id, recipient, today, permit),
-        year=await ledger.total(tx, dataset.handler, today.year),
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who holds a key."""
+
+    sha256: bytes
+    stands: bool
+    caller: Caller
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What there is for one ask; the ids are None where nothing has them."""
+
+    holder: Holder | None
+    dataset: str | None
+    handler: str | None
+    recipient: str | None
+    year_is_begun: bool
+    """Whether the handler's year has a row in the ledger, which reservations hold."""
+    known: Known
+
+
+async def read(connection: asyncpg.Connection, wanted: Sequence[Wanted], now: datetime, today: date) -> Sequence[Found]:
+    """Return what the decisions on some asks look at, in the order of the asks.
+
+    Args:
+        connection: in a transaction, with the gate's lock if decisions are to be recorded in it.
+        wanted: the asks.
+        now: the moment, in UTC.
+        today: the day on which the answers are to hold; its year is the ledger's.
+    """
+    return found_in(await connection.fetch(READ, *arguments(wanted), now, today, today.year), today)
+
+
+async def read_in(tx: Transaction, wanted: Sequence[Wanted], today: date) -> Sequence[Found]:
+    """Return the same in a transaction of the ORM, whose changes have been flushed."""
+    await tx.flush()
+    raw = await (await tx.connection()).get_raw_connection()
+    return await read(cast("asyncpg.Connection", raw.driver_connection), wanted, tx.now, today)
+
+
+def arguments(wanted: Sequence[Wanted]) -> tuple[list[str | None], ...]:
+    """Return the first six arguments of `READ`."""
+    columns: tuple[list[str | None], ...] = ([], [], [], [], [], [])
+    prefixes, dataset_ids, dataset_keys, recipient_ids, recipient_keys, permits = columns
+    for one in wanted:
+        prefixes.append(one.prefix)
+        named = is_id(one.dataset, "ds")
+        dataset_ids.append(one.dataset if named else None)
+        dataset_keys.append(None if named else one.dataset)
+        named = one.recipient is not None and is_id(one.recipient, "rc")
+        recipient_ids.append(one.recipient if named else None)
+        recipient_keys.append(None if named else one.recipient)
+        permits.append(one.permit)
+    return columns
+
+
+def found_in(rows: Sequence[asyncpg.Record], today: date) -> Sequence[Found]:
+    """Return what stands in the rows of `READ`: of one ask as many as there are permits, and one if there is none."""
+    asks: list[Found] = []
+    holders: dict[str, Holder] = {}
+    place = 0
+    while place < len(rows):
+        first, number = rows[place], rows[place]["n"]
+        permits: list[KnownPermit] = []
+        while place < len(rows) and rows[place]["n"] == number:
+            if rows[place]["permit"] is not None:
+                permits.append(_permit(rows[place], first["recipient_key"]))
+            place += 1
+        asks.append(_found(first, permits, holders, today))
+    return asks
+
+
+def _found(row: asyncpg.Record, permits: Sequence[KnownPermit], holders: dict[str, Holder], today: date) -> Found:
+    holder = _holder(row, holders)
+    handler = row["handler"]
+    recipient = None
+    if row["recipient"] is not None:
+        recipient = _recipient(row["recipient_facts"], row["country"], row["kind"], row["recipient_key"])
+    if handler is None or (holder is not None and not holder.caller.reaches(EXPORTERS, handler)):
+        # A dataset for whose handler the caller is no exporter is as unknown as one that is not there.
+        return Found(holder, None, None, row["recipient"], False, Known(today, None, recipient, (), Count()))
+    dataset = KnownDataset(
+        handler=_handler(row["handler_facts"]),
+        facts=None if row["tags"] is None else _dataset(row["facts"], tuple(row["tags"])),
+        fields=_field_names(row["fields"]),
     )
+    year = Count(row["year_persons"], row["year_sensitive_persons"])
+    known = Known(today, dataset, recipient, permits, year)
+    return Found(holder, row["dataset"], handler, row["recipient"], row["is_begun"], known)
 
 
-async def hold(tx: Transaction, caller: Caller, dataset_ref: str, recipient_ref: str) -> None:
-    """Hold the year's count and the permits that an export may draw on, always in the same order, before they are read."""
-    dataset = await _dataset(tx, caller, dataset_ref)
-    recipient = await _recipient(tx, recipient_ref)
-    if dataset is None or recipient is None:
-        return
-    await ledger.hold_year(tx, dataset.handler, day_in_shanghai(tx.now).year)
-    query = (
-        select(Permit.id)
-        .where(
-            Permit.id.in_(
-                select(PermitDataset.permit).where(
-                    PermitDataset.dataset == dataset.id, PermitDataset.recipient == recipient.id
-                )
-            )
-        )
-        .order_by(Permit.id)
-        .with_for_update()
-    )
-    await tx.execute(query)
-
-
-async def _dataset(tx: Transaction, caller: Caller, reference: str) -> Dataset | None:
-    column = Dataset.id if is_id(reference, "ds") else Dataset.key
-    dataset = await tx.scalar(select(Dataset).where(column == reference))
-    return dataset if dataset is not None and caller.reaches(EXPORTERS, dataset.handler) else None
-
-
-async def _recipient(tx: Transaction, reference: str) -> Recipient | None:
-    column = Recipient.id if is_id(reference, "rc") else Recipient.key
-    return await tx.scalar(select(Recipient).where(column == reference))
-
-
-def _facts_of(recipient: Recipient | None) -> RecipientFacts | None:
-    if recipient is None:
+def _holder(row: asyncpg.Record, holders: dict[str, Holder]) -> Holder | None:
+    ident = row["caller"]
+    if ident is None:
         return None
-    body = recipient.facts | {"country": recipient.country, "kind": recipient.kind}
-    return RecipientFactsIn.model_validate(body).facts(recipient.key)
+    held = holders.get(row["sha256"])
+    if held is None:
+        reach = EVERYWHERE if EVERYWHERE in row["reach"] else frozenset(row["reach"])
+        caller = Caller(ident, row["caller_name"], row["caller_kind"], {Role.EXPORTER: reach} if reach else {})
+        held = holders[row["sha256"]] = Holder(row["sha256"], row["stands"], caller)
+    return held
 
 
-async def _permits(
-    tx: Transaction, dataset: str, recipient: Recipient, today: date, only: str | None
-) -> Sequence[KnownPermit]:
-    query = (
-        select(Permit, PermitDataset, _weighty())
-        .join(PermitDataset, PermitDataset.permit == Permit.id)
-        .where(PermitDataset.dataset == dataset, PermitDataset.recipient == recipient.id)
-        .execution_options(populate_existing=True)
-    )
-    if only is not None:
-        query = query.where(Permit.id == only)
-    rows = (await tx.execute(query)).all()
-    permits = [row[0] for row in rows]
-    reserved = await ledger.reserved_of_permits(tx, [permit.id for permit in permits])
-    weights = {permit.id: (permit.handler, is_weighty) for permit, _, is_weighty in rows}
-    overdue = await obligations.overdue_of(tx, weights, today)
-    lost = await permits_room.lost_evidence(tx, permits)
-    return [
-        _known_permit(
-            permit,
-            bound,
-            recipient,
-            reserved.get(permit.id, Count()),
-            is_overdue=permit.id in overdue,
-            has_evidence=permit.id not in lost,
-        )
-        for permit, bound, _ in rows
-    ]
-
-
-def _weighty() -> ColumnElement[bool]:
-    """Tell whether any dataset of a permit is important or core: the handler's own duties then bear on it."""
-    every = aliased(PermitDataset)
-    return select(every.permit).where(every.permit == Permit.id, every.tags.overlap(["important", "core"])).exists()
-
-
-def _known_permit(
-    permit: Permit,
-    bound: PermitDataset,
-    recipient: Recipient,
-    reserved: Count,
-    *,
-    is_overdue: bool,
-    has_evidence: bool,
-) -> KnownPermit:
-    necessity, approved, papers = (permit.claims.get(name) for name in ("necessity", "recipient", "papers"))
+def _permit(row: asyncpg.Record, recipient_key: str) -> KnownPermit:
+    transfer, recipient, papers = _claims(row["claims"], recipient_key)
     return KnownPermit(
-        id=permit.id,
-        status=permit.status,
-        valid_from=permit.valid_from,
-        valid_until=permit.valid_until,
-        purpose=permit.purpose,
-        fields=permit.fields,
-        systems=permit.systems,
-        quota=Count(permit.persons, permit.sensitive_persons),
-        used=Count(permit.sent_persons + reserved.persons, permit.sent_sensitive_persons + reserved.sensitive_persons),
-        tags=frozenset(Tag(tag) for tag in bound.tags),
-        registered=frozenset(bound.fields),
-        recipient=None if approved is None else RecipientFactsIn.model_validate(approved).facts(recipient.key),
-        papers=None if papers is None else frozenset(papers),
-        route=None if permit.route is None else Route(permit.route),
-        requirements=frozenset(Mechanism(name) for name in permit.requirements),
-        transfer=TransferFacts(
-            method=Method(permit.claims["method"]),
+        id=row["permit"],
+        status=row["status"],
+        valid_from=row["valid_from"],
+        valid_until=row["valid_until"],
+        purpose=row["purpose"],
+        fields=_names(row["permit_fields"]),
+        systems=_names(row["systems"]),
+        quota=Count(row["persons"], row["sensitive_persons"]),
+        used=Count(row["used_persons"], row["used_sensitive_persons"]),
+        tags=_tags(tuple(row["bound_tags"])),
+        registered=row["bound_fields"],
+        recipient=recipient,
+        papers=papers,
+        route=None if row["route"] is None else Route(row["route"]),
+        requirements=_mechanisms(tuple(row["requirements"])),
+        transfer=transfer,
+        is_overdue=row["permit_is_overdue"],
+        has_evidence=row["has_evidence"],
+    )
+
+
+# What texts mean
+
+
+class _Field(msgspec.Struct):
+    name: str
+
+
+_decode_fields = msgspec.json.Decoder(list[_Field]).decode
+_decode_names = msgspec.json.Decoder(list[str]).decode
+
+
+def _field_names(text: str) -> Sequence[str]:
+    return [field.name for field in _decode_fields(text)]
+
+
+def _names(text: str | None) -> Sequence[str] | None:
+    return None if text is None or text == "null" else _decode_names(text)
+
+
+@lru_cache(maxsize=TEXTS)
+def _tags(names: tuple[str, ...]) -> frozenset[Tag]:
+    return frozenset(Tag(name) for name in names)
+
+
+@lru_cache(maxsize=TEXTS)
+def _mechanisms(names: tuple[str, ...]) -> frozenset[Mechanism]:
+    return frozenset(Mechanism(name) for name in names)
+
+
+@lru_cache(maxsize=TEXTS)
+def _handler(text: str) -> HandlerFacts:
+    return HandlerFactsIn.model_validate_json(text).facts()
+
+
+@lru_cache(maxsize=TEXTS)
+def _dataset(text: str, tags: tuple[str, ...]) -> DatasetFacts:
+    return OriginFactsIn.model_validate_json(text).dataset(_tags(tags))
+
+
+@lru_cache(maxsize=TEXTS)
+def _recipient(text: str, country: str, kind: str, key: str) -> RecipientFacts:
+    body: dict[str, Any] = msgspec.json.decode(text)
+    return RecipientFactsIn.model_validate(body | {"country": country, "kind": kind}).facts(key)
+
+
+@lru_cache(maxsize=TEXTS)
+def _claims(text: str, recipient_key: str) -> tuple[TransferFacts, RecipientFacts | None, frozenset[str] | None]:
+    """Return what a permit's transfer claimed, and the recipient and the papers that it was approved with, where recorded."""
+    claims: dict[str, Any] = msgspec.json.decode(text)
+    necessity, approved, papers = (claims.get(name) for name in ("necessity", "recipient", "papers"))
+    return (
+        TransferFacts(
+            method=Method(claims["method"]),
             necessity=None if necessity is None else Necessity(necessity),
-            legal_basis=LegalBasis(permit.claims["legal_basis"]),
+            legal_basis=LegalBasis(claims["legal_basis"]),
         ),
-        is_overdue=is_overdue,
-        has_evidence=has_evidence,
+        None if approved is None else RecipientFactsIn.model_validate(approved).facts(recipient_key),
+        None if papers is None else frozenset(papers),
     )

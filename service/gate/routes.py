@@ -1,14 +1,15 @@
 """HTTP of the gate."""
 
-from datetime import timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
-from service.database import Transaction
-from service.gate import completion, operations, outlook, reports
+from service.gate import completion, operations, outlook, reports, wire
+from service.gate.batch import Gate
+from service.gate.express import EVALUATION_PATH, EVALUATIONS_PATH
+from service.gate.jobs import EXPORTS_PATH, Evaluation, Evaluations, Job, Reservation
 from service.gate.schemas import (
     EvaluationIn,
     EvaluationOut,
@@ -18,10 +19,11 @@ from service.gate.schemas import (
     ExportOut,
     MetadataOut,
 )
-from service.http.caller import READERS, Caller, Role
-from service.http.exchange import Exchange, allowed
+from service.http import idempotency
+from service.http.caller import READERS, Credentials, Recognizer, Role
+from service.http.exchange import JSON, Exchange, allowed
 from service.http.paging import Cursor, Limit, Page
-from service.http.problems import Malformed, Problem, UnsupportedMediaType, invalid_from
+from service.http.problems import Malformed, UnsupportedMediaType, invalid_from
 from service.http.references import Filter
 from service.http.router import Handler, StrictRoute, room
 from service.law.facts import Count
@@ -63,39 +65,39 @@ ExportId = Annotated[str, Path()]
 Named = Annotated[str | None, Query(max_length=29)]
 
 
-@authzen.post("/access/v1/evaluation", response_model=EvaluationOut)
+@authzen.post(EVALUATION_PATH, response_model=EvaluationOut)
 async def evaluation(exchange: Asking, request: Request, body: EvaluationIn) -> Response:
     """May this system export this dataset to that recipient? The answer was recorded before it was given."""
-    book: RuleBook = request.app.state.book
-
-    async def work(tx: Transaction, caller: Caller) -> EvaluationOut:
-        return await operations.evaluate(tx, caller, book, body)
-
-    return await exchange.tell(work, gate="join")
+    return await _decided(exchange, request, Evaluation(_credentials(request), _question(body)))
 
 
-@authzen.post("/access/v1/evaluations", response_model=EvaluationsOut | EvaluationOut)
+@authzen.post(EVALUATIONS_PATH, response_model=EvaluationsOut | EvaluationOut)
 async def evaluations(exchange: Asking, request: Request, body: EvaluationsIn) -> Response:
     """Answer several questions in one transaction; without `evaluations` it behaves as a single one."""
-    book: RuleBook = request.app.state.book
     try:
-        asked = body.asked()
+        asked = [_question(question) for question in body.asked()]
     except ValidationError as error:
         raise _malformed(error) from error
-
-    async def work(tx: Transaction, caller: Caller) -> EvaluationsOut | EvaluationOut:
-        answers: list[EvaluationOut] = []
-        for question in asked:
-            answers.append(await operations.evaluate(tx, caller, book, question))
-            if _ends(body.options.evaluations_semantic, answers[-1]):
-                break
-        return EvaluationsOut(evaluations=answers) if body.evaluations else answers[0]
-
-    return await exchange.tell(work, gate="join")
+    credentials = _credentials(request)
+    if not body.evaluations:
+        return await _decided(exchange, request, Evaluation(credentials, asked[0]))
+    return await _decided(exchange, request, Evaluations(credentials, asked, body.options.evaluations_semantic))
 
 
-def _ends(semantic: str, answer: EvaluationOut) -> bool:
-    return semantic == ("permit_on_first_permit" if answer.decision else "deny_on_first_deny")
+def _question(body: EvaluationIn) -> wire.Question:
+    return wire.of(wire.Question, body.model_dump(exclude_unset=True))
+
+
+def _credentials(request: Request) -> Credentials:
+    recognize: Recognizer = request.app.state.recognize
+    return recognize(request.headers.get("authorization"))
+
+
+async def _decided(_: Exchange, request: Request, job: Job) -> Response:
+    """Answer once a batch has decided: it looks the caller up again, with everything else."""
+    gate: Gate = request.app.state.gate
+    reply = await gate.decide(job)
+    return Response(reply.body, reply.status, reply.headers, None if "Content-Type" in reply.headers else JSON)
 
 
 @authzen.get("/.well-known/authzen-configuration")
@@ -109,16 +111,12 @@ async def metadata(request: Request) -> MetadataOut:
     )
 
 
-@router.post("/v1/exports", status_code=201, response_model=ExportOut)
+@router.post(EXPORTS_PATH, status_code=201, response_model=ExportOut)
 async def reserve(exchange: Asking, request: Request, body: ExportIn) -> Response:
     """Reserve an export; refused with 403 `export-refused`, a `reason` and the id of the recorded evaluation."""
-    book: RuleBook = request.app.state.book
-    lease: timedelta = request.app.state.export_lease
-
-    async def work(tx: Transaction, caller: Caller) -> ExportOut | Problem:
-        return await operations.reserve(tx, caller, book, body, lease)
-
-    return await exchange.decide(work, 201, lambda made: f"/v1/exports/{made.id}", gate="join")
+    asked = wire.of(wire.Export, body.model_dump(exclude_unset=True))
+    job = Reservation(_credentials(request), asked, idempotency.key_of(request), await request.body())
+    return await _decided(exchange, request, job)
 
 
 @router.get("/v1/exports", response_model=Page[ExportOut])

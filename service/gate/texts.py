@@ -61,3 +61,23 @@ REASONS: Final[Mapping[Reason, Mapping[str, str]]] = {
     },
     Reason.PERMITTED: {"en": "A permit covers this export.", "zh": "许可允许该数据出境。"},
 }
+
+_REQUEST: Final = {"href": "/v1/transfers", "method": "POST"}
+NEXT: Final[Mapping[Reason, Mapping[str, str]]] = {
+    Reason.DATASET_UNKNOWN: {"href": "/v1/datasets", "method": "POST"},
+    Reason.RECIPIENT_UNKNOWN: {"href": "/v1/recipients", "method": "POST"},
+} | dict.fromkeys(
+    (
+        Reason.NO_PERMIT,
+        Reason.PERMIT_REVOKED,
+        Reason.PERMIT_EXPIRED,
+        Reason.GRADING_CHANGED,
+        Reason.PURPOSE_NOT_COVERED,
+        Reason.FIELDS_NOT_COVERED,
+        Reason.SYSTEM_NOT_COVERED,
+        Reason.QUOTA_EXCEEDED,
+        Reason.LEDGER_THRESHOLD,
+    ),
+    _REQUEST,
+)
+"""What to do about a no."""

@@ -1,5 +1,6 @@
 """Who is calling: a principal with its roles on handlers. `identity` installs the authenticator; routes ask here."""
 
+import hmac
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -116,6 +117,21 @@ class Caller:
         if self.grants.get(role) != EVERYWHERE:
             raise Forbidden(f"This takes the role {role} for all handlers.")
 
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Credentials:
+    """What a caller shows of a key: how it begins, to find it by, and the SHA-256 of the whole."""
+
+    prefix: str
+    sha256: bytes
+
+    def match(self, stored: bytes) -> bool:
+        """Tell whether the key is the stored one, in constant time."""
+        return hmac.compare_digest(stored, self.sha256)
+
+
+Recognizer = Callable[[str | None], Credentials]
+"""Reads the value of the `Authorization` header, or raises `Unauthenticated`; whether the key stands, it does not know."""
 
 OPERATOR: Final = Caller(principal="operator", name="operator", kind="operator")
 """Whoever holds the database's own credentials and acts through the command line."""

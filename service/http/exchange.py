@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from service.database import Database, Transaction, close_gate, join_gate
 from service.http import conditional, idempotency
 from service.http.caller import ANYONE, Caller, Role, named
-from service.http.idempotency import Answer, Once
+from service.http.idempotency import Once, Reply
 from service.http.paging import Page
 from service.http.problems import MEDIA_TYPE, Forbidden, Problem
 
@@ -61,33 +61,33 @@ class Exchange:
         return caller
 
     async def read(self, work: Work[Shown]) -> Response:
-        """Answer 200 with what `work` returns and its ETag, or 304 when the caller holds it already."""
+        """Reply 200 with what `work` returns and its ETag, or 304 when the caller holds it already."""
         answer = await self._run(lambda tx, caller: self._answer(200, work, tx, caller))
         if conditional.is_unchanged(self._request, answer.headers["ETag"]):
             return Response(status_code=304, headers={"ETag": answer.headers["ETag"]})
         return _sent(answer)
 
     async def tell(self, work: Work[Shown], *, gate: Gate = None) -> Response:
-        """Answer 200 to a question that is no resource: without ETag, and never from an earlier answer."""
+        """Reply 200 to a question that is no resource: without ETag, and never from an earlier answer."""
 
-        async def told(tx: Transaction, caller: Caller) -> Answer:
-            return Answer(200, _encoded(await work(tx, caller)), {})
+        async def told(tx: Transaction, caller: Caller) -> Reply:
+            return Reply(200, _encoded(await work(tx, caller)), {})
 
         return _sent(await self._run(told, gate=gate))
 
     async def page(self, work: Listing[Item]) -> Response:
-        """Answer 200 with one page of a list."""
+        """Reply 200 with one page of a list."""
 
-        async def listed(tx: Transaction, caller: Caller) -> Answer:
+        async def listed(tx: Transaction, caller: Caller) -> Reply:
             items, cursor = await work(tx, caller)
-            return Answer(200, Page(items=list(items), next_cursor=cursor).model_dump_json().encode(), {})
+            return Reply(200, Page(items=list(items), next_cursor=cursor).model_dump_json().encode(), {})
 
         return _sent(await self._run(listed))
 
     async def download(self, work: Callable[[Transaction, Caller], Awaitable[Download]]) -> Response:
-        """Answer 200 with a file, as an attachment of the type that was found in it."""
+        """Reply 200 with a file, as an attachment of the type that was found in it."""
 
-        async def found(tx: Transaction, caller: Caller) -> Answer:
+        async def found(tx: Transaction, caller: Caller) -> Reply:
             file = await work(tx, caller)
             ascii_name = file.name.encode("ascii", "replace").decode().replace("?", "_")
             named = f"attachment; filename=\"{ascii_name}\"; filename*=UTF-8''{quote(file.name, safe='')}"
@@ -97,7 +97,7 @@ class Exchange:
                 "ETag": f'"{file.sha256[:32]}"',
                 "Digest": f"sha-256={base64.b64encode(bytes.fromhex(file.sha256)).decode()}",
             }
-            return Answer(200, file.content, headers)
+            return Reply(200, file.content, headers)
 
         return _sent(await self._run(found))
 
@@ -110,7 +110,7 @@ class Exchange:
         gate: Gate = None,
         sent: bytes | None = None,
     ) -> Response:
-        """Answer 201 with what was made, its ETag and, where it has an address, its `Location`; once for an `Idempotency-Key`.
+        """Reply 201 with what was made, its ETag and, where it has an address, its `Location`; once for an `Idempotency-Key`.
 
         Args:
             work: makes it.
@@ -124,11 +124,11 @@ class Exchange:
         )
 
     async def act(self, work: Work[Shown], current: Work[Any] | None = None, *, gate: Gate = None) -> Response:
-        """Answer 200 with what the act left; `If-Match` is looked at when sent, `Idempotency-Key` too."""
+        """Reply 200 with what the act left; `If-Match` is looked at when sent, `Idempotency-Key` too."""
         return await self.once(lambda tx, caller: self._changed(tx, caller, work, current, required=False), gate=gate)
 
     async def change(self, work: Work[Shown], current: Work[Any], *, gate: Gate = None) -> Response:
-        """Answer 200 with what the change left; `If-Match` must name what `current` returns, which locks it."""
+        """Reply 200 with what the change left; `If-Match` must name what `current` returns, which locks it."""
         answer = await self._run(lambda tx, caller: self._changed(tx, caller, work, current, required=True), gate=gate)
         return _sent(answer)
 
@@ -141,23 +141,23 @@ class Exchange:
         gate: Gate = None,
         sent: bytes | None = None,
     ) -> Response:
-        """Answer with what `work` returns, or with the problem that it returns: that one is committed as well.
+        """Reply with what `work` returns, or with the problem that it returns: that one is committed as well.
 
         `sent` is what a repeat has the same as the first request; the bytes of the body, if None.
         """
 
-        async def decided(tx: Transaction, caller: Caller) -> Answer:
+        async def decided(tx: Transaction, caller: Caller) -> Reply:
             result = await work(tx, caller)
             if isinstance(result, Problem):
                 document = json.dumps(result.document(self._request.url.path), ensure_ascii=False).encode()
-                return Answer(result.status, document, {"Content-Type": MEDIA_TYPE})
+                return Reply(result.status, document, {"Content-Type": MEDIA_TYPE})
             return _answer_of(status, result, location)
 
         return await self.once(decided, gate=gate, sent=sent)
 
     async def once(
         self,
-        work: Callable[[Transaction, Caller], Awaitable[Answer]],
+        work: Callable[[Transaction, Caller], Awaitable[Reply]],
         *,
         gate: Gate = None,
         sent: bytes | None = None,
@@ -168,7 +168,7 @@ class Exchange:
             return _sent(await self._run(work, gate=gate))
         body = await self._request.body() if sent is None else sent
 
-        async def guarded(tx: Transaction, caller: Caller) -> Answer:
+        async def guarded(tx: Transaction, caller: Caller) -> Reply:
             use = Once(self._request, caller.principal, key, body)
             earlier = await use.earlier(tx)
             if earlier is not None:
@@ -179,8 +179,8 @@ class Exchange:
 
         return _sent(await self._run(guarded, gate=gate))
 
-    async def _run(self, work: Callable[[Transaction, Caller], Awaitable[Answer]], *, gate: Gate = None) -> Answer:
-        async def admitted(tx: Transaction) -> Answer:
+    async def _run(self, work: Callable[[Transaction, Caller], Awaitable[Reply]], *, gate: Gate = None) -> Reply:
+        async def admitted(tx: Transaction) -> Reply:
             if gate == "close":
                 await close_gate(tx)
             elif gate == "join":
@@ -191,7 +191,7 @@ class Exchange:
 
     async def _changed(
         self, tx: Transaction, caller: Caller, work: Work[Shown], current: Work[Any] | None, *, required: bool
-    ) -> Answer:
+    ) -> Reply:
         if current is not None:
             seen = _encoded(await current(tx, caller))
             conditional.demand_match(self._request, conditional.etag_of(seen), required=required)
@@ -206,25 +206,25 @@ class Exchange:
         *,
         location: Callable[[Shown], str] | None = None,
         kept: Callable[[Shown], Shown] | None = None,
-    ) -> Answer:
+    ) -> Reply:
         shown = await work(tx, caller)
         answer = _answer_of(status, shown, location)
         return answer if kept is None else replace(answer, kept=_encoded(kept(shown)))
 
 
-def _answer_of(status: int, shown: Shown, location: Callable[[Shown], str] | None) -> Answer:
+def _answer_of(status: int, shown: Shown, location: Callable[[Shown], str] | None) -> Reply:
     body = _encoded(shown)
     headers = {"ETag": conditional.etag_of(body)}
     if location is not None:
         headers["Location"] = location(shown)
-    return Answer(status, body, headers)
+    return Reply(status, body, headers)
 
 
 def _encoded(shown: BaseModel) -> bytes:
     return shown.model_dump_json().encode()
 
 
-def _sent(answer: Answer) -> Response:
+def _sent(answer: Reply) -> Response:
     return Response(answer.body, status_code=answer.status, headers=answer.headers, media_type=JSON)
 
 

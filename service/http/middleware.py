@@ -15,7 +15,7 @@ from service.http.problems import InternalError, Malformed, Problem, TooLarge, r
 log = structlog.get_logger("outbound.access")
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
-_SAFE: Final = {
+SAFE: Final = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
@@ -23,6 +23,14 @@ _SAFE: Final = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; "
     "frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
 }
+"""Headers of every answer, unless a route sets its own."""
+
+
+def request_id(given: bytes | None) -> bytes:
+    """Return the id of a request: the one that it came with, if it can be used, or a new one."""
+    if given is not None and _REQUEST_ID.fullmatch(given.decode("latin-1")):
+        return given
+    return new_id("rq").encode()
 
 
 class Edge:
@@ -57,8 +65,8 @@ class Edge:
 
 class _Passage:
     def __init__(self, scope: Scope, send: Send, limit: int) -> None:
-        given = Headers(scope=scope).get("x-request-id", "")
-        self.request_id = given if _REQUEST_ID.fullmatch(given) else new_id("rq")
+        given = Headers(scope=scope).get("x-request-id")
+        self.request_id = request_id(None if given is None else given.encode("latin-1")).decode()
         self._scope = scope
         self._send = send
         self._limit = limit
@@ -97,7 +105,7 @@ class _Passage:
             self._status = message["status"]
             headers = MutableHeaders(scope=message)
             headers["X-Request-ID"] = self.request_id
-            for name, value in _SAFE.items():
+            for name, value in SAFE.items():
                 headers.setdefault(name, value)
         await self._send(message)
 

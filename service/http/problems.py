@@ -171,6 +171,16 @@ class DatabaseAway(Problem):
         self.headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
 
 
+class Busy(Problem):
+    """More is waiting to be decided than the service takes on: come back, nothing was allowed and nothing done."""
+
+    slug, title, status = "busy", "Too much is waiting", 503
+
+    def __init__(self) -> None:
+        super().__init__("Nothing was decided and nothing allowed. Ask again in a moment.")
+        self.headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+
+
 class InternalError(Problem):
     """A fault of the service itself."""
 

@@ -1,6 +1,5 @@
 """What can be done with principals, keys and grants. Whatever takes a right away closes the gate while it does."""
 
-import hmac
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -10,7 +9,7 @@ from sqlalchemy import and_, exists, func, or_, select, text
 from service.audit import operations as audit_log
 from service.database import Transaction, close_gate, is_id, new_id
 from service.events import operations as events
-from service.http.caller import EVERYWHERE, OPERATOR, Caller, Reach, Role
+from service.http.caller import EVERYWHERE, OPERATOR, Caller, Credentials, Reach, Role
 from service.http.paging import page_of
 from service.http.problems import Conflict, Forbidden, Invalid, NotFound, Unauthenticated
 from service.identity import delegations
@@ -36,23 +35,33 @@ async def authenticate(tx: Transaction, authorization: str | None) -> Caller:
     Raises:
         Unauthenticated: no key, an unknown, expired or revoked one, or a disabled principal; it is not told which.
     """
-    secret = Secret.in_header(authorization)
-    if secret is None:
-        raise Unauthenticated("Send an API key: Authorization: Bearer ob_live_…")
+    credentials = recognize(authorization)
     query = (
         select(Principal, ApiKey, Grant.role, Grant.handler)
         .join(ApiKey, ApiKey.principal == Principal.id)
         .outerjoin(Grant, and_(Grant.principal == Principal.id, Grant.withdrawn_at.is_(None)))
-        .where(ApiKey.prefix == secret.prefix)
+        .where(ApiKey.prefix == credentials.prefix)
     )
     rows = (await tx.execute(query)).all()
     stored = rows[0][1].sha256 if rows else bytes(32)
-    if not hmac.compare_digest(stored, secret.sha256) or not rows or not _stands(rows[0][0], rows[0][1], tx.now):
+    if not credentials.match(stored) or not rows or not _stands(rows[0][0], rows[0][1], tx.now):
         raise Unauthenticated("This API key is not known, or no longer stands.")
     principal: Principal = rows[0][0]
     kind: Kind = "person" if principal.kind == "person" else "system"
     lent = await delegations.lent_to(tx, principal.id) if kind == "person" else ()
     return Caller(principal.id, principal.name, kind, _reaches([(row[2], row[3]) for row in rows]), lent)
+
+
+def recognize(authorization: str | None) -> Credentials:
+    """Return what an `Authorization` header shows of a key.
+
+    Raises:
+        Unauthenticated: no key, or nothing of its form.
+    """
+    secret = Secret.in_header(authorization)
+    if secret is None:
+        raise Unauthenticated("Send an API key: Authorization: Bearer ob_live_…")
+    return Credentials(secret.prefix, secret.sha256)
 
 
 def _stands(principal: Principal, key: ApiKey, now: datetime) -> bool:

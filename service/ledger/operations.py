@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, func, select, text
+from sqlalchemy import ColumnElement, and_, case, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import InstrumentedAttribute
 
@@ -17,7 +17,7 @@ from service.database import Transaction
 from service.law.facts import Count
 from service.ledger import counting
 from service.ledger.counting import KINDS, LG_K, NOBODY, Kind, Report, Sketch, Tally
-from service.ledger.tables import Export, LedgerYear, StoredSketch
+from service.ledger.tables import Export, HeldByPermit, HeldInYear, LedgerYear, StoredSketch
 
 NOTHING = Count()
 
@@ -47,8 +47,7 @@ async def reported(tx: Transaction, handler: str, year: int) -> Count:
 
 async def reserved(tx: Transaction, handler: str, year: int) -> Count:
     """Return the persons of the year that live reservations hold."""
-    held = await _held(tx, Export.handler, [handler], Export.counts.is_(True), Export.year == year)
-    return held.get(handler, NOTHING)
+    return (await _held_in_year(tx, [handler], year)).get(handler, NOTHING)
 
 
 async def total(tx: Transaction, handler: str, year: int) -> Count:
@@ -63,7 +62,7 @@ async def totals(tx: Transaction, handlers: Collection[str], year: int) -> Mappi
         LedgerYear.handler.in_(handlers), LedgerYear.year == year
     )
     sent = {str(row[0]): Count(row[1], row[2]) for row in await tx.execute(query)}
-    held = await _held(tx, Export.handler, handlers, Export.counts.is_(True), Export.year == year)
+    held = await _held_in_year(tx, handlers, year)
     return {handler: _sum(sent.get(handler, NOTHING), held.get(handler, NOTHING)) for handler in {*sent, *held}}
 
 
@@ -79,7 +78,8 @@ async def counted_under(tx: Transaction, permits: Collection[str], year: int) ->
         .group_by(Export.permit)
     )
     sent = {str(row[0]): Count(int(row[1]), int(row[2])) for row in await tx.execute(query)}
-    held = await _held(tx, Export.permit, permits, Export.counts.is_(True), Export.year == year)
+    live = (Export.status == "reserved", Export.counts.is_(True), Export.year == year)
+    held = await _added_up(tx, Export, Export.permit, Export.permit.in_(permits), *live)
     return {permit: _sum(sent.get(permit, NOTHING), held.get(permit, NOTHING)) for permit in {*sent, *held}}
 
 
@@ -160,7 +160,23 @@ async def reported_by_kind(tx: Transaction, handler: str, year: int) -> Mapping[
 
 async def reserved_of_permits(tx: Transaction, permits: Sequence[str]) -> Mapping[str, Count]:
     """Return the persons that live reservations hold of each permit; a permit without any is missing."""
-    return await _held(tx, Export.permit, permits)
+    return await _added_up(tx, HeldByPermit, HeldByPermit.permit, HeldByPermit.permit.in_(permits))
+
+
+async def release(tx: Transaction, export: Export) -> None:
+    """Give back what a reservation holds, of its permit and of its handler's year; its year is held."""
+    less = {
+        "persons": -export.persons,
+        "sensitive_persons": -export.sensitive_persons,
+    }
+    owners: list[tuple[type[HeldByPermit | HeldInYear], tuple[ColumnElement[bool], ...]]] = []
+    if export.permit is not None:
+        owners.append((HeldByPermit, (HeldByPermit.permit == export.permit,)))
+    if export.counts:
+        owners.append((HeldInYear, (HeldInYear.handler == export.handler, HeldInYear.year == export.year)))
+    for table, owned in owners:
+        values = {name: getattr(table, name) + more for name, more in less.items()}
+        await tx.execute(update(table).where(*owned, table.expires_at == export.expires_at).values(values))
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,15 +220,21 @@ async def shares_of_permit(tx: Transaction, permit: str) -> Sequence[Share]:
     ]
 
 
-async def _held(
+async def _held_in_year(tx: Transaction, handlers: Collection[str], year: int) -> Mapping[str, Count]:
+    owned = (HeldInYear.handler.in_(handlers), HeldInYear.year == year)
+    return await _added_up(tx, HeldInYear, HeldInYear.handler, *owned)
+
+
+async def _added_up(
     tx: Transaction,
-    column: InstrumentedAttribute[Any],
-    ids: Collection[str],
-    *more: ColumnElement[bool],
+    table: type[HeldByPermit | HeldInYear | Export],
+    owner: InstrumentedAttribute[Any],
+    *owned: ColumnElement[bool],
 ) -> Mapping[str, Count]:
+    """Return by owner what is held until a moment that is still to come."""
     query = (
-        select(column, func.sum(Export.persons), func.sum(Export.sensitive_persons))
-        .where(column.in_(ids), Export.status == "reserved", Export.expires_at > tx.now, *more)
-        .group_by(column)
+        select(owner, func.sum(table.persons), func.sum(table.sensitive_persons))
+        .where(*owned, table.expires_at > tx.now)
+        .group_by(owner)
     )
-    return {str(owner): Count(int(persons), int(sensitive)) for owner, persons, sensitive in await tx.execute(query)}
+    return {str(row[0]): Count(int(row[1]), int(row[2])) for row in await tx.execute(query)}

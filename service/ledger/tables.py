@@ -60,6 +60,29 @@ class LedgerYear(Base):
     plain_sensitive_persons: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
 
 
+class HeldByPermit(Base):
+    """Persons of a permit that reservations hold until the same moment; once it has passed they are not counted any more."""
+
+    __tablename__ = "held_by_permits"
+
+    permit: Mapped[PrimaryId]
+    expires_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), primary_key=True)
+    persons: Mapped[int] = mapped_column(BigInteger)
+    sensitive_persons: Mapped[int] = mapped_column(BigInteger)
+
+
+class HeldInYear(Base):
+    """The same of a handler's year, for reservations that count toward it."""
+
+    __tablename__ = "held_in_years"
+
+    handler: Mapped[PrimaryId]
+    year: Mapped[int] = mapped_column(SmallInteger, primary_key=True)
+    expires_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), primary_key=True)
+    persons: Mapped[int] = mapped_column(BigInteger)
+    sensitive_persons: Mapped[int] = mapped_column(BigInteger)
+
+
 class StoredSketch(Base):
     """The distinct persons of one kind that an export, a permit or a handler's year holds by hash; no hash can be read from it."""
 

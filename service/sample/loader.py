@@ -10,10 +10,10 @@ from typing import Any
 
 from sqlalchemy import select, text
 
-from service.database import Transaction, join_gate
-from service.gate import completion
+from service.database import Transaction
+from service.gate import completion, wire
 from service.gate import operations as gate
-from service.gate.schemas import ExportIn, ExportOut
+from service.gate.schemas import ExportOut
 from service.http.caller import EVERYWHERE, Caller, Role
 from service.identity import operations as identity
 from service.law.calendar import day_in_shanghai
@@ -195,8 +195,7 @@ class _Story:
     async def export(self, export: dict[str, Any]) -> None:
         """Ask the gate, and report what went where the sample says so."""
         system = self._people[export["system"]]
-        body = ExportIn(**{name: export[name] for name in ("dataset", "recipient", "purpose", "persons")})
-        await join_gate(self._tx)
+        body = wire.Export(**{name: export[name] for name in ("dataset", "recipient", "purpose", "persons")})
         answer = await gate.reserve(self._tx, system, self._book, body, LEASE)
         if isinstance(answer, ExportOut) and "sent" in export:
             told = completion.by_number(Count(export["sent"]))

@@ -1,0 +1,44 @@
+"""What live reservations hold, added up by the moment at which they lapse, so that a decision reads few rows however many there are."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0004"
+down_revision = "0003"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "held_by_permits",
+        sa.Column("permit", sa.String(length=29, collation="C"), nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("persons", sa.BigInteger(), nullable=False),
+        sa.Column("sensitive_persons", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("permit", "expires_at", name=op.f("pk_held_by_permits")),
+    )
+    op.create_table(
+        "held_in_years",
+        sa.Column("handler", sa.String(length=29, collation="C"), nullable=False),
+        sa.Column("year", sa.SmallInteger(), nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("persons", sa.BigInteger(), nullable=False),
+        sa.Column("sensitive_persons", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("handler", "year", "expires_at", name=op.f("pk_held_in_years")),
+    )
+    op.execute("""
+        insert into held_by_permits
+        select permit, expires_at, sum(persons), sum(sensitive_persons) from exports
+        where status = 'reserved' and permit is not null group by permit, expires_at
+    """)
+    op.execute("""
+        insert into held_in_years
+        select handler, year, expires_at, sum(persons), sum(sensitive_persons) from exports
+        where status = 'reserved' and counts group by handler, year, expires_at
+    """)
+
+
+def downgrade() -> None:
+    op.drop_table("held_in_years")
+    op.drop_table("held_by_permits")

@@ -1,0 +1,323 @@
+"""Group commit: whatever is waiting to be decided shares one transaction, and is answered after its commit.
+
+1. A job joins the queue; a full queue refuses it (503), and nothing that was taken is ever dropped.
+2. A lane, one connection with one batch in flight, takes what is waiting: the busier the service, the larger the batch.
+3. Begin; the gate's lock beside other decisions; the rows of quotas, if anything is to be reserved; one read for all of the batch.
+4. Decide each, in order, in memory. Write, a statement a table. Commit. Then everybody is answered.
+
+A batch that fails is tried again job by job, so that one that cannot be carried out harms no other. When the connection is lost nothing is
+known of a commit under way: everybody gets 503, and nobody an answer that may not be there.
+"""
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Final, cast
+
+import asyncpg
+import structlog
+
+from service.database import ATTEMPTS, GATE_LOCK, Clock, is_away, is_conflict, is_lost, pause
+from service.gate import reading, writing
+from service.gate.jobs import Job, admitted
+from service.gate.reading import Found, Wanted
+from service.gate.sitting import Sitting, lapse
+from service.gate.writing import Kept
+from service.http import idempotency
+from service.http.caller import Caller
+from service.http.idempotency import Reply, Use
+from service.http.problems import Busy, DatabaseAway, Problem
+from service.law.calendar import day_in_shanghai
+from service.law.rules import RuleBook
+
+log = structlog.get_logger("outbound.gate")
+
+LANES: Final = 2
+MAX_ASKS: Final = 2000
+"""Asks in one batch at most, unless a single job has more."""
+
+_BEGIN: Final = f"begin; select pg_advisory_xact_lock_shared({GATE_LOCK})"
+_SETTINGS: Final = {
+    "application_name": "outbound gate",
+    "timezone": "UTC",
+    "jit": "off",
+    # Each statement has one good plan, by its indexes; to plan it again for every batch would cost more than to run it.
+    "plan_cache_mode": "force_generic_plan",
+}
+
+Outcome = Reply | Exception
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    job: Job
+    answered: asyncio.Future[Reply]
+
+
+@dataclass(slots=True)
+class _Lane:
+    connection: asyncpg.Connection | None = None
+    task: asyncio.Task[None] | None = None
+
+
+@dataclass(slots=True)
+class _Admitted:
+    """A job of a batch with what was found for it, and what has come of it so far."""
+
+    job: Job
+    found: Sequence[Found]
+    caller: Caller | None = None
+    use: Use | None = None
+    outcome: Outcome | None = None
+
+
+class Gate:
+    """Decides in batches.
+
+    Args:
+        url: the database, as `postgresql://…`.
+        book: the law.
+        clock: returns the present moment in UTC.
+        lease: how long what is reserved stays reserved without a report.
+        timeout: seconds that one statement, or a connection, may take.
+        queue: asks that may wait at most.
+    """
+
+    def __init__(self, url: str, book: RuleBook, *, clock: Clock, lease: timedelta, timeout: float, queue: int) -> None:
+        self._url = url
+        self._book = book
+        self._clock = clock
+        self._lease = lease
+        self._timeout = timeout
+        self._room = queue
+        self._queue: deque[_Waiting] = deque()
+        self._arrived = asyncio.Event()
+        self._lanes = [_Lane() for _ in range(LANES)]
+
+    async def open(self) -> None:
+        """Begin to take jobs; connections are made when they are needed."""
+        for lane in self._lanes:
+            lane.task = asyncio.create_task(self._run(lane))
+
+    async def close(self) -> None:
+        """Stop; whoever still waits gets 503."""
+        for lane in self._lanes:
+            if lane.task is not None:
+                lane.task.cancel()
+        await asyncio.gather(*(lane.task for lane in self._lanes if lane.task is not None), return_exceptions=True)
+        while self._queue:
+            _answer(self._queue.popleft(), DatabaseAway())
+        for lane in self._lanes:
+            await _leave(lane)
+
+    async def decide(self, job: Job) -> Reply:
+        """Return the answer to a job, committed.
+
+        Raises:
+            Busy: too many wait already.
+            DatabaseAway: PostgreSQL is not there, or not in time.
+            Problem: whatever the job is refused with.
+        """
+        asks = len(job.wanted)
+        if asks > self._room:
+            raise Busy
+        self._room -= asks
+        waiting = _Waiting(job, asyncio.get_running_loop().create_future())
+        self._queue.append(waiting)
+        self._arrived.set()
+        try:
+            return await waiting.answered
+        finally:
+            self._room += asks
+
+    async def _run(self, lane: _Lane) -> None:
+        while True:
+            await self._arrived.wait()
+            batch = self._take()
+            if batch:
+                await self._answer_all(lane, batch)
+
+    def _take(self) -> list[_Waiting]:
+        batch: list[_Waiting] = []
+        asks = 0
+        while self._queue and (not batch or asks + len(self._queue[0].job.wanted) <= MAX_ASKS):
+            waiting = self._queue.popleft()
+            if waiting.answered.done():  # its caller has gone away before anything was decided
+                continue
+            batch.append(waiting)
+            asks += len(waiting.job.wanted)
+        if not self._queue:
+            self._arrived.clear()
+        return batch
+
+    async def _answer_all(self, lane: _Lane, batch: Sequence[_Waiting]) -> None:
+        outcomes: Sequence[Outcome]
+        try:
+            outcomes = await self._decided(lane, [waiting.job for waiting in batch])
+        except asyncio.CancelledError:
+            for waiting in batch:
+                _answer(waiting, DatabaseAway())
+            raise
+        for waiting, outcome in zip(batch, outcomes, strict=True):
+            _answer(waiting, outcome)
+
+    async def _decided(self, lane: _Lane, jobs: Sequence[Job]) -> Sequence[Outcome]:
+        """Return what came of some jobs: of all in one transaction, or of each in its own where that failed."""
+        try:
+            return await self._tried(lane, jobs)
+        except Exception as error:  # noqa: BLE001 - each waiter is told of its own
+            if len(jobs) == 1 or _is_away(error):
+                return [DatabaseAway() if _is_away(error) else error] * len(jobs)
+            log.warning("a batch failed and is tried again one by one", jobs=len(jobs), error=type(error).__name__)
+        return [outcome for job in jobs for outcome in await self._decided(lane, [job])]
+
+    async def _tried(self, lane: _Lane, jobs: Sequence[Job]) -> Sequence[Outcome]:
+        """Decide in one transaction; try again where another one was in the way, or the connection had gone before."""
+        for attempt in range(1, ATTEMPTS + 1):
+            committing = _Commit()
+            try:
+                return await self._transaction(lane, jobs, committing)
+            except Exception as error:
+                await _undo(lane)
+                again = is_conflict(error) or (is_lost(error) and attempt == 1)
+                if not again or committing.begun or attempt == ATTEMPTS:
+                    raise
+            await pause(attempt)
+        raise AssertionError("unreachable")  # pragma: no cover
+
+    async def _transaction(self, lane: _Lane, jobs: Sequence[Job], committing: "_Commit") -> Sequence[Outcome]:
+        connection = lane.connection
+        if connection is None:
+            connection = lane.connection = await asyncpg.connect(
+                self._url, timeout=self._timeout, command_timeout=self._timeout, server_settings=_SETTINGS
+            )
+        await connection.execute(_BEGIN)
+        now = self._clock()
+        sitting = Sitting(self._book, now, lapse(now, self._lease))
+        admissions = await self._admitted(connection, jobs, now)
+        await _repeats(connection, admissions)
+        for admission in admissions:
+            _settle(admission, sitting)
+        kept = [
+            Kept(one.use, one.caller.principal, one.outcome)
+            for one in admissions
+            if one.use is not None and one.caller is not None and isinstance(one.outcome, Reply)
+        ]
+        await writing.write(connection, sitting, kept)
+        committing.begun = True
+        await connection.execute("commit")
+        return [cast("Outcome", admission.outcome) for admission in admissions]
+
+    async def _admitted(self, connection: asyncpg.Connection, jobs: Sequence[Job], now: datetime) -> list[_Admitted]:
+        """Return the jobs with what there is for each, and who its caller is."""
+        today = day_in_shanghai(now)
+        wanted = [one for job in jobs for one in job.wanted]
+        reserving = [one for job in jobs if job.reserves for one in job.wanted]
+        found = await self._read(connection, wanted, reserving, now, today)
+        place = 0
+        admissions: list[_Admitted] = []
+        for job in jobs:
+            admission = _Admitted(job, found[place : place + len(job.wanted)])
+            place += len(job.wanted)
+            try:
+                admission.caller = admitted(job.credentials, admission.found[0].holder)
+                admission.use = job.use_of(admission.caller)
+            except Problem as problem:
+                admission.outcome = problem
+            admissions.append(admission)
+        return admissions
+
+    async def _read(
+        self,
+        connection: asyncpg.Connection,
+        wanted: Sequence[Wanted],
+        reserving: Sequence[Wanted],
+        now: datetime,
+        today: date,
+    ) -> Sequence[Found]:
+        """Read what a batch needs, and hold first what it may take from: the rows of years before those of permits."""
+        if not reserving:
+            return await reading.read(connection, wanted, now, today)
+        await writing.hold(connection, reserving, today.year)
+        found = await reading.read(connection, wanted, now, today)
+        new = sorted({one.handler for one in found if one.handler is not None and not one.year_is_begun})
+        if new:
+            await writing.begin_year(connection, new, today.year)
+            await writing.hold(connection, reserving, today.year)
+            found = await reading.read(connection, wanted, now, today)
+        return found
+
+
+async def _repeats(connection: asyncpg.Connection, admissions: Sequence[_Admitted]) -> None:
+    """Give those that were answered before the same answer again, and refuse those whose first request is under way."""
+    uses: dict[bytes, Use] = {}
+    for admission in admissions:
+        if admission.use is not None:
+            if admission.use.digest in uses:
+                admission.outcome, admission.use = idempotency.in_flight(), None
+            else:
+                uses[admission.use.digest] = admission.use
+    if not uses:
+        return
+    held, stored = await writing.earlier(connection, list(uses.values()))
+    for admission in admissions:
+        use = admission.use
+        if use is None:
+            continue
+        if use.digest in stored:
+            admission.outcome, admission.use = _repeated(use, stored[use.digest]), None
+        elif use.digest not in held:
+            admission.outcome, admission.use = idempotency.in_flight(), None
+
+
+def _repeated(use: Use, row: asyncpg.Record) -> Outcome:
+    try:
+        return use.repeated(row["request"], row["status"], json.loads(row["headers"]), row["body"])
+    except Problem as problem:
+        return problem
+
+
+def _settle(admission: _Admitted, sitting: Sitting) -> None:
+    if admission.outcome is None and admission.caller is not None:
+        try:
+            admission.outcome = admission.job.settle(sitting, admission.found, admission.caller)
+        except Problem as problem:
+            admission.outcome = problem
+
+
+def _answer(waiting: _Waiting, outcome: Outcome) -> None:
+    if waiting.answered.done():  # the caller has gone away; what was decided is on record all the same
+        return
+    if isinstance(outcome, Reply):
+        waiting.answered.set_result(outcome)
+    else:
+        waiting.answered.set_exception(outcome)
+
+
+def _is_away(error: BaseException) -> bool:
+    return is_away(error) or is_conflict(error)
+
+
+async def _undo(lane: _Lane) -> None:
+    """End a transaction that failed; a connection that cannot even do that is given up."""
+    try:
+        if lane.connection is not None:
+            await lane.connection.execute("rollback")
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+        await _leave(lane)
+
+
+async def _leave(lane: _Lane) -> None:
+    if lane.connection is not None:
+        lane.connection.terminate()
+        lane.connection = None
+
+
+@dataclass(slots=True)
+class _Commit:
+    """Whether the commit has been sent: from then on nothing is known until it is answered."""
+
+    begun: bool = False

@@ -1,0 +1,164 @@
+"""The way that exporting systems take, as plain ASGI: decode, join a batch, answer.
+
+It serves the three routes that decide, for requests that are plain (see `wire`). Whatever is not goes on to the application as it came,
+whose routes read it strictly, say what is wrong, and join the same batches. There is no line in the access log for what is served here:
+each answer is a row of the audit log before it is given.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.gate import wire
+from service.gate.batch import Gate
+from service.gate.jobs import EXPORTS_PATH, Evaluation, Evaluations, Job, Reservation
+from service.http import idempotency, problems
+from service.http.caller import Credentials, Recognizer
+from service.http.idempotency import Reply
+from service.http.middleware import SAFE, request_id
+from service.http.problems import InternalError, Problem, Unauthenticated
+
+EVALUATION_PATH: Final = "/access/v1/evaluation"
+EVALUATIONS_PATH: Final = "/access/v1/evaluations"
+
+Headers = Sequence[tuple[bytes, bytes]]
+Reader = Callable[[Credentials, bytes, str | None], Job | None]
+"""Turns credentials, a body and an `Idempotency-Key` into a job; None: not plain."""
+
+_SAFE: Final = [(name.lower().encode(), value.encode()) for name, value in SAFE.items()]
+_LOOKED_AT: Final = frozenset({b"authorization", b"content-type", b"idempotency-key", b"x-request-id"})
+_JSON: Final = (b"content-type", b"application/json")
+"""The answer's type, and the only one of a request that is plain."""
+
+
+def _evaluation(credentials: Credentials, body: bytes, _: str | None) -> Job | None:
+    asked = wire.plain_question(body)
+    return None if asked is None else Evaluation(credentials, asked)
+
+
+def _evaluations(credentials: Credentials, body: bytes, _: str | None) -> Job | None:
+    asked = wire.plain_questions(body)
+    questions = None if asked is None else wire.asked(asked)
+    if asked is None or questions is None:
+        return None
+    if not asked.evaluations:
+        return Evaluation(credentials, questions[0])
+    options = asked.options or wire.Options()
+    return Evaluations(credentials, questions, options.evaluations_semantic or "execute_all")
+
+
+def _export(credentials: Credentials, body: bytes, key: str | None) -> Job | None:
+    asked = wire.plain_export(body)
+    return None if asked is None else Reservation(credentials, asked, key, body)
+
+
+_READERS: Final[dict[str, Reader]] = {
+    EVALUATION_PATH: _evaluation,
+    EVALUATIONS_PATH: _evaluations,
+    EXPORTS_PATH: _export,
+}
+
+
+class Express:
+    """Serves plain requests of the routes that decide, and hands everything else on.
+
+    Args:
+        app: the application.
+        gate: decides.
+        recognize: reads credentials from the `Authorization` header.
+        limit: bytes of a body at most.
+    """
+
+    def __init__(self, app: ASGIApp, *, gate: Gate, recognize: Recognizer, limit: int) -> None:
+        self._app = app
+        self._gate = gate
+        self._recognize = recognize
+        self._limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        reader = _READERS.get(scope["path"]) if scope["type"] == "http" else None
+        if reader is None or scope["method"] != "POST" or scope["query_string"]:
+            await self._app(scope, receive, send)
+            return
+        seen: list[Message] = []
+        body = await _body(receive, self._limit, seen)
+        request = None if body is None else self._request(scope["headers"], body, reader)
+        if request is None:
+            await self._app(scope, _again(seen, receive), send)
+            return
+        job, ident = request
+        try:
+            reply = await self._gate.decide(job)
+        except Exception as error:  # noqa: BLE001 - whatever it is becomes a problem document
+            reply = _told(error, scope["path"])
+        await _send(send, reply, ident)
+
+    def _request(self, headers: Headers, body: bytes, reader: Reader) -> tuple[Job, bytes] | None:
+        """Return the job of a plain request and its id; None: not plain."""
+        looked_at = [header for header in headers if header[0] in _LOOKED_AT]
+        given = dict(looked_at)
+        key = given.get(b"idempotency-key")
+        text = None if key is None else key.decode("latin-1")
+        if len(given) < len(looked_at) or given.get(b"content-type") != _JSON[1]:
+            return None
+        if text is not None and not idempotency.is_key(text):
+            return None
+        try:
+            credentials = self._recognize(given.get(b"authorization", b"").decode("latin-1"))
+        except Unauthenticated:
+            return None
+        job = reader(credentials, body, text)
+        return None if job is None else (job, request_id(given.get(b"x-request-id")))
+
+
+async def _body(receive: Receive, limit: int, seen: list[Message]) -> bytes | None:
+    """Return the body of a request; None if it is larger than it may be, or never arrived whole."""
+    message = await receive()
+    seen.append(message)
+    if message["type"] == "http.request" and not message.get("more_body"):
+        body: bytes = message.get("body", b"")
+        return body if len(body) <= limit else None
+    size = len(message.get("body", b""))
+    while message["type"] == "http.request" and message.get("more_body") and size <= limit:
+        message = await receive()
+        seen.append(message)
+        size += len(message.get("body", b""))
+    if message["type"] != "http.request" or size > limit:
+        return None
+    return b"".join([one.get("body", b"") for one in seen])
+
+
+def _again(seen: list[Message], receive: Receive) -> Receive:
+    """Return a `receive` that gives again what has been received, and then what is still to come."""
+    waiting = iter(seen)
+
+    async def next_message() -> Message:
+        return next(waiting, None) or await receive()
+
+    return next_message
+
+
+def _told(error: Exception, path: str) -> Reply:
+    """Return the problem document that tells of a refusal, or of a fault."""
+    if not isinstance(error, Problem):
+        problems.log.error("unexpected fault", error=type(error).__name__, exc_info=error)
+        error = InternalError("The fault is ours and has been logged. Nothing was allowed.")
+    response = problems.response(error, path)
+    headers = {name: value for name, value in response.headers.items() if name != "content-length"}
+    return Reply(response.status_code, bytes(response.body), headers)
+
+
+async def _send(send: Send, reply: Reply, ident: bytes) -> None:
+    headers: list[tuple[bytes, bytes]] = [
+        (b"content-length", b"%d" % len(reply.body)),
+        (b"x-request-id", ident),
+        *_SAFE,
+    ]
+    named: dict[str, Any] = {name.lower(): value for name, value in reply.headers.items()}
+    headers += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in named.items()]
+    if "content-type" not in named:
+        headers.append(_JSON)
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": reply.body})

@@ -1,0 +1,140 @@
+"""What callers wait for: one question, several, or a reservation.
+
+A job is decided in the batch that it joins, and answered after its commit.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+import msgspec
+
+from service.gate import wire
+from service.gate.reading import EXPORTERS, Found, Holder, Wanted
+from service.gate.sitting import Answer, Sitting, encode
+from service.http import conditional
+from service.http.caller import Caller, Credentials, named
+from service.http.idempotency import Reply, Use
+from service.http.problems import MEDIA_TYPE, Forbidden, Problem, Unauthenticated
+
+EXPORTS_PATH: Final = "/v1/exports"
+_ENDS: Final = {"deny_on_first_deny": False, "permit_on_first_permit": True}
+
+
+class Job(Protocol):
+    """Something to be decided."""
+
+    @property
+    def credentials(self) -> Credentials:
+        """What the caller shows."""
+
+    @property
+    def wanted(self) -> Sequence[Wanted]:
+        """What must be read for it, an entry an ask."""
+
+    @property
+    def reserves(self) -> bool:
+        """Whether it may take from a quota: the rows that hold it are then held first."""
+
+    def use_of(self, caller: Caller) -> Use | None:
+        """Return the use of an `Idempotency-Key` that comes with it."""
+
+    def settle(self, sitting: Sitting, found: Sequence[Found], caller: Caller) -> Reply:
+        """Decide, and return what to answer once the transaction is committed."""
+
+
+def admitted(credentials: Credentials, holder: Holder | None) -> Caller:
+    """Return the caller.
+
+    Raises:
+        Unauthenticated: nobody holds the key, or it does not stand.
+        Forbidden: an exporter of no handler.
+    """
+    if holder is None or not credentials.match(holder.sha256) or not holder.stands:
+        raise Unauthenticated("This API key is not known, or no longer stands.")
+    if not holder.caller.has(EXPORTERS):
+        raise Forbidden(f"This takes one of the roles: {named(EXPORTERS)}.")
+    return holder.caller
+
+
+def _wanted(asked: wire.Question, credentials: Credentials) -> Wanted:
+    """A resource of another type is no dataset, whatever its id."""
+    dataset = asked.resource.id if asked.resource.type == "dataset" else ""
+    context = asked.context
+    return Wanted(dataset, context.recipient or None if context else None, credentials.prefix)
+
+
+class Evaluation:
+    """One question."""
+
+    reserves = False
+
+    def __init__(self, credentials: Credentials, asked: wire.Question) -> None:
+        self.credentials = credentials
+        self._asked = asked
+        self.wanted = (_wanted(asked, credentials),)
+
+    def use_of(self, _: Caller) -> Use | None:
+        """A question may be repeated."""
+        return None
+
+    def settle(self, sitting: Sitting, found: Sequence[Found], caller: Caller) -> Reply:
+        """Answer it."""
+        return Reply(200, encode(sitting.evaluate(self._asked, found[0], caller)))
+
+
+class _Answers(msgspec.Struct, frozen=True):
+    evaluations: list[Answer]
+
+
+class Evaluations:
+    """Several questions, answered in their order, up to the one that ends them."""
+
+    reserves = False
+
+    def __init__(self, credentials: Credentials, asked: Sequence[wire.Question], semantic: str) -> None:
+        self.credentials = credentials
+        self._asked = asked
+        self._ends = _ENDS.get(semantic)
+        self.wanted = [_wanted(question, credentials) for question in asked]
+
+    def use_of(self, _: Caller) -> Use | None:
+        """Questions may be repeated."""
+        return None
+
+    def settle(self, sitting: Sitting, found: Sequence[Found], caller: Caller) -> Reply:
+        """Answer them."""
+        answers: list[Answer] = []
+        for question, seen in zip(self._asked, found, strict=True):
+            answers.append(sitting.evaluate(question, seen, caller))
+            if answers[-1].decision is self._ends:
+                break
+        return Reply(200, encode(_Answers(answers)))
+
+
+class Reservation:
+    """An export that is about to happen."""
+
+    reserves = True
+
+    def __init__(self, credentials: Credentials, asked: wire.Export, key: str | None, body: bytes) -> None:
+        self.credentials = credentials
+        self._asked = asked
+        self._key, self._body = key, body
+        self.wanted = (Wanted(asked.dataset, asked.recipient, credentials.prefix),)
+
+    def use_of(self, caller: Caller) -> Use | None:
+        """Return what makes a repeat harmless."""
+        if self._key is None:
+            return None
+        return Use.of(caller.principal, "POST", EXPORTS_PATH, "", self._key, self._body)
+
+    def settle(self, sitting: Sitting, found: Sequence[Found], caller: Caller) -> Reply:
+        """Reserve it, or refuse; both are recorded."""
+        made = sitting.reserve(self._asked, found[0], caller)
+        if isinstance(made, Problem):
+            document = json.dumps(made.document(EXPORTS_PATH), ensure_ascii=False).encode()
+            return Reply(made.status, document, {"Content-Type": MEDIA_TYPE})
+        body = made.model_dump_json().encode()
+        headers = {"ETag": conditional.etag_of(body), "Location": f"{EXPORTS_PATH}/{made.id}"}
+        return Reply(201, body, headers)

@@ -1,0 +1,309 @@
+"""The decisions of one transaction, taken one after the other, and what they leave to be written.
+
+An export that one decision lets happen is counted by those after it; so a whole batch comes to what its asks would have come to one by one.
+"""
+
+import hashlib
+from collections import defaultdict
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from service.database import new_id
+from service.gate import wire
+from service.gate.decide import Ask, Decision, Known, KnownPermit, Reason, decide
+from service.gate.reading import Found
+from service.gate.schemas import ExportOut
+from service.gate.texts import NEXT, REASONS
+from service.http.caller import Caller
+from service.http.problems import Forbidden, Invalid
+from service.law.facts import Count, Tag
+from service.law.rules import RuleBook
+
+STEPS: Final = 240
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+encode: Final = msgspec.json.Encoder().encode
+_REASONS: Final = {reason: msgspec.Raw(encode(text)) for reason, text in REASONS.items()}
+_NEXT: Final = {reason: msgspec.Raw(encode(step)) for reason, step in NEXT.items()}
+
+
+class ExportRefused(Forbidden):
+    """The gate said no; the evaluation is on record."""
+
+    slug, title = "export-refused", "This export may not happen"
+
+
+# The record. Members stand in the order of the alphabet and numbers are whole, so that what the encoder makes is RFC 8785.
+
+
+class _Count(Struct, frozen=True):
+    persons: int
+    sensitive_persons: int
+
+
+class _Details(Struct, frozen=True):
+    dataset: str | None
+    decision: bool
+    evaluation: str | UnsetType
+    expires_at: str | UnsetType
+    export: str | UnsetType
+    mechanism: str | None
+    permit: str | None
+    question: wire.Question | wire.Export
+    reason: str
+    recipient: str | None
+    year: _Count
+
+
+class _Body(Struct, frozen=True):
+    action: str
+    actor: str
+    at: str
+    details: _Details
+    handler: str | None
+    subject: str
+
+
+# The answer
+
+
+class _AnswerContext(Struct, frozen=True):
+    id: str
+    reason: str
+    reason_user: msgspec.Raw
+    mechanism: str | None
+    permit: str | None
+    headroom: _Count | None
+    next: msgspec.Raw | None
+
+
+class Answer(Struct, frozen=True):
+    """The answer to one question, as AuthZEN has it."""
+
+    decision: bool
+    context: _AnswerContext
+
+
+@dataclass(slots=True)
+class Entries:
+    """Columns of the audit log, a row a decision."""
+
+    actor: list[str] = field(default_factory=list)
+    action: list[str] = field(default_factory=list)
+    subject: list[str] = field(default_factory=list)
+    handler: list[str | None] = field(default_factory=list)
+    body: list[str] = field(default_factory=list)
+    sha256: list[bytes] = field(default_factory=list)
+
+
+class Sitting:
+    """One transaction's decisions.
+
+    Args:
+        book: the law.
+        now: the moment, in UTC.
+        lapses_at: when what is reserved now lapses.
+    """
+
+    def __init__(self, book: RuleBook, now: datetime, lapses_at: datetime) -> None:
+        self._book = book
+        self.now = now
+        self._at = moment(now)
+        self._lapses_at = lapses_at
+        self._taken_of_permit: defaultdict[str, Count] = defaultdict(Count)
+        self._taken_of_handler: defaultdict[str, Count] = defaultdict(Count)
+        self.entries = Entries()
+        self.exports: list[ExportOut] = []
+
+    def evaluate(self, asked: wire.Question, found: Found, caller: Caller) -> Answer:
+        """Answer one question."""
+        context = asked.context or wire.Context()
+        ask = Ask(
+            system=asked.subject.id,
+            purpose=context.purpose or None,
+            persons=_given(context.persons),
+            sensitive_persons=_given(context.sensitive_persons),
+            fields=_given(context.fields),
+        )
+        known = self._now_known(found)
+        decision = decide(ask, known, self._book)
+        if asked.action.name != "export" and decision.allowed:
+            # Nothing but an export is ever allowed here: no permit speaks of anything else.
+            decision = Decision(allowed=False, reason=Reason.NO_PERMIT, mechanism=decision.mechanism)
+        evaluation = new_id("ev")
+        self._record("gate.evaluated", evaluation, caller, found, known, decision, asked)
+        return answer_of(evaluation, decision)
+
+    def reserve(self, asked: wire.Export, found: Found, caller: Caller) -> ExportOut | ExportRefused:
+        """Decide on an export and, when it may happen, reserve its persons.
+
+        Raises:
+            Invalid: personal data without the number of persons.
+        """
+        _demand_persons(asked, found.known)
+        ask = Ask(
+            system=caller.name,
+            purpose=asked.purpose,
+            persons=_given(asked.persons),
+            sensitive_persons=_given(asked.sensitive_persons),
+            fields=_given(asked.fields),
+            permit=asked.permit or None,
+        )
+        known = self._now_known(found)
+        decision = decide(ask, known, self._book)
+        evaluation = new_id("ev")
+        if not decision.allowed or found.dataset is None or found.handler is None or found.recipient is None:
+            self._record("export.refused", evaluation, caller, found, known, decision, asked, evaluation=evaluation)
+            return refusal(evaluation, decision)
+        export = ExportOut(
+            id="ex_" + evaluation.removeprefix("ev_"),
+            status="reserved",
+            evaluation=evaluation,
+            handler=found.handler,
+            dataset=found.dataset,
+            recipient=found.recipient,
+            permit=decision.permit,
+            system=caller.principal,
+            purpose=asked.purpose,
+            fields=_given(asked.fields),
+            persons=ask.count.persons,
+            sensitive_persons=ask.count.sensitive_persons,
+            sent_persons=None,
+            sent_sensitive_persons=None,
+            counts_toward_ledger=decision.counts,
+            reserved_at=self.now,
+            expires_at=self._lapses_at,
+            ended_at=None,
+        )
+        self.exports.append(export)
+        self._take(decision, found.handler, ask.count)
+        more = {"evaluation": evaluation, "export": export.id, "expires_at": moment(self._lapses_at)}
+        self._record("export.reserved", export.id, caller, found, known, decision, asked, **more)
+        return export
+
+    def _now_known(self, found: Found) -> Known:
+        """Return what is known once the exports before are counted."""
+        known = found.known
+        if not self.exports or found.handler is None:
+            return known
+        return replace(
+            known,
+            year=_sum(known.year, self._taken_of_handler[found.handler]),
+            permits=[self._now_used(permit) for permit in known.permits],
+        )
+
+    def _now_used(self, permit: KnownPermit) -> KnownPermit:
+        return replace(permit, used=_sum(permit.used, self._taken_of_permit[permit.id]))
+
+    def _take(self, decision: Decision, handler: str, count: Count) -> None:
+        if decision.permit is not None:
+            self._taken_of_permit[decision.permit] = _sum(self._taken_of_permit[decision.permit], count)
+        if decision.counts:
+            self._taken_of_handler[handler] = _sum(self._taken_of_handler[handler], count)
+
+    def _record(
+        self,
+        action: str,
+        subject: str,
+        caller: Caller,
+        found: Found,
+        known: Known,
+        decision: Decision,
+        question: wire.Question | wire.Export,
+        *,
+        evaluation: str | UnsetType = UNSET,
+        export: str | UnsetType = UNSET,
+        expires_at: str | UnsetType = UNSET,
+    ) -> None:
+        details = _Details(
+            dataset=found.dataset,
+            decision=decision.allowed,
+            evaluation=evaluation,
+            expires_at=expires_at,
+            export=export,
+            mechanism=decision.mechanism,
+            permit=decision.permit,
+            question=question,
+            reason=decision.reason,
+            recipient=found.recipient,
+            year=_Count(known.year.persons, known.year.sensitive_persons),
+        )
+        body = encode(_Body(action, caller.principal, self._at, details, found.handler, subject))
+        entries = self.entries
+        entries.actor.append(caller.principal)
+        entries.action.append(action)
+        entries.subject.append(subject)
+        entries.handler.append(found.handler)
+        entries.body.append(body.decode())
+        entries.sha256.append(hashlib.sha256(body).digest())
+
+
+def lapse(now: datetime, lease: timedelta) -> datetime:
+    """Return when what is reserved now lapses: the last whole step before the lease is over, of which it has `STEPS`.
+
+    So reservations lapse together, and what they hold until then is a few sums, however many they are.
+    """
+    step = max(lease // STEPS, timedelta(microseconds=1))
+    return EPOCH + (now + lease - EPOCH) // step * step
+
+
+def moment(at: datetime) -> str:
+    """Return a moment in UTC as RFC 3339."""
+    return at.isoformat().replace("+00:00", "Z")
+
+
+def answer_of(evaluation: str, decision: Decision) -> Answer:
+    """Return the answer that tells a decision."""
+    headroom = decision.headroom
+    return Answer(
+        decision.allowed,
+        _AnswerContext(
+            id=evaluation,
+            reason=decision.reason,
+            reason_user=_REASONS[decision.reason],
+            mechanism=decision.mechanism,
+            permit=decision.permit,
+            headroom=None if headroom is None else _Count(headroom.persons, headroom.sensitive_persons),
+            next=_NEXT.get(decision.reason),
+        ),
+    )
+
+
+def refusal(evaluation: str, decision: Decision) -> ExportRefused:
+    """Return the problem that tells why an export may not happen."""
+    return ExportRefused(
+        REASONS[decision.reason]["en"],
+        reason=decision.reason,
+        reason_user=dict(REASONS[decision.reason]),
+        evaluation=evaluation,
+        mechanism=decision.mechanism,
+        permit=decision.permit,
+        headroom=None if decision.headroom is None else asdict(decision.headroom),
+        next=NEXT.get(decision.reason),
+    )
+
+
+def _demand_persons(asked: wire.Export, known: Known) -> None:
+    if known.dataset is None or known.dataset.facts is None:
+        return
+    tags, errors = known.dataset.facts.tags, list[tuple[str, str]]()
+    if Tag.SENSITIVE in tags and _given(asked.sensitive_persons) is None:
+        errors.append(
+            ("/sensitive_persons", "The data is sensitive: state how many persons' sensitive information goes.")
+        )
+    if tags & {Tag.PERSONAL, Tag.SENSITIVE} and not (asked.persons or asked.sensitive_persons):
+        errors.append(("/persons", "The data is personal: state how many persons it concerns."))
+    if errors:
+        raise Invalid("An export of personal data states its persons.", errors=errors)
+
+
+def _given(value: Any) -> Any:
+    return None if value is UNSET else value
+
+
+def _sum(one: Count, other: Count) -> Count:
+    return Count(one.persons + other.persons, one.sensitive_persons + other.sensitive_persons)

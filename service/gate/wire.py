@@ -1,0 +1,234 @@
+"""Questions as they come over the wire, decoded in one pass where they are plain; everything else takes the long way.
+
+A body is plain when one look is enough to know that the strict reading would come to the same: no escapes, no member that is not known
+or comes twice, no text with anything invisible in it. Nothing is refused here.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Final, TypeVar
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from service.gate.schemas import MAX_EVALUATIONS
+from service.law.schemas import MAX_PERSONS
+
+Body = TypeVar("Body", bound=Struct)
+
+Name = Annotated[str, Meta(min_length=1, max_length=200)]
+Reference = Annotated[str, Meta(min_length=1, max_length=500)]
+Persons = Annotated[int, Meta(ge=0, le=MAX_PERSONS)]
+Names = Annotated[list[Name], Meta(max_length=5000)]
+
+# Members stand in the order of the alphabet, as RFC 8785 has them: a question is recorded as it was asked.
+
+
+class Party(Struct, frozen=True):
+    """A subject or a resource."""
+
+    id: Reference
+    type: Name
+
+
+class Action(Struct, frozen=True):
+    """What is to be done."""
+
+    name: Name
+
+
+class Context(Struct, frozen=True):
+    """What the gate needs to know of an export."""
+
+    fields: Names | UnsetType | None = UNSET
+    persons: Persons | UnsetType | None = UNSET
+    purpose: Name | UnsetType | None = UNSET
+    recipient: Reference | UnsetType | None = UNSET
+    sensitive_persons: Persons | UnsetType | None = UNSET
+
+
+class Question(Struct, frozen=True):
+    """One evaluation."""
+
+    action: Action
+    resource: Party
+    subject: Party
+    context: Context | UnsetType = UNSET
+
+
+class Item(Struct, frozen=True):
+    """One of several; what it leaves out is taken from the defaults."""
+
+    action: Action | UnsetType | None = UNSET
+    context: Context | UnsetType | None = UNSET
+    resource: Party | UnsetType | None = UNSET
+    subject: Party | UnsetType | None = UNSET
+
+
+class Options(Struct, frozen=True):
+    """How several are answered."""
+
+    evaluations_semantic: str | UnsetType = UNSET
+
+
+class Questions(Struct, frozen=True):
+    """Several evaluations, with defaults."""
+
+    action: Action | UnsetType | None = UNSET
+    context: Context | UnsetType | None = UNSET
+    evaluations: Annotated[list[Item], Meta(max_length=MAX_EVALUATIONS)] | UnsetType = UNSET
+    options: Options | UnsetType = UNSET
+    resource: Party | UnsetType | None = UNSET
+    subject: Party | UnsetType | None = UNSET
+
+
+class Export(Struct, frozen=True):
+    """An export that is about to happen."""
+
+    dataset: Reference
+    purpose: Name
+    recipient: Reference
+    fields: Names | UnsetType | None = UNSET
+    permit: Annotated[str, Meta(max_length=29)] | UnsetType | None = UNSET
+    persons: Persons | UnsetType | None = UNSET
+    sensitive_persons: Persons | UnsetType | None = UNSET
+
+
+def members_of_context(context: Context | UnsetType | None) -> int:
+    """Return how many members a context was sent with, itself included."""
+    if context is UNSET:
+        return 0
+    if context is None:
+        return 1
+    return (
+        1
+        + (context.fields is not UNSET)
+        + (context.persons is not UNSET)
+        + (context.purpose is not UNSET)
+        + (context.recipient is not UNSET)
+        + (context.sensitive_persons is not UNSET)
+    )
+
+
+def members_of_item(item: Item | Questions) -> int:
+    """Return how many members of one of several questions, or of the defaults, were sent."""
+    members = members_of_context(item.context)
+    if item.action is not UNSET:
+        members += 1 if item.action is None else 2
+    if item.resource is not UNSET:
+        members += 1 if item.resource is None else 3
+    if item.subject is not UNSET:
+        members += 1 if item.subject is None else 3
+    return members
+
+
+def members_of_question(question: Question) -> int:
+    """Return how many members a question was sent with: eight that every one has, and its context's."""
+    return 8 + members_of_context(question.context)
+
+
+def members_of_questions(questions: Questions) -> int:
+    """Return how many members several questions were sent with."""
+    members = members_of_item(questions)
+    if questions.evaluations is not UNSET:
+        members += 1 + sum([members_of_item(item) for item in questions.evaluations])
+    if questions.options is not UNSET:
+        members += 1 + (questions.options.evaluations_semantic is not UNSET)
+    return members
+
+
+def members_of_export(export: Export) -> int:
+    """Return how many members an export was sent with."""
+    return (
+        3
+        + (export.fields is not UNSET)
+        + (export.permit is not UNSET)
+        + (export.persons is not UNSET)
+        + (export.sensitive_persons is not UNSET)
+    )
+
+
+def are_plain(*texts: str) -> bool:
+    """Tell whether texts are what they will be after spaces around them are taken off, with nothing invisible in them."""
+    return all(text.isprintable() and text[0] != " " and text[-1] != " " for text in texts)
+
+
+def _context_is_plain(context: Context | UnsetType | None) -> bool:
+    if not context:
+        return True
+    return (
+        (not context.recipient or are_plain(context.recipient))
+        and (not context.purpose or are_plain(context.purpose))
+        and (not context.fields or are_plain(*context.fields))
+    )
+
+
+def _item_is_plain(item: Item | Question | Questions) -> bool:
+    return (
+        (not item.action or are_plain(item.action.name))
+        and (not item.resource or are_plain(item.resource.id, item.resource.type))
+        and (not item.subject or are_plain(item.subject.id, item.subject.type))
+        and _context_is_plain(item.context)
+    )
+
+
+def _questions_are_plain(questions: Questions) -> bool:
+    semantic = UNSET if questions.options is UNSET else questions.options.evaluations_semantic
+    return (
+        _item_is_plain(questions)
+        and (semantic is UNSET or semantic in SEMANTICS)
+        and (questions.evaluations is UNSET or all(map(_item_is_plain, questions.evaluations)))
+    )
+
+
+def _export_is_plain(export: Export) -> bool:
+    fields = export.fields or ()
+    return (
+        are_plain(export.dataset, export.recipient, export.purpose, *fields)
+        and len(set(fields)) == len(fields)
+        and (not export.permit or are_plain(export.permit))
+    )
+
+
+SEMANTICS: Final = frozenset({"execute_all", "deny_on_first_deny", "permit_on_first_permit"})
+
+
+def _plain(
+    kind: type[Body], members: Callable[[Body], int], is_plain: Callable[[Body], bool]
+) -> Callable[[bytes], Body | None]:
+    decode = msgspec.json.Decoder(kind).decode
+
+    def decoded(body: bytes) -> Body | None:
+        if b"\\" in body:
+            return None
+        try:
+            found = decode(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return None
+        # A text holds no quote here, so a quote and a colon are one member; more of them than were read are unknown or came twice.
+        return found if body.count(b'":') == members(found) and is_plain(found) else None
+
+    return decoded
+
+
+plain_question = _plain(Question, members_of_question, _item_is_plain)
+plain_questions = _plain(Questions, members_of_questions, _questions_are_plain)
+plain_export = _plain(Export, members_of_export, _export_is_plain)
+"""Each returns what a plain body holds, and None for any other."""
+
+
+def asked(questions: Questions) -> Sequence[Question] | None:
+    """Return the questions with the defaults filled in, an item's context in place of the default one; None if one is incomplete."""
+    items = questions.evaluations or (Item(),)
+    filled: list[Question] = []
+    for item in items:
+        action, resource = item.action or questions.action, item.resource or questions.resource
+        subject, context = item.subject or questions.subject, item.context or questions.context
+        if not (action and resource and subject):
+            return None
+        filled.append(Question(action, resource, subject, context or UNSET))
+    return filled
+
+
+def of(kind: type[Body], document: dict[str, Any]) -> Body:
+    """Return a question that was read the long way."""
+    return msgspec.convert(document, kind)
