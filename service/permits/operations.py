@@ -21,6 +21,7 @@ from service.law.facts import Count
 from service.ledger import operations as ledger
 from service.ledger.operations import Share
 from service.obligations import operations as obligations
+from service.obligations.duties import BLOCKING, Code
 from service.obligations.tables import Obligation
 from service.permits.schemas import (
     AmendIn,
@@ -112,7 +113,10 @@ async def supersede(tx: Transaction, caller: Caller, old_id: str, new_id_: str, 
     old.valid_until = min(old.valid_until, begins - timedelta(days=1))
     old.updated_at = tx.now
     await _record(tx, caller, "permit.superseded", old, {"by": new_id_, "valid_until": old.valid_until})
-    await obligations.void_of_permit(tx, caller, old.id, f"The permit was superseded by {new_id_}.")
+    # Until its own last day it is in force: what would suspend it is still to be done.
+    runs_on = old.valid_until >= day_in_shanghai(tx.now)
+    codes = frozenset(Code) - (BLOCKING if runs_on else frozenset())
+    await obligations.void_of_permit(tx, caller, old.id, f"The permit was superseded by {new_id_}.", codes=codes)
     await tx.flush()
 
 
@@ -166,10 +170,14 @@ def _told(value: object) -> str:
     return ", ".join(str(one) for one in value) if isinstance(value, list) else str(value)
 
 
-async def rest_on(tx: Transaction, caller: Caller, old: str, new: str, ends_on: date | None) -> None:
-    """Let the permits that rest on one paper rest on the one that replaces it; none of them comes to hold longer by that."""
+async def rest_on(tx: Transaction, caller: Caller, old: str, new: str, ends_on: date | None) -> list[str]:
+    """Let the permits that rest on one paper rest on the one that replaces it; return their ids.
+
+    None of them comes to hold longer by that.
+    """
     query = select(Permit).where(Permit.evidence.contains([old])).with_for_update()
-    for permit in (await tx.scalars(query)).all():
+    permits = (await tx.scalars(query)).all()
+    for permit in permits:
         permit.evidence = [new if one == old else one for one in permit.evidence]
         if ends_on is not None:
             permit.valid_until = min(permit.valid_until, ends_on)
@@ -177,6 +185,7 @@ async def rest_on(tx: Transaction, caller: Caller, old: str, new: str, ends_on: 
         details = {"replaced": old, "by": new, "valid_until": permit.valid_until}
         await _record(tx, caller, "permit.evidence_replaced", permit, details)
     await tx.flush()
+    return [permit.id for permit in permits if permit.status != Standing.REVOKED]
 
 
 async def report(tx: Transaction, caller: Caller, permit_id: str) -> ReportOut:
