@@ -7,9 +7,10 @@ from typing import Any, Final
 from fastapi import Request
 from pydantic import ValidationError
 from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 
 from service.http import strict_json
-from service.http.problems import Invalid, TooLarge, UnsupportedMediaType, invalid_from
+from service.http.problems import Invalid, Malformed, TooLarge, UnsupportedMediaType, invalid_from
 from service.transfers.evidence import Upload
 from service.transfers.files import MAX_BYTES, MEDIA_TYPES, TAKEN, NotTaken, media_type_of, safe_name
 from service.transfers.schemas import EvidenceIn
@@ -60,8 +61,11 @@ async def read(request: Request) -> tuple[EvidenceIn, Upload | None]:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == MULTIPART:
         # Read as it comes, large files by way of the disk: the body as a whole is never in memory.
-        async with request.form(max_files=2, max_fields=2, max_part_size=MAX_RECORD) as form:
+        form = await _form(request)
+        try:
             return await _parts(form)
+        finally:
+            await form.close()
     body = await request.body()
     if body and kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
         raise UnsupportedMediaType(f"Send the record as application/json, or with its file as {MULTIPART}.")
@@ -74,6 +78,28 @@ def fingerprint(record: EvidenceIn, upload: Upload | None) -> bytes:
     if upload is not None:
         sent += upload.name.encode() + b"\x00" + upload.sha256
     return sent
+
+
+class _WholeParser(MultiPartParser):
+    """Reads parts, and knows whether the last of them was the last: a body that breaks off would be short of its file."""
+
+    has_ended = False
+
+    def on_end(self) -> None:
+        """Note the closing boundary."""
+        self.has_ended = True
+
+
+async def _form(request: Request) -> FormData:
+    parser = _WholeParser(request.headers, request.stream(), max_files=2, max_fields=2, max_part_size=MAX_RECORD)
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        raise Malformed(error.message) from error
+    if not parser.has_ended:
+        await form.close()
+        raise Malformed("The body breaks off: its closing boundary is missing.")
+    return form
 
 
 async def _parts(form: FormData) -> tuple[EvidenceIn, Upload | None]:

@@ -195,6 +195,15 @@ def test_a_chinese_name_is_kept(world: World, case: Case) -> None:
     assert made.json()["document"]["name"] == "合同.pdf"
 
 
+def test_a_body_that_breaks_off_leaves_no_record_without_its_file(world: World, case: Case) -> None:
+    shown = case.submitted()
+    head = '--x\r\nContent-Disposition: form-data; name="'
+    body = f'{head}document"\r\n\r\n{json.dumps(paper())}\r\n{head}file"; filename="a.pdf"\r\n\r\n%PDF-1.7 x'
+    sent = {"Authorization": f"Bearer {world.requester.secret}", "Content-Type": "multipart/form-data; boundary=x"}
+    assert world.http.post(at(shown, "evidence"), content=body, headers=sent).status_code == 400
+    assert world.auditor.get(at(shown)).json()["evidence"] == []
+
+
 def test_uploads_of_one_file_at_once_keep_it_once(world: World, case: Case) -> None:
     shown, content = case.submitted(), b"%PDF-1.7" + bytes(2_000_000)
     with ThreadPoolExecutor(6) as pool:
