@@ -75,7 +75,7 @@ async def add_evidence(
     With `replaces` it takes the place of an earlier record, for the permits that rest on that one too.
 
     Raises:
-        Invalid: a kind that nobody knows, a file that the caller has no record of, nothing to replace, or a
+        Invalid: a kind that nobody knows, a file that the caller has no record of or that serves one request only, nothing to replace, or a
             replacement that does not count today.
         Conflict: the transfer was rejected or withdrawn, or has expired.
     """
@@ -88,6 +88,8 @@ async def add_evidence(
         raise Invalid("This kind of evidence is not known.", errors=[("/kind", f"Choose one of: {known}.")])
     demand_status(transfer, tx, frozenset(Status) - _BARRED, "given evidence")
     document, name = await _document(tx, caller, wanted, upload)
+    if wanted.kind in workflow.SINGLE_USE and document is not None:
+        await _demand_unused(tx, transfer, wanted.kind, document)
     evidence = Evidence(
         id=new_id("ed"),
         transfer=transfer.id,
@@ -257,6 +259,18 @@ async def _document(
             "The file is not known.", errors=[("/document", "No record whose file you may have is of this SHA-256.")]
         )
     return sha256, name
+
+
+async def _demand_unused(tx: Transaction, transfer: Transfer, kind: str, document: bytes) -> None:
+    """Refuse a paper for one request only that serves another one. Source: DSL art. 36."""
+    query = select(Evidence.id).where(
+        Evidence.kind == kind, Evidence.document == document, Evidence.transfer != transfer.id
+    )
+    if await tx.scalar(query.limit(1)) is not None:
+        raise Invalid(
+            "The paper serves one request only.",
+            errors=[("/document", "Another transfer has it already: each request takes an approval of its own.")],
+        )
 
 
 async def _keep(tx: Transaction, upload: Upload) -> tuple[bytes, str]:

@@ -222,6 +222,18 @@ def test_a_life_follows_the_instrument_in_force_when_it_was_issued(world: World,
     assert ends("2024-03-21") == "2026-03-20"
     assert ends("2024-03-22") == "2027-03-21"
     assert ends("2025-01-01", valid_until="2026-06-30") == "2026-06-30"
+    report = world.requester.made(at(shown, "evidence"), paper("impact_assessment_report", issued_on="2024-03-21"))
+    assert report["valid_until"] == "2024-03-21"
+    assert "impact_assessment_report" in world.auditor.get(at(shown)).json()["missing_evidence"]
+
+
+def test_an_approval_of_one_request_serves_no_other(world: World, case: Case) -> None:
+    first, second = case.submitted(), case.submitted()
+    record = paper("authority_approval")
+    content = b"%PDF-1.7 approval of request 1"
+    assert [upload(world.requester, first, content, record=record).status_code for _ in range(2)] == [201, 201]
+    refused = upload(world.requester, second, content, record=record)
+    assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/document")
 
 
 def test_evidence_is_verified_by_a_reviewer_who_did_not_add_it(world: World, case: Case) -> None:
