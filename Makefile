@@ -45,7 +45,7 @@ openapi: install
 # All actors, all acts, any order: 500 examples of 50 steps.
 soak: install
 	OUTBOUND_SOAK_EXAMPLES=$${OUTBOUND_SOAK_EXAMPLES:-500} OUTBOUND_SOAK_STEPS=$${OUTBOUND_SOAK_STEPS:-50} \
-		$(BIN)/python -m pytest -s tests/api/test_machine.py
+		$(BIN)/python -m pytest tests/api/test_machine.py
 
 bench: install
 	$(BIN)/python -m bench

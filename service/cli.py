@@ -207,18 +207,23 @@ def load_sample() -> None:
 @app.command("review")
 def review_permits(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one array.")] = False,
+    exit_code: Annotated[
+        bool, typer.Option("--exit-code", help="Exit with 3 where a permit no longer stands.")
+    ] = False,
 ) -> None:
     """List every permit in force that no longer stands, and why; changes nothing, so it can run nightly."""
     book = book_of(Settings())
     found = _in_transaction(lambda tx: outlook.fallen(tx, book))
     if as_json:
         typer.echo(json.dumps(outlook.told(found), ensure_ascii=False, indent=2))
-        return
-    for permit in found:
-        typer.echo(f"{permit.permit} ({permit.purpose}, transfer {permit.transfer}) no longer stands:")
-        for why in permit.why:
-            typer.echo(f"  {why.dataset}: {why.reason}: {why.text.en}")
-    typer.echo(f"{len(found)} permit(s) no longer stand." if found else "Every permit in force stands.")
+    else:
+        for permit in found:
+            typer.echo(f"{permit.permit} ({permit.purpose}, transfer {permit.transfer}) no longer stands:")
+            for why in permit.why:
+                typer.echo(f"  {why.dataset}: {why.reason}: {why.text.en}")
+        typer.echo(f"{len(found)} permit(s) no longer stand." if found else "Every permit in force stands.")
+    if found and exit_code:
+        raise typer.Exit(3)
 
 
 @app.command("remind")
@@ -240,12 +245,19 @@ def check_policy(
     checked = policy.load(file)
     then = rules.load(policy=checked)
     now = book_of(Settings())
-    found = _in_transaction(lambda tx: policy_check.effects(tx, now, then))
+
+    async def work(tx: Transaction) -> tuple[list[policy_check.Effect], list[str]]:
+        return await policy_check.effects(tx, now, then), await policy_check.unknown_recipients(tx, checked)
+
+    found, unknown = _in_transaction(work)
     if as_json:
         effects = [{"id": one.id, "status": one.status, "changes": one.changes} for one in found]
-        typer.echo(json.dumps({"hash": checked.hash, "effects": effects}, ensure_ascii=False, indent=2))
+        told = {"hash": checked.hash, "unknown_recipients": unknown, "effects": effects}
+        typer.echo(json.dumps(told, ensure_ascii=False, indent=2))
         return
     typer.echo(f"The policy can be used: {checked.hash}")
+    for key in unknown:
+        typer.echo(f"No recipient of the register has the key {key}: a condition on it fits nothing.")
     for one in found:
         typer.echo(f"{one.id} ({one.status}):")
         for sentence in one.sentences():

@@ -114,6 +114,8 @@ def upgrade() -> None:
         sa.Column("total", sa.BigInteger(), nullable=False),
         sa.Column("shared", sa.Text(), nullable=False),
         sa.Column("transfers", postgresql.ARRAY(sa.String(length=29, collation="C")), nullable=False),
+        sa.Column("handlers", postgresql.ARRAY(sa.String(length=29, collation="C")), nullable=False),
+        sa.Column("exported", sa.BigInteger(), nullable=False),
         sa.Column("found_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("answer", sa.Text(), nullable=True),
         sa.Column("answer_reason", sa.Text(), nullable=True),
@@ -179,6 +181,29 @@ def upgrade() -> None:
             "conditions", postgresql.JSONB(astext_type=sa.Text()), server_default=sa.text("'[]'::jsonb"), nullable=False
         ),
     )
+    op.add_column(
+        "permit_datasets",
+        sa.Column("fields", postgresql.ARRAY(sa.Text()), server_default=sa.text("'{}'"), nullable=False),
+    )
+    op.execute("""
+        update permits set claims = claims || jsonb_build_object(
+            'recipient',
+            jsonb_build_object('country', approved.told -> 'country', 'kind', approved.told -> 'kind') || (approved.told -> 'facts')
+        )
+        from (select transfer, hash, content -> 'recipient' as told from revisions) as approved
+        where approved.transfer = permits.transfer and approved.hash = permits.revision
+    """)
+    # What a dataset had when it was approved stands in the revision that the permit is of.
+    op.execute("""
+        update permit_datasets set fields = array(
+            select distinct field ->> 'name' from permits
+            join revisions on revisions.transfer = permits.transfer and revisions.hash = permits.revision
+            cross join lateral jsonb_array_elements(revisions.content -> 'datasets') as approved
+            cross join lateral jsonb_array_elements(approved -> 'fields') as field
+            where permits.id = permit_datasets.permit and approved ->> 'id' = permit_datasets.dataset
+            order by 1
+        )
+    """)
     op.add_column("permits", sa.Column("supersedes", sa.String(length=29, collation="C"), nullable=True))
     op.add_column("permits", sa.Column("superseded_by", sa.String(length=29, collation="C"), nullable=True))
     op.add_column("recipients", sa.Column("group", sa.Text(), nullable=True))
@@ -259,6 +284,8 @@ def downgrade() -> None:
     op.drop_column("permits", "superseded_by")
     op.drop_column("permits", "supersedes")
     op.drop_column("permits", "conditions")
+    op.drop_column("permit_datasets", "fields")
+    op.execute("update permits set claims = claims - 'recipient' - 'papers'")
     op.drop_constraint(op.f("uq_gradings_id"), "gradings", type_="unique")
     op.drop_column("gradings", "ended_at")
     op.drop_column("gradings", "confirmed_reason")

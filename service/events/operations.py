@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import or_, select
+from sqlalchemy import and_, or_, select
 
 from service.audit import operations as audit
 from service.database import Transaction
@@ -107,14 +107,18 @@ async def list_events(
     cursor: str | None,
     limit: int,
 ) -> tuple[Sequence[EventOut], str | None]:
-    """Return the events that the caller may see, oldest first; with `to_me`, those addressed to the caller."""
+    """Return the events that the caller may see, oldest first; with `to_me`, those addressed to the caller.
+
+    What was addressed to somebody who has no role on its handler any more is not shown, save what is about their own roles.
+    """
     query = select(Event)
     mine = Event.audience.contains([caller.principal])
     reach = caller.reach(READERS)
     if to_me:
         query = query.where(mine)
-    elif reach != EVERYWHERE:
-        query = query.where(or_(Event.handler.in_(reach), mine))
+    if reach != EVERYWHERE:
+        personal = or_(Event.handler.is_(None), Event.kind.startswith("grant."), Event.kind.startswith("delegation."))
+        query = query.where(or_(Event.handler.in_(reach), and_(mine, personal)))
     if kind is not None:
         query = query.where(Event.kind == kind)
     if subject is not None:

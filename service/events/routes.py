@@ -6,13 +6,13 @@ from fastapi import Query, Response
 
 from service.events import operations
 from service.events.schemas import EventOut
-from service.http.caller import READERS
+from service.http.caller import ANYONE
 from service.http.exchange import Exchange, allowed
 from service.http.paging import Cursor, Limit, Page
 from service.http.router import room
 
 router = room("events")
-Reading = Annotated[Exchange, allowed(READERS)]
+Reading = Annotated[Exchange, allowed(ANYONE)]
 
 
 @router.get("/v1/events", response_model=Page[EventOut])

@@ -17,6 +17,7 @@ from service.law.facts import (
     HandlerFacts,
     Ledger,
     RecipientFacts,
+    Route,
     Tag,
     TransferFacts,
 )
@@ -46,6 +47,8 @@ class Reason(StrEnum):
     PERMITTED = "permitted"
 
 
+_CONTRACT: Final = Mechanism.STANDARD_CONTRACT_OR_CERTIFICATION
+_CONTRACTS: Final = frozenset({Route.STANDARD_CONTRACT, Route.CERTIFICATION, Route.GBA_STANDARD_CONTRACT})
 _PLACE: Final = {reason: place for place, reason in enumerate(Reason)}
 
 
@@ -88,6 +91,14 @@ class KnownPermit:
     """Reported as sent, and reserved."""
     tags: frozenset[Tag]
     """Tags of the dataset when it was approved."""
+    registered: Collection[str]
+    """Fields that the dataset had when it was approved; empty: none were registered."""
+    recipient: RecipientFacts | None
+    """The recipient as it was approved; None: not recorded."""
+    papers: frozenset[str] | None
+    """Kinds of evidence that the law asked for when it was approved; None: not recorded."""
+    route: Route | None
+    """The instrument that was obtained."""
     requirements: frozenset[Mechanism]
     transfer: TransferFacts
     is_overdue: bool
@@ -182,10 +193,12 @@ def _under(ask: Ask, permit: KnownPermit, known: Known, asked: Facts, book: Rule
     count = ask.count
     nobody = replace(asked, transfer=replace(permit.transfer, persons=0, sensitive_persons=0))
     claimed = replace(permit.transfer, persons=count.persons, sensitive_persons=count.sensitive_persons)
-    law = determine(replace(asked, transfer=claimed), book)
+    law = determine(replace(asked, transfer=claimed), book, permit.route)
+    uncounted = determine(replace(nobody, ledger=Ledger()), book, permit.route)
     reason = (
         _standing(permit, known.today)
-        or _binding(permit, determine(replace(nobody, ledger=Ledger()), book), asked.dataset)
+        or _binding(permit, uncounted, asked)
+        or _instrument(permit, law)
         or _scope(ask, permit, known)
         or _quantity(ask, permit, law)
     )
@@ -209,38 +222,55 @@ def _standing(permit: KnownPermit, today: date) -> Reason | None:
     return Reason.PERMIT_EXPIRED if today > permit.valid_until else None
 
 
-def _binding(permit: KnownPermit, law: Determination, dataset: DatasetFacts) -> Reason | None:
+def _binding(permit: KnownPermit, law: Determination, asked: Facts) -> Reason | None:
     """Bind, don't push: whatever the permit rests on is looked at again, and a mismatch denies.
 
     Args:
         permit: the permit.
         law: what the law asks for today where nobody has been counted yet; how many there are is looked at last.
-        dataset: the dataset as it is graded now.
+        asked: the register as it is now.
     """
-    if permit.tags != dataset.tags:
+    if permit.tags != asked.dataset.tags:
         return Reason.GRADING_CHANGED
-    if not permit.has_evidence:
+    if not permit.has_evidence or permit.recipient not in {None, asked.recipient}:
         return Reason.EVIDENCE_LAPSED
-    return None if covers(permit.requirements, law) else Reason.EVIDENCE_LAPSED
+    return None if covers(permit.requirements, law) and not _lacks_papers(permit, law) else Reason.EVIDENCE_LAPSED
+
+
+def _lacks_papers(permit: KnownPermit, law: Determination) -> bool:
+    """Tell whether the law has come to ask for papers that nobody looked at, as where foreign data turns out to be domestic.
+
+    An exemption of its own is left out: one dataset of several may be freer by it than all of them together were.
+    """
+    is_freer = law.exemption not in {None, "small_volume"}
+    return permit.papers is not None and not is_freer and not law.papers <= permit.papers
+
+
+def _instrument(permit: KnownPermit, law: Determination) -> Reason | None:
+    """The instrument that was obtained must still be offered where the law asks for one of its kind."""
+    has_lapsed = permit.route in _CONTRACTS and law.mechanism is _CONTRACT and permit.route not in law.routes
+    return Reason.EVIDENCE_LAPSED if has_lapsed else None
 
 
 def _scope(ask: Ask, permit: KnownPermit, known: Known) -> Reason | None:
     if ask.purpose != permit.purpose:
         return Reason.PURPOSE_NOT_COVERED
-    if not _covers_fields(ask.fields, permit.fields, known):
+    if not _covers_fields(ask.fields, permit, known):
         return Reason.FIELDS_NOT_COVERED
     if permit.systems is not None and ask.system not in permit.systems:
         return Reason.SYSTEM_NOT_COVERED
     return None
 
 
-def _covers_fields(asked: Sequence[str] | None, permitted: Collection[str] | None, known: Known) -> bool:
-    """An ask that names no fields is for all of them; a field that nobody registered is covered by nothing."""
+def _covers_fields(asked: Sequence[str] | None, permit: KnownPermit, known: Known) -> bool:
+    """An ask that names no fields is for all of them; a field that nobody registered, or approved, is covered by nothing."""
     registered = () if known.dataset is None else known.dataset.fields
-    wanted = registered if asked is None else asked
-    if permitted is None:
-        return asked is None or not registered or set(wanted) <= set(registered)
-    return set(wanted) <= set(permitted)
+    wanted = set(registered if asked is None else asked)
+    if permit.registered and not wanted <= set(permit.registered):
+        return False
+    if permit.fields is None:
+        return not registered or wanted <= set(registered)
+    return wanted <= set(permit.fields)
 
 
 def _quantity(ask: Ask, permit: KnownPermit, law: Determination) -> Reason | None:

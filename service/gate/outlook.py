@@ -22,9 +22,11 @@ from service.law.facts import Count, Facts, Route
 from service.law.outlook import Turn
 from service.law.rules import RuleBook
 from service.law.schemas import DeterminationOut, TextOut
+from service.ledger import operations as ledger
 from service.obligations import operations as obligations
 from service.obligations.duties import State
 from service.permits import operations as permits
+from service.permits.standing import left
 from service.permits.tables import Permit, PermitDataset
 from service.registry.tables import Dataset, Grading, Recipient
 from service.transfers.case import Case, case_of, facts_of, route_of
@@ -55,14 +57,22 @@ class AheadOut(BaseModel):
     text: TextOut
 
 
+class ContradictionOut(BaseModel):
+    """Why nothing can be said: a fact of the register that the request contradicts."""
+
+    pointer: str
+    detail: str
+
+
 class LineOut(BaseModel):
-    """A line of the law that the year's count has not reached yet."""
+    """A line that the year's count has not reached yet, and at which more would be asked for."""
 
     id: str
     kind: Literal["persons", "sensitive_persons"]
     mechanism: str
-    value: int
-    count: int = Field(description="The year's count with this transfer.")
+    value: int = Field(description="As it is applied: the company's own may be lower than the law's.")
+    law_value: int
+    count: int = Field(description="The year's count once all that is left of this transfer has been sent.")
     headroom: int
     near: bool
 
@@ -79,7 +89,10 @@ class TransferOutlook(BaseModel):
     """What the law would say of a transfer: today, later, with more persons, and when and why that changes."""
 
     transfer: str
-    now: AnswerOut
+    now: AnswerOut | None = Field(
+        description="On what is left of it. Null where the request contradicts the register as it stands now."
+    )
+    contradictions: list[ContradictionOut]
     later: AnswerOut | None
     with_more: AnswerOut | None
     changes: list[AheadOut]
@@ -126,12 +139,12 @@ async def of_transfer(
     """Return the outlook of a transfer, on the register as it stands.
 
     Raises:
-        Invalid: an ungraded dataset, contradicting facts, or a day that has passed.
+        Invalid: a day that has passed.
     """
     transfer = await transfer_of(tx, caller, transfer_id)
     _demand_ahead(tx, asked)
     case = await case_of(tx, transfer)
-    seen = _answers(tx, book, case, asked)
+    seen = await _answers(tx, book, case, asked)
     ends = [_end("transfer_ends", transfer.id, transfer.valid_until, "The transfer", "申请")]
     changes = [*seen.changes, *ends, *await _of_papers(tx, book, transfer), *await _of_register(tx, case)]
     return seen.model_copy(update={"changes": _sorted(tx, changes)})
@@ -141,13 +154,13 @@ async def of_permit(tx: Transaction, caller: Caller, book: RuleBook, permit_id: 
     """Return the outlook of a permit: the gate's own check of it, today, on a later day and with a higher count.
 
     Raises:
-        Invalid: an ungraded dataset, contradicting facts, or a day that has passed.
+        Invalid: a day that has passed.
     """
     permit = await permits.permit_of(tx, caller, permit_id)
     _demand_ahead(tx, asked)
     transfer = await tx.get_one(Transfer, permit.transfer)
     case = await case_of(tx, transfer)
-    seen = _answers(tx, book, case, asked)
+    seen = await _answers(tx, book, case, asked)
     today = day_in_shanghai(tx.now)
     why = await why_not(tx, book, permit, today)
     later = None if asked.on is None else await why_not(tx, book, permit, asked.on)
@@ -168,16 +181,19 @@ async def of_permit(tx: Transaction, caller: Caller, book: RuleBook, permit_id: 
 
 
 async def fallen(tx: Transaction, book: RuleBook) -> list[Fallen]:
-    """Return the permits that people hold to be in force and that the gate would allow nothing under, with the reasons."""
+    """Return the permits that people hold to be in force and that the gate would allow nothing under, with the reasons.
+
+    A permit that has not begun is looked at as of its first day.
+    """
     today = day_in_shanghai(tx.now)
     query = (
         select(Permit)
-        .where(Permit.status.in_(["active", "suspended"]), Permit.valid_from <= today, Permit.valid_until >= today)
+        .where(Permit.status.in_(["active", "suspended"]), Permit.valid_until >= today)
         .order_by(Permit.id)
     )
     found: list[Fallen] = []
     for permit in (await tx.scalars(query)).all():
-        why = await why_not(tx, book, permit, today)
+        why = await why_not(tx, book, permit, max(today, permit.valid_from))
         if why:
             found.append(
                 Fallen(
@@ -199,6 +215,15 @@ async def why_not(
     more: Count = Count(),  # noqa: B008 - immutable
 ) -> list[WhyOut]:
     """Return for each dataset of a permit why the gate would allow nothing of it under the permit; nothing, if it stands."""
+    return [
+        WhyOut(dataset=dataset, reason=decision.reason, text=TextOut.model_validate(REASONS[decision.reason]))
+        for dataset, known in await known_under(tx, permit, today)
+        if not (decision := decision_under(permit, replace(known, year=_sum(known.year, more)), book)).allowed
+    ]
+
+
+async def known_under(tx: Transaction, permit: Permit, today: date) -> list[tuple[str, Known]]:
+    """Return for each dataset of a permit what the gate knows when it decides under this permit on a day."""
     recipient = await tx.get_one(Recipient, permit.recipient)
     query = (
         select(Dataset)
@@ -206,20 +231,22 @@ async def why_not(
         .where(PermitDataset.permit == permit.id)
         .order_by(Dataset.id)
     )
-    found: list[WhyOut] = []
-    for dataset in (await tx.scalars(query)).all():
-        known = await known_of(tx, dataset, recipient, today)
-        decision = _decided(permit, replace(known, year=_sum(known.year, more)), book)
-        if not decision.allowed:
-            text = TextOut.model_validate(REASONS[decision.reason])
-            found.append(WhyOut(dataset=dataset.id, reason=decision.reason, text=text))
-    return found
+    return [
+        (dataset.id, await known_of(tx, dataset, recipient, today, permit.id))
+        for dataset in (await tx.scalars(query)).all()
+    ]
 
 
-def _decided(permit: Permit, known: Known, book: RuleBook) -> Decision:
-    """Ask the gate for the least that the permit speaks of: nobody yet, and only fields that the dataset has."""
-    registered = () if known.dataset is None else known.dataset.fields
-    fields = None if permit.fields is None else [name for name in permit.fields if name in registered]
+def decision_under(permit: Permit, known: Known, book: RuleBook) -> Decision:
+    """Ask the gate for the least that the permit speaks of: nobody yet, and only fields that the dataset has had since.
+
+    Where the year leaves room for not one person of those that the permit is for, that is an answer too.
+    """
+    registered = set() if known.dataset is None else set(known.dataset.fields)
+    approved = next(
+        (set(one.registered) for one in known.permits if one.id == permit.id and one.registered), registered
+    )
+    fields = sorted(registered & approved & set(approved if permit.fields is None else permit.fields))
     ask = Ask(
         system=next(iter(permit.systems or ()), ""),
         purpose=permit.purpose,
@@ -228,7 +255,11 @@ def _decided(permit: Permit, known: Known, book: RuleBook) -> Decision:
         fields=fields,
         permit=permit.id,
     )
-    return decide(ask, known, book)
+    found = decide(ask, known, book)
+    is_for_persons = permit.persons + permit.sensitive_persons > 0
+    if found.reason is Reason.PERMITTED and is_for_persons and found.headroom == Count():
+        return replace(found, allowed=False, reason=Reason.LEDGER_THRESHOLD)
+    return found
 
 
 def _sum(one: Count, other: Count) -> Count:
@@ -240,18 +271,41 @@ def _demand_ahead(tx: Transaction, asked: Asked) -> None:
         raise Invalid("An outlook looks ahead.", errors=[("/on", "Choose today or a day to come.")])
 
 
-def _answers(tx: Transaction, book: RuleBook, case: Case, asked: Asked) -> TransferOutlook:
+async def _answers(tx: Transaction, book: RuleBook, case: Case, asked: Asked) -> TransferOutlook:
     today = day_in_shanghai(tx.now)
-    facts, route = facts_of(case, today), route_of(case)
+    try:
+        facts, route = await _still_to_go(tx, case, facts_of(case, today)), route_of(case)
+    except Invalid as contradiction:
+        return TransferOutlook(
+            transfer=case.transfer.id,
+            now=None,
+            contradictions=[ContradictionOut.model_validate(error) for error in contradiction.errors],
+            later=None,
+            with_more=None,
+            changes=[],
+            thresholds=[],
+        )
     until = max(today, min(case.transfer.valid_until, today + HORIZON))
     return TransferOutlook(
         transfer=case.transfer.id,
         now=_answer(facts, book, route),
+        contradictions=[],
         later=None if asked.on is None else _answer(outlook.on(facts, asked.on), book, route),
         with_more=_answer(outlook.with_more(facts, asked.more), book, route) if asked.has_more else None,
         changes=[_turn(turn) for turn in outlook.turns(facts, book, until, route)],
         thresholds=[LineOut(**asdict(line)) for line in outlook.approaches(facts, book)],
     )
+
+
+async def _still_to_go(tx: Transaction, case: Case, facts: Facts) -> Facts:
+    """Return the facts with what can still go under the permit: what went or is reserved stands in the year's count already."""
+    permit = await tx.scalar(select(Permit).where(Permit.transfer == case.transfer.id))
+    if permit is None:
+        return facts
+    held = (await ledger.reserved_of_permits(tx, [permit.id])).get(permit.id, Count())
+    used = _sum(Count(permit.sent_persons, permit.sent_sensitive_persons), held)
+    rest = left(Count(permit.persons, permit.sensitive_persons), used)
+    return replace(facts, transfer=replace(facts.transfer, **asdict(rest)))
 
 
 def _answer(facts: Facts, book: RuleBook, route: Route | None) -> AnswerOut:

@@ -1,16 +1,20 @@
 """Which open transfers and permits a policy would change, and how."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import select
 
 from service.database import Transaction
-from service.gate.outlook import why_not
+from service.gate.decide import Decision
+from service.gate.outlook import decision_under, known_under
 from service.http.problems import Invalid
 from service.law.calendar import day_in_shanghai
+from service.law.policy import Policy
 from service.law.rules import RuleBook
 from service.permits.tables import Permit
+from service.registry.tables import Recipient
 from service.transfers.case import case_of, find
 from service.transfers.tables import Transfer
 from service.transfers.workflow import Status, stages_for
@@ -32,6 +36,12 @@ class Effect:
 async def effects(tx: Transaction, now: RuleBook, then: RuleBook) -> list[Effect]:
     """Return what would be other under another policy: of transfers that are open, and of permits in force."""
     return [*await _of_transfers(tx, now, then), *await _of_permits(tx, now, then)]
+
+
+async def unknown_recipients(tx: Transaction, policy: Policy) -> list[str]:
+    """Return the keys that conditions name and that no recipient of the register has: such a condition fits nothing."""
+    named = policy.recipients
+    return sorted(named - set(await tx.scalars(select(Recipient.key).where(Recipient.key.in_(named)))))
 
 
 async def _of_transfers(tx: Transaction, now: RuleBook, then: RuleBook) -> list[Effect]:
@@ -67,15 +77,34 @@ async def _of_permits(tx: Transaction, now: RuleBook, then: RuleBook) -> list[Ef
     )
     found: list[Effect] = []
     for permit in (await tx.scalars(query)).all():
-        day = max(today, permit.valid_from)
-        before = sorted({str(why.reason) for why in await why_not(tx, now, permit, day)})
-        after = sorted({str(why.reason) for why in await why_not(tx, then, permit, day)})
-        if before != after:
-            found.append(Effect(permit.id, permit.status, {"denied": (before, after)}))
+        known = await known_under(tx, permit, max(today, permit.valid_from))
+        before, after = ([decision_under(permit, one, book) for _, one in known] for book in (now, then))
+        effect = Effect(permit.id, permit.status)
+        if _denied(before) != _denied(after):
+            effect.changes["denied"] = (_denied(before), _denied(after))
+        elif _headroom(before) != _headroom(after):
+            effect.changes["headroom"] = (_headroom(before), _headroom(after))
+        if effect.changes:
+            found.append(effect)
     return found
 
 
+def _denied(decisions: Sequence[Decision]) -> list[str]:
+    return sorted({str(decision.reason) for decision in decisions if not decision.allowed})
+
+
+def _headroom(decisions: Sequence[Decision]) -> dict[str, int]:
+    """Return how many persons could still go, of the dataset for which they are fewest."""
+    counts = [decision.headroom for decision in decisions if decision.headroom is not None]
+    return {kind: min(getattr(count, kind) for count in counts) for kind in _KINDS if counts}
+
+
+_KINDS: Final = ("persons", "sensitive_persons")
+
+
 def _said(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{count:,} {kind.replace('_', ' ')}" for kind, count in value.items()) or "any number"
     if isinstance(value, list):
         return ", ".join(value) or "nothing"
     return str(value)

@@ -11,7 +11,7 @@ from service.gate.decide import Known, KnownDataset, KnownPermit
 from service.http.caller import Caller, Role
 from service.law.calendar import day_in_shanghai
 from service.law.determination import Mechanism
-from service.law.facts import Count, LegalBasis, Method, Necessity, RecipientFacts, Tag, TransferFacts
+from service.law.facts import Count, LegalBasis, Method, Necessity, RecipientFacts, Route, Tag, TransferFacts
 from service.law.schemas import HandlerFactsIn, OriginFactsIn, RecipientFactsIn
 from service.ledger import operations as ledger
 from service.obligations import operations as obligations
@@ -41,8 +41,10 @@ async def read(tx: Transaction, caller: Caller, dataset_ref: str, recipient_ref:
     return Read(dataset, recipient, await known_of(tx, dataset, recipient, today))
 
 
-async def known_of(tx: Transaction, dataset: Dataset, recipient: Recipient | None, today: date) -> Known:
-    """Return what a decision on a dataset and a recipient looks at, as it stands on a day."""
+async def known_of(
+    tx: Transaction, dataset: Dataset, recipient: Recipient | None, today: date, permit: str | None = None
+) -> Known:
+    """Return what a decision on a dataset and a recipient looks at, as it stands on a day: of all permits, or of one."""
     handler = await tx.get_one(Handler, dataset.handler)
     return Known(
         today=today,
@@ -54,7 +56,7 @@ async def known_of(tx: Transaction, dataset: Dataset, recipient: Recipient | Non
             fields=frozenset(field["name"] for field in dataset.fields),
         ),
         recipient=_facts_of(recipient),
-        permits=() if recipient is None else await _permits(tx, dataset.id, recipient.id, today),
+        permits=() if recipient is None else await _permits(tx, dataset.id, recipient, today, permit),
         year=await ledger.total(tx, dataset.handler, today.year),
     )
 
@@ -99,13 +101,17 @@ def _facts_of(recipient: Recipient | None) -> RecipientFacts | None:
     return RecipientFactsIn.model_validate(body).facts(recipient.key)
 
 
-async def _permits(tx: Transaction, dataset: str, recipient: str, today: date) -> Sequence[KnownPermit]:
+async def _permits(
+    tx: Transaction, dataset: str, recipient: Recipient, today: date, only: str | None
+) -> Sequence[KnownPermit]:
     query = (
-        select(Permit, PermitDataset.tags, _weighty())
+        select(Permit, PermitDataset, _weighty())
         .join(PermitDataset, PermitDataset.permit == Permit.id)
-        .where(PermitDataset.dataset == dataset, PermitDataset.recipient == recipient)
+        .where(PermitDataset.dataset == dataset, PermitDataset.recipient == recipient.id)
         .execution_options(populate_existing=True)
     )
+    if only is not None:
+        query = query.where(Permit.id == only)
     rows = (await tx.execute(query)).all()
     permits = [row[0] for row in rows]
     reserved = await ledger.reserved_of_permits(tx, [permit.id for permit in permits])
@@ -115,12 +121,13 @@ async def _permits(tx: Transaction, dataset: str, recipient: str, today: date) -
     return [
         _known_permit(
             permit,
-            tags,
+            bound,
+            recipient,
             reserved.get(permit.id, Count()),
             is_overdue=permit.id in overdue,
             has_evidence=permit.id not in lost,
         )
-        for permit, tags, _ in rows
+        for permit, bound, _ in rows
     ]
 
 
@@ -131,9 +138,15 @@ def _weighty() -> ColumnElement[bool]:
 
 
 def _known_permit(
-    permit: Permit, tags: Sequence[str], reserved: Count, *, is_overdue: bool, has_evidence: bool
+    permit: Permit,
+    bound: PermitDataset,
+    recipient: Recipient,
+    reserved: Count,
+    *,
+    is_overdue: bool,
+    has_evidence: bool,
 ) -> KnownPermit:
-    necessity = permit.claims["necessity"]
+    necessity, approved, papers = (permit.claims.get(name) for name in ("necessity", "recipient", "papers"))
     return KnownPermit(
         id=permit.id,
         status=permit.status,
@@ -144,7 +157,11 @@ def _known_permit(
         systems=permit.systems,
         quota=Count(permit.persons, permit.sensitive_persons),
         used=Count(permit.sent_persons + reserved.persons, permit.sent_sensitive_persons + reserved.sensitive_persons),
-        tags=frozenset(Tag(tag) for tag in tags),
+        tags=frozenset(Tag(tag) for tag in bound.tags),
+        registered=frozenset(bound.fields),
+        recipient=None if approved is None else RecipientFactsIn.model_validate(approved).facts(recipient.key),
+        papers=None if papers is None else frozenset(papers),
+        route=None if permit.route is None else Route(permit.route),
         requirements=frozenset(Mechanism(name) for name in permit.requirements),
         transfer=TransferFacts(
             method=Method(permit.claims["method"]),

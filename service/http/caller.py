@@ -79,6 +79,12 @@ class Caller:
             )
         )
 
+    def behalf(self, roles: frozenset[Role], handler: str) -> str | None:
+        """Return who lent the role with which the caller acts; None where one of the roles is the caller's own."""
+        if any(own == EVERYWHERE or handler in own for own in (self.grants.get(role, frozenset()) for role in roles)):
+            return None
+        return next(iter(self.lenders(roles, handler)), None)
+
     def has(self, roles: frozenset[Role]) -> bool:
         """Tell whether the caller has one of the roles on any handler."""
         return bool(self.reach(roles))

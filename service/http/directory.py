@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Date, DateTime, Text, and_, column, litera
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from service.database import Id, Transaction
-from service.http.caller import READERS, Role
+from service.http.caller import READERS, REVIEWERS, Role
 
 _PRINCIPALS = table(
     "principals", column("id", Id), column("name", Text), column("kind", Text), column("disabled_at", DateTime)
@@ -38,7 +38,7 @@ class Entitled:
 
 
 async def entitled(tx: Transaction, role: Role, handler: str, today: date) -> list[Entitled]:
-    """Return every enabled person who may act in a role for a handler today, by name; own roles come before lent ones."""
+    """Return who may act in a role for a handler today, by name: each enabled person once for each way to the role, their own first."""
     own = (
         select(_PRINCIPALS.c.id, _PRINCIPALS.c.name, null().cast(Id).label("behalf"))
         .join(_GRANTS, _GRANTS.c.principal == _PRINCIPALS.c.id)
@@ -59,11 +59,9 @@ async def entitled(tx: Transaction, role: Role, handler: str, today: date) -> li
             _DELEGATIONS.c.valid_until >= today,
         )
     )
-    people: dict[str, Entitled] = {}
-    rows = (await tx.execute(union_all(own, lent))).all()
-    for principal, name, behalf in sorted(rows, key=lambda row: (row[1], row[2] or "")):
-        people.setdefault(principal, Entitled(principal, name, behalf))
-    return list(people.values())
+    rows = {(str(name), str(principal), behalf) for principal, name, behalf in await tx.execute(union_all(own, lent))}
+    ways = sorted(rows, key=lambda row: (row[0], row[2] or ""))
+    return [Entitled(principal, name, behalf) for name, principal, behalf in ways]
 
 
 async def names(tx: Transaction, principals: Collection[str]) -> Mapping[str, str]:
@@ -84,8 +82,8 @@ async def holders(tx: Transaction, principals: Collection[str]) -> set[tuple[str
     return {(str(principal), Role(role), handler) for principal, role, handler in await tx.execute(query)}
 
 
-async def readers_among(tx: Transaction, handler: str, references: Collection[str]) -> Mapping[str, str]:
-    """Return, by id or name as they were referred to, the ids of the enabled people who may read a handler's transfers."""
+async def readers_among(tx: Transaction, handler: str, references: Collection[str], today: date) -> Mapping[str, str]:
+    """Return, by id or name as they were referred to, the ids of the enabled people who may read a handler's transfers today."""
     query = (
         select(_PRINCIPALS.c.id, _PRINCIPALS.c.name)
         .distinct()
@@ -102,6 +100,10 @@ async def readers_among(tx: Transaction, handler: str, references: Collection[st
     found: dict[str, str] = {}
     for principal, name in await tx.execute(query):
         found |= {str(principal): str(principal), str(name): str(principal)}
+    if any(reference not in found for reference in references):
+        for role in sorted(REVIEWERS):
+            for person in await entitled(tx, role, handler, today):
+                found |= {person.principal: person.principal, person.name: person.principal}
     return {reference: found[reference] for reference in references if reference in found}
 
 

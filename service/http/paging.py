@@ -43,36 +43,47 @@ async def page_of(
         Invalid: the cursor is not one that a page gave.
     """
     if cursor is not None:
-        query = query.where(key > _opened(cursor, as_number=key.type.python_type is int))
+        text = opened(cursor)
+        query = query.where(key > (_seq(text) if key.type.python_type is int else text))
     rows = (await tx.scalars(query.order_by(key).limit(limit + 1))).all()
     if len(rows) <= limit:
         return rows, None
     last = rows[limit - 1]
-    return rows[:limit], _sealed(getattr(last, key.key))  # type: ignore[arg-type]
+    return rows[:limit], sealed(getattr(last, key.key))  # type: ignore[arg-type]
 
 
-def _sealed(value: str | int) -> str:
+def sealed(value: str | int) -> str:
+    """Return the cursor of a page that ended with this key."""
     return base64.urlsafe_b64encode(str(value).encode()).decode().rstrip("=")
 
 
-def _opened(cursor: str, *, as_number: bool) -> str | int:
+def opened(cursor: str) -> str:
+    """Return the key that a page ended with.
+
+    Raises:
+        Invalid: the cursor is not one that a page gave.
+    """
     try:
         value = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode("ascii")
-        return _seq(value) if as_number else _text(value)
     except (ValueError, binascii.Error) as error:
-        raise Invalid(
-            "The cursor is not one that a page gave.", errors=[("/cursor", "Take `next_cursor` of the page before.")]
-        ) from error
-
-
-def _text(value: str) -> str:
+        raise unknown_cursor() from error
     if not value.isprintable():
-        raise ValueError(value)
+        raise unknown_cursor()
     return value
 
 
+def unknown_cursor() -> Invalid:
+    """Return the refusal of a cursor that no page gave."""
+    return Invalid(
+        "The cursor is not one that a page gave.", errors=[("/cursor", "Take `next_cursor` of the page before.")]
+    )
+
+
 def _seq(value: str) -> int:
-    number = int(value)
+    try:
+        number = int(value)
+    except ValueError as error:
+        raise unknown_cursor() from error
     if not 0 <= number < 2**63:
-        raise ValueError(value)
+        raise unknown_cursor()
     return number

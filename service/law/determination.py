@@ -82,6 +82,11 @@ class Determination:
     """Stages of approval that the company's own rules add."""
 
     @property
+    def papers(self) -> frozenset[str]:
+        """The kinds of evidence that the law asks for, without what the company's own rules add."""
+        return frozenset(item.code for item in self.evidence if item.citations[0].instrument != POLICY)
+
+    @property
     def routes(self) -> tuple[Route, ...]:
         """The routes of the strictest requirement."""
         return next((r.routes for r in self.requirements if r.mechanism is self.mechanism), ())

@@ -114,15 +114,21 @@ def _sentences(
     for rule, citations in _decided(determination, edition):
         yield _reason(rule, citations, facts, edition, language)
     if policy is not None:
-        yield from _by_policy(determination, policy, language)
+        yield from _by_policy(determination, policy, edition, language)
     yield (f"The law asks for {_name(determination, 0)}", f"结论：{_name(determination, 1)}")[language]
     if determination.mechanism is not Mechanism.NOT_CROSS_BORDER:
         yield from _counting(determination, language)
     yield _CLOSING[language]
 
 
-def _by_policy(determination: Determination, policy: Policy, language: int) -> Iterable[str]:
-    """Name the bars of the company's own rules, and that they were applied."""
+def _by_policy(determination: Determination, policy: Policy, edition: Edition, language: int) -> Iterable[str]:
+    """Name the lines and bars of the company's own rules, so that nobody takes them for the law's, and that they were applied."""
+    for name in _lowered(determination, edition):
+        own, law = edition.thresholds[name], edition.law[name]
+        yield (
+            f"The line {name} is the company's own: {own:,}, where the law has {law:,}",
+            f"门槛{name}为公司制度所定：{own}，法定为{law}",
+        )[language]
     barred = {requirement.rule for requirement in determination.requirements}
     for bar in policy.bars:
         if f"policy-bar:{bar.id}" in barred:
@@ -132,6 +138,12 @@ def _by_policy(determination: Determination, policy: Policy, language: int) -> I
         f"The company's own policy, which may be stricter than the law, is applied ({policy.hash[:15]}…)",
         f"已适用可能严于法律的公司制度（{policy.hash[:15]}…）",
     )[language]
+
+
+def _lowered(determination: Determination, edition: Edition) -> Iterable[str]:
+    """Return the thresholds that the deciding rules name and that the company has lowered."""
+    texts = " ".join(rule.text["en"] for rule, _ in _decided(determination, edition))
+    return [name for name, law in edition.law.items() if edition.thresholds[name] < law and f"{{{name}}}" in texts]
 
 
 def _opening(facts: Facts, language: int) -> str:

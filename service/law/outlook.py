@@ -24,12 +24,14 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Approach:
-    """A line of the law, and how far the year's count is from it once this transfer has been sent."""
+    """A line at which more is asked for of this transfer, and how far the year's count is from it once all of it has been sent."""
 
     id: str
     kind: Literal["persons", "sensitive_persons"]
     mechanism: str
     value: int
+    law_value: int
+    """As the law draws it: the company's own rules may draw it lower."""
     count: int
     headroom: int
     near: bool
@@ -63,13 +65,15 @@ def turns(facts: Facts, book: RuleBook, until: date, route: Route | None = None)
 
 
 def approaches(facts: Facts, book: RuleBook) -> list[Approach]:
-    """Return the lines that are not reached yet by the year's count with this transfer."""
+    """Return the lines that the year's count with this transfer does not reach yet, and that would change the answer if it did."""
+    now = _gist(determine(facts, book))
     year, transfer = facts.ledger.this_year, facts.transfer
     count = Count(year.persons + transfer.persons, year.sensitive_persons + transfer.sensitive_persons)
     near = book.edition(facts.as_of).thresholds["near"]
     found: list[Approach] = []
     for line in book.volume_lines(facts.as_of, count):
-        if not line["reached"]:
+        beyond = with_more(facts, Count(**{line["kind"]: line["headroom"] + 1}))
+        if not line["reached"] and _gist(determine(beyond, book)) != now:
             reached = int(getattr(count, line["kind"]))
             found.append(
                 Approach(
@@ -77,6 +81,7 @@ def approaches(facts: Facts, book: RuleBook) -> list[Approach]:
                     line["kind"],
                     line["mechanism"],
                     line["value"],
+                    line["law_value"],
                     reached,
                     line["headroom"],
                     near=reached * 100 >= line["value"] * near,

@@ -143,11 +143,19 @@ class Policy:
 
     hash: str
     """`sha256:` and the hash of the file."""
+    file: str = "policy"
+    """Name of the file, for messages."""
     stages: tuple[tuple[str, Condition], ...] = ()
     bars: tuple[Bar, ...] = ()
     papers: tuple[Paper, ...] = ()
     thresholds: Mapping[str, int] = field(default_factory=dict)
     hours: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def recipients(self) -> frozenset[str]:
+        """Keys of recipients that its conditions name."""
+        conditions = [condition for _, condition in self.stages] + [paper.condition for paper in self.papers]
+        return frozenset(key for condition in conditions for key in condition.recipients or ())
 
     def stages_in(self, situation: Situation) -> tuple[str, ...]:
         """Return the stages that the company adds, in the order in which stages are taken."""
@@ -176,8 +184,12 @@ def load(path: Path) -> Policy:
     """
     try:
         raw = path.read_bytes()
-        content = tomllib.loads(raw.decode("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        content = tomllib.loads(raw.decode("utf-8-sig"))
+    except (
+        OSError,
+        ValueError,
+        RecursionError,
+    ) as error:  # not UTF-8, not TOML, a number or a nesting past all measure
         raise PolicyFileError(path.name, "-", f"cannot be read: {error}") from error
     try:
         read = _File.model_validate(content)
@@ -187,6 +199,7 @@ def load(path: Path) -> Policy:
     _demand_countries(path.name, read)
     return Policy(
         hash=f"sha256:{hashlib.sha256(raw).hexdigest()}",
+        file=path.name,
         stages=tuple((stage.role, _condition(stage)) for stage in read.stage),
         bars=tuple(
             Bar(bar.id, Condition(countries=frozenset(bar.countries), tags=_set(bar.tags)), bar.text.model_dump())
@@ -199,26 +212,27 @@ def load(path: Path) -> Policy:
 
 
 def demand_stricter(policy: Policy, law: Iterable[Mapping[str, int]]) -> None:
-    """Refuse thresholds that the law does not know, or that would let more out than the law does.
+    """Refuse thresholds that the law does not know, or that are above the law's newest.
+
+    On days on which the law draws a line lower than the company does, the law's counts: see the rule book's editions.
 
     Args:
         policy: the company's rules.
-        law: the thresholds of each edition of the law.
+        law: the thresholds of each edition of the law, the newest last.
 
     Raises:
         PolicyFileError: naming the threshold.
     """
-    values: dict[str, int] = {}
+    newest: dict[str, int] = {}
     for edition in law:
-        for name, value in edition.items():
-            values[name] = min(value, values.get(name, value))
+        newest |= edition
     for name, value in policy.thresholds.items():
-        if name not in values:
+        if name not in newest:
             raise PolicyFileError(
-                "policy", f"thresholds.{name}", f"is no threshold; known: {', '.join(sorted(values))}"
+                policy.file, f"thresholds.{name}", f"is no threshold; known: {', '.join(sorted(newest))}"
             )
-        if value > values[name]:
-            raise PolicyFileError("policy", f"thresholds.{name}", f"must not be above the law's {values[name]}")
+        if value > newest[name]:
+            raise PolicyFileError(policy.file, f"thresholds.{name}", f"must not be above the law's {newest[name]}")
 
 
 def _demand_countries(file: str, read: _File) -> None:

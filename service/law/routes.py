@@ -66,7 +66,9 @@ async def rules(exchange: Asking, request: Request, as_of: Annotated[Day | None,
             raise Invalid(
                 "The service knows the law from 2021-09-01.", errors=[("/as_of", "Choose 2021-09-01 or later.")]
             )
-        return RulesOut.model_validate({"as_of": day, "rules_version": book.version, "items": book.rules_on(day)})
+        version, own = book.version, None if book.policy is None else book.policy.hash
+        told = {"as_of": day, "rules_version": version, "policy": own, "items": book.rules_on(day)}
+        return RulesOut.model_validate(told)
 
     return await exchange.read(work)
 

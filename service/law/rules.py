@@ -483,6 +483,8 @@ class Edition:
 
     begins: date
     thresholds: Mapping[str, int]
+    law: Mapping[str, int]
+    """The thresholds of the law itself, which the company's own may be below."""
     border: tuple[Rule, ...]
     bars: tuple[Rule, ...]
     mechanisms: tuple[Rule, ...]
@@ -546,7 +548,8 @@ class RuleBook:
         Headroom is the most persons that can be added with the line not yet reached.
         """
         lines: list[dict[str, Any]] = []
-        for rule in self.edition(max(day, FIRST_DAY)).mechanisms:
+        edition = self.edition(max(day, FIRST_DAY))
+        for rule in edition.mechanisms:
             for kind, threshold, least in rule.lines:
                 lines.append(
                     {
@@ -554,6 +557,7 @@ class RuleBook:
                         "kind": kind,
                         "mechanism": rule.mechanism,
                         "value": least,
+                        "law_value": edition.law[threshold] + least - edition.thresholds[threshold],
                         "reached": int(getattr(count, kind)) >= least,
                         "headroom": max(0, least - 1 - int(getattr(count, kind))),
                     }
@@ -748,12 +752,14 @@ class _Compiler:
 
     def _edition(self, day: date) -> Edition:
         lower = {} if self._policy is None else self._policy.thresholds
-        thresholds = {name: min(value, lower.get(name, value)) for name, value in self._limits(day).items()}
+        law = self._limits(day)
+        thresholds = {name: min(value, lower.get(name, value)) for name, value in law.items()}
         rules = [self._rule(record, day, thresholds) for record in _on(self._rules, day)]
         mechanisms = tuple(rule for rule in rules if rule.step == "mechanism")
         return Edition(
             begins=day,
             thresholds=thresholds,
+            law=law,
             border=tuple(rule for rule in rules if rule.step == "border"),
             bars=tuple(rule for rule in rules if rule.step == "bar"),
             mechanisms=mechanisms,
@@ -780,6 +786,7 @@ class _Compiler:
             "exemption": record.exemption,
             "condition": record.when,
             "thresholds": {name: value for name, value in thresholds.items() if name in words},
+            "law_thresholds": {name: value for name, value in self._limits(day).items() if name in words},
             "citations": [citation.document() for citation in (*cited.always, *(c for _, c in cited.sometimes))],
             "confidence": record.confidence,
             "text": record.text.model_dump(),

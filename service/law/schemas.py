@@ -259,7 +259,8 @@ class RuleOut(BaseModel):
     mechanism: str
     exemption: str | None
     condition: list[str]
-    thresholds: dict[str, int]
+    thresholds: dict[str, int] = Field(description="As they are applied: the company's own may be lower.")
+    law_thresholds: dict[str, int] = Field(description="As the law has them.")
     citations: list[CitationOut]
     confidence: str
     text: TextOut
@@ -270,6 +271,7 @@ class RulesOut(BaseModel):
 
     as_of: date
     rules_version: str
+    policy: str | None = Field(description="Hash of the company's own rules that are applied on top.")
     items: list[RuleOut]
 
 

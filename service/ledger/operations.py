@@ -1,6 +1,6 @@
 """Counting: what a handler's year and a permit hold, reported and reserved. Reservations that have lapsed are simply not counted."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -43,7 +43,37 @@ async def reserved(tx: Transaction, handler: str, year: int) -> Count:
 async def total(tx: Transaction, handler: str, year: int) -> Count:
     """Return the year's count as a threshold sees it: reported and reserved."""
     sent, held = await reported(tx, handler, year), await reserved(tx, handler, year)
-    return Count(sent.persons + held.persons, sent.sensitive_persons + held.sensitive_persons)
+    return _sum(sent, held)
+
+
+async def totals(tx: Transaction, handlers: Collection[str], year: int) -> Mapping[str, Count]:
+    """Return the count of a year, reported and reserved, of each of some handlers; one without any is missing."""
+    query = select(LedgerYear.handler, LedgerYear.persons, LedgerYear.sensitive_persons).where(
+        LedgerYear.handler.in_(handlers), LedgerYear.year == year
+    )
+    sent = {str(row[0]): Count(row[1], row[2]) for row in await tx.execute(query)}
+    held = await _held(tx, Export.handler, handlers, Export.counts.is_(True), Export.year == year)
+    return {handler: _sum(sent.get(handler, NOTHING), held.get(handler, NOTHING)) for handler in {*sent, *held}}
+
+
+async def counted_under(tx: Transaction, permits: Collection[str], year: int) -> Mapping[str, Count]:
+    """Return what of each permit is in the count of a year, reported and reserved; a permit without any is missing."""
+    query = (
+        select(
+            Export.permit,
+            func.sum(func.coalesce(Export.sent_persons, 0)),
+            func.sum(func.coalesce(Export.sent_sensitive_persons, 0)),
+        )
+        .where(Export.permit.in_(permits), Export.status == "completed", Export.counts.is_(True), Export.year == year)
+        .group_by(Export.permit)
+    )
+    sent = {str(row[0]): Count(int(row[1]), int(row[2])) for row in await tx.execute(query)}
+    held = await _held(tx, Export.permit, permits, Export.counts.is_(True), Export.year == year)
+    return {permit: _sum(sent.get(permit, NOTHING), held.get(permit, NOTHING)) for permit in {*sent, *held}}
+
+
+def _sum(one: Count, other: Count) -> Count:
+    return Count(one.persons + other.persons, one.sensitive_persons + other.sensitive_persons)
 
 
 async def add(tx: Transaction, handler: str, year: int, sent: Count) -> None:
@@ -102,7 +132,7 @@ async def shares_of_permit(tx: Transaction, permit: str) -> Sequence[Share]:
 async def _held(
     tx: Transaction,
     column: InstrumentedAttribute[Any],
-    ids: Sequence[str],
+    ids: Collection[str],
     *more: ColumnElement[bool],
 ) -> Mapping[str, Count]:
     query = (

@@ -104,10 +104,17 @@ async def unsettle(tx: Transaction, caller: Caller, evidence: str) -> None:
 
 
 async def void_of_permit(
-    tx: Transaction, caller: Caller, permit: str, why: str, *, codes: Collection[Code] = frozenset(Code)
+    tx: Transaction,
+    caller: Caller,
+    permit: str,
+    why: str,
+    *,
+    codes: Collection[Code] = frozenset(Code),
+    is_in_force: bool = False,
 ) -> None:
-    """End the open duties of a permit that have nothing to hold any more."""
-    await _void(tx, caller, why, Obligation.permit == permit, Obligation.code.in_(codes))
+    """End the open duties of a permit that has come to its end; while it is in force still, none that suspends it."""
+    ending = (Obligation.blocks.is_(False),) if is_in_force else ()
+    await _void(tx, caller, why, Obligation.permit == permit, Obligation.code.in_(codes), *ending)
 
 
 async def void_of_transfer(tx: Transaction, caller: Caller, transfer: str, why: str) -> None:
@@ -198,7 +205,7 @@ async def give(tx: Transaction, caller: Caller, obligation_id: str, owner: str) 
     obligation = await _found(tx, caller, obligation_id, lock=True)
     caller.demand(KEEPERS, obligation.handler, what="obligation")
     _demand_open(obligation)
-    person = (await directory.readers_among(tx, obligation.handler, [owner])).get(owner)
+    person = (await directory.readers_among(tx, obligation.handler, [owner], day_in_shanghai(tx.now))).get(owner)
     if person is None:
         raise Invalid(
             "Nobody can be given this duty.", errors=[("/owner", "No person of this id or name may read it.")]

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, DateTime, and_, any_, column, exists, or_, select, table
+from sqlalchemy import BigInteger, ColumnElement, DateTime, and_, any_, column, exists, or_, select, table
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from service.audit import operations as audit
@@ -14,14 +14,13 @@ from service.database import Id, Transaction, close_gate, new_id
 from service.events import operations as events
 from service.http.caller import EVERYWHERE, READERS, REVIEWERS, Caller, Role
 from service.http.paging import page_of
-from service.http.problems import Conflict, NotFound
+from service.http.problems import Conflict, Forbidden, NotFound
 from service.http.references import is_of
 from service.law.calendar import SHANGHAI, day_in_shanghai
 from service.law.facts import Count
 from service.ledger import operations as ledger
 from service.ledger.operations import Share
 from service.obligations import operations as obligations
-from service.obligations.duties import BLOCKING, Code
 from service.obligations.tables import Obligation
 from service.permits.schemas import (
     AmendIn,
@@ -44,15 +43,28 @@ AMENDERS = REVIEWERS | {Role.REQUESTER}
 """Who may narrow a permit: nothing that it allowed comes to be allowed by that."""
 
 TOKEN_LIFE = timedelta(hours=24)
-AUTHORS = table("transfers", column("id", Id), column("authors", ARRAY(Id)))
-"""What permits need of the transfers, which a higher room keeps: whom to tell."""
+TRANSFERS = table(
+    "transfers",
+    column("id", Id),
+    column("authors", ARRAY(Id)),
+    column("persons", BigInteger),
+    column("sensitive_persons", BigInteger),
+)
+"""What permits need of the transfers, which a higher room keeps: whom to tell, and what was asked for."""
 
 PAPERS = table("evidence", column("id", Id), column("ended_at", DateTime))
 """What permits need of the evidence: whether it still counts."""
 
 
+_ENDED = frozenset({Standing.REVOKED, Standing.EXPIRED, Standing.EXHAUSTED})
 _PASSING = {"reason", "sent", "reserved", "headroom", "updated_at", "status", "overdue", "lost_evidence"}
 """What of a permit changes while a token of it is about."""
+
+
+class PredecessorRevoked(Conflict):
+    """The permit that a request renews was revoked while it was in review."""
+
+    slug, title = "predecessor-revoked", "The permit that this renews has been revoked meanwhile"
 
 
 class Wider(Conflict):
@@ -95,8 +107,15 @@ async def issue(tx: Transaction, caller: Caller, scope: Scope) -> PermitOut:
     tx.add(permit)
     await tx.flush()
     datasets = [
-        PermitDataset(permit=permit.id, dataset=dataset, recipient=scope.recipient, tags=list(tags), grading=grading)
-        for dataset, tags, grading in scope.datasets
+        PermitDataset(
+            permit=permit.id,
+            dataset=dataset,
+            recipient=scope.recipient,
+            tags=list(tags),
+            grading=grading,
+            fields=list(fields),
+        )
+        for dataset, tags, grading, fields in scope.datasets
     ]
     tx.add_all(datasets)
     shown = PermitOut.of(permit, datasets, Count(), day_in_shanghai(tx.now))
@@ -105,19 +124,58 @@ async def issue(tx: Transaction, caller: Caller, scope: Scope) -> PermitOut:
     return shown
 
 
-async def supersede(tx: Transaction, caller: Caller, old_id: str, new_id_: str, begins: date) -> None:
-    """Let a permit end with the day before its successor begins, so that there is no gap between them and no overlap."""
+async def supersede(
+    tx: Transaction, caller: Caller, old_id: str, new_id_: str, *, begins: date, asked_at: datetime
+) -> None:
+    """Let a permit end with the day before its successor begins, so that there is no gap between them and no overlap.
+
+    A suspended permit is followed by a suspended one: whoever may resume looks at it first.
+
+    Args:
+        tx: the transaction.
+        caller: whose approval was the last.
+        old_id: the permit.
+        new_id_: its successor.
+        begins: the first day of the successor.
+        asked_at: when the request for the successor was submitted as it was approved.
+
+    Raises:
+        PredecessorRevoked: it was revoked since then, which those who approved before did not know.
+    """
     await close_gate(tx)
     old = await tx.get_one(Permit, old_id, with_for_update=True, populate_existing=True)
-    old.superseded_by = new_id_
-    old.valid_until = min(old.valid_until, begins - timedelta(days=1))
-    old.updated_at = tx.now
-    await _record(tx, caller, "permit.superseded", old, {"by": new_id_, "valid_until": old.valid_until})
-    # Until its own last day it is in force: what would suspend it is still to be done.
-    runs_on = old.valid_until >= day_in_shanghai(tx.now)
-    codes = frozenset(Code) - (BLOCKING if runs_on else frozenset())
-    await obligations.void_of_permit(tx, caller, old.id, f"The permit was superseded by {new_id_}.", codes=codes)
+    if old.status == Standing.REVOKED and old.updated_at > asked_at:
+        raise PredecessorRevoked(
+            f"The permit {old.id}, which this renews, has been revoked since the request was submitted. Return the request, so "
+            "that all of its reviewers know.",
+            permit=old.id,
+        )
+    if old.status == Standing.SUSPENDED:
+        new = await tx.get_one(Permit, new_id_)
+        why = f"The permit {old.id}, which it follows, is suspended: {old.reason or 'no reason was given'}"
+        new.status, new.reason = Standing.SUSPENDED, why
+        await _record(tx, caller, "permit.suspended", new, {"reason": why}, why=why)
+    before: str | None = old.id
+    while before is not None:
+        ending = await tx.get_one(Permit, before, with_for_update=True, populate_existing=True)
+        await _end_before(tx, caller, ending, new_id_, begins)
+        before = ending.supersedes
     await tx.flush()
+
+
+async def _end_before(tx: Transaction, caller: Caller, permit: Permit, successor: str, begins: date) -> None:
+    """Let a permit end with the day before another begins, where it does not end earlier; its followers stand as they are."""
+    last = begins - timedelta(days=1)
+    if permit.superseded_by is not None and permit.valid_until <= last:
+        return
+    permit.superseded_by = permit.superseded_by or successor
+    if permit.status != Standing.REVOKED:
+        permit.valid_until = min(permit.valid_until, last)
+    permit.updated_at = tx.now
+    await _record(tx, caller, "permit.superseded", permit, {"by": successor, "valid_until": permit.valid_until})
+    is_in_force = permit.valid_until >= day_in_shanghai(tx.now)
+    why = f"The permit was superseded by {successor}."
+    await obligations.void_of_permit(tx, caller, permit.id, why, is_in_force=is_in_force)
 
 
 async def amend(tx: Transaction, caller: Caller, permit_id: str, wanted: AmendIn) -> PermitOut:
@@ -134,10 +192,13 @@ async def amend(tx: Transaction, caller: Caller, permit_id: str, wanted: AmendIn
     if shown.status in {Standing.REVOKED, Standing.EXPIRED}:
         raise Conflict(f"The permit is {shown.status}; there is nothing left to narrow.")
     changes = wanted.model_dump(exclude={"reason"}, exclude_none=True)
+    allowed = {name: getattr(permit, name) for name in changes}
+    if permit.fields is None and "fields" in changes:
+        allowed["fields"] = sorted({name for dataset in shown.datasets for name in dataset.fields}) or None
     wider = [
-        (f"/{name}", f"It allows {_told(getattr(permit, name))}; take less.")
+        (f"/{name}", f"It allows {_told(allowed[name])}; take less.")
         for name, value in changes.items()
-        if not is_within(value, getattr(permit, name))
+        if not is_within(value, allowed[name])
     ]
     if wider:
         raise Wider(
@@ -154,6 +215,12 @@ async def amend(tx: Transaction, caller: Caller, permit_id: str, wanted: AmendIn
                     (f"/{name}", f"{used} have been sent or reserved already; take that, and nothing more can go.")
                 ],
             )
+    yesterday = day_in_shanghai(tx.now) - timedelta(days=1)
+    if changes.get("valid_until", yesterday) < yesterday:
+        raise Conflict(
+            "A permit cannot be made to have ended long ago: what has gone went under it.",
+            errors=[("/valid_until", f"Choose {yesterday}, with which it ends at once, or a later day.")],
+        )
     before = {name: getattr(permit, name) for name in changes}
     for name, value in changes.items():
         setattr(permit, name, value)
@@ -189,16 +256,19 @@ async def rest_on(tx: Transaction, caller: Caller, old: str, new: str, ends_on: 
 
 
 async def report(tx: Transaction, caller: Caller, permit_id: str) -> ReportOut:
-    """Return what was planned and what was exported under a permit; it is closed once nothing more can go."""
+    """Return what was planned and what was exported under a permit; it is closed once nothing more can go or be reported."""
     permit = await permit_of(tx, caller, permit_id)
     shown = (await _shown(tx, [permit]))[0]
     shares = await ledger.shares_of_permit(tx, permit.id)
-    datasets = sorted({share.dataset for share in shares})
+    datasets = [dataset.id for dataset in shown.datasets]
     months = sorted({share.month for share in shares})
     history = await audit.actions_of(tx, permit.id)
+    asked = select(TRANSFERS.c.persons, TRANSFERS.c.sensitive_persons).where(TRANSFERS.c.id == permit.transfer)
+    persons, sensitive_persons = (await tx.execute(asked)).one()
     return ReportOut(
         permit=shown,
-        closed=shown.status in {Standing.REVOKED, Standing.EXPIRED, Standing.EXHAUSTED},
+        closed=shown.status in _ENDED and not any(share.status == "reserved" for share in shares),
+        requested=CountOut(persons=persons, sensitive_persons=sensitive_persons),
         planned=CountOut(persons=permit.persons, sensitive_persons=permit.sensitive_persons),
         exported=shown.sent,
         unused=CountOut(
@@ -282,14 +352,22 @@ async def suspend(tx: Transaction, caller: Caller, permit_id: str, reason: str |
     await close_gate(tx)
     permit = await permit_of(tx, caller, permit_id, lock=True)
     caller.demand(REVIEWERS, permit.handler, what="permit")
-    return await _set(tx, caller, permit, (Standing.ACTIVE,), Standing.SUSPENDED, reason)
+    _demand_in_time(tx, permit)
+    return await _set(tx, caller, permit, (Standing.ACTIVE,), Standing.SUSPENDED, reason, REVIEWERS)
 
 
 async def resume(tx: Transaction, caller: Caller, permit_id: str, reason: str | None) -> PermitOut:
-    """Let a suspended permit hold again; legal or security may."""
+    """Let a suspended permit hold again; legal or security may, save whoever wrote the request, of their own or by a lent role.
+
+    Raises:
+        Forbidden: not of legal or security, or an author.
+    """
     permit = await permit_of(tx, caller, permit_id, lock=True)
     caller.demand(RESTORERS, permit.handler, what="permit")
-    return await _set(tx, caller, permit, (Standing.SUSPENDED,), Standing.ACTIVE, reason)
+    authors = await tx.scalar(select(TRANSFERS.c.authors).where(TRANSFERS.c.id == permit.transfer))
+    if {caller.principal, caller.behalf(RESTORERS, permit.handler)} & set(authors or ()):
+        raise Forbidden("You are an author of the request behind this permit; somebody else must resume it.")
+    return await _set(tx, caller, permit, (Standing.SUSPENDED,), Standing.ACTIVE, reason, RESTORERS)
 
 
 async def revoke(tx: Transaction, caller: Caller, permit_id: str, reason: str) -> PermitOut:
@@ -297,7 +375,8 @@ async def revoke(tx: Transaction, caller: Caller, permit_id: str, reason: str) -
     await close_gate(tx)
     permit = await permit_of(tx, caller, permit_id, lock=True)
     caller.demand(RESTORERS, permit.handler, what="permit")
-    shown = await _set(tx, caller, permit, (Standing.ACTIVE, Standing.SUSPENDED), Standing.REVOKED, reason)
+    _demand_in_time(tx, permit)
+    shown = await _set(tx, caller, permit, (Standing.ACTIVE, Standing.SUSPENDED), Standing.REVOKED, reason, RESTORERS)
     await obligations.void_of_permit(tx, caller, permit.id, "The permit was revoked.")
     return shown
 
@@ -341,6 +420,21 @@ async def permit_of(tx: Transaction, caller: Caller, permit_id: str, *, lock: bo
     return permit
 
 
+def _demand_in_time(tx: Transaction, permit: Permit) -> None:
+    """Refuse to stop a permit that another has taken over from: whoever wants to stop the exports must stop that one."""
+    if permit.superseded_by is not None and permit.valid_until < day_in_shanghai(tx.now):
+        raise Conflict(
+            f"The permit ended on {permit.valid_until}, and {permit.superseded_by} has taken over from it; act on that one.",
+            next={"href": f"/v1/permits/{permit.superseded_by}", "method": "GET"},
+        )
+
+
+async def successor_of(tx: Transaction, transfer: str) -> str | None:
+    """Return the transfer whose permit has taken over from the one of a transfer; None: none has."""
+    old = select(Permit.superseded_by).where(Permit.transfer == transfer).scalar_subquery()
+    return await tx.scalar(select(Permit.transfer).where(Permit.id == old))
+
+
 async def _set(
     tx: Transaction,
     caller: Caller,
@@ -348,12 +442,13 @@ async def _set(
     wanted: tuple[Standing, ...],
     status: Standing,
     reason: str | None,
+    roles: frozenset[Role],
 ) -> PermitOut:
     if permit.status not in wanted:
         raise Conflict(f"The permit is {permit.status}; only {' or '.join(wanted)} ones can become {status}.")
     permit.status, permit.reason, permit.updated_at = status, reason, tx.now
     verb = "resumed" if status is Standing.ACTIVE else status.value
-    await _record(tx, caller, f"permit.{verb}", permit, {"reason": reason}, why=reason)
+    await _record(tx, caller, f"permit.{verb}", permit, {"reason": reason}, why=reason, roles=roles)
     await tx.flush()
     return (await _shown(tx, [permit]))[0]
 
@@ -377,10 +472,10 @@ async def _record(
     details: dict[str, Any],
     *,
     why: str | None = None,
+    roles: frozenset[Role] = AMENDERS,
 ) -> None:
     """Record a change of a permit; those who asked for it and the systems' people behind the request are told."""
-    authors = await tx.scalar(select(AUTHORS.c.authors).where(AUTHORS.c.id == permit.transfer))
-    lenders = caller.lenders(REVIEWERS, permit.handler)
+    authors = await tx.scalar(select(TRANSFERS.c.authors).where(TRANSFERS.c.id == permit.transfer))
     how_much = {
         name: getattr(permit, name)
         for name in ("purpose", "recipient", "fields", "persons", "sensitive_persons", "valid_from", "valid_until")
@@ -396,7 +491,7 @@ async def _record(
         why=why,
         how_much=how_much | {"sent_persons": permit.sent_persons, "status": permit.status},
         href=f"/v1/permits/{permit.id}",
-        on_behalf_of=next(iter(lenders), None),
+        on_behalf_of=caller.behalf(roles, permit.handler),
     )
 
 
@@ -431,8 +526,9 @@ def _stands(status: Standing, now: datetime) -> ColumnElement[bool]:
     """The same as `standing()`, for a query."""
     today = day_in_shanghai(now)
     in_time = Permit.valid_until >= today
+    personal = exists().where(PermitDataset.permit == Permit.id, PermitDataset.tags.overlap(["personal", "sensitive"]))
     used_up = and_(
-        Permit.persons + Permit.sensitive_persons > 0,
+        or_(Permit.persons + Permit.sensitive_persons > 0, personal),
         Permit.sent_persons >= Permit.persons,
         Permit.sent_sensitive_persons >= Permit.sensitive_persons,
     )

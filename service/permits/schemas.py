@@ -10,10 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from service.http.texts import Name, Prose
 from service.law.facts import Count
 from service.law.schemas import NearDay, Persons
-from service.permits.standing import Standing, left, standing
+from service.permits.standing import Standing, is_personal, left, standing
 from service.permits.tables import Permit, PermitDataset
 
-Names = Annotated[list[Name], Field(max_length=5000)]
+Names = Annotated[list[Name], Field(min_length=1, max_length=5000)]
 
 
 class ReasonIn(BaseModel):
@@ -64,6 +64,7 @@ class BoundDataset(BaseModel):
     id: str
     tags: list[str]
     grading: int
+    fields: list[str] = Field(description="Fields that it had; one that is registered later is not covered.")
 
 
 class PermitOut(BaseModel):
@@ -77,7 +78,7 @@ class PermitOut(BaseModel):
     datasets: list[BoundDataset]
     recipient: str
     purpose: str
-    fields: list[str] | None = Field(description="Fields that may go; null: all.")
+    fields: list[str] | None = Field(description="Fields that may go; null: all that the datasets had then.")
     systems: list[str] | None = Field(description="Systems that may export; null: every exporter of the handler.")
     persons: int
     sensitive_persons: int
@@ -130,11 +131,19 @@ class PermitOut(BaseModel):
             **shown
             | {
                 "status": standing(
-                    permit.status, permit.valid_until, quota, sent, today, is_overdue=bool(overdue or lost)
+                    permit.status,
+                    permit.valid_until,
+                    quota,
+                    sent,
+                    today,
+                    is_overdue=bool(overdue or lost),
+                    is_personal=is_personal(tag for dataset in datasets for tag in dataset.tags),
                 ),
                 "overdue": list(overdue),
                 "lost_evidence": list(lost),
-                "datasets": [BoundDataset(id=d.dataset, tags=d.tags, grading=d.grading) for d in datasets],
+                "datasets": [
+                    BoundDataset(id=d.dataset, tags=d.tags, grading=d.grading, fields=d.fields) for d in datasets
+                ],
                 "sent": CountOut(**asdict(sent)),
                 "reserved": CountOut(**asdict(reserved)),
                 "headroom": CountOut(**asdict(left(quota, used))),
@@ -172,8 +181,9 @@ class ReportOut(BaseModel):
     """What was planned, and what was exported."""
 
     permit: PermitOut
-    closed: bool = Field(description="Whether nothing more can go under it.")
-    planned: CountOut
+    closed: bool = Field(description="Whether it has ended, and every export under it has been reported or has lapsed.")
+    requested: CountOut = Field(description="What the transfer asked for.")
+    planned: CountOut = Field(description="What the permit allows, after conditions and narrowing.")
     exported: CountOut
     unused: CountOut
     exports: ExportsOut
@@ -205,8 +215,8 @@ class Scope:
     transfer: str
     revision: str
     handler: str
-    datasets: Sequence[tuple[str, Sequence[str], int]]
-    """Dataset id, tags, number of the grading."""
+    datasets: Sequence[tuple[str, Sequence[str], int, Sequence[str]]]
+    """Dataset id, tags, number of the grading, names of the fields."""
     recipient: str
     purpose: str
     fields: list[str] | None

@@ -18,7 +18,14 @@ class Standing(StrEnum):
 
 
 def standing(
-    stored: str, valid_until: date, quota: Count, sent: Count, today: date, *, is_overdue: bool = False
+    stored: str,
+    valid_until: date,
+    quota: Count,
+    sent: Count,
+    today: date,
+    *,
+    is_overdue: bool = False,
+    is_personal: bool = False,
 ) -> Standing:
     """Return where a permit stands.
 
@@ -29,6 +36,7 @@ def standing(
         sent: persons reported as sent under it.
         today: the day in Asia/Shanghai.
         is_overdue: whether a duty or a paper that it rests on is missing: then it is suspended until that is made good.
+        is_personal: whether it is for data about persons.
     """
     if stored == Standing.REVOKED:
         return Standing.REVOKED
@@ -36,18 +44,23 @@ def standing(
         return Standing.EXPIRED
     if stored == Standing.SUSPENDED or is_overdue:
         return Standing.SUSPENDED
-    return Standing.EXHAUSTED if is_used_up(quota, sent) else Standing.ACTIVE
+    return Standing.EXHAUSTED if is_used_up(quota, sent, is_personal=is_personal) else Standing.ACTIVE
 
 
-def is_used_up(quota: Count, used: Count) -> bool:
+def is_used_up(quota: Count, used: Count, *, is_personal: bool = False) -> bool:
     """Tell whether nobody is left of a permit for persons; a permit for data about nobody is never used up."""
-    is_for_persons = quota.persons + quota.sensitive_persons > 0
+    is_for_persons = is_personal or quota.persons + quota.sensitive_persons > 0
     return is_for_persons and used.persons >= quota.persons and used.sensitive_persons >= quota.sensitive_persons
 
 
 def is_weighty(tags: Iterable[str]) -> bool:
     """Tell whether data of these tags carries the duties of important data. Source: DSL art. 21, 27, 30."""
     return not {"important", "core"}.isdisjoint(tags)
+
+
+def is_personal(tags: Iterable[str]) -> bool:
+    """Tell whether data of these tags is about persons."""
+    return not {"personal", "sensitive"}.isdisjoint(tags)
 
 
 def is_within(wanted: object, allowed: object) -> bool:

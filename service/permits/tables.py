@@ -35,7 +35,7 @@ class Permit(Base):
     """Mechanisms of all the requirements that were met."""
     route: Mapped[str | None] = mapped_column(Text)
     claims: Mapped[dict[str, Any]] = mapped_column(JSONB)
-    """`method`, `necessity` and `legal_basis` of the transfer."""
+    """`method`, `necessity` and `legal_basis` of the transfer; `recipient`, the facts of it, and `papers`, what the law asked for."""
     evidence: Mapped[list[str]] = mapped_column(ARRAY(Text))
     """Ids of the evidence that it rests on."""
     receipt_due_on: Mapped[date | None] = mapped_column(Date)
@@ -54,7 +54,7 @@ class Permit(Base):
 
 
 class PermitDataset(Base):
-    """A dataset that a permit covers, with the tags that it had: when they move, the gate denies."""
+    """A dataset that a permit covers, with the tags and the fields that it had: when they move, the gate denies."""
 
     __tablename__ = "permit_datasets"
 
@@ -63,6 +63,8 @@ class PermitDataset(Base):
     recipient: Mapped[str] = mapped_column(Id)
     tags: Mapped[list[str]] = mapped_column(ARRAY(Text))
     grading: Mapped[int] = mapped_column(Integer)
+    fields: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
+    """Names of the fields that it had: what is registered later nobody has approved. Empty: none were registered."""
 
     __table_args__ = (Index(None, "dataset", "recipient"),)
 

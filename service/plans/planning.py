@@ -3,13 +3,13 @@
 A plan never divides a transfer to stay below a threshold: SCM art. 4 forbids it, and the same holds for every other line.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from service.law.determination import Determination, Mechanism, determine
-from service.law.facts import Facts, FtzList, LegalBasis, Necessity, Origin, Route, Tag
-from service.law.rules import RuleBook
+from service.law.determination import Determination, Mechanism, State, determine
+from service.law.facts import Count, Facts, FtzList, LegalBasis, Necessity, Origin, Route, Tag
+from service.law.rules import Edition, Limit, RuleBook
 from service.transfers.workflow import stages_for
 
 Words = Mapping[str, str]
@@ -45,6 +45,10 @@ NO_SPLITTING: Final[Words] = {
     "Splitting a transfer to stay below a line is forbidden (SCM art. 4).",
     "zh": "其余人员的信息完全不出境：不得另行申请、由集团内其他处理者、向其他接收方或者在本年内另行出境。"
     "不得采取数量拆分手段规避（《标准合同办法》第四条）。",
+}
+_NO_MINORS: Final[Words] = {
+    "en": "Nobody under 14 is in it: whatever is told of them is sensitive (PIPL art. 28).",
+    "zh": "不含不满十四周岁未成年人的信息：其个人信息均属于敏感个人信息（《个人信息保护法》第二十八条）。",
 }
 _ANONYMOUS: Final[Words] = {
     "en": "Nobody can be identified from what is left, by anybody, and it cannot be undone (PIPL art. 4, 73).",
@@ -158,7 +162,7 @@ def _planned(way: _Way, book: RuleBook, times: Mapping[str, Mapping[str, int]]) 
         named = route or next(iter(found.routes), None)
         yield Plan(
             code=way.code,
-            text=_sentence(way.text, named),
+            text=_sentence(way.text, _instruments(found, route)),
             conditions=way.conditions,
             changes=way.changes,
             facts=way.facts,
@@ -169,16 +173,27 @@ def _planned(way: _Way, book: RuleBook, times: Mapping[str, Mapping[str, int]]) 
         )
 
 
-def _sentence(text: Words, route: Route | None) -> Words:
-    if route is None:
-        return text
-    return {"en": f"{text['en']} {_ROUTES[route]['en']}", "zh": f"{text['zh']}{_ROUTES[route]['zh']}"}
+def _instruments(law: Determination, route: Route | None) -> list[Route]:
+    """Return the instruments that it takes, one for each requirement that has any."""
+    return [route if route in one.routes else one.routes[0] for one in law.requirements if one.routes]
+
+
+def _sentence(text: Words, routes: Sequence[Route]) -> Words:
+    return {
+        "en": " ".join([text["en"], *(_ROUTES[route]["en"] for route in routes)]),
+        "zh": "".join([text["zh"], *(_ROUTES[route]["zh"] for route in routes)]),
+    }
 
 
 def _days(law: Determination, stages: list[str], times: Mapping[str, Mapping[str, int]]) -> int:
     """Return typical working days: the papers are made side by side, the stages are taken one after the other."""
-    papers = [times["evidence"].get(item.code, times["evidence"]["other"]) for item in law.evidence]
+    papers = [days_for(times["evidence"], item.code) for item in law.evidence]
     return max(papers, default=0) + sum(times["stages"][stage] for stage in stages)
+
+
+def days_for(papers: Mapping[str, int], kind: str) -> int:
+    """Return the typical working days until a paper is there."""
+    return papers.get(kind, papers["other"])
 
 
 def _ways(facts: Facts, book: RuleBook, days: Mapping[str, int]) -> Iterator[_Way]:
@@ -195,7 +210,7 @@ def _by_fields(facts: Facts, book: RuleBook, days: Mapping[str, int]) -> Iterato
         persons = transfer.persons + transfer.sensitive_persons
         less = replace(
             facts,
-            dataset=replace(data, tags=tags),
+            dataset=replace(data, tags=tags, contains_minors=False),
             transfer=replace(transfer, persons=persons, sensitive_persons=0),
         )
         way = _Way(
@@ -206,8 +221,10 @@ def _by_fields(facts: Facts, book: RuleBook, days: Mapping[str, int]) -> Iterato
                 _tags(facts, less),
                 Change("/transfer/persons", transfer.persons, persons),
                 Change("/transfer/sensitive_persons", transfer.sensitive_persons, 0),
+                *_without_minors(facts),
             ),
             (
+                *((_NO_MINORS,) if data.contains_minors else ()),
                 {
                     "en": "The fields that are left say nothing sensitive of anybody, alone or together (GBT-45574).",
                     "zh": "剩余字段单独或者组合均不属于敏感个人信息（GB/T 45574）。",
@@ -240,6 +257,7 @@ def _by_fields(facts: Facts, book: RuleBook, days: Mapping[str, int]) -> Iterato
                 _tags(facts, nobody),
                 Change("/transfer/persons", transfer.persons, 0),
                 Change("/transfer/sensitive_persons", transfer.sensitive_persons, 0),
+                *_without_minors(facts),
             ),
             (_ANONYMOUS,),
             days["drop_personal_fields"],
@@ -247,28 +265,66 @@ def _by_fields(facts: Facts, book: RuleBook, days: Mapping[str, int]) -> Iterato
 
 
 def _by_persons(facts: Facts, book: RuleBook, days: Mapping[str, int], before: tuple[Change, ...]) -> Iterator[_Way]:
-    """Send fewer persons, down to just below each line that the year's count would reach: only if somebody is left."""
-    transfer, year = facts.transfer, facts.ledger.this_year
-    for line in book.volume_lines(facts.as_of, year):
-        kind, asked = line["kind"], getattr(transfer, line["kind"])
-        left = line["value"] - 1 - getattr(year, kind)
-        if not 0 < left < asked:
+    """Send fewer persons, down to just below the lines of each rule that the count would reach: only if somebody is left."""
+    edition = book.edition(facts.as_of)
+    limits: tuple[Limit, ...] = ()
+    for rule in edition.mechanisms:
+        limits += rule.limits
+        fewer = _below(facts, edition, limits) if rule.limits else None
+        if fewer is None or fewer == facts:
             continue
-        fewer = replace(facts, transfer=replace(transfer, **{kind: left}))
+        counts = [
+            (kind, getattr(facts.transfer, kind), getattr(fewer.transfer, kind))
+            for kind in _PERSONS
+            if getattr(facts.transfer, kind) != getattr(fewer.transfer, kind)
+        ]
         yield _Way(
             "reduce_persons",
             {
-                "en": f"Send {left:,} persons instead of {asked:,}: only those whom the purpose needs.",
-                "zh": f"将人数由{asked}人减少至{left}人，仅限实现目的所必需的人员。",
+                "en": " ".join(_PERSONS[kind]["en"].format(asked=asked, left=left) for kind, asked, left in counts)
+                + " Only those whom the purpose needs.",
+                "zh": "".join(_PERSONS[kind]["zh"].format(asked=asked, left=left) for kind, asked, left in counts)
+                + "仅限实现目的所必需的人员。",
             },
             fewer,
             (
-                *(change for change in before if change.pointer != f"/transfer/{kind}"),
-                _persons(before, kind, asked, left),
+                *(change for change in before if change.pointer not in {f"/transfer/{kind}" for kind, _, _ in counts}),
+                *(_persons(before, kind, asked, left) for kind, asked, left in counts),
             ),
             (NO_SPLITTING,),
             days["reduce_persons"],
         )
+
+
+_PERSONS: Final[Mapping[str, Words]] = {
+    "persons": {
+        "en": "Send {left:,} persons instead of {asked:,}.",
+        "zh": "将人数由{asked}人减少至{left}人。",
+    },
+    "sensitive_persons": {
+        "en": "Send {left:,} persons with sensitive information instead of {asked:,}.",
+        "zh": "将敏感个人信息所涉人数由{asked}人减少至{left}人。",
+    },
+}
+
+
+def _below(facts: Facts, edition: Edition, limits: Sequence[Limit]) -> Facts | None:
+    """Return the facts with just so many persons fewer that no limit is met; None, where that cannot be or leaves nobody of a kind."""
+    for limit in limits:
+        over = limit.measure(State(facts, edition)) - limit.least + 1
+        for kind in _PERSONS:
+            asked = getattr(facts.transfer, kind)
+            is_measured = limit.measure(State(facts, edition, Count(**{kind: 1}))) > limit.measure(
+                State(facts, edition)
+            )
+            if over > 0 and asked > 0 and is_measured:
+                if over >= asked:
+                    return None
+                facts = replace(facts, transfer=replace(facts.transfer, **{kind: asked - over}))
+                over = 0
+        if over > 0:
+            return None
+    return facts
 
 
 def _persons(before: tuple[Change, ...], kind: str, asked: int, left: int) -> Change:
@@ -292,8 +348,10 @@ def _by_necessity(facts: Facts, book: RuleBook) -> Iterator[_Way]:
         yield _Way(
             f"claim_necessity:{necessity}",
             {
-                "en": f"Claim the exemption for what is necessary ({necessity}), and send no more than that.",
-                "zh": "主张必要情形豁免，且仅提供所必需的信息。",
+                "en": f"Split off what is necessary ({necessity}), claim the exemption for it, and send no more than that under it. "
+                "Whatever goes beyond it takes another of these ways, with everybody in it counted.",
+                "zh": f"将确属必要的部分（{necessity}）分出并就其主张豁免，且仅提供所必需的信息；"
+                "超出部分须按其他途径办理，并全部计入累计人数。",
             },
             claimed,
             (
@@ -325,7 +383,6 @@ def _by_origin(facts: Facts, days: Mapping[str, int]) -> Iterator[_Way]:
                     "zh": "数据确实不在处理者注册所在自贸区的负面清单内（《促进和规范数据跨境流动规定》第六条）。",
                 },
             ),
-            days["check_negative_list"],
         )
     if data.origin is Origin.FOREIGN and data.domestic_data_added:
         yield _Way(
@@ -360,6 +417,10 @@ def _inside(facts: Facts, days: Mapping[str, int]) -> _Way:
         ),
         days["keep_inside"],
     )
+
+
+def _without_minors(before: Facts) -> tuple[Change, ...]:
+    return (Change("/dataset/contains_minors", before=True, after=False),) if before.dataset.contains_minors else ()
 
 
 def _tags(before: Facts, after: Facts) -> Change:

@@ -2,10 +2,11 @@
 
 import tomllib
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import date
 from functools import cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Request, Response
 
@@ -17,11 +18,11 @@ from service.http.router import QuestionRoute, room
 from service.law.calendar import day_in_shanghai
 from service.law.determination import determine
 from service.law.explanation import answer
-from service.law.facts import faults
+from service.law.facts import Facts, faults
 from service.law.rules import RuleBook
 from service.law.schemas import DeterminationOut, FactsIn, TextOut
-from service.plans.planning import Plan, plans
-from service.plans.schemas import ChangeOut, PlanOut, PlansOut, StageTimeOut
+from service.plans.planning import Plan, days_for, plans
+from service.plans.schemas import ChangeOut, EvidenceTimeOut, PlanOut, PlansOut, StageTimeOut
 
 router = room("plans", QuestionRoute)
 NOTICE = TextOut(
@@ -69,18 +70,29 @@ def plans_of(body: FactsIn, today: date, book: RuleBook) -> PlansOut:
 
 def _shown(one: Plan, book: RuleBook) -> PlanOut:
     told = DeterminationOut.model_validate(answer(one.facts, one.determination, book))
-    days = typical_times()["stages"]
+    days, papers = typical_times()["stages"], typical_times()["evidence"]
     return PlanOut(
         code=one.code,
         text=TextOut.model_validate(one.text),
         conditions=[TextOut.model_validate(condition) for condition in one.conditions],
         changes=[ChangeOut(pointer=c.pointer, before=c.before, after=c.after) for c in one.changes],
+        facts=body_of(one.facts),
         mechanism=told.mechanism,
         exemption=told.exemption,
         route=one.route,
         stages=[StageTimeOut(name=stage, working_days=days[stage]) for stage in one.stages],
-        evidence=told.evidence,
+        evidence=[
+            EvidenceTimeOut(**item.model_dump(), working_days=days_for(papers, item.code)) for item in told.evidence
+        ],
         obligations=told.obligations,
         working_days=one.working_days,
         determination=told,
     )
+
+
+def body_of(facts: Facts) -> dict[str, Any]:
+    """Return facts as `POST /v1/determinations` takes them."""
+    body = asdict(facts)
+    del body["recipient"]["key"]
+    body["dataset"]["tags"] = sorted(facts.dataset.tags)
+    return body

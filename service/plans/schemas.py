@@ -23,6 +23,12 @@ class StageTimeOut(BaseModel):
     working_days: int = Field(description="Typical.")
 
 
+class EvidenceTimeOut(ItemOut):
+    """A kind of evidence, and how long it takes to have it."""
+
+    working_days: int = Field(description="Typical.")
+
+
 class PlanOut(BaseModel):
     """One way, with what it takes."""
 
@@ -30,11 +36,12 @@ class PlanOut(BaseModel):
     text: TextOut
     conditions: list[TextOut] = Field(description="What must be true for it to be honest.")
     changes: list[ChangeOut]
+    facts: dict[str, Any] = Field(description="The body of `POST /v1/determinations` with the changes made.")
     mechanism: str
     exemption: str | None
     route: str | None
     stages: list[StageTimeOut]
-    evidence: list[ItemOut]
+    evidence: list[EvidenceTimeOut]
     obligations: list[ItemOut]
     working_days: int = Field(
         description="Typical, in all: the papers side by side, then the stages one after the other."

@@ -103,6 +103,9 @@ async def _graded(tx: Transaction, caller: Caller, dataset: Dataset, wanted: Gra
     await _supersede(tx, dataset.id, "pending")
     if held is None or not tagging.is_lowering(held, wanted.tags):
         return GradingOut.of(await _record(tx, caller, dataset, wanted, wanted.tags, "effective"))
+    if wanted.catalogue is None:
+        # A lowering rests on a catalogue: where none is named apart, the basis is the reference to it.
+        wanted = wanted.model_copy(update={"catalogue": wanted.basis})
     meanwhile = tagging.joined(held, wanted.tags)
     if tagging.implied(meanwhile) != tagging.implied(held):
         await _record(tx, caller, dataset, wanted, meanwhile, "effective")

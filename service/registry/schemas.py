@@ -213,7 +213,8 @@ class GradingIn(_In):
     )
     catalogue: Name | None = Field(
         default=None,
-        description="The catalogue that was looked at; required where `not_notified_as_important` lowers a grade.",
+        description="The catalogue that was looked at; required where `not_notified_as_important` lowers a grade. Of another lowering "
+        "the basis, where it is not named.",
     )
     review_by: NearDay | None = Field(default=None, description="The day by which somebody must look again.")
 
@@ -354,7 +355,8 @@ class ThresholdOut(BaseModel):
     id: str
     kind: Literal["persons", "sensitive_persons"]
     mechanism: str = Field(description="What the law asks for from this many persons on.")
-    value: int
+    value: int = Field(description="As it is applied: the company's own may be lower than the law's.")
+    law_value: int
     reached: bool
     headroom: int = Field(description="Persons that can be added with the line not yet reached.")
 

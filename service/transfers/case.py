@@ -77,6 +77,11 @@ class Case:
         }
 
     @property
+    def recipient_facts(self) -> dict[str, Any]:
+        """What the law looks at of the recipient."""
+        return self.recipient.facts | {"country": self.recipient.country, "kind": self.recipient.kind}
+
+    @property
     def hash(self) -> str:
         """`sha256:` over the canonical JSON of the content."""
         return f"sha256:{hashlib.sha256(canonical(self.content)).hexdigest()}"
@@ -166,9 +171,7 @@ def _facts(case: Case, today: date) -> Facts:
                 for dataset in case.datasets
             ]
         ),
-        recipient=RecipientFactsIn.model_validate(
-            case.recipient.facts | {"country": case.recipient.country, "kind": case.recipient.kind}
-        ).facts(case.recipient.key),
+        recipient=RecipientFactsIn.model_validate(case.recipient_facts).facts(case.recipient.key),
         transfer=TransferFacts(
             method=Method(transfer.method),
             necessity=None if transfer.necessity is None else Necessity(transfer.necessity),

@@ -91,10 +91,10 @@ def _whole(part: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> It
 
 def _datasets(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> Iterator[Change]:
     was, now = ({dataset["id"]: dataset for dataset in side} for side in (before, after))
-    for added in now.keys() - was.keys():
+    for added in sorted(now.keys() - was.keys()):
         key = now[added]["key"]
         yield Change("datasets", f"/datasets/{added}", None, key, f"Dataset added: {key}.", f"新增数据集：{key}。")
-    for gone in was.keys() - now.keys():
+    for gone in sorted(was.keys() - now.keys()):
         key = was[gone]["key"]
         yield Change("datasets", f"/datasets/{gone}", key, None, f"Dataset removed: {key}.", f"移除数据集：{key}。")
     for kept in sorted(was.keys() & now.keys()):
@@ -120,10 +120,25 @@ def _change(part: str, pointer: str, name: str, before: Any, after: Any) -> Chan
         gone = [member for member in names[0] if member not in names[1]]
         if added or gone:
             return Change(part, pointer, before, after, _listed(en, added, gone, "en"), _listed(zh, added, gone, "zh"))
+        members = _members_changed(before, after)
+        if members:
+            told_en = ", ".join(f"{one} from ({was}) to ({now})" for one, was, now in members)
+            told_zh = "、".join(f"{one}由（{was}）变更为（{now}）" for one, was, now in members)
+            return Change(part, pointer, before, after, f"{en}: {told_en}.", f"{zh}：{told_zh}。")
     was, now = _said(name, before), _said(name, after)
     return Change(
         part, pointer, before, after, f"{en}: from {was[0]} to {now[0]}.", f"{zh}：由{was[1]}变更为{now[1]}。"
     )
+
+
+def _members_changed(before: Sequence[Any], after: Sequence[Any]) -> list[tuple[str, str, str]]:
+    """Return the members of the same name that are no longer the same, such as a field of another category."""
+    was = {_name(member): member for member in before if isinstance(member, Mapping)}
+    return [
+        (_name(member), _said("", was[_name(member)])[0], _said("", member)[0])
+        for member in after
+        if isinstance(member, Mapping) and was[_name(member)] != member
+    ]
 
 
 def _name(member: Any) -> str:

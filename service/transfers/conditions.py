@@ -83,6 +83,22 @@ def narrowed(extent: Extent, conditions: Iterable[Conditions], begins: date) -> 
     return extent
 
 
+def emptied(asked: Extent, left: Extent, begins: date) -> list[str]:
+    """Return the members in which conditions, taken together, leave nothing of what was asked for.
+
+    Args:
+        asked: what was asked for.
+        left: what the conditions leave of it.
+        begins: the first day on which the permit can be used.
+    """
+    found = [name for name in ("fields", "systems", "recipients") if getattr(left, name) == ()]
+    if left.quota == Count() and asked.quota != Count():
+        found.insert(0, "persons")
+    if left.valid_until < begins:
+        found.append("valid_until")
+    return found
+
+
 def faults(condition: Conditions, extent: Extent, registered: Sequence[str]) -> list[tuple[str, str]]:
     """Return what of a condition goes beyond the request, or would leave nothing of it, as (member, reason).
 

@@ -140,7 +140,9 @@ async def verify(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: s
     if evidence.verified_at is not None:
         raise Conflict("This evidence has been verified already.")
     evidence.verified_by, evidence.verified_at = caller.principal, tx.now
-    telling.record(tx, caller, "transfer.evidence_verified", transfer, {"evidence": evidence.id, "kind": evidence.kind})
+    details = {"evidence": evidence.id, "kind": evidence.kind}
+    behalf = caller.behalf(REVIEWERS, transfer.handler)
+    telling.record(tx, caller, "transfer.evidence_verified", transfer, details, on_behalf_of=behalf)
     await tx.flush()
     return await _shown(tx, evidence, book)
 
@@ -160,9 +162,19 @@ async def withdraw(
     _demand_standing(evidence)
     evidence.ended_by, evidence.ended_at, evidence.ended_reason = caller.principal, tx.now, reason
     details = {"evidence": evidence.id, "kind": evidence.kind, "reason": reason}
-    audience = await _deciders(tx, transfer)
-    telling.record(tx, caller, "transfer.evidence_withdrawn", transfer, details, why=reason, audience=audience)
+    audience, behalf = await _deciders(tx, transfer), caller.behalf(REQUESTERS | REVIEWERS, transfer.handler)
+    telling.record(
+        tx,
+        caller,
+        "transfer.evidence_withdrawn",
+        transfer,
+        details,
+        why=reason,
+        audience=audience,
+        on_behalf_of=behalf,
+    )
     await obligations.unsettle(tx, caller, evidence.id)
+    await _withdraw_repetitions(tx, caller, evidence, reason)
     await tx.flush()
     await _settle_again(tx, caller, book, transfer, evidence.kind)
     await tx.flush()
@@ -203,15 +215,15 @@ async def list_evidence(
     return [shown_evidence(row, documents, book) for row in rows], following
 
 
-async def reuse(tx: Transaction, caller: Caller, book: RuleBook, old: Transfer, new: Transfer) -> list[str]:
-    """Repeat the records of a renewed transfer that still serve for the new one; return their kinds.
+async def reuse(tx: Transaction, caller: Caller, book: RuleBook, old: Transfer, new: Transfer) -> dict[str, str]:
+    """Repeat the records of a renewed transfer that still serve for the new one; return each new record's id with its kind.
 
     Not taken over: what has been withdrawn or replaced, has ended, ends before the new transfer begins, was made for another
     purpose or scope, or may be used once only. Source: PIPL art. 56 (impact assessment), DSL art. 36 (one request, one approval).
     """
     today = day_in_shanghai(tx.now)
     query = select(Evidence).where(Evidence.transfer == old.id, Evidence.ended_at.is_(None)).order_by(Evidence.id)
-    kept: list[str] = []
+    kept: dict[str, str] = {}
     for row in (await tx.scalars(query)).all():
         paper = paper_of(row, book)
         check = workflow.check_evidence([row.kind], [paper], today, new.valid_from, scope_of(new))
@@ -233,9 +245,22 @@ async def reuse(tx: Transaction, caller: Caller, book: RuleBook, old: Transfer, 
             **{name: getattr(row, name) for name in columns},
         )
         tx.add(again)
-        kept.append(row.kind)
+        kept[again.id] = row.kind
     await tx.flush()
     return kept
+
+
+async def _withdraw_repetitions(tx: Transaction, caller: Caller, source: Evidence, reason: str) -> None:
+    """Withdraw what renewals repeated of a paper as well: it is the same paper, and their permits rest on it."""
+    query = select(Evidence).where(Evidence.reused_from == source.id).order_by(Evidence.id).with_for_update()
+    for again in (await tx.scalars(query)).all():
+        if again.ended_at is None:
+            again.ended_by, again.ended_at, again.ended_reason = caller.principal, tx.now, reason
+            renewal = await tx.get_one(Transfer, again.transfer)
+            details = {"evidence": again.id, "kind": again.kind, "reason": reason, "repeats": source.id}
+            telling.record(tx, caller, "transfer.evidence_withdrawn", renewal, details, why=reason)
+            await obligations.unsettle(tx, caller, again.id)
+        await _withdraw_repetitions(tx, caller, again, reason)
 
 
 async def _document(

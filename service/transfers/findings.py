@@ -1,23 +1,32 @@
-"""Findings of structuring: raised with every submission, on each request concerned, and kept until somebody of legal answers."""
+"""Findings of structuring: raised on each request concerned, and kept until somebody of legal answers.
+
+What one of them says of another handler's request is for those alone who may read that one: the others learn how many there are.
+"""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import date, timedelta
+from typing import Any
 
-from sqlalchemy import or_, select, text
+from sqlalchemy import and_, func, or_, select, text
 
 from service.database import Transaction, new_id
+from service.events import operations as events
+from service.http import directory
 from service.http.caller import EVERYWHERE, READERS, Caller, Role
 from service.http.paging import page_of
-from service.http.problems import Conflict, NotFound
+from service.http.problems import Conflict, Forbidden, NotFound
 from service.http.references import is_of
 from service.law.calendar import day_in_shanghai
 from service.law.facts import Count
 from service.law.rules import RuleBook
+from service.ledger import operations as ledger
+from service.permits.standing import Standing
+from service.permits.tables import Permit
 from service.registry.tables import Handler, Recipient
-from service.transfers import structuring, telling
+from service.transfers import structuring, telling, workflow
 from service.transfers.schemas import AnswerIn, FindingOut
 from service.transfers.structuring import Crossing, Line, Planned
-from service.transfers.tables import Revision, StructuringFinding, Transfer
+from service.transfers.tables import Recusal, Revision, StructuringFinding, Transfer
 from service.transfers.workflow import Status
 
 LEGAL = frozenset({Role.LEGAL})
@@ -26,45 +35,75 @@ FINDINGS_LOCK = 0x0B10
 
 
 async def look(tx: Transaction, caller: Caller, book: RuleBook, transfer: Transfer) -> None:
-    """Look for requests that reach a line only together with this one, and raise a finding on each of them."""
+    """Look for requests that reach a line only together with this one, and raise a finding on each of them.
+
+    At every submission and approval: handlers and recipients may have come into a group since, and the year's count moves.
+    """
     await tx.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": FINDINGS_LOCK})
+    today = day_in_shanghai(tx.now)
     planned = await _around(tx, transfer)
     mine = next(one for one in planned if one.transfer == transfer.id)
     others = [one for one in planned if one.transfer != transfer.id]
-    lines = [
-        Line(line["id"], line["kind"], line["value"]) for line in book.volume_lines(day_in_shanghai(tx.now), Count())
-    ]
-    for crossing in structuring.crossings(mine, others, lines):
+    lines = [Line(line["id"], line["kind"], line["value"]) for line in book.volume_lines(today, Count())]
+    years = await ledger.totals(tx, {one.handler for one in planned}, today.year)
+    for crossing in structuring.crossings(mine, others, lines, years):
         for concerned in crossing.transfers:
             await _raise(tx, caller, concerned, crossing)
     await tx.flush()
 
 
 async def answer(tx: Transaction, caller: Caller, finding_id: str, wanted: AnswerIn) -> FindingOut:
-    """Answer a finding, as somebody of legal who has not written the request.
+    """Answer a finding, as somebody of legal who has written none of the requests and has not stood back.
 
     Raises:
         NotFound: there is none that the caller may see.
+        Forbidden: not of legal, or barred.
         Conflict: it has been answered already.
     """
     finding = await _found(tx, caller, finding_id, lock=True)
     caller.demand(LEGAL, finding.handler, what="finding")
+    transfer = await tx.get_one(Transfer, finding.transfer)
+    behalf = await _behalf(tx, caller, finding)
     if finding.answered_at is not None:
         raise Conflict("This finding has been answered already.")
-    transfer = await tx.get_one(Transfer, finding.transfer)
-    if caller.kind != "person" or caller.principal in transfer.authors:
-        raise Conflict("A finding is answered by a person who has not written the request.")
     finding.answer, finding.answer_reason = wanted.answer, wanted.reason
     finding.answered_by, finding.answered_at = caller.principal, tx.now
     details = {"finding": finding.id, "answer": wanted.answer, "reason": wanted.reason}
-    telling.record(tx, caller, "finding.answered", transfer, details, why=wanted.reason)
+    telling.record(tx, caller, "finding.answered", transfer, details, why=wanted.reason, on_behalf_of=behalf)
     await tx.flush()
-    return FindingOut.of(finding)
+    return FindingOut.of(finding, caller.reach(READERS))
+
+
+async def _behalf(tx: Transaction, caller: Caller, finding: StructuringFinding) -> str | None:
+    """Return on whose behalf the caller answers, None for their own; or refuse who is no person, an author or has stood back."""
+    authors, recused = await _barred(tx, finding)
+    bars: list[str] = []
+    for behalf in caller.lenders(LEGAL, finding.handler) or (None,):
+        bar = workflow.bar_to_review(
+            caller.principal,
+            is_person=caller.kind == "person",
+            authors=authors,
+            earlier=(),
+            recused=recused,
+            behalf=behalf,
+        )
+        if bar is None:
+            return behalf
+        bars.append(bar)
+    raise Forbidden(bars[0])
+
+
+async def _barred(tx: Transaction, finding: StructuringFinding) -> tuple[set[str], set[str]]:
+    """Return who wrote any of the requests of a finding, and who stood back from the one that it is on."""
+    rows = await tx.scalars(select(Transfer.authors).where(Transfer.id.in_(finding.transfers)))
+    authors = {author for authors in rows for author in authors}
+    recused = await tx.scalars(select(Recusal.principal).where(Recusal.transfer == finding.transfer))
+    return authors, set(recused)
 
 
 async def read_finding(tx: Transaction, caller: Caller, finding_id: str, *, lock: bool = False) -> FindingOut:
     """Return a finding."""
-    return FindingOut.of(await _found(tx, caller, finding_id, lock=lock))
+    return FindingOut.of(await _found(tx, caller, finding_id, lock=lock), caller.reach(READERS))
 
 
 async def list_findings(
@@ -90,49 +129,71 @@ async def list_findings(
     if transfer is not None:
         query = query.where(StructuringFinding.transfer == transfer)
     rows, following = await page_of(tx, query, StructuringFinding.id, cursor, limit)
-    return [FindingOut.of(row) for row in rows], following
+    return [FindingOut.of(row, reach) for row in rows], following
 
 
 async def _around(tx: Transaction, transfer: Transfer) -> list[Planned]:
-    """Return the counted requests of the handler and its group that were submitted within a rolling year, this one included."""
+    """Return the counted requests of the handler and its group that were submitted within a rolling year, this one included.
+
+    Those that ended undecided are not among them: nothing can go under them.
+    """
+    today = day_in_shanghai(tx.now)
     group = await tx.scalar(select(Handler.group).where(Handler.id == transfer.handler))
     same = Handler.id == transfer.handler
     query = (
-        select(Transfer, Recipient.group)
+        select(Transfer, Recipient.group, Permit)
         .join(Handler, Handler.id == Transfer.handler)
         .join(Recipient, Recipient.id == Transfer.recipient)
         .join(Revision, (Revision.transfer == Transfer.id) & (Revision.number == Transfer.revision))
+        .outerjoin(Permit, Permit.transfer == Transfer.id)
         .where(
-            same if group is None else or_(same, Handler.group == group),
-            Transfer.status.in_([Status.IN_REVIEW, Status.APPROVED]),
+            same if group is None else or_(same, func.lower(Handler.group) == group.lower()),
+            or_(
+                Transfer.status == Status.APPROVED,
+                and_(Transfer.status == Status.IN_REVIEW, Transfer.valid_until >= today),
+            ),
             Revision.submitted_at > tx.now - ROLLING,
             Revision.determination["counts_toward_ledger"].as_boolean(),
         )
         .order_by(Transfer.id)
     )
-    if transfer.renews is not None:
-        query = query.where(Transfer.id != transfer.renews)
-    rows = [(one, kin) for one, kin in (await tx.execute(query)).all() if one.renews is None or one.id == transfer.id]
-    found = [_planned(one, kin) for one, kin in rows]
+    rows = (await tx.execute(query)).all()
+    permits = [permit.id for _, _, permit in rows if permit is not None]
+    under = await ledger.counted_under(tx, permits, today.year)
+    found = [
+        _planned(one, kin, _count(one, permit, today), Count() if permit is None else under.get(permit.id, Count()))
+        for one, kin, permit in rows
+    ]
     if all(one.transfer != transfer.id for one in found):
         kin = await tx.scalar(select(Recipient.group).where(Recipient.id == transfer.recipient))
-        found.append(_planned(transfer, kin, Count()))
+        found.append(_planned(transfer, kin, Count(), Count()))
     return found
 
 
-def _planned(transfer: Transfer, kin: str | None, count: Count | None = None) -> Planned:
+def _count(transfer: Transfer, permit: Permit | None, today: date) -> Count:
+    """Return what a request is for; of an approved one what its permit allows, and once that is over what went under it."""
+    if permit is None:
+        return Count(transfer.persons, transfer.sensitive_persons)
+    if permit.status == Standing.REVOKED or permit.valid_until < today:
+        return Count(permit.sent_persons, permit.sent_sensitive_persons)
+    return Count(permit.persons, permit.sensitive_persons)
+
+
+def _planned(transfer: Transfer, kin: str | None, count: Count, exported: Count) -> Planned:
     return Planned(
         transfer=transfer.id,
         handler=transfer.handler,
         purpose=transfer.purpose,
         recipient=transfer.recipient,
         recipient_group=kin,
-        count=Count(transfer.persons, transfer.sensitive_persons) if count is None else count,
+        count=count,
+        exported=exported,
+        renews=transfer.renews,
     )
 
 
 async def _raise(tx: Transaction, caller: Caller, concerned: str, crossing: Crossing) -> None:
-    """Raise a finding on one request, or bring the open one up to date; one that says the same and was answered stays so."""
+    """Raise a finding on one request, or bring the open one up to date; one that says as much, answered or not, stays as it is."""
     query = (
         select(StructuringFinding)
         .where(StructuringFinding.transfer == concerned, StructuringFinding.threshold == crossing.line.id)
@@ -140,11 +201,19 @@ async def _raise(tx: Transaction, caller: Caller, concerned: str, crossing: Cros
         .with_for_update()
     )
     last = (await tx.scalars(query.limit(1))).one_or_none()
-    if last is not None and set(last.transfers) == set(crossing.transfers) and last.total == crossing.total:
+    if last is not None and not structuring.adds_to(crossing, last.transfers, last.total):
         return
     transfer = await tx.get_one(Transfer, concerned)
+    said: dict[str, Any] = {
+        "transfers": list(crossing.transfers),
+        "handlers": list(crossing.handlers),
+        "total": crossing.total,
+        "exported": crossing.exported,
+        "shared": crossing.shared,
+    }
     if last is not None and last.answered_at is None:
-        last.transfers, last.total, last.shared = list(crossing.transfers), crossing.total, crossing.shared
+        for name, value in said.items():
+            setattr(last, name, value)
         finding, action = last, "finding.updated"
     else:
         finding = StructuringFinding(
@@ -154,27 +223,44 @@ async def _raise(tx: Transaction, caller: Caller, concerned: str, crossing: Cros
             threshold=crossing.line.id,
             kind=crossing.line.kind,
             value=crossing.line.value,
-            total=crossing.total,
-            shared=crossing.shared,
-            transfers=list(crossing.transfers),
             found_at=tx.now,
             answer=None,
             answer_reason=None,
             answered_by=None,
             answered_at=None,
+            **said,
         )
         tx.add(finding)
         action = "finding.raised"
-    details = {
-        "finding": finding.id,
-        "threshold": crossing.line.id,
-        "value": crossing.line.value,
-        "total": crossing.total,
-        "transfers": list(crossing.transfers),
-        "shared": crossing.shared,
-    }
-    telling.record(tx, caller, action, transfer, details, href=f"/v1/findings/{finding.id}")
     await tx.flush()
+    await _tell(tx, caller, action, finding, transfer)
+
+
+async def _tell(tx: Transaction, caller: Caller, action: str, finding: StructuringFinding, transfer: Transfer) -> None:
+    """Record a finding as its handler's people may know it, and tell those of legal who may answer it."""
+    shown = FindingOut.of(finding, frozenset({finding.handler}))
+    named = {"threshold", "value", "total", "exported", "transfers", "others", "shared"}
+    details = {"finding": finding.id} | shown.model_dump(mode="json", include=named)
+    telling.record(tx, caller, action, transfer, details, why=shown.text.en, href=f"/v1/findings/{finding.id}")
+    authors, recused = await _barred(tx, finding)
+    legal = await directory.entitled(tx, Role.LEGAL, finding.handler, day_in_shanghai(tx.now))
+    events.tell(
+        tx,
+        caller,
+        "finding.opened",
+        transfer.id,
+        handler=finding.handler,
+        audience=[
+            person.principal
+            for person in legal
+            if {person.principal, person.on_behalf_of}.isdisjoint({*authors, *recused})
+        ],
+        why=shown.text.en,
+        how_much=telling.how_much(transfer),
+        details=details,
+        href=f"/v1/findings/{finding.id}/answer",
+        method="POST",
+    )
 
 
 async def _found(tx: Transaction, caller: Caller, finding_id: str, *, lock: bool) -> StructuringFinding:

@@ -20,6 +20,7 @@ from service.law.rules import RuleBook
 from service.law.schemas import TextOut
 from service.obligations import operations as obligations
 from service.obligations.duties import Code, Due
+from service.permits import operations as permits
 from service.registry import operations as registry
 from service.registry.tables import Dataset
 from service.transfers import evidence, findings, telling, workflow
@@ -80,7 +81,7 @@ async def create_transfer(tx: Transaction, caller: Caller, book: RuleBook, wante
     }
     telling.record(tx, caller, "transfer.created", transfer, details)
     await tx.flush()
-    return await shown_of(tx, transfer, book)
+    return await shown_of(tx, caller, transfer, book)
 
 
 async def change_transfer(
@@ -111,7 +112,7 @@ async def change_transfer(
     await tx.flush()
     if status is Status.IN_REVIEW and changed:
         await _freeze(tx, caller, book, transfer)
-    return await shown_of(tx, transfer, book)
+    return await shown_of(tx, caller, transfer, book)
 
 
 async def submit(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str) -> TransferOut:
@@ -129,7 +130,7 @@ async def submit(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: s
         if frozen is not None and (await case_of(tx, transfer)).hash == frozen.hash:
             raise Conflict("This request is in review already, and nothing in it has changed.")
     await _freeze(tx, caller, book, transfer)
-    return await shown_of(tx, transfer, book)
+    return await shown_of(tx, caller, transfer, book)
 
 
 async def withdraw(
@@ -144,7 +145,7 @@ async def withdraw(
     telling.record(tx, caller, "transfer.withdrawn", transfer, {"reason": reason}, why=reason, audience=reviewed)
     await obligations.void_of_transfer(tx, caller, transfer.id, "The request was withdrawn.")
     await tx.flush()
-    return await shown_of(tx, transfer, book)
+    return await shown_of(tx, caller, transfer, book)
 
 
 async def list_transfers(
@@ -183,14 +184,14 @@ async def list_transfers(
     if stage is not None:
         query = query.where(Transfer.open_stage == stage, _stands(Status.IN_REVIEW, day_in_shanghai(tx.now)))
     rows, following = await page_of(tx, query, Transfer.id, cursor, limit)
-    return await shown_many(tx, rows, book), following
+    return await shown_many(tx, caller, rows, book), following
 
 
 async def read_transfer(
     tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str, *, lock: bool = False
 ) -> TransferOut:
     """Return a transfer."""
-    return await shown_of(tx, await transfer_of(tx, caller, transfer_id, lock=lock), book)
+    return await shown_of(tx, caller, await transfer_of(tx, caller, transfer_id, lock=lock), book)
 
 
 async def read_revision(tx: Transaction, caller: Caller, transfer_id: str, number: int) -> RevisionOut:
@@ -258,7 +259,7 @@ async def renew(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: st
     Its permit, once issued, takes over from the old one without a gap.
 
     Raises:
-        Conflict: the transfer was never approved, or is being renewed already.
+        Conflict: the transfer was never approved, is being renewed already, or has been.
     """
     old = await transfer_of(tx, caller, transfer_id, lock=True)
     caller.demand(REQUESTERS, old.handler, what="transfer")
@@ -270,6 +271,11 @@ async def renew(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: st
     )
     if (running := await tx.scalar(under_way.limit(1))) is not None:
         raise Conflict(f"This transfer is being renewed already: {running}.")
+    if (successor := await permits.successor_of(tx, old.id)) is not None:
+        raise Conflict(
+            f"The permit of this transfer has been followed by the one of {successor}; renew that.",
+            next={"href": f"/v1/transfers/{successor}/renew", "method": "POST"},
+        )
     try:
         request = TransferIn.model_validate(_request(old) | wanted.model_dump(mode="json", exclude_unset=True))
     except ValidationError as error:
@@ -277,10 +283,11 @@ async def renew(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: st
     shown = await create_transfer(tx, caller, book, request)
     new = await tx.get_one(Transfer, shown.id)
     new.renews = old.id
-    kinds = await evidence.reuse(tx, caller, book, old, new)
-    telling.record(tx, caller, "transfer.renewal_begun", new, {"renews": old.id, "evidence": kinds})
+    reused = await evidence.reuse(tx, caller, book, old, new)
+    details = {"renews": old.id, "evidence": list(reused.values()), "reused": list(reused)}
+    telling.record(tx, caller, "transfer.renewal_begun", new, details)
     await tx.flush()
-    return await shown_of(tx, new, book)
+    return await shown_of(tx, caller, new, book)
 
 
 async def history(
@@ -382,6 +389,7 @@ async def _freeze(tx: Transaction, caller: Caller, book: RuleBook, transfer: Tra
         "hash": revision.hash,
         "mechanism": finding.determination.mechanism,
         "rules_version": finding.determination.rules_version,
+        "policy": finding.determination.policy,
         "requirements": [requirement.rule for requirement in finding.determination.requirements],
         "stages": list(stages),
         "status": transfer.status,

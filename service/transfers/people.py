@@ -7,8 +7,8 @@ from sqlalchemy import ColumnElement, and_, or_, select
 
 from service.database import Transaction, new_id
 from service.events import operations as events
-from service.http import directory
-from service.http.caller import EVERYWHERE, REVIEWERS, Caller, Role
+from service.http import directory, paging
+from service.http.caller import EVERYWHERE, READERS, REVIEWERS, Caller, Role
 from service.http.paging import page_of
 from service.http.problems import Conflict, Invalid
 from service.http.references import is_of
@@ -47,6 +47,9 @@ from service.transfers.tables import (
 )
 from service.transfers.workflow import Stage, StageStatus, Status
 
+SPEAKERS = READERS - {Role.EXPORTER}
+"""Who may say something about a request of their handlers: everybody who reads it but the systems that export."""
+
 MAX_QUEUE = 1000
 """Open stages that one answer looks through; more than anybody can have before them."""
 
@@ -54,7 +57,7 @@ MAX_QUEUE = 1000
 async def reviewers(tx: Transaction, caller: Caller, transfer_id: str, stage: Stage) -> ReviewersOut:
     """Return who may decide a stage of a request now."""
     transfer = await transfer_of(tx, caller, transfer_id)
-    people = await telling.offered(tx, transfer, stage)
+    people = await telling.offered(tx, transfer, stage) if await _is_to_come(tx, transfer, stage) else []
     return ReviewersOut(
         stage=stage,
         items=[
@@ -62,6 +65,14 @@ async def reviewers(tx: Transaction, caller: Caller, transfer_id: str, stage: St
             for person in people
         ],
     )
+
+
+async def _is_to_come(tx: Transaction, transfer: Transfer, stage: Stage) -> bool:
+    """Tell whether a stage of a request can still be decided: it is undecided, and in review that is one of its stages."""
+    status = workflow.standing(transfer.status, transfer.valid_until, day_in_shanghai(tx.now))
+    if status is Status.IN_REVIEW:
+        return stage in {one.name for one in await stages_of(tx, transfer)}
+    return status in {Status.DRAFT, Status.RETURNED}
 
 
 async def assign(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str, wanted: AssignIn) -> TransferOut:
@@ -96,9 +107,10 @@ async def assign(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: s
         audience=[person for person in (before, chosen.principal) if person is not None],
         href=f"/v1/transfers/{transfer.id}/reviews",
         method="POST",
+        on_behalf_of=caller.behalf(REVIEWERS | REQUESTERS, transfer.handler),
     )
     await tx.flush()
-    return await shown_of(tx, transfer, book)
+    return await shown_of(tx, caller, transfer, book)
 
 
 async def recuse(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str, reason: str) -> TransferOut:
@@ -125,7 +137,7 @@ async def recuse(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: s
         if stage.status == StageStatus.OPEN:
             await telling.tell_opened(tx, caller, transfer, stage)
     await tx.flush()
-    return await shown_of(tx, transfer, book)
+    return await shown_of(tx, caller, transfer, book)
 
 
 async def comment(tx: Transaction, caller: Caller, transfer_id: str, wanted: CommentIn) -> CommentOut:
@@ -135,7 +147,9 @@ async def comment(tx: Transaction, caller: Caller, transfer_id: str, wanted: Com
         Invalid: a mention of somebody who is not there or may not read the request.
     """
     transfer = await transfer_of(tx, caller, transfer_id)
-    found = await directory.readers_among(tx, transfer.handler, wanted.mentions)
+    caller.demand(SPEAKERS, transfer.handler, what="transfer")
+    today = day_in_shanghai(tx.now)
+    found = await directory.readers_among(tx, transfer.handler, wanted.mentions, today)
     unknown = [place for place, reference in enumerate(wanted.mentions) if reference not in found]
     if unknown:
         raise Invalid(
@@ -195,13 +209,27 @@ async def queue(
     ]
     begin = 0
     if after is not None:
-        place = next((place for place, item in enumerate(wanted) if item.transfer == after), None)
-        if place is None:
-            raise Invalid("The cursor is not one that a page gave.", errors=[("/cursor", "Begin at the first page.")])
-        begin = place + 1
+        seen = _place(paging.opened(after))
+        begin = sum((item.opened_at, item.transfer) <= seen for item in wanted)
     page = wanted[begin : begin + limit]
     more = begin + limit < len(wanted)
-    return QueueOut(items=page, next_cursor=page[-1].transfer if more and page else None, counts=counts)
+    return QueueOut(items=page, next_cursor=_cursor(page[-1]) if more else None, counts=counts)
+
+
+def _cursor(last: QueueItemOut) -> str:
+    return paging.sealed(f"{last.opened_at.isoformat()} {last.transfer}")
+
+
+def _place(cursor: str) -> tuple[datetime, str]:
+    """Return where a page of the queue ended; what stood there may have been decided since."""
+    opened_at, _, transfer = cursor.partition(" ")
+    try:
+        moment = datetime.fromisoformat(opened_at)
+    except ValueError as error:
+        raise paging.unknown_cursor() from error
+    if moment.tzinfo is None:
+        raise paging.unknown_cursor()
+    return moment, transfer
 
 
 async def _waiting(tx: Transaction, caller: Caller, book: RuleBook, handler: str | None) -> list[QueueItemOut]:
@@ -220,6 +248,14 @@ async def _waiting(tx: Transaction, caller: Caller, book: RuleBook, handler: str
             Transfer.status == Status.IN_REVIEW,
             Transfer.valid_until >= day_in_shanghai(tx.now),
             or_(*(_within(caller, stage) for stage in Stage)),
+            ~select(Review.id)
+            .where(
+                Review.transfer == Transfer.id,
+                Review.revision == Transfer.revision,
+                Review.taken_back_at.is_(None),
+                or_(Review.reviewer == caller.principal, Review.on_behalf_of == caller.principal),
+            )
+            .exists(),
             ~Transfer.authors.contains([caller.principal]),
             ~select(Recusal.principal)
             .where(Recusal.transfer == Transfer.id, Recusal.principal == caller.principal)
@@ -322,7 +358,8 @@ async def _findings(tx: Transaction, ids: Sequence[str]) -> dict[str, int]:
 async def remind(tx: Transaction, caller: Caller, book: RuleBook) -> list[tuple[str, str, str]]:
     """Remind of every open stage whose service time is over, and escalate those open for twice as long; each once.
 
-    A reminder goes to those who may decide the stage; an escalation also to the executives of the handler.
+    Both go to those who may decide the stage. That it is overdue the requester is told as well, and by an escalation the
+    executives of the handler: they may not decide it, and may ask another one to.
 
     Returns:
         Transfer, stage and `reminded` or `escalated`, in the order of opening.
@@ -348,21 +385,35 @@ async def remind(tx: Transaction, caller: Caller, book: RuleBook) -> list[tuple[
         if verb is None:
             continue
         people = {person.principal for person in await telling.offered(tx, transfer, Stage(stage.name))}
+        watching = {transfer.requester}
         stage.reminded_at = stage.reminded_at or tx.now
         if verb == "escalated":
             stage.escalated_at = tx.now
             executives = await directory.entitled(tx, Role.EXECUTIVE, transfer.handler, day_in_shanghai(tx.now))
-            people |= {person.principal for person in executives}
+            watching = {transfer.requester} | {person.principal for person in executives}
+        details = {"stage": stage.name, "revision": transfer.revision, "opened_at": stage.opened_at}
         events.record(
             tx,
             caller,
             f"stage.{verb}",
             transfer.id,
             handler=transfer.handler,
-            details={"stage": stage.name, "revision": transfer.revision, "opened_at": stage.opened_at},
-            audience=people | {transfer.requester},
+            details=details,
+            audience=people,
             how_much=telling.how_much(transfer),
             href=f"/v1/transfers/{transfer.id}/reviews",
+            method="POST",
+        )
+        events.tell(
+            tx,
+            caller,
+            "stage.overdue",
+            transfer.id,
+            handler=transfer.handler,
+            audience=watching - people,
+            how_much=telling.how_much(transfer),
+            details=details,
+            href=f"/v1/transfers/{transfer.id}/assign",
             method="POST",
         )
         told.append((transfer.id, stage.name, verb))

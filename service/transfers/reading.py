@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, select, tuple_
 
 from service.database import Base, Transaction
 from service.http import directory
-from service.http.caller import READERS, Caller, Role
+from service.http.caller import READERS, Caller, Reach, Role
 from service.http.problems import Conflict, NotFound
 from service.law.calendar import day_in_shanghai
 from service.law.rules import RuleBook
@@ -151,9 +151,9 @@ def service_time(book: RuleBook, stage: str) -> timedelta:
     return timedelta(hours=book.service_hours(stage))
 
 
-async def shown_of(tx: Transaction, transfer: Transfer, book: RuleBook) -> TransferOut:
-    """Return a transfer as the API shows it."""
-    return (await shown_many(tx, [transfer], book))[0]
+async def shown_of(tx: Transaction, caller: Caller, transfer: Transfer, book: RuleBook) -> TransferOut:
+    """Return a transfer as the API shows it to the caller."""
+    return (await shown_many(tx, caller, [transfer], book))[0]
 
 
 class _Rows(NamedTuple):
@@ -171,13 +171,16 @@ class _Rows(NamedTuple):
     holders: set[tuple[str, Role, str | None]]
 
 
-async def shown_many(tx: Transaction, transfers: Sequence[Transfer], book: RuleBook) -> list[TransferOut]:
-    """Return transfers as the API shows them."""
+async def shown_many(
+    tx: Transaction, caller: Caller, transfers: Sequence[Transfer], book: RuleBook
+) -> list[TransferOut]:
+    """Return transfers as the API shows them to the caller."""
     if not transfers:
         return []
     await tx.flush()
     rows = await _read(tx, transfers)
-    return [_shown(tx, transfer, rows, book) for transfer in transfers]
+    reach = caller.reach(READERS)
+    return [_shown(tx, transfer, rows, book, reach) for transfer in transfers]
 
 
 async def _read(tx: Transaction, transfers: Sequence[Transfer]) -> _Rows:
@@ -243,7 +246,7 @@ def shown_evidence(row: Evidence, documents: Mapping[bytes, DocumentOut], book: 
     return EvidenceOut.of(row, ends_on(row, book), named)
 
 
-def _shown(tx: Transaction, transfer: Transfer, rows: _Rows, book: RuleBook) -> TransferOut:
+def _shown(tx: Transaction, transfer: Transfer, rows: _Rows, book: RuleBook, reach: Reach) -> TransferOut:
     revisions = {revision.number: revision for revision in rows.revisions.get(transfer.id, ())}
     revision = revisions.get(transfer.revision)
     reviews = rows.reviews.get(transfer.id, ())
@@ -265,7 +268,7 @@ def _shown(tx: Transaction, transfer: Transfer, rows: _Rows, book: RuleBook) -> 
         "reviews": [_review(review, transfer, rows.holders) for review in reviews],
         "terms_pending": terms_waiting(standing) if in_review else [],
         "carryable": _carryable(revision, revisions, reviews, stages) if in_review else [],
-        "findings": [FindingOut.of(finding) for finding in rows.findings.get(transfer.id, ())],
+        "findings": [FindingOut.of(finding, reach) for finding in rows.findings.get(transfer.id, ())],
         "recused": [recusal.principal for recusal in rows.recusals.get(transfer.id, ())],
         "renewed_by": [renewal.id for renewal in rows.renewals.get(transfer.id, ())],
         "permit": permits[0].id if permits else None,
@@ -358,8 +361,12 @@ def differences(then: Revision, now: Revision) -> list[changes.Change]:
 
 
 async def kin_of(tx: Transaction, transfer: Transfer) -> str | None:
-    """Return the permit of the transfer that this one renews, while it has not been superseded."""
+    """Return the permit of the transfer that this one renews, while it has not been superseded and is for the same recipient."""
     if transfer.renews is None:
         return None
-    query = select(Permit.id).where(Permit.transfer == transfer.renews, Permit.superseded_by.is_(None))
+    query = select(Permit.id).where(
+        Permit.transfer == transfer.renews,
+        Permit.superseded_by.is_(None),
+        Permit.recipient == transfer.recipient,
+    )
     return await tx.scalar(query)

@@ -20,7 +20,7 @@ from service.obligations.duties import Code
 from service.permits import operations as permits
 from service.permits.schemas import Scope
 from service.registry.tables import Recipient
-from service.transfers import conditions, telling, workflow
+from service.transfers import conditions, findings, telling, workflow
 from service.transfers.case import Case, Finding, case_of, find
 from service.transfers.conditions import Conditions, Extent
 from service.transfers.reading import (
@@ -160,10 +160,13 @@ async def take_back(
         "reason": wanted.reason,
         "status": outcome.status,
     }
-    telling.record(tx, caller, "transfer.approval_taken_back", transfer, details, why=wanted.reason)
+    behalf = given.on_behalf_of if caller.principal == given.reviewer else None
+    telling.record(
+        tx, caller, "transfer.approval_taken_back", transfer, details, why=wanted.reason, on_behalf_of=behalf
+    )
     await _settle(tx, caller, transfer, stages, outcome)
     await tx.flush()
-    return await shown_of(tx, transfer, book)
+    return await shown_of(tx, caller, transfer, book)
 
 
 async def accept_terms(
@@ -203,7 +206,7 @@ async def accept_terms(
     else:
         await _settle(tx, caller, transfer, stages, outcome)
     await tx.flush()
-    return await shown_of(tx, transfer, book)
+    return await shown_of(tx, caller, transfer, book)
 
 
 async def _decide(
@@ -227,9 +230,11 @@ async def _decide(
     case = await case_of(tx, transfer)
     if wanted.decision is Decision.APPROVE:
         _demand_unmoved(revision, case)
-    tied = await _conditions(tx, case, wanted.conditions)
+        await findings.look(tx, caller, book, transfer)
+    tied = await _conditions(tx, case, wanted.conditions, given)
     if carried is not None:
         tied = carried.conditions
+        _demand_fitting(tx, case, tied, given)
     terms = bool(Conditions.of(tied).terms)
     made = _record_review(tx, caller, transfer, revision, wanted, tied, behalf, carried)
     outcome = workflow.after(wanted.decision, place, [StageStatus(stage.status) for stage in stages], has_terms=terms)
@@ -263,7 +268,7 @@ async def _decide(
         transfer.reason = wanted.comment
         await obligations.void_of_transfer(tx, caller, transfer.id, "The request was rejected.")
     await tx.flush()
-    return await shown_of(tx, transfer, book)
+    return await shown_of(tx, caller, transfer, book)
 
 
 async def _behalf(
@@ -329,11 +334,13 @@ async def _review_of(tx: Transaction, transfer: Transfer, review_id: str) -> Rev
     return given
 
 
-async def _conditions(tx: Transaction, case: Case, wanted: ConditionsIn | None) -> dict[str, Any] | None:
+async def _conditions(
+    tx: Transaction, case: Case, wanted: ConditionsIn | None, given: Iterable[Review]
+) -> dict[str, Any] | None:
     """Return conditions as they are stored, recipients as ids.
 
     Raises:
-        Invalid: they go beyond the request, or would leave nothing of it.
+        Invalid: they go beyond the request, or would leave nothing of it, by themselves or with those of earlier approvals.
     """
     if wanted is None:
         return None
@@ -342,14 +349,35 @@ async def _conditions(tx: Transaction, case: Case, wanted: ConditionsIn | None) 
         stored["recipients"] = [
             await _recipient(tx, reference, place) for place, reference in enumerate(wanted.recipients)
         ]
-    registered = [field["name"] for dataset in case.datasets for field in dataset.fields]
-    faults = conditions.faults(Conditions.of(stored), _extent(case.transfer), registered)
+    faults = _faults(tx, case, Conditions.of(stored), given)
     if faults:
         raise Invalid(
             "A condition can only narrow what is asked for.",
             errors=[(f"/conditions/{member}", reason) for member, reason in faults],
         )
     return stored
+
+
+def _demand_fitting(tx: Transaction, case: Case, tied: dict[str, Any] | None, given: Iterable[Review]) -> None:
+    """Refuse to carry over an approval whose conditions do not fit the request as it is now: its stage may not look at all of it."""
+    faults = _faults(tx, case, Conditions.of(tied), given)
+    if faults:
+        members = [member for member, _ in faults]
+        raise InputsChanged(
+            f"The conditions of this approval no longer fit the request ({', '.join(members)}). Review it again.",
+            changed=members,
+        )
+
+
+def _faults(tx: Transaction, case: Case, condition: Conditions, given: Iterable[Review]) -> list[tuple[str, str]]:
+    asked = _extent(case.transfer)
+    begins = max(asked.valid_from, day_in_shanghai(tx.now))
+    registered = [field["name"] for dataset in case.datasets for field in dataset.fields]
+    found = conditions.faults(condition, asked, registered)
+    left = conditions.narrowed(asked, [*(Conditions.of(one.conditions) for one in given), condition], begins)
+    reason = "With this, and the conditions of earlier approvals, nothing would be left. Return or reject the request instead."
+    told = {member for member, _ in found}
+    return found + [(member, reason) for member in conditions.emptied(asked, left, begins) if member not in told]
 
 
 async def _recipient(tx: Transaction, reference: str, place: int) -> str:
@@ -440,9 +468,11 @@ async def _finish(
     finding = find(case, tx, book)
     reviewed = frozenset(Mechanism(r["mechanism"]) for r in revision.determination["requirements"])
     names = {stage.name for stage in stages}
-    if not covers(reviewed, finding.determination) or not set(workflow.stages_for(finding.determination)) <= names:
+    more = [str(stage) for stage in workflow.stages_for(finding.determination) if stage not in names]
+    if more or not covers(reviewed, finding.determination):
+        stages_too = f" and the stages {', '.join(more)}" if more else ""
         raise DeterminationMoved(
-            f"The law now asks for {finding.determination.mechanism}; this revision was reviewed for "
+            f"The law now asks for {finding.determination.mechanism}{stages_too}; this revision was reviewed for "
             f"{revision.determination['mechanism']}. Return it, so that it is submitted again.",
             determination=finding.document,
         )
@@ -459,7 +489,8 @@ async def _finish(
     issued = await permits.issue(tx, caller, scope)
     await _open_duties(tx, caller, book, transfer, issued.id, check.papers, papers, finding.determination, case)
     if scope.supersedes is not None:
-        await permits.supersede(tx, caller, scope.supersedes, issued.id, max(scope.valid_from, today))
+        begins = max(scope.valid_from, today)
+        await permits.supersede(tx, caller, scope.supersedes, issued.id, begins=begins, asked_at=revision.submitted_at)
 
 
 async def _scope(
@@ -470,13 +501,15 @@ async def _scope(
     tied = [(one.stage, Conditions.of(one.conditions), one.conditions) for one in given if one.conditions is not None]
     begins = max(transfer.valid_from, day_in_shanghai(tx.now))
     extent = conditions.narrowed(_extent(transfer), [condition for _, condition, _ in tied], begins)
-    if extent.valid_until < transfer.valid_from or not extent.recipients:
-        raise Conflict("The conditions of the approvals leave nothing to permit. Return the request.")
+    if emptied := conditions.emptied(_extent(transfer), extent, begins):
+        raise Conflict(
+            f"The conditions of the approvals leave nothing to permit ({', '.join(emptied)}). Return the request."
+        )
     return Scope(
         transfer=transfer.id,
         revision=revision.hash,
         handler=transfer.handler,
-        datasets=[(d.id, d.tags or [], d.grading or 0) for d in case.datasets],
+        datasets=[(d.id, d.tags or [], d.grading or 0, [field["name"] for field in d.fields]) for d in case.datasets],
         recipient=transfer.recipient,
         purpose=transfer.purpose,
         fields=None if extent.fields is None else list(extent.fields),
@@ -487,7 +520,8 @@ async def _scope(
         mechanism=finding.determination.mechanism,
         requirements=sorted({str(r.mechanism) for r in finding.determination.requirements}),
         route=_settled_route(transfer, finding),
-        claims={name: getattr(transfer, name) for name in ("method", "necessity", "legal_basis")},
+        claims={name: getattr(transfer, name) for name in ("method", "necessity", "legal_basis")}
+        | {"recipient": case.recipient_facts, "papers": sorted(finding.determination.papers)},
         evidence=[paper.id for paper in check.papers],
         receipt_due_on=_receipt_due(book, check.papers),
         conditions=[{"stage": stage, **(stored or {})} for stage, _, stored in tied],

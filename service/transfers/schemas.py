@@ -1,7 +1,8 @@
 """API shapes of transfers."""
 
+from collections.abc import Mapping
 from datetime import date, datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -14,9 +15,11 @@ from pydantic import (
     model_validator,
 )
 
+from service.http.caller import EVERYWHERE, Reach
 from service.http.texts import Name, OptionalProse, Prose, Reference, not_before, without_defaults
 from service.law.facts import LegalBasis, Method, Necessity, Route
 from service.law.schemas import CitationOut, DeterminationOut, NearDay, Persons, TextOut
+from service.transfers.structuring import Shared
 from service.transfers.tables import Evidence, StructuringFinding
 from service.transfers.workflow import Decision, Stage, StageStatus, Status
 
@@ -292,9 +295,13 @@ class FindingOut(BaseModel):
     threshold: str
     counts: Literal["persons", "sensitive_persons"]
     value: int
-    total: int
-    shared: Literal["purpose", "recipient"] = Field(description="What the requests have in common.")
-    transfers: list[str]
+    total: int | None = Field(description="Of all of them; null where the caller may not read one of them.")
+    exported: int | None = Field(
+        description="Of the total what their handlers had exported in the year under other requests; null like `total`."
+    )
+    shared: Shared = Field(description="What the requests have in common with this one.")
+    transfers: list[str] = Field(description="Those that the caller may read, this one included.")
+    others: int = Field(description="How many more there are, of handlers of the group that the caller may not read.")
     citations: list[CitationOut]
     text: TextOut
     state: Literal["open", "answered"]
@@ -305,27 +312,59 @@ class FindingOut(BaseModel):
     answered_at: datetime | None
 
     @classmethod
-    def of(cls, finding: StructuringFinding) -> Self:
-        """Return the shape of a row."""
+    def of(cls, finding: StructuringFinding, reach: Reach) -> Self:
+        """Return the shape of a row for somebody whose roles reach these handlers: of the others' requests only how many."""
         columns = {
             name: getattr(finding, name) for name in cls.model_fields if name in StructuringFinding.__table__.columns
         }
-        total, value, several = f"{finding.total:,}", f"{finding.value:,}", len(finding.transfers)
+        seen = [
+            transfer
+            for transfer, handler in zip(finding.transfers, finding.handlers, strict=True)
+            if reach == EVERYWHERE or handler in reach
+        ]
+        others = len(finding.transfers) - len(seen)
         return cls.model_validate(
             columns
             | {
                 "kind": "structuring",
                 "counts": finding.kind,
+                "transfers": seen,
+                "others": others,
+                "total": None if others else finding.total,
+                "exported": None if others else finding.exported,
                 "citations": [{"instrument": "SCM", "article": "4"}],
-                "text": {
-                    "en": f"{several} requests with the same {finding.shared} are for {total} persons together and reach the line "
-                    f"of {value}, which none of them reaches alone. Splitting to stay below a line is forbidden.",
-                    "zh": f"{several}份申请（{'目的' if finding.shared == 'purpose' else '接收方'}相同）合计{total}人，共同达到{value}人的"
-                    "门槛，而单独均未达到。不得采取拆分方式规避。",
-                },
+                "text": _told(finding, is_whole=not others),
                 "state": "open" if finding.answered_at is None else "answered",
             }
         )
+
+
+_SHARED: Final[Mapping[str, tuple[str, str]]] = {
+    "purpose": ("the same purpose", "目的相同"),
+    "recipient": ("the same recipient or its group", "接收方相同或者属于同一集团"),
+    "purpose_or_recipient": ("the same purpose or recipient", "目的或者接收方相同"),
+}
+
+
+def _told(finding: StructuringFinding, *, is_whole: bool) -> dict[str, str]:
+    """Return a finding in words, without the figures of requests that the reader may not see."""
+    several, line = len(finding.transfers), f"{finding.value:,}"
+    en, zh = _SHARED[finding.shared]
+    total = (f" are for {finding.total:,} persons together and", f"合计{finding.total}人，") if is_whole else ("", "")
+    with_year = is_whole and finding.exported
+    year = (
+        (
+            f" with the {finding.exported:,} that were exported this year already",
+            f"（含本年度已出境的{finding.exported}人）",
+        )
+        if with_year
+        else ("", "")
+    )
+    return {
+        "en": f"{several} requests with {en}{total[0]} reach the line of {line} together{year[0]}, which none of them reaches "
+        "alone. Splitting to stay below a line is forbidden.",
+        "zh": f"{several}份申请（{zh}）{total[1]}共同达到{finding.value}人的门槛{year[1]}，而单独均未达到。不得采取拆分方式规避。",
+    }
 
 
 class AnswerIn(_In):

@@ -3,13 +3,18 @@
 Source: SCM art. 4 forbids splitting to avoid the assessment; the same holds for the other lines of CBDF art. 7 and 8.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from types import MappingProxyType
+from typing import Final, Literal
 
 from service.law.facts import Count
 
 Kind = Literal["persons", "sensitive_persons"]
+Shared = Literal["purpose", "recipient", "purpose_or_recipient"]
+
+
+NOTHING: Final = Count()
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +27,10 @@ class Planned:
     recipient: str
     recipient_group: str | None
     count: Count
+    """What it is for; of an approved one what its permit allows, and once that is over what went under it."""
+    exported: Count = NOTHING
+    """What went under it this year already: it is in the handler's count of the year, too."""
+    renews: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,41 +48,93 @@ class Crossing:
 
     line: Line
     total: int
+    exported: int
+    """Of the total what their handlers have exported this year under other requests."""
     transfers: tuple[str, ...]
-    shared: Literal["purpose", "recipient"]
+    handlers: tuple[str, ...]
+    """The handler of each of the transfers."""
+    shared: Shared
 
 
-def crossings(mine: Planned, others: Iterable[Planned], lines: Sequence[Line]) -> list[Crossing]:
+def crossings(
+    mine: Planned,
+    others: Iterable[Planned],
+    lines: Sequence[Line],
+    years: Mapping[str, Count] = MappingProxyType({}),
+) -> list[Crossing]:
     """Return the lines that a request reaches only together with others for the same purpose, or to the same recipient or its group.
+
+    A handler's year counts with its requests, as it does when the law is asked of one of them. A renewed request and the one that
+    renews it are for the same persons: the larger of them counts.
 
     Args:
         mine: the request.
         others: the other requests of the handler and of its group within a rolling year.
         lines: the thresholds of the day.
+        years: what each handler has exported this year, as the thresholds count it.
     """
-    around = list(others)
-    related: tuple[tuple[Literal["purpose", "recipient"], list[Planned]], ...] = (
-        ("purpose", [other for other in around if _folded(other.purpose) == _folded(mine.purpose)]),
-        ("recipient", [other for other in around if _is_same_recipient(mine, other)]),
+    around = [mine, *others]
+    chain = {one.transfer: _first(one, {other.transfer: other for other in around}) for one in around}
+    kin = [one for one in around if chain[one.transfer] != chain[mine.transfer] and _shared(mine, one) is not None]
+    found = (_crossing(mine, kin, line, years, chain) for line in lines)
+    return [crossing for crossing in found if crossing is not None]
+
+
+def _crossing(
+    mine: Planned, kin: Sequence[Planned], line: Line, years: Mapping[str, Count], chain: Mapping[str, str]
+) -> Crossing | None:
+    apart = {
+        handler: max(
+            0, _of(total, line) - sum(_of(one.exported, line) for one in [mine, *kin] if one.handler == handler)
+        )
+        for handler, total in years.items()
+    }
+    largest: dict[str, Planned] = {}
+    for one in sorted([mine, *kin], key=lambda one: _of(one.count, line)):
+        if 0 < _of(one.count, line) < line.value - apart.get(one.handler, 0):
+            largest[chain[one.transfer]] = one
+    below = sorted(largest.values(), key=lambda one: one.transfer)
+    exported = sum(apart.get(handler, 0) for handler in {one.handler for one in below})
+    total = exported + sum(_of(one.count, line) for one in below)
+    if mine not in below or len(below) == 1 or total < line.value:
+        return None
+    ways = {_shared(mine, one) for one in below if one != mine}
+    return Crossing(
+        line,
+        total,
+        exported,
+        tuple(one.transfer for one in below),
+        tuple(one.handler for one in below),
+        "purpose" if ways == {"purpose"} else "recipient" if ways == {"recipient"} else "purpose_or_recipient",
     )
-    found: dict[str, Crossing] = {}
-    for shared, kin in related:
-        for line in lines:
-            below = [other for other in [mine, *kin] if 0 < _of(other, line) < line.value]
-            total = sum(_of(other, line) for other in below)
-            if mine in below and len(below) > 1 and total >= line.value:
-                members = tuple(sorted(other.transfer for other in below))
-                found.setdefault(line.id, Crossing(line, total, members, shared))
-    return list(found.values())
 
 
-def _of(planned: Planned, line: Line) -> int:
-    return int(getattr(planned.count, line.kind))
+def adds_to(crossing: Crossing, transfers: Iterable[str], total: int) -> bool:
+    """Tell whether a crossing says more than a finding that names these transfers and this total."""
+    return crossing.total > total or not set(crossing.transfers) <= set(transfers)
 
 
-def _is_same_recipient(mine: Planned, other: Planned) -> bool:
-    same_group = mine.recipient_group is not None and mine.recipient_group == other.recipient_group
-    return mine.recipient == other.recipient or same_group
+def _first(one: Planned, around: Mapping[str, Planned]) -> str:
+    """Return the first request of a chain of renewals, as far back as it is known."""
+    while one.renews is not None:
+        if one.renews not in around:
+            return one.renews
+        one = around[one.renews]
+    return one.transfer
+
+
+def _of(count: Count, line: Line) -> int:
+    return int(getattr(count, line.kind))
+
+
+def _shared(mine: Planned, other: Planned) -> Literal["purpose", "recipient"] | None:
+    """Return what two requests have in common; the purpose, where it is both."""
+    if _folded(other.purpose) == _folded(mine.purpose):
+        return "purpose"
+    same_group = mine.recipient_group is not None and _folded(mine.recipient_group) == _folded(
+        other.recipient_group or ""
+    )
+    return "recipient" if mine.recipient == other.recipient or same_group else None
 
 
 def _folded(text: str) -> str:

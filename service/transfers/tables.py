@@ -227,6 +227,10 @@ class StructuringFinding(Base):
     shared: Mapped[str] = mapped_column(Text)
     transfers: Mapped[list[str]] = mapped_column(ARRAY(Id))
     """All that reach it together, this one included."""
+    handlers: Mapped[list[str]] = mapped_column(ARRAY(Id))
+    """The handler of each of them."""
+    exported: Mapped[int] = mapped_column(BigInteger)
+    """Of the total what the handlers had exported in the year under other requests."""
     found_at: Mapped[Moment]
     answer: Mapped[str | None] = mapped_column(Text)
     answer_reason: Mapped[str | None] = mapped_column(Text)

@@ -61,11 +61,11 @@ def how_much(transfer: Transfer) -> dict[str, Any]:
 
 
 async def offered(tx: Transaction, transfer: Transfer, stage: Stage) -> list[Entitled]:
-    """Return who may decide a stage of a request now: the role, and nothing that bars them."""
+    """Return who may decide a stage of a request now: the role, their own or lent, and nothing that bars them; each once."""
     earlier = parties_of(review for review in await reviews_of(tx, transfer) if review.stage != stage)
     recused = await recused_of(tx, transfer)
     people = await directory.entitled(tx, Role(stage.role), transfer.handler, day_in_shanghai(tx.now))
-    return [
+    able = [
         person
         for person in people
         if workflow.bar_to_review(
@@ -78,6 +78,10 @@ async def offered(tx: Transaction, transfer: Transfer, stage: Stage) -> list[Ent
         )
         is None
     ]
+    ways: dict[str, Entitled] = {}
+    for person in able:
+        ways.setdefault(person.principal, person)
+    return list(ways.values())
 
 
 async def tell_opened(tx: Transaction, caller: Caller, transfer: Transfer, stage: RevisionStage) -> None:

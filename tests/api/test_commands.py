@@ -83,6 +83,15 @@ def test_the_nightly_review_lists_what_no_longer_stands_and_why(world: World, da
     ]
 
 
+def test_the_nightly_review_sees_permits_that_have_not_begun_and_can_tell_by_its_exit_code(
+    world: World, database_url: str
+) -> None:
+    ahead, dataset = approved(world, valid_from=day(5), valid_until=day(60))
+    world.grade(dataset, "personal", "important")
+    told = outbound(database_url, "review", "--exit-code")
+    assert (told.returncode, ahead["permit"] in told.stdout) == (3, True)
+
+
 def test_a_stage_past_its_time_is_reminded_of_once_and_then_escalated_once(
     world: World, database_url: str, clock: Clock
 ) -> None:
@@ -111,7 +120,10 @@ def test_a_stage_past_its_time_is_reminded_of_once_and_then_escalated_once(
     escalation = world.reviewers["executive"].get(
         "/v1/events", to_me="true", kind="stage.escalated", subject=shown["id"]
     )
-    assert escalation.json()["items"][0]["where"] == {"href": f"/v1/transfers/{shown['id']}/reviews", "method": "POST"}
+    assert escalation.json()["items"] == []
+    for watching in (world.reviewers["executive"], world.requester):
+        overdue = watching.get("/v1/events", to_me="true", kind="stage.overdue", subject=shown["id"]).json()["items"]
+        assert overdue[-1]["where"] == {"href": f"/v1/transfers/{shown['id']}/assign", "method": "POST"}
     assert outbound(database_url, "remind").returncode == 0
 
 
@@ -129,6 +141,23 @@ def test_a_policy_is_checked_against_what_is_open(world: World, database_url: st
     assert f"{permit} (active):\n  denied: nothing -> prohibited" in told.stdout
     found = json.loads(outbound(database_url, "policy", "check", str(policy_file), "--json").stdout)
     assert {open_["id"], permit} <= {one["id"] for one in found["effects"]}
+
+
+def test_a_policy_that_leaves_a_permit_less_room_is_seen(world: World, database_url: str, tmp_path: Path) -> None:
+    handler = world.handler()
+    permit = world.approved(handler, [world.dataset(handler, "personal")], world.recipient(), persons=90_000)["permit"]
+    path = tmp_path / "narrow.toml"
+    path.write_text(
+        '[thresholds]\ncontract_persons = 50000\n[[stage]]\nrole = "legal"\nrecipients = ["nobody-has-this-key"]\n'
+    )
+    told = outbound(database_url, "policy", "check", str(path))
+    assert (
+        f"{permit} (active):\n  headroom: 90,000 persons, 0 sensitive persons -> 49,999 persons, 0 sensitive persons"
+        in told.stdout
+    )
+    assert "No recipient of the register has the key nobody-has-this-key" in told.stdout
+    found = json.loads(outbound(database_url, "policy", "check", str(path), "--json").stdout)
+    assert found["unknown_recipients"] == ["nobody-has-this-key"]
 
 
 def test_a_policy_that_would_free_something_is_refused_by_name(database_url: str, tmp_path: Path) -> None:
@@ -166,6 +195,41 @@ def test_a_service_with_a_policy_applies_it_everywhere(
         assert free["policy"] == shown["determination"]["policy"]
         due = strict.submitted(handler, [dataset], strict.recipient(), persons=10, valid_until=day(3))["stages"][0]
         assert (due["due_at"] > due["opened_at"], due["due_at"][:13] != due["opened_at"][:13]) == (True, True)
+
+
+def test_a_policy_that_comes_stops_what_goes_under_permits_and_what_is_in_review(
+    world: World, database_url: str, tmp_path: Path, clock: Clock
+) -> None:
+    handler = world.handler()
+    dataset, partner = world.dataset(handler, "personal"), world.recipient("KP")
+    other = world.recipient()
+    world.approved(handler, [dataset], partner, persons=10)
+    world.approved(handler, [dataset], other, persons=5_000)
+    waiting = world.submitted(handler, [dataset], other, persons=10, purpose="aid")
+    assert world.ask(dataset, partner, persons=1)["decision"] is True
+    path = tmp_path / "policy.toml"
+    path.write_text(POLICY, encoding="utf-8")
+    settings = Settings(data_dir=tmp_path / "data", log_level="error", policy_file=path)
+    with Served(settings, database_url, clock) as address, httpx.Client(base_url=address, timeout=30) as client:
+        strict = World.__new__(World)
+        strict.__dict__ |= world.__dict__
+        for name in ("requester", "auditor", "exporter"):
+            setattr(strict, name, _through(client, getattr(world, name)))
+        strict.reviewers = {stage: _through(client, person) for stage, person in world.reviewers.items()}
+        assert strict.ask(dataset, partner, persons=1)["context"]["reason"] == "prohibited"
+        assert strict.export(dataset, partner, 1).status_code == 403
+        allowed = strict.ask(dataset, other, persons=999)
+        assert (allowed["decision"], allowed["context"]["headroom"]["persons"]) == (True, 999)
+        assert strict.ask(dataset, other, persons=1_000)["context"]["reason"] == "ledger_threshold"
+        strict.add_evidence(waiting, ["impact_assessment_report", "consent_record", "dpo_opinion"])
+        refused = strict.review(waiting, "privacy")
+        assert (refused.status_code, refused.json()["type"].rsplit("/")[-1]) == (409, "determination-moved")
+        assert "the stages executive" in refused.json()["detail"]
+        lines = strict.auditor.get(f"/v1/handlers/{handler['id']}/ledger").json()
+        line = next(one for one in lines["thresholds"] if one["id"] == "contract_persons")
+        assert (line["value"], line["law_value"], lines["headroom"]["persons"]) == (1_000, 100_000, 999)
+        told = strict.auditor.get("/v1/law/rules").json()
+        assert told["policy"].startswith("sha256:")
 
 
 def _through(client: httpx.Client, person: object) -> object:

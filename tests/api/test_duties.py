@@ -418,6 +418,22 @@ def test_a_changed_purpose_is_assessed_anew_in_a_renewal_until_it_is_changed_bac
     assert fallen["state"] == "void"
 
 
+def test_a_receipt_that_took_the_place_of_another_holds_the_duty_alone(
+    world: World, case: Case, days_ahead: Clock
+) -> None:
+    approved = case.approved()
+    first = world.requester.made(at(approved, "evidence"), paper("filing_receipt"))
+    second = world.requester.made(at(approved, "evidence"), paper("filing_receipt", replaces=first["id"]))
+    days_ahead.ahead = timedelta(days=25)
+    assert case.reason() == "permitted"
+    third = world.requester.made(at(approved, "evidence"), paper("filing_receipt"))
+    world.requester.made(at(approved, "evidence", second["id"], "withdraw"), {"reason": "Of another contract"})
+    duty = world.auditor.get("/v1/obligations", permit=approved["permit"]).json()["items"][0]
+    assert (duty["state"], duty["evidence"], case.reason()) == ("done", third["id"], "permitted")
+    world.requester.made(at(approved, "evidence", third["id"], "withdraw"), {"reason": "Of another contract too"})
+    assert case.reason() == "permit_suspended"
+
+
 def test_important_data_is_reported_on_every_year(world: World, days_ahead: Clock) -> None:
     case = Case(world, "important")
     approved = case.approved(persons=0, valid_until=day(1000))
@@ -679,3 +695,63 @@ def test_an_outlook_of_a_permit_whose_ground_moved_says_why_it_no_longer_stands(
     world.grade(case.dataset, "personal", "important")
     told = world.auditor.get(f"/v1/permits/{approved['permit']}/outlook").json()
     assert (told["stands"], told["why_not"][0]["reason"]) == (False, "grading_changed")
+
+
+def test_what_has_gone_is_not_counted_twice(world: World, case: Case) -> None:
+    approved = case.approved(persons=60_000)
+    sent = world.export(case.dataset, case.recipient, 59_000).json()
+    world.exporter.made(f"/v1/exports/{sent['id']}/complete", {"persons": 59_000, "sensitive_persons": 0})
+    for path in (at(approved, "outlook"), f"/v1/permits/{approved['permit']}/outlook"):
+        told = world.auditor.get(path).json()
+        assert told["now"]["determination"]["mechanism"] == "exempt"
+        line = next(one for one in told["thresholds"] if one["id"] == "contract_persons")
+        assert (line["count"], line["headroom"], line["near"], line["law_value"]) == (60_000, 39_999, False, 100_000)
+    assert world.auditor.get(f"/v1/permits/{approved['permit']}/outlook").json()["stands"] is True
+
+
+def test_a_permit_stands_no_more_once_the_year_has_room_for_nobody(world: World, case: Case) -> None:
+    approved = case.approved(persons=90_000)
+    first = world.approved(case.handler, [case.dataset], world.recipient(), persons=99_999, purpose="billing")
+    other = world.auditor.get(f"/v1/permits/{first['permit']}").json()["recipient"]
+    body = {"dataset": case.dataset["id"], "recipient": other, "purpose": "billing", "sensitive_persons": 0}
+    assert world.exporter.post("/v1/exports", body | {"persons": 99_998}).status_code == 201
+    assert world.auditor.get(f"/v1/permits/{approved['permit']}/outlook").json()["stands"] is True
+    assert world.exporter.post("/v1/exports", body | {"persons": 1}).status_code == 201
+    told = world.auditor.get(f"/v1/permits/{approved['permit']}/outlook").json()
+    assert (told["stands"], told["why_not"][0]["reason"]) == (False, "ledger_threshold")
+    assert world.ask(case.dataset, case.recipient, persons=1)["decision"] is False
+
+
+def test_an_outlook_is_told_where_the_register_contradicts_the_request(world: World, case: Case) -> None:
+    approved = case.approved(persons=10)
+    world.grade(case.dataset, "personal", "important")
+    lowered = world.grade(case.dataset, "important")
+    confirm = f"/v1/datasets/{case.dataset['id']}/gradings/{lowered['number']}/confirm"
+    assert world.second_registrar.post(confirm).status_code == 200
+    told = world.auditor.get(f"/v1/permits/{approved['permit']}/outlook").json()
+    assert (told["now"], told["stands"], told["why_not"][0]["reason"]) == (None, False, "grading_changed")
+    assert told["contradictions"][0]["pointer"] == "/persons"
+    assert "permit_ends" in {change["kind"] for change in told["changes"]}
+    ungraded = world.draft(case.handler, [world.dataset(case.handler, graded=False)], case.recipient)
+    told = world.requester.get(at(ungraded, "outlook")).json()
+    assert (told["now"], told["contradictions"][0]["pointer"]) == (None, "/datasets/0")
+
+
+# What-if
+
+
+def test_each_proposed_way_gives_what_it_says_when_its_facts_are_asked(world: World) -> None:
+    asked = {
+        "handler": {"ciio": False, "in_ftz": True, "in_gba": True},
+        "dataset": {"tags": ["sensitive"], "contains_minors": True},
+        "recipient": {"country": "HK", "in_gba": True},
+        "transfer": {"persons": 1_200_000, "sensitive_persons": 12_000},
+    }
+    told = world.requester.made("/v1/plans", asked)
+    assert {"reduce_persons", "drop_sensitive_fields+reduce_persons", "check_negative_list"} <= {
+        p["code"] for p in told["plans"]
+    }
+    for plan in told["plans"]:
+        again = world.requester.made("/v1/determinations", plan["facts"])
+        assert (again["mechanism"], again["exemption"]) == (plan["mechanism"], plan["exemption"])
+        assert all(paper["working_days"] > 0 for paper in plan["evidence"])

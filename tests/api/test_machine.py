@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
@@ -13,8 +14,22 @@ from tests.world import World
 EXAMPLES = int(os.environ.get("OUTBOUND_SOAK_EXAMPLES", "8"))
 STEPS = int(os.environ.get("OUTBOUND_SOAK_STEPS", "25"))
 
+WANTED = {"approve", "draft", "permits", "submit"}
+"""What must have been done in a run for it to show anything."""
 
-def test_no_order_of_acts_gets_anything_out_that_should_not_go(world: World, days_ahead: Clock) -> None:
+if EXAMPLES >= 100:
+    WANTED |= {
+        *{"accept_terms", "answer_finding", "assign", "carry_over", "change", "reject", "renew", "return", "take_back"},
+        *{"add_evidence", "replace_evidence", "verify_evidence", "withdraw_evidence", "recuse", "withdraw"},
+        *{"end_a_delegation", "give_a_role", "lend", "withdraw_a_role"},
+        *{"suspend", "resume", "revoke", "narrow", "grade", "confirm", "change_facts", "change_scale"},
+        *{"ask", "export", "complete", "cancel", "complete_duty", "reopen_duty", "assign_duty", "queue", "comment"},
+    }
+
+
+def test_no_order_of_acts_gets_anything_out_that_should_not_go(
+    world: World, days_ahead: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
     class Here(Workflow):
         pass
 
@@ -29,10 +44,10 @@ def test_no_order_of_acts_gets_anything_out_that_should_not_go(world: World, day
             suppress_health_check=list(HealthCheck),
             print_blob=True,
             phases=[Phase.generate],
+            report_multiple_bugs=False,
         ),
     )
-    print(dict(Here.seen))  # noqa: T201 - shown by `make soak`
-    wanted = {"permits", "_given", "draft"}
     if EXAMPLES >= 100:
-        wanted |= {"take_back", "lend", "change", "renew", "export", "act_on_a_permit", "narrow"}
-    assert wanted <= set(Here.seen)
+        with capsys.disabled():
+            print(dict(sorted(Here.seen.items())))  # noqa: T201 - what was done, for whoever runs `make soak`
+    assert WANTED - set(+Here.seen) == set()

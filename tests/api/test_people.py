@@ -66,8 +66,9 @@ def test_neither_the_delegate_nor_the_delegator_may_be_barred(world: World, case
     shown = case.submitted()
     away = world.reviewers["data_owner"]
     requester = world.requester
-    assert absent(away, requester).status_code == 201
+    lent = absent(away, requester).json()
     assert requester.post(at(shown, "reviews"), body(shown, "data_owner")).status_code == 403
+    away.made(f"/v1/delegations/{lent['id']}/end", None)
     both = world.person("requester", "reviewer:privacy")
     stand_in = world.person()
     mine = both.made("/v1/transfers", _request(case))
@@ -250,6 +251,91 @@ def test_comments_tell_those_who_are_mentioned(world: World, case: Case) -> None
     assert unknown.json()["errors"][0]["pointer"] == "/mentions/1"
     assert [one["text"] for one in legal.get(at(shown, "comments")).json()["items"]] == ["Is route A fine?"]
     assert world.exporter.post(at(shown, "comments"), {"text": "x"}).status_code == 403
+
+
+def test_a_page_of_the_queue_follows_what_was_decided_meanwhile(world: World, case: Case) -> None:
+    reviewer = world.person("reviewer:data_owner", handler=case.handler["id"])
+    first, second = case.submitted(), case.submitted()
+    page = reviewer.get("/v1/queue", limit=1).json()
+    reviewer.made(at(first, "reviews"), body(first, "data_owner"))
+    following = reviewer.get("/v1/queue", limit=1, cursor=page["next_cursor"]).json()
+    assert [item["transfer"] for item in following["items"]] == [second["id"]]
+    for cursor in ("bm8gZGF5", "MjAyNi0wMS0wMSBhYmM"):
+        assert reviewer.get("/v1/queue", cursor=cursor).status_code == 422
+
+
+def test_a_stand_in_is_offered_for_whichever_absent_one_may(world: World, case: Case) -> None:
+    shown = case.submitted()
+    stand_in = world.person()
+    lenders = [world.person("reviewer:data_owner") for _ in range(2)]
+    for lender in lenders:
+        assert absent(lender, stand_in).status_code == 201
+    for barred, able in (lenders, lenders[::-1]):
+        other = case.submitted()
+        barred.made(at(other, "recuse"), {"reason": "A relative"})
+        items = world.requester.get(at(other, "reviewers"), stage="data_owner").json()["items"]
+        assert {one["on_behalf_of"] for one in items if one["principal"] == stand_in.id} == {able.id}
+    said = world.requester.post(at(shown, "comments"), {"text": "Please look", "mentions": [stand_in.name]})
+    assert said.json()["mentions"] == [stand_in.id]
+
+
+def test_nobody_is_offered_for_what_cannot_be_decided(world: World, case: Case) -> None:
+    shown = case.submitted()
+    assert world.requester.get(at(shown, "reviewers"), stage="executive").json()["items"] == []
+    world.requester.made(at(shown, "withdraw"), {"reason": "Not needed"})
+    assert world.requester.get(at(shown, "reviewers"), stage="data_owner").json()["items"] == []
+
+
+def test_every_act_with_a_lent_role_says_for_whom(world: World, case: Case) -> None:
+    shown = case.submitted()
+    away, stand_in = world.person("reviewer:data_owner", "reviewer:legal"), world.person()
+    absent(away, stand_in)
+    paper = {"kind": "standard_contract", "reference": "No. 1", "issuer": "Legal", "issued_on": day(0)}
+    evidence = world.requester.made(at(shown, "evidence"), paper)
+    stand_in.made(at(shown, "evidence", evidence["id"], "verify"), None)
+    chosen = {"stage": "data_owner", "reviewer": stand_in.id, "reason": "I am here"}
+    stand_in.made(at(shown, "assign"), chosen)
+    given = stand_in.made(at(shown, "reviews"), body(shown, "data_owner"))["reviews"][0]
+    stand_in.made(at(shown, "reviews", given["id"], "take-back"), {"reason": "A stray click"})
+    stand_in.made(at(shown, "evidence", evidence["id"], "withdraw"), {"reason": "Wrong paper"})
+    entries = world.auditor.get("/v1/audit/entries", subject=shown["id"], limit=200).json()["items"]
+    acts = [(entry["action"], entry["details"].get("on_behalf_of")) for entry in entries[3:]]
+    assert acts == [
+        ("transfer.evidence_verified", away.id),
+        ("stage.assigned", away.id),
+        ("transfer.reviewed", away.id),
+        ("transfer.approval_taken_back", away.id),
+        ("transfer.evidence_withdrawn", away.id),
+    ]
+
+
+def test_an_author_does_not_resume_the_permit_of_their_request_by_a_lent_role(world: World, case: Case) -> None:
+    author = world.person("requester")
+    mine = author.made(at(author.made("/v1/transfers", _request(case)), "submit"), None)
+    permit = world.approve(mine)["permit"]
+    legal = world.person("reviewer:legal")
+    absent(legal, author)
+    author.made(f"/v1/permits/{permit}/suspend", {"reason": "Look again"})
+    assert author.post(f"/v1/permits/{permit}/resume", {"reason": "Fine"}).status_code == 403
+    resumed = legal.made(f"/v1/permits/{permit}/resume", {"reason": "Fine"})
+    assert resumed["status"] == "active"
+    entry = world.auditor.get("/v1/audit/entries", subject=permit, action="permit.suspended").json()["items"][0]
+    assert entry["details"]["on_behalf_of"] == legal.id
+
+
+def test_whoever_has_left_a_handler_is_told_no_more_of_it(world: World, case: Case) -> None:
+    leaving = world.person("requester", handler=case.handler["id"])
+    world.admin.made("/v1/grants", {"principal": leaving.id, "role": "requester", "handler": world.handler()["id"]})
+    mine = leaving.made(at(leaving.made("/v1/transfers", _request(case)), "submit"), None)
+    grants = world.admin.get("/v1/grants", principal=leaving.id).json()["items"]
+    for number, grant in enumerate(grants):
+        world.admin.made(f"/v1/grants/{grant['id']}/withdraw", None)
+        world.reviewers["privacy"].made(at(mine, "comments"), {"text": "Between us"})
+        told = leaving.get("/v1/events", to_me="true", limit=200)
+        assert mine["id"] not in told.text
+        kinds = [event["kind"] for event in told.json()["items"]]
+        assert kinds.count("grant.withdrawn") == number + 1
+        assert mine["id"] not in leaving.get("/v1/events", limit=200).text
 
 
 # Approvals taken back, grants withdrawn, outcomes told

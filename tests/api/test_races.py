@@ -1,31 +1,90 @@
-"""Acts that two people race for, run at once on PostgreSQL, several times over: one of them wins, and what is left makes sense."""
+"""Acts that two people race for, run at once on PostgreSQL, several times over: one of them wins, and what is left makes sense.
+
+In every other round the calls are sent freely at the same moment; in the others PostgreSQL itself is the starter: a row, a table or
+the gate that they all come to is held until every one of them waits there, each in its own transaction, and then let go.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 
+from service.database import GATE_LOCK
+from service.transfers.findings import FINDINGS_LOCK
 from tests.world import Json, World, day
 
-ROUNDS = range(5)
+ROUNDS = range(8)
+LONGEST_START = 1.0
+"""Seconds after which the starter lets go, whoever has not come (a call that is refused on the way never does)."""
+
 Call = Callable[[], httpx.Response]
+THE_GATE = f"select pg_advisory_xact_lock({GATE_LOCK})"
 
 
-def at_once(*calls: Call) -> list[httpx.Response]:
-    """Send requests at the same moment, each from a thread of its own."""
-    barrier = threading.Barrier(len(calls))
+class Starter:
+    """Lets calls run at once."""
 
-    def run(call: Call) -> httpx.Response:
-        barrier.wait()
-        return call()
+    def __init__(self, url: str, number: int) -> None:
+        self._url = url
+        self._is_held = number % 2 == 1
 
-    with ThreadPoolExecutor(len(calls)) as pool:
-        return [future.result() for future in [pool.submit(run, call) for call in calls]]
+    def __call__(self, held: str, *calls: Call, waiting: int | None = None) -> list[httpx.Response]:
+        """Return the answers of calls that begin together.
+
+        Args:
+            held: the statement that takes what all of them need; used in every other round.
+            calls: what is sent, each from a thread of its own.
+            waiting: how many of them come to wait there; all of them, if None.
+        """
+        barrier = threading.Barrier(len(calls))
+
+        def run(call: Call) -> httpx.Response:
+            barrier.wait()
+            return call()
+
+        async def start() -> list[httpx.Response]:
+            loop = asyncio.get_running_loop()
+            with ThreadPoolExecutor(len(calls)) as pool:
+                if not self._is_held:
+                    return list(await asyncio.gather(*(loop.run_in_executor(pool, run, call) for call in calls)))
+                holder, watcher = await asyncpg.connect(self._url), await asyncpg.connect(self._url)
+                async with holder.transaction():
+                    await holder.execute(held)
+                    answers = [loop.run_in_executor(pool, run, call) for call in calls]
+                    await _all_wait(watcher, len(calls) if waiting is None else waiting)
+                await holder.close()
+                await watcher.close()
+                return list(await asyncio.gather(*answers))
+
+        return asyncio.run(start())
+
+
+async def _all_wait(watcher: asyncpg.Connection, calls: int) -> None:
+    """Wait until so many transactions of this database wait for a lock."""
+    until = time.monotonic() + LONGEST_START
+    query = """
+        select count(*) from pg_stat_activity, pg_sleep(0.005)
+        where datname = current_database() and wait_event_type = 'Lock'
+    """
+    while time.monotonic() < until and await watcher.fetchval(query) < calls:
+        pass
+
+
+def the_row(table: str, ident: str) -> str:
+    return f"select from {table} where id = '{ident}' for update"
+
+
+@pytest.fixture(params=ROUNDS)
+def at_once(request: pytest.FixtureRequest, database_url: str) -> Starter:
+    return Starter(database_url, request.param)
 
 
 class Case:
@@ -64,22 +123,25 @@ def statuses(answers: list[httpx.Response]) -> list[int]:
     return [answer.status_code for answer in answers]
 
 
-@pytest.mark.parametrize("_", ROUNDS)
-def test_two_last_approvals_issue_one_permit(world: World, case: Case, _: int) -> None:
+def test_two_last_approvals_issue_one_permit(world: World, case: Case, at_once: Starter) -> None:
     shown = case.ready()
     second = world.person("reviewer:privacy")
     body = {"stage": "privacy", "decision": "approve", "revision": shown["revision"]["hash"], "comment": "Seen"}
-    answers = at_once(lambda: world.review(shown, "privacy"), lambda: second.post(at(shown, "reviews"), body))
+    answers = at_once(
+        the_row("transfers", shown["id"]),
+        lambda: world.review(shown, "privacy"),
+        lambda: second.post(at(shown, "reviews"), body),
+    )
     assert sorted(statuses(answers)) == [201, 409]
     assert len(case.permits()) == 1
     assert len(read(world, shown)["reviews"]) == 1
 
 
-@pytest.mark.parametrize("_", ROUNDS)
-def test_an_approval_against_an_edit(world: World, case: Case, _: int) -> None:
+def test_an_approval_against_an_edit(world: World, case: Case, at_once: Starter) -> None:
     shown = case.ready()
     etag = world.requester.get(at(shown)).headers["ETag"]
     approve, edit = at_once(
+        the_row("transfers", shown["id"]),
         lambda: world.review(shown, "privacy"),
         lambda: world.requester.send("PATCH", at(shown), {"persons": 20}, If_Match=etag),
     )
@@ -93,11 +155,12 @@ def test_an_approval_against_an_edit(world: World, case: Case, _: int) -> None:
         assert (after["status"], after["revision"]["number"], after["permit"]) == ("in_review", 2, None)
 
 
-@pytest.mark.parametrize("_", ROUNDS)
-def test_an_approval_against_a_withdrawal(world: World, case: Case, _: int) -> None:
+def test_an_approval_against_a_withdrawal(world: World, case: Case, at_once: Starter) -> None:
     shown = case.ready()
     approve, withdraw = at_once(
-        lambda: world.review(shown, "privacy"), lambda: world.requester.post(at(shown, "withdraw"))
+        the_row("transfers", shown["id"]),
+        lambda: world.review(shown, "privacy"),
+        lambda: world.requester.post(at(shown, "withdraw")),
     )
     after = read(world, shown)
     assert sorted([approve.status_code, withdraw.status_code]) in [[200, 409], [201, 409]]
@@ -105,12 +168,12 @@ def test_an_approval_against_a_withdrawal(world: World, case: Case, _: int) -> N
     assert bool(case.permits()) == (approve.status_code == 201)
 
 
-@pytest.mark.parametrize("_", ROUNDS)
-def test_a_last_approval_against_one_taken_back(world: World, case: Case, _: int) -> None:
+def test_a_last_approval_against_one_taken_back(world: World, case: Case, at_once: Starter) -> None:
     shown = case.ready(persons=150_000)
     given = world.review(shown, "data_owner").json()["reviews"][0]
     world.review(shown, "privacy")
     approve, back = at_once(
+        the_row("transfers", shown["id"]),
         lambda: world.review(shown, "legal"),
         lambda: world.reviewers["data_owner"].post(at(shown, "reviews", given["id"], "take-back"), {"reason": "Oh"}),
     )
@@ -119,11 +182,11 @@ def test_a_last_approval_against_one_taken_back(world: World, case: Case, _: int
     assert (after["status"] == "approved") == (approve.status_code == 201) == bool(case.permits())
 
 
-@pytest.mark.parametrize("_", ROUNDS)
-def test_a_revocation_against_exports(world: World, case: Case, _: int) -> None:
+def test_a_revocation_against_exports(world: World, case: Case, at_once: Starter) -> None:
     permit = world.approve(case.ready(persons=1000))["permit"]
     legal = world.reviewers["legal"]
     revoked, *exports = at_once(
+        THE_GATE,
         lambda: legal.post(f"/v1/permits/{permit}/revoke", {"reason": "Now"}),
         *[lambda: world.export(case.dataset, case.recipient, 1) for _ in range(4)],
     )
@@ -136,11 +199,11 @@ def test_a_revocation_against_exports(world: World, case: Case, _: int) -> None:
     assert world.export(case.dataset, case.recipient, 1).json()["reason"] == "permit_revoked"
 
 
-@pytest.mark.parametrize("_", ROUNDS)
-def test_a_grading_against_a_submission(world: World, case: Case, _: int) -> None:
+def test_a_grading_against_a_submission(world: World, case: Case, at_once: Starter) -> None:
     draft = world.draft(case.handler, [case.dataset], case.recipient, persons=10)
     raised = {"tags": ["personal", "important"], "reason": "Looked again", "basis": "Catalogue 2026"}
     submitted, graded = at_once(
+        f"{the_row('transfers', draft['id'])}; {the_row('datasets', case.dataset['id'])}",
         lambda: world.requester.post(at(draft, "submit")),
         lambda: world.registrar.post(f"/v1/datasets/{case.dataset['id']}/gradings", raised),
     )
@@ -154,11 +217,11 @@ def test_a_grading_against_a_submission(world: World, case: Case, _: int) -> Non
     assert case.permits() == []
 
 
-@pytest.mark.parametrize("_", ROUNDS)
-def test_a_grading_against_the_last_approval(world: World, case: Case, _: int) -> None:
+def test_a_grading_against_the_last_approval(world: World, case: Case, at_once: Starter) -> None:
     shown = case.ready()
     raised = {"tags": ["personal", "important"], "reason": "Looked again", "basis": "Catalogue 2026"}
     approved, graded = at_once(
+        f"{the_row('transfers', shown['id'])}; {the_row('datasets', case.dataset['id'])}",
         lambda: world.review(shown, "privacy"),
         lambda: world.registrar.post(f"/v1/datasets/{case.dataset['id']}/gradings", raised),
     )
@@ -169,8 +232,7 @@ def test_a_grading_against_the_last_approval(world: World, case: Case, _: int) -
     assert told["context"]["reason"] == ("grading_changed" if approved.status_code == 201 else "no_permit")
 
 
-@pytest.mark.parametrize("_", ROUNDS)
-def test_two_requests_with_one_idempotency_key_make_one_thing(world: World, case: Case, _: int) -> None:
+def test_two_requests_with_one_idempotency_key_make_one_thing(world: World, case: Case, at_once: Starter) -> None:
     body = {
         "handler": case.handler["id"],
         "datasets": [case.dataset["id"]],
@@ -182,36 +244,43 @@ def test_two_requests_with_one_idempotency_key_make_one_thing(world: World, case
         "valid_until": day(10),
     }
     key = world.name("key")
-    answers = at_once(*[lambda: world.requester.post("/v1/transfers", body, Idempotency_Key=key) for _ in range(3)])
+    answers = at_once(
+        "lock table transfers in share row exclusive mode",
+        *[lambda: world.requester.post("/v1/transfers", body, Idempotency_Key=key) for _ in range(3)],
+        waiting=1,
+    )
     made = {answer.json()["id"] for answer in answers if answer.status_code == 201}
     assert len(made) == 1
     assert set(statuses(answers)) <= {201, 409}
     assert len(world.auditor.get("/v1/transfers", handler=case.handler["id"]).json()["items"]) == 1
 
 
-@pytest.mark.parametrize("_", ROUNDS)
-def test_two_who_accept_the_same_terms(world: World, case: Case, _: int) -> None:
+def test_two_who_accept_the_same_terms(world: World, case: Case, at_once: Starter) -> None:
     shown = case.ready()
     world.review(shown, "privacy", conditions={"terms": ["Report"]})
     accept = {"revision": shown["revision"]["hash"]}
-    answers = at_once(*[lambda: world.requester.post(at(shown, "terms", "accept"), accept) for _ in range(2)])
+    answers = at_once(
+        the_row("transfers", shown["id"]),
+        *[lambda: world.requester.post(at(shown, "terms", "accept"), accept) for _ in range(2)],
+    )
     assert sorted(statuses(answers)) == [200, 409]
     assert len(case.permits()) == 1
 
 
-@pytest.mark.parametrize("_", ROUNDS)
-def test_two_renewals_of_one_transfer(world: World, case: Case, _: int) -> None:
+def test_two_renewals_of_one_transfer(world: World, case: Case, at_once: Starter) -> None:
     old = world.approve(case.ready())
     wanted = {"valid_from": day(1), "valid_until": day(300)}
-    answers = at_once(*[lambda: world.requester.post(at(old, "renew"), wanted) for _ in range(2)])
+    answers = at_once(
+        the_row("transfers", old["id"]), *[lambda: world.requester.post(at(old, "renew"), wanted) for _ in range(2)]
+    )
     assert sorted(statuses(answers)) == [201, 409]
 
 
-@pytest.mark.parametrize("_", ROUNDS)
-def test_evidence_that_is_withdrawn_against_an_export(world: World, case: Case, _: int) -> None:
+def test_evidence_that_is_withdrawn_against_an_export(world: World, case: Case, at_once: Starter) -> None:
     approved = world.approve(case.ready())
     path = at(approved, "evidence", approved["evidence"][0]["id"], "withdraw")
     gone, *exports = at_once(
+        THE_GATE,
         lambda: world.requester.post(path, {"reason": "Wrong paper"}),
         *[lambda: world.export(case.dataset, case.recipient, 1) for _ in range(3)],
     )
@@ -224,9 +293,43 @@ def test_evidence_that_is_withdrawn_against_an_export(world: World, case: Case, 
     assert order.count("export.reserved") == statuses(exports).count(201)
 
 
-@pytest.mark.parametrize("_", ROUNDS)
-def test_related_requests_that_are_submitted_at_once_are_found(world: World, case: Case, _: int) -> None:
+def test_related_requests_that_are_submitted_at_once_are_found(world: World, case: Case, at_once: Starter) -> None:
     drafts = [world.draft(case.handler, [case.dataset], case.recipient, persons=60_000) for _ in range(2)]
-    answers = at_once(*[lambda shown=shown: world.requester.post(at(shown, "submit")) for shown in drafts])  # type: ignore[misc]
+    answers = at_once(
+        f"select pg_advisory_xact_lock({FINDINGS_LOCK})",
+        *[lambda shown=shown: world.requester.post(at(shown, "submit")) for shown in drafts],
+    )  # type: ignore[misc]
     assert statuses(answers) == [200, 200]
     assert [len(read(world, shown)["findings"]) for shown in drafts] == [1, 1]
+
+
+def test_a_renewal_against_exports_leaves_no_gap(world: World, case: Case, at_once: Starter) -> None:
+    old = world.approve(case.ready(persons=1000))
+    wanted = {"valid_from": day(0), "valid_until": day(300)}
+    draft = world.requester.made(at(old, "renew"), wanted)
+    shown = world.requester.made(at(draft, "submit"), None)
+    approved, *exports = at_once(
+        THE_GATE,
+        lambda: world.review(shown, "privacy"),
+        *[lambda: world.export(case.dataset, case.recipient, 1) for _ in range(4)],
+    )
+    assert statuses([approved, *exports]) == [201] * 5
+    assert {export.json()["permit"] for export in exports} <= {old["permit"], approved.json()["permit"]}
+    assert world.export(case.dataset, case.recipient, 1).json()["permit"] == approved.json()["permit"]
+
+
+@pytest.mark.parametrize("act", ["suspend", "revoke"])
+def test_a_renewal_against_the_end_of_what_it_follows(world: World, case: Case, act: str, at_once: Starter) -> None:
+    old = world.approve(case.ready())
+    draft = world.requester.made(at(old, "renew"), {"valid_from": day(0), "valid_until": day(300)})
+    shown = world.requester.made(at(draft, "submit"), None)
+    path, legal = f"/v1/permits/{old['permit']}/{act}", world.reviewers["legal"]
+    approved, ended = at_once(
+        THE_GATE, lambda: world.review(shown, "privacy"), lambda: legal.post(path, {"reason": "A leak"})
+    )
+    if ended.status_code == 200:  # it came first: nothing goes until somebody has looked at it
+        assert approved.status_code == (201 if act == "suspend" else 409)
+        assert world.export(case.dataset, case.recipient, 1).status_code == 403
+    else:  # it came too late, and says which permit holds now
+        assert (approved.status_code, ended.status_code) == (201, 409)
+        assert ended.json()["next"]["href"] == f"/v1/permits/{approved.json()['permit']}"

@@ -44,6 +44,16 @@ def test_a_higher_count_and_a_later_day_change_the_facts_alone() -> None:
     assert outlook.on(facts, date(2027, 1, 1)).ledger.this_year == Count()
 
 
+def test_a_line_that_changes_nothing_for_a_transfer_is_not_told() -> None:
+    for parts in (
+        {"dataset": {"tags": ["important", "personal"]}},
+        {"transfer": {"persons": 85_000, "necessity": "contract", "legal_basis": "contract"}},
+        {"handler": {"ciio": True}},
+        {"recipient": {"country": "CN"}},
+    ):
+        assert outlook.approaches(a_case(**{"transfer": {"persons": 85_000}} | parts), BOOK) == []
+
+
 def test_lines_ahead_are_told_with_their_distance() -> None:
     lines = {line.id: line for line in outlook.approaches(a_case(transfer={"persons": 85_000}), BOOK)}
     assert lines["contract_persons"].near

@@ -1,6 +1,7 @@
 """A company's own rules: what they add, and what of them is refused."""
 
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from service.law import policy, rules
 from service.law.determination import determine
 from service.law.explanation import answer
+from service.law.facts import Count
 from service.law.policy import PolicyFileError
 from service.law.rules import RuleBook
 from service.transfers.workflow import stages_for
@@ -136,7 +138,14 @@ TEXT = 'text = { en = "x", zh = "y" }'
     ("content", "said"),
     [
         ("[thresholds]\ncontract_persons = 100001", "contract_persons"),
-        ("[thresholds]\nassessment_persons = 200000", "must not be above the law's 100000"),
+        ("[thresholds]\nassessment_persons = 1000001", "policy.toml: thresholds.assessment_persons: must not be above"),
+        ("[thresholds]\nhandled_persons = 1000001", "must not be above the law's 1000000"),
+        (f"[thresholds]\ncontract_persons = {'9' * 5000}", "policy.toml: -: cannot be read"),
+        (f"deep = {'[' * 5000}", "policy.toml: -: cannot be read"),
+        ("[thresholds]\ncontract_persons = nan", "thresholds.contract_persons"),
+        ("[thresholds]\ncontract_persons = true", "thresholds.contract_persons"),
+        ("[thresholds]\ncontract_persons = 1\ncontract_persons = 2", "cannot be read"),
+        ('stage = "legal"', "policy.toml: stage"),
         ("[thresholds]\nnear = 90", "near"),
         ("[thresholds]\nnobody_knows = 1", "nobody_knows"),
         ("[thresholds]\ncontract_persons = 0", "contract_persons"),
@@ -167,6 +176,39 @@ def test_a_file_that_would_free_something_or_cannot_be_read_is_refused(tmp_path:
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(PolicyFileError, match="gone"):
         policy.load(tmp_path / "gone.toml")
+
+
+def test_a_line_above_a_former_law_serves_today_and_frees_nothing_of_then(tmp_path: Path) -> None:
+    path = tmp_path / "policy.toml"
+    path.write_text("[thresholds]\nassessment_persons = 500000\n", encoding="utf-8")
+    strict = rules.load(policy=policy.load(path))
+    assert determine(a_case(transfer={"persons": 500_000}), strict).mechanism == "security_assessment"
+    then = a_case(date(2023, 7, 1), transfer={"persons": 100_000})
+    assert determine(then, strict).mechanism == "security_assessment"
+    assert strict.edition(date(2023, 7, 1)).thresholds["assessment_persons"] == 100_000
+
+
+def test_a_line_of_the_company_is_not_told_as_the_laws(book: RuleBook) -> None:
+    facts = a_case(transfer={"persons": 50_000})
+    told = answer(facts, determine(facts, book), book)["explanation"]
+    assert "The line contract_persons is the company's own: 50,000, where the law has 100,000" in told["en"]
+    assert "门槛contract_persons为公司制度所定：50000，法定为100000" in told["zh"]
+    shown = next(rule for rule in book.rules_on(facts.as_of) if rule["id"] == "volume-contract-2024")
+    assert shown["thresholds"]["contract_persons"] == 50_000
+    assert shown["law_thresholds"]["contract_persons"] == 100_000
+    line = next(one for one in book.volume_lines(facts.as_of, Count()) if one["id"] == "contract_persons")
+    assert (line["value"], line["law_value"], line["headroom"]) == (50_000, 100_000, 49_999)
+
+
+def test_a_byte_order_mark_is_read_over(tmp_path: Path) -> None:
+    path = tmp_path / "policy.toml"
+    path.write_text("[service_times]\nprivacy = 5\n", encoding="utf-8-sig")
+    assert policy.load(path).service_hours("privacy", 72) == 5
+
+
+def test_the_recipients_that_conditions_name_are_known(book: RuleBook) -> None:
+    assert book.policy is not None
+    assert book.policy.recipients == {"harbour-analytics"}
 
 
 def test_an_empty_file_changes_nothing_but_the_hash(tmp_path: Path) -> None:

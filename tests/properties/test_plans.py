@@ -1,6 +1,7 @@
 """What-if: plans are lawful, sorted, honest, and never a way around a threshold."""
 
 from dataclasses import replace
+from datetime import date
 from itertools import pairwise
 
 import pytest
@@ -8,9 +9,11 @@ from hypothesis import given
 
 from service.law.determination import Mechanism, determine
 from service.law.facts import Facts
+from service.law.routes import determination_of
+from service.law.schemas import FactsIn
 from service.plans.planning import NO_SPLITTING, Plan, plans
-from service.plans.routes import typical_times
-from tests.law.builders import a_case
+from service.plans.routes import body_of, plans_of, typical_times
+from tests.law.builders import TODAY, a_case
 from tests.law.strategies import BOOK, facts
 
 TIMES = typical_times()
@@ -136,3 +139,69 @@ def test_a_necessity_that_is_claimed_already_is_not_proposed() -> None:
 @pytest.mark.parametrize("kind", ["stages", "evidence", "changes"])
 def test_typical_times_are_days(kind: str) -> None:
     assert all(days > 0 for days in TIMES[kind].values())
+
+
+@given(facts())
+def test_every_plan_gives_what_it_says_when_its_facts_are_asked(known: Facts) -> None:
+    told = plans_of(FactsIn.model_validate(body_of(known)), known.as_of, BOOK)
+    for plan in told.plans:
+        again = determination_of(FactsIn.model_validate(plan.facts), known.as_of, BOOK)
+        assert (again.mechanism, again.exemption) == (plan.mechanism, plan.exemption)
+        changed = body_of(known)
+        for change in plan.changes:
+            _, part, name = change.pointer.split("/")
+            assert changed[part][name] == change.before
+            changed[part][name] = change.after
+        assert changed == plan.facts
+
+
+def test_both_kinds_of_persons_are_reduced_where_one_alone_would_not_do() -> None:
+    many = a_case(dataset={"tags": ["sensitive"]}, transfer={"persons": 1_200_000, "sensitive_persons": 12_000})
+    fewer = next(plan for plan in made(many) if plan.code == "reduce_persons")
+    assert (fewer.facts.transfer.persons, fewer.facts.transfer.sensitive_persons) == (999_999, 9_999)
+    assert fewer.determination.mechanism is Mechanism.STANDARD_CONTRACT_OR_CERTIFICATION
+    assert "999,999 persons instead of 1,200,000" in fewer.text["en"]
+    assert "9,999 persons with sensitive information instead of 12,000" in fewer.text["en"]
+    assert NO_SPLITTING in fewer.conditions
+
+
+def test_fewer_persons_served_before_2024_too_with_the_year_before_counted() -> None:
+    then = a_case(date(2023, 7, 1), transfer={"persons": 90_000}, ledger={"previous_year": {"persons": 20_000}})
+    fewer = [plan for plan in made(then) if plan.code == "reduce_persons"]
+    assert {plan.facts.transfer.persons for plan in fewer} == {79_999}
+    holder = replace(then, handler=replace(then.handler, pi_subjects=1_000_000))
+    assert "reduce_persons" not in codes(holder)
+
+
+def test_nobody_is_left_where_the_year_is_full() -> None:
+    full = a_case(transfer={"persons": 500}, ledger={"this_year": {"persons": 99_999}})
+    assert "reduce_persons" not in codes(full)
+
+
+def test_what_is_told_of_children_stays_sensitive_whatever_fields_are_left() -> None:
+    minors = a_case(
+        dataset={"tags": ["sensitive"], "contains_minors": True}, transfer={"persons": 0, "sensitive_persons": 500}
+    )
+    plan = next(one for one in made(minors) if one.code == "drop_sensitive_fields")
+    assert not plan.facts.dataset.contains_minors
+    assert "/dataset/contains_minors" in [change.pointer for change in plan.changes]
+    assert any("under 14" in condition["en"] for condition in plan.conditions)
+
+
+def test_every_instrument_that_it_takes_is_named() -> None:
+    asked = a_case(recipient={"kind": "judicial_or_enforcement"}, transfer={"persons": 150_000})
+    plan = next(one for one in made(asked) if one.route == "standard_contract")
+    assert "approval of the competent authority" in plan.text["en"]
+    assert "standard contract with the recipient" in plan.text["en"]
+
+
+def test_a_necessity_is_split_off_and_the_rest_counted() -> None:
+    plan = next(one for one in made(a_case(transfer={"persons": 150_000})) if one.code == "claim_necessity:hr")
+    assert "Split off what is necessary (hr)" in plan.text["en"]
+    assert "everybody in it counted" in plan.text["en"]
+
+
+def test_papers_come_with_their_typical_days() -> None:
+    told = plans_of(FactsIn.model_validate(body_of(a_case(transfer={"persons": 150_000}))), TODAY, BOOK)
+    contract = next(plan for plan in told.plans if plan.route == "standard_contract")
+    assert {paper.code: paper.working_days for paper in contract.evidence}["standard_contract"] == 40

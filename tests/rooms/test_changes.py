@@ -81,6 +81,12 @@ def test_members_in_another_order_are_told_whole() -> None:
     assert emptied.en == "Dataset orders: Facts: from nothing to origin = foreign."
 
 
+def test_a_field_of_another_kind_is_told_by_what_it_was_and_is() -> None:
+    (field,) = told(("datasets/0/fields", [{"name": "city", "type": "geometry"}]))
+    assert field.en == "Dataset orders: Fields: city from (name = city; type = text) to (name = city; type = geometry)."
+    assert field.zh == "数据集orders：字段：city由（name = city; type = text）变更为（name = city; type = geometry）。"
+
+
 def test_datasets_that_come_go_and_change_are_told_by_key() -> None:
     (grade,) = told(("datasets/0/tags", ["personal", "important"]))
     assert (grade.part, grade.en) == ("datasets", "Dataset orders: Tags: added important.")

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.law.facts import Count
-from service.transfers.conditions import Conditions, Extent, faults, narrowed
+from service.transfers.conditions import Conditions, Extent, emptied, faults, narrowed
 
 BEGINS = date(2026, 12, 1)
 WHOLE = Extent(Count(100, 10), None, None, ("rc_1",), BEGINS, date(2027, 11, 30))
@@ -64,6 +64,27 @@ def test_a_condition_within_the_request_is_taken() -> None:
     within = Conditions(100, 10, ("city",), ("crm",), ("rc_1",), 10, date(2026, 12, 1), ("Ask before",))
     assert faults(within, WHOLE, ["city", "amount"]) == []
     assert faults(within, replace(WHOLE, fields=("city",)), ["city", "amount"]) == []
+
+
+@pytest.mark.parametrize(
+    ("tied", "empty"),
+    [
+        ([Conditions(persons=0)], []),
+        ([Conditions(persons=0), Conditions(sensitive_persons=0)], ["persons"]),
+        ([Conditions(fields=("city",)), Conditions(fields=("amount",))], ["fields"]),
+        ([Conditions(systems=("crm",)), Conditions(systems=("erp",))], ["systems"]),
+        ([Conditions(recipients=("rc_2",))], ["recipients"]),
+        ([Conditions(valid_until=date(2026, 12, 1))], []),
+        ([Conditions(valid_until=date(2026, 11, 30))], ["valid_until"]),
+    ],
+)
+def test_conditions_that_leave_nothing_are_named(tied: list[Conditions], empty: list[str]) -> None:
+    assert emptied(WHOLE, narrowed(WHOLE, tied, BEGINS), BEGINS) == empty
+
+
+def test_nothing_is_taken_from_a_request_for_nobody() -> None:
+    nobody = replace(WHOLE, quota=Count())
+    assert emptied(nobody, nobody, BEGINS) == []
 
 
 limits = st.none() | st.integers(0, 200)

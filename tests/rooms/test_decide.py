@@ -16,8 +16,10 @@ from service.law.facts import (
     HandlerFacts,
     LegalBasis,
     Necessity,
+    Origin,
     RecipientFacts,
     RecipientKind,
+    Route,
     Tag,
     TransferFacts,
 )
@@ -46,6 +48,10 @@ def permit(ident: str = "pm_1", **more: Any) -> KnownPermit:
         "quota": Count(1000, 0),
         "used": Count(),
         "tags": PERSONAL,
+        "registered": {"city", "amount"},
+        "recipient": None,
+        "papers": None,
+        "route": None,
         "requirements": EXEMPT,
         "transfer": TransferFacts(),
         "is_overdue": False,
@@ -70,6 +76,8 @@ def answered(question: Ask, facts: Known) -> Decision:
     return decide(question, facts, BOOK)
 
 
+YEAR = Count(100_000, 0)
+FOREIGN = DatasetFacts(PERSONAL, origin=Origin.FOREIGN, domestic_data_added=False)
 COURT = {"kind": RecipientKind.JUDICIAL_OR_ENFORCEMENT}
 CASES: list[tuple[str, Ask, Known]] = [
     ("dataset_unknown", ask(), replace(known(), dataset=None)),
@@ -91,11 +99,31 @@ CASES: list[tuple[str, Ask, Known]] = [
     ("evidence_lapsed", ask(), known(permit(has_evidence=False))),
     ("evidence_lapsed", ask(), known(permit(), handler=HandlerFacts(ciio=True))),
     ("evidence_lapsed", ask(), known(permit(), **COURT)),
+    ("evidence_lapsed", ask(), known(permit(recipient=RecipientFacts("HK")))),
+    ("permitted", ask(), known(permit(recipient=RecipientFacts("SG")))),
+    ("evidence_lapsed", ask(), known(permit(papers=frozenset()))),
+    ("permitted", ask(), known(permit(papers=frozenset({"impact_assessment_report", "consent_record"})))),
+    (
+        "permitted",
+        ask(),
+        replace(
+            known(permit(papers=frozenset())),
+            dataset=KnownDataset(HandlerFacts(ciio=False), FOREIGN, {"city", "amount"}),
+        ),
+    ),
+    ("evidence_lapsed", ask(), known(permit(requirements=CONTRACT, route=Route.GBA_STANDARD_CONTRACT), year=YEAR)),
+    ("permitted", ask(), known(permit(requirements=CONTRACT, route=Route.GBA_STANDARD_CONTRACT))),
+    ("permitted", ask(), known(permit(requirements=CONTRACT, route=Route.CERTIFICATION), year=YEAR)),
     ("purpose_not_covered", ask(purpose="advertising"), known(permit())),
     ("purpose_not_covered", ask(purpose=None), known(permit())),
     ("fields_not_covered", ask(fields=["amount"]), known(permit(fields=["city"]))),
     ("fields_not_covered", ask(), known(permit(fields=["city"]))),
     ("fields_not_covered", ask(fields=["phone"]), known(permit())),
+    ("fields_not_covered", ask(), known(permit(registered=["city"]))),
+    ("fields_not_covered", ask(fields=["amount"]), known(permit(registered=["city"], fields=["amount"]))),
+    ("permitted", ask(fields=["city"]), known(permit(registered=["city"]))),
+    ("permitted", ask(), known(permit(registered=[]))),
+    ("fields_not_covered", ask(fields=["phone"]), known(permit(registered=[]))),
     ("system_not_covered", ask(), known(permit(systems=["other"]))),
     ("quota_exceeded", ask(1001), known(permit())),
     ("quota_exceeded", ask(1), known(permit(used=Count(1000, 0)))),

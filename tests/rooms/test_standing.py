@@ -5,7 +5,7 @@ from datetime import date
 import pytest
 
 from service.law.facts import Count
-from service.permits.standing import is_used_up, is_weighty, is_within, left, standing
+from service.permits.standing import is_personal, is_used_up, is_weighty, is_within, left, standing
 
 DAY = date(2026, 11, 24)
 
@@ -28,6 +28,12 @@ def test_standing(stored: str, until: date, sent: Count, stands: str) -> None:
 
 def test_a_permit_about_nobody_is_never_used_up() -> None:
     assert not is_used_up(Count(), Count())
+
+
+def test_a_permit_for_personal_data_that_was_narrowed_to_nobody_is_used_up() -> None:
+    assert is_used_up(Count(), Count(), is_personal=True)
+    assert standing("active", DAY, Count(), Count(), DAY, is_personal=is_personal(["sensitive"])) == "exhausted"
+    assert standing("active", DAY, Count(), Count(), DAY, is_personal=is_personal(["important"])) == "active"
 
 
 def test_what_is_left_is_never_below_nothing() -> None:

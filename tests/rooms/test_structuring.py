@@ -1,7 +1,7 @@
 """Requests that stay below a line one by one and reach it together."""
 
 from service.law.facts import Count
-from service.transfers.structuring import Line, Planned, crossings
+from service.transfers.structuring import Line, Planned, adds_to, crossings
 
 LINES = [Line("contract_persons", "persons", 100_000), Line("assessment_sensitive", "sensitive_persons", 10_000)]
 
@@ -46,3 +46,58 @@ def test_what_stays_below_together_is_fine() -> None:
     assert crossings(planned("1", 49_999), [planned("2", 50_000)], LINES) == []
     assert crossings(planned("1", 0, 9_999), [planned("2", 0, 1)], LINES)[0].line.kind == "sensitive_persons"
     assert crossings(planned("1"), [], LINES) == []
+
+
+def year(persons: int, handler: str = "hd_1") -> dict[str, Count]:
+    return {handler: Count(persons)}
+
+
+def test_what_the_handler_has_exported_this_year_counts_with_its_requests() -> None:
+    mine, other = planned("1", 5_000), planned("2", 6_000)
+    (found,) = crossings(mine, [other], LINES, year(90_000))
+    assert (found.total, found.exported) == (101_000, 90_000)
+    assert crossings(mine, [other], LINES, year(88_999)) == []
+    assert crossings(mine, [other], LINES, year(95_000)) == []
+
+
+def test_what_went_under_a_request_is_not_counted_twice() -> None:
+    sent = Planned("2", "hd_1", "analytics", "rc_1", None, Count(40_000), exported=Count(30_000))
+    assert crossings(planned("1", 59_999), [sent], LINES, year(30_000)) == []
+    assert crossings(planned("1", 59_999), [sent], LINES, year(30_001))[0].exported == 1
+
+
+def test_the_years_of_affiliates_are_added() -> None:
+    years = year(50_000) | year(49_000, "hd_2")
+    (found,) = crossings(planned("1", 500), [planned("2", 500, handler="hd_2")], LINES, years)
+    assert (found.total, found.handlers) == (100_000, ("hd_1", "hd_2"))
+
+
+def test_kin_by_purpose_and_kin_by_recipient_are_added() -> None:
+    by_purpose, by_recipient = planned("2", 40_000, recipient="rc_2"), planned("3", 40_000, purpose="payroll")
+    (found,) = crossings(planned("1", 40_000), [by_purpose, by_recipient], LINES)
+    assert (found.total, found.transfers, found.shared) == (120_000, ("1", "2", "3"), "purpose_or_recipient")
+
+
+def renewing(transfer: str, renews: str, persons: int) -> Planned:
+    return Planned(transfer, "hd_1", "analytics", "rc_1", None, Count(persons), renews=renews)
+
+
+def test_a_renewal_counts_once_with_what_it_renews() -> None:
+    assert crossings(renewing("2", "1", 60_000), [planned("1", 60_000)], LINES) == []
+    assert crossings(planned("3", 30_000), [planned("1", 60_000), renewing("2", "1", 60_000)], LINES) == []
+
+
+def test_neither_a_larger_nor_a_smaller_renewal_hides_anything() -> None:
+    mine = planned("9", 20_000)
+    grown = crossings(mine, [planned("1", 10_000), renewing("2", "1", 90_000)], LINES)
+    assert [found.transfers for found in grown] == [("2", "9")]
+    shrunk = crossings(mine, [planned("1", 90_000), renewing("2", "1", 10_000), renewing("3", "2", 5_000)], LINES)
+    assert [found.transfers for found in shrunk] == [("1", "9")]
+    assert crossings(mine, [renewing("2", "0", 50_000), renewing("3", "0", 50_000)], LINES) == []
+
+
+def test_a_crossing_says_more_where_somebody_joins_or_the_total_grows() -> None:
+    (found,) = crossings(planned("1"), [planned("2")], LINES)
+    assert not adds_to(found, ["1", "2", "3"], 180_000)
+    assert adds_to(found, ["1", "3"], 180_000)
+    assert adds_to(found, ["1", "2"], 119_999)
