@@ -1,4 +1,4 @@
-"""The floor: an ASGI application that reads the body and sends a constant answer of the same size, on uvicorn, without framework or work."""
+"""The floor: an ASGI application that reads the body and sends a constant answer of the same size, on uvicorn, without work."""
 
 import os
 import sys

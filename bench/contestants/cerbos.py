@@ -4,7 +4,6 @@ It keeps no register: whatever it decides on comes with the question. Its log is
 """
 
 import json
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -90,7 +89,7 @@ def log(folder: Path) -> Path:
 
 def has_logged(folder: Path) -> bool:
     """Tell whether decisions are in its log."""
-    return log(folder).exists() and os.path.getsize(log(folder)) > 0
+    return log(folder).exists() and log(folder).stat().st_size > 0
 
 
 def check(base: str, size: int) -> Request:
