@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -146,7 +147,7 @@ async def _equip(url: str) -> Mapping[str, str]:
     made: dict[str, str] = {}
     try:
         for name, role in PEOPLE.items():
-            key = await database.transaction(lambda tx, n=name, r=role: identity.equip(tx, f"bench {n}", "person", [r]))
+            key = await database.transaction(partial(identity.equip, name=f"bench {name}", kind="person", roles=[role]))
             made[name] = key.secret or ""
         key = await database.transaction(lambda tx: identity.equip(tx, SYSTEM, "system", [Role.EXPORTER]))
         made[SYSTEM] = key.secret or ""

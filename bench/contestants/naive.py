@@ -97,7 +97,7 @@ session = async_sessionmaker(engine, expire_on_commit=False)
 async def lifespan(_: FastAPI) -> AsyncIterator[None]:
     """Make its table first."""
     async with engine.begin() as connection:
-        await connection.run_sync(Base.metadata.create_all, tables=[Decided.__table__])
+        await connection.run_sync(Base.metadata.create_all, tables=[Base.metadata.tables[Decided.__tablename__]])
     yield
     await engine.dispose()
 

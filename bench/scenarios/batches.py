@@ -48,7 +48,7 @@ def body(size: int, register: Register) -> str:
 
 
 def asking(base: str, register: Register, size: int) -> Request:
-    """Return a request with another body each time; it stops at the first denial, so an answer of full length is all allows."""
+    """Return a request with another body each time; each answer must hold an allow, and `_ask_once` saw that all of one were."""
     return Request(
         url=f"{base}/access/v1/evaluations",
         body="",

@@ -1,5 +1,6 @@
 """One evaluation at a time over 64 connections: ours beside the floor, a framework, an ORM transaction and Cerbos."""
 
+import os
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
@@ -145,15 +146,15 @@ def _section(
     )
 
 
-def limit(rounds: Rounds, name: str) -> str:
+def limit(rounds: Rounds, name: str, processes: int = 1) -> str:
     """Return in a sentence what kept a contestant from being faster."""
     parts = {part: rounds.cores(name, part) for part in ("server", "postgres", "generator")}
     if any(value is None for value in parts.values()):
         return "What limits it was not measured."
     server, postgres, generator = (value or 0.0 for value in parts.values())
     told = f"Under this load the server keeps {server:.2f} cores busy, PostgreSQL {postgres:.2f}, the load generator {generator:.2f}"
-    if server >= BUSY:
+    if processes == 1 and server >= BUSY:
         return f"{told}: the server's one thread of Python is what limits one process, and another process helps where cores are left."
-    if server + postgres + generator >= BUSY * 2:
+    if server + postgres + generator >= BUSY * (os.cpu_count() or 1):
         return f"{told}: the cores of this machine are what limits it, since all three share them."
-    return f"{told}: nobody is busy all the time; the rest is waiting for commits to reach the disk."
+    return f"{told}: neither is busy all the time: what is left is waiting, for commits to reach the disk and for each other."

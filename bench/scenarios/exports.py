@@ -43,7 +43,7 @@ def run(stage: Stage) -> Section:
     with ExitStack() as stack:
         server = stage.serve(stack, register)
 
-        def asking(only_first: bool) -> Callable[[], Request]:
+        def asking(*, only_first: bool) -> Callable[[], Request]:
             def asked() -> Request:
                 lane = register.lane(next(lanes))
                 used.append(lane[:1] if only_first else lane)

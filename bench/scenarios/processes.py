@@ -53,6 +53,6 @@ def _section(rounds: Rounds) -> Section:
             "growth": figure(rounds.ratio(_name("ours", 2), _name("ours", 1)), 2),
             "floor_growth": figure(rounds.ratio(_name("bare", 2), _name("bare", 1)), 2),
             "cores": str(os.cpu_count()),
-            "limit": limit(rounds, _name("ours", 2)),
+            "limit": limit(rounds, _name("ours", 2), processes=2),
         },
     )
