@@ -1,5 +1,7 @@
 """`make bench`: measure everything, print the bars, write docs/performance.md."""
 
+import atexit
+import shutil
 import signal
 import sys
 import tempfile
@@ -49,8 +51,11 @@ def main(
     chosen = [name for name in SCENARIOS if only is None or name in only]
     is_whole = not quick and only is None
     signal.signal(signal.SIGTERM, _stop)
-    with tempfile.TemporaryDirectory(prefix="outbound-bench-") as folder, EmbeddedServer(Path(folder)) as server:
-        stage = Stage(QUICK if quick else FULL, Cluster(server, Path(folder)), Path(folder))
+    folder = Path(tempfile.mkdtemp(prefix="outbound-bench-"))
+    # Asked for before the embedded server is: so it comes after the server's own last act, which would make the folder anew.
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    with EmbeddedServer(folder) as server:
+        stage = Stage(QUICK if quick else FULL, Cluster(server, folder), folder)
         sections = _measure(stage, chosen)
         told = machine.table(server.url)
     charts = [chart for section in sections for chart in section.charts]
