@@ -1,6 +1,109 @@
-"""`make bench`: print what was measured."""
+"""`make bench`: measure everything, print the bars, write docs/performance.md."""
 
-from bench import determination
+import atexit
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Final, NoReturn
 
-for name, microseconds in determination.run().items():
-    print(f"{name:<24}{microseconds:8.1f} µs")
+import typer
+
+from bench import machine, plot, report
+from bench.register import Cluster
+from bench.report import Section
+from bench.scenarios import batches, connections, contestants, exports, hashes, law, processes, sizes
+from bench.stage import FULL, QUICK, Stage, say
+from service.embedded import EmbeddedServer
+
+PAGE: Final = Path(__file__).parent.parent / "docs" / "performance.md"
+SCENARIOS: Final[Mapping[str, Callable[[Stage], Section]]] = {
+    "contestants": contestants.run,
+    "batches": batches.run,
+    "exports": exports.run,
+    "sizes": sizes.run,
+    "hashes": hashes.run,
+    "connections": connections.run,
+    "processes": processes.run,
+    "law": law.run,
+}
+
+
+class OutOfTimeError(Exception):
+    """The measurements took longer than they may."""
+
+
+def main(
+    quick: Annotated[bool, typer.Option("--quick", help="Small registers and short runs: to try it out.")] = False,
+    only: Annotated[list[str] | None, typer.Option(help=f"One of: {', '.join(SCENARIOS)}; may be repeated.")] = None,
+    to: Annotated[
+        Path | None, typer.Option("--report", help="Where to write the page, and its plot beside it.")
+    ] = None,
+) -> None:
+    """Measure side by side; ends with 1 when a run failed, whether or not the bars are met."""
+    unknown = set(only or ()) - SCENARIOS.keys()
+    if unknown:
+        raise typer.BadParameter(f"There is no {', '.join(sorted(unknown))}.", param_hint="--only")
+    chosen = [name for name in SCENARIOS if only is None or name in only]
+    is_whole = not quick and only is None
+    signal.signal(signal.SIGTERM, _stop)
+    folder = Path(tempfile.mkdtemp(prefix="outbound-bench-"))
+    # Asked for before the embedded server is: so it comes after the server's own last act, which would make the folder anew.
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    with EmbeddedServer(folder) as server:
+        stage = Stage(QUICK if quick else FULL, Cluster(server, folder), folder)
+        sections = _measure(stage, chosen)
+        told = machine.table(server.url)
+    charts = [chart for section in sections for chart in section.charts]
+    page = to or (PAGE if is_whole else None)
+    if page is not None:
+        picture = page.with_suffix(".svg")
+        picture.write_text(plot.draw(charts), "utf-8")
+        page.write_text(report.page(told, sections, stage.failures, picture.name), "utf-8")
+        print(f"{page} and {picture.name} are written.")
+    else:
+        print(report.page(told, sections, stage.failures, None))
+    if page is not None:
+        print(report.bars_table(sections))
+    for failure in stage.failures:
+        print(f"FAILED {failure}")
+    raise typer.Exit(1 if stage.failures else 0)
+
+
+def _measure(stage: Stage, chosen: Sequence[str]) -> list[Section]:
+    """Run the scenarios one after the other; one that breaks, or the end of the time, does not take the others' figures along."""
+    sections: list[Section] = []
+    signal.signal(signal.SIGALRM, _time_is_up)
+    signal.alarm(stage.pace.limit)
+    for name in chosen:
+        began = time.monotonic()
+        say(f"{name}:")
+        try:
+            sections.append(SCENARIOS[name](stage))
+        except OutOfTimeError:
+            stage.fail(f"{name}: the time for all measurements, {stage.pace.limit} s, was over")
+            break
+        except Exception as error:  # noqa: BLE001 - it is told, and fails the run
+            stage.fail(f"{name}: {type(error).__name__}: {error}")
+        say(f"  took {time.monotonic() - began:.0f} s")
+    signal.alarm(0)
+    return sections
+
+
+def _time_is_up(signal_number: int, frame: FrameType | None) -> NoReturn:
+    del signal_number, frame
+    raise OutOfTimeError
+
+
+def _stop(signal_number: int, frame: FrameType | None) -> NoReturn:
+    """Let go of every server on the way out."""
+    del frame
+    sys.exit(128 + signal_number)
+
+
+if __name__ == "__main__":
+    typer.run(main)

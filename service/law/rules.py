@@ -185,7 +185,14 @@ class _Evidence(_Item):
 
 class _Life(_Dated):
     kind: Line
-    years: Annotated[int, Field(gt=0)]
+    years: Annotated[int, Field(gt=0)] | None = None
+    """Without them it serves until the law changes, which is when this period ends."""
+
+    def last_day(self, issued_on: date) -> date | None:
+        """Return the last day of a paper issued in this period; None: no end is known."""
+        if self.years is not None:
+            return _years_after(issued_on, self.years)
+        return None if self.ends == date.max else date.fromordinal(self.ends.toordinal() - 1)
 
 
 class _FollowUp(_Dated):
@@ -560,11 +567,11 @@ class RuleBook:
     def valid_until(self, kind: str, issued_on: date) -> date | None:
         """Return the last day of a paper's life under the instrument in force when it was issued; None: the paper says so.
 
-        Source: SAM art. 14, CBDF art. 9 (assessment result); CERT-2022, CERT-2025 (certificate).
+        Source: SAM art. 14, CBDF art. 9 (assessment result); CERT-2022, CERT-2025 (certificate); PIPL art. 55, 56 (impact assessment).
         """
         for life in self._lives:
             if life.kind == kind and life.begins <= issued_on < life.ends:
-                return _years_after(issued_on, life.years)
+                return life.last_day(issued_on)
         return None
 
     def service_hours(self, stage: str) -> int:

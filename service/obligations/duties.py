@@ -85,7 +85,20 @@ def _reckoned(exact: Callable[[], date], strictest: date) -> Due:
     try:
         return Due(exact())
     except CalendarNotCovered as gap:
-        return Due(strictest, f"{gap} This is the strictest reading; the day moves when they are published.")
+        return Due(strictest, f"{gap} This is the strictest reading.")
+
+
+def settles(code: Code, due_on: date, ends_on: date | None) -> bool:
+    """Tell whether a paper of the right kind ends a duty: an assessment is renewed by a result that lasts longer alone.
+
+    Args:
+        code: the duty.
+        due_on: its last day.
+        ends_on: the last day of the paper; None: no end.
+    """
+    if code is not Code.RENEW_ASSESSMENT or ends_on is None:
+        return True
+    return before_end(ends_on, EXTENSION_WORKING_DAYS).on > due_on
 
 
 def a_year_after(day: date) -> date:

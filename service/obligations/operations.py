@@ -13,7 +13,7 @@ from service.http.paging import page_of
 from service.http.problems import Conflict, Invalid, NotFound
 from service.http.references import is_of
 from service.law.calendar import day_in_shanghai
-from service.obligations.duties import BLOCKING, SETTLED_BY, YEARLY, Code, Due, State, a_year_after
+from service.obligations.duties import BLOCKING, SETTLED_BY, YEARLY, Code, Due, State, a_year_after, settles
 from service.obligations.schemas import ObligationOut
 from service.obligations.tables import Obligation
 
@@ -79,27 +79,47 @@ async def has_open_for(tx: Transaction, code: Code, transfer: str) -> bool:
     return await tx.scalar(query.limit(1)) is not None
 
 
-async def settle(tx: Transaction, caller: Caller, transfer: str, kind: str, evidence: str) -> None:
-    """End the duties of a transfer that a new paper of this kind settles."""
+async def settle(
+    tx: Transaction, caller: Caller, transfer: str, kind: str, evidence: str, ends_on: date | None
+) -> None:
+    """End the duties of a transfer that a paper of this kind, with this last day, settles."""
     codes = [code for code, settling in SETTLED_BY.items() if settling == kind]
     for obligation in await _open_of(tx, Obligation.transfer == transfer, Obligation.code.in_(codes)):
-        _end(tx, caller, obligation, State.DONE, evidence=evidence)
+        if settles(Code(obligation.code), obligation.due_on, ends_on):
+            _end(tx, caller, obligation, State.DONE, evidence=evidence)
+
+
+async def rest_on(tx: Transaction, caller: Caller, old: str, new: str) -> None:
+    """Let the duties that one paper settled be settled by the one that takes its place."""
+    for obligation in await _settled_by(tx, old):
+        obligation.evidence = new
+        _record(tx, caller, "obligation.evidence_replaced", obligation)
 
 
 async def unsettle(tx: Transaction, caller: Caller, evidence: str) -> None:
     """Open the duties again that a paper settled, since the paper no longer counts."""
-    query = select(Obligation).where(Obligation.evidence == evidence, Obligation.state == State.DONE).with_for_update()
-    for obligation in (await tx.scalars(query)).all():
+    for obligation in await _settled_by(tx, evidence):
         obligation.state, obligation.evidence, obligation.ended_by, obligation.ended_at = State.OPEN, None, None, None
         _record(tx, caller, "obligation.reopened", obligation, why="The evidence that settled it no longer counts.")
 
 
-async def void_of_permit(tx: Transaction, caller: Caller, permit: str, why: str, *, is_in_force: bool = False) -> None:
+async def void_of_permit(
+    tx: Transaction,
+    caller: Caller,
+    permit: str,
+    why: str,
+    *,
+    codes: Collection[Code] = frozenset(Code),
+    is_in_force: bool = False,
+) -> None:
     """End the open duties of a permit that has come to its end; while it is in force still, none that suspends it."""
     ending = (Obligation.blocks.is_(False),) if is_in_force else ()
-    for obligation in await _open_of(tx, Obligation.permit == permit, *ending):
-        obligation.note = why
-        _end(tx, caller, obligation, State.VOID, why=why)
+    await _void(tx, caller, why, Obligation.permit == permit, Obligation.code.in_(codes), *ending)
+
+
+async def void_of_transfer(tx: Transaction, caller: Caller, transfer: str, why: str) -> None:
+    """End the open duties of a transfer that nothing was permitted under."""
+    await _void(tx, caller, why, Obligation.transfer == transfer, Obligation.permit.is_(None))
 
 
 def is_overdue(today: date) -> ColumnElement[bool]:
@@ -155,7 +175,8 @@ async def complete(tx: Transaction, caller: Caller, obligation_id: str, note: st
         )
     obligation.note = note
     _end(tx, caller, obligation, State.DONE, why=note)
-    if code in YEARLY:
+    await tx.flush()
+    if code in YEARLY and not await has_open(tx, code, handler=obligation.handler):
         due = a_year_after(max(obligation.due_on, day_in_shanghai(tx.now)))
         await open_duty(tx, caller, code, Due(due), handler=obligation.handler, owner=obligation.owner)
     await tx.flush()
@@ -257,6 +278,17 @@ def _stands(state: State, today: date) -> ColumnElement[bool]:
 async def _open_of(tx: Transaction, *conditions: ColumnElement[bool]) -> Sequence[Obligation]:
     query = select(Obligation).where(Obligation.state == State.OPEN, *conditions).order_by(Obligation.id)
     return (await tx.scalars(query.with_for_update())).all()
+
+
+async def _settled_by(tx: Transaction, evidence: str) -> Sequence[Obligation]:
+    query = select(Obligation).where(Obligation.evidence == evidence, Obligation.state == State.DONE)
+    return (await tx.scalars(query.order_by(Obligation.id).with_for_update())).all()
+
+
+async def _void(tx: Transaction, caller: Caller, why: str, *conditions: ColumnElement[bool]) -> None:
+    for obligation in await _open_of(tx, *conditions):
+        obligation.note = why
+        _end(tx, caller, obligation, State.VOID, why=why)
 
 
 async def _found(tx: Transaction, caller: Caller, obligation_id: str, *, lock: bool) -> Obligation:

@@ -237,10 +237,14 @@ def _told(value: object) -> str:
     return ", ".join(str(one) for one in value) if isinstance(value, list) else str(value)
 
 
-async def rest_on(tx: Transaction, caller: Caller, old: str, new: str, ends_on: date | None) -> None:
-    """Let the permits that rest on one paper rest on the one that replaces it; none of them comes to hold longer by that."""
+async def rest_on(tx: Transaction, caller: Caller, old: str, new: str, ends_on: date | None) -> list[str]:
+    """Let the permits that rest on one paper rest on the one that replaces it; return their ids.
+
+    None of them comes to hold longer by that.
+    """
     query = select(Permit).where(Permit.evidence.contains([old])).with_for_update()
-    for permit in (await tx.scalars(query)).all():
+    permits = (await tx.scalars(query)).all()
+    for permit in permits:
         permit.evidence = [new if one == old else one for one in permit.evidence]
         if ends_on is not None:
             permit.valid_until = min(permit.valid_until, ends_on)
@@ -248,6 +252,7 @@ async def rest_on(tx: Transaction, caller: Caller, old: str, new: str, ends_on: 
         details = {"replaced": old, "by": new, "valid_until": permit.valid_until}
         await _record(tx, caller, "permit.evidence_replaced", permit, details)
     await tx.flush()
+    return [permit.id for permit in permits if permit.status != Standing.REVOKED]
 
 
 async def report(tx: Transaction, caller: Caller, permit_id: str) -> ReportOut:

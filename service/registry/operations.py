@@ -239,7 +239,8 @@ async def look_at_scale(tx: Transaction, caller: Caller, dataset: Dataset) -> No
         code = Code.CATALOGUE_REFILING
         if not await obligations.has_open(tx, code, handler=dataset.handler, dataset=dataset.id):
             due = Due(duties.months_after(day_in_shanghai(tx.now), duties.REFILING_MONTHS))
-            await obligations.open_duty(tx, caller, code, due, handler=dataset.handler, dataset=dataset.id)
+            owned = {"handler": dataset.handler, "dataset": dataset.id, "owner": caller.principal}
+            await obligations.open_duty(tx, caller, code, due, **owned)
 
 
 async def dataset_history(tx: Transaction, caller: Caller, reference: str, cursor: str | None, limit: int) -> Entries:

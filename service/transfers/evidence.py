@@ -1,21 +1,23 @@
 """Evidence: the records of the papers that a permit rests on, and their files."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
 from service.database import Transaction, close_gate, new_id
-from service.http.caller import EVERYWHERE, READERS, REVIEWERS, Caller
+from service.http.caller import EVERYWHERE, READERS, REVIEWERS, Caller, Role
 from service.http.paging import page_of
 from service.http.problems import Conflict, Forbidden, Invalid, NotFound
 from service.law.calendar import day_in_shanghai
 from service.law.rules import RuleBook
+from service.obligations import duties
 from service.obligations import operations as obligations
+from service.obligations.duties import Code
 from service.permits import operations as permits
-from service.transfers import files, telling, workflow
+from service.transfers import telling, workflow
 from service.transfers.reading import (
     REQUESTERS,
     demand_status,
@@ -23,6 +25,8 @@ from service.transfers.reading import (
     ends_on,
     paper_of,
     papers_of,
+    parties_of,
+    reviews_of,
     scope_of,
     shown_evidence,
     transfer_of,
@@ -32,14 +36,19 @@ from service.transfers.tables import Document, Evidence, Transfer
 from service.transfers.workflow import Status
 
 OTHER = "other"
+FILE_READERS = READERS - {Role.EXPORTER}
+"""Who may have the files of a handler; systems that export see the records alone."""
+
 _BARRED = frozenset({Status.REJECTED, Status.WITHDRAWN, Status.EXPIRED})
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A file as it came."""
+    """A file that is taken, under the name by which it is kept."""
 
-    name: str | None
+    name: str
+    media_type: str
+    sha256: bytes
     content: bytes
 
 
@@ -66,7 +75,7 @@ async def add_evidence(
     With `replaces` it takes the place of an earlier record, for the permits that rest on that one too.
 
     Raises:
-        Invalid: a kind that nobody knows, a file that is not taken or that the caller has no record of, nothing to replace, or a
+        Invalid: a kind that nobody knows, a file that the caller has no record of or that serves one request only, nothing to replace, or a
             replacement that does not count today.
         Conflict: the transfer was rejected or withdrawn, or has expired.
     """
@@ -79,6 +88,8 @@ async def add_evidence(
         raise Invalid("This kind of evidence is not known.", errors=[("/kind", f"Choose one of: {known}.")])
     demand_status(transfer, tx, frozenset(Status) - _BARRED, "given evidence")
     document, name = await _document(tx, caller, wanted, upload)
+    if wanted.kind in workflow.SINGLE_USE and document is not None:
+        await _demand_unused(tx, transfer, wanted.kind, document)
     evidence = Evidence(
         id=new_id("ed"),
         transfer=transfer.id,
@@ -104,9 +115,9 @@ async def add_evidence(
         "document": None if document is None else document.hex(),
         "file_name": name,
     }
-    telling.record(tx, caller, "transfer.evidence_added", transfer, details)
+    telling.record(tx, caller, "transfer.evidence_added", transfer, details, audience=await _deciders(tx, transfer))
     if _counts(tx, evidence, book):
-        await obligations.settle(tx, caller, transfer.id, evidence.kind, evidence.id)
+        await obligations.settle(tx, caller, transfer.id, evidence.kind, evidence.id, ends_on(evidence, book))
     if wanted.replaces is not None:
         await _replace(tx, caller, book, transfer, wanted.replaces, evidence)
     await tx.flush()
@@ -151,15 +162,21 @@ async def withdraw(
     _demand_standing(evidence)
     evidence.ended_by, evidence.ended_at, evidence.ended_reason = caller.principal, tx.now, reason
     details = {"evidence": evidence.id, "kind": evidence.kind, "reason": reason}
-    behalf = caller.behalf(REQUESTERS | REVIEWERS, transfer.handler)
-    telling.record(tx, caller, "transfer.evidence_withdrawn", transfer, details, why=reason, on_behalf_of=behalf)
+    audience, behalf = await _deciders(tx, transfer), caller.behalf(REQUESTERS | REVIEWERS, transfer.handler)
+    telling.record(
+        tx,
+        caller,
+        "transfer.evidence_withdrawn",
+        transfer,
+        details,
+        why=reason,
+        audience=audience,
+        on_behalf_of=behalf,
+    )
     await obligations.unsettle(tx, caller, evidence.id)
     await _withdraw_repetitions(tx, caller, evidence, reason)
     await tx.flush()
-    others = [paper for paper in await papers_of(tx, transfer, book) if paper.kind == evidence.kind]
-    today = day_in_shanghai(tx.now)
-    for paper in workflow.check_evidence([evidence.kind], others, today, today).papers:
-        await obligations.settle(tx, caller, transfer.id, paper.kind, paper.id)
+    await _settle_again(tx, caller, book, transfer, evidence.kind)
     await tx.flush()
     return await _shown(tx, evidence, book)
 
@@ -176,8 +193,11 @@ async def read_file(tx: Transaction, caller: Caller, transfer_id: str, evidence_
 
     Raises:
         NotFound: no such record, or it has no file.
+        Forbidden: the caller only exports for this handler.
     """
-    evidence = await _of(tx, await transfer_of(tx, caller, transfer_id), evidence_id)
+    transfer = await transfer_of(tx, caller, transfer_id)
+    caller.demand(FILE_READERS, transfer.handler, what="transfer")
+    evidence = await _of(tx, transfer, evidence_id)
     if evidence.document is None:
         raise NotFound("This record has no file.")
     document = await tx.get_one(Document, evidence.document)
@@ -246,7 +266,7 @@ async def _withdraw_repetitions(tx: Transaction, caller: Caller, source: Evidenc
 async def _document(
     tx: Transaction, caller: Caller, wanted: EvidenceIn, upload: Upload | None
 ) -> tuple[bytes | None, str | None]:
-    """Return the hash and the name of a record's file: sent with it, or kept already for a record that the caller may read."""
+    """Return the hash and the name of a record's file: sent with it, or kept already for a record whose file the caller may have."""
     if upload is not None:
         return await _keep(tx, upload)
     if wanted.document is None:
@@ -255,32 +275,39 @@ async def _document(
     query = (
         select(Evidence.file_name).join(Transfer, Transfer.id == Evidence.transfer).where(Evidence.document == sha256)
     )
-    reach = caller.reach(READERS)
+    reach = caller.reach(FILE_READERS)
     if reach != EVERYWHERE:
         query = query.where(Transfer.handler.in_(reach))
     name = (await tx.scalars(query.order_by(Evidence.id).limit(1))).one_or_none()
     if name is None:
         raise Invalid(
-            "The file is not known.", errors=[("/document", "No record that you may read has a file of this SHA-256.")]
+            "The file is not known.", errors=[("/document", "No record whose file you may have is of this SHA-256.")]
         )
     return sha256, name
 
 
+async def _demand_unused(tx: Transaction, transfer: Transfer, kind: str, document: bytes) -> None:
+    """Refuse a paper for one request only that serves another one. Source: DSL art. 36."""
+    query = select(Evidence.id).where(
+        Evidence.kind == kind, Evidence.document == document, Evidence.transfer != transfer.id
+    )
+    if await tx.scalar(query.limit(1)) is not None:
+        raise Invalid(
+            "The paper serves one request only.",
+            errors=[("/document", "Another transfer has it already: each request takes an approval of its own.")],
+        )
+
+
 async def _keep(tx: Transaction, upload: Upload) -> tuple[bytes, str]:
-    try:
-        media_type = files.media_type_of(upload.content)
-    except files.NotTaken as error:
-        raise Invalid("The file is not taken.", errors=[("/file", str(error))]) from error
-    sha256 = hashlib.sha256(upload.content).digest()
     row = {
-        "sha256": sha256,
+        "sha256": upload.sha256,
         "size": len(upload.content),
-        "media_type": media_type,
+        "media_type": upload.media_type,
         "content": upload.content,
         "created_at": tx.now,
     }
     await tx.execute(insert(Document).values(**row).on_conflict_do_nothing())
-    return sha256, files.safe_name(upload.name, media_type)
+    return upload.sha256, upload.name
 
 
 def _counts(tx: Transaction, evidence: Evidence, book: RuleBook) -> bool:
@@ -306,13 +333,49 @@ async def _replace(
         old.ended_by, old.ended_at, old.ended_reason = caller.principal, tx.now, f"Replaced by {new.id}"
     old.replaced_by = new.id
     details = {"evidence": old.id, "by": new.id, "kind": new.kind}
-    telling.record(tx, caller, "transfer.evidence_replaced", transfer, details)
-    # What the old paper settled now rests on the new one: withdrawing that must open it again.
-    await obligations.unsettle(tx, caller, old.id)
+    audience = await _deciders(tx, transfer)
+    telling.record(tx, caller, "transfer.evidence_replaced", transfer, details, audience=audience)
     await tx.flush()
-    await obligations.settle(tx, caller, transfer.id, new.kind, new.id)
-    await tx.flush()
-    await permits.rest_on(tx, caller, old.id, new.id, ends_on(new, book))
+    await obligations.rest_on(tx, caller, old.id, new.id)
+    for permit in await permits.rest_on(tx, caller, old.id, new.id, ends_on(new, book)):
+        await _follow(tx, caller, book, transfer, permit, old, new)
+
+
+async def _follow(
+    tx: Transaction, caller: Caller, book: RuleBook, transfer: Transfer, permit: str, old: Evidence, new: Evidence
+) -> None:
+    """Open the duties of a permit that follow from the paper that it rests on now.
+
+    A contract that takes effect on another day is another one, and filed anew. Source: SCM art. 7, 8; CBDF art. 9.
+    """
+    owned = {"handler": transfer.handler, "transfer": transfer.id, "permit": permit, "owner": transfer.requester}
+    receipt, end = book.follow_up_of(new.kind, new.issued_on), ends_on(new, book)
+    if receipt is not None and new.issued_on != old.issued_on:
+        due = duties.after_working_days(new.issued_on, receipt.working_days)
+        await obligations.open_duty(tx, caller, Code.FILE_STANDARD_CONTRACT, due, **owned)
+        await _settle_again(tx, caller, book, transfer, receipt.kind)
+    if new.kind == duties.SETTLED_BY[Code.RENEW_ASSESSMENT] and end is not None:
+        due = duties.before_end(end, duties.EXTENSION_WORKING_DAYS)
+        why = f"The result was replaced by {new.id}."
+        await obligations.void_of_permit(tx, caller, permit, why, codes={Code.RENEW_ASSESSMENT})
+        await obligations.open_duty(tx, caller, Code.RENEW_ASSESSMENT, due, **owned)
+
+
+async def _settle_again(tx: Transaction, caller: Caller, book: RuleBook, transfer: Transfer, kind: str) -> None:
+    """Let the papers of a kind that are left settle what they can; a receipt from before the contract's effect is of another one."""
+    today = day_in_shanghai(tx.now)
+    papers = await papers_of(tx, transfer, book)
+    effects = [paper.issued_on for paper in papers if book.follow_up_of(paper.kind, paper.issued_on) is not None]
+    is_receipt = kind == duties.SETTLED_BY[Code.FILE_STANDARD_CONTRACT]
+    since = max(effects, default=date.min) if is_receipt else date.min
+    fit = [paper for paper in papers if paper.kind == kind and paper.issued_on >= since]
+    for paper in workflow.check_evidence([kind], fit, today, today).papers:
+        await obligations.settle(tx, caller, transfer.id, kind, paper.id, paper.ends_on)
+
+
+async def _deciders(tx: Transaction, transfer: Transfer) -> set[str]:
+    """Return who has decided on a request with the papers as they were, and is told when they change."""
+    return parties_of(await reviews_of(tx, transfer))
 
 
 async def _of(tx: Transaction, transfer: Transfer, evidence_id: str) -> Evidence:

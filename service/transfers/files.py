@@ -3,14 +3,24 @@
 A closed list of forms, each known by its own first bytes; what merely looks similar is refused, whatever the caller calls it.
 """
 
+import codecs
 import io
 import re
+import struct
 import unicodedata
 import zipfile
+import zlib
 from typing import Final
 
 MAX_BYTES: Final = 20 * 1024 * 1024
 MAX_NAME: Final = 120
+MAX_NAME_BYTES: Final = 240
+"""Of a name in UTF-8: most file systems take 255 bytes, which 120 Chinese characters exceed."""
+
+MAX_UNPACKED: Final = 512 * 1024 * 1024
+"""Bytes that a package may unpack to in all: whoever opens it must be able to."""
+
+_MAX_PART: Final = 1024 * 1024
 
 _FIRST_BYTES: Final = (
     (b"%PDF-", "application/pdf"),
@@ -28,6 +38,9 @@ _OFFICE: Final = {
     "xl/workbook.xml": (_OPEN_XML + "spreadsheetml.sheet", ".xlsx"),
     "ppt/presentation.xml": (_OPEN_XML + "presentationml.presentation", ".pptx"),
 }
+_MACROS: Final = re.compile(rb"macroEnabled|vbaProject", re.IGNORECASE)
+"""What the list of a package's content types says of a document with macros, whatever its parts are called."""
+
 _OPEN_DOCUMENT: Final = {
     "application/vnd.oasis.opendocument.text": ".odt",
     "application/vnd.oasis.opendocument.spreadsheet": ".ods",
@@ -54,12 +67,23 @@ MEDIA_TYPES: Final = tuple(sorted(_ENDINGS))
 
 _SAME: Final = {".jpeg": ".jpg", ".tif": ".tiff", ".csv": ".txt", ".md": ".txt", ".log": ".txt"}
 _MARKUP: Final = re.compile(
-    rb"<\s*(!doctype|html|script|svg|\?xml|body|head|iframe|img|a\s|object|embed)", re.IGNORECASE
+    r"^\s*<[!?a-z]|<\s*(!doctype|html|script|svg|math|\?xml|\?php|body|head|iframe|img|a\s|object|embed|"
+    r"(style|link|meta|base|form|input|video|audio|details|frameset|applet)[\s/>])",
+    re.IGNORECASE,
 )
+"""Text that begins as markup does, or holds an element that loads or runs something."""
+
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f]")
+_NO_CHARACTER: Final = re.compile(r"[\ud800-\udfff\ue000-\uf8ff\ufdd0-\ufdef\uffff\ufffe]")
+"""Halves of pairs, private code points and what is no character: so other bytes look when they are read as text."""
+
 _UNSAFE: Final = re.compile(r'[\\/:*?"<>|;%]')
 _RESERVED: Final = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
-TAKEN: Final = "PDF; PNG, JPEG, GIF, TIFF, WebP; Word, Excel, PowerPoint and OpenDocument without macros; UTF-8 text"
+TAKEN: Final = (
+    "PDF; PNG, JPEG, GIF, TIFF, WebP; Word, Excel, PowerPoint and OpenDocument without macros; "
+    "text in UTF-8, GB18030, or UTF-16 with its mark"
+)
 
 
 class NotTaken(ValueError):  # noqa: N818 - says what it is
@@ -99,7 +123,8 @@ def safe_name(name: str | None, media_type: str) -> str:
     wanted = _ENDINGS[media_type]
     if _SAME.get(ending, ending) != wanted:
         stem, ending = kept.strip(" ."), wanted
-    stem = stem.strip(" .")[: MAX_NAME - len(ending)].rstrip(" .")
+    stem = stem.strip(" .")[: MAX_NAME - len(ending)]
+    stem = stem.encode()[: MAX_NAME_BYTES - len(ending)].decode(errors="ignore").rstrip(" .")
     if not stem or _RESERVED.fullmatch(stem):
         stem = "document"
     return stem + ending
@@ -108,24 +133,56 @@ def safe_name(name: str | None, media_type: str) -> str:
 def _packed(content: bytes) -> str:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as package:
+            unpacked = sum(member.file_size for member in package.infolist())
             names = set(package.namelist())
-            kind = package.read("mimetype")[:100].decode("ascii", "replace") if _holds(package, "mimetype") else ""
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError, EOFError) as error:
+            kind = _part(package, "mimetype", MAX_NAME).decode("ascii", "replace")
+            types = _part(package, "[Content_Types].xml", _MAX_PART)
+    except _BROKEN as error:
         raise NotTaken("The file looks like an office document and cannot be opened.") from error
-    if any(name.lower().rsplit("/", 1)[-1] == "vbaproject.bin" or name.startswith("Basic/") for name in names):
+    if unpacked > MAX_UNPACKED:
+        raise NotTaken(f"The document unpacks to {unpacked:,} bytes; {MAX_UNPACKED:,} are taken at most.")
+    if _MACROS.search(types) or any(_is_macro(name) for name in names):
         raise NotTaken("The document holds macros; save it without them.")
     if kind in _OPEN_DOCUMENT:
         return kind
     if "[Content_Types].xml" in names:
         for part, (media_type, _) in _OFFICE.items():
-            if part in names:
+            if part in names or f"{media_type}.main+xml".encode() in types:
                 return media_type
     raise NotTaken(f"An archive is not taken. What is: {TAKEN}.")
 
 
-def _holds(package: zipfile.ZipFile, name: str) -> bool:
-    """Tell whether a package has a small member of this name."""
-    return any(member.filename == name and member.file_size < MAX_NAME for member in package.infolist())
+_BROKEN: Final = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    OSError,
+    ValueError,
+    OverflowError,
+    NotImplementedError,
+    RuntimeError,
+    EOFError,
+)
+"""What opening a spoilt or hostile package raises."""
+
+
+def _part(package: zipfile.ZipFile, name: str, most: int) -> bytes:
+    """Return the first bytes of a member, nothing where there is none: what it states as its size may be a lie.
+
+    Raises:
+        BadZipFile: it is packed in a way that office documents are not.
+    """
+    member = next((one for one in package.infolist() if one.filename == name), None)
+    if member is None:
+        return b""
+    if member.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+        raise zipfile.BadZipFile(name)
+    with package.open(member) as stream:
+        return stream.read(most)
+
+
+def _is_macro(name: str) -> bool:
+    return name.lower().rsplit("/", 1)[-1] == "vbaproject.bin" or name.startswith(("Basic/", "Scripts/"))
 
 
 def _old_office(content: bytes) -> str:
@@ -138,12 +195,20 @@ def _old_office(content: bytes) -> str:
 
 
 def _text(content: bytes) -> str:
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise NotTaken(f"This form of file is not taken. What is: {TAKEN}.") from error
-    if any(unicodedata.category(character) == "Cc" and character not in "\n\r\t\f" for character in text):
+    text = _decoded(content)
+    if text is None or _CONTROL.search(text) or _NO_CHARACTER.search(text):
         raise NotTaken(f"This form of file is not taken. What is: {TAKEN}.")
-    if _MARKUP.search(content):
+    if _MARKUP.search(text):
         raise NotTaken("Text with markup that a browser would run is not taken; send a PDF.")
     return "text/plain"
+
+
+def _decoded(content: bytes) -> str | None:
+    """Return text in one of the encodings that office software writes here; None: it is in none of them."""
+    is_wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    for encoding in ("utf-16",) if is_wide else ("utf-8-sig", "gb18030"):
+        try:
+            return content.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    return None

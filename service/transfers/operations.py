@@ -143,6 +143,7 @@ async def withdraw(
     reviewed = parties_of(await reviews_of(tx, transfer))
     _end(transfer, tx, Status.WITHDRAWN, reason)
     telling.record(tx, caller, "transfer.withdrawn", transfer, {"reason": reason}, why=reason, audience=reviewed)
+    await obligations.void_of_transfer(tx, caller, transfer.id, "The request was withdrawn.")
     await tx.flush()
     return await shown_of(tx, caller, transfer, book)
 
@@ -406,13 +407,21 @@ async def _freeze(tx: Transaction, caller: Caller, book: RuleBook, transfer: Tra
 async def _renew_impact_assessment(
     tx: Transaction, caller: Caller, book: RuleBook, transfer: Transfer, finding: Finding
 ) -> None:
-    """Open the duty to assess the impact anew where a report was made for another purpose or scope. Source: PIPL art. 55, 56."""
+    """Open the duty to assess the impact anew where a report was made for another purpose or scope. Source: PIPL art. 55, 56.
+
+    The report may be one of the transfer that is renewed. Where the request has come back to what was assessed the duty falls away.
+    """
     needed = [item.code for item in finding.determination.evidence if item.code in workflow.SCOPED]
     papers = await papers_of(tx, transfer, book)
+    renewed = None if transfer.renews is None else await tx.get_one(Transfer, transfer.renews)
+    known = [*([] if renewed is None else await papers_of(tx, renewed, book)), *papers]
     today = day_in_shanghai(tx.now)
-    before = workflow.check_evidence(needed, papers, today, transfer.valid_from)
+    before = workflow.check_evidence(needed, known, today, transfer.valid_from)
     after = workflow.check_evidence(needed, papers, today, transfer.valid_from, scope_of(transfer))
     code = Code.RENEW_IMPACT_ASSESSMENT
+    if not after.missing:
+        why = "Purpose and scope are what has been assessed."
+        await obligations.void_of_transfer(tx, caller, transfer.id, why)
     if before.missing or not after.missing or await obligations.has_open_for(tx, code, transfer.id):
         return
     due = Due(max(transfer.valid_from, today))

@@ -142,6 +142,7 @@ def scope_of(transfer: Transfer) -> dict[str, Any]:
         "method": str(transfer.method),
         "datasets": sorted(transfer.datasets),
         "fields": transfer.fields,
+        "is_sensitive": transfer.sensitive_persons > 0,
     }
 
 

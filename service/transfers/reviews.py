@@ -266,6 +266,7 @@ async def _decide(
         await _settle(tx, caller, transfer, stages, outcome)
     if outcome.status is Status.REJECTED:
         transfer.reason = wanted.comment
+        await obligations.void_of_transfer(tx, caller, transfer.id, "The request was rejected.")
     await tx.flush()
     return await shown_of(tx, caller, transfer, book)
 
@@ -568,7 +569,7 @@ async def _open_duties(
         await obligations.open_duty(tx, caller, Code.FILE_STANDARD_CONTRACT, filing, **owned)
         receipts = workflow.check_evidence(["filing_receipt"], papers, today, transfer.valid_from)
         for paper in receipts.papers:
-            await obligations.settle(tx, caller, transfer.id, paper.kind, paper.id)
+            await obligations.settle(tx, caller, transfer.id, paper.kind, paper.id, paper.ends_on)
     for paper in rests_on:
         if paper.kind == duties.SETTLED_BY[Code.RENEW_ASSESSMENT] and paper.ends_on is not None:
             due = duties.before_end(paper.ends_on, duties.EXTENSION_WORKING_DAYS)
@@ -581,4 +582,6 @@ async def _open_duties(
         and not await obligations.has_open(tx, Code.ANNUAL_RISK_REPORT, handler=transfer.handler)
     ):
         due = duties.Due(duties.a_year_after(today))
-        await obligations.open_duty(tx, caller, Code.ANNUAL_RISK_REPORT, due, handler=transfer.handler)
+        await obligations.open_duty(
+            tx, caller, Code.ANNUAL_RISK_REPORT, due, handler=transfer.handler, owner=transfer.requester
+        )

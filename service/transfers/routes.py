@@ -341,7 +341,7 @@ async def read_evidence(
 
 @router.get("/v1/transfers/{transfer_id}/evidence/{evidence_id}/file", responses=uploads.FILE)
 async def read_file(
-    exchange: Annotated[Exchange, allowed(READERS - {Role.EXPORTER})],
+    exchange: Annotated[Exchange, allowed(evidence.FILE_READERS)],
     transfer_id: TransferId,
     evidence_id: EvidenceId,
 ) -> Response:

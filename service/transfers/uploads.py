@@ -1,16 +1,18 @@
 """Evidence as it comes over HTTP: JSON alone, or multipart with the record in `document` and the bytes in `file`."""
 
+import asyncio
 import hashlib
 from typing import Any, Final
 
 from fastapi import Request
 from pydantic import ValidationError
 from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 
 from service.http import strict_json
-from service.http.problems import Invalid, TooLarge, UnsupportedMediaType, invalid_from
+from service.http.problems import Invalid, Malformed, TooLarge, UnsupportedMediaType, invalid_from
 from service.transfers.evidence import Upload
-from service.transfers.files import MAX_BYTES, MEDIA_TYPES, TAKEN
+from service.transfers.files import MAX_BYTES, MEDIA_TYPES, TAKEN, NotTaken, media_type_of, safe_name
 from service.transfers.schemas import EvidenceIn
 
 MULTIPART: Final = "multipart/form-data"
@@ -48,19 +50,23 @@ FILE: Final[dict[int | str, dict[str, Any]]] = {
 
 
 async def read(request: Request) -> tuple[EvidenceIn, Upload | None]:
-    """Return the record and the file of a request.
+    """Return the record and the file of a request, which is looked at here: before the transaction, which holds rows and the gate.
 
     Raises:
         Malformed: no JSON, or no multipart.
-        Invalid: parts or fields that are missing, unknown or wrong.
+        Invalid: parts or fields that are missing, unknown or wrong, or a file that is not taken.
         TooLarge: the file.
         UnsupportedMediaType: another type of body.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    body = await request.body()
     if kind == MULTIPART:
-        async with request.form(max_files=2, max_fields=2, max_part_size=MAX_RECORD) as form:
+        # Read as it comes, large files by way of the disk: the body as a whole is never in memory.
+        form = await _form(request)
+        try:
             return await _parts(form)
+        finally:
+            await form.close()
+    body = await request.body()
     if body and kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
         raise UnsupportedMediaType(f"Send the record as application/json, or with its file as {MULTIPART}.")
     return _record(body, ()), None
@@ -70,8 +76,30 @@ def fingerprint(record: EvidenceIn, upload: Upload | None) -> bytes:
     """Return what a repeat of the request has the same, whatever boundary its parts came with."""
     sent = record.model_dump_json().encode()
     if upload is not None:
-        sent += (upload.name or "").encode() + b"\x00" + hashlib.sha256(upload.content).digest()
+        sent += upload.name.encode() + b"\x00" + upload.sha256
     return sent
+
+
+class _WholeParser(MultiPartParser):
+    """Reads parts, and knows whether the last of them was the last: a body that breaks off would be short of its file."""
+
+    has_ended = False
+
+    def on_end(self) -> None:
+        """Note the closing boundary."""
+        self.has_ended = True
+
+
+async def _form(request: Request) -> FormData:
+    parser = _WholeParser(request.headers, request.stream(), max_files=2, max_fields=2, max_part_size=MAX_RECORD)
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        raise Malformed(error.message) from error
+    if not parser.has_ended:
+        await form.close()
+        raise Malformed("The body breaks off: its closing boundary is missing.")
+    return form
 
 
 async def _parts(form: FormData) -> tuple[EvidenceIn, Upload | None]:
@@ -93,7 +121,16 @@ async def _parts(form: FormData) -> tuple[EvidenceIn, Upload | None]:
         )
     if isinstance(sent, str):
         raise Invalid("The file has no name.", errors=[("/file", "Send the file with its file name.")])
-    return record, Upload(sent.filename, await _bytes(sent, MAX_BYTES))
+    # In a thread: hashing and unpacking take long enough to hold up the gate.
+    return record, await asyncio.to_thread(_looked_at, sent.filename, await _bytes(sent, MAX_BYTES))
+
+
+def _looked_at(name: str | None, content: bytes) -> Upload:
+    try:
+        media_type = media_type_of(content)
+    except NotTaken as error:
+        raise Invalid("The file is not taken.", errors=[("/file", str(error))]) from error
+    return Upload(safe_name(name, media_type), media_type, hashlib.sha256(content).digest(), content)
 
 
 async def _bytes(part: UploadFile | str, limit: int) -> bytes:

@@ -233,10 +233,12 @@ SINGLE_USE: Final = frozenset({"authority_approval"})
 def outgrown(made_for: Mapping[str, Any] | None, now: Mapping[str, Any]) -> list[str]:
     """Return in which respects a request goes beyond the one that a scoped paper was made for.
 
-    Another purpose, recipient or method, one more dataset or one more field; fewer of them are within it.
+    Another purpose, recipient or method, one more dataset or one more field, sensitive information where there was none; fewer
+    of them are within it. Source: PIPL art. 55, 56; SCM art. 8.
 
     Args:
-        made_for: `purpose`, `recipient`, `method`, `datasets` and `fields` (None: all) of then; None: not a scoped paper.
+        made_for: `purpose`, `recipient`, `method`, `datasets`, `fields` (None: all) and `is_sensitive` of then; None: not a scoped
+            paper.
         now: the same of now.
     """
     if made_for is None:
@@ -247,6 +249,8 @@ def outgrown(made_for: Mapping[str, Any] | None, now: Mapping[str, Any]) -> list
     was, wanted = made_for["fields"], now["fields"]
     if was is not None and (wanted is None or not set(wanted) <= set(was)):
         found.append("fields")
+    if now["is_sensitive"] and not made_for["is_sensitive"]:
+        found.append("sensitive_persons")
     return found
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from datetime import timedelta
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 import httpx
 import pytest
 
+from service.law.calendar import SHANGHAI
 from tests.conftest import Clock
 from tests.world import Json, Person, World, day
 
@@ -100,7 +102,8 @@ def test_a_file_is_kept_by_its_hash_and_sent_back_as_an_attachment(world: World,
         (b"<html><script>x</script>", "a.pdf", 422),
         (b"MZ\x90\x00", "setup.pdf", 422),
         (b"", "empty.pdf", 422),
-        (b"%PDF-" + bytes(20 * 1024 * 1024), "large.pdf", 413),
+        (b"%PDF-" + bytes(20 * 1024 * 1024 - 4), "large.pdf", 413),
+        (b"PK\x03\x04" + bytes(100), "broken.docx", 422),
     ],
 )
 def test_what_is_no_document_is_refused(world: World, case: Case, content: bytes, name: str, status: int) -> None:
@@ -163,6 +166,52 @@ def test_one_document_serves_several_transfers(world: World, case: Case) -> None
     assert unknown.json()["errors"][0]["pointer"] == "/document"
 
 
+def test_who_only_exports_for_a_handler_has_none_of_its_files(world: World, case: Case) -> None:
+    shown, other = case.submitted(), Case(world)
+    made = upload(world.requester, shown, b"%PDF-1.7 a secret of one handler").json()
+    both = world.person("requester", handler=other.handler["id"])
+    for grant in (
+        {"role": "exporter", "handler": case.handler["id"]},
+        {"role": "auditor", "handler": other.handler["id"]},
+    ):
+        world.admin.made("/v1/grants", {"principal": both.id} | grant)
+    assert both.get(at(shown, "evidence", made["id"])).json()["document"]["sha256"] == made["document"]["sha256"]
+    assert both.get(at(shown, "evidence", made["id"], "file")).status_code == 403
+    record = paper(document=made["document"]["sha256"])
+    refused = both.post(at(other.submitted(), "evidence"), record)
+    assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/document")
+
+
+def test_a_chinese_name_is_kept(world: World, case: Case) -> None:
+    head = '--x\r\nContent-Disposition: form-data; name="'
+    body = (
+        f'{head}document"\r\n\r\n{json.dumps(paper())}\r\n{head}file"; filename="合同.pdf"\r\n\r\n'.encode()
+        + PDF
+        + b"\r\n--x--\r\n"
+    )
+    sent = {"Authorization": f"Bearer {world.requester.secret}", "Content-Type": "multipart/form-data; boundary=x"}
+    made = world.http.post(at(case.submitted(), "evidence"), content=body, headers=sent)
+    assert made.status_code == 201, made.text
+    assert made.json()["document"]["name"] == "合同.pdf"
+
+
+def test_a_body_that_breaks_off_leaves_no_record_without_its_file(world: World, case: Case) -> None:
+    shown = case.submitted()
+    head = '--x\r\nContent-Disposition: form-data; name="'
+    body = f'{head}document"\r\n\r\n{json.dumps(paper())}\r\n{head}file"; filename="a.pdf"\r\n\r\n%PDF-1.7 x'
+    sent = {"Authorization": f"Bearer {world.requester.secret}", "Content-Type": "multipart/form-data; boundary=x"}
+    assert world.http.post(at(shown, "evidence"), content=body, headers=sent).status_code == 400
+    assert world.auditor.get(at(shown)).json()["evidence"] == []
+
+
+def test_uploads_of_one_file_at_once_keep_it_once(world: World, case: Case) -> None:
+    shown, content = case.submitted(), b"%PDF-1.7" + bytes(2_000_000)
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(lambda _: upload(world.requester, shown, content), range(6)))
+    assert [answer.status_code for answer in answers] == [201] * 6
+    assert len({answer.json()["document"]["sha256"] for answer in answers}) == 1
+
+
 def test_a_life_follows_the_instrument_in_force_when_it_was_issued(world: World, case: Case) -> None:
     shown = case.submitted()
 
@@ -173,6 +222,18 @@ def test_a_life_follows_the_instrument_in_force_when_it_was_issued(world: World,
     assert ends("2024-03-21") == "2026-03-20"
     assert ends("2024-03-22") == "2027-03-21"
     assert ends("2025-01-01", valid_until="2026-06-30") == "2026-06-30"
+    report = world.requester.made(at(shown, "evidence"), paper("impact_assessment_report", issued_on="2024-03-21"))
+    assert report["valid_until"] == "2024-03-21"
+    assert "impact_assessment_report" in world.auditor.get(at(shown)).json()["missing_evidence"]
+
+
+def test_an_approval_of_one_request_serves_no_other(world: World, case: Case) -> None:
+    first, second = case.submitted(), case.submitted()
+    record = paper("authority_approval")
+    content = b"%PDF-1.7 approval of request 1"
+    assert [upload(world.requester, first, content, record=record).status_code for _ in range(2)] == [201, 201]
+    refused = upload(world.requester, second, content, record=record)
+    assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/document")
 
 
 def test_evidence_is_verified_by_a_reviewer_who_did_not_add_it(world: World, case: Case) -> None:
@@ -257,6 +318,106 @@ def test_filing_the_contract_is_a_task_and_overdue_it_suspends_the_permit(
     assert case.reason() == "permit_suspended"
 
 
+def test_a_duty_stays_settled_only_while_a_receipt_counts(world: World, case: Case, days_ahead: Clock) -> None:
+    approved = case.approved()
+
+    def receipt(**more: Any) -> str:
+        return str(world.requester.made(at(approved, "evidence"), paper("filing_receipt", **more))["id"])
+
+    def withdraw(evidence: str) -> None:
+        world.requester.made(at(approved, "evidence", evidence, "withdraw"), {"reason": "Of another contract"})
+
+    def duty() -> Json:
+        (one,) = world.auditor.get("/v1/obligations", permit=approved["permit"]).json()["items"]
+        return dict(one)
+
+    receipt(issued_on=day(2))
+    assert duty()["state"] == "open"
+    first = receipt()
+    second = receipt(replaces=first)
+    assert (duty()["state"], duty()["evidence"]) == ("done", second)
+    third = receipt()
+    days_ahead.ahead = timedelta(days=1)
+    withdraw(second)
+    assert (duty()["state"], duty()["evidence"]) == ("done", third)
+    withdraw(third)
+    assert duty()["state"] == "open"
+    days_ahead.ahead = timedelta(days=40)
+    assert case.reason() == "permit_suspended"
+
+
+def test_a_permit_that_is_to_be_followed_keeps_its_duties(world: World, case: Case, days_ahead: Clock) -> None:
+    approved = case.approved()
+    renewal = world.requester.made(at(approved, "renew"), {"valid_from": day(100), "valid_until": day(300)})
+    world.approve(world.requester.made(at(renewal, "submit"), None))
+    assert case.reason() == "permitted"
+    days_ahead.ahead = timedelta(days=40)
+    assert case.reason() == "permit_suspended"
+
+
+def test_a_contract_that_takes_the_place_of_another_is_filed_too(world: World, case: Case, days_ahead: Clock) -> None:
+    approved = case.approved()
+    world.requester.made(at(approved, "evidence"), paper("filing_receipt"))
+    contract = next(one for one in approved["evidence"] if one["kind"] == "standard_contract")
+    days_ahead.ahead = timedelta(days=3)
+    world.requester.made(at(approved, "evidence"), paper(replaces=contract["id"], issued_on=day(3)))
+    duties = world.auditor.get("/v1/obligations", permit=approved["permit"]).json()["items"]
+    assert [duty["state"] for duty in duties] == ["done", "open"]
+    assert duties[1]["due_on"] > duties[0]["due_on"]
+    days_ahead.ahead = timedelta(days=40)
+    assert case.reason() == "permit_suspended"
+    world.requester.made(at(approved, "evidence"), paper("filing_receipt", issued_on=day(30)))
+    assert case.reason() == "permitted"
+
+
+def test_the_day_turns_in_shanghai_for_a_duty(world: World, case: Case, days_ahead: Clock) -> None:
+    approved = case.approved()
+    (duty,) = world.auditor.get("/v1/obligations", permit=approved["permit"]).json()["items"]
+    midnight = datetime.combine(date.fromisoformat(duty["due_on"]) + timedelta(days=1), time(), SHANGHAI)
+    days_ahead.ahead = midnight - timedelta(seconds=20) - datetime.now(UTC)
+    assert case.reason() == "permitted"
+    days_ahead.ahead = midnight + timedelta(seconds=1) - datetime.now(UTC)
+    assert case.reason() == "permit_suspended"
+    assert case.world.export(case.dataset, case.recipient, 1).json()["reason"] == "permit_suspended"
+
+
+def test_an_assessment_is_renewed_by_a_result_that_lasts_longer(world: World) -> None:
+    case = Case(world, "important")
+    approved = case.approved(persons=0)
+    kind = "security_assessment_result"
+
+    def open_ones() -> list[str]:
+        query = {"permit": approved["permit"], "code": "renew_assessment", "state": "open"}
+        return [one["due_on"] for one in world.auditor.get("/v1/obligations", **query).json()["items"]]
+
+    (before,) = open_ones()
+    world.requester.made(at(approved, "evidence"), paper(kind, valid_until=day(300)))
+    assert open_ones() == [before]
+    result = next(one for one in approved["evidence"] if one["kind"] == kind)
+    shorter = world.requester.made(at(approved, "evidence"), paper(kind, replaces=result["id"], valid_until=day(400)))
+    (sooner,) = open_ones()
+    assert sooner < before
+    world.requester.made(at(approved, "evidence"), paper(kind, replaces=shorter["id"]))
+    assert open_ones() == [before]
+
+
+def test_a_changed_purpose_is_assessed_anew_in_a_renewal_until_it_is_changed_back(world: World, case: Case) -> None:
+    approved = case.approved()
+    wanted = {"purpose": "advertising", "valid_from": day(100), "valid_until": day(300)}
+    renewal = world.requester.made(at(approved, "renew"), wanted)
+    world.requester.made(at(renewal, "submit"), None)
+    (duty,) = world.auditor.get("/v1/obligations", transfer=renewal["id"]).json()["items"]
+    assert (duty["code"], duty["state"]) == ("renew_impact_assessment", "open")
+    world.requester.made(at(renewal, "withdraw"), {"reason": "Not needed"})
+    assert world.auditor.get(f"/v1/obligations/{duty['id']}").json()["state"] == "void"
+    shown = case.submitted()
+    world.add_evidence(shown)
+    world.requester.patch(at(shown), {"purpose": "advertising"})
+    world.requester.patch(at(shown), {"purpose": "analytics"})
+    (fallen,) = world.auditor.get("/v1/obligations", transfer=shown["id"]).json()["items"]
+    assert fallen["state"] == "void"
+
+
 def test_a_receipt_that_took_the_place_of_another_holds_the_duty_alone(
     world: World, case: Case, days_ahead: Clock
 ) -> None:
@@ -282,7 +443,7 @@ def test_important_data_is_reported_on_every_year(world: World, days_ahead: Cloc
     assert set(duties) == {"annual_risk_report", "renew_assessment"}
     assert duties["renew_assessment"]["due_note"] is not None
     report = duties["annual_risk_report"]
-    assert (report["due_on"][:4], report["permit"]) == ("2027", None)
+    assert (report["due_on"], report["permit"], report["owner"]) == (day(365), None, world.requester.id)
     days_ahead.ahead = timedelta(days=400)
     assert case.reason(persons=0) == "permit_suspended"
     assert world.auditor.get(f"/v1/permits/{approved['permit']}").json()["overdue"] == [report["id"]]
@@ -297,6 +458,9 @@ def test_important_data_is_reported_on_every_year(world: World, days_ahead: Cloc
     again = world.reviewers["legal"].post(f"/v1/obligations/{report['id']}/reopen", {"reason": "Never sent"})
     assert again.json()["state"] == "overdue"
     assert case.reason(persons=0) == "permit_suspended"
+    world.registrar.made(f"/v1/obligations/{report['id']}/complete", {"note": "Report 2027-2 sent"})
+    still = world.auditor.get("/v1/obligations", handler=case.handler["id"], code="annual_risk_report", state="open")
+    assert still.json()["items"] == following.json()["items"]
 
 
 def test_a_change_of_scale_by_30_percent_is_filed_anew(world: World) -> None:
@@ -308,7 +472,7 @@ def test_a_change_of_scale_by_30_percent_is_filed_anew(world: World) -> None:
     assert world.auditor.get("/v1/obligations", **query).json()["items"] == []
     world.registrar.patch(path, {"scale": 1300})
     (duty,) = world.auditor.get("/v1/obligations", **query).json()["items"]
-    assert (duty["dataset"], duty["settled_by"]) == (case.dataset["id"], None)
+    assert (duty["dataset"], duty["settled_by"], duty["owner"]) == (case.dataset["id"], None, world.registrar.id)
     owner = world.registrar.post(f"/v1/obligations/{duty['id']}/assign", {"owner": world.registrar.name})
     assert owner.json()["owner"] == world.registrar.id
     assert world.registrar.post(f"/v1/obligations/{duty['id']}/assign", {"owner": "nobody"}).status_code == 422

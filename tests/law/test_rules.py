@@ -186,6 +186,8 @@ def test_volume_lines_tell_how_far_the_year_is_from_each() -> None:
         ("certificate", date(2024, 3, 1), date(2027, 2, 28)),
         ("certificate", date(2025, 12, 31), date(2028, 12, 30)),
         ("certificate", date(2022, 11, 17), None),
+        ("impact_assessment_report", date(2024, 3, 21), date(2024, 3, 21)),
+        ("impact_assessment_report", date(2024, 3, 22), None),
         ("no_such_paper", date(2026, 1, 1), None),
         ("standard_contract", date(2026, 1, 1), None),
         ("security_assessment_result", date(2022, 1, 1), None),

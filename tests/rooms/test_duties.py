@@ -39,6 +39,19 @@ def test_an_extension_is_asked_for_60_working_days_before_the_end() -> None:
 
 
 @pytest.mark.parametrize(
+    ("code", "ends_on", "settled"),
+    [
+        (duties.Code.RENEW_ASSESSMENT, date(2026, 11, 24), False),
+        (duties.Code.RENEW_ASSESSMENT, date(2026, 11, 25), True),
+        (duties.Code.RENEW_ASSESSMENT, None, True),
+        (duties.Code.FILE_STANDARD_CONTRACT, date(2026, 1, 1), True),
+    ],
+)
+def test_an_assessment_is_renewed_by_a_longer_one(code: duties.Code, ends_on: date | None, *, settled: bool) -> None:
+    assert duties.settles(code, duties.before_end(date(2026, 11, 24), 60).on, ends_on) == settled
+
+
+@pytest.mark.parametrize(
     ("day", "months", "later"),
     [
         (date(2026, 11, 30), 3, date(2027, 2, 28)),

@@ -1,11 +1,13 @@
 """Which files are taken, and what they are called."""
 
+import codecs
 import io
+import tracemalloc
 import zipfile
 
 import pytest
 
-from service.transfers.files import MAX_BYTES, NotTaken, media_type_of, safe_name
+from service.transfers.files import MAX_BYTES, MAX_UNPACKED, NotTaken, media_type_of, safe_name
 
 OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 WORD = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
@@ -17,6 +19,27 @@ def package(**members: str) -> bytes:
         for name, text in members.items():
             archive.writestr(name, text)
     return made.getvalue()
+
+
+def spoilt(
+    *,
+    stated: int,
+    member: str = "mimetype",
+    size: int = 100_000,
+    damaged: bool = False,
+    compression: int = zipfile.ZIP_DEFLATED,
+) -> bytes:
+    """A package that lies about the size of a member, or whose packed bytes are damaged."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", compression) as archive:
+        archive.writestr(member, bytes(size))
+    content = bytearray(made.getvalue())
+    listed = content.rindex(b"PK\x01\x02") + 24
+    content[listed : listed + 4] = stated.to_bytes(4, "little")
+    if damaged:
+        begins = content.index(member.encode()) + len(member)
+        content[begins : begins + 8] = b"\xff" * 8
+    return bytes(content)
 
 
 DOCX = package(**{"[Content_Types].xml": "<Types/>", "word/document.xml": "<w/>"})
@@ -44,6 +67,13 @@ DOCX = package(**{"[Content_Types].xml": "<Types/>", "word/document.xml": "<w/>"
         (OLE + "Workbook".encode("utf-16-le"), "application/vnd.ms-excel"),
         ("Einwilligung, 同意\n".encode(), "text/plain"),
         (b"\xef\xbb\xbfname,count\r\n", "text/plain"),
+        ("个人信息出境同意记录\r\n".encode("gb18030"), "text/plain"),
+        ("同意记录 <1>\n".encode("utf-16"), "text/plain"),
+        (codecs.BOM_UTF16_BE + "同意记录".encode("utf-16-be"), "text/plain"),
+        (
+            package(**{"[Content_Types].xml": f"<Override ContentType='{WORD}.main+xml'/>", "word/document2.xml": ""}),
+            WORD,
+        ),
     ],
 )
 def test_a_file_is_what_is_in_it(content: bytes, media_type: str) -> None:
@@ -69,6 +99,19 @@ def test_a_file_is_what_is_in_it(content: bytes, media_type: str) -> None:
         (b"<html><script>alert(1)</script>", "markup"),
         (b'<?xml version="1.0"?><svg onload="x"/>', "markup"),
         (b"Hello\n < SCRIPT >", "markup"),
+        (b" <!-- --><p>", "markup"),
+        (b"<?php system();", "markup"),
+        (b"Hello <style >", "markup"),
+        ("同意 <script>".encode("utf-16"), "markup"),
+        ("同意 <script>".encode("gb18030"), "markup"),
+        (codecs.BOM_UTF16_LE + b"\x00\xd8", "not taken"),
+        ("\ue000".encode("gb18030"), "not taken"),
+        (package(**{"[Content_Types].xml": "macroEnabled", "word/document.xml": "", "word/x.bin": ""}), "macros"),
+        (package(**{"mimetype": "application/vnd.oasis.opendocument.text", "Scripts/x.py": ""}), "macros"),
+        (spoilt(stated=MAX_UNPACKED + 1, member="word/document.xml"), "unpacks to"),
+        (spoilt(stated=50), "cannot be opened"),
+        (spoilt(stated=50, damaged=True), "cannot be opened"),
+        (spoilt(stated=50, compression=zipfile.ZIP_BZIP2), "cannot be opened"),
     ],
 )
 def test_what_is_not_on_the_list_is_refused_with_the_reason(content: bytes, why: str) -> None:
@@ -93,7 +136,19 @@ def test_what_is_not_on_the_list_is_refused_with_the_reason(content: bytes, why:
         ("...", "text/plain", "document.txt"),
         ("con.txt", "text/plain", "document.txt"),
         ("x" * 300 + ".pdf", "application/pdf", "x" * 116 + ".pdf"),
+        ("合" * 300 + ".pdf", "application/pdf", "合" * 78 + ".pdf"),
     ],
 )
 def test_a_name_is_made_safe_and_ends_as_the_file_is(given: str | None, media_type: str, kept: str) -> None:
     assert safe_name(given, media_type) == kept
+
+
+def test_a_member_that_lies_about_its_size_is_not_unpacked() -> None:
+    content = spoilt(stated=50, size=50_000_000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(NotTaken, match="cannot be opened"):
+            media_type_of(content)
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    finally:
+        tracemalloc.stop()

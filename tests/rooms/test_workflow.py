@@ -166,6 +166,7 @@ SCOPE: dict[str, Any] = {
     "method": "transmission",
     "datasets": ["ds_1", "ds_2"],
     "fields": ["city", "amount"],
+    "is_sensitive": False,
 }
 
 
@@ -180,11 +181,13 @@ SCOPE: dict[str, Any] = {
         ({"fields": ["city"]}, []),
         ({"fields": ["city", "phone"]}, ["fields"]),
         ({"fields": None}, ["fields"]),
+        ({"is_sensitive": True}, ["sensitive_persons"]),
     ],
 )
 def test_a_report_serves_for_what_it_was_made_for_and_for_less(now: dict[str, Any], outgrown: list[str]) -> None:
     assert workflow.outgrown(SCOPE, SCOPE | now) == outgrown
     assert workflow.outgrown(None, SCOPE | now) == []
+    assert workflow.outgrown(SCOPE | {"is_sensitive": True}, SCOPE) == []
     assert workflow.outgrown(SCOPE | {"fields": None}, SCOPE | now) == [one for one in outgrown if one != "fields"]
 
 
