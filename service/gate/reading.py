@@ -79,18 +79,20 @@ with asked as materialized (
     from held_in_years where handler = h.id and year = $9 and expires_at > $7
   ) held
 )
-select f.n, f.dataset, f.handler, f.tags, f.facts, f.fields, f.recipient, f.recipient_key, f.recipient_facts, f.country, f.kind,
+select f.n, f.dataset, f.handler, f.tags, f.facts::text, f.fields::text, f.recipient, f.recipient_key,
+       f.recipient_facts::text, f.country, f.kind,
        c.sha256, c.id as caller, c.name as caller_name, c.kind as caller_kind, c.stands, c.reach,
-       y.facts as handler_facts, y.is_begun, y.persons as year_persons, y.sensitive_persons as year_sensitive_persons,
+       y.facts::text as handler_facts, y.is_begun, y.persons as year_persons, y.sensitive_persons as year_sensitive_persons,
        p.*
 from found f
 left join callers c on c.prefix = f.prefix
 left join years y on y.id = f.handler
 left join lateral (
-  select p.id as permit, p.status, p.valid_from, p.valid_until, p.purpose, p.fields as permit_fields, p.systems,
+  select p.id as permit, p.status, p.valid_from, p.valid_until, p.purpose, p.fields::text as permit_fields,
+         p.systems::text,
          p.persons, p.sensitive_persons, p.sent_persons + held.persons as used_persons,
          p.sent_sensitive_persons + held.sensitive_persons as used_sensitive_persons,
-         b.tags as bound_tags, b.fields as bound_fields, p.requirements, p.route, p.claims,
+         b.tags as bound_tags, b.fields as bound_fields, p.requirements, p.route, p.claims::text,
          exists (
            select from obligations o where o.permit = p.id and o.state = 'open' and o.blocks and o.due_on < $8
          ) or (
