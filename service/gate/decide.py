@@ -204,7 +204,7 @@ def _under(case: _Case, permit: KnownPermit) -> Decision:
     law = claimed.at(case.total)
     reason = (
         _standing(permit, case.known.today)
-        or _binding(permit, claimed.at(Count()), case)
+        or _binding(permit, claimed.at_nobody, case)
         or _instrument(permit, law)
         or _scope(case.ask, permit, case.fields)
         or _quantity(case.ask, permit, law)
