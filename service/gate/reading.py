@@ -135,6 +135,8 @@ class Holder:
     sha256: bytes
     stands: bool
     caller: Caller
+    is_exporter: bool
+    """Of any handler."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +230,7 @@ def _holder(row: asyncpg.Record, holders: dict[str, Holder]) -> Holder | None:
     if held is None:
         reach = EVERYWHERE if EVERYWHERE in row["reach"] else frozenset(row["reach"])
         caller = Caller(ident, row["caller_name"], row["caller_kind"], {Role.EXPORTER: reach} if reach else {})
-        held = holders[row["sha256"]] = Holder(row["sha256"], row["stands"], caller)
+        held = holders[row["sha256"]] = Holder(row["sha256"], row["stands"], caller, bool(reach))
     return held
 
 
