@@ -10,7 +10,7 @@ from typing import Annotated, Final, TypeVar
 
 import asyncpg
 import uuid_utils
-from sqlalchemy import DateTime, MetaData, String, text
+from sqlalchemy import DateTime, MetaData, String, Text, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -52,6 +52,9 @@ class Base(DeclarativeBase):
 
 
 Id = String(29, collation="C")
+Key = Text(collation="C")
+"""What people and systems call a thing: compared byte by byte as well, since the gate looks things up by it."""
+
 PrimaryId = Annotated[str, mapped_column(Id, primary_key=True)]
 """`<prefix>_<uuidv7 in Crockford base32>`, compared byte by byte, so that order is order of making."""
 

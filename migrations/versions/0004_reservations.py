@@ -1,4 +1,7 @@
-"""What live reservations hold, added up by the moment at which they lapse, so that a decision reads few rows however many there are."""
+"""What a decision looks up is found in few steps, however much there is.
+
+What live reservations hold is added up by the moment at which they lapse; keys are compared byte by byte, as ids are.
+"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -9,7 +12,12 @@ branch_labels = None
 depends_on = None
 
 
+KEYS = (("handlers", "key"), ("datasets", "key"), ("recipients", "key"), ("api_keys", "prefix"))
+
+
 def upgrade() -> None:
+    for table, column in KEYS:
+        op.execute(f'alter table {table} alter column {column} type text collate "C"')
     op.create_table(
         "held_by_permits",
         sa.Column("permit", sa.String(length=29, collation="C"), nullable=False),
@@ -42,3 +50,5 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_table("held_in_years")
     op.drop_table("held_by_permits")
+    for table, column in KEYS:
+        op.execute(f'alter table {table} alter column {column} type text collate "default"')

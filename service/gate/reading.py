@@ -117,7 +117,7 @@ order by f.n
 $7: the moment; $8: its day in Asia/Shanghai; $9: the year of the ledger."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Wanted:
     """What one ask is about, by id or key; `permit` narrows it to one permit."""
 
@@ -128,7 +128,7 @@ class Wanted:
     permit: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Holder:
     """Who holds a key."""
 
@@ -139,7 +139,7 @@ class Holder:
     """Of any handler."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Found:
     """What there is for one ask; the ids are None where nothing has them."""
 
@@ -250,7 +250,7 @@ def _permit(row: asyncpg.Record, recipient_key: str) -> KnownPermit:
         registered=row["bound_fields"],
         recipient=recipient,
         papers=papers,
-        route=None if row["route"] is None else Route(row["route"]),
+        route=_ROUTES[row["route"]],
         requirements=_mechanisms(tuple(row["requirements"])),
         transfer=transfer,
         is_overdue=row["permit_is_overdue"],
@@ -259,6 +259,9 @@ def _permit(row: asyncpg.Record, recipient_key: str) -> KnownPermit:
 
 
 # What texts mean
+
+
+_ROUTES: Final[dict[str | None, Route | None]] = {None: None, **{str(route): route for route in Route}}
 
 
 class _Field(msgspec.Struct):

@@ -4,7 +4,7 @@ What is asked can only change where a count meets one of the day's limits; betwe
 remembered here that anybody could revoke: only what the law says of facts.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import lru_cache
 from typing import Final, Literal
@@ -43,6 +43,14 @@ class Verdict:
     counts_toward_ledger: bool
     strictness: int
     """Of the mechanism of export (Step C) alone; -1 where none is asked for."""
+    _met: dict[frozenset[Mechanism], bool] = field(default_factory=dict, compare=False, repr=False)
+
+    def is_met_by(self, held: frozenset[Mechanism]) -> bool:
+        """Tell whether what was obtained answers all that is asked for (see `covers`)."""
+        is_met = self._met.get(held)
+        if is_met is None:
+            is_met = self._met[held] = covers(held, self)
+        return is_met
 
 
 class _Counted:
@@ -51,7 +59,9 @@ class _Counted:
     __slots__ = ("facts", "persons", "sensitive_persons")
 
     def __init__(self, facts: Facts, count: Count) -> None:
-        self.facts, self.persons, self.sensitive_persons = facts, count.persons, count.sensitive_persons
+        self.facts = facts
+        self.persons = count.persons
+        self.sensitive_persons = count.sensitive_persons
 
 
 class LawByCount:
@@ -128,7 +138,7 @@ class LawByCount:
         law = self.at(count)
         if law.mechanism is Mechanism.NOT_CROSS_BORDER:
             return None, None
-        if not covers(held, law):
+        if not law.is_met_by(held):
             return _NOBODY_MORE, _NOBODY_MORE
         limit = strongest(held)
         persons, sensitive = (self._first_line(count, limit, kind) for kind in _KINDS)
