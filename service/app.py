@@ -42,6 +42,8 @@ from service.transfers import routes as transfers
 from service.transfers.uploads import MAX_BODY
 
 IMPORT_TIMES = 16
+YOUNG_OBJECTS = 50_000
+"""Objects that come to be before they are looked through for cycles: a batch makes thousands, and nearly none of them is in one."""
 DOCS_FILES = Path(fastapi_offline.__file__).parent / "static"
 
 DESCRIPTION = """The gate that data passes before it leaves mainland China.
@@ -107,6 +109,7 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
         await decisions.open()
         gc.collect()
         gc.freeze()  # what has been loaded stays: to look through it again and again would hold decisions up
+        gc.set_threshold(YOUNG_OBJECTS)
         yield
         await decisions.close()
         await database.close()

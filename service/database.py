@@ -21,7 +21,7 @@ Result = TypeVar("Result")
 Clock = Callable[[], datetime]
 
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
-_PAIRS: Final = tuple(high + low for high in _ALPHABET for low in _ALPHABET)
+_TRIPLES: Final = tuple(high + mid + low for high in _ALPHABET for mid in _ALPHABET for low in _ALPHABET)
 _ID: Final = re.compile(r"[a-z]{2}_[0-7][0-9a-hjkmnp-tv-z]{25}")
 
 ATTEMPTS: Final = 6
@@ -74,8 +74,12 @@ def utc_now() -> datetime:
 
 def new_id(prefix: str) -> str:
     """Return a fresh identifier of 29 characters: two-letter prefix, underscore, UUIDv7 in Crockford base32."""
-    number = uuid_utils.uuid7().int
-    return prefix + "_" + "".join([_PAIRS[(number >> shift) & 1023] for shift in range(120, -1, -10)])
+    number, three = uuid_utils.uuid7().int, _TRIPLES
+    return (
+        f"{prefix}_{_ALPHABET[number >> 125]}{_ALPHABET[number >> 120 & 31]}"
+        f"{three[number >> 105 & 32767]}{three[number >> 90 & 32767]}{three[number >> 75 & 32767]}{three[number >> 60 & 32767]}"
+        f"{three[number >> 45 & 32767]}{three[number >> 30 & 32767]}{three[number >> 15 & 32767]}{three[number & 32767]}"
+    )
 
 
 def is_id(candidate: str, prefix: str) -> bool:

@@ -52,7 +52,7 @@ def admitted(credentials: Credentials, holder: Holder | None) -> Caller:
     """
     if holder is None or not credentials.match(holder.sha256) or not holder.stands:
         raise Unauthenticated("This API key is not known, or no longer stands.")
-    if not holder.is_exporter:
+    if not holder.reach:
         raise Forbidden(f"This takes one of the roles: {named(EXPORTERS)}.")
     return holder.caller
 

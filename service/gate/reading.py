@@ -15,7 +15,7 @@ import msgspec
 
 from service.database import Transaction, is_id
 from service.gate.decide import Known, KnownDataset, KnownPermit
-from service.http.caller import EVERYWHERE, Caller, Role
+from service.http.caller import EVERYWHERE, Caller, Reach, Role
 from service.law.determination import Mechanism
 from service.law.facts import (
     Count,
@@ -135,8 +135,8 @@ class Holder:
     sha256: bytes
     stands: bool
     caller: Caller
-    is_exporter: bool
-    """Of any handler."""
+    reach: Reach
+    """The handlers of which the caller is an exporter."""
 
 
 @dataclass(slots=True)
@@ -209,7 +209,7 @@ def _found(row: asyncpg.Record, permits: Sequence[KnownPermit], holders: dict[st
     recipient = None
     if row["recipient"] is not None:
         recipient = _recipient(row["recipient_facts"], row["country"], row["kind"], row["recipient_key"])
-    if handler is None or (holder is not None and not holder.caller.reaches(EXPORTERS, handler)):
+    if handler is None or (holder is not None and holder.reach != EVERYWHERE and handler not in holder.reach):
         # A dataset for whose handler the caller is no exporter is as unknown as one that is not there.
         return Found(holder, None, None, row["recipient"], False, Known(today, None, recipient, (), Count()))
     dataset = KnownDataset(
@@ -228,9 +228,9 @@ def _holder(row: asyncpg.Record, holders: dict[str, Holder]) -> Holder | None:
         return None
     held = holders.get(row["sha256"])
     if held is None:
-        reach = EVERYWHERE if EVERYWHERE in row["reach"] else frozenset(row["reach"])
+        reach: Reach = EVERYWHERE if EVERYWHERE in row["reach"] else frozenset(row["reach"])
         caller = Caller(ident, row["caller_name"], row["caller_kind"], {Role.EXPORTER: reach} if reach else {})
-        held = holders[row["sha256"]] = Holder(row["sha256"], row["stands"], caller, bool(reach))
+        held = holders[row["sha256"]] = Holder(row["sha256"], row["stands"], caller, reach)
     return held
 
 
