@@ -6,7 +6,7 @@ each answer is a row of the audit log before it is given.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -151,14 +151,13 @@ def _told(error: Exception, path: str) -> Reply:
 
 
 async def _send(send: Send, reply: Reply, ident: bytes) -> None:
-    headers: list[tuple[bytes, bytes]] = [
-        (b"content-length", b"%d" % len(reply.body)),
-        (b"x-request-id", ident),
-        *_SAFE,
-    ]
-    named: dict[str, Any] = {name.lower(): value for name, value in reply.headers.items()}
-    headers += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in named.items()]
-    if "content-type" not in named:
+    headers = [(b"content-length", b"%d" % len(reply.body)), (b"x-request-id", ident), *_SAFE]
+    if reply.headers:
+        named = {name.lower(): value for name, value in reply.headers.items()}
+        headers += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in named.items()]
+        if "content-type" not in named:
+            headers.append(_JSON)
+    else:
         headers.append(_JSON)
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": reply.body})

@@ -42,8 +42,8 @@ with asked as materialized (
 ), callers as materialized (
   select k.prefix, k.sha256, p.id, p.name, p.kind,
          k.revoked_at is null and p.disabled_at is null and (k.expires_at is null or k.expires_at > $7) as stands,
-         array(
-           select coalesce(g.handler, '*') from grants g
+         (
+           select string_agg(coalesce(g.handler, '*'), ',') from grants g
            where g.principal = p.id and g.role = 'exporter' and g.withdrawn_at is null
          ) as reach
   from (select distinct prefix from asked where prefix is not null) a
@@ -79,7 +79,7 @@ with asked as materialized (
     from held_in_years where handler = h.id and year = $9 and expires_at > $7
   ) held
 )
-select f.n, f.dataset, f.handler, f.tags, f.facts::text, f.fields::text, f.recipient, f.recipient_key,
+select f.n, f.dataset, f.handler, f.tags::text, f.facts::text, f.fields::text, f.recipient, f.recipient_key,
        f.recipient_facts::text, f.country, f.kind,
        c.sha256, c.id as caller, c.name as caller_name, c.kind as caller_kind, c.stands, c.reach,
        y.facts::text as handler_facts, y.is_begun, y.persons as year_persons, y.sensitive_persons as year_sensitive_persons,
@@ -92,7 +92,7 @@ left join lateral (
          p.systems::text,
          p.persons, p.sensitive_persons, p.sent_persons + held.persons as used_persons,
          p.sent_sensitive_persons + held.sensitive_persons as used_sensitive_persons,
-         b.tags as bound_tags, b.fields as bound_fields, p.requirements, p.route, p.claims::text,
+         b.tags::text as bound_tags, b.fields as bound_fields, p.requirements::text, p.route, p.claims::text,
          exists (
            select from obligations o where o.permit = p.id and o.state = 'open' and o.blocks and o.due_on < $8
          ) or (
@@ -214,7 +214,7 @@ def _found(row: asyncpg.Record, permits: Sequence[KnownPermit], holders: dict[st
         return Found(holder, None, None, row["recipient"], False, Known(today, None, recipient, (), Count()))
     dataset = KnownDataset(
         handler=_handler(row["handler_facts"]),
-        facts=None if row["tags"] is None else _dataset(row["facts"], tuple(row["tags"])),
+        facts=None if row["tags"] is None else _dataset(row["facts"], row["tags"]),
         fields=_field_names(row["fields"]),
     )
     year = Count(row["year_persons"], row["year_sensitive_persons"])
@@ -228,7 +228,8 @@ def _holder(row: asyncpg.Record, holders: dict[str, Holder]) -> Holder | None:
         return None
     held = holders.get(row["sha256"])
     if held is None:
-        reach: Reach = EVERYWHERE if EVERYWHERE in row["reach"] else frozenset(row["reach"])
+        handlers = frozenset((row["reach"] or "").split(",")) - {""}
+        reach: Reach = EVERYWHERE if EVERYWHERE in handlers else handlers
         caller = Caller(ident, row["caller_name"], row["caller_kind"], {Role.EXPORTER: reach} if reach else {})
         held = holders[row["sha256"]] = Holder(row["sha256"], row["stands"], caller, reach)
     return held
@@ -246,12 +247,12 @@ def _permit(row: asyncpg.Record, recipient_key: str) -> KnownPermit:
         systems=_names(row["systems"]),
         quota=Count(row["persons"], row["sensitive_persons"]),
         used=Count(row["used_persons"], row["used_sensitive_persons"]),
-        tags=_tags(tuple(row["bound_tags"])),
+        tags=_tags(row["bound_tags"]),
         registered=row["bound_fields"],
         recipient=recipient,
         papers=papers,
         route=_ROUTES[row["route"]],
-        requirements=_mechanisms(tuple(row["requirements"])),
+        requirements=_mechanisms(row["requirements"]),
         transfer=transfer,
         is_overdue=row["permit_is_overdue"],
         has_evidence=row["has_evidence"],
@@ -280,14 +281,19 @@ def _names(text: str | None) -> Sequence[str] | None:
     return None if text is None or text == "null" else _decode_names(text)
 
 
-@lru_cache(maxsize=TEXTS)
-def _tags(names: tuple[str, ...]) -> frozenset[Tag]:
-    return frozenset(Tag(name) for name in names)
+def _words(array: str) -> Sequence[str]:
+    """Return the members of an array of plain words as PostgreSQL writes it: `{core,personal}`."""
+    return array[1:-1].split(",") if len(array) > 2 else ()  # noqa: PLR2004 - the braces
 
 
 @lru_cache(maxsize=TEXTS)
-def _mechanisms(names: tuple[str, ...]) -> frozenset[Mechanism]:
-    return frozenset(Mechanism(name) for name in names)
+def _tags(array: str) -> frozenset[Tag]:
+    return frozenset(Tag(name) for name in _words(array))
+
+
+@lru_cache(maxsize=TEXTS)
+def _mechanisms(array: str) -> frozenset[Mechanism]:
+    return frozenset(Mechanism(name) for name in _words(array))
 
 
 @lru_cache(maxsize=TEXTS)
@@ -296,7 +302,7 @@ def _handler(text: str) -> HandlerFacts:
 
 
 @lru_cache(maxsize=TEXTS)
-def _dataset(text: str, tags: tuple[str, ...]) -> DatasetFacts:
+def _dataset(text: str, tags: str) -> DatasetFacts:
     return OriginFactsIn.model_validate_json(text).dataset(_tags(tags))
 
 
