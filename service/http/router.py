@@ -31,6 +31,8 @@ class StrictRoute(APIRoute):
     """A route that refuses parameters it does not know and bodies that are not JSON."""
 
     ignores_unknown: ClassVar[bool] = False
+    takes_suffixes: ClassVar[bool] = True
+    """Whether a body may be of any `application/…+json`, and not of `application/json` only."""
     stores: ClassVar[bool] = True
     """Whether a POST leaves something behind, so that a repeat must be told from a new request."""
 
@@ -56,7 +58,7 @@ class StrictRoute(APIRoute):
                 _demand_known(request, known)
             strict_request = StrictRequest(request.scope, request.receive)
             if self.body_field is not None:
-                await _demand_json(strict_request)
+                await _demand_json(strict_request, takes_suffixes=self.takes_suffixes)
             return await handle(strict_request)
 
         return strict
@@ -82,11 +84,12 @@ def _demand_known(request: Request, known: set[str]) -> None:
         )
 
 
-async def _demand_json(request: Request) -> None:
+async def _demand_json(request: Request, *, takes_suffixes: bool) -> None:
     if not await request.body():
         return
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
+    is_suffixed = takes_suffixes and kind.startswith("application/") and kind.endswith("+json")
+    if kind != "application/json" and not is_suffixed:
         raise UnsupportedMediaType("Send the body as application/json.")
 
 
