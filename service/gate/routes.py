@@ -1,6 +1,6 @@
 """HTTP of the gate."""
 
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
@@ -33,7 +33,7 @@ from service.http.exchange import JSON, Exchange, allowed
 from service.http.paging import Cursor, Limit, Page
 from service.http.problems import Malformed, UnsupportedMediaType, invalid_from
 from service.http.references import Filter
-from service.http.router import Handler, StrictRoute, room
+from service.http.router import REFUSALS, Handler, StrictRoute, room
 from service.law.facts import Count
 from service.law.rules import RuleBook
 from service.law.schemas import NearDay
@@ -45,6 +45,12 @@ class AuthZenRoute(StrictRoute):
     ignores_unknown = True
     takes_suffixes = False
     stores = False
+
+    @classmethod
+    def refusals(cls, methods: frozenset[str]) -> dict[int | str, dict[str, Any]]:
+        """Return the refusals that AuthZEN has: 400 for whatever is wrong with a request, and never 415 or 422."""
+        known: tuple[int | str, ...] = ("default",) if "GET" in methods else (400, 401, 403, 413, 503, "default")
+        return {status: REFUSALS[status] for status in known}
 
     def get_route_handler(self) -> Handler:
         """Wrap the strict handler."""
