@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import base64
 import json
+import re
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -413,6 +416,25 @@ def test_a_revoked_permit_is_found_no_more(world: World) -> None:
     assert [fixture.told(path, body)["results"] for path, body in asked.items()] == [[], [], []]
 
 
+def test_after_a_revocation_no_search_under_way_finds_anything(world: World) -> None:
+    for _ in range(3):
+        fixture = Fixture(world)
+        body = searches(fixture)[RESOURCES]
+        with ThreadPoolExecutor(9) as pool:
+            sought = [pool.submit(fixture.told, RESOURCES, body) for _ in range(24)]
+            revoked = pool.submit(
+                world.reviewers["legal"].made, f"/v1/permits/{fixture.permit}/revoke", {"reason": "Contract ended"}
+            )
+            answers = {answer.result()["context"]["id"]: found(answer.result()) for answer in sought}
+            revoked.result()
+        entries = world.auditor.get("/v1/audit/entries", handler=fixture.handler["id"], limit=200).json()["items"]
+        acts = [entry for entry in entries if entry["action"] in {"gate.searched", "permit.revoked"}]
+        place = [entry["action"] for entry in acts].index("permit.revoked")
+        assert len(acts) == 25
+        assert all(answers[entry["subject"]] == [fixture.open["id"]] for entry in acts[:place])
+        assert all(answers[entry["subject"]] == [] for entry in acts[place + 1 :])
+
+
 def test_only_datasets_of_the_callers_handlers_are_named(world: World, fixture: Fixture) -> None:
     other = Fixture(world)
     context = {"recipient": fixture.recipient["key"], "purpose": "analytics", "persons": 5}
@@ -801,3 +823,28 @@ def test_who_shows_no_key_is_401_with_a_challenge(fixture: Fixture, way: str, pa
 @pytest.mark.parametrize("path", PATHS)
 def test_another_method_is_405(fixture: Fixture, path: str) -> None:
     assert fixture.system.get(path).status_code == 405
+
+
+# What the guide for callers says
+
+
+GUIDE = Path(__file__).parents[2] / "docs" / "callers.md"
+
+
+def test_the_calls_of_the_guide_are_answered(fixture: Fixture) -> None:
+    calls = re.findall(
+        r"curl -s \"\$OUTBOUND(/access/\S+)\".*? -d '(.*?)'", GUIDE.read_text(encoding="utf-8"), re.DOTALL
+    )
+    assert [path for path, _ in calls] == [EVALUATION, RESOURCES]
+    for path, body in calls:
+        assert fixture.raw(path, body.encode()).status_code == 200
+
+
+def test_the_documents_of_the_guide_are_what_is_sent_and_answered(fixture: Fixture) -> None:
+    several, answer = map(json.loads, re.findall(r"```json\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL))
+    assert len(fixture.told(EVALUATIONS, several)["evaluations"]) == 2
+    told = fixture.told(RESOURCES, searches(fixture)[RESOURCES])
+    for shown, real in ((answer, told), (answer["page"], told["page"]), (answer["context"], told["context"])):
+        assert shown.keys() == real.keys()
+    assert answer["results"][0].keys() == told["results"][0].keys()
+    assert answer["results"][0]["properties"].keys() == told["results"][0]["properties"].keys()
