@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
 
+from msgspec import Struct
 from sqlalchemy import text
 
 from service.audit import operations as audit
@@ -50,7 +51,14 @@ LOOKED_AT: Final = 1000
 """Candidates that one request looks at, at most."""
 STEP: Final = 250
 """Candidates that are read at once."""
-KINDS: Final = {ResourceSearchIn: "resource", SubjectSearchIn: "subject", ActionSearchIn: "action"}
+_KINDS: Final = {ResourceSearchIn: "resource", SubjectSearchIn: "subject", ActionSearchIn: "action"}
+"""What is searched for: the member that a candidate takes the place of."""
+_PARTS: Final[Mapping[str, type[Struct]]] = {
+    "subject": wire.Party,
+    "action": wire.Action,
+    "resource": wire.Party,
+    "context": wire.Context,
+}
 _NOT_RECORDED: Final[Mapping[str, Any]] = {
     "page": True,
     "subject": {"properties"},
@@ -134,7 +142,7 @@ async def resources(tx: Transaction, seeker: Seeker, asked: ResourceSearchIn) ->
         among = {} if reach == EVERYWHERE else {"handlers": sorted(reach)}
         query = _DATASETS if reach == EVERYWHERE else _DATASETS_OF
         rows = (await tx.execute(query, {"after": after, "size": size} | among)).all()
-        questions = [search.question(resource={"type": DATASET, "id": row.id}) for row in rows]
+        questions = [search.question(wire.Party(row.id, DATASET)) for row in rows]
         decisions = zip(rows, await search.decisions(questions), strict=True)
         return [_Candidate(row.id, _resource(row.id, row.key, decision)) for row, decision in decisions]
 
@@ -153,14 +161,14 @@ def _resource(ident: str, key: str, decision: Decision) -> FoundResource | None:
 async def subjects(tx: Transaction, seeker: Seeker, asked: SubjectSearchIn) -> SubjectSearchOut:
     """Return the systems that may export a dataset: exporters of its handler to whom the gate would say yes."""
     search = _Search(tx, seeker, asked)
-    (found,) = await search.read([search.question(subject={"type": SYSTEM, "id": SYSTEM})])
+    (found,) = await search.read([search.question(wire.Party("", SYSTEM))])
 
     async def step(after: str, size: int) -> Sequence[_Candidate[FoundSubject]]:
         rows = (await tx.execute(_SYSTEMS, {"after": after, "size": size, "handler": found.handler})).all()
         return [_Candidate(row.id, subject(row.name) if row.may_export else None) for row in rows]
 
     def subject(name: str) -> FoundSubject | None:
-        question = search.question(subject={"type": SYSTEM, "id": name})
+        question = search.question(wire.Party(name, SYSTEM))
         is_allowed = decision_on(question, found.known, seeker.book).allowed
         return FoundSubject(type=SYSTEM, id=name) if is_allowed else None
 
@@ -172,7 +180,7 @@ async def subjects(tx: Transaction, seeker: Seeker, asked: SubjectSearchIn) -> S
 async def actions(tx: Transaction, seeker: Seeker, asked: ActionSearchIn) -> ActionSearchOut:
     """Return what a system may do to a dataset: export it, or nothing."""
     search = _Search(tx, seeker, asked)
-    question = search.question(action={"name": EXPORT})
+    question = search.question(wire.Action(EXPORT))
     (found,) = await search.read([question])
 
     async def step(after: str, _: int) -> Sequence[_Candidate[FoundAction]]:
@@ -193,8 +201,10 @@ class _Search:
 
     def __init__(self, tx: Transaction, seeker: Seeker, asked: SearchIn) -> None:
         self._tx, self._seeker = tx, seeker
-        self._kind = KINDS[type(asked)]
+        self._kind = _KINDS[type(asked)]
         self._asked = asked.model_dump(exclude=dict(_NOT_RECORDED), exclude_none=True)
+        given = self._asked.keys() & _PARTS.keys() - {self._kind}
+        self._parts: Mapping[str, Any] = {name: wire.of(_PARTS[name], self._asked[name]) for name in given}
         page = asked.page or PageIn()
         told = [self._kind, seeker.caller.principal, asked.model_dump(exclude={"page"}), page.properties]
         self._query = json.dumps(told, sort_keys=True).encode()
@@ -204,9 +214,10 @@ class _Search:
         else:
             self._place = Place(LIMIT if limit is None else limit, "")
 
-    def question(self, **candidate: Mapping[str, str]) -> wire.Question:
+    def question(self, candidate: wire.Party | wire.Action) -> wire.Question:
         """Return the question that an evaluation of one candidate would ask."""
-        return wire.of(wire.Question, self._asked | candidate)
+        parts: Mapping[str, Any] = {**self._parts, self._kind: candidate}
+        return wire.Question(**parts)
 
     async def read(self, questions: Sequence[wire.Question]) -> Sequence[Found]:
         """Return what the decisions on some questions look at."""
