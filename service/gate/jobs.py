@@ -11,7 +11,7 @@ import msgspec
 
 from service.gate import wire
 from service.gate.reading import EXPORTERS, Found, Holder, Wanted
-from service.gate.sitting import Answer, Sitting, encode
+from service.gate.sitting import DATASET, Answer, Sitting, encode
 from service.http import conditional
 from service.http.caller import Caller, Credentials, named
 from service.http.idempotency import Reply, Use
@@ -57,9 +57,9 @@ def admitted(credentials: Credentials, holder: Holder | None) -> Caller:
     return holder.caller
 
 
-def _wanted(asked: wire.Question, credentials: Credentials) -> Wanted:
-    """A resource of another type is no dataset, whatever its id."""
-    dataset = asked.resource.id if asked.resource.type == "dataset" else ""
+def wanted_by(asked: wire.Question, credentials: Credentials) -> Wanted:
+    """Return what must be read for a question. A resource of another type is no dataset, whatever its id."""
+    dataset = asked.resource.id if asked.resource.type == DATASET else ""
     context = asked.context
     return Wanted(dataset, context.recipient or None if context else None, credentials.prefix)
 
@@ -72,7 +72,7 @@ class Evaluation:
     def __init__(self, credentials: Credentials, asked: wire.Question) -> None:
         self.credentials = credentials
         self._asked = asked
-        self.wanted = (_wanted(asked, credentials),)
+        self.wanted = (wanted_by(asked, credentials),)
 
     def use_of(self, _: Caller) -> Use | None:
         """A question may be repeated."""
@@ -84,19 +84,28 @@ class Evaluation:
 
 
 class _Answers(msgspec.Struct, frozen=True):
-    evaluations: list[Answer]
+    evaluations: list[Answer | msgspec.Raw]
+
+
+class Failed(msgspec.Struct, frozen=True):
+    """One of several questions that could not be read, and the answer that says so: no."""
+
+    answer: msgspec.Raw
 
 
 class Evaluations:
-    """Several questions, answered in their order, up to the one that ends them."""
+    """Several questions, answered in their order, up to the one that ends them; one that failed counts as denied."""
 
     reserves = False
 
-    def __init__(self, credentials: Credentials, asked: Sequence[wire.Question], semantic: str) -> None:
+    def __init__(self, credentials: Credentials, asked: Sequence[wire.Question | Failed], semantic: str) -> None:
         self.credentials = credentials
         self._asked = asked
         self._ends = _ENDS.get(semantic)
-        self.wanted = [_wanted(question, credentials) for question in asked]
+        self.wanted = [
+            Wanted("", None, credentials.prefix) if isinstance(one, Failed) else wanted_by(one, credentials)
+            for one in asked
+        ]
 
     def use_of(self, _: Caller) -> Use | None:
         """Questions may be repeated."""
@@ -104,10 +113,11 @@ class Evaluations:
 
     def settle(self, sitting: Sitting, found: Sequence[Found], caller: Caller) -> Reply:
         """Answer them."""
-        answers: list[Answer] = []
-        for question, seen in zip(self._asked, found, strict=True):
-            answers.append(sitting.evaluate(question, seen, caller))
-            if answers[-1].decision is self._ends:
+        answers: list[Answer | msgspec.Raw] = []
+        for one, seen in zip(self._asked, found, strict=True):
+            answer = one.answer if isinstance(one, Failed) else sitting.evaluate(one, seen, caller)
+            answers.append(answer)
+            if (isinstance(answer, Answer) and answer.decision) is self._ends:
                 break
         return Reply(200, encode(_Answers(answers)))
 

@@ -1,31 +1,39 @@
 """HTTP of the gate."""
 
-from typing import Annotated
+from typing import Annotated, Any, Final
 
+import msgspec
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
-from service.gate import completion, operations, outlook, reports, wire
+from service.gate import completion, operations, outlook, reports, search, wire
 from service.gate.batch import Gate
 from service.gate.express import EVALUATION_PATH, EVALUATIONS_PATH
-from service.gate.jobs import EXPORTS_PATH, Evaluation, Evaluations, Job, Reservation
+from service.gate.jobs import EXPORTS_PATH, Evaluation, Evaluations, Failed, Job, Reservation
 from service.gate.schemas import (
+    ActionSearchIn,
+    ActionSearchOut,
     EvaluationIn,
     EvaluationOut,
     EvaluationsIn,
     EvaluationsOut,
     ExportIn,
     ExportOut,
+    FailedOut,
     MetadataOut,
+    ResourceSearchIn,
+    ResourceSearchOut,
+    SubjectSearchIn,
+    SubjectSearchOut,
 )
 from service.http import idempotency
-from service.http.caller import READERS, Credentials, Recognizer, Role
+from service.http.caller import READERS, Caller, Credentials, Recognizer, Role
 from service.http.exchange import JSON, Exchange, allowed
 from service.http.paging import Cursor, Limit, Page
 from service.http.problems import Malformed, UnsupportedMediaType, invalid_from
 from service.http.references import Filter
-from service.http.router import Handler, StrictRoute, room
+from service.http.router import REFUSALS, Handler, StrictRoute, room
 from service.law.facts import Count
 from service.law.rules import RuleBook
 from service.law.schemas import NearDay
@@ -35,7 +43,14 @@ class AuthZenRoute(StrictRoute):
     """A route as AuthZEN has it: unknown fields and parameters are ignored, whatever is malformed is 400."""
 
     ignores_unknown = True
+    takes_suffixes = False
     stores = False
+
+    @classmethod
+    def refusals(cls, methods: frozenset[str]) -> dict[int | str, dict[str, Any]]:
+        """Return the refusals that AuthZEN has: 400 for whatever is wrong with a request, and never 415 or 422."""
+        known: tuple[int | str, ...] = ("default",) if "GET" in methods else (400, 401, 403, 413, 503, "default")
+        return {status: REFUSALS[status] for status in known}
 
     def get_route_handler(self) -> Handler:
         """Wrap the strict handler."""
@@ -57,6 +72,12 @@ def _malformed(error: RequestValidationError | ValidationError) -> Malformed:
     return Malformed(found.detail, errors=[(told["pointer"], told["detail"]) for told in found.errors])
 
 
+SUBJECT_SEARCH_PATH: Final = "/access/v1/search/subject"
+RESOURCE_SEARCH_PATH: Final = "/access/v1/search/resource"
+ACTION_SEARCH_PATH: Final = "/access/v1/search/action"
+METADATA_SECONDS: Final = 600
+"""How long callers may keep the metadata."""
+
 authzen = APIRouter(tags=["gate"], route_class=AuthZenRoute)
 router = room("gate")
 Asking = Annotated[Exchange, allowed(Role.EXPORTER)]
@@ -74,14 +95,18 @@ async def evaluation(exchange: Asking, request: Request, body: EvaluationIn) -> 
 @authzen.post(EVALUATIONS_PATH, response_model=EvaluationsOut | EvaluationOut)
 async def evaluations(exchange: Asking, request: Request, body: EvaluationsIn) -> Response:
     """Answer several questions in one transaction; without `evaluations` it behaves as a single one."""
-    try:
-        asked = [_question(question) for question in body.asked()]
-    except ValidationError as error:
-        raise _malformed(error) from error
     credentials = _credentials(request)
     if not body.evaluations:
-        return await _decided(exchange, request, Evaluation(credentials, asked[0]))
-    return await _decided(exchange, request, Evaluations(credentials, asked, body.options.evaluations_semantic))
+        try:
+            asked = body.single()
+        except ValidationError as error:
+            raise _malformed(error) from error
+        return await _decided(exchange, request, Evaluation(credentials, _question(asked)))
+    questions = [
+        Failed(msgspec.Raw(one.model_dump_json().encode())) if isinstance(one, FailedOut) else _question(one)
+        for one in body.asked()
+    ]
+    return await _decided(exchange, request, Evaluations(credentials, questions, body.semantic))
 
 
 def _question(body: EvaluationIn) -> wire.Question:
@@ -100,14 +125,40 @@ async def _decided(_: Exchange, request: Request, job: Job) -> Response:
     return Response(reply.body, reply.status, reply.headers, None if "Content-Type" in reply.headers else JSON)
 
 
+def _seeker(request: Request, caller: Caller) -> search.Seeker:
+    return search.Seeker(caller, _credentials(request), request.app.state.book)
+
+
+@authzen.post(SUBJECT_SEARCH_PATH, response_model=SubjectSearchOut)
+async def search_subject(exchange: Asking, request: Request, body: SubjectSearchIn) -> Response:
+    """Which systems may export this dataset to that recipient? Asked by an exporter of the dataset's handler."""
+    return await exchange.tell(lambda tx, caller: search.subjects(tx, _seeker(request, caller), body), gate="join")
+
+
+@authzen.post(RESOURCE_SEARCH_PATH, response_model=ResourceSearchOut)
+async def search_resource(exchange: Asking, request: Request, body: ResourceSearchIn) -> Response:
+    """Which datasets may this system send to that recipient? Of the handlers for which the caller is an exporter."""
+    return await exchange.tell(lambda tx, caller: search.resources(tx, _seeker(request, caller), body), gate="join")
+
+
+@authzen.post(ACTION_SEARCH_PATH, response_model=ActionSearchOut)
+async def search_action(exchange: Asking, request: Request, body: ActionSearchIn) -> Response:
+    """What may this system do to this dataset: export it to that recipient, or nothing?"""
+    return await exchange.tell(lambda tx, caller: search.actions(tx, _seeker(request, caller), body), gate="join")
+
+
 @authzen.get("/.well-known/authzen-configuration")
-async def metadata(request: Request) -> MetadataOut:
+async def metadata(request: Request, response: Response) -> MetadataOut:
     """Tell where this decision point answers."""
     base: str = request.app.state.public_url(request)
+    response.headers["Cache-Control"] = f"max-age={METADATA_SECONDS}"
     return MetadataOut(
         policy_decision_point=base,
-        access_evaluation_endpoint=f"{base}/access/v1/evaluation",
-        access_evaluations_endpoint=f"{base}/access/v1/evaluations",
+        access_evaluation_endpoint=base + EVALUATION_PATH,
+        access_evaluations_endpoint=base + EVALUATIONS_PATH,
+        search_subject_endpoint=base + SUBJECT_SEARCH_PATH,
+        search_resource_endpoint=base + RESOURCE_SEARCH_PATH,
+        search_action_endpoint=base + ACTION_SEARCH_PATH,
     )
 
 

@@ -1,34 +1,45 @@
 """API shapes of the gate: OpenID AuthZEN Authorization API 1.0, and exports."""
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from service.gate.decide import Reason
+from service.http.problems import FieldError, invalid_from
 from service.http.texts import Name, Reference
 from service.law.schemas import Persons, TextOut
 
 MAX_EVALUATIONS = 1000
+LIMIT, MAX_LIMIT = 100, 1000
+"""Results on a page of a search: where the query does not say, and at most."""
+Properties = Annotated[
+    dict[str, Any] | None, Field(description="Taken as they come; the gate decides by what the register says.")
+]
 
 
 class _Asked(BaseModel):
-    """AuthZEN has unknown fields ignored."""
+    """AuthZEN has unknown fields ignored; null is as good as absent where a field is optional."""
 
     model_config = ConfigDict(extra="ignore")
 
 
 class Subject(_Asked):
-    """Who wants to act."""
+    """Who wants to act: a `system`, by its name."""
 
     type: Name
     id: Reference
+    properties: Properties = None
 
 
 class Action(_Asked):
     """What it wants to do; the gate knows `export`."""
 
     name: Name
+    properties: Properties = None
 
 
 class Resource(_Asked):
@@ -36,6 +47,7 @@ class Resource(_Asked):
 
     type: Name
     id: Reference
+    properties: Properties = None
 
 
 Names = Annotated[list[Name], Field(max_length=5000)]
@@ -57,7 +69,7 @@ class EvaluationIn(_Asked):
     subject: Subject
     action: Action
     resource: Resource
-    context: Context = Context()
+    context: Context | None = None
 
 
 class EvaluationItem(_Asked):
@@ -75,21 +87,50 @@ class Options(_Asked):
     evaluations_semantic: Literal["execute_all", "deny_on_first_deny", "permit_on_first_permit"] = "execute_all"
 
 
+class _ReadLater:
+    """Shows the shape that each item is held against by itself, so that what is wrong with one is no matter of the others."""
+
+    def __get_pydantic_json_schema__(self, _: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return handler(EvaluationItem.__pydantic_core_schema__)
+
+
 class EvaluationsIn(EvaluationItem):
     """Several questions at once; without any it is a single one."""
 
-    evaluations: list[EvaluationItem] = Field(default=[], max_length=MAX_EVALUATIONS)
-    options: Options = Options()
+    evaluations: list[Annotated[dict[str, Any], _ReadLater()]] | None = Field(default=None, max_length=MAX_EVALUATIONS)
+    options: Options | None = None
 
-    def asked(self) -> list[EvaluationIn]:
-        """Return the questions with the defaults filled in; an item's context replaces the default one.
+    @property
+    def semantic(self) -> str:
+        """How several are answered."""
+        return (self.options or Options()).evaluations_semantic
+
+    def single(self) -> EvaluationIn:
+        """Return the one question that it is without `evaluations`.
 
         Raises:
-            pydantic.ValidationError: a question has no subject, action or resource.
+            pydantic.ValidationError: it has no subject, action or resource.
         """
-        defaults = self.model_dump(include={"subject", "action", "resource", "context"}, exclude_none=True)
-        items = self.evaluations or [EvaluationItem()]
-        return [EvaluationIn.model_validate(defaults | item.model_dump(exclude_none=True)) for item in items]
+        return EvaluationIn.model_validate(self._defaults())
+
+    def asked(self) -> list["EvaluationIn | FailedOut"]:
+        """Return the questions with the defaults filled in, or what is wrong with them.
+
+        A member of an item takes the place of the default one as a whole: nothing is merged below it.
+        """
+        defaults = self._defaults()
+        return [_read(defaults, item, number) for number, item in enumerate(self.evaluations or ())]
+
+    def _defaults(self) -> dict[str, Any]:
+        return self.model_dump(include=set(EvaluationItem.model_fields), exclude_none=True)
+
+
+def _read(defaults: dict[str, Any], item: dict[str, Any], number: int) -> "EvaluationIn | FailedOut":
+    given = {name: value for name, value in item.items() if value is not None}
+    try:
+        return EvaluationIn.model_validate(defaults | given)
+    except ValidationError as error:
+        return FailedOut.of(invalid_from(error.errors(), prefix=["evaluations", number]).errors)
 
 
 class HeadroomOut(BaseModel):
@@ -125,10 +166,155 @@ class EvaluationOut(BaseModel):
     context: AnswerContext
 
 
+class ErrorOut(BaseModel):
+    """What is wrong with one of several questions; `errors` points into the request."""
+
+    status: Literal[400] = 400
+    message: str
+    errors: list[FieldError]
+
+
+class FailedContext(BaseModel):
+    """Why it was not decided."""
+
+    error: ErrorOut
+
+
+class FailedOut(BaseModel):
+    """The answer to one of several questions that is malformed: no, and nothing of it is recorded."""
+
+    decision: Literal[False] = False
+    context: FailedContext
+
+    @classmethod
+    def of(cls, errors: Sequence[dict[str, Any]]) -> "FailedOut":
+        """Return the answer that points at the fields at fault."""
+        found = [FieldError(pointer=error["pointer"], detail=error["detail"]) for error in errors]
+        message = "The question is not well-formed; it was not decided."
+        return cls(context=FailedContext(error=ErrorOut(message=message, errors=found)))
+
+
 class EvaluationsOut(BaseModel):
     """The answers, in the order of the questions."""
 
-    evaluations: list[EvaluationOut]
+    evaluations: list[EvaluationOut | FailedOut]
+
+
+# Searches
+
+
+class Searched(_Asked):
+    """What is searched for: only its type is looked at."""
+
+    type: Name
+    properties: Properties = None
+
+
+class PageIn(_Asked):
+    """Which part of the results; a token goes with the query that it came from."""
+
+    token: str | None = Field(default=None, max_length=500, description="`next_token` of the page before.")
+    limit: Annotated[int, Field(strict=True, ge=0)] | None = Field(
+        default=None, description=f"Results at most; {LIMIT} if none is given, never more than {MAX_LIMIT}."
+    )
+    properties: Properties = None
+
+
+class SearchIn(_Asked):
+    """What every search may hold."""
+
+    context: Context | None = None
+    page: PageIn | None = None
+
+
+class SubjectSearchIn(SearchIn):
+    """Which systems may do this to that?"""
+
+    subject: Searched
+    action: Action
+    resource: Resource
+
+
+class ResourceSearchIn(SearchIn):
+    """To which datasets may this system do this?"""
+
+    subject: Subject
+    action: Action
+    resource: Searched
+
+
+class ActionSearchIn(SearchIn):
+    """What may this system do to that?"""
+
+    subject: Subject
+    resource: Resource
+
+
+class PageOut(BaseModel):
+    """Where the next results are."""
+
+    next_token: str = Field(description="Empty: there are no more. Else send it as `page.token` with the same query.")
+    count: int = Field(description="Results on this page; there may be none, and more on the next.")
+
+
+class SearchContext(BaseModel):
+    """How the results came about."""
+
+    id: str = Field(description="Id of the recorded search.")
+    looked_at: int = Field(description="Candidates that were decided on for this page.")
+
+
+class SearchOut(BaseModel):
+    """One page of results; it was recorded before it was given."""
+
+    page: PageOut
+    context: SearchContext
+
+
+class FoundSubject(BaseModel):
+    """A system, by its name."""
+
+    type: str
+    id: str
+
+
+class DatasetProperties(BaseModel):
+    """What else to know of a dataset that was found."""
+
+    key: str
+    reason: Reason
+
+
+class FoundResource(BaseModel):
+    """A dataset."""
+
+    type: str
+    id: str
+    properties: DatasetProperties
+
+
+class FoundAction(BaseModel):
+    """An action."""
+
+    name: str
+
+
+class SubjectSearchOut(SearchOut):
+    """Systems, in the order in which they were made known."""
+
+    results: list[FoundSubject]
+
+
+class ResourceSearchOut(SearchOut):
+    """Datasets, in the order in which they were registered."""
+
+    results: list[FoundResource]
+
+
+class ActionSearchOut(SearchOut):
+    """Actions."""
+
+    results: list[FoundAction]
 
 
 class MetadataOut(BaseModel):
@@ -137,6 +323,9 @@ class MetadataOut(BaseModel):
     policy_decision_point: str
     access_evaluation_endpoint: str
     access_evaluations_endpoint: str
+    search_subject_endpoint: str
+    search_resource_endpoint: str
+    search_action_endpoint: str
 
 
 def _distinct(values: list[str]) -> list[str]:

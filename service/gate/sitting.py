@@ -23,6 +23,11 @@ from service.http.problems import Forbidden, Invalid
 from service.law.facts import Count, Tag
 from service.law.rules import RuleBook
 
+SYSTEM: Final = "system"
+DATASET: Final = "dataset"
+EXPORT: Final = "export"
+"""The subjects, the resources and the action that the gate knows."""
+
 STEPS: Final = 240
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -121,19 +126,8 @@ class Sitting:
 
     def evaluate(self, asked: wire.Question, found: Found, caller: Caller) -> Answer:
         """Answer one question."""
-        context = asked.context or wire.Context()
-        ask = Ask(
-            system=asked.subject.id,
-            purpose=context.purpose or None,
-            persons=_given(context.persons),
-            sensitive_persons=_given(context.sensitive_persons),
-            fields=_given(context.fields),
-        )
         known = self._now_known(found)
-        decision = decide(ask, known, self._book)
-        if asked.action.name != "export" and decision.allowed:
-            # Nothing but an export is ever allowed here: no permit speaks of anything else.
-            decision = Decision(allowed=False, reason=Reason.NO_PERMIT, mechanism=decision.mechanism)
+        decision = decision_on(asked, known, self._book)
         evaluation = new_id("ev")
         self._record("gate.evaluated", evaluation, caller, found, known, decision, asked)
         return answer_of(evaluation, decision)
@@ -240,6 +234,24 @@ class Sitting:
         entries.handler.append(found.handler)
         entries.body.append(body.decode())
         entries.sha256.append(hashlib.sha256(body).digest())
+
+
+def decision_on(asked: wire.Question, known: Known, book: RuleBook) -> Decision:
+    """Return the decision on a question."""
+    context = asked.context or wire.Context()
+    ask = Ask(
+        # Ids are unique within their type only: whoever is no system is none of those that a permit names.
+        system=asked.subject.id if asked.subject.type == SYSTEM else "",
+        purpose=context.purpose or None,
+        persons=_given(context.persons),
+        sensitive_persons=_given(context.sensitive_persons),
+        fields=_given(context.fields),
+    )
+    decision = decide(ask, known, book)
+    if asked.action.name != EXPORT and decision.allowed:
+        # Nothing but an export is ever allowed here: no permit speaks of anything else.
+        return Decision(allowed=False, reason=Reason.NO_PERMIT, mechanism=decision.mechanism)
+    return decision
 
 
 def lapse(now: datetime, lease: timedelta) -> datetime:

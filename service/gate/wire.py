@@ -52,7 +52,7 @@ class Question(Struct, frozen=True):
     action: Action
     resource: Party
     subject: Party
-    context: Context | UnsetType = UNSET
+    context: Context | UnsetType | None = UNSET
 
 
 class Item(Struct, frozen=True):

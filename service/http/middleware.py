@@ -17,7 +17,8 @@ log = structlog.get_logger("outbound.access")
 
 _PROCESS: Final = new_id("rq").encode()
 _REQUESTS: Final = itertools.count(1)
-_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
+_REQUEST_ID: Final = re.compile(r"[\x20-\x7e]{1,1024}")
+"""Whatever a reader of the log can see: to callers it is an arbitrary text, which they want back as it was (AuthZEN 1.0, 10.1.3)."""
 SAFE: Final = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",

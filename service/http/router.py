@@ -31,12 +31,14 @@ class StrictRoute(APIRoute):
     """A route that refuses parameters it does not know and bodies that are not JSON."""
 
     ignores_unknown: ClassVar[bool] = False
+    takes_suffixes: ClassVar[bool] = True
+    """Whether a body may be of any `application/…+json`, and not of `application/json` only."""
     stores: ClassVar[bool] = True
     """Whether a POST leaves something behind, so that a repeat must be told from a new request."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         methods = kwargs.get("methods") or {"GET"}
-        kwargs["responses"] = {**_refusals(frozenset(methods)), **(kwargs.get("responses") or {})}
+        kwargs["responses"] = {**self.refusals(frozenset(methods)), **(kwargs.get("responses") or {})}
         super().__init__(*args, **kwargs)
         roles = roles_of(self.dependant)
         stated: dict[str, Any] = {
@@ -45,6 +47,16 @@ class StrictRoute(APIRoute):
             "security": [] if roles is None else [{"api_key": []}],
         }
         self.openapi_extra = (self.openapi_extra or {}) | stated
+
+    @classmethod
+    def refusals(cls, methods: frozenset[str]) -> dict[int | str, dict[str, Any]]:
+        """Return the refusals that a route of these methods can give, for the OpenAPI document."""
+        found = {400, 401, 403, 404, 422, 503}
+        if "GET" not in methods:
+            found |= {409, 412, 413, 415}
+        if "PATCH" in methods:
+            found.add(428)
+        return {status: REFUSALS[status] for status in sorted(found)}
 
     def get_route_handler(self) -> Handler:
         """Wrap FastAPI's handler."""
@@ -56,7 +68,7 @@ class StrictRoute(APIRoute):
                 _demand_known(request, known)
             strict_request = StrictRequest(request.scope, request.receive)
             if self.body_field is not None:
-                await _demand_json(strict_request)
+                await _demand_json(strict_request, takes_suffixes=self.takes_suffixes)
             return await handle(strict_request)
 
         return strict
@@ -82,29 +94,32 @@ def _demand_known(request: Request, known: set[str]) -> None:
         )
 
 
-async def _demand_json(request: Request) -> None:
+async def _demand_json(request: Request, *, takes_suffixes: bool) -> None:
     if not await request.body():
         return
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
+    is_suffixed = takes_suffixes and kind.startswith("application/") and kind.endswith("+json")
+    if kind != "application/json" and not is_suffixed:
         raise UnsupportedMediaType("Send the body as application/json.")
 
 
+_MEANINGS: dict[int | str, str] = {
+    400: "Not well-formed.",
+    401: "No valid key.",
+    403: "Not allowed for this caller.",
+    404: "Nothing there that this caller may see.",
+    409: "Not possible in the present state.",
+    412: "Changed since it was read.",
+    413: "Too large.",
+    415: "Another type of body than this route reads.",
+    422: "Fields are missing or not valid; `errors` points at each.",
+    428: "If-Match is required.",
+    503: "The database does not answer: come back after `Retry-After` seconds.",
+    "default": "Any other refusal.",
+}
 REFUSALS: dict[int | str, dict[str, Any]] = {
     status: {"model": ProblemOut, "description": meaning, "content": {MEDIA_TYPE: {}}}
-    for status, meaning in {
-        400: "Not well-formed.",
-        401: "No valid key.",
-        403: "Not allowed for this caller.",
-        404: "Nothing there that this caller may see.",
-        409: "Not possible in the present state.",
-        412: "Changed since it was read.",
-        413: "Too large.",
-        415: "Another type of body than this route reads.",
-        422: "Fields are missing or not valid; `errors` points at each.",
-        428: "If-Match is required.",
-        503: "The database does not answer: come back after `Retry-After` seconds.",
-    }.items()
+    for status, meaning in _MEANINGS.items()
 }
 
 
@@ -121,16 +136,6 @@ def _headers(methods: frozenset[str], *, is_repeatable: bool) -> list[dict[str, 
 
 def _header(name: str, meaning: str, *, required: bool) -> dict[str, Any]:
     return {"name": name, "in": "header", "required": required, "description": meaning, "schema": {"type": "string"}}
-
-
-def _refusals(methods: frozenset[str]) -> dict[int | str, dict[str, Any]]:
-    """Return the refusals that a route of these methods can give, for the OpenAPI document."""
-    found = {400, 401, 403, 404, 422, 503}
-    if "GET" not in methods:
-        found |= {409, 412, 413, 415}
-    if "PATCH" in methods:
-        found.add(428)
-    return {status: REFUSALS[status] for status in sorted(found)}
 
 
 class QuestionRoute(StrictRoute):

@@ -34,7 +34,7 @@ class Dataset(Base):
 
     id: Mapped[PrimaryId]
     key: Mapped[str] = mapped_column(Key, unique=True)
-    handler: Mapped[str] = mapped_column(Id, ForeignKey("handlers.id"), index=True)
+    handler: Mapped[str] = mapped_column(Id, ForeignKey("handlers.id"))
     title: Mapped[str] = mapped_column(Text)
     owner: Mapped[str] = mapped_column(Text)
     description: Mapped[str | None] = mapped_column(Text)
@@ -49,7 +49,7 @@ class Dataset(Base):
     created_at: Mapped[Moment]
     updated_at: Mapped[Moment]
 
-    __table_args__ = (Index(None, "tags", postgresql_using="gin"),)
+    __table_args__ = (Index(None, "handler", "id"), Index(None, "tags", postgresql_using="gin"))
 
 
 class Grading(Base):

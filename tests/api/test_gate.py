@@ -1,4 +1,4 @@
-"""The gate through HTTP: AuthZEN, exports, quotas, the year's count, and what a mismatch denies."""
+"""The gate through HTTP: answers, exports, quotas, the year's count, and what a mismatch denies; `test_authzen.py` has the protocol."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def open_(world: World) -> Open:
     return Open(world)
 
 
-# AuthZEN
+# Answers
 
 
 def question(open_: Open, **change: Any) -> Json:
@@ -74,75 +74,6 @@ def test_every_answer_is_on_record(world: World, open_: Open) -> None:
         assert entry["details"]["decision"] == told["decision"]
         assert entry["details"]["reason"] == told["context"]["reason"]
         assert entry["actor"] == world.exporter.id
-
-
-def test_unknown_fields_are_ignored(world: World, open_: Open) -> None:
-    asked = question(open_, extra={"a": 1}, resource={"type": "dataset", "id": open_.dataset["id"], "properties": {}})
-    assert world.exporter.post("/access/v1/evaluation?trace=1", asked).json()["decision"] is True
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"subject": None},
-        {"subject": {"type": "system"}},
-        {"subject": "crm"},
-        {"action": {}},
-        {"resource": {"id": "x"}},
-        {"context": {"persons": -1}},
-        {"context": {"persons": "5"}},
-        {"context": {"fields": "city"}},
-        {"context": []},
-        {"context": {"recipient": 5}},
-    ],
-)
-def test_a_malformed_question_is_400(world: World, open_: Open, change: Json) -> None:
-    assert world.exporter.post("/access/v1/evaluation", question(open_, **change)).status_code == 400
-
-
-def test_another_media_type_is_400(world: World) -> None:
-    headers = {"Authorization": f"Bearer {world.exporter.secret}", "Content-Type": "text/plain"}
-    assert world.http.post("/access/v1/evaluation", content="{}", headers=headers).status_code == 400
-
-
-def test_nothing_but_an_export_of_a_dataset_is_allowed(world: World, open_: Open) -> None:
-    for change in ({"action": {"name": "delete"}}, {"resource": {"type": "table", "id": open_.dataset["id"]}}):
-        assert world.exporter.post("/access/v1/evaluation", question(open_, **change)).json()["decision"] is False
-
-
-def test_several_questions_share_defaults(world: World, open_: Open) -> None:
-    asked = question(open_) | {"evaluations": [{}, {"resource": {"type": "dataset", "id": "nothing"}}, {"context": {}}]}
-    told = world.exporter.post("/access/v1/evaluations", asked).json()["evaluations"]
-    assert [answer["context"]["reason"] for answer in told] == ["permitted", "dataset_unknown", "recipient_unknown"]
-
-
-@pytest.mark.parametrize(
-    ("semantic", "answers"),
-    [
-        ("execute_all", [True, False, True]),
-        ("deny_on_first_deny", [True, False]),
-        ("permit_on_first_permit", [True]),
-    ],
-)
-def test_the_semantics_of_several_questions(world: World, open_: Open, semantic: str, answers: list[bool]) -> None:
-    nothing = {"resource": {"type": "dataset", "id": "nothing"}}
-    asked = question(open_) | {"evaluations": [{}, nothing, {}], "options": {"evaluations_semantic": semantic}}
-    told = world.exporter.post("/access/v1/evaluations", asked).json()["evaluations"]
-    assert [answer["decision"] for answer in told] == answers
-
-
-def test_without_evaluations_it_is_a_single_question(world: World, open_: Open) -> None:
-    assert world.exporter.post("/access/v1/evaluations", question(open_)).json()["decision"] is True
-    assert world.exporter.post("/access/v1/evaluations", {}).status_code == 400
-    too_many = question(open_) | {"evaluations": [{}] * 1001}
-    assert world.exporter.post("/access/v1/evaluations", too_many).status_code == 400
-
-
-def test_metadata_names_the_endpoints(world: World) -> None:
-    told = world.http.get("/.well-known/authzen-configuration").json()
-    base = told["policy_decision_point"]
-    assert told["access_evaluation_endpoint"] == f"{base}/access/v1/evaluation"
-    assert told["access_evaluations_endpoint"] == f"{base}/access/v1/evaluations"
 
 
 # Reasons

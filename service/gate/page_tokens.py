@@ -1,0 +1,71 @@
+"""Tokens of search pages: where the next page begins, and for which query.
+
+A token says nothing that its holder does not know, and opens nothing: whoever changes one is told so, and whoever makes one up begins the
+same search of their own somewhere else. So there is no key, and every replica understands every token.
+
+Source: AuthZEN Authorization API 1.0, 8.2.
+"""
+
+import base64
+import binascii
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from service.http.problems import Malformed
+
+_DIGEST: Final = 16
+"""Bytes of the digest over query and place that a token begins with."""
+_TOLD: Final = re.compile(rb"([0-9]{1,4}) ([a-z0-9_]{0,29})")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a page begins: after this candidate, with so many results at most."""
+
+    limit: int
+    after: str
+
+
+def sealed(place: Place, query: bytes) -> str:
+    """Return the token of a place in the results of a query."""
+    told = f"{place.limit} {place.after}".encode()
+    return base64.urlsafe_b64encode(_digest(query, told) + told).decode().rstrip("=")
+
+
+def opened(token: str, query: bytes, limit: int | None) -> Place:
+    """Return the place that a token names.
+
+    Args:
+        token: as it was sent.
+        query: what is asked now.
+        limit: results at most, as asked now; None leaves it as it was on the page before.
+
+    Raises:
+        Malformed: no page of this query gave it, or the limit is another one.
+    """
+    try:
+        raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+    except (ValueError, binascii.Error) as error:
+        raise _unknown() from error
+    told = _TOLD.fullmatch(raw, _DIGEST)
+    if told is None or raw[:_DIGEST] != _digest(query, told[0]):
+        raise _unknown()
+    known = int(told[1])
+    if limit is not None and limit != known:
+        raise Malformed(
+            "The limit is not the one of the page before.", errors=[("/page/limit", f"Leave it out, or send {known}.")]
+        )
+    return Place(known, told[2].decode())
+
+
+def _digest(query: bytes, told: bytes) -> bytes:
+    return hashlib.sha256(hashlib.sha256(query).digest() + told).digest()[:_DIGEST]
+
+
+def _unknown() -> Malformed:
+    return Malformed(
+        "The token is not one that a page of this query gave.",
+        errors=[("/page/token", "Take `next_token` of the page before, and leave the rest of the query as it was.")],
+    )

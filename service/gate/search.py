@@ -1,0 +1,251 @@
+"""Searches: the candidates for which the gate would say yes, found by asking it of one after the other.
+
+There is no second way to decide: candidates are walked by id, each is read and decided on as an evaluation is, in one transaction with
+the gate's lock. A request looks at `LOOKED_AT` candidates at most, however large the register is; the next page goes on from there.
+Datasets are named to the exporters of their handler only.
+
+Source: AuthZEN Authorization API 1.0, 8.
+"""
+
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Generic, TypeVar
+
+from msgspec import Struct
+from sqlalchemy import text
+
+from service.audit import operations as audit
+from service.database import Transaction, new_id
+from service.gate import page_tokens, reading, wire
+from service.gate.decide import Decision
+from service.gate.jobs import wanted_by
+from service.gate.page_tokens import Place
+from service.gate.reading import EXPORTERS, Found
+from service.gate.schemas import (
+    LIMIT,
+    MAX_LIMIT,
+    ActionSearchIn,
+    ActionSearchOut,
+    DatasetProperties,
+    FoundAction,
+    FoundResource,
+    FoundSubject,
+    PageIn,
+    PageOut,
+    ResourceSearchIn,
+    ResourceSearchOut,
+    SearchContext,
+    SearchIn,
+    SubjectSearchIn,
+    SubjectSearchOut,
+)
+from service.gate.sitting import DATASET, EXPORT, SYSTEM, decision_on
+from service.http.caller import EVERYWHERE, Caller, Credentials
+from service.law.calendar import day_in_shanghai
+from service.law.rules import RuleBook
+
+Result = TypeVar("Result")
+
+LOOKED_AT: Final = 1000
+"""Candidates that one request looks at, at most."""
+STEP: Final = 250
+"""Candidates that are read at once."""
+_KINDS: Final = {ResourceSearchIn: "resource", SubjectSearchIn: "subject", ActionSearchIn: "action"}
+"""What is searched for: the member that a candidate takes the place of."""
+_PARTS: Final[Mapping[str, type[Struct]]] = {
+    "subject": wire.Party,
+    "action": wire.Action,
+    "resource": wire.Party,
+    "context": wire.Context,
+}
+_NOT_RECORDED: Final[Mapping[str, Any]] = {
+    "page": True,
+    "subject": {"properties"},
+    "action": {"properties"},
+    "resource": {"properties"},
+}
+"""The gate does not look at properties, and they may speak of persons."""
+
+_DATASETS: Final = text("select id, key from datasets where id > :after order by id limit :size")
+# A range in the index of handlers and ids, from where the page before ended: were it told as handler = h, the statistics could lead
+# PostgreSQL through everybody else's datasets.
+_DATASETS_OF: Final = text("""
+  select d.id, d.key from unnest(cast(:handlers as text[])) h
+  cross join lateral (
+    select id, key from datasets where (handler, id) > (h, :after) and handler <= h order by handler, id limit :size
+  ) d order by d.id limit :size
+""")
+_SYSTEMS: Final = text("""
+  select p.id, p.name, p.kind = 'system' and p.disabled_at is null and exists (
+    select from grants g where g.principal = p.id and g.role = 'exporter' and g.withdrawn_at is null
+      and (g.handler is null or g.handler = :handler)
+  ) as may_export
+  from (select * from principals where id > :after order by id limit :size) p order by p.id
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Seeker:
+    """Who searches, and the law by which candidates are decided on."""
+
+    caller: Caller
+    credentials: Credentials
+    book: RuleBook
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate(Generic[Result]):
+    """Something that was looked at; `result` is None where the gate would say no."""
+
+    id: str
+    result: Result | None
+
+
+Step = Callable[[str, int], Awaitable[Sequence[_Candidate[Result]]]]
+"""Returns the candidates after one, in the order of their ids, so many at most: fewer only if there are no more."""
+
+
+@dataclass(slots=True)
+class _Walk(Generic[Result]):
+    """What a request has found so far; `after` is the candidate looked at last, None once there are no more."""
+
+    after: str | None
+    results: list[Result] = field(default_factory=list)
+    looked_at: int = 0
+
+    async def go(self, step: Step[Result], limit: int) -> None:
+        """Look at candidates until there are results enough, no more candidates, or as many as a request may look at."""
+        while self.after is not None and len(self.results) < limit and self.looked_at < LOOKED_AT:
+            size = min(STEP, LOOKED_AT - self.looked_at)
+            candidates = await step(self.after, size)
+            if self._take(candidates, limit) == len(candidates) < size:
+                self.after = None
+
+    def _take(self, candidates: Sequence[_Candidate[Result]], limit: int) -> int:
+        for number, candidate in enumerate(candidates):
+            if len(self.results) == limit:
+                return number
+            self.after = candidate.id
+            self.looked_at += 1
+            if candidate.result is not None:
+                self.results.append(candidate.result)
+        return len(candidates)
+
+
+async def resources(tx: Transaction, seeker: Seeker, asked: ResourceSearchIn) -> ResourceSearchOut:
+    """Return the datasets that a system may export, of those for whose handlers the caller is an exporter."""
+    search = _Search(tx, seeker, asked)
+    reach = seeker.caller.reach(EXPORTERS)
+
+    async def step(after: str, size: int) -> Sequence[_Candidate[FoundResource]]:
+        among = {} if reach == EVERYWHERE else {"handlers": sorted(reach)}
+        query = _DATASETS if reach == EVERYWHERE else _DATASETS_OF
+        rows = (await tx.execute(query, {"after": after, "size": size} | among)).all()
+        questions = [search.question(wire.Party(row.id, DATASET)) for row in rows]
+        decisions = zip(rows, await search.decisions(questions), strict=True)
+        return [_Candidate(row.id, _resource(row.id, row.key, decision)) for row, decision in decisions]
+
+    walk = await search.walk(step, is_known=asked.resource.type == DATASET)
+    handler = next(iter(reach)) if reach != EVERYWHERE and len(reach) == 1 else None
+    page, context = search.record(walk, [resource.id for resource in walk.results], handler)
+    return ResourceSearchOut(page=page, context=context, results=walk.results)
+
+
+def _resource(ident: str, key: str, decision: Decision) -> FoundResource | None:
+    if not decision.allowed:
+        return None
+    return FoundResource(type=DATASET, id=ident, properties=DatasetProperties(key=key, reason=decision.reason))
+
+
+async def subjects(tx: Transaction, seeker: Seeker, asked: SubjectSearchIn) -> SubjectSearchOut:
+    """Return the systems that may export a dataset: exporters of its handler to whom the gate would say yes."""
+    search = _Search(tx, seeker, asked)
+    (found,) = await search.read([search.question(wire.Party("", SYSTEM))])
+
+    async def step(after: str, size: int) -> Sequence[_Candidate[FoundSubject]]:
+        rows = (await tx.execute(_SYSTEMS, {"after": after, "size": size, "handler": found.handler})).all()
+        return [_Candidate(row.id, subject(row.name) if row.may_export else None) for row in rows]
+
+    def subject(name: str) -> FoundSubject | None:
+        question = search.question(wire.Party(name, SYSTEM))
+        is_allowed = decision_on(question, found.known, seeker.book).allowed
+        return FoundSubject(type=SYSTEM, id=name) if is_allowed else None
+
+    walk = await search.walk(step, is_known=asked.subject.type == SYSTEM and found.handler is not None)
+    page, context = search.record(walk, [subject.id for subject in walk.results], found.handler)
+    return SubjectSearchOut(page=page, context=context, results=walk.results)
+
+
+async def actions(tx: Transaction, seeker: Seeker, asked: ActionSearchIn) -> ActionSearchOut:
+    """Return what a system may do to a dataset: export it, or nothing."""
+    search = _Search(tx, seeker, asked)
+    question = search.question(wire.Action(EXPORT))
+    (found,) = await search.read([question])
+
+    async def step(after: str, _: int) -> Sequence[_Candidate[FoundAction]]:
+        is_allowed = decision_on(question, found.known, seeker.book).allowed
+        return [] if after else [_Candidate(EXPORT, FoundAction(name=EXPORT) if is_allowed else None)]
+
+    walk = await search.walk(step, is_known=found.handler is not None)
+    page, context = search.record(walk, [action.name for action in walk.results], found.handler)
+    return ActionSearchOut(page=page, context=context, results=walk.results)
+
+
+class _Search:
+    """One request: what is asked of every candidate, the page to give, and the entry that tells of it.
+
+    Raises:
+        Malformed: the page's token belongs to another query.
+    """
+
+    def __init__(self, tx: Transaction, seeker: Seeker, asked: SearchIn) -> None:
+        self._tx, self._seeker = tx, seeker
+        self._kind = _KINDS[type(asked)]
+        self._asked = asked.model_dump(exclude=dict(_NOT_RECORDED), exclude_none=True)
+        given = self._asked.keys() & _PARTS.keys() - {self._kind}
+        self._parts: Mapping[str, Any] = {name: wire.of(_PARTS[name], self._asked[name]) for name in given}
+        page = asked.page or PageIn()
+        told = [self._kind, seeker.caller.principal, asked.model_dump(exclude={"page"}), page.properties]
+        self._query = json.dumps(told, sort_keys=True).encode()
+        limit = None if page.limit is None else min(page.limit, MAX_LIMIT)
+        if page.token:
+            self._place = page_tokens.opened(page.token, self._query, limit)
+        else:
+            self._place = Place(LIMIT if limit is None else limit, "")
+
+    def question(self, candidate: wire.Party | wire.Action) -> wire.Question:
+        """Return the question that an evaluation of one candidate would ask."""
+        parts: Mapping[str, Any] = {**self._parts, self._kind: candidate}
+        return wire.Question(**parts)
+
+    async def read(self, questions: Sequence[wire.Question]) -> Sequence[Found]:
+        """Return what the decisions on some questions look at."""
+        wanted = [wanted_by(question, self._seeker.credentials) for question in questions]
+        return await reading.read_in(self._tx, wanted, day_in_shanghai(self._tx.now)) if wanted else ()
+
+    async def decisions(self, questions: Sequence[wire.Question]) -> Sequence[Decision]:
+        """Return the decisions on some questions."""
+        found = await self.read(questions)
+        return [decision_on(one, seen.known, self._seeker.book) for one, seen in zip(questions, found, strict=True)]
+
+    async def walk(self, step: Step[Result], *, is_known: bool) -> _Walk[Result]:
+        """Return what is found for the page; nothing at all where what is asked about is not known here."""
+        walk = _Walk[Result](self._place.after if is_known else None)
+        await walk.go(step, self._place.limit)
+        return walk
+
+    def record(self, walk: _Walk[Any], results: Sequence[str], handler: str | None) -> tuple[PageOut, SearchContext]:
+        """Record the search with its results, and return what the answer tells of it."""
+        ident = new_id("sr")
+        details = {
+            "search": self._kind,
+            "question": self._asked,
+            "after": self._place.after or None,
+            "looked_at": walk.looked_at,
+            "results": list(results),
+            "is_last": walk.after is None,
+        }
+        audit.append(self._tx, self._seeker.caller, "gate.searched", ident, handler=handler, details=details)
+        token = "" if walk.after is None else page_tokens.sealed(Place(self._place.limit, walk.after), self._query)
+        return PageOut(next_token=token, count=len(results)), SearchContext(id=ident, looked_at=walk.looked_at)
