@@ -87,9 +87,14 @@ class EvaluationsIn(EvaluationItem):
         Raises:
             pydantic.ValidationError: a question has no subject, action or resource.
         """
-        defaults = self.model_dump(include={"subject", "action", "resource", "context"}, exclude_none=True)
         items = self.evaluations or [EvaluationItem()]
-        return [EvaluationIn.model_validate(defaults | item.model_dump(exclude_none=True)) for item in items]
+        return [EvaluationIn.model_validate(_stated(self) | _stated(item)) for item in items]
+
+
+def _stated(item: EvaluationItem) -> dict[str, BaseModel]:
+    """Return what was sent of a question, as it was sent; null is as good as nothing."""
+    parts = {name: getattr(item, name) for name in EvaluationItem.model_fields}
+    return {name: part for name, part in parts.items() if part is not None}
 
 
 class HeadroomOut(BaseModel):
