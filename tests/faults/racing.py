@@ -7,7 +7,7 @@ import itertools
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any, Self
 
 import asyncpg
 import httpx
@@ -15,7 +15,6 @@ import httpx
 from service.database import GATE_LOCK
 from tests.world import Json, Person
 
-T = TypeVar("T")
 IS_SOAK = "OUTBOUND_SOAK_GATE" in os.environ
 THE_GATE = f"select pg_advisory_xact_lock({GATE_LOCK})"
 
@@ -57,7 +56,7 @@ class Clients:
     async def ask(self, body: Json) -> httpx.Response:
         return await self.post("/access/v1/evaluation", body)
 
-    async def __aenter__(self) -> Clients:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -82,7 +81,7 @@ async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
 async def until(condition: Callable[[], Awaitable[Any]], seconds: float = 30) -> None:
     """Wait for a condition, and fail if it does not come."""
     async with asyncio.timeout(seconds):
-        while not await condition():
+        while not await condition():  # noqa: ASYNC110 - what is waited for happens in another process
             await asyncio.sleep(0.002)
 
 
@@ -93,20 +92,16 @@ WAITING = """
 
 
 @asynccontextmanager
-async def held(url: str, statement: str, lanes: int, tasks: list[asyncio.Task[Any]]) -> AsyncIterator[None]:
-    """Hold what a statement takes until so many lanes wait for it; what is started within goes on when it is let go.
-
-    Tasks that are put into `tasks` have been sent before it is.
-    """
+async def held(url: str, statement: str, tasks: list[asyncio.Task[Any]]) -> AsyncIterator[asyncpg.Connection]:
+    """Hold what a statement takes until whatever is put into `tasks` has been sent and the gate waits for it, then let go."""
     async with connected(url) as holder, connected(url) as watcher, holder.transaction():
         await holder.execute(statement)
-        yield
-        await until(lambda: _waits(watcher, lanes))
-        # Nothing tells that a request stands in the queue of a server: its body has been read, and it is not answered.
-        for _ in range(20):
-            await asyncio.sleep(0.01)
+        yield watcher
+        await queued(watcher)
         assert not any(task.done() for task in tasks)
 
 
-async def _waits(watcher: asyncpg.Connection, lanes: int) -> bool:
-    return int(await watcher.fetchval(WAITING)) >= lanes
+async def queued(watcher: asyncpg.Connection) -> None:
+    """Wait until a lane of the gate waits for a lock, and a moment more for requests to stand in the queue behind it."""
+    await until(lambda: watcher.fetchval(WAITING))
+    await watcher.execute("select pg_sleep(0.3)")  # from outside nobody sees a queue
