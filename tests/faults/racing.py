@@ -42,7 +42,7 @@ class Clients:
     """Clients of some replicas, each request in its turn at the next one."""
 
     def __init__(self, addresses: Sequence[str], secret: str) -> None:
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=2)
         headers = {"Authorization": f"Bearer {secret}"}
         self._clients = [
             httpx.AsyncClient(base_url=address, headers=headers, timeout=60, limits=limits) for address in addresses

@@ -149,7 +149,8 @@ def test_what_was_acknowledged_under_load_is_there_once_after_a_kill(tmp_path: P
             assert rows == sum(len(load.keys) for load in loads)
 
     for number in range(times(3, 20) + 1):
-        with serving(tmp_path / "data", OUTBOUND_DATABASE_URL=url) as (address, process, _):
+        with serving(tmp_path / "data", OUTBOUND_DATABASE_URL=url) as (address, process, output):
+            assert process.poll() is None, output.read_text()
             if gateway is None:
                 gateway = Gateway(World(httpx.Client(base_url=address, timeout=30), first_admin(url)))
             if number == times(3, 20):
