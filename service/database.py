@@ -199,8 +199,9 @@ def _is_driver_fault(error: DBAPIError) -> bool:
 
 
 def _is_closed(error: object) -> bool:
-    """Tell whether the driver itself says that its connection cannot be used."""
-    return isinstance(error, asyncpg.InterfaceError) and not isinstance(error, asyncpg.DataError)
+    """Tell whether the driver itself says that its connection cannot be used, or does not know any more where it stands with it."""
+    fault = isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError)
+    return fault and not isinstance(error, asyncpg.DataError)
 
 
 async def pause(attempt: int) -> None:

@@ -172,7 +172,12 @@ class Gate:
             if len(jobs) == 1 or _is_away(error):
                 return [DatabaseAway() if _is_away(error) else error] * len(jobs)
             log.warning("a batch failed and is tried again one by one", jobs=len(jobs), error=type(error).__name__)
-        return [outcome for job in jobs for outcome in await self._decided(lane, [job])]
+        outcomes: list[Outcome] = []
+        for job in jobs:
+            # Once the database is away, nobody is made to wait for finding that out again.
+            is_over = bool(outcomes) and isinstance(outcomes[-1], DatabaseAway)
+            outcomes += [DatabaseAway()] if is_over else await self._decided(lane, [job])
+        return outcomes
 
     async def _tried(self, lane: _Lane, jobs: Sequence[Job]) -> Sequence[Outcome]:
         """Decide in one transaction; try again where another one was in the way, or the connection had gone before."""
@@ -182,6 +187,9 @@ class Gate:
                 return await self._transaction(lane, jobs, committing)
             except Exception as error:
                 await _undo(lane)
+                if committing.begun and not isinstance(error, asyncpg.PostgresError):
+                    # Only PostgreSQL itself can say that nothing was committed.
+                    raise DatabaseAway from error
                 again = is_conflict(error) or (is_lost(error) and attempt == 1)
                 if not again or committing.begun or attempt == ATTEMPTS:
                     raise
@@ -298,7 +306,7 @@ def _answer(waiting: _Waiting, outcome: Outcome) -> None:
 
 
 def _is_away(error: BaseException) -> bool:
-    return is_away(error) or is_conflict(error)
+    return isinstance(error, DatabaseAway) or is_away(error) or is_conflict(error)
 
 
 async def _undo(lane: _Lane) -> None:
@@ -306,7 +314,7 @@ async def _undo(lane: _Lane) -> None:
     try:
         if lane.connection is not None:
             await lane.connection.execute("rollback")
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+    except Exception:  # noqa: BLE001 - whatever the driver says: this connection is no use any more
         await _leave(lane)
 
 

@@ -122,7 +122,9 @@ class EvaluationsIn(EvaluationItem):
         return [_read(defaults, item, number) for number, item in enumerate(self.evaluations or ())]
 
     def _defaults(self) -> dict[str, Any]:
-        return self.model_dump(include=set(EvaluationItem.model_fields), exclude_none=True)
+        """Return what was sent beside the list, as it was sent; null is as good as nothing."""
+        parts = {name: getattr(self, name) for name in EvaluationItem.model_fields}
+        return {name: part for name, part in parts.items() if part is not None}
 
 
 def _read(defaults: dict[str, Any], item: dict[str, Any], number: int) -> "EvaluationIn | FailedOut":

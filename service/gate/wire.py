@@ -46,13 +46,13 @@ class Context(Struct, frozen=True):
     sensitive_persons: Persons | UnsetType | None = UNSET
 
 
-class Question(Struct, frozen=True):
+class Question(Struct, frozen=True, kw_only=True):
     """One evaluation."""
 
     action: Action
+    context: Context | UnsetType | None = UNSET
     resource: Party
     subject: Party
-    context: Context | UnsetType | None = UNSET
 
 
 class Item(Struct, frozen=True):
@@ -81,15 +81,15 @@ class Questions(Struct, frozen=True):
     subject: Party | UnsetType | None = UNSET
 
 
-class Export(Struct, frozen=True):
+class Export(Struct, frozen=True, kw_only=True):
     """An export that is about to happen."""
 
     dataset: Reference
-    purpose: Name
-    recipient: Reference
     fields: Names | UnsetType | None = UNSET
     permit: Annotated[str, Meta(max_length=29)] | UnsetType | None = UNSET
     persons: Persons | UnsetType | None = UNSET
+    purpose: Name
+    recipient: Reference
     sensitive_persons: Persons | UnsetType | None = UNSET
 
 
@@ -201,13 +201,14 @@ def _plain(
     decode = msgspec.json.Decoder(kind).decode
 
     def decoded(body: bytes) -> Body | None:
-        if b"\\" in body:
+        if b"\\" in body or b" :" in body or b"\n:" in body or b"\r:" in body or b"\t:" in body:
             return None
         try:
             found = decode(body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None
-        # A text holds no quote here, so a quote and a colon are one member; more of them than were read are unknown or came twice.
+        # A text holds no quote here, and no colon stands apart from its name: so a quote and a colon are one member, and more of
+        # them than were read are unknown or came twice.
         return found if body.count(b'":') == members(found) and is_plain(found) else None
 
     return decoded
@@ -228,7 +229,7 @@ def asked(questions: Questions) -> Sequence[Question] | None:
         subject, context = item.subject or questions.subject, item.context or questions.context
         if not (action and resource and subject):
             return None
-        filled.append(Question(action, resource, subject, context or UNSET))
+        filled.append(Question(action=action, context=context or UNSET, resource=resource, subject=subject))
     return filled
 
 

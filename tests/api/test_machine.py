@@ -28,11 +28,12 @@ if EXAMPLES >= 100:
 
 
 def test_no_order_of_acts_gets_anything_out_that_should_not_go(
-    world: World, days_ahead: Clock, capsys: pytest.CaptureFixture[str]
+    world: World, database_url: str, days_ahead: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class Here(Workflow):
         pass
 
+    Here.database_url = database_url
     Here.world, Here.clock, Here.cast, Here.seen = world, days_ahead, Cast(world), Counter()
     run_state_machine_as_test(
         Here,

@@ -1,0 +1,168 @@
+"""What a sitting leaves: each record is RFC 8785 to the byte, and rows of the one read fall into the asks that they belong to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import unicodedata
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import rfc8785
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.gate import wire
+from service.gate.decide import Known, KnownDataset
+from service.gate.reading import Found, found_in
+from service.gate.schemas import EvaluationIn, ExportIn
+from service.gate.sitting import STEPS, Sitting, lapse
+from service.http.caller import Caller, Role
+from service.law import rules
+from service.law.facts import Count, RecipientFacts
+from service.law.schemas import MAX_PERSONS, HandlerFactsIn, OriginFactsIn, RecipientFactsIn
+
+BOOK = rules.load()
+NOW = datetime(2026, 3, 1, 4, 5, 6, 789, tzinfo=UTC)
+TODAY = date(2026, 3, 1)
+CALLER = Caller("pr_1", "crm", "system", {Role.EXPORTER: "*"})
+SHOWN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+
+
+def is_readable(text: str) -> bool:
+    return text.strip() == text != "" and not any(unicodedata.category(one) in SHOWN for one in text)
+
+
+texts = st.text(st.sampled_from(list('ab"\\/{}:é深😀ﬀ€\u0301')) | st.characters(), min_size=1, max_size=5).filter(
+    is_readable
+)
+persons = st.none() | st.integers(0, MAX_PERSONS)
+more = {
+    "persons": persons,
+    "sensitive_persons": persons,
+    "fields": st.none() | st.lists(texts, max_size=3, unique=True),
+}
+party = st.fixed_dictionaries({"type": texts, "id": texts})
+context = st.fixed_dictionaries({}, optional={"recipient": texts, "purpose": st.none() | texts, **more})
+question = st.fixed_dictionaries(
+    {"subject": party, "action": st.fixed_dictionaries({"name": st.just("export") | texts}), "resource": party},
+    optional={"context": context},
+)
+export = st.fixed_dictionaries(
+    {"dataset": texts, "recipient": texts, "purpose": texts}, optional={**more, "permit": st.none() | texts}
+)
+
+
+def general_data() -> KnownDataset:
+    return KnownDataset(HandlerFactsIn(ciio=False).facts(), OriginFactsIn().dataset(frozenset()), ["city"])
+
+
+def partner() -> RecipientFacts:
+    return RecipientFactsIn.model_validate({"country": "SG", "kind": "company"}).facts("partner")
+
+
+NOTHING = Found(None, None, None, None, year_is_begun=False, known=Known(TODAY, None, None, (), Count()))
+GENERAL = Found(
+    None, "ds_1", "hd_1", "rc_1", year_is_begun=True, known=Known(TODAY, general_data(), partner(), (), Count(12, 3))
+)
+found = st.sampled_from([NOTHING, GENERAL])
+
+
+def check(sitting: Sitting) -> dict[str, Any]:
+    """Hold the one record against the canonical form of what it says, and return that."""
+    (body,) = sitting.entries.body
+    said: dict[str, Any] = json.loads(body)
+    assert body.encode() == rfc8785.dumps(said)
+    assert sitting.entries.sha256 == [hashlib.sha256(body.encode()).digest()]
+    return said
+
+
+@given(question, found)
+def test_the_record_of_a_question_is_canonical_and_holds_it_as_it_was_asked(asked: dict[str, Any], seen: Found) -> None:
+    sitting = Sitting(BOOK, NOW, NOW)
+    read = EvaluationIn.model_validate(asked).model_dump(exclude_unset=True)
+    sitting.evaluate(wire.of(wire.Question, read), seen, CALLER)
+    assert check(sitting)["details"]["question"] == asked
+
+
+@given(export, found)
+def test_the_record_of_an_export_is_canonical_and_holds_it_as_it_was_asked(asked: dict[str, Any], seen: Found) -> None:
+    sitting = Sitting(BOOK, NOW, NOW + timedelta(hours=1))
+    read = ExportIn.model_validate(asked).model_dump(exclude_unset=True)
+    sitting.reserve(wire.of(wire.Export, read), seen, CALLER)
+    said = check(sitting)
+    assert said["details"]["question"] == asked
+    assert said["action"] in ({"export.reserved", "export.refused"} if seen is GENERAL else {"export.refused"})
+
+
+@given(
+    st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001 - the zone is given beside
+    st.integers(1, 30 * 24 * 3600).map(lambda seconds: timedelta(seconds=seconds)),
+    st.floats(0, 1),
+)
+def test_a_reservation_lapses_within_its_lease_at_one_of_few_moments(
+    now: datetime, lease: timedelta, part: float
+) -> None:
+    first, later = lapse(now, lease), lapse(now + lease * part, lease)
+    step = lease // STEPS
+    assert now + lease - step < first <= now + lease
+    assert (later - first) % step == timedelta()
+    assert first <= later <= first + lease
+
+
+# The one read
+
+
+def row(number: int, permit: str | None, dataset: str | None) -> dict[str, Any]:
+    """A row of `READ` as a mapping: what stands in the other columns has no part in the grouping."""
+    return {
+        "n": number,
+        "dataset": dataset,
+        "handler": None if dataset is None else "hd_1",
+        "tags": ["personal"],
+        "facts": "{}",
+        "fields": "[]",
+        "recipient": "rc_1",
+        "recipient_key": "partner",
+        "recipient_facts": "{}",
+        "country": "SG",
+        "kind": "company",
+        "sha256": None,
+        "caller": None,
+        "handler_facts": '{"ciio": false}',
+        "is_begun": True,
+        "year_persons": 0,
+        "year_sensitive_persons": 0,
+        "permit": permit,
+        "status": "active",
+        "valid_from": TODAY,
+        "valid_until": TODAY,
+        "purpose": "analytics",
+        "permit_fields": None,
+        "systems": None,
+        "persons": 10,
+        "sensitive_persons": 0,
+        "used_persons": 0,
+        "used_sensitive_persons": 0,
+        "bound_tags": ["personal"],
+        "bound_fields": [],
+        "requirements": [],
+        "route": None,
+        "claims": '{"method": "transmission", "necessity": null, "legal_basis": "consent"}',
+        "permit_is_overdue": False,
+        "has_evidence": True,
+    }
+
+
+@given(st.lists(st.tuples(st.booleans(), st.lists(st.sampled_from(["pm_1", "pm_2", "pm_3"]), unique=True)), max_size=8))
+def test_every_ask_finds_its_own_permits_and_none_of_its_neighbours(asks: list[tuple[bool, list[str]]]) -> None:
+    """Neighbours may well ask the same: only the number tells them apart."""
+    expected = [permits if exists else [] for exists, permits in asks]
+    rows: list[Any] = [
+        row(number, permit, "ds_1" if exists else None)
+        for number, ((exists, _), permits) in enumerate(zip(asks, expected, strict=True), 1)
+        for permit in permits or [None]
+    ]
+    read = found_in(rows, TODAY)
+    assert [[permit.id for permit in one.known.permits] for one in read] == expected
+    assert [one.dataset is not None for one in read] == [exists for exists, _ in asks]
