@@ -1,4 +1,4 @@
-"""What live reservations hold, added up by the moment at which they lapse, so that a decision reads few rows however many there are."""
+"""What reservations hold of permits and years, and what live ones hold, added up by the moment at which they lapse, so that a decision reads few rows however many there are."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,8 +8,19 @@ down_revision = "0003"
 branch_labels = None
 depends_on = None
 
+HELD = ("permit_persons", "permit_sensitive_persons", "year_persons", "year_sensitive_persons")
+
 
 def upgrade() -> None:
+    for column in HELD:
+        op.add_column("exports", sa.Column(column, sa.BigInteger(), nullable=True))
+    # Until now every reservation held all its persons.
+    op.execute("""
+        update exports set permit_persons = persons, permit_sensitive_persons = sensitive_persons,
+                           year_persons = persons, year_sensitive_persons = sensitive_persons
+    """)
+    for column in HELD:
+        op.alter_column("exports", column, nullable=False)
     op.create_table(
         "held_by_permits",
         sa.Column("permit", sa.String(length=29, collation="C"), nullable=False),
@@ -42,3 +53,5 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_table("held_in_years")
     op.drop_table("held_by_permits")
+    for column in reversed(HELD):
+        op.drop_column("exports", column)

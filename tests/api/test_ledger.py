@@ -15,25 +15,21 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import asyncpg
 import datasketches
 import httpx
 import pytest
 
-from service.database import Database, Transaction
+from service.database import Database
 from service.gate.rebuild import Counted, rebuild
-from service.ledger import operations as ledger
-from service.ledger.counting import EXACT, NOBODY, sketch_of
 from tests.conftest import Clock, run_sql
 from tests.world import Json, World, day
 
-Result = TypeVar("Result")
 OCTETS = "application/octet-stream"
 
 
@@ -424,37 +420,6 @@ def test_an_exempt_feed_is_in_the_permit_and_not_in_the_year(world: World) -> No
     for _ in range(2):
         feed.send({"person_hashes": digits(hashes(40))}, 50)
     assert (feed.year(), feed.permitted()) == ((0, 0), (40, 0))
-
-
-# Growth, for whoever reserves
-
-
-def in_transaction(url: str, work: Callable[[Transaction], Awaitable[Result]]) -> Result:
-    async def run() -> Result:
-        database = Database(url, pool=1)
-        try:
-            return await database.transaction(work)
-        finally:
-            await database.close()
-
-    return asyncio.run(run())
-
-
-def test_the_growth_of_a_total_is_told_before_anything_is_stored(world: World, database_url: str) -> None:
-    feed = Feed(world)
-    everybody = hashes(100_000)
-
-    def growth(owner: str, content: bytes) -> int:
-        return in_transaction(database_url, lambda tx: ledger.growth(tx, owner, "persons", sketch_of(content)))
-
-    year = ledger.year_of(feed.handler["id"], feed.ledger()["year"])
-    assert growth(feed.permit, everybody) == growth(year, everybody) == 100_000
-    assert feed.stream(feed.reserve(100_000), everybody).status_code == 200
-    assert growth(feed.permit, everybody) == growth(year, everybody) == 0
-    assert growth(feed.permit, everybody + hashes(5, seed=9)) == 5
-    assert in_transaction(database_url, lambda tx: ledger.growth(tx, year, "persons", NOBODY)) == 0
-    assert growth(feed.permit, hashes(EXACT, seed=8)) >= EXACT - 2000
-    assert feed.permitted() == (100_000, 0)
 
 
 # The key, and what is never kept
