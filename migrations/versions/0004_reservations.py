@@ -1,4 +1,8 @@
-"""What reservations hold of permits and years, and what live ones hold, added up by the moment at which they lapse, so that a decision reads few rows however many there are."""
+"""What a decision looks up is found in few steps, however much there is.
+
+Each reservation tells what it holds of its permit and of its year; what live ones hold is added up by the moment at which they lapse;
+keys are compared byte by byte, as ids are.
+"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -9,6 +13,7 @@ branch_labels = None
 depends_on = None
 
 HELD = ("permit_persons", "permit_sensitive_persons", "year_persons", "year_sensitive_persons")
+KEYS = (("handlers", "key"), ("datasets", "key"), ("recipients", "key"), ("api_keys", "prefix"))
 
 
 def upgrade() -> None:
@@ -21,6 +26,8 @@ def upgrade() -> None:
     """)
     for column in HELD:
         op.alter_column("exports", column, nullable=False)
+    for table, column in KEYS:
+        op.execute(f'alter table {table} alter column {column} type text collate "C"')
     op.create_table(
         "held_by_permits",
         sa.Column("permit", sa.String(length=29, collation="C"), nullable=False),
@@ -55,3 +62,5 @@ def downgrade() -> None:
     op.drop_table("held_by_permits")
     for column in reversed(HELD):
         op.drop_column("exports", column)
+    for table, column in KEYS:
+        op.execute(f'alter table {table} alter column {column} type text collate "default"')

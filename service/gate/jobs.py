@@ -57,7 +57,7 @@ def admitted(credentials: Credentials, holder: Holder | None) -> Caller:
     """
     if holder is None or not credentials.match(holder.sha256) or not holder.stands:
         raise Unauthenticated("This API key is not known, or no longer stands.")
-    if not holder.caller.has(EXPORTERS):
+    if not holder.reach:
         raise Forbidden(f"This takes one of the roles: {named(EXPORTERS)}.")
     return holder.caller
 

@@ -15,7 +15,7 @@ import msgspec
 
 from service.database import Transaction, is_id
 from service.gate.decide import Growth, Known, KnownDataset, KnownPermit
-from service.http.caller import EVERYWHERE, Caller, Role
+from service.http.caller import EVERYWHERE, Caller, Reach, Role
 from service.law.determination import Mechanism
 from service.law.facts import (
     Count,
@@ -117,7 +117,7 @@ order by f.n
 $7: the moment; $8: its day in Asia/Shanghai; $9: the year of the ledger."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Wanted:
     """What one ask is about, by id or key; `permit` narrows it to one permit."""
 
@@ -128,16 +128,18 @@ class Wanted:
     permit: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Holder:
     """Who holds a key."""
 
     sha256: bytes
     stands: bool
     caller: Caller
+    reach: Reach
+    """The handlers of which the caller is an exporter."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Found:
     """What there is for one ask; the ids are None where nothing has them."""
 
@@ -209,7 +211,7 @@ def _found(row: asyncpg.Record, permits: Sequence[KnownPermit], holders: dict[st
     recipient = None
     if row["recipient"] is not None:
         recipient = _recipient(row["recipient_facts"], row["country"], row["kind"], row["recipient_key"])
-    if handler is None or (holder is not None and not holder.caller.reaches(EXPORTERS, handler)):
+    if handler is None or (holder is not None and holder.reach != EVERYWHERE and handler not in holder.reach):
         # A dataset for whose handler the caller is no exporter is as unknown as one that is not there.
         return Found(holder, None, None, row["recipient"], False, Known(today, None, recipient, (), Count()))
     dataset = KnownDataset(
@@ -228,9 +230,9 @@ def _holder(row: asyncpg.Record, holders: dict[str, Holder]) -> Holder | None:
         return None
     held = holders.get(row["sha256"])
     if held is None:
-        reach = EVERYWHERE if EVERYWHERE in row["reach"] else frozenset(row["reach"])
+        reach: Reach = EVERYWHERE if EVERYWHERE in row["reach"] else frozenset(row["reach"])
         caller = Caller(ident, row["caller_name"], row["caller_kind"], {Role.EXPORTER: reach} if reach else {})
-        held = holders[row["sha256"]] = Holder(row["sha256"], row["stands"], caller)
+        held = holders[row["sha256"]] = Holder(row["sha256"], row["stands"], caller, reach)
     return held
 
 
@@ -250,7 +252,7 @@ def _permit(row: asyncpg.Record, recipient_key: str) -> KnownPermit:
         registered=row["bound_fields"],
         recipient=recipient,
         papers=papers,
-        route=None if row["route"] is None else Route(row["route"]),
+        route=_ROUTES[row["route"]],
         requirements=_mechanisms(tuple(row["requirements"])),
         transfer=transfer,
         is_overdue=row["permit_is_overdue"],
@@ -259,6 +261,9 @@ def _permit(row: asyncpg.Record, recipient_key: str) -> KnownPermit:
 
 
 # What texts mean
+
+
+_ROUTES: Final[dict[str | None, Route | None]] = {None: None, **{str(route): route for route in Route}}
 
 
 class _Field(msgspec.Struct):

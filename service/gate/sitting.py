@@ -7,7 +7,7 @@ import hashlib
 from collections import defaultdict
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, TypedDict, Unpack
+from typing import Any, Final, TypedDict
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -105,7 +105,7 @@ class Answer(Struct, frozen=True):
     context: _AnswerContext
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Held:
     """What a reservation holds of persons who were announced by hash."""
 
@@ -248,15 +248,19 @@ class Sitting:
         known: Known,
         decision: Decision,
         question: wire.Question | wire.Export,
-        **more: Unpack[_More],
+        *,
+        announced: _Announced | UnsetType = UNSET,
+        evaluation: str | UnsetType = UNSET,
+        expires_at: str | UnsetType = UNSET,
+        export: str | UnsetType = UNSET,
     ) -> None:
         details = _Details(
-            announced=more.get("announced", UNSET),
+            announced=announced,
             dataset=found.dataset,
             decision=decision.allowed,
-            evaluation=more.get("evaluation", UNSET),
-            expires_at=more.get("expires_at", UNSET),
-            export=more.get("export", UNSET),
+            evaluation=evaluation,
+            expires_at=expires_at,
+            export=export,
             mechanism=decision.mechanism,
             permit=decision.permit,
             question=question,

@@ -1,5 +1,6 @@
 """What every answer goes through, as plain ASGI: request ids, the body's limit, safe headers, one log line."""
 
+import itertools
 import re
 import time
 from collections.abc import Mapping, MutableMapping
@@ -14,6 +15,8 @@ from service.http.problems import InternalError, Malformed, Problem, TooLarge, r
 
 log = structlog.get_logger("outbound.access")
 
+_PROCESS: Final = new_id("rq").encode()
+_REQUESTS: Final = itertools.count(1)
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 SAFE: Final = {
     "X-Content-Type-Options": "nosniff",
@@ -30,7 +33,7 @@ def request_id(given: bytes | None) -> bytes:
     """Return the id of a request: the one that it came with, if it can be used, or a new one."""
     if given is not None and _REQUEST_ID.fullmatch(given.decode("latin-1")):
         return given
-    return new_id("rq").encode()
+    return b"%s-%x" % (_PROCESS, next(_REQUESTS))
 
 
 class Edge:

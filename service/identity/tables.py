@@ -6,7 +6,7 @@ from sqlalchemy import CheckConstraint, Date, DateTime, ForeignKey, Index, Large
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
-from service.database import Base, Id, Moment, PrimaryId
+from service.database import Base, Id, Key, Moment, PrimaryId
 
 EndOf = DateTime(timezone=True)
 
@@ -33,7 +33,7 @@ class ApiKey(Base):
     id: Mapped[PrimaryId]
     principal: Mapped[str] = mapped_column(Id, ForeignKey("principals.id"), index=True)
     label: Mapped[str | None] = mapped_column(Text)
-    prefix: Mapped[str] = mapped_column(Text, unique=True)
+    prefix: Mapped[str] = mapped_column(Key, unique=True)
     sha256: Mapped[bytes] = mapped_column(LargeBinary)
     created_at: Mapped[Moment]
     expires_at: Mapped[datetime | None] = mapped_column(EndOf)

@@ -257,22 +257,8 @@ def _headroom(facts: Facts, edition: Edition, limit: int) -> Headroom:
 
 
 def _room(facts: Facts, edition: Edition, limit: int, counted: Callable[[int], Count]) -> int | None:
-    def exceeds(step: int) -> bool:
-        rules = mechanism_rules(State(facts, edition, counted(step)))
-        return any(Mechanism(rule.mechanism).strictness > limit for rule in rules)
-
-    return room(edition, State(facts, edition), State(facts, edition, counted(1)), exceeds)
-
-
-def room(edition: Edition, now: State, one_more: State, exceeds: Callable[[int], bool]) -> int | None:
-    """Return how many more can come: what is asked can only change where a count meets one of the day's limits.
-
-    Args:
-        edition: the law of the day.
-        now: the counts as they are.
-        one_more: the same with one person of the kind in question more.
-        exceeds: tells whether too much is asked for with so many more.
-    """
+    """Return how many more can come: what is asked can only change where a count meets one of the day's limits."""
+    now, one_more = State(facts, edition), State(facts, edition, counted(1))
     steps = sorted(
         {
             line.least - line.measure(now)
@@ -280,7 +266,11 @@ def room(edition: Edition, now: State, one_more: State, exceeds: Callable[[int],
             if line.measure(one_more) > line.measure(now) < line.least
         }
     )
-    return next((step - 1 for step in steps if exceeds(step)), None)
+    for step in steps:
+        rules = mechanism_rules(State(facts, edition, counted(step)))
+        if any(Mechanism(rule.mechanism).strictness > limit for rule in rules):
+            return step - 1
+    return None
 
 
 def covers(held: frozenset[Mechanism], asked: Asking) -> bool:

@@ -7,7 +7,7 @@ from sqlalchemy import BigInteger, Date, DateTime, ForeignKey, Index, Integer, T
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from service.database import Base, Id, Moment, PrimaryId
+from service.database import Base, Id, Key, Moment, PrimaryId
 
 Json = dict[str, Any]
 
@@ -18,7 +18,7 @@ class Handler(Base):
     __tablename__ = "handlers"
 
     id: Mapped[PrimaryId]
-    key: Mapped[str] = mapped_column(Text, unique=True)
+    key: Mapped[str] = mapped_column(Key, unique=True)
     name: Mapped[str] = mapped_column(Text)
     uscc: Mapped[str | None] = mapped_column(Text, unique=True)
     group: Mapped[str | None] = mapped_column(Text)
@@ -33,7 +33,7 @@ class Dataset(Base):
     __tablename__ = "datasets"
 
     id: Mapped[PrimaryId]
-    key: Mapped[str] = mapped_column(Text, unique=True)
+    key: Mapped[str] = mapped_column(Key, unique=True)
     handler: Mapped[str] = mapped_column(Id, ForeignKey("handlers.id"), index=True)
     title: Mapped[str] = mapped_column(Text)
     owner: Mapped[str] = mapped_column(Text)
@@ -87,7 +87,7 @@ class Recipient(Base):
     __tablename__ = "recipients"
 
     id: Mapped[PrimaryId]
-    key: Mapped[str] = mapped_column(Text, unique=True)
+    key: Mapped[str] = mapped_column(Key, unique=True)
     name: Mapped[str] = mapped_column(Text)
     country: Mapped[str] = mapped_column(Text, index=True)
     kind: Mapped[str] = mapped_column(Text)
