@@ -136,10 +136,11 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
     _add_health(app, database)
     _add_docs(app)
     _name_security(app)
-    limit = settings.body_limit_bytes
+    app.state.body_limit = limit = settings.body_limit_bytes
     limits = {
         re.compile("/v1/datasets/import"): limit * IMPORT_TIMES,
         re.compile("/v1/transfers/[^/]+/evidence"): max(limit, MAX_BODY),
+        re.compile("/v1/exports"): limit + reports.MAX_BODY,
         re.compile("/v1/exports/[^/]+/complete"): max(limit, reports.MAX_BODY),
     }
     app.add_middleware(Edge, limit=limit, limits=limits)

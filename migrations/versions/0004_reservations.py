@@ -1,6 +1,7 @@
 """What a decision looks up is found in few steps, however much there is.
 
-What live reservations hold is added up by the moment at which they lapse; keys are compared byte by byte, as ids are.
+Each reservation tells what it holds of its permit and of its year; what live ones hold is added up by the moment at which they lapse;
+keys are compared byte by byte, as ids are.
 """
 
 import sqlalchemy as sa
@@ -11,11 +12,20 @@ down_revision = "0003"
 branch_labels = None
 depends_on = None
 
-
+HELD = ("permit_persons", "permit_sensitive_persons", "year_persons", "year_sensitive_persons")
 KEYS = (("handlers", "key"), ("datasets", "key"), ("recipients", "key"), ("api_keys", "prefix"))
 
 
 def upgrade() -> None:
+    for column in HELD:
+        op.add_column("exports", sa.Column(column, sa.BigInteger(), nullable=True))
+    # Until now every reservation held all its persons.
+    op.execute("""
+        update exports set permit_persons = persons, permit_sensitive_persons = sensitive_persons,
+                           year_persons = persons, year_sensitive_persons = sensitive_persons
+    """)
+    for column in HELD:
+        op.alter_column("exports", column, nullable=False)
     for table, column in KEYS:
         op.execute(f'alter table {table} alter column {column} type text collate "C"')
     op.create_table(
@@ -50,5 +60,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_table("held_in_years")
     op.drop_table("held_by_permits")
+    for column in reversed(HELD):
+        op.drop_column("exports", column)
     for table, column in KEYS:
         op.execute(f'alter table {table} alter column {column} type text collate "default"')

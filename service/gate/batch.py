@@ -13,7 +13,7 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Final, cast
 
@@ -22,6 +22,7 @@ import structlog
 
 from service.database import ATTEMPTS, GATE_LOCK, Clock, is_away, is_conflict, is_lost, pause
 from service.gate import reading, writing
+from service.gate.growth import growths
 from service.gate.jobs import Job, admitted
 from service.gate.reading import Found, Wanted
 from service.gate.sitting import Sitting, lapse
@@ -207,6 +208,9 @@ class Gate:
         sitting = Sitting(self._book, now, lapse(now, self._lease))
         admissions = await self._admitted(connection, jobs, now)
         await _repeats(connection, admissions)
+        announcing = [one for one in admissions if one.job.announced is not None and one.outcome is None]
+        if announcing:
+            await _grow(connection, announcing, day_in_shanghai(now).year)
         for admission in admissions:
             _settle(admission, sitting)
         kept = [
@@ -286,6 +290,13 @@ def _repeated(use: Use, row: asyncpg.Record) -> Outcome:
         return use.repeated(row["request"], row["status"], json.loads(row["headers"]), row["body"])
     except Problem as problem:
         return problem
+
+
+async def _grow(connection: asyncpg.Connection, announcing: Sequence[_Admitted], year: int) -> None:
+    """Find out by how much totals would grow with persons who were announced; their rows are held."""
+    told = [(one.found[0], one.job.announced or {}) for one in announcing]
+    for admission, growth in zip(announcing, await growths(connection, told, year), strict=True):
+        admission.found = [replace(admission.found[0], growth=growth)]
 
 
 def _settle(admission: _Admitted, sitting: Sitting) -> None:

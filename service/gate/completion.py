@@ -1,13 +1,14 @@
 """The end of an export: what really went, as a number or by hash, and what the year and the permit hold from then on.
 
 1. The year's row and the export's are held, in the order in which a reservation holds them.
-2. More than was reserved is refused, and so is a report after the lease; the latter is recorded.
+2. More than was reserved is refused, and so are others than were announced, as far as they are certainly more than what is held;
+   so is a report after the lease, which is recorded.
 3. A number is added; persons by hash are united with those of the year and of the permit, which grow by whoever is new.
 4. The export keeps its own sketch, so that both can be counted again from the exports alone.
 """
 
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from service.audit import operations as audit
 from service.database import Transaction
@@ -53,7 +54,7 @@ async def complete(tx: Transaction, caller: Caller, export_id: str, completion: 
     A report that comes after the reservation lapsed is refused, and recorded: the refusal is returned, not raised.
 
     Raises:
-        Invalid: more persons than were reserved.
+        Invalid: more persons than were reserved, or others than were announced.
         Conflict: completed or cancelled already.
     """
     export = await held_export(tx, caller, export_id)
@@ -67,8 +68,12 @@ async def complete(tx: Transaction, caller: Caller, export_id: str, completion: 
             "record; reserve a new export for what was sent, and tell the reviewers if that is refused."
         )
     demand_reserved(export, tx)
+    permit = None
+    if export.permit is not None:
+        permit = await tx.get_one(Permit, export.permit, with_for_update=True, populate_existing=True)
+    await _demand_announced(tx, export, completion)
     await ledger.release(tx, export)
-    await _count(tx, export, completion)
+    await _count(tx, export, permit, completion)
     export.status, export.ended_at = "completed", tx.now
     export.sent_persons, export.sent_sensitive_persons = sent.persons, sent.sensitive_persons
     ways = {kind: completion[kind].way for kind in KINDS}
@@ -91,13 +96,40 @@ def _demand_no_more(export: Export, completion: Completion) -> None:
         raise Invalid("More is reported than was reserved.", errors=errors)
 
 
-async def _count(tx: Transaction, export: Export, completion: Completion) -> None:
+async def _demand_announced(tx: Transaction, export: Export, completion: Completion) -> None:
+    """Refuse persons who would make a total grow by certainly more than the export holds of it: others than were announced.
+
+    Those who were announced never do: whoever has been reported since is not new any more.
+    """
+    owners: list[tuple[str, str, Count]] = []
+    if export.permit is not None:
+        owners.append(("the permit", export.permit, export.held_of_permit))
+    if export.counts:
+        owners.append(("the year", ledger.year_of(export.handler, export.year), export.held_in_year))
+    errors: list[tuple[str, str]] = []
+    for name, owner, held in owners:
+        for kind in KINDS:
+            told, room = completion[kind], getattr(held, kind)
+            if not told.report.exceeds(room):
+                continue
+            new = (await ledger.tally(tx, owner, kind)).surely_new(told.report)
+            if new > room:
+                found = f"At least {new} {kind} are new to {name}, where room for {room} is held. "
+                by_number = "A number is new in full: tell who went by hash, as they were announced."
+                errors.append((told.pointer, found + (by_number if told.report.number else _ANNOUNCE)))
+    if errors:
+        raise Invalid("Others are reported than were announced.", errors=errors)
+
+
+_ANNOUNCE: Final = "Announce who went in an export of their own, and complete that one."
+
+
+async def _count(tx: Transaction, export: Export, permit: Permit | None, completion: Completion) -> None:
     """Add a report to everything that counts it, and keep the export's own sketches."""
     persons, sensitive = completion["persons"].report, completion["sensitive_persons"].report
     if export.counts:
         await ledger.add(tx, export.handler, export.year, persons, sensitive)
-    if export.permit is not None:
-        permit = await tx.get_one(Permit, export.permit, with_for_update=True, populate_existing=True)
+    if permit is not None:
         permit.sent_persons += await ledger.gain(tx, permit.id, "persons", persons)
         permit.sent_sensitive_persons += await ledger.gain(tx, permit.id, "sensitive_persons", sensitive)
         permit.plain_persons += persons.number

@@ -3,7 +3,7 @@
 Source: the reasons of the design, in their order; the law of the day decides what needs a permit at all.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
@@ -48,6 +48,15 @@ _PLACE: Final = {reason: place for place, reason in enumerate(Reason)}
 
 
 @dataclass(slots=True)
+class Growth:
+    """By how much totals would grow if the persons of an ask went: by those who are not in them yet."""
+
+    year: Count
+    permits: Mapping[str, Count]
+    """Of each permit by its id; one that is missing grows by all of them."""
+
+
+@dataclass(slots=True)
 class Ask:
     """What a system wants to export; None where it did not say."""
 
@@ -58,6 +67,8 @@ class Ask:
     sensitive_persons: int | None
     fields: Sequence[str] | None
     permit: str | None = None
+    growth: Growth | None = None
+    """Where it is known who will go; None: everybody is new."""
 
     @property
     def count(self) -> Count:
@@ -68,6 +79,15 @@ class Ask:
     def is_counted(self) -> bool:
         """Whether the ask says how many persons."""
         return self.persons is not None or self.sensitive_persons is not None
+
+    @property
+    def of_year(self) -> Count:
+        """The persons by which the year's total would grow."""
+        return self.count if self.growth is None else self.growth.year
+
+    def of_permit(self, permit: str | None) -> Count:
+        """Return the persons by which a permit's total would grow."""
+        return self.count if self.growth is None or permit is None else self.growth.permits.get(permit, self.count)
 
 
 @dataclass(slots=True)
@@ -179,6 +199,8 @@ class _Case:
         self.ask, self.known, self.facts, self.recipient, self._book = ask, known, facts, recipient, book
         self.handler, self.fields = dataset.handler, dataset.fields
         self.count = count = ask.count
+        if ask.growth is not None:
+            count = ask.growth.year
         # CBDF 7, 8: the year's count includes the transfer that is asked about.
         self.total = Count(known.year.persons + count.persons, known.year.sensitive_persons + count.sensitive_persons)
 
@@ -291,6 +313,8 @@ def _quantity(case: _Case, permit: KnownPermit, law: Verdict) -> Reason | None:
     if Tag.PERSONAL not in permit.tags and Tag.SENSITIVE not in permit.tags:
         # A permit for data about nobody allows nobody: persons that are stated all the same say that the grading is wrong.
         return None if count == Count() else Reason.QUOTA_EXCEEDED
+    if case.ask.growth is not None:
+        count = case.ask.of_permit(permit.id)
     if used.persons + count.persons > quota.persons or (
         used.sensitive_persons + count.sensitive_persons > quota.sensitive_persons
     ):

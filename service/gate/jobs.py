@@ -10,6 +10,7 @@ from typing import Final, Protocol
 import msgspec
 
 from service.gate import wire
+from service.gate.growth import Announced
 from service.gate.reading import EXPORTERS, Found, Holder, Wanted
 from service.gate.sitting import DATASET, Answer, Sitting, encode
 from service.http import conditional
@@ -35,6 +36,10 @@ class Job(Protocol):
     @property
     def reserves(self) -> bool:
         """Whether it may take from a quota: the rows that hold it are then held first."""
+
+    @property
+    def announced(self) -> Announced | None:
+        """Who will go, by hash, where that is told."""
 
     def use_of(self, caller: Caller) -> Use | None:
         """Return the use of an `Idempotency-Key` that comes with it."""
@@ -68,6 +73,7 @@ class Evaluation:
     """One question."""
 
     reserves = False
+    announced = None
 
     def __init__(self, credentials: Credentials, asked: wire.Question) -> None:
         self.credentials = credentials
@@ -97,6 +103,7 @@ class Evaluations:
     """Several questions, answered in their order, up to the one that ends them; one that failed counts as denied."""
 
     reserves = False
+    announced = None
 
     def __init__(self, credentials: Credentials, asked: Sequence[wire.Question | Failed], semantic: str) -> None:
         self.credentials = credentials
@@ -127,8 +134,16 @@ class Reservation:
 
     reserves = True
 
-    def __init__(self, credentials: Credentials, asked: wire.Export, key: str | None, body: bytes) -> None:
+    def __init__(
+        self,
+        credentials: Credentials,
+        asked: wire.Export,
+        key: str | None,
+        body: bytes,
+        announced: Announced | None = None,
+    ) -> None:
         self.credentials = credentials
+        self.announced = announced
         self._asked = asked
         self._key, self._body = key, body
         self.wanted = (Wanted(asked.dataset, asked.recipient, credentials.prefix),)

@@ -14,7 +14,7 @@ import asyncpg
 import msgspec
 
 from service.database import Transaction, is_id
-from service.gate.decide import Known, KnownDataset, KnownPermit
+from service.gate.decide import Growth, Known, KnownDataset, KnownPermit
 from service.http.caller import EVERYWHERE, Caller, Reach, Role
 from service.law.determination import Mechanism
 from service.law.facts import (
@@ -150,6 +150,8 @@ class Found:
     year_is_begun: bool
     """Whether the handler's year has a row in the ledger, which reservations hold."""
     known: Known
+    growth: Growth | None = None
+    """By how much totals would grow, where it was announced who will go; nothing that is read tells it."""
 
 
 async def read(connection: asyncpg.Connection, wanted: Sequence[Wanted], now: datetime, today: date) -> Sequence[Found]:

@@ -1,4 +1,4 @@
-"""A completion as it comes over HTTP: numbers, hashes or sketches in JSON, or hashes alone as a stream of bytes.
+"""Persons as they come over HTTP: numbers, hashes or sketches in JSON, or hashes alone as a stream of bytes.
 
 No hash is kept, logged or told back. A stream is counted as it arrives; of a large JSON body the long lists are counted piece by piece
 with a turn for everybody else in between, so that a million hashes hold nobody up.
@@ -10,7 +10,7 @@ import binascii
 import hashlib
 import re
 from collections.abc import Iterator
-from typing import Annotated, Any, Final, Self, get_args
+from typing import Annotated, Any, Final, Self, TypeVar, get_args
 
 import msgspec
 from fastapi import Depends, Query, Request
@@ -30,6 +30,8 @@ from service.ledger.counting import (
     Report,
     SketchError,
 )
+
+Shape = TypeVar("Shape", bound=BaseModel)
 
 OCTETS: Final = "application/octet-stream"
 MAX_HASHES: Final = 1_000_000
@@ -110,27 +112,18 @@ Hashes = Annotated[Report, PlainValidator(_hashes), WithJsonSchema(_HASHES_SCHEM
 SketchOf = Annotated[Report, PlainValidator(_sketch), WithJsonSchema(_SKETCH_SCHEMA)]
 
 
-class CompleteIn(BaseModel):
-    """What really went: never more than was reserved; for each kind a number, hashes or a sketch."""
+class ByHash(BaseModel):
+    """For each kind of persons hashes or a sketch, in place of a number."""
 
     model_config = ConfigDict(extra="forbid")
 
-    persons: Persons = Field(default=0, description="As a number: it adds up with every report.")
-    sensitive_persons: Persons = Field(default=0, description="The same of persons whose sensitive information went.")
     person_hashes: Hashes = Field(default_factory=Report)
     sensitive_person_hashes: Hashes = Field(default_factory=Report)
     sketch: SketchOf = Field(default_factory=Report)
     sensitive_sketch: SketchOf = Field(default_factory=Report)
 
-    @model_validator(mode="before")
-    @classmethod
-    def _says_something(cls, body: Any) -> Any:
-        if isinstance(body, dict) and not body:
-            raise ValueError("Say how many persons really went: `persons`, `sensitive_persons`.")
-        return body
-
     def completion(self) -> Completion:
-        """Return what is told of each kind.
+        """Return what is told of each kind; nobody, as a number, where nothing is.
 
         Raises:
             Invalid: one kind is told in two ways.
@@ -138,7 +131,7 @@ class CompleteIn(BaseModel):
         errors: list[tuple[str, str]] = []
         told: Completion = {}
         for kind, names in _NAMES.items():
-            given = [name for name in names if name in self.model_fields_set]
+            given = [name for name in names if name in self.model_fields_set and getattr(self, name) is not None]
             errors += [(f"/{other}", f"Leave it out: `{given[0]}` tells the same persons.") for other in given[1:]]
             told[kind] = self._told((given or names)[0])
         if errors:
@@ -148,7 +141,21 @@ class CompleteIn(BaseModel):
     def _told(self, name: str) -> Told:
         value = getattr(self, name)
         way = _WAYS[name]
-        return Told(Report(number=value) if way == "number" else value, way, f"/{name}")
+        return Told(Report(number=value or 0) if way == "number" else value, way, f"/{name}")
+
+
+class CompleteIn(ByHash):
+    """What really went: never more than was reserved; for each kind a number, hashes or a sketch."""
+
+    persons: Persons = Field(default=0, description="As a number: it adds up with every report.")
+    sensitive_persons: Persons = Field(default=0, description="The same of persons whose sensitive information went.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _says_something(cls, body: Any) -> Any:
+        if isinstance(body, dict) and not body:
+            raise ValueError("Say how many persons really went: `persons`, `sensitive_persons`.")
+        return body
 
 
 _NAMES: Final[dict[Kind, tuple[str, ...]]] = {
@@ -234,15 +241,37 @@ class Body:
         if kind == OCTETS:
             report, digest = await _streamed(request)
             return cls(stated.completion(report), digest)
-        body, digest = await _whole(request)
-        if body and kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
-            raise UnsupportedMediaType(f"Send the report as application/json, or hashes as {OCTETS}.")
+        value, sent = await read_json(request, f"Send the report as application/json, or hashes as {OCTETS}.")
         if stated.names:
             errors = [(f"/{name}", f"In the query it goes with {OCTETS} only.") for name in stated.names]
             raise Invalid("The query holds what belongs into the body.", errors=errors)
-        if len(body) <= MAX_PLAIN:
-            return cls(_wanted(strict_json.parse(bytes(body)) if body else None).completion(), bytes(body))
-        return cls(await _long(body), digest)
+        return cls(wanted(CompleteIn, value).completion(), sent)
+
+
+async def read_json(request: Request, media_types: str, *, beside: int = MAX_PLAIN) -> tuple[object, bytes]:
+    """Return the value of a JSON body, None if there is none, and what a repeat of the request has the same.
+
+    In a long body the lists of hashes and the sketches are counted already.
+
+    Args:
+        request: whose body has not been read.
+        media_types: a sentence that tells what to send, where the body is something else.
+        beside: bytes at most beside hashes and sketches; a body no longer than that is repeated byte by byte.
+
+    Raises:
+        Malformed: no JSON.
+        Invalid: hashes or sketches that are wrong.
+        TooLarge: too much beside hashes and sketches.
+        UnsupportedMediaType: another type of body.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    body, digest = await _whole(request)
+    if body and kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
+        raise UnsupportedMediaType(media_types)
+    sent = bytes(body) if len(body) <= beside else digest
+    if len(body) > MAX_PLAIN:
+        return await _long(body, beside), sent
+    return strict_json.parse(sent) if body else None, sent
 
 
 async def _streamed(request: Request) -> tuple[Report, bytes]:
@@ -272,25 +301,30 @@ async def _whole(request: Request) -> tuple[bytearray, bytes]:
     return body, digest.digest()
 
 
-def _wanted(value: object) -> CompleteIn:
+def wanted(shape: type[Shape], value: object) -> Shape:
+    """Return what a body holds.
+
+    Raises:
+        Invalid: it is missing, or fields are missing, unknown or wrong.
+    """
     if value is None:
-        raise Invalid("The report is missing.", errors=[("", "This field is required.")])
+        raise Invalid("The body is missing.", errors=[("", "This field is required.")])
     try:
-        return CompleteIn.model_validate(value)
+        return shape.model_validate(value)
     except ValidationError as error:
         raise invalid_from(error.errors(include_input=False)) from error
 
 
-async def _long(body: bytearray) -> Completion:
+async def _long(body: bytearray, beside: int) -> object:
     """Read a long JSON body: its hashes and sketches are taken out and counted, what is left is read like any other."""
     rest, parts = _taken_out(body)
-    if len(rest) > MAX_PLAIN:
-        raise TooLarge(f"A report may have {MAX_PLAIN} bytes beside its hashes and sketches.")
+    if len(rest) > beside:
+        raise TooLarge(f"A body may have {beside} bytes beside its hashes and sketches.")
     value = strict_json.parse(rest)
     if isinstance(value, dict):
         for name in parts.keys() & value.keys():
             value[name] = await _counted(name, parts[name])
-    return _wanted(value).completion()
+    return value
 
 
 def _taken_out(body: bytearray) -> tuple[bytes, dict[str, memoryview]]:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
-from service.gate import completion, operations, outlook, reports, search, wire
+from service.gate import announcing, completion, operations, outlook, reports, search, wire
 from service.gate.batch import Gate
 from service.gate.express import EVALUATION_PATH, EVALUATIONS_PATH
 from service.gate.jobs import EXPORTS_PATH, Evaluation, Evaluations, Failed, Job, Reservation
@@ -18,7 +18,6 @@ from service.gate.schemas import (
     EvaluationOut,
     EvaluationsIn,
     EvaluationsOut,
-    ExportIn,
     ExportOut,
     FailedOut,
     MetadataOut,
@@ -162,11 +161,15 @@ async def metadata(request: Request, response: Response) -> MetadataOut:
     )
 
 
-@router.post(EXPORTS_PATH, status_code=201, response_model=ExportOut)
-async def reserve(exchange: Asking, request: Request, body: ExportIn) -> Response:
-    """Reserve an export; refused with 403 `export-refused`, a `reason` and the id of the recorded evaluation."""
-    asked = wire.of(wire.Export, body.model_dump(exclude_unset=True))
-    job = Reservation(_credentials(request), asked, idempotency.key_of(request), await request.body())
+@router.post(EXPORTS_PATH, status_code=201, response_model=ExportOut, openapi_extra=announcing.BODY)
+async def reserve(exchange: Asking, request: Request) -> Response:
+    """Reserve an export; refused with 403 `export-refused`, a `reason` and the id of the recorded evaluation.
+
+    A number is held in full. Persons announced by hash are held as far as they are new: to the permit, and to the year.
+    """
+    key = idempotency.key_of(request)
+    body = await announcing.Reserving.read(request, request.app.state.body_limit)
+    job = Reservation(_credentials(request), body.asked, key, body.sent, body.announced)
     return await _decided(exchange, request, job)
 
 

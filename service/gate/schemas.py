@@ -344,8 +344,10 @@ class ExportIn(BaseModel):
     dataset: Reference
     recipient: Reference
     purpose: Name
-    persons: Persons | None = Field(default=None, description="Required for personal data.")
-    sensitive_persons: Persons | None = Field(default=None, description="Required for sensitive data.")
+    persons: Persons | None = Field(
+        default=None, description="Required for personal data, unless hashes or a sketch tell it."
+    )
+    sensitive_persons: Persons | None = Field(default=None, description="Required for sensitive data, in the same way.")
     fields: Annotated[Names, AfterValidator(_distinct)] | None = Field(default=None, description="Null: all.")
     permit: Annotated[str, Field(max_length=29)] | None = None
 

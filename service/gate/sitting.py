@@ -7,7 +7,7 @@ import hashlib
 from collections import defaultdict
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -50,7 +50,15 @@ class _Count(Struct, frozen=True):
     sensitive_persons: int
 
 
+class _Announced(Struct, frozen=True):
+    """By how much the persons who were announced by hash would make the permit's and the year's total grow."""
+
+    permit: _Count
+    year: _Count
+
+
 class _Details(Struct, frozen=True):
+    announced: _Announced | UnsetType
     dataset: str | None
     decision: bool
     evaluation: str | UnsetType
@@ -62,6 +70,15 @@ class _Details(Struct, frozen=True):
     reason: str
     recipient: str | None
     year: _Count
+
+
+class _More(TypedDict, total=False):
+    """What an entry on an export tells beside the decision."""
+
+    announced: _Announced
+    evaluation: str
+    expires_at: str
+    export: str
 
 
 class _Body(Struct, frozen=True):
@@ -94,6 +111,14 @@ class Answer(Struct, frozen=True):
 
 
 @dataclass(slots=True)
+class Held:
+    """What a reservation holds of persons who were announced by hash."""
+
+    of_permit: Count
+    in_year: Count
+
+
+@dataclass(slots=True)
 class Entries:
     """Columns of the audit log, a row a decision."""
 
@@ -123,6 +148,8 @@ class Sitting:
         self._taken_of_handler: defaultdict[str, Count] = defaultdict(Count)
         self.entries = Entries()
         self.exports: list[ExportOut] = []
+        self.held: dict[str, Held] = {}
+        """What the exports hold whose persons were announced; the others hold all their persons."""
 
     def evaluate(self, asked: wire.Question, found: Found, caller: Caller) -> Answer:
         """Answer one question."""
@@ -146,12 +173,17 @@ class Sitting:
             sensitive_persons=_given(asked.sensitive_persons),
             fields=_given(asked.fields),
             permit=asked.permit or None,
+            growth=found.growth,
         )
         known = self._now_known(found)
         decision = decide(ask, known, self._book)
         evaluation = new_id("ev")
+        held = Held(ask.of_permit(decision.permit), ask.of_year)
+        more: _More = {"evaluation": evaluation}
+        if found.growth is not None:
+            more["announced"] = _Announced(_count(held.of_permit), _count(held.in_year))
         if not decision.allowed or found.dataset is None or found.handler is None or found.recipient is None:
-            self._record("export.refused", evaluation, caller, found, known, decision, asked, evaluation=evaluation)
+            self._record("export.refused", evaluation, caller, found, known, decision, asked, **more)
             return refusal(evaluation, decision)
         export = ExportOut(
             id="ex_" + evaluation.removeprefix("ev_"),
@@ -174,8 +206,10 @@ class Sitting:
             ended_at=None,
         )
         self.exports.append(export)
-        self._take(decision, found.handler, ask.count)
-        more = {"evaluation": evaluation, "export": export.id, "expires_at": moment(self._lapses_at)}
+        self._take(decision, found.handler, held)
+        if found.growth is not None:
+            self.held[export.id] = held
+        more |= {"export": export.id, "expires_at": moment(self._lapses_at)}
         self._record("export.reserved", export.id, caller, found, known, decision, asked, **more)
         return export
 
@@ -193,11 +227,11 @@ class Sitting:
     def _now_used(self, permit: KnownPermit) -> KnownPermit:
         return replace(permit, used=_sum(permit.used, self._taken_of_permit[permit.id]))
 
-    def _take(self, decision: Decision, handler: str, count: Count) -> None:
+    def _take(self, decision: Decision, handler: str, held: Held) -> None:
         if decision.permit is not None:
-            self._taken_of_permit[decision.permit] = _sum(self._taken_of_permit[decision.permit], count)
+            self._taken_of_permit[decision.permit] = _sum(self._taken_of_permit[decision.permit], held.of_permit)
         if decision.counts:
-            self._taken_of_handler[handler] = _sum(self._taken_of_handler[handler], count)
+            self._taken_of_handler[handler] = _sum(self._taken_of_handler[handler], held.in_year)
 
     def _record(
         self,
@@ -209,11 +243,13 @@ class Sitting:
         decision: Decision,
         question: wire.Question | wire.Export,
         *,
+        announced: _Announced | UnsetType = UNSET,
         evaluation: str | UnsetType = UNSET,
-        export: str | UnsetType = UNSET,
         expires_at: str | UnsetType = UNSET,
+        export: str | UnsetType = UNSET,
     ) -> None:
         details = _Details(
+            announced=announced,
             dataset=found.dataset,
             decision=decision.allowed,
             evaluation=evaluation,
@@ -224,7 +260,7 @@ class Sitting:
             question=question,
             reason=decision.reason,
             recipient=found.recipient,
-            year=_Count(known.year.persons, known.year.sensitive_persons),
+            year=_count(known.year),
         )
         body = encode(_Body(action, caller.principal, self._at, details, found.handler, subject))
         entries = self.entries
@@ -279,7 +315,7 @@ def answer_of(evaluation: str, decision: Decision) -> Answer:
             reason_user=_REASONS[decision.reason],
             mechanism=decision.mechanism,
             permit=decision.permit,
-            headroom=None if headroom is None else _Count(headroom.persons, headroom.sensitive_persons),
+            headroom=None if headroom is None else _count(headroom),
             next=_NEXT.get(decision.reason),
         ),
     )
@@ -311,6 +347,10 @@ def _demand_persons(asked: wire.Export, known: Known) -> None:
         errors.append(("/persons", "The data is personal: state how many persons it concerns."))
     if errors:
         raise Invalid("An export of personal data states its persons.", errors=errors)
+
+
+def _count(count: Count) -> _Count:
+    return _Count(count.persons, count.sensitive_persons)
 
 
 def _given(value: Any) -> Any:

@@ -10,9 +10,10 @@ import asyncpg
 
 from service.gate.reading import Wanted, arguments
 from service.gate.schemas import ExportOut
-from service.gate.sitting import Sitting
+from service.gate.sitting import Held, Sitting
 from service.http.idempotency import Reply, Use
 from service.law.calendar import day_in_shanghai
+from service.law.facts import Count
 
 _ASKED: Final = """
   with asked as materialized (
@@ -57,12 +58,23 @@ _ENTRIES: Final = """
 _EXPORTS: Final = """
   insert into exports (
     id, evaluation, handler, dataset, recipient, permit, system, purpose, fields, counts, persons, sensitive_persons,
-    year, status, reserved_at, expires_at
+    permit_persons, permit_sensitive_persons, year_persons, year_sensitive_persons, year, status, reserved_at, expires_at
   )
-  select *, $13, 'reserved', $14, $15 from unnest(
+  select *, persons, sensitive_persons, persons, sensitive_persons, $13, 'reserved', $14, $15 from unnest(
     $1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::jsonb[], $10::bool[],
     $11::bigint[], $12::bigint[]
+  ) as reserved(
+    id, evaluation, handler, dataset, recipient, permit, system, purpose, fields, counts, persons, sensitive_persons
   )
+"""
+
+_HELD_BY_ANNOUNCED: Final = """
+  update exports set
+    permit_persons = held.permit_persons, permit_sensitive_persons = held.permit_sensitive_persons,
+    year_persons = held.year_persons, year_sensitive_persons = held.year_sensitive_persons
+  from unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[])
+    as held(id, permit_persons, permit_sensitive_persons, year_persons, year_sensitive_persons)
+  where exports.id = held.id
 """
 
 _HELD_BY_PERMITS: Final = """
@@ -138,7 +150,7 @@ async def write(connection: asyncpg.Connection, sitting: Sitting, kept: Sequence
             entries.sha256,
         )
     if sitting.exports:
-        await _write_exports(connection, sitting.exports)
+        await _write_exports(connection, sitting.exports, sitting.held)
     if kept:
         await connection.execute(
             _ANSWERS,
@@ -164,7 +176,9 @@ _COLUMNS: Final = (
 )
 
 
-async def _write_exports(connection: asyncpg.Connection, exports: Sequence[ExportOut]) -> None:
+async def _write_exports(
+    connection: asyncpg.Connection, exports: Sequence[ExportOut], held: Mapping[str, Held]
+) -> None:
     """Write reservations, and add what they hold to what is held of their permits and years."""
     first = exports[0]
     await connection.execute(
@@ -178,19 +192,40 @@ async def _write_exports(connection: asyncpg.Connection, exports: Sequence[Expor
         first.reserved_at,
         first.expires_at,
     )
-    permits = _sums([(export.permit, export) for export in exports if export.permit is not None])
+    if held:
+        await connection.execute(
+            _HELD_BY_ANNOUNCED,
+            list(held),
+            [one.of_permit.persons for one in held.values()],
+            [one.of_permit.sensitive_persons for one in held.values()],
+            [one.in_year.persons for one in held.values()],
+            [one.in_year.sensitive_persons for one in held.values()],
+        )
+    permits = _sums(
+        [
+            (export.permit, held[export.id].of_permit if export.id in held else export)
+            for export in exports
+            if export.permit is not None
+        ]
+    )
     if permits[0]:
         await connection.execute(_HELD_BY_PERMITS, *permits, first.expires_at)
-    years = _sums([(export.handler, export) for export in exports if export.counts_toward_ledger])
+    years = _sums(
+        [
+            (export.handler, held[export.id].in_year if export.id in held else export)
+            for export in exports
+            if export.counts_toward_ledger
+        ]
+    )
     if years[0]:
         await connection.execute(_HELD_IN_YEARS, *years, first.expires_at, day_in_shanghai(first.reserved_at).year)
 
 
-def _sums(owned: Sequence[tuple[str, ExportOut]]) -> tuple[list[str], list[int], list[int]]:
+def _sums(owned: Sequence[tuple[str, ExportOut | Count]]) -> tuple[list[str], list[int], list[int]]:
     """Return owners in a fixed order, and what their reservations add up to."""
     sums: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])
-    for owner, export in owned:
-        sums[owner][0] += export.persons
-        sums[owner][1] += export.sensitive_persons
+    for owner, more in owned:
+        sums[owner][0] += more.persons
+        sums[owner][1] += more.sensitive_persons
     owners = sorted(sums)
     return owners, [sums[owner][0] for owner in owners], [sums[owner][1] for owner in owners]

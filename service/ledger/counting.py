@@ -98,6 +98,15 @@ def unite(*sketches: Sketch) -> Sketch:
     return _told(compact_theta_sketch.deserialize(_serialized(theta, merged)))
 
 
+def without(sketch: Sketch, others: Sketch) -> Sketch:
+    """Return the persons of a sketch who are not in another one."""
+    (theta, entries), (other_theta, other_entries) = _parsed(sketch.content), _parsed(others.content)
+    theta = min(theta, other_theta)
+    left = entries[np.isin(entries, other_entries, assume_unique=True, invert=True)]
+    left = left[: np.searchsorted(left, np.uint64(theta))]
+    return _told(compact_theta_sketch.deserialize(_serialized(theta, left)))
+
+
 def stored(content: bytes) -> Sketch:
     """Return a sketch from the bytes that it was kept as."""
     return _told(compact_theta_sketch.deserialize(content))
@@ -198,6 +207,11 @@ class Report:
         """Return the report of a sketch alone."""
         return cls(sketch=sketch, at_most=sketch.upper)
 
+    @property
+    def persons(self) -> int:
+        """They are at most so many."""
+        return self.number + min(self.sketch.upper, self.at_most)
+
     def exceeds(self, reserved: int) -> bool:
         """Tell whether more persons are reported than were reserved, beyond doubt where they are estimated."""
         return self.number > reserved or min(self.sketch.lower, self.at_most) > reserved
@@ -244,3 +258,16 @@ class Tally:
             return sum_
         at_most = self.at_most + min(report.sketch.upper, report.at_most)
         return replace(sum_, sketch=unite(self.sketch, report.sketch), at_most=at_most)
+
+    def growth(self, report: Report) -> int:
+        """Return by how much the total would grow with a report; repeats of who is held already add nothing."""
+        return self.plus(report).total - self.total
+
+    def surely_new(self, report: Report) -> int:
+        """Return how many persons of a report are not held yet, beyond doubt.
+
+        A number is new in full. Where persons are estimated, the bound's distance is taken twice: what they are compared with was
+        estimated too, and a report of what really happened must not be refused for an error of ours.
+        """
+        found = without(report.sketch, self.sketch)
+        return report.number + min(report.at_most, max(0, 2 * found.lower - found.estimate))

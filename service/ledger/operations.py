@@ -16,7 +16,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 from service.database import Transaction
 from service.law.facts import Count
 from service.ledger import counting
-from service.ledger.counting import KINDS, LG_K, NOBODY, Kind, Report, Sketch, Tally
+from service.ledger.counting import KINDS, LG_K, NOBODY, Kind, Report, Tally
 from service.ledger.tables import Export, HeldByPermit, HeldInYear, LedgerYear, StoredSketch
 
 NOTHING = Count()
@@ -79,7 +79,12 @@ async def counted_under(tx: Transaction, permits: Collection[str], year: int) ->
     )
     sent = {str(row[0]): Count(int(row[1]), int(row[2])) for row in await tx.execute(query)}
     live = (Export.status == "reserved", Export.counts.is_(True), Export.year == year)
-    held = await _added_up(tx, Export, Export.permit, Export.permit.in_(permits), *live)
+    held = await _added_up(
+        tx,
+        (Export.permit, Export.year_persons, Export.year_sensitive_persons, Export.expires_at),
+        Export.permit.in_(permits),
+        *live,
+    )
     return {permit: _sum(sent.get(permit, NOTHING), held.get(permit, NOTHING)) for permit in {*sent, *held}}
 
 
@@ -105,12 +110,6 @@ async def gain(tx: Transaction, owner: str, kind: Kind, report: Report) -> int:
     after = before.plus(report)
     await keep(tx, owner, kind, after)
     return after.total - before.total
-
-
-async def growth(tx: Transaction, owner: str, kind: Kind, sketch: Sketch) -> int:
-    """Return by how much the total of an owner would grow if these persons were reported by hash; nothing is stored."""
-    before = await tally(tx, owner, kind)
-    return before.plus(Report.of_sketch(sketch)).total - before.total
 
 
 async def tally(tx: Transaction, owner: str, kind: Kind, plain: int = 0) -> Tally:
@@ -160,22 +159,21 @@ async def reported_by_kind(tx: Transaction, handler: str, year: int) -> Mapping[
 
 async def reserved_of_permits(tx: Transaction, permits: Sequence[str]) -> Mapping[str, Count]:
     """Return the persons that live reservations hold of each permit; a permit without any is missing."""
-    return await _added_up(tx, HeldByPermit, HeldByPermit.permit, HeldByPermit.permit.in_(permits))
+    table = HeldByPermit
+    columns = (table.permit, table.persons, table.sensitive_persons, table.expires_at)
+    return await _added_up(tx, columns, table.permit.in_(permits))
 
 
 async def release(tx: Transaction, export: Export) -> None:
     """Give back what a reservation holds, of its permit and of its handler's year; its year is held."""
-    less = {
-        "persons": -export.persons,
-        "sensitive_persons": -export.sensitive_persons,
-    }
-    owners: list[tuple[type[HeldByPermit | HeldInYear], tuple[ColumnElement[bool], ...]]] = []
+    owners: list[tuple[type[HeldByPermit | HeldInYear], Count, tuple[ColumnElement[bool], ...]]] = []
     if export.permit is not None:
-        owners.append((HeldByPermit, (HeldByPermit.permit == export.permit,)))
+        owners.append((HeldByPermit, export.held_of_permit, (HeldByPermit.permit == export.permit,)))
     if export.counts:
-        owners.append((HeldInYear, (HeldInYear.handler == export.handler, HeldInYear.year == export.year)))
-    for table, owned in owners:
-        values = {name: getattr(table, name) + more for name, more in less.items()}
+        of_year = (HeldInYear.handler == export.handler, HeldInYear.year == export.year)
+        owners.append((HeldInYear, export.held_in_year, of_year))
+    for table, less, owned in owners:
+        values = {kind: getattr(table, kind) - getattr(less, kind) for kind in KINDS}
         await tx.execute(update(table).where(*owned, table.expires_at == export.expires_at).values(values))
 
 
@@ -221,20 +219,19 @@ async def shares_of_permit(tx: Transaction, permit: str) -> Sequence[Share]:
 
 
 async def _held_in_year(tx: Transaction, handlers: Collection[str], year: int) -> Mapping[str, Count]:
-    owned = (HeldInYear.handler.in_(handlers), HeldInYear.year == year)
-    return await _added_up(tx, HeldInYear, HeldInYear.handler, *owned)
+    table = HeldInYear
+    columns = (table.handler, table.persons, table.sensitive_persons, table.expires_at)
+    return await _added_up(tx, columns, table.handler.in_(handlers), table.year == year)
 
 
 async def _added_up(
     tx: Transaction,
-    table: type[HeldByPermit | HeldInYear | Export],
-    owner: InstrumentedAttribute[Any],
+    columns: tuple[InstrumentedAttribute[Any], ...],
     *owned: ColumnElement[bool],
 ) -> Mapping[str, Count]:
-    """Return by owner what is held until a moment that is still to come."""
+    """Return by owner what is held until a moment that is still to come; the columns are owner, both counts and that moment."""
+    owner, persons, sensitive_persons, expires_at = columns
     query = (
-        select(owner, func.sum(table.persons), func.sum(table.sensitive_persons))
-        .where(*owned, table.expires_at > tx.now)
-        .group_by(owner)
+        select(owner, func.sum(persons), func.sum(sensitive_persons)).where(*owned, expires_at > tx.now).group_by(owner)
     )
     return {str(row[0]): Count(int(row[1]), int(row[2])) for row in await tx.execute(query)}

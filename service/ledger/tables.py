@@ -7,6 +7,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.database import Base, Id, Moment, PrimaryId
+from service.law.facts import Count
 
 
 class Export(Base):
@@ -29,6 +30,12 @@ class Export(Base):
     """Whether its persons add to the handler's year (an exempt export's do not)."""
     persons: Mapped[int] = mapped_column(BigInteger)
     sensitive_persons: Mapped[int] = mapped_column(BigInteger)
+    permit_persons: Mapped[int] = mapped_column(BigInteger)
+    """What it holds of its permit until it ends: all its persons, or by how many the permit's total would grow."""
+    permit_sensitive_persons: Mapped[int] = mapped_column(BigInteger)
+    year_persons: Mapped[int] = mapped_column(BigInteger)
+    """The same of its handler's year, if it counts there."""
+    year_sensitive_persons: Mapped[int] = mapped_column(BigInteger)
     sent_persons: Mapped[int | None] = mapped_column(BigInteger)
     sent_sensitive_persons: Mapped[int | None] = mapped_column(BigInteger)
     status: Mapped[str] = mapped_column(Text)
@@ -43,6 +50,16 @@ class Export(Base):
         Index("ix_exports_handler", "handler", "id"),
         Index("ix_exports_permit", "permit", "id"),
     )
+
+    @property
+    def held_of_permit(self) -> Count:
+        """What it holds of its permit."""
+        return Count(self.permit_persons, self.permit_sensitive_persons)
+
+    @property
+    def held_in_year(self) -> Count:
+        """What it holds of its handler's year."""
+        return Count(self.year_persons, self.year_sensitive_persons)
 
 
 class LedgerYear(Base):

@@ -15,92 +15,19 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import asyncpg
-import datasketches
-import httpx
 import pytest
 
-from service.database import Database, Transaction
+from service.database import Database
 from service.gate.rebuild import Counted, rebuild
-from service.ledger import operations as ledger
-from service.ledger.counting import EXACT, NOBODY, sketch_of
 from tests.conftest import Clock, run_sql
+from tests.feed import OCTETS, Feed, digits, hashes, sketch
 from tests.world import Json, World, day
-
-Result = TypeVar("Result")
-OCTETS = "application/octet-stream"
-
-
-def hashes(count: int, seed: int = 1) -> bytes:
-    return random.Random(seed).randbytes(16 * count)  # noqa: S311 - repeatable, not secret
-
-
-def digits(content: bytes) -> list[str]:
-    whole = content.hex()
-    return [whole[start : start + 32] for start in range(0, len(whole), 32)]
-
-
-def sketch(content: bytes, lg_k: int = 17) -> str:
-    made = datasketches.update_theta_sketch(lg_k)
-    for one in digits(content):
-        made.update(one)
-    return base64.b64encode(made.compact().serialize()).decode()
-
-
-class Feed:
-    """A handler with one dataset, and a permit with room for many exports of it."""
-
-    def __init__(self, world: World, persons: int = 900_000, *, sensitive: int = 0, **more: Any) -> None:
-        self.world = world
-        self.handler = world.handler()
-        self.dataset = world.dataset(self.handler, "sensitive" if sensitive else "personal")
-        self.recipient = world.recipient()
-        transfer = world.approved(
-            self.handler, [self.dataset], self.recipient, persons=persons, sensitive_persons=sensitive, **more
-        )
-        self.permit = transfer["permit"]
-
-    def reserve(self, persons: int, sensitive: int = 0) -> str:
-        made = self.world.export(self.dataset, self.recipient, persons, sensitive_persons=sensitive)
-        assert made.status_code == 201, made.text
-        export: str = made.json()["id"]
-        return export
-
-    def complete(self, export: str, body: Any, **headers: str) -> httpx.Response:
-        return self.world.exporter.post(f"/v1/exports/{export}/complete", body, **headers)
-
-    def stream(self, export: str, content: bytes, params: Json | None = None, **headers: str) -> httpx.Response:
-        sent = {
-            "Authorization": f"Bearer {self.world.exporter.secret}",
-            "Content-Type": OCTETS,
-            **{name.replace("_", "-"): value for name, value in headers.items()},
-        }
-        return self.world.http.post(f"/v1/exports/{export}/complete", content=content, params=params, headers=sent)
-
-    def send(self, body: Json, persons: int, sensitive: int = 0) -> Json:
-        done = self.complete(self.reserve(persons, sensitive), body)
-        assert done.status_code == 200, done.text
-        shown: Json = done.json()
-        return shown
-
-    def ledger(self, **params: Any) -> Json:
-        shown: Json = self.world.auditor.get(f"/v1/handlers/{self.handler['id']}/ledger", **params).json()
-        return shown
-
-    def permitted(self) -> tuple[int, int]:
-        sent = self.world.auditor.get(f"/v1/permits/{self.permit}").json()["sent"]
-        return sent["persons"], sent["sensitive_persons"]
-
-    def year(self) -> tuple[int, int]:
-        shown = self.ledger()
-        return shown["reported"]["persons"], shown["reported"]["sensitive_persons"]
-
 
 # The three ways
 
@@ -424,37 +351,6 @@ def test_an_exempt_feed_is_in_the_permit_and_not_in_the_year(world: World) -> No
     for _ in range(2):
         feed.send({"person_hashes": digits(hashes(40))}, 50)
     assert (feed.year(), feed.permitted()) == ((0, 0), (40, 0))
-
-
-# Growth, for whoever reserves
-
-
-def in_transaction(url: str, work: Callable[[Transaction], Awaitable[Result]]) -> Result:
-    async def run() -> Result:
-        database = Database(url, pool=1)
-        try:
-            return await database.transaction(work)
-        finally:
-            await database.close()
-
-    return asyncio.run(run())
-
-
-def test_the_growth_of_a_total_is_told_before_anything_is_stored(world: World, database_url: str) -> None:
-    feed = Feed(world)
-    everybody = hashes(100_000)
-
-    def growth(owner: str, content: bytes) -> int:
-        return in_transaction(database_url, lambda tx: ledger.growth(tx, owner, "persons", sketch_of(content)))
-
-    year = ledger.year_of(feed.handler["id"], feed.ledger()["year"])
-    assert growth(feed.permit, everybody) == growth(year, everybody) == 100_000
-    assert feed.stream(feed.reserve(100_000), everybody).status_code == 200
-    assert growth(feed.permit, everybody) == growth(year, everybody) == 0
-    assert growth(feed.permit, everybody + hashes(5, seed=9)) == 5
-    assert in_transaction(database_url, lambda tx: ledger.growth(tx, year, "persons", NOBODY)) == 0
-    assert growth(feed.permit, hashes(EXACT, seed=8)) >= EXACT - 2000
-    assert feed.permitted() == (100_000, 0)
 
 
 # The key, and what is never kept

@@ -256,3 +256,44 @@ def test_a_report_of_nobody_changes_nothing() -> None:
     tally = Tally().plus(by_hash(hashes(10)))
     assert tally.plus(Report()) == tally
     assert tally.plus(by_hash(b"")) == tally
+
+
+# Who is new
+
+
+def test_the_growth_of_a_total_is_who_is_not_in_it() -> None:
+    crowd = hashes(150)
+    tally = Tally().plus(by_hash(crowd[: 16 * 100]))
+    assert tally.growth(by_hash(crowd[: 16 * 100] * 2)) == 0
+    assert tally.growth(by_hash(crowd[16 * 50 :])) == 50
+    assert tally.growth(Report(number=7)) == 7
+    assert tally.growth(Report()) == 0
+    assert Tally().growth(by_hash(crowd)) == by_hash(crowd).persons == 150
+
+
+def test_whoever_was_announced_is_never_surely_more_than_the_growth_while_counts_are_exact() -> None:
+    crowd = hashes(3000)
+    tally = Tally().plus(by_hash(crowd[: 16 * 1000]))
+    going = by_hash(crowd[16 * 500 : 16 * 2000])
+    growth = tally.growth(going)
+    later = tally.plus(by_hash(crowd[16 * 1500 : 16 * 2500]))
+    assert tally.surely_new(going) == growth == 1000
+    assert later.surely_new(going) == later.growth(going) == 500
+
+
+def test_among_estimated_persons_only_what_is_beyond_twice_the_error_is_surely_new() -> None:
+    crowd = hashes(400_000)
+    tally = Tally().plus(by_hash(crowd[: 16 * 300_000]))
+    known, others = by_hash(crowd[: 16 * 200_000]), by_hash(crowd[16 * 200_000 :])
+    assert tally.surely_new(known) == 0
+    assert 90_000 < tally.surely_new(others) < 100_000
+    assert 90_000 < tally.growth(others) < 110_000
+    assert tally.surely_new(by_hash(crowd[16 * 300_000 : 16 * 300_001] * 3)) <= 3
+
+
+def test_a_sketch_without_another_holds_who_is_in_the_first_only() -> None:
+    crowd = hashes(300)
+    first, second = sketch_of(crowd[: 16 * 200]), sketch_of(crowd[16 * 100 :])
+    assert counting.without(first, second) == sketch_of(crowd[: 16 * 100])
+    assert counting.without(first, NOBODY) == first
+    assert counting.without(first, first).upper == counting.without(NOBODY, first).upper == 0

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from service.gate.decide import Ask, Decision, Known, KnownDataset, KnownPermit, Reason, decide
+from service.gate.decide import Ask, Decision, Growth, Known, KnownDataset, KnownPermit, Reason, decide
 from service.gate.texts import REASONS
 from service.law.determination import Mechanism
 from service.law.facts import (
@@ -202,3 +202,43 @@ def test_an_answer_by_permit_names_the_mechanism_and_whether_it_counts() -> None
     assert (decision.mechanism, decision.counts) == (Mechanism.EXEMPT, True)
     staff = permit(transfer=TransferFacts(necessity=Necessity.HR))
     assert answered(ask(), known(staff)).counts is False
+
+
+# Who is announced
+
+
+def announced(persons: int, *, year: int, **permits: int) -> Ask:
+    """Return an ask for persons of whom so many are new to the year and to each permit."""
+    grown = {ident: Count(new, 0) for ident, new in permits.items()}
+    return ask(persons, growth=Growth(Count(year, 0), grown))
+
+
+def test_of_persons_who_are_announced_the_quota_takes_who_is_new_to_the_permit() -> None:
+    full = known(permit(used=Count(990, 0)))
+    assert answered(announced(1000, year=0, pm_1=10), full).reason == "permitted"
+    assert answered(announced(1000, year=0, pm_1=11), full).reason == "quota_exceeded"
+
+
+def test_of_persons_who_are_announced_the_law_counts_who_is_new_to_the_year() -> None:
+    near = known(permit(), year=Count(99_990, 0))
+    assert answered(announced(1000, year=9, pm_1=1000), near).reason == "permitted"
+    assert answered(announced(1000, year=10, pm_1=0), near).reason == "ledger_threshold"
+
+
+def test_each_permit_is_asked_for_who_is_new_to_it_and_one_without_growth_for_everybody() -> None:
+    first, second = permit(used=Count(1000, 0)), permit("pm_2", valid_until=date(2027, 1, 1))
+    question = announced(1000, year=0, pm_1=1, pm_2=1000)
+    assert answered(question, known(first, second)).permit == "pm_2"
+    assert answered(announced(1000, year=0), known(permit(used=Count(1, 0)))).reason == "quota_exceeded"
+
+
+def test_a_permit_for_data_about_nobody_allows_nobody_however_well_known() -> None:
+    nobody = permit(tags=frozenset({Tag.IMPORTANT}), requirements=ASSESSED, quota=Count())
+    assert answered(announced(1, year=0, pm_1=0), known(nobody, tags={Tag.IMPORTANT})).reason == "quota_exceeded"
+
+
+def test_what_is_taken_is_the_growth_of_each_total_or_everybody() -> None:
+    question = announced(1000, year=3, pm_1=7)
+    assert (question.of_year, question.of_permit("pm_1")) == (Count(3, 0), Count(7, 0))
+    assert question.of_permit(None) == question.of_permit("pm_2") == Count(1000, 0)
+    assert ask(5).of_year == ask(5).of_permit("pm_1") == Count(5, 0)
