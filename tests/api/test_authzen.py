@@ -841,7 +841,9 @@ def test_the_calls_of_the_guide_are_answered(fixture: Fixture) -> None:
 
 
 def test_the_documents_of_the_guide_are_what_is_sent_and_answered(fixture: Fixture) -> None:
-    several, answer = map(json.loads, re.findall(r"```json\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL))
+    documents = re.findall(r"```json\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
+    (several,) = [json.loads(text) for text in documents if "evaluations_semantic" in text]
+    (answer,) = [json.loads(text) for text in documents if "next_token" in text]
     assert len(fixture.told(EVALUATIONS, several)["evaluations"]) == 2
     told = fixture.told(RESOURCES, searches(fixture)[RESOURCES])
     for shown, real in ((answer, told), (answer["page"], told["page"]), (answer["context"], told["context"])):
