@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.database import new_id
@@ -91,6 +92,8 @@ class _Passage:
             await app(self._scope, counted, self._answer)
         except Problem as problem:
             await self._tell(problem)
+        except ClientDisconnect:  # in the middle of its body: nothing was done, and nobody is there to be told
+            log.debug("the client went away")
         except Exception as error:  # the last line of defence: a stack trace goes to the log, never to the caller
             log.exception("unexpected fault", error=type(error).__name__)
             await self._tell(InternalError("The fault is ours and has been logged. Nothing was allowed."))
