@@ -36,7 +36,7 @@ from service.law.rules import RuleBook
 
 log = structlog.get_logger("outbound.gate")
 
-LANES: Final = 1
+LANES: Final = 2
 MAX_ASKS: Final = 2000
 """Asks in one batch at most, unless a single job has more."""
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from service.gate import wire
-from service.gate.schemas import EvaluationIn, EvaluationsIn, ExportIn
+from service.gate.schemas import EvaluationIn, EvaluationsIn, ExportIn, FailedOut
 from service.gate.sitting import encode
 from service.http import strict_json
 from service.http.problems import Malformed
@@ -47,12 +47,15 @@ def strict_questions(body: bytes) -> Read:
     read = strictly(EvaluationsIn, body)
     if not isinstance(read, EvaluationsIn):
         return None
+    # Without `evaluations` it is a single question, however several are to be answered.
     try:
-        asked = [recorded(wire.Question, question) for question in read.asked()]
+        questions = read.asked() if read.evaluations else [read.single()]
     except ValidationError:
         return None
-    # Without `evaluations` it is a single question, however several are to be answered.
-    return [*asked, read.options.evaluations_semantic.encode() if read.evaluations else b"single"]
+    if any(isinstance(question, FailedOut) for question in questions):
+        return None
+    asked = [recorded(wire.Question, question) for question in questions]
+    return [*asked, read.semantic.encode() if read.evaluations else b"single"]
 
 
 def strict_export(body: bytes) -> Read:
