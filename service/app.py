@@ -106,6 +106,7 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.signer = signer = Signer.from_file(settings.signing_key_file or settings.data_dir / "signing_key.pem")
         await database.transaction(lambda tx: permits.publish(tx, signer))
+        await database.transaction(permits.reckon_anew)
         await decisions.open()
         gc.collect()
         gc.freeze()  # what has been loaded stays: to look through it again and again would hold decisions up

@@ -39,6 +39,12 @@ FIELDS = ["city", "amount"]
 """All that a dataset has."""
 
 persons = st.sampled_from([1, 10, 60_000, 150_000, 1_200_000])
+COUNTRIES = ["SG", "SG", "DE"]
+"""Where the recipient is."""
+
+TAKEN = ["paper", "grading", "recipient", "duty", "permit", "width", "report", "delegation", "lender", "reviewer"]
+"""What is taken away at the beginning of an example, so that few examples come to each."""
+
 places = st.integers(0, 50)
 """Which of the things that are there: the remainder by their number."""
 
@@ -112,6 +118,8 @@ class Permit:
     """As issued, narrowed since."""
     tags: dict[str, list[str]]
     papers: set[str]
+    country: str
+    """Of the recipient, as it was approved."""
     status: str = "active"
 
 
@@ -152,9 +160,9 @@ class Workflow(RuleBasedStateMachine):
         who=places,
         dataset=st.integers(0, 2),
         count=persons,
-        walked=st.integers(0, 5),
-        shaken=st.sampled_from(["request", "register", None]),
-        ends=st.sampled_from([None, None, 40, 2, -2]),
+        walked=st.sampled_from([5, 5, 5, 5, 3, 1]),
+        shaken=st.sampled_from(["request", "register", *TAKEN]),
+        ends=st.sampled_from([None, None, 40, 2]),
         fields=st.booleans(),
         terms=st.booleans(),
     )
@@ -181,7 +189,8 @@ class Workflow(RuleBasedStateMachine):
         self._give(self.cast.gateway.id, "exporter")
         self.datasets = [self.world.dataset(self.handler, *tags) for tags in (["personal"], ["important"], ["core"])]
         self.tags = {data["id"]: self._tags(data) for data in self.datasets}
-        self.recipient = self.world.recipient()
+        self.country = COUNTRIES[0]
+        self.recipient = self.world.recipient(self.country)
         self.requests: dict[str, Request] = {}
         self.papers: dict[str, Paper] = {}
         self.permits: dict[str, Permit] = {}
@@ -196,7 +205,42 @@ class Workflow(RuleBasedStateMachine):
             self.change(0, 4 * who, {"fields": ["city"]})
         elif shaken == "register":
             self.change_the_register(100, 0)
+        elif shaken is not None:
+            self.everything_is_right()
+            self._take_away(shaken, dataset)
+            self.the_gate_lets_nothing_through_that_should_not_go()
         self.try_what_may_not_be(0, out_of_turn=False)
+
+    def _take_away(self, what: str, dataset: int) -> None:  # noqa: C901 - one case for each thing
+        """Take away one of the things that a fresh permit, or the next approval, rests on."""
+        stage = self._open(self.one(0))
+        reviewer = self.cast.people[f"only {stage}"]
+        stand_in = self.cast.all.index(self.cast.people["stand-in"])
+        match what:
+            case "paper" if self.permits:
+                self.withdraw_a_paper(0, 1, 0)
+            case "grading":
+                self.grade(dataset, {"personal", "important"} if dataset == 0 else {"core", "personal"}, confirm=False)
+            case "recipient":
+                self.move_the_recipient("DE")
+            case "duty":
+                self.wait(40)
+            case "permit" if self.permits:
+                self.act_on_a_permit(0, 0, "suspend")
+            case "width" if self.permits:
+                self.narrow(0, 0, {"persons": 1_200_000})
+            case "report" if self.permits:
+                self.export(dataset, 5 if dataset == 0 else 0, "analytics", ["city"], None)
+                for which in range(len(self.exports)):
+                    self.end_an_export(which, "complete", 1)
+            case "delegation" | "lender":
+                self.lend(self.cast.all.index(reviewer), stand_in, 0, 10)
+                if what == "delegation" and self.lent:
+                    self.end_a_delegation(0, 0)
+                elif what == "lender":
+                    self._withdraw((reviewer.id, f"reviewer:{stage}"))
+            case "reviewer":
+                self.recuse(0, self.cast.all.index(reviewer))
 
     # What there is
 
@@ -244,7 +288,7 @@ class Workflow(RuleBasedStateMachine):
     @property
     def register(self) -> Any:
         """What the register says that a revision is bound to."""
-        return (self.ciio, {ident: sorted(tags) for ident, tags in self.tags.items()})
+        return ((self.ciio, self.country), {ident: sorted(tags) for ident, tags in self.tags.items()})
 
     def done(self, act: str, answer: httpx.Response) -> bool:
         """Nothing that anybody does is a fault of the service; tell whether it was done."""
@@ -627,10 +671,12 @@ class Workflow(RuleBasedStateMachine):
         held = list(self.grants) if which % 4 == 0 else [one for one in self.grants if one[1] != "exporter"]
         if not held:
             return
-        lost = held[which % len(held)]
+        self._withdraw(held[which % len(held)])
+        self.try_what_may_not_be(which, out_of_turn=False)
+
+    def _withdraw(self, lost: tuple[str, str]) -> None:
         grant = self.grants.pop(lost)
         assert self.done("withdraw_a_role", self.world.admin.post(f"/v1/grants/{grant}/withdraw"))
-        self.try_what_may_not_be(which, out_of_turn=False)
 
     @rule()
     def give_back_what_is_needed(self) -> None:
@@ -674,6 +720,16 @@ class Workflow(RuleBasedStateMachine):
             assert self.holds(person.id, REVIEWERS if act == "suspend" else RESTORERS)
             assert permit.status != "revoked"
             permit.status = {"suspend": "suspended", "resume": "active", "revoke": "revoked"}[act]
+            if act != "resume":
+                self._stop_what_follows(permit.id)
+
+    def _stop_what_follows(self, stopped: str) -> None:
+        """What was issued to follow a permit that is stopped, and has not begun, is suspended with it."""
+        for follower in self.permits.values():
+            if follower.allows["supersedes"] == stopped:
+                if follower.status == "active" and follower.allows["valid_from"] > self.today.isoformat():
+                    follower.status = "suspended"
+                self._stop_what_follows(follower.id)
 
     @precondition(lambda self: self.permits)
     @rule(
@@ -745,6 +801,13 @@ class Workflow(RuleBasedStateMachine):
             path = f"/v1/datasets/{self.datasets[dataset]['id']}"
             assert self.done("change_scale", self.world.registrar.patch(path, {"scale": scale}))
 
+    @rule(country=st.sampled_from(COUNTRIES))
+    def move_the_recipient(self, country: str) -> None:
+        """Let the recipient be in another country, or back where it was approved."""
+        path = f"/v1/recipients/{self.recipient['id']}"
+        if self.done("move_recipient", self.world.registrar.patch(path, {"country": country})):
+            self.country = country
+
     # Duties and findings
 
     @rule(which=places, who=places, act=st.sampled_from(["complete", "complete", "reopen", "assign"]))
@@ -782,7 +845,6 @@ class Workflow(RuleBasedStateMachine):
     def export(self, dataset: int, count: int, purpose: str, fields: list[str] | None, end: str | None) -> None:
         data = self.datasets[dataset]
         body = {"dataset": data["id"], "recipient": self.recipient["id"], "purpose": purpose, "fields": fields}
-        before = self._listed("permits")
         answer = self.cast.gateway.post("/v1/exports", body | {"persons": count, "sensitive_persons": 0})
         if not self.done("export", answer):
             return
@@ -792,7 +854,6 @@ class Workflow(RuleBasedStateMachine):
             assert self.tags[data["id"]] == []
         else:
             self._allowed(data["id"], body, export["permit"])
-            assert before[export["permit"]]["status"] == "active"
         self.exports[export["id"]] = {"permit": export["permit"], "held": count, "sent": 0, "at": self.clock.ahead}
         if end is not None:
             self.end_an_export(-1, end, 0)
@@ -832,6 +893,8 @@ class Workflow(RuleBasedStateMachine):
         permit = self.permits[ident]
         allows = permit.allows
         assert permit.status == "active"
+        assert self.world.auditor.get(f"/v1/permits/{ident}").json()["status"] == "active"
+        assert permit.country == self.country
         assert allows["valid_from"] <= self.today.isoformat() <= allows["valid_until"]
         assert sorted(permit.tags[dataset]) == sorted(self.tags[dataset])
         assert wanted["purpose"] == allows["purpose"]
@@ -894,6 +957,13 @@ class Workflow(RuleBasedStateMachine):
         return found
 
     @invariant()
+    def the_gate_lets_nothing_through_that_should_not_go(self) -> None:
+        """Ask the gate after every step for the least that may go, so that nothing that took a right away was missed."""
+        for data in self.datasets if hasattr(self, "told") else ():
+            if any(data["id"] in permit.tags for permit in self.permits.values()):
+                self._ask(data, None, all_fields=False)
+
+    @invariant()
     def everything_is_right(self) -> None:
         if not hasattr(self, "told"):
             return
@@ -926,7 +996,7 @@ class Workflow(RuleBasedStateMachine):
         assert not set(parties) & (request.authors | request.recused)
         bound = {one["id"]: one["tags"] for one in shown["datasets"]}
         assert all(sorted(tags) == sorted(self.tags[ident]) for ident, tags in bound.items())
-        permit = Permit(shown["id"], request, {**shown}, bound, set(shown["evidence"]))
+        permit = Permit(shown["id"], request, {**shown}, bound, set(shown["evidence"]), self.country)
         self.permits[shown["id"]] = permit
         kinds = {self.papers[paper].kind for paper in permit.papers}
         assert {item["code"] for item in transfer["determination"]["evidence"]} <= kinds
@@ -950,7 +1020,10 @@ class Workflow(RuleBasedStateMachine):
         due = shown["receipt_due_on"]
         if due is not None and due < self.today.isoformat():
             assert any(
-                paper.kind == "filing_receipt" and paper.transfer == permit.request.id and not paper.ended
+                paper.kind == "filing_receipt"
+                and paper.transfer == permit.request.id
+                and not paper.ended
+                and paper.issued <= self.today
                 for paper in self.papers.values()
             )
 

@@ -155,7 +155,10 @@ class Told:
         return {name: found[name] for name in PERMIT} | {"status": self._standing(found, today)}
 
     def _stops(self, duty: Json, permit: Json, today: date) -> bool:
-        is_overdue = duty["state"] == "open" and duty["code"] in BLOCKING and date.fromisoformat(duty["due_on"]) < today
+        is_open = duty["state"] == "open" and (
+            duty["settles_on"] is None or date.fromisoformat(duty["settles_on"]) > today
+        )
+        is_overdue = is_open and duty["code"] in BLOCKING and date.fromisoformat(duty["due_on"]) < today
         tags = {tag for dataset in permit["datasets"] for tag in dataset["tags"]}
         return is_overdue and (duty["permit"] == permit["id"] or (duty["permit"] is None and bool(tags & WEIGHTY)))
 

@@ -70,6 +70,7 @@ with asked as materialized (
          exists (
            select from obligations o
            where o.handler = h.id and o.permit is null and o.state = 'open' and o.blocks and o.due_on < $8
+             and (o.ended_at is null or (o.ended_at at time zone 'Asia/Shanghai')::date > $8)
          ) as is_overdue
   from (select distinct handler from found where handler is not null) f
   join handlers h on h.id = f.handler
@@ -95,6 +96,7 @@ left join lateral (
          b.tags::text as bound_tags, b.fields as bound_fields, p.requirements::text, p.route, p.claims::text,
          exists (
            select from obligations o where o.permit = p.id and o.state = 'open' and o.blocks and o.due_on < $8
+             and (o.ended_at is null or (o.ended_at at time zone 'Asia/Shanghai')::date > $8)
          ) or (
            y.is_overdue and exists (
              select from permit_datasets e where e.permit = p.id and e.tags && array['important', 'core']

@@ -136,6 +136,9 @@ Recognizer = Callable[[str | None], Credentials]
 OPERATOR: Final = Caller(principal="operator", name="operator", kind="operator")
 """Whoever holds the database's own credentials and acts through the command line."""
 
+FINDER: Final = Caller(principal="outbound", name="outbound", kind="operator")
+"""The service itself, where it tells one handler's people what an act at another one has brought to light."""
+
 Authenticator = Callable[[Transaction, str | None], Awaitable[Caller]]
 """Turns the value of the `Authorization` header into a caller, or raises `Unauthenticated`."""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 
 from sqlalchemy import ColumnElement, Date, DateTime, Text, and_, column, literal, null, or_, select, table, union_all
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -14,7 +14,12 @@ _PRINCIPALS = table(
     "principals", column("id", Id), column("name", Text), column("kind", Text), column("disabled_at", DateTime)
 )
 _GRANTS = table(
-    "grants", column("principal", Id), column("role", Text), column("handler", Id), column("withdrawn_at", DateTime)
+    "grants",
+    column("principal", Id),
+    column("role", Text),
+    column("handler", Id),
+    column("granted_at", DateTime),
+    column("withdrawn_at", DateTime),
 )
 _DELEGATIONS = table(
     "delegations",
@@ -35,6 +40,18 @@ class Entitled:
     principal: str
     name: str
     on_behalf_of: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Tenure:
+    """A role that somebody has or had of their own: from when, and until when."""
+
+    principal: str
+    role: Role
+    handler: str | None
+    """None: all handlers."""
+    granted_at: datetime
+    withdrawn_at: datetime | None
 
 
 async def entitled(tx: Transaction, role: Role, handler: str, today: date) -> list[Entitled]:
@@ -72,14 +89,24 @@ async def names(tx: Transaction, principals: Collection[str]) -> Mapping[str, st
     return {str(principal): str(name) for principal, name in rows}
 
 
-async def holders(tx: Transaction, principals: Collection[str]) -> set[tuple[str, Role, str | None]]:
-    """Return which roles some principals have now of their own: principal, role, handler or None for all of them."""
+async def tenures(tx: Transaction, principals: Collection[str]) -> list[Tenure]:
+    """Return the roles that some principals have or had of their own."""
+    if not principals:
+        return []
+    columns = (_GRANTS.c.principal, _GRANTS.c.role, _GRANTS.c.handler, _GRANTS.c.granted_at, _GRANTS.c.withdrawn_at)
+    query = select(*columns).where(_GRANTS.c.principal.in_(principals))
+    return [
+        Tenure(str(principal), Role(role), handler, granted_at, withdrawn_at)
+        for principal, role, handler, granted_at, withdrawn_at in await tx.execute(query)
+    ]
+
+
+async def disabled(tx: Transaction, principals: Collection[str]) -> set[str]:
+    """Return which of some principals are shut out."""
     if not principals:
         return set()
-    query = select(_GRANTS.c.principal, _GRANTS.c.role, _GRANTS.c.handler).where(
-        _GRANTS.c.principal.in_(principals), _GRANTS.c.withdrawn_at.is_(None)
-    )
-    return {(str(principal), Role(role), handler) for principal, role, handler in await tx.execute(query)}
+    query = select(_PRINCIPALS.c.id).where(_PRINCIPALS.c.id.in_(principals), _PRINCIPALS.c.disabled_at.is_not(None))
+    return set(await tx.scalars(query))
 
 
 async def readers_among(tx: Transaction, handler: str, references: Collection[str], today: date) -> Mapping[str, str]:

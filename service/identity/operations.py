@@ -6,7 +6,6 @@ from typing import Any
 
 from sqlalchemy import and_, exists, func, or_, select, text
 
-from service.audit import operations as audit_log
 from service.database import Transaction, close_gate, is_id, new_id
 from service.events import operations as events
 from service.http.caller import EVERYWHERE, OPERATOR, Caller, Credentials, Reach, Role
@@ -84,7 +83,7 @@ async def create_principal(tx: Transaction, caller: Caller, wanted: PrincipalIn)
     principal = Principal(id=new_id("pr"), name=wanted.name, kind=wanted.kind, created_at=tx.now, disabled_at=None)
     tx.add(principal)
     details = {"name": wanted.name, "kind": wanted.kind}
-    audit_log.append(tx, caller, "principal.created", principal.id, details=details)
+    _record(tx, caller, "principal.created", principal.id, principal.id, details)
     await tx.flush()
     return PrincipalOut.of(principal)
 
@@ -109,7 +108,7 @@ async def disable_principal(tx: Transaction, caller: Caller, reference: str) -> 
         raise Conflict("This principal is disabled already.")
     principal.disabled_at = tx.now
     await _demand_an_admin(tx)
-    audit_log.append(tx, caller, "principal.disabled", principal.id, details={})
+    _record(tx, caller, "principal.disabled", principal.id, principal.id, {})
     await tx.flush()
     return PrincipalOut.of(principal)
 
@@ -121,7 +120,7 @@ async def enable_principal(tx: Transaction, caller: Caller, reference: str) -> P
     if principal.disabled_at is None:
         raise Conflict("This principal is not disabled.")
     principal.disabled_at = None
-    audit_log.append(tx, caller, "principal.enabled", principal.id, details={})
+    _record(tx, caller, "principal.enabled", principal.id, principal.id, {})
     await tx.flush()
     return PrincipalOut.of(principal)
 
@@ -152,7 +151,7 @@ async def create_key(tx: Transaction, caller: Caller, wanted: ApiKeyIn) -> ApiKe
     )
     tx.add(key)
     details = {"principal": principal.id, "prefix": key.prefix, "expires_at": key.expires_at}
-    audit_log.append(tx, caller, "api_key.created", key.id, details=details)
+    _record(tx, caller, "api_key.created", key.id, principal.id, details)
     await tx.flush()
     return ApiKeyMade(**ApiKeyOut.of(key).model_dump(), secret=secret.text)
 
@@ -181,7 +180,7 @@ async def revoke_key(tx: Transaction, caller: Caller, key_id: str) -> ApiKeyOut:
     if key.revoked_at is not None:
         raise Conflict("This key is revoked already.")
     key.revoked_at = tx.now
-    audit_log.append(tx, caller, "api_key.revoked", key.id, details={"principal": key.principal})
+    _record(tx, caller, "api_key.revoked", key.id, key.principal, {"principal": key.principal})
     await tx.flush()
     return ApiKeyOut.of(key)
 
@@ -304,6 +303,13 @@ async def _grant(tx: Transaction, caller: Caller, principal: str, role: Role, ha
     _record_grant(tx, caller, "grant.created", grant, details)
     await tx.flush()
     return grant
+
+
+def _record(
+    tx: Transaction, caller: Caller, action: str, subject: str, principal: str, details: dict[str, Any]
+) -> None:
+    """Record what happened to a principal or to one of its keys, and tell it: a key that it did not ask for is worth knowing."""
+    events.record(tx, caller, action, subject, handler=None, details=details, audience=[principal], href="/v1/me")
 
 
 def _record_grant(tx: Transaction, caller: Caller, action: str, grant: Grant, details: dict[str, Any]) -> None:

@@ -15,6 +15,9 @@ from service.law.calendar import CalendarNotCovered, working_days_after, working
 EXTENSION_WORKING_DAYS: Final = 60
 """An assessment's extension is asked for this many working days before its end. Source: CBDF art. 9."""
 
+FILING_WORKING_DAYS: Final = 10
+"""A standard contract is filed within this many working days of its effect. Source: SCM art. 7."""
+
 REFILING_PERCENT: Final = 30
 """A change of scale by this much is filed anew. Source: MIIT art. 12."""
 
@@ -41,6 +44,9 @@ SETTLED_BY: Final[Mapping[Code, str]] = {
 }
 """Duties that only a paper settles."""
 
+RECKONED: Final = frozenset({Code.FILE_STANDARD_CONTRACT, Code.RENEW_ASSESSMENT})
+"""Duties whose day is a matter of working days."""
+
 YEARLY: Final = frozenset({Code.ANNUAL_RISK_REPORT})
 """Duties that come again a year after they were due."""
 
@@ -54,9 +60,18 @@ class State(StrEnum):
     VOID = "void"
 
 
-def standing(stored: str, due_on: date, today: date) -> State:
-    """Return where a task stands on a day; it may still be done on the day on which it is due."""
+def standing(stored: str, due_on: date, today: date, settles_on: date | None = None) -> State:
+    """Return where a task stands on a day; it may still be done on the day on which it is due.
+
+    Args:
+        stored: `open`, `done` or `void`.
+        due_on: its last day.
+        today: the day in Asia/Shanghai.
+        settles_on: the day of a paper that is dated ahead: from then on the task is done, without anything having to run.
+    """
     state = State(stored)
+    if state is State.OPEN and settles_on is not None and settles_on <= today:
+        return State.DONE
     return State.OVERDUE if state is State.OPEN and today > due_on else state
 
 
@@ -79,6 +94,16 @@ def before_end(end: date, days: int) -> Due:
     Where the holidays are not known yet two calendar days are taken for each working day, which no calendar exceeds.
     """
     return _reckoned(lambda: working_days_before(end, days), end - timedelta(days=2 * days))
+
+
+def reckoned_anew(code: Code, strict: date) -> Due:
+    """Return the day of a duty that was reckoned without a year's holidays, as they are known now; with a note, if they still are not.
+
+    What it was reckoned from follows from the strict day itself, since that was so many calendar days away.
+    """
+    if code is Code.FILE_STANDARD_CONTRACT:
+        return after_working_days(strict - timedelta(days=FILING_WORKING_DAYS), FILING_WORKING_DAYS)
+    return before_end(strict + timedelta(days=2 * EXTENSION_WORKING_DAYS), EXTENSION_WORKING_DAYS)
 
 
 def _reckoned(exact: Callable[[], date], strictest: date) -> Due:

@@ -1,7 +1,7 @@
 """What can be done with duties. Nothing needs to run for them to hold: whoever asks compares the due day with today."""
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import date
+from datetime import date, datetime, time
 
 from sqlalchemy import ColumnElement, and_, or_, select
 
@@ -12,8 +12,20 @@ from service.http.caller import EVERYWHERE, READERS, Caller, Role
 from service.http.paging import page_of
 from service.http.problems import Conflict, Invalid, NotFound
 from service.http.references import is_of
-from service.law.calendar import day_in_shanghai
-from service.obligations.duties import BLOCKING, SETTLED_BY, YEARLY, Code, Due, State, a_year_after, settles
+from service.law.calendar import SHANGHAI, day_in_shanghai
+from service.obligations.duties import (
+    BLOCKING,
+    RECKONED,
+    SETTLED_BY,
+    YEARLY,
+    Code,
+    Due,
+    State,
+    a_year_after,
+    reckoned_anew,
+    settles,
+    standing,
+)
 from service.obligations.schemas import ObligationOut
 from service.obligations.tables import Obligation
 
@@ -60,13 +72,23 @@ async def open_duty(
     return obligation
 
 
+def _is_open(today: date) -> ColumnElement[bool]:
+    """Return the condition that a duty is open on a day: no paper has settled it, nor one dated ahead whose day has come."""
+    return and_(Obligation.state == State.OPEN, or_(Obligation.ended_at.is_(None), Obligation.ended_at > _begin(today)))
+
+
+def _begin(day: date) -> datetime:
+    """Return the moment at which a day begins in Asia/Shanghai."""
+    return datetime.combine(day, time(), SHANGHAI)
+
+
 async def has_open(tx: Transaction, code: Code, *, handler: str, dataset: str | None = None) -> bool:
     """Tell whether a handler has such a duty open that belongs to no single permit."""
     query = select(Obligation.id).where(
         Obligation.code == code,
         Obligation.handler == handler,
         Obligation.dataset.is_not_distinct_from(dataset),
-        Obligation.state == State.OPEN,
+        _is_open(day_in_shanghai(tx.now)),
     )
     return await tx.scalar(query.limit(1)) is not None
 
@@ -74,19 +96,34 @@ async def has_open(tx: Transaction, code: Code, *, handler: str, dataset: str | 
 async def has_open_for(tx: Transaction, code: Code, transfer: str) -> bool:
     """Tell whether a transfer has such a duty open."""
     query = select(Obligation.id).where(
-        Obligation.code == code, Obligation.transfer == transfer, Obligation.state == State.OPEN
+        Obligation.code == code, Obligation.transfer == transfer, _is_open(day_in_shanghai(tx.now))
     )
     return await tx.scalar(query.limit(1)) is not None
 
 
 async def settle(
-    tx: Transaction, caller: Caller, transfer: str, kind: str, evidence: str, ends_on: date | None
+    tx: Transaction,
+    caller: Caller,
+    transfer: str,
+    kind: str,
+    evidence: str,
+    ends_on: date | None,
+    begins_on: date | None = None,
 ) -> None:
-    """End the duties of a transfer that a paper of this kind, with this last day, settles."""
+    """End the duties of a transfer that a paper of this kind, with this last day, settles; one dated ahead from its own day on."""
     codes = [code for code, settling in SETTLED_BY.items() if settling == kind]
     for obligation in await _open_of(tx, Obligation.transfer == transfer, Obligation.code.in_(codes)):
-        if settles(Code(obligation.code), obligation.due_on, ends_on):
+        if not settles(Code(obligation.code), obligation.due_on, ends_on):
+            continue
+        if begins_on is None or begins_on <= day_in_shanghai(tx.now):
             _end(tx, caller, obligation, State.DONE, evidence=evidence)
+        elif obligation.ended_at is None or _begin(begins_on) < obligation.ended_at:
+            obligation.evidence, obligation.ended_by, obligation.ended_at = (
+                evidence,
+                caller.principal,
+                _begin(begins_on),
+            )
+            _record(tx, caller, "obligation.evidence_dated_ahead", obligation)
 
 
 async def rest_on(tx: Transaction, caller: Caller, old: str, new: str) -> None:
@@ -124,7 +161,7 @@ async def void_of_transfer(tx: Transaction, caller: Caller, transfer: str, why: 
 
 def is_overdue(today: date) -> ColumnElement[bool]:
     """Return the condition that a duty suspends what it belongs to; the same as `standing()` with `blocks`, for a query."""
-    return and_(Obligation.state == State.OPEN, Obligation.blocks, Obligation.due_on < today)
+    return and_(_is_open(today), Obligation.blocks, Obligation.due_on < today)
 
 
 async def overdue_of(
@@ -167,7 +204,7 @@ async def complete(tx: Transaction, caller: Caller, obligation_id: str, note: st
     """
     obligation = await _found(tx, caller, obligation_id, lock=True)
     caller.demand(KEEPERS, obligation.handler, what="obligation")
-    _demand_open(obligation)
+    _demand_open(obligation, tx)
     code = Code(obligation.code)
     if code in SETTLED_BY:
         raise Conflict(
@@ -188,8 +225,8 @@ async def reopen(tx: Transaction, caller: Caller, obligation_id: str, reason: st
     await close_gate(tx)
     obligation = await _found(tx, caller, obligation_id, lock=True)
     caller.demand(REOPENERS, obligation.handler, what="obligation")
-    if obligation.state != State.DONE:
-        raise Conflict(f"This duty is {obligation.state}; only one that was called done can be opened again.")
+    if (state := _state(obligation, tx)) is not State.DONE:
+        raise Conflict(f"This duty is {state}; only one that was called done can be opened again.")
     obligation.state, obligation.ended_by, obligation.ended_at, obligation.evidence = State.OPEN, None, None, None
     _record(tx, caller, "obligation.reopened", obligation, why=reason)
     await tx.flush()
@@ -204,7 +241,7 @@ async def give(tx: Transaction, caller: Caller, obligation_id: str, owner: str) 
     """
     obligation = await _found(tx, caller, obligation_id, lock=True)
     caller.demand(KEEPERS, obligation.handler, what="obligation")
-    _demand_open(obligation)
+    _demand_open(obligation, tx)
     person = (await directory.readers_among(tx, obligation.handler, [owner], day_in_shanghai(tx.now))).get(owner)
     if person is None:
         raise Invalid(
@@ -214,6 +251,23 @@ async def give(tx: Transaction, caller: Caller, obligation_id: str, owner: str) 
     _record(tx, caller, "obligation.assigned", obligation)
     await tx.flush()
     return _shown(obligation, tx)
+
+
+async def reckon_anew(tx: Transaction, caller: Caller) -> list[tuple[Obligation, date]]:
+    """Reckon the days anew that were taken strictly for want of a year's holidays; return the duties that moved with their old days.
+
+    The holidays come with a new version of the calendar, so this is done whenever the service starts.
+    """
+    wanted = Obligation.due_note.is_not(None), Obligation.code.in_(RECKONED)
+    moved: list[tuple[Obligation, date]] = []
+    for obligation in await _open_of(tx, *wanted):
+        due, before = reckoned_anew(Code(obligation.code), obligation.due_on), obligation.due_on
+        if due.note is None:
+            obligation.due_on, obligation.due_note = due.on, None
+            _record(tx, caller, "obligation.reckoned_anew", obligation)
+            moved.append((obligation, before))
+    await tx.flush()
+    return moved
 
 
 async def read_obligation(tx: Transaction, caller: Caller, obligation_id: str, *, lock: bool = False) -> ObligationOut:
@@ -244,7 +298,7 @@ async def list_obligations(
     if due_before is not None:
         query = query.where(Obligation.due_on < due_before)
         if state is None:
-            query = query.where(Obligation.state == State.OPEN)
+            query = query.where(_is_open(today))
     if state is not None:
         query = query.where(_stands(state, today))
     if handler is not None:
@@ -269,19 +323,21 @@ async def of_transfer(tx: Transaction, transfers: Collection[str]) -> Sequence[O
 
 def _stands(state: State, today: date) -> ColumnElement[bool]:
     if state is State.OVERDUE:
-        return and_(Obligation.state == State.OPEN, Obligation.due_on < today)
+        return and_(_is_open(today), Obligation.due_on < today)
     if state is State.OPEN:
-        return and_(Obligation.state == State.OPEN, Obligation.due_on >= today)
+        return and_(_is_open(today), Obligation.due_on >= today)
+    if state is State.DONE:
+        return or_(Obligation.state == state, and_(Obligation.state == State.OPEN, ~_is_open(today)))
     return Obligation.state == state
 
 
 async def _open_of(tx: Transaction, *conditions: ColumnElement[bool]) -> Sequence[Obligation]:
-    query = select(Obligation).where(Obligation.state == State.OPEN, *conditions).order_by(Obligation.id)
+    query = select(Obligation).where(_is_open(day_in_shanghai(tx.now)), *conditions).order_by(Obligation.id)
     return (await tx.scalars(query.with_for_update())).all()
 
 
 async def _settled_by(tx: Transaction, evidence: str) -> Sequence[Obligation]:
-    query = select(Obligation).where(Obligation.evidence == evidence, Obligation.state == State.DONE)
+    query = select(Obligation).where(Obligation.evidence == evidence, Obligation.state.in_([State.DONE, State.OPEN]))
     return (await tx.scalars(query.order_by(Obligation.id).with_for_update())).all()
 
 
@@ -298,9 +354,14 @@ async def _found(tx: Transaction, caller: Caller, obligation_id: str, *, lock: b
     return found
 
 
-def _demand_open(obligation: Obligation) -> None:
-    if obligation.state != State.OPEN:
-        raise Conflict(f"This duty is {obligation.state} already.")
+def _demand_open(obligation: Obligation, tx: Transaction) -> None:
+    if (state := _state(obligation, tx)) not in {State.OPEN, State.OVERDUE}:
+        raise Conflict(f"This duty is {state} already.")
+
+
+def _state(obligation: Obligation, tx: Transaction) -> State:
+    today = day_in_shanghai(tx.now)
+    return standing(obligation.state, obligation.due_on, today, obligation.settles_on)
 
 
 def _end(
@@ -326,6 +387,7 @@ def _record(tx: Transaction, caller: Caller, action: str, obligation: Obligation
         "owner": obligation.owner,
         "due_on": obligation.due_on,
         "evidence": obligation.evidence,
+        "settles_on": obligation.settles_on,
         "note": obligation.note,
     } | ({} if why is None else {"why": why})
     events.record(

@@ -32,6 +32,7 @@ class ObligationOut(BaseModel):
     state: State
     settled_by: str | None = Field(description="The kind of evidence that settles it; null: a note does.")
     evidence: str | None
+    settles_on: date | None = Field(description="The day from which `evidence`, which is dated ahead, settles it.")
     note: str | None
     ended_by: str | None
     ended_at: datetime | None
@@ -49,7 +50,8 @@ class ObligationOut(BaseModel):
                 "text": {"en": text["en"], "zh": text["zh"]},
                 "citations": text["citations"],
                 "settled_by": SETTLED_BY.get(code),
-                "state": standing(obligation.state, obligation.due_on, today),
+                "state": standing(obligation.state, obligation.due_on, today, obligation.settles_on),
+                "settles_on": obligation.settles_on,
             }
         )
 

@@ -6,6 +6,7 @@ from sqlalchemy import Boolean, Date, DateTime, ForeignKey, Index, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.database import Base, Id, Moment, PrimaryId
+from service.law.calendar import day_in_shanghai
 
 
 class Obligation(Base):
@@ -31,7 +32,13 @@ class Obligation(Base):
     note: Mapped[str | None] = mapped_column(Text)
     ended_by: Mapped[str | None] = mapped_column(Id)
     ended_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    """Of an open one the moment to come from which `evidence`, which is dated ahead, settles it."""
     created_at: Mapped[Moment]
+
+    @property
+    def settles_on(self) -> date | None:
+        """The day, in Asia/Shanghai, from which evidence that was dated ahead settles it; None: there is none."""
+        return None if self.state != "open" or self.ended_at is None else day_in_shanghai(self.ended_at)
 
     __table_args__ = (
         Index("ix_obligations_open_permit", "permit", postgresql_where=text("state = 'open' and blocks")),

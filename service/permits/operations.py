@@ -6,13 +6,13 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from sqlalchemy import BigInteger, ColumnElement, DateTime, and_, any_, column, exists, or_, select, table
-from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
 
 from service.audit import operations as audit
 from service.audit.schemas import EntryOut
 from service.database import Id, Transaction, close_gate, new_id
 from service.events import operations as events
-from service.http.caller import EVERYWHERE, READERS, REVIEWERS, Caller, Role
+from service.http.caller import EVERYWHERE, OPERATOR, READERS, REVIEWERS, Caller, Role
 from service.http.paging import page_of
 from service.http.problems import Conflict, Forbidden, NotFound
 from service.http.references import is_of
@@ -21,6 +21,7 @@ from service.law.facts import Count
 from service.ledger import operations as ledger
 from service.ledger.operations import Share
 from service.obligations import operations as obligations
+from service.obligations.duties import Code
 from service.obligations.tables import Obligation
 from service.permits.schemas import (
     AmendIn,
@@ -42,6 +43,9 @@ RESTORERS = frozenset({Role.LEGAL, Role.SECURITY})
 AMENDERS = REVIEWERS | {Role.REQUESTER}
 """Who may narrow a permit: nothing that it allowed comes to be allowed by that."""
 
+EXTENT = ("purpose", "persons", "sensitive_persons", "fields", "systems")
+"""What of a permit a renewal starts from, its days and datasets left aside."""
+
 TOKEN_LIFE = timedelta(hours=24)
 TRANSFERS = table(
     "transfers",
@@ -51,6 +55,9 @@ TRANSFERS = table(
     column("sensitive_persons", BigInteger),
 )
 """What permits need of the transfers, which a higher room keeps: whom to tell, and what was asked for."""
+
+DATASETS = table("datasets", column("id", Id), column("fields", JSONB))
+"""What permits need of the datasets: their fields as they are now."""
 
 PAPERS = table("evidence", column("id", Id), column("ended_at", DateTime))
 """What permits need of the evidence: whether it still counts."""
@@ -348,12 +355,14 @@ async def history(
 
 
 async def suspend(tx: Transaction, caller: Caller, permit_id: str, reason: str | None) -> PermitOut:
-    """Stop a permit until it is resumed; any reviewer of the handler may."""
+    """Stop a permit until it is resumed, and with it whatever is to follow it; any reviewer of the handler may."""
     await close_gate(tx)
     permit = await permit_of(tx, caller, permit_id, lock=True)
     caller.demand(REVIEWERS, permit.handler, what="permit")
     _demand_in_time(tx, permit)
-    return await _set(tx, caller, permit, (Standing.ACTIVE,), Standing.SUSPENDED, reason, REVIEWERS)
+    shown = await _set(tx, caller, permit, (Standing.ACTIVE,), Standing.SUSPENDED, reason, REVIEWERS)
+    await _stop_followers(tx, caller, permit, REVIEWERS)
+    return shown
 
 
 async def resume(tx: Transaction, caller: Caller, permit_id: str, reason: str | None) -> PermitOut:
@@ -371,30 +380,54 @@ async def resume(tx: Transaction, caller: Caller, permit_id: str, reason: str | 
 
 
 async def revoke(tx: Transaction, caller: Caller, permit_id: str, reason: str) -> PermitOut:
-    """End a permit for good; legal or security may."""
+    """End a permit for good, and suspend whatever is to follow it; legal or security may."""
     await close_gate(tx)
     permit = await permit_of(tx, caller, permit_id, lock=True)
     caller.demand(RESTORERS, permit.handler, what="permit")
     _demand_in_time(tx, permit)
     shown = await _set(tx, caller, permit, (Standing.ACTIVE, Standing.SUSPENDED), Standing.REVOKED, reason, RESTORERS)
     await obligations.void_of_permit(tx, caller, permit.id, "The permit was revoked.")
+    await _stop_followers(tx, caller, permit, RESTORERS)
     return shown
+
+
+async def _stop_followers(tx: Transaction, caller: Caller, stopped: Permit, roles: frozenset[Role]) -> None:
+    """Suspend the permits that are to follow one that is stopped and have not begun: whoever may resume looks at each first."""
+    why = f"The permit {stopped.id}, which it follows, was {stopped.status}: {stopped.reason or 'no reason was given'}"
+    following, today = stopped.superseded_by, day_in_shanghai(tx.now)
+    while following is not None:
+        permit = await tx.get_one(Permit, following, with_for_update=True, populate_existing=True)
+        if permit.valid_from > today and permit.status == Standing.ACTIVE:
+            await _set(tx, caller, permit, (Standing.ACTIVE,), Standing.SUSPENDED, why, roles)
+        following = permit.superseded_by
 
 
 async def token(tx: Transaction, caller: Caller, permit_id: str, signer: Signer, issuer: str) -> TokenOut:
     """Return an active permit as a signed token, good for a day at most and never past the permit.
 
     Raises:
-        Conflict: the permit does not hold now.
+        Conflict: the permit does not hold now, or has not begun.
     """
     shown = await read_permit(tx, caller, permit_id)
     if shown.status != Standing.ACTIVE:
         raise Conflict(f"The permit is {shown.status}; there is no token for it.")
+    if shown.valid_from > day_in_shanghai(tx.now):
+        raise Conflict(f"The permit begins on {shown.valid_from}; there is no token for it before that day.")
     past_its_end = datetime.combine(shown.valid_until + timedelta(days=1), time(), SHANGHAI).astimezone(UTC)
     expires_at = min(tx.now.replace(microsecond=0) + TOKEN_LIFE, past_its_end)
     scope = shown.model_dump(mode="json", exclude=_PASSING)
-    claims = {"iss": issuer, "sub": shown.id, "permit": scope}
+    begins = datetime.combine(shown.valid_from, time(), SHANGHAI)
+    claims = {"iss": issuer, "sub": shown.id, "nbf": int(begins.timestamp()), "permit": scope}
     return TokenOut(token=signer.token(claims, issued_at=tx.now, expires_at=expires_at), expires_at=expires_at)
+
+
+async def reckon_anew(tx: Transaction) -> None:
+    """Reckon the duties anew whose year's holidays have come to be known, and the last day of the receipts that they wait for."""
+    for duty, before in await obligations.reckon_anew(tx, OPERATOR):
+        if duty.code == Code.FILE_STANDARD_CONTRACT and duty.permit is not None:
+            permit = await tx.get_one(Permit, duty.permit, with_for_update=True)
+            if permit.receipt_due_on == before:
+                permit.receipt_due_on, permit.updated_at = duty.due_on, tx.now
 
 
 async def publish(tx: Transaction, signer: Signer) -> None:
@@ -427,6 +460,30 @@ def _demand_in_time(tx: Transaction, permit: Permit) -> None:
             f"The permit ended on {permit.valid_until}, and {permit.superseded_by} has taken over from it; act on that one.",
             next={"href": f"/v1/permits/{permit.superseded_by}", "method": "GET"},
         )
+
+
+async def extent_of(tx: Transaction, transfer: str) -> dict[str, Any]:
+    """Return how far the permit of a transfer goes, as narrowed by conditions and amendments: what a renewal starts from.
+
+    All fields are those that the datasets had then, by name where one was registered since.
+    """
+    permit = (await tx.scalars(select(Permit).where(Permit.transfer == transfer))).one()
+    extent = {name: getattr(permit, name) for name in EXTENT}
+    if extent["fields"] is None:
+        extent["fields"] = await _fields_of_then(tx, permit.id)
+    return extent
+
+
+async def _fields_of_then(tx: Transaction, permit: str) -> list[str] | None:
+    query = (
+        select(PermitDataset.fields, DATASETS.c.fields)
+        .join(DATASETS, DATASETS.c.id == PermitDataset.dataset)
+        .where(PermitDataset.permit == permit)
+    )
+    rows = (await tx.execute(query)).all()
+    then = {name for bound, _ in rows for name in bound}
+    now = {field["name"] for _, registered in rows for field in registered}
+    return sorted(then & now) if then and now - then else None
 
 
 async def successor_of(tx: Transaction, transfer: str) -> str | None:

@@ -59,6 +59,21 @@ def between(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]
     ]
 
 
+def since_permit(permit: Mapping[str, Any], request: Mapping[str, Any]) -> list[Change]:
+    """Return where a request that renews a permit asks for something else than that permit allows, its days left aside.
+
+    Args:
+        permit: its `purpose`, `persons`, `sensitive_persons`, `fields` and `systems`, as narrowed.
+        request: the same of the request.
+    """
+    before, after = ({name: _sorted(side[name]) for name in permit} for side in (permit, request))
+    return list(_members("/request", before, after))
+
+
+def _sorted(value: Any) -> Any:
+    return sorted(value) if isinstance(value, list) else value
+
+
 def between_determinations(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
     """Return the differences between what the law asked for two revisions, as the reviewers need to know them."""
     was, now = _gist(before), _gist(after)

@@ -116,8 +116,9 @@ async def add_evidence(
         "file_name": name,
     }
     telling.record(tx, caller, "transfer.evidence_added", transfer, details, audience=await _deciders(tx, transfer))
-    if _counts(tx, evidence, book):
-        await obligations.settle(tx, caller, transfer.id, evidence.kind, evidence.id, ends_on(evidence, book))
+    if _counts(tx, evidence, book) or evidence.issued_on > day_in_shanghai(tx.now):
+        end, begins = ends_on(evidence, book), evidence.issued_on
+        await obligations.settle(tx, caller, transfer.id, evidence.kind, evidence.id, end, begins)
     if wanted.replaces is not None:
         await _replace(tx, caller, book, transfer, wanted.replaces, evidence)
     await tx.flush()
@@ -369,8 +370,9 @@ async def _settle_again(tx: Transaction, caller: Caller, book: RuleBook, transfe
     is_receipt = kind == duties.SETTLED_BY[Code.FILE_STANDARD_CONTRACT]
     since = max(effects, default=date.min) if is_receipt else date.min
     fit = [paper for paper in papers if paper.kind == kind and paper.issued_on >= since]
-    for paper in workflow.check_evidence([kind], fit, today, today).papers:
-        await obligations.settle(tx, caller, transfer.id, kind, paper.id, paper.ends_on)
+    ahead = [paper for paper in fit if paper.issued_on > today]
+    for paper in [*workflow.check_evidence([kind], fit, today, today).papers, *ahead]:
+        await obligations.settle(tx, caller, transfer.id, kind, paper.id, paper.ends_on, paper.issued_on)
 
 
 async def _deciders(tx: Transaction, transfer: Transfer) -> set[str]:

@@ -12,7 +12,7 @@ from sqlalchemy import and_, func, or_, select, text
 from service.database import Transaction, new_id
 from service.events import operations as events
 from service.http import directory
-from service.http.caller import EVERYWHERE, READERS, Caller, Role
+from service.http.caller import EVERYWHERE, FINDER, READERS, Caller, Role
 from service.http.paging import page_of
 from service.http.problems import Conflict, Forbidden, NotFound
 from service.http.references import is_of
@@ -48,7 +48,7 @@ async def look(tx: Transaction, caller: Caller, book: RuleBook, transfer: Transf
     years = await ledger.totals(tx, {one.handler for one in planned}, today.year)
     for crossing in structuring.crossings(mine, others, lines, years):
         for concerned in crossing.transfers:
-            await _raise(tx, caller, concerned, crossing)
+            await _raise(tx, caller, transfer.handler, concerned, crossing)
     await tx.flush()
 
 
@@ -192,8 +192,11 @@ def _planned(transfer: Transfer, kin: str | None, count: Count, exported: Count)
     )
 
 
-async def _raise(tx: Transaction, caller: Caller, concerned: str, crossing: Crossing) -> None:
-    """Raise a finding on one request, or bring the open one up to date; one that says as much, answered or not, stays as it is."""
+async def _raise(tx: Transaction, caller: Caller, acts_at: str, concerned: str, crossing: Crossing) -> None:
+    """Raise a finding on one request, or bring the open one up to date; one that says as much, answered or not, stays as it is.
+
+    On a request of another handler than the one at which somebody acts it is not told who did: that is their own handler's to know.
+    """
     query = (
         select(StructuringFinding)
         .where(StructuringFinding.transfer == concerned, StructuringFinding.threshold == crossing.line.id)
@@ -233,7 +236,7 @@ async def _raise(tx: Transaction, caller: Caller, concerned: str, crossing: Cros
         tx.add(finding)
         action = "finding.raised"
     await tx.flush()
-    await _tell(tx, caller, action, finding, transfer)
+    await _tell(tx, caller if transfer.handler == acts_at else FINDER, action, finding, transfer)
 
 
 async def _tell(tx: Transaction, caller: Caller, action: str, finding: StructuringFinding, transfer: Transfer) -> None:

@@ -17,7 +17,6 @@ from service.http.references import is_of
 from service.law.calendar import day_in_shanghai
 from service.law.determination import Mechanism
 from service.law.rules import RuleBook
-from service.law.schemas import TextOut
 from service.obligations import operations as obligations
 from service.obligations.duties import Code, Due
 from service.permits import operations as permits
@@ -239,22 +238,15 @@ async def diff(tx: Transaction, caller: Caller, transfer_id: str, number: int, s
         transfer=transfer.id,
         from_revision=None if then is None else then.number,
         to_revision=number,
-        changes=[
-            ChangeOut(
-                part=change.part,
-                pointer=change.pointer,
-                before=change.before,
-                after=change.after,
-                text=TextOut(en=change.en, zh=change.zh),
-            )
-            for change in found
-        ],
+        changes=[ChangeOut.of(change) for change in found],
         stages=[TouchedOut(stage=Stage(name), changed=workflow.touched(Stage(name), parts)) for name in stages],
     )
 
 
 async def renew(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str, wanted: RenewIn) -> TransferOut:
     """Write the transfer down that is to follow an approved one: its content with what is to differ, and the evidence that still serves.
+
+    It starts from what the permit allows, not from what was once asked for: what reviewers took away is asked for again in so many words.
 
     Its permit, once issued, takes over from the old one without a gap.
 
@@ -277,7 +269,8 @@ async def renew(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: st
             next={"href": f"/v1/transfers/{successor}/renew", "method": "POST"},
         )
     try:
-        request = TransferIn.model_validate(_request(old) | wanted.model_dump(mode="json", exclude_unset=True))
+        taken_over = _request(old) | await permits.extent_of(tx, old.id)
+        request = TransferIn.model_validate(taken_over | wanted.model_dump(mode="json", exclude_unset=True))
     except ValidationError as error:
         raise invalid_from(error.errors()) from error
     shown = await create_transfer(tx, caller, book, request)

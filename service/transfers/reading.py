@@ -1,7 +1,7 @@
 """What the rows of transfers say: found, held, and shown as the API shows them, a page with one query a table."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any, NamedTuple, TypeVar
 
@@ -10,17 +10,21 @@ from sqlalchemy import ColumnElement, select, tuple_
 from service.database import Base, Transaction
 from service.http import directory
 from service.http.caller import READERS, Caller, Reach, Role
+from service.http.directory import Tenure
 from service.http.problems import Conflict, NotFound
 from service.law.calendar import day_in_shanghai
 from service.law.rules import RuleBook
+from service.permits import operations as permits
 from service.permits.tables import Permit
 from service.transfers import changes, workflow
 from service.transfers.conditions import Conditions
 from service.transfers.schemas import (
     CarryableOut,
+    ChangeOut,
     DocumentOut,
     EvidenceOut,
     FindingOut,
+    FollowsOut,
     ReviewOut,
     RevisionRef,
     StageOut,
@@ -166,9 +170,11 @@ class _Rows(NamedTuple):
     findings: Mapping[str, Sequence[StructuringFinding]]
     recusals: Mapping[str, Sequence[Recusal]]
     permits: Mapping[str, Sequence[Permit]]
+    """Of the transfers and of those that they renew."""
     renewals: Mapping[str, Sequence[Transfer]]
     documents: Mapping[bytes, DocumentOut]
-    holders: set[tuple[str, Role, str | None]]
+    tenures: Sequence[Tenure]
+    disabled: Collection[str]
 
 
 async def shown_many(
@@ -211,10 +217,17 @@ async def _read(tx: Transaction, transfers: Sequence[Transfer]) -> _Rows:
             tx, StructuringFinding, "transfer", StructuringFinding.transfer.in_(ids), StructuringFinding.id
         ),
         recusals=await _by(tx, Recusal, "transfer", Recusal.transfer.in_(ids), Recusal.principal),
-        permits=await _by(tx, Permit, "transfer", Permit.transfer.in_(ids), Permit.id),
+        permits=await _by(
+            tx,
+            Permit,
+            "transfer",
+            Permit.transfer.in_({*ids, *(one.renews for one in transfers if one.renews)}),
+            Permit.id,
+        ),
         renewals=await _by(tx, Transfer, "renews", Transfer.renews.in_(ids), Transfer.id),
         documents=await documents_of(tx, [row for several in evidence.values() for row in several]),
-        holders=await directory.holders(tx, people),
+        tenures=await directory.tenures(tx, people),
+        disabled=await directory.disabled(tx, people),
     )
 
 
@@ -257,7 +270,7 @@ def _shown(tx: Transaction, transfer: Transfer, rows: _Rows, book: RuleBook, rea
     columns = {name: getattr(transfer, name) for name in TransferOut.model_fields if name in Transfer.__table__.columns}
     stages = rows.stages.get(transfer.id, ())
     in_review = status is Status.IN_REVIEW and revision is not None
-    permits = rows.permits.get(transfer.id, ())
+    issued = rows.permits.get(transfer.id, ())
     shown = columns | {
         "status": status,
         "revision": None if revision is None else RevisionRef(number=revision.number, hash=revision.hash),
@@ -265,15 +278,36 @@ def _shown(tx: Transaction, transfer: Transfer, rows: _Rows, book: RuleBook, rea
         "stages": [_stage(tx, stage, status, book) for stage in stages],
         "missing_evidence": _missing(transfer, revision, evidence, today, book) if in_review else [],
         "evidence": [shown_evidence(row, rows.documents, book) for row in evidence],
-        "reviews": [_review(review, transfer, rows.holders) for review in reviews],
+        "reviews": [_review(review, transfer, rows) for review in reviews],
         "terms_pending": terms_waiting(standing) if in_review else [],
         "carryable": _carryable(revision, revisions, reviews, stages) if in_review else [],
         "findings": [FindingOut.of(finding, reach) for finding in rows.findings.get(transfer.id, ())],
         "recused": [recusal.principal for recusal in rows.recusals.get(transfer.id, ())],
+        "follows": _follows(transfer, rows.permits.get(transfer.renews or "", ())),
         "renewed_by": [renewal.id for renewal in rows.renewals.get(transfer.id, ())],
-        "permit": permits[0].id if permits else None,
+        "permit": issued[0].id if issued else None,
     }
     return TransferOut.model_validate(shown)
+
+
+def _follows(transfer: Transfer, renewed: Sequence[Permit]) -> FollowsOut | None:
+    """Return the permit that a request renews, so that its reviewers see on what conditions it was given."""
+    if not renewed:
+        return None
+    permit = renewed[0]
+    allowed, asked = ({name: getattr(side, name) for name in permits.EXTENT} for side in (permit, transfer))
+    return FollowsOut(
+        permit=permit.id,
+        persons=permit.persons,
+        sensitive_persons=permit.sensitive_persons,
+        fields=permit.fields,
+        systems=permit.systems,
+        valid_from=permit.valid_from,
+        valid_until=permit.valid_until,
+        conditions=permit.conditions,
+        reason=permit.reason,
+        changes=[ChangeOut.of(change) for change in changes.since_permit(allowed, asked)],
+    )
 
 
 def _stage(tx: Transaction, stage: RevisionStage, transfer: Status, book: RuleBook) -> StageOut:
@@ -291,17 +325,33 @@ def _stage(tx: Transaction, stage: RevisionStage, transfer: Status, book: RuleBo
     )
 
 
-def _review(review: Review, transfer: Transfer, holders: set[tuple[str, Role, str | None]]) -> ReviewOut:
+def _review(review: Review, transfer: Transfer, rows: _Rows) -> ReviewOut:
     standing = "counts" if review.revision == transfer.revision else "earlier_revision"
-    holder, role = review.on_behalf_of or review.reviewer, Role(Stage(review.stage).role)
     columns = {name: getattr(review, name) for name in ReviewOut.model_fields if name in Review.__table__.columns}
     return ReviewOut.model_validate(
         columns
         | {
             "standing": standing if review.taken_back_at is None else "taken_back",
-            "grant": "stands" if {(holder, role, None), (holder, role, transfer.handler)} & holders else "withdrawn",
+            "grant": _grant(review, transfer, rows),
         }
     )
+
+
+def _grant(review: Review, transfer: Transfer, rows: _Rows) -> str:
+    """Tell what became of the role with which a stage was decided: a later grant of it is another one."""
+    if parties_of([review]) & set(rows.disabled):
+        return "disabled"
+    holder, role = review.on_behalf_of or review.reviewer, Role(Stage(review.stage).role)
+    standing = [
+        tenure.granted_at
+        for tenure in rows.tenures
+        if (tenure.principal, tenure.role) == (holder, role)
+        and tenure.handler in {None, transfer.handler}
+        and tenure.withdrawn_at is None
+    ]
+    if any(granted_at <= review.at for granted_at in standing):
+        return "stands"
+    return "regranted" if standing else "withdrawn"
 
 
 def _missing(

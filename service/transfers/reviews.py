@@ -74,6 +74,10 @@ class TermsPending(Conflict):
     slug, title = "terms-pending", "Terms wait for the requester's acceptance"
 
 
+NOT_PERMITTED = (EvidenceMissing, DeterminationMoved, permits.PredecessorRevoked)
+"""Why the last approval may be refused after everything that it looked at was found."""
+
+
 class InputsChanged(Conflict):
     """An approval cannot be carried over, since what it decided on has changed."""
 
@@ -202,10 +206,19 @@ async def accept_terms(
     if outcome.status is Status.APPROVED:
         case = await case_of(tx, transfer)
         _demand_unmoved(revision, case)
+        await findings.look(tx, caller, book, transfer)
         await _finish(tx, caller, book, case, revision, stages)
     else:
         await _settle(tx, caller, transfer, stages, outcome)
     await tx.flush()
+    return await shown_of(tx, caller, transfer, book)
+
+
+async def look_again(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str) -> TransferOut:
+    """Raise the findings that a refused approval came upon: that one left nothing behind."""
+    transfer = await transfer_of(tx, caller, transfer_id, lock=True)
+    if transfer.status == Status.IN_REVIEW:
+        await findings.look(tx, caller, book, transfer)
     return await shown_of(tx, caller, transfer, book)
 
 
@@ -568,8 +581,9 @@ async def _open_duties(
     if filing is not None:
         await obligations.open_duty(tx, caller, Code.FILE_STANDARD_CONTRACT, filing, **owned)
         receipts = workflow.check_evidence(["filing_receipt"], papers, today, transfer.valid_from)
-        for paper in receipts.papers:
-            await obligations.settle(tx, caller, transfer.id, paper.kind, paper.id, paper.ends_on)
+        ahead = [paper for paper in papers if paper.kind == "filing_receipt" and paper.issued_on > today]
+        for paper in [*receipts.papers, *ahead]:
+            await obligations.settle(tx, caller, transfer.id, paper.kind, paper.id, paper.ends_on, paper.issued_on)
     for paper in rests_on:
         if paper.kind == duties.SETTLED_BY[Code.RENEW_ASSESSMENT] and paper.ends_on is not None:
             due = duties.before_end(paper.ends_on, duties.EXTENSION_WORKING_DAYS)

@@ -1,5 +1,6 @@
 """HTTP of transfers."""
 
+from collections.abc import Awaitable
 from typing import Annotated, Literal
 
 from fastapi import Path, Query, Request, Response
@@ -158,11 +159,12 @@ async def renew(exchange: Requesting, request: Request, transfer_id: TransferId,
 async def review(exchange: Reviewing, request: Request, transfer_id: TransferId, body: ReviewIn) -> Response:
     """Approve, return or reject the open stage, on the revision that was seen; an approval may be tied to conditions."""
     book = _book(request)
-    return await exchange.create(
+    answer = exchange.create(
         lambda tx, caller: reviews.review(tx, caller, book, transfer_id, body),
         lambda made: f"/v1/transfers/{made.id}",
         gate="close",
     )
+    return await _with_findings(exchange, book, transfer_id, answer)
 
 
 @router.post("/v1/transfers/{transfer_id}/reviews/{review_id}/carry-over", status_code=201, response_model=TransferOut)
@@ -171,11 +173,12 @@ async def carry_over(
 ) -> Response:
     """Confirm an approval of an earlier revision for the one that stands, where nothing changed that its stage decides on."""
     book = _book(request)
-    return await exchange.create(
+    answer = exchange.create(
         lambda tx, caller: reviews.carry_over(tx, caller, book, transfer_id, review_id, body),
         lambda made: f"/v1/transfers/{made.id}",
         gate="close",
     )
+    return await _with_findings(exchange, book, transfer_id, answer)
 
 
 @router.post("/v1/transfers/{transfer_id}/reviews/{review_id}/take-back", response_model=TransferOut)
@@ -191,9 +194,17 @@ async def take_back(
 async def accept_terms(exchange: Requesting, request: Request, transfer_id: TransferId, body: AcceptIn) -> Response:
     """Accept the terms of approvals: the next stage opens, or the permit is issued."""
     book = _book(request)
-    return await exchange.act(
-        lambda tx, caller: reviews.accept_terms(tx, caller, book, transfer_id, body), gate="close"
-    )
+    answer = exchange.act(lambda tx, caller: reviews.accept_terms(tx, caller, book, transfer_id, body), gate="close")
+    return await _with_findings(exchange, book, transfer_id, answer)
+
+
+async def _with_findings(exchange: Exchange, book: RuleBook, transfer_id: str, answer: Awaitable[Response]) -> Response:
+    """Keep what a last approval came upon also where the permit is refused, and nothing of the approval stays."""
+    try:
+        return await answer
+    except reviews.NOT_PERMITTED:
+        await exchange.tell(lambda tx, caller: reviews.look_again(tx, caller, book, transfer_id))
+        raise
 
 
 @router.get("/v1/transfers/{transfer_id}/reviewers", response_model=ReviewersOut)

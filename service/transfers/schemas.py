@@ -19,6 +19,7 @@ from service.http.caller import EVERYWHERE, Reach
 from service.http.texts import Name, OptionalProse, Prose, Reference, not_before, without_defaults
 from service.law.facts import LegalBasis, Method, Necessity, Route
 from service.law.schemas import CitationOut, DeterminationOut, NearDay, Persons, TextOut
+from service.transfers.changes import Change
 from service.transfers.structuring import Shared
 from service.transfers.tables import Evidence, StructuringFinding
 from service.transfers.workflow import Decision, Stage, StageStatus, Status
@@ -250,8 +251,11 @@ class ReviewOut(BaseModel):
     standing: Literal["counts", "earlier_revision", "taken_back"] = Field(
         description="Whether it counts for the revision that stands."
     )
-    grant: Literal["stands", "withdrawn"] = Field(
-        description="Whether whoever reviewed (or lent the role) has the role today; the review stays on record either way."
+    grant: Literal["stands", "withdrawn", "regranted", "disabled"] = Field(
+        description=(
+            "What became of the role of whoever reviewed (or lent it): it stands; it was withdrawn, or withdrawn and given anew "
+            "later; or one of them is shut out. The review stays on record either way."
+        )
     )
 
 
@@ -464,6 +468,12 @@ class ChangeOut(BaseModel):
     after: Any
     text: TextOut
 
+    @classmethod
+    def of(cls, change: Change) -> Self:
+        """Return the shape of a change."""
+        text = TextOut(en=change.en, zh=change.zh)
+        return cls(part=change.part, pointer=change.pointer, before=change.before, after=change.after, text=text)
+
 
 class TouchedOut(BaseModel):
     """What a change means for a stage."""
@@ -483,7 +493,10 @@ class DiffOut(BaseModel):
 
 
 class RenewIn(_In):
-    """What is to differ in the transfer that follows; everything else is taken over."""
+    """What is to differ in the transfer that follows.
+
+    Everything else is taken over: persons, fields and systems as the permit allows them, narrowed as it was.
+    """
 
     model_config = ConfigDict(extra="forbid", json_schema_extra=without_defaults)
 
@@ -500,6 +513,21 @@ class RenewIn(_In):
     legal_basis: LegalBasis = LegalBasis.CONSENT
     route: Route | None = None
     method: Method = Method.TRANSMISSION
+
+
+class FollowsOut(BaseModel):
+    """The permit that a renewal is to follow, as it was narrowed by conditions and amendments."""
+
+    permit: str
+    persons: int
+    sensitive_persons: int
+    fields: list[str] | None
+    systems: list[str] | None
+    valid_from: date
+    valid_until: date
+    conditions: list[dict[str, Any]] = Field(description="What its reviewers tied their approvals to, by stage.")
+    reason: str | None = Field(description="Why it was suspended or revoked.")
+    changes: list[ChangeOut] = Field(description="Where the request asks for something else than that permit allows.")
 
 
 class TransferOut(BaseModel):
@@ -535,6 +563,7 @@ class TransferOut(BaseModel):
     findings: list[FindingOut]
     recused: list[str] = Field(description="People who have stood back from this request.")
     renews: str | None = Field(description="The transfer whose permit it is to follow.")
+    follows: FollowsOut | None = Field(description="What that permit allows, and on what conditions; null: no renewal.")
     renewed_by: list[str]
     permit: str | None
     created_at: datetime

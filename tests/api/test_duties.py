@@ -12,7 +12,8 @@ import httpx
 import pytest
 
 from service.law.calendar import SHANGHAI
-from tests.conftest import Clock
+from service.settings import Settings
+from tests.conftest import Clock, Served, run_sql
 from tests.world import Json, Person, World, day
 
 PDF = b"%PDF-1.7 an invented contract"
@@ -331,7 +332,7 @@ def test_a_duty_stays_settled_only_while_a_receipt_counts(world: World, case: Ca
         (one,) = world.auditor.get("/v1/obligations", permit=approved["permit"]).json()["items"]
         return dict(one)
 
-    receipt(issued_on=day(2))
+    early = receipt(issued_on=day(2))
     assert duty()["state"] == "open"
     first = receipt()
     second = receipt(replaces=first)
@@ -341,8 +342,54 @@ def test_a_duty_stays_settled_only_while_a_receipt_counts(world: World, case: Ca
     withdraw(second)
     assert (duty()["state"], duty()["evidence"]) == ("done", third)
     withdraw(third)
-    assert duty()["state"] == "open"
+    assert (duty()["state"], duty()["evidence"], duty()["settles_on"]) == ("open", early, day(2))
+    withdraw(early)
+    assert (duty()["state"], duty()["evidence"], duty()["settles_on"]) == ("open", None, None)
     days_ahead.ahead = timedelta(days=40)
+    assert case.reason() == "permit_suspended"
+
+
+def test_a_day_taken_strictly_is_reckoned_anew_once_the_holidays_are_known(
+    world: World, case: Case, database_url: str, settings: Settings
+) -> None:
+    approved = case.approved()
+    (duty,) = world.auditor.get("/v1/obligations", permit=approved["permit"]).json()["items"]
+    strict = date.fromisoformat(paper("standard_contract")["issued_on"]) + timedelta(days=10)
+    run_sql(
+        database_url,
+        f"update obligations set due_on = '{strict}', due_note = 'The holidays are not known.' where id = '{duty['id']}'",  # noqa: S608 - our own id
+        f"update permits set receipt_due_on = '{strict}' where id = '{approved['permit']}'",  # noqa: S608 - our own id
+    )
+    with Served(settings, database_url, Clock()):  # as with a new version of the calendar
+        shown = world.auditor.get(f"/v1/obligations/{duty['id']}").json()
+    assert (shown["due_on"], shown["due_note"]) == (duty["due_on"], None)
+    assert world.auditor.get(f"/v1/permits/{approved['permit']}").json()["receipt_due_on"] == duty["due_on"]
+    last = world.auditor.get("/v1/audit/entries", subject=duty["id"]).json()["items"][-1]
+    assert (last["action"], last["actor"]) == ("obligation.reckoned_anew", "operator")
+
+
+def test_a_receipt_that_is_dated_ahead_settles_its_duty_when_its_day_comes(
+    world: World, case: Case, days_ahead: Clock
+) -> None:
+    approved = case.approved()
+    (duty,) = world.auditor.get("/v1/obligations", permit=approved["permit"]).json()["items"]
+    receipt = world.requester.made(at(approved, "evidence"), paper("filing_receipt", issued_on=day(30)))
+
+    def stands() -> tuple[str, str, bool]:
+        shown = world.auditor.get(f"/v1/obligations/{duty['id']}").json()
+        assert shown["evidence"] == receipt["id"]
+        done = world.auditor.get("/v1/obligations", permit=approved["permit"], state="done").json()["items"]
+        return shown["state"], case.reason(), [one["id"] for one in done] == [duty["id"]]
+
+    assert stands() == ("open", "permitted", False)
+    days_ahead.ahead = timedelta(days=29)
+    assert stands() == ("overdue", "permit_suspended", False)
+    days_ahead.ahead = timedelta(days=30)
+    assert stands() == ("done", "permitted", True)
+    assert (
+        world.requester.post(f"/v1/obligations/{duty['id']}/assign", {"owner": world.requester.id}).status_code == 409
+    )
+    world.requester.made(at(approved, "evidence", receipt["id"], "withdraw"), {"reason": "Of another contract"})
     assert case.reason() == "permit_suspended"
 
 

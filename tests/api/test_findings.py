@@ -69,6 +69,51 @@ def test_whoever_may_not_read_the_other_handler_learns_of_it_only_that_it_is_the
     assert whole["transfers"] == sorted([first["id"], second["id"]])
 
 
+def test_whoever_may_not_read_the_other_handler_does_not_learn_who_acted_there(world: World, group: Group) -> None:
+    here, auditor = group.legal(0), world.person("auditor", handler=group.handlers[0]["id"])
+    stranger = world.person("requester", handler=group.handlers[1]["id"])
+    first = group.submitted(0)
+    body = {
+        "handler": group.handlers[1]["id"],
+        "datasets": [group.datasets[1]["id"]],
+        "recipient": group.recipient["id"],
+        "purpose": "analytics",
+        "description": "Weekly demand",
+        "persons": 60_000,
+        "valid_from": day(0),
+        "valid_until": day(100),
+    }
+    second = stranger.made(at(stranger.made("/v1/transfers", body), "submit"), None)
+    seen = [
+        here.get("/v1/events", subject=first["id"], limit=200),
+        auditor.get("/v1/audit/entries", subject=first["id"], limit=200),
+        auditor.get(at(first, "history"), limit=200),
+    ]
+    for answer in seen:
+        assert "finding.raised" in answer.text
+        assert stranger.id not in answer.text
+        assert stranger.name not in answer.text
+    raised = auditor.get("/v1/audit/entries", subject=first["id"], action="finding.raised").json()["items"]
+    assert [entry["actor"] for entry in raised] == ["outbound"]
+    raised = world.auditor.get("/v1/audit/entries", subject=second["id"], action="finding.raised").json()["items"]
+    assert [entry["actor"] for entry in raised] == [stranger.id]
+
+
+def test_what_a_refused_last_approval_comes_upon_is_kept(world: World) -> None:
+    apart, recipient = [world.handler() for _ in range(2)], world.recipient()
+    first, second = (
+        world.submitted(handler, [world.dataset(handler, "personal")], recipient, persons=60_000) for handler in apart
+    )
+    name = world.name("group")
+    for handler in apart:
+        assert world.registrar.patch(f"/v1/handlers/{handler['id']}", {"group": name}).status_code == 200
+    refused = world.review(second, "privacy")
+    assert (refused.status_code, refused.json()["type"]) == (409, "/problems/evidence-missing")
+    assert len(found(world.auditor, first)) == len(found(world.auditor, second)) == 1
+    stages = world.auditor.get(at(second)).json()["stages"]
+    assert [stage["status"] for stage in stages] == ["open"]
+
+
 def test_those_of_legal_are_told_where_to_answer(world: World, group: Group) -> None:
     legal = group.legal(0)
     first = group.submitted(0)

@@ -50,6 +50,22 @@ def test_a_key_ends_when_it_was_said_to(world: World, days_ahead: Clock) -> None
     assert past.json()["errors"][0]["pointer"] == "/expires_at"
 
 
+def test_what_happens_to_a_principal_and_its_keys_is_told(world: World) -> None:
+    person = world.person("auditor")
+    key = world.admin.made("/v1/api-keys", {"principal": person.id})
+    world.admin.made(f"/v1/api-keys/{key['id']}/revoke", None)
+    world.admin.made(f"/v1/principals/{person.id}/disable", None)
+    world.admin.made(f"/v1/principals/{person.id}/enable", None)
+    told = person.get("/v1/events", to_me="true", limit=200).json()["items"]
+    kinds = ["principal.created", "grant.created", "api_key.created", "api_key.created", "api_key.revoked"]
+    assert [event["kind"] for event in told] == [*kinds, "principal.disabled", "principal.enabled"]
+    assert [event["subject"] for event in told[3:5]] == [key["id"], key["id"]]
+    assert {event["who"]["name"] for event in told} == {"root"}
+    assert key["secret"] not in str(told)
+    of_one_handler = world.person("auditor", handler=world.handler()["id"])
+    assert person.id not in of_one_handler.get("/v1/events", limit=200).text
+
+
 def test_a_disabled_principal_is_out_with_all_of_its_keys(world: World) -> None:
     person = world.person("auditor")
     world.admin.made(f"/v1/principals/{person.id}/disable", None)

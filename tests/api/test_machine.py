@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.conftest import Clock
-from tests.machine import Cast, Workflow
+from tests.machine import TAKEN, Cast, Workflow
 from tests.world import World
 
 EXAMPLES = int(os.environ.get("OUTBOUND_SOAK_EXAMPLES", "8"))
@@ -22,7 +22,17 @@ if EXAMPLES >= 100:
         *{"accept_terms", "answer_finding", "assign", "carry_over", "change", "reject", "renew", "return", "take_back"},
         *{"add_evidence", "replace_evidence", "verify_evidence", "withdraw_evidence", "recuse", "withdraw"},
         *{"end_a_delegation", "give_a_role", "lend", "withdraw_a_role"},
-        *{"suspend", "resume", "revoke", "narrow", "grade", "confirm", "change_facts", "change_scale"},
+        *{
+            "suspend",
+            "resume",
+            "revoke",
+            "narrow",
+            "grade",
+            "confirm",
+            "change_facts",
+            "change_scale",
+            "move_recipient",
+        },
         *{"ask", "export", "complete", "cancel", "complete_duty", "reopen_duty", "assign_duty", "queue", "comment"},
     }
 
@@ -52,3 +62,16 @@ def test_no_order_of_acts_gets_anything_out_that_should_not_go(
         with capsys.disabled():
             print(dict(sorted(Here.seen.items())))  # noqa: T201 - what was done, for whoever runs `make soak`
     assert WANTED - set(+Here.seen) == set()
+
+
+@pytest.mark.parametrize("what", TAKEN)
+def test_each_thing_that_is_taken_away_is_seen_at_once(world: World, days_ahead: Clock, what: str) -> None:
+    class Here(Workflow):
+        pass
+
+    Here.world, Here.clock, Here.cast, Here.seen = world, days_ahead, Cast(world), Counter()
+    walked = 0 if what in {"delegation", "lender", "reviewer"} else 5
+    machine = Here()
+    machine.begin(0, 0, 150_000, walked, what, None, fields=True, terms=False)
+    machine.everything_is_right()
+    assert len(machine.permits) == (walked > 0)

@@ -376,6 +376,23 @@ def test_a_grant_that_is_withdrawn_leaves_the_review_and_shows_it(world: World, 
     world.admin.post(f"/v1/grants/{grant['id']}/withdraw")
     after = world.auditor.get(at(shown)).json()
     assert (after["reviews"][0]["grant"], after["reviews"][0]["standing"]) == ("withdrawn", "counts")
+    world.person("reviewer:data_owner")
+    assert world.auditor.get(at(shown)).json()["reviews"][0]["grant"] == "withdrawn"
+    world.admin.made("/v1/grants", {"principal": leaving.id, "role": "reviewer:data_owner"})
+    assert world.auditor.get(at(shown)).json()["reviews"][0]["grant"] == "regranted"
+    world.admin.made(f"/v1/principals/{leaving.id}/disable", None)
+    assert world.auditor.get(at(shown)).json()["reviews"][0]["grant"] == "disabled"
+
+
+def test_a_lent_review_shows_that_whoever_gave_it_is_shut_out(world: World, case: Case) -> None:
+    away, stand_in = world.person("reviewer:data_owner"), world.person()
+    lent = {"delegate": stand_in.id, "valid_from": day(0), "valid_until": day(1), "reason": "Leave"}
+    away.made("/v1/delegations", lent)
+    shown = case.submitted()
+    reviewed = stand_in.post(at(shown, "reviews"), body(shown, "data_owner")).json()
+    assert (reviewed["reviews"][0]["on_behalf_of"], reviewed["reviews"][0]["grant"]) == (away.id, "stands")
+    world.admin.made(f"/v1/principals/{stand_in.id}/disable", None)
+    assert world.auditor.get(at(shown)).json()["reviews"][0]["grant"] == "disabled"
 
 
 def test_the_requester_is_told_each_outcome_with_the_whole_context(world: World, case: Case) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 import rfc8785
 
 from tests.conftest import Clock
+from tests.jwt_check import verified
 from tests.world import Json, World, day
 
 
@@ -242,6 +243,37 @@ def test_a_suspended_permit_is_followed_by_a_suspended_one(world: World, case: C
     assert case.answer() == ("permitted", new["permit"])
 
 
+@pytest.mark.parametrize(("verb", "past"), [("suspend", "suspended"), ("revoke", "revoked")])
+def test_what_is_to_follow_a_stopped_permit_does_not_begin_by_itself(
+    world: World, case: Case, days_ahead: Clock, verb: str, past: str
+) -> None:
+    old = case.approved(valid_until=day(100))
+    new = world.approve(case.renewal(old, valid_from=day(10)))
+    last = world.approve(case.renewal(new, valid_from=day(20)))
+    world.reviewers["security"].made(f"/v1/permits/{old['permit']}/{verb}", {"reason": "A leak"})
+    for transfer in (new, last):
+        permit = case.permit(transfer)
+        assert permit["status"] == "suspended"
+        assert permit["reason"] == f"The permit {old['permit']}, which it follows, was {past}: A leak"
+    days_ahead.ahead = timedelta(days=11)
+    assert case.answer()[0] in {"permit_suspended", "permit_revoked"}
+    world.reviewers["legal"].made(f"/v1/permits/{new['permit']}/resume", None)
+    assert case.answer() == ("permitted", new["permit"])
+    assert case.permit(last)["status"] == "suspended"
+
+
+def test_a_permit_that_has_not_begun_has_no_token(world: World, case: Case, days_ahead: Clock) -> None:
+    permit = case.permit(case.approved(valid_from=day(3)))
+    path = f"/v1/permits/{permit['id']}/token"
+    refused = world.auditor.get(path)
+    assert (refused.status_code, day(3) in refused.json()["detail"]) == (409, True)
+    days_ahead.ahead = timedelta(days=3)
+    claims = verified(world.auditor.get(path).json()["token"], world.auditor.get("/.well-known/jwks.json").json())
+    begins = datetime.fromisoformat(f"{day(3)}T00:00:00+08:00")
+    assert claims["nbf"] == begins.timestamp()
+    assert claims["nbf"] <= claims["iat"] < claims["exp"]
+
+
 def test_nobody_approves_what_follows_a_permit_that_was_revoked_meanwhile(world: World, case: Case) -> None:
     old = case.approved()
     shown = case.renewal(old)
@@ -254,6 +286,37 @@ def test_nobody_approves_what_follows_a_permit_that_was_revoked_meanwhile(world:
     approved = world.review(again, "privacy").json()
     assert case.answer() == ("permitted", approved["permit"])
     assert case.permit(old)["status"] == "revoked"
+
+
+def test_a_renewal_starts_from_what_the_old_permit_was_narrowed_to_and_shows_its_conditions(
+    world: World, case: Case
+) -> None:
+    shown = case.submitted()
+    world.add_evidence(shown)
+    tied = {"persons": 40, "terms": ["Report each month"]}
+    world.review(shown, "privacy", conditions=tied)
+    old = world.requester.made(at(shown, "terms", "accept"), {"revision": shown["revision"]["hash"]})
+    amend = f"/v1/permits/{old['permit']}/amend"
+    world.requester.made(amend, {"persons": 30, "fields": ["city"], "reason": "Less is needed"})
+    days = {"valid_from": day(0), "valid_until": day(300)}
+    draft = world.requester.made(at(old, "renew"), days)
+    assert (draft["persons"], draft["fields"]) == (30, ["city"])
+    follows = draft["follows"]
+    assert (follows["permit"], follows["persons"], follows["fields"]) == (old["permit"], 30, ["city"])
+    assert follows["conditions"] == [{"stage": "privacy", **tied}]
+    assert follows["changes"] == []
+    wider = world.requester.patch(at(draft), {"persons": 100, "fields": None}).json()
+    told = {change["part"]: change["text"]["en"] for change in wider["follows"]["changes"]}
+    assert told == {"persons": "Persons: from 30 to 100.", "fields": "Fields: from city to all."}
+    assert old["follows"] is None
+
+
+def test_a_renewal_does_not_take_in_fields_that_were_registered_since(world: World, case: Case) -> None:
+    old = case.approved()
+    fields = [{"name": name, "type": "text"} for name in ("city", "amount", "passport")]
+    assert world.registrar.patch(f"/v1/datasets/{case.dataset['id']}", {"fields": fields}).status_code == 200
+    draft = world.requester.made(at(old, "renew"), {"valid_from": day(0), "valid_until": day(300)})
+    assert draft["fields"] == ["amount", "city"]
 
 
 def test_only_the_last_of_a_line_of_permits_is_renewed(world: World, case: Case, days_ahead: Clock) -> None:

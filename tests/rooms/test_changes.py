@@ -106,3 +106,10 @@ def test_handler_recipient_and_law_are_parts_of_their_own() -> None:
     (law,) = changes.between_determinations(LAW, LAW | {"mechanism": "security_assessment"})
     assert law.part == "determination"
     assert law.en == "What the law asks for: from exempt to security_assessment."
+
+
+def test_a_renewal_is_compared_with_what_the_permit_allows_whatever_the_order_of_names() -> None:
+    allowed = {"purpose": "analytics", "persons": 10, "fields": ["city", "amount"], "systems": None}
+    assert changes.since_permit(allowed, allowed | {"fields": ["amount", "city"]}) == []
+    (change,) = changes.since_permit(allowed, allowed | {"persons": 12})
+    assert (change.pointer, change.en) == ("/request/persons", "Persons: from 10 to 12.")

@@ -1,6 +1,6 @@
 """Duties: when they are due, when they are overdue, when scale is filed anew."""
 
-from datetime import date
+from datetime import date, timedelta
 
 import pytest
 
@@ -19,6 +19,32 @@ from service.obligations.duties import State
 )
 def test_a_duty_may_be_done_on_its_last_day(stored: str, due: date, stands: str) -> None:
     assert duties.standing(stored, due, date(2026, 11, 24)) is State(stands)
+
+
+@pytest.mark.parametrize(("ahead", "stands"), [(0, "done"), (1, "overdue")])
+def test_a_paper_that_is_dated_ahead_settles_on_its_day(ahead: int, stands: str) -> None:
+    today = date(2026, 11, 24)
+    settles_on = today + timedelta(days=ahead)
+    assert duties.standing("open", date(2026, 11, 23), today, settles_on) is State(stands)
+
+
+@pytest.mark.parametrize(
+    ("code", "strict", "exact"),
+    [
+        (duties.Code.FILE_STANDARD_CONTRACT, date(2026, 10, 5), date(2026, 10, 15)),
+        (duties.Code.RENEW_ASSESSMENT, date(2026, 8, 1), duties.before_end(date(2026, 11, 29), 60).on),
+    ],
+)
+def test_a_strict_day_is_reckoned_anew_from_what_it_was_reckoned_from(
+    code: duties.Code, strict: date, exact: date
+) -> None:
+    assert duties.reckoned_anew(code, strict) == duties.Due(exact)
+
+
+def test_a_strict_day_stays_while_the_holidays_are_not_known() -> None:
+    strict = duties.after_working_days(date(2030, 12, 28), 10)
+    assert strict.note is not None
+    assert duties.reckoned_anew(duties.Code.FILE_STANDARD_CONTRACT, strict.on) == strict
 
 
 def test_ten_working_days_are_counted_with_the_holidays() -> None:
