@@ -8,12 +8,13 @@ import asyncpg
 
 HELD = """
   with live as (
-    select permit, handler, year, counts, expires_at, persons, sensitive_persons from exports where status = 'reserved'
+    select * from exports where status = 'reserved'
   ), of_permits as (
-    select permit as owner, expires_at, sum(persons) as persons, sum(sensitive_persons) as sensitive_persons
+    select permit as owner, expires_at, sum(permit_persons) as persons, sum(permit_sensitive_persons) as sensitive_persons
     from live where permit is not null group by 1, 2
   ), of_years as (
-    select handler || '/' || year as owner, expires_at, sum(persons) as persons, sum(sensitive_persons) as sensitive_persons
+    select handler || '/' || year as owner, expires_at, sum(year_persons) as persons,
+           sum(year_sensitive_persons) as sensitive_persons
     from live where counts group by 1, 2
   ), held as (
     select permit as owner, expires_at, persons, sensitive_persons from held_by_permits

@@ -65,10 +65,13 @@ def test_no_order_of_acts_gets_anything_out_that_should_not_go(
 
 
 @pytest.mark.parametrize("what", TAKEN)
-def test_each_thing_that_is_taken_away_is_seen_at_once(world: World, days_ahead: Clock, what: str) -> None:
+def test_each_thing_that_is_taken_away_is_seen_at_once(
+    world: World, database_url: str, days_ahead: Clock, what: str
+) -> None:
     class Here(Workflow):
         pass
 
+    Here.database_url = database_url
     Here.world, Here.clock, Here.cast, Here.seen = world, days_ahead, Cast(world), Counter()
     walked = 0 if what in {"delegation", "lender", "reviewer"} else 5
     machine = Here()
