@@ -211,16 +211,19 @@ class _Case:
 
 def _by_permit(case: _Case, law: Verdict) -> Decision:
     """Take of several permits one that allows, the first to end; else tell the reason furthest down the list."""
-    denied = Decision(allowed=False, reason=Reason.NO_PERMIT, mechanism=law.mechanism)
-    asked_for = case.ask.permit
-    permits = [permit for permit in case.known.permits if asked_for is None or asked_for == permit.id]
-    answers: list[Decision] = []
-    for permit in sorted(permits, key=lambda permit: (permit.valid_until, permit.id)):
+    permits, asked_for = case.known.permits, case.ask.permit
+    if asked_for is not None:
+        permits = [permit for permit in permits if permit.id == asked_for]
+    if len(permits) > 1:
+        permits = sorted(permits, key=lambda permit: (permit.valid_until, permit.id))
+    told: Decision | None = None
+    for permit in permits:
         answer = _under(case, permit)
         if answer.allowed:
             return answer
-        answers.append(answer)
-    return max(answers, key=lambda answer: _PLACE[answer.reason], default=denied)
+        if told is None or _PLACE[answer.reason] > _PLACE[told.reason]:
+            told = answer
+    return told or Decision(allowed=False, reason=Reason.NO_PERMIT, mechanism=law.mechanism)
 
 
 def _under(case: _Case, permit: KnownPermit) -> Decision:
