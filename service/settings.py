@@ -34,7 +34,7 @@ class Settings(BaseSettings):
     export_lease_seconds: Annotated[int, Field(ge=1, le=30 * 24 * 3600)] = 3600
     """How long a reserved export may stay without a report before it lapses and gives its quota back."""
 
-    gate_queue: Annotated[int, Field(ge=1000, le=1_000_000)] = 10_000
+    gate_queue: Annotated[int, Field(ge=1000, le=1_000_000)] = 50_000
     """How many questions may wait to be decided in one server process; more are told to come back (503)."""
 
     body_limit_bytes: Annotated[int, Field(ge=1024)] = 1024 * 1024

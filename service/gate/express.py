@@ -30,6 +30,7 @@ _SAFE: Final = [(name.lower().encode(), value.encode()) for name, value in SAFE.
 _LOOKED_AT: Final = frozenset({b"authorization", b"content-type", b"idempotency-key", b"x-request-id"})
 _JSON: Final = (b"content-type", b"application/json")
 """The answer's type, and the only one of a request that is plain."""
+_SAFE_JSON: Final = [*_SAFE, _JSON]
 
 
 def _evaluation(credentials: Credentials, body: bytes, _: str | None) -> Job | None:
@@ -151,13 +152,11 @@ def _told(error: Exception, path: str) -> Reply:
 
 
 async def _send(send: Send, reply: Reply, ident: bytes) -> None:
-    headers = [(b"content-length", b"%d" % len(reply.body)), (b"x-request-id", ident), *_SAFE]
+    headers = [(b"content-length", b"%d" % len(reply.body)), (b"x-request-id", ident)]
     if reply.headers:
-        named = {name.lower(): value for name, value in reply.headers.items()}
-        headers += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in named.items()]
-        if "content-type" not in named:
-            headers.append(_JSON)
+        named = {"content-type": "application/json"} | {name.lower(): value for name, value in reply.headers.items()}
+        headers += [*_SAFE, *((name.encode("latin-1"), value.encode("latin-1")) for name, value in named.items())]
     else:
-        headers.append(_JSON)
+        headers += _SAFE_JSON
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": reply.body})

@@ -6,7 +6,8 @@ The answer is stored in the transaction of the change itself: either both are th
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final, Self
 
 from fastapi import Request
@@ -37,13 +38,16 @@ class StoredAnswer(Base):
     body: Mapped[bytes] = mapped_column(LargeBinary)
 
 
-@dataclass(frozen=True, slots=True)
+_NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+@dataclass(slots=True)
 class Reply:
     """What goes out: status, headers and the bytes of the body."""
 
     status: int
     body: bytes
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = _NO_HEADERS
     kept: bytes | None = None
     """The body to store for a repeat, where it must differ (a secret that is shown once)."""
 
@@ -144,7 +148,7 @@ class Once:
                 request=self._use.request,
                 at=tx.now,
                 status=answer.status,
-                headers=answer.headers,
+                headers=dict(answer.headers),
                 body=answer.kept or answer.body,
             )
         )
