@@ -6,8 +6,7 @@ The answer is stored in the transaction of the change itself: either both are th
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
+from dataclasses import dataclass, field
 from typing import Final, Self
 
 from fastapi import Request
@@ -38,16 +37,13 @@ class StoredAnswer(Base):
     body: Mapped[bytes] = mapped_column(LargeBinary)
 
 
-_NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
-
-
 @dataclass(slots=True)
 class Reply:
     """What goes out: status, headers and the bytes of the body."""
 
     status: int
     body: bytes
-    headers: Mapping[str, str] = _NO_HEADERS
+    headers: dict[str, str] = field(default_factory=dict)
     kept: bytes | None = None
     """The body to store for a repeat, where it must differ (a secret that is shown once)."""
 
@@ -148,7 +144,7 @@ class Once:
                 request=self._use.request,
                 at=tx.now,
                 status=answer.status,
-                headers=dict(answer.headers),
+                headers=answer.headers,
                 body=answer.kept or answer.body,
             )
         )
