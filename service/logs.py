@@ -6,6 +6,9 @@ from typing import Literal
 
 import structlog
 
+_TRACEBACKS = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
+"""Where a fault came from, without the values that were at hand there."""
+
 
 def configure(style: Literal["text", "json"], level: str) -> None:
     """Set up logging for this process.
@@ -26,7 +29,7 @@ def configure(style: Literal["text", "json"], level: str) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *([structlog.processors.dict_tracebacks] if style == "json" else []),
+            *([_TRACEBACKS] if style == "json" else []),
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),

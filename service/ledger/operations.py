@@ -9,17 +9,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, func, select, text, update
+from sqlalchemy import ColumnElement, and_, case, column, func, select, table, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import InstrumentedAttribute
 
-from service.database import Transaction
+from service.database import Id, Transaction
 from service.law.facts import Count
 from service.ledger import counting
 from service.ledger.counting import KINDS, LG_K, NOBODY, Kind, Report, Tally
 from service.ledger.tables import Export, HeldByPermit, HeldInYear, LedgerYear, StoredSketch
 
 NOTHING = Count()
+PERMITS = table("permits", column("id", Id), column("sent_persons"), column("sent_sensitive_persons"))
+"""What the ledger needs of the permits, which a higher room keeps: what has gone under each in all."""
 
 
 def year_of(handler: str, year: int) -> str:
@@ -67,15 +69,19 @@ async def totals(tx: Transaction, handlers: Collection[str], year: int) -> Mappi
 
 
 async def counted_under(tx: Transaction, permits: Collection[str], year: int) -> Mapping[str, Count]:
-    """Return what of each permit is in the count of a year, reported and reserved; a permit without any is missing."""
+    """Return what of each permit is in the count of a year, reported and reserved; a permit without any is missing.
+
+    Persons by hash who went several times are told by several exports, and are one in the permit's own total: no more than that.
+    """
     query = (
         select(
             Export.permit,
-            func.sum(func.coalesce(Export.sent_persons, 0)),
-            func.sum(func.coalesce(Export.sent_sensitive_persons, 0)),
+            func.least(func.sum(func.coalesce(Export.sent_persons, 0)), PERMITS.c.sent_persons),
+            func.least(func.sum(func.coalesce(Export.sent_sensitive_persons, 0)), PERMITS.c.sent_sensitive_persons),
         )
+        .join(PERMITS, PERMITS.c.id == Export.permit)
         .where(Export.permit.in_(permits), Export.status == "completed", Export.counts.is_(True), Export.year == year)
-        .group_by(Export.permit)
+        .group_by(Export.permit, PERMITS.c.sent_persons, PERMITS.c.sent_sensitive_persons)
     )
     sent = {str(row[0]): Count(int(row[1]), int(row[2])) for row in await tx.execute(query)}
     live = (Export.status == "reserved", Export.counts.is_(True), Export.year == year)
@@ -172,9 +178,9 @@ async def release(tx: Transaction, export: Export) -> None:
     if export.counts:
         of_year = (HeldInYear.handler == export.handler, HeldInYear.year == export.year)
         owners.append((HeldInYear, export.held_in_year, of_year))
-    for table, less, owned in owners:
-        values = {kind: getattr(table, kind) - getattr(less, kind) for kind in KINDS}
-        await tx.execute(update(table).where(*owned, table.expires_at == export.expires_at).values(values))
+    for held, less, owned in owners:
+        values = {kind: getattr(held, kind) - getattr(less, kind) for kind in KINDS}
+        await tx.execute(update(held).where(*owned, held.expires_at == export.expires_at).values(values))
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.feed import Feed, digits, hashes
 from tests.world import Json, Person, World, day
 
 
@@ -207,3 +208,13 @@ def test_handlers_that_come_into_a_group_later_are_found_at_the_next_approval(wo
         assert world.registrar.patch(f"/v1/handlers/{handler['id']}", {"group": group}).status_code == 200
     world.approve(first)
     assert len(found(world.auditor, first)) == len(found(world.auditor, second)) == 1
+
+
+def test_a_feed_of_the_same_persons_is_looked_at_as_the_persons_that_it_is(world: World) -> None:
+    feed = Feed(world, 60_000)
+    for _ in range(3):
+        answer = feed.complete(feed.announced(hashes(30_000)), {"person_hashes": digits(hashes(30_000))})
+        assert answer.status_code == 200, answer.text
+    # 30,000 have gone, as many more may go under the permit, and these come to them.
+    shown = world.submitted(feed.handler, [feed.dataset], feed.recipient, persons=45_000)
+    assert [found["total"] for found in shown["findings"]] == [105_000]
