@@ -9,7 +9,6 @@ import structlog
 
 from service import logs
 
-
 PLANTED = "888830709910203301"
 """An invented number, backwards: a line of this file may stand in a log."""
 
