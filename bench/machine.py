@@ -37,7 +37,7 @@ def table(url: str) -> str:
         ("memory", _memory()),
         ("system", f"{platform.system()} {platform.release()}, {platform.machine()}"),
         ("Python", f"{platform.python_implementation()} {platform.python_version()}"),
-        ("PostgreSQL", f"{server}, embedded, as it comes: {settings}"),
+        ("PostgreSQL", f"{server}, embedded, as it starts: {settings}"),
         ("packages", packages),
         ("others", f"Cerbos {cerbos.VERSION}; wrk {_wrk()}"),
     ]

@@ -64,7 +64,7 @@ class Register:
 
 
 class Cluster:
-    """The embedded PostgreSQL of one run, with its default settings, and the registers in it.
+    """The embedded PostgreSQL of one run, set as its folder was made, and the registers in it.
 
     Args:
         server: the running server.

@@ -5,9 +5,13 @@ import warnings
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 import fasteners
+
+MIB: Final = 1024 * 1024
+SHARED_BUFFERS: Final = 2048 * MIB
+"""Of shared buffers at most; else a quarter of the memory."""
 
 with warnings.catch_warnings():
     # It tells everybody without XDG_RUNTIME_DIR that it takes /tmp instead, which is what it should do.
@@ -43,6 +47,9 @@ class EmbeddedServer(AbstractContextManager["EmbeddedServer"]):
             # Its lock is one file for the whole machine, which another user may own; ours belongs to the directory it guards.
             server._lock = fasteners.InterProcessLock(self._cluster.parent / "postgres.lock")  # noqa: SLF001
             server.global_process_id_list = _LiveHandles(self._cluster / ".handle_pids.json")
+            with server._lock:  # noqa: SLF001
+                server.ensure_pgdata_inited()
+                _tune(self._cluster)
             server.start()
             self._server = server
         except Exception as error:
@@ -66,6 +73,35 @@ class EmbeddedServer(AbstractContextManager["EmbeddedServer"]):
         if self._server is None:
             raise EmbeddedServerError("The embedded PostgreSQL is not running.")
         return str(self._server.get_uri())
+
+
+def _tune(cluster: Path) -> None:
+    """Give a new cluster settings that fit its machine, in a file of their own, which its operator may change.
+
+    PostgreSQL as it comes has 128 MB for what it keeps at hand: a register of a million datasets is a multiple of that.
+    """
+    settings, main = cluster / "outbound.conf", cluster / "postgresql.conf"
+    if settings.exists():
+        return
+    settings.write_text(
+        "# Written when the cluster was made, by the memory of its machine; change it as you need.\n"
+        f"shared_buffers = {min(memory() // 4, SHARED_BUFFERS) // MIB}MB\n"
+        "max_wal_size = 4GB\n",
+        "utf-8",
+    )
+    settings.chmod(0o644)
+    with main.open("a", encoding="utf-8") as file:
+        file.write("\ninclude_if_exists = 'outbound.conf'\n")
+
+
+def memory() -> int:
+    """Return the bytes of memory that this machine has, or the container that we are in may use."""
+    bytes_of_machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text("ascii").strip()
+    except OSError:
+        return bytes_of_machine
+    return min(bytes_of_machine, int(limit)) if limit.isdecimal() else bytes_of_machine
 
 
 class _LiveHandles(DiskList):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -15,8 +16,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
+
+from service.embedded import MIB, SHARED_BUFFERS, EmbeddedServer, memory
 
 OUTBOUND = str(Path(sys.executable).with_name("outbound"))
 
@@ -120,6 +124,26 @@ def test_two_processes_share_one_embedded_server(tmp_path: Path) -> None:
         body = {"key": "one", "name": "One", "facts": {"ciio": False}}
         made = httpx.post(f"{first}/v1/handlers", json=body, headers=headers)
         assert httpx.get(f"{second}/v1/handlers/{made.json()['id']}", headers=headers).json() == made.json()
+
+
+def test_an_embedded_server_is_set_by_its_machine_once_and_keeps_what_its_operator_changed(tmp_path: Path) -> None:
+    def shared_buffers() -> str:
+        with EmbeddedServer(tmp_path) as server:
+            return asyncio.run(_asked(server.url, "show shared_buffers"))
+
+    expected = min(memory() // 4, SHARED_BUFFERS) // MIB
+    assert shared_buffers() in {f"{expected}MB", f"{expected // 1024}GB"}
+    settings = tmp_path / "postgres" / "outbound.conf"
+    settings.write_text("shared_buffers = 16MB\n")
+    assert shared_buffers() == "16MB"
+
+
+async def _asked(url: str, query: str) -> str:
+    connection = await asyncpg.connect(url)
+    try:
+        return str(await connection.fetchval(query))
+    finally:
+        await connection.close()
 
 
 def test_a_directory_that_cannot_be_used_is_told_in_a_sentence(tmp_path: Path) -> None:
