@@ -75,6 +75,6 @@ def test_each_thing_that_is_taken_away_is_seen_at_once(
     Here.world, Here.clock, Here.cast, Here.seen = world, days_ahead, Cast(world), Counter()
     walked = 0 if what in {"delegation", "lender", "reviewer"} else 5
     machine = Here()
-    machine.begin(0, 0, 150_000, walked, what, None, fields=True, terms=False)
+    machine.begin(0, 0, 150_000, walked, what, None, None, 0, fields=True)
     machine.everything_is_right()
     assert len(machine.permits) == (walked > 0)
