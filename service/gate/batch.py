@@ -1,9 +1,12 @@
 """Group commit: whatever is waiting to be decided shares one transaction, and is answered after its commit.
 
 1. A job joins the queue; a full queue refuses it (503), and nothing that was taken is ever dropped.
-2. A lane, one connection with one batch in flight, takes what is waiting: the busier the service, the larger the batch.
+2. A lane, one connection with one batch in flight, takes what is waiting: the busier the service, the larger the batch. A second lane is in
+   reserve for when the first is held up, by a row that somebody holds or by a large batch: two that share the work would each have half of it,
+   and do the same round trips for it (measured: a sixth less).
 3. Begin; the gate's lock beside other decisions; the rows of quotas, if anything is to be reserved; one read for all of the batch.
-4. Decide each, in order, in memory. Write, a statement a table. Commit. Then everybody is answered.
+4. Decide each, in order, in memory. Write, a statement a table. Commit. Then everybody is answered. Where others wait by then, the lane's next
+   transaction begins in the same message: a round trip less for each batch, just when there are many.
 
 A batch that fails is tried again job by job, so that one that cannot be carried out harms no other. When the connection is lost nothing is
 known of a commit under way: everybody gets 503, and nobody an answer that may not be there.
@@ -13,7 +16,7 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import Final, cast
 
@@ -36,11 +39,13 @@ from service.law.rules import RuleBook
 
 log = structlog.get_logger("outbound.gate")
 
-LANES: Final = 2
+PATIENCE: Final = 0.02
+"""Seconds that whoever waits longest may wait for the first lane, before the one in reserve takes what is waiting."""
 MAX_ASKS: Final = 2000
 """Asks in one batch at most, unless a single job has more."""
 
 _BEGIN: Final = f"begin; select pg_advisory_xact_lock_shared({GATE_LOCK})"
+_COMMIT_AND_BEGIN: Final = f"commit; {_BEGIN}"
 _SETTINGS: Final = {
     "application_name": "outbound gate",
     "timezone": "UTC",
@@ -60,8 +65,13 @@ class _Waiting:
 
 @dataclass(slots=True)
 class _Lane:
+    is_reserve: bool
     connection: asyncpg.Connection | None = None
     task: asyncio.Task[None] | None = None
+    following: list[_Waiting] = field(default_factory=list)
+    """The first jobs of the next batch."""
+    has_begun: bool = False
+    """Whether the transaction of the next batch has begun, with the gate's lock."""
 
 
 @dataclass(slots=True)
@@ -96,7 +106,7 @@ class Gate:
         self._room = queue
         self._queue: deque[_Waiting] = deque()
         self._arrived = asyncio.Event()
-        self._lanes = [_Lane() for _ in range(LANES)]
+        self._lanes = (_Lane(is_reserve=False), _Lane(is_reserve=True))
 
     async def open(self) -> None:
         """Begin to take jobs; connections are made when they are needed."""
@@ -112,6 +122,8 @@ class Gate:
         while self._queue:
             _answer(self._queue.popleft(), DatabaseAway())
         for lane in self._lanes:
+            for waiting in lane.following:
+                _answer(waiting, DatabaseAway())
             await _leave(lane)
 
     async def decide(self, job: Job) -> Reply:
@@ -136,14 +148,24 @@ class Gate:
 
     async def _run(self, lane: _Lane) -> None:
         while True:
-            await self._arrived.wait()
-            batch = self._take()
+            if not lane.following:
+                await self._arrived.wait()
+            if lane.is_reserve and not await self._is_held_up():
+                continue
+            batch, lane.following = self._taken(lane.following), []
             if batch:
                 await self._answer_all(lane, batch)
 
-    def _take(self) -> list[_Waiting]:
-        batch: list[_Waiting] = []
-        asks = 0
+    async def _is_held_up(self) -> bool:
+        """Tell whether whoever waits longest still does after some patience."""
+        longest = self._queue[0] if self._queue else None
+        await asyncio.sleep(PATIENCE)
+        return longest is not None and bool(self._queue) and self._queue[0] is longest
+
+    def _taken(self, first: Sequence[_Waiting] = ()) -> list[_Waiting]:
+        """Take from the queue, behind some jobs that were taken before, as much as one batch may hold."""
+        batch = list(first)
+        asks = sum([len(waiting.job.wanted) for waiting in batch])
         while self._queue and (not batch or asks + len(self._queue[0].job.wanted) <= MAX_ASKS):
             waiting = self._queue.popleft()
             if waiting.answered.done():  # its caller has gone away before anything was decided
@@ -188,8 +210,8 @@ class Gate:
                 return await self._transaction(lane, jobs, committing)
             except Exception as error:
                 await _undo(lane)
-                if committing.begun and not isinstance(error, asyncpg.PostgresError):
-                    # Only PostgreSQL itself can say that nothing was committed.
+                if committing.begun and (lane.following or not isinstance(error, asyncpg.PostgresError)):
+                    # Only PostgreSQL itself can say that nothing was committed, and only where it was asked for nothing more.
                     raise DatabaseAway from error
                 again = is_conflict(error) or (is_lost(error) and attempt == 1)
                 if not again or committing.begun or attempt == ATTEMPTS:
@@ -203,7 +225,9 @@ class Gate:
             connection = lane.connection = await asyncpg.connect(
                 self._url, timeout=self._timeout, command_timeout=self._timeout, server_settings=_SETTINGS
             )
-        await connection.execute(_BEGIN)
+        if not lane.has_begun:
+            await connection.execute(_BEGIN)
+        lane.has_begun = False
         now = self._clock()
         sitting = Sitting(self._book, now, lapse(now, self._lease))
         admissions = await self._admitted(connection, jobs, now)
@@ -219,8 +243,11 @@ class Gate:
             if one.use is not None and one.caller is not None and isinstance(one.outcome, Reply)
         ]
         await writing.write(connection, sitting, kept)
+        if not lane.is_reserve:
+            lane.following = self._taken(lane.following)
         committing.begun = True
-        await connection.execute("commit")
+        await connection.execute(_COMMIT_AND_BEGIN if lane.following else "commit")
+        lane.has_begun = bool(lane.following)
         return [cast("Outcome", admission.outcome) for admission in admissions]
 
     async def _admitted(self, connection: asyncpg.Connection, jobs: Sequence[Job], now: datetime) -> list[_Admitted]:
@@ -322,6 +349,7 @@ def _is_away(error: BaseException) -> bool:
 
 async def _undo(lane: _Lane) -> None:
     """End a transaction that failed; a connection that cannot even do that is given up."""
+    lane.has_begun = False
     try:
         if lane.connection is not None:
             await lane.connection.execute("rollback")
