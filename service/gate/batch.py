@@ -1,11 +1,11 @@
 """Group commit: whatever is waiting to be decided shares one transaction, and is answered after its commit.
 
 1. A job joins the queue; a full queue refuses it (503), and nothing that was taken is ever dropped.
-2. A lane, one connection with one batch in flight, takes what is waiting: the busier the service, the larger the batch. A second lane is in
-   reserve for when the first is held up, by a row that somebody holds or by a large batch: two that share the work would each have half of it,
-   and do the same round trips for it (measured: a sixth less).
+2. A lane, one connection with one batch in flight, takes what is waiting: the busier the service, the larger the batch. A second lane
+   is in reserve for when the first is held up, by a row that somebody holds or by a large batch: two that share the work would each have
+   half of it, and do the same round trips for it (measured: a sixth less).
 3. Begin; the gate's lock beside other decisions; the rows of quotas, if anything is to be reserved; one read for all of the batch.
-4. Decide each, in order, in memory. Write, a statement a table. Commit. Then everybody is answered. Where others wait by then, the lane's next
+4. Decide each, in order, in memory. Write, a statement a table. Commit. Then everybody is answered. Where others wait by then, the next
    transaction begins in the same message: a round trip less for each batch, just when there are many.
 
 A batch that fails is tried again job by job, so that one that cannot be carried out harms no other. When the connection is lost nothing is
