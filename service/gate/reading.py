@@ -40,18 +40,18 @@ with asked as materialized (
   select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[]) with ordinality
     as a(prefix, dataset_id, dataset_key, recipient_id, recipient_key, permit, n)
 ), callers as materialized (
-  select k.prefix, k.sha256, p.id, p.name, p.kind,
+  select a.n, k.sha256, p.id, p.name, p.kind,
          k.revoked_at is null and p.disabled_at is null and (k.expires_at is null or k.expires_at > $7) as stands,
          (
            select string_agg(coalesce(g.handler, '*'), ',') from grants g
            where g.principal = p.id and g.role = 'exporter' and g.withdrawn_at is null
          ) as reach
-  from (select distinct prefix from asked where prefix is not null) a
+  from (select prefix, min(n) as n from asked where prefix is not null group by prefix) a
   join api_keys k on k.prefix = a.prefix
   join principals p on p.id = k.principal
 ), found as materialized (
-  select a.n, a.prefix, a.permit, d.id as dataset, d.handler, d.tags, d.facts, d.fields,
-         r.id as recipient, r.key as recipient_key, r.facts as recipient_facts, r.country, r.kind
+  select a.n, a.permit, d.id as dataset, d.handler, d.fields, r.id as recipient, r.key as recipient_key,
+         concat(d.tags, e'\\x1f', d.facts, e'\\x1f', r.facts, e'\\x1f', r.country, e'\\x1f', r.kind, e'\\x1f', r.key) as facts
   from asked a
   left join lateral (
     select id, handler, tags, facts, fields from datasets where id = a.dataset_id
@@ -80,20 +80,17 @@ with asked as materialized (
     from held_in_years where handler = h.id and year = $9 and expires_at > $7
   ) held
 )
-select f.n, f.dataset, f.handler, f.tags::text, f.facts::text, f.fields::text, f.recipient, f.recipient_key,
-       f.recipient_facts::text, f.country, f.kind,
-       c.sha256, c.id as caller, c.name as caller_name, c.kind as caller_kind, c.stands, c.reach,
-       y.facts::text as handler_facts, y.is_begun, y.persons as year_persons, y.sensitive_persons as year_sensitive_persons,
+select f.n, f.dataset, f.handler, f.recipient, concat(y.facts, e'\\x1f', f.facts), f.fields::text,
+       y.is_begun, y.persons, y.sensitive_persons,
+       c.id, c.name, c.kind, c.sha256, c.stands, c.reach,
        p.*
 from found f
-left join callers c on c.prefix = f.prefix
+left join callers c on c.n = f.n
 left join years y on y.id = f.handler
 left join lateral (
-  select p.id as permit, p.status, p.valid_from, p.valid_until, p.purpose, p.fields::text as permit_fields,
-         p.systems::text,
-         p.persons, p.sensitive_persons, p.sent_persons + held.persons as used_persons,
-         p.sent_sensitive_persons + held.sensitive_persons as used_sensitive_persons,
-         b.tags::text as bound_tags, b.fields as bound_fields, p.requirements::text, p.route, p.claims::text,
+  select p.id, p.status, p.valid_from, p.valid_until, p.purpose, p.fields::text, p.systems::text, b.fields,
+         p.persons, p.sensitive_persons, p.sent_persons + held.persons, p.sent_sensitive_persons + held.sensitive_persons,
+         concat(b.tags, e'\\x1f', p.requirements, e'\\x1f', p.route, e'\\x1f', p.claims, e'\\x1f', f.recipient_key),
          exists (
            select from obligations o where o.permit = p.id and o.state = 'open' and o.blocks and o.due_on < $8
              and (o.ended_at is null or (o.ended_at at time zone 'Asia/Shanghai')::date > $8)
@@ -101,10 +98,10 @@ left join lateral (
            y.is_overdue and exists (
              select from permit_datasets e where e.permit = p.id and e.tags && array['important', 'core']
            )
-         ) as permit_is_overdue,
+         ),
          not exists (
            select from evidence e where e.id = any(p.evidence) and e.ended_at is not null
-         ) as has_evidence
+         )
   from permit_datasets b
   join permits p on p.id = b.permit
   cross join lateral (
@@ -116,7 +113,15 @@ left join lateral (
 order by f.n
 """
 """$1 to $6: of each ask the key's prefix, the dataset and the recipient (each as id or as key), and the permit, if only one matters;
-$7: the moment; $8: its day in Asia/Shanghai; $9: the year of the ledger."""
+$7: the moment; $8: its day in Asia/Shanghai; $9: the year of the ledger.
+
+What only the law looks at comes as one text, with a unit separator between its parts, none of which can hold one: the same text means the
+same facts. Of a caller it tells with the first ask only."""
+
+
+OF_CALLER: Final = 9
+OF_PERMIT: Final = 15
+"""Where in a row its columns on the caller and on a permit begin: rows are taken apart by place, names would be looked up for each."""
 
 
 @dataclass(slots=True)
@@ -165,7 +170,7 @@ async def read(connection: asyncpg.Connection, wanted: Sequence[Wanted], now: da
         now: the moment, in UTC.
         today: the day on which the answers are to hold; its year is the ledger's.
     """
-    return found_in(await connection.fetch(READ, *arguments(wanted), now, today, today.year), today)
+    return found_in(await connection.fetch(READ, *arguments(wanted), now, today, today.year), wanted, today)
 
 
 async def read_in(tx: Transaction, wanted: Sequence[Wanted], today: date) -> Sequence[Found]:
@@ -191,82 +196,101 @@ def arguments(wanted: Sequence[Wanted]) -> tuple[list[str | None], ...]:
     return columns
 
 
-def found_in(rows: Sequence[asyncpg.Record], today: date) -> Sequence[Found]:
+def found_in(rows: Sequence[asyncpg.Record], wanted: Sequence[Wanted], today: date) -> Sequence[Found]:
     """Return what stands in the rows of `READ`: of one ask as many as there are permits, and one if there is none."""
     asks: list[Found] = []
-    holders: dict[str, Holder] = {}
-    place = 0
-    while place < len(rows):
-        first, number = rows[place], rows[place]["n"]
-        permits: list[KnownPermit] = []
-        while place < len(rows) and rows[place]["n"] == number:
-            if rows[place]["permit"] is not None:
-                permits.append(_permit(rows[place], first["recipient_key"]))
-            place += 1
-        asks.append(_found(first, permits, holders, today))
+    permits: list[KnownPermit] = []
+    holders: dict[str | None, Holder] = {}
+    last = 0
+    for row in rows:
+        n = row[0]
+        if n != last:
+            last, permits = n, []
+            prefix = wanted[n - 1].prefix
+            if row[OF_CALLER] is not None:
+                holders[prefix] = _holder(*row[OF_CALLER:OF_PERMIT])
+            asks.append(_found(holders.get(prefix), permits, today, *row[1:OF_CALLER]))
+        if row[OF_PERMIT] is not None:
+            permits.append(_permit(*row[OF_PERMIT:]))
     return asks
 
 
-def _found(row: asyncpg.Record, permits: Sequence[KnownPermit], holders: dict[str, Holder], today: date) -> Found:
-    holder = _holder(row, holders)
-    handler = row["handler"]
-    recipient = None
-    if row["recipient"] is not None:
-        recipient = _recipient(row["recipient_facts"], row["country"], row["kind"], row["recipient_key"])
-    if handler is None or (holder is not None and holder.reach != EVERYWHERE and handler not in holder.reach):
+def _holder(caller: str, name: str, kind: Any, sha256: bytes, stands: bool, reach: str | None) -> Holder:  # noqa: FBT001
+    handlers = frozenset((reach or "").split(",")) - {""}
+    reached: Reach = EVERYWHERE if EVERYWHERE in handlers else handlers
+    return Holder(sha256, stands, Caller(caller, name, kind, {Role.EXPORTER: reached} if reached else {}), reached)
+
+
+def _found(
+    holder: Holder | None,
+    permits: Sequence[KnownPermit],
+    today: date,
+    dataset: str | None,
+    handler: str | None,
+    recipient: str | None,
+    facts: str,
+    fields: str,
+    is_begun: bool | None,  # noqa: FBT001
+    persons: int,
+    sensitive_persons: int,
+) -> Found:
+    of_handler, of_dataset, of_recipient = _facts(facts)
+    if (
+        handler is None
+        or of_handler is None
+        or (holder is not None and holder.reach != EVERYWHERE and handler not in holder.reach)
+    ):
         # A dataset for whose handler the caller is no exporter is as unknown as one that is not there.
-        return Found(holder, None, None, row["recipient"], False, Known(today, None, recipient, (), Count()))
-    dataset = KnownDataset(
-        handler=_handler(row["handler_facts"]),
-        facts=None if row["tags"] is None else _dataset(row["facts"], row["tags"]),
-        fields=_field_names(row["fields"]),
-    )
-    year = Count(row["year_persons"], row["year_sensitive_persons"])
-    known = Known(today, dataset, recipient, permits, year)
-    return Found(holder, row["dataset"], handler, row["recipient"], row["is_begun"], known)
+        return Found(holder, None, None, recipient, False, Known(today, None, of_recipient, (), Count()))
+    year = Count(persons, sensitive_persons)
+    known = Known(today, KnownDataset(of_handler, of_dataset, _field_names(fields)), of_recipient, permits, year)
+    return Found(holder, dataset, handler, recipient, bool(is_begun), known)
 
 
-def _holder(row: asyncpg.Record, holders: dict[str, Holder]) -> Holder | None:
-    ident = row["caller"]
-    if ident is None:
-        return None
-    held = holders.get(row["sha256"])
-    if held is None:
-        handlers = frozenset((row["reach"] or "").split(",")) - {""}
-        reach: Reach = EVERYWHERE if EVERYWHERE in handlers else handlers
-        caller = Caller(ident, row["caller_name"], row["caller_kind"], {Role.EXPORTER: reach} if reach else {})
-        held = holders[row["sha256"]] = Holder(row["sha256"], row["stands"], caller, reach)
-    return held
-
-
-def _permit(row: asyncpg.Record, recipient_key: str) -> KnownPermit:
-    transfer, recipient, papers = _claims(row["claims"], recipient_key)
+def _permit(
+    ident: str,
+    status: str,
+    valid_from: date,
+    valid_until: date,
+    purpose: str,
+    fields: str | None,
+    systems: str | None,
+    registered: Sequence[str],
+    persons: int,
+    sensitive_persons: int,
+    used_persons: int,
+    used_sensitive_persons: int,
+    terms: str,
+    is_overdue: bool,  # noqa: FBT001
+    has_evidence: bool,  # noqa: FBT001
+) -> KnownPermit:
+    tags, requirements, route, transfer, recipient, papers = _terms(terms)
     return KnownPermit(
-        id=row["permit"],
-        status=row["status"],
-        valid_from=row["valid_from"],
-        valid_until=row["valid_until"],
-        purpose=row["purpose"],
-        fields=_names(row["permit_fields"]),
-        systems=_names(row["systems"]),
-        quota=Count(row["persons"], row["sensitive_persons"]),
-        used=Count(row["used_persons"], row["used_sensitive_persons"]),
-        tags=_tags(row["bound_tags"]),
-        registered=row["bound_fields"],
-        recipient=recipient,
-        papers=papers,
-        route=_ROUTES[row["route"]],
-        requirements=_mechanisms(row["requirements"]),
-        transfer=transfer,
-        is_overdue=row["permit_is_overdue"],
-        has_evidence=row["has_evidence"],
+        ident,
+        status,
+        valid_from,
+        valid_until,
+        purpose,
+        _names(fields),
+        _names(systems),
+        Count(persons, sensitive_persons),
+        Count(used_persons, used_sensitive_persons),
+        tags,
+        registered,
+        recipient,
+        papers,
+        route,
+        requirements,
+        transfer,
+        is_overdue,
+        has_evidence,
     )
 
 
 # What texts mean
 
 
-_ROUTES: Final[dict[str | None, Route | None]] = {None: None, **{str(route): route for route in Route}}
+SEPARATOR: Final = "\x1f"
 
 
 class _Field(msgspec.Struct):
@@ -277,8 +301,9 @@ _decode_fields = msgspec.json.Decoder(list[_Field]).decode
 _decode_names = msgspec.json.Decoder(list[str]).decode
 
 
+@lru_cache(maxsize=TEXTS)
 def _field_names(text: str) -> Sequence[str]:
-    return [field.name for field in _decode_fields(text)]
+    return tuple([field.name for field in _decode_fields(text)])
 
 
 def _names(text: str | None) -> Sequence[str] | None:
@@ -291,42 +316,42 @@ def _words(array: str) -> Sequence[str]:
 
 
 @lru_cache(maxsize=TEXTS)
-def _tags(array: str) -> frozenset[Tag]:
-    return frozenset(Tag(name) for name in _words(array))
-
-
-@lru_cache(maxsize=TEXTS)
-def _mechanisms(array: str) -> frozenset[Mechanism]:
-    return frozenset(Mechanism(name) for name in _words(array))
-
-
-@lru_cache(maxsize=TEXTS)
-def _handler(text: str) -> HandlerFacts:
-    return HandlerFactsIn.model_validate_json(text).facts()
-
-
-@lru_cache(maxsize=TEXTS)
-def _dataset(text: str, tags: str) -> DatasetFacts:
-    return OriginFactsIn.model_validate_json(text).dataset(_tags(tags))
-
-
-@lru_cache(maxsize=TEXTS)
-def _recipient(text: str, country: str, kind: str, key: str) -> RecipientFacts:
-    body: dict[str, Any] = msgspec.json.decode(text)
-    return RecipientFactsIn.model_validate(body | {"country": country, "kind": kind}).facts(key)
-
-
-@lru_cache(maxsize=TEXTS)
-def _claims(text: str, recipient_key: str) -> tuple[TransferFacts, RecipientFacts | None, frozenset[str] | None]:
-    """Return what a permit's transfer claimed, and the recipient and the papers that it was approved with, where recorded."""
-    claims: dict[str, Any] = msgspec.json.decode(text)
-    necessity, approved, papers = (claims.get(name) for name in ("necessity", "recipient", "papers"))
+def _facts(text: str) -> tuple[HandlerFacts | None, DatasetFacts | None, RecipientFacts | None]:
+    """Return handler, dataset and recipient as the law sees them; None for one that is not there, or not graded."""
+    handler, tags, dataset, recipient, country, kind, key = text.split(SEPARATOR)
     return (
+        HandlerFactsIn.model_validate_json(handler).facts() if handler else None,
+        OriginFactsIn.model_validate_json(dataset).dataset(frozenset(map(Tag, _words(tags)))) if tags else None,
+        RecipientFactsIn.model_validate(msgspec.json.decode(recipient) | {"country": country, "kind": kind}).facts(key)
+        if recipient
+        else None,
+    )
+
+
+Terms = tuple[
+    frozenset[Tag], frozenset[Mechanism], Route | None, TransferFacts, RecipientFacts | None, frozenset[str] | None
+]
+
+
+@lru_cache(maxsize=TEXTS)
+def _terms(text: str) -> Terms:
+    """Return what a permit is bound to.
+
+    The dataset's tags, the mechanisms and the route, what the transfer claimed, and the recipient and the papers that it was approved
+    with, where recorded.
+    """
+    tags, requirements, route, claims, key = text.split(SEPARATOR)
+    told: dict[str, Any] = msgspec.json.decode(claims)
+    necessity, approved, papers = (told.get(name) for name in ("necessity", "recipient", "papers"))
+    return (
+        frozenset(map(Tag, _words(tags))),
+        frozenset(map(Mechanism, _words(requirements))),
+        Route(route) if route else None,
         TransferFacts(
-            method=Method(claims["method"]),
+            method=Method(told["method"]),
             necessity=None if necessity is None else Necessity(necessity),
-            legal_basis=LegalBasis(claims["legal_basis"]),
+            legal_basis=LegalBasis(told["legal_basis"]),
         ),
-        None if approved is None else RecipientFactsIn.model_validate(approved).facts(recipient_key),
+        None if approved is None else RecipientFactsIn.model_validate(approved).facts(key),
         None if papers is None else frozenset(papers),
     )

@@ -19,13 +19,12 @@ from service.law.determination import (
     mechanism_rules,
     strongest,
 )
-from service.law.facts import Count, DatasetFacts, Facts, HandlerFacts, RecipientFacts, Route, TransferFacts
+from service.law.facts import NOBODY, Count, DatasetFacts, Facts, HandlerFacts, RecipientFacts, Route, TransferFacts
 from service.law.rules import Limit, RuleBook
 
 Kind = Literal["persons", "sensitive_persons"]
 _KINDS: Final[tuple[Kind, Kind]] = ("persons", "sensitive_persons")
 _NOBODY_MORE: Final = Limit(lambda _: 0, 1)
-NOBODY: Final = Count()
 REMEMBERED: Final = 16_384
 """Sets of facts at most that are kept; a register has far fewer that differ in what the law looks at."""
 

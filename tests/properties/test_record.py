@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from service.gate import wire
 from service.gate.decide import Known, KnownDataset
-from service.gate.reading import Found, found_in
+from service.gate.reading import OF_CALLER, OF_PERMIT, SEPARATOR, Found, Wanted, found_in
 from service.gate.schemas import EvaluationIn, ExportIn
 from service.gate.sitting import STEPS, Sitting, lapse
 from service.http.caller import Caller, Role
@@ -113,45 +113,18 @@ def test_a_reservation_lapses_within_its_lease_at_one_of_few_moments(
 # The one read
 
 
-def row(number: int, permit: str | None, dataset: str | None) -> dict[str, Any]:
-    """A row of `READ` as a mapping: what stands in the other columns has no part in the grouping."""
-    return {
-        "n": number,
-        "dataset": dataset,
-        "handler": None if dataset is None else "hd_1",
-        "tags": "{personal}",
-        "facts": "{}",
-        "fields": "[]",
-        "recipient": "rc_1",
-        "recipient_key": "partner",
-        "recipient_facts": "{}",
-        "country": "SG",
-        "kind": "company",
-        "sha256": None,
-        "caller": None,
-        "handler_facts": '{"ciio": false}',
-        "is_begun": True,
-        "year_persons": 0,
-        "year_sensitive_persons": 0,
-        "permit": permit,
-        "status": "active",
-        "valid_from": TODAY,
-        "valid_until": TODAY,
-        "purpose": "analytics",
-        "permit_fields": None,
-        "systems": None,
-        "persons": 10,
-        "sensitive_persons": 0,
-        "used_persons": 0,
-        "used_sensitive_persons": 0,
-        "bound_tags": "{personal}",
-        "bound_fields": [],
-        "requirements": "{}",
-        "route": None,
-        "claims": '{"method": "transmission", "necessity": null, "legal_basis": "consent"}',
-        "permit_is_overdue": False,
-        "has_evidence": True,
-    }
+def row(number: int, permit: str | None, dataset: str | None) -> tuple[Any, ...]:
+    """A row of `READ`: what stands in the other columns has no part in the grouping."""
+    handler = None if dataset is None else "hd_1"
+    facts = SEPARATOR.join(
+        ["" if dataset is None else '{"ciio": false}', "{personal}", "{}", "{}", "SG", "company", "partner"]
+    )
+    claims = '{"method": "transmission", "necessity": null, "legal_basis": "consent"}'
+    terms = SEPARATOR.join(["{personal}", "{}", "", claims, "partner"])
+    asked = (number, dataset, handler, "rc_1", facts, "[]", True, 0, 0)
+    caller = (None,) * (OF_PERMIT - OF_CALLER)
+    scope = ("active", TODAY, TODAY, "analytics", None, None, [], 10, 0, 0, 0, terms, False, True)
+    return (*asked, *caller, permit, *scope)
 
 
 @given(st.lists(st.tuples(st.booleans(), st.lists(st.sampled_from(["pm_1", "pm_2", "pm_3"]), unique=True)), max_size=8))
@@ -163,6 +136,6 @@ def test_every_ask_finds_its_own_permits_and_none_of_its_neighbours(asks: list[t
         for number, ((exists, _), permits) in enumerate(zip(asks, expected, strict=True), 1)
         for permit in permits or [None]
     ]
-    read = found_in(rows, TODAY)
+    read = found_in(rows, [Wanted("bench", None)] * len(asks), TODAY)
     assert [[permit.id for permit in one.known.permits] for one in read] == expected
     assert [one.dataset is not None for one in read] == [exists for exists, _ in asks]
