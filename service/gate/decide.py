@@ -7,10 +7,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 from service.law.by_count import LawByCount, Verdict, law_by_count
-from service.law.determination import Headroom, Mechanism
+from service.law.determination import Mechanism
 from service.law.facts import Count, DatasetFacts, HandlerFacts, RecipientFacts, Route, Tag, TransferFacts
 from service.law.rules import RuleBook
 
@@ -41,7 +42,10 @@ class Reason(StrEnum):
 NO_CLAIMS: Final = TransferFacts()
 _CONTRACT: Final = Mechanism.STANDARD_CONTRACT_OR_CERTIFICATION
 _CONTRACTS: Final = frozenset({Route.STANDARD_CONTRACT, Route.CERTIFICATION, Route.GBA_STANDARD_CONTRACT})
+_PERSONAL: Final = frozenset({Tag.PERSONAL, Tag.SENSITIVE})
 _PLACE: Final = {reason: place for place, reason in enumerate(Reason)}
+REMEMBERED: Final = 16_384
+"""Terms at most whose meaning for given facts is kept."""
 
 
 # Values, though not frozen ones: they are made by the ten thousand a second, and a frozen one takes three times as long to make.
@@ -90,6 +94,22 @@ class Ask:
         return self.count if self.growth is None or permit is None else self.growth.permits.get(permit, self.count)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Terms:
+    """What a permit is bound to. Of a text there is one, and what it comes to is kept with it, not with what equals it."""
+
+    tags: frozenset[Tag]
+    """Tags of the dataset when it was approved."""
+    requirements: frozenset[Mechanism]
+    route: Route | None
+    """The instrument that was obtained."""
+    transfer: TransferFacts
+    recipient: RecipientFacts | None
+    """The recipient as it was approved; None: not recorded."""
+    papers: frozenset[str] | None
+    """Kinds of evidence that the law asked for when it was approved; None: not recorded."""
+
+
 @dataclass(slots=True)
 class KnownPermit:
     """A permit for the dataset and the recipient, with what is used of it and what it is bound to."""
@@ -104,18 +124,9 @@ class KnownPermit:
     quota: Count
     used: Count
     """Reported as sent, and reserved."""
-    tags: frozenset[Tag]
-    """Tags of the dataset when it was approved."""
     registered: Collection[str]
     """Fields that the dataset had when it was approved; empty: none were registered."""
-    recipient: RecipientFacts | None
-    """The recipient as it was approved; None: not recorded."""
-    papers: frozenset[str] | None
-    """Kinds of evidence that the law asked for when it was approved; None: not recorded."""
-    route: Route | None
-    """The instrument that was obtained."""
-    requirements: frozenset[Mechanism]
-    transfer: TransferFacts
+    terms: Terms
     is_overdue: bool
     """Whether a duty that suspends it is overdue."""
     has_evidence: bool
@@ -172,7 +183,7 @@ def decide(ask: Ask, known: Known, book: RuleBook) -> Decision:
     if known.recipient is None:
         return Decision(allowed=False, reason=Reason.RECIPIENT_UNKNOWN)
     case = _Case(ask, known, known.dataset, known.dataset.facts, known.recipient, book)
-    law = case.law(NO_CLAIMS).at(case.total)
+    law = case.law.at(case.total)
     if law.mechanism is Mechanism.NOT_CROSS_BORDER:
         return Decision(allowed=True, reason=Reason.NOT_CROSS_BORDER, mechanism=law.mechanism)
     if law.exemption == Reason.GENERAL_DATA:
@@ -185,7 +196,7 @@ def decide(ask: Ask, known: Known, book: RuleBook) -> Decision:
 class _Case:
     """An ask of graded data to a known recipient, with what the transaction has read for it."""
 
-    __slots__ = ("_book", "ask", "count", "facts", "fields", "handler", "known", "recipient", "total")
+    __slots__ = ("ask", "count", "fields", "known", "law", "total")
 
     def __init__(
         self,
@@ -196,17 +207,14 @@ class _Case:
         recipient: RecipientFacts,
         book: RuleBook,
     ) -> None:
-        self.ask, self.known, self.facts, self.recipient, self._book = ask, known, facts, recipient, book
-        self.handler, self.fields = dataset.handler, dataset.fields
+        self.ask, self.known, self.fields = ask, known, dataset.fields
         self.count = count = ask.count
         if ask.growth is not None:
             count = ask.growth.year
         # CBDF 7, 8: the year's count includes the transfer that is asked about.
         self.total = Count(known.year.persons + count.persons, known.year.sensitive_persons + count.sensitive_persons)
-
-    def law(self, claims: TransferFacts, route: Route | None = None) -> LawByCount:
-        """Return the law on the case with what a transfer claims, by the instrument that it chose."""
-        return law_by_count(self.known.today, self.handler, self.facts, self.recipient, claims, route, self._book)
+        self.law = law_by_count(known.today, dataset.handler, facts, recipient, NO_CLAIMS, None, book)
+        """The law on the case where no transfer claims anything."""
 
 
 def _by_permit(case: _Case, law: Verdict) -> Decision:
@@ -228,23 +236,44 @@ def _by_permit(case: _Case, law: Verdict) -> Decision:
 
 def _under(case: _Case, permit: KnownPermit) -> Decision:
     """Answer under one permit: the law is asked with what the permit's transfer claimed."""
-    claimed = case.law(permit.transfer, permit.route)
-    law = claimed.at(case.total)
+    claimed = _claimed(case.law, permit.terms)
+    law = claimed.law.at(case.total)
     reason = (
         _standing(permit, case.known.today)
-        or _binding(permit, claimed.at_nobody, case)
-        or _instrument(permit, law)
+        or claimed.binding
+        or (None if permit.has_evidence else Reason.EVIDENCE_LAPSED)
+        or (_instrument(permit.terms, law) if claimed.is_contract else None)
         or _scope(case.ask, permit, case.fields)
-        or _quantity(case, permit, law)
+        or _quantity(case, permit, law, is_personal=claimed.is_personal)
     )
     return Decision(
-        allowed=reason is None,
-        reason=reason or Reason.PERMITTED,
-        mechanism=law.mechanism,
-        permit=permit.id,
-        headroom=_headroom(permit, claimed.headroom(case.known.year, permit.requirements)),
-        counts=law.counts_toward_ledger,
+        reason is None,
+        reason or Reason.PERMITTED,
+        law.mechanism,
+        permit.id,
+        _headroom(permit, *claimed.law.room(case.known.year, permit.terms.requirements)),
+        law.counts_toward_ledger,
     )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Claimed:
+    """What a permit's terms come to for given facts, however many persons there are."""
+
+    law: LawByCount
+    """With what its transfer claims, by the instrument that it chose."""
+    binding: Reason | None
+    is_personal: bool
+    is_contract: bool
+    """Whether the instrument is one of those that only stand as long as the law offers them."""
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _claimed(law: LawByCount, terms: Terms) -> _Claimed:
+    """Return what terms come to where the law on the facts, without any claims, is this."""
+    claimed = law.claiming(terms.transfer, terms.route)
+    is_personal = not _PERSONAL.isdisjoint(terms.tags)
+    return _Claimed(claimed, _binding(terms, claimed), is_personal, is_contract=terms.route in _CONTRACTS)
 
 
 def _standing(permit: KnownPermit, today: date) -> Reason | None:
@@ -257,35 +286,34 @@ def _standing(permit: KnownPermit, today: date) -> Reason | None:
     return Reason.PERMIT_EXPIRED if today > permit.valid_until else None
 
 
-def _binding(permit: KnownPermit, law: Verdict, case: _Case) -> Reason | None:
+def _binding(terms: Terms, claimed: LawByCount) -> Reason | None:
     """Bind, don't push: whatever the permit rests on is looked at again, and a mismatch denies.
 
     Args:
-        permit: the permit.
-        law: what the law asks for today where nobody has been counted yet; how many there are is looked at last.
-        case: the register as it is now.
+        terms: what it rests on.
+        claimed: the law on the register as it is now. What it asks for where nobody has been counted yet is looked at here; how many
+            there are is looked at last.
     """
-    if permit.tags != case.facts.tags:
+    law, facts = claimed.at_nobody, claimed.facts
+    if terms.tags != facts.dataset.tags:
         return Reason.GRADING_CHANGED
-    is_other = permit.recipient is not None and permit.recipient != case.recipient
-    if is_other or not permit.has_evidence:
-        return Reason.EVIDENCE_LAPSED
-    is_met = law.is_met_by(permit.requirements) and not _lacks_papers(permit, law)
-    return None if is_met else Reason.EVIDENCE_LAPSED
+    is_other = terms.recipient is not None and terms.recipient != facts.recipient
+    is_met = law.is_met_by(terms.requirements) and not _lacks_papers(terms, law)
+    return None if is_met and not is_other else Reason.EVIDENCE_LAPSED
 
 
-def _lacks_papers(permit: KnownPermit, law: Verdict) -> bool:
+def _lacks_papers(terms: Terms, law: Verdict) -> bool:
     """Tell whether the law has come to ask for papers that nobody looked at, as where foreign data turns out to be domestic.
 
     An exemption of its own is left out: one dataset of several may be freer by it than all of them together were.
     """
     is_freer = law.exemption not in {None, "small_volume"}
-    return permit.papers is not None and not is_freer and not law.papers <= permit.papers
+    return terms.papers is not None and not is_freer and not law.papers <= terms.papers
 
 
-def _instrument(permit: KnownPermit, law: Verdict) -> Reason | None:
+def _instrument(terms: Terms, law: Verdict) -> Reason | None:
     """The instrument that was obtained must still be offered where the law asks for one of its kind."""
-    has_lapsed = permit.route in _CONTRACTS and law.mechanism is _CONTRACT and permit.route not in law.routes
+    has_lapsed = law.mechanism is _CONTRACT and terms.route not in law.routes
     return Reason.EVIDENCE_LAPSED if has_lapsed else None
 
 
@@ -311,9 +339,9 @@ def _covers_fields(asked: Sequence[str] | None, permit: KnownPermit, registered:
     return wanted <= set(permit.fields)
 
 
-def _quantity(case: _Case, permit: KnownPermit, law: Verdict) -> Reason | None:
+def _quantity(case: _Case, permit: KnownPermit, law: Verdict, *, is_personal: bool) -> Reason | None:
     used, quota, count = permit.used, permit.quota, case.count
-    if Tag.PERSONAL not in permit.tags and Tag.SENSITIVE not in permit.tags:
+    if not is_personal:
         # A permit for data about nobody allows nobody: persons that are stated all the same say that the grading is wrong.
         return None if count == Count() else Reason.QUOTA_EXCEEDED
     if case.ask.growth is not None:
@@ -324,14 +352,14 @@ def _quantity(case: _Case, permit: KnownPermit, law: Verdict) -> Reason | None:
         return Reason.QUOTA_EXCEEDED
     if not case.ask.is_counted and used.persons >= quota.persons and used.sensitive_persons >= quota.sensitive_persons:
         return Reason.QUOTA_EXCEEDED
-    return None if law.is_met_by(permit.requirements) else Reason.LEDGER_THRESHOLD
+    return None if law.is_met_by(permit.terms.requirements) else Reason.LEDGER_THRESHOLD
 
 
-def _headroom(permit: KnownPermit, year: Headroom) -> Count:
+def _headroom(permit: KnownPermit, persons: int | None, sensitive: int | None) -> Count:
     """Return the smaller of what is left of the quota and of what the year allows before a stricter mechanism."""
-    persons = max(0, permit.quota.persons - permit.used.persons)
-    sensitive = max(0, permit.quota.sensitive_persons - permit.used.sensitive_persons)
+    left = max(0, permit.quota.persons - permit.used.persons)
+    sensitive_left = max(0, permit.quota.sensitive_persons - permit.used.sensitive_persons)
     return Count(
-        persons if year.persons is None else min(persons, year.persons),
-        sensitive if year.sensitive_persons is None else min(sensitive, year.sensitive_persons),
+        left if persons is None or left < persons else persons,
+        sensitive_left if sensitive is None or sensitive_left < sensitive else sensitive,
     )

@@ -14,7 +14,7 @@ import asyncpg
 import msgspec
 
 from service.database import Transaction, is_id
-from service.gate.decide import Growth, Known, KnownDataset, KnownPermit
+from service.gate.decide import Growth, Known, KnownDataset, KnownPermit, Terms
 from service.http.caller import EVERYWHERE, Caller, Reach, Role
 from service.law.determination import Mechanism
 from service.law.facts import (
@@ -264,7 +264,6 @@ def _permit(
     is_overdue: bool,  # noqa: FBT001
     has_evidence: bool,  # noqa: FBT001
 ) -> KnownPermit:
-    tags, requirements, route, transfer, recipient, papers = _terms(terms)
     return KnownPermit(
         ident,
         status,
@@ -275,13 +274,8 @@ def _permit(
         _names(systems),
         Count(persons, sensitive_persons),
         Count(used_persons, used_sensitive_persons),
-        tags,
         registered,
-        recipient,
-        papers,
-        route,
-        requirements,
-        transfer,
+        _terms(terms),
         is_overdue,
         has_evidence,
     )
@@ -303,7 +297,7 @@ _decode_names = msgspec.json.Decoder(list[str]).decode
 
 @lru_cache(maxsize=TEXTS)
 def _field_names(text: str) -> Sequence[str]:
-    return tuple([field.name for field in _decode_fields(text)])
+    return [field.name for field in _decode_fields(text)]
 
 
 def _names(text: str | None) -> Sequence[str] | None:
@@ -328,30 +322,20 @@ def _facts(text: str) -> tuple[HandlerFacts | None, DatasetFacts | None, Recipie
     )
 
 
-Terms = tuple[
-    frozenset[Tag], frozenset[Mechanism], Route | None, TransferFacts, RecipientFacts | None, frozenset[str] | None
-]
-
-
 @lru_cache(maxsize=TEXTS)
 def _terms(text: str) -> Terms:
-    """Return what a permit is bound to.
-
-    The dataset's tags, the mechanisms and the route, what the transfer claimed, and the recipient and the papers that it was approved
-    with, where recorded.
-    """
     tags, requirements, route, claims, key = text.split(SEPARATOR)
     told: dict[str, Any] = msgspec.json.decode(claims)
     necessity, approved, papers = (told.get(name) for name in ("necessity", "recipient", "papers"))
-    return (
-        frozenset(map(Tag, _words(tags))),
-        frozenset(map(Mechanism, _words(requirements))),
-        Route(route) if route else None,
-        TransferFacts(
+    return Terms(
+        tags=frozenset(map(Tag, _words(tags))),
+        requirements=frozenset(map(Mechanism, _words(requirements))),
+        route=Route(route) if route else None,
+        transfer=TransferFacts(
             method=Method(told["method"]),
             necessity=None if necessity is None else Necessity(necessity),
             legal_basis=LegalBasis(told["legal_basis"]),
         ),
-        None if approved is None else RecipientFactsIn.model_validate(approved).facts(key),
-        None if papers is None else frozenset(papers),
+        recipient=None if approved is None else RecipientFactsIn.model_validate(approved).facts(key),
+        papers=None if papers is None else frozenset(papers),
     )

@@ -4,6 +4,7 @@ What is asked can only change where a count meets one of the day's limits; betwe
 remembered here that anybody could revoke: only what the law says of facts.
 """
 
+from bisect import bisect_right
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import lru_cache
@@ -20,11 +21,13 @@ from service.law.determination import (
     strongest,
 )
 from service.law.facts import NOBODY, Count, DatasetFacts, Facts, HandlerFacts, RecipientFacts, Route, TransferFacts
-from service.law.rules import Limit, RuleBook
+from service.law.rules import RuleBook
 
+Band = tuple[int, int, int]
+"""How many limits are reached by persons, by those whose sensitive information goes, and by both together."""
 Kind = Literal["persons", "sensitive_persons"]
 _KINDS: Final[tuple[Kind, Kind]] = ("persons", "sensitive_persons")
-_NOBODY_MORE: Final = Limit(lambda _: 0, 1)
+_NOBODY_AND_ONE_EACH: Final = (NOBODY, Count(1, 0), Count(0, 1))
 REMEMBERED: Final = 16_384
 """Sets of facts at most that are kept; a register has far fewer that differ in what the law looks at."""
 
@@ -52,15 +55,36 @@ class Verdict:
         return is_met
 
 
+@dataclass(frozen=True, slots=True)
 class _Counted:
     """What the measures of a day's limits look at."""
 
-    __slots__ = ("facts", "persons", "sensitive_persons")
+    facts: Facts
+    persons: int
+    sensitive_persons: int
 
-    def __init__(self, facts: Facts, count: Count) -> None:
-        self.facts = facts
-        self.persons = count.persons
-        self.sensitive_persons = count.sensitive_persons
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A limit as a sum of the count: it is reached from `least` on. Whatever else its measure adds is taken off already."""
+
+    persons: int
+    """How often a person is counted: once or not at all."""
+    sensitive_persons: int
+    least: int
+
+    def room(self, count: Count) -> int:
+        """Return how many more of whoever is counted do not reach it."""
+        rest = self.least - 1 - self.persons * count.persons - self.sensitive_persons * count.sensitive_persons
+        return max(0, rest)
+
+    def is_ahead(self, count: Count, kind: Kind) -> bool:
+        """Tell whether more persons of a kind come nearer to it, and have not reached it yet."""
+        counted = self.persons * count.persons + self.sensitive_persons * count.sensitive_persons
+        return bool(getattr(self, kind)) and counted < self.least
+
+
+_NOBODY_MORE: Final = _Line(0, 0, 1)
 
 
 class LawByCount:
@@ -74,48 +98,79 @@ class LawByCount:
 
     def __init__(self, facts: Facts, book: RuleBook, route: Route | None = None) -> None:
         transfer = replace(facts.transfer, persons=0, sensitive_persons=0)
-        self._facts = replace(facts, transfer=transfer, ledger=replace(facts.ledger, this_year=NOBODY))
+        self.facts = replace(facts, transfer=transfer, ledger=replace(facts.ledger, this_year=NOBODY))
         self._book = book
         self._route = route
         self._edition = book.edition(facts.as_of)
-        self._limits = [(limit.measure, limit.least) for limit in self._edition.limits]
-        self._verdicts: dict[tuple[bool, ...], Verdict] = {}
-        self._lines: dict[tuple[tuple[bool, ...], frozenset[Mechanism]], tuple[Limit | None, Limit | None]] = {}
-        self._has_one_order = all(len({line.measure for line in self._growing(NOBODY, kind)}) <= 1 for kind in _KINDS)
+        self._limits = self._lines_of_day()
+        self._persons, self._sensitive, self._both = (
+            sorted({line.least for line in self._limits if (line.persons, line.sensitive_persons) == kinds})
+            for kinds in ((1, 0), (0, 1), (1, 1))
+        )
+        self._verdicts: dict[Band, Verdict] = {}
+        self._lines: dict[tuple[Band, frozenset[Mechanism]], tuple[_Line | None, _Line | None]] = {}
+        self._has_one_order = all(
+            len({(line.persons, line.sensitive_persons) for line in self._limits if getattr(line, kind)}) <= 1
+            for kind in _KINDS
+        )
         self.at_nobody = self.at(NOBODY)
         """What is asked for whatever the count."""
 
     def at(self, count: Count) -> Verdict:
         """Return what the law asks for once the year's count, with what is asked about, is this."""
-        band = self._band(_Counted(self._facts, count))
+        band = self._band(count)
         return self._verdicts.get(band) or self._asked(band, count)
+
+    def claiming(self, transfer: TransferFacts, route: Route | None) -> "LawByCount":
+        """Return the law on the same facts with what a transfer claims, by the instrument that it chose."""
+        facts = self.facts
+        return law_by_count(facts.as_of, facts.handler, facts.dataset, facts.recipient, transfer, route, self._book)
 
     def headroom(self, count: Count, held: frozenset[Mechanism]) -> Headroom:
         """Return how many persons can be added to a count before the law asks for more than the mechanisms that were obtained."""
-        counted = _Counted(self._facts, count)
-        key = (self._band(counted), held)
+        return Headroom(*self.room(count, held))
+
+    def room(self, count: Count, held: frozenset[Mechanism]) -> tuple[int | None, int | None]:
+        """Return the same as a pair: persons, and those whose sensitive information goes; None: as many as there are."""
+        key = (self._band(count), held)
         lines = self._lines.get(key)
         if lines is None:
             lines = self._first_lines(count, held)
             if self._has_one_order:
                 self._lines[key] = lines
         persons, sensitive = lines
-        return Headroom(
-            persons=None if persons is None else max(0, persons.least - 1 - persons.measure(counted)),
-            sensitive_persons=None if sensitive is None else max(0, sensitive.least - 1 - sensitive.measure(counted)),
+        return (
+            None if persons is None else persons.room(count),
+            None if sensitive is None else sensitive.room(count),
         )
 
-    def _band(self, counted: _Counted) -> tuple[bool, ...]:
-        """Return which of the day's limits a count has reached: what is asked depends on nothing else of it."""
-        return tuple([measure(counted) >= least for measure, least in self._limits])
+    def _lines_of_day(self) -> list[_Line]:
+        """Return the day's limits. A measure grows by one with every person of the kinds that it counts, or with none of them."""
+        lines: list[_Line] = []
+        for limit in self._edition.limits:
+            nobody, person, sensitive = (
+                limit.measure(_Counted(self.facts, count.persons, count.sensitive_persons))
+                for count in _NOBODY_AND_ONE_EACH
+            )
+            lines.append(_Line(person - nobody, sensitive - nobody, limit.least - nobody))
+        return lines
 
-    def _asked(self, band: tuple[bool, ...], count: Count) -> Verdict:
-        ledger = replace(self._facts.ledger, this_year=count)
-        law = determine(replace(self._facts, ledger=ledger), self._book, self._route)
+    def _band(self, count: Count) -> Band:
+        """Return which of the day's limits a count has reached: what is asked depends on nothing else of it."""
+        persons, sensitive = count.persons, count.sensitive_persons
+        return (
+            bisect_right(self._persons, persons),
+            bisect_right(self._sensitive, sensitive),
+            bisect_right(self._both, persons + sensitive),
+        )
+
+    def _asked(self, band: Band, count: Count) -> Verdict:
+        ledger = replace(self.facts.ledger, this_year=count)
+        law = determine(replace(self.facts, ledger=ledger), self._book, self._route)
         export = (
             []
             if law.mechanism is Mechanism.NOT_CROSS_BORDER
-            else mechanism_rules(State(self._facts, self._edition, count))
+            else mechanism_rules(State(self.facts, self._edition, count))
         )
         found = self._verdicts[band] = Verdict(
             mechanism=law.mechanism,
@@ -128,7 +183,7 @@ class LawByCount:
         )
         return found
 
-    def _first_lines(self, count: Count, held: frozenset[Mechanism]) -> tuple[Limit | None, Limit | None]:
+    def _first_lines(self, count: Count, held: frozenset[Mechanism]) -> tuple[_Line | None, _Line | None]:
         """Return for each kind of persons the line from which more is asked for than was obtained; None: there is none.
 
         Which one it is depends on nothing of the count but its band, as long as the lines of one kind are on one measure; where they
@@ -143,17 +198,12 @@ class LawByCount:
         persons, sensitive = (self._first_line(count, limit, kind) for kind in _KINDS)
         return persons, sensitive
 
-    def _first_line(self, count: Count, limit: int, kind: Kind) -> Limit | None:
-        now = _Counted(self._facts, count)
-        for line in sorted(self._growing(count, kind), key=lambda line: line.least - line.measure(now)):
-            if self.at(_more(count, kind, line.least - line.measure(now))).strictness > limit:
+    def _first_line(self, count: Count, limit: int, kind: Kind) -> _Line | None:
+        ahead = [line for line in self._limits if line.is_ahead(count, kind)]
+        for line in sorted(ahead, key=lambda line: line.room(count)):
+            if self.at(_more(count, kind, line.room(count) + 1)).strictness > limit:
                 return line
         return None
-
-    def _growing(self, count: Count, kind: Kind) -> list[Limit]:
-        """Return the lines that more persons of a kind come nearer to, and that are not reached yet."""
-        now, one_more = _Counted(self._facts, count), _Counted(self._facts, _more(count, kind, 1))
-        return [line for line in self._edition.limits if line.measure(one_more) > line.measure(now) < line.least]
 
 
 def _more(count: Count, kind: Kind, number: int) -> Count:

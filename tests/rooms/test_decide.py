@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from service.gate.decide import Ask, Decision, Growth, Known, KnownDataset, KnownPermit, Reason, decide
+from service.gate.decide import Ask, Decision, Growth, Known, KnownDataset, KnownPermit, Reason, Terms, decide
 from service.gate.texts import REASONS
 from service.law.determination import Mechanism
 from service.law.facts import (
@@ -47,17 +47,20 @@ def permit(ident: str = "pm_1", **more: Any) -> KnownPermit:
         "systems": None,
         "quota": Count(1000, 0),
         "used": Count(),
-        "tags": PERSONAL,
         "registered": {"city", "amount"},
-        "recipient": None,
-        "papers": None,
-        "route": None,
-        "requirements": EXEMPT,
-        "transfer": TransferFacts(),
         "is_overdue": False,
         "has_evidence": True,
     }
-    return KnownPermit(id=ident, **told | more)
+    terms: dict[str, Any] = {
+        "tags": PERSONAL,
+        "requirements": EXEMPT,
+        "route": None,
+        "transfer": TransferFacts(),
+        "recipient": None,
+        "papers": None,
+    }
+    terms = {name: more.pop(name, value) for name, value in terms.items()}
+    return KnownPermit(id=ident, terms=Terms(**terms), **told | more)
 
 
 def known(
