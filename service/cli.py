@@ -144,6 +144,7 @@ def serve(
             access_log=False,
             log_level="warning",
             server_header=False,
+            proxy_headers=False,  # nothing here depends on where a request came from; OUTBOUND_PUBLIC_URL tells the address
             timeout_graceful_shutdown=10,
         )
 

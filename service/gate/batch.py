@@ -106,12 +106,14 @@ class Gate:
         self._room = queue
         self._queue: deque[_Waiting] = deque()
         self._arrived = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop
         self._lanes = (_Lane(is_reserve=False), _Lane(is_reserve=True))
 
     async def open(self) -> None:
         """Begin to take jobs; connections are made when they are needed."""
+        self._loop = asyncio.get_running_loop()
         for lane in self._lanes:
-            lane.task = asyncio.create_task(self._run(lane))
+            lane.task = self._loop.create_task(self._run(lane))
 
     async def close(self) -> None:
         """Stop; whoever still waits gets 503."""
@@ -138,7 +140,7 @@ class Gate:
         if asks > self._room:
             raise Busy
         self._room -= asks
-        waiting = _Waiting(job, asyncio.get_running_loop().create_future())
+        waiting = _Waiting(job, self._loop.create_future())
         self._queue.append(waiting)
         self._arrived.set()
         try:

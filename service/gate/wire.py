@@ -147,76 +147,103 @@ def members_of_export(export: Export) -> int:
     )
 
 
-def are_plain(*texts: str) -> bool:
-    """Tell whether texts are what they will be after spaces around them are taken off, with nothing invisible in them."""
-    for text in texts:  # noqa: SIM110 - a generator costs more than the looking
-        if not text.isprintable() or text[0] == " " or text[-1] == " ":
-            return False
-    return True
+def are_plain(texts: Sequence[str]) -> bool:
+    """Tell whether texts without quotes are what they will be after spaces around them are taken off, with nothing invisible in them."""
+    quoted = '"'.join(("", *texts, ""))
+    return quoted.isprintable() and '" ' not in quoted and ' "' not in quoted
 
 
-def _context_is_plain(context: Context | UnsetType | None) -> bool:
-    if not context:
-        return True
-    return (
-        (not context.recipient or are_plain(context.recipient))
-        and (not context.purpose or are_plain(context.purpose))
-        and (not context.fields or are_plain(*context.fields))
-    )
+def _texts_of_context(context: Context | UnsetType | None) -> list[str]:
+    texts: list[str] = []
+    if context:
+        if context.recipient:
+            texts.append(context.recipient)
+        if context.purpose:
+            texts.append(context.purpose)
+        if context.fields:
+            texts += context.fields
+    return texts
 
 
-def _item_is_plain(item: Item | Question | Questions) -> bool:
-    return (
-        (not item.action or are_plain(item.action.name))
-        and (not item.resource or are_plain(item.resource.id, item.resource.type))
-        and (not item.subject or are_plain(item.subject.id, item.subject.type))
-        and _context_is_plain(item.context)
-    )
+def texts_of_question(question: Question) -> list[str]:
+    """Return every text of a question."""
+    resource, subject = question.resource, question.subject
+    texts = _texts_of_context(question.context)
+    texts += (question.action.name, resource.id, resource.type, subject.id, subject.type)
+    return texts
 
 
-def _questions_are_plain(questions: Questions) -> bool:
-    semantic = UNSET if questions.options is UNSET else questions.options.evaluations_semantic
-    return (
-        _item_is_plain(questions)
-        and (semantic is UNSET or semantic in SEMANTICS)
-        and (questions.evaluations is UNSET or all(map(_item_is_plain, questions.evaluations)))
-    )
+def texts_of_item(item: Item | Questions) -> list[str]:
+    """Return every text of one of several questions, or of the defaults."""
+    texts = _texts_of_context(item.context)
+    if item.action:
+        texts.append(item.action.name)
+    for party in (item.resource, item.subject):
+        if party:
+            texts += (party.id, party.type)
+    return texts
 
 
-def _export_is_plain(export: Export) -> bool:
-    fields = export.fields or ()
-    return (
-        are_plain(export.dataset, export.recipient, export.purpose, *fields)
-        and len(set(fields)) == len(fields)
-        and (not export.permit or are_plain(export.permit))
-    )
+def texts_of_questions(questions: Questions) -> list[str]:
+    """Return every text of several questions, save how they are answered."""
+    texts = texts_of_item(questions)
+    for item in questions.evaluations or ():
+        texts += texts_of_item(item)
+    return texts
+
+
+def texts_of_export(export: Export) -> list[str]:
+    """Return every text of an export."""
+    return [export.dataset, export.recipient, export.purpose, *(export.fields or ()), *filter(None, (export.permit,))]
 
 
 SEMANTICS: Final = frozenset({"execute_all", "deny_on_first_deny", "permit_on_first_permit"})
 
 
+def _has_members(body: bytes, members: int) -> bool:
+    """Tell whether a body has no more members than those that were read: others are unknown, or came twice.
+
+    Each has a colon. Where texts hold some as well, those are looked at that follow a quote: a text holds no quote here, so that is one
+    member each, unless a colon stands apart from its name.
+    """
+    if body.count(b":") == members:
+        return True
+    return body.count(b'":') == members and not any(apart in body for apart in (b" :", b"\n:", b"\r:", b"\t:"))
+
+
 def _plain(
-    kind: type[Body], members: Callable[[Body], int], is_plain: Callable[[Body], bool]
+    kind: type[Body],
+    members: Callable[[Body], int],
+    texts: Callable[[Body], list[str]],
+    is_known: Callable[[Body], bool],
 ) -> Callable[[bytes], Body | None]:
     decode = msgspec.json.Decoder(kind).decode
 
     def decoded(body: bytes) -> Body | None:
-        if b"\\" in body or b" :" in body or b"\n:" in body or b"\r:" in body or b"\t:" in body:
+        if b"\\" in body:
             return None
         try:
             found = decode(body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None
-        # A text holds no quote here, and no colon stands apart from its name: so a quote and a colon are one member, and more of
-        # them than were read are unknown or came twice.
-        return found if body.count(b'":') == members(found) and is_plain(found) else None
+        is_plain = _has_members(body, members(found)) and are_plain(texts(found)) and is_known(found)
+        return found if is_plain else None
 
     return decoded
 
 
-plain_question = _plain(Question, members_of_question, _item_is_plain)
-plain_questions = _plain(Questions, members_of_questions, _questions_are_plain)
-plain_export = _plain(Export, members_of_export, _export_is_plain)
+def _has_known_semantic(questions: Questions) -> bool:
+    semantic = UNSET if questions.options is UNSET else questions.options.evaluations_semantic
+    return semantic is UNSET or semantic in SEMANTICS
+
+
+def _has_distinct_fields(export: Export) -> bool:
+    return not export.fields or len(set(export.fields)) == len(export.fields)
+
+
+plain_question = _plain(Question, members_of_question, texts_of_question, lambda _: True)
+plain_questions = _plain(Questions, members_of_questions, texts_of_questions, _has_known_semantic)
+plain_export = _plain(Export, members_of_export, texts_of_export, _has_distinct_fields)
 """Each returns what a plain body holds, and None for any other."""
 
 

@@ -118,7 +118,7 @@ class Caller:
             raise Forbidden(f"This takes the role {role} for all handlers.")
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(slots=True, repr=False)
 class Credentials:
     """What a caller shows of a key: how it begins, to find it by, and the SHA-256 of the whole."""
 

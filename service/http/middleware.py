@@ -22,13 +22,18 @@ _REQUEST_ID: Final = re.compile(r"[\x20-\x7e]{1,1024}")
 """Whatever a reader of the log can see: to callers it is an arbitrary text, which they want back as it was (AuthZEN 1.0, 10.1.3)."""
 SAFE: Final = {
     "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+}
+"""Headers of every answer, unless a route sets its own."""
+SAFE_PAGE: Final = {
+    **SAFE,
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; "
     "frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
 }
-"""Headers of every answer, unless a route sets its own."""
+"""Headers of every page."""
 
 
 def request_id(given: bytes | None) -> bytes:
@@ -112,7 +117,8 @@ class _Passage:
             self._status = message["status"]
             headers = MutableHeaders(scope=message)
             headers["X-Request-ID"] = self.request_id
-            for name, value in SAFE.items():
+            is_page = headers.get("Content-Type", "").startswith("text/html")
+            for name, value in (SAFE_PAGE if is_page else SAFE).items():
                 headers.setdefault(name, value)
         await self._send(message)
 

@@ -11,7 +11,7 @@ _BEARER: Final = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] +(ob_live_[0-9a-hjkmnp-tv
 _PREFIX: Final = len("ob_live_") + 12
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(slots=True, repr=False)
 class Secret:
     """A key as its holder knows it."""
 
