@@ -52,6 +52,8 @@ _SETTINGS: Final = {
     "jit": "off",
     # Each statement has one good plan, by its indexes; to plan it again for every batch would cost more than to run it.
     "plan_cache_mode": "force_generic_plan",
+    # A plan is made once, perhaps while a table is still empty, where reading all of it looks cheapest; and serves when it is large.
+    "enable_seqscan": "off",
 }
 
 Outcome = Reply | Exception
