@@ -1,7 +1,6 @@
 """What the gate writes, and what it holds before: plain statements, one a table for a whole batch."""
 
 import json
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -28,13 +27,13 @@ _ASKED: Final = """
   )
 """
 
-_HOLD_YEARS: Final = f"""
-  {_ASKED}
-  select from ledger_years where year = $5 and handler in (select handler from datasets_asked) order by handler for update
-"""  # noqa: S608 - no caller's text is in it
-
-_HOLD_PERMITS: Final = f"""
-  {_ASKED}, bound as materialized (
+_HOLD: Final = f"""
+  {_ASKED}, years as materialized (
+    select handler from ledger_years where year = $5 and handler in (select handler from datasets_asked)
+    order by handler for update
+  ), held as materialized (
+    select count(*) as years from years
+  ), bound as materialized (
     select b.permit from datasets_asked a cross join lateral (
       select id from recipients where id = a.recipient_id
       union all
@@ -42,8 +41,9 @@ _HOLD_PERMITS: Final = f"""
     ) r
     join permit_datasets b on b.dataset = a.dataset and b.recipient = r.id
   )
-  select from permits where id in (select permit from bound) order by id for update
+  select from permits where (select years from held) >= 0 and id in (select permit from bound) order by id for update
 """  # noqa: S608 - no caller's text is in it
+"""The years are counted before the first permit is looked at: so they are held before it."""
 
 _BEGIN_YEAR: Final = """
   insert into ledger_years (handler, year, persons, sensitive_persons)
@@ -56,41 +56,32 @@ _ENTRIES: Final = """
 """
 
 _EXPORTS: Final = """
+  with reserved as materialized (
+    select * from unnest(
+      $1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::jsonb[], $10::bool[],
+      $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[]
+    ) as reserved(
+      id, evaluation, handler, dataset, recipient, permit, system, purpose, fields, counts, persons, sensitive_persons,
+      permit_persons, permit_sensitive_persons, year_persons, year_sensitive_persons
+    )
+  ), of_permits as (
+    insert into held_by_permits as held (permit, expires_at, persons, sensitive_persons)
+    select permit, $19, sum(permit_persons), sum(permit_sensitive_persons)
+    from reserved where permit is not null group by permit order by permit
+    on conflict (permit, expires_at) do update
+    set persons = held.persons + excluded.persons, sensitive_persons = held.sensitive_persons + excluded.sensitive_persons
+  ), of_years as (
+    insert into held_in_years as held (handler, year, expires_at, persons, sensitive_persons)
+    select handler, $17, $19, sum(year_persons), sum(year_sensitive_persons)
+    from reserved where counts group by handler order by handler
+    on conflict (handler, year, expires_at) do update
+    set persons = held.persons + excluded.persons, sensitive_persons = held.sensitive_persons + excluded.sensitive_persons
+  )
   insert into exports (
     id, evaluation, handler, dataset, recipient, permit, system, purpose, fields, counts, persons, sensitive_persons,
     permit_persons, permit_sensitive_persons, year_persons, year_sensitive_persons, year, status, reserved_at, expires_at
   )
-  select *, persons, sensitive_persons, persons, sensitive_persons, $13, 'reserved', $14, $15 from unnest(
-    $1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::jsonb[], $10::bool[],
-    $11::bigint[], $12::bigint[]
-  ) as reserved(
-    id, evaluation, handler, dataset, recipient, permit, system, purpose, fields, counts, persons, sensitive_persons
-  )
-"""
-
-_HELD_BY_ANNOUNCED: Final = """
-  update exports set
-    permit_persons = held.permit_persons, permit_sensitive_persons = held.permit_sensitive_persons,
-    year_persons = held.year_persons, year_sensitive_persons = held.year_sensitive_persons
-  from unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[])
-    as held(id, permit_persons, permit_sensitive_persons, year_persons, year_sensitive_persons)
-  where exports.id = held.id
-"""
-
-_HELD_BY_PERMITS: Final = """
-  insert into held_by_permits as held (permit, expires_at, persons, sensitive_persons)
-  select permit, $4, persons, sensitive_persons
-  from unnest($1::text[], $2::bigint[], $3::bigint[]) as more(permit, persons, sensitive_persons)
-  on conflict (permit, expires_at) do update
-  set persons = held.persons + excluded.persons, sensitive_persons = held.sensitive_persons + excluded.sensitive_persons
-"""
-
-_HELD_IN_YEARS: Final = """
-  insert into held_in_years as held (handler, year, expires_at, persons, sensitive_persons)
-  select handler, $5, $4, persons, sensitive_persons
-  from unnest($1::text[], $2::bigint[], $3::bigint[]) as more(handler, persons, sensitive_persons)
-  on conflict (handler, year, expires_at) do update
-  set persons = held.persons + excluded.persons, sensitive_persons = held.sensitive_persons + excluded.sensitive_persons
+  select *, $17, 'reserved', $18, $19 from reserved
 """
 
 _ANSWERS: Final = """
@@ -115,9 +106,7 @@ class Kept:
 
 async def hold(connection: asyncpg.Connection, wanted: Sequence[Wanted], year: int) -> None:
     """Hold the years and the permits that reservations may take from until the transaction ends, always in the same order."""
-    asked = arguments(wanted)[1:5]
-    await connection.execute(_HOLD_YEARS, *asked, year)
-    await connection.execute(_HOLD_PERMITS, *asked)
+    await connection.execute(_HOLD, *arguments(wanted)[1:5], year)
 
 
 async def begin_year(connection: asyncpg.Connection, handlers: Sequence[str], year: int) -> None:
@@ -181,51 +170,21 @@ async def _write_exports(
 ) -> None:
     """Write reservations, and add what they hold to what is held of their permits and years."""
     first = exports[0]
+    of_permits = [held[export.id].of_permit if export.id in held else export for export in exports]
+    in_years = [held[export.id].in_year if export.id in held else export for export in exports]
     await connection.execute(
         _EXPORTS,
         *[[getattr(export, name) for export in exports] for name in _COLUMNS],
         [None if export.fields is None else json.dumps(export.fields) for export in exports],
         [export.counts_toward_ledger for export in exports],
-        [export.persons for export in exports],
-        [export.sensitive_persons for export in exports],
+        *_persons(exports),
+        *_persons(of_permits),
+        *_persons(in_years),
         day_in_shanghai(first.reserved_at).year,
         first.reserved_at,
         first.expires_at,
     )
-    if held:
-        await connection.execute(
-            _HELD_BY_ANNOUNCED,
-            list(held),
-            [one.of_permit.persons for one in held.values()],
-            [one.of_permit.sensitive_persons for one in held.values()],
-            [one.in_year.persons for one in held.values()],
-            [one.in_year.sensitive_persons for one in held.values()],
-        )
-    permits = _sums(
-        [
-            (export.permit, held[export.id].of_permit if export.id in held else export)
-            for export in exports
-            if export.permit is not None
-        ]
-    )
-    if permits[0]:
-        await connection.execute(_HELD_BY_PERMITS, *permits, first.expires_at)
-    years = _sums(
-        [
-            (export.handler, held[export.id].in_year if export.id in held else export)
-            for export in exports
-            if export.counts_toward_ledger
-        ]
-    )
-    if years[0]:
-        await connection.execute(_HELD_IN_YEARS, *years, first.expires_at, day_in_shanghai(first.reserved_at).year)
 
 
-def _sums(owned: Sequence[tuple[str, ExportOut | Count]]) -> tuple[list[str], list[int], list[int]]:
-    """Return owners in a fixed order, and what their reservations add up to."""
-    sums: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])
-    for owner, more in owned:
-        sums[owner][0] += more.persons
-        sums[owner][1] += more.sensitive_persons
-    owners = sorted(sums)
-    return owners, [sums[owner][0] for owner in owners], [sums[owner][1] for owner in owners]
+def _persons(counted: Sequence[ExportOut | Count]) -> tuple[list[int], list[int]]:
+    return [one.persons for one in counted], [one.sensitive_persons for one in counted]

@@ -191,7 +191,7 @@ def test_a_connection_cut_at_any_moment_loses_nothing_and_doubles_nothing(
             for number in range(times(24, 400)):
                 answered = sum(load.statuses.values())
                 await until(lambda: _answered(load, answered + 8))  # noqa: B023 - awaited at once
-                pattern = ("%", "commit%", "%insert into entries%", "%insert into exports%")[number % 4]
+                pattern = ("%", "commit%", "%insert into entries%", "%with reserved as%")[number % 4]
                 await until(lambda: _cut(connection, pattern, tasks))  # noqa: B023
                 await asyncio.sleep(random.uniform(0, 0.01))  # noqa: S311 - a moment of no meaning
             answered = load.statuses[200] + load.statuses[201]
