@@ -132,6 +132,25 @@ class KnownPermit:
     has_evidence: bool
     """Whether every paper that it rests on still counts."""
 
+    def using(self, more: Count) -> "KnownPermit":
+        """Return the permit with more of it used."""
+        used = Count(self.used.persons + more.persons, self.used.sensitive_persons + more.sensitive_persons)
+        return KnownPermit(
+            self.id,
+            self.status,
+            self.valid_from,
+            self.valid_until,
+            self.purpose,
+            self.fields,
+            self.systems,
+            self.quota,
+            used,
+            self.registered,
+            self.terms,
+            self.is_overdue,
+            self.has_evidence,
+        )
+
 
 @dataclass(slots=True)
 class KnownDataset:

@@ -5,7 +5,7 @@ An export that one decision lets happen is counted by those after it; so a whole
 
 import hashlib
 from collections import defaultdict
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypedDict
 
@@ -218,14 +218,12 @@ class Sitting:
         known = found.known
         if not self.exports or found.handler is None:
             return known
-        return replace(
-            known,
-            year=_sum(known.year, self._taken_of_handler[found.handler]),
-            permits=[self._now_used(permit) for permit in known.permits],
-        )
+        year = _sum(known.year, self._taken_of_handler[found.handler])
+        return Known(known.today, known.dataset, known.recipient, [self._now_used(one) for one in known.permits], year)
 
     def _now_used(self, permit: KnownPermit) -> KnownPermit:
-        return replace(permit, used=_sum(permit.used, self._taken_of_permit[permit.id]))
+        taken = self._taken_of_permit.get(permit.id)
+        return permit if taken is None else permit.using(taken)
 
     def _take(self, decision: Decision, handler: str, held: Held) -> None:
         if decision.permit is not None:

@@ -246,3 +246,8 @@ def test_what_is_taken_is_the_growth_of_each_total_or_everybody() -> None:
     assert (question.of_year, question.of_permit("pm_1")) == (Count(3, 0), Count(7, 0))
     assert question.of_permit(None) == question.of_permit("pm_2") == Count(1000, 0)
     assert ask(5).of_year == ask(5).of_permit("pm_1") == Count(5, 0)
+
+
+def test_a_permit_of_which_more_is_used_is_the_same_in_all_else() -> None:
+    before = permit(used=Count(3, 1))
+    assert before.using(Count(4, 2)) == replace(before, used=Count(7, 3))
