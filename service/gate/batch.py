@@ -46,7 +46,7 @@ MAX_ASKS: Final = 2000
 
 _BEGIN: Final = f"begin; select pg_advisory_xact_lock_shared({GATE_LOCK})"
 _COMMIT_AND_BEGIN: Final = f"commit; {_BEGIN}"
-_SETTINGS: Final = {
+SETTINGS: Final = {
     "application_name": "outbound gate",
     "timezone": "UTC",
     "jit": "off",
@@ -227,7 +227,7 @@ class Gate:
         connection = lane.connection
         if connection is None:
             connection = lane.connection = await asyncpg.connect(
-                self._url, timeout=self._timeout, command_timeout=self._timeout, server_settings=_SETTINGS
+                self._url, timeout=self._timeout, command_timeout=self._timeout, server_settings=SETTINGS
             )
         if not lane.has_begun:
             await connection.execute(_BEGIN)

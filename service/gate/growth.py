@@ -21,8 +21,11 @@ from service.ledger.operations import year_of
 Announced = Mapping[Kind, Report]
 """Who will go, of each kind: by hash, or as a number."""
 
-_SKETCHES: Final = """
-  select owner, kind, content, at_most from unnest($1::text[], $2::text[]) as wanted(owner, kind) join sketches using (owner, kind)
+SKETCHES: Final = """
+  select owner, kind, content, at_most from unnest($1::text[], $2::text[]) as wanted(owner, kind)
+  cross join lateral (
+    select content, at_most from sketches where owner = wanted.owner and kind = wanted.kind limit 1
+  ) held
 """
 
 
@@ -44,7 +47,7 @@ async def growths(
         for kind in KINDS
         if announced[kind].sketch != NOBODY
     }
-    rows = await connection.fetch(_SKETCHES, [owner for owner, _ in wanted], [kind for _, kind in wanted])
+    rows = await connection.fetch(SKETCHES, [owner for owner, _ in wanted], [kind for _, kind in wanted])
     held = {
         (row["owner"], row["kind"]): Tally(sketch=counting.stored(row["content"]), at_most=row["at_most"])
         for row in rows

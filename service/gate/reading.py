@@ -47,8 +47,12 @@ with asked as materialized (
            where g.principal = p.id and g.role = 'exporter' and g.withdrawn_at is null
          ) as reach
   from (select prefix, min(n) as n from asked where prefix is not null group by prefix) a
-  join api_keys k on k.prefix = a.prefix
-  join principals p on p.id = k.principal
+  cross join lateral (
+    select sha256, principal, revoked_at, expires_at from api_keys where prefix = a.prefix limit 1
+  ) k
+  cross join lateral (
+    select id, name, kind, disabled_at from principals where id = k.principal limit 1
+  ) p
 ), found as materialized (
   select a.n, a.permit, d.id as dataset, d.handler, d.fields, r.id as recipient, r.key as recipient_key,
          concat(d.tags, e'\\x1f', d.facts, e'\\x1f', r.facts, e'\\x1f', r.country, e'\\x1f', r.kind, e'\\x1f', r.key) as facts
@@ -64,20 +68,24 @@ with asked as materialized (
     select id, key, facts, country, kind from recipients where key = a.recipient_key
   ) r on true
 ), years as materialized (
-  select h.id, h.facts, l.year is not null as is_begun,
+  select f.handler, h.facts, l.year is not null as is_begun,
          coalesce(l.persons, 0) + held.persons as persons,
          coalesce(l.sensitive_persons, 0) + held.sensitive_persons as sensitive_persons,
-         exists (
-           select from obligations o
-           where o.handler = h.id and o.permit is null and o.state = 'open' and o.blocks and o.due_on < $8
-             and (o.ended_at is null or (o.ended_at at time zone 'Asia/Shanghai')::date > $8)
-         ) as is_overdue
+         coalesce((
+           select true from obligations o
+           where o.handler = f.handler and o.permit is null and o.state = 'open' and o.blocks and o.due_on < $8
+             and (o.ended_at is null or (o.ended_at at time zone 'Asia/Shanghai')::date > $8) limit 1
+         ), false) as is_overdue
   from (select distinct handler from found where handler is not null) f
-  join handlers h on h.id = f.handler
-  left join ledger_years l on l.handler = h.id and l.year = $9
+  cross join lateral (
+    select facts from handlers where id = f.handler limit 1
+  ) h
+  left join lateral (
+    select year, persons, sensitive_persons from ledger_years where handler = f.handler and year = $9 limit 1
+  ) l on true
   cross join lateral (
     select coalesce(sum(persons), 0)::bigint as persons, coalesce(sum(sensitive_persons), 0)::bigint as sensitive_persons
-    from held_in_years where handler = h.id and year = $9 and expires_at > $7
+    from held_in_years where handler = f.handler and year = $9 and expires_at > $7
   ) held
 )
 select f.n, f.dataset, f.handler, f.recipient, concat(y.facts, e'\\x1f', f.facts), f.fields::text,
@@ -86,29 +94,30 @@ select f.n, f.dataset, f.handler, f.recipient, concat(y.facts, e'\\x1f', f.facts
        p.*
 from found f
 left join callers c on c.n = f.n
-left join years y on y.id = f.handler
+left join years y on y.handler = f.handler
 left join lateral (
   select p.id, p.status, p.valid_from, p.valid_until, p.purpose, p.fields::text, p.systems::text, b.fields,
          p.persons, p.sensitive_persons, p.sent_persons + held.persons, p.sent_sensitive_persons + held.sensitive_persons,
          concat(b.tags, e'\\x1f', p.requirements, e'\\x1f', p.route, e'\\x1f', p.claims, e'\\x1f', f.recipient_key),
-         exists (
-           select from obligations o where o.permit = p.id and o.state = 'open' and o.blocks and o.due_on < $8
-             and (o.ended_at is null or (o.ended_at at time zone 'Asia/Shanghai')::date > $8)
-         ) or (
-           y.is_overdue and exists (
-             select from permit_datasets e where e.permit = p.id and e.tags && array['important', 'core']
-           )
-         ),
-         not exists (
-           select from evidence e where e.id = any(p.evidence) and e.ended_at is not null
-         )
-  from permit_datasets b
-  join permits p on p.id = b.permit
+         coalesce((
+           select true from obligations o where o.permit = p.id and o.state = 'open' and o.blocks and o.due_on < $8
+             and (o.ended_at is null or (o.ended_at at time zone 'Asia/Shanghai')::date > $8) limit 1
+         ), y.is_overdue and (
+           select true from permit_datasets e where e.permit = p.id and e.tags && array['important', 'core'] limit 1
+         ), false),
+         coalesce((
+           select false from evidence e where e.id = any(p.evidence) and e.ended_at is not null limit 1
+         ), true)
+  from (
+    select permit, tags, fields from permit_datasets where dataset = f.dataset and recipient = f.recipient offset 0
+  ) b
+  cross join lateral (
+    select * from permits where id = b.permit and (f.permit is null or id = f.permit) limit 1
+  ) p
   cross join lateral (
     select coalesce(sum(persons), 0)::bigint as persons, coalesce(sum(sensitive_persons), 0)::bigint as sensitive_persons
     from held_by_permits where permit = p.id and expires_at > $7
   ) held
-  where b.dataset = f.dataset and b.recipient = f.recipient and (f.permit is null or p.id = f.permit)
 ) p on true
 order by f.n
 """
@@ -116,7 +125,10 @@ order by f.n
 $7: the moment; $8: its day in Asia/Shanghai; $9: the year of the ledger.
 
 What only the law looks at comes as one text, with a unit separator between its parts, none of which can hold one: the same text means the
-same facts. Of a caller it tells with the first ask only."""
+same facts. Of a caller it tells with the first ask only.
+
+The plan is made once and must do for tables of any size: what is looked up is so in a subquery of its own (with a limit, or an offset
+of nothing), which leaves no other way than one by one, by the index; `exists` would leave the one of reading a whole table first."""
 
 
 OF_CALLER: Final = 9

@@ -27,9 +27,9 @@ _ASKED: Final = """
   )
 """
 
-_HOLD: Final = f"""
+HOLD: Final = f"""
   {_ASKED}, years as materialized (
-    select handler from ledger_years where year = $5 and handler in (select handler from datasets_asked)
+    select handler from ledger_years where year = $5 and handler = any(array(select handler from datasets_asked))
     order by handler for update
   ), held as materialized (
     select count(*) as years from years
@@ -39,9 +39,11 @@ _HOLD: Final = f"""
       union all
       select id from recipients where key = a.recipient_key
     ) r
-    join permit_datasets b on b.dataset = a.dataset and b.recipient = r.id
+    cross join lateral (
+      select permit from permit_datasets where dataset = a.dataset and recipient = r.id offset 0
+    ) b
   )
-  select from permits where (select years from held) >= 0 and id in (select permit from bound) order by id for update
+  select from permits where (select years from held) >= 0 and id = any(array(select permit from bound)) order by id for update
 """  # noqa: S608 - no caller's text is in it
 """The years are counted before the first permit is looked at: so they are held before it."""
 
@@ -92,7 +94,7 @@ _ANSWERS: Final = """
 """
 
 _LOCKS: Final = "select pg_try_advisory_xact_lock(lock) from unnest($1::bigint[]) lock"
-_EARLIER: Final = "select digest, request, status, headers, body from stored_answers where digest = any($1)"
+EARLIER: Final = "select digest, request, status, headers, body from stored_answers where digest = any($1)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,7 @@ class Kept:
 
 async def hold(connection: asyncpg.Connection, wanted: Sequence[Wanted], year: int) -> None:
     """Hold the years and the permits that reservations may take from until the transaction ends, always in the same order."""
-    await connection.execute(_HOLD, *arguments(wanted)[1:5], year)
+    await connection.execute(HOLD, *arguments(wanted)[1:5], year)
 
 
 async def begin_year(connection: asyncpg.Connection, handlers: Sequence[str], year: int) -> None:
@@ -120,7 +122,7 @@ async def earlier(
     """Return the digests of the keys that this transaction holds from now on, and what was answered to a key before."""
     locks = await connection.fetch(_LOCKS, [use.lock for use in uses])
     held = {use.digest for use, lock in zip(uses, locks, strict=True) if lock[0]}
-    stored = await connection.fetch(_EARLIER, [use.digest for use in uses])
+    stored = await connection.fetch(EARLIER, [use.digest for use in uses])
     return held, {row["digest"]: row for row in stored}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 import signal
@@ -17,6 +18,10 @@ import pytest
 
 from service import migrate
 from service.embedded import EmbeddedServer
+from service.gate.batch import SETTINGS
+from service.gate.growth import SKETCHES
+from service.gate.reading import READ
+from service.gate.writing import EARLIER, HOLD
 from service.settings import Settings
 from tests.conftest import Clock, Served, database_named, run_sql
 from tests.faults.racing import THE_GATE, Clients, connected, export, held, question, queued, times, until
@@ -230,6 +235,41 @@ def own_server(tmp_path: Path) -> Iterator[EmbeddedServer]:
     with EmbeddedServer(tmp_path / "own") as server:
         migrate.upgrade(server.url)
         yield server
+
+
+def scans(plan: Json) -> Iterator[Json]:
+    if "Relation Name" in plan:
+        yield plan
+    for part in plan.get("Plans", []):
+        yield from scans(part)
+
+
+@pytest.mark.parametrize("is_begun", [False, True], ids=["empty", "small"])
+def test_plans_look_everything_up_by_an_index_however_small_a_table_was(
+    own_server: EmbeddedServer, tmp_path: Path, *, is_begun: bool
+) -> None:
+    """The plan of the first batch serves until the connection ends, by when a table may have a million rows."""
+    if is_begun:
+        settings = Settings(data_dir=tmp_path / "data", log_level="error")
+        with Served(settings, own_server.url, Clock()) as address, httpx.Client(base_url=address, timeout=30) as http:
+            Gateway(World(http, first_admin(own_server.url)))
+
+    async def plan_of(connection: asyncpg.Connection, statement: str) -> Json:
+        explained = await connection.prepare(f"explain (generic_plan, format json) {statement}")
+        plan: list[Json] = json.loads(await explained.fetchval(*[None for _ in explained.get_parameters()]))
+        found: Json = plan[0]["Plan"]
+        return found
+
+    async def run() -> None:
+        connection = await asyncpg.connect(own_server.url, server_settings=SETTINGS)
+        await connection.execute("analyze")
+        for statement in (READ, HOLD, EARLIER, SKETCHES):
+            found = list(scans(await plan_of(connection, statement)))
+            assert found
+            assert [scan["Relation Name"] for scan in found if "Index Cond" not in scan] == []
+        await connection.close()
+
+    asyncio.run(run())
 
 
 def test_a_commit_that_is_done_but_never_told_is_not_acknowledged_and_not_repeated(
