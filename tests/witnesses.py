@@ -29,7 +29,7 @@ class Running:
         return f"{self.verifier.vkey} {self.url}"
 
     def add(self, body: bytes) -> httpx.Response:
-        return httpx.post(f"{self.url}/add-checkpoint", content=body, timeout=30)
+        return httpx.post(f"{self.url}/add-checkpoint", content=body, timeout=300)
 
 
 def command(folder: Path, *vkeys: str, port: int = 0) -> list[str]:
@@ -50,10 +50,10 @@ def witnessing(folder: Path, *vkeys: str, port: int | None = None) -> Iterator[R
         )
         try:
             url = f"http://127.0.0.1:{port}"
-            until = time.monotonic() + 60
+            until = time.monotonic() + 300
             while time.monotonic() < until and process.poll() is None:
                 try:
-                    httpx.get(url, timeout=5)
+                    httpx.get(url, timeout=60)
                     break
                 except httpx.HTTPError:
                     time.sleep(0.05)
@@ -61,4 +61,4 @@ def witnessing(folder: Path, *vkeys: str, port: int | None = None) -> Iterator[R
             yield Running(Verifier.of(told), url, output, process)
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait(300)
