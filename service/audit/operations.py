@@ -106,7 +106,7 @@ async def entry(tx: Transaction, caller: Caller, seq: int) -> EntryOut:
     Raises:
         NotFound: no such entry, or not within the auditor's handlers.
     """
-    row = await tx.get(Entry, seq)
+    row = await tx.scalar(select(Entry).where(Entry.seq == seq))
     reach = caller.reach(AUDITORS)
     if row is None or (reach != EVERYWHERE and row.handler not in reach):
         raise NotFound("There is no such entry.")
