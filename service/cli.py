@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from service import logs, migrate
 from service.app import book_of, create_app
+from service.audit import operations as audit
 from service.database import Database, DatabaseAwayError, Transaction
 from service.embedded import EmbeddedServer, EmbeddedServerError
 from service.gate import outlook, policy_check, rebuild
@@ -41,6 +42,8 @@ keys = typer.Typer(no_args_is_help=True, help="API keys, made with the database'
 samples = typer.Typer(no_args_is_help=True, help="The invented sample company.")
 policies = typer.Typer(no_args_is_help=True, help="The company's own rules, which can only be stricter than the law.")
 ledgers = typer.Typer(no_args_is_help=True, help="The years' counts of persons.")
+audits = typer.Typer(no_args_is_help=True, help="The log of entries.")
+app.add_typer(audits, name="audit")
 app.add_typer(keys, name="keys")
 app.add_typer(ledgers, name="ledger")
 app.add_typer(policies, name="policy")
@@ -240,6 +243,17 @@ def remind() -> None:
     for transfer, stage, verb in told:
         typer.echo(f"{transfer}: the stage {stage} was {verb}.")
     typer.echo(f"{len(told)} stage(s) were past their time." if told else "No stage is past its time.")
+
+
+@audits.command("erase-opening")
+def erase_opening(
+    seq: Annotated[int, typer.Argument(min=0, help="Number of the entry.")],
+    pointer: Annotated[str, typer.Argument(help="Which of its sealed values, for instance /details/comment.")],
+    reason: Annotated[str, typer.Option(help="Why; recorded, and sealed itself.")],
+) -> None:
+    """Erase what opens a sealed value of an entry, for good: nobody can tell any more what it was. The log does not change."""
+    seal = _in_transaction(lambda tx: audit.erase_opening(tx, OPERATOR, seq, pointer, reason))
+    typer.echo(f"Entry {seq} keeps {seal} at {pointer}; what it was is erased.")
 
 
 @ledgers.command("rebuild")

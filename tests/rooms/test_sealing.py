@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -45,7 +47,9 @@ def test_equal_values_have_different_seals() -> None:
 
 @pytest.mark.parametrize("thing", sorted(sealing.CLEAR))
 def test_a_text_in_a_member_that_nobody_put_on_the_list_is_sealed(thing: str) -> None:
-    told = seal(body(f"{thing}.made", unheard_of="planted", nested=[{"of": ["planted"], "more": "planted"}]), salts())[0]
+    told = seal(body(f"{thing}.made", unheard_of="planted", nested=[{"of": ["planted"], "more": "planted"}]), salts())[
+        0
+    ]
     assert json.dumps(told).count("planted") == (1 if "of" in sealing.CLEAR[thing] else 0)
 
 
@@ -74,7 +78,9 @@ def test_before_and_after_are_looked_into() -> None:
 
 
 def test_the_terms_of_a_condition_are_sealed_and_its_bounds_are_not() -> None:
-    told = sealed("permit.issued", conditions=[{"stage": "legal", "persons": 5, "fields": ["city"], "terms": ["Call Li"]}])
+    told = sealed(
+        "permit.issued", conditions=[{"stage": "legal", "persons": 5, "fields": ["city"], "terms": ["Call Li"]}]
+    )
     (condition,) = told["conditions"]
     assert condition | {"terms": []} == {"stage": "legal", "persons": 5, "fields": ["city"], "terms": []}
     assert sealing.is_sealed(condition["terms"][0])
@@ -151,3 +157,10 @@ def test_more_members_than_can_be_sealed_are_refused() -> None:
 
 def test_the_seal_of_a_list_opens_with_the_whole_list() -> None:
     assert digest(b"", [1, "a"]) == "sha256:" + hashlib.sha256(b'[1,"a"]').hexdigest()
+
+
+def test_the_guide_for_auditors_lists_what_stays_in_clear() -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "auditors.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| (.+) \| .+ \|$", guide.split("actions of", 1)[1], re.MULTILINE)
+    told = {thing: {*re.findall(r"`(\w+)`", names), "on_behalf_of"} for thing, names in rows}
+    assert told == sealing.CLEAR
