@@ -16,6 +16,8 @@ from sqlalchemy import text
 from starlette.types import Receive, Scope, Send
 
 from service.audit import routes as audit
+from service.audit.log_key import LogKey
+from service.audit.sequencer import Sequencer
 from service.database import Clock, Database, Transaction, utc_now
 from service.events import routes as events
 from service.gate import reports
@@ -101,6 +103,13 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
         timeout=settings.database_timeout_seconds,
         queue=settings.gate_queue,
     )
+    sequencer = Sequencer(
+        database_url,
+        clock=clock,
+        key=LogKey(settings.log_key_file or settings.data_dir / "log_key.pem"),
+        origin=settings.log_origin,
+        timeout=settings.database_timeout_seconds,
+    )
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -108,10 +117,13 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
         await database.transaction(lambda tx: permits.publish(tx, signer))
         await database.transaction(permits.reckon_anew)
         await decisions.open()
+        if settings.sequencer:
+            sequencer.open()
         gc.collect()
         gc.freeze()  # what has been loaded stays: to look through it again and again would hold decisions up
         gc.set_threshold(YOUNG_OBJECTS)
         yield
+        await sequencer.close()
         await decisions.close()
         await database.close()
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 from service.audit import merkle, notes
 from service.audit.merkle import Growth, Node
@@ -96,7 +96,7 @@ def covers_for(runs: Iterable[tuple[int, int]], size: int) -> list[Node]:
 
 
 @contextmanager
-def written(path: Path, head: Head) -> Iterator[IO[bytes]]:
+def written(path: Path, head: Head) -> Iterator[gzip.GzipFile]:
     """Open a file for the lines of its entries, the first line being written; equal entries make an equal file.
 
     Args:
@@ -236,7 +236,7 @@ def _checkpoint(note: str) -> Checkpoint:
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[IO[bytes]]:
+def _reading(path: Path) -> Iterator[gzip.GzipFile]:
     try:
         with gzip.open(path, "rb") as file:
             yield file
@@ -246,13 +246,13 @@ def _reading(path: Path) -> Iterator[IO[bytes]]:
 
 def _head(content: bytes) -> Head:
     told = _object(content)
+    if told.get("format") != FORMAT:
+        raise ArchiveError(f"The file is not of the format {FORMAT}.")
     try:
-        if told["format"] != FORMAT:
-            raise ArchiveError(f"The file is not of the format {FORMAT}.")
         covers = {(int(level), int(index)): notes.hash_of(hash_) for level, index, hash_ in told["covers"]}
-        counts = (int(told[name]) for name in ("entries", "first_leaf", "last_leaf"))
-        return Head(str(told["month"]), *counts, note=str(told["checkpoint"]), covers=covers)
-    except (KeyError, TypeError, AttributeError) as error:
+        entries, first, last = (int(told[name]) for name in ("entries", "first_leaf", "last_leaf"))
+        return Head(str(told["month"]), entries, first, last, str(told["checkpoint"]), covers)
+    except (KeyError, TypeError, ValueError) as error:
         raise ArchiveError("The first line does not tell what the file holds.") from error
 
 
