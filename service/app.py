@@ -16,6 +16,11 @@ from sqlalchemy import text
 from starlette.types import Receive, Scope, Send
 
 from service.audit import routes as audit
+from service.audit import tlog_routes as tlog
+from service.audit.log_key import LogKey
+from service.audit.sequencer import Sequencer
+from service.audit.witness import named
+from service.audit.witnessing import Witnessing
 from service.database import Clock, Database, Transaction, utc_now
 from service.events import routes as events
 from service.gate import reports
@@ -87,6 +92,7 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
 
     Raises:
         RuleFileError: the law data cannot be used; nothing starts with it.
+        ValueError: the witnesses cannot be used.
     """
     database = Database(
         database_url, pool=settings.database_pool, timeout=settings.database_timeout_seconds, clock=clock
@@ -101,6 +107,16 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
         timeout=settings.database_timeout_seconds,
         queue=settings.gate_queue,
     )
+    witnesses = named(settings.witnesses)
+    max_age = None if settings.witness_max_age_seconds is None else timedelta(seconds=settings.witness_max_age_seconds)
+    sequencer = Sequencer(
+        database_url,
+        clock=clock,
+        key=LogKey(settings.log_key_file or settings.data_dir / "log_key.pem"),
+        origin=settings.log_origin,
+        timeout=settings.database_timeout_seconds,
+        witnessing=Witnessing(database, witnesses, max_age=max_age) if witnesses else None,
+    )
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -108,10 +124,13 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
         await database.transaction(lambda tx: permits.publish(tx, signer))
         await database.transaction(permits.reckon_anew)
         await decisions.open()
+        if settings.sequencer:
+            sequencer.open()
         gc.collect()
         gc.freeze()  # what has been loaded stays: to look through it again and again would hold decisions up
         gc.set_threshold(YOUNG_OBJECTS)
         yield
+        await sequencer.close()
         await decisions.close()
         await database.close()
 
@@ -127,11 +146,13 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
     app.state.database = database
     app.state.book = book
     app.state.gate = decisions
+    app.state.witnesses = witnesses
+    app.state.witness_max_age = max_age
     app.state.authenticate = authenticate
     app.state.recognize = recognize
     app.state.public_url = _public_url(settings)
     problems.install(app)
-    for room in (law, plans, registry, transfers, permit_routes, obligations, gate, events, audit, identity):
+    for room in (law, plans, registry, transfers, permit_routes, obligations, gate, events, audit, tlog, identity):
         app.include_router(room.router)
     app.include_router(gate.authzen)
     _add_health(app, database)
