@@ -1,10 +1,13 @@
-"""The tables of the log; triggers in the database refuse to change, delete or truncate what has been written."""
+"""The tables of the log; triggers in the database refuse to change, delete or truncate what has been written.
 
-from datetime import datetime
+Openings of what is sealed in entries may be deleted one by one.
+"""
+
+from datetime import date, datetime
 from typing import Final
 
 from sqlalchemy import BigInteger, DateTime, ForeignKey, Index, LargeBinary, SmallInteger, Text, text
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, foreign, mapped_column, relationship
 
 from service.audit.witness import Trouble
 from service.database import Base, Id, Key, Moment
@@ -28,6 +31,10 @@ class Entry(Base):
     """Canonical JSON (RFC 8785) of at, actor, action, subject, handler and details."""
     sha256: Mapped[bytes] = mapped_column(LargeBinary)
     """SHA-256 over the UTF-8 bytes of `body`."""
+
+    openings: Mapped[list["Opening"]] = relationship(
+        primaryjoin=lambda: Entry.seq == foreign(Opening.seq), order_by=lambda: Opening.pointer, lazy="raise"
+    )
 
     __table_args__ = (
         Index(None, "subject", "seq"),
@@ -119,3 +126,49 @@ class WitnessReport(Base):
     trouble: Mapped[Trouble | None] = mapped_column(Text)
     detail: Mapped[str | None] = mapped_column(Text)
     since: Mapped[Moment]
+
+
+class Opening(Base):
+    """What opens one sealed value of an entry; it may be erased, and is never changed.
+
+    There is no foreign key to the entry: openings stay when entries are archived, so that they can still be erased.
+    """
+
+    __tablename__ = "openings"
+
+    seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    pointer: Mapped[str] = mapped_column(Text, primary_key=True)
+    """Where in the entry's body the seal is (RFC 6901)."""
+    at: Mapped[Moment]
+    salt: Mapped[bytes] = mapped_column(LargeBinary)
+    value: Mapped[str] = mapped_column(Text)
+    """Canonical JSON (RFC 8785)."""
+
+
+class Archive(Base):
+    """A month of entries that has been moved to a file."""
+
+    __tablename__ = "archives"
+
+    month: Mapped[date] = mapped_column(primary_key=True)
+    """Its first day, in UTC."""
+    file: Mapped[str] = mapped_column(Text)
+    sha256: Mapped[bytes] = mapped_column(LargeBinary)
+    first_leaf: Mapped[int] = mapped_column(BigInteger)
+    last_leaf: Mapped[int] = mapped_column(BigInteger)
+    entries: Mapped[int] = mapped_column(BigInteger)
+    at: Mapped[Moment]
+
+
+class ArchivedAct(Base):
+    """When, what and by whom, of an act on a thing whose entry has been moved to a file: what the reports of permits tell."""
+
+    __tablename__ = "archived_acts"
+
+    seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    at: Mapped[Moment]
+    actor: Mapped[str] = mapped_column(Id)
+    action: Mapped[str] = mapped_column(Text)
+    subject: Mapped[str] = mapped_column(Id)
+
+    __table_args__ = (Index(None, "subject", "seq"),)
