@@ -12,8 +12,10 @@ from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import asyncpg
+import httpx
 import pytest
 
 from service.audit import notes, witnessing
@@ -24,7 +26,7 @@ from service.audit.witness import NamedWitness, Standing, Submission, complaints
 from service.audit.witnessing import Witnessing
 from service.database import Database, utc_now
 from tests.conftest import database_named, run_sql
-from tests.faults.test_process import free_port
+from tests.faults.test_process import free_port, run, serving
 from tests.logs import SmallLog, a_witness, pem
 from tests.naive_notes import signers
 from tests.witnesses import Running
@@ -50,10 +52,10 @@ def awaited(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
     """Run a test that waits for things."""
 
     @functools.wraps(test)
-    def run(**given: object) -> None:
-        asyncio.run(test(**given))  # type: ignore[arg-type]
+    def story(**given: Any) -> None:
+        asyncio.run(test(**given))
 
-    return run
+    return story
 
 
 class Log:
@@ -342,3 +344,46 @@ async def test_an_older_state_that_was_restored_is_told(
         # And however it grows from there, it is not what it was.
         await led.grow(9)
         await led.until_trouble("forked")
+
+
+def test_the_service_tells_how_its_witnesses_stand(log: Log, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    port = free_port()
+    with running_witness(tmp_path / "w", log.vkey, port=port) as running:
+        pass
+    told = {
+        "OUTBOUND_DATABASE_URL": log.url,
+        "OUTBOUND_LOG_KEY_FILE": str(log.key.path),
+        "OUTBOUND_LOG_ORIGIN": log.origin,
+        "OUTBOUND_WITNESSES": running.setting,
+        "OUTBOUND_WITNESS_MAX_AGE_SECONDS": "5",
+    }
+    made = run(data, "keys", "create", "--principal", "auditor", "--role", "auditor", env=told)
+    with serving(data, **told) as (address, _, _):
+        http = httpx.Client(
+            base_url=address, timeout=60, headers={"Authorization": f"Bearer {made.stdout.split()[-1]}"}
+        )
+
+        def health(is_healthy: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+            until = time.monotonic() + 120
+            while not is_healthy(found := http.get("/v1/audit/health").json()):
+                assert time.monotonic() < until, found
+                time.sleep(0.1)
+            return found
+
+        found = health(lambda found: found["witnesses"][0]["trouble"] == "away")
+        assert (found["healthy"], found["complaints"]) == (False, ["No witness has cosigned the log yet."])
+        with running_witness(tmp_path / "w", log.vkey, port=port):
+            found = health(lambda found: bool(found["healthy"]))
+            assert found["complaints"] == []
+            assert found["witnesses"][0]["size"] >= 1
+            note = http.get("/v1/audit/checkpoint").json()["note"]
+            assert notes.open(note, [running.verifier]).by == {running.verifier.name}
+            assert http.get("/tlog/checkpoint").text.startswith(log.origin)
+        found = health(lambda found: not found["healthy"])
+        assert "The youngest cosignature is" in found["complaints"][0]
+
+
+def test_a_service_with_witnesses_that_cannot_be_used_does_not_start(tmp_path: Path) -> None:
+    ended = run(tmp_path / "data", "serve", env={"OUTBOUND_WITNESSES": "hello http://127.0.0.1:8010"})
+    assert (ended.returncode, "is no verifier key" in ended.stderr) == (1, True)

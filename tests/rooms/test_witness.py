@@ -244,6 +244,7 @@ def test_no_cosignature_has_a_reason(status: int, body: str, content_type: str, 
     assert isinstance(told, Failed)
     assert told.trouble == trouble
     assert "witness.example/w1" in told.detail
+    assert ("does not know the log" in told.detail) == (status in {403, 404})
 
 
 def test_a_witness_that_has_seen_more_says_that_the_log_shrank() -> None:
