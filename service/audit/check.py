@@ -349,7 +349,9 @@ class _Check:
                 self._result.add("backdated", f"Entry {seq} (leaf {leaf}) says {at}, and came more than an hour later.")
         self._note_missing(place, chunk.beyond)
         hashes += chunk.told_of(place, chunk.beyond)
-        self._latest = latest if step is None else step[1]
+        while step is not None:
+            latest, step = step[1], next(steps, None)
+        self._latest = latest
         found = b"".join(hashes)
         if found != chunk.told:
             self._note_differing(chunk, found)
