@@ -10,18 +10,19 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import asyncpg
 import pytest
 
-from service.audit import check, merkle, notes, tiles, witness
+from service.audit import check, merkle, notes, retention, sequencing, tiles, witness
 from service.audit.log_key import LogKey
 from service.audit.notes import Checkpoint
 from service.audit.operations import canonical
 from service.audit.sequencing import Writer
 from service.audit.witness import Refusal, Submission
+from service.database import Database, utc_now
 from tests.conftest import database_named, run_sql
 
 SIZE = 700
@@ -343,6 +344,31 @@ def test_checkpoints_that_were_touched_are_named(logs: Logs, statement: str, kin
     url = logs.copy("log_copy")
     run_sql(url, "set session_replication_role = replica; " + statement)
     assert kind in asyncio.run(checked(url, logs)).kinds
+
+
+def test_a_month_that_was_moved_to_a_file_is_no_tampering(logs: Logs, tmp_path: Path) -> None:
+    url = logs.copy("log_copy", "template_outbound")
+    long_ago = datetime(2020, 5, 5, tzinfo=UTC)
+
+    async def run() -> check.Result:
+        connection = await asyncpg.connect(url)
+        try:
+            await sequencing.make_months(connection, long_ago)
+            await grow(connection, logs.key, [5, 300], long_ago)
+            await grow(connection, logs.key, [310], start())
+            database = Database(url, pool=1)
+            moved = [each async for each in retention.move(database, date(2020, 6, 1), tmp_path)]
+            await database.close()
+            assert [each.head.entries for each in moved] == [300]
+            writer = await Writer.load(connection, utc_now, logs.key)
+            await writer.turn()
+        finally:
+            await connection.close()
+        return await checked(url, logs)
+
+    result = asyncio.run(run())
+    assert result.findings == []
+    assert (result.leaves, result.archived) == (311, 300)
 
 
 def test_the_command_ends_with_the_verdict(logs: Logs, tmp_path: Path) -> None:
