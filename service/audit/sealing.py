@@ -31,6 +31,7 @@ _PERMIT: Final = (
     "id status transfer revision handler datasets recipient purpose fields systems valid_from valid_until mechanism route "
     "evidence receipt_due_on overdue lost_evidence supersedes superseded_by issued_at updated_at by replaced recipients stage"
 )
+_DECISION: Final = "question dataset recipient permit mechanism reason evaluation export expires_at"
 
 CLEAR: Final[Mapping[str, frozenset[str]]] = {
     thing: frozenset(f"{_EVERYWHERE} {names}".split())
@@ -43,8 +44,8 @@ CLEAR: Final[Mapping[str, frozenset[str]]] = {
         "finding": "finding answer threshold transfers shared",
         "permit": _PERMIT,
         "obligation": "code transfer permit dataset owner due_on evidence settles_on",
-        "gate": "search question after results",
-        "export": "permit expired_at told_by",
+        "gate": f"{_DECISION} search after results",
+        "export": f"{_DECISION} expired_at told_by",
         "ledger": "of",
         "principal": "kind",
         "api_key": "principal prefix expires_at",
