@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import json
 from collections.abc import Iterator
@@ -15,12 +16,17 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
+from sqlalchemy import insert
 
 from service.audit import archive, retention
 from service.audit import operations as audit
+from service.audit.keys import read_or_make
 from service.audit.log_key import LogKey
+from service.audit.merkle import consistency_proof, leaf_hash, root_of
+from service.audit.notes import COSIGNATURE, Signer, cosign, cosigned_at, parts_of
 from service.audit.retention import Moved
 from service.audit.sequencing import Writer
+from service.audit.tables import Cosignature
 from service.database import Database, utc_now
 from service.http.caller import OPERATOR, Role
 from service.http.problems import Conflict
@@ -129,6 +135,58 @@ def test_the_command_moves_months_and_the_file_is_proved_offline(own: Own) -> No
     assert "2 entries of 2023-01, leaves 0 to 2 of outbound.test/log, as signed by outbound.test/log" in checked.stdout
     again = outbound(own.url, *words)
     assert (again.returncode, again.stdout) == (0, "There is nothing to move.\n")
+
+
+def test_a_file_is_refused_with_the_key_of_another_log(own: Own) -> None:
+    own.write(JANUARY)
+    own.sequence()
+    (moved,) = own.move(date(2023, 2, 1))
+    stranger = LogKey(own.folder / "other.pem").signer("outbound.test/log").vkey
+    refused = outbound("postgresql://nowhere/none", "archive", "check", str(moved.path), "--vkey", stranger)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr == "None of the known keys has signed the note.\n"
+
+
+def test_a_file_can_be_held_against_a_checkpoint_that_was_kept_elsewhere(own: Own) -> None:
+    own.write(JANUARY, JANUARY)
+    own.sequence()
+    ((kept,),) = own.fetch("select note from checkpoints")
+    own.write(JANUARY, FEBRUARY, JANUARY)
+    vkey = own.sequence()
+    (moved,) = own.move(date(2023, 2, 1))
+    note, proof = own.folder / "kept.txt", own.folder / "proof.json"
+    note.write_text(kept, encoding="utf-8")
+    words = ["archive", "check", str(moved.path), "--vkey", vkey, "--checkpoint", str(note)]
+    refused = outbound("postgresql://nowhere/none", *words)
+    assert refused.returncode == 1
+    assert "/v1/audit/proofs/consistency?from=2&to=5" in refused.stderr
+    bodies = [body for (body,) in own.fetch("select body from entries e join leaves l using (seq) order by leaf")]
+    left = {3: bodies[0]} | {line.leaf: line.body for line in archive.lines_of(moved.path)}
+    hashes = [leaf_hash(left[leaf].encode()) for leaf in range(5)]
+    steps = consistency_proof(2, 5, lambda level, index: root_of(hashes[index << level : (index + 1) << level]))
+    proof.write_text(json.dumps({"proof": [base64.b64encode(step).decode() for step in steps]}))
+    done = outbound("postgresql://nowhere/none", *words, "--proof", str(proof))
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_file_holds_the_newest_checkpoint_that_a_witness_has_cosigned(own: Own) -> None:
+    own.write(JANUARY)
+    own.sequence()
+    pem = read_or_make(own.folder / "witness.pem")
+    witness = Signer(pem, "witness.test", COSIGNATURE)
+    ((size, note),) = own.fetch("select size, note from checkpoints")
+    line = cosign(parts_of(note)[0], witness, 1_700_000_000)
+
+    async def keep(database: Database) -> None:
+        row = {"size": size, "witness": witness.vkey, "line": line, "at": JANUARY}
+        await database.transaction(lambda tx: tx.execute(insert(Cosignature).values(**row)))
+
+    own.run(keep)
+    own.write(FEBRUARY)
+    own.sequence()
+    (moved,) = own.move(date(2023, 2, 1))
+    assert moved.head.note == note + line
+    assert cosigned_at(moved.head.note, witness.verifier) == 1_700_000_000
 
 
 def test_the_act_is_recorded_with_the_hash_of_the_file(own: Own) -> None:
