@@ -83,6 +83,17 @@ class Edge:
         """Return the root of the tree."""
         return self._growth.root()
 
+    def copy(self) -> "Edge":
+        """Return another one that grows by itself."""
+        made = Edge()
+        made._open = dict(self._open)
+        made._growth = Growth(self._growth.size, self._growth.hashes)
+        return made
+
+    def tiles(self) -> dict[Tile, bytes]:
+        """Return the tiles that are not full, with what they hold."""
+        return {(level, (self.size >> (HEIGHT * level)) // WIDTH): held for level, held in self._open.items()}
+
     def append(self, hashes: bytes) -> dict[Tile, bytes]:
         """Append leaves, whose hashes stand one behind the other, and return the tiles that have changed, with all that they hold now."""
         changed: dict[Tile, bytes] = {}

@@ -101,6 +101,10 @@ class Exchange:
 
         return _sent(await self._run(found))
 
+    async def send(self, work: Callable[[Transaction, Caller], Awaitable[Reply]]) -> Response:
+        """Reply with what `work` makes: bytes of another type than JSON."""
+        return _sent(await self._run(work))
+
     async def create(
         self,
         work: Work[Shown],

@@ -1,0 +1,449 @@
+"""The full check of the log: everything is hashed again from the entries, and compared with what was signed.
+
+1. Leaf by leaf, in the order of the log, the entry is read and hashed, and compared with the hash in its tile.
+2. The tree grows from these hashes; each checkpoint must have its root at its size, signed by a key that is trusted.
+3. Where an entry and its tile differ, a second tree grows from the tiles: what was signed tells which of the two was changed.
+4. At last: tiles above, entries that are in no leaf, what was remembered elsewhere.
+
+All in one view of the database, and in little memory, however large the log is.
+"""
+
+import hashlib
+import json
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from typing import Any, Final, Literal, TypeAlias
+
+import asyncpg
+
+from service.audit import notes
+from service.audit.merkle import HASH_SIZE, leaf_hash
+from service.audit.notes import Checkpoint, Verifier
+from service.audit.tiles import FULL, WIDTH, Edge, Tile
+
+CHUNK: Final = 8 * WIDTH
+"""Leaves that are read at once; whole tiles."""
+MOST: Final = 1_000
+"""Faults of one kind that are kept one by one."""
+LATE: Final = timedelta(hours=1)
+"""No transaction of the service takes as long: an entry that claims to be older than the checkpoint before it by more was put in later."""
+
+# A chunk is found by its indexes, whatever the planner thinks of the tables.
+SETTINGS: Final = {
+    "application_name": "outbound audit",
+    "timezone": "UTC",
+    "jit": "off",
+    "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+}
+
+_Row: TypeAlias = tuple[Any, ...]
+"""Leaf, seq, at, actor, action, subject, handler, body, sha256; the last six are None where there is no entry."""
+_BODY: Final = 7
+
+_LEAVES: Final = """
+  select l.leaf, l.seq, l.at, e.actor, e.action, e.subject, e.handler, e.body, e.sha256
+  from leaves l left join entries e on e.seq = l.seq and e.at = l.at
+  where l.leaf >= $1 and l.leaf < $2 order by l.leaf
+"""
+_TILES: Final = "select number, hashes from log_tiles where level = $1 and number >= $2 and number < $3"
+_CHECKPOINTS: Final = "select size, root, note, at from checkpoints where size > $1 order by size limit 1000"
+_ELSEWHEN: Final = """
+  select seq, at, actor, action, subject, handler, body, sha256 from entries where seq = any($1)
+"""
+_STRANGERS: Final = """
+  select e.seq, e.at, other.seq is not null as is_second
+  from entries e left join lateral (select o.seq from entries o where o.seq = e.seq and o.at <> e.at limit 1) other on true
+  where not exists (select from leaves l where l.seq = e.seq and l.at = e.at)
+    and (e.seq <= $1 or other.seq is not null) and (other.seq is not null or not exists (select from leaves l where l.seq = e.seq))
+  limit 1000
+"""
+_WAITING: Final = """
+  select count(*) from entries e where e.seq > $1 and not exists (select from leaves l where l.seq = e.seq)
+"""
+
+Kind = Literal[
+    "changed",
+    "deleted",
+    "swapped",
+    "truncated",
+    "inserted",
+    "backdated",
+    "tile",
+    "checkpoint",
+    "signature",
+    "rewritten",
+    "restored",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is not as the log promised: what kind, and a sentence."""
+
+    kind: Kind
+    told: str
+
+
+@dataclass
+class Result:
+    """What the check has seen."""
+
+    findings: list[Finding] = field(default_factory=list)
+    leaves: int = 0
+    archived: int = 0
+    """Leaves whose entries have been moved to files: their hashes were taken from the tiles."""
+    checkpoints: int = 0
+    waiting: int = 0
+    """Entries that have no leaf yet."""
+    newest: Checkpoint | None = None
+    """The largest checkpoint that a trusted key has signed."""
+    left_out: int = 0
+    """Findings that are not told one by one."""
+
+    def add(self, kind: Kind, told: str) -> None:
+        """Add a finding."""
+        if len(self.findings) < MOST:
+            self.findings.append(Finding(kind, told))
+        else:
+            self.left_out += 1
+
+    @property
+    def kinds(self) -> set[str]:
+        """The kinds of what was found."""
+        return {each.kind for each in self.findings}
+
+
+async def check(connection: asyncpg.Connection, trusted: Sequence[Verifier], remembered: Sequence[str] = ()) -> Result:
+    """Check the whole log.
+
+    Args:
+        connection: made with `SETTINGS`.
+        trusted: keys of the log that are known from elsewhere; others are trusted where they have signed beside one of these.
+        remembered: notes of checkpoints that were kept elsewhere.
+
+    Raises:
+        ValueError: what was remembered is no checkpoint that a trusted key has signed.
+    """
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        return await _Check(connection, {each.vkey: each for each in trusted}).run(remembered)
+
+
+@dataclass(slots=True)
+class _Mark:
+    """A size at which the tree must have a root: that of a checkpoint that is stored, or of one that was remembered."""
+
+    size: int
+    root: bytes
+    time: datetime | None
+    is_remembered: bool
+
+
+@dataclass(slots=True)
+class _Differing:
+    """A leaf whose entry does not have the hash that its tile tells."""
+
+    leaf: int
+    seq: int
+    found: bytes
+    told: bytes
+
+
+class _Check:
+    def __init__(self, connection: asyncpg.Connection, trusted: dict[str, Verifier]) -> None:
+        self._connection = connection
+        self._trusted = trusted
+        self._result = Result()
+        self._entries = Edge()
+        """The tree of the entries; where one is missing, of its tile."""
+        self._tiles: Edge | None = None
+        """The tree of the tiles, from the first leaf on at which it is another."""
+        self._blamed: Literal["entries", "tiles"] | None = None
+        """Which of the two was changed, by what was signed."""
+        self._differing: list[_Differing] = []
+        self._missing: list[tuple[int, int]] = []
+        self._archived: set[date] = set()
+        self._before: tuple[int, datetime] | None = None
+        """Size and time of the last checkpoint before the leaves that are looked at."""
+
+    async def run(self, remembered: Sequence[str]) -> Result:
+        """Check everything."""
+        state = await self._connection.fetchrow("select origin, watermark, size from log_state")
+        last = await self._connection.fetchval("select max(leaf) from leaves")
+        self._result.leaves = size = 0 if last is None else last + 1
+        self._archived = {row[0] for row in await self._connection.fetch("select month from archives")}
+        await self._trust()
+        kept = sorted((self._kept(note) for note in remembered), key=lambda mark: mark.size)
+        stored = self._checkpoints()
+        ahead = await anext(stored, None)
+        for first in range(0, size, CHUNK):
+            beyond = min(first + CHUNK, size)
+            marks = []
+            while ahead is not None and ahead.size <= beyond:
+                marks.append(ahead)
+                ahead = await anext(stored, None)
+            await self._walk(first, beyond, sorted([*marks, *_taken(kept, beyond)], key=lambda mark: mark.size))
+        while ahead is not None:
+            self._result.add("truncated", f"The log ends at {size} entries; one of {ahead.size} was signed.")
+            ahead = await anext(stored, None)
+        for mark in kept:
+            self._result.add(
+                "restored" if mark.size else "rewritten",
+                f"The log holds {size} entries; the checkpoint that was kept elsewhere has {mark.size}: "
+                "it was cut, or an old backup was restored.",
+            )
+        for tile, content in self._entries.tiles().items():
+            await self._compare_tile(tile, content)
+        self._tell_missing()
+        self._tell_differing()
+        await self._strangers(0 if state is None else state["watermark"])
+        self._ends(None if state is None else state["size"])
+        return self._result
+
+    # What was signed
+
+    async def _trust(self) -> None:
+        """Trust each key of the log that has signed a checkpoint beside a trusted one: that is how keys follow each other."""
+        known = [Verifier.of(row["vkey"]) for row in await self._connection.fetch("select vkey from log_keys")]
+        if all(key.vkey in self._trusted for key in known):
+            return
+        rows = await self._connection.fetch("select note from checkpoints where note ~ '\n— [^\n]+\n— '")
+        together = [by for row in rows if (by := _signers(row["note"], known))]
+        while True:
+            more = {key.vkey: key for by in together if any(key.vkey in self._trusted for key in by) for key in by}
+            if more.keys() <= self._trusted.keys():
+                return
+            self._trusted |= more
+
+    def _opened(self, note: str) -> Checkpoint:
+        return Checkpoint.of(notes.open(note, self._trusted.values()).text)
+
+    def _kept(self, note: str) -> _Mark:
+        checkpoint = self._opened(note)
+        return _Mark(checkpoint.size, checkpoint.root, checkpoint.time, is_remembered=True)
+
+    async def _checkpoints(self) -> AsyncIterator[_Mark]:
+        """Yield the checkpoints that a trusted key has signed, the smallest first; tell of the others."""
+        size = -1
+        while rows := await self._connection.fetch(_CHECKPOINTS, size):
+            for row in rows:
+                size = row["size"]
+                self._result.checkpoints += 1
+                try:
+                    checkpoint = self._opened(row["note"])
+                except notes.SignatureError as error:
+                    self._result.add(
+                        "signature", f"The checkpoint of {size} entries is not signed by the log's key. {error}"
+                    )
+                    continue
+                except ValueError as error:
+                    self._result.add("checkpoint", f"The checkpoint of {size} entries cannot be read. {error}")
+                    continue
+                if (checkpoint.size, checkpoint.root) != (size, row["root"]):
+                    self._result.add(
+                        "checkpoint", f"The checkpoint of {size} entries is stored with another size or root."
+                    )
+                    continue
+                self._result.newest = checkpoint
+                yield _Mark(size, checkpoint.root, checkpoint.time, is_remembered=False)
+
+    # Leaf by leaf
+
+    async def _walk(self, first: int, beyond: int, marks: Sequence[_Mark]) -> None:
+        """Read and compare some leaves, whole tiles of them, and let the trees grow from mark to mark."""
+        found, told = await self._read(first, beyond, marks)
+        at = first
+        for mark in marks:
+            await self._grow(found, told, first, at, mark.size)
+            at = max(at, mark.size)
+            self._compare(mark)
+        await self._grow(found, told, first, at, beyond)
+
+    async def _read(self, first: int, beyond: int, marks: Sequence[_Mark]) -> tuple[bytes, bytes]:
+        """Return the hashes of leaves as their entries have them, and as their tiles have them."""
+        told = await self._told(first, beyond)
+        found = bytearray(told)
+        limits = [(mark.size, mark.time) for mark in marks if mark.time is not None and not mark.is_remembered]
+        place, passed = first, 0
+        for row in await self._rows(first, beyond):
+            leaf, seq, at, *_, body, sha256 = row
+            self._note_missing(place, leaf)
+            place = leaf + 1
+            while passed < len(limits) and limits[passed][0] <= leaf:
+                self._before = limits[passed]
+                passed += 1
+            if body is None:
+                if at.date().replace(day=1) in self._archived:
+                    self._result.archived += 1
+                else:
+                    self._note_missing(leaf, place)
+                continue
+            content = body.encode()
+            hash_, start = leaf_hash(content), (leaf - first) * HASH_SIZE
+            if hash_ != told[start : start + HASH_SIZE]:
+                found[start : start + HASH_SIZE] = hash_
+                if len(self._differing) < MOST:
+                    self._differing.append(_Differing(leaf, seq, hash_, told[start : start + HASH_SIZE]))
+            if hashlib.sha256(content).digest() != sha256 or not _repeats(row):
+                self._result.add("changed", f"Entry {seq} (leaf {leaf}): its columns do not say what its body says.")
+            if self._before is not None and self._before[1] - at > LATE:
+                self._result.add(
+                    "backdated",
+                    f"Entry {seq} (leaf {leaf}) says {at}, and was not there at {self._before[1]}: it was put in later.",
+                )
+        self._note_missing(place, beyond)
+        if passed < len(limits):
+            self._before = limits[-1]
+        return bytes(found), told
+
+    async def _rows(self, first: int, beyond: int) -> list[_Row]:
+        """Return leaves with their entries; where none has the time that the leaf tells, one of the same number at another."""
+        rows: list[_Row] = [tuple(row) for row in await self._connection.fetch(_LEAVES, first, beyond)]
+        lost = [row[1] for row in rows if row[_BODY] is None and row[2].date().replace(day=1) not in self._archived]
+        if not lost:
+            return rows
+        others = {row["seq"]: tuple(row) for row in await self._connection.fetch(_ELSEWHEN, lost)}
+        return [(row[0], *others[row[1]]) if row[_BODY] is None and row[1] in others else row for row in rows]
+
+    async def _told(self, first: int, beyond: int) -> bytes:
+        """Return the hashes of leaves as their tiles have them; zeroes where a tile does not reach."""
+        numbers = range(first // WIDTH, -(-beyond // WIDTH))
+        rows = await self._connection.fetch(_TILES, 0, numbers.start, numbers.stop)
+        stored: dict[int, bytes] = {row["number"]: row["hashes"] for row in rows}
+        parts = []
+        for number in numbers:
+            width = min(WIDTH, beyond - number * WIDTH)
+            held = stored.get(number, b"")
+            if len(held) != width * HASH_SIZE:
+                self._result.add("tile", f"Tile 0/{number} holds {len(held) // HASH_SIZE} hashes, not {width}.")
+            parts.append(held[: width * HASH_SIZE].ljust(width * HASH_SIZE, b"\0"))
+        return b"".join(parts)
+
+    def _note_missing(self, first: int, beyond: int) -> None:
+        if first >= beyond:
+            return
+        if self._missing and self._missing[-1][1] == first:
+            first = self._missing.pop()[0]
+        self._missing.append((first, beyond))
+
+    async def _grow(self, found: bytes, told: bytes, base: int, first: int, beyond: int) -> None:
+        if first >= beyond:
+            return
+        part = slice((first - base) * HASH_SIZE, (beyond - base) * HASH_SIZE)
+        if self._tiles is None and found[part] != told[part]:
+            self._tiles = self._entries.copy()
+        if self._tiles is not None:
+            self._tiles.append(told[part])
+        for tile, content in self._entries.append(found[part]).items():
+            if tile[0] > 0 and len(content) == FULL:
+                await self._compare_tile(tile, content)
+
+    async def _compare_tile(self, tile: Tile, content: bytes) -> None:
+        """Compare a tile with what it should hold; above the leaves nothing is told where entries and tiles differ below."""
+        if tile[0] == 0 or self._tiles is not None:
+            return
+        rows = await self._connection.fetch(_TILES, tile[0], tile[1], tile[1] + 1)
+        if not rows or rows[0]["hashes"] != content:
+            self._result.add("tile", f"Tile {tile[0]}/{tile[1]} is not what the tiles below it amount to.")
+
+    def _compare(self, mark: _Mark) -> None:
+        """Compare a root that was promised with the trees."""
+        by_entries = mark.size == 0 or self._entries.root() == mark.root
+        by_tiles = by_entries if self._tiles is None else self._tiles.root() == mark.root
+        if by_entries or by_tiles:
+            if by_entries != by_tiles:
+                self._blamed = "tiles" if by_entries else "entries"
+            return
+        where = "that was kept elsewhere " if mark.is_remembered else ""
+        self._result.add(
+            "rewritten", f"The first {mark.size} entries are not those of the checkpoint {where}of {mark.size} entries."
+        )
+
+    # The end
+
+    def _tell_missing(self) -> None:
+        size = self._result.leaves
+        for first, beyond in self._missing:
+            is_end = beyond == size and beyond - first > 1
+            which = f"leaf {first}" if beyond - first == 1 else f"leaves {first} to {beyond - 1}"
+            kind: Kind = "truncated" if is_end else "deleted"
+            self._result.add(kind, f"The log promises {which}, of which there is no entry any more.")
+
+    def _tell_differing(self) -> None:
+        """Tell which entries have changed places, which were changed, and which tiles were."""
+        by_told = {each.told: each for each in self._differing}
+        for each in self._differing:
+            other = by_told.get(each.found)
+            if self._blamed == "tiles":
+                self._result.add(
+                    "tile", f"Tile 0/{each.leaf // WIDTH} has another hash for leaf {each.leaf} than was signed."
+                )
+            elif other is None:
+                self._result.add("changed", f"Entry {each.seq} (leaf {each.leaf}) is not what it was.")
+            elif by_told.get(other.found) is not each or each.leaf < other.leaf:
+                self._result.add(
+                    "swapped", f"In the place of leaf {each.leaf} stands what belongs in that of leaf {other.leaf}."
+                )
+
+    async def _strangers(self, watermark: int) -> None:
+        """Tell of entries that are in no leaf, and can come into none."""
+        for seq, at, is_second in await self._connection.fetch(_STRANGERS):
+            if is_second:
+                self._result.add(
+                    "inserted", f"There is a second entry {seq}, of {at}, beside the one that is in the log."
+                )
+            elif seq <= watermark:
+                self._result.add("inserted", f"Entry {seq} was put in after the log had passed its number.")
+            else:
+                self._result.waiting += 1
+
+    def _ends(self, told: int | None) -> None:
+        """Demand that what was signed last is all that there is."""
+        size, newest = self._result.leaves, self._result.newest
+        if newest is None:
+            if size or self._result.checkpoints:
+                self._result.add("rewritten", "No checkpoint of the log is signed by a key that is trusted.")
+        elif newest.size < size:
+            self._result.add("inserted", f"Leaves from {newest.size} on are in no signed checkpoint.")
+        if told is not None and told != size:
+            self._result.add(
+                "truncated" if told > size else "inserted", f"The log had {told} entries and has {size} leaves."
+            )
+
+
+def _taken(kept: list[_Mark], beyond: int) -> list[_Mark]:
+    """Take the remembered checkpoints up to a size out of a list that rises."""
+    count = sum(mark.size <= beyond for mark in kept)
+    taken = kept[:count]
+    del kept[:count]
+    return taken
+
+
+def _signers(note: str, known: Sequence[Verifier]) -> frozenset[Verifier]:
+    try:
+        return notes.open(note, known).keys
+    except ValueError:
+        return frozenset()
+
+
+def _repeats(row: _Row) -> bool:
+    """Tell whether an entry's columns say what its body says.
+
+    A canonical body begins with action, actor and at, and ends with handler and subject: mostly no more has to be looked at.
+    """
+    _, _, at, actor, action, subject, handler, body, _ = row
+    moment = at.isoformat().replace("+00:00", "Z")
+    owner = "null" if handler is None else f'"{handler}"'
+    if body.startswith(f'{{"action":"{action}","actor":"{actor}","at":"{moment}","details":') and body.endswith(
+        f',"handler":{owner},"subject":"{subject}"}}'
+    ):
+        return True
+    try:
+        told: dict[str, Any] = json.loads(body)
+        same = {"at": moment, "actor": actor, "action": action, "subject": subject, "handler": handler}
+        return all(told.get(name) == value for name, value in same.items())
+    except (ValueError, AttributeError):
+        return False
