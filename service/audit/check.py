@@ -3,7 +3,7 @@
 1. Leaf by leaf, in the order of the log, the entry is read and hashed, and compared with the hash in its tile.
 2. The tree grows from these hashes; each checkpoint must have its root at its size, signed by a key that is trusted.
 3. Where an entry and its tile differ, a second tree grows from the tiles: what was signed tells which of the two was changed.
-4. At last: tiles above, entries that are in no leaf, what was remembered elsewhere.
+4. At last: tiles above, entries that are in no leaf, what was remembered elsewhere, what opens sealed values, archived months.
 
 All in one view of the database, and in little memory, however large the log is.
 """
@@ -13,11 +13,13 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
 import asyncpg
 
-from service.audit import notes
+from service.audit import beside, notes
+from service.audit.beside import Gone
 from service.audit.merkle import HASH_SIZE, leaf_hash
 from service.audit.notes import Checkpoint, Verifier
 from service.audit.tiles import FULL, WIDTH, Edge, Tile
@@ -77,6 +79,8 @@ Kind = Literal[
     "signature",
     "rewritten",
     "restored",
+    "opening",
+    "archive",
 ]
 
 
@@ -117,19 +121,25 @@ class Result:
         return {each.kind for each in self.findings}
 
 
-async def check(connection: asyncpg.Connection, trusted: Sequence[Verifier], remembered: Sequence[str] = ()) -> Result:
+async def check(
+    connection: asyncpg.Connection,
+    trusted: Sequence[Verifier],
+    remembered: Sequence[str] = (),
+    archives: Path | None = None,
+) -> Result:
     """Check the whole log.
 
     Args:
         connection: made with `SETTINGS`.
         trusted: keys of the log that are known from elsewhere; others are trusted where they have signed beside one of these.
         remembered: notes of checkpoints that were kept elsewhere.
+        archives: where the files of archived months are, to check them too.
 
     Raises:
         ValueError: what was remembered is no checkpoint that a trusted key has signed.
     """
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        return await _Check(connection, {each.vkey: each for each in trusted}).run(remembered)
+        return await _Check(connection, {each.vkey: each for each in trusted}).run(remembered, archives)
 
 
 @dataclass(slots=True)
@@ -166,10 +176,11 @@ class _Check:
         self._differing: list[_Differing] = []
         self._missing: list[tuple[int, int]] = []
         self._archived: set[date] = set()
+        self._gone: dict[date, Gone] = {}
         self._before: tuple[int, datetime] | None = None
         """Size and time of the last checkpoint before the leaves that are looked at."""
 
-    async def run(self, remembered: Sequence[str]) -> Result:
+    async def run(self, remembered: Sequence[str], archives: Path | None) -> Result:
         """Check everything."""
         state = await self._connection.fetchrow("select origin, watermark, size from log_state")
         last = await self._connection.fetchval("select max(leaf) from leaves")
@@ -201,6 +212,8 @@ class _Check:
         self._tell_differing()
         await self._strangers(0 if state is None else state["watermark"])
         self._ends(None if state is None else state["size"])
+        for told in await beside.misfiled(self._connection, self._gone, archives):
+            self._result.add("archive", told)
         return self._result
 
     # What was signed
@@ -268,7 +281,8 @@ class _Check:
         found = bytearray(told)
         limits = [(mark.size, mark.time) for mark in marks if mark.time is not None and not mark.is_remembered]
         place, passed = first, 0
-        for row in await self._rows(first, beyond):
+        rows = await self._rows(first, beyond)
+        for row in rows:
             leaf, seq, at, *_, body, sha256 = row
             self._note_missing(place, leaf)
             place = leaf + 1
@@ -277,7 +291,7 @@ class _Check:
                 passed += 1
             if body is None:
                 if at.date().replace(day=1) in self._archived:
-                    self._result.archived += 1
+                    self._note_gone(at.date().replace(day=1), leaf)
                 else:
                     self._note_missing(leaf, place)
                 continue
@@ -295,6 +309,7 @@ class _Check:
                     f"Entry {seq} (leaf {leaf}) says {at}, and was not there at {self._before[1]}: it was put in later.",
                 )
         self._note_missing(place, beyond)
+        await self._open(rows)
         if passed < len(limits):
             self._before = limits[-1]
         return bytes(found), told
@@ -321,6 +336,18 @@ class _Check:
                 self._result.add("tile", f"Tile 0/{number} holds {len(held) // HASH_SIZE} hashes, not {width}.")
             parts.append(held[: width * HASH_SIZE].ljust(width * HASH_SIZE, b"\0"))
         return b"".join(parts)
+
+    async def _open(self, rows: Sequence[_Row]) -> None:
+        """Tell of seals that nothing opens any more."""
+        bodies = {row[1]: row[_BODY] for row in rows if row[_BODY] is not None and beside.has_seals(row[_BODY])}
+        if bodies:
+            for told in await beside.unopened(self._connection, bodies):
+                self._result.add("opening", told)
+
+    def _note_gone(self, month: date, leaf: int) -> None:
+        self._result.archived += 1
+        seen = self._gone.setdefault(month, Gone(0, leaf, leaf))
+        seen.entries, seen.last_leaf = seen.entries + 1, leaf
 
     def _note_missing(self, first: int, beyond: int) -> None:
         if first >= beyond:

@@ -18,7 +18,7 @@ import httpx
 import pytest
 from sqlalchemy import insert
 
-from service.audit import archive, retention
+from service.audit import archive, check, retention
 from service.audit import operations as audit
 from service.audit.keys import read_or_make
 from service.audit.log_key import LogKey
@@ -187,6 +187,98 @@ def test_a_file_holds_the_newest_checkpoint_that_a_witness_has_cosigned(own: Own
     (moved,) = own.move(date(2023, 2, 1))
     assert moved.head.note == note + line
     assert cosigned_at(moved.head.note, witness.verifier) == 1_700_000_000
+
+
+def checked(own: Own, folder: Path | None = None) -> set[str]:
+    """Return the kinds of what the full check finds."""
+
+    async def run() -> set[str]:
+        connection = await asyncpg.connect(own.url, server_settings=check.SETTINGS)
+        try:
+            trusted = [LogKey(own.folder / "log_key.pem").signer("outbound.test/log").verifier]
+            return (await check.check(connection, trusted, archives=folder)).kinds
+        finally:
+            await connection.close()
+
+    return asyncio.run(run())
+
+
+def archived(own: Own) -> Moved:
+    """Write, archive a month, and go on."""
+    own.write(JANUARY, FEBRUARY, JANUARY)
+    own.sequence()
+    (moved,) = own.move(date(2023, 2, 1))
+    own.sequence()
+    return moved
+
+
+def test_the_full_check_of_a_log_holds_though_months_are_in_files(own: Own) -> None:
+    archived(own)
+    assert checked(own) == set()
+    assert checked(own, own.folder) == set()
+    own.write(MARCH)
+    own.sequence()
+    assert len(own.move(date(2023, 3, 1))) == 1
+    own.sequence()
+    assert checked(own, own.folder) == set()
+    told = outbound(own.url, "audit", "check", "--archives", str(own.folder), "--vkey", vkey_of(own))
+    assert told.returncode == 0, told.stderr
+    assert "3 of them in archives" in told.stdout
+
+
+def vkey_of(own: Own) -> str:
+    return LogKey(own.folder / "log_key.pem").signer("outbound.test/log").vkey
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "update archives set sha256 = '\\x00'",
+        "update archives set file = 'other.gz'",
+        "update archives set entries = 3",
+        "update archives set month = '2023-02-01'",
+        "insert into archives select '2023-02-01', file, sha256, 1, 1, 1, at from archives; delete from entries where at < '2023-03-01'",
+        "delete from archives",
+        "update archives set at = '2023-01-05Z'; update archives set entries = 5",
+    ],
+)
+def test_the_check_names_archives_that_the_log_does_not_tell_of(own: Own, statement: str) -> None:
+    archived(own)
+    run_sql(own.url, f"set session_replication_role = replica; {statement}")
+    assert checked(own) & {"archive", "deleted", "truncated"}
+
+
+@pytest.mark.parametrize("spoil", ["change", "replace", "remove"])
+def test_the_check_names_files_that_are_not_what_was_archived(own: Own, spoil: str) -> None:
+    moved = archived(own)
+    if spoil == "change":
+        moved.path.write_bytes(moved.path.read_bytes()[:-1] + b"\x00")
+    elif spoil == "replace":
+        with archive.written(moved.path, moved.head) as file:
+            file.writelines(archive.line_of(archive.Line(leaf, leaf, "{}")) for leaf in (0, 2))
+    else:
+        moved.path.unlink()
+    assert checked(own, own.folder) == {"archive"}
+    assert checked(own) == set()
+
+
+@pytest.mark.parametrize(
+    "statement", ["update openings set value = '\"x\"' where seq = 2", "delete from openings where seq = 2"]
+)
+def test_the_check_names_openings_that_were_changed_or_deleted_without_an_act(own: Own, statement: str) -> None:
+    own.write(FEBRUARY, FEBRUARY, FEBRUARY)
+    own.sequence()
+    assert checked(own) == set()
+    run_sql(own.url, f"set session_replication_role = replica; {statement}")
+    assert checked(own) == {"opening"}
+
+
+def test_what_was_erased_by_an_act_is_no_fault(own: Own) -> None:
+    own.write(FEBRUARY)
+    done = outbound(own.url, "audit", "erase-opening", "1", "/details/reason", "--reason", "Asked for")
+    assert done.returncode == 0, done.stderr
+    own.sequence()
+    assert checked(own) == set()
 
 
 def test_the_act_is_recorded_with_the_hash_of_the_file(own: Own) -> None:
