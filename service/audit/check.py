@@ -417,15 +417,12 @@ class _Check:
 
     async def _strangers(self, watermark: int) -> None:
         """Tell of entries that are in no leaf, and can come into none."""
-        for seq, at, is_second in await self._connection.fetch(_STRANGERS):
+        for seq, at, is_second in await self._connection.fetch(_STRANGERS, watermark):
             if is_second:
-                self._result.add(
-                    "inserted", f"There is a second entry {seq}, of {at}, beside the one that is in the log."
-                )
-            elif seq <= watermark:
-                self._result.add("inserted", f"Entry {seq} was put in after the log had passed its number.")
+                self._result.add("inserted", f"There are two entries {seq}; the one of {at} is not in the log.")
             else:
-                self._result.waiting += 1
+                self._result.add("inserted", f"Entry {seq} was put in after the log had passed its number.")
+        self._result.waiting = await self._connection.fetchval(_WAITING, watermark)
 
     def _ends(self, told: int | None) -> None:
         """Demand that what was signed last is all that there is."""

@@ -100,10 +100,10 @@ class Edge:
         first, more = self.size, hashes
         for at in range(0, len(hashes), HASH_SIZE):
             self._growth.add(hashes[at : at + HASH_SIZE])
-        for level in range(MAX_LEVEL + 1):
+        level = 0
+        while more:
             more = self._extend(level, first >> (HEIGHT * level), more, changed)
-            if not more:
-                break
+            level += 1
         return changed
 
     def _extend(self, level: int, first: int, more: bytes, changed: dict[Tile, bytes]) -> bytes:
