@@ -77,8 +77,9 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def database_url(postgres: str) -> Iterator[str]:
-    """The address of this test process's own database; whatever its tests have done, its sums must be exact in the end,
-    and nothing that people wrote be in its log in clear.
+    """The address of this test process's own database.
+
+    Whatever its tests have done, its sums must be exact in the end, and nothing that people wrote be in its log in clear.
     """
     name = "worker_" + os.environ.get("PYTEST_XDIST_WORKER", "main")
     run_sql(postgres, f"create database {name} template template_outbound")

@@ -76,7 +76,7 @@ async def unsealed(connection: asyncpg.Connection) -> AsyncIterator[str]:
     }
     openings: dict[int, list[sealing.Opening]] = {}
     for row in await connection.fetch("select * from openings"):
-        opening = sealing.Opening(row["pointer"], row["salt"], json.loads(row["value"]))
+        opening = sealing.Opening(row["pointer"], row["salt"], row["value"])
         openings.setdefault(row["seq"], []).append(opening)
     for row in await connection.fetch("select seq, body from entries"):
         body = json.loads(row["body"])

@@ -44,9 +44,11 @@ async def unopened(connection: asyncpg.Connection, bodies: Mapping[int, str]) ->
 
     A body that is no JSON object any more was changed, and that is told of already.
     """
+    if not bodies:
+        return []
     openings: dict[int, list[sealing.Opening]] = {}
     for row in await connection.fetch(_OPENINGS, list(bodies)):
-        opening = sealing.Opening(row["pointer"], row["salt"], json.loads(row["value"]))
+        opening = sealing.Opening(row["pointer"], row["salt"], row["value"])
         openings.setdefault(row["seq"], []).append(opening)
     found = []
     for seq, content in bodies.items():

@@ -3,16 +3,19 @@
 1. Leaf by leaf, in the order of the log, the entry is read and hashed, and compared with the hash in its tile.
 2. The tree grows from these hashes; each checkpoint must have its root at its size, signed by a key that is trusted.
 3. Where an entry and its tile differ, a second tree grows from the tiles: what was signed tells which of the two was changed.
-4. At last: tiles above, entries that are in no leaf, what was remembered elsewhere, what opens sealed values, archived months.
+4. At last: tiles above, entries that are in no leaf, what was remembered elsewhere, archived months.
+
+What opens sealed values is compared with the seals on the way.
 
 All in one view of the database, and in little memory, however large the log is.
 """
 
-import hashlib
+import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
@@ -22,6 +25,7 @@ from service.audit import beside, notes
 from service.audit.beside import Gone
 from service.audit.merkle import HASH_SIZE, leaf_hash
 from service.audit.notes import Checkpoint, Verifier
+from service.audit.numbering import LAST
 from service.audit.tiles import FULL, WIDTH, Edge, Tile
 
 CHUNK: Final = 8 * WIDTH
@@ -43,18 +47,20 @@ SETTINGS: Final = {
 }
 
 _Row: TypeAlias = tuple[Any, ...]
-"""Leaf, seq, at, actor, action, subject, handler, body, sha256; the last six are None where there is no entry."""
+"""Leaf, seq, at, actor, action, subject, handler, body, whether `sha256` is that of the body; None from actor on: there is no entry."""
 _BODY: Final = 7
 
 _LEAVES: Final = """
-  select l.leaf, l.seq, l.at, e.actor, e.action, e.subject, e.handler, e.body, e.sha256
+  select l.leaf, l.seq, l.at, e.actor, e.action, e.subject, e.handler, e.body,
+         e.sha256 = sha256(convert_to(e.body, 'UTF8'))
   from leaves l left join entries e on e.seq = l.seq and e.at = l.at
   where l.leaf >= $1 and l.leaf < $2 order by l.leaf
 """
 _TILES: Final = "select number, hashes from log_tiles where level = $1 and number >= $2 and number < $3"
 _CHECKPOINTS: Final = "select size, root, note, at from checkpoints where size > $1 order by size limit 1000"
 _ELSEWHEN: Final = """
-  select seq, at, actor, action, subject, handler, body, sha256 from entries where seq = any($1)
+  select seq, at, actor, action, subject, handler, body, sha256 = sha256(convert_to(body, 'UTF8'))
+  from entries where seq = any($1)
 """
 _STRANGERS: Final = """
   select e.seq, e.at, other.seq is not null as is_second
@@ -152,6 +158,35 @@ class _Mark:
     is_remembered: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """Some leaves as they were read, the hashes that their tiles tell, and what was signed of sizes up to their end."""
+
+    first: int
+    beyond: int
+    rows: Sequence[_Row]
+    told: bytes
+    marks: Sequence[_Mark]
+
+
+class _Ahead:
+    """Marks in rising order, taken from a stream as far as they are needed."""
+
+    def __init__(self, stream: AsyncIterator[_Mark]) -> None:
+        self._stream = stream
+        self._waiting: _Mark | None = None
+
+    async def upto(self, size: int) -> list[_Mark]:
+        """Return the next marks, up to a size."""
+        taken: list[_Mark] = []
+        while True:
+            self._waiting = self._waiting or await anext(self._stream, None)
+            if self._waiting is None or self._waiting.size > size:
+                return taken
+            taken.append(self._waiting)
+            self._waiting = None
+
+
 @dataclass(slots=True)
 class _Differing:
     """A leaf whose entry does not have the hash that its tile tells."""
@@ -188,18 +223,19 @@ class _Check:
         self._archived = {row[0] for row in await self._connection.fetch("select month from archives")}
         await self._trust()
         kept = sorted((self._kept(note) for note in remembered), key=lambda mark: mark.size)
-        stored = self._checkpoints()
-        ahead = await anext(stored, None)
-        for first in range(0, size, CHUNK):
-            beyond = min(first + CHUNK, size)
-            marks = []
-            while ahead is not None and ahead.size <= beyond:
-                marks.append(ahead)
-                ahead = await anext(stored, None)
-            await self._walk(first, beyond, sorted([*marks, *_taken(kept, beyond)], key=lambda mark: mark.size))
-        while ahead is not None:
-            self._result.add("truncated", f"The log ends at {size} entries; one of {ahead.size} was signed.")
-            ahead = await anext(stored, None)
+        stored = _Ahead(self._checkpoints())
+        # While one chunk is hashed in a thread, PostgreSQL looks for the next one.
+        reading = asyncio.create_task(self._fetched(0, size, stored, kept)) if size else None
+        while reading is not None:
+            chunk = await reading
+            ahead = min(chunk.first + CHUNK, size)
+            reading = asyncio.create_task(self._fetched(ahead, size, stored, kept)) if ahead < size else None
+            found = await asyncio.to_thread(self._hashed, chunk)
+            if reading is not None:
+                await reading
+            await self._walk(chunk, found)
+        for mark in await stored.upto(LAST):
+            self._result.add("truncated", f"The log ends at {size} entries; one of {mark.size} was signed.")
         for mark in kept:
             self._result.add(
                 "restored" if mark.size else "rewritten",
@@ -220,7 +256,8 @@ class _Check:
 
     async def _trust(self) -> None:
         """Trust each key of the log that has signed a checkpoint beside a trusted one: that is how keys follow each other."""
-        known = [Verifier.of(row["vkey"]) for row in await self._connection.fetch("select vkey from log_keys")]
+        rows = await self._connection.fetch("select vkey from log_keys")
+        known = [key for row in rows if (key := _verifier(row["vkey"])) is not None]
         if all(key.vkey in self._trusted for key in known):
             return
         rows = await self._connection.fetch("select note from checkpoints where note ~ '\n— [^\n]+\n— '")
@@ -265,58 +302,68 @@ class _Check:
 
     # Leaf by leaf
 
-    async def _walk(self, first: int, beyond: int, marks: Sequence[_Mark]) -> None:
-        """Read and compare some leaves, whole tiles of them, and let the trees grow from mark to mark."""
-        found, told = await self._read(first, beyond, marks)
-        at = first
-        for mark in marks:
-            await self._grow(found, told, first, at, mark.size)
+    async def _fetched(self, first: int, size: int, stored: "_Ahead", kept: list[_Mark]) -> _Chunk:
+        beyond = min(first + CHUNK, size)
+        marks = sorted([*await stored.upto(beyond), *_taken(kept, beyond)], key=lambda mark: mark.size)
+        return _Chunk(first, beyond, await self._rows(first, beyond), await self._told(first, beyond), marks)
+
+    async def _walk(self, chunk: _Chunk, found: bytes) -> None:
+        """Look for what opens the seals of a chunk, and let the trees grow from mark to mark."""
+        bodies = {row[1]: row[_BODY] for row in chunk.rows if row[_BODY] is not None and beside.has_seals(row[_BODY])}
+        for told in await beside.unopened(self._connection, bodies):
+            self._result.add("opening", told)
+        at = chunk.first
+        for mark in chunk.marks:
+            await self._grow(chunk, found, at, mark.size)
             at = max(at, mark.size)
             self._compare(mark)
-        await self._grow(found, told, first, at, beyond)
+        await self._grow(chunk, found, at, chunk.beyond)
 
-    async def _read(self, first: int, beyond: int, marks: Sequence[_Mark]) -> tuple[bytes, bytes]:
-        """Return the hashes of leaves as their entries have them, and as their tiles have them."""
-        told = await self._told(first, beyond)
-        found = bytearray(told)
-        limits = [(mark.size, mark.time) for mark in marks if mark.time is not None and not mark.is_remembered]
-        place, passed = first, 0
-        rows = await self._rows(first, beyond)
-        for row in rows:
-            leaf, seq, at, *_, body, sha256 = row
-            self._note_missing(place, leaf)
+    def _hashed(self, chunk: _Chunk) -> bytes:
+        """Return the hashes of leaves as their entries have them; of those without an entry, as their tiles have them."""
+        found, told = bytearray(chunk.told), chunk.told
+        limits = [(mark.size, mark.time) for mark in chunk.marks if mark.time is not None and not mark.is_remembered]
+        place, passed = chunk.first, 0
+        latest = None if self._before is None else self._before[1] - LATE
+        for row in chunk.rows:
+            leaf, seq, at, *_, body, is_same = row
+            if leaf != place:
+                self._note_missing(place, leaf)
             place = leaf + 1
             while passed < len(limits) and limits[passed][0] <= leaf:
                 self._before = limits[passed]
+                latest = self._before[1] - LATE
                 passed += 1
             if body is None:
-                if at.date().replace(day=1) in self._archived:
-                    self._note_gone(at.date().replace(day=1), leaf)
-                else:
-                    self._note_missing(leaf, place)
+                self._note_bare(leaf, at)
                 continue
-            content = body.encode()
-            hash_, start = leaf_hash(content), (leaf - first) * HASH_SIZE
+            hash_, start = leaf_hash(body.encode()), (leaf - chunk.first) * HASH_SIZE
             if hash_ != told[start : start + HASH_SIZE]:
                 found[start : start + HASH_SIZE] = hash_
                 if len(self._differing) < MOST:
                     self._differing.append(_Differing(leaf, seq, hash_, told[start : start + HASH_SIZE]))
-            if hashlib.sha256(content).digest() != sha256 or not _repeats(row):
+            if not is_same or not _repeats(row):
                 self._result.add("changed", f"Entry {seq} (leaf {leaf}): its columns do not say what its body says.")
-            if self._before is not None and self._before[1] - at > LATE:
-                self._result.add(
-                    "backdated",
-                    f"Entry {seq} (leaf {leaf}) says {at}, and was not there at {self._before[1]}: it was put in later.",
-                )
-        self._note_missing(place, beyond)
-        await self._open(rows)
+            if latest is not None and latest > at:
+                self._result.add("backdated", f"Entry {seq} (leaf {leaf}) says {at}, and came more than an hour later.")
+        self._note_missing(place, chunk.beyond)
         if passed < len(limits):
             self._before = limits[-1]
-        return bytes(found), told
+        return bytes(found)
+
+    def _note_bare(self, leaf: int, at: datetime) -> None:
+        """Note a leaf without entry: its month has been moved to a file, or it is missing."""
+        month = at.date().replace(day=1)
+        if month in self._archived:
+            self._result.archived += 1
+            seen = self._gone.setdefault(month, Gone(0, leaf, leaf))
+            seen.entries, seen.last_leaf = seen.entries + 1, leaf
+        else:
+            self._note_missing(leaf, leaf + 1)
 
     async def _rows(self, first: int, beyond: int) -> list[_Row]:
         """Return leaves with their entries; where none has the time that the leaf tells, one of the same number at another."""
-        rows: list[_Row] = [tuple(row) for row in await self._connection.fetch(_LEAVES, first, beyond)]
+        rows: list[_Row] = await self._connection.fetch(_LEAVES, first, beyond)
         lost = [row[1] for row in rows if row[_BODY] is None and row[2].date().replace(day=1) not in self._archived]
         if not lost:
             return rows
@@ -337,18 +384,6 @@ class _Check:
             parts.append(held[: width * HASH_SIZE].ljust(width * HASH_SIZE, b"\0"))
         return b"".join(parts)
 
-    async def _open(self, rows: Sequence[_Row]) -> None:
-        """Tell of seals that nothing opens any more."""
-        bodies = {row[1]: row[_BODY] for row in rows if row[_BODY] is not None and beside.has_seals(row[_BODY])}
-        if bodies:
-            for told in await beside.unopened(self._connection, bodies):
-                self._result.add("opening", told)
-
-    def _note_gone(self, month: date, leaf: int) -> None:
-        self._result.archived += 1
-        seen = self._gone.setdefault(month, Gone(0, leaf, leaf))
-        seen.entries, seen.last_leaf = seen.entries + 1, leaf
-
     def _note_missing(self, first: int, beyond: int) -> None:
         if first >= beyond:
             return
@@ -356,10 +391,10 @@ class _Check:
             first = self._missing.pop()[0]
         self._missing.append((first, beyond))
 
-    async def _grow(self, found: bytes, told: bytes, base: int, first: int, beyond: int) -> None:
+    async def _grow(self, chunk: _Chunk, found: bytes, first: int, beyond: int) -> None:
         if first >= beyond:
             return
-        part = slice((first - base) * HASH_SIZE, (beyond - base) * HASH_SIZE)
+        told, part = chunk.told, slice((first - chunk.first) * HASH_SIZE, (beyond - chunk.first) * HASH_SIZE)
         if self._tiles is None and found[part] != told[part]:
             self._tiles = self._entries.copy()
         if self._tiles is not None:
@@ -446,11 +481,24 @@ def _taken(kept: list[_Mark], beyond: int) -> list[_Mark]:
     return taken
 
 
+def _verifier(vkey: str) -> Verifier | None:
+    try:
+        return Verifier.of(vkey)
+    except ValueError:
+        return None
+
+
 def _signers(note: str, known: Sequence[Verifier]) -> frozenset[Verifier]:
     try:
         return notes.open(note, known).keys
     except ValueError:
         return frozenset()
+
+
+@lru_cache(maxsize=16)
+def _moment(at: datetime) -> str:
+    """Return a moment as entries say it; those of one transaction have the same."""
+    return at.isoformat().replace("+00:00", "Z")
 
 
 def _repeats(row: _Row) -> bool:
@@ -459,7 +507,7 @@ def _repeats(row: _Row) -> bool:
     A canonical body begins with action, actor and at, and ends with handler and subject: mostly no more has to be looked at.
     """
     _, _, at, actor, action, subject, handler, body, _ = row
-    moment = at.isoformat().replace("+00:00", "Z")
+    moment = _moment(at)
     owner = "null" if handler is None else f'"{handler}"'
     if body.startswith(f'{{"action":"{action}","actor":"{actor}","at":"{moment}","details":') and body.endswith(
         f',"handler":{owner},"subject":"{subject}"}}'

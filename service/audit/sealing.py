@@ -6,6 +6,7 @@ Source: PIPL art. 47 (erasure), art. 19 (no longer than necessary).
 """
 
 import hashlib
+import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -66,16 +67,21 @@ Numbers, truth values and null are always in clear.
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """What opens one sealed value: `pointer` (RFC 6901) into the body, the salt, and the value as plain JSON."""
+    """What opens one sealed value: `pointer` (RFC 6901) into the body, the salt, and the value as canonical JSON (RFC 8785)."""
 
     pointer: str
     salt: bytes
-    value: Any
+    content: str
 
+    @property
+    def seal(self) -> str:
+        """`sha256:<hex>` over the salt and the UTF-8 bytes of the content."""
+        return f"sha256:{hashlib.sha256(self.salt + self.content.encode()).hexdigest()}"
 
-def digest(salt: bytes, value: Any) -> str:
-    """Return `sha256:<hex>` over the salt and the RFC 8785 bytes of a value."""
-    return f"sha256:{hashlib.sha256(salt + rfc8785.dumps(value)).hexdigest()}"
+    @property
+    def value(self) -> Any:
+        """The value; only what was found to fit is sure to be JSON."""
+        return json.loads(self.content)
 
 
 def is_sealed(value: object) -> bool:
@@ -106,7 +112,7 @@ def opened(body: dict[str, Any], openings: Iterable[Opening]) -> dict[str, Any]:
     What has no opening stays sealed, and so does what has one that is not what was sealed there.
     """
     held = seals(body)
-    fitting = {one.pointer: one for one in openings if held.get(one.pointer) == digest(one.salt, one.value)}
+    fitting = {one.pointer: one for one in openings if held.get(one.pointer) == one.seal}
     shown: dict[str, Any] = _opened(body, "", fitting)
     return shown
 
@@ -121,9 +127,9 @@ def _sealed(
 ) -> Any:
     """Return a value with seals at these pointers, and add what opens them."""
     if at in pointers:
-        opening = Opening(at, new_salt(), value)
+        opening = Opening(at, new_salt(), rfc8785.dumps(value).decode())
         openings.append(opening)
-        return {"sealed": digest(opening.salt, value)}
+        return {"sealed": opening.seal}
     return _rebuilt(value, at, lambda member, below: _sealed(member, below, pointers, new_salt, openings))
 
 

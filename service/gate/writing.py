@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Final
 
 import asyncpg
-import rfc8785
 
 from service.gate.reading import Wanted, arguments
 from service.gate.schemas import ExportOut
@@ -164,7 +163,7 @@ async def write(connection: asyncpg.Connection, sitting: Sitting, kept: Sequence
             [subject for subject, _ in entries.openings],
             [opening.pointer for _, opening in entries.openings],
             [opening.salt for _, opening in entries.openings],
-            [rfc8785.dumps(opening.value).decode() for _, opening in entries.openings],
+            [opening.content for _, opening in entries.openings],
         )
     if sitting.exports:
         await _write_exports(connection, sitting.exports, sitting.held)

@@ -264,7 +264,12 @@ def test_the_check_names_files_that_are_not_what_was_archived(own: Own, spoil: s
 
 
 @pytest.mark.parametrize(
-    "statement", ["update openings set value = '\"x\"' where seq = 2", "delete from openings where seq = 2"]
+    "statement",
+    [
+        "update openings set value = '\"x\"' where seq = 2",
+        "update openings set value = 'no JSON' where seq = 2",
+        "delete from openings where seq = 2",
+    ],
 )
 def test_the_check_names_openings_that_were_changed_or_deleted_without_an_act(own: Own, statement: str) -> None:
     own.write(FEBRUARY, FEBRUARY, FEBRUARY)
