@@ -11,11 +11,12 @@ All in one view of the database, and in little memory, however large the log is.
 """
 
 import asyncio
+import hashlib
 import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
-from functools import lru_cache
+from datetime import UTC, date, datetime, timedelta
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
@@ -23,13 +24,15 @@ import asyncpg
 
 from service.audit import beside, notes
 from service.audit.beside import Gone
-from service.audit.merkle import HASH_SIZE, leaf_hash
+from service.audit.merkle import HASH_SIZE
 from service.audit.notes import Checkpoint, Verifier
 from service.audit.numbering import LAST
 from service.audit.tiles import FULL, WIDTH, Edge, Tile
 
 CHUNK: Final = 8 * WIDTH
 """Leaves that are read at once; whole tiles."""
+SCATTERED: Final = 4
+"""Times so many numbers as leaves, from which on entries are not read as one range."""
 MOST: Final = 1_000
 """Faults of one kind that are kept one by one."""
 LATE: Final = timedelta(hours=1)
@@ -42,26 +45,34 @@ SETTINGS: Final = {
     "jit": "off",
     "enable_seqscan": "off",
     "enable_bitmapscan": "off",
-    "enable_hashjoin": "off",
+    "enable_nestloop": "off",
     "enable_mergejoin": "off",
+    "max_parallel_workers_per_gather": "0",
 }
 
 _Row: TypeAlias = tuple[Any, ...]
-"""Leaf, seq, at, actor, action, subject, handler, body, whether `sha256` is that of the body; None from actor on: there is no entry."""
-_BODY: Final = 7
+"""Leaf, seq, at, how the body begins and ends by what the columns say, body and sha256; the last four are None: there is no entry."""
+_BODY: Final = 5
 
-_LEAVES: Final = """
-  select l.leaf, l.seq, l.at, e.actor, e.action, e.subject, e.handler, e.body,
-         e.sha256 = sha256(convert_to(e.body, 'UTF8'))
-  from leaves l left join entries e on e.seq = l.seq and e.at = l.at
-  where l.leaf >= $1 and l.leaf < $2 order by l.leaf
+_COLUMNS: Final = """
+  '{"action":"' || e.action || '","actor":"' || e.actor || '","at":"' as head,
+  ',"handler":' || coalesce('"' || e.handler || '"', 'null') || ',"subject":"' || e.subject || '"}' as tail, e.body, e.sha256
 """
+# `offset 0` keeps PostgreSQL from looking for the least number through all the log.
+_SPAN: Final = "select min(seq), max(seq) from (select seq from leaves where leaf >= $1 and leaf < $2 offset 0) l"
+_LEAVES: Final = f"""
+  select l.leaf, l.seq, l.at, {_COLUMNS}
+  from (select leaf, seq, at from leaves where leaf >= $1 and leaf < $2) l
+  left join (select * from entries where seq between $3 and $4) e on e.seq = l.seq and e.at = l.at
+"""  # noqa: S608 - written above
+"""Numbers mostly come in the order of leaves, so that the entries of a chunk stand side by side."""
+_SCATTERED: Final = _LEAVES.replace(
+    "seq between $3 and $4", "seq = any(array(select seq from leaves where leaf >= $1 and leaf < $2))"
+)
+"""The same, where a transaction that took long has put numbers far from each other into one chunk."""
 _TILES: Final = "select number, hashes from log_tiles where level = $1 and number >= $2 and number < $3"
-_CHECKPOINTS: Final = "select size, root, note, at from checkpoints where size > $1 order by size limit 1000"
-_ELSEWHEN: Final = """
-  select seq, at, actor, action, subject, handler, body, sha256 = sha256(convert_to(body, 'UTF8'))
-  from entries where seq = any($1)
-"""
+_CHECKPOINTS: Final = "select size, root, note from checkpoints where size > $1 order by size limit 1000"
+_ELSEWHEN: Final = f"select e.seq, e.at, {_COLUMNS} from entries e where e.seq = any($1)"  # noqa: S608 - the same
 _STRANGERS: Final = """
   select e.seq, e.at, other.seq is not null as is_second
   from entries e left join lateral (select o.seq from entries o where o.seq = e.seq and o.at <> e.at limit 1) other on true
@@ -69,9 +80,12 @@ _STRANGERS: Final = """
     and (e.seq <= $1 or other.seq is not null) and (other.seq is not null or not exists (select from leaves l where l.seq = e.seq))
   limit 1000
 """
-_WAITING: Final = """
-  select count(*) from entries e where e.seq > $1 and not exists (select from leaves l where l.seq = e.seq)
+_COUNTS: Final = """
+  select (select count(*) from entries),
+         (select count(*) from entries e where e.seq > $1 and not exists (select from leaves l where l.seq = e.seq))
 """
+
+_leaf = itemgetter(0)
 
 Kind = Literal[
     "changed",
@@ -168,6 +182,10 @@ class _Chunk:
     told: bytes
     marks: Sequence[_Mark]
 
+    def told_of(self, first: int, beyond: int) -> list[bytes]:
+        """Return the hashes that the tiles tell of some leaves."""
+        return [self.told[(leaf - self.first) * HASH_SIZE :][:HASH_SIZE] for leaf in range(first, beyond)]
+
 
 class _Ahead:
     """Marks in rising order, taken from a stream as far as they are needed."""
@@ -212,8 +230,8 @@ class _Check:
         self._missing: list[tuple[int, int]] = []
         self._archived: set[date] = set()
         self._gone: dict[date, Gone] = {}
-        self._before: tuple[int, datetime] | None = None
-        """Size and time of the last checkpoint before the leaves that are looked at."""
+        self._latest = datetime.min.replace(tzinfo=UTC)
+        """No entry from here on is older, by the last checkpoint that was signed without it."""
 
     async def run(self, remembered: Sequence[str], archives: Path | None) -> Result:
         """Check everything."""
@@ -309,7 +327,7 @@ class _Check:
 
     async def _walk(self, chunk: _Chunk, found: bytes) -> None:
         """Look for what opens the seals of a chunk, and let the trees grow from mark to mark."""
-        bodies = {row[1]: row[_BODY] for row in chunk.rows if row[_BODY] is not None and beside.has_seals(row[_BODY])}
+        bodies = {row[1]: body for row in chunk.rows if (body := row[_BODY]) is not None and beside.has_seals(body)}
         for told in await beside.unopened(self._connection, bodies):
             self._result.add("opening", told)
         at = chunk.first
@@ -320,36 +338,52 @@ class _Check:
         await self._grow(chunk, found, at, chunk.beyond)
 
     def _hashed(self, chunk: _Chunk) -> bytes:
-        """Return the hashes of leaves as their entries have them; of those without an entry, as their tiles have them."""
-        found, told = bytearray(chunk.told), chunk.told
-        limits = [(mark.size, mark.time) for mark in chunk.marks if mark.time is not None and not mark.is_remembered]
-        place, passed = chunk.first, 0
-        latest = None if self._before is None else self._before[1] - LATE
-        for row in chunk.rows:
-            leaf, seq, at, *_, body, is_same = row
+        """Return the hashes of leaves as their entries have them; of those without an entry, as their tiles have them.
+
+        Whatever is done here is done for each entry of the log: it is kept short.
+        """
+        hashes: list[bytes] = []
+        sha256, place, moment, told_at = hashlib.sha256, chunk.first, "", None
+        steps = iter([(mark.size, mark.time - LATE) for mark in chunk.marks if mark.time and not mark.is_remembered])
+        step, latest = next(steps, None), self._latest
+        for leaf, seq, at, head, tail, body, stored in chunk.rows:
             if leaf != place:
                 self._note_missing(place, leaf)
+                hashes += chunk.told_of(place, leaf)
             place = leaf + 1
-            while passed < len(limits) and limits[passed][0] <= leaf:
-                self._before = limits[passed]
-                latest = self._before[1] - LATE
-                passed += 1
             if body is None:
                 self._note_bare(leaf, at)
+                hashes += chunk.told_of(leaf, place)
                 continue
-            hash_, start = leaf_hash(body.encode()), (leaf - chunk.first) * HASH_SIZE
-            if hash_ != told[start : start + HASH_SIZE]:
-                found[start : start + HASH_SIZE] = hash_
-                if len(self._differing) < MOST:
-                    self._differing.append(_Differing(leaf, seq, hash_, told[start : start + HASH_SIZE]))
-            if not is_same or not _repeats(row):
-                self._result.add("changed", f"Entry {seq} (leaf {leaf}): its columns do not say what its body says.")
-            if latest is not None and latest > at:
+            while step is not None and step[0] <= leaf:
+                latest, step = step[1], next(steps, None)
+            content = body.encode()
+            hashes.append(sha256(b"\x00" + content).digest())
+            if at != told_at:
+                moment, told_at = f'{at.isoformat().replace("+00:00", "Z")}","details":', at
+            if sha256(content).digest() != stored or not (body.startswith(head + moment) and body.endswith(tail)):
+                self._compare_columns(leaf, seq, content, stored, (head + moment, tail))
+            if at < latest:
                 self._result.add("backdated", f"Entry {seq} (leaf {leaf}) says {at}, and came more than an hour later.")
         self._note_missing(place, chunk.beyond)
-        if passed < len(limits):
-            self._before = limits[-1]
-        return bytes(found)
+        hashes += chunk.told_of(place, chunk.beyond)
+        self._latest = latest if step is None else step[1]
+        found = b"".join(hashes)
+        if found != chunk.told:
+            self._note_differing(chunk, found)
+        return found
+
+    def _compare_columns(self, leaf: int, seq: int, content: bytes, stored: bytes, ends: tuple[str, str]) -> None:
+        """Compare an entry's columns with what its body says, where they are not plainly the same."""
+        if hashlib.sha256(content).digest() != stored or _ends_of(content) != ends:
+            self._result.add("changed", f"Entry {seq} (leaf {leaf}): its columns do not say what its body says.")
+
+    def _note_differing(self, chunk: _Chunk, found: bytes) -> None:
+        """Note the leaves whose entries do not have the hashes that their tiles tell."""
+        for row in chunk.rows:
+            part = slice((row[0] - chunk.first) * HASH_SIZE, (row[0] - chunk.first + 1) * HASH_SIZE)
+            if found[part] != chunk.told[part] and len(self._differing) < MOST:
+                self._differing.append(_Differing(row[0], row[1], found[part], chunk.told[part]))
 
     def _note_bare(self, leaf: int, at: datetime) -> None:
         """Note a leaf without entry: its month has been moved to a file, or it is missing."""
@@ -363,7 +397,12 @@ class _Check:
 
     async def _rows(self, first: int, beyond: int) -> list[_Row]:
         """Return leaves with their entries; where none has the time that the leaf tells, one of the same number at another."""
-        rows: list[_Row] = await self._connection.fetch(_LEAVES, first, beyond)
+        least, most = await self._connection.fetchrow(_SPAN, first, beyond)
+        if most is None:
+            return []
+        query, span = (_LEAVES, (least, most)) if most - least < SCATTERED * CHUNK else (_SCATTERED, ())
+        rows: list[_Row] = await self._connection.fetch(query, first, beyond, *span)
+        rows.sort(key=_leaf)
         lost = [row[1] for row in rows if row[_BODY] is None and row[2].date().replace(day=1) not in self._archived]
         if not lost:
             return rows
@@ -452,12 +491,15 @@ class _Check:
 
     async def _strangers(self, watermark: int) -> None:
         """Tell of entries that are in no leaf, and can come into none."""
+        entries, self._result.waiting = await self._connection.fetchrow(_COUNTS, watermark)
+        matched = self._result.leaves - self._result.archived - sum(beyond - first for first, beyond in self._missing)
+        if entries == matched + self._result.waiting:
+            return
         for seq, at, is_second in await self._connection.fetch(_STRANGERS, watermark):
             if is_second:
                 self._result.add("inserted", f"There are two entries {seq}; the one of {at} is not in the log.")
             else:
                 self._result.add("inserted", f"Entry {seq} was put in after the log had passed its number.")
-        self._result.waiting = await self._connection.fetchval(_WAITING, watermark)
 
     def _ends(self, told: int | None) -> None:
         """Demand that what was signed last is all that there is."""
@@ -495,27 +537,15 @@ def _signers(note: str, known: Sequence[Verifier]) -> frozenset[Verifier]:
         return frozenset()
 
 
-@lru_cache(maxsize=16)
-def _moment(at: datetime) -> str:
-    """Return a moment as entries say it; those of one transaction have the same."""
-    return at.isoformat().replace("+00:00", "Z")
+def _ends_of(content: bytes) -> tuple[str, str] | None:
+    """Return how a canonical body begins, up to its details, and how it ends, if its columns repeat it; None: it is none.
 
-
-def _repeats(row: _Row) -> bool:
-    """Tell whether an entry's columns say what its body says.
-
-    A canonical body begins with action, actor and at, and ends with handler and subject: mostly no more has to be looked at.
+    A canonical body begins with action, actor and at, and ends with handler and subject.
     """
-    _, _, at, actor, action, subject, handler, body, _ = row
-    moment = _moment(at)
-    owner = "null" if handler is None else f'"{handler}"'
-    if body.startswith(f'{{"action":"{action}","actor":"{actor}","at":"{moment}","details":') and body.endswith(
-        f',"handler":{owner},"subject":"{subject}"}}'
-    ):
-        return True
     try:
-        told: dict[str, Any] = json.loads(body)
-        same = {"at": moment, "actor": actor, "action": action, "subject": subject, "handler": handler}
-        return all(told.get(name) == value for name, value in same.items())
-    except (ValueError, AttributeError):
-        return False
+        told: dict[str, Any] = json.loads(content)
+        owner = "null" if told["handler"] is None else f'"{told["handler"]}"'
+        begins = f'{{"action":"{told["action"]}","actor":"{told["actor"]}","at":"{told["at"]}","details":'
+        return begins, f',"handler":{owner},"subject":"{told["subject"]}"}}'
+    except (ValueError, TypeError, KeyError):
+        return None
