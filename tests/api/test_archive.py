@@ -18,6 +18,7 @@ import httpx
 import pytest
 from sqlalchemy import insert
 
+from service import migrate
 from service.audit import archive, check, retention
 from service.audit import operations as audit
 from service.audit.keys import read_or_make
@@ -480,3 +481,12 @@ def test_an_entry_that_never_was_is_still_not_found(own: Own) -> None:
         wait_until_all_is_sequenced(own)
         assert gone(own)
         assert world.auditor.get("/v1/audit/entries/9999999").status_code == 404
+
+
+def test_migrations_go_down_and_up_again_over_an_archived_log(own: Own) -> None:
+    archived(own)
+    before = own.fetch("select seq, body from entries order by seq")
+    migrate.downgrade(own.url, "0006")
+    migrate.upgrade(own.url)
+    assert own.fetch("select seq, body from entries order by seq") == before
+    assert own.fetch("select count(*) from openings") == own.fetch("select count(*) from archives") == [(0,)]
