@@ -4,36 +4,36 @@ It stands alone: besides the standard library it takes `cryptography` for signat
 It shares nothing with what made the pack, so that a fault there is not repeated here.
 
 1. The entries are read once, in the order of the log. Their hashes and those of the subtrees between them are folded into the root,
-   which must be that of the signed checkpoint; and what they say is replayed: who wrote, who decided, what each permit allowed, what went.
-2. Each record that the pack shows is then held against what the entries said.
-3. Each file is held against the manifest while it is read, and the manifest against its own signature.
-
-The entries are in an order that can be relied on: whatever stops a permit waits for the gate's lock, and whatever takes from a quota for
-the permit's row, so an entry that was decided on another one always has the higher leaf.
+   which must be that of the signed checkpoint; and what they say is taken in (`replay`).
+2. Each record that the pack shows is held against what the entries said.
+3. Each file is hashed while it is read, and held against the manifest; the manifest against the log's signature.
 """
 
 import argparse
 import base64
 import hashlib
 import json
+import re
 import sys
 import tempfile
 import zipfile
 import zlib
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from datetime import date, datetime
+from contextlib import contextmanager
+from datetime import date
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Final
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from service.audit import merkle, notes
-from service.law import explanation, policy, rules
-from service.law.calendar import day_in_shanghai
+from service.audit import notes
+from service.audit.merkle import Growth, leaf_hash
+from service.audit.replay import Claim, Replay, canonical, digest, ended, persons_of
+from service.law import policy, rules
 from service.law.determination import determine
+from service.law.explanation import answer
 from service.law.facts import Count, Facts, Ledger, LegalBasis, Method, Necessity, Route, Tag, TransferFacts, union
 from service.law.rules import RuleBook
 from service.law.schemas import HandlerFactsIn, OriginFactsIn, RecipientFactsIn
@@ -41,14 +41,17 @@ from service.law.schemas import HandlerFactsIn, OriginFactsIn, RecipientFactsIn
 Json = dict[str, Any]
 
 FORMAT: Final = 1
-SIGNED: Final = ("manifest.json", "manifest.note")
-ENTRY_START: Final = b'{"leaf":'
+MANIFEST: Final = "manifest.json"
+SIGNATURE: Final = "manifest.note"
 CHUNK: Final = 1 << 18
-MAX_LINE: Final = 1 << 26
-MAX_SHOWN: Final = 10
+MAX_AT_ONCE: Final = 1 << 26
+"""Bytes of a line, or of a member that is read as a whole."""
+
+_ENTRY: Final = re.compile(rb'\{"leaf":(\d+),"seq":\d+,(?:"body":(\{.*\})|"hash":"([A-Za-z0-9+/]{43}=)")\}')
 UNREADABLE: Final = (
     ArithmeticError,
     AttributeError,
+    InvalidSignature,
     LookupError,
     NotImplementedError,
     OSError,
@@ -58,76 +61,28 @@ UNREADABLE: Final = (
     zipfile.BadZipFile,
     zlib.error,
 )
-"""What reading something else than was written can come to; none of it may end in anything but a verdict."""
-
-CLAIMS: Final = {
-    "files": "Every file is the one that the manifest names; none is missing, added or there twice.",
-    "manifest": "The manifest was signed by the log's key.",
-    "checkpoint": "The checkpoint was signed by the log's key.",
-    "witnesses": "Witnesses have cosigned the checkpoint.",
-    "inclusion": "Every entry stands in the log at its place, under the checkpoint.",
-    "records": "What the pack shows is what the entries of the log say.",
-    "evidence": "Each evidence file is the one that was added then.",
-    "reviews": "Each review was given for its revision, by the hash of what was submitted.",
-    "separation": "Whoever decided a stage was a person, no author of the request, in no other stage, and had not stood back.",
-    "approval": "Every stage had approved the very revision when its permit was issued.",
-    "law": "The law of the day gives the determination that was stored.",
-    "standing": "Each permit stood and covered what went when it was used.",
-    "quota": "No permit let more persons go than it allowed.",
-    "permits": "The record of each permit is signed by the service.",
-}
+"""What reading can come to that was not written by the service: it ends in a verdict, never in anything else."""
 
 
 class PackError(Exception):
     """The file cannot be read as an evidence pack at all."""
 
 
-@dataclass(slots=True)
-class Claim:
-    """What was found about one claim."""
-
-    text: str
-    checked: int = 0
-    faults: list[str] = field(default_factory=list)
-    gaps: list[str] = field(default_factory=list)
-    """What could not be checked."""
-
-    @property
-    def verdict(self) -> str:
-        """`held`, `broken` or `cannot be checked`."""
-        return "broken" if self.faults else "cannot be checked" if self.gaps else "held"
-
-
-def canonical(value: object) -> bytes:
-    """Return the RFC 8785 bytes of a value without fractions, whose names are ASCII: all that is hashed here is so."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-
-
-def digest(*parts: object) -> bytes:
-    """Return 16 bytes that stand for some values."""
-    return hashlib.sha256(canonical(parts)).digest()[:16]
-
-
 class Pack:
     """The file: its members, each hashed while it is read."""
 
     def __init__(self, path: Path) -> None:
+        self.hashes: dict[str, tuple[int, str]] = {}
         try:
             self.zip = zipfile.ZipFile(path)
-            self.manifest_bytes = self._read("manifest.json")
+            self.manifest_bytes = self.content(MANIFEST)
             self.manifest: Json = json.loads(self.manifest_bytes)
-            self.named = {str(one["name"]): one for one in self.manifest["members"]}
-            made_by = self.manifest["format"]
+            self.named: dict[str, Json] = {one["name"]: one for one in self.manifest["members"]}
+            form = self.manifest["format"]
         except UNREADABLE as error:
             raise PackError(f"{path} is not an evidence pack: {error!r}") from error
-        if made_by != FORMAT:
-            raise PackError(f"The pack has the format {made_by!r}; this verifier knows {FORMAT}.")
-        self.hashes: dict[str, tuple[int, str]] = {}
-
-    def _read(self, name: str) -> bytes:
-        if self.zip.getinfo(name).file_size > MAX_LINE:
-            raise PackError(f"{name} is larger than anything that is read at once.")
-        return self.zip.read(name)
+        if form != FORMAT:
+            raise PackError(f"The pack has the format {form!r}; this verifier knows {FORMAT}.")
 
     def chunks(self, name: str) -> Iterator[bytes]:
         """Return the bytes of a member piece by piece."""
@@ -140,9 +95,9 @@ class Pack:
         self.hashes[name] = (size, found.hexdigest())
 
     def content(self, name: str) -> bytes:
-        """Return a small member."""
-        if self.zip.getinfo(name).file_size > MAX_LINE:
-            raise ValueError(f"{name} is larger than anything that is read at once.")
+        """Return a member that is small."""
+        if self.zip.getinfo(name).file_size > MAX_AT_ONCE:
+            raise ValueError(f"{name} is too large.")
         return b"".join(self.chunks(name))
 
     def lines(self, name: str) -> Iterator[bytes]:
@@ -151,195 +106,432 @@ class Pack:
         for chunk in self.chunks(name):
             *whole, rest = (rest + chunk).split(b"\n")
             yield from whole
-            if len(rest) > MAX_LINE:
+            if len(rest) > MAX_AT_ONCE:
                 raise ValueError(f"{name} has a line that is too long.")
         if rest:
-            raise ValueError(f"{name} does not end with its last line.")
+            raise ValueError(f"{name} does not end with the end of a line.")
 
     def records(self, name: str) -> Iterator[Json]:
-        """Return the records of a member, a line each."""
+        """Return the records of one kind."""
         for line in self.lines(f"records/{name}.ndjson"):
             yield json.loads(line)
 
 
-@dataclass(slots=True)
-class Given:
-    """A review as its entry has it."""
+class Verification:
+    """All that is checked of one pack.
 
-    transfer: str
-    revision: int
-    stage: str
-    decision: str
-    hash: str
-    reviewer: str
-    behalf: str | None
+    Args:
+        pack: the file.
+        vkeys: the log's verifier keys, from somewhere else than the pack; none: those in the pack are believed.
+        witnesses: verifier keys of witnesses who must have cosigned; none: those in the pack are believed.
+    """
 
+    def __init__(self, pack: Path, vkeys: Sequence[str] = (), witnesses: Sequence[str] = ()) -> None:
+        self.pack = Pack(pack)
+        self.replay = Replay()
+        self.claims = self.replay.claims
+        self.vkeys, self.witnesses = list(vkeys), list(witnesses)
+        self.believed = [name for name, given in (("log", vkeys), ("witnesses", witnesses)) if not given]
+        """Whose keys were taken from the pack itself."""
+        self.keys: Json = {"log": [], "witnesses": [], "permits": {"keys": []}}
+        self.revisions: dict[tuple[str, int], str] = {}
+        self.actors: dict[str, Json] = {}
+        self.recipients: dict[str, str] = {}
+        self._books: dict[tuple[str, str | None], tuple[RuleBook | None, str]] = {}
 
-@dataclass(slots=True)
-class Permit:
-    """What a permit allows at one place of the log, and what it holds."""
-
-    scope: Json
-    status: str = "active"
-    sent: Count = field(default_factory=Count)
-    by_hash: bool = False
-    """Whether persons were reported by hash: the same ones may be in several reports, so that `sent` is a bound from above."""
-    live: dict[str, tuple[datetime, Count]] = field(default_factory=dict)
-
-    def used(self, now: datetime) -> Count:
-        """Return what has been reported and is reserved at a moment; what has lapsed is given back."""
-        for export in [one for one, (end, _) in self.live.items() if end <= now]:
-            del self.live[export]
-        held = [count for _, count in self.live.values()]
-        return Count(
-            self.sent.persons + sum(count.persons for count in held),
-            self.sent.sensitive_persons + sum(count.sensitive_persons for count in held),
-        )
-
-
-def count_of(document: Json) -> Count:
-    """Return the persons that a document tells, none where it tells none."""
-    return Count(document.get("persons") or 0, document.get("sensitive_persons") or 0)
-
-
-class Replay:
-    """What the entries say, taken in one after the other."""
-
-    def __init__(self, claims: dict[str, Claim]) -> None:
-        self.claims = claims
-        self.withheld = 0
-        self.authors: defaultdict[str, set[str]] = defaultdict(set)
-        self.recused: defaultdict[str, set[str]] = defaultdict(set)
-        self.submitted: dict[tuple[str, int], Json] = {}
-        self.last: dict[str, int] = {}
-        self.reviews: dict[str, Given] = {}
-        self.standing: defaultdict[tuple[str, int], dict[str, str]] = defaultdict(dict)
-        """Of a revision the standing approval of each stage."""
-        self.taken_back: set[str] = set()
-        self.evidence: dict[str, str | None] = {}
-        self.permits: dict[str, Permit] = {}
-        self.exports: dict[str, bytes] = {}
-        self.export_permits: dict[str, str] = {}
-        self.gradings: dict[tuple[str, int], list[str]] = {}
-        self._acts: dict[str, Callable[[str, str, datetime, Json], None]] = {
-            "transfer.created": self._written,
-            "transfer.changed": self._written,
-            "transfer.submitted": self._submitted,
-            "transfer.terms_accepted": self._written,
-            "transfer.renewal_begun": self._written,
-            "transfer.recused": self._recused,
-            "transfer.reviewed": self._reviewed,
-            "transfer.approval_taken_back": self._taken_back,
-            "transfer.evidence_added": self._evidence_added,
-            "permit.issued": self._issued,
-            "permit.amended": self._amended,
-            "permit.superseded": self._shortened,
-            "permit.evidence_replaced": self._shortened,
-            "permit.suspended": self._stopped,
-            "permit.resumed": self._stopped,
-            "permit.revoked": self._stopped,
-            "export.reserved": self._reserved,
-            "export.completed": self._completed,
-            "export.cancelled": self._cancelled,
-            "dataset.graded": self._graded,
-        }
-
-    def take(self, body: Json) -> None:
-        """Take in one entry."""
-        act = self._acts.get(body["action"])
-        if act is not None:
-            act(body["subject"], body["actor"], datetime.fromisoformat(body["at"]), body["details"])
-
-    def _written(self, subject: str, actor: str, _: datetime, details: Json) -> None:
-        self.authors[subject].add(actor)
-
-    def _submitted(self, subject: str, actor: str, at: datetime, details: Json) -> None:
-        self._written(subject, actor, at, details)
-        self.submitted[subject, details["revision"]] = details
-        self.last[subject] = details["revision"]
-
-    def _recused(self, subject: str, actor: str, _: datetime, details: Json) -> None:
-        self.recused[subject].add(actor)
-
-    def _reviewed(self, subject: str, actor: str, _: datetime, details: Json) -> None:
-        given = Given(
-            subject,
-            details["revision"],
-            details["stage"],
-            details["decision"],
-            details["hash"],
-            actor,
-            details.get("on_behalf_of"),
-        )
-        self.reviews[details["review"]] = given
-        asked = self.submitted.get((subject, given.revision))
-        if asked is None:
-            self.claims["reviews"].gaps.append(f"{details['review']}: the entry of its revision is not to be read here.")
-        elif asked["hash"] != given.hash:
-            self.claims["reviews"].faults.append(f"{details['review']} is of another content than was submitted.")
-        self.claims["reviews"].checked += 1
-        self._separate(details["review"], given)
-        if given.decision == "approve":
-            self.standing[subject, given.revision][given.stage] = details["review"]
-
-    def _separate(self, review: str, given: Given) -> None:
-        """Separation of duties, for the reviewer and for whoever lent the role."""
-        others = [
-            self.reviews[one]
-            for stage, one in self.standing[given.transfer, given.revision].items()
-            if stage != given.stage
+    def run(self) -> None:
+        """Check everything; `claims` then holds the verdicts."""
+        steps: list[tuple[str, Callable[[], None]]] = [
+            ("files", self._keys),
+            ("manifest", self._manifest),
+            ("checkpoint", self._checkpoint),
+            ("witnesses", self._cosignatures),
+            ("inclusion", self._entries),
+            ("records", self._register),
+            ("records", self._revisions),
+            ("records", self._reviews),
+            ("evidence", self._evidence),
+            ("records", self._permits),
+            ("records", self._exports),
+            ("files", self._files),
         ]
-        decided = {party for one in others for party in (one.reviewer, one.behalf) if party is not None}
-        for party in {given.reviewer, given.behalf} - {None}:
-            why = [
-                reason
-                for reason, barred in (
-                    ("an author of the request", self.authors[given.transfer]),
-                    ("in another stage of it", decided),
-                    ("one who had stood back from it", self.recused[given.transfer]),
-                )
-                if party in barred
-            ]
-            self.claims["separation"].faults.extend(f"{review}: {party} was {reason}." for reason in why)
-        self.claims["separation"].checked += 1
+        for claim, step in steps:
+            with self._guarded(claim):
+                step()
 
-    def _taken_back(self, subject: str, actor: str, _: datetime, details: Json) -> None:
-        self.taken_back.add(details["review"])
-        self.standing[subject, details["revision"]].pop(details["stage"], None)
+    @contextmanager
+    def _guarded(self, claim: str) -> Iterator[None]:
+        try:
+            yield
+        except UNREADABLE as error:
+            self.claims[claim].fault(f"It cannot be read: {error!r}"[:300])
 
-    def _evidence_added(self, subject: str, actor: str, _: datetime, details: Json) -> None:
-        self.evidence[details["evidence"]] = details["document"]
+    def _keys(self) -> None:
+        self.keys = json.loads(self.pack.content("keys.json"))
+        self.vkeys = self.vkeys or self.keys["log"]
+        self.witnesses = self.witnesses or self.keys["witnesses"]
 
-    def _graded(self, subject: str, actor: str, _: datetime, details: Json) -> None:
-        self.gradings[subject, details["number"]] = details["tags"]
+    @property
+    def _logs(self) -> list[notes.Verifier]:
+        return [notes.Verifier.of(vkey) for vkey in self.vkeys]
 
-    # Permits
+    def _manifest(self) -> None:
+        pack, claim = self.pack, self.claims["manifest"]
+        text = notes.open(pack.content(SIGNATURE).decode(), self._logs).text
+        expected = f"{pack.manifest['origin']}/packs\n{pack.manifest['pack']}\n{pack.hashes[MANIFEST][1]}\n"
+        claim.demand(text == expected, "The signature is of another manifest.")
+        claim.demand(canonical(pack.manifest) == pack.manifest_bytes, "The manifest is not as it was written.")
 
-    def _issued(self, subject: str, actor: str, _: datetime, details: Json) -> None:
-        self.permits[subject] = Permit(dict(details))
-        claim, transfer = self.claims["approval"], details["transfer"]
-        claim.checked += 1
-        revision = self.last.get(transfer, 0)
-        asked = self.submitted.get((transfer, revision))
-        if asked is None:
-            claim.gaps.append(f"{subject}: the entry of the revision is not to be read here.")
+    def _checkpoint(self) -> None:
+        self._note = self.pack.content("checkpoint").decode()
+        opened = notes.open(self._note, self._logs)
+        self._tree = notes.Checkpoint.of(opened.text)
+        claim, origin = self.claims["checkpoint"], self._tree.origin
+        claim.demand({origin} == opened.by, f"The key of {', '.join(sorted(opened.by))} signed for {origin}.")
+        claim.demand(origin == self.pack.manifest["origin"], "The checkpoint is of another log than the manifest's.")
+
+    def _cosignatures(self) -> None:
+        claim = self.claims["witnesses"]
+        for vkey in self.witnesses:
+            witness = notes.Verifier.of(vkey)
+            at = notes.cosigned_at(self._note, witness)
+            if at is None and "witnesses" in self.believed:
+                claim.gap(f"{witness.name} has not cosigned it.")
+            else:
+                claim.demand(at is not None, f"{witness.name} has not cosigned it.")
+
+    # The log
+
+    def _entries(self) -> None:
+        """Fold the entries, and the subtrees between them, into the root; both come in the order of the log."""
+        claim, grown, covers = self.claims["inclusion"], Growth(), self._covers()
+        cover = next(covers, None)
+        for line in self.pack.lines("entries.ndjson"):
+            found = _ENTRY.fullmatch(line)
+            if found is None:
+                raise ValueError(f"This is no entry: {line[:80]!r}")
+            leaf, body, hash_ = int(found[1]), found[2], found[3]
+            while cover is not None and cover[0] < leaf:
+                grown.add(cover[2], cover[1])
+                cover = next(covers, None)
+            if grown.size != leaf:
+                raise ValueError(f"Between leaf {grown.size} and leaf {leaf} something is missing, or is there twice.")
+            grown.add(leaf_hash(body) if body else base64.b64decode(hash_))
+            claim.checked += 1
+            self._take(leaf, body)
+        while cover is not None:
+            grown.add(cover[2], cover[1])
+            cover = next(covers, None)
+        if (grown.size, grown.root()) != (self._tree.size, self._tree.root):
+            claim.fault(f"They make another tree, of {grown.size} leaves, than the checkpoint's of {self._tree.size}.")
+
+    def _covers(self) -> Iterator[tuple[int, int, bytes]]:
+        """Return the subtrees between the entries: first leaf, level, hash."""
+        for line in self.pack.lines("proof.ndjson"):
+            level, index, hash_ = json.loads(line)
+            yield index << level, level, notes.hash_of(hash_)
+
+    def _take(self, leaf: int, body: bytes | None) -> None:
+        if body is None:
+            self.replay.withheld += 1
             return
-        if asked["hash"] != details["revision"]:
-            claim.faults.append(f"{subject} was issued on another revision than the last one.")
-        given = self.standing[transfer, revision]
-        for stage in asked["stages"]:
-            if stage not in given or self.reviews[given[stage]].hash != details["revision"]:
-                (claim.gaps if self.withheld else claim.faults).append(f"{subject}: no approval of the stage {stage}.")
+        try:
+            self.replay.take(json.loads(body))
+        except UNREADABLE as error:
+            self.claims["records"].gap(f"The entry of leaf {leaf} is not of a form that is known here: {error!r}"[:200])
 
-    def _amended(self, subject: str, actor: str, _: datetime, details: Json) -> None:
-        if subject in self.permits:
-            self.permits[subject].scope |= details["after"]
+    # The records
 
-    def _shortened(self, subject: str, actor: str, _: datetime, details: Json) -> None:
-        if subject in self.permits:
-            self.permits[subject].scope["valid_until"] = details["valid_until"]
+    def _register(self) -> None:
+        self.actors = {one["id"]: one for one in self.pack.records("actors")}
+        self.recipients = {one["id"]: one["key"] for one in self.pack.records("recipients")}
+        for name in ("handlers", "datasets"):
+            for _ in self.pack.records(name):
+                pass
+        for one in self.pack.records("gradings"):
+            known = self.replay.gradings.get((one["dataset"], one["number"]))
+            name = f"Grading {one['number']} of {one['dataset']}"
+            self._demand(known, known == one["tags"], name)
 
-    def _stopped(self, subject: str, actor: str, _: datetime, details: Json) -> None:
-        pass
+    def _demand(self, known: object, truth: bool, name: str, claim: str = "records") -> None:  # noqa: FBT001 - what is demanded
+        """Hold a record against its entry."""
+        if known is None:
+            self.replay.missing(claim, f"{name}: there is no entry of it.")
+        else:
+            self.claims[claim].demand(truth, f"{name} is not what its entry says.")
 
-    # Exports
+    def _revisions(self) -> None:
+        seen: set[tuple[str, int]] = set()
+        for one in self.pack.records("revisions"):
+            key = (one["transfer"], one["number"])
+            name = f"Revision {one['number']} of {one['transfer']}"
+            asked = self.replay.submitted.get(key)
+            found = f"sha256:{hashlib.sha256(canonical(one['content'])).hexdigest()}"
+            self.claims["reviews"].demand(found == one["hash"], f"{name} has not the hash that was reviewed.")
+            told = one["determination"]
+            self._demand(
+                asked,
+                asked is not None
+                and (one["hash"], told["mechanism"], told["rules_version"], told["policy"])
+                == (asked["hash"], asked["mechanism"], asked["rules_version"], asked["policy"])
+                and [requirement["rule"] for requirement in told["requirements"]] == asked["requirements"]
+                and [stage["name"] for stage in one["stages"]] == asked["stages"],
+                name,
+            )
+            with self._guarded("law"):
+                self._law(name, one)
+            seen.add(key)
+        self._all_shown("Revision", seen, {key for key in self.replay.submitted if key[0] in self._shown_transfers()})
+
+    def _shown_transfers(self) -> set[str]:
+        if not hasattr(self, "_transfers"):
+            self._transfers = {one["id"] for one in self.pack.records("transfers")}
+        return self._transfers
+
+    def _all_shown(self, what: str, shown: set[Any], known: set[Any]) -> None:
+        for one in sorted(known - shown)[:3]:
+            self.claims["records"].fault(f"{what} {one} is in the log, and is not shown.")
+
+    def _law(self, name: str, revision: Json) -> None:
+        """Let the law of the day decide again on what was submitted."""
+        told, claim = revision["determination"], self.claims["law"]
+        book, whose = self._book(told["rules_version"], told["policy"])
+        if book is None:
+            claim.gap(f"{name}: {whose}")
+            return
+        facts, route = _facts_of(revision, self.recipients)
+        found = answer(facts, determine(facts, book, route), book)
+        same = found == told or {**found, "explanation": None} == {**told, "explanation": None}
+        claim.demand(same, f"{name}: the law of {told['as_of']} gives {found['mechanism']}, or gives it otherwise{whose}.")
+
+    def _book(self, version: str, own: str | None) -> tuple[RuleBook | None, str]:
+        """Return the law data of a version with the company's own rules; or None, and why not."""
+        if (version, own) not in self._books:
+            self._books[version, own] = self._read_book(version, own)
+        return self._books[version, own]
+
+    def _read_book(self, version: str, own: str | None) -> tuple[RuleBook | None, str]:
+        with tempfile.TemporaryDirectory() as folder:
+            for member in [name for name in self.pack.zip.namelist() if re.fullmatch(r"law/[a-z]+\.toml", name)]:
+                (Path(folder) / member.removeprefix("law/")).write_bytes(self.pack.content(member))
+            company = None
+            if own is not None:
+                path = Path(folder) / "policy.toml"
+                if not path.exists() or (company := policy.load(path)).hash != own:
+                    return None, "the company's own rules that it was made with are not in the pack."
+            for source, whose in ((rules.DATA, ""), (Path(folder), " (by the law data in the pack)")):
+                if (source / "rules.toml").exists() and (book := rules.load(source, company)).version == version:
+                    return book, whose
+        return None, f"it was made with the law data {version[:15]}…, which is neither here nor in the pack."
+
+    def _reviews(self) -> None:
+        seen: set[str] = set()
+        for one in self.pack.records("reviews"):
+            given = self.replay.reviews.get(one["id"])
+            shown = tuple(one[name] for name in ("transfer", "revision", "stage", "decision", "hash", "reviewer", "on_behalf_of"))
+            known = None if given is None else (
+                given.transfer, given.revision, given.stage, given.decision, given.hash, given.reviewer, given.behalf
+            )
+            back = given is not None and given.taken_back == (one["taken_back_at"] is not None)
+            self._demand(given, known == shown and back, f"Review {one['id']}")
+            person = self.actors.get(one["reviewer"], {}).get("kind") == "person"
+            self.claims["separation"].demand(person, f"{one['id']}: {one['reviewer']} is no person.")
+            seen.add(one["id"])
+        self._all_shown("Review", seen, set(self.replay.reviews))
+
+    def _evidence(self) -> None:
+        claim, files = self.claims["evidence"], set[str]()
+        for one in self.pack.records("evidence"):
+            known = one["id"] in self.replay.evidence or None
+            # What a renewal repeats was added under the transfer before, with the same file.
+            source = one["id"] if known or one["reused_from"] is None else one["reused_from"]
+            if source not in self.replay.evidence and one["reused_from"] is not None:
+                claim.gap(f"{one['id']} repeats {one['reused_from']}, whose entry is not in the pack.")
+            else:
+                same = source in self.replay.evidence and self.replay.evidence[source] == one["sha256"]
+                self._demand(known or source in self.replay.evidence or None, same, f"Evidence {one['id']}", "evidence")
+            if one["sha256"] is not None and one["member"] not in files:
+                files.add(one["member"])
+                for _ in self.pack.chunks(one["member"]):
+                    pass
+                claim.demand(self.pack.hashes[one["member"]][1] == one["sha256"], f"{one['member']} is another file.")
+
+    def _permits(self) -> None:
+        keys = {one["kid"]: one for one in self.keys["permits"]["keys"]}
+        seen: set[str] = set()
+        for one in self.pack.records("permits"):
+            signed, name = one.pop("signed"), f"Permit {one['id']}"
+            with self._guarded("permits"):
+                self.claims["permits"].demand(_opened(signed, keys) == one, f"{name} is not what was signed.")
+            known = self.replay.permits.get(one["id"])
+            terms = ("transfer", "revision", "handler", "recipient", "purpose", "fields", "systems", "persons", "sensitive_persons")
+            same = known is not None and all(
+                known.scope[term] == one[term] for term in (*terms, "valid_from", "valid_until", "mechanism", "route")
+            )
+            self._demand(known, same and known is not None and known.status == one["stored_status"], name)
+            seen.add(one["id"])
+        self._all_shown("Permit", seen, set(self.replay.permits))
+
+    def _exports(self) -> None:
+        known = self.replay.exports
+        for one in self.pack.records("exports"):
+            began = digest(
+                *(one[name] for name in ("evaluation", "dataset", "recipient", "permit", "system", "purpose")),
+                persons_of(one),
+                one["reserved_at"],
+                one["expires_at"],
+            )
+            sent = None if one["sent"] is None else persons_of(one["sent"])
+            shown = began if one["status"] == "reserved" else ended(began, one["status"], sent, one["ended_at"])
+            found = known.pop(one["id"], None)
+            self._demand(found, found == shown, f"Export {one['id']}")
+        self._all_shown("Export", set(), set(list(known)[:3]))
+
+    # The files
+
+    def _files(self) -> None:
+        claim, pack = self.claims["files"], self.pack
+        there = pack.zip.namelist()
+        claim.demand(len(there) == len(set(there)), "A file is there twice.")
+        claim.demand(len(pack.named) == len(pack.manifest["members"]), "The manifest names a file twice.")
+        for name in sorted(set(there) ^ {*pack.named, MANIFEST, SIGNATURE}):
+            claim.fault(f"{name} is {'not named by the manifest' if name in there else 'missing'}.")
+        for name, one in pack.named.items():
+            if name not in there:
+                continue
+            with self._guarded("files"):
+                if name not in pack.hashes:
+                    for _ in pack.chunks(name):
+                        pass
+                claim.demand(pack.hashes[name] == (one["size"], one["sha256"]), f"{name} is not the file that it was.")
+
+
+def _facts_of(revision: Json, recipients: dict[str, str]) -> tuple[Facts, Route | None]:
+    """Return what the law looked at: the request and the register as they were, and the year's count."""
+    content, request = revision["content"], revision["content"]["request"]
+    recipient = content["recipient"]
+    marks = recipient["facts"] | {"country": recipient["country"], "kind": recipient["kind"]}
+    facts = Facts(
+        as_of=date.fromisoformat(revision["determination"]["as_of"]),
+        handler=HandlerFactsIn.model_validate(content["handler"]["facts"]).facts(),
+        dataset=union(
+            [
+                OriginFactsIn.model_validate(one["facts"]).dataset(frozenset(Tag(tag) for tag in one["tags"]))
+                for one in content["datasets"]
+            ]
+        ),
+        recipient=RecipientFactsIn.model_validate(marks).facts(recipients[recipient["id"]]),
+        transfer=TransferFacts(
+            method=Method(request["method"]),
+            necessity=None if request["necessity"] is None else Necessity(request["necessity"]),
+            legal_basis=LegalBasis(request["legal_basis"]),
+            persons=request["persons"],
+            sensitive_persons=request["sensitive_persons"],
+        ),
+        ledger=Ledger(this_year=Count(**revision["ledger"])),
+    )
+    return facts, None if request["route"] is None else Route(request["route"])
+
+
+def _opened(token: str, keys: dict[str, Json]) -> object:
+    """Return the permit in a signed record (JWS, EdDSA).
+
+    Raises:
+        InvalidSignature, ValueError, LookupError: it is not signed by one of the keys.
+    """
+    head, body, signature = token.split(".")
+    key = Ed25519PublicKey.from_public_bytes(_from_url(keys[json.loads(_from_url(head))["kid"]]["x"]))
+    key.verify(_from_url(signature), f"{head}.{body}".encode())
+    return json.loads(_from_url(body))["permit"]
+
+
+def _from_url(text: str) -> bytes:
+    return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+
+
+# The command
+
+
+def document(verification: Verification) -> Json:
+    """Return the verdicts as JSON."""
+    manifest = verification.pack.manifest
+    return {
+        "pack": manifest["pack"],
+        "kind": manifest["kind"],
+        "subject": manifest["subject"],
+        "made_at": manifest["made_at"],
+        "verdict": VERDICTS[code(verification)],
+        "claims": [
+            {"claim": name, "text": one.text, "verdict": one.verdict, "checked": one.checked, "told": one.told}
+            for name, one in verification.claims.items()
+        ],
+        "entries_withheld": verification.replay.withheld,
+        "keys_believed": verification.believed,
+        "vkeys": verification.vkeys,
+    }
+
+
+VERDICTS: Final = {0: "held", 1: "broken", 2: "cannot be checked"}
+
+
+def code(verification: Verification) -> int:
+    """Return the exit code: 0 every claim held, 1 one is broken, 2 none is broken and one cannot be checked."""
+    found = {claim.verdict for claim in verification.claims.values()}
+    return 1 if "broken" in found else 2 if "cannot be checked" in found else 0
+
+
+def sentences(verification: Verification) -> Iterator[str]:
+    """Return the verdicts as lines for a person."""
+    manifest = verification.pack.manifest
+    yield f"Evidence pack {manifest['pack']} of the {manifest['kind']} {manifest['subject']}, made at {manifest['made_at']}"
+    for claim in verification.claims.values():
+        yield f"{claim.verdict:>17}  {claim.text} {_looked_at(claim)}"
+        yield from (f"{'':19}- {sentence}" for sentence in claim.told)
+        if claim.faults + claim.gaps > len(claim.told):
+            yield f"{'':19}- and {claim.faults + claim.gaps - len(claim.told)} more"
+    if verification.replay.withheld:
+        yield f"Of {verification.replay.withheld} entries only the hash is in the pack: they hold texts from before texts were sealed."
+    if "log" in verification.believed:
+        yield "No verifier key was given, so the pack's own was believed. Ask the operator for it another way, and give it by --vkey:"
+        yield from (f"  {vkey}" for vkey in verification.vkeys)
+    yield "A pack proves what is in it. That nothing was left out only the whole log can show: see docs/auditors.md."
+    yield f"Verdict: {VERDICTS[code(verification)]}"
+
+
+def _looked_at(claim: Claim) -> str:
+    return f"({claim.checked} checked)" if claim.checked else "(nothing of the kind in the pack)"
+
+
+def verify(path: Path, vkeys: Sequence[str] = (), witnesses: Sequence[str] = ()) -> Verification:
+    """Return the verification of a pack; see `Verification`.
+
+    Raises:
+        PackError: it is no evidence pack.
+    """
+    verification = Verification(path, vkeys, witnesses)
+    verification.run()
+    return verification
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Check a pack and print the verdicts; return the exit code."""
+    parser = argparse.ArgumentParser(prog="outbound verify", description="Check an evidence pack, offline.")
+    parser.add_argument("pack", type=Path, help="the ZIP file")
+    parser.add_argument("--vkey", action="append", default=[], help="verifier key of the log, from another source")
+    parser.add_argument("--witness", action="append", default=[], help="verifier key of a witness that must have cosigned")
+    parser.add_argument("--json", action="store_true", help="print JSON, one object")
+    given = parser.parse_args(arguments)
+    try:
+        verification = verify(given.pack, given.vkey, given.witness)
+    except PackError as error:
+        print(error, file=sys.stderr)
+        return 2
+    if given.json:
+        print(json.dumps(document(verification), ensure_ascii=False, indent=2))
+    else:
+        print(*sentences(verification), sep="\n")
+    return code(verification)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
