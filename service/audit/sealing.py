@@ -51,6 +51,7 @@ CLEAR: Final[Mapping[str, frozenset[str]]] = {
         "grant": "principal role",
         "delegation": "delegator delegate roles handler valid_from valid_until",
         "opening": "pointer seal",
+        "evidence_pack": "kind subject since until sha256",
     }.items()
 }
 """The members whose texts stay in clear, with all that is in them, by the thing that the action is about (`permit` in `permit.revoked`).
@@ -95,6 +96,12 @@ def seal(body: dict[str, Any], new_salt: Callable[[], bytes]) -> tuple[dict[str,
         if len(rfc8785.dumps(sealed)) <= LIMIT:
             return sealed, openings
         pointers.add(_longest(sealed["details"]))
+
+
+def is_clear(body: dict[str, Any]) -> bool:
+    """Tell whether a body holds no text that would be sealed today: entries from before may."""
+    clear = CLEAR.get(str(body["action"]).partition(".")[0], frozenset({_EVERYWHERE}))
+    return next(_texts(body["details"], clear, ""), None) is None
 
 
 def opened(body: dict[str, Any], openings: Iterable[Opening]) -> dict[str, Any]:

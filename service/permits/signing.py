@@ -46,6 +46,13 @@ class Signer:
         return jwt.encode(header, claims | times, self._key, algorithms=["EdDSA"])
 
 
+    def record(self, permit: dict[str, Any], *, at: datetime) -> str:
+        """Return what a permit was at a moment, signed; its type says that it is no token, and lets nothing out."""
+        header = {"alg": "EdDSA", "kid": self.kid, "typ": "outbound-permit-record+jwt"}
+        claims = {"iat": int(at.timestamp()), "sub": permit["id"], "permit": permit}
+        return jwt.encode(header, claims, self._key, algorithms=["EdDSA"])
+
+
 def _make(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
