@@ -18,13 +18,12 @@ from sqlalchemy import select, text
 
 from service.audit import notes
 from service.audit.operations import plain
-from service.audit.tables import Entry  # noqa: F401 - entries are read by plain queries
 from service.database import Database, Transaction
 from service.law import rules
 from service.packs import report
 from service.packs.archive import CHUNK, Archive
 from service.packs.entries import Entries
-from service.packs.extent import Extent, extent_of
+from service.packs.extent import EXPORTS, Extent, extent_of
 from service.packs.records import Json, Records
 from service.packs.tables import EvidencePack
 from service.packs.telling import Telling
@@ -98,7 +97,7 @@ class Making:
             await self._lines(archive, f"records/{kind}.ndjson", _told(telling, kind, read()))
         await self._lines(archive, "entries.ndjson", _placed(telling, entries, records))
         await self._lines(archive, "records/actors.ndjson", _told(telling, "actors", records.actors_shown()))
-        telling.withheld = entries.withheld
+        telling.count_entries(len(entries.leaves), entries.withheld)
         origin = await self._prove(archive, entries, telling)
         await self._files(tx, archive, records)
         await self._law(archive)
@@ -180,8 +179,6 @@ def line(value: Any) -> bytes:
 
 
 async def _exports(tx: Transaction, extent: Extent) -> int:
-    from service.packs.extent import EXPORTS
-
     return int((await tx.execute(text(f"select count(*) from ({EXPORTS}) x"), extent.parameters)).scalar_one())
 
 
