@@ -17,7 +17,11 @@ from pydantic import ValidationError
 
 from service import logs, migrate
 from service.app import book_of, create_app
-from service.database import Database, DatabaseAwayError, Transaction
+from service.audit import witness_server
+from service.audit.keys import read_or_make
+from service.audit.notes import COSIGNATURE, Signer
+from service.audit.witness import known_logs
+from service.database import Database, DatabaseAwayError, Transaction, utc_now
 from service.embedded import EmbeddedServer, EmbeddedServerError
 from service.gate import outlook, policy_check, rebuild
 from service.http.caller import OPERATOR, Caller, Role
@@ -344,6 +348,41 @@ def determine_file(
         raise invalid_from(error.errors()) from error
     told = determination_of(body, day_in_shanghai(datetime.now(UTC)), book_of(Settings()))
     typer.echo(json.dumps(told.model_dump(mode="json"), ensure_ascii=False, indent=2))
+
+
+@app.command("witness")
+def witness(
+    log: Annotated[list[str], typer.Option(help="Verifier key of a log to look after (/tlog/vkey); may be repeated.")],
+    state: Annotated[Path, typer.Option(help="File in which it remembers what it has cosigned; never lose it.")],
+    key: Annotated[Path, typer.Option(help="Its Ed25519 key in PEM; made when it is not there.")],
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 8010,
+    name: Annotated[str | None, typer.Option(help="Name that it signs by; made from its key, if missing.")] = None,
+    new: Annotated[
+        bool, typer.Option("--new", help="The key was made elsewhere and has cosigned nothing yet.")
+    ] = False,
+) -> None:
+    """Cosign checkpoints of a log that is never cut or rewritten; needs no database, and best runs in other hands."""
+    logs.configure(Settings().log_format, Settings().log_level)
+    is_new = new or not key.exists()
+    pem = read_or_make(key)
+    known = known_logs(log)
+    public = Signer(pem, "none").verifier.public
+    signer = Signer(pem, name or witness_server.name_of(public), COSIGNATURE)
+    with witness_server.Memory(state, known, is_new=is_new) as memory:
+        cosigner = witness_server.Witness(signer, known, memory, utc_now)
+        typer.echo(f"OUTBOUND_WITNESSES={signer.vkey} http://{host}:{port}")
+        sys.stdout.flush()
+        uvicorn.run(
+            witness_server.application(cosigner),
+            host=host,
+            port=port,
+            access_log=False,
+            log_level="warning",
+            server_header=False,
+            limit_concurrency=100,
+            timeout_graceful_shutdown=10,
+        )
 
 
 @app.command("openapi", hidden=True)
