@@ -15,6 +15,7 @@ from fastapi.staticfiles import StaticFiles
 from sqlalchemy import text
 from starlette.types import Receive, Scope, Send
 
+from service.audit import keys, notes
 from service.audit import routes as audit
 from service.database import Clock, Database, Transaction, utc_now
 from service.events import routes as events
@@ -32,6 +33,9 @@ from service.law import policy, rules
 from service.law import routes as law
 from service.law.rules import RuleBook
 from service.obligations import routes as obligations
+from service.packs import routes as packs
+from service.packs.making import Tools
+from service.packs.worker import Worker
 from service.permits import operations as permits
 from service.permits import routes as permit_routes
 from service.permits.signing import Signer
@@ -42,6 +46,9 @@ from service.transfers import routes as transfers
 from service.transfers.uploads import MAX_BODY
 
 IMPORT_TIMES = 16
+PACK_CONNECTIONS = 3
+"""The worker's lock, its snapshot, and its looks at the log."""
+PACK_STATEMENT_SECONDS = 3600.0
 YOUNG_OBJECTS = 50_000
 """Objects that come to be before they are looked through for cycles: a batch makes thousands, and nearly none of them is in one."""
 DOCS_FILES = Path(fastapi_offline.__file__).parent / "static"
@@ -108,10 +115,13 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
         await database.transaction(lambda tx: permits.publish(tx, signer))
         await database.transaction(permits.reckon_anew)
         await decisions.open()
+        maker = _pack_worker(settings, database_url, database, signer, clock)
+        maker.start()
         gc.collect()
         gc.freeze()  # what has been loaded stays: to look through it again and again would hold decisions up
         gc.set_threshold(YOUNG_OBJECTS)
         yield
+        await maker.stop()
         await decisions.close()
         await database.close()
 
@@ -130,8 +140,9 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
     app.state.authenticate = authenticate
     app.state.recognize = recognize
     app.state.public_url = _public_url(settings)
+    app.state.packs_dir = _packs_dir(settings)
     problems.install(app)
-    for room in (law, plans, registry, transfers, permit_routes, obligations, gate, events, audit, identity):
+    for room in (law, plans, registry, transfers, permit_routes, obligations, gate, events, audit, packs, identity):
         app.include_router(room.router)
     app.include_router(gate.authzen)
     _add_health(app, database)
@@ -147,6 +158,23 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
     app.add_middleware(Edge, limit=limit, limits=limits)
     app.express = Express(app.by_routes, gate=decisions, recognize=recognize, limit=limit)
     return app
+
+
+def _packs_dir(settings: Settings) -> Path:
+    return settings.packs_dir or settings.data_dir / "packs"
+
+
+def _pack_worker(settings: Settings, url: str, database: Database, signer: Signer, clock: Clock) -> Worker:
+    """Return what makes evidence packs, with connections of its own whose statements may take long."""
+    key_file = settings.data_dir / "log_key.pem"
+    tools = Tools(
+        reader=Database(url, pool=PACK_CONNECTIONS, timeout=PACK_STATEMENT_SECONDS, clock=clock),
+        signer=signer,
+        log_key=lambda origin: notes.Signer(keys.read_or_make(key_file), origin),
+        policy_file=settings.policy_file,
+        version=version("outbound"),
+    )
+    return Worker(database, tools, _packs_dir(settings), timedelta(days=settings.pack_keep_days))
 
 
 def book_of(settings: Settings) -> RuleBook:

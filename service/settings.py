@@ -28,6 +28,12 @@ class Settings(BaseSettings):
     signing_key_file: Path | None = None
     """Ed25519 private key in PEM that signs permit tokens; unset: made once under `data_dir`."""
 
+    packs_dir: Path | None = None
+    """Where the files of evidence packs are, shared by all replicas; unset: `packs` under `data_dir`."""
+
+    pack_keep_days: Annotated[int, Field(ge=1, le=3660)] = 30
+    """How long the file of an evidence pack is kept."""
+
     policy_file: Path | None = None
     """The company's own rules in TOML; they can only be stricter than the law."""
 

@@ -260,7 +260,12 @@ class Replay:
             "somebody who had stood back from it": self.recused[given.transfer],
         }
         parties = {given.reviewer, given.behalf} - {None}
-        wrong = [f"{party} was {reason}" for party in sorted(map(str, parties)) for reason in barred if party in barred[reason]]
+        wrong = [
+            f"{party} was {reason}"
+            for party in sorted(map(str, parties))
+            for reason in barred
+            if party in barred[reason]
+        ]
         self.claims["separation"].demand(not wrong, f"{review}: {'; '.join(wrong)}.")
 
     def _taken_back(self, body: Json, details: Json, _: datetime) -> None:
@@ -281,7 +286,9 @@ class Replay:
             self.missing("approval", f"{permit}: there is no entry of the revision that it was issued on.")
             return
         claim, given = self.claims["approval"], self.approvals[transfer, revision]
-        claim.demand(asked["hash"] == details["revision"], f"{permit} was issued on another revision than the last one.")
+        claim.demand(
+            asked["hash"] == details["revision"], f"{permit} was issued on another revision than the last one."
+        )
         for stage in asked["stages"]:
             if stage not in given:
                 self.missing("approval", f"{permit}: there is no approval of the stage {stage}.")

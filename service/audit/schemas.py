@@ -28,7 +28,9 @@ class SealedOut(BaseModel):
     """A value that stands in `body` as `{"sealed": hash}`, with what opens it."""
 
     pointer: str = Field(description="Where it stands in `body` (RFC 6901).")
-    hash: str = Field(description="`sha256:` and the SHA-256 of the salt and the canonical JSON of the value, in hexadecimal.")
+    hash: str = Field(
+        description="`sha256:` and the SHA-256 of the salt and the canonical JSON of the value, in hexadecimal."
+    )
     salt: str | None = Field(description="In hexadecimal; null: there is no opening any more.")
     value: Any = Field(description="What was sealed; null where there is no opening any more.")
 
@@ -53,7 +55,9 @@ class EntryOut(BaseModel):
     def of(cls, entry: Entry) -> Self:
         """Return the shape of a row with its openings."""
         body = json.loads(entry.body)
-        openings = {row.pointer: sealing.Opening(row.pointer, row.salt, json.loads(row.value)) for row in entry.openings}
+        openings = {
+            row.pointer: sealing.Opening(row.pointer, row.salt, json.loads(row.value)) for row in entry.openings
+        }
         return cls(
             seq=entry.seq,
             at=entry.at,
@@ -62,7 +66,9 @@ class EntryOut(BaseModel):
             subject=entry.subject,
             handler=entry.handler,
             details=sealing.opened(body, openings.values())["details"],
-            sealed=[_sealed(pointer, told, openings.get(pointer)) for pointer, told in sorted(sealing.seals(body).items())],
+            sealed=[
+                _sealed(pointer, told, openings.get(pointer)) for pointer, told in sorted(sealing.seals(body).items())
+            ],
             body=entry.body,
             sha256=entry.sha256.hex(),
         )

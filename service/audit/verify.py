@@ -302,7 +302,9 @@ class Verification:
         facts, route = _facts_of(revision, self.recipients)
         found = answer(facts, determine(facts, book, route), book)
         same = found == told or {**found, "explanation": None} == {**told, "explanation": None}
-        claim.demand(same, f"{name}: the law of {told['as_of']} gives {found['mechanism']}, or gives it otherwise{whose}.")
+        claim.demand(
+            same, f"{name}: the law of {told['as_of']} gives {found['mechanism']}, or gives it otherwise{whose}."
+        )
 
     def _book(self, version: str, own: str | None) -> tuple[RuleBook | None, str]:
         """Return the law data of a version with the company's own rules; or None, and why not."""
@@ -328,9 +330,21 @@ class Verification:
         seen: set[str] = set()
         for one in self.pack.records("reviews"):
             given = self.replay.reviews.get(one["id"])
-            shown = tuple(one[name] for name in ("transfer", "revision", "stage", "decision", "hash", "reviewer", "on_behalf_of"))
-            known = None if given is None else (
-                given.transfer, given.revision, given.stage, given.decision, given.hash, given.reviewer, given.behalf
+            shown = tuple(
+                one[name] for name in ("transfer", "revision", "stage", "decision", "hash", "reviewer", "on_behalf_of")
+            )
+            known = (
+                None
+                if given is None
+                else (
+                    given.transfer,
+                    given.revision,
+                    given.stage,
+                    given.decision,
+                    given.hash,
+                    given.reviewer,
+                    given.behalf,
+                )
             )
             back = given is not None and given.taken_back == (one["taken_back_at"] is not None)
             self._demand(given, known == shown and back, f"Review {one['id']}")
@@ -364,7 +378,17 @@ class Verification:
             with self._guarded("permits"):
                 self.claims["permits"].demand(_opened(signed, keys) == one, f"{name} is not what was signed.")
             known = self.replay.permits.get(one["id"])
-            terms = ("transfer", "revision", "handler", "recipient", "purpose", "fields", "systems", "persons", "sensitive_persons")
+            terms = (
+                "transfer",
+                "revision",
+                "handler",
+                "recipient",
+                "purpose",
+                "fields",
+                "systems",
+                "persons",
+                "sensitive_persons",
+            )
             same = known is not None and all(
                 known.scope[term] == one[term] for term in (*terms, "valid_from", "valid_until", "mechanism", "route")
             )
@@ -518,7 +542,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="outbound verify", description="Check an evidence pack, offline.")
     parser.add_argument("pack", type=Path, help="the ZIP file")
     parser.add_argument("--vkey", action="append", default=[], help="verifier key of the log, from another source")
-    parser.add_argument("--witness", action="append", default=[], help="verifier key of a witness that must have cosigned")
+    parser.add_argument(
+        "--witness", action="append", default=[], help="verifier key of a witness that must have cosigned"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON, one object")
     given = parser.parse_args(arguments)
     try:

@@ -10,7 +10,7 @@ import json
 from array import array
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from itertools import batched
+from itertools import islice
 from typing import Any, Final
 
 from sqlalchemy import text
@@ -142,7 +142,9 @@ class Entries:
             if len(places) == len(waiting):
                 return places
             await asyncio.sleep(PAUSE)
-        raise LogBehindError(f"{len(waiting) - len(places)} entries have no place in the log after {PATIENCE:.0f} seconds.")
+        raise LogBehindError(
+            f"{len(waiting) - len(places)} entries have no place in the log after {PATIENCE:.0f} seconds."
+        )
 
     async def proved(self) -> Proved:
         """Return the newest checkpoint that is above all of them; a cosigned one, where witnesses cosign and it is not long in coming.
@@ -171,7 +173,8 @@ class Entries:
 
     async def proof(self, size: int) -> AsyncIterator[bytes]:
         """Return the lines of the proof: level, index and hash of each subtree between the entries, left to right."""
-        for some in batched(covers(self.leaves, size), ROWS):
+        nodes = covers(self.leaves, size)
+        while some := list(islice(nodes, ROWS)):
             tiles = await self._tiles({_tile_of(node) for node in some})
             yield b"".join(_covered(node, tiles[_tile_of(node)]) for node in some)
 

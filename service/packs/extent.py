@@ -87,7 +87,13 @@ async def extent_of(tx: Transaction, pack: EvidencePack) -> Extent:
     """Return what belongs to a pack."""
     begins = BEGINNING if pack.since is None else _midnight(pack.since)
     ends = END if pack.until is None else _midnight(pack.until + timedelta(days=1))
-    asked = {"subject": pack.subject, "handler": pack.handler, "begins": begins, "ends": ends, "since": pack.since or date.min}
+    asked = {
+        "subject": pack.subject,
+        "handler": pack.handler,
+        "begins": begins,
+        "ends": ends,
+        "since": pack.since or date.min,
+    }
     transfers = await _ids(tx, _TRANSFERS[pack.kind], **_only(_TRANSFERS[pack.kind], asked))
     permits = await _ids(tx, "select id from permits where transfer = any(:transfers) order by id", transfers=transfers)
     found = Extent(pack.kind, pack.subject, pack.handler, begins, ends, transfers, permits, [], [], [])

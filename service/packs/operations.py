@@ -106,7 +106,9 @@ async def file_of(tx: Transaction, caller: Caller, directory: Path, pack_id: str
         raise PackNotReady(advice.get(shown.state, f"It is {shown.state}, {shown.progress} %. Come back later."))
     path = directory / f"{shown.id}.zip"
     if not path.is_file():
-        raise PackNotReady("Its file is not here: replicas must share the directory OUTBOUND_PACKS_DIR. Ask for a new one.")
+        raise PackNotReady(
+            "Its file is not here: replicas must share the directory OUTBOUND_PACKS_DIR. Ask for a new one."
+        )
     audit.append(tx, caller, "evidence_pack.fetched", shown.id, handler=shown.handler, details={"sha256": shown.sha256})
     await tx.flush()
     return shown, path

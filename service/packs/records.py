@@ -5,9 +5,8 @@ the reviewers' names: see `docs/decisions/0020-evidence-packs.md`.
 """
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import batched
 from typing import Any, Final
 
 from sqlalchemy import LargeBinary, column, select, table, text
@@ -107,6 +106,12 @@ _EVIDENCE: Final = (
 _PERMIT_LEFT_OUT: Final = {"reason", "conditions", "headroom"}
 
 
+def portions(ids: Sequence[str], most: int = AT_ONCE) -> Iterator[list[str]]:
+    """Return ids in lists of at most so many."""
+    for start in range(0, len(ids), most):
+        yield list(ids[start : start + most])
+
+
 def shown(row: object, names: Sequence[str]) -> Json:
     """Return some columns of a row as JSON has them."""
     made: Json = plain({name: getattr(row, name) for name in names})
@@ -159,13 +164,13 @@ class Records:
     async def _register(
         self, of: type[Handler | Dataset | Recipient], ids: Sequence[str], names: Sequence[str]
     ) -> AsyncIterator[Json]:
-        for some in batched(ids, AT_ONCE):
+        for some in portions(ids):
             for row in await self.tx.scalars(select(of).where(of.id.in_(some)).order_by(of.id)):
                 yield shown(row, names)
             self.tx.expunge_all()
 
     async def _gradings(self) -> AsyncIterator[Json]:
-        for some in batched(self.extent.datasets, AT_ONCE):
+        for some in portions(self.extent.datasets):
             query = select(Grading).where(Grading.dataset.in_(some)).order_by(Grading.dataset, Grading.number)
             for row in await self.tx.scalars(query):
                 self.actors |= {row.graded_by, row.confirmed_by or row.graded_by}
@@ -173,14 +178,14 @@ class Records:
             self.tx.expunge_all()
 
     async def _transfers(self) -> AsyncIterator[Json]:
-        for some in batched(self.extent.transfers, AT_ONCE):
+        for some in portions(self.extent.transfers):
             for row in await self.tx.scalars(select(Transfer).where(Transfer.id.in_(some)).order_by(Transfer.id)):
                 self.actors |= {row.requester, *row.authors}
                 yield shown(row, _TRANSFER)
             self.tx.expunge_all()
 
     async def _revisions(self) -> AsyncIterator[Json]:
-        for some in batched(self.extent.transfers, AT_ONCE):
+        for some in portions(self.extent.transfers):
             stages: defaultdict[tuple[str, int], list[Json]] = defaultdict(list)
             of = RevisionStage
             query = select(of).where(of.transfer.in_(some)).order_by(of.transfer, of.revision, of.place)
@@ -193,7 +198,7 @@ class Records:
             self.tx.expunge_all()
 
     async def _reviews(self) -> AsyncIterator[Json]:
-        for some in batched(self.extent.transfers, AT_ONCE):
+        for some in portions(self.extent.transfers):
             query = select(Review).where(Review.transfer.in_(some)).order_by(Review.transfer, Review.id)
             for row in await self.tx.scalars(query):
                 self.named |= {row.reviewer, row.on_behalf_of or row.reviewer}
@@ -201,7 +206,7 @@ class Records:
             self.tx.expunge_all()
 
     async def _evidence(self) -> AsyncIterator[Json]:
-        for some in batched(self.extent.transfers, AT_ONCE):
+        for some in portions(self.extent.transfers):
             query = (
                 select(Evidence, FILES.c.size, FILES.c.media_type)
                 .join(FILES, FILES.c.sha256 == Evidence.document, isouter=True)
@@ -221,9 +226,9 @@ class Records:
             self.tx.expunge_all()
 
     async def _permits(self) -> AsyncIterator[Json]:
-        for some in batched(self.extent.permits, AT_ONCE):
+        for some in portions(self.extent.permits):
             query = text("select id, status from permits where id = any(:ids)")
-            stored = {row[0]: row[1] for row in await self.tx.execute(query, {"ids": list(some)})}
+            stored = {row[0]: row[1] for row in await self.tx.execute(query, {"ids": some})}
             for permit in await permits.shown_of(self.tx, some):
                 made = permit.model_dump(mode="json", exclude=_PERMIT_LEFT_OUT)
                 limits = [without_terms(one) for one in permit.conditions]
@@ -250,7 +255,7 @@ class Records:
 
     async def actors_shown(self) -> AsyncIterator[Json]:
         """Who has been met: systems and reviewers by name, everybody else by id alone."""
-        for some in batched(sorted({*self.actors, *self.named}), ROWS):
+        for some in portions(sorted({*self.actors, *self.named}), ROWS):
             known = await directory.known(self.tx, some)
             for actor in some:
                 kind, name = known.get(actor, ("operator", actor))

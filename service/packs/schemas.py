@@ -25,7 +25,9 @@ class PackIn(BaseModel):
     since: NearDay | None = Field(
         default=None, description="First day, in Asia/Shanghai, for a dataset or a handler; null: from the beginning."
     )
-    until: NearDay | None = Field(default=None, description="Last day, for a dataset or a handler; null: to the present.")
+    until: NearDay | None = Field(
+        default=None, description="Last day, for a dataset or a handler; null: to the present."
+    )
 
     @model_validator(mode="after")
     def _is_about_one_thing(self) -> Self:
@@ -33,7 +35,9 @@ class PackIn(BaseModel):
         if len(named) != 1:
             raise ValueError("Send exactly one of permit, transfer, dataset and handler.")
         if named[0] in {"permit", "transfer"} and (self.since or self.until):
-            raise ValueError("A period goes with a dataset or a handler; a permit and a transfer are told from their beginning.")
+            raise ValueError(
+                "A period goes with a dataset or a handler; a permit and a transfer are told from their beginning."
+            )
         if self.since and self.until and self.since > self.until:
             raise ValueError("The period ends before it begins.")
         return self

@@ -6,9 +6,25 @@ from typing import Any, Final
 
 from service.audit import notes
 from service.law.calendar import day_in_shanghai
-from service.packs import story
 from service.packs.extent import Extent
-from service.packs.story import Actor
+from service.packs.story import (
+    Actor,
+    Counts,
+    DatasetShown,
+    EvidenceShown,
+    ExportsOfDay,
+    GradingShown,
+    HandlerShown,
+    Happening,
+    LedgerShown,
+    LogShown,
+    PermitShown,
+    RecipientShown,
+    ReviewShown,
+    RevisionShown,
+    Story,
+    TransferShown,
+)
 from service.packs.tables import EvidencePack
 
 Json = dict[str, Any]
@@ -39,7 +55,7 @@ class Telling:
         self._happenings = 0
         self._days: defaultdict[tuple[date, str | None, str, str], Counter[str]] = defaultdict(Counter)
         self._under: Counter[str] = Counter()
-        self._log: story.LogShown | None = None
+        self._log: LogShown | None = None
 
     def take(self, kind: str, record: Json) -> None:
         """Take a record of a kind."""
@@ -82,7 +98,7 @@ class Telling:
         text, signatures = notes.parts_of(note)
         checkpoint = notes.Checkpoint.of(text)
         root = text.split("\n")[2]
-        self._log = story.LogShown(
+        self._log = LogShown(
             origin=checkpoint.origin,
             size=checkpoint.size,
             root=root,
@@ -102,11 +118,11 @@ class Telling:
         names += ("entries", "entries_withheld")
         return {name: self._counts[name] for name in names}
 
-    def story(self) -> story.Story:
+    def story(self) -> Story:
         """Return the story of everything that was taken."""
         pack = self._pack
         handler = self._records["handlers"][0]
-        return story.Story(
+        return Story(
             pack=pack.id,
             kind=pack.kind,
             subject=pack.subject,
@@ -115,22 +131,22 @@ class Telling:
             until=pack.until,
             made_at=self._moment,
             version=self._version,
-            handler=story.HandlerShown(handler["id"], handler["key"], handler["name"], handler["uscc"], handler["facts"]),
+            handler=HandlerShown(handler["id"], handler["key"], handler["name"], handler["uscc"], handler["facts"]),
             datasets=tuple(_dataset(one) for one in self._records["datasets"]),
             gradings=tuple(self._grading(one) for one in self._records["gradings"]),
             recipients=tuple(
-                story.RecipientShown(**{name: one[name] for name in ("id", "key", "name", "country", "kind", "facts")})
+                RecipientShown(**{name: one[name] for name in ("id", "key", "name", "country", "kind", "facts")})
                 for one in self._records["recipients"]
             ),
             transfers=tuple(self._transfer(one) for one in self._records["transfers"]),
             ledger=tuple(
-                story.LedgerShown(one["year"], one["persons"], one["sensitive_persons"]) for one in self._records["ledger"]
+                LedgerShown(one["year"], one["persons"], one["sensitive_persons"]) for one in self._records["ledger"]
             ),
             exports=tuple(_day(key, found) for key, found in sorted(self._days.items(), key=lambda item: str(item[0]))),
             timeline=tuple(self._happening(leaf, body) for leaf, body in self._acts),
             happenings=self._happenings,
             log=self._log,
-            counts=story.Counts(**self.counts(), entries_waiting=0),
+            counts=Counts(**self.counts(), entries_waiting=0),
         )
 
     def _title(self) -> str:
@@ -147,8 +163,8 @@ class Telling:
     def _maybe(self, principal: str | None) -> Actor | None:
         return None if principal is None else self._actor(principal)
 
-    def _grading(self, one: Json) -> story.GradingShown:
-        return story.GradingShown(
+    def _grading(self, one: Json) -> GradingShown:
+        return GradingShown(
             dataset=one["dataset"],
             number=one["number"],
             tags=tuple(one["tags"]),
@@ -161,9 +177,9 @@ class Telling:
             ended_at=_maybe_moment(one["ended_at"]),
         )
 
-    def _transfer(self, one: Json) -> story.TransferShown:
+    def _transfer(self, one: Json) -> TransferShown:
         permit = self._permits.get(one["id"])
-        return story.TransferShown(
+        return TransferShown(
             id=one["id"],
             status=one["status"],
             purpose=one["purpose"],
@@ -176,9 +192,9 @@ class Telling:
             permit=None if permit is None else self._permit(permit),
         )
 
-    def _revision(self, one: Json) -> story.RevisionShown:
+    def _revision(self, one: Json) -> RevisionShown:
         content = one["content"]
-        return story.RevisionShown(
+        return RevisionShown(
             number=one["number"],
             hash=one["hash"],
             submitted_at=_moment(one["submitted_at"]),
@@ -197,8 +213,8 @@ class Telling:
             ),
         )
 
-    def _review(self, one: Json) -> story.ReviewShown:
-        return story.ReviewShown(
+    def _review(self, one: Json) -> ReviewShown:
+        return ReviewShown(
             id=one["id"],
             stage=one["stage"],
             decision=one["decision"],
@@ -211,8 +227,8 @@ class Telling:
             taken_back_at=_maybe_moment(one["taken_back_at"]),
         )
 
-    def _evidence(self, one: Json) -> story.EvidenceShown:
-        return story.EvidenceShown(
+    def _evidence(self, one: Json) -> EvidenceShown:
+        return EvidenceShown(
             id=one["id"],
             kind=one["kind"],
             reference=one["reference"],
@@ -230,8 +246,8 @@ class Telling:
             replaced_by=one["replaced_by"],
         )
 
-    def _permit(self, one: Json) -> story.PermitShown:
-        return story.PermitShown(
+    def _permit(self, one: Json) -> PermitShown:
+        return PermitShown(
             id=one["id"],
             transfer=one["transfer"],
             revision=one["revision"],
@@ -256,10 +272,10 @@ class Telling:
             exports=self._under[one["id"]],
         )
 
-    def _happening(self, leaf: int, body: Json) -> story.Happening:
+    def _happening(self, leaf: int, body: Json) -> Happening:
         details = body["details"]
         revision = details.get("revision")
-        return story.Happening(
+        return Happening(
             at=_moment(body["at"]),
             action=body["action"],
             subject=body["subject"],
@@ -271,8 +287,8 @@ class Telling:
         )
 
 
-def _dataset(one: Json) -> story.DatasetShown:
-    return story.DatasetShown(
+def _dataset(one: Json) -> DatasetShown:
+    return DatasetShown(
         id=one["id"],
         key=one["key"],
         title=one["title"],
@@ -283,9 +299,9 @@ def _dataset(one: Json) -> story.DatasetShown:
     )
 
 
-def _day(key: tuple[date, str | None, str, str], found: Counter[str]) -> story.ExportsOfDay:
+def _day(key: tuple[date, str | None, str, str], found: Counter[str]) -> ExportsOfDay:
     names = ("exports", "completed", "refused", "persons", "sensitive_persons")
-    return story.ExportsOfDay(*key, **{name: found[name] for name in names})
+    return ExportsOfDay(*key, **{name: found[name] for name in names})
 
 
 def _moment(told: str) -> datetime:

@@ -112,7 +112,10 @@ class Worker:
         if pack.state not in {"waiting", "working"}:
             return None
         if pack.attempts >= ATTEMPTS:
-            pack.state, pack.detail = "failed", pack.detail or f"It was begun {ATTEMPTS} times, and the process ended each time."
+            pack.state, pack.detail = (
+                "failed",
+                pack.detail or f"It was begun {ATTEMPTS} times, and the process ended each time.",
+            )
             return None
         pack.state, pack.attempts, pack.done, pack.total = "working", pack.attempts + 1, 0, None
         return pack
@@ -158,7 +161,9 @@ class Worker:
         """Remove the files that have expired."""
 
         async def expired(tx: Transaction) -> list[str]:
-            query = select(EvidencePack).where(EvidencePack.state == "ready", EvidencePack.expires_at <= tx.now).limit(100)
+            query = (
+                select(EvidencePack).where(EvidencePack.state == "ready", EvidencePack.expires_at <= tx.now).limit(100)
+            )
             rows = (await tx.scalars(query.with_for_update(skip_locked=True))).all()
             for row in rows:
                 row.state = "expired"

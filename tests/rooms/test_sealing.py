@@ -45,7 +45,9 @@ def test_equal_values_have_different_seals() -> None:
 
 @pytest.mark.parametrize("thing", sorted(sealing.CLEAR))
 def test_a_text_in_a_member_that_nobody_put_on_the_list_is_sealed(thing: str) -> None:
-    told = seal(body(f"{thing}.made", unheard_of="planted", nested=[{"of": ["planted"], "more": "planted"}]), salts())[0]
+    told = seal(body(f"{thing}.made", unheard_of="planted", nested=[{"of": ["planted"], "more": "planted"}]), salts())[
+        0
+    ]
     assert json.dumps(told).count("planted") == (1 if "of" in sealing.CLEAR[thing] else 0)
 
 
@@ -74,7 +76,9 @@ def test_before_and_after_are_looked_into() -> None:
 
 
 def test_the_terms_of_a_condition_are_sealed_and_its_bounds_are_not() -> None:
-    told = sealed("permit.issued", conditions=[{"stage": "legal", "persons": 5, "fields": ["city"], "terms": ["Call Li"]}])
+    told = sealed(
+        "permit.issued", conditions=[{"stage": "legal", "persons": 5, "fields": ["city"], "terms": ["Call Li"]}]
+    )
     (condition,) = told["conditions"]
     assert condition | {"terms": []} == {"stage": "legal", "persons": 5, "fields": ["city"], "terms": []}
     assert sealing.is_sealed(condition["terms"][0])
