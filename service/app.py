@@ -15,8 +15,9 @@ from fastapi.staticfiles import StaticFiles
 from sqlalchemy import text
 from starlette.types import Receive, Scope, Send
 
-from service.audit import keys, notes
 from service.audit import routes as audit
+from service.audit.log_key import LogKey
+from service.audit.sequencer import Sequencer
 from service.database import Clock, Database, Transaction, utc_now
 from service.events import routes as events
 from service.gate import reports
@@ -108,6 +109,13 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
         timeout=settings.database_timeout_seconds,
         queue=settings.gate_queue,
     )
+    sequencer = Sequencer(
+        database_url,
+        clock=clock,
+        key=_log_key(settings),
+        origin=settings.log_origin,
+        timeout=settings.database_timeout_seconds,
+    )
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -117,11 +125,14 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
         await decisions.open()
         maker = _pack_worker(settings, database_url, database, signer, clock)
         maker.start()
+        if settings.sequencer:
+            sequencer.open()
         gc.collect()
         gc.freeze()  # what has been loaded stays: to look through it again and again would hold decisions up
         gc.set_threshold(YOUNG_OBJECTS)
         yield
         await maker.stop()
+        await sequencer.close()
         await decisions.close()
         await database.close()
 
@@ -160,17 +171,20 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
     return app
 
 
+def _log_key(settings: Settings) -> LogKey:
+    return LogKey(settings.log_key_file or settings.data_dir / "log_key.pem")
+
+
 def _packs_dir(settings: Settings) -> Path:
     return settings.packs_dir or settings.data_dir / "packs"
 
 
 def _pack_worker(settings: Settings, url: str, database: Database, signer: Signer, clock: Clock) -> Worker:
     """Return what makes evidence packs, with connections of its own whose statements may take long."""
-    key_file = settings.data_dir / "log_key.pem"
     tools = Tools(
         reader=Database(url, pool=PACK_CONNECTIONS, timeout=PACK_STATEMENT_SECONDS, clock=clock),
         signer=signer,
-        log_key=lambda origin: notes.Signer(keys.read_or_make(key_file), origin),
+        log_key=_log_key(settings).signer,
         policy_file=settings.policy_file,
         version=version("outbound"),
     )

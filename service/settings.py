@@ -34,6 +34,15 @@ class Settings(BaseSettings):
     pack_keep_days: Annotated[int, Field(ge=1, le=3660)] = 30
     """How long the file of an evidence pack is kept."""
 
+    log_key_file: Path | None = None
+    """Ed25519 private key in PEM that signs checkpoints of the log; unset: made once under `data_dir`."""
+
+    log_origin: str | None = None
+    """The name of the log when it is begun, like `audit.example.com/outbound`; unset: made up once, and kept in the database."""
+
+    sequencer: bool = True
+    """Whether this server process takes part in keeping the log going: one of them leads, the others wait to take over."""
+
     policy_file: Path | None = None
     """The company's own rules in TOML; they can only be stricter than the law."""
 

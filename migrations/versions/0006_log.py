@@ -69,7 +69,7 @@ def upgrade() -> None:
             from generate_series(0, 2) n
         ) months (month)
     """)
-    op.execute(f"insert into entries ({COLUMNS}) select {COLUMNS} from entries_before order by seq")
+    op.execute(f"insert into entries ({COLUMNS}) select {COLUMNS} from entries_before order by seq")  # noqa: S608
     op.drop_table("entries_before")
     _add_tables()
     _protect_tables()
@@ -209,7 +209,7 @@ def downgrade() -> None:
     )
     op.execute(f"""
         insert into entries ({COLUMNS}) overriding system value select {COLUMNS} from entries_by_month order by seq
-    """)
+    """)  # noqa: S608
     op.execute("select setval('entries_seq_seq', last_value, is_called) from entries_by_month_seq")
     op.drop_table("entries_by_month")
     op.create_index(op.f("ix_entries_handler_entries_seq"), "entries", ["handler", "seq"], unique=False)

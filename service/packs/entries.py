@@ -16,7 +16,8 @@ from typing import Any, Final
 from sqlalchemy import text
 
 from service.audit import notes, sealing
-from service.audit.merkle import Node, covers, leaf_hash, node_hash
+from service.audit.merkle import covers, leaf_hash
+from service.audit.tiles import Tile, reader, tiles_for
 from service.database import Database, Transaction
 from service.packs.extent import ENTRIES, Extent
 
@@ -30,8 +31,6 @@ PATIENCE: Final = 30.0
 PAUSE: Final = 0.2
 WITNESSED: Final = 5.0
 """Seconds that a cosignature is waited for, where witnesses cosign."""
-TILE: Final = 256
-"""Hashes in a tile; each level of tiles is eight levels of the tree. Source: C2SP tlog-tiles."""
 
 _SEQUENCED: Final = f"""
   with wanted as materialized ({ENTRIES})
@@ -175,32 +174,21 @@ class Entries:
         """Return the lines of the proof: level, index and hash of each subtree between the entries, left to right."""
         nodes = covers(self.leaves, size)
         while some := list(islice(nodes, ROWS)):
-            tiles = await self._tiles({_tile_of(node) for node in some})
-            yield b"".join(_covered(node, tiles[_tile_of(node)]) for node in some)
+            node = reader(await self._tiles(tiles_for(some)))
+            yield b"".join(_line(level, index, node(level, index)) for level, index in some)
 
-    async def _tiles(self, wanted: set[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
+    async def _tiles(self, wanted: set[Tile]) -> dict[Tile, bytes]:
         query = text(
             "select t.level, t.number, t.hashes from unnest(cast(:levels as smallint[]), cast(:numbers as bigint[])) w (level, number) "
             "join log_tiles t using (level, number)"
         )
         asked = {"levels": [level for level, _ in wanted], "numbers": [number for _, number in wanted]}
 
-        async def look(tx: Transaction) -> dict[tuple[int, int], bytes]:
+        async def look(tx: Transaction) -> dict[Tile, bytes]:
             return {(row[0], row[1]): row[2] for row in await tx.execute(query, asked)}
 
         return await self._log.transaction(look)
 
 
-def _tile_of(node: Node) -> tuple[int, int]:
-    level, index = node
-    return level // 8, (index << level % 8) // TILE
-
-
-def _covered(node: Node, tile: bytes) -> bytes:
-    """Return the line of one subtree, whose hashes stand in a tile."""
-    level, index = node
-    first = (index << level % 8) % TILE
-    hashes = [tile[32 * at : 32 * at + 32] for at in range(first, first + (1 << level % 8))]
-    while len(hashes) > 1:
-        hashes = [node_hash(hashes[at], hashes[at + 1]) for at in range(0, len(hashes), 2)]
-    return f'[{level},{index},"{base64.b64encode(hashes[0]).decode()}"]\n'.encode()
+def _line(level: int, index: int, hash_: bytes) -> bytes:
+    return f'[{level},{index},"{base64.b64encode(hash_).decode()}"]\n'.encode()

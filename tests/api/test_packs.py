@@ -13,13 +13,7 @@ import pytest
 
 from service.audit import verify
 from service.settings import Settings
-from tests import interim_sequencer
 from tests.world import Json, World
-
-
-@pytest.fixture(scope="session")
-def sequenced(database_url: str, settings: Settings, address: str) -> None:
-    interim_sequencer.start(database_url, settings.data_dir / "log_key.pem")
 
 
 def packed(world: World, tmp: Path, **about: Any) -> Path:
@@ -49,7 +43,7 @@ def used_permit(world: World) -> Json:
     return approved
 
 
-def test_a_pack_of_a_permit_is_verified(world: World, sequenced: None, tmp_path: Path) -> None:
+def test_a_pack_of_a_permit_is_verified(world: World, tmp_path: Path) -> None:
     approved = used_permit(world)
     path = packed(world, tmp_path, permit=approved["permit"])
     found = verify.verify(path)
