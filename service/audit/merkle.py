@@ -214,7 +214,7 @@ def verify_consistency(old: int, new: int, old_root: bytes, new_root: bytes, pro
     return last == 0 and older == old_root and newer == new_root
 
 
-def covering(leaves: Sequence[int], size: int) -> list[Node]:
+def covering(leaves: Iterable[int], size: int) -> list[Node]:
     """Return the fewest whole subtrees that hold all leaves but the given ones, left to right; see `covers`."""
     return list(covers(leaves, size))
 

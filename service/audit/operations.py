@@ -8,16 +8,16 @@ from datetime import date, datetime
 from typing import Any
 
 import rfc8785
-from sqlalchemy import delete, select
+from sqlalchemy import Date, cast, delete, func, select, union_all
 from sqlalchemy.orm import selectinload
 
 from service.audit import sealing
 from service.audit.schemas import EntryFilter, EntryOut
-from service.audit.tables import Entry, Opening
+from service.audit.tables import Archive, ArchivedAct, Entry, Leaf, Opening
 from service.database import Transaction
 from service.http.caller import EVERYWHERE, Caller, Role
 from service.http.paging import page_of
-from service.http.problems import NotFound
+from service.http.problems import Archived, NotFound
 from service.http.references import is_of
 
 AUDITORS = frozenset({Role.AUDITOR})
@@ -80,8 +80,12 @@ async def history(
 
 async def actions_of(tx: Transaction, subject: str) -> Sequence[tuple[datetime, str, str]]:
     """Return when, what and by whom of every act on one thing, oldest first; the caller's right to it has been checked."""
-    query = select(Entry.at, Entry.action, Entry.actor).where(Entry.subject == subject).order_by(Entry.seq)
-    return [(row[0], row[1], row[2]) for row in await tx.execute(query)]
+    there = select(Entry.seq, Entry.at, Entry.action, Entry.actor).where(Entry.subject == subject)
+    moved = select(ArchivedAct.seq, ArchivedAct.at, ArchivedAct.action, ArchivedAct.actor).where(
+        ArchivedAct.subject == subject
+    )
+    acts = union_all(there, moved).order_by("seq")
+    return [(row.at, row.action, row.actor) for row in await tx.execute(acts)]
 
 
 async def entries(
@@ -115,9 +119,16 @@ async def entry(tx: Transaction, caller: Caller, seq: int) -> EntryOut:
 
     Raises:
         NotFound: no such entry, or not within the auditor's handlers.
+        Archived: its month has been moved to a file.
     """
     row = await tx.scalar(select(Entry).where(Entry.seq == seq).options(selectinload(Entry.openings)))
     reach = caller.reach(AUDITORS)
+    if row is None and (moved := await _archive_of(tx, seq)) is not None:
+        raise Archived(
+            f"The entries of {moved.month:%Y-%m} have been moved to {moved.file}: ask the operator for it.",
+            file=moved.file,
+            sha256=moved.sha256.hex(),
+        )
     if row is None or (reach != EVERYWHERE and row.handler not in reach):
         raise NotFound("There is no such entry.")
     return EntryOut.of(row)
@@ -142,6 +153,12 @@ async def erase_opening(tx: Transaction, caller: Caller, seq: int, pointer: str,
     await tx.execute(delete(Opening).where(Opening.seq == seq, Opening.pointer == pointer))
     append(tx, caller, "opening.erased", subject, handler=handler, details=details)
     return seal
+
+
+async def _archive_of(tx: Transaction, seq: int) -> Archive | None:
+    """Return the archive that holds an entry which is not in the database any more."""
+    month = cast(func.date_trunc("month", func.timezone("UTC", Leaf.at)), Date)
+    return await tx.scalar(select(Archive).join(Leaf, month == Archive.month).where(Leaf.seq == seq))
 
 
 def plain(value: object) -> Any:

@@ -51,6 +51,7 @@ CLEAR: Final[Mapping[str, frozenset[str]]] = {
         "grant": "principal role",
         "delegation": "delegator delegate roles handler valid_from valid_until",
         "opening": "pointer seal",
+        "archive": "month file sha256",
         "evidence_pack": "kind subject since until sha256",
     }.items()
 }

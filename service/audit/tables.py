@@ -1,6 +1,9 @@
-"""The tables of the log; triggers in the database refuse to change, delete or truncate what has been written."""
+"""The tables of the log; triggers in the database refuse to change, delete or truncate what has been written.
 
-from datetime import datetime
+Openings of what is sealed in entries may be deleted one by one.
+"""
+
+from datetime import date, datetime
 from typing import Final
 
 from sqlalchemy import BigInteger, DateTime, ForeignKey, Index, LargeBinary, SmallInteger, Text, text
@@ -127,3 +130,32 @@ class Opening(Base):
     salt: Mapped[bytes] = mapped_column(LargeBinary)
     value: Mapped[str] = mapped_column(Text)
     """Canonical JSON (RFC 8785)."""
+
+
+class Archive(Base):
+    """A month of entries that has been moved to a file."""
+
+    __tablename__ = "archives"
+
+    month: Mapped[date] = mapped_column(primary_key=True)
+    """Its first day, in UTC."""
+    file: Mapped[str] = mapped_column(Text)
+    sha256: Mapped[bytes] = mapped_column(LargeBinary)
+    first_leaf: Mapped[int] = mapped_column(BigInteger)
+    last_leaf: Mapped[int] = mapped_column(BigInteger)
+    entries: Mapped[int] = mapped_column(BigInteger)
+    at: Mapped[Moment]
+
+
+class ArchivedAct(Base):
+    """When, what and by whom, of an act on a thing whose entry has been moved to a file: what the reports of permits tell."""
+
+    __tablename__ = "archived_acts"
+
+    seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    at: Mapped[Moment]
+    actor: Mapped[str] = mapped_column(Id)
+    action: Mapped[str] = mapped_column(Text)
+    subject: Mapped[str] = mapped_column(Id)
+
+    __table_args__ = (Index(None, "subject", "seq"),)

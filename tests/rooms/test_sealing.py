@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -155,3 +157,10 @@ def test_more_members_than_can_be_sealed_are_refused() -> None:
 
 def test_the_seal_of_a_list_opens_with_the_whole_list() -> None:
     assert digest(b"", [1, "a"]) == "sha256:" + hashlib.sha256(b'[1,"a"]').hexdigest()
+
+
+def test_the_guide_for_auditors_lists_what_stays_in_clear() -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "auditors.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| (.+) \| .+ \|$", guide.split("actions of", 1)[1], re.MULTILINE)
+    told = {thing: {*re.findall(r"`(\w+)`", names), "on_behalf_of"} for thing, names in rows}
+    assert told == sealing.CLEAR
