@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from html import escape
 from typing import Final, Literal
 
-Tone = Literal["ink", "quiet", "line", "paper", "panel", "blue", "pale_blue", "red", "pale_red", "amber", "pale_amber", "green"]
+Tone = Literal[
+    "ink", "quiet", "line", "paper", "panel", "blue", "pale_blue", "red", "pale_red", "amber", "pale_amber", "green"
+]
 
 COLOURS: Final[dict[Tone, str]] = {
     "ink": "#14202b",
@@ -152,9 +154,7 @@ def _curve(curve: Curve) -> Iterator[str]:
         f"{_dashes(curve.dashed)}/>"
     )
     if curve.arrow:
-        yield (
-            f'<path d="M{_n(curve.x2)} {_n(curve.y2)}l-9 -4.5v9z" fill="{COLOURS[curve.stroke]}"/>'
-        )
+        yield (f'<path d="M{_n(curve.x2)} {_n(curve.y2)}l-9 -4.5v9z" fill="{COLOURS[curve.stroke]}"/>')
 
 
 def _dashes(dashed: bool) -> str:

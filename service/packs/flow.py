@@ -142,9 +142,7 @@ def _by_country(targets: Sequence[Target]) -> list[tuple[str, list[Target]]]:
 
 def _left(sources: Sequence[Source], captions: Captions, more: int) -> _Column:
     boxes: list[Box] = []
-    labels = [
-        Label(_LEFT + 10, 19, fitted(captions.handler, _SOURCE_WIDTH, 12, bold=True), 12, "ink", bold=True)
-    ]
+    labels = [Label(_LEFT + 10, 19, fitted(captions.handler, _SOURCE_WIDTH, 12, bold=True), 12, "ink", bold=True)]
     middles: dict[str, float] = {}
     y: float = _FRAME_HEAD
     for source in sources:
