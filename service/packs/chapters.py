@@ -4,7 +4,7 @@ Requests, permits and papers have short names (T1, P1, E1), so that a sentence c
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cached_property
@@ -37,6 +37,7 @@ from service.packs.document import (
     code,
     lines,
     plain,
+    trusted,
 )
 from service.packs.drawing import Tone
 from service.packs.flow import Captions, Gate, Source, Target, bars, flow
@@ -212,21 +213,22 @@ def document(story: Story, language: str, book: RuleBook) -> Document:
         ValueError: there is no such language.
     """
     words = Words(LANGUAGES.index(language))
+    story = trusted(story)
     reading = Reading(story, book, words)
-    chapters = (
-        _summary,
-        _flow,
-        _timeline,
-        _register,
-        _requests,
-        _reviews,
-        _evidence,
-        _permits,
-        _exports,
-        _ledger,
-        _law,
-        _verify,
-    )
+    chapters: Mapping[str, Callable[[Reading], Iterator[Block]]] = {
+        "summary": _summary,
+        "flow": _flow,
+        "timeline": _timeline,
+        "register": _register,
+        "requests": _requests,
+        "reviews": _reviews,
+        "evidence": _evidence,
+        "permits": _permits,
+        "exports": _exports,
+        "ledger": _ledger,
+        "law": _law,
+        "verify": _verify,
+    }
     return Document(
         language=TAGS[words.language],
         kicker=words("kicker"),
@@ -234,13 +236,10 @@ def document(story: Story, language: str, book: RuleBook) -> Document:
         subtitle=words.pair(words(f"kind.{story.kind}"), story.title),
         facts=Facts(tuple(_front(reading))),
         notices=tuple(_notices(reading)),
-        sections=tuple(
-            Section(chapter.__name__.strip("_"), words(chapter.__name__.strip("_")), tuple(chapter(reading)))
-            for chapter in chapters
-        ),
+        sections=tuple(Section(name, words(name), tuple(chapter(reading))) for name, chapter in chapters.items()),
         contents=words("contents"),
         running=f"{words('title')} · {story.pack}",
-        page_of=words("page"),
+        page_of=words("page", page="{page}", pages="{pages}"),
         keywords=(story.pack, story.subject, story.handler.id),
     )
 
@@ -552,7 +551,7 @@ def _moment(run: Sequence[Happening], reading: Reading) -> Moment:
 
 
 def _act(one: Happening, words: Words) -> str:
-    told = words.of("act", one.action).removeprefix("act.")
+    told = words.of("act", one.action)
     if one.decision is not None:
         told = words("stage.with", act=told, stage=words.of("decision", one.decision))
     if one.stage is not None:
@@ -1118,7 +1117,7 @@ def _law(reading: Reading) -> Iterator[Block]:
             (
                 plain(short),
                 plain(reading.text(titles[short]["title"]) if short in titles else words("company_rules")),
-                plain(str(titles[short]["from"]) if short in titles else ""),
+                plain(str(titles[short]["in_force_from"]) if short in titles else ""),
                 plain(words.listed(list(articles))),
             )
             for short, articles in sorted(cited.items())

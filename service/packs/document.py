@@ -1,8 +1,9 @@
 """What a report is made of, in one language and for every medium: plain text in blocks, never markup. Pure values."""
 
 import unicodedata
-from dataclasses import dataclass, field
-from typing import Final, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, Final, Literal
 
 from service.packs.drawing import Drawing
 
@@ -173,7 +174,7 @@ class Document:
     """What every page repeats."""
     page_of: str
     """`{page}` and `{pages}` stand for the numbers."""
-    keywords: tuple[str, ...] = field(default=())
+    keywords: tuple[str, ...]
 
 
 _SHOWN_BY_NUMBER: Final = frozenset({"Cc", "Co", "Cs", "Cn", "Zl", "Zp"})
@@ -181,15 +182,37 @@ _TURNING: Final = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2
 """Marks that turn the direction of what is around them: a file name could show itself as another."""
 
 
-def shown(text: str) -> str:
-    """Return a text as a reader can trust it: what is invisible or has no meaning is shown by its number; line breaks stay."""
+def trusted(value: Any) -> Any:
+    """Return plain values with every text as a reader can trust it: what is invisible or means nothing is shown by its number.
+
+    Line breaks stay. Dataclasses, mappings and sequences are followed; everything else is returned as it is.
+    """
+    if isinstance(value, str):
+        return _shown(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{one.name: trusted(getattr(value, one.name)) for one in fields(value)})
+    if isinstance(value, Mapping):
+        return {_shown(str(name)): trusted(one) for name, one in value.items()}
+    if isinstance(value, tuple | list):
+        return type(value)(trusted(one) for one in value)
+    return value
+
+
+def _shown(text: str) -> str:
+    if text.isascii() and text.isprintable():
+        return text
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\t", " ")
     return "".join(
-        f"⟨U+{ord(sign):04X}⟩"
+        by_number(sign)
         if sign != "\n" and (sign in _TURNING or unicodedata.category(sign) in _SHOWN_BY_NUMBER)
         else sign
         for sign in text
     )
+
+
+def by_number(sign: str) -> str:
+    """Return a sign as its number."""
+    return f"<U+{ord(sign):04X}>"
 
 
 def plain(text: str) -> Cell:

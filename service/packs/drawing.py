@@ -113,19 +113,12 @@ def _cut(signs: list[str], kept: int) -> str:
     return "".join(signs[: kept - tail]) + "…" + "".join(signs[len(signs) - tail :])
 
 
-def svg(drawing: Drawing, title: str = "", labels: bool = True) -> str:
-    """Return the drawing as an SVG element, which needs neither scripts nor styles.
-
-    Args:
-        drawing: what to draw.
-        title: what a screen reader says; without it the picture is passed over.
-        labels: whether to draw the words as well.
-    """
-    named = f' role="img" aria-label="{escape(title)}"' if title else ' aria-hidden="true"'
+def svg(drawing: Drawing, labels: bool = True) -> str:
+    """Return the drawing as an SVG element, which needs neither scripts nor styles; with or without its words."""
     return "".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_n(drawing.width)} {_n(drawing.height)}"'
-            f' width="{_n(drawing.width)}" height="{_n(drawing.height)}"{named}>',
+            f' width="{_n(drawing.width)}" height="{_n(drawing.height)}" aria-hidden="true">',
             *(_box(shape) if isinstance(shape, Box) else "".join(_curve(shape)) for shape in drawing.shapes),
             *(map(_label, drawing.labels) if labels else ()),
             "</svg>",
@@ -166,5 +159,5 @@ def _label(label: Label) -> str:
     anchor = "" if label.anchor == "start" else f' text-anchor="{label.anchor}"'
     return (
         f'<text x="{_n(label.x)}" y="{_n(label.y)}" font-size="{_n(label.size)}" fill="{COLOURS[label.tone]}"{weight}{anchor}>'
-        f"{escape(label.text)}</text>"
+        f"{escape(label.text.replace(chr(10), ' '))}</text>"
     )
