@@ -100,6 +100,8 @@ class Table:
     caption: str
     columns: tuple[Column, ...]
     rows: tuple[tuple[Cell, ...], ...]
+    named: bool = True
+    """Whether the caption is seen; one that a heading has just said is for screen readers alone."""
     kind: Literal["table"] = "table"
 
 
@@ -170,8 +172,8 @@ class Document:
     sections: tuple[Section, ...]
     contents: str
     """The title of the table of contents."""
-    running: str
-    """What every page repeats."""
+    running: tuple[str, str]
+    """What every page repeats, left and right."""
     page_of: str
     """`{page}` and `{pages}` stand for the numbers."""
     keywords: tuple[str, ...]

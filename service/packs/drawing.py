@@ -78,7 +78,7 @@ class Drawing:
     labels: tuple[Label, ...]
 
 
-def em(text: str, bold: bool = False) -> float:
+def em(text: str, *, bold: bool = False) -> float:
     """Return about how wide a text is, in its own size; rather more than less."""
     return sum(_em(sign) for sign in text) * (1.06 if bold else 1)
 
@@ -95,13 +95,13 @@ def _em(sign: str) -> float:
     return 0.68 if sign.isupper() else 0.58
 
 
-def fitted(text: str, width: float, size: float, bold: bool = False) -> str:
+def fitted(text: str, width: float, size: float, *, bold: bool = False) -> str:
     """Return as much of a text as fits into `width`, with an ellipsis in the middle where something is left out."""
-    if em(text, bold) * size <= width:
+    if em(text, bold=bold) * size <= width:
         return text
     signs = list(text)
     kept = next(
-        (count for count in range(len(signs) - 1, 1, -1) if em(_cut(signs, count), bold) * size <= width),
+        (count for count in range(len(signs) - 1, 1, -1) if em(_cut(signs, count), bold=bold) * size <= width),
         1,
     )
     return _cut(signs, kept)
@@ -113,17 +113,16 @@ def _cut(signs: list[str], kept: int) -> str:
     return "".join(signs[: kept - tail]) + "…" + "".join(signs[len(signs) - tail :])
 
 
-def svg(drawing: Drawing, labels: bool = True) -> str:
+def svg(drawing: Drawing, *, labels: bool = True) -> str:
     """Return the drawing as an SVG element, which needs neither scripts nor styles; with or without its words."""
-    return "".join(
-        [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_n(drawing.width)} {_n(drawing.height)}"'
-            f' width="{_n(drawing.width)}" height="{_n(drawing.height)}" aria-hidden="true">',
-            *(_box(shape) if isinstance(shape, Box) else "".join(_curve(shape)) for shape in drawing.shapes),
-            *(map(_label, drawing.labels) if labels else ()),
-            "</svg>",
-        ]
-    )
+    width, height = _n(drawing.width), _n(drawing.height)
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" aria-hidden="true">',
+        *(_box(shape) if isinstance(shape, Box) else "".join(_curve(shape)) for shape in drawing.shapes),
+        *(map(_label, drawing.labels) if labels else ()),
+        "</svg>",
+    ]
+    return "".join(parts)
 
 
 def _n(number: float) -> str:
@@ -134,7 +133,7 @@ def _box(box: Box) -> str:
     stroke = "" if box.stroke is None else f' stroke="{COLOURS[box.stroke]}"'
     return (
         f'<rect x="{_n(box.x)}" y="{_n(box.y)}" width="{_n(box.width)}" height="{_n(box.height)}" rx="{_n(box.radius)}"'
-        f' fill="{COLOURS[box.fill]}"{stroke}{_dashes(box.dashed)}/>'
+        f' fill="{COLOURS[box.fill]}"{stroke}{_dashes(dashed=box.dashed)}/>'
     )
 
 
@@ -144,13 +143,13 @@ def _curve(curve: Curve) -> Iterator[str]:
     yield (
         f'<path d="M{_n(curve.x1)} {_n(curve.y1)}C{_n(curve.x1 + bend)} {_n(curve.y1)} {_n(end - bend)} {_n(curve.y2)}'
         f' {_n(end)} {_n(curve.y2)}" fill="none" stroke="{COLOURS[curve.stroke]}" stroke-width="{_n(curve.width)}"'
-        f"{_dashes(curve.dashed)}/>"
+        f"{_dashes(dashed=curve.dashed)}/>"
     )
     if curve.arrow:
         yield (f'<path d="M{_n(curve.x2)} {_n(curve.y2)}l-9 -4.5v9z" fill="{COLOURS[curve.stroke]}"/>')
 
 
-def _dashes(dashed: bool) -> str:
+def _dashes(*, dashed: bool) -> str:
     return ' stroke-dasharray="5 4"' if dashed else ""
 
 

@@ -58,16 +58,16 @@ class Captions:
     more_recipients: Callable[[int], str]
 
 
-WIDTH: Final = 960
+WIDTH: Final = 760
 _SOURCES, _GATES, _TARGETS = 16, 14, 16
 _MORE: Final = "more"
 
 _TOP: Final = 40
-_LEFT, _SOURCE_WIDTH, _SOURCE_HEIGHT = 12, 268, 54
-_MIDDLE, _GATE_WIDTH, _GATE_HEIGHT = 372, 196, 62
-_RIGHT, _TARGET_WIDTH, _TARGET_HEIGHT = 690, 246, 40
-_BORDER: Final = 630
-_FRAME, _FRAME_HEAD, _GAP = 12, 28, 10
+_LEFT, _SOURCE_WIDTH, _SOURCE_HEIGHT = 6, 222, 54
+_MIDDLE, _GATE_WIDTH, _GATE_HEIGHT = 298, 170, 62
+_RIGHT, _TARGET_WIDTH, _TARGET_HEIGHT = 536, 202, 40
+_BORDER: Final = 502
+_FRAME_HEAD, _GAP = 28, 10
 
 
 def flow(sources: Sequence[Source], gates: Sequence[Gate], targets: Sequence[Target], captions: Captions) -> Drawing:
@@ -95,10 +95,10 @@ def flow(sources: Sequence[Source], gates: Sequence[Gate], targets: Sequence[Tar
             *(box for column in columns for box in column.boxes),
         ),
         (
-            Label(_LEFT, 24, fitted(captions.datasets, 300, 12, bold=True), 12, "quiet", bold=True),
-            Label(_MIDDLE, 24, fitted(captions.permits, 190, 12, bold=True), 12, "quiet", bold=True),
-            Label(_BORDER, 24, fitted(captions.border, 130, 11, bold=True), 11, "red", bold=True, anchor="middle"),
-            Label(_RIGHT + 12, 24, fitted(captions.recipients, 236, 12, bold=True), 12, "quiet", bold=True),
+            Label(_LEFT, 24, fitted(captions.datasets, 230, 12, bold=True), 12, "quiet", bold=True),
+            Label(_MIDDLE, 24, fitted(captions.permits, 150, 12, bold=True), 12, "quiet", bold=True),
+            Label(_BORDER, 24, fitted(captions.border, 64, 11, bold=True), 11, "red", bold=True, anchor="middle"),
+            Label(_RIGHT + 12, 24, fitted(captions.recipients, 204, 12, bold=True), 12, "quiet", bold=True),
             *(label for column in columns for label in column.labels),
         ),
     )

@@ -34,7 +34,9 @@ _SIMPLIFIED: Final = 2
 def _folder(package: str) -> Path:
     found = importlib.util.find_spec(package)
     if found is None or found.origin is None:
-        raise FileNotFoundError(f"The package {package} with the report's fonts is not installed; install the locked requirements.")
+        raise FileNotFoundError(
+            f"The package {package} with the report's fonts is not installed; install the locked requirements."
+        )
     return Path(found.origin).parent
 
 
@@ -55,7 +57,9 @@ def latin(text: str) -> bytes:
 
 def chinese(text: str) -> bytes:
     """Return Noto Sans CJK SC with the characters of a text alone, as an OpenType font in all its weights."""
-    return _cut_down(_folder(_PACKAGES[1]) / _CHINESE, _SIMPLIFIED, "".join(sign for sign in text if ord(sign) > _LAST_LATIN))
+    return _cut_down(
+        _folder(_PACKAGES[1]) / _CHINESE, _SIMPLIFIED, "".join(sign for sign in text if ord(sign) > _LAST_LATIN)
+    )
 
 
 _LAST_LATIN: Final = 0x2E7F
@@ -71,7 +75,9 @@ def _cut_down(file: Path, place: int, text: str) -> bytes:
 
 @cache
 def _faces() -> tuple[uharfbuzz.Font, ...]:
-    files = sorted(file for package in _PACKAGES for file in _folder(package).iterdir() if file.suffix in {".ttf", ".ttc"})
+    files = sorted(
+        file for package in _PACKAGES for file in _folder(package).iterdir() if file.suffix in {".ttf", ".ttc"}
+    )
     return tuple(uharfbuzz.Font(uharfbuzz.Face(uharfbuzz.Blob.from_file_path(file))) for file in files)
 
 

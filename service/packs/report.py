@@ -10,7 +10,7 @@ import json
 from dataclasses import fields, is_dataclass
 from functools import cache
 from importlib import resources
-from typing import Any, Final, Literal
+from typing import Any
 
 import jinja2
 import typst
@@ -18,13 +18,10 @@ from markupsafe import Markup
 
 from service.law import rules
 from service.packs import fonts
-from service.packs.chapters import document
+from service.packs.chapters.document import document
 from service.packs.document import by_number
 from service.packs.drawing import COLOURS, Drawing, svg
 from service.packs.story import Story
-
-_STANDARDS: Final[list[Literal["a-2a", "ua-1"]]] = ["a-2a", "ua-1"]
-"""To be kept for years (ISO 19005-2, level A) and read by everybody (ISO 14289-1)."""
 
 
 def html(story: Story, language: str) -> str:
@@ -60,7 +57,8 @@ def pdf(story: Story, language: str) -> bytes:
             font_paths=fonts.book(),
             ignore_system_fonts=True,
             sys_inputs={"page": page, "families": json.dumps(fonts.FAMILIES), "colours": json.dumps(COLOURS)},
-            pdf_standards=_STANDARDS,
+            # To be kept for years (ISO 19005-2, level A) and read by everybody (ISO 14289-1).
+            pdf_standards=["a-2a", "ua-1"],
             timestamp=int(story.made_at.timestamp()),
         )
     )
