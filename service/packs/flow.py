@@ -153,7 +153,7 @@ def _left(sources: Sequence[Source], captions: Captions, more: int) -> _Column:
         room = _SOURCE_WIDTH - 30
         labels += [
             Label(_LEFT + 22, y + 17, fitted(source.title, room, 12, bold=True), 12, "ink", bold=True),
-            Label(_LEFT + 22, y + 32, fitted(source.key, room, 10), 10, "quiet"),
+            Label(_LEFT + 22, y + 32, fitted(source.key, room, 10, both_ends=True), 10, "quiet"),
             Label(_LEFT + 22, y + 46, fitted(source.tags, room, 10, bold=True), 10, source.tone, bold=True),
         ]
         middles[source.id] = y + _SOURCE_HEIGHT / 2
@@ -195,10 +195,10 @@ def _right(targets: Sequence[Target], captions: Captions, more: int) -> _Column:
         for place, target in enumerate(ones):
             top = y + _FRAME_HEAD + place * (_TARGET_HEIGHT + _GAP)
             boxes.append(Box(_RIGHT + 8, top, _TARGET_WIDTH, _TARGET_HEIGHT, "paper", "line"))
-            room = _TARGET_WIDTH - 24
+            room = _TARGET_WIDTH - 20
             labels += [
-                Label(_RIGHT + 20, top + 17, fitted(target.name, room, 12), 12, "ink"),
-                Label(_RIGHT + 20, top + 31, fitted(target.key, room, 10), 10, "quiet"),
+                Label(_RIGHT + 20, top + 17, fitted(target.name, room, 11.5), 11.5, "ink"),
+                Label(_RIGHT + 20, top + 31, fitted(target.key, room, 10, both_ends=True), 10, "quiet"),
             ]
             middles[target.id] = top + _TARGET_HEIGHT / 2
         y += frame + _GAP

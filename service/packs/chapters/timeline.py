@@ -58,12 +58,12 @@ def _moment(run: Sequence[Happening], reading: Reading) -> Moment:
 def _act(one: Happening, words: Words) -> str:
     told = words.of("act", one.action)
     if one.decision is not None:
-        told = words("stage.with", act=told, stage=words.of("decision", one.decision))
-    if one.stage is not None:
-        told = words.aside(told, words.of("stage", one.stage))
-    if one.revision is not None:
-        told = words("revision.with", act=told, number=one.revision)
-    return told
+        told = words.pair(told, words.of("decision", one.decision))
+    more = [
+        *([] if one.stage is None else [words.of("stage", one.stage)]),
+        *([] if one.revision is None else [words("revision", number=one.revision)]),
+    ]
+    return words.aside(told, words.listed(more)) if more else told
 
 
 def _look_of_act(one: Happening) -> Look:
