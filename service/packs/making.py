@@ -21,10 +21,7 @@ from service.audit.operations import plain
 from service.database import Database, Transaction
 from service.law import rules
 
-try:
-    from service.packs import report
-except ImportError:
-    report = None
+from service.packs import report
 from service.packs.archive import CHUNK, Archive
 from service.packs.entries import Entries
 from service.packs.extent import EXPORTS, Extent, extent_of
@@ -148,8 +145,6 @@ class Making:
 
     async def _reports(self, archive: Archive, telling: Telling) -> None:
         story = telling.story()
-        if report is None:
-            return  # XXX
         for language in LANGUAGES:
             html = await asyncio.to_thread(report.html, story, language)
             archive.add(f"report.{language}.html", html.encode())
