@@ -70,8 +70,12 @@ class Claim:
 
     @property
     def verdict(self) -> str:
-        """`held`, `broken` or `cannot be checked`."""
-        return "broken" if self.faults else "cannot be checked" if self.gaps else "held"
+        """`held`, `broken`, `cannot be checked`, or `nothing to check` where the pack holds nothing of the kind."""
+        if self.faults:
+            return "broken"
+        if self.gaps:
+            return "cannot be checked"
+        return "held" if self.checked else "nothing to check"
 
 
 def canonical(value: object) -> bytes:
@@ -133,21 +137,34 @@ class Permit:
             self.release(heapq.heappop(self._ends)[1])
         return self._sent[0] + self._held[0], self._sent[1] + self._held[1]
 
+    @property
+    def is_sealed(self) -> bool:
+        """Whether its lists were so long that they are in the log as a hash only."""
+        datasets = self.scope["datasets"]
+        lists = [self.scope["fields"], datasets, *(one["fields"] for one in datasets if not is_sealed(datasets))]
+        return any(map(is_sealed, lists))
+
     def uncovered(self, question: Json, details: Json, now: datetime) -> list[str]:
         """Return why an export could not go under it as it stood."""
         scope, day = self.scope, day_in_shanghai(now).isoformat()
-        fields = scope["fields"] or [name for dataset in scope["datasets"] for name in dataset["fields"]]
+        datasets = [{"id": details["dataset"], "fields": []}] if self.is_sealed else scope["datasets"]
+        fields = [] if self.is_sealed else scope["fields"] or [name for one in datasets for name in one["fields"]]
         wrong = {
             f"the permit was {self.status}": self.status != "active",
             f"it was good from {scope['valid_from']} to {scope['valid_until']}": not (
                 scope["valid_from"] <= day <= scope["valid_until"]
             ),
-            "it is for other datasets": details["dataset"] not in {dataset["id"] for dataset in scope["datasets"]},
+            "it is for other datasets": details["dataset"] not in {one["id"] for one in datasets},
             "it is for another recipient": details["recipient"] != scope["recipient"],
             "it is for another purpose": question["purpose"] != scope["purpose"],
             "it is for fewer fields": bool(fields) and not set(question.get("fields") or ()) <= set(fields),
         }
         return [reason for reason, holds in wrong.items() if holds]
+
+
+def is_sealed(value: object) -> bool:
+    """Tell whether a value is in the log as a salted hash only."""
+    return isinstance(value, dict) and value.keys() == {"sealed"}
 
 
 def persons_of(document: Json) -> tuple[int, int]:
@@ -162,6 +179,8 @@ class Replay:
         self.claims = {name: Claim(text) for name, text in CLAIMS.items()}
         self.withheld = 0
         """Entries of which only the hash is there: what is not found may be in one of them."""
+        self.archived: frozenset[str] = frozenset()
+        """Months (UTC) whose entries the operator has moved to files, so that none of them is in the pack."""
         self.authors: defaultdict[str, set[str]] = defaultdict(set)
         self.recused: defaultdict[str, set[str]] = defaultdict(set)
         self.submitted: dict[tuple[str, int], Json] = {}
@@ -204,9 +223,16 @@ class Replay:
         if act is not None:
             act(body, body["details"], datetime.fromisoformat(body["at"]))
 
-    def missing(self, claim: str, sentence: str) -> None:
-        """Say that an entry is not there: a fault, or a gap where it may be one of those that are withheld."""
-        if self.withheld:
+    def missing(self, claim: str, sentence: str, at: str | None = None) -> None:
+        """Say that an entry is not there: a fault, or a gap where it may be one of those that are withheld or archived.
+
+        Args:
+            claim: what would have been looked at.
+            sentence: says what is missing.
+            at: the moment of the entry, if it is known.
+        """
+        is_archived = bool(self.archived) if at is None else at[:7] in self.archived
+        if self.withheld or is_archived:
             self.claims[claim].gap(sentence)
         else:
             self.claims[claim].fault(sentence)
@@ -254,10 +280,10 @@ class Replay:
             for stage, one in self.approvals[given.transfer, given.revision].items()
             if stage != given.stage
         ]
-        barred = {
-            "an author of the request": self.authors[given.transfer],
+        barred: dict[str, set[str | None]] = {
+            "an author of the request": {*self.authors[given.transfer]},
             "in another stage of it": {one.reviewer for one in others} | {one.behalf for one in others},
-            "somebody who had stood back from it": self.recused[given.transfer],
+            "somebody who had stood back from it": {*self.recused[given.transfer]},
         }
         parties = {given.reviewer, given.behalf} - {None}
         wrong = [
@@ -327,6 +353,8 @@ class Replay:
             self.missing("standing", f"{export}: there is no entry that issued {details['permit']}.")
             return
         wrong = permit.uncovered(question, details, at)
+        if permit.is_sealed:
+            self.claims["standing"].gap(f"{export}: the lists of {details['permit']} are in the log as a hash only.")
         self.claims["standing"].demand(not wrong, f"{export}: {'; '.join(wrong)}.")
         taken = persons_of(details["announced"]["permit"]) if "announced" in details else persons
         used = permit.used(at)

@@ -20,8 +20,8 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import astuple
 from datetime import date
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,7 +30,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from service.audit import notes
 from service.audit.merkle import Growth, leaf_hash
-from service.audit.replay import Claim, Replay, canonical, digest, ended, persons_of
+from service.audit.replay import Replay, canonical, digest, ended, is_sealed, persons_of
 from service.law import policy, rules
 from service.law.determination import determine
 from service.law.explanation import answer
@@ -46,6 +46,23 @@ SIGNATURE: Final = "manifest.note"
 CHUNK: Final = 1 << 18
 MAX_AT_ONCE: Final = 1 << 26
 """Bytes of a line, or of a member that is read as a whole."""
+
+TERMS: Final = [
+    "transfer",
+    "revision",
+    "handler",
+    "recipient",
+    "purpose",
+    "fields",
+    "systems",
+    "persons",
+    "sensitive_persons",
+    "valid_from",
+    "valid_until",
+    "mechanism",
+    "route",
+]
+"""What of a permit must be what its entries say."""
 
 _ENTRY: Final = re.compile(rb'\{"leaf":(\d+),"seq":\d+,(?:"body":(\{.*\})|"hash":"([A-Za-z0-9+/]{43}=)")\}')
 UNREADABLE: Final = (
@@ -134,9 +151,10 @@ class Verification:
         self.believed = [name for name, given in (("log", vkeys), ("witnesses", witnesses)) if not given]
         """Whose keys were taken from the pack itself."""
         self.keys: Json = {"log": [], "witnesses": [], "permits": {"keys": []}}
-        self.revisions: dict[tuple[str, int], str] = {}
         self.actors: dict[str, Json] = {}
+        self.transfers: set[str] = set()
         self.recipients: dict[str, str] = {}
+        self.replay.archived = frozenset(one["month"] for one in self.pack.manifest["archived"])
         self._books: dict[tuple[str, str | None], tuple[RuleBook | None, str]] = {}
 
     def run(self) -> None:
@@ -164,7 +182,7 @@ class Verification:
         try:
             yield
         except UNREADABLE as error:
-            self.claims[claim].fault(f"It cannot be read: {error!r}"[:300])
+            self.claims[claim].fault(f"{type(error).__name__}: {error}"[:300])
 
     def _keys(self) -> None:
         self.keys = json.loads(self.pack.content("keys.json"))
@@ -183,12 +201,12 @@ class Verification:
         claim.demand(canonical(pack.manifest) == pack.manifest_bytes, "The manifest is not as it was written.")
 
     def _checkpoint(self) -> None:
+        claim, origin = self.claims["checkpoint"], self.pack.manifest["origin"]
         self._note = self.pack.content("checkpoint").decode()
-        opened = notes.open(self._note, self._logs)
-        self._tree = notes.Checkpoint.of(opened.text)
-        claim, origin = self.claims["checkpoint"], self._tree.origin
-        claim.demand({origin} == opened.by, f"The key of {', '.join(sorted(opened.by))} signed for {origin}.")
-        claim.demand(origin == self.pack.manifest["origin"], "The checkpoint is of another log than the manifest's.")
+        self._tree = notes.Checkpoint.of(notes.parts_of(self._note)[0])
+        claim.demand(self._tree.origin == origin, f"It is of the log {self._tree.origin}, the manifest's is {origin}.")
+        by = notes.open(self._note, self._logs).by
+        claim.demand(by == {origin}, f"It was signed by {', '.join(sorted(by))}, not by {origin}.")
 
     def _cosignatures(self) -> None:
         claim = self.claims["witnesses"]
@@ -245,52 +263,45 @@ class Verification:
     def _register(self) -> None:
         self.actors = {one["id"]: one for one in self.pack.records("actors")}
         self.recipients = {one["id"]: one["key"] for one in self.pack.records("recipients")}
-        for name in ("handlers", "datasets"):
-            for _ in self.pack.records(name):
-                pass
+        self.transfers = {one["id"] for one in self.pack.records("transfers")}
         for one in self.pack.records("gradings"):
             known = self.replay.gradings.get((one["dataset"], one["number"]))
-            name = f"Grading {one['number']} of {one['dataset']}"
-            self._demand(known, known == one["tags"], name)
+            self._demand(known, known == one["tags"], f"Grading {one['number']} of {one['dataset']}", one["graded_at"])
+        manifest = self.pack.manifest
+        shown = any(one["id"] == manifest["subject"] for one in self.pack.records(f"{manifest['kind']}s"))
+        self.claims["records"].demand(shown, f"What the pack is about, {manifest['subject']}, is not in it.")
 
-    def _demand(self, known: object, truth: bool, name: str, claim: str = "records") -> None:  # noqa: FBT001 - what is demanded
-        """Hold a record against its entry."""
+    def _demand(self, known: object, truth: bool, name: str, at: str, claim: str = "records") -> None:  # noqa: FBT001
+        """Hold a record, made at a moment, against its entry."""
         if known is None:
-            self.replay.missing(claim, f"{name}: there is no entry of it.")
+            self.replay.missing(claim, f"{name}: there is no entry of it.", at)
         else:
             self.claims[claim].demand(truth, f"{name} is not what its entry says.")
 
     def _revisions(self) -> None:
-        seen: set[tuple[str, int]] = set()
+        shown: set[tuple[str, int]] = set()
         for one in self.pack.records("revisions"):
-            key = (one["transfer"], one["number"])
-            name = f"Revision {one['number']} of {one['transfer']}"
-            asked = self.replay.submitted.get(key)
+            key, told = (one["transfer"], one["number"]), one["determination"]
+            name, asked = f"Revision {one['number']} of {one['transfer']}", self.replay.submitted.get(key)
+            shown.add(key)
             found = f"sha256:{hashlib.sha256(canonical(one['content'])).hexdigest()}"
             self.claims["reviews"].demand(found == one["hash"], f"{name} has not the hash that was reviewed.")
-            told = one["determination"]
-            self._demand(
-                asked,
-                asked is not None
-                and (one["hash"], told["mechanism"], told["rules_version"], told["policy"])
-                == (asked["hash"], asked["mechanism"], asked["rules_version"], asked["policy"])
-                and [requirement["rule"] for requirement in told["requirements"]] == asked["requirements"]
-                and [stage["name"] for stage in one["stages"]] == asked["stages"],
-                name,
-            )
+            said = {
+                "hash": one["hash"],
+                "requirements": [requirement["rule"] for requirement in told["requirements"]],
+                "stages": [stage["name"] for stage in one["stages"]],
+                **{term: told[term] for term in ("mechanism", "rules_version", "policy")},
+            }
+            same = asked is not None and all(asked[term] == value for term, value in said.items())
+            self._demand(asked, same, name, one["submitted_at"])
             with self._guarded("law"):
                 self._law(name, one)
-            seen.add(key)
-        self._all_shown("Revision", seen, {key for key in self.replay.submitted if key[0] in self._shown_transfers()})
+        self._demand_all("revision", {key for key in self.replay.submitted if key[0] in self.transfers} - shown)
 
-    def _shown_transfers(self) -> set[str]:
-        if not hasattr(self, "_transfers"):
-            self._transfers = {one["id"] for one in self.pack.records("transfers")}
-        return self._transfers
-
-    def _all_shown(self, what: str, shown: set[Any], known: set[Any]) -> None:
-        for one in sorted(known - shown)[:3]:
-            self.claims["records"].fault(f"{what} {one} is in the log, and is not shown.")
+    def _demand_all(self, kind: str, hidden: set[Any]) -> None:
+        """Demand that whatever the log has of the requests that are shown is shown."""
+        for one in sorted(hidden):
+            self.claims["records"].fault(f"The log has the {kind} {one}, which is not shown.")
 
     def _law(self, name: str, revision: Json) -> None:
         """Let the law of the day decide again on what was submitted."""
@@ -327,74 +338,48 @@ class Verification:
         return None, f"it was made with the law data {version[:15]}…, which is neither here nor in the pack."
 
     def _reviews(self) -> None:
-        seen: set[str] = set()
+        shown: set[str] = set()
+        names = ("transfer", "revision", "stage", "decision", "hash", "reviewer", "on_behalf_of")
         for one in self.pack.records("reviews"):
             given = self.replay.reviews.get(one["id"])
-            shown = tuple(
-                one[name] for name in ("transfer", "revision", "stage", "decision", "hash", "reviewer", "on_behalf_of")
-            )
-            known = (
-                None
-                if given is None
-                else (
-                    given.transfer,
-                    given.revision,
-                    given.stage,
-                    given.decision,
-                    given.hash,
-                    given.reviewer,
-                    given.behalf,
-                )
-            )
-            back = given is not None and given.taken_back == (one["taken_back_at"] is not None)
-            self._demand(given, known == shown and back, f"Review {one['id']}")
-            person = self.actors.get(one["reviewer"], {}).get("kind") == "person"
+            said = (*(one[name] for name in names), one["taken_back_at"] is not None)
+            self._demand(given, given is not None and astuple(given) == said, f"Review {one['id']}", one["at"])
+            person = self.actors[one["reviewer"]]["kind"] == "person"
             self.claims["separation"].demand(person, f"{one['id']}: {one['reviewer']} is no person.")
-            seen.add(one["id"])
-        self._all_shown("Review", seen, set(self.replay.reviews))
+            shown.add(one["id"])
+        known = {name for name, given in self.replay.reviews.items() if given.transfer in self.transfers}
+        self._demand_all("review", known - shown)
 
     def _evidence(self) -> None:
-        claim, files = self.claims["evidence"], set[str]()
+        claim, checked = self.claims["evidence"], set[str]()
         for one in self.pack.records("evidence"):
-            known = one["id"] in self.replay.evidence or None
-            # What a renewal repeats was added under the transfer before, with the same file.
-            source = one["id"] if known or one["reused_from"] is None else one["reused_from"]
-            if source not in self.replay.evidence and one["reused_from"] is not None:
-                claim.gap(f"{one['id']} repeats {one['reused_from']}, whose entry is not in the pack.")
-            else:
-                same = source in self.replay.evidence and self.replay.evidence[source] == one["sha256"]
-                self._demand(known or source in self.replay.evidence or None, same, f"Evidence {one['id']}", "evidence")
-            if one["sha256"] is not None and one["member"] not in files:
-                files.add(one["member"])
+            # What a renewal repeats was added once, to the request before, with the same file.
+            added = one["repeats"] or one["id"]
+            known = added in self.replay.evidence or None
+            same = self.replay.evidence.get(added) == one["sha256"]
+            self._demand(known, same, f"Evidence {one['id']}", one["added_at"], "evidence")
+            if one["member"] is not None and one["member"] not in checked:
+                checked.add(one["member"])
                 for _ in self.pack.chunks(one["member"]):
                     pass
                 claim.demand(self.pack.hashes[one["member"]][1] == one["sha256"], f"{one['member']} is another file.")
 
     def _permits(self) -> None:
-        keys = {one["kid"]: one for one in self.keys["permits"]["keys"]}
-        seen: set[str] = set()
+        keys, shown = {one["kid"]: one for one in self.keys["permits"]["keys"]}, set[str]()
         for one in self.pack.records("permits"):
-            signed, name = one.pop("signed"), f"Permit {one['id']}"
+            signed, name, known = one.pop("signed"), f"Permit {one['id']}", self.replay.permits.get(one["id"])
+            shown.add(one["id"])
             with self._guarded("permits"):
                 self.claims["permits"].demand(_opened(signed, keys) == one, f"{name} is not what was signed.")
-            known = self.replay.permits.get(one["id"])
-            terms = (
-                "transfer",
-                "revision",
-                "handler",
-                "recipient",
-                "purpose",
-                "fields",
-                "systems",
-                "persons",
-                "sensitive_persons",
-            )
-            same = known is not None and all(
-                known.scope[term] == one[term] for term in (*terms, "valid_from", "valid_until", "mechanism", "route")
-            )
-            self._demand(known, same and known is not None and known.status == one["stored_status"], name)
-            seen.add(one["id"])
-        self._all_shown("Permit", seen, set(self.replay.permits))
+            same = known is not None and known.status == one["stored_status"]
+            if known is not None:
+                same &= all(is_sealed(known.scope[term]) or known.scope[term] == one[term] for term in TERMS)
+            self._demand(known, same, name, one["issued_at"])
+        self._demand_all(
+            "permit",
+            {name for name, permit in self.replay.permits.items() if permit.scope["transfer"] in self.transfers}
+            - shown,
+        )
 
     def _exports(self) -> None:
         known = self.replay.exports
@@ -406,10 +391,10 @@ class Verification:
                 one["expires_at"],
             )
             sent = None if one["sent"] is None else persons_of(one["sent"])
-            shown = began if one["status"] == "reserved" else ended(began, one["status"], sent, one["ended_at"])
+            said = began if one["status"] == "reserved" else ended(began, one["status"], sent, one["ended_at"])
             found = known.pop(one["id"], None)
-            self._demand(found, found == shown, f"Export {one['id']}")
-        self._all_shown("Export", set(), set(list(known)[:3]))
+            self._demand(found, found == said, f"Export {one['id']}", one["reserved_at"])
+        self._demand_all("export", set(known))
 
     # The files
 
@@ -509,7 +494,7 @@ def sentences(verification: Verification) -> Iterator[str]:
     manifest = verification.pack.manifest
     yield f"Evidence pack {manifest['pack']} of the {manifest['kind']} {manifest['subject']}, made at {manifest['made_at']}"
     for claim in verification.claims.values():
-        yield f"{claim.verdict:>17}  {claim.text} {_looked_at(claim)}"
+        yield f"{claim.verdict:>17}  {claim.text} ({claim.checked} checked)"
         yield from (f"{'':19}- {sentence}" for sentence in claim.told)
         if claim.faults + claim.gaps > len(claim.told):
             yield f"{'':19}- and {claim.faults + claim.gaps - len(claim.told)} more"
@@ -520,10 +505,6 @@ def sentences(verification: Verification) -> Iterator[str]:
         yield from (f"  {vkey}" for vkey in verification.vkeys)
     yield "A pack proves what is in it. That nothing was left out only the whole log can show: see docs/auditors.md."
     yield f"Verdict: {VERDICTS[code(verification)]}"
-
-
-def _looked_at(claim: Claim) -> str:
-    return f"({claim.checked} checked)" if claim.checked else "(nothing of the kind in the pack)"
 
 
 def verify(path: Path, vkeys: Sequence[str] = (), witnesses: Sequence[str] = ()) -> Verification:
@@ -550,12 +531,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         verification = verify(given.pack, given.vkey, given.witness)
     except PackError as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         return 2
     if given.json:
-        print(json.dumps(document(verification), ensure_ascii=False, indent=2))
+        told = json.dumps(document(verification), ensure_ascii=False, indent=2)
     else:
-        print(*sentences(verification), sep="\n")
+        told = "\n".join(sentences(verification))
+    sys.stdout.write(f"{told}\n")
     return code(verification)
 
 

@@ -1,6 +1,6 @@
 """What belongs to a pack: ids of things, and the queries for the exports and the entries that are too many to name."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final
 
@@ -21,8 +21,10 @@ _IN_PERIOD: Final = """
 _TRANSFERS: Final = {
     "permit": "select transfer from permits where id = :subject",
     "transfer": "select id from transfers where id = :subject",
-    "dataset": f"select id from transfers where handler = :handler and :subject = any(datasets) and {_IN_PERIOD} order by id",
-    "handler": f"select id from transfers where handler = :handler and {_IN_PERIOD} order by id",
+    "dataset": "select id from transfers where handler = :handler and :subject = any(datasets) and"
+    + _IN_PERIOD
+    + "order by id",
+    "handler": "select id from transfers where handler = :handler and" + _IN_PERIOD + "order by id",
 }
 
 EXPORTS: Final = """
@@ -49,6 +51,15 @@ ENTRIES: Final = f"""
 """Entries about the things and the exports, and for a dataset or a handler what the gate said in the period."""
 
 
+_RENEWED: Final = """
+  with recursive before as (
+    select renews from transfers where id = any(:transfers) and renews is not null
+    union select t.renews from before b join transfers t on t.id = b.renews where t.renews is not null
+  )
+  select renews from before order by 1
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Extent:
     """The things that a pack tells of."""
@@ -63,6 +74,8 @@ class Extent:
     datasets: list[str]
     recipients: list[str]
     obligations: list[str]
+    renewed: list[str]
+    """Requests that those of the pack renew, one after the other: what they repeat of evidence was added there."""
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -79,7 +92,15 @@ class Extent:
     @property
     def subjects(self) -> list[str]:
         """Whatever entries may be about, exports left aside."""
-        things = {self.handler, *self.transfers, *self.permits, *self.datasets, *self.recipients, *self.obligations}
+        things = {
+            self.handler,
+            *self.transfers,
+            *self.permits,
+            *self.datasets,
+            *self.recipients,
+            *self.obligations,
+            *self.renewed,
+        }
         return sorted(things)
 
 
@@ -96,12 +117,12 @@ async def extent_of(tx: Transaction, pack: EvidencePack) -> Extent:
     }
     transfers = await _ids(tx, _TRANSFERS[pack.kind], **_only(_TRANSFERS[pack.kind], asked))
     permits = await _ids(tx, "select id from permits where transfer = any(:transfers) order by id", transfers=transfers)
-    found = Extent(pack.kind, pack.subject, pack.handler, begins, ends, transfers, permits, [], [], [])
-    exports = f"with x as ({EXPORTS}) select distinct"
+    found = Extent(pack.kind, pack.subject, pack.handler, begins, ends, transfers, permits, [], [], [], [])
+    exports = "with x as (" + EXPORTS + ") select distinct "
     own = [pack.subject] if pack.kind == "dataset" else []
     datasets = await _ids(
         tx,
-        f"{exports} dataset from x union select unnest(datasets) from transfers where id = any(:transfers) "
+        exports + "dataset from x union select unnest(datasets) from transfers where id = any(:transfers) "
         "union select unnest(cast(:own as text[])) order by 1",
         transfers=transfers,
         own=own,
@@ -109,16 +130,15 @@ async def extent_of(tx: Transaction, pack: EvidencePack) -> Extent:
     )
     recipients = await _ids(
         tx,
-        f"{exports} recipient from x union select recipient from transfers where id = any(:transfers) order by 1",
+        exports + "recipient from x union select recipient from transfers where id = any(:transfers) order by 1",
         transfers=transfers,
         **found.parameters,
     )
     obligations = await _ids(
         tx, "select id from obligations where transfer = any(:transfers) order by id", transfers=transfers
     )
-    return Extent(
-        pack.kind, pack.subject, pack.handler, begins, ends, transfers, permits, datasets, recipients, obligations
-    )
+    renewed = await _ids(tx, _RENEWED, transfers=transfers)
+    return replace(found, datasets=datasets, recipients=recipients, obligations=obligations, renewed=renewed)
 
 
 async def _ids(tx: Transaction, query: str, **parameters: Any) -> list[str]:

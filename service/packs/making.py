@@ -20,7 +20,6 @@ from service.audit import notes
 from service.audit.operations import plain
 from service.database import Database, Transaction
 from service.law import rules
-
 from service.packs import report
 from service.packs.archive import CHUNK, Archive
 from service.packs.entries import Entries
@@ -34,6 +33,10 @@ from service.transfers.tables import Document
 FORMAT: Final = 1
 INSTRUCTIONS: Final = Path(__file__).with_name("instructions.txt")
 LANGUAGES: Final = ("en", "zh")
+
+_ARCHIVED: Final = """
+  select to_char(month, 'YYYY-MM') as month, file, encode(sha256, 'hex') as sha256 from archives order by month
+"""
 
 Progress = Callable[[int, int], Awaitable[None]]
 """Takes how many records and entries are written, and how many there are."""
@@ -104,7 +107,8 @@ class Making:
         await self._law(archive)
         await self._reports(archive, telling)
         archive.add("README.txt", INSTRUCTIONS.read_bytes())
-        self._sign(archive, telling, origin, tx.now)
+        archived = [dict(row) for row in (await tx.execute(text(_ARCHIVED))).mappings()]
+        self._sign(archive, telling, origin, tx.now, archived)
 
     async def _lines(self, archive: Archive, name: str, lines: AsyncIterator[tuple[bytes, int]]) -> None:
         """Write a member line by line, in pieces that are compressed beside the event loop."""
@@ -150,7 +154,7 @@ class Making:
             archive.add(f"report.{language}.html", html.encode())
             archive.add(f"report.{language}.pdf", await asyncio.to_thread(report.pdf, story, language))
 
-    def _sign(self, archive: Archive, telling: Telling, origin: str, moment: datetime) -> None:
+    def _sign(self, archive: Archive, telling: Telling, origin: str, moment: datetime, archived: list[Json]) -> None:
         pack = self._pack
         manifest = line(
             {
@@ -164,6 +168,7 @@ class Making:
                 "made_at": moment,
                 "version": self._tools.version,
                 "origin": origin,
+                "archived": archived,
                 "counts": telling.counts(),
                 "members": archive.members,
             }
@@ -180,7 +185,7 @@ def line(value: Any) -> bytes:
 
 
 async def _exports(tx: Transaction, extent: Extent) -> int:
-    return int((await tx.execute(text(f"select count(*) from ({EXPORTS}) x"), extent.parameters)).scalar_one())
+    return int((await tx.execute(text("select count(*) from (" + EXPORTS + ") x"), extent.parameters)).scalar_one())
 
 
 async def _told(telling: Telling, kind: str, records: AsyncIterator[Json]) -> AsyncIterator[tuple[bytes, int]]:

@@ -95,7 +95,6 @@ _EVIDENCE: Final = (
     "issuer",
     "issued_on",
     "valid_until",
-    "reused_from",
     "added_by",
     "added_at",
     "verified_by",
@@ -103,6 +102,20 @@ _EVIDENCE: Final = (
     "replaced_by",
     "ended_at",
 )
+_EXPORTS: Final = f"""
+  select id, evaluation, dataset, recipient, permit, system, purpose, persons, sensitive_persons, counts, status, reserved_at,
+    expires_at, ended_at, sent_persons, sent_sensitive_persons
+  from ({EXPORTS}) x order by id
+"""  # noqa: S608 - no caller's text is in it
+_FIRST: Final = """
+  with recursive before as (
+    select id, reused_from from evidence where transfer = any(:transfers) and reused_from is not null
+    union all select b.id, e.reused_from from before b join evidence e on e.id = b.reused_from
+  )
+  select b.id, e.id from before b join evidence e on e.id = b.reused_from and e.reused_from is null
+"""
+"""Of each record that a renewal repeats the one that was added."""
+
 _PERMIT_LEFT_OUT: Final = {"reason", "conditions", "headroom"}
 
 
@@ -213,6 +226,7 @@ class Records:
                 .where(Evidence.transfer.in_(some))
                 .order_by(Evidence.transfer, Evidence.id)
             )
+            first = {row[0]: row[1] for row in await self.tx.execute(text(_FIRST), {"transfers": some})}
             for row, size, media_type in await self.tx.execute(query):
                 self.actors.add(row.added_by)
                 if row.verified_by is not None:
@@ -222,7 +236,7 @@ class Records:
                 if sha256 is not None:
                     member = self.files[sha256] = f"evidence/{sha256}{ENDINGS.get(media_type, '')}"
                 file = {"sha256": sha256, "size": size, "media_type": media_type, "member": member}
-                yield shown(row, _EVIDENCE) | file
+                yield shown(row, _EVIDENCE) | file | {"repeats": first.get(row.id)}
             self.tx.expunge_all()
 
     async def _permits(self) -> AsyncIterator[Json]:
@@ -242,11 +256,7 @@ class Records:
             yield shown(row, ("handler", "year", "persons", "sensitive_persons"))
 
     async def _exports(self) -> AsyncIterator[Json]:
-        query = text(
-            "select id, evaluation, dataset, recipient, permit, system, purpose, persons, sensitive_persons, counts, status, "
-            f"reserved_at, expires_at, ended_at, sent_persons, sent_sensitive_persons from ({EXPORTS}) x order by id"
-        )
-        found = await self.tx.stream(query, self.extent.parameters, execution_options={"yield_per": ROWS})
+        found = await self.tx.stream(text(_EXPORTS), self.extent.parameters, execution_options={"yield_per": ROWS})
         async for row in found.mappings():
             told = plain(dict(row))
             persons, sensitive = told.pop("sent_persons"), told.pop("sent_sensitive_persons")

@@ -114,8 +114,18 @@ class Telling:
 
     def counts(self) -> Json:
         """Return how many of each are in the pack."""
-        names = ("datasets", "transfers", "revisions", "reviews", "evidence", "permits", "exports", "refused")
-        names += ("entries", "entries_withheld")
+        names = [
+            "datasets",
+            "transfers",
+            "revisions",
+            "reviews",
+            "evidence",
+            "permits",
+            "exports",
+            "refused",
+            "entries",
+            "entries_withheld",
+        ]
         return {name: self._counts[name] for name in names}
 
     def story(self) -> Story:
@@ -300,8 +310,14 @@ def _dataset(one: Json) -> DatasetShown:
 
 
 def _day(key: tuple[date, str | None, str, str], found: Counter[str]) -> ExportsOfDay:
-    names = ("exports", "completed", "refused", "persons", "sensitive_persons")
-    return ExportsOfDay(*key, **{name: found[name] for name in names})
+    return ExportsOfDay(
+        *key,
+        exports=found["exports"],
+        completed=found["completed"],
+        refused=found["refused"],
+        persons=found["persons"],
+        sensitive_persons=found["sensitive_persons"],
+    )
 
 
 def _moment(told: str) -> datetime:

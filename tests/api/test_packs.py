@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import json
 import time
 import zipfile
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from service.audit import verify
-from service.settings import Settings
 from tests.world import Json, World
 
 
