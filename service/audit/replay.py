@@ -282,7 +282,7 @@ class Replay:
         ]
         barred: dict[str, set[str | None]] = {
             "an author of the request": {*self.authors[given.transfer]},
-            "in another stage of it": {one.reviewer for one in others} | {one.behalf for one in others},
+            "in another stage of it": {party for one in others for party in (one.reviewer, one.behalf)},
             "somebody who had stood back from it": {*self.recused[given.transfer]},
         }
         parties = {given.reviewer, given.behalf} - {None}

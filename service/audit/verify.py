@@ -47,21 +47,10 @@ CHUNK: Final = 1 << 18
 MAX_AT_ONCE: Final = 1 << 26
 """Bytes of a line, or of a member that is read as a whole."""
 
-TERMS: Final = [
-    "transfer",
-    "revision",
-    "handler",
-    "recipient",
-    "purpose",
-    "fields",
-    "systems",
-    "persons",
-    "sensitive_persons",
-    "valid_from",
-    "valid_until",
-    "mechanism",
-    "route",
-]
+TERMS: Final = (
+    *("transfer", "revision", "handler", "recipient", "purpose", "fields", "systems", "persons", "sensitive_persons"),
+    *("valid_from", "valid_until", "mechanism", "route"),
+)
 """What of a permit must be what its entries say."""
 
 _ENTRY: Final = re.compile(rb'\{"leaf":(\d+),"seq":\d+,(?:"body":(\{.*\})|"hash":"([A-Za-z0-9+/]{43}=)")\}')
@@ -533,11 +522,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except PackError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    if given.json:
-        told = json.dumps(document(verification), ensure_ascii=False, indent=2)
-    else:
-        told = "\n".join(sentences(verification))
-    sys.stdout.write(f"{told}\n")
+    told = json.dumps(document(verification), ensure_ascii=False, indent=2)
+    sys.stdout.write(f"{told if given.json else chr(10).join(sentences(verification))}\n")
     return code(verification)
 
 

@@ -21,10 +21,8 @@ _IN_PERIOD: Final = """
 _TRANSFERS: Final = {
     "permit": "select transfer from permits where id = :subject",
     "transfer": "select id from transfers where id = :subject",
-    "dataset": "select id from transfers where handler = :handler and :subject = any(datasets) and"
-    + _IN_PERIOD
-    + "order by id",
-    "handler": "select id from transfers where handler = :handler and" + _IN_PERIOD + "order by id",
+    "dataset": f"select id from transfers where handler = :handler and :subject = any(datasets) and {_IN_PERIOD} order by id",  # noqa: S608
+    "handler": f"select id from transfers where handler = :handler and {_IN_PERIOD} order by id",  # noqa: S608
 }
 
 EXPORTS: Final = """
@@ -51,6 +49,16 @@ ENTRIES: Final = f"""
 """Entries about the things and the exports, and for a dataset or a handler what the gate said in the period."""
 
 
+_PERMITS: Final = "select id from permits where transfer = any(:transfers) order by id"
+_OBLIGATIONS: Final = "select id from obligations where transfer = any(:transfers) order by id"
+_DATASETS: Final = f"""
+  select distinct dataset from ({EXPORTS}) x
+  union select unnest(datasets) from transfers where id = any(:transfers)
+  union select unnest(cast(:own as text[])) order by 1
+"""  # noqa: S608 - no caller's text is in it
+_RECIPIENTS: Final = f"""
+  select distinct recipient from ({EXPORTS}) x union select recipient from transfers where id = any(:transfers) order by 1
+"""  # noqa: S608 - no caller's text is in it
 _RENEWED: Final = """
   with recursive before as (
     select renews from transfers where id = any(:transfers) and renews is not null
@@ -115,38 +123,22 @@ async def extent_of(tx: Transaction, pack: EvidencePack) -> Extent:
         "ends": ends,
         "since": pack.since or date.min,
     }
-    transfers = await _ids(tx, _TRANSFERS[pack.kind], **_only(_TRANSFERS[pack.kind], asked))
-    permits = await _ids(tx, "select id from permits where transfer = any(:transfers) order by id", transfers=transfers)
-    found = Extent(pack.kind, pack.subject, pack.handler, begins, ends, transfers, permits, [], [], [], [])
-    exports = "with x as (" + EXPORTS + ") select distinct "
-    own = [pack.subject] if pack.kind == "dataset" else []
-    datasets = await _ids(
-        tx,
-        exports + "dataset from x union select unnest(datasets) from transfers where id = any(:transfers) "
-        "union select unnest(cast(:own as text[])) order by 1",
-        transfers=transfers,
-        own=own,
-        **found.parameters,
-    )
-    recipients = await _ids(
-        tx,
-        exports + "recipient from x union select recipient from transfers where id = any(:transfers) order by 1",
-        transfers=transfers,
-        **found.parameters,
-    )
-    obligations = await _ids(
-        tx, "select id from obligations where transfer = any(:transfers) order by id", transfers=transfers
-    )
+    query = _TRANSFERS[pack.kind]
+    transfers = await _ids(tx, query, **{name: value for name, value in asked.items() if f":{name}" in query})
+    permits = await _ids(tx, _PERMITS, transfers=transfers)
+    obligations = await _ids(tx, _OBLIGATIONS, transfers=transfers)
     renewed = await _ids(tx, _RENEWED, transfers=transfers)
-    return replace(found, datasets=datasets, recipients=recipients, obligations=obligations, renewed=renewed)
+    found = Extent(
+        pack.kind, pack.subject, pack.handler, begins, ends, transfers, permits, [], [], obligations, renewed
+    )
+    more = {"transfers": transfers, **found.parameters}
+    own = [pack.subject] if pack.kind == "dataset" else []
+    datasets = await _ids(tx, _DATASETS, own=own, **more)
+    return replace(found, datasets=datasets, recipients=await _ids(tx, _RECIPIENTS, **more))
 
 
 async def _ids(tx: Transaction, query: str, **parameters: Any) -> list[str]:
     return [str(row[0]) for row in await tx.execute(text(query), parameters)]
-
-
-def _only(query: str, parameters: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in parameters.items() if f":{name}" in query}
 
 
 def _midnight(day: date) -> datetime:

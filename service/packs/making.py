@@ -38,6 +38,8 @@ _ARCHIVED: Final = """
   select to_char(month, 'YYYY-MM') as month, file, encode(sha256, 'hex') as sha256 from archives order by month
 """
 
+_COUNT: Final = f"select count(*) from ({EXPORTS}) x"  # noqa: S608 - no caller's text is in it
+
 Progress = Callable[[int, int], Awaitable[None]]
 """Takes how many records and entries are written, and how many there are."""
 
@@ -185,7 +187,7 @@ def line(value: Any) -> bytes:
 
 
 async def _exports(tx: Transaction, extent: Extent) -> int:
-    return int((await tx.execute(text("select count(*) from (" + EXPORTS + ") x"), extent.parameters)).scalar_one())
+    return int((await tx.execute(text(_COUNT), extent.parameters)).scalar_one())
 
 
 async def _told(telling: Telling, kind: str, records: AsyncIterator[Json]) -> AsyncIterator[tuple[bytes, int]]:

@@ -114,19 +114,8 @@ class Telling:
 
     def counts(self) -> Json:
         """Return how many of each are in the pack."""
-        names = [
-            "datasets",
-            "transfers",
-            "revisions",
-            "reviews",
-            "evidence",
-            "permits",
-            "exports",
-            "refused",
-            "entries",
-            "entries_withheld",
-        ]
-        return {name: self._counts[name] for name in names}
+        names = ("datasets", "transfers", "revisions", "reviews", "evidence", "permits", "exports", "refused")
+        return {name: self._counts[name] for name in (*names, "entries", "entries_withheld")}
 
     def story(self) -> Story:
         """Return the story of everything that was taken."""
