@@ -18,6 +18,8 @@ from starlette.types import Receive, Scope, Send
 from service.audit import routes as audit
 from service.audit.log_key import LogKey
 from service.audit.sequencer import Sequencer
+from service.audit.witness import named
+from service.audit.witnessing import Witnessing
 from service.database import Clock, Database, Transaction, utc_now
 from service.events import routes as events
 from service.gate import reports
@@ -95,6 +97,7 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
 
     Raises:
         RuleFileError: the law data cannot be used; nothing starts with it.
+        ValueError: the witnesses cannot be used.
     """
     database = Database(
         database_url, pool=settings.database_pool, timeout=settings.database_timeout_seconds, clock=clock
@@ -109,12 +112,15 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
         timeout=settings.database_timeout_seconds,
         queue=settings.gate_queue,
     )
+    witnesses = named(settings.witnesses)
+    max_age = None if settings.witness_max_age_seconds is None else timedelta(seconds=settings.witness_max_age_seconds)
     sequencer = Sequencer(
         database_url,
         clock=clock,
         key=_log_key(settings),
         origin=settings.log_origin,
         timeout=settings.database_timeout_seconds,
+        witnessing=Witnessing(database, witnesses, max_age=max_age) if witnesses else None,
     )
 
     @asynccontextmanager
@@ -148,6 +154,8 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
     app.state.database = database
     app.state.book = book
     app.state.gate = decisions
+    app.state.witnesses = witnesses
+    app.state.witness_max_age = max_age
     app.state.authenticate = authenticate
     app.state.recognize = recognize
     app.state.public_url = _public_url(settings)

@@ -43,6 +43,12 @@ class Settings(BaseSettings):
     sequencer: bool = True
     """Whether this server process takes part in keeping the log going: one of them leads, the others wait to take over."""
 
+    witnesses: str = ""
+    """Who cosigns the log: `<verifier key> <address>`, as `outbound witness` prints it; several by comma."""
+
+    witness_max_age_seconds: Annotated[int, Field(ge=1)] | None = None
+    """How old the youngest cosignature may be for the log to be called healthy; unset: none is asked for."""
+
     policy_file: Path | None = None
     """The company's own rules in TOML; they can only be stricter than the law."""
 

@@ -138,6 +138,14 @@ def _add_tables() -> None:
         sa.ForeignKeyConstraint(["size"], ["checkpoints.size"], name=op.f("fk_cosignatures_size")),
         sa.PrimaryKeyConstraint("size", "witness", "at", name=op.f("pk_cosignatures")),
     )
+    op.create_table(
+        "witness_reports",
+        sa.Column("witness", sa.Text(collation="C"), nullable=False),
+        sa.Column("trouble", sa.Text(), nullable=True),
+        sa.Column("detail", sa.Text(), nullable=True),
+        sa.Column("since", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("witness", name=op.f("pk_witness_reports")),
+    )
     op.create_index(op.f("ix_cosignatures_witness_cosignatures_at"), "cosignatures", ["witness", "at"], unique=False)
 
 
@@ -187,6 +195,7 @@ def _refuse_truncate(name: str, table: str) -> None:
 
 
 def downgrade() -> None:
+    op.drop_table("witness_reports")
     op.drop_table("cosignatures")
     op.drop_table("log_state")
     op.drop_table("log_keys")

@@ -157,17 +157,16 @@ def check(path: Path) -> tuple[Head, Checkpoint]:
     checkpoint = _checkpoint(head.note)
     grown, covers = Growth(), sorted(head.covers.items(), key=lambda item: item[0][1] << item[0][0])
     first = last = None
-    for count, line in enumerate(lines_of(path), 1):
+    count = 0
+    for line in lines_of(path):
         _grow(grown, covers, line.leaf)
         grown.add(merkle.leaf_hash(line.body.encode()))
         if not _is_of(head.month, line.body):
             raise ArchiveError(f"The entry of leaf {line.leaf} is not of {head.month}.")
-        first, last = line.leaf if first is None else first, line.leaf
-        if count > head.entries:
-            raise ArchiveError(f"There are more than the {head.entries} entries that the file says it has.")
+        first, last, count = line.leaf if first is None else first, line.leaf, count + 1
     _grow(grown, covers, checkpoint.size)
-    if (first, last) != (head.first, head.last) or covers:
-        raise ArchiveError(f"The entries are not those of the leaves {head.first} to {head.last}.")
+    if (first, last, count) != (head.first, head.last, head.entries) or covers:
+        raise ArchiveError(f"The entries are not the {head.entries} of the leaves {head.first} to {head.last}.")
     if grown.root() != checkpoint.root:
         raise ArchiveError("The entries and the subtrees between them do not come to the root of the checkpoint.")
     return head, checkpoint

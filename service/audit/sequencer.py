@@ -4,7 +4,6 @@ The lock of the log belongs to a connection: when the leader or its connection d
 """
 
 import asyncio
-from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final
@@ -14,6 +13,7 @@ import structlog
 
 from service.audit.log_key import LogKey, LogKeyError
 from service.audit.sequencing import LogDamagedError, Writer, make_months
+from service.audit.witnessing import Witnessing
 from service.database import Clock
 
 LOG_LOCK: Final = 0x0B0E
@@ -52,7 +52,7 @@ class Sequencer:
         key: signs checkpoints.
         origin: the name of the log, should it have to be begun.
         timeout: seconds that one statement may take.
-        signed: is told the note of each new checkpoint once it is committed; must not wait.
+        witnessing: shows each new checkpoint to the witnesses, once it is committed; is never waited for.
     """
 
     def __init__(
@@ -63,14 +63,14 @@ class Sequencer:
         key: LogKey,
         origin: str | None = None,
         timeout: float = 10.0,
-        signed: Callable[[str], None] | None = None,
+        witnessing: Witnessing | None = None,
     ) -> None:
         self._url = url
         self._clock = clock
         self._key = key
         self._origin = origin
         self._timeout = timeout
-        self._signed = signed
+        self._witnessing = witnessing
         self._task: asyncio.Task[None] | None = None
         self._told: str | None = None
 
@@ -112,6 +112,8 @@ class Sequencer:
                 await asyncio.sleep(PATIENCE)
             await self._lead(connection)
         finally:
+            if self._witnessing is not None:
+                await self._witnessing.close()
             with suppress(*_GONE):
                 await connection.close(timeout=PATIENCE)
 
@@ -121,13 +123,15 @@ class Sequencer:
         mark = self._key.mark()
         self._told = None
         looked: datetime | None = None
+        if self._witnessing is not None:
+            self._witnessing.open()
         while self._key.mark() == mark:
             if looked is None or abs(self._clock() - looked) > MONTHLY:
                 looked = self._clock()
                 await self._make_months(connection, looked)
             note, is_more = await writer.turn()
-            if note is not None and self._signed is not None:
-                self._signed(note)
+            if note is not None and self._witnessing is not None:
+                self._witnessing.announce(note)
             if not is_more:
                 await asyncio.sleep(CADENCE)
 

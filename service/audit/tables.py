@@ -9,6 +9,7 @@ from typing import Final
 from sqlalchemy import BigInteger, DateTime, ForeignKey, Index, LargeBinary, SmallInteger, Text, text
 from sqlalchemy.orm import Mapped, foreign, mapped_column, relationship
 
+from service.audit.witness import Trouble
 from service.database import Base, Id, Key, Moment
 
 NUMBER: Final = "case when pg_current_xact_id() is not null then nextval('entries_seq_seq') end"
@@ -113,6 +114,18 @@ class Cosignature(Base):
     at: Mapped[Moment] = mapped_column(primary_key=True)
 
     __table_args__ = (Index(None, "witness", "at"),)
+
+
+class WitnessReport(Base):
+    """How asking a witness ended the last time that it ended in another way than before."""
+
+    __tablename__ = "witness_reports"
+
+    witness: Mapped[str] = mapped_column(Key, primary_key=True)
+    """Its verifier key."""
+    trouble: Mapped[Trouble | None] = mapped_column(Text)
+    detail: Mapped[str | None] = mapped_column(Text)
+    since: Mapped[Moment]
 
 
 class Opening(Base):

@@ -9,6 +9,7 @@ Source: C2SP tlog-witness.
 import base64
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Final, Literal, TypeAlias
 
 from service.audit import merkle, notes
@@ -207,3 +208,78 @@ def known_logs(vkeys: Sequence[str]) -> dict[str, list[Verifier]]:
             raise ValueError(f"{vkey} is the key of a witness, not of a log.")
         logs.setdefault(verifier.name, []).append(verifier)
     return logs
+
+
+@dataclass(frozen=True)
+class NamedWitness:
+    """A witness that the operator has named: its key, and the address in front of `/add-checkpoint`."""
+
+    verifier: Verifier
+    url: str
+
+    @property
+    def name(self) -> str:
+        """The name that it signs by."""
+        return self.verifier.name
+
+
+def named(setting: str) -> tuple[NamedWitness, ...]:
+    """Read the setting OUTBOUND_WITNESSES: `<verifier key> <address>`, several by comma.
+
+    Raises:
+        ValueError: one of them cannot be used.
+    """
+    found: dict[str, NamedWitness] = {}
+    for part in setting.split(",") if setting.strip() else ():
+        vkey, _, url = part.strip().partition(" ")
+        url = url.strip().rstrip("/")
+        verifier = Verifier.of(vkey)
+        if verifier.kind != notes.COSIGNATURE:
+            raise ValueError(f"OUTBOUND_WITNESSES: {vkey} is not the key of a witness (kind 0x04).")
+        if not url.startswith(("http://", "https://")) or " " in url:
+            raise ValueError(f"OUTBOUND_WITNESSES: the address of {verifier.name} must begin with https:// or http://.")
+        if vkey in found:
+            raise ValueError(f"OUTBOUND_WITNESSES: {verifier.name} is named twice.")
+        found[vkey] = NamedWitness(verifier, url)
+    return tuple(found.values())
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a witness stands with the log."""
+
+    name: str
+    vkey: str
+    size: int | None
+    """Entries of the largest log that it has cosigned, None for none."""
+    cosigned_at: datetime | None
+    """When it cosigned last, by its own clock."""
+    trouble: Trouble | None
+    detail: str | None
+    """A sentence on the trouble."""
+    since: datetime | None
+    """When the trouble began."""
+
+    def age(self, now: datetime) -> timedelta | None:
+        """Return how old its newest cosignature is, never less than nothing."""
+        return None if self.cosigned_at is None else max(now - self.cosigned_at, timedelta())
+
+
+def complaints(standings: Sequence[Standing], now: datetime, max_age: timedelta | None) -> list[str]:
+    """Return what the witnesses have to say against calling the log healthy; nothing, if all is well.
+
+    Args:
+        standings: of every witness that the operator has named.
+        now: the present moment.
+        max_age: how old the youngest cosignature may be; None where none is asked for.
+    """
+    told = [each.detail or each.trouble or "" for each in standings if each.trouble in ALARMS]
+    if max_age is None:
+        return told
+    ages = [age for each in standings if (age := each.age(now)) is not None]
+    if not ages:
+        told.append("No witness has cosigned the log yet.")
+    elif min(ages) > max_age:
+        seconds = int(min(ages).total_seconds())
+        told.append(f"The youngest cosignature is {seconds} seconds old; {int(max_age.total_seconds())} are allowed.")
+    return told

@@ -6,18 +6,16 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 
 import asyncpg
 import pytest
 
-from service.audit import notes, sequencing
-from service.audit.log_key import LogKey, LogKeyError
+from service.audit import notes
+from service.audit.log_key import LogKey
 from service.audit.merkle import leaf_hash, root_of
 from service.audit.notes import Checkpoint
-from service.audit.sequencer import LOG_LOCK, Sequencer
-from service.audit.sequencing import LogDamagedError, Writer
+from service.audit.sequencer import Sequencer
 from service.database import utc_now
 from tests.conftest import database_named, run_sql
 
