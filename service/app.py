@@ -130,7 +130,8 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
         await database.transaction(permits.reckon_anew)
         await decisions.open()
         maker = _pack_worker(settings, database_url, database, signer, clock)
-        maker.start()
+        if settings.pack_worker:
+            maker.start()
         if settings.sequencer:
             sequencer.open()
         gc.collect()

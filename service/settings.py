@@ -31,6 +31,9 @@ class Settings(BaseSettings):
     packs_dir: Path | None = None
     """Where the files of evidence packs are, shared by all replicas; unset: `packs` under `data_dir`."""
 
+    pack_worker: bool = True
+    """Whether this server process makes evidence packs; any of them that does will."""
+
     pack_keep_days: Annotated[int, Field(ge=1, le=3660)] = 30
     """How long the file of an evidence pack is kept."""
 
