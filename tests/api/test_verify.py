@@ -351,7 +351,7 @@ def lines_swapped(chance: random.Random, content: bytes) -> bytes:
 
 @pytest.mark.parametrize("change", [flipped, cut, line_removed, line_doubled, lines_swapped])
 def test_a_change_of_any_member_is_noticed(pack: Path, tmp_path: Path, change: Change) -> None:
-    whole, chance = members(pack), random.Random(change.__name__)
+    whole, chance = members(pack), random.Random(change.__name__)  # noqa: S311
     for place, (name, content) in enumerate(whole):
         changed = change(chance, content)
         files = [*whole[:place], (name, changed), *whole[place + 1 :]]
@@ -359,7 +359,7 @@ def test_a_change_of_any_member_is_noticed(pack: Path, tmp_path: Path, change: C
 
 
 def test_a_flip_of_any_bit_of_the_small_members_is_noticed(pack: Path, tmp_path: Path) -> None:
-    whole, chance = members(pack), random.Random(7)
+    whole, chance = members(pack), random.Random(7)  # noqa: S311
     small = [place for place, (name, _) in enumerate(whole) if not name.startswith(("report", "law/", "README"))]
     for _ in range(300):
         place = chance.choice(small)
@@ -382,7 +382,7 @@ def test_a_member_that_is_missing_added_renamed_or_there_twice_is_noticed(pack: 
 
 
 def test_two_members_with_each_others_content_are_noticed(pack: Path, tmp_path: Path) -> None:
-    whole, chance = members(pack), random.Random(11)
+    whole, chance = members(pack), random.Random(11)  # noqa: S311
     for _ in range(40):
         (one, first), (other, second) = chance.sample(whole, 2)
         swapped = {one: second, other: first}
@@ -391,7 +391,7 @@ def test_two_members_with_each_others_content_are_noticed(pack: Path, tmp_path: 
 
 
 def test_a_byte_of_the_file_itself_never_ends_in_anything_but_a_verdict(pack: Path, tmp_path: Path) -> None:
-    whole, chance = pack.read_bytes(), random.Random(13)
+    whole, chance = pack.read_bytes(), random.Random(13)  # noqa: S311
     for _ in range(300):
         (tmp_path / "changed.zip").write_bytes(flipped(chance, whole))
         noticed(tmp_path / "changed.zip")

@@ -79,7 +79,7 @@ async def sequenced(url: str) -> None:
     """Wait until every entry has its place in the log."""
     connection = await asyncpg.connect(url)
     try:
-        while await connection.fetchval("select (select count(*) from entries) > (select count(*) from leaves)"):
+        while await connection.fetchval("select (select count(*) from entries) > (select count(*) from leaves)"):  # noqa: ASYNC110
             await asyncio.sleep(0.1)
     finally:
         await connection.close()
