@@ -12,6 +12,7 @@ import service.http.idempotency
 import service.identity.tables
 import service.ledger.tables
 import service.obligations.tables
+import service.packs.tables
 import service.permits.tables
 import service.registry.tables
 import service.transfers.tables  # noqa: F401 - the tables of every room

@@ -37,6 +37,9 @@ from service.law import policy, rules
 from service.law import routes as law
 from service.law.rules import RuleBook
 from service.obligations import routes as obligations
+from service.packs import routes as packs
+from service.packs.making import Tools
+from service.packs.worker import Worker
 from service.permits import operations as permits
 from service.permits import routes as permit_routes
 from service.permits.signing import Signer
@@ -47,6 +50,9 @@ from service.transfers import routes as transfers
 from service.transfers.uploads import MAX_BODY
 
 IMPORT_TIMES = 16
+PACK_CONNECTIONS = 3
+"""The worker's lock, its snapshot, and its looks at the log."""
+PACK_STATEMENT_SECONDS = 3600.0
 YOUNG_OBJECTS = 50_000
 """Objects that come to be before they are looked through for cycles: a batch makes thousands, and nearly none of them is in one."""
 DOCS_FILES = Path(fastapi_offline.__file__).parent / "static"
@@ -112,7 +118,7 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
     sequencer = Sequencer(
         database_url,
         clock=clock,
-        key=LogKey(settings.log_key_file or settings.data_dir / "log_key.pem"),
+        key=_log_key(settings),
         origin=settings.log_origin,
         timeout=settings.database_timeout_seconds,
         witnessing=Witnessing(database, witnesses, max_age=max_age) if witnesses else None,
@@ -124,12 +130,16 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
         await database.transaction(lambda tx: permits.publish(tx, signer))
         await database.transaction(permits.reckon_anew)
         await decisions.open()
+        maker = _pack_worker(settings, database_url, database, signer, clock)
+        if settings.pack_worker:
+            maker.start()
         if settings.sequencer:
             sequencer.open()
         gc.collect()
         gc.freeze()  # what has been loaded stays: to look through it again and again would hold decisions up
         gc.set_threshold(YOUNG_OBJECTS)
         yield
+        await maker.stop()
         await sequencer.close()
         await decisions.close()
         await database.close()
@@ -151,8 +161,9 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
     app.state.authenticate = authenticate
     app.state.recognize = recognize
     app.state.public_url = _public_url(settings)
+    app.state.packs_dir = _packs_dir(settings)
     problems.install(app)
-    for room in (law, plans, registry, transfers, permit_routes, obligations, gate, events, audit, tlog, identity):
+    for room in (law, plans, registry, transfers, permit_routes, obligations, gate, events, audit, tlog, packs, identity):
         app.include_router(room.router)
     app.include_router(gate.authzen)
     _add_health(app, database)
@@ -168,6 +179,26 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
     app.add_middleware(Edge, limit=limit, limits=limits)
     app.express = Express(app.by_routes, gate=decisions, recognize=recognize, limit=limit)
     return app
+
+
+def _log_key(settings: Settings) -> LogKey:
+    return LogKey(settings.log_key_file or settings.data_dir / "log_key.pem")
+
+
+def _packs_dir(settings: Settings) -> Path:
+    return settings.packs_dir or settings.data_dir / "packs"
+
+
+def _pack_worker(settings: Settings, url: str, database: Database, signer: Signer, clock: Clock) -> Worker:
+    """Return what makes evidence packs, with connections of its own whose statements may take long."""
+    tools = Tools(
+        reader=Database(url, pool=PACK_CONNECTIONS, timeout=PACK_STATEMENT_SECONDS, clock=clock),
+        signer=signer,
+        log_key=_log_key(settings).signer,
+        policy_file=settings.policy_file,
+        version=version("outbound"),
+    )
+    return Worker(database, tools, _packs_dir(settings), timedelta(days=settings.pack_keep_days))
 
 
 def book_of(settings: Settings) -> RuleBook:

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from service import logs, migrate
 from service.app import book_of, create_app
-from service.audit import archive, check, notes, retention, rotation, witness_server
+from service.audit import archive, check, notes, retention, rotation, verify, witness_server
 from service.audit import operations as audit
 from service.audit.keys import read_or_make
 from service.audit.log_key import LogKey
@@ -526,6 +526,20 @@ def witness(
             limit_concurrency=100,
             timeout_graceful_shutdown=10,
         )
+
+
+@app.command("verify")
+def verify_pack(
+    pack: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="An evidence pack, a ZIP file.")],
+    vkey: Annotated[list[str] | None, typer.Option(help="Verifier key of the log, from another source.")] = None,
+    witness: Annotated[
+        list[str] | None, typer.Option(help="Verifier key of a witness that must have cosigned; may be repeated.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object.")] = False,
+) -> None:
+    """Check an evidence pack, offline: 0 every claim held, 1 one is broken, 2 one cannot be checked or it is no pack."""
+    keys = [*(f"--vkey={key}" for key in vkey or ()), *(f"--witness={key}" for key in witness or ())]
+    raise typer.Exit(verify.main([str(pack), *keys, *(["--json"] if as_json else [])]))
 
 
 @app.command("openapi", hidden=True)

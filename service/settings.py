@@ -28,6 +28,15 @@ class Settings(BaseSettings):
     signing_key_file: Path | None = None
     """Ed25519 private key in PEM that signs permit tokens; unset: made once under `data_dir`."""
 
+    packs_dir: Path | None = None
+    """Where the files of evidence packs are, shared by all replicas; unset: `packs` under `data_dir`."""
+
+    pack_worker: bool = True
+    """Whether this server process makes evidence packs; any of them that does will."""
+
+    pack_keep_days: Annotated[int, Field(ge=1, le=3660)] = 30
+    """How long the file of an evidence pack is kept."""
+
     log_key_file: Path | None = None
     """Ed25519 private key in PEM that signs checkpoints of the log; unset: made once under `data_dir`."""
 

@@ -5,7 +5,7 @@ Source: RFC 9162 section 2.1 (the same tree as RFC 6962), with SHA-256. A node i
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 Node: TypeAlias = tuple[int, int]
@@ -222,7 +222,12 @@ def verify_consistency(old: int, new: int, old_root: bytes, new_root: bytes, pro
 
 
 def covering(leaves: Iterable[int], size: int) -> list[Node]:
-    """Return the fewest whole subtrees that hold all leaves but the given ones, left to right.
+    """Return the fewest whole subtrees that hold all leaves but the given ones, left to right; see `covers`."""
+    return list(covers(leaves, size))
+
+
+def covers(leaves: Iterable[int], size: int) -> Iterator[Node]:
+    """Yield the fewest whole subtrees that hold all leaves but the given ones, left to right.
 
     Args:
         leaves: indexes, rising, each once.
@@ -231,14 +236,13 @@ def covering(leaves: Iterable[int], size: int) -> list[Node]:
     Raises:
         ValueError: the indexes do not rise, or the tree has no such leaf.
     """
-    covers: list[Node] = []
     start = 0
     for leaf in leaves:
         if not start <= leaf < size:
             raise ValueError(f"Leaf {leaf} is out of order or not in a tree of {size} leaves.")
-        covers += _whole(start, leaf)
+        yield from _whole(start, leaf)
         start = leaf + 1
-    return covers + _whole(start, size)
+    yield from _whole(start, size)
 
 
 def root_of_some(leaves: Mapping[int, bytes], covers: Mapping[Node, bytes], size: int) -> bytes:

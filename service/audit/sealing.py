@@ -55,6 +55,7 @@ CLEAR: Final[Mapping[str, frozenset[str]]] = {
         "opening": "pointer seal",
         "archive": "month file sha256",
         "log": "vkey previous",
+        "evidence_pack": "kind subject since until sha256",
     }.items()
 }
 """The members whose texts stay in clear, with all that is in them, by the thing that the action is about (`permit` in `permit.revoked`).
@@ -104,6 +105,12 @@ def seal(body: dict[str, Any], new_salt: Callable[[], bytes]) -> tuple[dict[str,
         if len(rfc8785.dumps(sealed)) <= LIMIT:
             return sealed, openings
         pointers.add(_longest(sealed["details"]))
+
+
+def is_clear(body: dict[str, Any]) -> bool:
+    """Tell whether a body holds no text that would be sealed today: entries from before may."""
+    clear = CLEAR.get(str(body["action"]).partition(".")[0], frozenset({_EVERYWHERE}))
+    return set(_texts(body["details"], clear, "")) <= {f"{at}/sealed" for at in seals(body["details"])}
 
 
 def opened(body: dict[str, Any], openings: Iterable[Opening]) -> dict[str, Any]:

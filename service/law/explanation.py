@@ -147,7 +147,7 @@ def _lowered(determination: Determination, edition: Edition) -> Iterable[str]:
 
 
 def _opening(facts: Facts, language: int) -> str:
-    place = _country(facts.recipient.country, language)
+    place = country(facts.recipient.country, language)
     if facts.recipient.country == "CN":
         return (
             f"Law of {facts.as_of}. The recipient is in {place} (CN)",
@@ -213,10 +213,21 @@ def _counting(determination: Determination, language: int) -> Iterable[str]:
         ]
 
 
-def _country(code: str, language: int) -> str:
-    country = pycountry.countries.get(alpha_2=code)
-    name = str(getattr(country, "common_name", None) or getattr(country, "name", code))
+def country(code: str, language: int) -> str:
+    """Return the name of a country, by its ISO 3166-1 alpha-2 code, in one of `LANGUAGES`, by its place; the code, if it is none."""
+    found = pycountry.countries.get(alpha_2=code)
+    name = str(getattr(found, "common_name", None) or getattr(found, "name", code))
     return name if language == 0 else _CHINESE_COUNTRIES.gettext(name)
+
+
+def mechanism(name: str, language: int) -> str:
+    """Return what a mechanism asks for, in one of `LANGUAGES`, by its place."""
+    return _MECHANISMS[Mechanism(name)][language]
+
+
+def tag(name: str, language: int) -> str:
+    """Return the name of a tag in one of `LANGUAGES`, by its place."""
+    return _TAGS[Tag(name)][language]
 
 
 def _told(

@@ -41,3 +41,9 @@ class Signer:
         header = {"alg": "EdDSA", "kid": self.kid, "typ": "outbound-permit+jwt"}
         times = {"iat": int(issued_at.timestamp()), "exp": int(expires_at.timestamp())}
         return jwt.encode(header, claims | times, self._key, algorithms=["EdDSA"])
+
+    def record(self, permit: dict[str, Any], *, at: datetime) -> str:
+        """Return what a permit was at a moment, signed; its type says that it is no token, and lets nothing out."""
+        header = {"alg": "EdDSA", "kid": self.kid, "typ": "outbound-permit-record+jwt"}
+        claims = {"iat": int(at.timestamp()), "sub": permit["id"], "permit": permit}
+        return jwt.encode(header, claims, self._key, algorithms=["EdDSA"])

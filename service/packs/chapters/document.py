@@ -1,0 +1,103 @@
+"""A report in one language: a story and the law, put in sections of plain text. Pure."""
+
+from collections.abc import Callable, Iterator, Mapping
+
+from service.law.rules import RuleBook
+from service.packs.chapters import (
+    evidence,
+    exports,
+    law,
+    ledger,
+    permits,
+    picture,
+    register,
+    requests,
+    reviews,
+    summary,
+    timeline,
+    verify,
+)
+from service.packs.chapters.reading import Reading, both
+from service.packs.document import Block, Cell, Document, Facts, Notice, Section, Span, code, lines, plain, trusted
+from service.packs.drawing import fitted
+from service.packs.story import Story
+from service.packs.wording import LANGUAGES, TAGS, Words, second, whole
+
+
+def document(story: Story, language: str, book: RuleBook) -> Document:
+    """Return the report of a story in one of `LANGUAGES`.
+
+    Raises:
+        ValueError: there is no such language.
+    """
+    words = Words(LANGUAGES.index(language))
+    story = trusted(story)
+    title = words.pair(words(f"kind.{story.kind}"), story.title)
+    reading = Reading(story, book, words)
+    chapters: Mapping[str, Callable[[Reading], Iterator[Block]]] = {
+        "summary": summary.blocks,
+        "flow": picture.blocks,
+        "timeline": timeline.blocks,
+        "register": register.blocks,
+        "requests": requests.blocks,
+        "reviews": reviews.blocks,
+        "evidence": evidence.blocks,
+        "permits": permits.blocks,
+        "exports": exports.blocks,
+        "ledger": ledger.blocks,
+        "law": law.blocks,
+        "verify": verify.blocks,
+    }
+    return Document(
+        language=TAGS[words.language],
+        kicker=words("kicker"),
+        title=words("title"),
+        subtitle=title,
+        facts=Facts(tuple(_front(reading))),
+        notices=tuple(_notices(reading)),
+        sections=tuple(Section(name, words(name), tuple(chapter(reading))) for name, chapter in chapters.items()),
+        contents=words("contents"),
+        running=(f"{words('title')} · {story.pack}", fitted(title, 46, 1)),
+        page_of=words("page", page="{page}", pages="{pages}"),
+        keywords=(story.pack, story.subject, story.handler.id),
+    )
+
+
+def _front(reading: Reading) -> Iterator[tuple[str, Cell]]:
+    story, words = reading.story, reading.words
+    yield words("about"), lines(words.pair(words(f"kind.{story.kind}"), story.title), Span(story.subject, "code"))
+    uscc = None if story.handler.uscc is None else words.pair(words("uscc"), story.handler.uscc)
+    yield words("handler"), lines(story.handler.name, uscc, Span(story.handler.id, "code"))
+    yield words("period"), plain(_period(story, words))
+    yield words("made"), plain(both(story.made_at, words))
+    yield words("pack"), code(story.pack)
+    yield words("version"), plain(f"Outbound {story.version}")
+    if story.log is not None:
+        yield (
+            words("checkpoint"),
+            plain(words("checkpoint.told", size=whole(story.log.size), at=second(story.log.at))),
+        )
+        yield words("root"), code(story.log.root)
+        yield words("witnesses"), plain(words.listed(story.log.witnesses))
+
+
+def _period(story: Story, words: Words) -> str:
+    match story.since, story.until:
+        case None, None:
+            return words("period.all")
+        case since, None:
+            return words("period.since", since=since)
+        case None, until:
+            return words("period.until", until=until)
+        case since, until:
+            return words("period.both", since=since, until=until)
+
+
+def _notices(reading: Reading) -> Iterator[Notice]:
+    words = reading.words
+    yield Notice(
+        words("what.title"), tuple(words(f"what.{line}", title=reading.story.title) for line in range(1, 4)), "plain"
+    )
+    yield Notice(words("advice.title"), (words("advice.1"),), "warn")
+    if reading.story.log is None:
+        yield Notice(words("unproved.title"), (words("unproved.1"),), "bad")

@@ -1,0 +1,67 @@
+"""The papers on record. Pure."""
+
+from collections.abc import Iterator
+
+from service.packs.chapters.reading import Reading
+from service.packs.document import Block, Cell, Column, Heading, Span, Table, Text, lines, plain
+from service.packs.story import EvidenceShown
+from service.packs.wording import day, moment, whole
+
+
+def blocks(reading: Reading) -> Iterator[Block]:
+    """Return the papers of each request."""
+    words = reading.words
+    if not any(transfer.evidence for transfer in reading.story.transfers):
+        yield Text(words("evidence.none"))
+        return
+    yield Text(words("evidence.told"))
+    for transfer in reading.story.transfers:
+        if transfer.evidence:
+            title = words("request", label=reading.short[transfer.id], purpose=transfer.purpose)
+            yield Heading(title)
+            yield Table(
+                words.pair(words("evidence"), title),
+                (
+                    Column(words("paper"), 4),
+                    Column(words("issuer"), 2.4),
+                    Column(words("days"), 2.4),
+                    Column(words("file"), 5),
+                ),
+                tuple(_paper(one, reading) for one in transfer.evidence),
+                named=False,
+            )
+
+
+def _paper(paper: EvidenceShown, reading: Reading) -> tuple[Cell, ...]:
+    words = reading.words
+    verified = (
+        Span(words("unverified"), "quiet")
+        if paper.verified_by is None or paper.verified_at is None
+        else Span(words("verified", actor=reading.actor(paper.verified_by), at=moment(paper.verified_at)), "good")
+    )
+    return (
+        lines(
+            f"{reading.short[paper.id]} · {reading.paper_names.get(paper.kind, paper.kind)}",
+            Span(paper.reference, "quiet"),
+            None if paper.ended_at is None else Span(words("ended", at=moment(paper.ended_at)), "warn"),
+            None
+            if paper.replaced_by is None
+            else Span(words("replaced", by=reading.named(paper.replaced_by)), "quiet"),
+        ),
+        plain(paper.issuer),
+        lines(
+            words("issued_on", day=day(paper.issued_on)),
+            words("no_end") if paper.valid_until is None else words("until", day=day(paper.valid_until)),
+        ),
+        lines(
+            *(
+                (Span(words("no_file"), "quiet"),)
+                if paper.sha256 is None
+                else (
+                    Span(paper.sha256, "code"),
+                    Span(f"{paper.media_type} · {words('bytes', size=whole(paper.size or 0))}", "quiet"),
+                )
+            ),
+            verified,
+        ),
+    )

@@ -1,0 +1,69 @@
+"""Exports, added up by month. Pure."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+from service.packs.chapters.reading import Reading
+from service.packs.document import Block, Cell, Column, Heading, Span, Table, Text, lines, plain
+from service.packs.story import ExportsOfDay
+from service.packs.wording import day, whole
+
+
+def blocks(reading: Reading) -> Iterator[Block]:
+    """Return the exports of each permit by month, and those that needed none."""
+    words = reading.words
+    if not reading.story.exports:
+        yield Text(words("exports.none"))
+        return
+    yield Text(words("exports.told"))
+    by_permit: dict[str | None, list[ExportsOfDay]] = defaultdict(list)
+    for one in reading.story.exports:
+        by_permit[one.permit].append(one)
+    order = [permit.id for permit in reading.permits]
+    known = [id_ for id_ in order if id_ in by_permit]
+    others = [id_ for id_ in by_permit if id_ not in order]
+    for permit in (*known, *others):
+        title = (
+            words("exports.free") if permit is None else words("exports.of", label=reading.short.get(permit, permit))
+        )
+        yield Heading(title)
+        only = {(one.dataset, one.recipient) for one in by_permit[permit]}
+        if len(only) == 1:
+            [(dataset, recipient)] = only
+            yield Text(f"{reading.dataset(dataset)} → {reading.recipient(recipient)}")
+        yield _by_month(title, by_permit[permit], reading)
+
+
+def _by_month(title: str, exports: Sequence[ExportsOfDay], reading: Reading) -> Table:
+    words = reading.words
+    flows = {(one.dataset, one.recipient) for one in exports}
+    sums: dict[tuple[str, str, str], list[int]] = defaultdict(lambda: [0] * 5)
+    for one in exports:
+        held = sums[one.dataset, one.recipient, day(one.day)[:7]]
+        for place, number in enumerate((one.exports, one.completed, one.refused, one.persons, one.sensitive_persons)):
+            held[place] += number
+    total = [sum(column) for column in zip(*sums.values(), strict=True)]
+
+    def row(month: str, flow_: Cell, numbers: Sequence[int]) -> tuple[Cell, ...]:
+        return (plain(month), *((flow_,) if len(flows) > 1 else ()), *(plain(whole(number)) for number in numbers))
+
+    return Table(
+        title,
+        (
+            Column(words("month"), 1.6),
+            *((Column(words("from_to"), 4.6),) if len(flows) > 1 else ()),
+            Column(words("number"), 1.3, number=True),
+            Column(words("completed"), 1.6, number=True),
+            Column(words("refused"), 1.3, number=True),
+            Column(words("persons"), 1.7, number=True),
+            Column(words("sensitive"), 1.7, number=True),
+        ),
+        (
+            *(
+                row(month, lines(reading.dataset(dataset), Span(f"→ {reading.recipient(recipient)}", "quiet")), numbers)
+                for (dataset, recipient, month), numbers in sorted(sums.items())
+            ),
+            row(words("sum"), plain(""), total),
+        ),
+        named=False,
+    )

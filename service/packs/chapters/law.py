@@ -1,0 +1,50 @@
+"""The instruments that the report cites. Pure."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from service.packs.chapters.reading import Reading
+from service.packs.document import Block, Column, Table, Text, plain
+from service.packs.story import Json
+
+
+def blocks(reading: Reading) -> Iterator[Block]:
+    """Return the instruments cited, with their articles."""
+    words = reading.words
+    cited: dict[str, dict[str, None]] = {}
+    for transfer in reading.story.transfers:
+        for revision in transfer.revisions:
+            for citation in _cited(revision.determination):
+                articles = cited.setdefault(str(citation["instrument"]), {})
+                if citation["article"]:
+                    articles[citation["article"]] = None
+    if not cited:
+        yield Text(words("law.none"))
+        return
+    titles = {str(one["code"]): one for one in reading.book.instruments}
+    yield Text(words("law.told"))
+    yield Table(
+        words("law"),
+        (
+            Column(words("short"), 1.6),
+            Column(words("instrument"), 6),
+            Column(words("in_force"), 1.8),
+            Column(words("articles"), 3),
+        ),
+        tuple(
+            (
+                plain(short),
+                plain(reading.text(titles[short]["title"]) if short in titles else words("company_rules")),
+                plain(str(titles[short]["in_force_from"]) if short in titles else ""),
+                plain(words.listed(list(articles))),
+            )
+            for short, articles in sorted(cited.items())
+        ),
+        named=False,
+    )
+
+
+def _cited(determination: Json) -> Iterator[Mapping[str, Any]]:
+    for key in ("requirements", "obligations", "evidence", "warnings"):
+        for one in determination[key]:
+            yield from one["citations"]

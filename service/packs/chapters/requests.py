@@ -1,0 +1,112 @@
+"""The requests, their revisions, and what the law asked for each. Pure."""
+
+from collections.abc import Iterator, Sequence
+
+from service.packs.chapters.reading import Reading, or_all, persons_told
+from service.packs.document import Block, Cell, Column, Facts, Heading, Notice, Table, Text, code, lines, plain
+from service.packs.story import Json, RevisionShown, TransferShown
+from service.packs.wording import moment
+
+
+def blocks(reading: Reading) -> Iterator[Block]:
+    """Return each request with its revisions and their determinations."""
+    if not reading.story.transfers:
+        yield Text(reading.words("requests.none"))
+    for transfer in reading.story.transfers:
+        yield from _request(transfer, reading)
+
+
+def _request(transfer: TransferShown, reading: Reading) -> Iterator[Block]:
+    words = reading.words
+    yield Heading(words("request", label=reading.short[transfer.id], purpose=transfer.purpose))
+    yield Facts(
+        (
+            (words("id"), code(transfer.id)),
+            (words("status"), reading.status(transfer.status)),
+            (words("requester"), plain(reading.actor(transfer.requester))),
+            (words("created"), plain(moment(transfer.created_at))),
+            (words("datasets"), lines(*(reading.dataset(one) for one in transfer.datasets))),
+            (words("recipient"), plain(reading.recipient(transfer.recipient))),
+        )
+    )
+    if not transfer.revisions:
+        yield Text(words("revisions.none"), "quiet")
+    told: dict[str, int] = {}
+    for revision in transfer.revisions:
+        yield Heading(words("revision.of", label=reading.short[transfer.id], number=revision.number), 4)
+        yield Facts(tuple(_submitted(revision, reading)))
+        known = told.setdefault(repr(sorted(revision.determination.items())), revision.number)
+        if known == revision.number:
+            yield from _determination(revision.determination, reading)
+        else:
+            yield Text(words("same_as", number=known), "quiet")
+
+
+def _submitted(revision: RevisionShown, reading: Reading) -> Iterator[tuple[str, Cell]]:
+    words, request = reading.words, revision.request
+    yield words("hash"), code(revision.hash)
+    yield (
+        words("submitted"),
+        plain(words("by", at=moment(revision.submitted_at), actor=reading.actor(revision.submitted_by))),
+    )
+    yield words("purpose"), plain(str(request.get("purpose", "")))
+    if request.get("description"):
+        yield words("description"), plain(str(request["description"]))
+    yield words("persons"), plain(persons_told(request.get("persons", 0), request.get("sensitive_persons", 0), words))
+    yield words("fields"), plain(or_all(request.get("fields"), words("all"), words))
+    yield words("systems"), plain(or_all(request.get("systems"), words("every_system"), words))
+    for name, vocabulary in (
+        ("method", "method"),
+        ("legal_basis", "basis"),
+        ("necessity", "basis"),
+        ("route", "route"),
+    ):
+        if request.get(name):
+            yield words(name), plain(words.of(vocabulary, request[name]))
+    yield words("validity"), plain(f"{request.get('valid_from', '')} – {request.get('valid_until', '')}")
+    yield (
+        words("seen.datasets"),
+        lines(*(words.aside(str(one["key"]), reading.tags(one["tags"])) for one in revision.datasets)),
+    )
+    yield words("before"), plain(persons_told(revision.persons_before, revision.sensitive_persons_before, words))
+
+
+def _determination(answer: Json, reading: Reading) -> Iterator[Block]:
+    words = reading.words
+    yield Notice(
+        words.pair(words("asked"), reading.mechanism(str(answer["mechanism"]))),
+        (reading.text(answer["explanation"]),),
+    )
+    if answer["requirements"]:
+        yield Table(
+            words("requirements"),
+            (
+                Column(words("rule"), 2),
+                Column(words("mechanism"), 4),
+                Column(words("routes"), 3),
+                Column(words("citations"), 2.4),
+            ),
+            tuple(
+                (
+                    plain(str(one["rule"])),
+                    plain(reading.mechanism(str(one["mechanism"]))),
+                    plain(words.listed([words.of("route", route) for route in one["routes"]])),
+                    plain(reading.citations(one["citations"])),
+                )
+                for one in answer["requirements"]
+            ),
+        )
+    for name, key in (("obligations", "obligations"), ("papers_asked", "evidence"), ("warnings", "warnings")):
+        if answer[key]:
+            yield _asked(words(name), answer[key], reading)
+    yield Text(words("rules_version", hash=answer["rules_version"]), "quiet")
+    if answer.get("policy"):
+        yield Text(words("policy_version", hash=answer["policy"]), "quiet")
+
+
+def _asked(caption: str, items: Sequence[Json], reading: Reading) -> Table:
+    return Table(
+        caption,
+        (Column(reading.words("text"), 6), Column(reading.words("citations"), 2)),
+        tuple((plain(reading.text(one["text"])), plain(reading.citations(one["citations"]))) for one in items),
+    )

@@ -1,0 +1,129 @@
+"""The report's summary: numbers, plain sentences, and what deserves a look. Pure."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+from service.packs.chapters.ledger import held_of
+from service.packs.chapters.reading import Reading
+from service.packs.document import Block, Figures, Heading, Points, Text
+from service.packs.story import TransferShown
+from service.packs.wording import whole
+
+
+def blocks(reading: Reading) -> Iterator[Block]:
+    """Return the numbers, what they mean in sentences, and what deserves a look."""
+    story, words, counts = reading.story, reading.words, reading.story.counts
+    yield Figures(
+        (
+            (words("count.transfers"), whole(counts.transfers)),
+            (words("count.permits"), whole(counts.permits)),
+            (words("count.reviews"), whole(counts.reviews)),
+            (words("count.evidence"), whole(counts.evidence)),
+            (words("count.completed"), whole(sum(one.completed for one in story.exports))),
+            (words("count.persons"), whole(sum(one.persons for one in story.exports))),
+            (words("count.refused"), whole(counts.refused)),
+            (words("count.entries"), whole(counts.entries)),
+        )
+    )
+    yield Text(
+        words(
+            "summary.handler",
+            handler=story.handler.name,
+            transfers=whole(counts.transfers),
+            revisions=whole(counts.revisions),
+            datasets=whole(counts.datasets),
+            recipients=whole(len(story.recipients)),
+        )
+    )
+    yield from _of_requests(reading)
+    yield _of_exports(reading)
+    yield Heading(words("summary.look"))
+    looks = tuple(_looks(reading))
+    yield Points(looks) if looks else Text(words("summary.nothing"))
+
+
+def _of_requests(reading: Reading) -> Iterator[Block]:
+    words, transfers = reading.words, reading.story.transfers
+    if not transfers:
+        return
+    statuses = Counter(transfer.status for transfer in transfers)
+    told = [words.aside(words.of("status", status), whole(count)) for status, count in statuses.items()]
+    yield Text(words("summary.statuses", statuses=words.listed(told)))
+    asked = Counter(str(one.revisions[-1].determination["mechanism"]) for one in transfers if one.revisions)
+    if asked:
+        names = [words.aside(reading.mechanism(name), whole(count)) for name, count in asked.items()]
+        yield Text(words("summary.mechanisms", mechanisms=words.parts(names)))
+    reviews = [review for transfer in transfers for revision in transfer.revisions for review in revision.reviews]
+    reviewers = whole(len({review.reviewer.id for review in reviews}))
+    yield Text(words("summary.reviews", reviewers=reviewers, reviews=whole(len(reviews))))
+    approved = [transfer for transfer in transfers if transfer.permit is not None]
+    mixed = [reading.short[transfer.id] for transfer in approved if not _separate(transfer)]
+    if mixed:
+        yield Text(words("summary.not_separate", transfers=words.listed(mixed)), "bad")
+    elif approved:
+        yield Text(words("summary.separate"))
+
+
+def _separate(transfer: TransferShown) -> bool:
+    """Tell whether the standing approvals of the last revision came from as many people, none of them the requester."""
+    standing = [review for review in transfer.revisions[-1].reviews if review.taken_back_at is None]
+    people = {review.reviewer.id for review in standing}
+    submitter = transfer.revisions[-1].submitted_by.id
+    return len(people) == len({review.stage for review in standing}) and not people & {transfer.requester.id, submitter}
+
+
+def _of_exports(reading: Reading) -> Block:
+    story, words = reading.story, reading.words
+    if not story.counts.exports:
+        return Text(words("summary.no_exports", refused=whole(story.counts.refused)))
+    return Text(
+        words(
+            "summary.exports",
+            permits=whole(story.counts.permits),
+            exports=whole(story.counts.exports),
+            completed=whole(sum(one.completed for one in story.exports)),
+            persons=whole(sum(one.persons for one in story.exports)),
+            sensitive=whole(sum(one.sensitive_persons for one in story.exports)),
+            refused=whole(story.counts.refused),
+        )
+    )
+
+
+def _looks(reading: Reading) -> Iterator[str]:
+    """Return what a reader should look at, by facts alone."""
+    story, words = reading.story, reading.words
+    if story.log is None:
+        yield words("look.unproved")
+    elif not story.log.witnesses:
+        yield words("look.unwitnessed")
+    for key, count in (
+        ("look.waiting", story.counts.entries_waiting),
+        ("look.withheld", story.counts.entries_withheld),
+        ("look.refused", story.counts.refused),
+    ):
+        if count:
+            yield words(key, count=whole(count))
+    for permit in reading.permits:
+        label = reading.short[permit.id]
+        if permit.status in {"suspended", "revoked", "exhausted"}:
+            yield words("look.permit", permit=label, status=words.of("status", permit.status))
+        if permit.sent_persons > permit.persons:
+            yield words("look.over", permit=label, sent=whole(permit.sent_persons), allowed=whole(permit.persons))
+    yield from _looks_at_requests(reading)
+    for held in held_of(reading):
+        if held.reached and not held.line.startswith("contract"):
+            yield words("look.threshold", year=held.year, line=words(f"line.{held.line}"), words=held.told)
+
+
+def _looks_at_requests(reading: Reading) -> Iterator[str]:
+    transfers = reading.story.transfers
+    reviews = [(one, revision) for each in transfers for revision in each.revisions for one in revision.reviews]
+    papers = [paper for transfer in transfers for paper in transfer.evidence]
+    for key, count in (
+        ("look.taken_back", sum(review.taken_back_at is not None for review, _ in reviews)),
+        ("look.other_hash", sum(review.hash != revision.hash for review, revision in reviews)),
+        ("look.ended", sum(paper.ended_at is not None for paper in papers)),
+        ("look.no_file", sum(paper.member is None for paper in papers)),
+    ):
+        if count:
+            yield reading.words(key, count=whole(count))

@@ -1,0 +1,58 @@
+"""How to verify a pack, with the checkpoint that everything is proved against. Pure."""
+
+from collections.abc import Iterator
+
+from service.packs.chapters.reading import Reading, both
+from service.packs.document import Block, Column, Facts, Heading, Listing, Points, Span, Table, Text, code, lines, plain
+from service.packs.story import LogShown
+from service.packs.wording import Words, whole
+
+
+def blocks(reading: Reading) -> Iterator[Block]:
+    """Return the steps, the log and what the pack holds."""
+    story, words = reading.story, reading.words
+    yield Text(words("verify.told"))
+    yield Points(tuple(words(f"verify.{step}") for step in range(1, 6)), numbered=True)
+    yield Listing("outbound verify PACK.zip\npython -m service.audit.verify PACK.zip")
+    yield Heading(words("log"))
+    if story.log is None:
+        yield Text(words("unproved.1"), "bad")
+    else:
+        yield from _log(story.log, words)
+    yield Heading(words("held"))
+    yield Table(
+        words("held"),
+        (Column(words("held.thing"), 4), Column(words("held.count"), 1, number=True)),
+        tuple(
+            (plain(words(f"held.{name}")), plain(whole(getattr(story.counts, name))))
+            for name in (
+                "datasets",
+                "transfers",
+                "revisions",
+                "reviews",
+                "evidence",
+                "permits",
+                "exports",
+                "refused",
+                "entries",
+                "entries_withheld",
+                "entries_waiting",
+            )
+        ),
+        named=False,
+    )
+
+
+def _log(log: LogShown, words: Words) -> Iterator[Block]:
+    yield Facts(
+        (
+            (words("origin"), code(log.origin)),
+            (words("size"), plain(whole(log.size))),
+            (words("root"), code(log.root)),
+            (words("signed"), plain(both(log.at, words))),
+            (words("vkeys"), lines(*(Span(vkey, "code") for vkey in log.vkeys))),
+            (words("witnesses"), plain(words.listed(log.witnesses))),
+        )
+    )
+    yield Heading(words("note"))
+    yield Listing(log.note)
