@@ -82,15 +82,9 @@ def _front(reading: Reading) -> Iterator[tuple[str, Cell]]:
 
 
 def _period(story: Story, words: Words) -> str:
-    match story.since, story.until:
-        case None, None:
-            return words("period.all")
-        case since, None:
-            return words("period.since", since=since)
-        case None, until:
-            return words("period.until", until=until)
-        case since, until:
-            return words("period.both", since=since, until=until)
+    ends = {name: value for name, value in (("since", story.since), ("until", story.until)) if value is not None}
+    key = "all" if not ends else "both" if len(ends) > 1 else next(iter(ends))
+    return words(f"period.{key}", **ends)
 
 
 def _notices(reading: Reading) -> Iterator[Notice]:
