@@ -314,7 +314,7 @@ def test_the_timeline_gathers_acts_that_are_alike_and_tells_how_many() -> None:
     late = Happening(at(2, 21), "dataset.graded", a_recipient().id, SYSTEM, None)
     said = told(a_story(timeline=(*acts, late), happenings=50), "timeline")
     assert "40 times" in said
-    assert "10 – 49" in said
+    assert "10 … 49" in said
     assert "not in the tree yet" in said
     assert "lanting-singapore-1" in said
     assert "system ride-export" in said
@@ -570,6 +570,30 @@ def test_every_instrument_cited_is_named_with_its_articles() -> None:
     assert "39, 55, 56" in said
     assert "The company’s own rules" in said
     assert "国家互联网信息办公室令第16号" in told(a_story(), "law", "zh")
+
+
+@pytest.mark.parametrize(
+    ("article", "english", "chinese"),
+    [
+        ("8", "CBDF art. 8", "CBDF第8条"),
+        ("7(2)", "CBDF art. 7(2)", "CBDF第7条第2款"),
+        ("5(1) item 4", "CBDF art. 5(1) item 4", "CBDF第5条第1款第4项"),
+        (None, "CBDF", "CBDF"),
+    ],
+)
+def test_an_article_is_cited_as_lawyers_of_each_language_do(article: str | None, english: str, chinese: str) -> None:
+    answer = an_answer()
+    answer["requirements"][0]["citations"] = [{"instrument": "CBDF", "article": article}]
+    story = a_story([a_transfer(revisions=(a_revision(determination=answer),))])
+    assert english in told(story, "requests").split("\n")
+    assert chinese in told(story, "requests", "zh").split("\n")
+
+
+def test_an_article_of_the_companys_own_rules_keeps_its_name() -> None:
+    answer = an_answer()
+    answer["requirements"][0]["citations"] = [{"instrument": "POLICY", "article": "no-maps"}]
+    story = a_story([a_transfer(revisions=(a_revision(determination=answer),))])
+    assert "no-maps" in told(story, "law", "zh").split("\n")
 
 
 def test_how_to_verify_shows_the_checkpoint_whole_and_the_counts() -> None:

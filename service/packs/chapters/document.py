@@ -57,7 +57,7 @@ def document(story: Story, language: str, book: RuleBook) -> Document:
         notices=tuple(_notices(reading)),
         sections=tuple(Section(name, words(name), tuple(chapter(reading))) for name, chapter in chapters.items()),
         contents=words("contents"),
-        running=(f"{words('title')} · {story.pack}", fitted(title, 46, 1)),
+        running=(f"{words('title')} · {story.pack}", fitted(title, 38, 1)),
         page_of=words("page", page="{page}", pages="{pages}"),
         keywords=(story.pack, story.subject, story.handler.id),
     )

@@ -36,7 +36,7 @@ def blocks(reading: Reading) -> Iterator[Block]:
                 plain(short),
                 plain(reading.text(titles[short]["title"]) if short in titles else words("company_rules")),
                 plain(str(titles[short]["in_force_from"]) if short in titles else ""),
-                plain(words.listed(list(articles))),
+                plain(words.listed([reading.article(one) for one in articles])),
             )
             for short, articles in sorted(cited.items())
         ),
