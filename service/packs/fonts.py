@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+import typst
 import uharfbuzz
 
 FAMILIES: Final = (
@@ -39,9 +40,11 @@ def _folder(package: str) -> Path:
     return Path(found.origin).parent
 
 
-def folders() -> tuple[Path, ...]:
-    """Return the folders with the fonts for typesetting."""
-    return tuple(map(_folder, _PACKAGES))
+@cache
+def book() -> typst.Fonts:
+    """Return the fonts for typesetting: those of the packages and those inside the typesetter, none of the machine's."""
+    folders = [str(_folder(package)) for package in _PACKAGES]
+    return typst.Fonts(include_system_fonts=False, include_embedded_fonts=True, font_paths=folders)
 
 
 def latin(text: str) -> bytes:

@@ -21,13 +21,12 @@ import pypdf
 import pytest
 
 from service.law.facts import LegalBasis, Method, Necessity, RecipientKind, Route
-from service.packs import report
+from service.packs import fonts, report
 from service.packs.chapters.document import document
 from service.packs.document import Document, Table, by_number, trusted
 from service.packs.drawing import COLOURS, Box, Curve, Drawing, Label, em, fitted, svg
 from service.packs.flow import Captions, Gate, Source, Target, flow
 from service.packs.story import Actor, Happening, LedgerShown, Story
-from service.packs.typesetting import TypesettingError, compiled, typeset
 from service.packs.wording import LANGUAGES, TEXTS, Words
 from service.transfers.workflow import Decision, Stage, Status
 from tests.law.strategies import BOOK
@@ -769,25 +768,9 @@ def test_the_pdf_is_made_to_be_kept_and_read_by_everybody() -> None:
     )
 
 
-def test_a_report_that_cannot_be_set_says_why() -> None:
-    with pytest.raises(TypesettingError, match="unclosed delimiter"):
-        typeset("#{", {}, (), 0)
-
-
-def test_a_report_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.packs.typesetting.SECONDS", 0)
-    with pytest.raises(TypesettingError, match="longer than"):
-        typeset("One", {}, (), 0)
-
-
-def test_typesetting_reads_no_file_of_the_machine() -> None:
-    with pytest.raises(TypesettingError):
-        typeset('#read("/etc/passwd")', {}, (), 0)
-
-
-def test_the_script_does_what_the_process_did() -> None:
-    order = {"template": '#set document(title: "t")\nOne', "inputs": {}, "fonts": [], "timestamp": 0}
-    assert compiled(order) == typeset(order["template"], {}, (), 0)
+def test_no_font_of_the_machine_is_looked_at() -> None:
+    own = {"DejaVu Sans Mono", "Libertinus Serif", "New Computer Modern", "New Computer Modern Math"}
+    assert {family for family in fonts.book().families() if not family.startswith("Noto ")} == own
 
 
 def test_the_same_story_gives_the_same_bytes_in_every_process() -> None:
