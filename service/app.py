@@ -16,6 +16,10 @@ from sqlalchemy import text
 from starlette.types import Receive, Scope, Send
 
 from service.audit import routes as audit
+from service.audit.log_key import LogKey
+from service.audit.sequencer import Sequencer
+from service.audit.witness import named
+from service.audit.witnessing import Witnessing
 from service.database import Clock, Database, Transaction, utc_now
 from service.events import routes as events
 from service.gate import reports
@@ -32,6 +36,9 @@ from service.law import policy, rules
 from service.law import routes as law
 from service.law.rules import RuleBook
 from service.obligations import routes as obligations
+from service.packs import routes as packs
+from service.packs.making import Tools
+from service.packs.worker import Worker
 from service.permits import operations as permits
 from service.permits import routes as permit_routes
 from service.permits.signing import Signer
@@ -42,6 +49,9 @@ from service.transfers import routes as transfers
 from service.transfers.uploads import MAX_BODY
 
 IMPORT_TIMES = 16
+PACK_CONNECTIONS = 3
+"""The worker's lock, its snapshot, and its looks at the log."""
+PACK_STATEMENT_SECONDS = 3600.0
 YOUNG_OBJECTS = 50_000
 """Objects that come to be before they are looked through for cycles: a batch makes thousands, and nearly none of them is in one."""
 DOCS_FILES = Path(fastapi_offline.__file__).parent / "static"
@@ -87,6 +97,7 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
 
     Raises:
         RuleFileError: the law data cannot be used; nothing starts with it.
+        ValueError: the witnesses cannot be used.
     """
     database = Database(
         database_url, pool=settings.database_pool, timeout=settings.database_timeout_seconds, clock=clock
@@ -101,6 +112,16 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
         timeout=settings.database_timeout_seconds,
         queue=settings.gate_queue,
     )
+    witnesses = named(settings.witnesses)
+    max_age = None if settings.witness_max_age_seconds is None else timedelta(seconds=settings.witness_max_age_seconds)
+    sequencer = Sequencer(
+        database_url,
+        clock=clock,
+        key=_log_key(settings),
+        origin=settings.log_origin,
+        timeout=settings.database_timeout_seconds,
+        witnessing=Witnessing(database, witnesses, max_age=max_age) if witnesses else None,
+    )
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -108,10 +129,17 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
         await database.transaction(lambda tx: permits.publish(tx, signer))
         await database.transaction(permits.reckon_anew)
         await decisions.open()
+        maker = _pack_worker(settings, database_url, database, signer, clock)
+        if settings.pack_worker:
+            maker.start()
+        if settings.sequencer:
+            sequencer.open()
         gc.collect()
         gc.freeze()  # what has been loaded stays: to look through it again and again would hold decisions up
         gc.set_threshold(YOUNG_OBJECTS)
         yield
+        await maker.stop()
+        await sequencer.close()
         await decisions.close()
         await database.close()
 
@@ -127,11 +155,14 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
     app.state.database = database
     app.state.book = book
     app.state.gate = decisions
+    app.state.witnesses = witnesses
+    app.state.witness_max_age = max_age
     app.state.authenticate = authenticate
     app.state.recognize = recognize
     app.state.public_url = _public_url(settings)
+    app.state.packs_dir = _packs_dir(settings)
     problems.install(app)
-    for room in (law, plans, registry, transfers, permit_routes, obligations, gate, events, audit, identity):
+    for room in (law, plans, registry, transfers, permit_routes, obligations, gate, events, audit, packs, identity):
         app.include_router(room.router)
     app.include_router(gate.authzen)
     _add_health(app, database)
@@ -147,6 +178,26 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
     app.add_middleware(Edge, limit=limit, limits=limits)
     app.express = Express(app.by_routes, gate=decisions, recognize=recognize, limit=limit)
     return app
+
+
+def _log_key(settings: Settings) -> LogKey:
+    return LogKey(settings.log_key_file or settings.data_dir / "log_key.pem")
+
+
+def _packs_dir(settings: Settings) -> Path:
+    return settings.packs_dir or settings.data_dir / "packs"
+
+
+def _pack_worker(settings: Settings, url: str, database: Database, signer: Signer, clock: Clock) -> Worker:
+    """Return what makes evidence packs, with connections of its own whose statements may take long."""
+    tools = Tools(
+        reader=Database(url, pool=PACK_CONNECTIONS, timeout=PACK_STATEMENT_SECONDS, clock=clock),
+        signer=signer,
+        log_key=_log_key(settings).signer,
+        policy_file=settings.policy_file,
+        version=version("outbound"),
+    )
+    return Worker(database, tools, _packs_dir(settings), timedelta(days=settings.pack_keep_days))
 
 
 def book_of(settings: Settings) -> RuleBook:

@@ -17,7 +17,12 @@ from pydantic import ValidationError
 
 from service import logs, migrate
 from service.app import book_of, create_app
-from service.database import Database, DatabaseAwayError, Transaction
+from service.audit import archive, notes, retention, verify, witness_server
+from service.audit import operations as audit
+from service.audit.keys import read_or_make
+from service.audit.notes import COSIGNATURE, Signer
+from service.audit.witness import known_logs
+from service.database import Database, DatabaseAwayError, Transaction, utc_now
 from service.embedded import EmbeddedServer, EmbeddedServerError
 from service.gate import outlook, policy_check, rebuild
 from service.http.caller import OPERATOR, Caller, Role
@@ -41,10 +46,17 @@ keys = typer.Typer(no_args_is_help=True, help="API keys, made with the database'
 samples = typer.Typer(no_args_is_help=True, help="The invented sample company.")
 policies = typer.Typer(no_args_is_help=True, help="The company's own rules, which can only be stricter than the law.")
 ledgers = typer.Typer(no_args_is_help=True, help="The years' counts of persons.")
+audits = typer.Typer(no_args_is_help=True, help="The log of entries.")
+archives = typer.Typer(invoke_without_command=True, help="Old entries, moved to files that stay provable.")
+app.add_typer(archives, name="archive")
+app.add_typer(audits, name="audit")
 app.add_typer(keys, name="keys")
 app.add_typer(ledgers, name="ledger")
 app.add_typer(policies, name="policy")
 app.add_typer(samples, name="sample")
+
+ARCHIVE_SECONDS = 3600
+"""How long one statement may take that looks through a month of entries."""
 
 URL = "OUTBOUND_INTERNAL_DATABASE_URL"
 """Tells server processes the address of the embedded database that their parent holds open."""
@@ -102,11 +114,11 @@ def _in_transaction(work: Callable[[Transaction], Awaitable[Result]]) -> Result:
     return _with_database(lambda database: database.transaction(work))
 
 
-def _with_database(work: Callable[[Database], Awaitable[Result]]) -> Result:
+def _with_database(work: Callable[[Database], Awaitable[Result]], timeout: float | None = None) -> Result:
     settings = Settings()
 
     async def run(url: str) -> Result:
-        database = Database(url, pool=1, timeout=settings.database_timeout_seconds)
+        database = Database(url, pool=1, timeout=timeout or settings.database_timeout_seconds)
         try:
             return await work(database)
         finally:
@@ -242,6 +254,73 @@ def remind() -> None:
     typer.echo(f"{len(told)} stage(s) were past their time." if told else "No stage is past its time.")
 
 
+@audits.command("erase-opening")
+def erase_opening(
+    seq: Annotated[int, typer.Argument(min=0, help="Number of the entry.")],
+    pointer: Annotated[str, typer.Argument(help="Which of its sealed values, for instance /details/comment.")],
+    reason: Annotated[str, typer.Option(help="Why; recorded, and sealed itself.")],
+) -> None:
+    """Erase what opens a sealed value of an entry, for good: nobody can tell any more what it was. The log does not change."""
+    seal = _in_transaction(lambda tx: audit.erase_opening(tx, OPERATOR, seq, pointer, reason))
+    typer.echo(f"Entry {seq} keeps {seal} at {pointer}; what it was is erased.")
+
+
+@archives.callback()
+def archive_months(
+    context: typer.Context,
+    before: Annotated[str | None, typer.Option(help="YYYY-MM: the months before this one go.")] = None,
+    to: Annotated[Path | None, typer.Option(file_okay=False, exists=True, help="Folder of the files.")] = None,
+    keep_months: Annotated[
+        int, typer.Option(min=0, help="Whole months for which entries must stay.")
+    ] = retention.KEEP_MONTHS,
+) -> None:
+    """Move whole months of entries to files, one a month; counts, permits, proofs and checkpoints stay as they are."""
+    if context.invoked_subcommand is not None:
+        return
+    if before is None or to is None:
+        _fail("Say which months, and where to: `outbound archive --before 2023-11 --to FOLDER`.")
+    month, folder = archive.month_of(before), to
+
+    async def run(database: Database) -> int:
+        count = 0
+        async for moved in retention.move(database, month, folder, keep_months):
+            count += 1
+            head = moved.head
+            typer.echo(f"{moved.path}: {head.entries} entries of {head.month}, sha256 {moved.sha256}")
+        return count
+
+    count = _with_database(run, timeout=ARCHIVE_SECONDS)
+    typer.echo(f"{count} month(s) were moved." if count else "There is nothing to move.")
+
+
+@archives.command("check")
+def check_archive(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A file that `outbound archive` wrote.")],
+    vkey: Annotated[list[str], typer.Option(help="Verifier key of the log (/tlog/vkey); may be repeated.")],
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="A checkpoint kept elsewhere; the file's own, if missing."),
+    ] = None,
+    proof: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="What /v1/audit/proofs/consistency told, if that checkpoint is of another size.",
+        ),
+    ] = None,
+) -> None:
+    """Prove, offline, that a file holds the entries that the log promised by a signed checkpoint."""
+    head, own = archive.check(file)
+    note = head.note if checkpoint is None else checkpoint.read_text(encoding="utf-8")
+    steps = [] if proof is None else [notes.hash_of(step) for step in json.loads(proof.read_bytes())["proof"]]
+    by = archive.signed_by(note, [notes.Verifier.of(one) for one in vkey], own, steps)
+    typer.echo(
+        f"{file}: {head.entries} entries of {head.month}, leaves {head.first} to {head.last} of {own.origin}, "
+        f"as signed by {', '.join(sorted(by))}."
+    )
+
+
 @ledgers.command("rebuild")
 def rebuild_ledger(
     handler: Annotated[str | None, typer.Option(help="Id or key of the only handler to count.")] = None,
@@ -344,6 +423,55 @@ def determine_file(
         raise invalid_from(error.errors()) from error
     told = determination_of(body, day_in_shanghai(datetime.now(UTC)), book_of(Settings()))
     typer.echo(json.dumps(told.model_dump(mode="json"), ensure_ascii=False, indent=2))
+
+
+@app.command("witness")
+def witness(
+    log: Annotated[list[str], typer.Option(help="Verifier key of a log to look after (/tlog/vkey); may be repeated.")],
+    state: Annotated[Path, typer.Option(help="File in which it remembers what it has cosigned; never lose it.")],
+    key: Annotated[Path, typer.Option(help="Its Ed25519 key in PEM; made when it is not there.")],
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 8010,
+    name: Annotated[str | None, typer.Option(help="Name that it signs by; made from its key, if missing.")] = None,
+    new: Annotated[
+        bool, typer.Option("--new", help="The key was made elsewhere and has cosigned nothing yet.")
+    ] = False,
+) -> None:
+    """Cosign checkpoints of a log that is never cut or rewritten; needs no database, and best runs in other hands."""
+    logs.configure(Settings().log_format, Settings().log_level)
+    is_new = new or not key.exists()
+    pem = read_or_make(key)
+    known = known_logs(log)
+    public = Signer(pem, "none").verifier.public
+    signer = Signer(pem, name or witness_server.name_of(public), COSIGNATURE)
+    with witness_server.Memory(state, known, is_new=is_new) as memory:
+        cosigner = witness_server.Witness(signer, known, memory, utc_now)
+        typer.echo(f"OUTBOUND_WITNESSES={signer.vkey} http://{host}:{port}")
+        sys.stdout.flush()
+        uvicorn.run(
+            witness_server.application(cosigner),
+            host=host,
+            port=port,
+            access_log=False,
+            log_level="warning",
+            server_header=False,
+            limit_concurrency=100,
+            timeout_graceful_shutdown=10,
+        )
+
+
+@app.command("verify")
+def verify_pack(
+    pack: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="An evidence pack, a ZIP file.")],
+    vkey: Annotated[list[str] | None, typer.Option(help="Verifier key of the log, from another source.")] = None,
+    witness: Annotated[
+        list[str] | None, typer.Option(help="Verifier key of a witness that must have cosigned; may be repeated.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object.")] = False,
+) -> None:
+    """Check an evidence pack, offline: 0 every claim held, 1 one is broken, 2 one cannot be checked or it is no pack."""
+    keys = [*(f"--vkey={key}" for key in vkey or ()), *(f"--witness={key}" for key in witness or ())]
+    raise typer.Exit(verify.main([str(pack), *keys, *(["--json"] if as_json else [])]))
 
 
 @app.command("openapi", hidden=True)

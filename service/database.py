@@ -4,7 +4,8 @@ import asyncio
 import random
 import re
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Annotated, Final, TypeVar
 
@@ -157,6 +158,16 @@ class Database:
                     raise
             await pause(attempt)
         raise AssertionError("unreachable")  # pragma: no cover
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[Transaction]:
+        """Give a transaction that sees one moment of the database from its first statement to its end, and changes nothing."""
+        async with self.engine.connect() as plain:
+            connection = await plain.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            async with Transaction(connection, expire_on_commit=False) as tx:
+                await tx.execute(text("select 1"))
+                tx.now = self.clock()
+                yield tx
 
     async def close(self) -> None:
         """Close every connection of the pool."""

@@ -28,6 +28,30 @@ class Settings(BaseSettings):
     signing_key_file: Path | None = None
     """Ed25519 private key in PEM that signs permit tokens; unset: made once under `data_dir`."""
 
+    packs_dir: Path | None = None
+    """Where the files of evidence packs are, shared by all replicas; unset: `packs` under `data_dir`."""
+
+    pack_worker: bool = True
+    """Whether this server process makes evidence packs; any of them that does will."""
+
+    pack_keep_days: Annotated[int, Field(ge=1, le=3660)] = 30
+    """How long the file of an evidence pack is kept."""
+
+    log_key_file: Path | None = None
+    """Ed25519 private key in PEM that signs checkpoints of the log; unset: made once under `data_dir`."""
+
+    log_origin: str | None = None
+    """The name of the log when it is begun, like `audit.example.com/outbound`; unset: made up once, and kept in the database."""
+
+    sequencer: bool = True
+    """Whether this server process takes part in keeping the log going: one of them leads, the others wait to take over."""
+
+    witnesses: str = ""
+    """Who cosigns the log: `<verifier key> <address>`, as `outbound witness` prints it; several by comma."""
+
+    witness_max_age_seconds: Annotated[int, Field(ge=1)] | None = None
+    """How old the youngest cosignature may be for the log to be called healthy; unset: none is asked for."""
+
     policy_file: Path | None = None
     """The company's own rules in TOML; they can only be stricter than the law."""
 

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import asyncpg
+
+from service.audit import sealing
 
 HELD = """
   with live as (
@@ -37,11 +42,58 @@ RECORDED = """
 """
 """Exports without their one record, and records without their export."""
 
+WRITTEN = """
+  select name from principals where kind = 'person'
+  union select name from handlers union select "group" from handlers union select name from recipients
+  union select title from datasets union select owner from datasets union select description from datasets
+  union select reason from gradings union select basis from gradings union select catalogue from gradings
+  union select description from transfers union select reason from transfers
+  union select comment from reviews union select taken_back_reason from reviews
+  union select reference from evidence union select issuer from evidence union select note from evidence
+  union select file_name from evidence union select ended_reason from evidence
+  union select text from comments union select reason from recusals union select answer_reason from findings
+  union select reason from delegations union select note from obligations union select reason from permits
+"""
+"""What people have written, and names of persons and files: it must not stand in the log in clear."""
+
+EVERYDAY = 12
+"""A text of fewer characters may well stand in the log for something else."""
+
 
 async def broken(connection: asyncpg.Connection) -> list[str]:
     """Return what does not hold, in one consistent view of the database; nothing, if all is well."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        return [repr(row) for query in (HELD, RECORDED) for row in await connection.fetch(query)]
+        found = [repr(row) for query in (HELD, RECORDED) for row in await connection.fetch(query)]
+        return found + [fault async for fault in _unsealed(connection)]
+
+
+async def _unsealed(connection: asyncpg.Connection) -> AsyncIterator[str]:
+    """Yield texts that stand in the log in clear and must not, and seals that have not exactly one opening that fits."""
+    written = {row["name"] for row in await connection.fetch(WRITTEN)} - {None}
+    erased = {
+        (told["entry"], told["pointer"])
+        for row in await connection.fetch("select body from entries where action = 'opening.erased'")
+        for told in [json.loads(row["body"])["details"]]
+    }
+    openings: dict[int, list[sealing.Opening]] = {}
+    for row in await connection.fetch("select * from openings"):
+        opening = sealing.Opening(row["pointer"], row["salt"], json.loads(row["value"]))
+        openings.setdefault(row["seq"], []).append(opening)
+    for row in await connection.fetch("select seq, body from entries"):
+        body = json.loads(row["body"])
+        for text in written & set(_texts(body)):
+            if len(text) >= EVERYDAY:
+                yield f"entry {row['seq']} holds in clear: {text}"
+        for pointer in sealing.seals(sealing.opened(body, openings.get(row["seq"], []))):
+            if (row["seq"], pointer) not in erased:
+                yield f"entry {row['seq']} has nothing that opens {pointer}"
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    for member in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _texts(member)
 
 
 def demand_exact(url: str) -> None:

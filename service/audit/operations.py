@@ -1,19 +1,23 @@
 """`append`: the entry of a change, in the change's own transaction. No entry, no change."""
 
 import hashlib
+import json
+import secrets
 from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Any
 
 import rfc8785
-from sqlalchemy import select
+from sqlalchemy import Date, cast, delete, func, select, union_all
+from sqlalchemy.orm import selectinload
 
+from service.audit import sealing
 from service.audit.schemas import EntryFilter, EntryOut
-from service.audit.tables import Entry
+from service.audit.tables import Archive, ArchivedAct, Entry, Leaf, Opening
 from service.database import Transaction
 from service.http.caller import EVERYWHERE, Caller, Role
 from service.http.paging import page_of
-from service.http.problems import NotFound
+from service.http.problems import Archived, NotFound
 from service.http.references import is_of
 
 AUDITORS = frozenset({Role.AUDITOR})
@@ -35,18 +39,19 @@ def append(
         action: `<thing>.<past participle>`, for instance `permit.revoked`.
         subject: id of the thing.
         handler: id of the handler that it concerns, or None for what concerns all.
-        details: whatever an auditor needs to understand the act, of JSON types and dates; no personal information.
+        details: whatever an auditor needs to understand the act, of JSON types and dates. Texts in members that are not on the
+            list of `sealing.CLEAR` go into the log as salted hashes.
     """
-    body = canonical(
-        {
-            "at": tx.now,
-            "actor": caller.principal,
-            "action": action,
-            "subject": subject,
-            "handler": handler,
-            "details": details,
-        }
-    )
+    said = {
+        "at": tx.now,
+        "actor": caller.principal,
+        "action": action,
+        "subject": subject,
+        "handler": handler,
+        "details": details,
+    }
+    sealed, openings = sealing.seal(plain(said), lambda: secrets.token_bytes(sealing.SALT))
+    body = rfc8785.dumps(sealed)
     entry = Entry(
         at=tx.now,
         actor=caller.principal,
@@ -55,6 +60,10 @@ def append(
         handler=handler,
         body=body.decode(),
         sha256=hashlib.sha256(body).digest(),
+        openings=[
+            Opening(pointer=one.pointer, at=tx.now, salt=one.salt, value=rfc8785.dumps(one.value).decode())
+            for one in openings
+        ],
     )
     tx.add(entry)
     return entry
@@ -64,14 +73,19 @@ async def history(
     tx: Transaction, subject: str, cursor: str | None, limit: int
 ) -> tuple[Sequence[EntryOut], str | None]:
     """Return the entries about one thing, oldest first; the caller's right to it has been checked."""
-    rows, following = await page_of(tx, select(Entry).where(Entry.subject == subject), Entry.seq, cursor, limit)
+    query = select(Entry).where(Entry.subject == subject).options(selectinload(Entry.openings))
+    rows, following = await page_of(tx, query, Entry.seq, cursor, limit)
     return [EntryOut.of(row) for row in rows], following
 
 
 async def actions_of(tx: Transaction, subject: str) -> Sequence[tuple[datetime, str, str]]:
     """Return when, what and by whom of every act on one thing, oldest first; the caller's right to it has been checked."""
-    query = select(Entry.at, Entry.action, Entry.actor).where(Entry.subject == subject).order_by(Entry.seq)
-    return [(row[0], row[1], row[2]) for row in await tx.execute(query)]
+    there = select(Entry.seq, Entry.at, Entry.action, Entry.actor).where(Entry.subject == subject)
+    moved = select(ArchivedAct.seq, ArchivedAct.at, ArchivedAct.action, ArchivedAct.actor).where(
+        ArchivedAct.subject == subject
+    )
+    acts = union_all(there, moved).order_by("seq")
+    return [(row.at, row.action, row.actor) for row in await tx.execute(acts)]
 
 
 async def entries(
@@ -81,7 +95,7 @@ async def entries(
 
     A decision of the gate that reserved an export stands under the export; it is found by the id of its evaluation as well.
     """
-    query = select(Entry)
+    query = select(Entry).options(selectinload(Entry.openings))
     reach = caller.reach(AUDITORS)
     if reach != EVERYWHERE:
         query = query.where(Entry.handler.in_(reach))
@@ -105,12 +119,46 @@ async def entry(tx: Transaction, caller: Caller, seq: int) -> EntryOut:
 
     Raises:
         NotFound: no such entry, or not within the auditor's handlers.
+        Archived: its month has been moved to a file.
     """
-    row = await tx.get(Entry, seq)
+    row = await tx.scalar(select(Entry).where(Entry.seq == seq).options(selectinload(Entry.openings)))
     reach = caller.reach(AUDITORS)
+    if row is None and (moved := await _archive_of(tx, seq)) is not None:
+        raise Archived(
+            f"The entries of {moved.month:%Y-%m} have been moved to {moved.file}: ask the operator for it.",
+            file=moved.file,
+            sha256=moved.sha256.hex(),
+        )
     if row is None or (reach != EVERYWHERE and row.handler not in reach):
         raise NotFound("There is no such entry.")
     return EntryOut.of(row)
+
+
+async def erase_opening(tx: Transaction, caller: Caller, seq: int, pointer: str, reason: str) -> str:
+    """Erase what opens one sealed value of an entry, for good; the entry keeps its hash, and the act is an entry of its own.
+
+    Returns:
+        The seal of which nobody can tell any more what it was.
+
+    Raises:
+        NotFound: nothing is sealed there, or it has been erased already.
+    """
+    found = await tx.get(Opening, (seq, pointer), with_for_update=True)
+    if found is None:
+        raise NotFound("Nothing is sealed there, or it has been erased; `sealed` of the entry names the pointers.")
+    about = (await tx.execute(select(Entry.subject, Entry.handler).where(Entry.seq == seq))).one_or_none()
+    subject, handler = (f"entry {seq}", None) if about is None else about
+    seal = sealing.digest(found.salt, json.loads(found.value))
+    details = {"entry": seq, "pointer": pointer, "seal": seal, "reason": reason}
+    await tx.execute(delete(Opening).where(Opening.seq == seq, Opening.pointer == pointer))
+    append(tx, caller, "opening.erased", subject, handler=handler, details=details)
+    return seal
+
+
+async def _archive_of(tx: Transaction, seq: int) -> Archive | None:
+    """Return the archive that holds an entry which is not in the database any more."""
+    month = cast(func.date_trunc("month", func.timezone("UTC", Leaf.at)), Date)
+    return await tx.scalar(select(Archive).join(Leaf, month == Archive.month).where(Leaf.seq == seq))
 
 
 def plain(value: object) -> Any:

@@ -9,7 +9,7 @@ from service.audit.schemas import EntryFilter, EntryOut
 from service.http.caller import Role
 from service.http.exchange import Exchange, allowed
 from service.http.paging import Cursor, Limit, Page
-from service.http.router import room
+from service.http.router import REFUSALS, room
 from service.http.texts import Instant
 
 router = room("audit")
@@ -34,7 +34,7 @@ async def list_entries(
     return await exchange.page(lambda tx, caller: operations.entries(tx, caller, wanted, cursor, limit))
 
 
-@router.get("/v1/audit/entries/{seq}", response_model=EntryOut)
+@router.get("/v1/audit/entries/{seq}", response_model=EntryOut, responses={410: REFUSALS[410]})
 async def read_entry(exchange: Auditing, seq: Annotated[int, Path(ge=0, lt=2**63)]) -> Response:
     """Read one entry."""
     return await exchange.read(lambda tx, caller: operations.entry(tx, caller, seq))

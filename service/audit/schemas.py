@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from service.audit import sealing
 from service.audit.tables import Entry
 from service.http.texts import Instant
 
@@ -23,6 +24,17 @@ class EntryFilter(BaseModel):
     until: Instant | None = None
 
 
+class SealedOut(BaseModel):
+    """A value that stands in `body` as `{"sealed": hash}`, with what opens it."""
+
+    pointer: str = Field(description="Where it stands in `body` (RFC 6901).")
+    hash: str = Field(
+        description="`sha256:` and the SHA-256 of the salt and the canonical JSON of the value, in hexadecimal."
+    )
+    salt: str | None = Field(description="In hexadecimal; null: there is no opening any more.")
+    value: Any = Field(description="What was sealed; null where there is no opening any more.")
+
+
 class EntryOut(BaseModel):
     """One act as it was recorded."""
 
@@ -32,13 +44,20 @@ class EntryOut(BaseModel):
     action: str
     subject: str
     handler: str | None
-    details: dict[str, Any]
+    details: dict[str, Any] = Field(
+        description='What was done. What is sealed in `body` is opened here; `{"sealed": hash}` where there is no opening any more.'
+    )
+    sealed: list[SealedOut] = Field(description="What is sealed in `body`, in the order of its pointers.")
     body: str = Field(description="The canonical JSON (RFC 8785) that was hashed.")
     sha256: str = Field(description="SHA-256 of the UTF-8 bytes of `body`, in hexadecimal.")
 
     @classmethod
     def of(cls, entry: Entry) -> Self:
-        """Return the shape of a row."""
+        """Return the shape of a row with its openings."""
+        body = json.loads(entry.body)
+        openings = {
+            row.pointer: sealing.Opening(row.pointer, row.salt, json.loads(row.value)) for row in entry.openings
+        }
         return cls(
             seq=entry.seq,
             at=entry.at,
@@ -46,7 +65,16 @@ class EntryOut(BaseModel):
             action=entry.action,
             subject=entry.subject,
             handler=entry.handler,
-            details=json.loads(entry.body)["details"],
+            details=sealing.opened(body, openings.values())["details"],
+            sealed=[
+                _sealed(pointer, told, openings.get(pointer)) for pointer, told in sorted(sealing.seals(body).items())
+            ],
             body=entry.body,
             sha256=entry.sha256.hex(),
         )
+
+
+def _sealed(pointer: str, told: str, opening: sealing.Opening | None) -> SealedOut:
+    if opening is None or sealing.digest(opening.salt, opening.value) != told:
+        return SealedOut(pointer=pointer, hash=told, salt=None, value=None)
+    return SealedOut(pointer=pointer, hash=told, salt=opening.salt.hex(), value=opening.value)

@@ -1,18 +1,28 @@
-"""The table of entries; triggers in the database refuse to change, delete or truncate it."""
+"""The tables of the log; triggers in the database refuse to change, delete or truncate what has been written.
 
-from sqlalchemy import BigInteger, Identity, Index, LargeBinary, Text
-from sqlalchemy.orm import Mapped, mapped_column
+Openings of what is sealed in entries may be deleted one by one.
+"""
 
-from service.database import Base, Id, Moment
+from datetime import date, datetime
+from typing import Final
+
+from sqlalchemy import BigInteger, DateTime, ForeignKey, Index, LargeBinary, SmallInteger, Text, text
+from sqlalchemy.orm import Mapped, foreign, mapped_column, relationship
+
+from service.audit.witness import Trouble
+from service.database import Base, Id, Key, Moment
+
+NUMBER: Final = "case when pg_current_xact_id() is not null then nextval('entries_seq_seq') end"
+"""The next number of an entry: whoever has drawn one has a transaction id, and a smaller one than whoever asks for one later."""
 
 
 class Entry(Base):
-    """One act: the columns repeat what the body says, so that entries can be found."""
+    """One act: the columns repeat what the body says, so that entries can be found. A table for each month (UTC) of `at`."""
 
     __tablename__ = "entries"
 
-    seq: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
-    at: Mapped[Moment]
+    seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, server_default=text(NUMBER))
+    at: Mapped[Moment] = mapped_column(primary_key=True)
     actor: Mapped[str] = mapped_column(Id)
     action: Mapped[str] = mapped_column(Text)
     subject: Mapped[str] = mapped_column(Id)
@@ -22,4 +32,143 @@ class Entry(Base):
     sha256: Mapped[bytes] = mapped_column(LargeBinary)
     """SHA-256 over the UTF-8 bytes of `body`."""
 
-    __table_args__ = (Index(None, "subject", "seq"), Index(None, "handler", "seq"))
+    openings: Mapped[list["Opening"]] = relationship(
+        primaryjoin=lambda: Entry.seq == foreign(Opening.seq), order_by=lambda: Opening.pointer, lazy="raise"
+    )
+
+    __table_args__ = (
+        Index(None, "subject", "seq"),
+        Index(None, "handler", "seq"),
+        {"postgresql_partition_by": "range (at)"},
+    )
+
+
+class Leaf(Base):
+    """The place of an entry in the tree."""
+
+    __tablename__ = "leaves"
+
+    leaf: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    """From 0 on, without gaps."""
+    seq: Mapped[int] = mapped_column(BigInteger, unique=True)
+    at: Mapped[Moment]
+    """The moment of the entry, which tells its month."""
+
+
+class LogTile(Base):
+    """256 hashes of 8 levels of the tree, side by side; the last one of each level grows until it is full.
+
+    Source: C2SP tlog-tiles.
+    """
+
+    __tablename__ = "log_tiles"
+
+    level: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    hashes: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class StoredCheckpoint(Base):
+    """What the log has promised: its size and root, signed."""
+
+    __tablename__ = "checkpoints"
+
+    size: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    root: Mapped[bytes] = mapped_column(LargeBinary)
+    note: Mapped[str] = mapped_column(Text)
+    at: Mapped[Moment]
+
+
+class LogKey(Base):
+    """A verifier key of the log, and from when until when it has signed."""
+
+    __tablename__ = "log_keys"
+
+    vkey: Mapped[str] = mapped_column(Key, primary_key=True)
+    since: Mapped[Moment]
+    until: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+
+
+class LogState(Base):
+    """One row: how far the sequencer is."""
+
+    __tablename__ = "log_state"
+
+    origin: Mapped[str] = mapped_column(Key, primary_key=True)
+    watermark: Mapped[int] = mapped_column(BigInteger)
+    """No entry with a number up to this one can come any more: what there is of them is in the tree."""
+    size: Mapped[int] = mapped_column(BigInteger)
+
+    __table_args__ = (Index("uq_log_state_one", text("(true)"), unique=True),)
+
+
+class Cosignature(Base):
+    """What a witness has signed of a checkpoint."""
+
+    __tablename__ = "cosignatures"
+
+    size: Mapped[int] = mapped_column(ForeignKey("checkpoints.size"), primary_key=True, autoincrement=False)
+    witness: Mapped[str] = mapped_column(Key, primary_key=True)
+    """Its verifier key."""
+    line: Mapped[str] = mapped_column(Text)
+    at: Mapped[Moment] = mapped_column(primary_key=True)
+
+    __table_args__ = (Index(None, "witness", "at"),)
+
+
+class WitnessReport(Base):
+    """How asking a witness ended the last time that it ended in another way than before."""
+
+    __tablename__ = "witness_reports"
+
+    witness: Mapped[str] = mapped_column(Key, primary_key=True)
+    """Its verifier key."""
+    trouble: Mapped[Trouble | None] = mapped_column(Text)
+    detail: Mapped[str | None] = mapped_column(Text)
+    since: Mapped[Moment]
+
+
+class Opening(Base):
+    """What opens one sealed value of an entry; it may be erased, and is never changed.
+
+    There is no foreign key to the entry: openings stay when entries are archived, so that they can still be erased.
+    """
+
+    __tablename__ = "openings"
+
+    seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    pointer: Mapped[str] = mapped_column(Text, primary_key=True)
+    """Where in the entry's body the seal is (RFC 6901)."""
+    at: Mapped[Moment]
+    salt: Mapped[bytes] = mapped_column(LargeBinary)
+    value: Mapped[str] = mapped_column(Text)
+    """Canonical JSON (RFC 8785)."""
+
+
+class Archive(Base):
+    """A month of entries that has been moved to a file."""
+
+    __tablename__ = "archives"
+
+    month: Mapped[date] = mapped_column(primary_key=True)
+    """Its first day, in UTC."""
+    file: Mapped[str] = mapped_column(Text)
+    sha256: Mapped[bytes] = mapped_column(LargeBinary)
+    first_leaf: Mapped[int] = mapped_column(BigInteger)
+    last_leaf: Mapped[int] = mapped_column(BigInteger)
+    entries: Mapped[int] = mapped_column(BigInteger)
+    at: Mapped[Moment]
+
+
+class ArchivedAct(Base):
+    """When, what and by whom, of an act on a thing whose entry has been moved to a file: what the reports of permits tell."""
+
+    __tablename__ = "archived_acts"
+
+    seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    at: Mapped[Moment]
+    actor: Mapped[str] = mapped_column(Id)
+    action: Mapped[str] = mapped_column(Text)
+    subject: Mapped[str] = mapped_column(Id)
+
+    __table_args__ = (Index(None, "subject", "seq"),)

@@ -81,6 +81,12 @@ async def entitled(tx: Transaction, role: Role, handler: str, today: date) -> li
     return [Entitled(principal, name, behalf) for name, principal, behalf in ways]
 
 
+async def known(tx: Transaction, principals: Collection[str]) -> Mapping[str, tuple[str, str]]:
+    """Return the kind and the name of principals by id."""
+    query = select(_PRINCIPALS.c.id, _PRINCIPALS.c.kind, _PRINCIPALS.c.name).where(_PRINCIPALS.c.id.in_(principals))
+    return {row[0]: (row[1], row[2]) for row in await tx.execute(query)}
+
+
 async def names(tx: Transaction, principals: Collection[str]) -> Mapping[str, str]:
     """Return the names of principals by id."""
     if not principals:

@@ -8,10 +8,12 @@ import base64
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 from urllib.parse import quote
 
 from fastapi import Depends, Request, Response
+from fastapi.responses import FileResponse
 from pydantic import BaseModel
 
 from service.database import Database, Transaction, close_gate, join_gate
@@ -37,7 +39,19 @@ class Download:
     name: str
     media_type: str
     sha256: str
-    content: bytes
+    content: bytes | Path
+    """The bytes, or the file that holds them, which is sent piece by piece."""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What tells the file's name, type and hash."""
+        ascii_name = self.name.encode("ascii", "replace").decode().replace("?", "_")
+        return {
+            "Content-Type": self.media_type,
+            "Content-Disposition": f"attachment; filename=\"{ascii_name}\"; filename*=UTF-8''{quote(self.name, safe='')}",
+            "ETag": f'"{self.sha256[:32]}"',
+            "Digest": f"sha-256={base64.b64encode(bytes.fromhex(self.sha256)).decode()}",
+        }
 
 
 class Exchange:
@@ -85,21 +99,17 @@ class Exchange:
         return _sent(await self._run(listed))
 
     async def download(self, work: Callable[[Transaction, Caller], Awaitable[Download]]) -> Response:
-        """Reply 200 with a file, as an attachment of the type that was found in it."""
+        """Reply 200 with a file, as an attachment of the type that was found in it, or 304 when the caller holds it already."""
 
-        async def found(tx: Transaction, caller: Caller) -> Reply:
-            file = await work(tx, caller)
-            ascii_name = file.name.encode("ascii", "replace").decode().replace("?", "_")
-            named = f"attachment; filename=\"{ascii_name}\"; filename*=UTF-8''{quote(file.name, safe='')}"
-            headers = {
-                "Content-Type": file.media_type,
-                "Content-Disposition": named,
-                "ETag": f'"{file.sha256[:32]}"',
-                "Digest": f"sha-256={base64.b64encode(bytes.fromhex(file.sha256)).decode()}",
-            }
-            return Reply(200, file.content, headers)
+        async def admitted(tx: Transaction) -> Download:
+            return await work(tx, await self.admit(tx))
 
-        return _sent(await self._run(found))
+        file = await self._database.transaction(admitted)
+        if conditional.is_unchanged(self._request, file.headers["ETag"]):
+            return Response(status_code=304, headers={"ETag": file.headers["ETag"]})
+        if isinstance(file.content, Path):
+            return FileResponse(file.content, headers=file.headers)
+        return Response(file.content, headers=file.headers)
 
     async def create(
         self,

@@ -131,6 +131,12 @@ class AlreadyExists(Conflict):
     slug, title = "already-exists", "There is one with this value already"
 
 
+class Archived(Problem):
+    """An entry that has been moved to a file; `file` and `sha256` name it, and the operator keeps it."""
+
+    slug, title, status = "archived", "The entry has been moved to a file", 410
+
+
 class PreconditionFailed(Problem):
     """`If-Match` names a version that is no longer the current one."""
 

@@ -109,6 +109,7 @@ _MEANINGS: dict[int | str, str] = {
     403: "Not allowed for this caller.",
     404: "Nothing there that this caller may see.",
     409: "Not possible in the present state.",
+    410: "Moved to a file, which the problem names.",
     412: "Changed since it was read.",
     413: "Too large.",
     415: "Another type of body than this route reads.",

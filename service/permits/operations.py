@@ -342,6 +342,12 @@ async def list_permits(
     return await _shown(tx, rows), following
 
 
+async def shown_of(tx: Transaction, permits: Sequence[str]) -> list[PermitOut]:
+    """Return some permits by their ids, in the order of these; the caller's right to them has been checked."""
+    query = select(Permit).where(Permit.id.in_(permits)).order_by(Permit.id)
+    return await _shown(tx, (await tx.scalars(query)).all())
+
+
 async def read_permit(tx: Transaction, caller: Caller, permit_id: str, *, lock: bool = False) -> PermitOut:
     """Return a permit."""
     return (await _shown(tx, [await permit_of(tx, caller, permit_id, lock=lock)]))[0]

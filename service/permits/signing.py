@@ -1,16 +1,15 @@
 """The Ed25519 key that signs permit tokens, and the tokens (RFC 7519, RFC 8037)."""
 
-import os
 import warnings
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from joserfc import jwt
 from joserfc.errors import SecurityWarning
 from joserfc.jwk import OKPKey
+
+from service.audit.keys import read_or_make
 
 # RFC 9864 prefers the name Ed25519 for what every library still calls EdDSA; verifiers in use know the old name.
 warnings.filterwarnings("ignore", message="EdDSA is deprecated", category=SecurityWarning)
@@ -30,9 +29,7 @@ class Signer:
     @classmethod
     def from_file(cls, path: Path) -> "Signer":
         """Read the key, or make it at first; two processes that start at once end up with the same one."""
-        if not path.exists():
-            _make(path)
-        return cls(path.read_bytes())
+        return cls(read_or_make(path))
 
     @property
     def public(self) -> dict[str, Any]:
@@ -45,16 +42,8 @@ class Signer:
         times = {"iat": int(issued_at.timestamp()), "exp": int(expires_at.timestamp())}
         return jwt.encode(header, claims | times, self._key, algorithms=["EdDSA"])
 
-
-def _make(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
-    draft.touch(mode=0o600)
-    draft.write_bytes(pem)
-    try:
-        os.link(draft, path)
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink()
+    def record(self, permit: dict[str, Any], *, at: datetime) -> str:
+        """Return what a permit was at a moment, signed; its type says that it is no token, and lets nothing out."""
+        header = {"alg": "EdDSA", "kid": self.kid, "typ": "outbound-permit-record+jwt"}
+        claims = {"iat": int(at.timestamp()), "sub": permit["id"], "permit": permit}
+        return jwt.encode(header, claims, self._key, algorithms=["EdDSA"])

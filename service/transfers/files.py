@@ -51,7 +51,7 @@ _OLD_OFFICE: Final = {
     "Workbook": ("application/vnd.ms-excel", ".xls"),
     "PowerPoint Document": ("application/vnd.ms-powerpoint", ".ppt"),
 }
-_ENDINGS: Final = {
+ENDINGS: Final = {
     "application/pdf": ".pdf",
     "image/png": ".png",
     "image/jpeg": ".jpg",
@@ -62,7 +62,7 @@ _ENDINGS: Final = {
     **dict((*_OFFICE.values(), *_OLD_OFFICE.values())),
     **_OPEN_DOCUMENT,
 }
-MEDIA_TYPES: Final = tuple(sorted(_ENDINGS))
+MEDIA_TYPES: Final = tuple(sorted(ENDINGS))
 """Every type that is taken."""
 
 _SAME: Final = {".jpeg": ".jpg", ".tif": ".tiff", ".csv": ".txt", ".md": ".txt", ".log": ".txt"}
@@ -120,7 +120,7 @@ def safe_name(name: str | None, media_type: str) -> str:
     )
     stem, dot, ending = kept.strip(" .").rpartition(".")
     ending = f".{ending.lower()}" if dot else ""
-    wanted = _ENDINGS[media_type]
+    wanted = ENDINGS[media_type]
     if _SAME.get(ending, ending) != wanted:
         stem, ending = kept.strip(" ."), wanted
     stem = stem.strip(" .")[: MAX_NAME - len(ending)]

@@ -597,7 +597,7 @@ def test_an_article_of_the_companys_own_rules_keeps_its_name() -> None:
 
 def test_how_to_verify_shows_the_checkpoint_whole_and_the_counts() -> None:
     said = told(a_story(), "verify")
-    assert "outbound verify PACK.zip" in said
+    assert "outbound verify PACK.zip --vkey 'VKEY'" in said
     assert a_log().note in said
     assert a_log().vkeys[0] in said
     assert "180" in said

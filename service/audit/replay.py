@@ -1,0 +1,394 @@
+"""What the entries of the log say, taken in one after the other, and what of it cannot be: the heart of `verify`.
+
+The order of the log can be relied on: whatever stops a permit waits for the gate's lock, and whatever takes from a quota for the permit's
+row, so an entry that was written in knowledge of another one always has the higher leaf.
+"""
+
+import hashlib
+import heapq
+import json
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from service.law.calendar import day_in_shanghai
+
+Json = dict[str, Any]
+
+CLAIMS: Final = {
+    "files": "Every file is the one that the manifest names; none is missing, added or there twice.",
+    "manifest": "The manifest was signed by the log's key.",
+    "checkpoint": "The checkpoint was signed by the log's key.",
+    "witnesses": "Witnesses have cosigned the checkpoint.",
+    "inclusion": "Every entry stands in the log at its place, under the checkpoint.",
+    "records": "What the pack shows is what the entries of the log say.",
+    "evidence": "Each evidence file is the one that was added then.",
+    "reviews": "Each review was given for its revision, by the hash of what was submitted.",
+    "separation": "Whoever decided a stage was a person, no author of the request, in no other stage, and had not stood back.",
+    "approval": "Every stage had approved the very revision when its permit was issued.",
+    "law": "The law of the day gives the determination that was stored.",
+    "standing": "Each permit stood, and covered what went, when it was used.",
+    "quota": "No permit let more persons go than it allowed.",
+    "permits": "The record of each permit was signed by the service.",
+}
+
+MAX_TOLD: Final = 10
+
+
+@dataclass(slots=True)
+class Claim:
+    """What was found about one claim."""
+
+    text: str
+    checked: int = 0
+    faults: int = 0
+    gaps: int = 0
+    told: list[str] = field(default_factory=list)
+    """The first faults and gaps, as sentences."""
+
+    def fault(self, sentence: str) -> None:
+        """Say why it does not hold."""
+        self.faults += 1
+        self._tell(sentence)
+
+    def gap(self, sentence: str) -> None:
+        """Say what of it cannot be checked."""
+        self.gaps += 1
+        self._tell(sentence)
+
+    def demand(self, truth: bool, sentence: str) -> None:  # noqa: FBT001 - what is demanded
+        """Count one thing as looked at, and as a fault where it is not so."""
+        self.checked += 1
+        if not truth:
+            self.fault(sentence)
+
+    def _tell(self, sentence: str) -> None:
+        if len(self.told) < MAX_TOLD:
+            self.told.append(sentence)
+
+    @property
+    def verdict(self) -> str:
+        """`held`, `broken`, `cannot be checked`, or `nothing to check` where the pack holds nothing of the kind."""
+        if self.faults:
+            return "broken"
+        if self.gaps:
+            return "cannot be checked"
+        return "held" if self.checked else "nothing to check"
+
+
+def canonical(value: object) -> bytes:
+    """Return the RFC 8785 bytes of a value without fractions whose names are ASCII: all that is hashed here is one."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def digest(*parts: object) -> bytes:
+    """Return 16 bytes that stand for some values."""
+    return hashlib.sha256(canonical(parts)).digest()[:16]
+
+
+@dataclass(slots=True)
+class Given:
+    """A review as its entry has it."""
+
+    transfer: str
+    revision: int
+    stage: str
+    decision: str
+    hash: str
+    reviewer: str
+    behalf: str | None
+    taken_back: bool = False
+
+
+class Permit:
+    """What a permit allows at one place of the log, and what is taken of it."""
+
+    def __init__(self, scope: Json) -> None:
+        self.scope = scope
+        self.status = "active"
+        self.by_hash = False
+        """Whether persons were reported by hash: the same ones may be in several reports, so what was sent is a bound from above."""
+        self._sent = [0, 0]
+        self._held = [0, 0]
+        self._live: dict[str, tuple[int, int]] = {}
+        self._ends: list[tuple[datetime, str]] = []
+
+    def reserve(self, export: str, persons: tuple[int, int], until: datetime) -> None:
+        """Hold persons for an export until a moment."""
+        self._live[export] = persons
+        heapq.heappush(self._ends, (until, export))
+        self._held = [held + more for held, more in zip(self._held, persons, strict=True)]
+
+    def release(self, export: str) -> None:
+        """Give back what an export holds; nothing, where it has lapsed."""
+        persons = self._live.pop(export, (0, 0))
+        self._held = [held - less for held, less in zip(self._held, persons, strict=True)]
+
+    def report(self, export: str, persons: tuple[int, int]) -> None:
+        """Count what went."""
+        self.release(export)
+        self._sent = [sent + more for sent, more in zip(self._sent, persons, strict=True)]
+
+    def used(self, now: datetime) -> tuple[int, int]:
+        """Return the persons of each kind that were reported, and that reservations hold at a moment."""
+        while self._ends and self._ends[0][0] <= now:
+            self.release(heapq.heappop(self._ends)[1])
+        return self._sent[0] + self._held[0], self._sent[1] + self._held[1]
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether its lists were so long that they are in the log as a hash only."""
+        datasets = self.scope["datasets"]
+        lists = [self.scope["fields"], datasets, *(one["fields"] for one in datasets if not is_sealed(datasets))]
+        return any(map(is_sealed, lists))
+
+    def uncovered(self, question: Json, details: Json, now: datetime) -> list[str]:
+        """Return why an export could not go under it as it stood."""
+        scope, day = self.scope, day_in_shanghai(now).isoformat()
+        datasets = [{"id": details["dataset"], "fields": []}] if self.is_sealed else scope["datasets"]
+        fields = [] if self.is_sealed else scope["fields"] or [name for one in datasets for name in one["fields"]]
+        wrong = {
+            f"the permit was {self.status}": self.status != "active",
+            f"it was good from {scope['valid_from']} to {scope['valid_until']}": not (
+                scope["valid_from"] <= day <= scope["valid_until"]
+            ),
+            "it is for other datasets": details["dataset"] not in {one["id"] for one in datasets},
+            "it is for another recipient": details["recipient"] != scope["recipient"],
+            "it is for another purpose": question["purpose"] != scope["purpose"],
+            "it is for fewer fields": bool(fields) and not set(question.get("fields") or ()) <= set(fields),
+        }
+        return [reason for reason, holds in wrong.items() if holds]
+
+
+def is_sealed(value: object) -> bool:
+    """Tell whether a value is in the log as a salted hash only."""
+    return isinstance(value, dict) and value.keys() == {"sealed"}
+
+
+def persons_of(document: Json) -> tuple[int, int]:
+    """Return the persons of each kind that a document tells, none where it tells none."""
+    return document.get("persons") or 0, document.get("sensitive_persons") or 0
+
+
+class Replay:
+    """Everything that the entries taken in so far say."""
+
+    def __init__(self) -> None:
+        self.claims = {name: Claim(text) for name, text in CLAIMS.items()}
+        self.withheld = 0
+        """Entries of which only the hash is there: what is not found may be in one of them."""
+        self.archived: frozenset[str] = frozenset()
+        """Months (UTC) whose entries the operator has moved to files, so that none of them is in the pack."""
+        self.authors: defaultdict[str, set[str]] = defaultdict(set)
+        self.recused: defaultdict[str, set[str]] = defaultdict(set)
+        self.submitted: dict[tuple[str, int], Json] = {}
+        self.last: dict[str, int] = {}
+        self.reviews: dict[str, Given] = {}
+        self.approvals: defaultdict[tuple[str, int], dict[str, str]] = defaultdict(dict)
+        """Of a revision, by stage, the approval that stands."""
+        self.evidence: dict[str, str | None] = {}
+        """By record the SHA-256 of its file."""
+        self.gradings: dict[tuple[str, int], list[str]] = {}
+        self.permits: dict[str, Permit] = {}
+        self.exports: dict[str, bytes] = {}
+        """Of each export a digest of what became of it."""
+        self._acts: dict[str, Callable[[Json, Json, datetime], None]] = {
+            "dataset.graded": self._graded,
+            "transfer.created": self._written,
+            "transfer.changed": self._written,
+            "transfer.terms_accepted": self._written,
+            "transfer.renewal_begun": self._written,
+            "transfer.submitted": self._submitted,
+            "transfer.recused": self._recused,
+            "transfer.reviewed": self._reviewed,
+            "transfer.approval_taken_back": self._taken_back,
+            "transfer.evidence_added": self._evidence_added,
+            "permit.issued": self._issued,
+            "permit.amended": self._amended,
+            "permit.superseded": self._shortened,
+            "permit.evidence_replaced": self._shortened,
+            "permit.suspended": self._moved,
+            "permit.resumed": self._moved,
+            "permit.revoked": self._moved,
+            "export.reserved": self._reserved,
+            "export.completed": self._completed,
+            "export.cancelled": self._cancelled,
+        }
+
+    def take(self, body: Json) -> None:
+        """Take in the next entry."""
+        act = self._acts.get(body["action"])
+        if act is not None:
+            act(body, body["details"], datetime.fromisoformat(body["at"]))
+
+    def missing(self, claim: str, sentence: str, at: str | None = None) -> None:
+        """Say that an entry is not there: a fault, or a gap where it may be one of those that are withheld or archived.
+
+        Args:
+            claim: what would have been looked at.
+            sentence: says what is missing.
+            at: the moment of the entry, if it is known.
+        """
+        is_archived = bool(self.archived) if at is None else at[:7] in self.archived
+        if self.withheld or is_archived:
+            self.claims[claim].gap(sentence)
+        else:
+            self.claims[claim].fault(sentence)
+
+    def _graded(self, body: Json, details: Json, _: datetime) -> None:
+        self.gradings[body["subject"], details["number"]] = details["tags"]
+
+    def _written(self, body: Json, _: Json, __: datetime) -> None:
+        self.authors[body["subject"]].add(body["actor"])
+
+    def _submitted(self, body: Json, details: Json, at: datetime) -> None:
+        self._written(body, details, at)
+        self.submitted[body["subject"], details["revision"]] = details
+        self.last[body["subject"]] = details["revision"]
+
+    def _recused(self, body: Json, _: Json, __: datetime) -> None:
+        self.recused[body["subject"]].add(body["actor"])
+
+    def _reviewed(self, body: Json, details: Json, _: datetime) -> None:
+        review, transfer, revision = details["review"], body["subject"], details["revision"]
+        given = Given(
+            transfer,
+            revision,
+            details["stage"],
+            details["decision"],
+            details["hash"],
+            body["actor"],
+            details.get("on_behalf_of"),
+        )
+        asked = self.submitted.get((transfer, revision))
+        if asked is None:
+            self.missing("reviews", f"{review}: there is no entry of the revision that it is of.")
+        else:
+            same = asked["hash"] == given.hash and revision == self.last[transfer]
+            self.claims["reviews"].demand(same, f"{review} is of another content than stood.")
+        self._separate(review, given)
+        self.reviews[review] = given
+        if given.decision == "approve":
+            self.approvals[transfer, revision][given.stage] = review
+
+    def _separate(self, review: str, given: Given) -> None:
+        """Look at the reviewer, and at whoever lent the role."""
+        others = [
+            self.reviews[one]
+            for stage, one in self.approvals[given.transfer, given.revision].items()
+            if stage != given.stage
+        ]
+        barred: dict[str, set[str | None]] = {
+            "an author of the request": {*self.authors[given.transfer]},
+            "in another stage of it": {party for one in others for party in (one.reviewer, one.behalf)},
+            "somebody who had stood back from it": {*self.recused[given.transfer]},
+        }
+        parties = {given.reviewer, given.behalf} - {None}
+        wrong = [
+            f"{party} was {reason}"
+            for party in sorted(map(str, parties))
+            for reason in barred
+            if party in barred[reason]
+        ]
+        self.claims["separation"].demand(not wrong, f"{review}: {'; '.join(wrong)}.")
+
+    def _taken_back(self, body: Json, details: Json, _: datetime) -> None:
+        given = self.reviews.get(details["review"])
+        if given is not None:
+            given.taken_back = True
+        self.approvals[body["subject"], details["revision"]].pop(details["stage"], None)
+
+    def _evidence_added(self, _: Json, details: Json, __: datetime) -> None:
+        self.evidence[details["evidence"]] = details["document"]
+
+    def _issued(self, body: Json, details: Json, _: datetime) -> None:
+        permit, transfer = body["subject"], details["transfer"]
+        self.permits[permit] = Permit(dict(details))
+        revision = self.last.get(transfer, 0)
+        asked = self.submitted.get((transfer, revision))
+        if asked is None:
+            self.missing("approval", f"{permit}: there is no entry of the revision that it was issued on.")
+            return
+        claim, given = self.claims["approval"], self.approvals[transfer, revision]
+        claim.demand(
+            asked["hash"] == details["revision"], f"{permit} was issued on another revision than the last one."
+        )
+        for stage in asked["stages"]:
+            if stage not in given:
+                self.missing("approval", f"{permit}: there is no approval of the stage {stage}.")
+
+    def _amended(self, body: Json, details: Json, _: datetime) -> None:
+        if body["subject"] in self.permits:
+            self.permits[body["subject"]].scope |= details["after"]
+
+    def _shortened(self, body: Json, details: Json, _: datetime) -> None:
+        if body["subject"] in self.permits:
+            self.permits[body["subject"]].scope["valid_until"] = details["valid_until"]
+
+    def _moved(self, body: Json, _: Json, __: datetime) -> None:
+        if body["subject"] in self.permits:
+            verb = body["action"].removeprefix("permit.")
+            self.permits[body["subject"]].status = "active" if verb == "resumed" else verb
+
+    def _reserved(self, body: Json, details: Json, at: datetime) -> None:
+        export, question = body["subject"], details["question"]
+        persons = persons_of(question)
+        self.exports[export] = digest(
+            details["evaluation"],
+            details["dataset"],
+            details["recipient"],
+            details["permit"],
+            body["actor"],
+            question["purpose"],
+            persons,
+            body["at"],
+            details["expires_at"],
+        )
+        if details["permit"] is None:
+            return
+        permit = self.permits.get(details["permit"])
+        if permit is None:
+            self.missing("standing", f"{export}: there is no entry that issued {details['permit']}.")
+            return
+        wrong = permit.uncovered(question, details, at)
+        if permit.is_sealed:
+            self.claims["standing"].gap(f"{export}: the lists of {details['permit']} are in the log as a hash only.")
+        self.claims["standing"].demand(not wrong, f"{export}: {'; '.join(wrong)}.")
+        taken = persons_of(details["announced"]["permit"]) if "announced" in details else persons
+        used = permit.used(at)
+        quota = persons_of(permit.scope)
+        self.claims["quota"].checked += 1
+        if any(one + more > most for one, more, most in zip(used, taken, quota, strict=True)):
+            sentence = f"{export}: {used} and {taken} persons are more than the {quota} of {details['permit']}."
+            if permit.by_hash:
+                self.claims["quota"].gap(sentence + " Some were told by hash, and may be the same.")
+            else:
+                self.claims["quota"].fault(sentence)
+        permit.reserve(export, taken, datetime.fromisoformat(details["expires_at"]))
+
+    def _completed(self, body: Json, details: Json, _: datetime) -> None:
+        sent = persons_of(details["sent"])
+        self._ended(body, "completed", sent)
+        permit = self.permits.get(details["permit"])
+        if permit is not None:
+            permit.by_hash |= set(details["told_by"].values()) != {"number"}
+            permit.report(body["subject"], sent)
+
+    def _cancelled(self, body: Json, details: Json, _: datetime) -> None:
+        self._ended(body, "cancelled", None)
+        if details["permit"] in self.permits:
+            self.permits[details["permit"]].release(body["subject"])
+
+    def _ended(self, body: Json, status: str, sent: tuple[int, int] | None) -> None:
+        began = self.exports.get(body["subject"])
+        if began is None:
+            self.missing("records", f"{body['subject']} ended, and there is no entry of its beginning.")
+            return
+        self.exports[body["subject"]] = ended(began, status, sent, body["at"])
+
+
+def ended(began: bytes, status: str, sent: tuple[int, int] | None, at: str) -> bytes:
+    """Return the digest of an export that has ended, from that of its beginning."""
+    return digest(began.hex(), status, sent, at)

@@ -1,0 +1,198 @@
+"""What of an entry stands in the log in clear, and how the rest is sealed: as a salted hash, whose opening is kept apart and can be erased.
+
+A log cannot forget: whoever reads it once has it for good. So nothing that people wrote and no name is in it, save as the hash of a
+random salt and the value, which says nothing to those who have not been given both.
+Source: PIPL art. 47 (erasure), art. 19 (no longer than necessary).
+"""
+
+import hashlib
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import rfc8785
+
+SALT: Final = 16
+"""Random bytes before each value: without them a name could be found out by trying."""
+
+LIMIT: Final = 60_000
+"""Bytes of a body at most; an entry of a tlog-tiles bundle holds 65,535. Source: C2SP tlog-tiles."""
+
+_SHORT: Final = 128
+"""Sealing something of fewer bytes than this makes it no shorter."""
+
+_EVERYWHERE: Final = "on_behalf_of"
+_TRANSFER: Final = (
+    "handler datasets recipient purpose fields systems method necessity legal_basis route valid_from valid_until "
+    "revision hash mechanism rules_version policy requirements stages status stage decision review carried_from recipients "
+    "evidence kind issued_on document replaces by repeats reused renews mentions"
+)
+_PERMIT: Final = (
+    "id status transfer revision handler datasets recipient purpose fields systems valid_from valid_until mechanism route "
+    "evidence receipt_due_on overdue lost_evidence supersedes superseded_by issued_at updated_at by replaced recipients stage"
+)
+
+CLEAR: Final[Mapping[str, frozenset[str]]] = {
+    thing: frozenset(f"{_EVERYWHERE} {names}".split())
+    for thing, names in {
+        "handler": "key",
+        "dataset": "key handler facts fields tags state review_by",
+        "recipient": "key country kind",
+        "transfer": _TRANSFER,
+        "stage": "stage from to opened_at",
+        "finding": "finding answer threshold transfers shared",
+        "permit": _PERMIT,
+        "obligation": "code transfer permit dataset owner due_on evidence settles_on",
+        "gate": "search question after results",
+        "export": "permit expired_at told_by",
+        "ledger": "of",
+        "principal": "kind",
+        "api_key": "principal prefix expires_at",
+        "grant": "principal role",
+        "delegation": "delegator delegate roles handler valid_from valid_until",
+        "opening": "pointer seal",
+        "archive": "month file sha256",
+        "evidence_pack": "kind subject since until sha256",
+    }.items()
+}
+"""The members whose texts stay in clear, with all that is in them, by the thing that the action is about (`permit` in `permit.revoked`).
+
+They are ids, keys, days, hashes, codes and words of a closed list, names of fields and of systems, and purposes: what a decision rests
+on, and what anybody needs to check it. A text in any other member is sealed, so one that is added later is sealed until it is put here.
+Numbers, truth values and null are always in clear.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What opens one sealed value: `pointer` (RFC 6901) into the body, the salt, and the value as plain JSON."""
+
+    pointer: str
+    salt: bytes
+    value: Any
+
+
+def digest(salt: bytes, value: Any) -> str:
+    """Return `sha256:<hex>` over the salt and the RFC 8785 bytes of a value."""
+    return f"sha256:{hashlib.sha256(salt + rfc8785.dumps(value)).hexdigest()}"
+
+
+def is_sealed(value: object) -> bool:
+    """Tell whether a value of a body is a seal."""
+    return isinstance(value, dict) and value.keys() == {"sealed"}
+
+
+def seal(body: dict[str, Any], new_salt: Callable[[], bytes]) -> tuple[dict[str, Any], list[Opening]]:
+    """Return the body of an entry as it goes into the log, and what opens it.
+
+    Args:
+        body: at, actor, action, subject, handler and details, of plain JSON types.
+        new_salt: returns `SALT` fresh random bytes.
+    """
+    clear = CLEAR.get(str(body["action"]).partition(".")[0], frozenset({_EVERYWHERE}))
+    pointers = set(_texts(body["details"], clear, "/details"))
+    while True:
+        openings: list[Opening] = []
+        sealed = _sealed(body, "", pointers, new_salt, openings)
+        if len(rfc8785.dumps(sealed)) <= LIMIT:
+            return sealed, openings
+        pointers.add(_longest(sealed["details"]))
+
+
+def is_clear(body: dict[str, Any]) -> bool:
+    """Tell whether a body holds no text that would be sealed today: entries from before may."""
+    clear = CLEAR.get(str(body["action"]).partition(".")[0], frozenset({_EVERYWHERE}))
+    return set(_texts(body["details"], clear, "")) <= {f"{at}/sealed" for at in seals(body["details"])}
+
+
+def opened(body: dict[str, Any], openings: Iterable[Opening]) -> dict[str, Any]:
+    """Return a body with the values of these openings in their places.
+
+    What has no opening stays sealed, and so does what has one that is not what was sealed there.
+    """
+    held = seals(body)
+    fitting = {one.pointer: one for one in openings if held.get(one.pointer) == digest(one.salt, one.value)}
+    shown: dict[str, Any] = _opened(body, "", fitting)
+    return shown
+
+
+def seals(body: dict[str, Any]) -> Mapping[str, str]:
+    """Return the seals of a body: the hash by pointer, in the order of the body."""
+    return dict(_seals(body, ""))
+
+
+def _sealed(
+    value: Any, at: str, pointers: Collection[str], new_salt: Callable[[], bytes], openings: list[Opening]
+) -> Any:
+    """Return a value with seals at these pointers, and add what opens them."""
+    if at in pointers:
+        opening = Opening(at, new_salt(), value)
+        openings.append(opening)
+        return {"sealed": digest(opening.salt, value)}
+    return _rebuilt(value, at, lambda member, below: _sealed(member, below, pointers, new_salt, openings))
+
+
+def _opened(value: Any, at: str, openings: Mapping[str, Opening]) -> Any:
+    if at in openings:
+        return openings[at].value
+    return _rebuilt(value, at, lambda member, below: _opened(member, below, openings))
+
+
+def _rebuilt(value: Any, at: str, change: Callable[[Any, str], Any]) -> Any:
+    """Return a value with each of its members changed."""
+    if isinstance(value, dict):
+        return {name: change(member, _below(at, name)) for name, member in value.items()}
+    if isinstance(value, list):
+        return [change(member, _below(at, place)) for place, member in enumerate(value)]
+    return value
+
+
+def _texts(value: object, clear: frozenset[str], at: str) -> Iterator[str]:
+    """Yield the pointers of texts outside the members that stay in clear."""
+    if isinstance(value, str):
+        yield at
+        return
+    for name, member in _members(value):
+        if name not in clear:
+            yield from _texts(member, clear, _below(at, name))
+
+
+def _seals(value: object, at: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict) and is_sealed(value):
+        yield at, str(value["sealed"])
+        return
+    for name, member in _members(value):
+        yield from _seals(member, _below(at, name))
+
+
+def _longest(details: dict[str, Any]) -> str:
+    """Return what to seal next of details that are too long: the longest list or scalar or, if those are all short, the longest member.
+
+    Raises:
+        ValueError: everything is sealed, and still too long.
+    """
+    leaves = {at: len(rfc8785.dumps(value)) for at, value in _leaves(details, "/details")}
+    at = max(leaves, key=lambda one: leaves[one], default="")
+    if leaves.get(at, 0) > _SHORT:
+        return at
+    left = [name for name, member in details.items() if not is_sealed(member)]
+    return _below("/details", max(left, key=lambda name: len(rfc8785.dumps(details[name]))))
+
+
+def _leaves(value: object, at: str) -> Iterator[tuple[str, Any]]:
+    """Yield what is no object and not sealed; lists as they are."""
+    if not isinstance(value, dict):
+        yield at, value
+    elif not is_sealed(value):
+        for name, member in value.items():
+            yield from _leaves(member, _below(at, name))
+
+
+def _members(value: object) -> Iterable[tuple[str | int, Any]]:
+    if isinstance(value, dict):
+        return value.items()
+    return enumerate(value) if isinstance(value, list) else ()
+
+
+def _below(at: str, name: str | int) -> str:
+    return f"{at}/{str(name).replace('~', '~0').replace('/', '~1')}"

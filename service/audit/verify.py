@@ -1,0 +1,531 @@
+"""`outbound verify PACK`: checks an evidence pack offline, with no database and no network, and gives a verdict for each claim.
+
+It stands alone: besides the standard library it takes `cryptography` for signatures, the tree (`merkle`), the notes (`notes`) and the law.
+It shares nothing with what made the pack, so that a fault there is not repeated here.
+
+1. The entries are read once, in the order of the log. Their hashes and those of the subtrees between them are folded into the root,
+   which must be that of the signed checkpoint; and what they say is taken in (`replay`).
+2. Each record that the pack shows is held against what the entries said.
+3. Each file is hashed while it is read, and held against the manifest; the manifest against the log's signature.
+"""
+
+import argparse
+import base64
+import hashlib
+import json
+import re
+import sys
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple
+from datetime import date
+from pathlib import Path
+from typing import Any, Final
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from service.audit import notes
+from service.audit.merkle import Growth, leaf_hash
+from service.audit.replay import Replay, canonical, digest, ended, is_sealed, persons_of
+from service.law import policy, rules
+from service.law.determination import determine
+from service.law.explanation import answer
+from service.law.facts import Count, Facts, Ledger, LegalBasis, Method, Necessity, Route, Tag, TransferFacts, union
+from service.law.rules import RuleBook
+from service.law.schemas import HandlerFactsIn, OriginFactsIn, RecipientFactsIn
+
+Json = dict[str, Any]
+
+FORMAT: Final = 1
+MANIFEST: Final = "manifest.json"
+SIGNATURE: Final = "manifest.note"
+CHUNK: Final = 1 << 18
+MAX_AT_ONCE: Final = 1 << 26
+"""Bytes of a line, or of a member that is read as a whole."""
+
+TERMS: Final = (
+    *("transfer", "revision", "handler", "recipient", "purpose", "fields", "systems", "persons", "sensitive_persons"),
+    *("valid_from", "valid_until", "mechanism", "route"),
+)
+"""What of a permit must be what its entries say."""
+
+_ENTRY: Final = re.compile(rb'\{"leaf":(\d+),"seq":\d+,(?:"body":(\{.*\})|"hash":"([A-Za-z0-9+/]{43}=)")\}')
+UNREADABLE: Final = (
+    ArithmeticError,
+    AttributeError,
+    InvalidSignature,
+    LookupError,
+    NotImplementedError,
+    OSError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What reading can come to that was not written by the service: it ends in a verdict, never in anything else."""
+
+
+class PackError(Exception):
+    """The file cannot be read as an evidence pack at all."""
+
+
+class Pack:
+    """The file: its members, each hashed while it is read."""
+
+    def __init__(self, path: Path) -> None:
+        self.hashes: dict[str, tuple[int, str]] = {}
+        try:
+            self.zip = zipfile.ZipFile(path)
+            self.manifest_bytes = self.content(MANIFEST)
+            self.manifest: Json = json.loads(self.manifest_bytes)
+            self.named: dict[str, Json] = {one["name"]: one for one in self.manifest["members"]}
+            form = self.manifest["format"]
+        except UNREADABLE as error:
+            raise PackError(f"{path} is not an evidence pack: {error!r}") from error
+        if form != FORMAT:
+            raise PackError(f"The pack has the format {form!r}; this verifier knows {FORMAT}.")
+
+    def chunks(self, name: str) -> Iterator[bytes]:
+        """Return the bytes of a member piece by piece."""
+        found, size = hashlib.sha256(), 0
+        with self.zip.open(name) as file:
+            while chunk := file.read(CHUNK):
+                found.update(chunk)
+                size += len(chunk)
+                yield chunk
+        self.hashes[name] = (size, found.hexdigest())
+
+    def content(self, name: str) -> bytes:
+        """Return a member that is small."""
+        if self.zip.getinfo(name).file_size > MAX_AT_ONCE:
+            raise ValueError(f"{name} is too large.")
+        return b"".join(self.chunks(name))
+
+    def lines(self, name: str) -> Iterator[bytes]:
+        """Return the lines of a member, without their ends."""
+        rest = b""
+        for chunk in self.chunks(name):
+            *whole, rest = (rest + chunk).split(b"\n")
+            yield from whole
+            if len(rest) > MAX_AT_ONCE:
+                raise ValueError(f"{name} has a line that is too long.")
+        if rest:
+            raise ValueError(f"{name} does not end with the end of a line.")
+
+    def records(self, name: str) -> Iterator[Json]:
+        """Return the records of one kind."""
+        for line in self.lines(f"records/{name}.ndjson"):
+            yield json.loads(line)
+
+
+class Verification:
+    """All that is checked of one pack.
+
+    Args:
+        pack: the file.
+        vkeys: the log's verifier keys, from somewhere else than the pack; none: those in the pack are believed.
+        witnesses: verifier keys of witnesses who must have cosigned; none: those in the pack are believed.
+    """
+
+    def __init__(self, pack: Path, vkeys: Sequence[str] = (), witnesses: Sequence[str] = ()) -> None:
+        self.pack = Pack(pack)
+        self.replay = Replay()
+        self.claims = self.replay.claims
+        self.vkeys, self.witnesses = list(vkeys), list(witnesses)
+        self.believed = [name for name, given in (("log", vkeys), ("witnesses", witnesses)) if not given]
+        """Whose keys were taken from the pack itself."""
+        self.keys: Json = {"log": [], "witnesses": [], "permits": {"keys": []}}
+        self.actors: dict[str, Json] = {}
+        self.transfers: set[str] = set()
+        self.recipients: dict[str, str] = {}
+        self.replay.archived = frozenset(one["month"] for one in self.pack.manifest["archived"])
+        self._books: dict[tuple[str, str | None], tuple[RuleBook | None, str]] = {}
+
+    def run(self) -> None:
+        """Check everything; `claims` then holds the verdicts."""
+        steps: list[tuple[str, Callable[[], None]]] = [
+            ("files", self._keys),
+            ("manifest", self._manifest),
+            ("checkpoint", self._checkpoint),
+            ("witnesses", self._cosignatures),
+            ("inclusion", self._entries),
+            ("records", self._register),
+            ("records", self._revisions),
+            ("records", self._reviews),
+            ("evidence", self._evidence),
+            ("records", self._permits),
+            ("records", self._exports),
+            ("files", self._files),
+        ]
+        for claim, step in steps:
+            with self._guarded(claim):
+                step()
+
+    @contextmanager
+    def _guarded(self, claim: str) -> Iterator[None]:
+        try:
+            yield
+        except UNREADABLE as error:
+            self.claims[claim].fault(f"{type(error).__name__}: {error}"[:300])
+
+    def _keys(self) -> None:
+        self.keys = json.loads(self.pack.content("keys.json"))
+        self.vkeys = self.vkeys or self.keys["log"]
+        self.witnesses = self.witnesses or self.keys["witnesses"]
+
+    @property
+    def _logs(self) -> list[notes.Verifier]:
+        return [notes.Verifier.of(vkey) for vkey in self.vkeys]
+
+    def _manifest(self) -> None:
+        pack, claim = self.pack, self.claims["manifest"]
+        text = notes.open(pack.content(SIGNATURE).decode(), self._logs).text
+        expected = f"{pack.manifest['origin']}/packs\n{pack.manifest['pack']}\n{pack.hashes[MANIFEST][1]}\n"
+        claim.demand(text == expected, "The signature is of another manifest.")
+        claim.demand(canonical(pack.manifest) == pack.manifest_bytes, "The manifest is not as it was written.")
+
+    def _checkpoint(self) -> None:
+        claim, origin = self.claims["checkpoint"], self.pack.manifest["origin"]
+        self._note = self.pack.content("checkpoint").decode()
+        self._tree = notes.Checkpoint.of(notes.parts_of(self._note)[0])
+        claim.demand(self._tree.origin == origin, f"It is of the log {self._tree.origin}, the manifest's is {origin}.")
+        by = notes.open(self._note, self._logs).by
+        claim.demand(by == {origin}, f"It was signed by {', '.join(sorted(by))}, not by {origin}.")
+
+    def _cosignatures(self) -> None:
+        claim = self.claims["witnesses"]
+        for vkey in self.witnesses:
+            witness = notes.Verifier.of(vkey)
+            at = notes.cosigned_at(self._note, witness)
+            if at is None and "witnesses" in self.believed:
+                claim.gap(f"{witness.name} has not cosigned it.")
+            else:
+                claim.demand(at is not None, f"{witness.name} has not cosigned it.")
+
+    # The log
+
+    def _entries(self) -> None:
+        """Fold the entries, and the subtrees between them, into the root; both come in the order of the log."""
+        claim, grown, covers = self.claims["inclusion"], Growth(), self._covers()
+        cover = next(covers, None)
+        for line in self.pack.lines("entries.ndjson"):
+            found = _ENTRY.fullmatch(line)
+            if found is None:
+                raise ValueError(f"This is no entry: {line[:80]!r}")
+            leaf, body, hash_ = int(found[1]), found[2], found[3]
+            while cover is not None and cover[0] < leaf:
+                grown.add(cover[2], cover[1])
+                cover = next(covers, None)
+            if grown.size != leaf:
+                raise ValueError(f"Between leaf {grown.size} and leaf {leaf} something is missing, or is there twice.")
+            grown.add(leaf_hash(body) if body else base64.b64decode(hash_))
+            claim.checked += 1
+            self._take(leaf, body)
+        while cover is not None:
+            grown.add(cover[2], cover[1])
+            cover = next(covers, None)
+        if (grown.size, grown.root()) != (self._tree.size, self._tree.root):
+            claim.fault(f"They make another tree, of {grown.size} leaves, than the checkpoint's of {self._tree.size}.")
+
+    def _covers(self) -> Iterator[tuple[int, int, bytes]]:
+        """Return the subtrees between the entries: first leaf, level, hash."""
+        for line in self.pack.lines("proof.ndjson"):
+            level, index, hash_ = json.loads(line)
+            yield index << level, level, notes.hash_of(hash_)
+
+    def _take(self, leaf: int, body: bytes | None) -> None:
+        if body is None:
+            self.replay.withheld += 1
+            return
+        try:
+            self.replay.take(json.loads(body))
+        except UNREADABLE as error:
+            self.claims["records"].gap(f"The entry of leaf {leaf} is not of a form that is known here: {error!r}"[:200])
+
+    # The records
+
+    def _register(self) -> None:
+        self.actors = {one["id"]: one for one in self.pack.records("actors")}
+        self.recipients = {one["id"]: one["key"] for one in self.pack.records("recipients")}
+        self.transfers = {one["id"] for one in self.pack.records("transfers")}
+        for one in self.pack.records("gradings"):
+            known = self.replay.gradings.get((one["dataset"], one["number"]))
+            self._demand(known, known == one["tags"], f"Grading {one['number']} of {one['dataset']}", one["graded_at"])
+        manifest = self.pack.manifest
+        shown = any(one["id"] == manifest["subject"] for one in self.pack.records(f"{manifest['kind']}s"))
+        self.claims["records"].demand(shown, f"What the pack is about, {manifest['subject']}, is not in it.")
+
+    def _demand(self, known: object, truth: bool, name: str, at: str, claim: str = "records") -> None:  # noqa: FBT001
+        """Hold a record, made at a moment, against its entry."""
+        if known is None:
+            self.replay.missing(claim, f"{name}: there is no entry of it.", at)
+        else:
+            self.claims[claim].demand(truth, f"{name} is not what its entry says.")
+
+    def _revisions(self) -> None:
+        shown: set[tuple[str, int]] = set()
+        for one in self.pack.records("revisions"):
+            key, told = (one["transfer"], one["number"]), one["determination"]
+            name, asked = f"Revision {one['number']} of {one['transfer']}", self.replay.submitted.get(key)
+            shown.add(key)
+            found = f"sha256:{hashlib.sha256(canonical(one['content'])).hexdigest()}"
+            self.claims["reviews"].demand(found == one["hash"], f"{name} has not the hash that was reviewed.")
+            said = {
+                "hash": one["hash"],
+                "requirements": [requirement["rule"] for requirement in told["requirements"]],
+                "stages": [stage["name"] for stage in one["stages"]],
+                **{term: told[term] for term in ("mechanism", "rules_version", "policy")},
+            }
+            same = asked is not None and all(asked[term] == value for term, value in said.items())
+            self._demand(asked, same, name, one["submitted_at"])
+            with self._guarded("law"):
+                self._law(name, one)
+        self._demand_all("revision", {key for key in self.replay.submitted if key[0] in self.transfers} - shown)
+
+    def _demand_all(self, kind: str, hidden: set[Any]) -> None:
+        """Demand that whatever the log has of the requests that are shown is shown."""
+        for one in sorted(hidden):
+            self.claims["records"].fault(f"The log has the {kind} {one}, which is not shown.")
+
+    def _law(self, name: str, revision: Json) -> None:
+        """Let the law of the day decide again on what was submitted."""
+        told, claim = revision["determination"], self.claims["law"]
+        book, whose = self._book(told["rules_version"], told["policy"])
+        if book is None:
+            claim.gap(f"{name}: {whose}")
+            return
+        facts, route = _facts_of(revision, self.recipients)
+        found = answer(facts, determine(facts, book, route), book)
+        same = found == told or {**found, "explanation": None} == {**told, "explanation": None}
+        claim.demand(
+            same, f"{name}: the law of {told['as_of']} gives {found['mechanism']}, or gives it otherwise{whose}."
+        )
+
+    def _book(self, version: str, own: str | None) -> tuple[RuleBook | None, str]:
+        """Return the law data of a version with the company's own rules; or None, and why not."""
+        if (version, own) not in self._books:
+            self._books[version, own] = self._read_book(version, own)
+        return self._books[version, own]
+
+    def _read_book(self, version: str, own: str | None) -> tuple[RuleBook | None, str]:
+        with tempfile.TemporaryDirectory() as folder:
+            for member in [name for name in self.pack.zip.namelist() if re.fullmatch(r"law/[a-z]+\.toml", name)]:
+                (Path(folder) / member.removeprefix("law/")).write_bytes(self.pack.content(member))
+            company = None
+            if own is not None:
+                path = Path(folder) / "policy.toml"
+                if not path.exists() or (company := policy.load(path)).hash != own:
+                    return None, "the company's own rules that it was made with are not in the pack."
+            for source, whose in ((rules.DATA, ""), (Path(folder), " (by the law data in the pack)")):
+                if (source / "rules.toml").exists() and (book := rules.load(source, company)).version == version:
+                    return book, whose
+        return None, f"it was made with the law data {version[:15]}…, which is neither here nor in the pack."
+
+    def _reviews(self) -> None:
+        shown: set[str] = set()
+        names = ("transfer", "revision", "stage", "decision", "hash", "reviewer", "on_behalf_of")
+        for one in self.pack.records("reviews"):
+            given = self.replay.reviews.get(one["id"])
+            said = (*(one[name] for name in names), one["taken_back_at"] is not None)
+            self._demand(given, given is not None and astuple(given) == said, f"Review {one['id']}", one["at"])
+            person = self.actors[one["reviewer"]]["kind"] == "person"
+            self.claims["separation"].demand(person, f"{one['id']}: {one['reviewer']} is no person.")
+            shown.add(one["id"])
+        known = {name for name, given in self.replay.reviews.items() if given.transfer in self.transfers}
+        self._demand_all("review", known - shown)
+
+    def _evidence(self) -> None:
+        claim, checked = self.claims["evidence"], set[str]()
+        for one in self.pack.records("evidence"):
+            # What a renewal repeats was added once, to the request before, with the same file.
+            added = one["repeats"] or one["id"]
+            known = added in self.replay.evidence or None
+            same = self.replay.evidence.get(added) == one["sha256"]
+            self._demand(known, same, f"Evidence {one['id']}", one["added_at"], "evidence")
+            if one["member"] is not None and one["member"] not in checked:
+                checked.add(one["member"])
+                for _ in self.pack.chunks(one["member"]):
+                    pass
+                claim.demand(self.pack.hashes[one["member"]][1] == one["sha256"], f"{one['member']} is another file.")
+
+    def _permits(self) -> None:
+        keys, shown = {one["kid"]: one for one in self.keys["permits"]["keys"]}, set[str]()
+        for one in self.pack.records("permits"):
+            signed, name, known = one.pop("signed"), f"Permit {one['id']}", self.replay.permits.get(one["id"])
+            shown.add(one["id"])
+            with self._guarded("permits"):
+                self.claims["permits"].demand(_opened(signed, keys) == one, f"{name} is not what was signed.")
+            same = known is not None and known.status == one["stored_status"]
+            if known is not None:
+                same &= all(is_sealed(known.scope[term]) or known.scope[term] == one[term] for term in TERMS)
+            self._demand(known, same, name, one["issued_at"])
+        self._demand_all(
+            "permit",
+            {name for name, permit in self.replay.permits.items() if permit.scope["transfer"] in self.transfers}
+            - shown,
+        )
+
+    def _exports(self) -> None:
+        known = self.replay.exports
+        for one in self.pack.records("exports"):
+            began = digest(
+                *(one[name] for name in ("evaluation", "dataset", "recipient", "permit", "system", "purpose")),
+                persons_of(one),
+                one["reserved_at"],
+                one["expires_at"],
+            )
+            sent = None if one["sent"] is None else persons_of(one["sent"])
+            said = began if one["status"] == "reserved" else ended(began, one["status"], sent, one["ended_at"])
+            found = known.pop(one["id"], None)
+            self._demand(found, found == said, f"Export {one['id']}", one["reserved_at"])
+        self._demand_all("export", set(known))
+
+    # The files
+
+    def _files(self) -> None:
+        claim, pack = self.claims["files"], self.pack
+        there = pack.zip.namelist()
+        claim.demand(len(there) == len(set(there)), "A file is there twice.")
+        claim.demand(len(pack.named) == len(pack.manifest["members"]), "The manifest names a file twice.")
+        for name in sorted(set(there) ^ {*pack.named, MANIFEST, SIGNATURE}):
+            claim.fault(f"{name} is {'not named by the manifest' if name in there else 'missing'}.")
+        for name, one in pack.named.items():
+            if name not in there:
+                continue
+            with self._guarded("files"):
+                if name not in pack.hashes:
+                    for _ in pack.chunks(name):
+                        pass
+                claim.demand(pack.hashes[name] == (one["size"], one["sha256"]), f"{name} is not the file that it was.")
+
+
+def _facts_of(revision: Json, recipients: dict[str, str]) -> tuple[Facts, Route | None]:
+    """Return what the law looked at: the request and the register as they were, and the year's count."""
+    content, request = revision["content"], revision["content"]["request"]
+    recipient = content["recipient"]
+    marks = recipient["facts"] | {"country": recipient["country"], "kind": recipient["kind"]}
+    facts = Facts(
+        as_of=date.fromisoformat(revision["determination"]["as_of"]),
+        handler=HandlerFactsIn.model_validate(content["handler"]["facts"]).facts(),
+        dataset=union(
+            [
+                OriginFactsIn.model_validate(one["facts"]).dataset(frozenset(Tag(tag) for tag in one["tags"]))
+                for one in content["datasets"]
+            ]
+        ),
+        recipient=RecipientFactsIn.model_validate(marks).facts(recipients[recipient["id"]]),
+        transfer=TransferFacts(
+            method=Method(request["method"]),
+            necessity=None if request["necessity"] is None else Necessity(request["necessity"]),
+            legal_basis=LegalBasis(request["legal_basis"]),
+            persons=request["persons"],
+            sensitive_persons=request["sensitive_persons"],
+        ),
+        ledger=Ledger(this_year=Count(**revision["ledger"])),
+    )
+    return facts, None if request["route"] is None else Route(request["route"])
+
+
+def _opened(token: str, keys: dict[str, Json]) -> object:
+    """Return the permit in a signed record (JWS, EdDSA).
+
+    Raises:
+        InvalidSignature, ValueError, LookupError: it is not signed by one of the keys.
+    """
+    head, body, signature = token.split(".")
+    key = Ed25519PublicKey.from_public_bytes(_from_url(keys[json.loads(_from_url(head))["kid"]]["x"]))
+    key.verify(_from_url(signature), f"{head}.{body}".encode())
+    return json.loads(_from_url(body))["permit"]
+
+
+def _from_url(text: str) -> bytes:
+    return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+
+
+# The command
+
+
+def document(verification: Verification) -> Json:
+    """Return the verdicts as JSON."""
+    manifest = verification.pack.manifest
+    return {
+        "pack": manifest["pack"],
+        "kind": manifest["kind"],
+        "subject": manifest["subject"],
+        "made_at": manifest["made_at"],
+        "verdict": VERDICTS[code(verification)],
+        "claims": [
+            {"claim": name, "text": one.text, "verdict": one.verdict, "checked": one.checked, "told": one.told}
+            for name, one in verification.claims.items()
+        ],
+        "entries_withheld": verification.replay.withheld,
+        "keys_believed": verification.believed,
+        "vkeys": verification.vkeys,
+    }
+
+
+VERDICTS: Final = {0: "held", 1: "broken", 2: "cannot be checked"}
+
+
+def code(verification: Verification) -> int:
+    """Return the exit code: 0 every claim held, 1 one is broken, 2 none is broken and one cannot be checked."""
+    found = {claim.verdict for claim in verification.claims.values()}
+    return 1 if "broken" in found else 2 if "cannot be checked" in found else 0
+
+
+def sentences(verification: Verification) -> Iterator[str]:
+    """Return the verdicts as lines for a person."""
+    manifest = verification.pack.manifest
+    yield f"Evidence pack {manifest['pack']} of the {manifest['kind']} {manifest['subject']}, made at {manifest['made_at']}"
+    for claim in verification.claims.values():
+        yield f"{claim.verdict:>17}  {claim.text} ({claim.checked} checked)"
+        yield from (f"{'':19}- {sentence}" for sentence in claim.told)
+        if claim.faults + claim.gaps > len(claim.told):
+            yield f"{'':19}- and {claim.faults + claim.gaps - len(claim.told)} more"
+    if verification.replay.withheld:
+        yield f"Of {verification.replay.withheld} entries only the hash is in the pack: they hold texts from before texts were sealed."
+    if "log" in verification.believed:
+        yield "No verifier key was given, so the pack's own was believed. Ask the operator for it another way, and give it by --vkey:"
+        yield from (f"  {vkey}" for vkey in verification.vkeys)
+    yield "A pack proves what is in it. That nothing was left out only the whole log can show: see docs/auditors.md."
+    yield f"Verdict: {VERDICTS[code(verification)]}"
+
+
+def verify(path: Path, vkeys: Sequence[str] = (), witnesses: Sequence[str] = ()) -> Verification:
+    """Return the verification of a pack; see `Verification`.
+
+    Raises:
+        PackError: it is no evidence pack.
+    """
+    verification = Verification(path, vkeys, witnesses)
+    verification.run()
+    return verification
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Check a pack and print the verdicts; return the exit code."""
+    parser = argparse.ArgumentParser(prog="outbound verify", description="Check an evidence pack, offline.")
+    parser.add_argument("pack", type=Path, help="the ZIP file")
+    parser.add_argument("--vkey", action="append", default=[], help="verifier key of the log, from another source")
+    parser.add_argument(
+        "--witness", action="append", default=[], help="verifier key of a witness that must have cosigned"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON, one object")
+    given = parser.parse_args(arguments)
+    try:
+        verification = verify(given.pack, given.vkey, given.witness)
+    except PackError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    told = json.dumps(document(verification), ensure_ascii=False, indent=2)
+    sys.stdout.write(f"{told if given.json else chr(10).join(sentences(verification))}\n")
+    return code(verification)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

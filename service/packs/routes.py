@@ -1,0 +1,52 @@
+"""HTTP of evidence packs."""
+
+from typing import Annotated, Any
+
+from fastapi import Path, Request, Response
+
+from service.database import Transaction
+from service.http.caller import Caller, Role
+from service.http.exchange import Download, Exchange, allowed
+from service.http.paging import Cursor, Limit, Page
+from service.http.router import room
+from service.packs import operations
+from service.packs.schemas import PackIn, PackOut
+
+router = room("evidence packs")
+Auditing = Annotated[Exchange, allowed(Role.AUDITOR)]
+PackId = Annotated[str, Path(max_length=29, description="Id of an evidence pack.")]
+ZIP: dict[int | str, dict[str, Any]] = {200: {"description": "The ZIP file.", "content": {"application/zip": {}}}}
+
+
+@router.post("/v1/evidence-packs", status_code=202, response_model=PackOut)
+async def request_pack(exchange: Auditing, wanted: PackIn) -> Response:
+    """Ask for an evidence pack: everything that stands behind one permit, transfer, dataset or handler, with its proofs.
+
+    It is made in the background; look at `Location` until `state` is `ready`.
+    """
+    return await exchange.decide(
+        lambda tx, caller: operations.ask(tx, caller, wanted), 202, lambda shown: f"/v1/evidence-packs/{shown.id}"
+    )
+
+
+@router.get("/v1/evidence-packs", response_model=Page[PackOut])
+async def list_packs(exchange: Auditing, cursor: Cursor = None, limit: Limit = 50) -> Response:
+    """List evidence packs, oldest first."""
+    return await exchange.page(lambda tx, caller: operations.list_packs(tx, caller, cursor, limit))
+
+
+@router.get("/v1/evidence-packs/{pack}", response_model=PackOut)
+async def read_pack(exchange: Auditing, pack: PackId) -> Response:
+    """Read how far an evidence pack is."""
+    return await exchange.read(lambda tx, caller: operations.read(tx, caller, pack))
+
+
+@router.get("/v1/evidence-packs/{pack}/content", responses=ZIP)
+async def read_pack_content(request: Request, exchange: Auditing, pack: PackId) -> Response:
+    """Download an evidence pack: a ZIP file, which `outbound verify` checks without this service."""
+
+    async def work(tx: Transaction, caller: Caller) -> Download:
+        shown, path = await operations.file_of(tx, caller, request.app.state.packs_dir, pack)
+        return Download(f"{shown.id}.zip", "application/zip", str(shown.sha256), path)
+
+    return await exchange.download(work)

@@ -1,0 +1,86 @@
+"""API shapes of evidence packs."""
+
+from datetime import date, datetime
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from service.law.schemas import NearDay
+from service.packs.tables import EvidencePack
+
+Kind = Literal["permit", "transfer", "dataset", "handler"]
+State = Literal["waiting", "working", "ready", "failed", "expired"]
+Reference = Annotated[str, Field(min_length=1, max_length=500)]
+
+
+class PackIn(BaseModel):
+    """What a pack is to be about: exactly one of permit, transfer, dataset and handler."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    permit: Reference | None = Field(default=None, description="Id of a permit.")
+    transfer: Reference | None = Field(default=None, description="Id of a transfer.")
+    dataset: Reference | None = Field(default=None, description="Id or key of a dataset.")
+    handler: Reference | None = Field(default=None, description="Id or key of a handler.")
+    since: NearDay | None = Field(
+        default=None, description="First day, in Asia/Shanghai, for a dataset or a handler; null: from the beginning."
+    )
+    until: NearDay | None = Field(
+        default=None, description="Last day, for a dataset or a handler; null: to the present."
+    )
+
+    @model_validator(mode="after")
+    def _is_about_one_thing(self) -> Self:
+        named = [name for name in ("permit", "transfer", "dataset", "handler") if getattr(self, name) is not None]
+        if len(named) != 1:
+            raise ValueError("Send exactly one of permit, transfer, dataset and handler.")
+        if named[0] in {"permit", "transfer"} and (self.since or self.until):
+            raise ValueError(
+                "A period goes with a dataset or a handler; a permit and a transfer are told from their beginning."
+            )
+        if self.since and self.until and self.since > self.until:
+            raise ValueError("The period ends before it begins.")
+        return self
+
+
+class PackOut(BaseModel):
+    """A pack, and how far it is."""
+
+    id: str
+    kind: Kind
+    subject: str = Field(description="Id of what it is about.")
+    handler: str
+    since: date | None
+    until: date | None
+    state: State = Field(description="`ready`: the file can be fetched from `content`.")
+    progress: int = Field(description="Percent.")
+    detail: str | None = Field(description="Why it failed.")
+    requested_by: str
+    requested_at: datetime
+    made_at: datetime | None = Field(description="Everything in it is as it was at this moment.")
+    size: int | None = Field(description="Bytes of the file.")
+    sha256: str | None = Field(description="Of the file, in hexadecimal.")
+    content: str | None = Field(description="Path of the file, once it is ready.")
+    expires_at: datetime | None = Field(description="From then on the file is gone; ask for a new one.")
+
+    @classmethod
+    def of(cls, pack: EvidencePack, now: datetime) -> Self:
+        """Return the shape of a row at a moment."""
+        is_gone = pack.state == "ready" and pack.expires_at is not None and pack.expires_at <= now
+        state = "expired" if is_gone else pack.state
+        return cls.model_validate(
+            {name: getattr(pack, name) for name in cls.model_fields if name in EvidencePack.__table__.columns}
+            | {
+                "state": state,
+                "progress": _percent(pack),
+                "sha256": None if pack.sha256 is None else pack.sha256.hex(),
+                "content": f"/v1/evidence-packs/{pack.id}/content" if state == "ready" else None,
+            }
+        )
+
+
+def _percent(pack: EvidencePack) -> int:
+    if pack.state in {"ready", "expired"}:
+        return 100
+    # The last percent is for the reports and the proofs.
+    return 0 if not pack.total else min(99, pack.done * 99 // pack.total)

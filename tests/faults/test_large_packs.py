@@ -1,0 +1,120 @@
+"""A pack of a hundred thousand exports: how much memory it takes to make and to verify one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncpg
+import httpx
+import pytest
+
+from service.database import Database
+from service.identity import operations as identity
+from service.settings import Settings
+from tests.bulk import export_many
+from tests.conftest import Clock, Served, database_named, run_sql
+from tests.world import Json, World
+
+EXPORTS = int(__import__('os').environ.get('N', 100_000))
+MIB = 1024 * 1024
+
+MAKE = """
+import asyncio, json, sys
+from datetime import timedelta
+from pathlib import Path
+from service.audit.log_key import LogKey
+from service.database import Database
+from service.packs.making import Tools
+from service.packs.worker import Worker
+from service.permits.signing import Signer
+
+url, data = sys.argv[1], Path(sys.argv[2])
+
+def peak():
+    told = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(told["VmHWM"].split()[0]) * 1024
+
+async def make():
+    tools = Tools(Database(url, pool=3, timeout=600), Signer.from_file(data / "signing_key.pem"),
+                  LogKey(data / "log_key.pem").signer, None, "test")
+    database = Database(url, pool=2)
+    (data / "packs").mkdir(exist_ok=True)
+    worker = Worker(database, tools, data / "packs", timedelta(days=1))
+    before = peak()
+    assert await worker.work()
+    print(json.dumps({"before": before, "peak": peak()}))
+    await worker.stop()
+    await database.close()
+
+asyncio.run(make())
+"""
+
+VERIFY = """
+import json, sys
+from pathlib import Path
+from service.audit import verify
+
+def peak():
+    told = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(told["VmHWM"].split()[0]) * 1024
+found = verify.verify(Path(sys.argv[1]))
+print(json.dumps(verify.document(found) | {"peak": peak()}))
+"""
+
+
+def run(program: str, *arguments: str) -> Json:
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True, timeout=600
+    )
+    told: Json = json.loads(done.stdout)
+    return told
+
+
+async def sequenced(url: str) -> None:
+    """Wait until every entry has its place in the log."""
+    connection = await asyncpg.connect(url)
+    try:
+        while await connection.fetchval("select (select count(*) from entries) > (select count(*) from leaves)"):
+            await asyncio.sleep(0.1)
+    finally:
+        await connection.close()
+
+
+async def admin(url: str) -> str:
+    database = Database(url)
+    made = await database.transaction(lambda tx: identity.equip(tx, "root", "person", [identity.Role.ADMIN]))
+    await database.close()
+    return str(made.secret)
+
+
+@pytest.fixture
+def asked(postgres: str, tmp_path: Path) -> Iterator[tuple[str, Path, str]]:
+    """A permit that was used a hundred thousand times: the database, the data directory, and the pack that was asked for."""
+    url = database_named(postgres, "large_packs")
+    run_sql(postgres, "create database large_packs template template_outbound")
+    settings = Settings(data_dir=tmp_path / "data", log_level="error", pack_worker=False)
+    with Served(settings, url, Clock()) as address, httpx.Client(base_url=address, timeout=60) as http:
+        world = World(http, asyncio.run(admin(url)))
+        handler, recipient = world.handler(), world.recipient()
+        approved = world.approved(handler, [world.dataset(handler, "personal")], recipient, persons=EXPORTS)
+        permit = world.auditor.get(f"/v1/permits/{approved['permit']}").json()
+        asyncio.run(export_many(url, permit, world.exporter.id, EXPORTS))
+        pack = world.auditor.post("/v1/evidence-packs", {"permit": permit["id"]}).json()["id"]
+        asyncio.run(sequenced(url))
+        yield url, settings.data_dir, pack
+
+
+def test_a_pack_of_a_hundred_thousand_exports_is_made_and_verified_in_little_memory(
+    asked: tuple[str, Path, str],
+) -> None:
+    url, data, pack = asked
+    made = run(MAKE, url, str(data))
+    assert made["peak"] < 200 * MIB, made
+    found = run(VERIFY, str(data / "packs" / f"{pack}.zip"))
+    assert (found["verdict"], found["claims"][12]["checked"]) == ("held", EXPORTS)
+    assert found["peak"] < 300 * MIB, found["peak"]
