@@ -20,7 +20,7 @@ from tests.bulk import export_many
 from tests.conftest import Clock, Served, database_named, run_sql
 from tests.world import Json, World
 
-EXPORTS = int(__import__('os').environ.get('N', 100_000))
+EXPORTS = int(__import__("os").environ.get("N", 100_000))
 MIB = 1024 * 1024
 
 MAKE = """

@@ -516,8 +516,9 @@ def test_exports_are_added_up_by_month_for_each_permit() -> None:
     assert rows(table) == [
         ["2026-04", "24", "22", "2", "4,000", "0"],
         ["2026-05", "12", "11", "1", "2,000", "0"],
-        ["Sum", "36", "33", "3", "6,000", "0"],
     ]
+    assert table.foot is not None
+    assert [cell[0].text for cell in table.foot] == ["Sum", "36", "33", "3", "6,000", "0"]
 
 
 def test_exports_of_several_datasets_say_which_and_unknown_ids_stay_ids() -> None:
@@ -601,6 +602,17 @@ def test_how_to_verify_shows_the_checkpoint_whole_and_the_counts() -> None:
     assert a_log().note in said
     assert a_log().vkeys[0] in said
     assert "180" in said
+
+
+def test_a_long_table_and_a_long_section_are_cut_and_say_so() -> None:
+    story = a_story(
+        [a_transfer(number, permit=None, evidence=()) for number in range(1, 104)],
+        datasets=tuple(map(a_dataset, range(1, 308))),
+    )
+    assert "Of 307 rows the first 300 are shown; the pack holds them all." in told(story, "register")
+    assert "Left out here: 3 more." in told(story, "requests")
+    assert "Request T100: analytics" in told(story, "requests")
+    assert "Request T101: analytics" not in told(story, "requests")
 
 
 # Text is text
