@@ -130,9 +130,15 @@ class Verification:
         pack: the file.
         vkeys: the log's verifier keys, from somewhere else than the pack; none: those in the pack are believed.
         witnesses: verifier keys of witnesses who must have cosigned; none: those in the pack are believed.
+
+    Raises:
+        PackError: it is no evidence pack.
+        ValueError: a key that was given is none.
     """
 
     def __init__(self, pack: Path, vkeys: Sequence[str] = (), witnesses: Sequence[str] = ()) -> None:
+        for vkey in (*vkeys, *witnesses):
+            notes.Verifier.of(vkey)
         self.pack = Pack(pack)
         self.replay = Replay()
         self.claims = self.replay.claims
@@ -497,11 +503,7 @@ def sentences(verification: Verification) -> Iterator[str]:
 
 
 def verify(path: Path, vkeys: Sequence[str] = (), witnesses: Sequence[str] = ()) -> Verification:
-    """Return the verification of a pack; see `Verification`.
-
-    Raises:
-        PackError: it is no evidence pack.
-    """
+    """Check a pack, and return what was found; see `Verification`."""
     verification = Verification(path, vkeys, witnesses)
     verification.run()
     return verification
@@ -519,7 +521,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         verification = verify(given.pack, given.vkey, given.witness)
-    except PackError as error:
+    except (PackError, ValueError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
     told = json.dumps(document(verification), ensure_ascii=False, indent=2)

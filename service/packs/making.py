@@ -20,11 +20,11 @@ from service.audit import notes
 from service.audit.operations import plain
 from service.database import Database, Transaction
 from service.law import rules
-from service.packs import report
 from service.packs.archive import CHUNK, Archive
 from service.packs.entries import Entries
 from service.packs.extent import EXPORTS, Extent, extent_of
 from service.packs.records import Json, Records
+from service.packs.rendering import reports
 from service.packs.tables import EvidencePack
 from service.packs.telling import Telling
 from service.permits.signing import Signer
@@ -32,7 +32,6 @@ from service.transfers.tables import Document
 
 FORMAT: Final = 1
 INSTRUCTIONS: Final = Path(__file__).with_name("instructions.txt")
-LANGUAGES: Final = ("en", "zh")
 
 _ARCHIVED: Final = """
   select to_char(month, 'YYYY-MM') as month, file, encode(sha256, 'hex') as sha256 from archives order by month
@@ -150,11 +149,8 @@ class Making:
             archive.add("law/policy.toml", self._tools.policy_file.read_bytes())
 
     async def _reports(self, archive: Archive, telling: Telling) -> None:
-        story = telling.story()
-        for language in LANGUAGES:
-            html = await asyncio.to_thread(report.html, story, language)
-            archive.add(f"report.{language}.html", html.encode())
-            archive.add(f"report.{language}.pdf", await asyncio.to_thread(report.pdf, story, language))
+        for name, content in (await reports(telling.story())).items():
+            await asyncio.to_thread(archive.add, name, content)
 
     def _sign(self, archive: Archive, telling: Telling, origin: str, moment: datetime, archived: list[Json]) -> None:
         pack = self._pack

@@ -20,11 +20,15 @@ from tests.bulk import export_many
 from tests.conftest import Clock, Served, database_named, run_sql
 from tests.world import Json, World
 
+<<<<<<< HEAD
 EXPORTS = int(__import__("os").environ.get("N", 100_000))
+=======
+EXPORTS = 100_000
+>>>>>>> pack
 MIB = 1024 * 1024
 
 MAKE = """
-import asyncio, json, sys
+import asyncio, json, resource, sys
 from datetime import timedelta
 from pathlib import Path
 from service.audit.log_key import LogKey
@@ -45,9 +49,9 @@ async def make():
     database = Database(url, pool=2)
     (data / "packs").mkdir(exist_ok=True)
     worker = Worker(database, tools, data / "packs", timedelta(days=1))
-    before = peak()
     assert await worker.work()
-    print(json.dumps({"before": before, "peak": peak()}))
+    reports = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    print(json.dumps({"peak": peak(), "reports": reports}))
     await worker.stop()
     await database.close()
 
@@ -79,7 +83,7 @@ async def sequenced(url: str) -> None:
     """Wait until every entry has its place in the log."""
     connection = await asyncpg.connect(url)
     try:
-        while await connection.fetchval("select (select count(*) from entries) > (select count(*) from leaves)"):
+        while await connection.fetchval("select (select count(*) from entries) > (select count(*) from leaves)"):  # noqa: ASYNC110
             await asyncio.sleep(0.1)
     finally:
         await connection.close()
@@ -114,7 +118,7 @@ def test_a_pack_of_a_hundred_thousand_exports_is_made_and_verified_in_little_mem
 ) -> None:
     url, data, pack = asked
     made = run(MAKE, url, str(data))
-    assert made["peak"] < 200 * MIB, made
+    assert max(made.values()) < 200 * MIB, made
     found = run(VERIFY, str(data / "packs" / f"{pack}.zip"))
     assert (found["verdict"], found["claims"][12]["checked"]) == ("held", EXPORTS)
     assert found["peak"] < 300 * MIB, found["peak"]

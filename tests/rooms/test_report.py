@@ -568,6 +568,7 @@ def test_every_instrument_cited_is_named_with_its_articles() -> None:
     said = told(a_story([a_transfer(revisions=(a_revision(determination=answer),))]), "law")
     assert "Personal Information Protection Law" in said
     assert "39, 55, 56" in said
+    assert "8, 10" in said
     assert "The company’s own rules" in said
     assert "国家互联网信息办公室令第16号" in told(a_story(), "law", "zh")
 

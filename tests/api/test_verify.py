@@ -1,0 +1,436 @@
+"""What `verify` says of a pack that is whole, and of one that somebody has changed, with the log's key or without."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.audit import verify
+from service.audit.notes import COSIGNATURE, Signer
+from tests.forging import Forgery, pem
+from tests.packing import Used, packed
+from tests.world import Json, World
+
+
+@pytest.fixture(scope="module")
+def used(world: World) -> Used:
+    return Used(world)
+
+
+@pytest.fixture(scope="module")
+def pack(world: World, used: Used, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return packed(world, tmp_path_factory.mktemp("packs"), permit=used.permit)
+
+
+def broken(path: Path, *vkeys: str) -> set[str]:
+    """Return the claims that are broken."""
+    found = verify.verify(path, vkeys)
+    return {name for name, claim in found.claims.items() if claim.verdict == "broken"}
+
+
+def test_every_claim_of_a_whole_pack_is_held(pack: Path) -> None:
+    found = verify.verify(pack)
+    verdicts = {name: claim.verdict for name, claim in found.claims.items()}
+    assert verdicts.pop("witnesses") == "nothing to check"
+    assert set(verdicts.values()) == {"held"}, list(verify.sentences(found))
+    assert verify.code(found) == 0
+
+
+def test_a_pack_that_is_made_anew_from_its_parts_is_held(pack: Path, tmp_path: Path) -> None:
+    assert broken(Forgery(pack).save(tmp_path / "again.zip")) == set()
+
+
+# Somebody who has the log's key, and makes everything above the change anew
+
+
+def review_by_the_author(forged: Forgery) -> None:
+    review = next(one for one in forged.entries if one["action"] == "transfer.reviewed")
+    author = forged.entry("transfer.created")["actor"]
+    review["actor"] = author
+    shown = next(one for one in forged.records["reviews"] if one["id"] == review["details"]["review"])
+    shown["reviewer"] = author
+    actor = next(one for one in forged.records["actors"] if one["id"] == author)
+    actor["name"] = "Somebody"
+
+
+def approvals(forged: Forgery) -> list[Json]:
+    return [
+        one
+        for one in forged.entries
+        if one["action"] == "transfer.reviewed" and one["details"]["decision"] == "approve"
+    ]
+
+
+def two_stages_by_one_person(forged: Forgery) -> None:
+    first, second = approvals(forged)[:2]
+    second["actor"] = first["actor"]
+    shown = {one["id"]: one for one in forged.records["reviews"]}
+    shown[second["details"]["review"]]["reviewer"] = first["actor"]
+
+
+def on_behalf_of_the_author(forged: Forgery) -> None:
+    review, author = approvals(forged)[0], forged.entry("transfer.created")["actor"]
+    review["details"]["on_behalf_of"] = author
+    shown = {one["id"]: one for one in forged.records["reviews"]}
+    shown[review["details"]["review"]]["on_behalf_of"] = author
+
+
+def review_after_standing_back(forged: Forgery) -> None:
+    review = approvals(forged)[0]
+    recusal = {**review, "action": "transfer.recused", "details": {"reason": {"sealed": "sha256:00"}}}
+    forged.entries.insert(forged.entries.index(review), recusal)
+
+
+def reviewer_is_a_system(forged: Forgery) -> None:
+    reviewer = approvals(forged)[0]["actor"]
+    next(one for one in forged.records["actors"] if one["id"] == reviewer)["kind"] = "system"
+
+
+def reviewed_another_content(forged: Forgery) -> None:
+    approvals(forged)[0]["details"]["hash"] = f"sha256:{'0' * 64}"
+
+
+def another_content(forged: Forgery) -> None:
+    forged.records["revisions"][-1]["content"]["request"]["persons"] = 7
+
+
+def approval_is_missing(forged: Forgery) -> None:
+    forged.entries.remove(approvals(forged)[-1])
+    forged.records["reviews"].pop()
+
+
+def approval_was_taken_back(forged: Forgery) -> None:
+    review = approvals(forged)[0]
+    details = {name: review["details"][name] for name in ("review", "stage", "revision")}
+    taken = {**review, "action": "transfer.approval_taken_back", "details": details}
+    forged.entries.insert(forged.entries.index(forged.entry("permit.issued")), taken)
+    shown = next(one for one in forged.records["reviews"] if one["id"] == details["review"])
+    shown["taken_back_at"] = review["at"]
+
+
+def issued_on_the_first_revision(forged: Forgery) -> None:
+    first = forged.records["revisions"][0]["hash"]
+    forged.entry("permit.issued")["details"]["revision"] = first
+    forged.records["permits"][0]["revision"] = first
+
+
+def another_mechanism(forged: Forgery) -> None:
+    submitted = [one for one in forged.entries if one["action"] == "transfer.submitted"]
+    for one in submitted:
+        one["details"]["mechanism"] = "exempt"
+    for one in forged.records["revisions"]:
+        one["determination"]["mechanism"] = "exempt"
+
+
+def less_evidence(forged: Forgery) -> None:
+    forged.records["revisions"][-1]["determination"]["evidence"].pop()
+
+
+def another_count_of_the_year(forged: Forgery) -> None:
+    forged.records["revisions"][-1]["ledger"]["persons"] = 999_999
+
+
+def used_while_suspended(forged: Forgery) -> None:
+    forged.entries.remove(forged.entry("permit.resumed"))
+    forged.records["permits"][0]["stored_status"] = "suspended"
+
+
+def used_after_its_end(forged: Forgery) -> None:
+    forged.entry("permit.issued")["details"]["valid_until"] = "2020-01-01"
+    forged.records["permits"][0]["valid_until"] = "2020-01-01"
+
+
+def used_for_another_purpose(forged: Forgery) -> None:
+    export = forged.entry("export.reserved")
+    export["details"]["question"]["purpose"] = "advertising"
+    shown = next(one for one in forged.records["exports"] if one["id"] == export["subject"])
+    shown["purpose"] = "advertising"
+
+
+def used_for_another_recipient(forged: Forgery) -> None:
+    export = forged.entry("export.reserved")
+    export["details"]["recipient"] = "rc_another"
+    next(one for one in forged.records["exports"] if one["id"] == export["subject"])["recipient"] = "rc_another"
+
+
+def used_for_another_dataset(forged: Forgery) -> None:
+    export = forged.entry("export.reserved")
+    export["details"]["dataset"] = "ds_another"
+    next(one for one in forged.records["exports"] if one["id"] == export["subject"])["dataset"] = "ds_another"
+
+
+def used_for_more_fields(forged: Forgery) -> None:
+    forged.entry("export.reserved")["details"]["question"]["fields"] = ["city", "passport"]
+
+
+def more_went_than_allowed(forged: Forgery) -> None:
+    forged.entry("permit.issued")["details"]["persons"] = 80
+    forged.records["permits"][0]["persons"] = 80
+
+
+def narrowed_below_what_went(forged: Forgery) -> None:
+    resumed = forged.entry("permit.resumed")
+    amended = {**resumed, "action": "permit.amended", "details": {"before": {}, "after": {"persons": 80}}}
+    forged.entries.insert(forged.entries.index(resumed), amended)
+    forged.records["permits"][0]["persons"] = 80
+
+
+def export_is_not_shown(forged: Forgery) -> None:
+    forged.records["exports"].pop()
+
+
+def export_was_smaller(forged: Forgery) -> None:
+    forged.records["exports"][0]["sent"]["persons"] -= 1
+
+
+def export_is_made_up(forged: Forgery) -> None:
+    forged.records["exports"].append({**forged.records["exports"][0], "id": "ex_made_up"})
+
+
+def end_of_an_export_without_its_beginning(forged: Forgery) -> None:
+    forged.entries.remove(forged.entry("export.reserved"))
+
+
+def review_is_not_shown(forged: Forgery) -> None:
+    forged.records["reviews"].pop()
+
+
+def review_is_shown_as_another_decision(forged: Forgery) -> None:
+    forged.records["reviews"][0]["decision"] = "approve"
+
+
+def revision_is_not_shown(forged: Forgery) -> None:
+    forged.records["revisions"].pop(0)
+
+
+def permit_is_wider(forged: Forgery) -> None:
+    forged.records["permits"][0]["persons"] += 1
+
+
+def permit_is_shown_as_suspended(forged: Forgery) -> None:
+    forged.records["permits"][0]["stored_status"] = "suspended"
+
+
+def permit_is_not_shown(forged: Forgery) -> None:
+    forged.records["permits"].clear()
+
+
+def grading_was_another(forged: Forgery) -> None:
+    forged.records["gradings"][0]["tags"] = []
+
+
+def it_is_about_something_else(forged: Forgery) -> None:
+    forged.manifest["subject"] = "pm_something_else"
+
+
+def another_evidence_file(forged: Forgery) -> None:
+    name = next(name for name in forged.files if name.startswith("evidence/"))
+    forged.files[name] += b"more"
+
+
+def another_evidence_hash(forged: Forgery) -> None:
+    next(one for one in forged.records["evidence"] if one["sha256"] is None)["sha256"] = "00" * 32
+
+
+FORGERIES: dict[Callable[[Forgery], None], set[str]] = {
+    review_by_the_author: {"separation"},
+    two_stages_by_one_person: {"separation"},
+    on_behalf_of_the_author: {"separation"},
+    review_after_standing_back: {"separation"},
+    reviewer_is_a_system: {"separation"},
+    reviewed_another_content: {"reviews", "records"},
+    another_content: {"reviews", "law"},
+    approval_is_missing: {"approval"},
+    approval_was_taken_back: {"approval"},
+    issued_on_the_first_revision: {"approval"},
+    another_mechanism: {"law"},
+    less_evidence: {"law"},
+    another_count_of_the_year: {"law"},
+    used_while_suspended: {"standing"},
+    used_after_its_end: {"standing"},
+    used_for_another_purpose: {"standing"},
+    used_for_another_recipient: {"standing"},
+    used_for_another_dataset: {"standing"},
+    used_for_more_fields: {"standing"},
+    more_went_than_allowed: {"quota"},
+    narrowed_below_what_went: {"quota"},
+    export_is_not_shown: {"records"},
+    export_was_smaller: {"records"},
+    export_is_made_up: {"records"},
+    end_of_an_export_without_its_beginning: {"records"},
+    review_is_not_shown: {"records"},
+    review_is_shown_as_another_decision: {"records"},
+    revision_is_not_shown: {"records"},
+    permit_is_wider: {"records"},
+    permit_is_shown_as_suspended: {"records"},
+    permit_is_not_shown: {"records"},
+    grading_was_another: {"records"},
+    it_is_about_something_else: {"records"},
+    another_evidence_file: {"evidence"},
+    another_evidence_hash: {"evidence"},
+}
+
+
+@pytest.mark.parametrize(("forge", "claims"), FORGERIES.items(), ids=[forge.__name__ for forge in FORGERIES])
+def test_what_cannot_have_been_so_is_found_whoever_signed_it(
+    pack: Path, tmp_path: Path, forge: Callable[[Forgery], None], claims: set[str]
+) -> None:
+    forged = Forgery(pack)
+    forge(forged)
+    assert broken(forged.save(tmp_path / "forged.zip")) == claims
+
+
+def test_another_key_than_the_logs_is_found(pack: Path, tmp_path: Path) -> None:
+    vkey = json.loads(zipfile.ZipFile(pack).read("keys.json"))["log"][0]
+    forged = Forgery(pack).save(tmp_path / "forged.zip")
+    assert broken(pack, vkey) == set()
+    assert broken(forged, vkey) == {"manifest", "checkpoint"}
+
+
+# Somebody who has no key
+
+
+def members(path: Path) -> list[tuple[str, bytes]]:
+    with zipfile.ZipFile(path) as pack:
+        return [(name, pack.read(name)) for name in pack.namelist()]
+
+
+def written(path: Path, files: list[tuple[str, bytes]]) -> Path:
+    with zipfile.ZipFile(path, "w") as pack:
+        for name, content in files:
+            pack.writestr(name, content)
+    return path
+
+
+def noticed(path: Path) -> bool:
+    """Tell whether a pack is refused, or one of its claims is broken."""
+    try:
+        return verify.code(verify.verify(path)) == 1
+    except verify.PackError:
+        return True
+
+
+Change = Callable[[random.Random, bytes], bytes]
+
+
+def flipped(chance: random.Random, content: bytes) -> bytes:
+    at = chance.randrange(len(content))
+    return content[:at] + bytes([content[at] ^ (1 << chance.randrange(8))]) + content[at + 1 :]
+
+
+def cut(chance: random.Random, content: bytes) -> bytes:
+    return content[: chance.randrange(len(content))]
+
+
+def line_removed(chance: random.Random, content: bytes) -> bytes:
+    lines = content.splitlines(keepends=True)
+    lines.pop(chance.randrange(len(lines)))
+    return b"".join(lines)
+
+
+def line_doubled(chance: random.Random, content: bytes) -> bytes:
+    lines = content.splitlines(keepends=True)
+    lines.insert(chance.randrange(len(lines)), chance.choice(lines))
+    return b"".join(lines)
+
+
+def lines_swapped(chance: random.Random, content: bytes) -> bytes:
+    lines = content.splitlines(keepends=True)
+    one, other = chance.randrange(len(lines)), chance.randrange(len(lines))
+    lines[one], lines[other] = lines[other], lines[one]
+    return b"".join(lines)
+
+
+@pytest.mark.parametrize("change", [flipped, cut, line_removed, line_doubled, lines_swapped])
+def test_a_change_of_any_member_is_noticed(pack: Path, tmp_path: Path, change: Change) -> None:
+    whole, chance = members(pack), random.Random(change.__name__)  # noqa: S311
+    for place, (name, content) in enumerate(whole):
+        changed = change(chance, content)
+        files = [*whole[:place], (name, changed), *whole[place + 1 :]]
+        assert changed == content or noticed(written(tmp_path / "changed.zip", files)), name
+
+
+def test_a_flip_of_any_bit_of_the_small_members_is_noticed(pack: Path, tmp_path: Path) -> None:
+    whole, chance = members(pack), random.Random(7)  # noqa: S311
+    small = [place for place, (name, _) in enumerate(whole) if not name.startswith(("report", "law/", "README"))]
+    for _ in range(300):
+        place = chance.choice(small)
+        name, content = whole[place]
+        changed = flipped(chance, content)
+        files = [*whole[:place], (name, changed), *whole[place + 1 :]]
+        assert noticed(written(tmp_path / "changed.zip", files)), name
+
+
+def test_a_member_that_is_missing_added_renamed_or_there_twice_is_noticed(pack: Path, tmp_path: Path) -> None:
+    whole = members(pack)
+    for place, (name, content) in enumerate(whole):
+        rest = [*whole[:place], *whole[place + 1 :]]
+        assert noticed(written(tmp_path / "changed.zip", rest)), name
+        assert noticed(written(tmp_path / "changed.zip", [*rest, (f"{name}.bak", content)])), name
+        with pytest.warns(UserWarning, match="Duplicate"):
+            twice = written(tmp_path / "changed.zip", [*whole, (name, content)])
+        assert noticed(twice), name
+    assert noticed(written(tmp_path / "changed.zip", [*whole, ("more.txt", b"more")]))
+
+
+def test_two_members_with_each_others_content_are_noticed(pack: Path, tmp_path: Path) -> None:
+    whole, chance = members(pack), random.Random(11)  # noqa: S311
+    for _ in range(40):
+        (one, first), (other, second) = chance.sample(whole, 2)
+        swapped = {one: second, other: first}
+        files = [(name, swapped.get(name, content)) for name, content in whole]
+        assert first == second or noticed(written(tmp_path / "changed.zip", files)), (one, other)
+
+
+def test_a_byte_of_the_file_itself_never_ends_in_anything_but_a_verdict(pack: Path, tmp_path: Path) -> None:
+    whole, chance = pack.read_bytes(), random.Random(13)  # noqa: S311
+    for _ in range(300):
+        (tmp_path / "changed.zip").write_bytes(flipped(chance, whole))
+        noticed(tmp_path / "changed.zip")
+
+
+# The command
+
+
+def command(*arguments: str, module: str = "service.audit.verify") -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", module, *arguments], capture_output=True, text=True, check=False)
+
+
+def test_the_exit_code_tells_the_verdict(pack: Path, tmp_path: Path) -> None:
+    forged = Forgery(pack)
+    used_while_suspended(forged)
+    (tmp_path / "text.zip").write_text("no pack")
+    witness = Signer(pem(), "witness.example", COSIGNATURE).vkey
+    assert command(str(pack)).returncode == 0
+    assert command(str(forged.save(tmp_path / "forged.zip"))).returncode == 1
+    assert command(str(tmp_path / "text.zip")).returncode == 2
+    assert command(str(pack), "--witness", witness).returncode == 1
+    assert command(str(pack), "--vkey", "no key").returncode == 2
+
+
+def test_it_tells_json_and_says_whose_key_it_believed(pack: Path) -> None:
+    told: Any = json.loads(command(str(pack), "--json").stdout)
+    assert told["verdict"] == "held"
+    assert told["keys_believed"] == ["log", "witnesses"]
+    assert {claim["verdict"] for claim in told["claims"]} == {"held", "nothing to check"}
+    assert json.loads(command(str(pack), "--json", "--vkey", told["vkeys"][0]).stdout)["keys_believed"] == ["witnesses"]
+    assert "Ask the operator for it another way" in command(str(pack)).stdout
+
+
+def test_the_command_line_has_it_too(pack: Path) -> None:
+    done = command("verify", str(pack), module="service.cli")
+    assert (done.returncode, done.stdout.strip().rpartition("\n")[2]) == (0, "Verdict: held")
+
+
+def test_it_stands_alone() -> None:
+    program = "import service.audit.verify, sys; print(*{name.split('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert not {"sqlalchemy", "asyncpg", "fastapi", "httpx", "starlette", "rfc8785"} & set(done.stdout.split())
