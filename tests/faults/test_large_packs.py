@@ -20,11 +20,7 @@ from tests.bulk import export_many
 from tests.conftest import Clock, Served, database_named, run_sql
 from tests.world import Json, World
 
-<<<<<<< HEAD
-EXPORTS = int(__import__("os").environ.get("N", 100_000))
-=======
 EXPORTS = 100_000
->>>>>>> pack
 MIB = 1024 * 1024
 
 MAKE = """
