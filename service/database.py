@@ -30,8 +30,14 @@ _RETRY: Final = frozenset({"40001", "40P01"})
 # Connection lost or refused, server going down or read-only, no room, a statement cancelled for its time.
 _AWAY: Final = frozenset({"53000", "53100", "53200", "53300", "57014", "57P01", "57P02", "57P03", "25006", "55P03"})
 
+# The advisory locks, all here, so that no two are one.
 GATE_LOCK: Final = 0x0B0D
-"""The advisory lock of the gate: shared by decisions, exclusive to whatever can turn an allow into a deny."""
+"""The gate: shared by decisions, exclusive to whatever can turn an allow into a deny."""
+FIRST_ADMIN_LOCK: Final = 0x0B0E
+SAMPLE_LOCK: Final = 0x0B0F
+FINDINGS_LOCK: Final = 0x0B10
+LOG_LOCK: Final = 0x0B11
+"""The log: whoever holds it writes leaves, tiles and checkpoints. It belongs to a connection, the others to a transaction."""
 
 
 class DatabaseAwayError(Exception):

@@ -14,10 +14,8 @@ import structlog
 from service.audit.log_key import LogKey, LogKeyError
 from service.audit.sequencing import LogDamagedError, Writer, make_months
 from service.audit.witnessing import Witnessing
-from service.database import Clock
+from service.database import LOG_LOCK, Clock
 
-LOG_LOCK: Final = 0x0B0E
-"""The advisory lock of the log: whoever holds it writes leaves, tiles and checkpoints."""
 CADENCE: Final = 0.3
 """Seconds between turns: with the turn itself less than one from a commit to the checkpoint over it."""
 PATIENCE: Final = 1.0

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import and_, exists, func, or_, select, text
 
-from service.database import Transaction, close_gate, is_id, new_id
+from service.database import FIRST_ADMIN_LOCK, Transaction, close_gate, is_id, new_id
 from service.events import operations as events
 from service.http.caller import EVERYWHERE, OPERATOR, Caller, Credentials, Reach, Role
 from service.http.paging import page_of
@@ -24,8 +24,6 @@ from service.identity.schemas import (
     PrincipalOut,
 )
 from service.identity.tables import HANDLERS, ApiKey, Grant, Principal
-
-_FIRST_ADMIN_LOCK = 0x0B0E
 
 
 async def authenticate(tx: Transaction, authorization: str | None) -> Caller:
@@ -282,7 +280,7 @@ async def equip(
 
 async def first_admin(tx: Transaction) -> ApiKeyMade | None:
     """On a database without principals, make the first admin and return its key; else None."""
-    await tx.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": _FIRST_ADMIN_LOCK})
+    await tx.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": FIRST_ADMIN_LOCK})
     if await tx.scalar(select(func.count()).select_from(Principal)):
         return None
     return await equip(tx, "admin", "person", [Role.ADMIN])

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import select, text
 
-from service.database import Transaction
+from service.database import SAMPLE_LOCK, Transaction
 from service.gate import completion, wire
 from service.gate import operations as gate
 from service.gate.schemas import ExportOut
@@ -29,7 +29,6 @@ from service.transfers.schemas import EvidenceIn, ReviewIn, TransferIn, Transfer
 from service.transfers.workflow import Decision
 
 HERE = Path(__file__).parent
-LOAD_LOCK = 0x0B0F
 REGISTERED = timedelta(days=60)
 LEASE = timedelta(hours=1)
 KEY_LIFE = timedelta(days=7)
@@ -49,7 +48,7 @@ ROLES = {
 
 async def load(tx: Transaction, book: RuleBook) -> bool:
     """Load the company; return False, and do nothing, when it is there already."""
-    await tx.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": LOAD_LOCK})
+    await tx.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": SAMPLE_LOCK})
     company = _company()
     if await tx.scalar(select(Handler.id).where(Handler.key == company["handlers"][0]["key"])):
         return False

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import and_, func, or_, select, text
 
-from service.database import Transaction, new_id
+from service.database import FINDINGS_LOCK, Transaction, new_id
 from service.events import operations as events
 from service.http import directory
 from service.http.caller import EVERYWHERE, FINDER, READERS, Caller, Role
@@ -31,7 +31,6 @@ from service.transfers.workflow import Status
 
 LEGAL = frozenset({Role.LEGAL})
 ROLLING = timedelta(days=365)
-FINDINGS_LOCK = 0x0B10
 
 
 async def look(tx: Transaction, caller: Caller, book: RuleBook, transfer: Transfer) -> None:

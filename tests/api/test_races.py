@@ -17,8 +17,7 @@ import asyncpg
 import httpx
 import pytest
 
-from service.database import GATE_LOCK
-from service.transfers.findings import FINDINGS_LOCK
+from service.database import FINDINGS_LOCK, GATE_LOCK
 from tests.world import Json, World, day
 
 ROUNDS = range(8)

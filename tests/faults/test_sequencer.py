@@ -16,9 +16,9 @@ from service.audit import check, notes, rotation, sequencing
 from service.audit.log_key import LogKey, LogKeyError
 from service.audit.merkle import leaf_hash, root_of
 from service.audit.notes import Checkpoint
-from service.audit.sequencer import LOG_LOCK, Sequencer
+from service.audit.sequencer import Sequencer
 from service.audit.sequencing import LogDamagedError, Writer
-from service.database import Database, utc_now
+from service.database import LOG_LOCK, Database, utc_now
 from service.http.caller import OPERATOR
 from tests.conftest import database_named, run_sql
 
