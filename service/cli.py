@@ -23,7 +23,7 @@ from service.audit import operations as audit
 from service.audit.keys import read_or_make
 from service.audit.log_key import LogKey
 from service.audit.notes import COSIGNATURE, Signer
-from service.audit.witness import known_logs
+from service.audit.witness import known_logs, named
 from service.database import Database, DatabaseAwayError, Transaction, utc_now
 from service.embedded import EmbeddedServer, EmbeddedServerError
 from service.gate import outlook, policy_check, rebuild
@@ -142,6 +142,7 @@ def serve(
     settings = Settings(**{name: value for name, value in given.items() if value is not None})
     logs.configure(settings.log_format, settings.log_level)
     book_of(settings)  # a rule file that cannot be used stops the start, before anything else
+    named(settings.witnesses)  # and so do witnesses
     # uvicorn hands a signal on once it has stopped: then the embedded server must be let go as well.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with _database_url(settings) as url:
