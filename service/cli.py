@@ -267,6 +267,10 @@ def check_log(
         list[str] | None,
         typer.Option(help="Verifier key of the log that is known from elsewhere; that of the key file, if missing."),
     ] = None,
+    archives: Annotated[
+        Path | None,
+        typer.Option(exists=True, file_okay=False, help="Folder of the files of archived months, to check them too."),
+    ] = None,
 ) -> None:
     """Hash the whole log again from its entries, and compare it with what was signed; ends with 1 where it was tampered with."""
     settings = Settings()
@@ -276,7 +280,7 @@ def check_log(
         connection = await asyncpg.connect(url, server_settings=check.SETTINGS)
         try:
             trusted = [notes.Verifier.of(one) for one in vkey or []] or await _own_verifier(settings, connection)
-            return await check.check(connection, trusted, remembered)
+            return await check.check(connection, trusted, remembered, archives)
         finally:
             await connection.close()
 

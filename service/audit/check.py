@@ -3,7 +3,9 @@
 1. Leaf by leaf, in the order of the log, the entry is read and hashed, and compared with the hash in its tile.
 2. The tree grows from these hashes; each checkpoint must have its root at its size, signed by a key that is trusted.
 3. Where an entry and its tile differ, a second tree grows from the tiles: what was signed tells which of the two was changed.
-4. At last: tiles above, entries that are in no leaf, what was remembered elsewhere.
+4. At last: tiles above, entries that are in no leaf, what was remembered elsewhere, archived months.
+
+What opens sealed values is compared with the seals on the way.
 
 All in one view of the database, and in little memory, however large the log is.
 """
@@ -15,11 +17,13 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from operator import itemgetter
+from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
 import asyncpg
 
-from service.audit import notes
+from service.audit import beside, notes
+from service.audit.beside import Gone
 from service.audit.merkle import HASH_SIZE
 from service.audit.notes import Checkpoint, Verifier
 from service.audit.numbering import LAST
@@ -95,6 +99,8 @@ Kind = Literal[
     "signature",
     "rewritten",
     "restored",
+    "opening",
+    "archive",
 ]
 
 
@@ -135,19 +141,25 @@ class Result:
         return {each.kind for each in self.findings}
 
 
-async def check(connection: asyncpg.Connection, trusted: Sequence[Verifier], remembered: Sequence[str] = ()) -> Result:
+async def check(
+    connection: asyncpg.Connection,
+    trusted: Sequence[Verifier],
+    remembered: Sequence[str] = (),
+    archives: Path | None = None,
+) -> Result:
     """Check the whole log.
 
     Args:
         connection: made with `SETTINGS`.
         trusted: keys of the log that are known from elsewhere; others are trusted where they have signed beside one of these.
         remembered: notes of checkpoints that were kept elsewhere.
+        archives: where the files of archived months are, to check them too.
 
     Raises:
         ValueError: what was remembered is no checkpoint that a trusted key has signed.
     """
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        return await _Check(connection, {each.vkey: each for each in trusted}).run(remembered)
+        return await _Check(connection, {each.vkey: each for each in trusted}).run(remembered, archives)
 
 
 @dataclass(slots=True)
@@ -217,10 +229,11 @@ class _Check:
         self._differing: list[_Differing] = []
         self._missing: list[tuple[int, int]] = []
         self._archived: set[date] = set()
+        self._gone: dict[date, Gone] = {}
         self._latest = datetime.min.replace(tzinfo=UTC)
         """No entry from here on is older, by the last checkpoint that was signed without it."""
 
-    async def run(self, remembered: Sequence[str]) -> Result:
+    async def run(self, remembered: Sequence[str], archives: Path | None) -> Result:
         """Check everything."""
         state = await self._connection.fetchrow("select origin, watermark, size from log_state")
         last = await self._connection.fetchval("select max(leaf) from leaves")
@@ -253,6 +266,8 @@ class _Check:
         self._tell_differing()
         await self._strangers(0 if state is None else state["watermark"])
         self._ends(None if state is None else state["size"])
+        for told in await beside.misfiled(self._connection, self._gone, archives):
+            self._result.add("archive", told)
         return self._result
 
     # What was signed
@@ -311,7 +326,10 @@ class _Check:
         return _Chunk(first, beyond, await self._rows(first, beyond), await self._told(first, beyond), marks)
 
     async def _walk(self, chunk: _Chunk, found: bytes) -> None:
-        """Let the trees grow from mark to mark."""
+        """Look for what opens the seals of a chunk, and let the trees grow from mark to mark."""
+        bodies = {row[1]: body for row in chunk.rows if (body := row[_BODY]) is not None and beside.has_seals(body)}
+        for told in await beside.unopened(self._connection, bodies):
+            self._result.add("opening", told)
         at = chunk.first
         for mark in chunk.marks:
             await self._grow(chunk, found, at, mark.size)
@@ -371,8 +389,11 @@ class _Check:
 
     def _note_bare(self, leaf: int, at: datetime) -> None:
         """Note a leaf without entry: its month has been moved to a file, or it is missing."""
-        if at.date().replace(day=1) in self._archived:
+        month = at.date().replace(day=1)
+        if month in self._archived:
             self._result.archived += 1
+            seen = self._gone.setdefault(month, Gone(0, leaf, leaf))
+            seen.entries, seen.last_leaf = seen.entries + 1, leaf
         else:
             self._note_missing(leaf, leaf + 1)
 

@@ -55,9 +55,7 @@ class EntryOut(BaseModel):
     def of(cls, entry: Entry) -> Self:
         """Return the shape of a row with its openings."""
         body = json.loads(entry.body)
-        openings = {
-            row.pointer: sealing.Opening(row.pointer, row.salt, json.loads(row.value)) for row in entry.openings
-        }
+        openings = {row.pointer: sealing.Opening(row.pointer, row.salt, row.value) for row in entry.openings}
         return cls(
             seq=entry.seq,
             at=entry.at,
@@ -75,7 +73,7 @@ class EntryOut(BaseModel):
 
 
 def _sealed(pointer: str, told: str, opening: sealing.Opening | None) -> SealedOut:
-    if opening is None or sealing.digest(opening.salt, opening.value) != told:
+    if opening is None or opening.seal != told:
         return SealedOut(pointer=pointer, hash=told, salt=None, value=None)
     return SealedOut(pointer=pointer, hash=told, salt=opening.salt.hex(), value=opening.value)
 
