@@ -27,7 +27,7 @@ INSERT = """
   select now(), 'somebody', 'thing.done', $1, null, body, sha256(convert_to(body, 'UTF8'))
   from (select '{"subject":"' || $1 || '","number":' || n || '}' as body from generate_series(1, $2::int) n) made
 """
-HOLDERS = "select pid from pg_locks where locktype = 'advisory' and objid::bigint = $1 and granted"
+HOLDERS = "select pid from pg_locks where locktype = 'advisory' and objid::bigint = $1 and granted and database = (select oid from pg_database where datname = current_database())"
 UNSEQUENCED = "select count(*) from entries e where not exists (select from leaves l where l.seq = e.seq)"
 
 
