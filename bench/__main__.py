@@ -16,7 +16,7 @@ import typer
 from bench import machine, plot, report
 from bench.register import Cluster
 from bench.report import Section
-from bench.scenarios import batches, connections, contestants, exports, hashes, law, processes, sizes
+from bench.scenarios import batches, connections, contestants, exports, hashes, law, log, processes, sizes
 from bench.stage import FULL, QUICK, Stage, say
 from service.embedded import EmbeddedServer
 
@@ -30,6 +30,7 @@ SCENARIOS: Final[Mapping[str, Callable[[Stage], Section]]] = {
     "connections": connections.run,
     "processes": processes.run,
     "law": law.run,
+    "log": log.run,
 }
 
 

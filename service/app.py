@@ -16,6 +16,7 @@ from sqlalchemy import text
 from starlette.types import Receive, Scope, Send
 
 from service.audit import routes as audit
+from service.audit import tlog_routes as tlog
 from service.audit.log_key import LogKey
 from service.audit.sequencer import Sequencer
 from service.audit.witness import named
@@ -162,7 +163,11 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
     app.state.public_url = _public_url(settings)
     app.state.packs_dir = _packs_dir(settings)
     problems.install(app)
+<<<<<<< HEAD
     for room in (law, plans, registry, transfers, permit_routes, obligations, gate, events, audit, packs, identity):
+=======
+    for room in (law, plans, registry, transfers, permit_routes, obligations, gate, events, audit, tlog, identity):
+>>>>>>> log
         app.include_router(room.router)
     app.include_router(gate.authzen)
     _add_health(app, database)

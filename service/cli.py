@@ -11,17 +11,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 
+import asyncpg
 import typer
 import uvicorn
 from pydantic import ValidationError
 
 from service import logs, migrate
 from service.app import book_of, create_app
+<<<<<<< HEAD
 from service.audit import archive, notes, retention, verify, witness_server
+=======
+from service.audit import archive, check, notes, retention, rotation, witness_server
+>>>>>>> log
 from service.audit import operations as audit
 from service.audit.keys import read_or_make
+from service.audit.log_key import LogKey
 from service.audit.notes import COSIGNATURE, Signer
-from service.audit.witness import known_logs
+from service.audit.witness import known_logs, named
 from service.database import Database, DatabaseAwayError, Transaction, utc_now
 from service.embedded import EmbeddedServer, EmbeddedServerError
 from service.gate import outlook, policy_check, rebuild
@@ -140,6 +146,7 @@ def serve(
     settings = Settings(**{name: value for name, value in given.items() if value is not None})
     logs.configure(settings.log_format, settings.log_level)
     book_of(settings)  # a rule file that cannot be used stops the start, before anything else
+    named(settings.witnesses)  # and so do witnesses
     # uvicorn hands a signal on once it has stopped: then the embedded server must be let go as well.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with _database_url(settings) as url:
@@ -252,6 +259,70 @@ def remind() -> None:
     for transfer, stage, verb in told:
         typer.echo(f"{transfer}: the stage {stage} was {verb}.")
     typer.echo(f"{len(told)} stage(s) were past their time." if told else "No stage is past its time.")
+
+
+@audits.command("check")
+def check_log(
+    since: Annotated[
+        list[Path] | None,
+        typer.Option(exists=True, dir_okay=False, help="A checkpoint that was kept elsewhere; may be repeated."),
+    ] = None,
+    vkey: Annotated[
+        list[str] | None,
+        typer.Option(help="Verifier key of the log that is known from elsewhere; that of the key file, if missing."),
+    ] = None,
+    archives: Annotated[
+        Path | None,
+        typer.Option(exists=True, file_okay=False, help="Folder of the files of archived months, to check them too."),
+    ] = None,
+) -> None:
+    """Hash the whole log again from its entries, and compare it with what was signed; ends with 1 where it was tampered with."""
+    settings = Settings()
+    remembered = [path.read_text(encoding="utf-8") for path in since or []]
+
+    async def run(url: str) -> check.Result:
+        connection = await asyncpg.connect(url, server_settings=check.SETTINGS)
+        try:
+            trusted = [notes.Verifier.of(one) for one in vkey or []] or await _own_verifier(settings, connection)
+            return await check.check(connection, trusted, remembered, archives)
+        finally:
+            await connection.close()
+
+    with _database_url(settings) as url:
+        result = asyncio.run(run(url))
+    for finding in result.findings:
+        typer.echo(f"{finding.kind}: {finding.told}")
+    newest = "nothing is signed yet" if result.newest is None else f"the newest checkpoint is of {result.newest.size}"
+    typer.echo(
+        f"{result.leaves} entries were checked ({result.archived} of them in archives, by their hashes) and "
+        f"{result.checkpoints} checkpoints; {newest}; {result.waiting} entries wait for their place."
+    )
+    if result.findings:
+        _fail(f"The log was tampered with: {len(result.findings) + result.left_out} findings.")
+    typer.echo("The log is whole.")
+
+
+async def _own_verifier(settings: Settings, connection: asyncpg.Connection) -> list[notes.Verifier]:
+    """Return the verifier of the key file; none is made here."""
+    path = settings.log_key_file or settings.data_dir / "log_key.pem"
+    origin: str | None = await connection.fetchval("select origin from log_state")
+    if origin is None:
+        return []
+    if not path.exists():
+        raise ValueError(
+            f"There is no {path}: name the log's key by --vkey, as /tlog/vkey told it when you could trust it."
+        )
+    return [LogKey(path).signer(origin).verifier]
+
+
+@audits.command("rotate-key")
+def rotate_key() -> None:
+    """Let another key sign the log from now on; the next checkpoint is signed by both, and the old key is kept beside the new one."""
+    settings = Settings()
+    key = LogKey(settings.log_key_file or settings.data_dir / "log_key.pem")
+    origin, vkey = _in_transaction(lambda tx: rotation.rotate(tx, OPERATOR, key, settings.log_origin))
+    key.replace(origin)
+    typer.echo(f"The log is signed by another key from now on; give it to whoever checks the log:\n{vkey}")
 
 
 @audits.command("erase-opening")

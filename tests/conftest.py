@@ -23,7 +23,7 @@ from service.database import Database
 from service.embedded import EmbeddedServer
 from service.identity import operations as identity
 from service.settings import Settings
-from tests.invariants import demand_exact
+from tests.invariants import demand_exact, demand_sealed
 from tests.world import World
 
 hypothesis_settings.register_profile("suite", derandomize=True, deadline=None, print_blob=True)
@@ -77,11 +77,15 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def database_url(postgres: str) -> Iterator[str]:
-    """The address of this test process's own database; whatever its tests have done, its sums must be exact in the end."""
+    """The address of this test process's own database.
+
+    Whatever its tests have done, its sums must be exact in the end, and nothing that people wrote be in its log in clear.
+    """
     name = "worker_" + os.environ.get("PYTEST_XDIST_WORKER", "main")
     run_sql(postgres, f"create database {name} template template_outbound")
     yield database_named(postgres, name)
     demand_exact(database_named(postgres, name))
+    demand_sealed(database_named(postgres, name))
 
 
 class Served(uvicorn.Server):

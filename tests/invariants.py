@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import asyncpg
@@ -63,11 +63,10 @@ EVERYDAY = 12
 async def broken(connection: asyncpg.Connection) -> list[str]:
     """Return what does not hold, in one consistent view of the database; nothing, if all is well."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        found = [repr(row) for query in (HELD, RECORDED) for row in await connection.fetch(query)]
-        return found + [fault async for fault in _unsealed(connection)]
+        return [repr(row) for query in (HELD, RECORDED) for row in await connection.fetch(query)]
 
 
-async def _unsealed(connection: asyncpg.Connection) -> AsyncIterator[str]:
+async def unsealed(connection: asyncpg.Connection) -> AsyncIterator[str]:
     """Yield texts that stand in the log in clear and must not, and seals that have not exactly one opening that fits."""
     written = {row["name"] for row in await connection.fetch(WRITTEN)} - {None}
     erased = {
@@ -77,7 +76,7 @@ async def _unsealed(connection: asyncpg.Connection) -> AsyncIterator[str]:
     }
     openings: dict[int, list[sealing.Opening]] = {}
     for row in await connection.fetch("select * from openings"):
-        opening = sealing.Opening(row["pointer"], row["salt"], json.loads(row["value"]))
+        opening = sealing.Opening(row["pointer"], row["salt"], row["value"])
         openings.setdefault(row["seq"], []).append(opening)
     for row in await connection.fetch("select seq, body from entries"):
         body = json.loads(row["body"])
@@ -98,12 +97,24 @@ def _texts(value: Any) -> Iterator[str]:
 
 def demand_exact(url: str) -> None:
     """Demand that every sum is what its rows add up to, and every reservation on record once."""
+    assert _seen(url, broken) == []
 
-    async def look() -> list[str]:
+
+def demand_sealed(url: str) -> None:
+    """Demand that nothing that people wrote is in the log in clear, and that everything sealed can be opened or was erased."""
+
+    async def look(connection: asyncpg.Connection) -> list[str]:
+        return [fault async for fault in unsealed(connection)]
+
+    assert _seen(url, look) == []
+
+
+def _seen(url: str, look: Callable[[asyncpg.Connection], Awaitable[list[str]]]) -> list[str]:
+    async def run() -> list[str]:
         connection = await asyncpg.connect(url)
         try:
-            return await broken(connection)
+            return await look(connection)
         finally:
             await connection.close()
 
-    assert asyncio.run(look()) == []
+    return asyncio.run(run())

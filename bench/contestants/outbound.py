@@ -11,12 +11,13 @@ from bench.servers import Server
 RECIPIENT, PURPOSE, SYSTEM = "bench-recipient", "analytics", "bench-exporter"
 
 
-def serve(url: str, folder: Path, workers: int = 1) -> Server:
-    """Return `outbound serve` on a database."""
+def serve(url: str, folder: Path, workers: int = 1, *, sequencer: bool = False) -> Server:
+    """Return `outbound serve` on a database; the log stands still unless it is what is measured."""
     command = [sys.executable, "-m", "service.cli", "serve", "--port", "{port}", "--workers", str(workers)]
     settings = {
         "OUTBOUND_DATABASE_URL": url,
         "OUTBOUND_DATA_DIR": str(folder / "data"),
+        "OUTBOUND_SEQUENCER": str(sequencer),
         "PYTHONPATH": str(Path(__file__).parents[2]),
     }
     return Server(command, folder, settings, probe="/livez")

@@ -81,6 +81,13 @@ class Growth:
         self.hashes.append(hash_)
         self.size += 1 << level
 
+    def cut(self, level: int) -> None:
+        """Forget the leaves that are in no whole subtree of `2**level` leaves."""
+        beyond = self.size & ((1 << level) - 1)
+        if beyond:
+            del self.hashes[-beyond.bit_count() :]
+            self.size -= beyond
+
     def root(self) -> bytes:
         """Return the root of what is there."""
         return _folded(self.hashes) if self.size else EMPTY

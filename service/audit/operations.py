@@ -1,7 +1,6 @@
 """`append`: the entry of a change, in the change's own transaction. No entry, no change."""
 
 import hashlib
-import json
 import secrets
 from collections.abc import Sequence
 from datetime import date, datetime
@@ -60,10 +59,7 @@ def append(
         handler=handler,
         body=body.decode(),
         sha256=hashlib.sha256(body).digest(),
-        openings=[
-            Opening(pointer=one.pointer, at=tx.now, salt=one.salt, value=rfc8785.dumps(one.value).decode())
-            for one in openings
-        ],
+        openings=[Opening(pointer=one.pointer, at=tx.now, salt=one.salt, value=one.content) for one in openings],
     )
     tx.add(entry)
     return entry
@@ -148,7 +144,7 @@ async def erase_opening(tx: Transaction, caller: Caller, seq: int, pointer: str,
         raise NotFound("Nothing is sealed there, or it has been erased; `sealed` of the entry names the pointers.")
     about = (await tx.execute(select(Entry.subject, Entry.handler).where(Entry.seq == seq))).one_or_none()
     subject, handler = (f"entry {seq}", None) if about is None else about
-    seal = sealing.digest(found.salt, json.loads(found.value))
+    seal = sealing.Opening(pointer, found.salt, found.value).seal
     details = {"entry": seq, "pointer": pointer, "seal": seal, "reason": reason}
     await tx.execute(delete(Opening).where(Opening.seq == seq, Opening.pointer == pointer))
     append(tx, caller, "opening.erased", subject, handler=handler, details=details)

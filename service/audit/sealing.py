@@ -6,6 +6,7 @@ Source: PIPL art. 47 (erasure), art. 19 (no longer than necessary).
 """
 
 import hashlib
+import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -31,6 +32,7 @@ _PERMIT: Final = (
     "id status transfer revision handler datasets recipient purpose fields systems valid_from valid_until mechanism route "
     "evidence receipt_due_on overdue lost_evidence supersedes superseded_by issued_at updated_at by replaced recipients stage"
 )
+_DECISION: Final = "question dataset recipient permit mechanism reason evaluation export expires_at"
 
 CLEAR: Final[Mapping[str, frozenset[str]]] = {
     thing: frozenset(f"{_EVERYWHERE} {names}".split())
@@ -43,8 +45,8 @@ CLEAR: Final[Mapping[str, frozenset[str]]] = {
         "finding": "finding answer threshold transfers shared",
         "permit": _PERMIT,
         "obligation": "code transfer permit dataset owner due_on evidence settles_on",
-        "gate": "search question after results",
-        "export": "permit expired_at told_by",
+        "gate": f"{_DECISION} search after results",
+        "export": f"{_DECISION} expired_at told_by",
         "ledger": "of",
         "principal": "kind",
         "api_key": "principal prefix expires_at",
@@ -52,7 +54,11 @@ CLEAR: Final[Mapping[str, frozenset[str]]] = {
         "delegation": "delegator delegate roles handler valid_from valid_until",
         "opening": "pointer seal",
         "archive": "month file sha256",
+<<<<<<< HEAD
         "evidence_pack": "kind subject since until sha256",
+=======
+        "log": "vkey previous",
+>>>>>>> log
     }.items()
 }
 """The members whose texts stay in clear, with all that is in them, by the thing that the action is about (`permit` in `permit.revoked`).
@@ -65,16 +71,21 @@ Numbers, truth values and null are always in clear.
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """What opens one sealed value: `pointer` (RFC 6901) into the body, the salt, and the value as plain JSON."""
+    """What opens one sealed value: `pointer` (RFC 6901) into the body, the salt, and the value as canonical JSON (RFC 8785)."""
 
     pointer: str
     salt: bytes
-    value: Any
+    content: str
 
+    @property
+    def seal(self) -> str:
+        """`sha256:<hex>` over the salt and the UTF-8 bytes of the content."""
+        return f"sha256:{hashlib.sha256(self.salt + self.content.encode()).hexdigest()}"
 
-def digest(salt: bytes, value: Any) -> str:
-    """Return `sha256:<hex>` over the salt and the RFC 8785 bytes of a value."""
-    return f"sha256:{hashlib.sha256(salt + rfc8785.dumps(value)).hexdigest()}"
+    @property
+    def value(self) -> Any:
+        """The value; only what was found to fit is sure to be JSON."""
+        return json.loads(self.content)
 
 
 def is_sealed(value: object) -> bool:
@@ -111,7 +122,7 @@ def opened(body: dict[str, Any], openings: Iterable[Opening]) -> dict[str, Any]:
     What has no opening stays sealed, and so does what has one that is not what was sealed there.
     """
     held = seals(body)
-    fitting = {one.pointer: one for one in openings if held.get(one.pointer) == digest(one.salt, one.value)}
+    fitting = {one.pointer: one for one in openings if held.get(one.pointer) == one.seal}
     shown: dict[str, Any] = _opened(body, "", fitting)
     return shown
 
@@ -126,9 +137,9 @@ def _sealed(
 ) -> Any:
     """Return a value with seals at these pointers, and add what opens them."""
     if at in pointers:
-        opening = Opening(at, new_salt(), value)
+        opening = Opening(at, new_salt(), rfc8785.dumps(value).decode())
         openings.append(opening)
-        return {"sealed": digest(opening.salt, value)}
+        return {"sealed": opening.seal}
     return _rebuilt(value, at, lambda member, below: _sealed(member, below, pointers, new_salt, openings))
 
 

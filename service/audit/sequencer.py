@@ -16,7 +16,7 @@ from service.audit.sequencing import LogDamagedError, Writer, make_months
 from service.audit.witnessing import Witnessing
 from service.database import Clock
 
-LOG_LOCK: Final = 0x0B0E
+LOG_LOCK: Final = 0x0B12
 """The advisory lock of the log: whoever holds it writes leaves, tiles and checkpoints."""
 CADENCE: Final = 0.3
 """Seconds between turns: with the turn itself less than one from a commit to the checkpoint over it."""
@@ -28,7 +28,7 @@ MONTHLY: Final = timedelta(hours=1)
 _GONE: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 # Reads in the order of numbers, from wherever it stands: an index does that, however the tables look to the planner.
-_SETTINGS: Final = {
+SETTINGS: Final = {
     "application_name": "outbound log",
     "timezone": "UTC",
     "enable_seqscan": "off",
@@ -105,7 +105,7 @@ class Sequencer:
 
     async def _connected(self) -> None:
         connection = await asyncpg.connect(
-            self._url, timeout=self._timeout, command_timeout=self._timeout, server_settings=_SETTINGS
+            self._url, timeout=self._timeout, command_timeout=self._timeout, server_settings=SETTINGS
         )
         try:
             while not await connection.fetchval("select pg_try_advisory_lock($1)", LOG_LOCK):  # noqa: ASYNC110 - it is PostgreSQL's

@@ -83,16 +83,34 @@ class Edge:
         """Return the root of the tree."""
         return self._growth.root()
 
+    def copy(self) -> "Edge":
+        """Return another one that grows by itself."""
+        made = Edge()
+        made._open = dict(self._open)
+        made._growth = Growth(self._growth.size, self._growth.hashes)
+        return made
+
+    def tiles(self) -> dict[Tile, bytes]:
+        """Return the tiles that are not full, with what they hold."""
+        return {(level, (self.size >> (HEIGHT * level)) // WIDTH): held for level, held in self._open.items()}
+
     def append(self, hashes: bytes) -> dict[Tile, bytes]:
         """Append leaves, whose hashes stand one behind the other, and return the tiles that have changed, with all that they hold now."""
         changed: dict[Tile, bytes] = {}
-        first, more = self.size, hashes
-        for at in range(0, len(hashes), HASH_SIZE):
-            self._growth.add(hashes[at : at + HASH_SIZE])
-        for level in range(MAX_LEVEL + 1):
+        if not hashes:
+            return changed
+        first, size = self.size, self.size + len(hashes) // HASH_SIZE
+        above = more = self._extend(0, first, hashes, changed)
+        level = 1
+        while more:
             more = self._extend(level, first >> (HEIGHT * level), more, changed)
-            if not more:
-                break
+            level += 1
+        if above:
+            self._growth.cut(HEIGHT)
+            for at in range(0, len(above), HASH_SIZE):
+                self._growth.add(above[at : at + HASH_SIZE], HEIGHT)
+        for at in range(len(hashes) - (size - self.size) * HASH_SIZE, len(hashes), HASH_SIZE):
+            self._growth.add(hashes[at : at + HASH_SIZE])
         return changed
 
     def _extend(self, level: int, first: int, more: bytes, changed: dict[Tile, bytes]) -> bytes:

@@ -169,9 +169,8 @@ def read_reply(status: int, content_type: str, body: bytes, note: str, witness: 
     if status == 422:  # noqa: PLR2004
         return Failed("forked", f"{witness.name} does not find that this log begins with what it has cosigned before.")
     if status in {400, 403, 404, 409, 413}:
-        return Failed(
-            "refused", f"{witness.name} does not cosign for this log (status {status}): does it know the key?"
-        )
+        why = "it does not know the log or its key" if status in {403, 404} else "it does not take what it is sent"
+        return Failed("refused", f"{witness.name} does not cosign: {why} (status {status}).")
     return Failed("away", f"{witness.name} answered with status {status}.")
 
 

@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from service.audit import notes, witness
 from service.audit.keys import sync_folder, write_durably
-from service.audit.notes import Checkpoint, Signer, Verifier
+from service.audit.notes import Checkpoint, Opened, Signer, Verifier
 from service.audit.witness import Refusal, Submission
 
 log = structlog.get_logger("outbound.witness")
@@ -145,18 +145,21 @@ class Witness:
             self._tell(refusal, submission)
             raise
         line = notes.cosign(opened.text, self._signer, int(self._clock().timestamp()))
-        own = [each.line for each in notes.signatures_of(submission.note) if any(map(each.is_by, opened.keys))]
-        self._memory.keep(checkpoint, f"{opened.text}\n{''.join(own)}{line}")
+        self._memory.keep(checkpoint, _signed(submission.note, opened) + line)
         log.info("cosigned", origin=checkpoint.origin, size=checkpoint.size)
         return line
 
     def _tell(self, refusal: Refusal, submission: Submission) -> None:
+        """Write down what was refused, but nothing that the log itself has not signed."""
         if refusal.is_fork:
             # Both are signed by the log: together they convict it before anybody.
             origin = Checkpoint.of(notes.parts_of(submission.note)[0]).origin
-            log.critical(refusal.detail, cosigned=self._memory.notes.get(origin), refused=submission.note)
+            refused = _signed(submission.note, notes.open(submission.note, self._logs[origin]))
+            log.critical("FORK", origin=origin, cosigned=self._memory.notes.get(origin), refused=refused)
         else:
-            log.warning("refused", status=refusal.status, detail=refusal.detail)
+            log.warning(
+                "refused", status=refusal.status, detail=None if refusal.status in {400, 404} else refusal.detail
+            )
 
     def newest(self, origin_hash: str) -> str | None:
         """Return the newest cosigned checkpoint of the log whose origin has this SHA-256 (hexadecimal), if there is one."""
@@ -164,6 +167,12 @@ class Witness:
             if origin in self._logs and hashlib.sha256(origin.encode()).hexdigest() == origin_hash:
                 return note
         return None
+
+
+def _signed(note: str, opened: Opened) -> str:
+    """Return the note with the signatures that were verified, and no others."""
+    own = (each.line for each in notes.signatures_of(note) if any(map(each.is_by, opened.keys)))
+    return f"{opened.text}\n{''.join(own)}"
 
 
 def application(cosigner: Witness) -> Starlette:

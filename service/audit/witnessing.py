@@ -16,7 +16,7 @@ from typing import Final
 import httpx
 import structlog
 from sqlalchemy import func, select, tuple_
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import distinct_on, insert
 
 from service.audit import merkle, notes, tiles, witness
 from service.audit.notes import Checkpoint
@@ -30,7 +30,7 @@ REFRESH: Final = timedelta(hours=1)
 """How often a checkpoint is cosigned anew while the log stands still, unless younger cosignatures are asked for."""
 TIMEOUT: Final = 10.0
 """Seconds that a witness may take."""
-LONGEST_PAUSE: Final = 60.0
+LONGEST_PAUSE: Final = 15.0
 """Seconds at most between attempts with a witness that does not cosign."""
 
 log = structlog.get_logger("outbound.log")
@@ -226,7 +226,7 @@ async def lines_under(tx: Transaction, sizes: Sequence[int]) -> dict[int, list[s
     query = (
         select(Cosignature.size, Cosignature.line)
         .where(Cosignature.size.in_(sizes))
-        .distinct(Cosignature.size, Cosignature.witness)
+        .ext(distinct_on(Cosignature.size, Cosignature.witness))
         .order_by(Cosignature.size, Cosignature.witness, Cosignature.at.desc())
     )
     lines: dict[int, list[str]] = {}

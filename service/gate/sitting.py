@@ -4,14 +4,18 @@ An export that one decision lets happen is counted by those after it; so a whole
 """
 
 import hashlib
+import json
+import secrets
 from collections import defaultdict
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypedDict
 
 import msgspec
+import rfc8785
 from msgspec import UNSET, Struct, UnsetType
 
+from service.audit.sealing import LIMIT, SALT, Opening, seal
 from service.database import new_id
 from service.gate import wire
 from service.gate.decide import Ask, Decision, Known, KnownPermit, Reason, decide
@@ -128,6 +132,8 @@ class Entries:
     handler: list[str | None] = field(default_factory=list)
     body: list[str] = field(default_factory=list)
     sha256: list[bytes] = field(default_factory=list)
+    openings: list[tuple[str, Opening]] = field(default_factory=list)
+    """What opens the lists that a body was too long with, by subject."""
 
 
 class Sitting:
@@ -264,6 +270,10 @@ class Sitting:
         )
         body = encode(_Body(action, caller.principal, self._at, details, found.handler, subject))
         entries = self.entries
+        if len(body) > LIMIT:
+            sealed, openings = seal(json.loads(body), lambda: secrets.token_bytes(SALT))
+            entries.openings += [(subject, opening) for opening in openings]
+            body = rfc8785.dumps(sealed)
         entries.actor.append(caller.principal)
         entries.action.append(action)
         entries.subject.append(subject)

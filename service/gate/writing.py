@@ -55,6 +55,13 @@ _ENTRIES: Final = """
   select $1, * from unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bytea[])
 """
 
+_OPENINGS: Final = """
+  insert into openings (seq, at, pointer, salt, value)
+  select e.seq, e.at, o.pointer, o.salt, o.value
+  from unnest($2::text[], $3::text[], $4::bytea[], $5::text[]) as o(subject, pointer, salt, value)
+  join entries e on e.subject = o.subject and e.at = $1
+"""
+
 _EXPORTS: Final = """
   insert into exports (
     id, evaluation, handler, dataset, recipient, permit, system, purpose, fields, counts, persons, sensitive_persons,
@@ -148,6 +155,15 @@ async def write(connection: asyncpg.Connection, sitting: Sitting, kept: Sequence
             entries.handler,
             entries.body,
             entries.sha256,
+        )
+    if entries.openings:
+        await connection.execute(
+            _OPENINGS,
+            sitting.now,
+            [subject for subject, _ in entries.openings],
+            [opening.pointer for _, opening in entries.openings],
+            [opening.salt for _, opening in entries.openings],
+            [opening.content for _, opening in entries.openings],
         )
     if sitting.exports:
         await _write_exports(connection, sitting.exports, sitting.held)

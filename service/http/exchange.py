@@ -111,6 +111,10 @@ class Exchange:
             return FileResponse(file.content, headers=file.headers)
         return Response(file.content, headers=file.headers)
 
+    async def send(self, work: Callable[[Transaction, Caller], Awaitable[Reply]]) -> Response:
+        """Reply with what `work` makes: bytes of another type than JSON."""
+        return _sent(await self._run(work))
+
     async def create(
         self,
         work: Work[Shown],

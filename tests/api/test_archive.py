@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import json
 from collections.abc import Iterator
@@ -15,12 +16,18 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
+from sqlalchemy import insert
 
-from service.audit import archive, retention
+from service import migrate
+from service.audit import archive, check, retention
 from service.audit import operations as audit
+from service.audit.keys import read_or_make
 from service.audit.log_key import LogKey
+from service.audit.merkle import consistency_proof, leaf_hash, root_of
+from service.audit.notes import COSIGNATURE, Signer, cosign, cosigned_at, parts_of
 from service.audit.retention import Moved
 from service.audit.sequencing import Writer
+from service.audit.tables import Cosignature
 from service.database import Database, utc_now
 from service.http.caller import OPERATOR, Role
 from service.http.problems import Conflict
@@ -129,6 +136,156 @@ def test_the_command_moves_months_and_the_file_is_proved_offline(own: Own) -> No
     assert "2 entries of 2023-01, leaves 0 to 2 of outbound.test/log, as signed by outbound.test/log" in checked.stdout
     again = outbound(own.url, *words)
     assert (again.returncode, again.stdout) == (0, "There is nothing to move.\n")
+
+
+def test_a_file_is_refused_with_the_key_of_another_log(own: Own) -> None:
+    own.write(JANUARY)
+    own.sequence()
+    (moved,) = own.move(date(2023, 2, 1))
+    stranger = LogKey(own.folder / "other.pem").signer("outbound.test/log").vkey
+    refused = outbound("postgresql://nowhere/none", "archive", "check", str(moved.path), "--vkey", stranger)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr == "None of the known keys has signed the note.\n"
+
+
+def test_a_file_can_be_held_against_a_checkpoint_that_was_kept_elsewhere(own: Own) -> None:
+    own.write(JANUARY, JANUARY)
+    own.sequence()
+    ((kept,),) = own.fetch("select note from checkpoints")
+    own.write(JANUARY, FEBRUARY, JANUARY)
+    vkey = own.sequence()
+    (moved,) = own.move(date(2023, 2, 1))
+    note, proof = own.folder / "kept.txt", own.folder / "proof.json"
+    note.write_text(kept, encoding="utf-8")
+    words = ["archive", "check", str(moved.path), "--vkey", vkey, "--checkpoint", str(note)]
+    refused = outbound("postgresql://nowhere/none", *words)
+    assert refused.returncode == 1
+    assert "/v1/audit/proofs/consistency?from=2&to=5" in refused.stderr
+    bodies = [body for (body,) in own.fetch("select body from entries e join leaves l using (seq) order by leaf")]
+    left = {3: bodies[0]} | {line.leaf: line.body for line in archive.lines_of(moved.path)}
+    hashes = [leaf_hash(left[leaf].encode()) for leaf in range(5)]
+    steps = consistency_proof(2, 5, lambda level, index: root_of(hashes[index << level : (index + 1) << level]))
+    proof.write_text(json.dumps({"proof": [base64.b64encode(step).decode() for step in steps]}))
+    done = outbound("postgresql://nowhere/none", *words, "--proof", str(proof))
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_file_holds_the_newest_checkpoint_that_a_witness_has_cosigned(own: Own) -> None:
+    own.write(JANUARY)
+    own.sequence()
+    pem = read_or_make(own.folder / "witness.pem")
+    witness = Signer(pem, "witness.test", COSIGNATURE)
+    ((size, note),) = own.fetch("select size, note from checkpoints")
+    line = cosign(parts_of(note)[0], witness, 1_700_000_000)
+
+    async def keep(database: Database) -> None:
+        row = {"size": size, "witness": witness.vkey, "line": line, "at": JANUARY}
+        await database.transaction(lambda tx: tx.execute(insert(Cosignature).values(**row)))
+
+    own.run(keep)
+    own.write(FEBRUARY)
+    own.sequence()
+    (moved,) = own.move(date(2023, 2, 1))
+    assert moved.head.note == note + line
+    assert cosigned_at(moved.head.note, witness.verifier) == 1_700_000_000
+
+
+def checked(own: Own, folder: Path | None = None) -> set[str]:
+    """Return the kinds of what the full check finds."""
+
+    async def run() -> set[str]:
+        connection = await asyncpg.connect(own.url, server_settings=check.SETTINGS)
+        try:
+            trusted = [LogKey(own.folder / "log_key.pem").signer("outbound.test/log").verifier]
+            return (await check.check(connection, trusted, archives=folder)).kinds
+        finally:
+            await connection.close()
+
+    return asyncio.run(run())
+
+
+def archived(own: Own) -> Moved:
+    """Write, archive a month, and go on."""
+    own.write(JANUARY, FEBRUARY, JANUARY)
+    own.sequence()
+    (moved,) = own.move(date(2023, 2, 1))
+    own.sequence()
+    return moved
+
+
+def test_the_full_check_of_a_log_holds_though_months_are_in_files(own: Own) -> None:
+    own.write(JANUARY, FEBRUARY, JANUARY, MARCH)
+    own.sequence()
+    assert len(own.move(date(2023, 2, 1))) == 1
+    own.sequence()
+    assert checked(own) == set()
+    assert checked(own, own.folder) == set()
+    assert len(own.move(date(2023, 3, 1))) == 1
+    own.sequence()
+    assert checked(own, own.folder) == set()
+    told = outbound(own.url, "audit", "check", "--archives", str(own.folder), "--vkey", vkey_of(own))
+    assert told.returncode == 0, told.stderr
+    assert "3 of them in archives" in told.stdout
+
+
+def vkey_of(own: Own) -> str:
+    return LogKey(own.folder / "log_key.pem").signer("outbound.test/log").vkey
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "update archives set sha256 = '\\x00'",
+        "update archives set file = 'other.gz'",
+        "update archives set entries = 3",
+        "update archives set month = '2023-02-01'",
+        "insert into archives select '2023-02-01', file, sha256, 1, 1, 1, at from archives; delete from entries where at < '2023-03-01'",
+        "delete from archives",
+        "update archives set at = '2023-01-05Z'; update archives set entries = 5",
+    ],
+)
+def test_the_check_names_archives_that_the_log_does_not_tell_of(own: Own, statement: str) -> None:
+    archived(own)
+    run_sql(own.url, f"set session_replication_role = replica; {statement}")
+    assert checked(own) & {"archive", "deleted", "truncated"}
+
+
+@pytest.mark.parametrize("spoil", ["change", "replace", "remove"])
+def test_the_check_names_files_that_are_not_what_was_archived(own: Own, spoil: str) -> None:
+    moved = archived(own)
+    if spoil == "change":
+        moved.path.write_bytes(moved.path.read_bytes() + b"\x00")
+    elif spoil == "replace":
+        with archive.written(moved.path, moved.head) as file:
+            file.writelines(archive.line_of(archive.Line(leaf, leaf, "{}")) for leaf in (0, 2))
+    else:
+        moved.path.unlink()
+    assert checked(own, own.folder) == {"archive"}
+    assert checked(own) == set()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "update openings set value = '\"x\"' where seq = 2",
+        "update openings set value = 'no JSON' where seq = 2",
+        "delete from openings where seq = 2",
+    ],
+)
+def test_the_check_names_openings_that_were_changed_or_deleted_without_an_act(own: Own, statement: str) -> None:
+    own.write(FEBRUARY, FEBRUARY, FEBRUARY)
+    own.sequence()
+    assert checked(own) == set()
+    run_sql(own.url, f"set session_replication_role = replica; {statement}")
+    assert checked(own) == {"opening"}
+
+
+def test_what_was_erased_by_an_act_is_no_fault(own: Own) -> None:
+    own.write(FEBRUARY)
+    done = outbound(own.url, "audit", "erase-opening", "1", "/details/reason", "--reason", "Asked for")
+    assert done.returncode == 0, done.stderr
+    own.sequence()
+    assert checked(own) == set()
 
 
 def test_the_act_is_recorded_with_the_hash_of_the_file(own: Own) -> None:
@@ -324,3 +481,12 @@ def test_an_entry_that_never_was_is_still_not_found(own: Own) -> None:
         wait_until_all_is_sequenced(own)
         assert gone(own)
         assert world.auditor.get("/v1/audit/entries/9999999").status_code == 404
+
+
+def test_migrations_go_down_and_up_again_over_an_archived_log(own: Own) -> None:
+    archived(own)
+    before = own.fetch("select seq, body from entries order by seq")
+    migrate.downgrade(own.url, "0006")
+    migrate.upgrade(own.url)
+    assert own.fetch("select seq, body from entries order by seq") == before
+    assert own.fetch("select count(*) from openings") == own.fetch("select count(*) from archives") == [(0,)]

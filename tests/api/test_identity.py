@@ -134,4 +134,4 @@ def test_an_auditor_of_one_handler_sees_its_entries_alone(world: World) -> None:
     assert handlers == {mine["id"]}
     theirs = world.auditor.get("/v1/audit/entries", subject=other["id"]).json()["items"][0]
     assert auditor.get(f"/v1/audit/entries/{theirs['seq']}").status_code == 404
-    assert world.auditor.get(f"/v1/audit/entries/{theirs['seq']}").json() == theirs
+    assert world.auditor.get(f"/v1/audit/entries/{theirs['seq']}").json().items() >= theirs.items()

@@ -151,6 +151,19 @@ def test_a_body_never_outgrows_what_an_entry_of_a_tile_may_hold(world: World) ->
     assert [one["name"] for one in entry["details"]["fields"]] == [one["name"] for one in fields]
 
 
+def test_a_question_that_is_too_long_for_an_entry_has_its_fields_sealed(world: World) -> None:
+    handler = world.handler()
+    dataset, recipient = world.dataset(handler, "personal"), world.recipient()
+    fields = [f"field_{number:05}_{'x' * 20}" for number in range(3000)]
+    told = world.ask(dataset, recipient, fields=fields, persons=1)
+    (entry,) = entries(world, subject=told["context"]["id"])
+    assert len(entry["body"].encode()) <= LIMIT
+    assert [one["pointer"] for one in entry["sealed"]] == ["/details/question/context/fields"]
+    assert entry["details"]["question"]["context"]["fields"] == fields
+    (short,) = entries(world, subject=world.ask(dataset, recipient, fields=fields[:100])["context"]["id"])
+    assert short["sealed"] == []
+
+
 @pytest.mark.parametrize("statement", ["update openings set value = '\"x\"'", "truncate openings"])
 def test_openings_are_never_changed(world: World, database_url: str, statement: str) -> None:
     world.handler()

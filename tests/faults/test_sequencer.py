@@ -6,17 +6,20 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import asyncpg
 import pytest
 
-from service.audit import notes
-from service.audit.log_key import LogKey
+from service.audit import check, notes, rotation, sequencing
+from service.audit.log_key import LogKey, LogKeyError
 from service.audit.merkle import leaf_hash, root_of
 from service.audit.notes import Checkpoint
-from service.audit.sequencer import Sequencer
-from service.database import utc_now
+from service.audit.sequencer import LOG_LOCK, Sequencer
+from service.audit.sequencing import LogDamagedError, Writer
+from service.database import Database, utc_now
+from service.http.caller import OPERATOR
 from tests.conftest import database_named, run_sql
 
 INSERT = """
@@ -24,6 +27,7 @@ INSERT = """
   select now(), 'somebody', 'thing.done', $1, null, body, sha256(convert_to(body, 'UTF8'))
   from (select '{"subject":"' || $1 || '","number":' || n || '}' as body from generate_series(1, $2::int) n) made
 """
+HOLDERS = "select pid from pg_locks where locktype = 'advisory' and objid::bigint = $1 and granted and database = (select oid from pg_database where datname = current_database())"
 UNSEQUENCED = "select count(*) from entries e where not exists (select from leaves l where l.seq = e.seq)"
 
 
@@ -132,5 +136,146 @@ def test_each_entry_becomes_one_leaf_though_transactions_overlap_linger_and_fail
 
             await until(is_past_all)
             await demand_whole(watcher, key)
+
+    asyncio.run(run())
+
+
+def test_one_leads_and_another_takes_over_when_its_connection_dies(url: str, key: LogKey) -> None:
+    async def run() -> None:
+        async with sequencing_on(url, key, key, key), connected(url) as watcher:
+            seen: set[int] = set()
+            for number in range(3):
+                await watcher.execute(INSERT, f"turn {number}", 20)
+                await until(lambda: all_sequenced(watcher))
+                holders = await watcher.fetch(HOLDERS, LOG_LOCK)
+                assert len(holders) == 1
+                seen.add(holders[0][0])
+                await watcher.execute("select pg_terminate_backend($1)", holders[0][0])
+            await watcher.execute(INSERT, "last", 5)
+            await until(lambda: all_sequenced(watcher))
+            assert len(seen) == 3
+            await demand_whole(watcher, key)
+
+    asyncio.run(run())
+
+
+def test_a_process_with_another_key_does_not_sign(url: str, key: LogKey, tmp_path: Path) -> None:
+    async def run() -> None:
+        async with connected(url) as connection:
+            await Writer.load(connection, utc_now, key)
+            with pytest.raises(LogKeyError, match="outbound audit rotate-key"):
+                await Writer.load(connection, utc_now, LogKey(tmp_path / "another.pem"))
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "update log_tiles set hashes = set_byte(hashes, 5, 255 - get_byte(hashes, 5))",
+        "delete from log_tiles",
+        "update log_state set size = 0",
+        "delete from checkpoints where size = 7",
+    ],
+)
+def test_nothing_is_signed_on_top_of_a_log_that_is_not_what_was_signed(url: str, key: LogKey, damage: str) -> None:
+    async def run() -> None:
+        async with connected(url) as connection:
+            for count in (3, 4):
+                await connection.execute(INSERT, "before", count)
+                assert (await (await Writer.load(connection, utc_now, key)).turn())[0]
+            await connection.execute("set session_replication_role = replica")
+            await connection.execute(damage)
+            with pytest.raises(LogDamagedError):
+                await Writer.load(connection, utc_now, key)
+
+    asyncio.run(run())
+
+
+def test_a_log_goes_on_after_a_sequencer_that_failed_in_mid_turn(url: str, key: LogKey) -> None:
+    async def run() -> None:
+        async with connected(url) as connection:
+            await connection.execute(INSERT, "before", 3)
+            writer = await Writer.load(connection, utc_now, key)
+            await connection.execute("alter table checkpoints add constraint no_more check (size < 2)")
+            with pytest.raises(asyncpg.CheckViolationError):
+                await writer.turn()
+            assert await connection.fetchval("select count(*) from leaves") == 0
+            await connection.execute("alter table checkpoints drop constraint no_more")
+        async with sequencing_on(url, key), connected(url) as watcher:
+            await until(lambda: all_sequenced(watcher))
+            await demand_whole(watcher, key)
+
+    asyncio.run(run())
+
+
+def test_the_first_checkpoint_of_another_key_is_signed_by_the_older_one_as_well(url: str, key: LogKey) -> None:
+    async def rotate() -> str:
+        database = Database(url, pool=1)
+        try:
+            origin, _ = await database.transaction(lambda tx: rotation.rotate(tx, OPERATOR, key, None))
+        finally:
+            await database.close()
+        key.replace(origin)
+        return origin
+
+    async def run() -> None:
+        async with sequencing_on(url, key), connected(url) as watcher:
+            await watcher.execute(INSERT, "before", 3)
+            await until(lambda: all_sequenced(watcher))
+            origin = await watcher.fetchval("select origin from log_state")
+            older = key.signer(origin).verifier
+            await rotate()
+            newer = key.signer(origin).verifier
+            for number in range(2):
+                await watcher.execute(INSERT, f"after {number}", 3)
+                await until(lambda: all_sequenced(watcher))
+
+            async def is_signed_by_newer_alone() -> bool:
+                note = await watcher.fetchval("select note from checkpoints order by size desc limit 1")
+                if notes.open(note, [older, newer]).keys == {newer}:
+                    return True
+                await watcher.execute(INSERT, "more", 1)
+                return False
+
+            await until(is_signed_by_newer_alone)
+            told = [
+                notes.open(row["note"], [older, newer]).keys
+                for row in await watcher.fetch("select note from checkpoints order by size")
+            ]
+            assert [keys for number, keys in enumerate(told) if keys not in told[:number]] == [
+                {older},
+                {older, newer},
+                {newer},
+            ]
+            assert told.count(frozenset({older, newer})) == 1
+            body = await watcher.fetchval("select body from entries where action = 'log.key_rotated'")
+            assert newer.vkey in body
+            assert older.vkey in body
+            result = await check.check(watcher, [older])
+            assert [each for each in result.findings if each.kind != "changed"] == []
+        assert key.path.stat().st_mode & 0o077 == 0
+
+    asyncio.run(run())
+
+
+def test_this_month_and_the_next_two_have_tables_of_their_own(url: str) -> None:
+    async def run() -> list[str]:
+        async with connected(url) as connection:
+            assert await sequencing.make_months(connection, datetime(2031, 12, 5, tzinfo=UTC))
+            await connection.execute(INSERT.replace("now()", "'2032-02-29 23:59:59.9Z'::timestamptz"), "leap", 1)
+            await connection.execute(INSERT.replace("now()", "'2040-01-01Z'::timestamptz"), "far", 1)
+            return [row[0] for row in await connection.fetch("select tableoid::regclass::text from entries order by 1")]
+
+    assert asyncio.run(run()) == ["entries_2032_02", "entries_default"]
+
+
+def test_a_month_whose_entries_stand_in_the_default_table_gets_none(url: str) -> None:
+    async def run() -> None:
+        async with connected(url) as connection:
+            await connection.execute(INSERT.replace("now()", "'2035-05-05Z'::timestamptz"), "early", 1)
+            assert not await sequencing.make_months(connection, datetime(2035, 4, 5, tzinfo=UTC))
+            query = "select to_regclass('entries_2035_' || month) from unnest(array['04', '05', '06']) month"
+            assert [row[0] is None for row in await connection.fetch(query)] == [False, True, False]
 
     asyncio.run(run())

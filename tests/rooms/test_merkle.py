@@ -271,3 +271,12 @@ def test_a_tree_grows_by_leaves_and_by_whole_subtrees_and_goes_on_from_its_peaks
     assert grown.root() == defined_root(many()[:9])
     with pytest.raises(ValueError, match="No subtree of level 1 begins at leaf 9"):
         grown.add(EMPTY, 1)
+
+
+@pytest.mark.parametrize("level", range(5))
+def test_a_tree_is_cut_to_its_whole_subtrees_of_a_level(level: int) -> None:
+    for size in range(MOST):
+        grown = Growth(size, [reader(many())(*peak) for peak in merkle.peaks(size)])
+        grown.cut(level)
+        assert grown.size == size >> level << level
+        assert grown.root() == defined_root(many()[: grown.size])

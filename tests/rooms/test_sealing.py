@@ -14,7 +14,7 @@ import pytest
 import rfc8785
 
 from service.audit import sealing
-from service.audit.sealing import Opening, digest, opened, seal, seals
+from service.audit.sealing import Opening, opened, seal, seals
 
 Json = dict[str, Any]
 
@@ -37,7 +37,7 @@ def test_a_seal_is_the_sha256_of_the_salt_and_the_canonical_json_of_the_value() 
     told, openings = seal(body("transfer.withdrawn", reason="Frau Müller"), salts())
     expected = hashlib.sha256((1).to_bytes(16, "big") + '"Frau Müller"'.encode()).hexdigest()
     assert told["details"] == {"reason": {"sealed": f"sha256:{expected}"}}
-    assert openings == [Opening("/details/reason", (1).to_bytes(16, "big"), "Frau Müller")]
+    assert openings == [Opening("/details/reason", (1).to_bytes(16, "big"), '"Frau Müller"')]
 
 
 def test_equal_values_have_different_seals() -> None:
@@ -106,7 +106,13 @@ def test_what_has_no_opening_stays_sealed() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [Opening("/details/comment", b"1" * 16, "No"), Opening("/details/none", (1).to_bytes(16, "big"), "No")]
+    "wrong",
+    [
+        Opening("/details/comment", b"1" * 16, '"No"'),
+        Opening("/details/comment", (1).to_bytes(16, "big"), '"Yes"'),
+        Opening("/details/comment", (1).to_bytes(16, "big"), "no JSON"),
+        Opening("/details/none", (1).to_bytes(16, "big"), '"No"'),
+    ],
 )
 def test_an_opening_that_is_not_what_was_sealed_opens_nothing(wrong: Opening) -> None:
     told, _ = seal(body("transfer.reviewed", comment="No"), salts())
@@ -156,7 +162,9 @@ def test_more_members_than_can_be_sealed_are_refused() -> None:
 
 
 def test_the_seal_of_a_list_opens_with_the_whole_list() -> None:
-    assert digest(b"", [1, "a"]) == "sha256:" + hashlib.sha256(b'[1,"a"]').hexdigest()
+    opening = Opening("", b"salt", '[1,"a"]')
+    assert opening.seal == "sha256:" + hashlib.sha256(b'salt[1,"a"]').hexdigest()
+    assert opening.value == [1, "a"]
 
 
 def test_the_guide_for_auditors_lists_what_stays_in_clear() -> None:

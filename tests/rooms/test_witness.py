@@ -1,5 +1,7 @@
 """What a witness cosigns and what it refuses, and what its answers mean to the log."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from service.audit import merkle, notes
@@ -10,10 +12,15 @@ from service.audit.witness import (
     Cosigned,
     Elsewhere,
     Failed,
+    NamedWitness,
     Refusal,
+    Standing,
     Submission,
+    Trouble,
     behind,
+    complaints,
     known_logs,
+    named,
     read_reply,
     vouched,
 )
@@ -237,9 +244,85 @@ def test_no_cosignature_has_a_reason(status: int, body: str, content_type: str, 
     assert isinstance(told, Failed)
     assert told.trouble == trouble
     assert "witness.example/w1" in told.detail
+    assert ("does not know the log" in told.detail) == (status in {403, 404})
 
 
 def test_a_witness_that_has_seen_more_says_that_the_log_shrank() -> None:
     told = behind(WITNESS.verifier, 9, 5)
     assert told.trouble == "shrunk"
     assert "9 entries, this log has 5" in told.detail
+
+
+# Whom the operator has named, and what they have to say
+
+
+def test_witnesses_are_named_by_key_and_address() -> None:
+    other = a_witness("witness.example/w2")
+    setting = f"{WITNESS.vkey} https://w1.example/, {other.vkey}  http://127.0.0.1:8010/log"
+    assert named(setting) == (
+        NamedWitness(WITNESS.verifier, "https://w1.example"),
+        NamedWitness(other.verifier, "http://127.0.0.1:8010/log"),
+    )
+    assert [each.name for each in named(setting)] == ["witness.example/w1", "witness.example/w2"]
+    assert named("") == named(" ") == ()
+
+
+@pytest.mark.parametrize(
+    ("setting", "why"),
+    [
+        ("hello", "must be"),
+        (f"{LOG.signer.vkey} https://w1.example", "not the key of a witness"),
+        (WITNESS.vkey, "must begin with https"),
+        (f"{WITNESS.vkey} w1.example", "must begin with https"),
+        (f"{WITNESS.vkey} ftp://w1.example", "must begin with https"),
+        (f"{WITNESS.vkey} https://w1.example https://w2.example", "must begin with https"),
+        (f"{WITNESS.vkey} https://w1.example,", "must be"),
+        (f"{WITNESS.vkey} https://w1.example,{WITNESS.vkey} https://w2.example", "named twice"),
+    ],
+)
+def test_witnesses_that_cannot_be_used_are_told(setting: str, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        named(setting)
+
+
+MOMENT = datetime(2026, 11, 25, 14, tzinfo=UTC)
+
+
+def standing(age: int | None, trouble: Trouble | None = None) -> Standing:
+    cosigned_at = None if age is None else MOMENT - timedelta(seconds=age)
+    detail = trouble and f"it is {trouble}"
+    return Standing("w", "w+1+k", None if age is None else 5, cosigned_at, trouble, detail, trouble and MOMENT)
+
+
+@pytest.mark.parametrize(
+    ("standings", "max_age", "told"),
+    [
+        ([], None, []),
+        ([], 60, ["No witness has cosigned the log yet."]),
+        ([standing(None)], None, []),
+        ([standing(None)], 60, ["No witness has cosigned the log yet."]),
+        ([standing(60)], 60, []),
+        ([standing(61)], 60, ["The youngest cosignature is 61 seconds old; 60 are allowed."]),
+        ([standing(61)], None, []),
+        ([standing(1000), standing(5), standing(None)], 60, []),
+        ([standing(-5)], 60, []),
+        ([standing(5, "away"), standing(None, "refused"), standing(7, "untrue")], 60, []),
+        ([standing(5, "forked")], None, ["it is forked"]),
+        ([standing(5), standing(5, "shrunk")], 60, ["it is shrunk"]),
+        (
+            [standing(99, "forked"), standing(99, "shrunk")],
+            60,
+            ["it is forked", "it is shrunk", "The youngest cosignature is 99 seconds old; 60 are allowed."],
+        ),
+    ],
+)
+def test_what_is_said_against_calling_the_log_healthy(
+    standings: list[Standing], max_age: int | None, told: list[str]
+) -> None:
+    asked = None if max_age is None else timedelta(seconds=max_age)
+    assert complaints(standings, MOMENT, asked) == told
+
+
+def test_a_cosignature_is_never_younger_than_now() -> None:
+    assert standing(-5).age(MOMENT) == timedelta()
+    assert standing(None).age(MOMENT) is None
