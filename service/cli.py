@@ -18,11 +18,7 @@ from pydantic import ValidationError
 
 from service import logs, migrate
 from service.app import book_of, create_app
-<<<<<<< HEAD
-from service.audit import archive, notes, retention, verify, witness_server
-=======
-from service.audit import archive, check, notes, retention, rotation, witness_server
->>>>>>> log
+from service.audit import archive, check, notes, retention, rotation, verify, witness_server
 from service.audit import operations as audit
 from service.audit.keys import read_or_make
 from service.audit.log_key import LogKey
