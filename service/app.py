@@ -163,20 +163,8 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
     app.state.public_url = _public_url(settings)
     app.state.packs_dir = _packs_dir(settings)
     problems.install(app)
-    for room in (
-        law,
-        plans,
-        registry,
-        transfers,
-        permit_routes,
-        obligations,
-        gate,
-        events,
-        audit,
-        tlog,
-        packs,
-        identity,
-    ):
+    rooms = (law, plans, registry, transfers, permit_routes, obligations, gate, events, audit, tlog, packs, identity)
+    for room in rooms:
         app.include_router(room.router)
     app.include_router(gate.authzen)
     _add_health(app, database)

@@ -10,10 +10,10 @@ import json
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime, time, timedelta
 from typing import Any, Final
 
-from service.law.calendar import day_in_shanghai
+from service.law.calendar import SHANGHAI
 
 Json = dict[str, Any]
 
@@ -84,8 +84,8 @@ def canonical(value: object) -> bytes:
 
 
 def digest(*parts: object) -> bytes:
-    """Return 16 bytes that stand for some values."""
-    return hashlib.sha256(canonical(parts)).digest()[:16]
+    """Return 16 bytes that stand for some texts and numbers."""
+    return hashlib.sha256(repr(parts).encode()).digest()[:16]
 
 
 @dataclass(slots=True)
@@ -107,6 +107,7 @@ class Permit:
 
     def __init__(self, scope: Json) -> None:
         self.scope = scope
+        self.change()
         self.status = "active"
         self.by_hash = False
         """Whether persons were reported by hash: the same ones may be in several reports, so what was sent is a bound from above."""
@@ -137,29 +138,39 @@ class Permit:
             self.release(heapq.heappop(self._ends)[1])
         return self._sent[0] + self._held[0], self._sent[1] + self._held[1]
 
-    @property
-    def is_sealed(self) -> bool:
+    def change(self, **terms: Any) -> None:
+        """Let it allow something else from here on."""
+        self.scope |= terms
+        fields, datasets = self.scope["fields"], self.scope["datasets"]
+        lists = [fields, datasets, *(() if is_sealed(datasets) else (one["fields"] for one in datasets))]
+        self.is_sealed = any(map(is_sealed, lists))
         """Whether its lists were so long that they are in the log as a hash only."""
-        datasets = self.scope["datasets"]
-        lists = [self.scope["fields"], datasets, *(one["fields"] for one in datasets if not is_sealed(datasets))]
-        return any(map(is_sealed, lists))
+        named = () if self.is_sealed else fields or [name for one in datasets for name in one["fields"]]
+        self._fields = frozenset(named)
+        self._datasets = frozenset(() if self.is_sealed else (one["id"] for one in datasets))
+        self._from = _midnight(self.scope["valid_from"])
+        self._until = _midnight(self.scope["valid_until"]) + timedelta(days=1)
 
     def uncovered(self, question: Json, details: Json, now: datetime) -> list[str]:
         """Return why an export could not go under it as it stood."""
-        scope, day = self.scope, day_in_shanghai(now).isoformat()
-        datasets = [{"id": details["dataset"], "fields": []}] if self.is_sealed else scope["datasets"]
-        fields = [] if self.is_sealed else scope["fields"] or [name for one in datasets for name in one["fields"]]
-        wrong = {
-            f"the permit was {self.status}": self.status != "active",
-            f"it was good from {scope['valid_from']} to {scope['valid_until']}": not (
-                scope["valid_from"] <= day <= scope["valid_until"]
-            ),
-            "it is for other datasets": details["dataset"] not in {one["id"] for one in datasets},
-            "it is for another recipient": details["recipient"] != scope["recipient"],
-            "it is for another purpose": question["purpose"] != scope["purpose"],
-            "it is for fewer fields": bool(fields) and not set(question.get("fields") or ()) <= set(fields),
-        }
-        return [reason for reason, holds in wrong.items() if holds]
+        scope, wrong = self.scope, []
+        if self.status != "active":
+            wrong.append(f"the permit was {self.status}")
+        if not self._from <= now < self._until:
+            wrong.append(f"it was good from {scope['valid_from']} to {scope['valid_until']}")
+        if self._datasets and details["dataset"] not in self._datasets:
+            wrong.append("it is for other datasets")
+        if details["recipient"] != scope["recipient"]:
+            wrong.append("it is for another recipient")
+        if question["purpose"] != scope["purpose"]:
+            wrong.append("it is for another purpose")
+        if self._fields and not self._fields.issuperset(question.get("fields") or ()):
+            wrong.append("it is for fewer fields")
+        return wrong
+
+
+def _midnight(day: str) -> datetime:
+    return datetime.combine(date.fromisoformat(day), time(), SHANGHAI)
 
 
 def is_sealed(value: object) -> bool:
@@ -194,7 +205,8 @@ class Replay:
         self.permits: dict[str, Permit] = {}
         self.exports: dict[str, bytes] = {}
         """Of each export a digest of what became of it."""
-        self._acts: dict[str, Callable[[Json, Json, datetime], None]] = {
+        # What is not named here says nothing that a claim is about.
+        self.acts: dict[str, Callable[[Json, Json, datetime], None]] = {
             "dataset.graded": self._graded,
             "transfer.created": self._written,
             "transfer.changed": self._written,
@@ -219,7 +231,7 @@ class Replay:
 
     def take(self, body: Json) -> None:
         """Take in the next entry."""
-        act = self._acts.get(body["action"])
+        act = self.acts.get(body["action"])
         if act is not None:
             act(body, body["details"], datetime.fromisoformat(body["at"]))
 
@@ -321,11 +333,11 @@ class Replay:
 
     def _amended(self, body: Json, details: Json, _: datetime) -> None:
         if body["subject"] in self.permits:
-            self.permits[body["subject"]].scope |= details["after"]
+            self.permits[body["subject"]].change(**details["after"])
 
     def _shortened(self, body: Json, details: Json, _: datetime) -> None:
         if body["subject"] in self.permits:
-            self.permits[body["subject"]].scope["valid_until"] = details["valid_until"]
+            self.permits[body["subject"]].change(valid_until=details["valid_until"])
 
     def _moved(self, body: Json, _: Json, __: datetime) -> None:
         if body["subject"] in self.permits:

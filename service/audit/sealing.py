@@ -54,8 +54,8 @@ CLEAR: Final[Mapping[str, frozenset[str]]] = {
         "delegation": "delegator delegate roles handler valid_from valid_until",
         "opening": "pointer seal",
         "archive": "month file sha256",
-        "log": "vkey previous",
         "evidence_pack": "kind subject since until sha256",
+        "log": "vkey previous",
     }.items()
 }
 """The members whose texts stay in clear, with all that is in them, by the thing that the action is about (`permit` in `permit.revoked`).

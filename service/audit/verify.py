@@ -29,7 +29,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from service.audit import notes
-from service.audit.merkle import Growth, leaf_hash
+from service.audit.merkle import HASH_SIZE, Growth, leaf_hash, parents
 from service.audit.replay import Replay, canonical, digest, ended, is_sealed, persons_of
 from service.law import policy, rules
 from service.law.determination import determine
@@ -53,7 +53,9 @@ TERMS: Final = (
 )
 """What of a permit must be what its entries say."""
 
-_ENTRY: Final = re.compile(rb'\{"leaf":(\d+),"seq":\d+,(?:"body":(\{.*\})|"hash":"([A-Za-z0-9+/]{43}=)")\}')
+_ENTRY: Final = re.compile(rb'\{"leaf":(\d+),"seq":\d+,"(?:body":(?=\{"action":"([a-z_.]+)")|hash":")')
+RUN: Final = 256
+"""Leaves side by side that are hashed at once."""
 UNREADABLE: Final = (
     ArithmeticError,
     AttributeError,
@@ -123,6 +125,48 @@ class Pack:
             yield json.loads(line)
 
 
+class _Tree:
+    """A tree that grows to the right by leaves, taken together where they stand side by side, and by whole subtrees."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._growth = Growth()
+        self._run: list[bytes] = []
+
+    def add(self, leaf: int, level: int, hash_: bytes) -> None:
+        """Add the subtree of a level that begins at a leaf.
+
+        Raises:
+            ValueError: it does not begin where the tree ends.
+        """
+        if leaf != self.size:
+            raise ValueError(f"Between leaf {self.size} and leaf {leaf} something is missing, or is there twice.")
+        if level:
+            self._fold()
+            self._growth.add(hash_, level)
+        else:
+            self._run.append(hash_)
+            if not (leaf + 1) % RUN:
+                self._fold()
+        self.size += 1 << level
+
+    def end(self) -> tuple[int, bytes]:
+        """Return the size and the root."""
+        self._fold()
+        return self.size, self._growth.root()
+
+    def _fold(self) -> None:
+        hashes = b"".join(self._run)
+        if len(self._run) == RUN:
+            while len(hashes) > HASH_SIZE:
+                hashes = parents(hashes)
+            self._growth.add(hashes, RUN.bit_length() - 1)
+        else:
+            for hash_ in self._run:
+                self._growth.add(hash_)
+        self._run.clear()
+
+
 class Verification:
     """All that is checked of one pack.
 
@@ -142,6 +186,7 @@ class Verification:
         self.pack = Pack(pack)
         self.replay = Replay()
         self.claims = self.replay.claims
+        self._acts = frozenset(act.encode() for act in self.replay.acts)
         self.vkeys, self.witnesses = list(vkeys), list(witnesses)
         self.believed = [name for name, given in (("log", vkeys), ("witnesses", witnesses)) if not given]
         """Whose keys were taken from the pack itself."""
@@ -217,26 +262,28 @@ class Verification:
 
     def _entries(self) -> None:
         """Fold the entries, and the subtrees between them, into the root; both come in the order of the log."""
-        claim, grown, covers = self.claims["inclusion"], Growth(), self._covers()
+        claim, tree, covers = self.claims["inclusion"], _Tree(), self._covers()
         cover = next(covers, None)
         for line in self.pack.lines("entries.ndjson"):
-            found = _ENTRY.fullmatch(line)
-            if found is None:
+            found = _ENTRY.match(line)
+            if found is None or line[-1:] != b"}":
                 raise ValueError(f"This is no entry: {line[:80]!r}")
-            leaf, body, hash_ = int(found[1]), found[2], found[3]
+            leaf, action = int(found[1]), found[2]
             while cover is not None and cover[0] < leaf:
-                grown.add(cover[2], cover[1])
+                tree.add(*cover)
                 cover = next(covers, None)
-            if grown.size != leaf:
-                raise ValueError(f"Between leaf {grown.size} and leaf {leaf} something is missing, or is there twice.")
-            grown.add(leaf_hash(body) if body else base64.b64decode(hash_))
+            body = line[found.end() : -1]
+            tree.add(leaf, 0, base64.b64decode(body[:-1], validate=True) if action is None else leaf_hash(body))
             claim.checked += 1
-            self._take(leaf, body)
+            if action is None:
+                self.replay.withheld += 1
+            elif action in self._acts:
+                self._take(leaf, body)
         while cover is not None:
-            grown.add(cover[2], cover[1])
+            tree.add(*cover)
             cover = next(covers, None)
-        if (grown.size, grown.root()) != (self._tree.size, self._tree.root):
-            claim.fault(f"They make another tree, of {grown.size} leaves, than the checkpoint's of {self._tree.size}.")
+        if tree.end() != (self._tree.size, self._tree.root):
+            claim.fault(f"They make another tree, of {tree.size} leaves, than the checkpoint's of {self._tree.size}.")
 
     def _covers(self) -> Iterator[tuple[int, int, bytes]]:
         """Return the subtrees between the entries: first leaf, level, hash."""
@@ -244,10 +291,7 @@ class Verification:
             level, index, hash_ = json.loads(line)
             yield index << level, level, notes.hash_of(hash_)
 
-    def _take(self, leaf: int, body: bytes | None) -> None:
-        if body is None:
-            self.replay.withheld += 1
-            return
+    def _take(self, leaf: int, body: bytes) -> None:
         try:
             self.replay.take(json.loads(body))
         except UNREADABLE as error:

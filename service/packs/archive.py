@@ -4,7 +4,7 @@ import hashlib
 import os
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -81,5 +81,7 @@ class Archive:
 
     def abandon(self) -> None:
         """Leave nothing behind."""
+        with suppress(OSError, ValueError):
+            self._zip.close()
         self._file.close()
         self._path.unlink(missing_ok=True)

@@ -30,7 +30,7 @@ PAUSE: Final = 0.5
 TOLD_EVERY: Final = 1.0
 """Seconds between two reports of progress."""
 ATTEMPTS: Final = 3
-LOCKS: Final = 0x0B0F
+LOCKS: Final = 0x0B13
 """The class of advisory locks on packs."""
 
 _OPEN: Final = text("""
