@@ -274,9 +274,9 @@ def test_entries_from_before_texts_were_sealed_are_in_it_by_their_hash_alone(
     literal = text.replace("'", "''")
     run_sql(
         database_url,
-        "insert into entries (at, actor, action, subject, handler, body, sha256) values (now(), "
+        "insert into entries (at, actor, action, subject, handler, body, sha256) values (now(), "  # noqa: S608 - written above
         f"'{world.requester.id}', 'transfer.commented', '{approved['id']}', '{handler['id']}', '{literal}', "
-        f"sha256(convert_to('{literal}', 'UTF8')))",  # noqa: S608 - written above
+        f"sha256(convert_to('{literal}', 'UTF8')))",
     )
     path = packed(world, folder, permit=approved["permit"])
     found = verify.verify(path)
