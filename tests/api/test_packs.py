@@ -200,7 +200,7 @@ def test_what_a_renewal_repeats_is_proved_by_what_was_added_before(world: World,
     assert any(one["repeats"] for one in records(path, "evidence"))
 
 
-def test_a_narrowed_permit_is_held_to_what_it_was_narrowed_to(world: World, used: Used, folder: Path) -> None:
+def test_a_narrowed_permit_is_held_to_what_it_was_narrowed_to(world: World, folder: Path) -> None:
     handler = world.handler()
     dataset, recipient = world.dataset(handler, "personal"), world.recipient()
     permit = world.approved(handler, [dataset], recipient, persons=100)["permit"]
@@ -274,7 +274,7 @@ def test_entries_from_before_texts_were_sealed_are_in_it_by_their_hash_alone(
     literal = text.replace("'", "''")
     run_sql(
         database_url,
-        "insert into entries (at, actor, action, subject, handler, body, sha256) values (now(), "
+        "insert into entries (at, actor, action, subject, handler, body, sha256) values (now(), "  # noqa: S608
         f"'{world.requester.id}', 'transfer.commented', '{approved['id']}', '{handler['id']}', '{literal}', "
         f"sha256(convert_to('{literal}', 'UTF8')))",
     )
@@ -295,7 +295,7 @@ def test_a_record_that_an_administrator_has_changed_is_not_what_its_entry_says(
     handler = world.handler()
     approved = world.approved(handler, [world.dataset(handler, "personal")], world.recipient(), persons=100)
     other = world.reviewers["executive"].id
-    run_sql(database_url, f"update reviews set reviewer = '{other}' where transfer = '{approved['id']}'")
+    run_sql(database_url, f"update reviews set reviewer = '{other}' where transfer = '{approved['id']}'")  # noqa: S608
     found = verify.verify(packed(world, folder, permit=approved["permit"]))
     assert {name for name, claim in found.claims.items() if claim.verdict == "broken"} == {"records"}
 

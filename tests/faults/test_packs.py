@@ -119,7 +119,7 @@ def test_a_pack_is_given_up_where_the_log_stands_still(
 
 def test_a_pack_that_kills_its_process_each_time_is_given_up(queue: Queue) -> None:
     pack = queue.ask()
-    run_sql(queue.url, f"update evidence_packs set state = 'working', attempts = 3 where id = '{pack}'")
+    run_sql(queue.url, f"update evidence_packs set state = 'working', attempts = 3 where id = '{pack}'")  # noqa: S608
     with worker(queue):
         wait(lambda: queue.state(pack)["state"] == "failed")
     assert "begun 3 times" in queue.state(pack)["detail"]
