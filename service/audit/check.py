@@ -10,7 +10,6 @@ What opens sealed values is compared with the seals on the way.
 All in one view of the database, and in little memory, however large the log is.
 """
 
-import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterator, Sequence
@@ -242,16 +241,9 @@ class _Check:
         await self._trust()
         kept = sorted((self._kept(note) for note in remembered), key=lambda mark: mark.size)
         stored = _Ahead(self._checkpoints())
-        # While one chunk is hashed in a thread, PostgreSQL looks for the next one.
-        reading = asyncio.create_task(self._fetched(0, size, stored, kept)) if size else None
-        while reading is not None:
-            chunk = await reading
-            ahead = min(chunk.first + CHUNK, size)
-            reading = asyncio.create_task(self._fetched(ahead, size, stored, kept)) if ahead < size else None
-            found = await asyncio.to_thread(self._hashed, chunk)
-            if reading is not None:
-                await reading
-            await self._walk(chunk, found)
+        for first in range(0, size, CHUNK):
+            chunk = await self._fetched(first, size, stored, kept)
+            await self._walk(chunk, self._hashed(chunk))
         for mark in await stored.upto(LAST):
             self._result.add("truncated", f"The log ends at {size} entries; one of {mark.size} was signed.")
         for mark in kept:

@@ -27,7 +27,10 @@ INSERT = """
   select now(), 'somebody', 'thing.done', $1, null, body, sha256(convert_to(body, 'UTF8'))
   from (select '{"subject":"' || $1 || '","number":' || n || '}' as body from generate_series(1, $2::int) n) made
 """
-HOLDERS = "select pid from pg_locks where locktype = 'advisory' and objid::bigint = $1 and granted and database = (select oid from pg_database where datname = current_database())"
+HOLDERS = """
+  select pid from pg_locks join pg_database d on d.oid = database
+  where datname = current_database() and locktype = 'advisory' and objid::bigint = $1 and granted
+"""
 UNSEQUENCED = "select count(*) from entries e where not exists (select from leaves l where l.seq = e.seq)"
 
 
@@ -136,6 +139,31 @@ def test_each_entry_becomes_one_leaf_though_transactions_overlap_linger_and_fail
 
             await until(is_past_all)
             await demand_whole(watcher, key)
+
+    asyncio.run(run())
+
+
+def test_whoever_draws_a_number_has_a_transaction_id(url: str) -> None:
+    async def run() -> None:
+        query = """
+          select pg_get_expr(adbin, adrelid) from pg_attrdef
+          join pg_attribute on attrelid = adrelid and attnum = adnum and attname = 'seq'
+          where adrelid in (select relid from pg_partition_tree('entries'))
+        """
+        async with connected(url) as connection:
+            defaults = [row[0] for row in await connection.fetch(query)]
+            assert len(defaults) == await connection.fetchval("select count(*) from pg_partition_tree('entries')")
+            for default in defaults:
+                async with connection.transaction():
+                    assert await connection.fetchval("select pg_current_xact_id_if_assigned()") is None
+                    await connection.fetchval(f"select {default}")
+                    assert await connection.fetchval("select pg_current_xact_id_if_assigned()") is not None
+            assert (
+                await connection.fetchval(
+                    "select seqcache from pg_sequence where seqrelid = 'entries_seq_seq'::regclass"
+                )
+                == 1
+            )
 
     asyncio.run(run())
 
