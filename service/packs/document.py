@@ -102,6 +102,8 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     named: bool = True
     """Whether the caption is seen; one that a heading has just said is for screen readers alone."""
+    foot: tuple[Cell, ...] | None = None
+    """A last row, of sums."""
     kind: Literal["table"] = "table"
 
 

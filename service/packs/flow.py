@@ -254,7 +254,7 @@ def bars(rows: Sequence[tuple[str, str, float, Tone]]) -> Drawing:
         y = 46 * place + 8
         shapes += [
             Box(20, y + 20, room, 14, "panel", "line", 3),
-            Box(20, y + 20, max(room * min(share, 1), 2), 14, tone, None, 3),
+            Box(20, y + 20, max(room * min(share, 1), 2 if share else 0), 14, tone, None, 3),
         ]
         labels += [
             Label(20, y + 12, fitted(name, room * 0.6, 12), 12, "ink"),

@@ -43,11 +43,8 @@ def _folder(package: str) -> Path:
 @cache
 def book() -> typst.Fonts:
     """Return the fonts for typesetting: those of the packages and those inside the typesetter, none of the machine's."""
-    return typst.Fonts(
-        include_system_fonts=False,
-        include_embedded_fonts=True,
-        font_paths=[str(_folder(package)) for package in _PACKAGES],
-    )
+    folders = [str(_folder(package)) for package in _PACKAGES]
+    return typst.Fonts(include_system_fonts=False, include_embedded_fonts=True, font_paths=folders)
 
 
 def latin(text: str) -> bytes:

@@ -1,6 +1,8 @@
 """A report in one language: a story and the law, put in sections of plain text. Pure."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Final
 
 from service.law.rules import RuleBook
 from service.packs.chapters import (
@@ -18,10 +20,31 @@ from service.packs.chapters import (
     verify,
 )
 from service.packs.chapters.reading import Reading, both
-from service.packs.document import Block, Cell, Document, Facts, Notice, Section, Span, code, lines, plain, trusted
+from service.packs.document import (
+    Block,
+    Cell,
+    Document,
+    Facts,
+    Heading,
+    Notice,
+    Section,
+    Span,
+    Table,
+    Text,
+    code,
+    lines,
+    plain,
+    trusted,
+)
 from service.packs.drawing import fitted
 from service.packs.story import Story
 from service.packs.wording import LANGUAGES, TAGS, Words, second, whole
+
+ROWS: Final = 300
+"""The most rows of a table."""
+
+PARTS: Final = 100
+"""The most parts of a section: requests, permits and the like."""
 
 
 def document(story: Story, language: str, book: RuleBook) -> Document:
@@ -55,12 +78,30 @@ def document(story: Story, language: str, book: RuleBook) -> Document:
         subtitle=title,
         facts=Facts(tuple(_front(reading))),
         notices=tuple(_notices(reading)),
-        sections=tuple(Section(name, words(name), tuple(chapter(reading))) for name, chapter in chapters.items()),
+        sections=tuple(
+            Section(name, words(name), tuple(_bounded(chapter(reading), words))) for name, chapter in chapters.items()
+        ),
         contents=words("contents"),
-        running=(f"{words('title')} · {story.pack}", fitted(title, 46, 1)),
+        running=(f"{words('title')} · {story.pack}", fitted(title, 38, 1)),
         page_of=words("page", page="{page}", pages="{pages}"),
         keywords=(story.pack, story.subject, story.handler.id),
     )
+
+
+def _bounded(blocks: Iterable[Block], words: Words) -> Iterator[Block]:
+    """Cut long tables and long sections, and say so: whoever needs a thousand of them has the pack's records."""
+    parts = 0
+    for block in blocks:
+        parts += isinstance(block, Heading) and block.level == 3  # noqa: PLR2004 - the highest within a section
+        if parts > PARTS:
+            continue
+        if isinstance(block, Table) and len(block.rows) > ROWS:
+            yield replace(block, rows=block.rows[:ROWS])
+            yield Text(words("left_out.rows", all=whole(len(block.rows)), shown=whole(ROWS)), "quiet")
+        else:
+            yield block
+    if parts > PARTS:
+        yield Text(words("left_out.parts", count=whole(parts - PARTS)), "quiet")
 
 
 def _front(reading: Reading) -> Iterator[tuple[str, Cell]]:
@@ -82,15 +123,9 @@ def _front(reading: Reading) -> Iterator[tuple[str, Cell]]:
 
 
 def _period(story: Story, words: Words) -> str:
-    match story.since, story.until:
-        case None, None:
-            return words("period.all")
-        case since, None:
-            return words("period.since", since=since)
-        case None, until:
-            return words("period.until", until=until)
-        case since, until:
-            return words("period.both", since=since, until=until)
+    ends = {name: value for name, value in (("since", story.since), ("until", story.until)) if value is not None}
+    key = "all" if not ends else "both" if len(ends) > 1 else next(iter(ends))
+    return words(f"period.{key}", **ends)
 
 
 def _notices(reading: Reading) -> Iterator[Notice]:

@@ -11,25 +11,22 @@ from service.packs.wording import day, moment, whole
 def blocks(reading: Reading) -> Iterator[Block]:
     """Return the papers of each request."""
     words = reading.words
-    if not any(transfer.evidence for transfer in reading.story.transfers):
-        yield Text(words("evidence.none"))
-        return
-    yield Text(words("evidence.told"))
-    for transfer in reading.story.transfers:
-        if transfer.evidence:
-            title = words("request", label=reading.short[transfer.id], purpose=transfer.purpose)
-            yield Heading(title)
-            yield Table(
-                words.pair(words("evidence"), title),
-                (
-                    Column(words("paper"), 4),
-                    Column(words("issuer"), 2.4),
-                    Column(words("days"), 2.4),
-                    Column(words("file"), 5),
-                ),
-                tuple(_paper(one, reading) for one in transfer.evidence),
-                named=False,
-            )
+    with_papers = [transfer for transfer in reading.story.transfers if transfer.evidence]
+    yield Text(words("evidence.told" if with_papers else "evidence.none"))
+    for transfer in with_papers:
+        title = words("request", label=reading.short[transfer.id], purpose=transfer.purpose)
+        yield Heading(title)
+        yield Table(
+            words.pair(words("evidence"), title),
+            (
+                Column(words("paper"), 4),
+                Column(words("issuer"), 2.4),
+                Column(words("days"), 2.4),
+                Column(words("file"), 5),
+            ),
+            tuple(_paper(one, reading) for one in transfer.evidence),
+            named=False,
+        )
 
 
 def _paper(paper: EvidenceShown, reading: Reading) -> tuple[Cell, ...]:

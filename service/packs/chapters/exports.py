@@ -58,12 +58,10 @@ def _by_month(title: str, exports: Sequence[ExportsOfDay], reading: Reading) -> 
             Column(words("persons"), 1.7, number=True),
             Column(words("sensitive"), 1.7, number=True),
         ),
-        (
-            *(
-                row(month, lines(reading.dataset(dataset), Span(f"→ {reading.recipient(recipient)}", "quiet")), numbers)
-                for (dataset, recipient, month), numbers in sorted(sums.items())
-            ),
-            row(words("sum"), plain(""), total),
+        tuple(
+            row(month, lines(reading.dataset(dataset), Span(f"→ {reading.recipient(recipient)}", "quiet")), numbers)
+            for (dataset, recipient, month), numbers in sorted(sums.items())
         ),
         named=False,
+        foot=row(words("sum"), plain(""), total),
     )

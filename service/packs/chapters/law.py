@@ -1,5 +1,6 @@
 """The instruments that the report cites. Pure."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -36,12 +37,16 @@ def blocks(reading: Reading) -> Iterator[Block]:
                 plain(short),
                 plain(reading.text(titles[short]["title"]) if short in titles else words("company_rules")),
                 plain(str(titles[short]["in_force_from"]) if short in titles else ""),
-                plain(words.listed(list(articles))),
+                plain(words.listed([reading.article(one) for one in sorted(articles, key=_in_order)])),
             )
             for short, articles in sorted(cited.items())
         ),
         named=False,
     )
+
+
+def _in_order(article: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", article)]
 
 
 def _cited(determination: Json) -> Iterator[Mapping[str, Any]]:

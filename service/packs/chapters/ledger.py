@@ -63,17 +63,13 @@ def blocks(reading: Reading) -> Iterator[Block]:
         return
     yield Text(words("ledger.told", day=reading.last_day))
     drawn = [one for one in held if one.line.startswith("assessment")]
-    if drawn:
-        yield Picture(
-            bars(
-                [
-                    (f"{one.year} · {words(f'line.{one.line}')}", one.told, one.count / one.limit, _ink(one))
-                    for one in drawn
-                ]
-            ),
-            words("ledger"),
-            words("ledger.alt", years=words.listed(list(dict.fromkeys(str(one.year) for one in drawn)))),
-        )
+    yield Picture(
+        bars(
+            [(f"{one.year} · {words(f'line.{one.line}')}", one.told, one.count / one.limit, _ink(one)) for one in drawn]
+        ),
+        words("ledger"),
+        words("ledger.alt", years=words.listed(list(dict.fromkeys(str(one.year) for one in drawn)))),
+    )
     yield Table(
         words("ledger"),
         (

@@ -3,6 +3,7 @@
 Requests, permits and papers have short names (T1, P1, E1), so that a sentence can name them; their ids stand beside them once.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -15,6 +16,8 @@ from service.law.rules import RuleBook
 from service.packs.document import Cell, Look, Span
 from service.packs.story import Actor, DatasetShown, Json, PermitShown, RecipientShown, Story
 from service.packs.wording import LANGUAGES, Words, in_china, second, whole
+
+_ARTICLE: Final = re.compile(r"(\d+)(?:\((\d+)\))?(?: item (\d+))?")
 
 _GOOD: Final = frozenset({"active", "approved", "effective"})
 BAD: Final = frozenset({"rejected", "revoked"})
@@ -141,13 +144,18 @@ class Reading:
 
     def citations(self, citations: Iterable[Mapping[str, str | None]]) -> str:
         """Return articles as a sentence cites them."""
-        forms = (" art. {}", "第{}条")
-        return self.words.parts(
-            [
-                f"{one['instrument']}{forms[self.words.language].format(one['article']) if one['article'] else ''}"
-                for one in citations
-            ]
-        )
+        told = [
+            f"{one['instrument']}{self.article(one['article'], cited=True) if one['article'] else ''}"
+            for one in citations
+        ]
+        return self.words.parts(told)
+
+    def article(self, number: str, *, cited: bool = False) -> str:
+        """Return the number of an article: in Chinese with its paragraph and item, in English as it stands, `cited` after a name."""
+        parts = _ARTICLE.fullmatch(number)
+        if self.words.language == 0 or parts is None:
+            return f" art. {number}" if cited and self.words.language == 0 else number
+        return "".join(f"第{part}{unit}" for part, unit in zip(parts.groups(), "条款项", strict=True) if part)
 
     def text(self, texts: Mapping[Any, str]) -> str:
         """Return the text of the report's language."""

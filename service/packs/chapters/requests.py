@@ -73,8 +73,10 @@ def _submitted(revision: RevisionShown, reading: Reading) -> Iterator[tuple[str,
 
 def _determination(answer: Json, reading: Reading) -> Iterator[Block]:
     words = reading.words
+    asked = reading.mechanism(str(answer["mechanism"]))
+    exemption = answer.get("exemption")
     yield Notice(
-        words.pair(words("asked"), reading.mechanism(str(answer["mechanism"]))),
+        words.pair(words("asked"), words.aside(asked, words.of("exemption", exemption)) if exemption else asked),
         (reading.text(answer["explanation"]),),
     )
     if answer["requirements"]:

@@ -50,7 +50,7 @@ def _moment(run: Sequence[Happening], reading: Reading) -> Moment:
         if not leaves
         else whole(leaves[0])
         if len(leaves) == 1
-        else f"{whole(leaves[0])} – {whole(leaves[-1])}",
+        else f"{whole(leaves[0])} … {whole(leaves[-1])}",
         look=_look_of_act(last),
     )
 
