@@ -21,22 +21,16 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple
-from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from service.audit import notes
+from service.audit import again, notes
 from service.audit.merkle import HASH_SIZE, Growth, leaf_hash, parents
 from service.audit.replay import Replay, canonical, digest, ended, is_sealed, persons_of
-from service.law import policy, rules
-from service.law.determination import determine
-from service.law.explanation import answer
-from service.law.facts import Count, Facts, Ledger, LegalBasis, Method, Necessity, Route, Tag, TransferFacts, union
 from service.law.rules import RuleBook
-from service.law.schemas import HandlerFactsIn, OriginFactsIn, RecipientFactsIn
 
 Json = dict[str, Any]
 
@@ -195,7 +189,7 @@ class Verification:
         self.transfers: set[str] = set()
         self.recipients: dict[str, str] = {}
         self.replay.archived = frozenset(one["month"] for one in self.pack.manifest["archived"])
-        self._books: dict[tuple[str, str | None], tuple[RuleBook | None, str]] = {}
+        self._books: dict[tuple[str, str | None], RuleBook | str] = {}
 
     def run(self) -> None:
         """Check everything; `claims` then holds the verdicts."""
@@ -345,36 +339,23 @@ class Verification:
     def _law(self, name: str, revision: Json) -> None:
         """Let the law of the day decide again on what was submitted."""
         told, claim = revision["determination"], self.claims["law"]
-        book, whose = self._book(told["rules_version"], told["policy"])
-        if book is None:
-            claim.gap(f"{name}: {whose}")
+        version = (told["rules_version"], told["policy"])
+        if version not in self._books:
+            self._books[version] = self._book(*version)
+        book = self._books[version]
+        if isinstance(book, str):
+            claim.gap(f"{name}: {book}")
             return
-        facts, route = _facts_of(revision, self.recipients)
-        found = answer(facts, determine(facts, book, route), book)
-        same = found == told or {**found, "explanation": None} == {**told, "explanation": None}
-        claim.demand(
-            same, f"{name}: the law of {told['as_of']} gives {found['mechanism']}, or gives it otherwise{whose}."
-        )
+        found = again.determined(revision, self.recipients[revision["content"]["recipient"]["id"]], book)
+        # Sentences name countries as the library of countries does, which may be another version here.
+        same = {**found, "explanation": None} == {**told, "explanation": None}
+        claim.demand(same, f"{name}: the law of {told['as_of']} gives {found['mechanism']}, or gives it otherwise.")
 
-    def _book(self, version: str, own: str | None) -> tuple[RuleBook | None, str]:
-        """Return the law data of a version with the company's own rules; or None, and why not."""
-        if (version, own) not in self._books:
-            self._books[version, own] = self._read_book(version, own)
-        return self._books[version, own]
-
-    def _read_book(self, version: str, own: str | None) -> tuple[RuleBook | None, str]:
+    def _book(self, version: str, own: str | None) -> RuleBook | str:
         with tempfile.TemporaryDirectory() as folder:
             for member in [name for name in self.pack.zip.namelist() if re.fullmatch(r"law/[a-z]+\.toml", name)]:
                 (Path(folder) / member.removeprefix("law/")).write_bytes(self.pack.content(member))
-            company = None
-            if own is not None:
-                path = Path(folder) / "policy.toml"
-                if not path.exists() or (company := policy.load(path)).hash != own:
-                    return None, "the company's own rules that it was made with are not in the pack."
-            for source, whose in ((rules.DATA, ""), (Path(folder), " (by the law data in the pack)")):
-                if (source / "rules.toml").exists() and (book := rules.load(source, company)).version == version:
-                    return book, whose
-        return None, f"it was made with the law data {version[:15]}…, which is neither here nor in the pack."
+            return again.book_of(Path(folder), version, own)
 
     def _reviews(self) -> None:
         shown: set[str] = set()
@@ -452,33 +433,6 @@ class Verification:
                     for _ in pack.chunks(name):
                         pass
                 claim.demand(pack.hashes[name] == (one["size"], one["sha256"]), f"{name} is not the file that it was.")
-
-
-def _facts_of(revision: Json, recipients: dict[str, str]) -> tuple[Facts, Route | None]:
-    """Return what the law looked at: the request and the register as they were, and the year's count."""
-    content, request = revision["content"], revision["content"]["request"]
-    recipient = content["recipient"]
-    marks = recipient["facts"] | {"country": recipient["country"], "kind": recipient["kind"]}
-    facts = Facts(
-        as_of=date.fromisoformat(revision["determination"]["as_of"]),
-        handler=HandlerFactsIn.model_validate(content["handler"]["facts"]).facts(),
-        dataset=union(
-            [
-                OriginFactsIn.model_validate(one["facts"]).dataset(frozenset(Tag(tag) for tag in one["tags"]))
-                for one in content["datasets"]
-            ]
-        ),
-        recipient=RecipientFactsIn.model_validate(marks).facts(recipients[recipient["id"]]),
-        transfer=TransferFacts(
-            method=Method(request["method"]),
-            necessity=None if request["necessity"] is None else Necessity(request["necessity"]),
-            legal_basis=LegalBasis(request["legal_basis"]),
-            persons=request["persons"],
-            sensitive_persons=request["sensitive_persons"],
-        ),
-        ledger=Ledger(this_year=Count(**revision["ledger"])),
-    )
-    return facts, None if request["route"] is None else Route(request["route"])
 
 
 def _opened(token: str, keys: dict[str, Json]) -> object:

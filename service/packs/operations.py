@@ -97,14 +97,15 @@ async def file_of(tx: Transaction, caller: Caller, directory: Path, pack_id: str
     Raises:
         PackNotReady: it is not made yet, could not be made, or has expired; or its file is at another replica.
     """
-    shown = await read(tx, caller, pack_id)
+    pack = await _of(tx, caller, pack_id)
+    shown = PackOut.of(pack, tx.now)
     if shown.state != "ready":
         advice = {
             "failed": f"It could not be made: {shown.detail} Ask for a new one.",
             "expired": "It has expired. Ask for a new one.",
         }
         raise PackNotReady(advice.get(shown.state, f"It is {shown.state}, {shown.progress} %. Come back later."))
-    path = directory / f"{shown.id}.zip"
+    path = directory / file_name(pack.id, pack.attempts)
     if not path.is_file():
         raise PackNotReady(
             "Its file is not here: replicas must share the directory OUTBOUND_PACKS_DIR. Ask for a new one."
@@ -112,6 +113,11 @@ async def file_of(tx: Transaction, caller: Caller, directory: Path, pack_id: str
     audit.append(tx, caller, "evidence_pack.fetched", shown.id, handler=shown.handler, details={"sha256": shown.sha256})
     await tx.flush()
     return shown, path
+
+
+def file_name(pack_id: str, attempt: int) -> str:
+    """Return the name of a pack's file: each attempt has its own, so that none takes the place of another."""
+    return f"{pack_id}-{attempt}.zip"
 
 
 async def _of(tx: Transaction, caller: Caller, pack_id: str) -> EvidencePack:

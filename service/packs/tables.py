@@ -9,7 +9,7 @@ from service.database import Base, Id, Moment, PrimaryId
 
 
 class EvidencePack(Base):
-    """A pack, from the request on; its file stands in the packs' directory under its id."""
+    """A pack, from the request on; its file stands in the packs' directory under its id and attempt."""
 
     __tablename__ = "evidence_packs"
 

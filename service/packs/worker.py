@@ -21,6 +21,7 @@ from service.audit import operations as audit
 from service.database import Database, DatabaseAwayError, Transaction
 from service.http.caller import FINDER
 from service.packs.making import Made, Making, Tools
+from service.packs.operations import file_name
 from service.packs.tables import EvidencePack
 
 logger = logging.getLogger(__name__)
@@ -128,34 +129,36 @@ class Worker:
             nonlocal told
             if time.monotonic() - told >= TOLD_EVERY:
                 told = time.monotonic()
-                await self._set(pack.id, done=done, total=total)
+                await self._set(pack, done=done, total=total)
 
         for old in self._directory.glob(f"{pack.id}.*.part"):
             old.unlink(missing_ok=True)  # whoever wrote it is dead: the lock is ours
         try:
             made = await Making(pack, self._tools, draft, progress).make()
-            draft.replace(self._directory / f"{pack.id}.zip")
+            draft.replace(self._directory / file_name(pack.id, pack.attempts))
         except DatabaseAwayError:
             raise
         except Exception as error:
             logger.exception("The pack %s could not be made.", pack.id)
             state = "failed" if pack.attempts >= ATTEMPTS else "waiting"
-            await self._set(pack.id, state=state, detail=f"{type(error).__name__}: {error}"[:500])
+            await self._set(pack, state=state, detail=f"{type(error).__name__}: {error}"[:500])
             return
         await self._database.transaction(lambda tx: self._ready(tx, pack, made))
 
     async def _ready(self, tx: Transaction, pack: EvidencePack, made: Made) -> None:
         row = await tx.get_one(EvidencePack, pack.id, with_for_update=True)
+        if row.attempts != pack.attempts:
+            return  # the lock was lost with its connection, and somebody else has begun the pack anew
         row.state, row.detail, row.made_at, row.size, row.sha256 = "ready", None, made.made_at, made.size, made.sha256
         row.done = row.total = row.total or 0
         row.expires_at = tx.now + self._keep
         details = {"kind": row.kind, "subject": row.subject, "sha256": made.sha256.hex(), "bytes": made.size}
         audit.append(tx, FINDER, "evidence_pack.made", row.id, handler=row.handler, details=details)
 
-    async def _set(self, pack_id: str, **values: object) -> None:
-        await self._database.transaction(
-            lambda tx: tx.execute(update(EvidencePack).where(EvidencePack.id == pack_id).values(**values))
-        )
+    async def _set(self, pack: EvidencePack, **values: object) -> None:
+        """Tell how far a pack is, unless somebody else has begun it anew."""
+        mine = (EvidencePack.id == pack.id, EvidencePack.attempts == pack.attempts)
+        await self._database.transaction(lambda tx: tx.execute(update(EvidencePack).where(*mine).values(**values)))
 
     async def _sweep(self) -> None:
         """Remove the files that have expired."""
@@ -170,4 +173,5 @@ class Worker:
             return [row.id for row in rows]
 
         for pack_id in await self._database.transaction(expired):
-            (self._directory / f"{pack_id}.zip").unlink(missing_ok=True)
+            for file in self._directory.glob(f"{pack_id}-*.zip"):
+                file.unlink(missing_ok=True)

@@ -274,7 +274,7 @@ def test_entries_from_before_texts_were_sealed_are_in_it_by_their_hash_alone(
     literal = text.replace("'", "''")
     run_sql(
         database_url,
-        "insert into entries (at, actor, action, subject, handler, body, sha256) values (now(), "  # noqa: S608 - written above
+        "insert into entries (at, actor, action, subject, handler, body, sha256) values (now(), "  # noqa: S608
         f"'{world.requester.id}', 'transfer.commented', '{approved['id']}', '{handler['id']}', '{literal}', "
         f"sha256(convert_to('{literal}', 'UTF8')))",
     )
@@ -295,7 +295,7 @@ def test_a_record_that_an_administrator_has_changed_is_not_what_its_entry_says(
     handler = world.handler()
     approved = world.approved(handler, [world.dataset(handler, "personal")], world.recipient(), persons=100)
     other = world.reviewers["executive"].id
-    run_sql(database_url, f"update reviews set reviewer = '{other}' where transfer = '{approved['id']}'")  # noqa: S608 - ids of ours
+    run_sql(database_url, f"update reviews set reviewer = '{other}' where transfer = '{approved['id']}'")  # noqa: S608
     found = verify.verify(packed(world, folder, permit=approved["permit"]))
     assert {name for name, claim in found.claims.items() if claim.verdict == "broken"} == {"records"}
 
@@ -360,7 +360,7 @@ def test_a_pack_that_is_not_made_yet_says_so_and_one_that_has_expired_is_gone(ow
     working = Served(service.settings.model_copy(update={"pack_worker": True}), service.url, service.clock)
     with working:
         shown = ready(world, handler=handler["id"])
-        file = service.settings.data_dir / "packs" / f"{shown['id']}.zip"
+        file = service.settings.data_dir / "packs" / f"{shown['id']}-1.zip"
         assert file.is_file()
         service.clock.ahead = timedelta(days=3)
         assert world.auditor.get(f"/v1/evidence-packs/{shown['id']}").json()["state"] == "expired"

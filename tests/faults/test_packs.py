@@ -86,8 +86,8 @@ def test_a_pack_whose_process_is_killed_is_made_by_the_next_one(queue: Queue) ->
     assert len(drafts) == 1
     with worker(queue):
         wait(lambda: queue.state(pack)["state"] == "ready")
-    assert [path.name for path in (queue.data / "packs").iterdir()] == [f"{pack}.zip"]
-    found = verify.verify(queue.data / "packs" / f"{pack}.zip")
+    assert [path.name for path in (queue.data / "packs").iterdir()] == [f"{pack}-2.zip"]
+    found = verify.verify(queue.data / "packs" / f"{pack}-2.zip")
     assert (verify.code(found), found.claims["standing"].checked) == (0, EXPORTS)
 
 
@@ -97,7 +97,7 @@ def test_two_processes_make_each_pack_once(queue: Queue) -> None:
         wait(lambda: all(queue.state(pack)["state"] == "ready" for pack in packs))
     made = queue.world.auditor.get("/v1/audit/entries", action="evidence_pack.made").json()["items"]
     assert sorted(entry["subject"] for entry in made) == packs
-    assert all(verify.code(verify.verify(queue.data / "packs" / f"{pack}.zip")) == 0 for pack in packs)
+    assert all(verify.code(verify.verify(queue.data / "packs" / f"{pack}-1.zip")) == 0 for pack in packs)
 
 
 def test_a_pack_is_given_up_where_the_log_stands_still(
@@ -119,7 +119,7 @@ def test_a_pack_is_given_up_where_the_log_stands_still(
 
 def test_a_pack_that_kills_its_process_each_time_is_given_up(queue: Queue) -> None:
     pack = queue.ask()
-    run_sql(queue.url, f"update evidence_packs set state = 'working', attempts = 3 where id = '{pack}'")  # noqa: S608 - an id of ours
+    run_sql(queue.url, f"update evidence_packs set state = 'working', attempts = 3 where id = '{pack}'")  # noqa: S608
     with worker(queue):
         wait(lambda: queue.state(pack)["state"] == "failed")
     assert "begun 3 times" in queue.state(pack)["detail"]
@@ -139,6 +139,6 @@ def test_a_pack_shows_one_moment_while_exports_go_on(queue: Queue) -> None:
             assert world.exporter.post(f"/v1/exports/{made.json()['id']}/complete", body).status_code == 200
             went += 1
     for pack in packs:
-        found = verify.verify(queue.data / "packs" / f"{pack}.zip")
+        found = verify.verify(queue.data / "packs" / f"{pack}-1.zip")
         assert verify.code(found) == 0, list(verify.sentences(found))
     assert went > 0
