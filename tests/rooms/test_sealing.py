@@ -172,3 +172,10 @@ def test_the_guide_for_auditors_lists_what_stays_in_clear() -> None:
     rows = re.findall(r"^\| `(\w+)` \| (.+) \| .+ \|$", guide.split("actions of", 1)[1], re.MULTILINE)
     told = {thing: {*re.findall(r"`(\w+)`", names), "on_behalf_of"} for thing, names in rows}
     assert told == sealing.CLEAR
+
+
+def test_an_entry_is_clear_once_every_text_of_it_is_sealed() -> None:
+    before = body("permit.revoked", reason="the recipient moved", terms=[{"reason": "sold"}])
+    assert not sealing.is_clear(before)
+    assert sealing.is_clear(seal(before, salts())[0])
+    assert not sealing.is_clear(body("permit.revoked", reason="the recipient moved", note=seal(before, salts())[0]))
