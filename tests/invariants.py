@@ -97,7 +97,8 @@ def _texts(value: Any) -> Iterator[str]:
 
 def demand_exact(url: str) -> None:
     """Demand that every sum is what its rows add up to, and every reservation on record once."""
-    assert _seen(url, broken) == []
+    faults = _seen(url, broken)
+    assert not faults, faults
 
 
 def demand_sealed(url: str) -> None:
@@ -106,7 +107,8 @@ def demand_sealed(url: str) -> None:
     async def look(connection: asyncpg.Connection) -> list[str]:
         return [fault async for fault in unsealed(connection)]
 
-    assert _seen(url, look) == []
+    faults = _seen(url, look)
+    assert not faults, faults
 
 
 def _seen(url: str, look: Callable[[asyncpg.Connection], Awaitable[list[str]]]) -> list[str]:
