@@ -16,7 +16,7 @@ import typer
 from bench import machine, plot, report
 from bench.register import Cluster
 from bench.report import Section
-from bench.scenarios import batches, connections, contestants, exports, hashes, law, log, processes, sizes
+from bench.scenarios import batches, connections, contestants, exports, hashes, law, log, packs, processes, sizes
 from bench.stage import FULL, QUICK, Stage, say
 from service.embedded import EmbeddedServer
 
@@ -31,6 +31,7 @@ SCENARIOS: Final[Mapping[str, Callable[[Stage], Section]]] = {
     "processes": processes.run,
     "law": law.run,
     "log": log.run,
+    "packs": packs.run,
 }
 
 

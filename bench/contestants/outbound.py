@@ -8,15 +8,17 @@ from typing import Any
 from bench.load import Request
 from bench.servers import Server
 
+LOG_KEY = "log_key.pem"
 RECIPIENT, PURPOSE, SYSTEM = "bench-recipient", "analytics", "bench-exporter"
 
 
-def serve(url: str, folder: Path, workers: int = 1, *, sequencer: bool = False) -> Server:
-    """Return `outbound serve` on a database; the log stands still unless it is what is measured."""
+def serve(url: str, folder: Path, workers: int = 1, *, sequencer: bool = True) -> Server:
+    """Return `outbound serve` on a database; all of one run keep their logs with one key."""
     command = [sys.executable, "-m", "service.cli", "serve", "--port", "{port}", "--workers", str(workers)]
     settings = {
         "OUTBOUND_DATABASE_URL": url,
         "OUTBOUND_DATA_DIR": str(folder / "data"),
+        "OUTBOUND_LOG_KEY_FILE": str(folder.parent / LOG_KEY),
         "OUTBOUND_SEQUENCER": str(sequencer),
         "PYTHONPATH": str(Path(__file__).parents[2]),
     }

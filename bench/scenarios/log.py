@@ -66,7 +66,7 @@ def run(stage: Stage) -> Section:
     """Measure all four, each in databases of their own."""
     is_full = stage.pace.sizes[2] >= 1_000_000  # noqa: PLR2004 - as the bars have it
     large, entries = (10_000_000, 1_000_000) if is_full else (300_000, 50_000)
-    key = LogKey(stage.folder / "log_key.pem")
+    key = LogKey(stage.folder / outbound.LOG_KEY)
     rounds, rate = _evaluations(stage, key)
     small = stage.register(stage.pace.sizes[0])
     urls = {size: _copy(stage, f"log_of_{size}", small).url for size in (SMALL, large)}
@@ -144,6 +144,9 @@ def _rows(leaf: int, old: int, size: int, *, is_inclusion: bool) -> int:
 async def _fill(connection: asyncpg.Connection, size: int) -> None:
     """Store the tiles of a tree whose leaves are random."""
     edge, columns = Edge(), ["level", "number", "hashes"]
+    await connection.execute(
+        "set session_replication_role = replica; delete from log_tiles; reset session_replication_role"
+    )
     for first in range(0, size, CHUNK):
         count = min(CHUNK, size - first)
         changed = edge.append(os.urandom(count * HASH_SIZE))
@@ -151,7 +154,7 @@ async def _fill(connection: asyncpg.Connection, size: int) -> None:
         await connection.copy_records_to_table("log_tiles", records=full, columns=columns)
     rest = [(*tile, held) for tile, held in edge.tiles().items()]
     await connection.copy_records_to_table("log_tiles", records=rest, columns=columns)
-    await connection.execute("insert into log_state values ('bench.example/log', 0, $1)", size)
+    await connection.execute("update log_state set size = $1", size)
     await connection.execute("analyze log_tiles")
 
 
