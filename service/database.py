@@ -187,7 +187,17 @@ def _state(error: BaseException) -> str | None:
 
 def is_conflict(error: BaseException) -> bool:
     """Tell whether another transaction was in the way: the same again may well succeed."""
-    return _state(error) in _RETRY
+    return _state(error) in _RETRY or _is_partition_new(error)
+
+
+def _is_partition_new(error: BaseException) -> bool:
+    """Tell whether a row was on its way into one table of a partitioned one while another was made for it."""
+    if _state(error) != "23514":
+        return False
+    found: BaseException | None = error
+    while found is not None and not hasattr(found, "constraint_name"):
+        found = found.__cause__
+    return found is not None and found.constraint_name is None  # that of a partition has no name
 
 
 def is_lost(error: BaseException) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 import asyncpg
 
 from service.audit import sealing
+from service.database import is_any_id
 
 HELD = """
   with live as (
@@ -68,7 +69,7 @@ async def broken(connection: asyncpg.Connection) -> list[str]:
 
 async def unsealed(connection: asyncpg.Connection) -> AsyncIterator[str]:
     """Yield texts that stand in the log in clear and must not, and seals that have not exactly one opening that fits."""
-    written = {row["name"] for row in await connection.fetch(WRITTEN)} - {None}
+    written = {text for row in await connection.fetch(WRITTEN) if (text := row["name"]) and not is_any_id(text)}
     erased = {
         (told["entry"], told["pointer"])
         for row in await connection.fetch("select body from entries where action = 'opening.erased'")

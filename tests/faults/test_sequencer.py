@@ -11,6 +11,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from sqlalchemy import text
 
 from service.audit import check, notes, rotation, sequencing
 from service.audit.log_key import LogKey, LogKeyError
@@ -18,7 +19,7 @@ from service.audit.merkle import leaf_hash, root_of
 from service.audit.notes import Checkpoint
 from service.audit.sequencer import Sequencer
 from service.audit.sequencing import LogDamagedError, Writer
-from service.database import LOG_LOCK, Database, utc_now
+from service.database import LOG_LOCK, Database, is_conflict, utc_now
 from service.http.caller import OPERATOR
 from tests.conftest import database_named, run_sql
 
@@ -27,9 +28,15 @@ INSERT = """
   select now(), 'somebody', 'thing.done', $1, null, body, sha256(convert_to(body, 'UTF8'))
   from (select '{"subject":"' || $1 || '","number":' || n || '}' as body from generate_series(1, $2::int) n) made
 """
+INSERT_AT = """
+  insert into entries (at, actor, action, subject, handler, body, sha256) values (:at, 'somebody', 'thing.done', 'x', null, '{}', '')
+"""
 HOLDERS = """
   select pid from pg_locks join pg_database d on d.oid = database
   where datname = current_database() and locktype = 'advisory' and objid::bigint = $1 and granted
+"""
+WAITING = """
+  select count(*) from pg_locks join pg_database d on d.oid = database where datname = current_database() and not granted
 """
 UNSEQUENCED = "select count(*) from entries e where not exists (select from leaves l where l.seq = e.seq)"
 
@@ -305,5 +312,48 @@ def test_a_month_whose_entries_stand_in_the_default_table_gets_none(url: str) ->
             assert not await sequencing.make_months(connection, datetime(2035, 4, 5, tzinfo=UTC))
             query = "select to_regclass('entries_2035_' || month) from unnest(array['04', '05', '06']) month"
             assert [row[0] is None for row in await connection.fetch(query)] == [False, True, False]
+
+    asyncio.run(run())
+
+
+# A month whose table is made while an entry of it is on its way
+
+
+def test_an_entry_on_its_way_while_the_table_of_its_month_is_made_is_written_all_the_same(url: str) -> None:
+    """It was on its way into the default partition, which no longer takes it: that is to be tried again, not a fault."""
+    month = datetime(2031, 5, 10, tzinfo=UTC)
+
+    async def append(database: Database) -> None:
+        await database.transaction(lambda tx: tx.execute(text(INSERT_AT), {"at": month}))
+
+    async def run() -> None:
+        database = Database(url, pool=1, clock=utc_now)
+        async with connected(url) as maker, connected(url) as watcher:
+            making = maker.transaction()
+            await making.start()
+            assert await maker.fetchval("select make_month_of_entries('2031-05-01')")
+            direct = asyncio.create_task(watcher.execute(INSERT_AT.replace(":at", "$1::timestamptz"), month))
+            through = asyncio.create_task(append(database))
+            async with connected(url) as another:
+                while await another.fetchval(WAITING) < 2:  # noqa: ASYNC110 - it is PostgreSQL's
+                    await asyncio.sleep(0.01)
+            await making.commit()
+            with pytest.raises(asyncpg.CheckViolationError) as refused:
+                await direct
+            assert is_conflict(refused.value)
+            await through
+            assert await maker.fetchval("select count(*) from entries_2031_05") == 1
+        await database.close()
+
+    asyncio.run(run())
+
+
+def test_a_check_that_has_a_name_is_no_conflict(url: str) -> None:
+    async def run() -> None:
+        async with connected(url) as connection:
+            await connection.execute("create table checked (n int constraint small check (n < 3))")
+            with pytest.raises(asyncpg.CheckViolationError) as refused:
+                await connection.execute("insert into checked values (7)")
+            assert not is_conflict(refused.value)
 
     asyncio.run(run())
