@@ -24,7 +24,7 @@ def test_no_generated_request_is_a_fault(world: World, address: str, tmp_path: P
             *("--checks", CHECKS),
             *("--exclude-path-regex", ENDS_THE_CALLER),
             *("--phases", "coverage,fuzzing"),
-            *("--max-examples", "5"),
+            *("--max-examples", "3"),
             *("--seed", "1"),
             *("--generation-database", "none"),
         ],

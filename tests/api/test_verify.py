@@ -15,6 +15,7 @@ import pytest
 
 from service.audit import verify
 from service.audit.notes import COSIGNATURE, Signer
+from tests.faults.racing import times
 from tests.forging import Forgery, pem
 from tests.packing import Used, packed
 from tests.world import Json, World
@@ -361,7 +362,7 @@ def test_a_change_of_any_member_is_noticed(pack: Path, tmp_path: Path, change: C
 def test_a_flip_of_any_bit_of_the_small_members_is_noticed(pack: Path, tmp_path: Path) -> None:
     whole, chance = members(pack), random.Random(7)  # noqa: S311
     small = [place for place, (name, _) in enumerate(whole) if not name.startswith(("report", "law/", "README"))]
-    for _ in range(300):
+    for _ in range(times(120, 3000)):
         place = chance.choice(small)
         name, content = whole[place]
         changed = flipped(chance, content)
@@ -392,7 +393,7 @@ def test_two_members_with_each_others_content_are_noticed(pack: Path, tmp_path: 
 
 def test_a_byte_of_the_file_itself_never_ends_in_anything_but_a_verdict(pack: Path, tmp_path: Path) -> None:
     whole, chance = pack.read_bytes(), random.Random(13)  # noqa: S311
-    for _ in range(300):
+    for _ in range(times(120, 3000)):
         (tmp_path / "changed.zip").write_bytes(flipped(chance, whole))
         noticed(tmp_path / "changed.zip")
 
