@@ -48,7 +48,8 @@ soak: install
 	OUTBOUND_COUNTING_TRIALS=$${OUTBOUND_COUNTING_TRIALS:-1000} $(BIN)/python -m pytest tests/rooms/test_counting.py
 	OUTBOUND_SOAK_EXAMPLES=$${OUTBOUND_SOAK_EXAMPLES:-500} OUTBOUND_SOAK_STEPS=$${OUTBOUND_SOAK_STEPS:-50} \
 		$(BIN)/python -m pytest tests/api/test_machine.py
-	OUTBOUND_SOAK_GATE=1 $(BIN)/python -m pytest -n 2 tests/faults/test_races_of_the_gate.py tests/faults/test_batches.py tests/api/test_verify.py
+	OUTBOUND_SOAK_GATE=1 $(BIN)/python -m pytest -n 2 tests/faults/test_races_of_the_gate.py tests/faults/test_batches.py \
+		tests/api/test_races.py tests/api/test_verify.py
 
 bench: install
 	$(BIN)/python -m bench

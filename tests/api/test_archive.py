@@ -33,7 +33,7 @@ from service.http.caller import OPERATOR, Role
 from service.http.problems import Conflict
 from service.identity import operations as identity
 from service.settings import Settings
-from tests.api.test_commands import outbound
+from tests.commands import outbound
 from tests.conftest import Clock, Served, database_named, run_sql
 from tests.world import Json, World
 

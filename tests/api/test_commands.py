@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import subprocess
-import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,6 +15,7 @@ from service.http.caller import OPERATOR
 from service.law import rules
 from service.settings import Settings
 from service.transfers import people
+from tests.commands import outbound
 from tests.conftest import Clock, Served
 from tests.world import Json, World, day
 
@@ -41,18 +39,6 @@ text = { en = "Nothing goes there.", zh = "不得向该地区提供数据。" }
 kind = "dpo_opinion"
 text = { en = "The opinion of the data protection officer", zh = "个人信息保护负责人意见" }
 """
-
-
-def outbound(database_url: str, *words: str) -> subprocess.CompletedProcess[str]:
-    env = os.environ | {"OUTBOUND_DATABASE_URL": database_url}
-    return subprocess.run(
-        [str(Path(sys.executable).parent / "outbound"), *words],
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 @pytest.fixture

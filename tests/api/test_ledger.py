@@ -13,7 +13,6 @@ import random
 import re
 import shutil
 import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -25,6 +24,7 @@ import pytest
 
 from service.database import Database
 from service.gate.rebuild import Counted, rebuild
+from tests.commands import outbound
 from tests.conftest import Clock, run_sql
 from tests.feed import OCTETS, Feed, digits, hashes, sketch
 from tests.world import Json, World, day
@@ -518,9 +518,7 @@ def test_a_difference_is_found_and_repaired_with_an_entry(
 
 
 def command(database_url: str, *words: str) -> subprocess.CompletedProcess[str]:
-    env = os.environ | {"OUTBOUND_DATABASE_URL": database_url}
-    whole = [sys.executable, "-m", "service.cli", "ledger", "rebuild", *words]
-    return subprocess.run(whole, env=env, capture_output=True, text=True, timeout=120, check=False)
+    return outbound(database_url, "ledger", "rebuild", *words)
 
 
 def test_the_command_prints_a_line_each_and_ends_with_one_when_something_differs(

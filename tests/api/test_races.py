@@ -18,9 +18,10 @@ import httpx
 import pytest
 
 from service.database import FINDINGS_LOCK, GATE_LOCK
+from tests.faults.racing import times
 from tests.world import Json, World, day
 
-ROUNDS = range(8)
+ROUNDS = range(times(4, 40))
 LONGEST_START = 1.0
 """Seconds after which the starter lets go, whoever has not come (a call that is refused on the way never does)."""
 

@@ -11,7 +11,7 @@ import pytest
 import rfc8785
 
 from service.audit.sealing import LIMIT, SALT
-from tests.api.test_commands import outbound
+from tests.commands import outbound
 from tests.conftest import run_sql
 from tests.world import Json, World, day
 

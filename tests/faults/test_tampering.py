@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 import random
 import subprocess
-import sys
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -23,6 +21,7 @@ from service.audit.operations import canonical
 from service.audit.sequencing import Writer
 from service.audit.witness import Refusal, Submission
 from service.database import Database, utc_now
+from tests.commands import outbound
 from tests.conftest import database_named, run_sql
 
 SIZE = 700
@@ -378,17 +377,8 @@ def test_the_command_ends_with_the_verdict(logs: Logs, tmp_path: Path) -> None:
     vkey = logs.key.signer(logs.origin).vkey
 
     def run() -> subprocess.CompletedProcess[str]:
-        command = [
-            str(Path(sys.executable).with_name("outbound")),
-            "audit",
-            "check",
-            "--since",
-            str(kept),
-            "--vkey",
-            vkey,
-        ]
-        environment = {"OUTBOUND_DATABASE_URL": url, "OUTBOUND_DATA_DIR": str(tmp_path)}
-        return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
+        words = ("audit", "check", "--since", str(kept), "--vkey", vkey)
+        return outbound(url, *words, OUTBOUND_DATA_DIR=str(tmp_path))
 
     whole = run()
     assert (whole.returncode, whole.stdout.splitlines()[-1]) == (0, "The log is whole.")
