@@ -90,7 +90,7 @@ class Rows:
 
     async def _counts(self) -> Mapping[str, int]:
         names = await self._connection.fetch(
-            "select relname from pg_class where relkind = 'r' and relnamespace = 'public'::regnamespace"
+            "select relname from pg_class where relkind in ('r', 'p') and not relispartition and relnamespace = 'public'::regnamespace"
             " and relname not like 'floor\\_%' order by relname"
         )
         counted = {}
@@ -115,7 +115,8 @@ class Rows:
         columns = await self._connection.fetch(
             "select attname, format_type(atttypid, null), attnum = any(select unnest(indkey) from pg_index"
             " where indrelid = attrelid and indisunique and indnatts = 1) from pg_attribute where attrelid = $1::regclass"
-            " and attnum > 0 and not attisdropped and attgenerated = '' and attidentity = '' order by attnum",
+            " and attnum > 0 and not attisdropped and attgenerated = '' and attidentity = '' and not exists (select from pg_attrdef"
+            " where adrelid = attrelid and adnum = attnum and pg_get_expr(adbin, adrelid) like '%nextval(%') order by attnum",
             name,
         )
         # An array of arrays would be unnested to its last member: such a column travels as text.

@@ -22,7 +22,8 @@ def run(stage: Stage) -> Section:
     """Measure on the large register; the rows that the gate writes are looked at on the small one."""
     register, small = stage.register(stage.pace.sizes[2]), stage.register(stage.pace.sizes[0])
     with ExitStack() as stack:
-        server = stage.serve(stack, small)
+        # Only what the gate writes is to be seen there, not what the log makes of it later.
+        server = stack.enter_context(outbound.serve(small.url, stage.folder / "outbound-floor", sequencer=False))
         with floor.Rows(small.url, lambda: _ask_once(server.base, small)) as rows:
             ours = stage.serve(stack, register)
             contestants: dict[str, Measuring] = {

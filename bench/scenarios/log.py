@@ -100,15 +100,16 @@ async def _sequence(url: str, key: LogKey) -> float:
     connection = await asyncpg.connect(url, server_settings=SETTINGS)
     try:
         writer = await Writer.load(connection, utc_now, key, "bench.example/log")
+        before: int = await connection.fetchval("select size from log_state")
         began, is_more = time.monotonic(), True
         while is_more:
             _, is_more = await writer.turn()
         seconds = time.monotonic() - began
-        size: int = await connection.fetchval("select size from log_state")
+        taken: int = await connection.fetchval("select size from log_state") - before
     finally:
         await connection.close()
-    say(f"  log: {size:,} entries taken in, {size / seconds:,.0f}/s")
-    return size / seconds
+    say(f"  log: {taken:,} entries taken in, {taken / seconds:,.0f}/s")
+    return taken / seconds
 
 
 async def _proofs(url: str, size: int) -> Proofs:
