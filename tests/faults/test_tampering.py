@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import random
 import subprocess
 from collections.abc import Awaitable, Callable, Iterator
@@ -29,6 +30,11 @@ HALF = 400
 SEEDS = range(4)
 Act = Callable[[asyncpg.Connection, random.Random], Awaitable[None]]
 
+WHOLE, EARLIER, COPY = (
+    f"log_{name}_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}" for name in ("whole", "earlier", "copy")
+)
+"""Databases of this test process."""
+
 
 @dataclass(frozen=True)
 class Logs:
@@ -45,7 +51,7 @@ class Logs:
     def remembered(self) -> Checkpoint:
         return Checkpoint.of(notes.parts_of(self.note)[0])
 
-    def copy(self, name: str, of: str = "log_whole") -> str:
+    def copy(self, name: str, of: str = WHOLE) -> str:
         run_sql(self.postgres, f"drop database if exists {name}", f"create database {name} template {of}")
         return database_named(self.postgres, name)
 
@@ -104,7 +110,7 @@ async def grow(connection: asyncpg.Connection, key: LogKey, sizes: list[int], be
 def logs(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Logs]:
     folder = tmp_path_factory.mktemp("keys")
     key, other = LogKey(folder / "log_key.pem"), LogKey(folder / "other.pem")
-    run_sql(postgres, "create database log_whole template template_outbound")
+    run_sql(postgres, f"create database {WHOLE} template template_outbound")
 
     async def to(name: str, sizes: list[int], begun: datetime) -> str:
         connection = await asyncpg.connect(database_named(postgres, name))
@@ -113,11 +119,11 @@ def logs(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lo
         finally:
             await connection.close()
 
-    asyncio.run(to("log_whole", [1, 7, 256, 300, HALF], start()))
-    run_sql(postgres, "create database log_earlier template log_whole")
-    note = asyncio.run(to("log_whole", [HALF + 1, 513, 600, SIZE], start() + timedelta(minutes=30)))
+    asyncio.run(to(WHOLE, [1, 7, 256, 300, HALF], start()))
+    run_sql(postgres, f"create database {EARLIER} template {WHOLE}")
+    note = asyncio.run(to(WHOLE, [HALF + 1, 513, 600, SIZE], start() + timedelta(minutes=30)))
     yield Logs(postgres, key, other, "example.com/log", note)
-    run_sql(postgres, "drop database log_whole with (force)", "drop database log_earlier with (force)")
+    run_sql(postgres, f"drop database {WHOLE} with (force)", f"drop database {EARLIER} with (force)")
 
 
 async def tampered(url: str, act: Act, chance: random.Random) -> None:
@@ -254,7 +260,7 @@ async def rewrite(connection: asyncpg.Connection, chance: random.Random, key: Lo
 
 
 def test_a_log_that_nobody_touched_is_whole(logs: Logs) -> None:
-    result = asyncio.run(checked(logs.copy("log_copy"), logs, logs.note))
+    result = asyncio.run(checked(logs.copy(COPY), logs, logs.note))
     assert result.findings == []
     assert (result.leaves, result.newest) == (SIZE, logs.remembered)
 
@@ -272,7 +278,7 @@ def test_a_log_that_nobody_touched_is_whole(logs: Logs) -> None:
     ],
 )
 def test_the_check_names_what_was_done_to_entries_leaves_and_tiles(logs: Logs, kind: str, act: Act, seed: int) -> None:
-    url = logs.copy("log_copy")
+    url = logs.copy(COPY)
     chance = random.Random(f"{kind} {seed}")  # noqa: S311 - a choice of places, no secret
     asyncio.run(tampered(url, act, chance))
     result = asyncio.run(checked(url, logs))
@@ -281,7 +287,7 @@ def test_the_check_names_what_was_done_to_entries_leaves_and_tiles(logs: Logs, k
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_an_entry_that_claims_to_be_older_than_it_is_is_named(logs: Logs, seed: int) -> None:
-    url = logs.copy("log_copy")
+    url = logs.copy(COPY)
     chance = random.Random(seed)  # noqa: S311
     asyncio.run(tampered(url, lambda connection, chance: backdate(connection, chance, logs), chance))
     assert asyncio.run(checked(url, logs)).kinds == {"backdated"}
@@ -289,7 +295,7 @@ def test_an_entry_that_claims_to_be_older_than_it_is_is_named(logs: Logs, seed: 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_tree_rewritten_with_the_wrong_key_is_named_by_the_check_and_the_witness(logs: Logs, seed: int) -> None:
-    url = logs.copy("log_copy")
+    url = logs.copy(COPY)
     chance = random.Random(seed)  # noqa: S311
     asyncio.run(tampered(url, lambda connection, chance: rewrite(connection, chance, logs.other_key), chance))
     assert {"signature", "rewritten"} <= asyncio.run(checked(url, logs)).kinds
@@ -299,7 +305,7 @@ def test_a_tree_rewritten_with_the_wrong_key_is_named_by_the_check_and_the_witne
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_tree_rewritten_with_the_right_key_is_named_by_whoever_remembers(logs: Logs, seed: int) -> None:
-    url = logs.copy("log_copy")
+    url = logs.copy(COPY)
     chance = random.Random(seed)  # noqa: S311
     asyncio.run(tampered(url, lambda connection, chance: rewrite(connection, chance, logs.key), chance))
     assert asyncio.run(checked(url, logs)).findings == []  # nothing in the database can tell
@@ -309,7 +315,7 @@ def test_a_tree_rewritten_with_the_right_key_is_named_by_whoever_remembers(logs:
 
 
 def test_an_old_backup_is_named_by_whoever_remembers(logs: Logs) -> None:
-    url = logs.copy("log_copy", "log_earlier")
+    url = logs.copy(COPY, EARLIER)
     assert asyncio.run(checked(url, logs)).findings == []
     assert asyncio.run(checked(url, logs, logs.note)).kinds == {"restored"}
     with pytest.raises(Refusal, match=f"has cosigned {logs.origin} at size {SIZE}"):
@@ -318,7 +324,7 @@ def test_an_old_backup_is_named_by_whoever_remembers(logs: Logs) -> None:
 
 @pytest.mark.parametrize("more", [1, 50, 400])
 def test_an_old_backup_that_went_on_is_named_by_whoever_remembers(logs: Logs, more: int) -> None:
-    url = logs.copy("log_copy", "log_earlier")
+    url = logs.copy(COPY, EARLIER)
 
     async def go_on(connection: asyncpg.Connection, _: random.Random) -> None:
         await grow(connection, logs.key, [HALF + more], start() + timedelta(hours=2))
@@ -340,13 +346,13 @@ def test_an_old_backup_that_went_on_is_named_by_whoever_remembers(logs: Logs, mo
     ],
 )
 def test_checkpoints_that_were_touched_are_named(logs: Logs, statement: str, kind: str) -> None:
-    url = logs.copy("log_copy")
+    url = logs.copy(COPY)
     run_sql(url, "set session_replication_role = replica; " + statement)
     assert kind in asyncio.run(checked(url, logs)).kinds
 
 
 def test_a_month_that_was_moved_to_a_file_is_no_tampering(logs: Logs, tmp_path: Path) -> None:
-    url = logs.copy("log_copy", "template_outbound")
+    url = logs.copy(COPY, "template_outbound")
     long_ago = datetime(2020, 5, 5, tzinfo=UTC)
 
     async def run() -> check.Result:
@@ -371,7 +377,7 @@ def test_a_month_that_was_moved_to_a_file_is_no_tampering(logs: Logs, tmp_path: 
 
 
 def test_the_command_ends_with_the_verdict(logs: Logs, tmp_path: Path) -> None:
-    url = logs.copy("log_copy")
+    url = logs.copy(COPY)
     kept = tmp_path / "kept.note"
     kept.write_text(logs.note, encoding="utf-8")
     vkey = logs.key.signer(logs.origin).vkey
@@ -390,7 +396,7 @@ def test_the_command_ends_with_the_verdict(logs: Logs, tmp_path: Path) -> None:
 
 
 def test_the_database_itself_refuses_to_rewrite_the_log(logs: Logs) -> None:
-    url = logs.copy("log_copy")
+    url = logs.copy(COPY)
     month = f"entries_{start():%Y_%m}"
     for statement in (
         "delete from leaves",
