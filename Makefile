@@ -49,7 +49,7 @@ soak: install
 	OUTBOUND_SOAK_EXAMPLES=$${OUTBOUND_SOAK_EXAMPLES:-500} OUTBOUND_SOAK_STEPS=$${OUTBOUND_SOAK_STEPS:-50} \
 		$(BIN)/python -m pytest tests/api/test_machine.py
 	OUTBOUND_SOAK_GATE=1 $(BIN)/python -m pytest -n 2 tests/faults/test_races_of_the_gate.py tests/faults/test_batches.py \
-		tests/api/test_races.py tests/api/test_verify.py
+		tests/api/test_races.py tests/api/test_verify.py tests/faults/test_tampering.py
 
 bench: install
 	$(BIN)/python -m bench

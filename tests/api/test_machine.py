@@ -11,7 +11,7 @@ from tests.conftest import Clock
 from tests.machine import TAKEN, Cast, Workflow
 from tests.world import World
 
-EXAMPLES = int(os.environ.get("OUTBOUND_SOAK_EXAMPLES", "8"))
+EXAMPLES = int(os.environ.get("OUTBOUND_SOAK_EXAMPLES", "5"))
 STEPS = int(os.environ.get("OUTBOUND_SOAK_STEPS", "25"))
 
 WANTED = {"approve", "draft", "permits", "submit"}

@@ -193,7 +193,7 @@ def test_a_connection_cut_at_any_moment_loses_nothing_and_doubles_nothing(
         async with Clients([address], gateway.person.secret) as clients, connected(database_url) as connection:
             load = Load(gateway, clients, world.name("cut"))
             tasks = [asyncio.create_task(load.one(client)) for client in range(12)]
-            for number in range(times(24, 400)):
+            for number in range(times(12, 400)):
                 answered = sum(load.statuses.values())
                 await until(lambda: _answered(load, answered + 8))  # noqa: B023 - awaited at once
                 pattern = ("%", "commit%", "%insert into entries%", "%with reserved as%")[number % 4]

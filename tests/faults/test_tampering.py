@@ -24,10 +24,11 @@ from service.audit.witness import Refusal, Submission
 from service.database import Database, utc_now
 from tests.commands import outbound
 from tests.conftest import database_named, run_sql
+from tests.faults.racing import times
 
 SIZE = 700
 HALF = 400
-SEEDS = range(4)
+SEEDS = range(times(2, 40))
 Act = Callable[[asyncpg.Connection, random.Random], Awaitable[None]]
 
 WHOLE, EARLIER, COPY = (
