@@ -24,6 +24,8 @@ from service.embedded import EmbeddedServer
 from service.http.caller import Role
 from service.identity import operations as identity
 
+FIRST: Final = "first_permit"
+"""The database with one permit, and all of its story; every register is made of it."""
 HANDLER: Final = "bench-handler"
 RECIPIENT: Final = "bench-recipient"
 PURPOSE: Final = "analytics"
@@ -86,19 +88,24 @@ class Cluster:
         """Return the address of a database."""
         return self._server.url.replace("/postgres?", f"/{name}?")
 
+    def copy(self, name: str, of: str) -> str:
+        """Copy a database that nobody is connected to, and return the address of the copy."""
+        sql(self._server.url, f"create database {name} template {of}")
+        return self.address(name)
+
     def register(self, size: int, lanes: int = 0) -> Register:
         """Return the register of a size, made on first use, with some lanes beside it."""
         if size not in self._registers:
             if not self._keys:
-                sql(self._server.url, "create database first_permit")
-                self._keys = _first_permit(self.address("first_permit"), self.folder / "first")
+                sql(self._server.url, f"create database {FIRST}")
+                self._keys = _first_permit(self.address(FIRST), self.folder / "first")
             name = f"register_{size}"
-            sql(self._server.url, f"create database {name} template first_permit")
+            url = self.copy(name, FIRST)
             began = time.monotonic()
-            asyncio.run(_multiply(self.address(name), size, lanes))
+            asyncio.run(_multiply(url, size, lanes))
             taken = time.monotonic() - began
             keys = self._keys
-            self._registers[size] = Register(self.address(name), size, keys[SYSTEM], keys["auditor"], taken)
+            self._registers[size] = Register(url, size, keys[SYSTEM], keys["auditor"], taken)
         return self._registers[size]
 
 

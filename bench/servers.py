@@ -138,6 +138,35 @@ class Server:
         return max(held, key=lambda memory: memory.resident, default=None)
 
 
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What a command took: seconds, and the most memory that it held in MiB."""
+
+    seconds: float
+    peak: float
+
+
+def ended(command: Sequence[str], **environment: str) -> Ended:
+    """Run a command of this checkout to its end.
+
+    Raises:
+        ServerError: it ended with another code than 0.
+    """
+    began = time.monotonic()
+    process = subprocess.Popen(
+        command,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])} | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    told = b"" if process.stdout is None else process.stdout.read()
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise ServerError(f"{command[1:3]} ended with {process.returncode}: {told.decode()[-800:]}")
+    return Ended(time.monotonic() - began, used.ru_maxrss / 1024)
+
+
 def descendants(process: int) -> list[int]:
     """Return the children of a process, and theirs; none where there is no /proc."""
     children: dict[int, list[int]] = {}

@@ -4,7 +4,6 @@ import asyncio
 import os
 import random
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -16,8 +15,9 @@ from typing import Final
 import asyncpg
 
 from bench.contestants import outbound
-from bench.register import Register, sql
+from bench.register import Register
 from bench.report import Bar, Section, at_least, figure, table
+from bench.servers import ended
 from bench.stage import Rounds, Stage, Target, say
 from service.audit import check, merkle, proofs, tiles
 from service.audit.log_key import LogKey
@@ -76,9 +76,7 @@ def run(stage: Stage) -> Section:
 
 
 def _copy(stage: Stage, name: str, of: Register) -> Register:
-    url = stage.cluster.address(name)
-    sql(of.url.replace(f"/register_{of.size}?", "/template1?"), f"create database {name} template register_{of.size}")
-    return replace(of, url=url)
+    return replace(of, url=stage.cluster.copy(name, f"register_{of.size}"))
 
 
 def _evaluations(stage: Stage, key: LogKey) -> tuple[Rounds, float]:
@@ -211,14 +209,7 @@ def _check_with(key: LogKey) -> Callable[[asyncpg.Connection], Awaitable[None]]:
 def _peak(url: str, key: LogKey, folder: Path) -> float:
     """Run the command, and return the most memory that it held, in MiB."""
     settings = {"OUTBOUND_DATABASE_URL": url, "OUTBOUND_LOG_KEY_FILE": str(key.path), "OUTBOUND_DATA_DIR": str(folder)}
-    path = {"PYTHONPATH": str(Path(__file__).parents[2])}
-    command = [sys.executable, "-m", "service.cli", "audit", "check"]
-    process = subprocess.Popen(command, env=os.environ | settings | path, stdout=subprocess.DEVNULL)
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError("`outbound audit check` finds fault with an untouched log")
-    return used.ru_maxrss / 1024
+    return ended([sys.executable, "-m", "service.cli", "audit", "check"], **settings).peak
 
 
 def _section(rounds: Rounds, rate: float, proved: dict[int, Proofs], done: tuple[int, list[Checked]]) -> Section:

@@ -1,20 +1,18 @@
 """An evidence pack of many decisions: made by the service, then verified as an auditor does, beside reading and hashing alone."""
 
-import os
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Final
 
 import httpx
 
 from bench.contestants import outbound
-from bench.register import HANDLER, Register, sql
+from bench.register import FIRST, HANDLER, Register, sql
 from bench.report import Bar, Section, figure
+from bench.servers import ended
 from bench.stage import Stage, say
 
 MOST_MEMORY: Final = 300
@@ -80,17 +78,18 @@ def run(stage: Stage) -> Section:
     reading = [sys.executable, "-c", READING, str(path), str(entries)]
     rounds: list[tuple[float, float, float]] = []
     for number in range(stage.pace.rounds):
-        (least, _), (all_of_it, peak) = _ended(reading), _ended(verifying)
-        rounds.append((least, all_of_it, peak))
-        say(f"  packs, round {number + 1}: read in {least:.1f} s, verified in {all_of_it:.1f} s, {peak:.0f} MiB")
+        least, whole = ended(reading), ended(verifying)
+        rounds.append((least.seconds, whole.seconds, whole.peak))
+        say(
+            f"  packs, round {number + 1}: read in {least.seconds:.1f} s, verified in {whole.seconds:.1f} s, {whole.peak:.0f} MiB"
+        )
     return _section(entries, taken, 0.0 if held is None else held.peak, rounds)
 
 
 def _register(stage: Stage) -> Register:
     """Return a database with the first permit alone, which has all of its story."""
     small = stage.register(stage.pace.sizes[0])
-    sql(stage.cluster.address("template1"), "create database packs template first_permit")
-    return replace(small, url=stage.cluster.address("packs"))
+    return replace(small, url=stage.cluster.copy("packs", FIRST))
 
 
 def _made(auditor: httpx.Client) -> str:
@@ -114,19 +113,6 @@ def _wait(is_so: Callable[[], bool]) -> None:
         if time.monotonic() > until:
             raise RuntimeError(f"Waited for {PATIENCE} s in vain")
         time.sleep(0.2)
-
-
-def _ended(command: list[str]) -> tuple[float, float]:
-    """Run a command, and return the seconds that it took and the most memory that it held, in MiB."""
-    began = time.monotonic()
-    path = {"PYTHONPATH": str(Path(__file__).parents[2])}
-    process = subprocess.Popen(command, env=os.environ | path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    told = b"" if process.stdout is None else process.stdout.read()
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(f"{command[1:3]} ended with {process.returncode}: {told.decode()[-800:]}")
-    return time.monotonic() - began, used.ru_maxrss / 1024
 
 
 def _section(entries: int, taken: float, held: float, rounds: list[tuple[float, float, float]]) -> Section:
