@@ -11,7 +11,6 @@ from functools import lru_cache
 from typing import Final, Literal
 
 from service.law.determination import (
-    Headroom,
     Mechanism,
     Requirement,
     State,
@@ -126,12 +125,11 @@ class LawByCount:
         facts = self.facts
         return law_by_count(facts.as_of, facts.handler, facts.dataset, facts.recipient, transfer, route, self._book)
 
-    def headroom(self, count: Count, held: frozenset[Mechanism]) -> Headroom:
-        """Return how many persons can be added to a count before the law asks for more than the mechanisms that were obtained."""
-        return Headroom(*self.room(count, held))
-
     def room(self, count: Count, held: frozenset[Mechanism]) -> tuple[int | None, int | None]:
-        """Return the same as a pair: persons, and those whose sensitive information goes; None: as many as there are."""
+        """Return how many persons can be added to a count before the law asks for more than the mechanisms that were obtained.
+
+        The first number is of persons, the second of those whose sensitive information goes; None: as many as there are.
+        """
         key = (self._band(count), held)
         lines = self._lines.get(key)
         if lines is None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from service.law import rules
 from service.law.by_count import LawByCount
-from service.law.determination import Determination, Mechanism, covers, determine
+from service.law.determination import Determination, Headroom, Mechanism, covers, determine
 from service.law.facts import Facts
 from service.law.policy import Bar, Condition, Paper, Policy
 from service.transfers.workflow import stages_for
@@ -86,7 +86,7 @@ def test_a_policy_never_makes_anything_freer(
         "file_standard_contract"
     }
     assert covers(obtained, law) or not covers(obtained, with_policy)
-    before, after = (LawByCount(known, one).headroom(with_transfer(known), obtained) for one in (BOOK, book))
+    before, after = (Headroom(*LawByCount(known, one).room(with_transfer(known), obtained)) for one in (BOOK, book))
     for kind in ("persons", "sensitive_persons"):
         may, might = getattr(before, kind), getattr(after, kind)
         assert may is None or (might is not None and might <= may)
