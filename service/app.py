@@ -115,10 +115,11 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
     )
     witnesses = named(settings.witnesses)
     max_age = None if settings.witness_max_age_seconds is None else timedelta(seconds=settings.witness_max_age_seconds)
+    log_key = LogKey(settings.log_key)
     sequencer = Sequencer(
         database_url,
         clock=clock,
-        key=_log_key(settings),
+        key=log_key,
         origin=settings.log_origin,
         timeout=settings.database_timeout_seconds,
         witnessing=Witnessing(database, witnesses, max_age=max_age) if witnesses else None,
@@ -126,11 +127,11 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.signer = signer = Signer.from_file(settings.signing_key_file or settings.data_dir / "signing_key.pem")
+        app.state.signer = signer = Signer.from_file(settings.signing_key)
         await database.transaction(lambda tx: permits.publish(tx, signer))
         await database.transaction(permits.reckon_anew)
         await decisions.open()
-        maker = _pack_worker(settings, database_url, database, signer, clock)
+        maker = _pack_worker(settings, database_url, database, signer, log_key, clock)
         if settings.pack_worker:
             maker.start()
         if settings.sequencer:
@@ -161,7 +162,7 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
     app.state.authenticate = authenticate
     app.state.recognize = recognize
     app.state.public_url = _public_url(settings)
-    app.state.packs_dir = _packs_dir(settings)
+    app.state.packs_dir = settings.packs
     problems.install(app)
     rooms = (law, plans, registry, transfers, permit_routes, obligations, gate, events, audit, tlog, packs, identity)
     for room in rooms:
@@ -182,24 +183,18 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
     return app
 
 
-def _log_key(settings: Settings) -> LogKey:
-    return LogKey(settings.log_key_file or settings.data_dir / "log_key.pem")
-
-
-def _packs_dir(settings: Settings) -> Path:
-    return settings.packs_dir or settings.data_dir / "packs"
-
-
-def _pack_worker(settings: Settings, url: str, database: Database, signer: Signer, clock: Clock) -> Worker:
+def _pack_worker(
+    settings: Settings, url: str, database: Database, signer: Signer, log_key: LogKey, clock: Clock
+) -> Worker:
     """Return what makes evidence packs, with connections of its own whose statements may take long."""
     tools = Tools(
         reader=Database(url, pool=PACK_CONNECTIONS, timeout=PACK_STATEMENT_SECONDS, clock=clock),
         signer=signer,
-        log_key=_log_key(settings).signer,
+        log_key=log_key.signer,
         policy_file=settings.policy_file,
         version=version("outbound"),
     )
-    return Worker(database, tools, _packs_dir(settings), timedelta(days=settings.pack_keep_days))
+    return Worker(database, tools, settings.packs, timedelta(days=settings.pack_keep_days))
 
 
 def book_of(settings: Settings) -> RuleBook:

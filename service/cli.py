@@ -301,7 +301,7 @@ def check_log(
 
 async def _own_verifier(settings: Settings, connection: asyncpg.Connection) -> list[notes.Verifier]:
     """Return the verifier of the key file; none is made here."""
-    path = settings.log_key_file or settings.data_dir / "log_key.pem"
+    path = settings.log_key
     origin: str | None = await connection.fetchval("select origin from log_state")
     if origin is None:
         return []
@@ -316,7 +316,7 @@ async def _own_verifier(settings: Settings, connection: asyncpg.Connection) -> l
 def rotate_key() -> None:
     """Let another key sign the log from now on; the next checkpoint is signed by both, and the old key is kept beside the new one."""
     settings = Settings()
-    key = LogKey(settings.log_key_file or settings.data_dir / "log_key.pem")
+    key = LogKey(settings.log_key)
     origin, vkey = _in_transaction(lambda tx: rotation.rotate(tx, OPERATOR, key, settings.log_origin))
     key.replace(origin)
     typer.echo(f"The log is signed by another key from now on; give it to whoever checks the log:\n{vkey}")

@@ -72,3 +72,18 @@ class Settings(BaseSettings):
 
     log_format: Literal["text", "json"] = "text"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @property
+    def signing_key(self) -> Path:
+        """The file of the key that signs permit tokens."""
+        return self.signing_key_file or self.data_dir / "signing_key.pem"
+
+    @property
+    def log_key(self) -> Path:
+        """The file of the key that signs checkpoints of the log."""
+        return self.log_key_file or self.data_dir / "log_key.pem"
+
+    @property
+    def packs(self) -> Path:
+        """The folder of evidence packs."""
+        return self.packs_dir or self.data_dir / "packs"

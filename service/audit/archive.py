@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -69,6 +69,11 @@ def month_of(told: str) -> date:
     if told != f"{day:%Y-%m}":
         raise ValueError(f"`{told}` is no month: write it as 2026-11.")
     return day
+
+
+def month_at(at: datetime) -> date:
+    """Return the first day of the month, in UTC, of a moment: the one in whose table its entries are."""
+    return at.astimezone(UTC).date().replace(day=1)
 
 
 def months_after(month: date, count: int) -> date:

@@ -83,7 +83,7 @@ async def misfiled(connection: asyncpg.Connection, gone: Mapping[date, Gone], fo
         month, seen = f"{row['month']:%Y-%m}", gone.get(row["month"], Gone(0, 0, 0))
         made = [json.loads(act["body"])["details"] for act in await connection.fetch(_MADE, f"entries {month}")]
         # The act itself may have been archived since: then its own file tells of it.
-        if not any(_is_told(act, month, row) for act in made) and row["at"].date().replace(day=1) not in months:
+        if not any(_is_told(act, month, row) for act in made) and archive.month_at(row["at"]) not in months:
             found.append(f"Of the archive of {month} no entry tells that it was made as it is stored.")
         if (seen.entries, seen.first_leaf, seen.last_leaf) != (row["entries"], row["first_leaf"], row["last_leaf"]):
             found.append(

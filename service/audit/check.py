@@ -21,12 +21,13 @@ from typing import Any, Final, Literal, TypeAlias
 
 import asyncpg
 
-from service.audit import beside, notes
+from service.audit import archive, beside, notes
 from service.audit.beside import Gone
 from service.audit.merkle import HASH_SIZE
 from service.audit.notes import Checkpoint, Verifier
 from service.audit.numbering import LAST
 from service.audit.tiles import FULL, WIDTH, Edge, Tile
+from service.database import rfc3339
 
 CHUNK: Final = 8 * WIDTH
 """Leaves that are read at once; whole tiles."""
@@ -352,7 +353,7 @@ class _Check:
             content = body.encode()
             hashes.append(sha256(b"\x00" + content).digest())
             if at != told_at:
-                moment, told_at = f'{at.isoformat().replace("+00:00", "Z")}","details":', at
+                moment, told_at = f'{rfc3339(at)}","details":', at
             if sha256(content).digest() != stored or not (body.startswith(head + moment) and body.endswith(tail)):
                 self._compare_columns(leaf, seq, content, stored, (head + moment, tail))
             if at < latest:
@@ -381,7 +382,7 @@ class _Check:
 
     def _note_bare(self, leaf: int, at: datetime) -> None:
         """Note a leaf without entry: its month has been moved to a file, or it is missing."""
-        month = at.date().replace(day=1)
+        month = archive.month_at(at)
         if month in self._archived:
             self._result.archived += 1
             seen = self._gone.setdefault(month, Gone(0, leaf, leaf))
@@ -397,7 +398,7 @@ class _Check:
         query, span = (_LEAVES, (least, most)) if most - least < SCATTERED * CHUNK else (_SCATTERED, ())
         rows: list[_Row] = await self._connection.fetch(query, first, beyond, *span)
         rows.sort(key=_leaf)
-        lost = [row[1] for row in rows if row[_BODY] is None and row[2].date().replace(day=1) not in self._archived]
+        lost = [row[1] for row in rows if row[_BODY] is None and archive.month_at(row[2]) not in self._archived]
         if not lost:
             return rows
         others = {row["seq"]: tuple(row) for row in await self._connection.fetch(_ELSEWHEN, lost)}

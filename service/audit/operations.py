@@ -13,7 +13,7 @@ from sqlalchemy.orm import selectinload
 from service.audit import sealing
 from service.audit.schemas import EntryFilter, EntryOut
 from service.audit.tables import Archive, ArchivedAct, Entry, Leaf, Opening
-from service.database import Transaction
+from service.database import Transaction, rfc3339
 from service.http.caller import EVERYWHERE, Caller, Role
 from service.http.paging import page_of
 from service.http.problems import Archived, NotFound
@@ -160,7 +160,7 @@ async def _archive_of(tx: Transaction, seq: int) -> Archive | None:
 def plain(value: object) -> Any:
     """Return a value with its dates, moments and sets as JSON has them."""
     if isinstance(value, datetime):
-        return value.isoformat().replace("+00:00", "Z")
+        return rfc3339(value)
     if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, dict):

@@ -97,8 +97,7 @@ def seal(body: dict[str, Any], new_salt: Callable[[], bytes]) -> tuple[dict[str,
         body: at, actor, action, subject, handler and details, of plain JSON types.
         new_salt: returns `SALT` fresh random bytes.
     """
-    clear = CLEAR.get(str(body["action"]).partition(".")[0], frozenset({_EVERYWHERE}))
-    pointers = set(_texts(body["details"], clear, "/details"))
+    pointers = set(_texts(body["details"], _clear_in(body), "/details"))
     while True:
         openings: list[Opening] = []
         sealed = _sealed(body, "", pointers, new_salt, openings)
@@ -109,8 +108,12 @@ def seal(body: dict[str, Any], new_salt: Callable[[], bytes]) -> tuple[dict[str,
 
 def is_clear(body: dict[str, Any]) -> bool:
     """Tell whether a body holds no text that would be sealed today: entries from before may."""
-    clear = CLEAR.get(str(body["action"]).partition(".")[0], frozenset({_EVERYWHERE}))
-    return set(_texts(body["details"], clear, "")) <= {f"{at}/sealed" for at in seals(body["details"])}
+    return set(_texts(body["details"], _clear_in(body), "")) <= {f"{at}/sealed" for at in seals(body["details"])}
+
+
+def _clear_in(body: dict[str, Any]) -> frozenset[str]:
+    """Return the members that stay in clear in a body, by the thing that its action is about."""
+    return CLEAR.get(str(body["action"]).partition(".")[0], frozenset({_EVERYWHERE}))
 
 
 def opened(body: dict[str, Any], openings: Iterable[Opening]) -> dict[str, Any]:

@@ -5,13 +5,14 @@ Source: C2SP tlog-tiles: tiles of 256 hashes, and bundles of 256 entries, each w
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final, Self
 
 from sqlalchemy import select
 from sqlalchemy.orm import aliased
 
 from service.audit import proofs, tiles
+from service.audit.archive import month_at
 from service.audit.merkle import HASH_SIZE
 from service.audit.tables import Archive, Entry, Leaf, LogKey, LogTile
 from service.database import Transaction
@@ -98,7 +99,7 @@ async def _bundle(tx: Transaction, wanted: Wanted) -> bytes:
 
 
 async def _moved(tx: Transaction, at: datetime) -> Archived | NotFound:
-    month = at.astimezone(UTC).date().replace(day=1)
+    month = month_at(at)
     archive = await tx.scalar(select(Archive).where(Archive.month == month))
     if archive is None:
         return NotFound(

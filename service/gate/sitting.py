@@ -16,7 +16,7 @@ import rfc8785
 from msgspec import UNSET, Struct, UnsetType
 
 from service.audit.sealing import LIMIT, SALT, Opening, seal
-from service.database import new_id
+from service.database import new_id, rfc3339
 from service.gate import wire
 from service.gate.decide import Ask, Decision, Known, KnownPermit, Reason, decide
 from service.gate.reading import Found
@@ -148,7 +148,7 @@ class Sitting:
     def __init__(self, book: RuleBook, now: datetime, lapses_at: datetime) -> None:
         self._book = book
         self.now = now
-        self._at = moment(now)
+        self._at = rfc3339(now)
         self._lapses_at = lapses_at
         self._taken_of_permit: defaultdict[str, Count] = defaultdict(Count)
         self._taken_of_handler: defaultdict[str, Count] = defaultdict(Count)
@@ -215,7 +215,7 @@ class Sitting:
         self._take(decision, found.handler, held)
         if found.growth is not None:
             self.held[export.id] = held
-        more |= {"export": export.id, "expires_at": moment(self._lapses_at)}
+        more |= {"export": export.id, "expires_at": rfc3339(self._lapses_at)}
         self._record("export.reserved", export.id, caller, found, known, decision, asked, **more)
         return export
 
@@ -305,11 +305,6 @@ def lapse(now: datetime, lease: timedelta) -> datetime:
     """
     step = max(lease // STEPS, timedelta(microseconds=1))
     return EPOCH + (now + lease - EPOCH) // step * step
-
-
-def moment(at: datetime) -> str:
-    """Return a moment in UTC as RFC 3339."""
-    return at.isoformat().replace("+00:00", "Z")
 
 
 def answer_of(evaluation: str, decision: Decision) -> Answer:

@@ -6,7 +6,7 @@ import gzip
 import json
 import random
 from collections.abc import Callable, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -231,3 +231,9 @@ def test_a_month_is_written_in_one_way(told: str) -> None:
     assert archive.month_of("2026-01") == date(2026, 1, 1)
     with pytest.raises(ValueError, match=r".+"):
         archive.month_of(told)
+
+
+def test_an_entry_belongs_to_its_month_in_utc() -> None:
+    shanghai = timezone(timedelta(hours=8))
+    assert archive.month_at(datetime(2026, 3, 1, 7, 59, tzinfo=shanghai)) == date(2026, 2, 1)
+    assert archive.month_at(datetime(2026, 3, 1, 8, 0, tzinfo=shanghai)) == date(2026, 3, 1)
