@@ -40,21 +40,25 @@ with asked as materialized (
   select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[]) with ordinality
     as a(prefix, dataset_id, dataset_key, recipient_id, recipient_key, permit, n)
 ), callers as materialized (
-  select a.n, k.sha256, p.id, p.name, p.kind,
+  select a.n, a.prefix, k.sha256, p.id, p.name, p.kind,
          k.revoked_at is null and p.disabled_at is null and (k.expires_at is null or k.expires_at > $7) as stands,
          (
            select string_agg(coalesce(g.handler, '*'), ',') from grants g
            where g.principal = p.id and g.role = 'exporter' and g.withdrawn_at is null
+             and g.effective_at is not null and g.valid_from <= $8 and (g.valid_until is null or g.valid_until >= $8)
          ) as reach
   from (select prefix, min(n) as n from asked where prefix is not null group by prefix) a
   cross join lateral (
-    select sha256, principal, revoked_at, expires_at from api_keys where prefix = a.prefix limit 1
+    select sha256, principal, revoked_at, expires_at from api_keys where prefix = a.prefix
+    union all
+    select null, a.prefix, null, null where starts_with(a.prefix, 'pr_')
+    limit 1
   ) k
   cross join lateral (
     select id, name, kind, disabled_at from principals where id = k.principal limit 1
   ) p
 ), found as materialized (
-  select a.n, a.permit, d.id as dataset, d.handler, d.fields, r.id as recipient, r.key as recipient_key,
+  select a.n, a.prefix, a.permit, d.id as dataset, d.handler, d.fields, r.id as recipient, r.key as recipient_key,
          concat(d.tags, e'\\x1f', d.facts, e'\\x1f', r.facts, e'\\x1f', r.country, e'\\x1f', r.kind, e'\\x1f', r.key) as facts
   from asked a
   left join lateral (
@@ -94,7 +98,9 @@ select f.n, f.dataset, f.handler, f.recipient, concat(y.facts, e'\\x1f', f.facts
        p.*
 from found f
 left join callers c on c.n = f.n
+left join callers g on g.prefix = f.prefix
 left join years y on y.handler = f.handler
+  and (f.prefix is null or g.reach = '*' or f.handler = any(string_to_array(g.reach, ',')))
 left join lateral (
   select p.id, p.status, p.valid_from, p.valid_until, p.purpose, p.fields::text, p.systems::text, b.fields,
          p.persons, p.sensitive_persons, p.sent_persons + held.persons, p.sent_sensitive_persons + held.sensitive_persons,
@@ -109,7 +115,8 @@ left join lateral (
            select false from evidence e where e.id = any(p.evidence) and e.ended_at is not null limit 1
          ), true)
   from (
-    select permit, tags, fields from permit_datasets where dataset = f.dataset and recipient = f.recipient offset 0
+    select permit, tags, fields from permit_datasets
+    where dataset = f.dataset and recipient = f.recipient and y.handler is not null offset 0
   ) b
   cross join lateral (
     select * from permits where id = b.permit and (f.permit is null or id = f.permit) limit 1
@@ -125,7 +132,9 @@ order by f.n
 $7: the moment; $8: its day in Asia/Shanghai; $9: the year of the ledger.
 
 What only the law looks at comes as one text, with a unit separator between its parts, none of which can hold one: the same text means the
-same facts. Of a caller it tells with the first ask only.
+same facts. Of a caller it tells with the first ask only. What belongs to a handler is joined on the caller's grants: where it has none, the
+facts of the handler are missing, and so is everything else. A caller is looked up by the prefix of its key or, where its token has been
+verified, by the principal's id in its place.
 
 The plan is made once and must do for tables of any size: what is looked up is so in a subquery of its own (with a limit, or an offset
 of nothing), which leaves no other way than one by one, by the index; `exists` would leave the one of reading a whole table first."""
@@ -143,7 +152,7 @@ class Wanted:
     dataset: str
     recipient: str | None
     prefix: str | None = None
-    """How the caller's key begins; None: the caller is known already."""
+    """How the caller's key begins, or the id of a principal who was vouched for; None: the caller is known already."""
     permit: str | None = None
 
 
@@ -151,7 +160,7 @@ class Wanted:
 class Holder:
     """Who holds a key."""
 
-    sha256: bytes
+    sha256: bytes | None
     stands: bool
     caller: Caller
     reach: Reach
@@ -227,7 +236,7 @@ def found_in(rows: Sequence[asyncpg.Record], wanted: Sequence[Wanted], today: da
     return asks
 
 
-def _holder(caller: str, name: str, kind: Any, sha256: bytes, stands: bool, reach: str | None) -> Holder:  # noqa: FBT001
+def _holder(caller: str, name: str, kind: Any, sha256: bytes | None, stands: bool, reach: str | None) -> Holder:  # noqa: FBT001
     handlers = frozenset((reach or "").split(",")) - {""}
     reached: Reach = EVERYWHERE if EVERYWHERE in handlers else handlers
     return Holder(sha256, stands, Caller(caller, name, kind, {Role.EXPORTER: reached} if reached else {}), reached)
@@ -247,11 +256,7 @@ def _found(
     sensitive_persons: int,
 ) -> Found:
     of_handler, of_dataset, of_recipient = _facts(facts)
-    if (
-        handler is None
-        or of_handler is None
-        or (holder is not None and holder.reach != EVERYWHERE and handler not in holder.reach)
-    ):
+    if handler is None or of_handler is None:
         # A dataset for whose handler the caller is no exporter is as unknown as one that is not there.
         return Found(holder, None, None, recipient, False, Known(today, None, of_recipient, (), Count()))
     year = Count(persons, sensitive_persons)

@@ -125,9 +125,25 @@ class Credentials:
     prefix: str
     sha256: bytes
 
-    def match(self, stored: bytes) -> bool:
+    def match(self, stored: bytes | None) -> bool:
         """Tell whether the key is the stored one, in constant time."""
-        return hmac.compare_digest(stored, self.sha256)
+        return stored is not None and hmac.compare_digest(stored, self.sha256)
+
+
+@dataclass(frozen=True, slots=True)
+class Vouched:
+    """A principal for whom somebody else has vouched: the identity provider, by a token that was verified."""
+
+    principal: str
+
+    @property
+    def prefix(self) -> str:
+        """What it is looked up by: its id, which no key begins with."""
+        return self.principal
+
+    def match(self, stored: bytes | None) -> bool:
+        """Tell that there is no key to compare with."""
+        return stored is None
 
 
 Recognizer = Callable[[str | None], Credentials]

@@ -25,7 +25,7 @@ async def lent_to(tx: Transaction, principal: str) -> tuple[Delegated, ...]:
             and_(
                 Grant.principal == Delegation.delegator,
                 Grant.role == func.any(Delegation.roles),
-                Grant.withdrawn_at.is_(None),
+                Grant.standing(today),
                 or_(Delegation.handler.is_(None), Grant.handler.is_(None), Grant.handler == Delegation.handler),
             ),
         )
@@ -160,7 +160,9 @@ async def _handler(tx: Transaction, reference: str) -> str:
 
 async def _held(tx: Transaction, principal: str, handler: str | None) -> set[Role]:
     query = select(Grant.role).where(
-        Grant.principal == principal, Grant.withdrawn_at.is_(None), Grant.role.in_([str(role) for role in REVIEWERS])
+        Grant.principal == principal,
+        Grant.standing(day_in_shanghai(tx.now)),
+        Grant.role.in_([str(role) for role in REVIEWERS]),
     )
     if handler is not None:
         query = query.where(or_(Grant.handler.is_(None), Grant.handler == handler))

@@ -24,6 +24,7 @@ from service.identity.schemas import (
     PrincipalOut,
 )
 from service.identity.tables import HANDLERS, ApiKey, Grant, Principal
+from service.law.calendar import day_in_shanghai
 
 
 async def authenticate(tx: Transaction, authorization: str | None) -> Caller:
@@ -36,7 +37,7 @@ async def authenticate(tx: Transaction, authorization: str | None) -> Caller:
     query = (
         select(Principal, ApiKey, Grant.role, Grant.handler)
         .join(ApiKey, ApiKey.principal == Principal.id)
-        .outerjoin(Grant, and_(Grant.principal == Principal.id, Grant.withdrawn_at.is_(None)))
+        .outerjoin(Grant, and_(Grant.principal == Principal.id, Grant.standing(day_in_shanghai(tx.now))))
         .where(ApiKey.prefix == credentials.prefix)
     )
     rows = (await tx.execute(query)).all()
@@ -294,6 +295,11 @@ async def _grant(tx: Transaction, caller: Caller, principal: str, role: Role, ha
         handler=handler,
         granted_by=caller.principal,
         granted_at=tx.now,
+        valid_from=day_in_shanghai(tx.now),
+        valid_until=None,
+        source="operator" if caller is OPERATOR else "admin",
+        effective_at=tx.now,
+        confirmed_by=None,
         withdrawn_at=None,
     )
     tx.add(grant)
@@ -338,7 +344,7 @@ async def _demand_an_admin(tx: Transaction) -> None:
     remains = exists().where(
         Grant.role == Role.ADMIN,
         Grant.handler.is_(None),
-        Grant.withdrawn_at.is_(None),
+        Grant.standing(day_in_shanghai(tx.now)),
         Principal.id == Grant.principal,
         Principal.disabled_at.is_(None),
     )

@@ -2,7 +2,21 @@
 
 from datetime import date, datetime
 
-from sqlalchemy import CheckConstraint, Date, DateTime, ForeignKey, Index, LargeBinary, Text, column, table, text
+from sqlalchemy import (
+    CheckConstraint,
+    ColumnElement,
+    Date,
+    DateTime,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    Text,
+    and_,
+    column,
+    or_,
+    table,
+    text,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -51,9 +65,30 @@ class Grant(Base):
     handler: Mapped[str | None] = mapped_column(Id, ForeignKey("handlers.id"))
     granted_by: Mapped[str] = mapped_column(Id)
     granted_at: Mapped[Moment]
+    valid_from: Mapped[date] = mapped_column(Date)
+    """Its first day, in Asia/Shanghai."""
+    valid_until: Mapped[date | None] = mapped_column(Date)
+    """Its last day, in Asia/Shanghai."""
+    source: Mapped[str] = mapped_column(Text)
+    """Who answers for it: an admin, the operator, or a group of the identity provider, as the operator's settings map it."""
+    effective_at: Mapped[datetime | None] = mapped_column(EndOf)
+    """Since when it stands; null: it waits for a second admin."""
+    confirmed_by: Mapped[str | None] = mapped_column(Id)
     withdrawn_at: Mapped[datetime | None] = mapped_column(EndOf)
 
+    @classmethod
+    def standing(cls, today: date) -> ColumnElement[bool]:
+        """Return the condition that a grant stands on a day: confirmed, within its days, not withdrawn."""
+        return and_(
+            cls.withdrawn_at.is_(None),
+            cls.effective_at.is_not(None),
+            cls.valid_from <= today,
+            or_(cls.valid_until.is_(None), cls.valid_until >= today),
+        )
+
     __table_args__ = (
+        CheckConstraint("source in ('admin', 'operator', 'group')", name="source"),
+        CheckConstraint("valid_until is null or valid_until >= valid_from", name="days"),
         Index(
             "uq_grants_role",
             "principal",
