@@ -126,16 +126,23 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     return Settings(data_dir=tmp_path_factory.mktemp("data"), log_level="error")
 
 
-@pytest.fixture(scope="session")
-def admin_key(database_url: str) -> str:
-    async def make() -> str:
-        database = Database(database_url)
-        made = await database.transaction(lambda tx: identity.equip(tx, "root", "person", [identity.Role.ADMIN]))
+def admins(url: str) -> tuple[str, str]:
+    """Make the two admins of a world, as the operator, and return their keys."""
+
+    async def make() -> tuple[str, str]:
+        database = Database(url)
+        roles = [identity.Role.ADMIN]
+        first = await database.transaction(lambda tx: identity.equip(tx, "root", "person", roles))
+        second = await database.transaction(lambda tx: identity.equip(tx, "second root", "person", roles))
         await database.close()
-        assert made.secret is not None
-        return made.secret
+        return str(first.secret), str(second.secret)
 
     return asyncio.run(make())
+
+
+@pytest.fixture(scope="session")
+def admin_keys(database_url: str) -> tuple[str, str]:
+    return admins(database_url)
 
 
 @pytest.fixture(scope="session")
@@ -151,9 +158,9 @@ def http(address: str) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture(scope="session")
-def world(http: httpx.Client, admin_key: str) -> World:
+def world(http: httpx.Client, admin_keys: tuple[str, str]) -> World:
     """People for every role, and builders with defaults, all through HTTP."""
-    return World(http, admin_key)
+    return World(http, admin_keys)
 
 
 SAMPLES = Path(os.environ.get("OUTBOUND_SAMPLES", "../shared/samples"))
