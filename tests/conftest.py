@@ -126,18 +126,22 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     return Settings(data_dir=tmp_path_factory.mktemp("data"), log_level="error")
 
 
-def admins(url: str) -> tuple[str, str]:
-    """Make the two admins of a world, as the operator, and return their keys."""
+def equipped(url: str, name: str, *roles: str) -> str:
+    """Give a person some roles and a key as the operator does, and return the key: nobody else has seen it."""
+    wanted = [identity.Role(role) for role in roles]
 
-    async def make() -> tuple[str, str]:
+    async def make() -> str:
         database = Database(url)
-        roles = [identity.Role.ADMIN]
-        first = await database.transaction(lambda tx: identity.equip(tx, "root", "person", roles))
-        second = await database.transaction(lambda tx: identity.equip(tx, "second root", "person", roles))
+        made = await database.transaction(lambda tx: identity.equip(tx, name, "person", wanted))
         await database.close()
-        return str(first.secret), str(second.secret)
+        return str(made.secret)
 
     return asyncio.run(make())
+
+
+def admins(url: str) -> tuple[str, str]:
+    """Make the two admins of a world and return their keys."""
+    return equipped(url, "root", "admin"), equipped(url, "second root", "admin")
 
 
 @pytest.fixture(scope="session")

@@ -58,7 +58,7 @@ class World:
         """Begin with the keys of two admins, both made by the operator: one asks for grants, the other confirms them."""
         self.http = http
         self.count = itertools.count(1)
-        self.admin, self.second_admin = (self._known(key) for key in admin_keys)
+        self.admin, self.second_admin = (self.known(key) for key in admin_keys)
         self.registrar = self.person("registrar")
         self.second_registrar = self.person("registrar")
         self.requester = self.person("requester")
@@ -66,7 +66,8 @@ class World:
         self.exporter = self.person("exporter", kind="system")
         self.reviewers = {stage: self.person(f"reviewer:{stage}") for stage in STAGES}
 
-    def _known(self, secret: str) -> Person:
+    def known(self, secret: str) -> Person:
+        """Return whose key it is."""
         me = self.http.get("/v1/me", headers={"Authorization": f"Bearer {secret}"}).json()
         return Person(self.http, secret, me["id"], me["name"])
 
