@@ -51,6 +51,7 @@ CLEAR: Final[Mapping[str, frozenset[str]]] = {
         "principal": "kind",
         "api_key": "principal prefix expires_at",
         "grant": "principal role state valid_from valid_until source granted_by",
+        "break_glass": "principal role ends_at",
         "delegation": "delegator delegate roles handler valid_from valid_until",
         "opening": "pointer seal",
         "archive": "month file sha256",
