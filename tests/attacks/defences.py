@@ -56,6 +56,8 @@ TEXTS: Final = "tests/attacks/test_texts.py::"
 GROUND: Final = "tests/attacks/test_ground.py::"
 PEOPLE: Final = "tests/api/test_people.py::"
 TRANSFERS: Final = "tests/api/test_transfers.py::"
+GRANTS: Final = "tests/api/test_grants.py::"
+OUTGOING: Final = "tests/faults/test_outgoing.py::"
 
 OF_APPROVAL: Final = (
     _one(
@@ -113,7 +115,7 @@ OF_APPROVAL: Final = (
         WORKFLOW,
         "    if not is_person:\n",
         "    if False:\n",
-        TRANSFERS + "test_a_system_does_not_review",
+        GRANTS + "test_a_system_with_a_reviewers_grant_of_before_reviews_nothing",
     ),
     _one(
         "A09",
@@ -168,7 +170,7 @@ OF_APPROVAL: Final = (
         "an author resumes nothing, by a lent role either",
         "service/permits/operations.py",
         "    if {caller.principal, caller.behalf(RESTORERS, permit.handler)} & set(authors or ()):\n",
-        "    if caller.principal in set(authors or ()):\n",
+        "    if False:\n",
         PEOPLE + "test_an_author_does_not_resume_the_permit_of_their_request_by_a_lent_role",
     ),
 )
@@ -297,12 +299,17 @@ OF_EXPORTS: Final = (
         "    if False:\n",
         EXPORTS + "test_a_system_exports_under_no_other_systems_permit",
     ),
-    _one(
+    Defence(
         "A50",
-        "no more is reported than was reserved",
-        "service/gate/completion.py",
-        "        if completion[kind].report.exceeds(getattr(export, kind))\n",
-        "        if False\n",
+        "no more is reported than was reserved, nor others than were announced",
+        (
+            Edit(
+                "service/gate/completion.py",
+                "        if completion[kind].report.exceeds(getattr(export, kind))\n",
+                "        if False\n",
+            ),
+            Edit("service/gate/completion.py", "            if new > room:\n", "            if False:\n"),
+        ),
         EXPORTS + "test_more_than_was_reserved_is_not_reported_away",
     ),
     _one(
@@ -442,12 +449,13 @@ OF_FILES_AND_TEXTS: Final = (
         "    if False:\n",
         PAPERS + "test_a_file_that_is_no_document_is_refused_whatever_it_is_called",
     ),
-    _one(
+    Defence(
         "A81",
-        "a name's path is cut off",
-        FILES,
-        """.replace("\\\\", "/").rsplit("/", 1)[-1]""",
-        "",
+        "a name's path is cut off, and what is left of it taken out",
+        (
+            Edit(FILES, """.rsplit("/", 1)[-1]\n""", "\n"),
+            Edit(FILES, """        "_" if _UNSAFE.match(character) else character\n""", "        character\n"),
+        ),
         PAPERS + "test_a_name_leads_nowhere_and_ends_as_the_file_is",
     ),
     _one(
@@ -527,6 +535,73 @@ OF_THE_GROUND: Final = (
     ),
 )
 
+OF_ROLES: Final = (
+    _one(
+        "A110",
+        "authors and earlier reviewers stay what they are",
+        WORKFLOW,
+        "    if reviewer in authors:\n",
+        "    if False:\n",
+        APPROVAL + "test_whoever_changes_roles_between_two_stages_stays_what_they_were",
+    ),
+    _one(
+        "A112",
+        "whoever asked does not confirm",
+        "service/identity/grants.py",
+        "    if by.principal in askers:\n",
+        "    if False:\n",
+        GRANTS + "test_whoever_asked_does_not_confirm_not_even_by_another_key",
+    ),
+    _one(
+        "A113",
+        "the hand that made a key counts",
+        "service/identity/grants.py",
+        "    if by.seen_by & askers:\n",
+        "    if False:\n",
+        GRANTS + "test_a_key_that_the_asker_made_for_another_admin_confirms_nothing",
+    ),
+    _one(
+        "A115",
+        "what an admin lends for somebody waits",
+        "service/identity/delegations.py",
+        "        effective_at=tx.now if is_own else None,\n",
+        "        effective_at=tx.now,\n",
+        GRANTS + "test_an_admin_alone_makes_nobody_a_stand_in_for_somebody_else",
+    ),
+    _one(
+        "A116",
+        "nobody lends to themselves",
+        "service/identity/grants.py",
+        "    if by.persons & {delegate}:\n",
+        "    if False:\n",
+        GRANTS + "test_no_admin_makes_themselves_a_stand_in",
+    ),
+    _one(
+        "A122",
+        "one address inside bars a host",
+        "service/http/addresses.py",
+        "    if not target.is_trusted and not all(is_public(address) for address in addresses):\n",
+        "    if not target.is_trusted and not any(is_public(address) for address in addresses):\n",
+        OUTGOING + "test_nothing_is_sent_where_one_address_is_inside",
+    ),
+    _one(
+        "A123",
+        "what was checked is what is called",
+        "service/http/outgoing.py",
+        "        target.url.copy_with(host=address),\n",
+        "        target.url,\n",
+        OUTGOING + "test_a_name_that_is_public_first_and_private_then_is_never_called_inside",
+    ),
+    _one(
+        "A124",
+        "redirects are not followed",
+        "service/http/outgoing.py",
+        "trust_env=False, follow_redirects=False, timeout",
+        "trust_env=False, follow_redirects=True, timeout",
+        OUTGOING + "test_a_redirect_is_an_answer_and_is_not_followed",
+    ),
+)
+
 DEFENCES: Final[tuple[Defence, ...]] = (
     *OF_APPROVAL,
     *OF_REGISTER,
@@ -535,4 +610,5 @@ DEFENCES: Final[tuple[Defence, ...]] = (
     *OF_KEYS,
     *OF_FILES_AND_TEXTS,
     *OF_THE_GROUND,
+    *OF_ROLES,
 )

@@ -151,3 +151,30 @@ def test_days_are_not_stretched_beyond_what_evidence_carries(world: World) -> No
         assert answer.status_code == 201, answer.text
     permit = world.auditor.get(f"/v1/permits/{answer.json()['permit']}").json()
     assert permit["valid_until"] <= day(3 * 366)
+
+
+def test_whoever_changes_roles_between_two_stages_stays_what_they_were(world: World) -> None:
+    """An author who is made a reviewer, and a reviewer who is given the next stage's role, decide nothing by that."""
+    handler = world.handler()
+    dataset, recipient = world.dataset(handler, "personal"), world.recipient()
+    author = world.person("requester", handler=handler["id"])
+    owner = world.person("reviewer:data_owner", handler=handler["id"])
+    body = {
+        "handler": handler["id"],
+        "datasets": [dataset["id"]],
+        "recipient": recipient["id"],
+        "purpose": "analytics",
+        "description": "Weekly demand",
+        "persons": 150_000,
+        "valid_from": day(0),
+        "valid_until": day(30),
+    }
+    draft = author.made("/v1/transfers", body)
+    shown = author.made(f"/v1/transfers/{draft['id']}/submit", None)
+    assert review(owner, shown, "data_owner").status_code == 201
+    mine = world.admin.get("/v1/grants", principal=author.id).json()["items"][0]["id"]
+    world.admin.made(f"/v1/grants/{mine}/withdraw", None)
+    for person in (author, owner):
+        world.grant(person.id, "reviewer:privacy", handler["id"])
+        assert review(person, shown, "privacy").status_code == 403
+    assert world.auditor.get(f"/v1/transfers/{shown['id']}").json()["stages"][1]["status"] == "open"

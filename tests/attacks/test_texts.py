@@ -140,9 +140,10 @@ def test_another_site_reads_nothing_through_a_visitors_browser(world: World) -> 
     ):
         assert not [name for name in answer.headers if name.startswith("access-control-")]
         assert "set-cookie" not in answer.headers
-    form = {"Authorization": f"Bearer {world.exporter.secret}", "Content-Type": "text/plain"}
-    body = json.dumps({"dataset": "a", "recipient": "b", "purpose": "c", "persons": 1})
-    assert world.http.post("/v1/exports", content=body, headers=form).status_code == 415
+    body = json.dumps({"key": world.name("recipient"), "name": "Invented", "country": "SG", "facts": {}})
+    for path, person in (("/v1/exports", world.exporter), ("/v1/recipients", world.registrar)):
+        form = {"Authorization": f"Bearer {person.secret}", "Content-Type": "text/plain"}
+        assert world.http.post(path, content=body, headers=form).status_code == 415
 
 
 FORGED = "ok\n2026-01-01 00:00:00 [info] request status=200 route=/v1/grants"
