@@ -45,7 +45,9 @@ from service.permits import routes as permit_routes
 from service.permits.signing import Signer
 from service.plans import routes as plans
 from service.registry import routes as registry
+from service.roles import Login, Logins
 from service.settings import Settings
+from service.tenancy import EVERYWHERE
 from service.transfers import routes as transfers
 from service.transfers.uploads import MAX_BODY
 
@@ -100,38 +102,38 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
         RuleFileError: the law data cannot be used; nothing starts with it.
         ValueError: the witnesses cannot be used.
     """
-    database = Database(
-        database_url, pool=settings.database_pool, timeout=settings.database_timeout_seconds, clock=clock
-    )
-
+    logins = Logins.of(settings, database_url)
+    timeout = settings.database_timeout_seconds
+    database = Database(logins.app.url, role=logins.app.role, pool=settings.database_pool, timeout=timeout, clock=clock)
     book = book_of(settings)
     decisions = Gate(
-        database_url,
+        logins.gate,
         book,
         clock=clock,
         lease=timedelta(seconds=settings.export_lease_seconds),
-        timeout=settings.database_timeout_seconds,
+        timeout=timeout,
         queue=settings.gate_queue,
     )
     witnesses = named(settings.witnesses)
     max_age = None if settings.witness_max_age_seconds is None else timedelta(seconds=settings.witness_max_age_seconds)
     log_key = LogKey(settings.log_key)
     sequencer = Sequencer(
-        database_url,
+        logins.log,
         clock=clock,
         key=log_key,
         origin=settings.log_origin,
-        timeout=settings.database_timeout_seconds,
+        timeout=timeout,
         witnessing=Witnessing(database, witnesses, max_age=max_age) if witnesses else None,
     )
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.signer = signer = Signer.from_file(settings.signing_key)
+        await logins.demand_bound(timeout)
         await database.transaction(lambda tx: permits.publish(tx, signer))
-        await database.transaction(permits.reckon_anew)
+        await database.transaction(permits.reckon_anew, reach=EVERYWHERE)
         await decisions.open()
-        maker = _pack_worker(settings, database_url, database, signer, log_key, clock)
+        maker = _pack_worker(settings, logins.app, signer, log_key, clock)
         if settings.pack_worker:
             maker.start()
         if settings.sequencer:
@@ -141,6 +143,7 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
         gc.set_threshold(YOUNG_OBJECTS)
         yield
         await maker.stop()
+        await maker.database.close()
         await sequencer.close()
         await decisions.close()
         await database.close()
@@ -183,17 +186,20 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
     return app
 
 
-def _pack_worker(
-    settings: Settings, url: str, database: Database, signer: Signer, log_key: LogKey, clock: Clock
-) -> Worker:
-    """Return what makes evidence packs, with connections of its own whose statements may take long."""
+def _pack_worker(settings: Settings, login: Login, signer: Signer, log_key: LogKey, clock: Clock) -> Worker:
+    """Return what makes evidence packs, of any handler, with connections of its own whose statements may take long."""
+
+    def connected(pool: int, timeout: float) -> Database:
+        return Database(login.url, role=login.role, pool=pool, timeout=timeout, clock=clock, reach=EVERYWHERE)
+
     tools = Tools(
-        reader=Database(url, pool=PACK_CONNECTIONS, timeout=PACK_STATEMENT_SECONDS, clock=clock),
+        reader=connected(PACK_CONNECTIONS, PACK_STATEMENT_SECONDS),
         signer=signer,
         log_key=log_key.signer,
         policy_file=settings.policy_file,
         version=version("outbound"),
     )
+    database = connected(1, settings.database_timeout_seconds)
     return Worker(database, tools, settings.packs, timedelta(days=settings.pack_keep_days))
 
 

@@ -39,6 +39,7 @@ from service.law.schemas import FactsIn
 from service.registry import imports
 from service.sample import loader as sample
 from service.settings import Settings
+from service.tenancy import EVERYWHERE
 from service.transfers import people
 
 Result = TypeVar("Result")
@@ -120,7 +121,7 @@ def _with_database(work: Callable[[Database], Awaitable[Result]], timeout: float
     settings = Settings()
 
     async def run(url: str) -> Result:
-        database = Database(url, pool=1, timeout=timeout or settings.database_timeout_seconds)
+        database = Database(url, pool=1, timeout=timeout or settings.database_timeout_seconds, reach=EVERYWHERE)
         try:
             return await work(database)
         finally:
@@ -178,7 +179,7 @@ def server() -> Any:
 
 async def _prepare(settings: Settings, url: str, *, with_sample: bool) -> None:
     """Make the first admin, load the sample when it is asked for, and print how to begin."""
-    database = Database(url, pool=1, timeout=settings.database_timeout_seconds)
+    database = Database(url, pool=1, timeout=settings.database_timeout_seconds, reach=EVERYWHERE)
     try:
         if with_sample:
             book = book_of(settings)

@@ -8,7 +8,7 @@ from sqlalchemy import and_, exists, func, or_, select, text
 
 from service.database import FIRST_ADMIN_LOCK, Transaction, close_gate, is_id, new_id
 from service.events import operations as events
-from service.http.caller import EVERYWHERE, OPERATOR, Caller, Credentials, Reach, Role
+from service.http.caller import OPERATOR, Caller, Credentials, Role
 from service.http.paging import page_of
 from service.http.problems import Conflict, Forbidden, Invalid, NotFound, Unauthenticated
 from service.identity import delegations
@@ -25,6 +25,7 @@ from service.identity.schemas import (
 )
 from service.identity.tables import HANDLERS, ApiKey, Grant, Principal
 from service.law.calendar import day_in_shanghai
+from service.tenancy import EVERYWHERE, Reach
 
 
 async def authenticate(tx: Transaction, authorization: str | None) -> Caller:
