@@ -129,7 +129,7 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.signer = signer = Signer.from_file(settings.signing_key)
-        await logins.demand_bound(timeout)
+        await logins.demand_bound()
         await database.transaction(lambda tx: permits.publish(tx, signer))
         await database.transaction(permits.reckon_anew, reach=EVERYWHERE)
         await decisions.open()
@@ -143,7 +143,6 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
         gc.set_threshold(YOUNG_OBJECTS)
         yield
         await maker.stop()
-        await maker.database.close()
         await sequencer.close()
         await decisions.close()
         await database.close()

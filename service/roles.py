@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 import asyncpg
-import structlog
 from pydantic import SecretStr
 from sqlalchemy.engine import make_url
 
@@ -22,13 +21,20 @@ GATE: Final = "outbound_gate"
 LOG: Final = "outbound_log"
 """Whoever keeps the log going: reads entries, adds to the tree."""
 
+PATIENCE: Final = 10.0
+"""Seconds that a connection may take."""
+
 _RIGHTS: Final = """
   select current_user, session_user = current_user as is_own, rolsuper or rolbypassrls as is_free,
          pg_has_role(current_user, (select relowner from pg_class where oid = 'datasets'::regclass), 'usage') as is_owner
   from pg_roles where rolname = current_user
 """
 
-log = structlog.get_logger("outbound")
+_REFUSED: Final = (
+    asyncpg.InsufficientPrivilegeError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidParameterValueError,
+)
 
 
 class UnboundError(RuntimeError):
@@ -74,28 +80,33 @@ class Logins:
             login(LOG, settings.database_log_url),
         )
 
-    async def demand_bound(self, timeout: float) -> None:
-        """Refuse to serve with more rights than a server process may have.
+    async def demand_bound(self) -> list[str]:
+        """Refuse to serve with more rights than a server process may have; return the roles that have no login of their own.
 
         Raises:
             UnboundError: a role could pass over the policies.
         """
         borrowed: list[str] = []
         for login in (self.app, self.gate, self.log):
-            connection = await asyncpg.connect(login.url, timeout=timeout, server_settings=login.settings)
-            try:
-                rights = await connection.fetchrow(_RIGHTS)
-            finally:
-                await connection.close()
+            rights = await _rights(login)
             if rights["is_free"] or rights["is_owner"]:
                 raise UnboundError(
                     f"The login {rights['current_user']} of a server process is a superuser, may bypass row-level security or owns the "
                     "tables: PostgreSQL could not keep callers to their handlers. See `Roles in the database` in docs/operators.md."
                 )
             borrowed += [] if rights["is_own"] else [rights["current_user"]]
-        if borrowed:
-            log.warning(
-                "server processes log in as the owner of the database and act as lesser roles; logins of their own are stricter: "
-                "OUTBOUND_DATABASE_APP_URL, OUTBOUND_DATABASE_GATE_URL, OUTBOUND_DATABASE_LOG_URL",
-                roles=borrowed,
-            )
+        return borrowed
+
+
+async def _rights(login: Login) -> asyncpg.Record:
+    try:
+        connection = await asyncpg.connect(login.url, timeout=PATIENCE, server_settings=login.settings)
+    except _REFUSED as error:
+        raise UnboundError(
+            f"A server process cannot log in to the database as {login.role or 'the role of its address'}: {error}. See `Roles in the "
+            "database` in docs/operators.md."
+        ) from error
+    try:
+        return await connection.fetchrow(_RIGHTS)
+    finally:
+        await connection.close()

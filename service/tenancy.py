@@ -41,7 +41,7 @@ class View:
         return {"handlers": handlers, "principal": self.principal}
 
 
-_view: Final[ContextVar[View]] = ContextVar("view", default=View())
+_view: Final[ContextVar[View]] = ContextVar("view")
 """That of the statement which is about to be sent: a plan of a query serves every view, and takes its values from here."""
 
 

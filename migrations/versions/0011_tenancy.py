@@ -54,9 +54,10 @@ SKETCHES = f"""case left(owner, 3)
     when 'hd_' then split_part(owner, '/', 1) = any ({HANDLERS})
     when 'ex_' then exists (select from exports e where e.id = sketches.owner)
     when 'pm_' then exists (select from permits p where p.id = sketches.owner)
-    else false end"""
-ENTRIES = rf"handler = any ({HANDLERS}) or (handler is null and (subject like 'rc\_%' or actor = {VIEWER}))"
-EVENTS = f"handler is null or handler = any ({HANDLERS})"
+    else false end"""  # noqa: S608 - nothing of it comes from elsewhere
+ENTRIES = rf"handler = any ({HANDLERS}) or (handler is null and {VIEWER} <> '' and (subject like 'rc\_%' or actor = {VIEWER}))"
+WHO = "body #>> '{who,id}'"
+EVENTS = f"handler = any ({HANDLERS}) or {VIEWER} = any (audience) or (handler is null and {WHO} = {VIEWER})"
 
 KEPT = {"id", "handler", "transfer", "permit", "dataset", "created_at", "issued_at", "requested_at", "requested_by"}
 """Columns that say what a row is of: once written, they stay."""
@@ -256,8 +257,9 @@ def _keep_app() -> None:
     _policy("app_read", "entries", f"for select to {APP} using ({ALL} or {ENTRIES})")
     by_viewer = f"actor = {VIEWER} and (handler is null or handler = any ({HANDLERS}))"
     _policy("app_add", "entries", f"for insert to {APP} with check ({ALL} or ({by_viewer}))")
-    _policy("app_read", "events", f"for select to {APP} using ({ALL} or {EVENTS} or {VIEWER} = any (audience))")
-    _policy("app_add", "events", f"for insert to {APP} with check ({ALL} or {EVENTS})")
+    _policy("app_read", "events", f"for select to {APP} using ({ALL} or {EVENTS})")
+    by_viewer = f"{WHO} = {VIEWER} and (handler is null or handler = any ({HANDLERS}))"
+    _policy("app_add", "events", f"for insert to {APP} with check ({ALL} or ({by_viewer}))")
     # A file is kept once, whoever's records it serves: anybody may bring it, and only who has such a record reads it.
     named = "exists (select from evidence e where e.document = documents.sha256)"
     _policy("app_read", "documents", f"for select to {APP} using ({ALL} or {named})")

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Identity, Index, Text, any_, or_
+from sqlalchemy import BigInteger, ColumnElement, Identity, Index, Text, and_, any_, or_
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -27,12 +27,14 @@ class Event(OfHandler, Base):
 
     @classmethod
     def is_within(cls) -> ColumnElement[bool]:
-        """Return the condition that a view sees an event: one of its handlers, of none, or addressed to the viewer."""
-        return or_(cls.handler == AMONG, cls.handler.is_(None), any_(cls.audience) == VIEWER)
+        """Return the condition that a view sees an event: one of its handlers, one for the viewer, or the viewer's own about none."""
+        own = and_(cls.handler.is_(None), cls.body["who"]["id"].astext == VIEWER)
+        return or_(cls.handler == AMONG, any_(cls.audience) == VIEWER, own)
 
     def is_seen_by(self, view: View) -> bool:
         """Tell the same of a row that is at hand."""
-        return self.handler is None or self.handler in view.reach or view.principal in self.audience
+        is_own = self.handler is None and self.body["who"]["id"] == view.principal
+        return is_own or self.handler in view.reach or view.principal in self.audience
 
     __table_args__ = (
         Index(None, "subject", "seq"),

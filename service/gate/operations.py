@@ -67,7 +67,6 @@ async def read_export(tx: Transaction, caller: Caller, export_id: str) -> Export
 
 async def list_exports(
     tx: Transaction,
-    caller: Caller,
     *,
     handler: str | None,
     dataset: str | None,

@@ -277,7 +277,6 @@ async def read_obligation(tx: Transaction, caller: Caller, obligation_id: str, *
 
 async def list_obligations(
     tx: Transaction,
-    caller: Caller,
     *,
     due_before: date | None,
     state: State | None,

@@ -49,14 +49,14 @@ class Worker:
     """The task of one server process.
 
     Args:
-        database: where packs and their progress are.
+        database: where packs and their progress are; its connections are the worker's own, and go with it.
         tools: what packs are made with.
         directory: where their files are.
         keep: how long a file is kept.
     """
 
     def __init__(self, database: Database, tools: Tools, directory: Path, keep: timedelta) -> None:
-        self.database, self._tools, self._directory, self._keep = database, tools, directory, keep
+        self._database, self._tools, self._directory, self._keep = database, tools, directory, keep
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -71,6 +71,7 @@ class Worker:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
         await self._tools.reader.close()
+        await self._database.close()
 
     async def _run(self) -> None:
         while True:
@@ -103,7 +104,7 @@ class Worker:
                 return
             await connection.commit()
             try:
-                yield await self.database.transaction(lambda tx: self._begun(tx, found))
+                yield await self._database.transaction(lambda tx: self._begun(tx, found))
             finally:
                 await connection.execute(_UNLOCK, asked)
                 await connection.commit()
@@ -143,7 +144,7 @@ class Worker:
             state = "failed" if pack.attempts >= ATTEMPTS else "waiting"
             await self._set(pack, state=state, detail=f"{type(error).__name__}: {error}"[:500])
             return
-        await self.database.transaction(lambda tx: self._ready(tx, pack, made))
+        await self._database.transaction(lambda tx: self._ready(tx, pack, made))
 
     async def _ready(self, tx: Transaction, pack: EvidencePack, made: Made) -> None:
         row = await tx.get_one(EvidencePack, pack.id, with_for_update=True)
@@ -158,7 +159,7 @@ class Worker:
     async def _set(self, pack: EvidencePack, **values: object) -> None:
         """Tell how far a pack is, unless somebody else has begun it anew."""
         mine = (EvidencePack.id == pack.id, EvidencePack.attempts == pack.attempts)
-        await self.database.transaction(lambda tx: tx.execute(update(EvidencePack).where(*mine).values(**values)))
+        await self._database.transaction(lambda tx: tx.execute(update(EvidencePack).where(*mine).values(**values)))
 
     async def _sweep(self) -> None:
         """Remove the files that have expired."""
@@ -172,6 +173,6 @@ class Worker:
                 row.state = "expired"
             return [row.id for row in rows]
 
-        for pack_id in await self.database.transaction(expired):
+        for pack_id in await self._database.transaction(expired):
             for file in self._directory.glob(f"{pack_id}-*.zip"):
                 file.unlink(missing_ok=True)

@@ -311,7 +311,6 @@ def _share(name: str, shares: Sequence[Share]) -> ShareOut:
 
 async def list_permits(
     tx: Transaction,
-    caller: Caller,
     *,
     handler: str | None,
     dataset: str | None,

@@ -159,7 +159,6 @@ async def list_gradings(
 
 async def find_gradings(
     tx: Transaction,
-    caller: Caller,
     *,
     state: str | None,
     handler: str | None,
@@ -175,7 +174,6 @@ async def find_gradings(
 
     Args:
         tx: the transaction.
-        caller: who asks.
         state: `effective`, `pending` or `superseded`.
         handler: id or key.
         dataset: id or key.

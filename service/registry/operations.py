@@ -66,7 +66,7 @@ async def create_handler(tx: Transaction, caller: Caller, wanted: HandlerIn) -> 
 
 
 async def list_handlers(
-    tx: Transaction, caller: Caller, words: str | None, group: str | None, cursor: str | None, limit: int
+    tx: Transaction, words: str | None, group: str | None, cursor: str | None, limit: int
 ) -> tuple[Sequence[HandlerOut], str | None]:
     """Return the handlers that the caller may see."""
     query = select(Handler)

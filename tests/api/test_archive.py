@@ -33,6 +33,7 @@ from service.http.caller import OPERATOR, Role
 from service.http.problems import Conflict
 from service.identity import operations as identity
 from service.settings import Settings
+from service.tenancy import EVERYWHERE
 from tests.commands import outbound
 from tests.conftest import Clock, Served, database_named, run_sql
 from tests.world import Json, World
@@ -51,7 +52,7 @@ class Own:
 
     def run(self, work: Any, now: datetime | None = None) -> Any:
         async def inside() -> Any:
-            database = Database(self.url, clock=utc_now if now is None else lambda: now)
+            database = Database(self.url, clock=utc_now if now is None else lambda: now, reach=EVERYWHERE)
             try:
                 return await work(database)
             finally:
