@@ -59,7 +59,18 @@ ENTRIES = rf"handler = any ({HANDLERS}) or (handler is null and {VIEWER} <> '' a
 WHO = "body #>> '{who,id}'"
 EVENTS = f"handler = any ({HANDLERS}) or {VIEWER} = any (audience) or (handler is null and {WHO} = {VIEWER})"
 
-KEPT = {"id", "handler", "transfer", "permit", "dataset", "created_at", "issued_at", "requested_at", "requested_by"}
+KEPT = {
+    "id",
+    "handler",
+    "transfer",
+    "permit",
+    "dataset",
+    "subject",
+    "created_at",
+    "issued_at",
+    "requested_at",
+    "requested_by",
+}
 """Columns that say what a row is of: once written, they stay."""
 
 APP_READS = ("archives", "archived_acts", "leaves", "log_tiles", "checkpoints", "log_keys", "log_state")
