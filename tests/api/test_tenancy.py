@@ -132,13 +132,19 @@ class Street:
 
 
 BY_HAND = (
-    "insert into archived_acts select coalesce(max(seq), 0) + 1, now(), 'pr_x', 'permit.issued',"
-    " (select max(id) from permits where handler = '{handler}') from archived_acts",
-    "insert into findings (id, transfer, handler, threshold, kind, value, total, shared, transfers, handlers, exported, found_at)"
-    " select 'fi_{tail}', id, handler, 't', 'persons', 1, 2, 'purpose', array[id], array[handler], 0, now()"
-    " from transfers where handler = '{handler}' limit 1",
-    "insert into obligations (id, code, handler, due_on, blocks, state, created_at)"
-    " values ('ob_{tail}', 'file_standard_contract', '{handler}', now(), false, 'open', now())",
+    (
+        "insert into archived_acts select coalesce(max(seq), 0) + 1, now(), 'pr_x', 'permit.issued',"
+        " (select max(id) from permits where handler = '{handler}') from archived_acts"
+    ),
+    (
+        "insert into findings (id, transfer, handler, threshold, kind, value, total, shared, transfers, handlers, exported, found_at)"
+        " select 'fi_{tail}', id, handler, 't', 'persons', 1, 2, 'purpose', array[id], array[handler], 0, now()"
+        " from transfers where handler = '{handler}' limit 1"
+    ),
+    (
+        "insert into obligations (id, code, handler, due_on, blocks, state, created_at)"
+        " values ('ob_{tail}', 'file_standard_contract', '{handler}', now(), false, 'open', now())"
+    ),
 )
 """Rows that take long stories to come about."""
 
