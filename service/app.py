@@ -29,6 +29,7 @@ from service.gate.batch import Gate
 from service.gate.express import Express
 from service.http import problems
 from service.http.middleware import Edge
+from service.http.outgoing import Outgoing
 from service.http.problems import REGISTRY
 from service.http.router import REFUSALS
 from service.identity import routes as identity
@@ -165,6 +166,7 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
     app.state.recognize = recognize
     app.state.public_url = _public_url(settings)
     app.state.packs_dir = settings.packs
+    app.state.outgoing = Outgoing(settings.outgoing_allowed)
     problems.install(app)
     rooms = (law, plans, registry, transfers, permit_routes, obligations, gate, events, audit, tlog, packs, identity)
     for room in rooms:

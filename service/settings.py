@@ -64,6 +64,9 @@ class Settings(BaseSettings):
     policy_file: Path | None = None
     """The company's own rules in TOML; they can only be stricter than the law."""
 
+    outgoing_allow: str = ""
+    """Hosts, or `host:port`, that may be called without TLS and on private addresses where somebody else names them; several by comma."""
+
     export_lease_seconds: Annotated[int, Field(ge=1, le=30 * 24 * 3600)] = 3600
     """How long a reserved export may stay without a report before it lapses and gives its quota back."""
 
@@ -91,6 +94,11 @@ class Settings(BaseSettings):
     def log_key(self) -> Path:
         """The file of the key that signs checkpoints of the log."""
         return self.log_key_file or self.data_dir / "log_key.pem"
+
+    @property
+    def outgoing_allowed(self) -> frozenset[str]:
+        """The hosts that may be called wherever they are."""
+        return frozenset(filter(None, (host.strip().lower() for host in self.outgoing_allow.split(","))))
 
     @property
     def packs(self) -> Path:

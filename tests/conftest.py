@@ -126,16 +126,27 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     return Settings(data_dir=tmp_path_factory.mktemp("data"), log_level="error")
 
 
-@pytest.fixture(scope="session")
-def admin_key(database_url: str) -> str:
+def equipped(url: str, name: str, *roles: str) -> str:
+    """Give a person some roles and a key as the operator does, and return the key: nobody else has seen it."""
+    wanted = [identity.Role(role) for role in roles]
+
     async def make() -> str:
-        database = Database(database_url)
-        made = await database.transaction(lambda tx: identity.equip(tx, "root", "person", [identity.Role.ADMIN]))
+        database = Database(url)
+        made = await database.transaction(lambda tx: identity.equip(tx, name, "person", wanted))
         await database.close()
-        assert made.secret is not None
-        return made.secret
+        return str(made.secret)
 
     return asyncio.run(make())
+
+
+def admins(url: str) -> tuple[str, str]:
+    """Make the two admins of a world and return their keys."""
+    return equipped(url, "root", "admin"), equipped(url, "second root", "admin")
+
+
+@pytest.fixture(scope="session")
+def admin_keys(database_url: str) -> tuple[str, str]:
+    return admins(database_url)
 
 
 @pytest.fixture(scope="session")
@@ -151,9 +162,9 @@ def http(address: str) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture(scope="session")
-def world(http: httpx.Client, admin_key: str) -> World:
+def world(http: httpx.Client, admin_keys: tuple[str, str]) -> World:
     """People for every role, and builders with defaults, all through HTTP."""
-    return World(http, admin_key)
+    return World(http, admin_keys)
 
 
 SAMPLES = Path(os.environ.get("OUTBOUND_SAMPLES", "../shared/samples"))
