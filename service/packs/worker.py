@@ -23,6 +23,7 @@ from service.http.caller import FINDER
 from service.packs.making import Made, Making, Tools
 from service.packs.operations import file_name
 from service.packs.tables import EvidencePack
+from service.tenancy import EVERYWHERE, TELL, View
 
 logger = logging.getLogger(__name__)
 
@@ -97,6 +98,7 @@ class Worker:
     async def _claimed(self) -> AsyncIterator[EvidencePack | None]:
         """Hold the lock of the first pack that nobody works on."""
         async with self._tools.reader.engine.connect() as connection:
+            await connection.execute(TELL, View(EVERYWHERE).told)
             found = (await connection.execute(_OPEN, {"locks": LOCKS})).scalar()
             asked = {"locks": LOCKS, "pack": found}
             if found is None or not (await connection.execute(_LOCK, asked)).scalar_one():

@@ -354,7 +354,7 @@ def test_a_month_that_is_not_in_a_checkpoint_as_a_whole_stays(own: Own) -> None:
 async def moved_while(own: Own, statement: str) -> list[Moved]:
     """Move January 2023 while another transaction has done something and does not end before it is waited for."""
     holder, watcher = await asyncpg.connect(own.url), await asyncpg.connect(own.url)
-    database = Database(own.url)
+    database = Database(own.url, reach=EVERYWHERE)
 
     async def move() -> list[Moved]:
         return [moved async for moved in retention.move(database, date(2023, 2, 1), own.folder)]
