@@ -48,7 +48,7 @@ from service.plans import routes as plans
 from service.registry import routes as registry
 from service.roles import Login, Logins
 from service.settings import Settings
-from service.tenancy import EVERYWHERE
+from service.tenancy import EVERYWHERE, NOWHERE, Reach
 from service.transfers import routes as transfers
 from service.transfers.uploads import MAX_BODY
 
@@ -104,15 +104,14 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
         ValueError: the witnesses cannot be used.
     """
     logins = Logins.of(settings, database_url)
-    timeout = settings.database_timeout_seconds
-    database = Database(logins.app.url, role=logins.app.role, pool=settings.database_pool, timeout=timeout, clock=clock)
+    database = _connected(logins.app, settings.database_pool, settings.database_timeout_seconds, clock)
     book = book_of(settings)
     decisions = Gate(
         logins.gate,
         book,
         clock=clock,
         lease=timedelta(seconds=settings.export_lease_seconds),
-        timeout=timeout,
+        timeout=settings.database_timeout_seconds,
         queue=settings.gate_queue,
     )
     witnesses = named(settings.witnesses)
@@ -123,7 +122,7 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
         clock=clock,
         key=log_key,
         origin=settings.log_origin,
-        timeout=timeout,
+        timeout=settings.database_timeout_seconds,
         witnessing=Witnessing(database, witnesses, max_age=max_age) if witnesses else None,
     )
 
@@ -187,20 +186,20 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
     return app
 
 
+def _connected(login: Login, pool: int, timeout: float, clock: Clock, reach: Reach = NOWHERE) -> Database:
+    return Database(login.url, role=login.role, pool=pool, timeout=timeout, clock=clock, reach=reach)
+
+
 def _pack_worker(settings: Settings, login: Login, signer: Signer, log_key: LogKey, clock: Clock) -> Worker:
     """Return what makes evidence packs, of any handler, with connections of its own whose statements may take long."""
-
-    def connected(pool: int, timeout: float) -> Database:
-        return Database(login.url, role=login.role, pool=pool, timeout=timeout, clock=clock, reach=EVERYWHERE)
-
     tools = Tools(
-        reader=connected(PACK_CONNECTIONS, PACK_STATEMENT_SECONDS),
+        reader=_connected(login, PACK_CONNECTIONS, PACK_STATEMENT_SECONDS, clock, EVERYWHERE),
         signer=signer,
         log_key=log_key.signer,
         policy_file=settings.policy_file,
         version=version("outbound"),
     )
-    database = connected(1, settings.database_timeout_seconds)
+    database = _connected(login, 1, settings.database_timeout_seconds, clock, EVERYWHERE)
     return Worker(database, tools, settings.packs, timedelta(days=settings.pack_keep_days))
 
 

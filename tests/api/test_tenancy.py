@@ -470,7 +470,11 @@ OWNED = sorted((m.class_ for m in Base.registry.mappers if issubclass(m.class_, 
 
 def test_every_table_with_a_handler_of_its_own_is_kept_by_the_query_layer() -> None:
     with_handler = {name for name, table in Base.metadata.tables.items() if "handler" in table.columns}
-    assert {table.__tablename__ for table in OWNED} == (with_handler | {"handlers"}) - {"grants", "delegations", "break_glass"}
+    assert {table.__tablename__ for table in OWNED} == (with_handler | {"handlers"}) - {
+        "grants",
+        "delegations",
+        "break_glass",
+    }
 
 
 @pytest.mark.parametrize("table", OWNED, ids=lambda table: table.__name__)
