@@ -2,13 +2,14 @@
 
 import gc
 import re
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 
 import fastapi_offline
+import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
@@ -46,11 +47,13 @@ from service.permits import routes as permit_routes
 from service.permits.signing import Signer
 from service.plans import routes as plans
 from service.registry import routes as registry
-from service.roles import Login, Logins
+from service.roles import Login, Logins, UnboundError
 from service.settings import Settings
 from service.tenancy import EVERYWHERE, NOWHERE, Reach
 from service.transfers import routes as transfers
 from service.transfers.uploads import MAX_BODY
+
+log = structlog.get_logger("outbound")
 
 IMPORT_TIMES = 16
 PACK_CONNECTIONS = 3
@@ -128,11 +131,12 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.signer = signer = Signer.from_file(settings.signing_key)
-        await logins.demand_bound()
-        await database.transaction(lambda tx: permits.publish(tx, signer))
-        await database.transaction(permits.reckon_anew, reach=EVERYWHERE)
-        await decisions.open()
+        with _told_why():
+            app.state.signer = signer = Signer.from_file(settings.signing_key)
+            await logins.demand_bound()
+            await database.transaction(lambda tx: permits.publish(tx, signer))
+            await database.transaction(permits.reckon_anew, reach=EVERYWHERE)
+            await decisions.open()
         maker = _pack_worker(settings, logins.app, signer, log_key, clock)
         if settings.pack_worker:
             maker.start()
@@ -184,6 +188,17 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
     app.add_middleware(Edge, limit=limit, limits=limits)
     app.express = Express(app.by_routes, gate=decisions, recognize=recognize, limit=limit)
     return app
+
+
+@contextmanager
+def _told_why() -> Iterator[None]:
+    """Log why the service cannot start: no caller has a part in it yet, so our own sentences are told."""
+    try:
+        yield
+    except Exception as error:
+        detail = str(error) if isinstance(error, ValueError | OSError | UnboundError) else None
+        log.exception("cannot start", error=type(error).__name__, detail=detail)
+        raise
 
 
 def _connected(login: Login, pool: int, timeout: float, clock: Clock, reach: Reach = NOWHERE) -> Database:
