@@ -134,8 +134,7 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
         with _told_why():
             app.state.signer = signer = Signer.from_file(settings.signing_key)
             await logins.demand_bound()
-            await database.transaction(lambda tx: permits.publish(tx, signer))
-            await database.transaction(permits.reckon_anew, reach=EVERYWHERE)
+            await _bring_up_to_date(database, signer)
             await decisions.open()
         maker = _pack_worker(settings, logins.app, signer, log_key, clock)
         if settings.pack_worker:
@@ -199,6 +198,11 @@ def _told_why() -> Iterator[None]:
         detail = str(error) if isinstance(error, ValueError | OSError | UnboundError) else None
         log.exception("cannot start", error=type(error).__name__, detail=detail)
         raise
+
+
+async def _bring_up_to_date(database: Database, signer: Signer) -> None:
+    await database.transaction(lambda tx: permits.publish(tx, signer))
+    await database.transaction(permits.reckon_anew, reach=EVERYWHERE)
 
 
 def _connected(login: Login, pool: int, timeout: float, clock: Clock, reach: Reach = NOWHERE) -> Database:
