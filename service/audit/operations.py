@@ -14,10 +14,11 @@ from service.audit import sealing
 from service.audit.schemas import EntryFilter, EntryOut
 from service.audit.tables import Archive, ArchivedAct, Entry, Leaf, Opening
 from service.database import Transaction, rfc3339
-from service.http.caller import EVERYWHERE, Caller, Role
+from service.http.caller import Caller, Role
 from service.http.paging import page_of
 from service.http.problems import Archived, NotFound
 from service.http.references import is_of
+from service.tenancy import EVERYWHERE
 
 AUDITORS = frozenset({Role.AUDITOR})
 

@@ -9,8 +9,9 @@ from service.audit import operations as audit
 from service.database import Transaction
 from service.events.schemas import EventOut
 from service.events.tables import Event
-from service.http.caller import EVERYWHERE, READERS, Caller
+from service.http.caller import READERS, Caller
 from service.http.paging import page_of
+from service.tenancy import EVERYWHERE
 
 
 def tell(

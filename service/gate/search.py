@@ -41,9 +41,10 @@ from service.gate.schemas import (
     SubjectSearchOut,
 )
 from service.gate.sitting import DATASET, EXPORT, SYSTEM, decision_on
-from service.http.caller import EVERYWHERE, Caller, Credentials
+from service.http.caller import Caller, Credentials
 from service.law.calendar import day_in_shanghai
 from service.law.rules import RuleBook
+from service.tenancy import EVERYWHERE
 
 Result = TypeVar("Result")
 

@@ -18,10 +18,11 @@ from pydantic import BaseModel
 
 from service.database import Database, Transaction, close_gate, join_gate
 from service.http import conditional, idempotency
-from service.http.caller import ANYONE, Caller, Role, named
+from service.http.caller import ANYONE, READERS, Caller, Role, named
 from service.http.idempotency import Once, Reply
 from service.http.paging import Page
 from service.http.problems import MEDIA_TYPE, Forbidden, Problem
+from service.tenancy import View
 
 Shown = TypeVar("Shown", bound=BaseModel)
 Item = TypeVar("Item", bound=BaseModel)
@@ -62,6 +63,8 @@ class Exchange:
         self._roles = roles
         self._or_stops = or_stops
         self._database: Database = request.app.state.database
+        # An admin's grants are of the handlers that it keeps the grants of; to read their register takes another role.
+        self._seen_by = READERS if roles == ANYONE else READERS | roles
 
     async def admit(self, tx: Transaction) -> Caller:
         """Return the caller.
@@ -74,6 +77,7 @@ class Exchange:
         stops = self._or_stops and bool(caller.stops)
         if self._roles != ANYONE and not stops and not caller.has(self._roles):
             raise Forbidden(f"This takes one of the roles: {named(self._roles)}.")
+        await tx.look(View(caller.reach(self._seen_by), caller.principal))
         return caller
 
     async def read(self, work: Work[Shown]) -> Response:

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, and_, false, or_, select
 
 from service.database import Transaction, close_gate, new_id
 from service.events import operations as events
-from service.http.caller import EVERYWHERE, OPERATOR, Caller, Role
+from service.http.caller import OPERATOR, Caller, Role
 from service.http.paging import page_of
 from service.http.problems import AlreadyExists, Conflict, Forbidden, Invalid, NotFound
 from service.identity import breaking, grants
@@ -20,6 +20,7 @@ from service.identity.people import handler_of, named_principal, party, principa
 from service.identity.schemas import GrantIn, GrantOut
 from service.identity.tables import Delegation, Grant, Principal
 from service.law.calendar import day_in_shanghai
+from service.tenancy import EVERYWHERE
 
 
 async def create_grant(tx: Transaction, caller: Caller, wanted: GrantIn) -> GrantOut:

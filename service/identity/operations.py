@@ -8,7 +8,7 @@ from sqlalchemy import and_, func, select, text
 
 from service.database import FIRST_ADMIN_LOCK, Transaction, close_gate, new_id
 from service.events import operations as events
-from service.http.caller import EVERYWHERE, OPERATOR, Caller, Credentials, Reach, Role
+from service.http.caller import OPERATOR, Caller, Credentials, Role
 from service.http.paging import page_of
 from service.http.problems import AlreadyExists, Conflict, Invalid, NotFound, Unauthenticated
 from service.http.texts import folded
@@ -19,6 +19,7 @@ from service.identity.people import handler_of, named_principal, party, principa
 from service.identity.schemas import ApiKeyIn, ApiKeyMade, ApiKeyOut, Kind, PrincipalIn, PrincipalOut
 from service.identity.tables import ApiKey, Grant, Principal
 from service.law.calendar import day_in_shanghai
+from service.tenancy import EVERYWHERE, Reach
 
 
 async def authenticate(tx: Transaction, authorization: str | None) -> Caller:

@@ -5,11 +5,12 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.http.caller import EVERYWHERE, Caller, Role
+from service.http.caller import Caller, Role
 from service.http.texts import Instant, Name, Prose, Reference, not_before
 from service.identity.grants import Glass, State, state
 from service.identity.tables import ApiKey, BreakGlass, Delegation, Grant, Principal
 from service.law.schemas import NearDay
+from service.tenancy import EVERYWHERE
 
 Kind = Literal["person", "system"]
 

@@ -33,9 +33,8 @@ async def list_permits(
 ) -> Response:
     """List permits, by the ids of what they are about."""
     return await exchange.page(
-        lambda tx, caller: operations.list_permits(
+        lambda tx, _: operations.list_permits(
             tx,
-            caller,
             handler=handler,
             dataset=dataset,
             recipient=recipient,

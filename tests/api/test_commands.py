@@ -14,6 +14,7 @@ from service.database import Database
 from service.http.caller import OPERATOR
 from service.law import rules
 from service.settings import Settings
+from service.tenancy import EVERYWHERE
 from service.transfers import people
 from tests.commands import outbound
 from tests.conftest import Clock, Served
@@ -89,7 +90,7 @@ def test_a_stage_past_its_time_is_reminded_of_once_and_then_escalated_once(
         async def run() -> list[str]:
             ahead = Clock()
             ahead.ahead = clock.ahead + timedelta(hours=hours)
-            database = Database(database_url, clock=ahead)
+            database = Database(database_url, clock=ahead, reach=EVERYWHERE)
             found = await database.transaction(lambda tx: people.remind(tx, OPERATOR, book))
             await database.close()
             return [verb for transfer, _, verb in found if transfer == shown["id"]]
