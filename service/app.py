@@ -29,10 +29,12 @@ from service.gate.batch import Gate
 from service.gate.express import Express
 from service.http import problems
 from service.http.middleware import Edge
+from service.http.outgoing import Outgoing
 from service.http.problems import REGISTRY
 from service.http.router import REFUSALS
 from service.identity import routes as identity
-from service.identity.operations import authenticate, recognize
+from service.identity.door import door_of
+from service.identity.operations import recognize
 from service.law import policy, rules
 from service.law import routes as law
 from service.law.rules import RuleBook
@@ -113,6 +115,7 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
         timeout=settings.database_timeout_seconds,
         queue=settings.gate_queue,
     )
+    door = door_of(settings, database, Outgoing(settings.outgoing_allowed), clock)
     witnesses = named(settings.witnesses)
     max_age = None if settings.witness_max_age_seconds is None else timedelta(seconds=settings.witness_max_age_seconds)
     log_key = LogKey(settings.log_key)
@@ -159,8 +162,9 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
     app.state.gate = decisions
     app.state.witnesses = witnesses
     app.state.witness_max_age = max_age
-    app.state.authenticate = authenticate
-    app.state.recognize = recognize
+    app.state.identify = door.identify
+    app.state.authenticate = door.authenticate
+    app.state.issuer = settings.oidc_issuer
     app.state.public_url = _public_url(settings)
     app.state.packs_dir = settings.packs
     problems.install(app)

@@ -11,6 +11,7 @@ from sqlalchemy import (
     Index,
     LargeBinary,
     Text,
+    UniqueConstraint,
     and_,
     column,
     or_,
@@ -54,6 +55,24 @@ class ApiKey(Base):
     revoked_at: Mapped[datetime | None] = mapped_column(EndOf)
 
 
+class Login(Base):
+    """What an identity provider calls a principal: one subject of one issuer, which is one principal's for good."""
+
+    __tablename__ = "logins"
+
+    id: Mapped[PrimaryId]
+    principal: Mapped[str] = mapped_column(Id, ForeignKey("principals.id"), index=True)
+    issuer: Mapped[str] = mapped_column(Text)
+    subject: Mapped[str] = mapped_column(Key)
+    made_by: Mapped[str] = mapped_column(Id)
+    made_at: Mapped[Moment]
+    told_at: Mapped[datetime | None] = mapped_column(EndOf)
+    """When the newest token that told of groups was issued; an older one changes nothing."""
+    ended_at: Mapped[datetime | None] = mapped_column(EndOf)
+
+    __table_args__ = (UniqueConstraint("subject", "issuer"),)
+
+
 class Grant(Base):
     """A role of a principal on one handler, or on all when `handler` is null."""
 
@@ -74,6 +93,8 @@ class Grant(Base):
     effective_at: Mapped[datetime | None] = mapped_column(EndOf)
     """Since when it stands; null: it waits for a second admin."""
     confirmed_by: Mapped[str | None] = mapped_column(Id)
+    login: Mapped[str | None] = mapped_column(Id, ForeignKey("logins.id"))
+    """Whose groups it was given for, where its source is a group."""
     withdrawn_at: Mapped[datetime | None] = mapped_column(EndOf)
 
     @classmethod
@@ -88,12 +109,14 @@ class Grant(Base):
 
     __table_args__ = (
         CheckConstraint("source in ('admin', 'operator', 'group')", name="source"),
+        CheckConstraint("(source = 'group') = (login is not null)", name="login"),
         CheckConstraint("valid_until is null or valid_until >= valid_from", name="days"),
         Index(
             "uq_grants_role",
             "principal",
             "role",
             text("coalesce(handler, '*')"),
+            text("coalesce(login, '')"),
             unique=True,
             postgresql_where=text("withdrawn_at is null"),
         ),
