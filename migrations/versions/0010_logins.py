@@ -32,7 +32,7 @@ def upgrade() -> None:
     op.create_index("ix_logins_principal", "logins", ["principal"])
     op.add_column("grants", sa.Column("login", ID, nullable=True))
     op.create_foreign_key("fk_grants_login", "grants", "logins", ["login"], ["id"])
-    op.create_check_constraint("login", "grants", "(source = 'group') = (login is not null)")
+    op.create_check_constraint(op.f("ck_grants_login"), "grants", "(source = 'group') = (login is not null)")
     op.drop_index("uq_grants_role", "grants")
     op.create_index(
         "uq_grants_role", "grants", [*ROLE, sa.text("coalesce(login, '')")], unique=True, postgresql_where=STANDS
@@ -44,7 +44,7 @@ def downgrade() -> None:
     op.execute("delete from grants where source = 'group'")
     op.drop_index("uq_grants_role", "grants")
     op.create_index("uq_grants_role", "grants", list(ROLE), unique=True, postgresql_where=STANDS)
-    op.drop_constraint("login", "grants")
+    op.drop_constraint(op.f("ck_grants_login"), "grants")
     op.drop_constraint("fk_grants_login", "grants")
     op.drop_column("grants", "login")
     op.drop_table("logins")
