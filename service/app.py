@@ -61,7 +61,8 @@ DOCS_FILES = Path(fastapi_offline.__file__).parent / "static"
 
 DESCRIPTION = """The gate that data passes before it leaves mainland China.
 
-Every route but the public ones takes an API key: `Authorization: Bearer ob_live_…`; `x-roles` names the roles that may call it.
+Every route but the public ones takes an API key (`Authorization: Bearer ob_live_…`) or, where the operator has set an identity provider,
+one of its access tokens (`Authorization: Bearer …`, RFC 9068); `x-roles` names the roles that may call it.
 Errors are problem documents (RFC 9457). What the service says of the law is not legal advice."""
 
 DOCS_PAGE = """<!doctype html>
@@ -272,6 +273,8 @@ def _name_security(app: FastAPI) -> None:
         made = produce()
         schemes = made.setdefault("components", {}).setdefault("securitySchemes", {})
         schemes["api_key"] = {"type": "http", "scheme": "bearer", "bearerFormat": "ob_live_…"}
+        meaning = "An access token of the operator's identity provider for this service's audience (RFC 9068: `typ` is `at+jwt`)."
+        schemes["access_token"] = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": meaning}
         return made
 
     app.openapi = document  # type: ignore[method-assign]

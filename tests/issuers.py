@@ -56,6 +56,7 @@ class Issuer:
         self.status = 200
         self.metadata: Json = {}
         self.keys: dict[str, Any] = {f"first-{alg}": key for alg, key in _KEYS.items()}
+        self.described_at = "/.well-known/openid-configuration"
         self.token_answer: Json | None = None
         self.forms: list[str] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -126,7 +127,7 @@ class Issuer:
             def do_GET(self) -> None:
                 if self.path == "/keys":
                     self.answer({"keys": [public(key, kid) for kid, key in issuer.keys.items()]})
-                elif self.path == "/.well-known/openid-configuration":
+                elif self.path == issuer.described_at:
                     self.answer(issuer.document())
                 else:
                     self.answer({}, 404)

@@ -93,9 +93,9 @@ class Malformed(Problem):
 
 
 class Unauthenticated(Problem):
-    """No key, or one that does not stand."""
+    """No key or token, or one that does not stand."""
 
-    slug, title, status = "unauthenticated", "A valid key is needed", 401
+    slug, title, status = "unauthenticated", "A valid key or token is needed", 401
 
     def __init__(self, detail: str, *, error: str | None = None) -> None:
         super().__init__(detail)
