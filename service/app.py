@@ -33,7 +33,7 @@ from service.http.outgoing import Outgoing
 from service.http.problems import REGISTRY
 from service.http.router import REFUSALS
 from service.identity import routes as identity
-from service.identity.door import door_of
+from service.identity.door import Door, door_of
 from service.identity.operations import recognize
 from service.law import policy, rules
 from service.law import routes as law
@@ -116,7 +116,8 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
         timeout=settings.database_timeout_seconds,
         queue=settings.gate_queue,
     )
-    door = door_of(settings, database, Outgoing(settings.outgoing_allowed), clock)
+    outgoing = Outgoing(settings.outgoing_allowed)
+    door = door_of(settings, database, outgoing, clock)
     witnesses = named(settings.witnesses)
     max_age = None if settings.witness_max_age_seconds is None else timedelta(seconds=settings.witness_max_age_seconds)
     log_key = LogKey(settings.log_key)
@@ -163,11 +164,10 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
     app.state.gate = decisions
     app.state.witnesses = witnesses
     app.state.witness_max_age = max_age
-    app.state.identify = door.identify
-    app.state.authenticate = door.authenticate
-    app.state.issuer = settings.oidc_issuer
+    _add_door(app, door, settings)
     app.state.public_url = _public_url(settings)
     app.state.packs_dir = settings.packs
+    app.state.outgoing = outgoing
     problems.install(app)
     rooms = (law, plans, registry, transfers, permit_routes, obligations, gate, events, audit, tlog, packs, identity)
     for room in rooms:
@@ -186,6 +186,13 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
     app.add_middleware(Edge, limit=limit, limits=limits)
     app.express = Express(app.by_routes, gate=decisions, recognize=recognize, limit=limit)
     return app
+
+
+def _add_door(app: FastAPI, door: Door, settings: Settings) -> None:
+    """Let routes ask who is calling."""
+    app.state.identify = door.identify
+    app.state.authenticate = door.authenticate
+    app.state.issuer = settings.oidc_issuer
 
 
 def _pack_worker(

@@ -1,0 +1,135 @@
+"""Which addresses this service may call when somebody else has named them, pure: never one inside the operator's own network."""
+
+import ipaddress
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final
+
+import httpx
+
+MAX_URL: Final = 2048
+MAX_PORT: Final = 65535
+
+_BARRED_4: Final = tuple(
+    ipaddress.IPv4Network(text)
+    for text in (
+        "0.0.0.0/8",  # this host
+        "10.0.0.0/8",
+        "100.64.0.0/10",  # carriers' own; the metadata of some clouds
+        "127.0.0.0/8",
+        "168.63.129.16/32",  # a cloud's own agent, on an address that looks public
+        "169.254.0.0/16",  # link-local; the metadata of most clouds
+        "172.16.0.0/12",
+        "192.0.0.0/24",
+        "192.0.2.0/24",
+        "192.88.99.0/24",  # relays of 6to4
+        "192.168.0.0/16",
+        "198.18.0.0/15",
+        "198.51.100.0/24",
+        "203.0.113.0/24",
+        "224.0.0.0/3",  # multicast, reserved, broadcast
+    )
+)
+_GLOBAL_6: Final = ipaddress.IPv6Network("2000::/3")
+"""All that is handed out; whatever carries an IPv4 address within (mapped, NAT64) lies outside, but for 6to4 and Teredo."""
+_BARRED_6: Final = tuple(
+    ipaddress.IPv6Network(text)
+    for text in (
+        "2001::/23",  # Teredo, ORCHID and other protocols' own
+        "2001:db8::/32",
+        "2002::/16",  # 6to4
+        "3fff::/20",
+    )
+)
+_USER: Final = re.compile(r"[^/?#]*//[^/?#]*@")
+_NUMERIC: Final = re.compile(r"(?:0[xX][0-9a-fA-F]*|[0-9]+)")
+_HOST: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,62})(?:\.[a-z0-9_](?:[a-z0-9_-]{0,62}))*")
+
+
+class BarredError(Exception):
+    """The address may not be called; the message says why, and holds nothing that was secret in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An address that may be called, if what its host resolves to may."""
+
+    url: httpx.URL
+    host: str
+    port: int
+    is_trusted: bool
+    """Whether the operator has named the host, so that it may be anywhere."""
+
+
+def is_public(address: str) -> bool:
+    """Tell whether an IP address belongs to somebody on the public internet.
+
+    Anything else is not: private, loopback, link-local, shared, multicast, reserved and documentation ranges, IPv4 addresses
+    within IPv6 ones in any form, and what is no IP address.
+
+    Source: IANA special-purpose address registries.
+    """
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    if isinstance(found, ipaddress.IPv4Address):
+        return not any(found in network for network in _BARRED_4)
+    return found.scope_id is None and found in _GLOBAL_6 and not any(found in network for network in _BARRED_6)
+
+
+def target_of(url: str, allowed: Collection[str] = ()) -> Target:
+    """Return what a URL is to call.
+
+    Args:
+        url: absolute; `https`, without a user, a password or a fragment.
+        allowed: hosts, or `host:port`, that the operator trusts: there `http` and private addresses are taken.
+
+    Raises:
+        BarredError: it is nothing that may be called, whatever its host resolves to.
+    """
+    parsed = _parsed(url)
+    host = parsed.raw_host.decode("ascii").lower()
+    port = parsed.port or (80 if parsed.scheme == "http" else 443)
+    is_trusted = not {host, f"{host}:{port}"}.isdisjoint(allowed)
+    if parsed.scheme != "https" and not (parsed.scheme == "http" and is_trusted):
+        raise BarredError("Only https is called.")
+    if _USER.match(url) or "#" in url:
+        raise BarredError("An address that is called holds no user, no password and no fragment.")
+    _demand_host(host, is_trusted=is_trusted)
+    return Target(parsed, host, port, is_trusted)
+
+
+def demand_public(target: Target, addresses: Collection[str]) -> None:
+    """Refuse a target unless every address that its host resolves to is public, or the operator trusts it.
+
+    Raises:
+        BarredError: one of them is not.
+    """
+    if not target.is_trusted and not all(is_public(address) for address in addresses):
+        raise BarredError(f"The host {target.host} is not, or not only, on the public internet.")
+
+
+def _parsed(url: str) -> httpx.URL:
+    if len(url) > MAX_URL or not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
+        raise BarredError(f"An address that is called is up to {MAX_URL} visible ASCII characters without a backslash.")
+    try:
+        parsed = httpx.URL(url)
+    except (httpx.InvalidURL, ValueError) as error:
+        raise BarredError("This is no address.") from error
+    if not parsed.raw_host or not 0 < (parsed.port or 1) <= MAX_PORT:
+        raise BarredError("The address names no host, or no port that there is.")
+    return parsed
+
+
+def _demand_host(host: str, *, is_trusted: bool) -> None:
+    """Refuse hosts that resolvers read in ways of their own: `0x7f.1`, `2130706433`, `0177.0.0.1`; and literals that are not public."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        if not _HOST.fullmatch(host) or _NUMERIC.fullmatch(host.rsplit(".", 1)[-1]):
+            raise BarredError("The address names no host that can be called.") from None
+        return
+    if not is_trusted and not is_public(host):
+        raise BarredError(f"The host {host} is not on the public internet.")
