@@ -2,13 +2,14 @@
 
 import gc
 import re
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 
 import fastapi_offline
+import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
@@ -50,6 +51,8 @@ from service.registry import routes as registry
 from service.settings import Settings
 from service.transfers import routes as transfers
 from service.transfers.uploads import MAX_BODY
+
+log = structlog.get_logger("outbound")
 
 IMPORT_TIMES = 16
 PACK_CONNECTIONS = 3
@@ -132,10 +135,11 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.signer = signer = Signer.from_file(settings.signing_key)
-        await database.transaction(lambda tx: permits.publish(tx, signer))
-        await database.transaction(permits.reckon_anew)
-        await decisions.open()
+        with _told_why():
+            app.state.signer = signer = Signer.from_file(settings.signing_key)
+            await database.transaction(lambda tx: permits.publish(tx, signer))
+            await database.transaction(permits.reckon_anew)
+            await decisions.open()
         maker = _pack_worker(settings, database_url, database, signer, log_key, clock)
         if settings.pack_worker:
             maker.start()
@@ -193,6 +197,17 @@ def _add_door(app: FastAPI, door: Door, settings: Settings) -> None:
     app.state.identify = door.identify
     app.state.authenticate = door.authenticate
     app.state.issuer = settings.oidc_issuer
+
+
+@contextmanager
+def _told_why() -> Iterator[None]:
+    """Log why the service cannot start: no caller has a part in it yet, so our own sentences are told."""
+    try:
+        yield
+    except Exception as error:
+        detail = str(error) if isinstance(error, ValueError | OSError) else None
+        log.exception("cannot start", error=type(error).__name__, detail=detail)
+        raise
 
 
 def _pack_worker(

@@ -157,6 +157,7 @@ def serve(
             loop="uvloop" if sys.platform != "win32" else "asyncio",
             http="httptools" if sys.platform != "win32" else "auto",
             access_log=False,
+            log_config=None,
             log_level="warning",
             server_header=False,
             proxy_headers=False,  # nothing here depends on where a request came from; OUTBOUND_PUBLIC_URL tells the address
@@ -521,6 +522,7 @@ def witness(
             host=host,
             port=port,
             access_log=False,
+            log_config=None,
             log_level="warning",
             server_header=False,
             limit_concurrency=100,

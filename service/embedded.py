@@ -86,7 +86,9 @@ def _tune(cluster: Path) -> None:
     settings.write_text(
         "# Written when the cluster was made, by the memory of its machine; change it as you need.\n"
         f"shared_buffers = {min(memory() // 4, SHARED_BUFFERS) // MIB}MB\n"
-        "max_wal_size = 4GB\n",
+        "max_wal_size = 4GB\n"
+        "# The details of an error hold what a caller sent: they stay out of the server's log.\n"
+        "log_error_verbosity = terse\n",
         "utf-8",
     )
     settings.chmod(0o644)

@@ -17,13 +17,14 @@ import pytest
 import uvicorn
 from hypothesis import settings as hypothesis_settings
 
-from service import migrate
+from service import logs, migrate
 from service.app import create_app
 from service.database import Database
 from service.embedded import EmbeddedServer
 from service.identity import operations as identity
 from service.settings import Settings
 from tests.invariants import demand_exact, demand_sealed
+from tests.planted import demand_clean
 from tests.world import World
 
 hypothesis_settings.register_profile("suite", derandomize=True, deadline=None, print_blob=True)
@@ -54,6 +55,17 @@ def run_sql(url: str, *statements: str) -> None:
 
 def database_named(url: str, name: str) -> str:
     return url.replace("/postgres?", f"/{name}?")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def logs_of_the_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Whatever the tests have sent to any server that they started, nothing of it stands in a log in the end."""
+    base = tmp_path_factory.getbasetemp()
+    with (base / "served.log").open("a", encoding="utf-8") as file:
+        logs.configure("json", "debug", file)
+        yield
+        logs.configure("json", "critical")
+    demand_clean(base)
 
 
 @pytest.fixture(scope="session")
@@ -93,7 +105,10 @@ class Served(uvicorn.Server):
 
     def __init__(self, settings: Settings, url: str, clock: Clock) -> None:
         self.app = create_app(settings, url, clock=clock)
-        super().__init__(uvicorn.Config(self.app, host="127.0.0.1", port=0, log_level="warning", access_log=False))
+        config = uvicorn.Config(
+            self.app, host="127.0.0.1", port=0, log_config=None, log_level="warning", access_log=False
+        )
+        super().__init__(config)
 
     def __enter__(self) -> str:
         self._thread = threading.Thread(target=self.run, daemon=True)
@@ -126,16 +141,27 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     return Settings(data_dir=tmp_path_factory.mktemp("data"), log_level="error")
 
 
-@pytest.fixture(scope="session")
-def admin_key(database_url: str) -> str:
+def equipped(url: str, name: str, *roles: str) -> str:
+    """Give a person some roles and a key as the operator does, and return the key: nobody else has seen it."""
+    wanted = [identity.Role(role) for role in roles]
+
     async def make() -> str:
-        database = Database(database_url)
-        made = await database.transaction(lambda tx: identity.equip(tx, "root", "person", [identity.Role.ADMIN]))
+        database = Database(url)
+        made = await database.transaction(lambda tx: identity.equip(tx, name, "person", wanted))
         await database.close()
-        assert made.secret is not None
-        return made.secret
+        return str(made.secret)
 
     return asyncio.run(make())
+
+
+def admins(url: str) -> tuple[str, str]:
+    """Make the two admins of a world and return their keys."""
+    return equipped(url, "root", "admin"), equipped(url, "second root", "admin")
+
+
+@pytest.fixture(scope="session")
+def admin_keys(database_url: str) -> tuple[str, str]:
+    return admins(database_url)
 
 
 @pytest.fixture(scope="session")
@@ -151,9 +177,9 @@ def http(address: str) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture(scope="session")
-def world(http: httpx.Client, admin_key: str) -> World:
+def world(http: httpx.Client, admin_keys: tuple[str, str]) -> World:
     """People for every role, and builders with defaults, all through HTTP."""
-    return World(http, admin_key)
+    return World(http, admin_keys)
 
 
 SAMPLES = Path(os.environ.get("OUTBOUND_SAMPLES", "../shared/samples"))

@@ -821,8 +821,7 @@ class Workflow(RuleBasedStateMachine):
     # Who may do what
 
     def _give(self, principal: str, role: str) -> None:
-        grant = {"principal": principal, "role": role, "handler": self.handler["id"]}
-        self.grants[principal, role] = self.world.admin.made("/v1/grants", grant)["id"]
+        self.grants[principal, role] = self.world.grant(principal, role, self.handler["id"])["id"]
 
     @rule(who=places, role=st.sampled_from(["requester", *sorted(REVIEWERS)]))
     def give_a_role(self, who: int, role: str) -> None:

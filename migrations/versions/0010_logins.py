@@ -23,6 +23,7 @@ def upgrade() -> None:
         sa.Column("subject", sa.Text(collation="C"), nullable=False),
         sa.Column("made_by", ID, nullable=False),
         sa.Column("made_at", MOMENT, nullable=False),
+        sa.Column("seen_by", sa.ARRAY(ID), nullable=False),
         sa.Column("told_at", MOMENT, nullable=True),
         sa.Column("ended_at", MOMENT, nullable=True),
         sa.ForeignKeyConstraint(["principal"], ["principals.id"], name="fk_logins_principal"),

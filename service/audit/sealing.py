@@ -22,7 +22,7 @@ LIMIT: Final = 60_000
 _SHORT: Final = 128
 """Sealing something of fewer bytes than this makes it no shorter."""
 
-_EVERYWHERE: Final = "on_behalf_of"
+_EVERYWHERE: Final = "on_behalf_of break_glass"
 _TRANSFER: Final = (
     "handler datasets recipient purpose fields systems method necessity legal_basis route valid_from valid_until "
     "revision hash mechanism rules_version policy requirements stages status stage decision review carried_from recipients "
@@ -50,7 +50,7 @@ CLEAR: Final[Mapping[str, frozenset[str]]] = {
         "ledger": "of",
         "principal": "kind",
         "api_key": "principal prefix expires_at",
-        "grant": "principal role source login valid_until",
+        "grant": "principal role state valid_from valid_until source granted_by login",
         "login": "principal issuer",
         "delegation": "delegator delegate roles handler valid_from valid_until",
         "opening": "pointer seal",
@@ -114,7 +114,7 @@ def is_clear(body: dict[str, Any]) -> bool:
 
 def _clear_in(body: dict[str, Any]) -> frozenset[str]:
     """Return the members that stay in clear in a body, by the thing that its action is about."""
-    return CLEAR.get(str(body["action"]).partition(".")[0], frozenset({_EVERYWHERE}))
+    return CLEAR.get(str(body["action"]).partition(".")[0], frozenset(_EVERYWHERE.split()))
 
 
 def opened(body: dict[str, Any], openings: Iterable[Opening]) -> dict[str, Any]:

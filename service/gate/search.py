@@ -79,6 +79,7 @@ _DATASETS_OF: Final = text("""
 _SYSTEMS: Final = text("""
   select p.id, p.name, p.kind = 'system' and p.disabled_at is null and exists (
     select from grants g where g.principal = p.id and g.role = 'exporter' and g.withdrawn_at is null
+      and g.effective_at is not null and g.valid_from <= :today and (g.valid_until is null or g.valid_until >= :today)
       and (g.handler is null or g.handler = :handler)
   ) as may_export
   from (select * from principals where id > :after order by id limit :size) p order by p.id
@@ -164,7 +165,8 @@ async def subjects(tx: Transaction, seeker: Seeker, asked: SubjectSearchIn) -> S
     (found,) = await search.read([search.question(wire.Party("", SYSTEM))])
 
     async def step(after: str, size: int) -> Sequence[_Candidate[FoundSubject]]:
-        rows = (await tx.execute(_SYSTEMS, {"after": after, "size": size, "handler": found.handler})).all()
+        among = {"handler": found.handler, "today": day_in_shanghai(tx.now)}
+        rows = (await tx.execute(_SYSTEMS, {"after": after, "size": size} | among)).all()
         return [_Candidate(row.id, subject(row.name) if row.may_export else None) for row in rows]
 
     def subject(name: str) -> FoundSubject | None:

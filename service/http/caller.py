@@ -58,6 +58,21 @@ class Caller:
     grants: Mapping[Role, Reach] = field(default_factory=dict)
     delegations: tuple[Delegated, ...] = ()
     """Roles that others have lent to the caller for their absence, as far as they still have them themselves."""
+    seen_by: frozenset[str] = frozenset()
+    """Principals other than the caller who have seen the secret that is shown: whoever made the key. None of them is another person."""
+    break_glass: str | None = None
+    """The break-glass access that is open, if one is: every act says so in its entry."""
+    stops: Reach = frozenset()
+    """Handlers whose permits break-glass access lets the caller stop."""
+
+    @property
+    def persons(self) -> frozenset[str]:
+        """Everybody who may be the one that acts: the caller, and whoever has seen the secret."""
+        return self.seen_by | {self.principal}
+
+    def may_stop(self, handler: str) -> bool:
+        """Tell whether break-glass access lets the caller stop the permits of a handler."""
+        return self.stops == EVERYWHERE or handler in self.stops
 
     def reach(self, roles: frozenset[Role]) -> Reach:
         """Return the handlers on which the caller has at least one of the roles, of their own or lent."""

@@ -18,7 +18,9 @@ _GRANTS = table(
     column("principal", Id),
     column("role", Text),
     column("handler", Id),
-    column("granted_at", DateTime),
+    column("valid_from", Date),
+    column("valid_until", Date),
+    column("effective_at", DateTime),
     column("withdrawn_at", DateTime),
 )
 _DELEGATIONS = table(
@@ -29,6 +31,7 @@ _DELEGATIONS = table(
     column("handler", Id),
     column("valid_from", Date),
     column("valid_until", Date),
+    column("effective_at", DateTime),
     column("ended_at", DateTime),
 )
 
@@ -44,14 +47,15 @@ class Entitled:
 
 @dataclass(frozen=True, slots=True)
 class Tenure:
-    """A role that somebody has or had of their own: from when, and until when."""
+    """A role that somebody has or had of their own: since when, and whether still."""
 
     principal: str
     role: Role
     handler: str | None
     """None: all handlers."""
-    granted_at: datetime
-    withdrawn_at: datetime | None
+    effective_at: datetime
+    has_ended: bool
+    """Withdrawn, or past its last day."""
 
 
 async def entitled(tx: Transaction, role: Role, handler: str, today: date) -> list[Entitled]:
@@ -59,19 +63,20 @@ async def entitled(tx: Transaction, role: Role, handler: str, today: date) -> li
     own = (
         select(_PRINCIPALS.c.id, _PRINCIPALS.c.name, null().cast(Id).label("behalf"))
         .join(_GRANTS, _GRANTS.c.principal == _PRINCIPALS.c.id)
-        .where(_stands(role, handler))
+        .where(_stands(role, handler, today))
     )
     away = _PRINCIPALS.alias()
     lent = (
         select(_PRINCIPALS.c.id, _PRINCIPALS.c.name, _DELEGATIONS.c.delegator.label("behalf"))
         .join(_DELEGATIONS, _DELEGATIONS.c.delegate == _PRINCIPALS.c.id)
         .join(_GRANTS, _GRANTS.c.principal == _DELEGATIONS.c.delegator)
-        .join(away, and_(away.c.id == _DELEGATIONS.c.delegator, away.c.disabled_at.is_(None)))
+        .join(away, and_(away.c.id == _DELEGATIONS.c.delegator, away.c.kind == "person", away.c.disabled_at.is_(None)))
         .where(
-            _stands(role, handler),
+            _stands(role, handler, today),
             literal(str(role)) == _DELEGATIONS.c.roles.any_(),
             or_(_DELEGATIONS.c.handler.is_(None), _DELEGATIONS.c.handler == handler),
             _DELEGATIONS.c.ended_at.is_(None),
+            _DELEGATIONS.c.effective_at.is_not(None),
             _DELEGATIONS.c.valid_from <= today,
             _DELEGATIONS.c.valid_until >= today,
         )
@@ -95,15 +100,15 @@ async def names(tx: Transaction, principals: Collection[str]) -> Mapping[str, st
     return {str(principal): str(name) for principal, name in rows}
 
 
-async def tenures(tx: Transaction, principals: Collection[str]) -> list[Tenure]:
-    """Return the roles that some principals have or had of their own."""
+async def tenures(tx: Transaction, principals: Collection[str], today: date) -> list[Tenure]:
+    """Return the roles that some principals have or had of their own; not those that were asked for and never confirmed."""
     if not principals:
         return []
-    columns = (_GRANTS.c.principal, _GRANTS.c.role, _GRANTS.c.handler, _GRANTS.c.granted_at, _GRANTS.c.withdrawn_at)
-    query = select(*columns).where(_GRANTS.c.principal.in_(principals))
+    columns = (_GRANTS.c.principal, _GRANTS.c.role, _GRANTS.c.handler, _GRANTS.c.effective_at, ~_on(today))
+    query = select(*columns).where(_GRANTS.c.principal.in_(principals), _GRANTS.c.effective_at.is_not(None))
     return [
-        Tenure(str(principal), Role(role), handler, granted_at, withdrawn_at)
-        for principal, role, handler, granted_at, withdrawn_at in await tx.execute(query)
+        Tenure(str(principal), Role(role), handler, effective_at, has_ended)
+        for principal, role, handler, effective_at, has_ended in await tx.execute(query)
     ]
 
 
@@ -125,7 +130,7 @@ async def readers_among(tx: Transaction, handler: str, references: Collection[st
             or_(_PRINCIPALS.c.id.in_(references), _PRINCIPALS.c.name.in_(references)),
             _PRINCIPALS.c.kind == "person",
             _PRINCIPALS.c.disabled_at.is_(None),
-            _GRANTS.c.withdrawn_at.is_(None),
+            _on(today),
             _GRANTS.c.role.in_([str(role) for role in READERS]),
             or_(_GRANTS.c.handler.is_(None), _GRANTS.c.handler == handler),
         )
@@ -140,11 +145,21 @@ async def readers_among(tx: Transaction, handler: str, references: Collection[st
     return {reference: found[reference] for reference in references if reference in found}
 
 
-def _stands(role: Role, handler: str) -> ColumnElement[bool]:
+def _stands(role: Role, handler: str, today: date) -> ColumnElement[bool]:
     return and_(
         _PRINCIPALS.c.kind == "person",
         _PRINCIPALS.c.disabled_at.is_(None),
         _GRANTS.c.role == str(role),
-        _GRANTS.c.withdrawn_at.is_(None),
+        _on(today),
         or_(_GRANTS.c.handler.is_(None), _GRANTS.c.handler == handler),
+    )
+
+
+def _on(today: date) -> ColumnElement[bool]:
+    """Return the condition that a grant stands on a day; the same as `Grant.standing`."""
+    return and_(
+        _GRANTS.c.withdrawn_at.is_(None),
+        _GRANTS.c.effective_at.is_not(None),
+        _GRANTS.c.valid_from <= today,
+        or_(_GRANTS.c.valid_until.is_(None), _GRANTS.c.valid_until >= today),
     )

@@ -11,6 +11,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service import logs
 from service.database import new_id
 from service.http.problems import InternalError, Malformed, Problem, TooLarge, response
 
@@ -63,7 +64,7 @@ class Edge:
             await self._app(scope, receive, send)
             return
         exchange = _Passage(scope, send, self._limit_of(scope["path"]))
-        structlog.contextvars.bind_contextvars(request_id=exchange.request_id)
+        structlog.contextvars.bind_contextvars(request_id=logs.told_id(exchange.request_id))
         try:
             await exchange.serve(self._app, receive)
         finally:
@@ -100,7 +101,7 @@ class _Passage:
         except ClientDisconnect:  # in the middle of its body: nothing was done, and nobody is there to be told
             log.debug("the client went away")
         except Exception as error:  # the last line of defence: a stack trace goes to the log, never to the caller
-            log.exception("unexpected fault", error=type(error).__name__)
+            log.exception("unexpected fault", error=type(error).__name__)  # told by type and place, see `logs`
             await self._tell(InternalError("The fault is ours and has been logged. Nothing was allowed."))
         finally:
             self._log()

@@ -24,6 +24,12 @@ def _readable(value: str) -> str:
     return value
 
 
+def folded(name: str) -> str:
+    """Return a name as it is compared with others: compatibility forms, case and kinds of spaces make no difference."""
+    plain = unicodedata.normalize("NFKC", name).casefold()
+    return " ".join(unicodedata.normalize("NFKC", plain).split())
+
+
 def _no_id(value: str) -> str:
     if is_any_id(value):
         raise ValueError("A key must not look like an id.")

@@ -1,4 +1,7 @@
-"""Delegation for absence: reviewers' roles lent from one day to another, and never more than the delegator has."""
+"""Delegation for absence: reviewers' roles lent from one day to another, and never more than the delegator has of their own.
+
+What an admin asks to be lent for somebody else waits for that person or for another admin: one admin alone makes nobody a reviewer.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,9 +13,13 @@ from service.events import operations as events
 from service.http.caller import REVIEWERS, Caller, Delegated, Role
 from service.http.paging import page_of
 from service.http.problems import Conflict, Forbidden, Invalid, NotFound
+from service.identity import grants
+from service.identity.people import party
 from service.identity.schemas import DelegationIn, DelegationOut
 from service.identity.tables import HANDLERS, Delegation, Grant, Principal
 from service.law.calendar import day_in_shanghai
+
+_NOT_TOLD = {"id", "in_force", "ended_at", "made_by", "made_at", "effective_at", "confirmed_by"}
 
 
 async def lent_to(tx: Transaction, principal: str) -> tuple[Delegated, ...]:
@@ -29,28 +36,37 @@ async def lent_to(tx: Transaction, principal: str) -> tuple[Delegated, ...]:
                 or_(Delegation.handler.is_(None), Grant.handler.is_(None), Grant.handler == Delegation.handler),
             ),
         )
-        .join(Principal, and_(Principal.id == Delegation.delegator, Principal.disabled_at.is_(None)))
+        .join(
+            Principal,
+            and_(Principal.id == Delegation.delegator, Principal.kind == "person", Principal.disabled_at.is_(None)),
+        )
         .where(
             Delegation.delegate == principal,
+            Delegation.effective_at.is_not(None),
             Delegation.ended_at.is_(None),
             Delegation.valid_from <= today,
             Delegation.valid_until >= today,
         )
         .order_by(Delegation.id, Grant.role)
     )
-    return tuple(Delegated(Role(role), handler, delegator) for role, handler, delegator in await tx.execute(query))
+    rows = [Delegated(Role(role), handler, delegator) for role, handler, delegator in await tx.execute(query)]
+    return tuple(dict.fromkeys(rows))
 
 
 async def delegate(tx: Transaction, caller: Caller, wanted: DelegationIn) -> DelegationOut:
-    """Lend reviewers' roles to another person for some days.
+    """Lend reviewers' roles to another person for some days; where an admin asks it for somebody else, it waits to be confirmed.
 
     Raises:
         Invalid: nobody of that name, no person, the delegator themselves, days that have passed, a handler that is not known.
-        Forbidden: roles that the delegator does not have; somebody else's roles, without being an admin.
+        Forbidden: roles that the delegator does not have; somebody else's roles, without being an admin or to oneself.
     """
     today = day_in_shanghai(tx.now)
     delegator = await _delegator(tx, caller, wanted)
     stand_in = await _person(tx, wanted.delegate, "/delegate")
+    is_own = delegator == caller.principal
+    bar = None if is_own else grants.bar_to_lend_for(party(caller), stand_in.id)
+    if bar is not None:
+        raise Forbidden(bar)
     if stand_in.id == delegator:
         raise Invalid("A role is lent to somebody else.", errors=[("/delegate", "Name another person.")])
     if wanted.valid_until < today:
@@ -72,15 +88,46 @@ async def delegate(tx: Transaction, caller: Caller, wanted: DelegationIn) -> Del
         valid_until=wanted.valid_until,
         reason=wanted.reason,
         made_by=caller.principal,
+        askers=sorted(caller.persons),
         made_at=tx.now,
+        effective_at=tx.now if is_own else None,
+        confirmed_by=None,
         ended_at=None,
     )
     tx.add(made)
     shown = DelegationOut.of(made, today)
-    details = shown.model_dump(mode="json", exclude={"id", "in_force", "ended_at", "made_by", "made_at"})
+    details = shown.model_dump(mode="json", exclude=_NOT_TOLD)
     _record(tx, caller, "delegation.made", made, details, wanted.reason)
     await tx.flush()
     return shown
+
+
+async def confirm(tx: Transaction, caller: Caller, delegation_id: str) -> DelegationOut:
+    """Let a delegation take effect that an admin has asked for: the delegator may, or another admin.
+
+    Raises:
+        NotFound: there is none that the caller may see.
+        Conflict: it does not wait, or not any more.
+        Forbidden: not by this caller.
+    """
+    delegation = await _found(tx, caller, delegation_id, lock=True)
+    today = day_in_shanghai(tx.now)
+    is_over = delegation.ended_at is not None or delegation.valid_until < today
+    if is_over or delegation.effective_at is not None:
+        raise Conflict("This delegation does not wait to be confirmed.")
+    bar = grants.bar_to_confirm_lending(
+        party(caller),
+        delegator=delegation.delegator,
+        delegate=delegation.delegate,
+        askers=frozenset(delegation.askers) | {delegation.made_by},
+    )
+    if bar is not None:
+        raise Forbidden(bar)
+    delegation.effective_at, delegation.confirmed_by = tx.now, caller.principal
+    details = {"delegator": delegation.delegator, "delegate": delegation.delegate}
+    _record(tx, caller, "delegation.confirmed", delegation, details, None)
+    await tx.flush()
+    return DelegationOut.of(delegation, today)
 
 
 async def end(tx: Transaction, caller: Caller, delegation_id: str) -> DelegationOut:
@@ -170,7 +217,7 @@ async def _held(tx: Transaction, principal: str, handler: str | None) -> set[Rol
 
 
 async def _found(tx: Transaction, caller: Caller, delegation_id: str, *, lock: bool) -> Delegation:
-    delegation = await tx.get(Delegation, delegation_id, with_for_update=lock or None)
+    delegation = await tx.get(Delegation, delegation_id, with_for_update=lock or None, populate_existing=lock)
     sees = caller.has(frozenset({Role.ADMIN})) or (not lock and caller.has(frozenset({Role.AUDITOR})))
     if delegation is None or not (sees or caller.principal in {delegation.delegator, delegation.delegate}):
         raise NotFound("There is no such delegation.")

@@ -16,9 +16,10 @@ from service.events import operations as events
 from service.http.caller import OPERATOR, Caller, Role, Vouched
 from service.http.paging import page_of
 from service.http.problems import AlreadyExists, Conflict, Invalid, NotFound, Unauthenticated
-from service.http.texts import Name
+from service.http.texts import Name, folded
 from service.identity import groups, operations
 from service.identity.groups import Changes, Held, Stands
+from service.identity.people import principal_of
 from service.identity.schemas import LoginIn, LoginOut, PrincipalIn
 from service.identity.tables import HANDLERS, Grant, Login, Principal
 from service.identity.tokens import Told
@@ -101,6 +102,7 @@ async def keep_step(tx: Transaction, told: Told, stands: Sequence[Stands], *, cl
             role=role,
             handler=handler,
             granted_by=OPERATOR.principal,
+            askers=[OPERATOR.principal],
             granted_at=tx.now,
             valid_from=today,
             valid_until=groups.until_day(today),
@@ -129,7 +131,7 @@ async def authenticate(tx: Transaction, vouched: Vouched) -> Caller:
         Unauthenticated: it is disabled, or the login has ended.
     """
     query = (
-        select(Principal, Grant.role, Grant.handler)
+        select(Principal, Grant.role, Grant.handler, Login.seen_by)
         .join(Login, Login.principal == Principal.id)
         .outerjoin(Grant, and_(Grant.principal == Principal.id, Grant.standing(day_in_shanghai(tx.now))))
         .where(Login.id == vouched.login, Login.ended_at.is_(None), Principal.disabled_at.is_(None))
@@ -137,7 +139,7 @@ async def authenticate(tx: Transaction, vouched: Vouched) -> Caller:
     rows = (await tx.execute(query)).all()
     if not rows:
         raise _refused()
-    return await operations.caller_of(tx, rows[0][0], [(row[1], row[2]) for row in rows])
+    return await operations.caller_of(tx, rows[0][0], [(row[1], row[2]) for row in rows], frozenset(rows[0][3]))
 
 
 async def link(tx: Transaction, caller: Caller, reference: str, wanted: LoginIn, issuer: str | None) -> LoginOut:
@@ -161,7 +163,7 @@ async def link(tx: Transaction, caller: Caller, reference: str, wanted: LoginIn,
         raise Invalid(
             "No identity provider is set.", errors=[("/issuer", "Name the issuer, or set OUTBOUND_OIDC_ISSUER.")]
         )
-    principal = await operations.read_principal(tx, reference, lock=True)
+    principal = await principal_of(tx, reference, lock=True)
     if principal.disabled_at is not None:
         raise Conflict("This principal is disabled; enable it before linking a login to it.")
     login = await tx.scalar(
@@ -176,22 +178,25 @@ async def link(tx: Transaction, caller: Caller, reference: str, wanted: LoginIn,
         raise Conflict("This login is linked already.")
     else:
         login.ended_at = None
+        login.seen_by = sorted({*login.seen_by, *caller.persons} - {principal.id})
         _record(tx, caller, "login.linked", login)
     await tx.flush()
     return LoginOut.of(login)
 
 
 async def list_logins(
-    tx: Transaction, reference: str, cursor: str | None, limit: int
+    tx: Transaction, caller: Caller, reference: str, cursor: str | None, limit: int
 ) -> tuple[Sequence[LoginOut], str | None]:
     """Return the logins of a principal, ended ones included."""
-    principal = await operations.read_principal(tx, reference)
+    caller.demand_everywhere(Role.ADMIN)
+    principal = await principal_of(tx, reference)
     rows, following = await page_of(tx, select(Login).where(Login.principal == principal.id), Login.id, cursor, limit)
     return [LoginOut.of(row) for row in rows], following
 
 
-async def read_login(tx: Transaction, reference: str, login_id: str, *, lock: bool = False) -> LoginOut:
+async def read_login(tx: Transaction, caller: Caller, reference: str, login_id: str, *, lock: bool = False) -> LoginOut:
     """Return a login of a principal."""
+    caller.demand_everywhere(Role.ADMIN)
     return LoginOut.of(await _of(tx, reference, login_id, lock=lock))
 
 
@@ -276,7 +281,7 @@ async def _free_name(tx: Transaction, told: Told) -> str:
         name = _NAMES.validate_python(told.name)
     except ValidationError:
         name = told.subject[:_NAME_LENGTH]
-    if await tx.scalar(select(func.count()).select_from(Principal).where(Principal.name == name)):
+    if await tx.scalar(select(func.count()).select_from(Principal).where(Principal.folded == folded(name))):
         return f"{name[:60]} ({told.subject[: _NAME_LENGTH - 63]})"
     return name
 
@@ -289,6 +294,7 @@ def _add(tx: Transaction, caller: Caller, principal: str, issuer: str, subject: 
         subject=subject,
         made_by=caller.principal,
         made_at=tx.now,
+        seen_by=[] if caller is OPERATOR else sorted(caller.persons - {principal}),
         told_at=None,
         ended_at=None,
     )
@@ -298,7 +304,7 @@ def _add(tx: Transaction, caller: Caller, principal: str, issuer: str, subject: 
 
 
 async def _of(tx: Transaction, reference: str, login_id: str, *, lock: bool) -> Login:
-    principal = await operations.read_principal(tx, reference)
+    principal = await principal_of(tx, reference)
     login = await tx.get(Login, login_id, with_for_update=lock or None)
     if login is None or login.principal != principal.id:
         raise NotFound("This principal has no such login.")

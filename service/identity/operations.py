@@ -1,29 +1,22 @@
-"""What can be done with principals, keys and grants. Whatever takes a right away closes the gate while it does."""
+"""What can be done with principals and keys. Whatever takes a right away closes the gate while it does."""
 
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, exists, func, or_, select, text
+from sqlalchemy import and_, func, select, text
 
-from service.database import FIRST_ADMIN_LOCK, Transaction, close_gate, is_id, new_id
+from service.database import FIRST_ADMIN_LOCK, Transaction, close_gate, new_id
 from service.events import operations as events
 from service.http.caller import EVERYWHERE, OPERATOR, Caller, Credentials, Reach, Role
 from service.http.paging import page_of
-from service.http.problems import Conflict, Forbidden, Invalid, NotFound, Unauthenticated
-from service.identity import delegations
+from service.http.problems import AlreadyExists, Conflict, Invalid, NotFound, Unauthenticated
+from service.http.texts import folded
+from service.identity import delegations, granting
 from service.identity.keys import Secret
-from service.identity.schemas import (
-    ApiKeyIn,
-    ApiKeyMade,
-    ApiKeyOut,
-    GrantIn,
-    GrantOut,
-    Kind,
-    PrincipalIn,
-    PrincipalOut,
-)
-from service.identity.tables import HANDLERS, ApiKey, Grant, Principal
+from service.identity.people import handler_of, named_principal, party, principal_of
+from service.identity.schemas import ApiKeyIn, ApiKeyMade, ApiKeyOut, Kind, PrincipalIn, PrincipalOut
+from service.identity.tables import ApiKey, Grant, Principal
 from service.law.calendar import day_in_shanghai
 
 
@@ -43,14 +36,17 @@ async def authenticate(tx: Transaction, credentials: Credentials) -> Caller:
     stored = rows[0][1].sha256 if rows else bytes(32)
     if not credentials.match(stored) or not rows or not _stands(rows[0][0], rows[0][1], tx.now):
         raise Unauthenticated("This API key is not known, or no longer stands.")
-    return await caller_of(tx, rows[0][0], [(row[2], row[3]) for row in rows])
+    seen_by = frozenset(rows[0][1].seen_by)
+    return await caller_of(tx, rows[0][0], [(row[2], row[3]) for row in rows], seen_by)
 
 
-async def caller_of(tx: Transaction, principal: Principal, grants: Sequence[tuple[str | None, str | None]]) -> Caller:
+async def caller_of(
+    tx: Transaction, principal: Principal, grants: Sequence[tuple[str | None, str | None]], seen_by: frozenset[str]
+) -> Caller:
     """Return a principal as a caller, with the grants that stand and what others have lent."""
     kind: Kind = "person" if principal.kind == "person" else "system"
     lent = await delegations.lent_to(tx, principal.id) if kind == "person" else ()
-    return Caller(principal.id, principal.name, kind, _reaches(grants), lent)
+    return Caller(principal.id, principal.name, kind, _reaches(grants), lent, seen_by=seen_by)
 
 
 def recognize(authorization: str | None) -> Credentials:
@@ -80,8 +76,18 @@ def _reaches(grants: Sequence[tuple[str | None, str | None]]) -> dict[Role, Reac
 
 
 async def create_principal(tx: Transaction, caller: Caller, wanted: PrincipalIn) -> PrincipalOut:
-    """Make a person or a system known."""
+    """Make a person or a system known.
+
+    Raises:
+        AlreadyExists: one of this name, or of one that differs in case, width or spaces only: one person is one principal.
+    """
     _demand_admin(caller)
+    same = await tx.scalar(select(Principal.name).where(Principal.folded == folded(wanted.name)))
+    if same is not None:
+        raise AlreadyExists(
+            f"There is a principal named {same}; one person is one principal.",
+            errors=[("/name", "This name, or one that reads the same, is taken.")],
+        )
     principal = Principal(id=new_id("pr"), name=wanted.name, kind=wanted.kind, created_at=tx.now, disabled_at=None)
     tx.add(principal)
     details = {"name": wanted.name, "kind": wanted.kind}
@@ -90,38 +96,59 @@ async def create_principal(tx: Transaction, caller: Caller, wanted: PrincipalIn)
     return PrincipalOut.of(principal)
 
 
-async def list_principals(tx: Transaction, cursor: str | None, limit: int) -> tuple[Sequence[PrincipalOut], str | None]:
-    """Return principals in the order of their making."""
-    rows, following = await page_of(tx, select(Principal), Principal.id, cursor, limit)
+async def list_principals(
+    tx: Transaction, caller: Caller, cursor: str | None, limit: int
+) -> tuple[Sequence[PrincipalOut], str | None]:
+    """Return principals in the order of their making; for an admin of some handlers those who have, or had, roles on them."""
+    query = select(Principal)
+    reach = party(caller).admin_of
+    if reach != EVERYWHERE:
+        query = query.where(Principal.id.in_(select(Grant.principal).where(Grant.handler.in_(reach))))
+    rows, following = await page_of(tx, query, Principal.id, cursor, limit)
     return [PrincipalOut.of(row) for row in rows], following
 
 
-async def read_principal(tx: Transaction, reference: str, *, lock: bool = False) -> PrincipalOut:
-    """Return one principal by id or name."""
-    return PrincipalOut.of(await _principal(tx, reference, lock=lock))
+async def read_principal(tx: Transaction, caller: Caller, reference: str, *, lock: bool = False) -> PrincipalOut:
+    """Return one principal by id or name.
+
+    Raises:
+        NotFound: there is none, or none that the caller may see.
+    """
+    principal = await principal_of(tx, reference, lock=lock)
+    reach = party(caller).admin_of
+    if reach != EVERYWHERE:
+        on_mine = select(Grant.id).where(Grant.principal == principal.id, Grant.handler.in_(reach)).limit(1)
+        if await tx.scalar(on_mine) is None:
+            raise NotFound("There is no such principal.")
+    return PrincipalOut.of(principal)
 
 
 async def disable_principal(tx: Transaction, caller: Caller, reference: str) -> PrincipalOut:
     """Shut a principal out, with all of its keys, from this commit on."""
     _demand_admin(caller)
     await close_gate(tx)
-    principal = await _principal(tx, reference, lock=True)
+    principal = await principal_of(tx, reference, lock=True)
     if principal.disabled_at is not None:
         raise Conflict("This principal is disabled already.")
+    await granting.demand_an_admin(tx, without=principal.id)
     principal.disabled_at = tx.now
-    await _demand_an_admin(tx)
     _record(tx, caller, "principal.disabled", principal.id, principal.id, {})
     await tx.flush()
     return PrincipalOut.of(principal)
 
 
 async def enable_principal(tx: Transaction, caller: Caller, reference: str) -> PrincipalOut:
-    """Let a disabled principal in again."""
+    """Let a disabled principal in again; roles that take two wait for a second admin again.
+
+    Raises:
+        Forbidden: it has such roles, and the caller may not ask for them.
+    """
     _demand_admin(caller)
-    principal = await _principal(tx, reference, lock=True)
+    principal = await principal_of(tx, reference, lock=True)
     if principal.disabled_at is None:
         raise Conflict("This principal is not disabled.")
     principal.disabled_at = None
+    await granting.ask_anew(tx, caller, principal)
     _record(tx, caller, "principal.enabled", principal.id, principal.id, {})
     await tx.flush()
     return PrincipalOut.of(principal)
@@ -135,7 +162,7 @@ async def create_key(tx: Transaction, caller: Caller, wanted: ApiKeyIn) -> ApiKe
         Conflict: the principal is disabled.
     """
     _demand_admin(caller)
-    principal = await _named_principal(tx, wanted.principal)
+    principal = await named_principal(tx, wanted.principal)
     if principal.disabled_at is not None:
         raise Conflict("This principal is disabled; enable it before giving it a key.")
     if wanted.expires_at is not None and wanted.expires_at <= tx.now:
@@ -150,6 +177,7 @@ async def create_key(tx: Transaction, caller: Caller, wanted: ApiKeyIn) -> ApiKe
         created_at=tx.now,
         expires_at=wanted.expires_at,
         revoked_at=None,
+        seen_by=[] if caller is OPERATOR else sorted(caller.persons - {principal.id}),
     )
     tx.add(key)
     details = {"principal": principal.id, "prefix": key.prefix, "expires_at": key.expires_at}
@@ -159,18 +187,20 @@ async def create_key(tx: Transaction, caller: Caller, wanted: ApiKeyIn) -> ApiKe
 
 
 async def list_keys(
-    tx: Transaction, principal: str | None, cursor: str | None, limit: int
+    tx: Transaction, caller: Caller, principal: str | None, cursor: str | None, limit: int
 ) -> tuple[Sequence[ApiKeyOut], str | None]:
     """Return keys, of one principal or of all, in the order of their making."""
+    _demand_admin(caller)
     query = select(ApiKey)
     if principal is not None:
-        query = query.where(ApiKey.principal == (await _principal(tx, principal)).id)
+        query = query.where(ApiKey.principal == (await principal_of(tx, principal)).id)
     rows, following = await page_of(tx, query, ApiKey.id, cursor, limit)
     return [ApiKeyOut.of(row) for row in rows], following
 
 
-async def read_key(tx: Transaction, key_id: str, *, lock: bool = False) -> ApiKeyOut:
+async def read_key(tx: Transaction, caller: Caller, key_id: str, *, lock: bool = False) -> ApiKeyOut:
     """Return one key, without its secret."""
+    _demand_admin(caller)
     return ApiKeyOut.of(await _key(tx, key_id, lock=lock))
 
 
@@ -187,59 +217,6 @@ async def revoke_key(tx: Transaction, caller: Caller, key_id: str) -> ApiKeyOut:
     return ApiKeyOut.of(key)
 
 
-async def create_grant(tx: Transaction, caller: Caller, wanted: GrantIn) -> GrantOut:
-    """Give a principal a role.
-
-    Raises:
-        Forbidden: to oneself.
-        Invalid: no such principal or handler.
-        AlreadyExists: the same grant stands.
-    """
-    principal = await _named_principal(tx, wanted.principal)
-    if principal.id == caller.principal:
-        raise Forbidden("Nobody grants a role to themselves; ask another admin.")
-    handler = None if wanted.handler is None else await _handler(tx, wanted.handler)
-    _demand_admin(caller, handler)
-    return GrantOut.of(await _grant(tx, caller, principal.id, wanted.role, handler))
-
-
-async def list_grants(
-    tx: Transaction, principal: str | None, handler: str | None, cursor: str | None, limit: int
-) -> tuple[Sequence[GrantOut], str | None]:
-    """Return grants, withdrawn ones included, in the order of their making."""
-    query = select(Grant)
-    if principal is not None:
-        query = query.where(Grant.principal == (await _principal(tx, principal)).id)
-    if handler is not None:
-        query = query.where(Grant.handler == await _handler(tx, handler))
-    rows, following = await page_of(tx, query, Grant.id, cursor, limit)
-    return [GrantOut.of(row) for row in rows], following
-
-
-async def read_grant(tx: Transaction, grant_id: str, *, lock: bool = False) -> GrantOut:
-    """Return one grant."""
-    return GrantOut.of(await _granted(tx, grant_id, lock=lock))
-
-
-async def withdraw_grant(tx: Transaction, caller: Caller, grant_id: str) -> GrantOut:
-    """Take a role away, from this commit on; the grant stays on record.
-
-    Raises:
-        Conflict: it is withdrawn already, or it is the last that keeps an admin.
-    """
-    await close_gate(tx)
-    grant = await _granted(tx, grant_id, lock=True)
-    if grant.withdrawn_at is not None:
-        raise Conflict("This grant is withdrawn already.")
-    _demand_admin(caller, grant.handler)
-    grant.withdrawn_at = tx.now
-    await _demand_an_admin(tx)
-    details = {"principal": grant.principal, "role": grant.role}
-    _record_grant(tx, caller, "grant.withdrawn", grant, details)
-    await tx.flush()
-    return GrantOut.of(grant)
-
-
 async def enlist(
     tx: Transaction, name: str, kind: Kind, roles: Sequence[Role], handler: str | None = None
 ) -> PrincipalOut:
@@ -252,19 +229,12 @@ async def enlist(
     principal = await tx.scalar(select(Principal).where(Principal.name == name))
     if principal is None:
         made = await create_principal(tx, OPERATOR, PrincipalIn(name=name, kind=kind))
-        principal = await _principal(tx, made.id)
+        principal = await principal_of(tx, made.id)
     if principal.kind != kind:
         raise Conflict(f"{name} is known as a {principal.kind}, not as a {kind}.")
-    handler_id = None if handler is None else await _handler(tx, handler)
+    handler_id = None if handler is None else await handler_of(tx, OPERATOR, handler)
     for role in dict.fromkeys(roles):
-        same = select(Grant.id).where(
-            Grant.principal == principal.id,
-            Grant.role == role,
-            Grant.handler.is_not_distinct_from(handler_id),
-            Grant.withdrawn_at.is_(None),
-        )
-        if await tx.scalar(same) is None:
-            await _grant(tx, OPERATOR, principal.id, role, handler_id)
+        await granting.see_to(tx, principal, role, handler_id)
     return PrincipalOut.of(principal)
 
 
@@ -290,28 +260,6 @@ async def first_admin(tx: Transaction) -> ApiKeyMade | None:
     return await equip(tx, "admin", "person", [Role.ADMIN])
 
 
-async def _grant(tx: Transaction, caller: Caller, principal: str, role: Role, handler: str | None) -> Grant:
-    grant = Grant(
-        id=new_id("gr"),
-        principal=principal,
-        role=role,
-        handler=handler,
-        granted_by=caller.principal,
-        granted_at=tx.now,
-        valid_from=day_in_shanghai(tx.now),
-        valid_until=None,
-        source="operator" if caller is OPERATOR else "admin",
-        effective_at=tx.now,
-        confirmed_by=None,
-        withdrawn_at=None,
-    )
-    tx.add(grant)
-    details = {"principal": principal, "role": role}
-    _record_grant(tx, caller, "grant.created", grant, details)
-    await tx.flush()
-    return grant
-
-
 def _record(
     tx: Transaction, caller: Caller, action: str, subject: str, principal: str, details: dict[str, Any]
 ) -> None:
@@ -319,63 +267,10 @@ def _record(
     events.record(tx, caller, action, subject, handler=None, details=details, audience=[principal], href="/v1/me")
 
 
-def _record_grant(tx: Transaction, caller: Caller, action: str, grant: Grant, details: dict[str, Any]) -> None:
-    """Record that somebody was given a role or lost one, and tell them."""
-    events.record(
-        tx,
-        caller,
-        action,
-        grant.id,
-        handler=grant.handler,
-        details=details,
-        audience=[grant.principal],
-        how_much={"role": grant.role, "handler": grant.handler},
-        href="/v1/me",
-    )
-
-
-def _demand_admin(caller: Caller, handler: str | None = None) -> None:
-    """Keep an admin of some handlers to the grants on those."""
-    if caller is OPERATOR or (handler is not None and caller.reaches(frozenset({Role.ADMIN}), handler)):
-        return
-    caller.demand_everywhere(Role.ADMIN)
-
-
-async def _demand_an_admin(tx: Transaction) -> None:
-    """Refuse to lock everyone out; the caller holds the gate, so two admins cannot remove each other at once."""
-    await tx.flush()
-    remains = exists().where(
-        Grant.role == Role.ADMIN,
-        Grant.handler.is_(None),
-        Grant.standing(day_in_shanghai(tx.now)),
-        Principal.id == Grant.principal,
-        Principal.disabled_at.is_(None),
-    )
-    if not await tx.scalar(select(remains)):
-        raise Conflict("The last admin cannot go; make another one first.")
-
-
-async def _principal(tx: Transaction, reference: str, *, lock: bool = False) -> Principal:
-    column = Principal.id if is_id(reference, "pr") else Principal.name
-    query = select(Principal).where(column == reference)
-    principal = await tx.scalar(query.with_for_update() if lock else query)
-    if principal is None:
-        raise NotFound("There is no such principal.")
-    return principal
-
-
-async def _named_principal(tx: Transaction, reference: str) -> Principal:
-    try:
-        return await _principal(tx, reference)
-    except NotFound as error:
-        raise Invalid(error.detail, errors=[("/principal", "No principal has this id or name.")]) from error
-
-
-async def _handler(tx: Transaction, reference: str) -> str:
-    found = await tx.scalar(select(HANDLERS.c.id).where(or_(HANDLERS.c.id == reference, HANDLERS.c.key == reference)))
-    if found is None:
-        raise Invalid("There is no such handler.", errors=[("/handler", "No handler has this id or key.")])
-    return str(found)
+def _demand_admin(caller: Caller) -> None:
+    """Keep principals and keys to the admins of all handlers: a person may work for several of them."""
+    if caller is not OPERATOR:
+        caller.demand_everywhere(Role.ADMIN)
 
 
 async def _key(tx: Transaction, key_id: str, *, lock: bool) -> ApiKey:
@@ -383,10 +278,3 @@ async def _key(tx: Transaction, key_id: str, *, lock: bool) -> ApiKey:
     if key is None:
         raise NotFound("There is no such key.")
     return key
-
-
-async def _granted(tx: Transaction, grant_id: str, *, lock: bool) -> Grant:
-    grant = await tx.get(Grant, grant_id, with_for_update=lock or None)
-    if grant is None:
-        raise NotFound("There is no such grant.")
-    return grant

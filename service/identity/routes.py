@@ -9,7 +9,7 @@ from service.http.caller import ANYONE, REVIEWERS, Caller, Role
 from service.http.exchange import Exchange, allowed
 from service.http.paging import Cursor, Limit, Page
 from service.http.router import room
-from service.identity import delegations, logins, operations
+from service.identity import delegations, granting, logins, operations
 from service.identity.schemas import (
     ApiKeyIn,
     ApiKeyMade,
@@ -29,6 +29,7 @@ router = room("identity")
 Administration = Annotated[Exchange, allowed(Role.ADMIN)]
 Lending = Annotated[Exchange, allowed(REVIEWERS, Role.ADMIN)]
 Named = Annotated[str | None, Query(max_length=500)]
+Waiting = Annotated[bool | None, Query(description="Those that wait for a second admin, or the others.")]
 
 
 @router.get("/v1/me", response_model=CallerOut)
@@ -45,20 +46,22 @@ async def me(exchange: Annotated[Exchange, allowed(ANYONE)]) -> Response:
 async def create_principal(exchange: Administration, body: PrincipalIn) -> Response:
     """Make a person or a system known."""
     return await exchange.create(
-        lambda tx, caller: operations.create_principal(tx, caller, body), lambda made: f"/v1/principals/{made.id}"
+        lambda tx, caller: operations.create_principal(tx, caller, body),
+        lambda made: f"/v1/principals/{made.id}",
+        gate="join",
     )
 
 
 @router.get("/v1/principals", response_model=Page[PrincipalOut])
 async def list_principals(exchange: Administration, cursor: Cursor = None, limit: Limit = 50) -> Response:
     """List principals in the order of their making."""
-    return await exchange.page(lambda tx, _: operations.list_principals(tx, cursor, limit))
+    return await exchange.page(lambda tx, caller: operations.list_principals(tx, caller, cursor, limit))
 
 
 @router.get("/v1/principals/{principal_id}", response_model=PrincipalOut)
 async def read_principal(exchange: Administration, principal_id: str) -> Response:
     """Read a principal."""
-    return await exchange.read(lambda tx, _: operations.read_principal(tx, principal_id))
+    return await exchange.read(lambda tx, caller: operations.read_principal(tx, caller, principal_id))
 
 
 @router.post("/v1/principals/{principal_id}/disable", response_model=PrincipalOut)
@@ -66,7 +69,7 @@ async def disable_principal(exchange: Administration, principal_id: str) -> Resp
     """Shut a principal out with all of its keys, at once and on every replica."""
     return await exchange.act(
         lambda tx, caller: operations.disable_principal(tx, caller, principal_id),
-        lambda tx, _: operations.read_principal(tx, principal_id, lock=True),
+        lambda tx, caller: operations.read_principal(tx, caller, principal_id, lock=True),
         gate="close",
     )
 
@@ -76,7 +79,8 @@ async def enable_principal(exchange: Administration, principal_id: str) -> Respo
     """Let a disabled principal in again."""
     return await exchange.act(
         lambda tx, caller: operations.enable_principal(tx, caller, principal_id),
-        lambda tx, _: operations.read_principal(tx, principal_id, lock=True),
+        lambda tx, caller: operations.read_principal(tx, caller, principal_id, lock=True),
+        gate="close",
     )
 
 
@@ -95,13 +99,13 @@ async def list_logins(
     exchange: Administration, principal_id: str, cursor: Cursor = None, limit: Limit = 50
 ) -> Response:
     """List the logins of a principal, the ended ones included."""
-    return await exchange.page(lambda tx, _: logins.list_logins(tx, principal_id, cursor, limit))
+    return await exchange.page(lambda tx, caller: logins.list_logins(tx, caller, principal_id, cursor, limit))
 
 
 @router.get("/v1/principals/{principal_id}/logins/{login_id}", response_model=LoginOut)
 async def read_login(exchange: Administration, principal_id: str, login_id: str) -> Response:
     """Read a login."""
-    return await exchange.read(lambda tx, _: logins.read_login(tx, principal_id, login_id))
+    return await exchange.read(lambda tx, caller: logins.read_login(tx, caller, principal_id, login_id))
 
 
 @router.post("/v1/principals/{principal_id}/logins/{login_id}/end", response_model=LoginOut)
@@ -109,7 +113,7 @@ async def end_login(exchange: Administration, principal_id: str, login_id: str) 
     """End a login at once and on every replica, with the roles that its groups stood for."""
     return await exchange.act(
         lambda tx, caller: logins.end(tx, caller, principal_id, login_id),
-        lambda tx, _: logins.read_login(tx, principal_id, login_id, lock=True),
+        lambda tx, caller: logins.read_login(tx, caller, principal_id, login_id, lock=True),
         gate="close",
     )
 
@@ -121,6 +125,7 @@ async def create_key(exchange: Administration, body: ApiKeyIn) -> Response:
         lambda tx, caller: operations.create_key(tx, caller, body),
         lambda made: f"/v1/api-keys/{made.id}",
         kept=lambda made: made.model_copy(update={"secret": None}),
+        gate="join",
     )
 
 
@@ -129,13 +134,13 @@ async def list_keys(
     exchange: Administration, principal: Named = None, cursor: Cursor = None, limit: Limit = 50
 ) -> Response:
     """List keys, of one principal or of all."""
-    return await exchange.page(lambda tx, _: operations.list_keys(tx, principal, cursor, limit))
+    return await exchange.page(lambda tx, caller: operations.list_keys(tx, caller, principal, cursor, limit))
 
 
 @router.get("/v1/api-keys/{key_id}", response_model=ApiKeyOut)
 async def read_key(exchange: Administration, key_id: str) -> Response:
     """Read a key, without its secret."""
-    return await exchange.read(lambda tx, _: operations.read_key(tx, key_id))
+    return await exchange.read(lambda tx, caller: operations.read_key(tx, caller, key_id))
 
 
 @router.post("/v1/api-keys/{key_id}/revoke", response_model=ApiKeyOut)
@@ -143,39 +148,58 @@ async def revoke_key(exchange: Administration, key_id: str) -> Response:
     """End a key at once, on every replica."""
     return await exchange.act(
         lambda tx, caller: operations.revoke_key(tx, caller, key_id),
-        lambda tx, _: operations.read_key(tx, key_id, lock=True),
+        lambda tx, caller: operations.read_key(tx, caller, key_id, lock=True),
         gate="close",
     )
 
 
 @router.post("/v1/grants", status_code=201, response_model=GrantOut)
 async def create_grant(exchange: Administration, body: GrantIn) -> Response:
-    """Give a principal a role on one handler, or on all when none is named."""
+    """Give a principal a role on one handler, or on all when none is named; a reviewer's or an admin's waits for a second admin."""
     return await exchange.create(
-        lambda tx, caller: operations.create_grant(tx, caller, body), lambda made: f"/v1/grants/{made.id}"
+        lambda tx, caller: granting.create_grant(tx, caller, body), lambda made: f"/v1/grants/{made.id}", gate="join"
     )
 
 
 @router.get("/v1/grants", response_model=Page[GrantOut])
 async def list_grants(
-    exchange: Administration, principal: Named = None, handler: Named = None, cursor: Cursor = None, limit: Limit = 50
+    exchange: Administration,
+    principal: Named = None,
+    handler: Named = None,
+    pending: Waiting = None,
+    cursor: Cursor = None,
+    limit: Limit = 50,
 ) -> Response:
-    """List grants, the withdrawn ones included."""
-    return await exchange.page(lambda tx, _: operations.list_grants(tx, principal, handler, cursor, limit))
+    """List grants, those that are over included."""
+    return await exchange.page(
+        lambda tx, caller: granting.list_grants(
+            tx, caller, principal=principal, handler=handler, pending=pending, cursor=cursor, limit=limit
+        )
+    )
 
 
 @router.get("/v1/grants/{grant_id}", response_model=GrantOut)
 async def read_grant(exchange: Administration, grant_id: str) -> Response:
     """Read a grant."""
-    return await exchange.read(lambda tx, _: operations.read_grant(tx, grant_id))
+    return await exchange.read(lambda tx, caller: granting.read_grant(tx, caller, grant_id))
+
+
+@router.post("/v1/grants/{grant_id}/confirm", response_model=GrantOut)
+async def confirm_grant(exchange: Administration, grant_id: str) -> Response:
+    """Let a grant take effect that another admin has asked for; to decline it, withdraw it."""
+    return await exchange.act(
+        lambda tx, caller: granting.confirm_grant(tx, caller, grant_id),
+        lambda tx, caller: granting.read_grant(tx, caller, grant_id, lock=True),
+        gate="join",
+    )
 
 
 @router.post("/v1/grants/{grant_id}/withdraw", response_model=GrantOut)
 async def withdraw_grant(exchange: Administration, grant_id: str) -> Response:
-    """Take a role away at once; the grant stays on record."""
+    """Take a role away at once, or decline one that is asked for; the grant stays on record."""
     return await exchange.act(
-        lambda tx, caller: operations.withdraw_grant(tx, caller, grant_id),
-        lambda tx, _: operations.read_grant(tx, grant_id, lock=True),
+        lambda tx, caller: granting.withdraw_grant(tx, caller, grant_id),
+        lambda tx, caller: granting.read_grant(tx, caller, grant_id, lock=True),
         gate="close",
     )
 
@@ -200,6 +224,16 @@ async def list_delegations(
 async def read_delegation(exchange: Annotated[Exchange, allowed(ANYONE)], delegation_id: str) -> Response:
     """Read a delegation."""
     return await exchange.read(lambda tx, caller: delegations.read_delegation(tx, caller, delegation_id))
+
+
+@router.post("/v1/delegations/{delegation_id}/confirm", response_model=DelegationOut)
+async def confirm_delegation(exchange: Annotated[Exchange, allowed(ANYONE)], delegation_id: str) -> Response:
+    """Let a delegation take effect that an admin has asked for: the delegator may, or another admin."""
+    return await exchange.act(
+        lambda tx, caller: delegations.confirm(tx, caller, delegation_id),
+        lambda tx, caller: delegations.read_delegation(tx, caller, delegation_id),
+        gate="join",
+    )
 
 
 @router.post("/v1/delegations/{delegation_id}/end", response_model=DelegationOut)

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from service.http.caller import EVERYWHERE, Caller, Role
 from service.http.texts import Instant, Name, Prose, Reference, not_before
+from service.identity.grants import State, state
 from service.identity.tables import ApiKey, Delegation, Grant, Login, Principal
 from service.law.schemas import NearDay
 
@@ -107,28 +108,44 @@ class ApiKeyMade(ApiKeyOut):
 
 
 class GrantIn(_In):
-    """A role for a principal, on one handler or, without one, on all."""
+    """A role for a principal, on one handler or, without one, on all, from one day to another."""
 
     principal: Reference
     role: Role
     handler: Reference | None = None
+    valid_from: NearDay | None = Field(default=None, description="The first day, in Asia/Shanghai; today, if null.")
+    valid_until: Annotated[NearDay | None, not_before("valid_from")] = Field(
+        default=None, description="The last day, in Asia/Shanghai; none, if null."
+    )
 
 
 class GrantOut(BaseModel):
-    """A grant; a withdrawn one stays on record."""
+    """A grant; one that is over stays on record."""
 
     id: str
     principal: str
     role: Role
     handler: str | None = Field(description="Handler id; null: all handlers.")
+    state: State = Field(
+        description="`pending`: waits for a second admin; `upcoming`: its days are to come; `lapsed`: its days are over, or nobody "
+        "confirmed it in time."
+    )
+    valid_from: date
+    valid_until: date | None
+    source: Literal["admin", "operator", "group"] = Field(
+        description="Who answers for it: an admin, the operator, or a group of the identity provider."
+    )
     granted_by: str
     granted_at: datetime
+    confirmed_by: str | None
+    effective_at: datetime | None = Field(description="Since when it counts; null: it waits for a second admin.")
     withdrawn_at: datetime | None
 
     @classmethod
-    def of(cls, grant: Grant) -> Self:
-        """Return the shape of a row."""
-        return cls.model_validate(grant, from_attributes=True)
+    def of(cls, grant: Grant, now: datetime) -> Self:
+        """Return the shape of a row at a moment."""
+        shown = {name: getattr(grant, name) for name in cls.model_fields if name != "state"}
+        return cls(**shown, state=state(grant.life, now))
 
 
 ReviewerRole = Literal[Role.DATA_OWNER, Role.PRIVACY, Role.LEGAL, Role.SECURITY, Role.EXECUTIVE]
@@ -163,6 +180,10 @@ class DelegationOut(BaseModel):
     reason: str
     made_by: str
     made_at: datetime
+    effective_at: datetime | None = Field(
+        description="Since when it counts; null: an admin asked for it, and the delegator or another admin has yet to confirm it."
+    )
+    confirmed_by: str | None
     ended_at: datetime | None
     in_force: bool = Field(description="Whether it lends anything today.")
 
@@ -170,7 +191,8 @@ class DelegationOut(BaseModel):
     def of(cls, delegation: Delegation, today: date) -> Self:
         """Return the shape of a row on a day."""
         shown = {name: getattr(delegation, name) for name in cls.model_fields if name != "in_force"}
-        stands = delegation.ended_at is None and delegation.valid_from <= today <= delegation.valid_until
+        is_open = delegation.ended_at is None and delegation.effective_at is not None
+        stands = is_open and delegation.valid_from <= today <= delegation.valid_until
         return cls(**shown, in_force=stands)
 
 

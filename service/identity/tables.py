@@ -1,6 +1,7 @@
-"""Tables of principals, API keys and grants; nothing is ever removed from them."""
+"""Tables of principals, API keys, grants and what is like them; nothing is ever removed from them."""
 
 from datetime import date, datetime
+from typing import Any
 
 from sqlalchemy import (
     CheckConstraint,
@@ -22,8 +23,14 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.database import Base, Id, Key, Moment, PrimaryId
+from service.http.texts import folded
+from service.identity.grants import Life
 
 EndOf = DateTime(timezone=True)
+
+
+def _folded_name(context: Any) -> str:
+    return folded(context.get_current_parameters()["name"])
 
 
 class Principal(Base):
@@ -32,12 +39,17 @@ class Principal(Base):
     __tablename__ = "principals"
 
     id: Mapped[PrimaryId]
-    name: Mapped[str] = mapped_column(Text, unique=True)
+    name: Mapped[str] = mapped_column(Text, index=True)
     kind: Mapped[str] = mapped_column(Text)
     created_at: Mapped[Moment]
     disabled_at: Mapped[datetime | None] = mapped_column(EndOf)
+    folded: Mapped[str] = mapped_column(Text, default=_folded_name)
+    """The name as it is compared: two that differ in case, in the width of letters or in kinds of spaces are one."""
 
-    __table_args__ = (CheckConstraint("kind in ('person', 'system')", name="kind"),)
+    __table_args__ = (
+        CheckConstraint("kind in ('person', 'system')", name="kind"),
+        UniqueConstraint("folded", name="uq_principals_name"),
+    )
 
 
 class ApiKey(Base):
@@ -53,6 +65,8 @@ class ApiKey(Base):
     created_at: Mapped[Moment]
     expires_at: Mapped[datetime | None] = mapped_column(EndOf)
     revoked_at: Mapped[datetime | None] = mapped_column(EndOf)
+    seen_by: Mapped[list[str]] = mapped_column(ARRAY(Id), default=list)
+    """Principals other than the holder who have seen the secret: whoever made it, and whoever had seen what it was made with."""
 
 
 class Login(Base):
@@ -66,6 +80,8 @@ class Login(Base):
     subject: Mapped[str] = mapped_column(Key)
     made_by: Mapped[str] = mapped_column(Id)
     made_at: Mapped[Moment]
+    seen_by: Mapped[list[str]] = mapped_column(ARRAY(Id), default=list)
+    """Principals other than its own who have linked it: they could have named a subject of their own."""
     told_at: Mapped[datetime | None] = mapped_column(EndOf)
     """When the newest token that told of groups was issued; an older one changes nothing."""
     ended_at: Mapped[datetime | None] = mapped_column(EndOf)
@@ -83,6 +99,8 @@ class Grant(Base):
     role: Mapped[str] = mapped_column(Text)
     handler: Mapped[str | None] = mapped_column(Id, ForeignKey("handlers.id"))
     granted_by: Mapped[str] = mapped_column(Id)
+    askers: Mapped[list[str]] = mapped_column(ARRAY(Id), default=list)
+    """Whoever granted it, and whoever had seen the secret that it was granted with: none of them confirms it."""
     granted_at: Mapped[Moment]
     valid_from: Mapped[date] = mapped_column(Date)
     """Its first day, in Asia/Shanghai."""
@@ -96,6 +114,11 @@ class Grant(Base):
     login: Mapped[str | None] = mapped_column(Id, ForeignKey("logins.id"))
     """Whose groups it was given for, where its source is a group."""
     withdrawn_at: Mapped[datetime | None] = mapped_column(EndOf)
+
+    @property
+    def life(self) -> Life:
+        """What its state follows from."""
+        return Life(self.granted_at, self.valid_from, self.valid_until, self.effective_at, self.withdrawn_at)
 
     @classmethod
     def standing(cls, today: date) -> ColumnElement[bool]:
@@ -137,8 +160,34 @@ class Delegation(Base):
     valid_until: Mapped[date] = mapped_column(Date)
     reason: Mapped[str] = mapped_column(Text)
     made_by: Mapped[str] = mapped_column(Id)
+    askers: Mapped[list[str]] = mapped_column(ARRAY(Id), default=list)
+    """Whoever made it, and whoever had seen the secret that it was made with: none of them confirms it."""
     made_at: Mapped[Moment]
+    effective_at: Mapped[datetime | None] = mapped_column(EndOf)
+    """Since when it stands; null: an admin asked for it, and it waits for the delegator or another admin."""
+    confirmed_by: Mapped[str | None] = mapped_column(Id)
     ended_at: Mapped[datetime | None] = mapped_column(EndOf)
+
+
+class BreakGlass(Base):
+    """Access that an admin has taken in an emergency, for themselves and for some hours."""
+
+    __tablename__ = "break_glass"
+
+    id: Mapped[PrimaryId]
+    principal: Mapped[str] = mapped_column(Id, ForeignKey("principals.id"), index=True)
+    role: Mapped[str] = mapped_column(Text)
+    handler: Mapped[str | None] = mapped_column(Id, ForeignKey("handlers.id"))
+    reason: Mapped[str] = mapped_column(Text)
+    opened_at: Mapped[Moment]
+    ends_at: Mapped[Moment]
+    closed_at: Mapped[datetime | None] = mapped_column(EndOf)
+    closed_by: Mapped[str | None] = mapped_column(Id)
+
+    __table_args__ = (
+        CheckConstraint("role in ('auditor', 'stop')", name="role"),
+        CheckConstraint("ends_at > opened_at", name="hours"),
+    )
 
 
 HANDLERS = table("handlers", column("id", Id), column("key", Text))

@@ -226,7 +226,7 @@ async def _read(tx: Transaction, transfers: Sequence[Transfer]) -> _Rows:
         ),
         renewals=await _by(tx, Transfer, "renews", Transfer.renews.in_(ids), Transfer.id),
         documents=await documents_of(tx, [row for several in evidence.values() for row in several]),
-        tenures=await directory.tenures(tx, people),
+        tenures=await directory.tenures(tx, people, day_in_shanghai(tx.now)),
         disabled=await directory.disabled(tx, people),
     )
 
@@ -343,13 +343,13 @@ def _grant(review: Review, transfer: Transfer, rows: _Rows) -> str:
         return "disabled"
     holder, role = review.on_behalf_of or review.reviewer, Role(Stage(review.stage).role)
     standing = [
-        tenure.granted_at
+        tenure.effective_at
         for tenure in rows.tenures
         if (tenure.principal, tenure.role) == (holder, role)
         and tenure.handler in {None, transfer.handler}
-        and tenure.withdrawn_at is None
+        and not tenure.has_ended
     ]
-    if any(granted_at <= review.at for granted_at in standing):
+    if any(effective_at <= review.at for effective_at in standing):
         return "stands"
     return "regranted" if standing else "withdrawn"
 

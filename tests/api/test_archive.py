@@ -29,12 +29,11 @@ from service.audit.retention import Moved
 from service.audit.sequencing import Writer
 from service.audit.tables import Cosignature
 from service.database import Database, utc_now
-from service.http.caller import OPERATOR, Role
+from service.http.caller import OPERATOR
 from service.http.problems import Conflict
-from service.identity import operations as identity
 from service.settings import Settings
 from tests.commands import outbound
-from tests.conftest import Clock, Served, database_named, run_sql
+from tests.conftest import Clock, Served, admins, database_named, run_sql
 from tests.world import Json, World
 
 JANUARY = datetime(2023, 1, 31, 23, 59, 59, tzinfo=UTC)
@@ -419,15 +418,9 @@ def test_what_an_earlier_run_left_is_written_over(own: Own) -> None:
 @contextmanager
 def served(own: Own) -> Iterator[World]:
     """The service on the test's own database."""
-
-    async def admin(database: Database) -> str:
-        made = await database.transaction(lambda tx: identity.equip(tx, "root", "person", [Role.ADMIN]))
-        return str(made.secret)
-
-    key = own.run(admin)
     settings = Settings(data_dir=own.folder, log_level="error")
     with Served(settings, own.url, Clock()) as address, httpx.Client(base_url=address, timeout=30) as http:
-        yield World(http, key)
+        yield World(http, admins(own.url))
 
 
 def test_the_ledger_permits_and_exports_do_not_change_when_all_their_entries_go(own: Own) -> None:

@@ -15,10 +15,8 @@ import httpx
 import pytest
 
 from service.audit import verify
-from service.database import Database
-from service.identity import operations as identity
 from service.settings import Settings
-from tests.conftest import Clock, Served, database_named, run_sql
+from tests.conftest import Clock, Served, admins, database_named, run_sql
 from tests.packing import PDF, Used, add_file, packed, ready
 from tests.world import Json, World, today
 
@@ -303,13 +301,6 @@ def test_a_record_that_an_administrator_has_changed_is_not_what_its_entry_says(
 # A service of its own
 
 
-async def admin(url: str) -> str:
-    database = Database(url)
-    made = await database.transaction(lambda tx: identity.equip(tx, "root", "person", [identity.Role.ADMIN]))
-    await database.close()
-    return str(made.secret)
-
-
 class Own:
     """A service with a database, a clock and settings of its own."""
 
@@ -317,7 +308,7 @@ class Own:
         self.url, self.clock = database_named(postgres, name), Clock()
         run_sql(postgres, f"create database {name} template template_outbound")
         self.settings = Settings(data_dir=folder / name, log_level="error", **settings)
-        self.key = asyncio.run(admin(self.url))
+        self.keys = admins(self.url)
 
     def serve(self) -> Served:
         return Served(self.settings, self.url, self.clock)
@@ -334,7 +325,7 @@ def test_the_companys_own_rules_are_in_a_pack_and_decide_again(postgres: str, tm
     file.write_text(POLICY)
     own = Own(postgres, tmp_path, "packs_policy", policy_file=file)
     with own.serve() as address, httpx.Client(base_url=address, timeout=30) as http:
-        world = World(http, own.key)
+        world = World(http, own.keys)
         handler = world.handler()
         approved = world.approved(handler, [world.dataset(handler, "personal")], world.recipient(), persons=2000)
         path = packed(world, tmp_path, permit=approved["permit"])
@@ -348,7 +339,7 @@ def own(postgres: str, tmp_path: Path) -> Iterator[tuple[Own, World]]:
     name = f"packs_{tmp_path.name[-20:]}".replace("-", "_").lower()
     made = Own(postgres, tmp_path, name, pack_worker=False, pack_keep_days=2)
     with made.serve() as address, httpx.Client(base_url=address, timeout=30) as http:
-        yield made, World(http, made.key)
+        yield made, World(http, made.keys)
 
 
 def test_a_pack_that_is_not_made_yet_says_so_and_one_that_has_expired_is_gone(own: tuple[Own, World]) -> None:

@@ -378,7 +378,7 @@ def test_a_grant_that_is_withdrawn_leaves_the_review_and_shows_it(world: World, 
     assert (after["reviews"][0]["grant"], after["reviews"][0]["standing"]) == ("withdrawn", "counts")
     world.person("reviewer:data_owner")
     assert world.auditor.get(at(shown)).json()["reviews"][0]["grant"] == "withdrawn"
-    world.admin.made("/v1/grants", {"principal": leaving.id, "role": "reviewer:data_owner"})
+    world.grant(leaving.id, "reviewer:data_owner")
     assert world.auditor.get(at(shown)).json()["reviews"][0]["grant"] == "regranted"
     world.admin.made(f"/v1/principals/{leaving.id}/disable", None)
     assert world.auditor.get(at(shown)).json()["reviews"][0]["grant"] == "disabled"

@@ -118,12 +118,6 @@ def test_two_keys_of_one_person_are_one_person(world: World) -> None:
     assert second.post(path, review(shown, "privacy")).status_code == 403
 
 
-def test_a_system_does_not_review(world: World, case: Case) -> None:
-    shown = case.submitted(persons=10)
-    robot = world.person("reviewer:privacy", kind="system")
-    assert robot.post(f"/v1/transfers/{shown['id']}/reviews", review(shown, "privacy")).status_code == 403
-
-
 def test_a_stage_is_reviewed_in_its_turn_and_by_its_role(world: World) -> None:
     shown = Case(world).submitted(persons=150_000)
     path = f"/v1/transfers/{shown['id']}/reviews"

@@ -23,7 +23,7 @@ from service.gate.growth import SKETCHES
 from service.gate.reading import READ
 from service.gate.writing import EARLIER, HOLD
 from service.settings import Settings
-from tests.conftest import Clock, Served, database_named, run_sql
+from tests.conftest import Clock, Served, admins, database_named, run_sql
 from tests.faults.racing import THE_GATE, Clients, connected, export, held, question, queued, times, until
 from tests.faults.test_process import serving
 from tests.invariants import broken, demand_exact
@@ -157,7 +157,7 @@ def test_what_was_acknowledged_under_load_is_there_once_after_a_kill(tmp_path: P
         with serving(tmp_path / "data", OUTBOUND_DATABASE_URL=url) as (address, process, output):
             assert process.poll() is None, output.read_text()
             if gateway is None:
-                gateway = Gateway(World(httpx.Client(base_url=address, timeout=30), first_admin(url)))
+                gateway = Gateway(World(httpx.Client(base_url=address, timeout=30), admins(url)))
             if number == times(3, 20):
                 asyncio.run(check_all(gateway, address))
             else:
@@ -252,7 +252,7 @@ def test_plans_look_everything_up_by_an_index_however_small_a_table_was(
     if is_begun:
         settings = Settings(data_dir=tmp_path / "data", log_level="error")
         with Served(settings, own_server.url, Clock()) as address, httpx.Client(base_url=address, timeout=30) as http:
-            Gateway(World(http, first_admin(own_server.url)))
+            Gateway(World(http, admins(own_server.url)))
 
     async def plan_of(connection: asyncpg.Connection, statement: str) -> Json:
         explained = await connection.prepare(f"explain (generic_plan, format json) {statement}")
@@ -297,21 +297,7 @@ def test_a_commit_that_is_done_but_never_told_is_not_acknowledged_and_not_repeat
 
     settings = Settings(data_dir=data, log_level="error")
     with Served(settings, url, Clock()) as address, httpx.Client(base_url=address, timeout=30) as http:
-        asyncio.run(run(Gateway(World(http, first_admin(url))), address))
-
-
-def first_admin(url: str) -> str:
-    from service.database import Database  # noqa: PLC0415 - needed here alone
-    from service.identity import operations as identity  # noqa: PLC0415
-
-    async def make() -> str:
-        database = Database(url)
-        made = await database.transaction(lambda tx: identity.equip(tx, "root", "person", [identity.Role.ADMIN]))
-        await database.close()
-        assert made.secret is not None
-        return made.secret
-
-    return asyncio.run(make())
+        asyncio.run(run(Gateway(World(http, admins(url))), address))
 
 
 # One request that cannot be carried out

@@ -123,7 +123,7 @@ def test_the_log_is_append_only_for_everybody(world: World, database_url: str, s
 def test_migrations_go_up_and_down_with_rows_in_the_tables(postgres: str) -> None:
     run_sql(postgres, "drop database if exists updown", "create database updown template template_outbound")
     url = database_named(postgres, "updown")
-    run_sql(url, "insert into principals values ('pr_1', 'A', 'person', now(), null)")
+    run_sql(url, "insert into principals values ('pr_1', 'A', 'person', now(), null, 'a')")
     assert migrate.current(url) == migrate.head()
     migrate.downgrade(url, "base")
     assert migrate.current(url) is None

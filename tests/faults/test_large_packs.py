@@ -13,11 +13,9 @@ import asyncpg
 import httpx
 import pytest
 
-from service.database import Database
-from service.identity import operations as identity
 from service.settings import Settings
 from tests.bulk import export_many
-from tests.conftest import Clock, Served, database_named, run_sql
+from tests.conftest import Clock, Served, admins, database_named, run_sql
 from tests.world import Json, World
 
 EXPORTS = 100_000
@@ -85,13 +83,6 @@ async def sequenced(url: str) -> None:
         await connection.close()
 
 
-async def admin(url: str) -> str:
-    database = Database(url)
-    made = await database.transaction(lambda tx: identity.equip(tx, "root", "person", [identity.Role.ADMIN]))
-    await database.close()
-    return str(made.secret)
-
-
 @pytest.fixture
 def asked(postgres: str, tmp_path: Path) -> Iterator[tuple[str, Path, str]]:
     """A permit that was used a hundred thousand times: the database, the data directory, and the pack that was asked for."""
@@ -99,7 +90,7 @@ def asked(postgres: str, tmp_path: Path) -> Iterator[tuple[str, Path, str]]:
     run_sql(postgres, "create database large_packs template template_outbound")
     settings = Settings(data_dir=tmp_path / "data", log_level="error", pack_worker=False)
     with Served(settings, url, Clock()) as address, httpx.Client(base_url=address, timeout=60) as http:
-        world = World(http, asyncio.run(admin(url)))
+        world = World(http, admins(url))
         handler, recipient = world.handler(), world.recipient()
         approved = world.approved(handler, [world.dataset(handler, "personal")], recipient, persons=EXPORTS)
         permit = world.auditor.get(f"/v1/permits/{approved['permit']}").json()

@@ -18,8 +18,8 @@ from service.audit import verify
 from service.packs import entries
 from service.settings import Settings
 from tests.bulk import export_many
-from tests.conftest import Clock, Served, database_named, run_sql
-from tests.faults.test_large_packs import admin, sequenced
+from tests.conftest import Clock, Served, admins, database_named, run_sql
+from tests.faults.test_large_packs import sequenced
 from tests.faults.test_process import serving
 from tests.world import Json, World
 
@@ -59,7 +59,7 @@ def queue(postgres: str, tmp_path: Path) -> Iterator[Queue]:
     run_sql(postgres, f"create database {name} template template_outbound")
     settings = Settings(data_dir=tmp_path / "data", log_level="error", pack_worker=False)
     with Served(settings, url, Clock()) as address, httpx.Client(base_url=address, timeout=60, limits=FRESH) as http:
-        yield Queue(url, settings.data_dir, World(http, asyncio.run(admin(url))))
+        yield Queue(url, settings.data_dir, World(http, admins(url)))
 
 
 def wait(condition: Callable[[], bool], seconds: float = 60) -> None:
@@ -108,7 +108,7 @@ def test_a_pack_is_given_up_where_the_log_stands_still(
     run_sql(postgres, "create database packs_still template template_outbound")
     settings = Settings(data_dir=tmp_path / "data", log_level="error", sequencer=False)
     with Served(settings, url, Clock()) as address, httpx.Client(base_url=address, timeout=60, limits=FRESH) as http:
-        queue = Queue(url, settings.data_dir, World(http, asyncio.run(admin(url))))
+        queue = Queue(url, settings.data_dir, World(http, admins(url)))
         pack = queue.ask()
         wait(lambda: queue.state(pack)["state"] == "failed")
         assert "no place in the log" in queue.state(pack)["detail"]

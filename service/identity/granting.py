@@ -1,0 +1,357 @@
+"""What can be done with grants: ask, confirm, take away. What takes a right away closes the gate, what gives one joins it.
+
+To join it keeps whoever acts from being shut out in the meantime: either is wholly before the other.
+"""
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, false, or_, select
+
+from service.database import Transaction, close_gate, new_id
+from service.events import operations as events
+from service.http.caller import EVERYWHERE, OPERATOR, Caller, Role
+from service.http.paging import page_of
+from service.http.problems import AlreadyExists, Conflict, Forbidden, Invalid, NotFound
+from service.identity import grants
+from service.identity.grants import Ask, Keeper, State
+from service.identity.people import handler_of, named_principal, party, principal_of
+from service.identity.schemas import GrantIn, GrantOut
+from service.identity.tables import Delegation, Grant, Principal
+from service.law.calendar import day_in_shanghai
+
+
+async def create_grant(tx: Transaction, caller: Caller, wanted: GrantIn) -> GrantOut:
+    """Give a principal a role; that of a reviewer or an admin waits for a second admin.
+
+    Raises:
+        Forbidden: to oneself, or by whoever would have the use of it; without the role admin for it.
+        Invalid: no such principal or handler, a reviewer's role for a system, days that do not fit.
+        AlreadyExists: the same grant is there, and not over.
+    """
+    principal = await named_principal(tx, wanted.principal)
+    handler = None if wanted.handler is None else await handler_of(tx, caller, wanted.handler)
+    _demand_fit(wanted.role, principal)
+    bar = grants.bar_to_grant(party(caller), await _ask(tx, principal, wanted.role, handler))
+    if bar is not None:
+        raise Forbidden(bar)
+    faults = grants.faults_of_days(wanted.valid_from, wanted.valid_until, day_in_shanghai(tx.now))
+    if faults:
+        raise Invalid("A grant is for days to come.", errors=[(f"/{field}", reason) for field, reason in faults])
+    await _make_room(tx, caller, principal.id, wanted.role, handler)
+    made = await give(tx, caller, principal.id, wanted.role, handler, first=wanted.valid_from, last=wanted.valid_until)
+    return GrantOut.of(made, tx.now)
+
+
+async def confirm_grant(tx: Transaction, caller: Caller, grant_id: str) -> GrantOut:
+    """Let a grant take effect, as the second admin. It only widens: there is nothing that the gate comes to refuse by it.
+
+    Raises:
+        NotFound: there is none that the caller may see.
+        Conflict: it does not wait (any more), or whoever asked for it is no admin any more.
+        Forbidden: not by this caller.
+    """
+    grant = await granted(tx, caller, grant_id, lock=True)
+    stands = grants.state(grant.life, tx.now)
+    if stands is not State.PENDING:
+        raise Conflict(f"The grant is {stands}; only a pending one can be confirmed.")
+    principal = await principal_of(tx, grant.principal)
+    _demand_fit(Role(grant.role), principal)
+    ask = await _ask(tx, principal, Role(grant.role), grant.handler)
+    bar = grants.bar_to_confirm(party(caller), ask, frozenset(grant.askers) | {grant.granted_by})
+    if bar is not None:
+        raise Forbidden(bar)
+    if principal.disabled_at is not None:
+        raise Conflict("The principal is disabled; nothing can be confirmed for it.")
+    if not await _is_admin(tx, grant.granted_by, grant.handler):
+        raise Conflict("Whoever asked for this grant is no admin any more; withdraw it, and ask anew.")
+    grant.effective_at, grant.confirmed_by = tx.now, caller.principal
+    _record(tx, caller, "grant.confirmed", grant, {"granted_by": grant.granted_by}, audience=[grant.granted_by])
+    await tx.flush()
+    return GrantOut.of(grant, tx.now)
+
+
+async def withdraw_grant(tx: Transaction, caller: Caller, grant_id: str) -> GrantOut:
+    """Take a role away, from this commit on, or decline to confirm it; the grant stays on record.
+
+    Raises:
+        NotFound: there is none that the caller may see.
+        Conflict: it is over already, or it is the last that keeps an admin.
+    """
+    await close_gate(tx)
+    grant = await granted(tx, caller, grant_id, lock=True)
+    stands = grants.state(grant.life, tx.now)
+    if stands not in grants.OPEN:
+        raise Conflict(f"This grant is {stands} already.")
+    bar = grants.bar_to_withdraw(party(caller), grant.handler)
+    if bar is not None:
+        raise Forbidden(bar)
+    if grant.source == "group":
+        raise Conflict(
+            "This role is that of a group at the identity provider: take the person out of the group, end the login, or disable the "
+            "principal. Withdrawn here, it would be back with the next token."
+        )
+    await demand_an_admin(tx, without=grant.id)
+    _end(tx, caller, grant)
+    await tx.flush()
+    return GrantOut.of(grant, tx.now)
+
+
+async def list_grants(
+    tx: Transaction,
+    caller: Caller,
+    *,
+    principal: str | None,
+    handler: str | None,
+    pending: bool | None,
+    cursor: str | None,
+    limit: int,
+) -> tuple[Sequence[GrantOut], str | None]:
+    """Return the grants on the caller's handlers, those that are over included, in the order of their making."""
+    query = select(Grant).where(_visible(caller))
+    if principal is not None:
+        query = query.where(Grant.principal == (await principal_of(tx, principal)).id)
+    if handler is not None:
+        query = query.where(Grant.handler == await handler_of(tx, caller, handler))
+    if pending is not None:
+        waits = _waits(tx)
+        query = query.where(waits if pending else ~waits)
+    rows, following = await page_of(tx, query, Grant.id, cursor, limit)
+    return [GrantOut.of(row, tx.now) for row in rows], following
+
+
+async def read_grant(tx: Transaction, caller: Caller, grant_id: str, *, lock: bool = False) -> GrantOut:
+    """Return one grant."""
+    return GrantOut.of(await granted(tx, caller, grant_id, lock=lock), tx.now)
+
+
+async def granted(tx: Transaction, caller: Caller, grant_id: str, *, lock: bool = False) -> Grant:
+    """Return the row of a grant that the caller may see.
+
+    Raises:
+        NotFound: there is none, or it is on a handler of which the caller is no admin.
+    """
+    grant = await tx.get(Grant, grant_id, with_for_update=lock or None, populate_existing=lock)
+    if grant is None or not grants.sees(party(caller), grant.handler):
+        raise NotFound("There is no such grant.")
+    return grant
+
+
+async def give(
+    tx: Transaction,
+    caller: Caller,
+    principal: str,
+    role: Role,
+    handler: str | None,
+    *,
+    first: date | None = None,
+    last: date | None = None,
+) -> Grant:
+    """Write a grant down, whatever the caller may do; it waits for a second admin where it must, save the operator's."""
+    is_operator = caller.kind == "operator"
+    waits = grants.takes_two(role) and not is_operator
+    grant = Grant(
+        id=new_id("gr"),
+        principal=principal,
+        role=role,
+        handler=handler,
+        granted_by=caller.principal,
+        askers=sorted(caller.persons),
+        granted_at=tx.now,
+        valid_from=first or day_in_shanghai(tx.now),
+        valid_until=last,
+        source="operator" if is_operator else "admin",
+        effective_at=None if waits else tx.now,
+        confirmed_by=None,
+        withdrawn_at=None,
+    )
+    tx.add(grant)
+    details = {"valid_from": grant.valid_from, "valid_until": last, "source": grant.source}
+    asked = await _confirmers(tx, grant) if waits else ()
+    _record(tx, caller, "grant.created", grant, details | {"state": grants.state(grant.life, tx.now)}, audience=asked)
+    await tx.flush()
+    return grant
+
+
+async def see_to(tx: Transaction, principal: Principal, role: Role, handler: str | None) -> None:
+    """See to it that a principal has a role now, as the operator: what only waits, or is to come, is ended and given anew.
+
+    Raises:
+        Invalid: a reviewer's role for a system.
+    """
+    _demand_fit(role, principal)
+    same = await _same(tx, principal.id, role, handler)
+    if same is not None:
+        if grants.state(same.life, tx.now) is State.STANDING and same.valid_until is None:
+            return
+        _end(tx, OPERATOR, same)
+        await tx.flush()
+    await give(tx, OPERATOR, principal.id, role, handler)
+
+
+async def ask_anew(tx: Transaction, caller: Caller, principal: Principal) -> None:
+    """End the roles of somebody who is let in again that take two, and ask for them anew: one admin alone gives none of them back.
+
+    Raises:
+        Forbidden: the caller may not ask for them.
+    """
+    query = select(Grant).where(Grant.principal == principal.id, Grant.withdrawn_at.is_(None)).with_for_update()
+    for grant in await tx.scalars(query.order_by(Grant.id)):
+        is_open = grants.state(grant.life, tx.now) in grants.OPEN
+        if not (is_open and grants.takes_two(grant.role) and grants.is_fit(grant.role, principal.kind)):
+            continue
+        if grant.source == "group":  # the next token that shows the group gives it again
+            _end(tx, caller, grant)
+            continue
+        bar = grants.bar_to_grant(party(caller), await _ask(tx, principal, Role(grant.role), grant.handler))
+        if bar is not None:
+            raise Forbidden(bar)
+        first = max(grant.valid_from, day_in_shanghai(tx.now))
+        _end(tx, caller, grant)
+        await tx.flush()
+        await give(tx, caller, principal.id, Role(grant.role), grant.handler, first=first, last=grant.valid_until)
+
+
+async def demand_an_admin(tx: Transaction, *, without: str) -> None:
+    """Refuse to lock everyone out; the caller holds the gate, so two admins cannot remove each other at once.
+
+    Args:
+        tx: the transaction, which has closed the gate.
+        without: the grant or the principal that is to go.
+
+    Raises:
+        Conflict: no admin would remain on whom one can rely.
+    """
+    query = (
+        select(Grant, Principal)
+        .join(Principal, Principal.id == Grant.principal)
+        .where(Grant.role == Role.ADMIN, Grant.handler.is_(None), Grant.withdrawn_at.is_(None))
+    )
+    keepers = [
+        Keeper(grant.id, principal.id, principal.kind, principal.disabled_at is None, grant.source, grant.life)
+        for grant, principal in await tx.execute(query)
+    ]
+    if not grants.leaves_an_admin(keepers, without, tx.now):
+        raise Conflict(
+            "The last admin cannot go: a person who is admin of all handlers, without a last day. Make another one first."
+        )
+
+
+def _demand_fit(role: Role, principal: Principal) -> None:
+    if not grants.is_fit(role, principal.kind):
+        raise Invalid(
+            "Systems do not review.", errors=[("/role", f"{principal.name} is a system; give {role} to a person.")]
+        )
+
+
+async def _make_room(tx: Transaction, caller: Caller, principal: str, role: Role, handler: str | None) -> None:
+    """End an equal grant on record that is over by itself.
+
+    Raises:
+        AlreadyExists: it is not over.
+    """
+    same = await _same(tx, principal, role, handler)
+    if same is None:
+        return
+    stands = grants.state(same.life, tx.now)
+    if stands in grants.OPEN:
+        raise AlreadyExists(
+            f"The same grant is {stands} already; withdraw it first if it is to have other days.",
+            errors=[("/role", "This principal has it already.")],
+            next={"href": f"/v1/grants/{same.id}", "method": "GET"},
+        )
+    _end(tx, caller, same)
+    await tx.flush()
+
+
+async def _same(tx: Transaction, principal: str, role: Role, handler: str | None) -> Grant | None:
+    query = select(Grant).where(
+        Grant.principal == principal,
+        Grant.role == role,
+        Grant.handler.is_not_distinct_from(handler),
+        Grant.source != "group",
+        Grant.withdrawn_at.is_(None),
+    )
+    return await tx.scalar(query.with_for_update().execution_options(populate_existing=True))
+
+
+def _end(tx: Transaction, caller: Caller, grant: Grant) -> None:
+    stood = grants.state(grant.life, tx.now)
+    grant.withdrawn_at = tx.now
+    action = "grant.lapsed" if stood is State.LAPSED else "grant.withdrawn"
+    _record(tx, caller, action, grant, {"state": stood}, audience={grant.granted_by})
+
+
+async def _ask(tx: Transaction, principal: Principal, role: Role, handler: str | None) -> Ask:
+    """Return what is asked for, with those to whom the grantee has lent roles: today, or for days to come."""
+    query = select(Delegation.delegate).where(
+        Delegation.delegator == principal.id,
+        Delegation.ended_at.is_(None),
+        Delegation.valid_until >= day_in_shanghai(tx.now),
+    )
+    stand_ins = frozenset(await tx.scalars(query)) if grants.is_reviewer(role) else frozenset()
+    return Ask(role, handler, principal.id, principal.kind, stand_ins)
+
+
+async def _is_admin(tx: Transaction, principal: str, handler: str | None) -> bool:
+    on = Grant.handler.is_(None) if handler is None else or_(Grant.handler.is_(None), Grant.handler == handler)
+    return await tx.scalar(_admins(tx, on).where(Principal.id == principal)) is not None
+
+
+async def _confirmers(tx: Transaction, grant: Grant) -> list[str]:
+    """Return the people who may confirm a grant, as far as their roles go."""
+    wide = Grant.handler.is_(None)
+    on = or_(wide, Grant.handler == grant.handler) if grants.is_reviewer(grant.role) and grant.handler else wide
+    people = await tx.scalars(_admins(tx, on).where(Principal.kind == "person"))
+    return sorted({person for person in people if person not in {*grant.askers, grant.principal}})
+
+
+def _admins(tx: Transaction, on: ColumnElement[bool]) -> Any:
+    return (
+        select(Principal.id)
+        .join(Grant, and_(Grant.principal == Principal.id, Grant.standing(day_in_shanghai(tx.now))))
+        .where(Grant.role == Role.ADMIN, Principal.disabled_at.is_(None), on)
+    )
+
+
+def _visible(caller: Caller) -> ColumnElement[bool]:
+    reach = party(caller).admin_of
+    if reach == EVERYWHERE:
+        return Grant.id.is_not(None)
+    return Grant.handler.in_(reach) if reach else false()
+
+
+def _waits(tx: Transaction) -> ColumnElement[bool]:
+    """Return the condition that a grant is pending; the same as `grants.state`."""
+    return and_(
+        Grant.withdrawn_at.is_(None),
+        Grant.effective_at.is_(None),
+        Grant.granted_at > tx.now - grants.PATIENCE,
+        or_(Grant.valid_until.is_(None), Grant.valid_until >= day_in_shanghai(tx.now)),
+    )
+
+
+def _record(
+    tx: Transaction,
+    caller: Caller,
+    action: str,
+    grant: Grant,
+    details: dict[str, Any],
+    *,
+    audience: Sequence[str] | set[str] = (),
+) -> None:
+    """Record what became of a role that somebody has or is to have, and tell them and whoever must act."""
+    waits = action == "grant.created" and grant.effective_at is None
+    events.record(
+        tx,
+        caller,
+        action,
+        grant.id,
+        handler=grant.handler,
+        details={"principal": grant.principal, "role": grant.role} | details,
+        audience={grant.principal, *audience},
+        how_much={"role": grant.role, "handler": grant.handler},
+        href=f"/v1/grants/{grant.id}/confirm" if waits else "/v1/me",
+        method="POST" if waits else "GET",
+    )

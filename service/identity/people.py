@@ -1,0 +1,54 @@
+"""Principals and handlers as they are referred to, and the caller as the rules on grants look at one."""
+
+from sqlalchemy import or_, select
+
+from service.database import Transaction, is_id
+from service.http.caller import Caller, Role
+from service.http.problems import Invalid, NotFound
+from service.identity.grants import Party, sees
+from service.identity.tables import HANDLERS, Principal
+
+
+def party(caller: Caller) -> Party:
+    """Return the caller as the rules on grants look at one."""
+    return Party(caller.principal, caller.kind, caller.grants.get(Role.ADMIN, frozenset()), caller.seen_by)
+
+
+async def principal_of(tx: Transaction, reference: str, *, lock: bool = False) -> Principal:
+    """Return a principal by id or name.
+
+    Raises:
+        NotFound: there is none.
+    """
+    column = Principal.id if is_id(reference, "pr") else Principal.name
+    query = select(Principal).where(column == reference)
+    if lock:
+        query = query.with_for_update().execution_options(populate_existing=True)
+    principal = await tx.scalar(query)
+    if principal is None:
+        raise NotFound("There is no such principal.")
+    return principal
+
+
+async def named_principal(tx: Transaction, reference: str) -> Principal:
+    """Return the principal that a body names.
+
+    Raises:
+        Invalid: there is none.
+    """
+    try:
+        return await principal_of(tx, reference)
+    except NotFound as error:
+        raise Invalid(error.detail, errors=[("/principal", "No principal has this id or name.")]) from error
+
+
+async def handler_of(tx: Transaction, caller: Caller, reference: str) -> str:
+    """Return the id of a handler by id or key; one of which the caller is no admin is as good as none.
+
+    Raises:
+        Invalid: there is none.
+    """
+    found = await tx.scalar(select(HANDLERS.c.id).where(or_(HANDLERS.c.id == reference, HANDLERS.c.key == reference)))
+    if found is None or not sees(party(caller), str(found)):
+        raise Invalid("There is no such handler.", errors=[("/handler", "No handler has this id or key.")])
+    return str(found)
