@@ -55,6 +55,7 @@ OWNER = {
 SHARED = {
     "recipients": "shared by all handlers: whoever may read the register reads them",
     "principals": "read before anybody is known; kept by admins",
+    "logins": "read before anybody is known; kept by admins",
     "api_keys": "read before anybody is known; kept by admins",
     "grants": "read before anybody is known, and whenever it is asked who may act; kept by admins",
     "delegations": "the same",
@@ -72,6 +73,7 @@ SHARED = {
 """Tables without rows of handlers, and why they need no policy."""
 
 GATE_SEES = {
+    "logins": {"id", "principal", "ended_at"},
     "api_keys": {"prefix", "sha256", "principal", "revoked_at", "expires_at"},
     "principals": {"id", "name", "kind", "disabled_at"},
     "grants": {"principal", "role", "handler", "withdrawn_at", "effective_at", "valid_from", "valid_until"},
