@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, and_, false, func, or_, select, true
 
 from service.database import Transaction, new_id
 from service.events import operations as events
-from service.http.caller import EVERYWHERE, REVIEWERS, Caller, Reach, Role
+from service.http.caller import REVIEWERS, Caller, Role
 from service.http.paging import page_of
 from service.http.problems import Conflict, Forbidden, NotFound
 from service.identity import grants
@@ -20,6 +20,7 @@ from service.identity.grants import Glass
 from service.identity.people import handler_of, party, principal_of
 from service.identity.schemas import BreakGlassIn, BreakGlassOut
 from service.identity.tables import BreakGlass, Grant, Principal
+from service.tenancy import EVERYWHERE, Reach
 from service.law.calendar import day_in_shanghai
 
 WATCHERS = frozenset({Role.ADMIN, Role.AUDITOR})
