@@ -20,8 +20,8 @@ from service.identity.grants import Glass
 from service.identity.people import handler_of, party, principal_of
 from service.identity.schemas import BreakGlassIn, BreakGlassOut
 from service.identity.tables import BreakGlass, Grant, Principal
-from service.tenancy import EVERYWHERE, Reach
 from service.law.calendar import day_in_shanghai
+from service.tenancy import EVERYWHERE, Reach
 
 WATCHERS = frozenset({Role.ADMIN, Role.AUDITOR})
 RECENT = timedelta(days=30)
