@@ -34,7 +34,8 @@ from service.http.outgoing import Outgoing
 from service.http.problems import REGISTRY
 from service.http.router import REFUSALS
 from service.identity import routes as identity
-from service.identity.operations import authenticate, recognize
+from service.identity.door import Door, door_of
+from service.identity.operations import recognize
 from service.law import policy, rules
 from service.law import routes as law
 from service.law.rules import RuleBook
@@ -47,7 +48,9 @@ from service.permits import routes as permit_routes
 from service.permits.signing import Signer
 from service.plans import routes as plans
 from service.registry import routes as registry
+from service.roles import Login, Logins, UnboundError
 from service.settings import Settings
+from service.tenancy import EVERYWHERE, NOWHERE, Reach
 from service.transfers import routes as transfers
 from service.transfers.uploads import MAX_BODY
 
@@ -63,7 +66,8 @@ DOCS_FILES = Path(fastapi_offline.__file__).parent / "static"
 
 DESCRIPTION = """The gate that data passes before it leaves mainland China.
 
-Every route but the public ones takes an API key: `Authorization: Bearer ob_live_…`; `x-roles` names the roles that may call it.
+Every route but the public ones takes an API key (`Authorization: Bearer ob_live_…`) or, where the operator has set an identity provider,
+one of its access tokens (`Authorization: Bearer …`, RFC 9068); `x-roles` names the roles that may call it.
 Errors are problem documents (RFC 9457). What the service says of the law is not legal advice."""
 
 DOCS_PAGE = """<!doctype html>
@@ -104,24 +108,24 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
         RuleFileError: the law data cannot be used; nothing starts with it.
         ValueError: the witnesses cannot be used.
     """
-    database = Database(
-        database_url, pool=settings.database_pool, timeout=settings.database_timeout_seconds, clock=clock
-    )
-
+    logins = Logins.of(settings, database_url)
+    database = _connected(logins.app, settings.database_pool, settings.database_timeout_seconds, clock)
     book = book_of(settings)
     decisions = Gate(
-        database_url,
+        logins.gate,
         book,
         clock=clock,
         lease=timedelta(seconds=settings.export_lease_seconds),
         timeout=settings.database_timeout_seconds,
         queue=settings.gate_queue,
     )
+    outgoing = Outgoing(settings.outgoing_allowed)
+    door = door_of(settings, database, outgoing, clock)
     witnesses = named(settings.witnesses)
     max_age = None if settings.witness_max_age_seconds is None else timedelta(seconds=settings.witness_max_age_seconds)
     log_key = LogKey(settings.log_key)
     sequencer = Sequencer(
-        database_url,
+        logins.log,
         clock=clock,
         key=log_key,
         origin=settings.log_origin,
@@ -133,10 +137,10 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with _told_why():
             app.state.signer = signer = Signer.from_file(settings.signing_key)
-            await database.transaction(lambda tx: permits.publish(tx, signer))
-            await database.transaction(permits.reckon_anew)
+            await logins.demand_bound()
+            await _bring_up_to_date(database, signer)
             await decisions.open()
-        maker = _pack_worker(settings, database_url, database, signer, log_key, clock)
+        maker = _pack_worker(settings, logins.app, signer, log_key, clock)
         if settings.pack_worker:
             maker.start()
         if settings.sequencer:
@@ -164,11 +168,9 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
     app.state.gate = decisions
     app.state.witnesses = witnesses
     app.state.witness_max_age = max_age
-    app.state.authenticate = authenticate
-    app.state.recognize = recognize
+    _add_door(app, door, settings)
     app.state.public_url = _public_url(settings)
     app.state.packs_dir = settings.packs
-    app.state.outgoing = Outgoing(settings.outgoing_allowed)
     problems.install(app)
     rooms = (law, plans, registry, transfers, permit_routes, obligations, gate, events, audit, tlog, packs, identity)
     for room in rooms:
@@ -189,28 +191,43 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
     return app
 
 
+def _add_door(app: FastAPI, door: Door, settings: Settings) -> None:
+    """Let routes ask who is calling."""
+    app.state.identify = door.identify
+    app.state.authenticate = door.authenticate
+    app.state.issuer = settings.oidc_issuer
+
+
 @contextmanager
 def _told_why() -> Iterator[None]:
     """Log why the service cannot start: no caller has a part in it yet, so our own sentences are told."""
     try:
         yield
     except Exception as error:
-        detail = str(error) if isinstance(error, ValueError | OSError) else None
+        detail = str(error) if isinstance(error, ValueError | OSError | UnboundError) else None
         log.exception("cannot start", error=type(error).__name__, detail=detail)
         raise
 
 
-def _pack_worker(
-    settings: Settings, url: str, database: Database, signer: Signer, log_key: LogKey, clock: Clock
-) -> Worker:
-    """Return what makes evidence packs, with connections of its own whose statements may take long."""
+async def _bring_up_to_date(database: Database, signer: Signer) -> None:
+    await database.transaction(lambda tx: permits.publish(tx, signer))
+    await database.transaction(permits.reckon_anew, reach=EVERYWHERE)
+
+
+def _connected(login: Login, pool: int, timeout: float, clock: Clock, reach: Reach = NOWHERE) -> Database:
+    return Database(login.url, role=login.role, pool=pool, timeout=timeout, clock=clock, reach=reach)
+
+
+def _pack_worker(settings: Settings, login: Login, signer: Signer, log_key: LogKey, clock: Clock) -> Worker:
+    """Return what makes evidence packs, of any handler, with connections of its own whose statements may take long."""
     tools = Tools(
-        reader=Database(url, pool=PACK_CONNECTIONS, timeout=PACK_STATEMENT_SECONDS, clock=clock),
+        reader=_connected(login, PACK_CONNECTIONS, PACK_STATEMENT_SECONDS, clock, EVERYWHERE),
         signer=signer,
         log_key=log_key.signer,
         policy_file=settings.policy_file,
         version=version("outbound"),
     )
+    database = _connected(login, 1, settings.database_timeout_seconds, clock, EVERYWHERE)
     return Worker(database, tools, settings.packs, timedelta(days=settings.pack_keep_days))
 
 
@@ -285,6 +302,8 @@ def _name_security(app: FastAPI) -> None:
         made = produce()
         schemes = made.setdefault("components", {}).setdefault("securitySchemes", {})
         schemes["api_key"] = {"type": "http", "scheme": "bearer", "bearerFormat": "ob_live_…"}
+        meaning = "An access token of the operator's identity provider for this service's audience (RFC 9068: `typ` is `at+jwt`)."
+        schemes["access_token"] = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": meaning}
         return made
 
     app.openapi = document  # type: ignore[method-assign]

@@ -11,15 +11,16 @@ from sqlalchemy import ColumnElement, and_, false, or_, select
 
 from service.database import Transaction, close_gate, new_id
 from service.events import operations as events
-from service.http.caller import EVERYWHERE, OPERATOR, Caller, Role
+from service.http.caller import OPERATOR, Caller, Role
 from service.http.paging import page_of
 from service.http.problems import AlreadyExists, Conflict, Forbidden, Invalid, NotFound
-from service.identity import grants
+from service.identity import breaking, grants
 from service.identity.grants import Ask, Keeper, State
 from service.identity.people import handler_of, named_principal, party, principal_of
 from service.identity.schemas import GrantIn, GrantOut
 from service.identity.tables import Delegation, Grant, Principal
 from service.law.calendar import day_in_shanghai
+from service.tenancy import EVERYWHERE
 
 
 async def create_grant(tx: Transaction, caller: Caller, wanted: GrantIn) -> GrantOut:
@@ -87,8 +88,15 @@ async def withdraw_grant(tx: Transaction, caller: Caller, grant_id: str) -> Gran
     bar = grants.bar_to_withdraw(party(caller), grant.handler)
     if bar is not None:
         raise Forbidden(bar)
+    if grant.source == "group":
+        raise Conflict(
+            "This role is that of a group at the identity provider: take the person out of the group, end the login, or disable the "
+            "principal. Withdrawn here, it would be back with the next token."
+        )
     await demand_an_admin(tx, without=grant.id)
     _end(tx, caller, grant)
+    if grant.role == Role.ADMIN:
+        await breaking.end_of(tx, caller, grant.principal)
     await tx.flush()
     return GrantOut.of(grant, tx.now)
 
@@ -196,6 +204,9 @@ async def ask_anew(tx: Transaction, caller: Caller, principal: Principal) -> Non
         is_open = grants.state(grant.life, tx.now) in grants.OPEN
         if not (is_open and grants.takes_two(grant.role) and grants.is_fit(grant.role, principal.kind)):
             continue
+        if grant.source == "group":  # the next token that shows the group gives it again
+            _end(tx, caller, grant)
+            continue
         bar = grants.bar_to_grant(party(caller), await _ask(tx, principal, Role(grant.role), grant.handler))
         if bar is not None:
             raise Forbidden(bar)
@@ -262,6 +273,7 @@ async def _same(tx: Transaction, principal: str, role: Role, handler: str | None
         Grant.principal == principal,
         Grant.role == role,
         Grant.handler.is_not_distinct_from(handler),
+        Grant.source != "group",
         Grant.withdrawn_at.is_(None),
     )
     return await tx.scalar(query.with_for_update().execution_options(populate_existing=True))
