@@ -265,6 +265,8 @@ class Matrix:
             return self._listed(cell, rule, caller)
         answer = self.asked(cell.route, f"Bearer {caller.secret}", self.company.a, caller.own or "")
         self._judge(cell, rule, answer)
+        if rule.undo and answer.status == 201:
+            self._line.ask("POST", rule.undo.replace("{id}", answer.json["id"]), f"Bearer {caller.secret}")
         return answer.status
 
     def _judge(self, cell: Cell, rule: Rule, answer: Answer) -> None:

@@ -20,6 +20,7 @@ READERS = ANYONE - {"admin"}
 REVIEWERS = frozenset(role for role in ROLES if role.startswith("reviewer:"))
 KEEPERS = frozenset({"registrar", "requester", "reviewer:privacy", "reviewer:legal", "reviewer:security"})
 RESTORERS = frozenset({"reviewer:legal", "reviewer:security"})
+WATCHERS = frozenset({"admin", "auditor"})
 AMENDERS = REVIEWERS | {"requester"}
 
 
@@ -62,6 +63,8 @@ class Rule:
     """Filters of a list that name things -> what they name."""
     barred: tuple[str, ...] = ()
     """How a refusal begins that is about the person and not about the role."""
+    undo: str = ""
+    """Where to post to, so that what was made widens nothing that the caller is asked for later."""
     refusal: tuple[str, ...] = ("forbidden",)
     """The problems that say no to a role."""
     is_told: Callable[[Any], bool] = lambda _: False
@@ -414,6 +417,18 @@ RULES: Mapping[str, Rule] = {
     "POST /v1/principals": everywhere(only("admin"), lambda *_: {"name": fresh("principal")}),
     "POST /v1/principals/{principal_id}/disable": everywhere(only("admin"), ids={"principal_id": "=outcast"}),
     "POST /v1/principals/{principal_id}/enable": everywhere(only("admin"), ids={"principal_id": "=outcast"}),
+    "GET /v1/principals/{principal_id}/logins": everywhere(only("admin"), ids={"principal_id": "=victim"}),
+    "POST /v1/principals/{principal_id}/logins": everywhere(
+        only("admin"),
+        lambda *_: {"issuer": "https://issuer.invalid", "subject": fresh("subject")},
+        ids={"principal_id": "=victim"},
+    ),
+    "GET /v1/principals/{principal_id}/logins/{login_id}": everywhere(
+        only("admin"), ids={"principal_id": "=victim", "login_id": "=login"}
+    ),
+    "POST /v1/principals/{principal_id}/logins/{login_id}/end": everywhere(
+        only("admin"), ids={"principal_id": "=victim", "login_id": "=login_to_end"}
+    ),
     "GET /v1/api-keys": everywhere(only("admin"), filters={"principal": "=victim"}),
     "POST /v1/api-keys": everywhere(only("admin"), says(principal="=victim")),
     "GET /v1/api-keys/{key_id}": everywhere(only("admin"), ids={"key_id": "=spare_key"}),
@@ -430,6 +445,16 @@ RULES: Mapping[str, Rule] = {
     "POST /v1/grants/{grant_id}/withdraw": thing(
         only("admin"), ids={"grant_id": "to_withdraw_grant"}, sight=only("admin")
     ),
+    # Break-glass: admins take it for themselves where they are admins; auditors watch
+    "GET /v1/break-glass": listed(WATCHERS, "glass", filters={"principal": "=victim"}),
+    "GET /v1/break-glass/{access_id}": thing(WATCHERS, ids={"access_id": "glass"}, sight=WATCHERS),
+    "POST /v1/break-glass": named(
+        only("admin"),
+        lambda side, _: {"role": "stop", "handler": side.handler, "reason": "Heard of a leak", "hours": 1},
+        sight=only("admin"),
+        undo="/v1/break-glass/{id}/close",
+    ),
+    "POST /v1/break-glass/{access_id}/close": thing(only("admin"), ids={"access_id": "to_close"}, sight=WATCHERS),
     # Delegations: of the parties; admins end, auditors read those of their handlers
     "GET /v1/delegations": listed(ANYONE, "delegation", blind=ANYONE - {"admin", "auditor"}),
     "GET /v1/delegations/{delegation_id}": thing(
