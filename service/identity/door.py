@@ -22,6 +22,7 @@ from service.identity.jose import TokenRefusedError
 from service.identity.provider import Provider
 from service.identity.tokens import Expected, Told
 from service.settings import Settings
+from service.tenancy import EVERYWHERE
 
 _BEARER: Final = "bearer"
 _KEY: Final = "ob_live_"
@@ -91,10 +92,10 @@ class Door:
         return await logins.authenticate(tx, proof)
 
     async def _known(self, told: Told) -> logins.Known:
-        known = await self._database.transaction(lambda tx: logins.recall(tx, told, self._stands))
+        known = await self._database.transaction(lambda tx: logins.recall(tx, told, self._stands), reach=EVERYWHERE)
         if known is None and self._provision:
-            await self._database.transaction(lambda tx: logins.provision(tx, told))
-            known = await self._database.transaction(lambda tx: logins.recall(tx, told, self._stands))
+            await self._database.transaction(lambda tx: logins.provision(tx, told), reach=EVERYWHERE)
+            known = await self._database.transaction(lambda tx: logins.recall(tx, told, self._stands), reach=EVERYWHERE)
         if known is None:
             raise logins.unknown()
         return known
@@ -102,9 +103,13 @@ class Door:
     async def _keep_step(self, told: Told) -> None:
         """Bring the roles up to date; the gate is closed where one must be taken, and only there."""
         try:
-            await self._database.transaction(lambda tx: logins.keep_step(tx, told, self._stands, closing=False))
+            await self._database.transaction(
+                lambda tx: logins.keep_step(tx, told, self._stands, closing=False), reach=EVERYWHERE
+            )
         except logins.GateIsOpenError:
-            await self._database.transaction(lambda tx: logins.keep_step(tx, told, self._stands, closing=True))
+            await self._database.transaction(
+                lambda tx: logins.keep_step(tx, told, self._stands, closing=True), reach=EVERYWHERE
+            )
 
 
 def token_in(authorization: str | None) -> str | None:
