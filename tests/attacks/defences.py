@@ -57,6 +57,7 @@ GROUND: Final = "tests/attacks/test_ground.py::"
 PEOPLE: Final = "tests/api/test_people.py::"
 TRANSFERS: Final = "tests/api/test_transfers.py::"
 GRANTS: Final = "tests/api/test_grants.py::"
+LOGINS: Final = "tests/api/test_oidc.py::"
 OUTGOING: Final = "tests/faults/test_outgoing.py::"
 
 OF_APPROVAL: Final = (
@@ -602,6 +603,58 @@ OF_ROLES: Final = (
     ),
 )
 
+OF_TOKENS: Final = (
+    _one(
+        "A126",
+        "a token is for its audience",
+        "service/identity/tokens.py",
+        "    if expected.audience not in _audience(claims):\n",
+        "    if False:\n",
+        LOGINS + "test_forged_and_foreign_tokens_are_refused",
+    ),
+    _one(
+        "A126",
+        "a token is of its type",
+        "service/identity/tokens.py",
+        "    if _kind(header) not in ACCESS_TYPES:\n",
+        "    if False:\n",
+        LOGINS + "test_forged_and_foreign_tokens_are_refused",
+    ),
+    _one(
+        "A127",
+        "a token ends",
+        "service/identity/tokens.py",
+        "    if expires + expected.skew <= now:\n",
+        "    if False:\n",
+        LOGINS + "test_a_token_ends_with_its_time",
+    ),
+    Defence(
+        "A132",
+        "what is older is not heard",
+        (
+            Edit(
+                "service/identity/groups.py",
+                "    if last_told_at is not None and told_at < last_told_at:\n",
+                "    if False:\n",
+            ),
+            Edit(
+                "service/identity/logins.py",
+                "(login.told_at is None or told.issued_at > login.told_at)",
+                "True",
+            ),
+        ),
+        LOGINS + "test_an_older_token_gives_nothing_back",
+    ),
+    _one(
+        "A137",
+        "a provider's description is its own",
+        "service/identity/provider.py",
+        "        if metadata.issuer != self.expected.issuer:\n",
+        "        if False:\n",
+        "tests/faults/test_provider.py::test_a_description_of_somebody_else_or_with_other_addresses_is_not_used",
+    ),
+)
+
 DEFENCES: Final[tuple[Defence, ...]] = (
     *OF_APPROVAL,
     *OF_REGISTER,
@@ -611,4 +664,5 @@ DEFENCES: Final[tuple[Defence, ...]] = (
     *OF_FILES_AND_TEXTS,
     *OF_THE_GROUND,
     *OF_ROLES,
+    *OF_TOKENS,
 )
