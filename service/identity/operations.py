@@ -21,13 +21,12 @@ from service.identity.tables import ApiKey, Grant, Principal
 from service.law.calendar import day_in_shanghai
 
 
-async def authenticate(tx: Transaction, authorization: str | None) -> Caller:
-    """Return who holds the key in an `Authorization` header, with the grants that stand now.
+async def authenticate(tx: Transaction, credentials: Credentials) -> Caller:
+    """Return who holds a key, with the grants that stand now.
 
     Raises:
         Unauthenticated: no key, an unknown, expired or revoked one, or a disabled principal; it is not told which.
     """
-    credentials = recognize(authorization)
     query = (
         select(Principal, ApiKey, Grant.role, Grant.handler)
         .join(ApiKey, ApiKey.principal == Principal.id)
@@ -73,7 +72,7 @@ def recognize(authorization: str | None) -> Credentials:
     """
     secret = Secret.in_header(authorization)
     if secret is None:
-        raise Unauthenticated("Send an API key: Authorization: Bearer ob_live_…")
+        raise Unauthenticated("Send an API key or an access token: Authorization: Bearer …")
     return Credentials(secret.prefix, secret.sha256)
 
 
