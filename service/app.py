@@ -34,7 +34,8 @@ from service.http.outgoing import Outgoing
 from service.http.problems import REGISTRY
 from service.http.router import REFUSALS
 from service.identity import routes as identity
-from service.identity.operations import authenticate, recognize
+from service.identity.door import Door, door_of
+from service.identity.operations import recognize
 from service.law import policy, rules
 from service.law import routes as law
 from service.law.rules import RuleBook
@@ -65,7 +66,8 @@ DOCS_FILES = Path(fastapi_offline.__file__).parent / "static"
 
 DESCRIPTION = """The gate that data passes before it leaves mainland China.
 
-Every route but the public ones takes an API key: `Authorization: Bearer ob_live_…`; `x-roles` names the roles that may call it.
+Every route but the public ones takes an API key (`Authorization: Bearer ob_live_…`) or, where the operator has set an identity provider,
+one of its access tokens (`Authorization: Bearer …`, RFC 9068); `x-roles` names the roles that may call it.
 Errors are problem documents (RFC 9457). What the service says of the law is not legal advice."""
 
 DOCS_PAGE = """<!doctype html>
@@ -117,6 +119,8 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
         timeout=settings.database_timeout_seconds,
         queue=settings.gate_queue,
     )
+    outgoing = Outgoing(settings.outgoing_allowed)
+    door = door_of(settings, database, outgoing, clock)
     witnesses = named(settings.witnesses)
     max_age = None if settings.witness_max_age_seconds is None else timedelta(seconds=settings.witness_max_age_seconds)
     log_key = LogKey(settings.log_key)
@@ -164,11 +168,10 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
     app.state.gate = decisions
     app.state.witnesses = witnesses
     app.state.witness_max_age = max_age
-    app.state.authenticate = authenticate
-    app.state.recognize = recognize
+    _add_door(app, door, settings)
     app.state.public_url = _public_url(settings)
     app.state.packs_dir = settings.packs
-    app.state.outgoing = Outgoing(settings.outgoing_allowed)
+    app.state.outgoing = outgoing
     problems.install(app)
     rooms = (law, plans, registry, transfers, permit_routes, obligations, gate, events, audit, tlog, packs, identity)
     for room in rooms:
@@ -187,6 +190,13 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
     app.add_middleware(Edge, limit=limit, limits=limits)
     app.express = Express(app.by_routes, gate=decisions, recognize=recognize, limit=limit)
     return app
+
+
+def _add_door(app: FastAPI, door: Door, settings: Settings) -> None:
+    """Let routes ask who is calling."""
+    app.state.identify = door.identify
+    app.state.authenticate = door.authenticate
+    app.state.issuer = settings.oidc_issuer
 
 
 @contextmanager
@@ -293,6 +303,8 @@ def _name_security(app: FastAPI) -> None:
         made = produce()
         schemes = made.setdefault("components", {}).setdefault("securitySchemes", {})
         schemes["api_key"] = {"type": "http", "scheme": "bearer", "bearerFormat": "ob_live_…"}
+        meaning = "An access token of the operator's identity provider for this service's audience (RFC 9068: `typ` is `at+jwt`)."
+        schemes["access_token"] = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": meaning}
         return made
 
     app.openapi = document  # type: ignore[method-assign]

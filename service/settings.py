@@ -3,8 +3,18 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class GroupRole(BaseModel):
+    """A group of the identity provider, and the role that it stands for: on one handler (its key or id), or on all."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    group: str
+    role: str
+    handler: str | None = None
 
 
 class Settings(BaseSettings):
@@ -63,6 +73,42 @@ class Settings(BaseSettings):
 
     policy_file: Path | None = None
     """The company's own rules in TOML; they can only be stricter than the law."""
+
+    oidc_issuer: str | None = None
+    """The identity provider, as it calls itself; unset: API keys and `outbound login-link` alone."""
+
+    oidc_audience: str | None = None
+    """What access tokens for this service have as their audience."""
+
+    oidc_client_id: str | None = None
+    """The client under which people sign in to the console; unset: no sign-in through the provider."""
+
+    oidc_client_secret: SecretStr | None = None
+    """The client's secret; unset: a public client, which PKCE alone protects."""
+
+    oidc_scopes: str = "openid profile"
+    """What is asked for at sign-in."""
+
+    oidc_name_claim: str = "name"
+    """The claim with the name of a principal that is made at first sight."""
+
+    oidc_groups_claim: str = "groups"
+    """The claim with the groups that `oidc_groups` maps; a path with dots leads into objects."""
+
+    oidc_groups: tuple[GroupRole, ...] = ()
+    """JSON: which group stands for which role."""
+
+    oidc_provision: bool = False
+    """Whether somebody whom the provider knows, and this service does not, becomes a principal at first sight."""
+
+    oidc_skew_seconds: Annotated[int, Field(ge=0, le=600)] = 60
+    """By how much the provider's clock may differ."""
+
+    oidc_token_max_age_seconds: Annotated[int, Field(ge=60, le=30 * 24 * 3600)] = 24 * 3600
+    """How long ago a token may have been issued, whatever it says itself."""
+
+    oidc_keys_seconds: Annotated[int, Field(ge=10, le=24 * 3600)] = 600
+    """How long the provider's keys are used before they are fetched again; six times as long while it is away."""
 
     outgoing_allow: str = ""
     """Hosts, or `host:port`, that may be called without TLS and on private addresses where somebody else names them; several by comma."""

@@ -14,7 +14,7 @@ from service.gate.growth import Announced
 from service.gate.reading import EXPORTERS, Found, Holder, Wanted
 from service.gate.sitting import DATASET, Answer, Sitting, encode
 from service.http import conditional
-from service.http.caller import Caller, Credentials, named
+from service.http.caller import Caller, Proof, named
 from service.http.idempotency import Reply, Use
 from service.http.problems import MEDIA_TYPE, Forbidden, Problem, Unauthenticated
 
@@ -26,7 +26,7 @@ class Job(Protocol):
     """Something to be decided."""
 
     @property
-    def credentials(self) -> Credentials:
+    def credentials(self) -> Proof:
         """What the caller shows."""
 
     @property
@@ -48,7 +48,7 @@ class Job(Protocol):
         """Decide, and return what to answer once the transaction is committed."""
 
 
-def admitted(credentials: Credentials, holder: Holder | None) -> Caller:
+def admitted(credentials: Proof, holder: Holder | None) -> Caller:
     """Return the caller.
 
     Raises:
@@ -56,13 +56,13 @@ def admitted(credentials: Credentials, holder: Holder | None) -> Caller:
         Forbidden: an exporter of no handler.
     """
     if holder is None or not credentials.match(holder.sha256) or not holder.stands:
-        raise Unauthenticated("This API key is not known, or no longer stands.")
+        raise Unauthenticated("This API key or token is not known, or no longer stands.")
     if not holder.reach:
         raise Forbidden(f"This takes one of the roles: {named(EXPORTERS)}.")
     return holder.caller
 
 
-def wanted_by(asked: wire.Question, credentials: Credentials) -> Wanted:
+def wanted_by(asked: wire.Question, credentials: Proof) -> Wanted:
     """Return what must be read for a question. A resource of another type is no dataset, whatever its id."""
     dataset = asked.resource.id if asked.resource.type == DATASET else ""
     context = asked.context
@@ -75,7 +75,7 @@ class Evaluation:
     reserves = False
     announced = None
 
-    def __init__(self, credentials: Credentials, asked: wire.Question) -> None:
+    def __init__(self, credentials: Proof, asked: wire.Question) -> None:
         self.credentials = credentials
         self._asked = asked
         self.wanted = (wanted_by(asked, credentials),)
@@ -105,7 +105,7 @@ class Evaluations:
     reserves = False
     announced = None
 
-    def __init__(self, credentials: Credentials, asked: Sequence[wire.Question | Failed], semantic: str) -> None:
+    def __init__(self, credentials: Proof, asked: Sequence[wire.Question | Failed], semantic: str) -> None:
         self.credentials = credentials
         self._asked = asked
         self._ends = _ENDS.get(semantic)
@@ -136,7 +136,7 @@ class Reservation:
 
     def __init__(
         self,
-        credentials: Credentials,
+        credentials: Proof,
         asked: wire.Export,
         key: str | None,
         body: bytes,

@@ -52,7 +52,7 @@ with asked as materialized (
   cross join lateral (
     select sha256, principal, revoked_at, expires_at from api_keys where prefix = a.prefix
     union all
-    select null, a.prefix, null, null where starts_with(a.prefix, 'pr_')
+    select null, principal, ended_at, null from logins where id = a.prefix
     limit 1
   ) k
   cross join lateral (
@@ -137,7 +137,7 @@ $7: the moment; $8: its day in Asia/Shanghai; $9: the year of the ledger.
 What only the law looks at comes as one text, with a unit separator between its parts, none of which can hold one: the same text means the
 same facts. Of a caller it tells with the first ask only. What belongs to a handler is joined on the caller's grants: where it has none, the
 facts of the handler are missing, and so is everything else. A caller is looked up by the prefix of its key or, where its token has been
-verified, by the principal's id in its place.
+verified, by the id of its login in the prefix's place.
 
 The plan is made once and must do for tables of any size: what is looked up is so in a subquery of its own (with a limit, or an offset
 of nothing), which leaves no other way than one by one, by the index; `exists` would leave the one of reading a whole table first."""
@@ -155,7 +155,7 @@ class Wanted:
     dataset: str
     recipient: str | None
     prefix: str | None = None
-    """How the caller's key begins, or the id of a principal who was vouched for; None: the caller is known already."""
+    """How the caller's key begins, or the id of the login that was vouched for; None: the caller is known already."""
     permit: str | None = None
 
 

@@ -27,7 +27,7 @@ from service.gate.schemas import (
     SubjectSearchOut,
 )
 from service.http import idempotency
-from service.http.caller import READERS, Caller, Credentials, Recognizer, Role
+from service.http.caller import READERS, Caller, Role
 from service.http.exchange import JSON, Exchange, allowed
 from service.http.paging import Cursor, Limit, Page
 from service.http.problems import Malformed, UnsupportedMediaType, invalid_from
@@ -88,33 +88,28 @@ Named = Annotated[str | None, Query(max_length=29)]
 @authzen.post(EVALUATION_PATH, response_model=EvaluationOut)
 async def evaluation(exchange: Asking, request: Request, body: EvaluationIn) -> Response:
     """May this system export this dataset to that recipient? The answer was recorded before it was given."""
-    return await _decided(exchange, request, Evaluation(_credentials(request), _question(body)))
+    return await _decided(exchange, request, Evaluation(exchange.proof, _question(body)))
 
 
 @authzen.post(EVALUATIONS_PATH, response_model=EvaluationsOut | EvaluationOut)
 async def evaluations(exchange: Asking, request: Request, body: EvaluationsIn) -> Response:
     """Answer several questions in one transaction; without `evaluations` it behaves as a single one."""
-    credentials = _credentials(request)
+    proof = exchange.proof
     if not body.evaluations:
         try:
             asked = body.single()
         except ValidationError as error:
             raise _malformed(error) from error
-        return await _decided(exchange, request, Evaluation(credentials, _question(asked)))
+        return await _decided(exchange, request, Evaluation(proof, _question(asked)))
     questions = [
         Failed(msgspec.Raw(one.model_dump_json().encode())) if isinstance(one, FailedOut) else _question(one)
         for one in body.asked()
     ]
-    return await _decided(exchange, request, Evaluations(credentials, questions, body.semantic))
+    return await _decided(exchange, request, Evaluations(proof, questions, body.semantic))
 
 
 def _question(body: EvaluationIn) -> wire.Question:
     return wire.of(wire.Question, body.model_dump(exclude_unset=True))
-
-
-def _credentials(request: Request) -> Credentials:
-    recognize: Recognizer = request.app.state.recognize
-    return recognize(request.headers.get("authorization"))
 
 
 async def _decided(_: Exchange, request: Request, job: Job) -> Response:
@@ -124,26 +119,32 @@ async def _decided(_: Exchange, request: Request, job: Job) -> Response:
     return Response(reply.body, reply.status, reply.headers, None if "Content-Type" in reply.headers else JSON)
 
 
-def _seeker(request: Request, caller: Caller) -> search.Seeker:
-    return search.Seeker(caller, _credentials(request), request.app.state.book)
+def _seeker(exchange: Exchange, request: Request, caller: Caller) -> search.Seeker:
+    return search.Seeker(caller, exchange.proof, request.app.state.book)
 
 
 @authzen.post(SUBJECT_SEARCH_PATH, response_model=SubjectSearchOut)
 async def search_subject(exchange: Asking, request: Request, body: SubjectSearchIn) -> Response:
     """Which systems may export this dataset to that recipient? Asked by an exporter of the dataset's handler."""
-    return await exchange.tell(lambda tx, caller: search.subjects(tx, _seeker(request, caller), body), gate="join")
+    return await exchange.tell(
+        lambda tx, caller: search.subjects(tx, _seeker(exchange, request, caller), body), gate="join"
+    )
 
 
 @authzen.post(RESOURCE_SEARCH_PATH, response_model=ResourceSearchOut)
 async def search_resource(exchange: Asking, request: Request, body: ResourceSearchIn) -> Response:
     """Which datasets may this system send to that recipient? Of the handlers for which the caller is an exporter."""
-    return await exchange.tell(lambda tx, caller: search.resources(tx, _seeker(request, caller), body), gate="join")
+    return await exchange.tell(
+        lambda tx, caller: search.resources(tx, _seeker(exchange, request, caller), body), gate="join"
+    )
 
 
 @authzen.post(ACTION_SEARCH_PATH, response_model=ActionSearchOut)
 async def search_action(exchange: Asking, request: Request, body: ActionSearchIn) -> Response:
     """What may this system do to this dataset: export it to that recipient, or nothing?"""
-    return await exchange.tell(lambda tx, caller: search.actions(tx, _seeker(request, caller), body), gate="join")
+    return await exchange.tell(
+        lambda tx, caller: search.actions(tx, _seeker(exchange, request, caller), body), gate="join"
+    )
 
 
 @authzen.get("/.well-known/authzen-configuration")
@@ -169,7 +170,7 @@ async def reserve(exchange: Asking, request: Request) -> Response:
     """
     key = idempotency.key_of(request)
     body = await announcing.Reserving.read(request, request.app.state.body_limit)
-    job = Reservation(_credentials(request), body.asked, key, body.sent, body.announced)
+    job = Reservation(exchange.proof, body.asked, key, body.sent, body.announced)
     return await _decided(exchange, request, job)
 
 

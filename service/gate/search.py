@@ -41,7 +41,7 @@ from service.gate.schemas import (
     SubjectSearchOut,
 )
 from service.gate.sitting import DATASET, EXPORT, SYSTEM, decision_on
-from service.http.caller import Caller, Credentials
+from service.http.caller import Caller, Proof
 from service.law.calendar import day_in_shanghai
 from service.law.rules import RuleBook
 from service.tenancy import EVERYWHERE
@@ -92,7 +92,7 @@ class Seeker:
     """Who searches, and the law by which candidates are decided on."""
 
     caller: Caller
-    credentials: Credentials
+    credentials: Proof
     book: RuleBook
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, Literal
 
+from starlette.requests import Request
+
 from service.database import Transaction
 from service.http.problems import Forbidden, NotFound
 from service.tenancy import EVERYWHERE, Reach
@@ -143,22 +145,27 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class Vouched:
-    """A principal for whom somebody else has vouched: the identity provider, by a token that was verified."""
+    """A principal for whom the identity provider has vouched, by a token that was verified."""
 
     principal: str
+    login: str
+    """Under which the provider knows it: once the login has ended, it is vouched for no more."""
 
     @property
     def prefix(self) -> str:
-        """What it is looked up by: its id, which no key begins with."""
-        return self.principal
+        """What it is looked up by: the login's id, which no key begins with."""
+        return self.login
 
     def match(self, stored: bytes | None) -> bool:
         """Tell that there is no key to compare with."""
         return stored is None
 
 
+Proof = Credentials | Vouched
+"""What shows who is calling; whether it stands, the transaction that does the work finds out."""
+
 Recognizer = Callable[[str | None], Credentials]
-"""Reads the value of the `Authorization` header, or raises `Unauthenticated`; whether the key stands, it does not know."""
+"""Reads a key from the value of the `Authorization` header, or raises `Unauthenticated`; whether it stands, it does not know."""
 
 OPERATOR: Final = Caller(principal="operator", name="operator", kind="operator")
 """Whoever holds the database's own credentials and acts through the command line."""
@@ -166,8 +173,11 @@ OPERATOR: Final = Caller(principal="operator", name="operator", kind="operator")
 FINDER: Final = Caller(principal="outbound", name="outbound", kind="operator")
 """The service itself, where it tells one handler's people what an act at another one has brought to light."""
 
-Authenticator = Callable[[Transaction, str | None], Awaitable[Caller]]
-"""Turns the value of the `Authorization` header into a caller, or raises `Unauthenticated`."""
+Identifier = Callable[[Request], Awaitable[Proof]]
+"""Finds what a request shows, outside of any transaction since it may have to ask others, or raises `Unauthenticated`."""
+
+Authenticator = Callable[[Transaction, Proof], Awaitable[Caller]]
+"""Turns what a request shows into a caller, or raises `Unauthenticated`."""
 
 
 def named(roles: frozenset[Role]) -> str:

@@ -1,7 +1,8 @@
 """One request, one transaction: authenticate, do one thing, answer; the routes of every room are built on this.
 
-The caller is looked up twice: before the body is read, so that a stranger learns nothing, and again inside the transaction that does
-the work, so that a key withdrawn in between does nothing.
+What shows who is calling is found first, outside of any transaction: a token may take a call to its issuer. The caller is then looked up
+twice: before the body is read, so that a stranger learns nothing, and again inside the transaction that does the work, so that a key
+withdrawn in between does nothing.
 """
 
 import base64
@@ -18,7 +19,7 @@ from pydantic import BaseModel
 
 from service.database import Database, Transaction, close_gate, join_gate
 from service.http import conditional, idempotency
-from service.http.caller import ANYONE, READERS, Caller, Role, named
+from service.http.caller import ANYONE, READERS, Authenticator, Caller, Identifier, Proof, Role, named
 from service.http.idempotency import Once, Reply
 from service.http.paging import Page
 from service.http.problems import MEDIA_TYPE, Forbidden, Problem
@@ -58,9 +59,10 @@ class Download:
 class Exchange:
     """A request of a caller who has one of the route's roles, and the ways to answer it."""
 
-    def __init__(self, request: Request, roles: frozenset[Role]) -> None:
+    def __init__(self, request: Request, roles: frozenset[Role], proof: Proof) -> None:
         self._request = request
         self._roles = roles
+        self.proof = proof
         self._database: Database = request.app.state.database
         # An admin's grants are of the handlers that it keeps the grants of; to read their register takes another role.
         self._seen_by = READERS if roles == ANYONE else READERS | roles
@@ -72,7 +74,8 @@ class Exchange:
             Unauthenticated: no key, or none that stands.
             Forbidden: none of the route's roles.
         """
-        caller: Caller = await self._request.app.state.authenticate(tx, self._request.headers.get("authorization"))
+        authenticate: Authenticator = self._request.app.state.authenticate
+        caller = await authenticate(tx, self.proof)
         if self._roles != ANYONE and not caller.has(self._roles):
             raise Forbidden(f"This takes one of the roles: {named(self._roles)}.")
         await tx.look(View(caller.reach(self._seen_by), caller.principal))
@@ -254,7 +257,8 @@ class Admission:
 
     async def __call__(self, request: Request) -> Exchange:
         """Admit the caller, or refuse before anything of the body is looked at."""
-        exchange = Exchange(request, self.roles)
+        identify: Identifier = request.app.state.identify
+        exchange = Exchange(request, self.roles, await identify(request))
         database: Database = request.app.state.database
         await database.transaction(exchange.admit)
         return exchange

@@ -19,6 +19,7 @@ log = structlog.get_logger(__name__)
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_SECONDS: Final = 1
+PROVIDER_RETRY_SECONDS: Final = 5
 
 
 class FieldError(BaseModel):
@@ -92,13 +93,14 @@ class Malformed(Problem):
 
 
 class Unauthenticated(Problem):
-    """No key, or one that does not stand."""
+    """No key or token, or one that does not stand."""
 
-    slug, title, status = "unauthenticated", "A valid key is needed", 401
+    slug, title, status = "unauthenticated", "A valid key or token is needed", 401
 
-    def __init__(self, detail: str) -> None:
+    def __init__(self, detail: str, *, error: str | None = None) -> None:
         super().__init__(detail)
-        self.headers = {"WWW-Authenticate": 'Bearer realm="outbound"'}
+        told = "" if error is None else f', error="{error}"'
+        self.headers = {"WWW-Authenticate": f'Bearer realm="outbound"{told}'}
 
 
 class Forbidden(Problem):
@@ -175,6 +177,16 @@ class DatabaseAway(Problem):
     def __init__(self) -> None:
         super().__init__("Nothing was decided and nothing allowed. Ask again in a moment.")
         self.headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+
+
+class ProviderAway(Problem):
+    """The identity provider does not answer, and this token cannot be judged without it; API keys and sessions go on."""
+
+    slug, title, status = "provider-away", "The identity provider does not answer", 503
+
+    def __init__(self) -> None:
+        super().__init__("Nothing was decided and nothing allowed. Ask again in a few seconds, or with an API key.")
+        self.headers = {"Retry-After": str(PROVIDER_RETRY_SECONDS)}
 
 
 class Busy(Problem):

@@ -44,7 +44,7 @@ class StrictRoute(APIRoute):
         stated: dict[str, Any] = {
             "parameters": _headers(frozenset(methods), is_repeatable=roles is not None and self.stores),
             "x-roles": "public" if roles is None else sorted(roles),
-            "security": [] if roles is None else [{"api_key": []}],
+            "security": [] if roles is None else [{"api_key": []}, {"access_token": []}],
         }
         self.openapi_extra = (self.openapi_extra or {}) | stated
 
@@ -105,7 +105,7 @@ async def _demand_json(request: Request, *, takes_suffixes: bool) -> None:
 
 _MEANINGS: dict[int | str, str] = {
     400: "Not well-formed.",
-    401: "No valid key.",
+    401: "No valid key or token.",
     403: "Not allowed for this caller.",
     404: "Nothing there that this caller may see.",
     409: "Not possible in the present state.",
@@ -115,7 +115,7 @@ _MEANINGS: dict[int | str, str] = {
     415: "Another type of body than this route reads.",
     422: "Fields are missing or not valid; `errors` points at each.",
     428: "If-Match is required.",
-    503: "The database does not answer: come back after `Retry-After` seconds.",
+    503: "The database, or the issuer of a token, does not answer: come back after `Retry-After` seconds.",
     "default": "Any other refusal.",
 }
 REFUSALS: dict[int | str, dict[str, Any]] = {

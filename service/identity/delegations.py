@@ -49,7 +49,8 @@ async def lent_to(tx: Transaction, principal: str) -> tuple[Delegated, ...]:
         )
         .order_by(Delegation.id, Grant.role)
     )
-    return tuple(Delegated(Role(role), handler, delegator) for role, handler, delegator in await tx.execute(query))
+    rows = [Delegated(Role(role), handler, delegator) for role, handler, delegator in await tx.execute(query)]
+    return tuple(dict.fromkeys(rows))
 
 
 async def delegate(tx: Transaction, caller: Caller, wanted: DelegationIn) -> DelegationOut:

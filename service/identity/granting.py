@@ -88,6 +88,11 @@ async def withdraw_grant(tx: Transaction, caller: Caller, grant_id: str) -> Gran
     bar = grants.bar_to_withdraw(party(caller), grant.handler)
     if bar is not None:
         raise Forbidden(bar)
+    if grant.source == "group":
+        raise Conflict(
+            "This role is that of a group at the identity provider: take the person out of the group, end the login, or disable the "
+            "principal. Withdrawn here, it would be back with the next token."
+        )
     await demand_an_admin(tx, without=grant.id)
     _end(tx, caller, grant)
     await tx.flush()
@@ -197,6 +202,9 @@ async def ask_anew(tx: Transaction, caller: Caller, principal: Principal) -> Non
         is_open = grants.state(grant.life, tx.now) in grants.OPEN
         if not (is_open and grants.takes_two(grant.role) and grants.is_fit(grant.role, principal.kind)):
             continue
+        if grant.source == "group":  # the next token that shows the group gives it again
+            _end(tx, caller, grant)
+            continue
         bar = grants.bar_to_grant(party(caller), await _ask(tx, principal, Role(grant.role), grant.handler))
         if bar is not None:
             raise Forbidden(bar)
@@ -263,6 +271,7 @@ async def _same(tx: Transaction, principal: str, role: Role, handler: str | None
         Grant.principal == principal,
         Grant.role == role,
         Grant.handler.is_not_distinct_from(handler),
+        Grant.source != "group",
         Grant.withdrawn_at.is_(None),
     )
     return await tx.scalar(query.with_for_update().execution_options(populate_existing=True))

@@ -21,13 +21,12 @@ from service.law.calendar import day_in_shanghai
 from service.tenancy import EVERYWHERE, Reach
 
 
-async def authenticate(tx: Transaction, authorization: str | None) -> Caller:
-    """Return who holds the key in an `Authorization` header, with the grants that stand now.
+async def authenticate(tx: Transaction, credentials: Credentials) -> Caller:
+    """Return who holds a key, with the grants that stand now.
 
     Raises:
         Unauthenticated: no key, an unknown, expired or revoked one, or a disabled principal; it is not told which.
     """
-    credentials = recognize(authorization)
     query = (
         select(Principal, ApiKey, Grant.role, Grant.handler)
         .join(ApiKey, ApiKey.principal == Principal.id)
@@ -38,11 +37,17 @@ async def authenticate(tx: Transaction, authorization: str | None) -> Caller:
     stored = rows[0][1].sha256 if rows else bytes(32)
     if not credentials.match(stored) or not rows or not _stands(rows[0][0], rows[0][1], tx.now):
         raise Unauthenticated("This API key is not known, or no longer stands.")
-    principal: Principal = rows[0][0]
+    seen_by = frozenset(rows[0][1].seen_by)
+    return await caller_of(tx, rows[0][0], [(row[2], row[3]) for row in rows], seen_by)
+
+
+async def caller_of(
+    tx: Transaction, principal: Principal, grants: Sequence[tuple[str | None, str | None]], seen_by: frozenset[str]
+) -> Caller:
+    """Return a principal as a caller, with the grants that stand and what others have lent."""
     kind: Kind = "person" if principal.kind == "person" else "system"
     lent = await delegations.lent_to(tx, principal.id) if kind == "person" else ()
-    roles = _reaches([(row[2], row[3]) for row in rows])
-    return Caller(principal.id, principal.name, kind, roles, lent, seen_by=frozenset(rows[0][1].seen_by))
+    return Caller(principal.id, principal.name, kind, _reaches(grants), lent, seen_by=seen_by)
 
 
 def recognize(authorization: str | None) -> Credentials:
@@ -53,7 +58,7 @@ def recognize(authorization: str | None) -> Credentials:
     """
     secret = Secret.in_header(authorization)
     if secret is None:
-        raise Unauthenticated("Send an API key: Authorization: Bearer ob_live_…")
+        raise Unauthenticated("Send an API key or an access token: Authorization: Bearer …")
     return Credentials(secret.prefix, secret.sha256)
 
 

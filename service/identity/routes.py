@@ -2,14 +2,14 @@
 
 from typing import Annotated
 
-from fastapi import Query, Response
+from fastapi import Query, Request, Response
 
 from service.database import Transaction
 from service.http.caller import ANYONE, REVIEWERS, Caller, Role
 from service.http.exchange import Exchange, allowed
 from service.http.paging import Cursor, Limit, Page
 from service.http.router import room
-from service.identity import delegations, granting, operations
+from service.identity import delegations, granting, logins, operations
 from service.identity.schemas import (
     ApiKeyIn,
     ApiKeyMade,
@@ -19,6 +19,8 @@ from service.identity.schemas import (
     DelegationOut,
     GrantIn,
     GrantOut,
+    LoginIn,
+    LoginOut,
     PrincipalIn,
     PrincipalOut,
 )
@@ -78,6 +80,40 @@ async def enable_principal(exchange: Administration, principal_id: str) -> Respo
     return await exchange.act(
         lambda tx, caller: operations.enable_principal(tx, caller, principal_id),
         lambda tx, caller: operations.read_principal(tx, caller, principal_id, lock=True),
+        gate="close",
+    )
+
+
+@router.post("/v1/principals/{principal_id}/logins", status_code=201, response_model=LoginOut)
+async def link_login(exchange: Administration, request: Request, principal_id: str, body: LoginIn) -> Response:
+    """Say which subject of the identity provider a principal is; a subject is one principal's for good."""
+    issuer: str | None = request.app.state.issuer
+    return await exchange.create(
+        lambda tx, caller: logins.link(tx, caller, principal_id, body, issuer),
+        lambda made: f"/v1/principals/{made.principal}/logins/{made.id}",
+    )
+
+
+@router.get("/v1/principals/{principal_id}/logins", response_model=Page[LoginOut])
+async def list_logins(
+    exchange: Administration, principal_id: str, cursor: Cursor = None, limit: Limit = 50
+) -> Response:
+    """List the logins of a principal, the ended ones included."""
+    return await exchange.page(lambda tx, caller: logins.list_logins(tx, caller, principal_id, cursor, limit))
+
+
+@router.get("/v1/principals/{principal_id}/logins/{login_id}", response_model=LoginOut)
+async def read_login(exchange: Administration, principal_id: str, login_id: str) -> Response:
+    """Read a login."""
+    return await exchange.read(lambda tx, caller: logins.read_login(tx, caller, principal_id, login_id))
+
+
+@router.post("/v1/principals/{principal_id}/logins/{login_id}/end", response_model=LoginOut)
+async def end_login(exchange: Administration, principal_id: str, login_id: str) -> Response:
+    """End a login at once and on every replica, with the roles that its groups stood for."""
+    return await exchange.act(
+        lambda tx, caller: logins.end(tx, caller, principal_id, login_id),
+        lambda tx, caller: logins.read_login(tx, caller, principal_id, login_id, lock=True),
         gate="close",
     )
 

@@ -3,12 +3,12 @@
 from datetime import date, datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from service.http.caller import Caller, Role
 from service.http.texts import Instant, Name, Prose, Reference, not_before
 from service.identity.grants import State, state
-from service.identity.tables import ApiKey, Delegation, Grant, Principal
+from service.identity.tables import ApiKey, Delegation, Grant, Login, Principal
 from service.law.schemas import NearDay
 from service.tenancy import EVERYWHERE
 
@@ -39,6 +39,39 @@ class PrincipalOut(BaseModel):
     def of(cls, principal: Principal) -> Self:
         """Return the shape of a row."""
         return cls.model_validate(principal, from_attributes=True)
+
+
+class LoginIn(_In):
+    """Which subject of the identity provider a principal is."""
+
+    issuer: Annotated[str, Field(max_length=2048)] | None = Field(
+        default=None, description="As it calls itself in `iss`; the one in the service's settings, if missing."
+    )
+    subject: Annotated[str, Field(min_length=1, max_length=255)] = Field(description="What it has in `sub`.")
+
+    @field_validator("issuer", "subject")
+    @classmethod
+    def _printable(cls, value: str | None) -> str | None:
+        if value is not None and not value.isprintable():
+            raise ValueError("Leave out control and invisible characters.")
+        return value
+
+
+class LoginOut(BaseModel):
+    """A login; an ended one stays on record, and its subject stays the principal's."""
+
+    id: str
+    principal: str
+    issuer: str
+    subject: str
+    made_by: str
+    made_at: datetime
+    ended_at: datetime | None
+
+    @classmethod
+    def of(cls, login: Login) -> Self:
+        """Return the shape of a row."""
+        return cls.model_validate(login, from_attributes=True)
 
 
 class ApiKeyIn(_In):

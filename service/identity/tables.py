@@ -69,6 +69,26 @@ class ApiKey(Base):
     """Principals other than the holder who have seen the secret: whoever made it, and whoever had seen what it was made with."""
 
 
+class Login(Base):
+    """What an identity provider calls a principal: one subject of one issuer, which is one principal's for good."""
+
+    __tablename__ = "logins"
+
+    id: Mapped[PrimaryId]
+    principal: Mapped[str] = mapped_column(Id, ForeignKey("principals.id"), index=True)
+    issuer: Mapped[str] = mapped_column(Text)
+    subject: Mapped[str] = mapped_column(Key)
+    made_by: Mapped[str] = mapped_column(Id)
+    made_at: Mapped[Moment]
+    seen_by: Mapped[list[str]] = mapped_column(ARRAY(Id), default=list)
+    """Principals other than its own who have linked it: they could have named a subject of their own."""
+    told_at: Mapped[datetime | None] = mapped_column(EndOf)
+    """When the newest token that told of groups was issued; an older one changes nothing."""
+    ended_at: Mapped[datetime | None] = mapped_column(EndOf)
+
+    __table_args__ = (UniqueConstraint("subject", "issuer"),)
+
+
 class Grant(Base):
     """A role of a principal on one handler, or on all when `handler` is null."""
 
@@ -91,6 +111,8 @@ class Grant(Base):
     effective_at: Mapped[datetime | None] = mapped_column(EndOf)
     """Since when it stands; null: it waits for a second admin."""
     confirmed_by: Mapped[str | None] = mapped_column(Id)
+    login: Mapped[str | None] = mapped_column(Id, ForeignKey("logins.id"))
+    """Whose groups it was given for, where its source is a group."""
     withdrawn_at: Mapped[datetime | None] = mapped_column(EndOf)
 
     @property
@@ -110,12 +132,14 @@ class Grant(Base):
 
     __table_args__ = (
         CheckConstraint("source in ('admin', 'operator', 'group')", name="source"),
+        CheckConstraint("(source = 'group') = (login is not null)", name="login"),
         CheckConstraint("valid_until is null or valid_until >= valid_from", name="days"),
         Index(
             "uq_grants_role",
             "principal",
             "role",
             text("coalesce(handler, '*')"),
+            text("coalesce(login, '')"),
             unique=True,
             postgresql_where=text("withdrawn_at is null"),
         ),
