@@ -178,7 +178,6 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
     app.include_router(gate.authzen)
     _add_health(app, database)
     _add_docs(app)
-    _name_security(app)
     app.state.body_limit = limit = settings.body_limit_bytes
     limits = {
         re.compile("/v1/datasets/import"): limit * IMPORT_TIMES,
@@ -270,6 +269,7 @@ def _add_health(app: FastAPI, database: Database) -> None:
 
 
 def _add_docs(app: FastAPI) -> None:
+    _name_security(app)
     app.mount("/docs/files", StaticFiles(directory=DOCS_FILES))
 
     @app.get("/", include_in_schema=False)
