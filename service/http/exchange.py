@@ -248,19 +248,20 @@ def _sent(answer: Reply) -> Response:
 class Admission:
     """The dependency that a route states its roles with; the OpenAPI document reads them from here."""
 
-    def __init__(self, roles: frozenset[Role]) -> None:
+    def __init__(self, roles: frozenset[Role], *, takes_session: bool = True) -> None:
         self.roles = roles
+        self.takes_session = takes_session
 
     async def __call__(self, request: Request) -> Exchange:
         """Admit the caller, or refuse before anything of the body is looked at."""
         identify: Identifier = request.app.state.identify
-        exchange = Exchange(request, self.roles, await identify(request))
+        exchange = Exchange(request, self.roles, await identify(request, self.takes_session))
         database: Database = request.app.state.database
         await database.transaction(exchange.admit)
         return exchange
 
 
-def allowed(*roles: Role | frozenset[Role]) -> Any:
-    """Return the dependency of a route that any of these roles may call."""
+def allowed(*roles: Role | frozenset[Role], takes_session: bool = True) -> Any:
+    """Return the dependency of a route that any of these roles may call, by a session in a browser or only by a key or a token."""
     wanted: frozenset[Role] = frozenset().union(*({role} if isinstance(role, Role) else role for role in roles))
-    return Depends(Admission(wanted))
+    return Depends(Admission(wanted, takes_session=takes_session))
