@@ -33,6 +33,7 @@ from service.http.middleware import Edge
 from service.http.outgoing import Outgoing
 from service.http.problems import REGISTRY
 from service.http.router import REFUSALS
+from service.identity import login_routes
 from service.identity import routes as identity
 from service.identity.door import Door, door_of
 from service.identity.operations import recognize
@@ -67,7 +68,8 @@ DOCS_FILES = Path(fastapi_offline.__file__).parent / "static"
 DESCRIPTION = """The gate that data passes before it leaves mainland China.
 
 Every route but the public ones takes an API key (`Authorization: Bearer ob_live_…`) or, where the operator has set an identity provider,
-one of its access tokens (`Authorization: Bearer …`, RFC 9068); `x-roles` names the roles that may call it.
+one of its access tokens (`Authorization: Bearer …`, RFC 9068); all but those that decide take the session of a browser too. `x-roles` names
+the roles that may call it.
 Errors are problem documents (RFC 9457). What the service says of the law is not legal advice."""
 
 DOCS_PAGE = """<!doctype html>
@@ -191,7 +193,10 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
 
 
 def _add_door(app: FastAPI, door: Door, settings: Settings) -> None:
-    """Let routes ask who is calling."""
+    """Let people sign in, and routes ask who is calling."""
+    app.include_router(login_routes.router)
+    app.include_router(login_routes.pages)
+    app.state.door = door
     app.state.identify = door.identify
     app.state.authenticate = door.authenticate
     app.state.issuer = settings.oidc_issuer
@@ -303,6 +308,8 @@ def _name_security(app: FastAPI) -> None:
         schemes = made.setdefault("components", {}).setdefault("securitySchemes", {})
         schemes["api_key"] = {"type": "http", "scheme": "bearer", "bearerFormat": "ob_live_…"}
         meaning = "An access token of the operator's identity provider for this service's audience (RFC 9068: `typ` is `at+jwt`)."
+        session = "A person who has signed in with a browser. What changes something needs `X-CSRF-Token` too (GET /v1/session)."
+        schemes["session"] = {"type": "apiKey", "in": "cookie", "name": "__Host-outbound", "description": session}
         schemes["access_token"] = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": meaning}
         return made
 

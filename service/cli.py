@@ -32,6 +32,7 @@ from service.http.caller import OPERATOR, Caller, Role
 from service.http.problems import Invalid, Problem, invalid_from
 from service.http.strict_json import parse
 from service.identity import operations as identity
+from service.identity import sessions
 from service.law import policy, rules
 from service.law.calendar import day_in_shanghai
 from service.law.routes import determination_of
@@ -232,6 +233,19 @@ def create_key(
     made = _in_transaction(lambda tx: identity.equip(tx, principal, "system" if system else "person", role, handler))
     sys.stderr.write(f"{principal} ({made.principal}) has the key {made.prefix}…; it is shown this once.\n")
     typer.echo(made.secret)
+
+
+@app.command("login-link")
+def login_link(
+    principal: Annotated[str, typer.Option(help="Name or id of the person.")],
+    minutes: Annotated[int, typer.Option(min=1, max=24 * 60, help="For how long it may be used.")] = 15,
+) -> None:
+    """Print a link by which a person signs in with a browser, once; recorded as the operator's act."""
+    settings = Settings()
+    token = _in_transaction(lambda tx: sessions.make_link(tx, principal, minutes))
+    base = (settings.public_url or f"http://{settings.host}:{settings.port}").rstrip("/")
+    sys.stderr.write(f"For {principal}, once, within {minutes} minutes:\n")
+    typer.echo(f"{base}/login/link?token={token}")
 
 
 @samples.command("load")

@@ -110,6 +110,15 @@ class Settings(BaseSettings):
     oidc_keys_seconds: Annotated[int, Field(ge=10, le=24 * 3600)] = 600
     """How long the provider's keys are used before they are fetched again; six times as long while it is away."""
 
+    session_idle_seconds: Annotated[int, Field(ge=60, le=24 * 3600)] = 1800
+    """After how long without use a session in a browser ends."""
+
+    session_seconds: Annotated[int, Field(ge=60, le=7 * 24 * 3600)] = 12 * 3600
+    """After how long it ends, however much it was used."""
+
+    session_rotate_seconds: Annotated[int, Field(ge=1, le=24 * 3600)] = 900
+    """How old its token is when it is replaced."""
+
     outgoing_allow: str = ""
     """Hosts, or `host:port`, that may be called without TLS and on private addresses where somebody else names them; several by comma."""
 

@@ -118,6 +118,8 @@ class _Passage:
             self._status = message["status"]
             headers = MutableHeaders(scope=message)
             headers["X-Request-ID"] = self.request_id
+            for cookie in self._scope.get("state", {}).get("cookies", ()):
+                headers.append("Set-Cookie", cookie)
             is_page = headers.get("Content-Type", "").startswith("text/html")
             for name, value in (SAFE_PAGE if is_page else SAFE).items():
                 headers.setdefault(name, value)

@@ -74,6 +74,23 @@ class LoginOut(BaseModel):
         return cls.model_validate(login, from_attributes=True)
 
 
+class SessionOut(BaseModel):
+    """The session of a browser."""
+
+    id: str
+    csrf_token: str = Field(description="To send as `X-CSRF-Token` with whatever changes something.")
+    begun_at: datetime
+    ends_at: datetime = Field(description="When it ends, however much it is used.")
+    idle_at: datetime = Field(description="When it ends if it is not used until then.")
+    ended_at: datetime | None
+
+
+class SessionsEnded(BaseModel):
+    """How many sessions have ended."""
+
+    ended: int
+
+
 class ApiKeyIn(_In):
     """A key for a principal, named by id or name."""
 
