@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 # One more than there are processors: tests wait for processes and for PostgreSQL.
 JOBS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
-.PHONY: install run test check format openapi lock bench hearts soak clean
+.PHONY: install run test check format openapi lock bench hearts soak sbom clean
 
 install: $(STAMP)
 
@@ -26,6 +26,7 @@ test: install
 check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml service
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/outbound openapi --check openapi/openapi.json
@@ -52,6 +53,10 @@ soak: install
 	OUTBOUND_SOAK_GATE=1 $(BIN)/python -m pytest -n 2 tests/faults/test_races_of_the_gate.py tests/faults/test_batches.py \
 		tests/api/test_races.py tests/api/test_verify.py tests/faults/test_tampering.py
 
+# What is shipped, by name, version and hash: CycloneDX, the same for the same lock, checked against its schema.
+sbom: install
+	$(BIN)/python deploy/sbom.py build/outbound.cdx.json
+
 bench: install
 	$(BIN)/python -m bench
 
@@ -62,4 +67,4 @@ lock:
 		--no-emit-index-url --extra dev pyproject.toml -o requirements-dev.lock
 
 clean:
-	rm -rf .venv .outbound
+	rm -rf .venv .outbound build
