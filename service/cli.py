@@ -167,12 +167,15 @@ def serve(
             port=settings.port,
             workers=settings.workers,
             loop="uvloop" if sys.platform != "win32" else "asyncio",
-            http="httptools" if sys.platform != "win32" else "auto",
+            http="service.http.protocol:Bounded" if sys.platform != "win32" else "auto",
+            ws="none",
             access_log=False,
             log_config=None,
             log_level="warning",
             server_header=False,
-            proxy_headers=False,  # nothing here depends on where a request came from; OUTBOUND_PUBLIC_URL tells the address
+            # Who came counts for limits alone; OUTBOUND_PUBLIC_URL tells the address that callers use.
+            proxy_headers=bool(settings.trusted_proxies),
+            forwarded_allow_ips=settings.trusted_proxies or None,
             timeout_graceful_shutdown=10,
         )
 
@@ -186,7 +189,17 @@ def server() -> Any:
     """Return the application of one server process."""
     settings = Settings()
     logs.configure(settings.log_format, settings.log_level)
+    if sys.platform != "win32":
+        _bound(settings)
     return create_app(settings, os.environ[URL])
+
+
+def _bound(settings: Settings) -> None:
+    """Set what a connection of this process may take."""
+    from service.http.protocol import Bounded  # noqa: PLC0415 - needs httptools
+
+    Bounded.patience = settings.patience_seconds
+    Bounded.most = settings.connections
 
 
 async def _prepare(settings: Settings, url: str, *, with_sample: bool) -> None:

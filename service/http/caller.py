@@ -138,6 +138,11 @@ class Credentials:
     prefix: str
     sha256: bytes
 
+    @property
+    def counted(self) -> bytes:
+        """What the rate of its requests is counted by: all of the key, which nobody else can show."""
+        return self.sha256
+
     def match(self, stored: bytes | None) -> bool:
         """Tell whether the key is the stored one, in constant time."""
         return stored is not None and hmac.compare_digest(stored, self.sha256)
@@ -155,6 +160,11 @@ class Vouched:
     def prefix(self) -> str:
         """What it is looked up by: the login's id, which no key begins with."""
         return self.login
+
+    @property
+    def counted(self) -> bytes:
+        """What the rate of its requests is counted by."""
+        return self.principal.encode()
 
     def match(self, stored: bytes | None) -> bool:
         """Tell that there is no key to compare with."""

@@ -51,7 +51,7 @@ class StrictRoute(APIRoute):
     @classmethod
     def refusals(cls, methods: frozenset[str]) -> dict[int | str, dict[str, Any]]:
         """Return the refusals that a route of these methods can give, for the OpenAPI document."""
-        found = {400, 401, 403, 404, 422, 503}
+        found = {400, 401, 403, 404, 422, 429, 503}
         if "GET" not in methods:
             found |= {409, 412, 413, 415}
         if "PATCH" in methods:
@@ -129,6 +129,7 @@ _MEANINGS: dict[int | str, str] = {
     415: "Another type of body than this route reads.",
     422: "Fields are missing or not valid; `errors` points at each.",
     428: "If-Match is required.",
+    429: "Too many requests: come back after `Retry-After` seconds.",
     503: "The database, or the issuer of a token, does not answer: come back after `Retry-After` seconds.",
     "default": "Any other refusal.",
 }

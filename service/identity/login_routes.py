@@ -149,7 +149,9 @@ async def use_link(request: Request) -> Response:
         return _failed(problem)
     token, shown = (await _form(request)).get("token", ""), browsing.token_of(request)
     database: Database = request.app.state.database
-    begun = await database.transaction(lambda tx: sessions.use_link(tx, token, browsing.limits, instead_of=shown), reach=EVERYWHERE)
+    begun = await database.transaction(
+        lambda tx: sessions.use_link(tx, token, browsing.limits, instead_of=shown), reach=EVERYWHERE
+    )
     if begun is None:
         return _failed(
             Unauthenticated("This link has been used, is over, or was never made. Ask the operator for another.")
