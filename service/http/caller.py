@@ -182,6 +182,11 @@ class Seated:
         """The session's id, which neither a key nor a login has."""
         return self.session
 
+    @property
+    def counted(self) -> bytes:
+        """What the rate of its requests is counted by."""
+        return self.session.encode()
+
     def match(self, stored: bytes | None) -> bool:  # noqa: ARG002 - never
         """Tell that it is nobody's key."""
         return False
