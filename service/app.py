@@ -49,7 +49,9 @@ from service.permits import routes as permit_routes
 from service.permits.signing import Signer
 from service.plans import routes as plans
 from service.registry import routes as registry
+from service.roles import Login, Logins, UnboundError
 from service.settings import Settings
+from service.tenancy import EVERYWHERE, NOWHERE, Reach
 from service.transfers import routes as transfers
 from service.transfers.uploads import MAX_BODY
 
@@ -108,13 +110,11 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
         RuleFileError: the law data cannot be used; nothing starts with it.
         ValueError: the witnesses cannot be used.
     """
-    database = Database(
-        database_url, pool=settings.database_pool, timeout=settings.database_timeout_seconds, clock=clock
-    )
-
+    logins = Logins.of(settings, database_url)
+    database = _connected(logins.app, settings.database_pool, settings.database_timeout_seconds, clock)
     book = book_of(settings)
     decisions = Gate(
-        database_url,
+        logins.gate,
         book,
         clock=clock,
         lease=timedelta(seconds=settings.export_lease_seconds),
@@ -127,7 +127,7 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
     max_age = None if settings.witness_max_age_seconds is None else timedelta(seconds=settings.witness_max_age_seconds)
     log_key = LogKey(settings.log_key)
     sequencer = Sequencer(
-        database_url,
+        logins.log,
         clock=clock,
         key=log_key,
         origin=settings.log_origin,
@@ -139,10 +139,10 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with _told_why():
             app.state.signer = signer = Signer.from_file(settings.signing_key)
-            await database.transaction(lambda tx: permits.publish(tx, signer))
-            await database.transaction(permits.reckon_anew)
+            await logins.demand_bound()
+            await _bring_up_to_date(database, signer)
             await decisions.open()
-        maker = _pack_worker(settings, database_url, database, signer, log_key, clock)
+        maker = _pack_worker(settings, logins.app, signer, log_key, clock)
         if settings.pack_worker:
             maker.start()
         if settings.sequencer:
@@ -173,7 +173,6 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
     _add_door(app, door, settings)
     app.state.public_url = _public_url(settings)
     app.state.packs_dir = settings.packs
-    app.state.outgoing = outgoing
     problems.install(app)
     rooms = (law, plans, registry, transfers, permit_routes, obligations, gate, events, audit, tlog, packs, identity)
     for room in rooms:
@@ -210,22 +209,30 @@ def _told_why() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        detail = str(error) if isinstance(error, ValueError | OSError) else None
+        detail = str(error) if isinstance(error, ValueError | OSError | UnboundError) else None
         log.exception("cannot start", error=type(error).__name__, detail=detail)
         raise
 
 
-def _pack_worker(
-    settings: Settings, url: str, database: Database, signer: Signer, log_key: LogKey, clock: Clock
-) -> Worker:
-    """Return what makes evidence packs, with connections of its own whose statements may take long."""
+async def _bring_up_to_date(database: Database, signer: Signer) -> None:
+    await database.transaction(lambda tx: permits.publish(tx, signer))
+    await database.transaction(permits.reckon_anew, reach=EVERYWHERE)
+
+
+def _connected(login: Login, pool: int, timeout: float, clock: Clock, reach: Reach = NOWHERE) -> Database:
+    return Database(login.url, role=login.role, pool=pool, timeout=timeout, clock=clock, reach=reach)
+
+
+def _pack_worker(settings: Settings, login: Login, signer: Signer, log_key: LogKey, clock: Clock) -> Worker:
+    """Return what makes evidence packs, of any handler, with connections of its own whose statements may take long."""
     tools = Tools(
-        reader=Database(url, pool=PACK_CONNECTIONS, timeout=PACK_STATEMENT_SECONDS, clock=clock),
+        reader=_connected(login, PACK_CONNECTIONS, PACK_STATEMENT_SECONDS, clock, EVERYWHERE),
         signer=signer,
         log_key=log_key.signer,
         policy_file=settings.policy_file,
         version=version("outbound"),
     )
+    database = _connected(login, 1, settings.database_timeout_seconds, clock, EVERYWHERE)
     return Worker(database, tools, settings.packs, timedelta(days=settings.pack_keep_days))
 
 

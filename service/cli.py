@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 
 import asyncpg
+import structlog
 import typer
 import uvicorn
 from pydantic import ValidationError
@@ -38,11 +39,15 @@ from service.law.routes import determination_of
 from service.law.rules import RuleFileError
 from service.law.schemas import FactsIn
 from service.registry import imports
+from service.roles import Logins, UnboundError
 from service.sample import loader as sample
 from service.settings import Settings
+from service.tenancy import EVERYWHERE
 from service.transfers import people
 
 Result = TypeVar("Result")
+
+log = structlog.get_logger("outbound")
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 keys = typer.Typer(no_args_is_help=True, help="API keys, made with the database's own credentials.")
@@ -73,7 +78,7 @@ def main() -> None:
         _fail("\n".join([problem.detail, *(_line(error) for error in problem.errors)]))
     except DatabaseAwayError:
         _fail("The database does not answer. Check OUTBOUND_DATABASE_URL, or that the embedded server can start.")
-    except (EmbeddedServerError, RuleFileError, ValueError, OSError) as error:
+    except (EmbeddedServerError, RuleFileError, UnboundError, ValueError, OSError) as error:
         _fail(str(error))
 
 
@@ -121,7 +126,7 @@ def _with_database(work: Callable[[Database], Awaitable[Result]], timeout: float
     settings = Settings()
 
     async def run(url: str) -> Result:
-        database = Database(url, pool=1, timeout=timeout or settings.database_timeout_seconds)
+        database = Database(url, pool=1, timeout=timeout or settings.database_timeout_seconds, reach=EVERYWHERE)
         try:
             return await work(database)
         finally:
@@ -148,6 +153,12 @@ def serve(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with _database_url(settings) as url:
         os.environ |= _told(settings) | {URL: url}
+        if borrowed := asyncio.run(Logins.of(settings, url).demand_bound()):
+            log.warning(
+                "server processes log in as the owner of the database and act as lesser roles; logins of their own are stricter: "
+                "OUTBOUND_DATABASE_APP_URL, OUTBOUND_DATABASE_GATE_URL, OUTBOUND_DATABASE_LOG_URL",
+                roles=borrowed,
+            )
         asyncio.run(_prepare(settings, url, with_sample=with_sample))
         uvicorn.run(
             "service.cli:server",
@@ -180,7 +191,7 @@ def server() -> Any:
 
 async def _prepare(settings: Settings, url: str, *, with_sample: bool) -> None:
     """Make the first admin, load the sample when it is asked for, and print how to begin."""
-    database = Database(url, pool=1, timeout=settings.database_timeout_seconds)
+    database = Database(url, pool=1, timeout=settings.database_timeout_seconds, reach=EVERYWHERE)
     try:
         if with_sample:
             book = book_of(settings)
@@ -214,7 +225,11 @@ def create_key(
     system: Annotated[bool, typer.Option("--system", help="It is a system, not a person.")] = False,
     handler: Annotated[str | None, typer.Option(help="Id or key of the handler; all handlers, if missing.")] = None,
 ) -> None:
-    """Make a key; the last line on standard output is the key alone."""
+    """Make a key; the last line on standard output is the key alone. It is recorded as the operator's act, and takes no second admin."""
+    if not Settings().keys_by_command:
+        _fail(
+            "OUTBOUND_KEYS_BY_COMMAND is false: keys and roles are given by admins over the API. Set it to true to use this command."
+        )
     made = _in_transaction(lambda tx: identity.equip(tx, principal, "system" if system else "person", role, handler))
     sys.stderr.write(f"{principal} ({made.principal}) has the key {made.prefix}…; it is shown this once.\n")
     typer.echo(made.secret)
@@ -227,6 +242,8 @@ def login_link(
 ) -> None:
     """Print a link by which a person signs in with a browser, once; recorded as the operator's act."""
     settings = Settings()
+    if not settings.keys_by_command:
+        _fail("OUTBOUND_KEYS_BY_COMMAND is false: nobody comes in by command. Set it to true to use this command.")
     token = _in_transaction(lambda tx: sessions.make_link(tx, principal, minutes))
     base = (settings.public_url or f"http://{settings.host}:{settings.port}").rstrip("/")
     sys.stderr.write(f"For {principal}, once, within {minutes} minutes:\n")

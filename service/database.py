@@ -5,18 +5,20 @@ import random
 import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import asyncpg
 import uuid_utils
 from sqlalchemy import DateTime, MetaData, String, Text, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, mapped_column
+
+from service.tenancy import EVERYWHERE, NOWHERE, TELL, Bounded, OfHandler, Reach, View
 
 Result = TypeVar("Result")
 Clock = Callable[[], datetime]
@@ -68,10 +70,38 @@ PrimaryId = Annotated[str, mapped_column(Id, primary_key=True)]
 Moment = Annotated[datetime, mapped_column(DateTime(timezone=True))]
 
 
+Entity = TypeVar("Entity", bound=Base)
+
+
 class Transaction(AsyncSession):
-    """One database transaction and the one moment, in UTC, at which everything in it happens."""
+    """One database transaction, the one moment, in UTC, at which everything in it happens, and whose rows it sees: nobody's at first."""
 
     now: datetime
+    sync_session_class = Bounded
+    sync_session: Bounded
+
+    @property
+    def view(self) -> View:
+        """Who looks, and as far as which handlers."""
+        return self.sync_session.view
+
+    async def look(self, view: View) -> None:
+        """See from now on what a view sees: what has been added before is written under the one before."""
+        await self.flush()
+        if view != self.view:
+            self.sync_session.view = view
+            await self.execute(TELL, view.told)
+
+    async def get(self, entity: type[Entity], ident: Any, **options: Any) -> Entity | None:  # type: ignore[override]
+        """Return a row by its key, also one that this transaction has at hand already, as long as it sees it."""
+        found = await super().get(entity, ident, **options)
+        return None if found is None or not self.sees(found) else found
+
+    def sees(self, row: Base) -> bool:
+        """Tell whether a row is of a handler that this transaction sees, as far as the row itself can tell."""
+        if self.view.reach == EVERYWHERE or not isinstance(row, OfHandler):
+            return True
+        return row.is_seen_by(self.view)
 
 
 def utc_now() -> datetime:
@@ -126,10 +156,22 @@ class Database:
         pool: connections kept at most.
         timeout: seconds that one statement, or the wait for a connection, may take.
         clock: returns the present moment in UTC.
+        reach: the handlers that transactions see until they are told otherwise: none, save for what is no caller's.
+        role: whose rights connections take, where the address does not log in as that role itself.
     """
 
-    def __init__(self, url: str, *, pool: int = 10, timeout: float = 10.0, clock: Clock = utc_now) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        pool: int = 10,
+        timeout: float = 10.0,
+        clock: Clock = utc_now,
+        reach: Reach = NOWHERE,
+        role: str | None = None,
+    ) -> None:
         self.clock = clock
+        self.view = View(reach)
         self.engine = create_async_engine(
             address(url),
             pool_size=pool,
@@ -139,12 +181,15 @@ class Database:
             connect_args={
                 "timeout": timeout,
                 "command_timeout": timeout,
-                "server_settings": {"application_name": "outbound", "timezone": "UTC"},
+                "server_settings": {"application_name": "outbound", "timezone": "UTC"}
+                | ({} if role is None else {"role": role}),
             },
         )
 
-    async def transaction(self, work: Callable[[Transaction], Awaitable[Result]]) -> Result:
-        """Run `work` in one transaction, commit, and return what it returned.
+    async def transaction(
+        self, work: Callable[[Transaction], Awaitable[Result]], *, reach: Reach | None = None
+    ) -> Result:
+        """Run `work` in one transaction, commit, and return what it returned; `reach` is the database's, where none is given.
 
         Serialization failures and deadlocks are tried again, `ATTEMPTS` times in all; so is a connection that was lost before
         the commit was sent. `work` must therefore have no effect but on its transaction.
@@ -157,6 +202,7 @@ class Database:
             try:
                 async with Transaction(self.engine, expire_on_commit=False) as tx:
                     tx.now = self.clock()
+                    await tx.look(self.view if reach is None else View(reach))
                     result = await work(tx)
                     committing = True
                     await tx.commit()
@@ -178,6 +224,7 @@ class Database:
             async with Transaction(connection, expire_on_commit=False) as tx:
                 await tx.execute(text("select 1"))
                 tx.now = self.clock()
+                await tx.look(self.view)
                 yield tx
 
     async def close(self) -> None:
@@ -252,6 +299,27 @@ async def close_gate(tx: Transaction) -> None:
     A decision that is under way commits before the lock is given; one that comes later reads what this transaction wrote.
     """
     await tx.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": GATE_LOCK})
+
+
+@asynccontextmanager
+async def beyond(tx: Transaction, why: str) -> AsyncIterator[None]:  # noqa: ARG001 - for whoever reads, and for a search
+    """See all handlers for a moment, where a caller's act must look further than the caller: as little as can be goes in here.
+
+    Args:
+        tx: the transaction of the act.
+        why: what of others is looked at, in a word or two.
+    """
+    before = tx.view
+    await tx.look(View(EVERYWHERE, before.principal))
+    try:
+        yield
+    except BaseException:
+        # A transaction that failed has lost what was told within it, and can do nothing more.
+        tx.sync_session.view = before
+        with suppress(SQLAlchemyError):
+            await tx.execute(TELL, before.told)
+        raise
+    await tx.look(before)
 
 
 def new_secret(length: int) -> str:

@@ -23,7 +23,16 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="OUTBOUND_", env_ignore_empty=True, frozen=True)
 
     database_url: SecretStr | None = None
-    """`postgresql://user:password@host:port/name`; unset: the embedded server under `data_dir`."""
+    """`postgresql://user:password@host:port/name` of the owner; unset: the embedded server under `data_dir`."""
+
+    database_app_url: SecretStr | None = None
+    """The same for the role `outbound_app`, which requests run as; unset: the owner's login acts as it."""
+
+    database_gate_url: SecretStr | None = None
+    """The same for the role `outbound_gate`, which the gate decides as."""
+
+    database_log_url: SecretStr | None = None
+    """The same for the role `outbound_log`, which extends the log."""
 
     data_dir: Path = Path(".outbound")
     """Where the embedded database and the signing key live."""
@@ -127,6 +136,9 @@ class Settings(BaseSettings):
 
     database_timeout_seconds: Annotated[float, Field(gt=0)] = 10.0
     """How long one statement may take before the caller is told to come back (503)."""
+
+    keys_by_command: bool = True
+    """Whether `outbound keys create` makes keys; false: keys and roles come from admins alone, and those of reviewers from two."""
 
     log_format: Literal["text", "json"] = "text"
     log_level: Literal["debug", "info", "warning", "error"] = "info"

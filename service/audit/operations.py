@@ -14,10 +14,11 @@ from service.audit import sealing
 from service.audit.schemas import EntryFilter, EntryOut
 from service.audit.tables import Archive, ArchivedAct, Entry, Leaf, Opening
 from service.database import Transaction, rfc3339
-from service.http.caller import EVERYWHERE, Caller, Role
+from service.http.caller import Caller, Role
 from service.http.paging import page_of
 from service.http.problems import Archived, NotFound
 from service.http.references import is_of
+from service.tenancy import EVERYWHERE
 
 AUDITORS = frozenset({Role.AUDITOR})
 
@@ -39,8 +40,11 @@ def append(
         subject: id of the thing.
         handler: id of the handler that it concerns, or None for what concerns all.
         details: whatever an auditor needs to understand the act, of JSON types and dates. Texts in members that are not on the
-            list of `sealing.CLEAR` go into the log as salted hashes.
+            list of `sealing.CLEAR` go into the log as salted hashes. Whatever somebody does while break-glass access of theirs is
+            open says so.
     """
+    if caller.break_glass is not None:
+        details = details | {"break_glass": caller.break_glass}
     said = {
         "at": tx.now,
         "actor": caller.principal,

@@ -15,6 +15,7 @@ from service.audit.log_key import LogKey, LogKeyError
 from service.audit.sequencing import LogDamagedError, Writer, make_months
 from service.audit.witnessing import Witnessing
 from service.database import LOG_LOCK, Clock
+from service.roles import Login
 
 CADENCE: Final = 0.3
 """Seconds between turns: with the turn itself less than one from a commit to the checkpoint over it."""
@@ -45,7 +46,7 @@ class Sequencer:
     """Keeps the log going for as long as it is open.
 
     Args:
-        url: the database.
+        login: that of the log, to the database.
         clock: the service's.
         key: signs checkpoints.
         origin: the name of the log, should it have to be begun.
@@ -55,7 +56,7 @@ class Sequencer:
 
     def __init__(
         self,
-        url: str,
+        login: Login,
         *,
         clock: Clock,
         key: LogKey,
@@ -63,7 +64,7 @@ class Sequencer:
         timeout: float = 10.0,
         witnessing: Witnessing | None = None,
     ) -> None:
-        self._url = url
+        self._login = login
         self._clock = clock
         self._key = key
         self._origin = origin
@@ -103,7 +104,10 @@ class Sequencer:
 
     async def _connected(self) -> None:
         connection = await asyncpg.connect(
-            self._url, timeout=self._timeout, command_timeout=self._timeout, server_settings=SETTINGS
+            self._login.url,
+            timeout=self._timeout,
+            command_timeout=self._timeout,
+            server_settings=SETTINGS | self._login.settings,
         )
         try:
             while not await connection.fetchval("select pg_try_advisory_lock($1)", LOG_LOCK):  # noqa: ASYNC110 - it is PostgreSQL's

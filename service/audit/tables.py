@@ -6,17 +6,30 @@ Openings of what is sealed in entries may be deleted one by one.
 from datetime import date, datetime
 from typing import Final
 
-from sqlalchemy import BigInteger, DateTime, ForeignKey, Index, LargeBinary, SmallInteger, Text, text
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    DateTime,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    SmallInteger,
+    Text,
+    and_,
+    or_,
+    text,
+)
 from sqlalchemy.orm import Mapped, foreign, mapped_column, relationship
 
 from service.audit.witness import Trouble
 from service.database import Base, Id, Key, Moment
+from service.tenancy import AMONG, VIEWER, OfHandler, View
 
 NUMBER: Final = "case when pg_current_xact_id() is not null then nextval('entries_seq_seq') end"
 """The next number of an entry: whoever has drawn one has a transaction id, and a smaller one than whoever asks for one later."""
 
 
-class Entry(Base):
+class Entry(OfHandler, Base):
     """One act: the columns repeat what the body says, so that entries can be found. A table for each month (UTC) of `at`."""
 
     __tablename__ = "entries"
@@ -35,6 +48,22 @@ class Entry(Base):
     openings: Mapped[list["Opening"]] = relationship(
         primaryjoin=lambda: Entry.seq == foreign(Opening.seq), order_by=lambda: Opening.pointer, lazy="raise"
     )
+
+    @classmethod
+    def is_within(cls) -> ColumnElement[bool]:
+        """Return the condition that a view sees an entry: one of its handlers, of a shared recipient, or the viewer's own about none."""
+        of_all = and_(
+            cls.handler.is_(None),
+            VIEWER != "",
+            or_(cls.subject.startswith("rc_", autoescape=True), cls.actor == VIEWER),
+        )
+        return or_(cls.handler == AMONG, of_all)
+
+    def is_seen_by(self, view: View) -> bool:
+        """Tell the same of a row that is at hand."""
+        if self.handler is not None:
+            return self.handler in view.reach
+        return view.principal != "" and (self.subject.startswith("rc_") or self.actor == view.principal)
 
     __table_args__ = (
         Index(None, "subject", "seq"),

@@ -9,8 +9,9 @@ from service.audit import operations as audit
 from service.database import Transaction
 from service.events.schemas import EventOut
 from service.events.tables import Event
-from service.http.caller import EVERYWHERE, READERS, Caller
+from service.http.caller import READERS, Caller
 from service.http.paging import page_of
+from service.tenancy import EVERYWHERE
 
 
 def tell(
@@ -117,7 +118,8 @@ async def list_events(
     if to_me:
         query = query.where(mine)
     if reach != EVERYWHERE:
-        personal = or_(Event.handler.is_(None), Event.kind.startswith("grant."), Event.kind.startswith("delegation."))
+        about_roles = (Event.kind.startswith(f"{kind}.") for kind in ("grant", "delegation", "break_glass"))
+        personal = or_(Event.handler.is_(None), *about_roles)
         query = query.where(or_(Event.handler.in_(reach), and_(mine, personal)))
     if kind is not None:
         query = query.where(Event.kind == kind)

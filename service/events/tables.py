@@ -2,14 +2,15 @@
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Identity, Index, Text
+from sqlalchemy import BigInteger, ColumnElement, Identity, Index, Text, and_, any_, or_
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.database import Base, Id, Moment
+from service.tenancy import AMONG, VIEWER, OfHandler, View
 
 
-class Event(Base):
+class Event(OfHandler, Base):
     """One thing that happened, with those who are told."""
 
     __tablename__ = "events"
@@ -23,6 +24,17 @@ class Event(Base):
     """Principals to whom it is addressed."""
     body: Mapped[dict[str, Any]] = mapped_column(JSONB)
     """Who, what, why, how much, and where to act."""
+
+    @classmethod
+    def is_within(cls) -> ColumnElement[bool]:
+        """Return the condition that a view sees an event: one of its handlers, one for the viewer, or the viewer's own about none."""
+        own = and_(cls.handler.is_(None), cls.body["who"]["id"].astext == VIEWER)
+        return or_(cls.handler == AMONG, any_(cls.audience) == VIEWER, own)
+
+    def is_seen_by(self, view: View) -> bool:
+        """Tell the same of a row that is at hand."""
+        is_own = self.handler is None and self.body["who"]["id"] == view.principal
+        return is_own or self.handler in view.reach or view.principal in self.audience
 
     __table_args__ = (
         Index(None, "subject", "seq"),

@@ -36,6 +36,7 @@ from service.http.idempotency import Reply, Use
 from service.http.problems import Busy, DatabaseAway, Problem
 from service.law.calendar import day_in_shanghai
 from service.law.rules import RuleBook
+from service.roles import Login
 
 log = structlog.get_logger("outbound.gate")
 
@@ -91,7 +92,7 @@ class Gate:
     """Decides in batches.
 
     Args:
-        url: the database, as `postgresql://…`.
+        login: the gate's, to the database.
         book: the law.
         clock: returns the present moment in UTC.
         lease: how long what is reserved stays reserved without a report.
@@ -99,8 +100,10 @@ class Gate:
         queue: asks that may wait at most.
     """
 
-    def __init__(self, url: str, book: RuleBook, *, clock: Clock, lease: timedelta, timeout: float, queue: int) -> None:
-        self._url = url
+    def __init__(
+        self, login: Login, book: RuleBook, *, clock: Clock, lease: timedelta, timeout: float, queue: int
+    ) -> None:
+        self._login = login
         self._book = book
         self._clock = clock
         self._lease = lease
@@ -227,7 +230,10 @@ class Gate:
         connection = lane.connection
         if connection is None:
             connection = lane.connection = await asyncpg.connect(
-                self._url, timeout=self._timeout, command_timeout=self._timeout, server_settings=SETTINGS
+                self._login.url,
+                timeout=self._timeout,
+                command_timeout=self._timeout,
+                server_settings=SETTINGS | self._login.settings,
             )
         if not lane.has_begun:
             await connection.execute(_BEGIN)

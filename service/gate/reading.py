@@ -15,7 +15,7 @@ import msgspec
 
 from service.database import Transaction, is_id
 from service.gate.decide import Growth, Known, KnownDataset, KnownPermit, Terms
-from service.http.caller import EVERYWHERE, Caller, Reach, Role
+from service.http.caller import Caller, Role
 from service.law.determination import Mechanism
 from service.law.facts import (
     Count,
@@ -30,6 +30,7 @@ from service.law.facts import (
     TransferFacts,
 )
 from service.law.schemas import HandlerFactsIn, OriginFactsIn, RecipientFactsIn
+from service.tenancy import EVERYWHERE, Reach
 
 EXPORTERS: Final = frozenset({Role.EXPORTER})
 TEXTS: Final = 16_384
@@ -119,7 +120,9 @@ left join lateral (
     where dataset = f.dataset and recipient = f.recipient and y.handler is not null offset 0
   ) b
   cross join lateral (
-    select * from permits where id = b.permit and (f.permit is null or id = f.permit) limit 1
+    select id, status, valid_from, valid_until, purpose, fields, systems, persons, sensitive_persons, sent_persons,
+           sent_sensitive_persons, requirements, route, claims, evidence
+    from permits where id = b.permit and (f.permit is null or id = f.permit) limit 1
   ) p
   cross join lateral (
     select coalesce(sum(persons), 0)::bigint as persons, coalesce(sum(sensitive_persons), 0)::bigint as sensitive_persons

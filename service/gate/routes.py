@@ -186,8 +186,8 @@ async def list_exports(
 ) -> Response:
     """List exports, by the ids of what they are about."""
     return await exchange.page(
-        lambda tx, caller: operations.list_exports(
-            tx, caller, handler=handler, dataset=dataset, permit=permit, cursor=cursor, limit=limit
+        lambda tx, _: operations.list_exports(
+            tx, handler=handler, dataset=dataset, permit=permit, cursor=cursor, limit=limit
         )
     )
 

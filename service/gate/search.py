@@ -41,9 +41,10 @@ from service.gate.schemas import (
     SubjectSearchOut,
 )
 from service.gate.sitting import DATASET, EXPORT, SYSTEM, decision_on
-from service.http.caller import EVERYWHERE, Caller, Proof
+from service.http.caller import Caller, Proof
 from service.law.calendar import day_in_shanghai
 from service.law.rules import RuleBook
+from service.tenancy import EVERYWHERE
 
 Result = TypeVar("Result")
 

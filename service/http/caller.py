@@ -10,6 +10,7 @@ from starlette.requests import Request
 
 from service.database import Transaction
 from service.http.problems import Forbidden, NotFound
+from service.tenancy import EVERYWHERE, Reach
 
 
 class Role(StrEnum):
@@ -31,11 +32,6 @@ REVIEWERS: Final = frozenset({Role.DATA_OWNER, Role.PRIVACY, Role.LEGAL, Role.SE
 READERS: Final = frozenset(Role) - {Role.ADMIN}
 """Who may read the register, transfers and permits: admins keep principals, keys and grants, and nothing else."""
 ANYONE: Final = frozenset(Role)
-
-Everywhere = Literal["*"]
-EVERYWHERE: Final[Everywhere] = "*"
-Reach = frozenset[str] | Everywhere
-"""Handler ids, or all of them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,10 +19,11 @@ from pydantic import BaseModel
 
 from service.database import Database, Transaction, close_gate, join_gate
 from service.http import conditional, idempotency
-from service.http.caller import ANYONE, Authenticator, Caller, Identifier, Proof, Role, named
+from service.http.caller import ANYONE, READERS, Authenticator, Caller, Identifier, Proof, Role, named
 from service.http.idempotency import Once, Reply
 from service.http.paging import Page
 from service.http.problems import MEDIA_TYPE, Forbidden, Problem
+from service.tenancy import View
 
 Shown = TypeVar("Shown", bound=BaseModel)
 Item = TypeVar("Item", bound=BaseModel)
@@ -58,11 +59,14 @@ class Download:
 class Exchange:
     """A request of a caller who has one of the route's roles, and the ways to answer it."""
 
-    def __init__(self, request: Request, roles: frozenset[Role], proof: Proof) -> None:
+    def __init__(self, request: Request, roles: frozenset[Role], proof: Proof, *, or_stops: bool = False) -> None:
         self._request = request
         self._roles = roles
+        self._or_stops = or_stops
         self.proof = proof
         self._database: Database = request.app.state.database
+        # An admin's grants are of the handlers that it keeps the grants of; to read their register takes another role.
+        self._seen_by = READERS if roles == ANYONE else READERS | roles
 
     async def admit(self, tx: Transaction) -> Caller:
         """Return the caller.
@@ -73,8 +77,10 @@ class Exchange:
         """
         authenticate: Authenticator = self._request.app.state.authenticate
         caller = await authenticate(tx, self.proof)
-        if self._roles != ANYONE and not caller.has(self._roles):
+        stops = self._or_stops and bool(caller.stops)
+        if self._roles != ANYONE and not stops and not caller.has(self._roles):
             raise Forbidden(f"This takes one of the roles: {named(self._roles)}.")
+        await tx.look(View(caller.reach(self._seen_by), caller.principal))
         return caller
 
     async def read(self, work: Work[Shown]) -> Response:
@@ -248,20 +254,28 @@ def _sent(answer: Reply) -> Response:
 class Admission:
     """The dependency that a route states its roles with; the OpenAPI document reads them from here."""
 
-    def __init__(self, roles: frozenset[Role], *, takes_session: bool = True) -> None:
+    def __init__(self, roles: frozenset[Role], *, or_stops: bool = False, takes_session: bool = True) -> None:
         self.roles = roles
+        self.or_stops = or_stops
         self.takes_session = takes_session
 
     async def __call__(self, request: Request) -> Exchange:
         """Admit the caller, or refuse before anything of the body is looked at."""
         identify: Identifier = request.app.state.identify
-        exchange = Exchange(request, self.roles, await identify(request, self.takes_session))
+        proof = await identify(request, self.takes_session)
+        exchange = Exchange(request, self.roles, proof, or_stops=self.or_stops)
         database: Database = request.app.state.database
         await database.transaction(exchange.admit)
         return exchange
 
 
-def allowed(*roles: Role | frozenset[Role], takes_session: bool = True) -> Any:
-    """Return the dependency of a route that any of these roles may call, by a session in a browser or only by a key or a token."""
+def allowed(*roles: Role | frozenset[Role], or_stops: bool = False, takes_session: bool = True) -> Any:
+    """Return the dependency of a route that any of these roles may call.
+
+    Args:
+        roles: the roles.
+        or_stops: and whoever may stop permits by break-glass access.
+        takes_session: by a session in a browser as well, and not by a key or a token alone.
+    """
     wanted: frozenset[Role] = frozenset().union(*({role} if isinstance(role, Role) else role for role in roles))
-    return Depends(Admission(wanted, takes_session=takes_session))
+    return Depends(Admission(wanted, or_stops=or_stops, takes_session=takes_session))

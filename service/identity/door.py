@@ -27,6 +27,7 @@ from service.identity.seats import Limits
 from service.identity.signing_in import SigningIn
 from service.identity.tokens import Expected, Told
 from service.settings import Settings
+from service.tenancy import EVERYWHERE
 
 _BEARER: Final = "bearer"
 _KEY: Final = "ob_live_"
@@ -109,7 +110,7 @@ class Door:
 
     async def _seated(self, request: Request, shown: str) -> Seated:
         limits = self.browsing.limits
-        visit = await self._database.transaction(lambda tx: sessions.visit(tx, shown, limits))
+        visit = await self._database.transaction(lambda tx: sessions.visit(tx, shown, limits), reach=EVERYWHERE)
         if visit is None:
             raise sessions.over()
         if request.method not in SAFE_METHODS:
@@ -120,10 +121,10 @@ class Door:
         return Seated(visit.session)
 
     async def _known(self, told: Told) -> logins.Known:
-        known = await self._database.transaction(lambda tx: logins.recall(tx, told, self._stands))
+        known = await self._database.transaction(lambda tx: logins.recall(tx, told, self._stands), reach=EVERYWHERE)
         if known is None and self._provision:
-            await self._database.transaction(lambda tx: logins.provision(tx, told))
-            known = await self._database.transaction(lambda tx: logins.recall(tx, told, self._stands))
+            await self._database.transaction(lambda tx: logins.provision(tx, told), reach=EVERYWHERE)
+            known = await self._database.transaction(lambda tx: logins.recall(tx, told, self._stands), reach=EVERYWHERE)
         if known is None:
             raise logins.unknown()
         return known
@@ -131,9 +132,13 @@ class Door:
     async def _keep_step(self, told: Told) -> None:
         """Bring the roles up to date; the gate is closed where one must be taken, and only there."""
         try:
-            await self._database.transaction(lambda tx: logins.keep_step(tx, told, self._stands, closing=False))
+            await self._database.transaction(
+                lambda tx: logins.keep_step(tx, told, self._stands, closing=False), reach=EVERYWHERE
+            )
         except logins.GateIsOpenError:
-            await self._database.transaction(lambda tx: logins.keep_step(tx, told, self._stands, closing=True))
+            await self._database.transaction(
+                lambda tx: logins.keep_step(tx, told, self._stands, closing=True), reach=EVERYWHERE
+            )
 
 
 def token_in(authorization: str | None) -> str | None:

@@ -21,6 +21,7 @@ from service.identity.people import principal_of
 from service.identity.schemas import SessionOut, SessionsEnded
 from service.identity.signing_in import SECONDS, Attempt
 from service.identity.tokens import Told
+from service.tenancy import EVERYWHERE
 
 router = room("identity")
 pages = APIRouter(include_in_schema=False)
@@ -111,7 +112,7 @@ async def _begun(request: Request, door: Door, told: Told) -> str:
     try:
         vouched = await door.vouch(told)
     except Unauthenticated:
-        await database.transaction(lambda tx: logins.note_refusal(tx, told))
+        await database.transaction(lambda tx: logins.note_refusal(tx, told), reach=EVERYWHERE)
         raise
 
     async def begin(tx: Transaction) -> str | None:
@@ -123,7 +124,7 @@ async def _begun(request: Request, door: Door, told: Told) -> str:
         shown = door.browsing.token_of(request)
         return await sessions.begin(tx, principal, vouched.login, "provider", door.browsing.limits, instead_of=shown)
 
-    token = await database.transaction(begin)
+    token = await database.transaction(begin, reach=EVERYWHERE)
     if token is None:
         raise Unauthenticated("A system does not sign in with a browser.")
     return token
@@ -148,7 +149,9 @@ async def use_link(request: Request) -> Response:
         return _failed(problem)
     token, shown = (await _form(request)).get("token", ""), browsing.token_of(request)
     database: Database = request.app.state.database
-    begun = await database.transaction(lambda tx: sessions.use_link(tx, token, browsing.limits, instead_of=shown))
+    begun = await database.transaction(
+        lambda tx: sessions.use_link(tx, token, browsing.limits, instead_of=shown), reach=EVERYWHERE
+    )
     if begun is None:
         return _failed(
             Unauthenticated("This link has been used, is over, or was never made. Ask the operator for another.")
@@ -174,7 +177,7 @@ async def logout(request: Request) -> Response:
 
     try:
         browsing.demand_own_page(request)
-        await database.transaction(end)
+        await database.transaction(end, reach=EVERYWHERE)
     except Forbidden as problem:
         return _failed(problem)
     browsing.take_back(request)

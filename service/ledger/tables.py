@@ -8,9 +8,10 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from service.database import Base, Id, Moment, PrimaryId
 from service.law.facts import Count
+from service.tenancy import OfHandler
 
 
-class Export(Base):
+class Export(OfHandler, Base):
     """One use of a permit: persons reserved, then reported as sent, given back, or lapsed."""
 
     __tablename__ = "exports"
@@ -62,7 +63,7 @@ class Export(Base):
         return Count(self.year_persons, self.year_sensitive_persons)
 
 
-class LedgerYear(Base):
+class LedgerYear(OfHandler, Base):
     """Persons that a handler has exported in a year, as thresholds see them; its row is also the lock of the year's count."""
 
     __tablename__ = "ledger_years"
@@ -88,7 +89,7 @@ class HeldByPermit(Base):
     sensitive_persons: Mapped[int] = mapped_column(BigInteger)
 
 
-class HeldInYear(Base):
+class HeldInYear(OfHandler, Base):
     """The same of a handler's year, for reservations that count toward it."""
 
     __tablename__ = "held_in_years"
@@ -119,7 +120,7 @@ class StoredSketch(Base):
     """What the reports behind it add up to: the bounds never go beyond that."""
 
 
-class PersonKey(Base):
+class PersonKey(OfHandler, Base):
     """The key that a handler's exporters hash identifiers with; it is handed out again, so it must be kept."""
 
     __tablename__ = "person_keys"

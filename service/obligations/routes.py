@@ -38,9 +38,8 @@ async def list_obligations(
 ) -> Response:
     """List duties as tasks."""
     return await exchange.page(
-        lambda tx, caller: operations.list_obligations(
+        lambda tx, _: operations.list_obligations(
             tx,
-            caller,
             due_before=due_before,
             state=state,
             code=code,

@@ -7,9 +7,10 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from service.database import Base, Id, Moment, PrimaryId
 from service.law.calendar import day_in_shanghai
+from service.tenancy import OfHandler
 
 
-class Obligation(Base):
+class Obligation(OfHandler, Base):
     """Something that a handler must do by a day, for one permit or transfer or for all of its important data."""
 
     __tablename__ = "obligations"

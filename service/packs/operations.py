@@ -7,13 +7,14 @@ from sqlalchemy import select
 
 from service.audit import operations as audit
 from service.database import Transaction, new_id
-from service.http.caller import EVERYWHERE, Caller, Role
+from service.http.caller import Caller, Role
 from service.http.paging import page_of
 from service.http.problems import Conflict, NotFound
 from service.packs.schemas import PackIn, PackOut
 from service.packs.tables import EvidencePack
 from service.permits import operations as permits
 from service.registry import operations as registry
+from service.tenancy import EVERYWHERE
 from service.transfers import reading as transfers
 
 AUDITORS = frozenset({Role.AUDITOR})

@@ -6,9 +6,10 @@ from sqlalchemy import BigInteger, CheckConstraint, Date, DateTime, ForeignKey, 
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.database import Base, Id, Moment, PrimaryId
+from service.tenancy import OfHandler
 
 
-class EvidencePack(Base):
+class EvidencePack(OfHandler, Base):
     """A pack, from the request on; its file stands in the packs' directory under its id and attempt."""
 
     __tablename__ = "evidence_packs"

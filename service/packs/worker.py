@@ -23,6 +23,7 @@ from service.http.caller import FINDER
 from service.packs.making import Made, Making, Tools
 from service.packs.operations import file_name
 from service.packs.tables import EvidencePack
+from service.tenancy import EVERYWHERE, TELL, View
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ class Worker:
     """The task of one server process.
 
     Args:
-        database: where packs and their progress are.
+        database: where packs and their progress are; its connections are the worker's own, and go with it.
         tools: what packs are made with.
         directory: where their files are.
         keep: how long a file is kept.
@@ -71,6 +72,7 @@ class Worker:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
         await self._tools.reader.close()
+        await self._database.close()
 
     async def _run(self) -> None:
         while True:
@@ -96,6 +98,7 @@ class Worker:
     async def _claimed(self) -> AsyncIterator[EvidencePack | None]:
         """Hold the lock of the first pack that nobody works on."""
         async with self._tools.reader.engine.connect() as connection:
+            await connection.execute(TELL, View(EVERYWHERE).told)
             found = (await connection.execute(_OPEN, {"locks": LOCKS})).scalar()
             asked = {"locks": LOCKS, "pack": found}
             if found is None or not (await connection.execute(_LOCK, asked)).scalar_one():

@@ -8,9 +8,10 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.database import Base, Id, Moment, PrimaryId
+from service.tenancy import OfHandler
 
 
-class Permit(Base):
+class Permit(OfHandler, Base):
     """What an approved revision allows; bound to everything that the approval rested on."""
 
     __tablename__ = "permits"

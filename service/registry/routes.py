@@ -63,7 +63,7 @@ async def list_handlers(
     exchange: Reading, text: Words = None, group: Words = None, cursor: Cursor = None, limit: Limit = 50
 ) -> Response:
     """List handlers."""
-    return await exchange.page(lambda tx, caller: operations.list_handlers(tx, caller, text, group, cursor, limit))
+    return await exchange.page(lambda tx, _: operations.list_handlers(tx, text, group, cursor, limit))
 
 
 @router.get("/v1/handlers/{handler_id}", response_model=HandlerOut)
@@ -215,9 +215,8 @@ async def find_gradings(
 ) -> Response:
     """List gradings of all datasets: those to be looked at again, those that wait, those that stood on a day."""
     return await exchange.page(
-        lambda tx, caller: gradings.find_gradings(
+        lambda tx, _: gradings.find_gradings(
             tx,
-            caller,
             state=state,
             handler=handler,
             dataset=dataset,

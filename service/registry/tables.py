@@ -3,16 +3,17 @@
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Date, DateTime, ForeignKey, Index, Integer, Text, text
+from sqlalchemy import BigInteger, ColumnElement, Date, DateTime, ForeignKey, Index, Integer, Text, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.database import Base, Id, Key, Moment, PrimaryId
+from service.tenancy import AMONG, OfHandler, View
 
 Json = dict[str, Any]
 
 
-class Handler(Base):
+class Handler(OfHandler, Base):
     """A data handler: a legal entity, and the tenant boundary."""
 
     __tablename__ = "handlers"
@@ -26,8 +27,17 @@ class Handler(Base):
     created_at: Mapped[Moment]
     updated_at: Mapped[Moment]
 
+    @classmethod
+    def is_within(cls) -> ColumnElement[bool]:
+        """Return the condition that a handler is one of those of the view."""
+        return cls.id == AMONG
 
-class Dataset(Base):
+    def is_seen_by(self, view: View) -> bool:
+        """Tell the same of a row that is at hand."""
+        return self.id in view.reach
+
+
+class Dataset(OfHandler, Base):
     """A dataset; `tags` and `grading` repeat its effective grading, null until there is one."""
 
     __tablename__ = "datasets"

@@ -14,7 +14,7 @@ from service.database import SAMPLE_LOCK, Transaction
 from service.gate import completion, wire
 from service.gate import operations as gate
 from service.gate.schemas import ExportOut
-from service.http.caller import EVERYWHERE, Caller, Role
+from service.http.caller import Caller, Role
 from service.identity import operations as identity
 from service.law.calendar import day_in_shanghai
 from service.law.facts import Count
@@ -23,6 +23,7 @@ from service.registry import gradings, imports
 from service.registry import operations as registry
 from service.registry.schemas import GradingIn, HandlerIn, RecipientIn
 from service.registry.tables import Dataset, Handler
+from service.tenancy import EVERYWHERE
 from service.transfers import evidence, reviews
 from service.transfers import operations as transfers
 from service.transfers.schemas import EvidenceIn, ReviewIn, TransferIn, TransferOut

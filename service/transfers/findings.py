@@ -9,10 +9,10 @@ from typing import Any
 
 from sqlalchemy import and_, func, or_, select, text
 
-from service.database import FINDINGS_LOCK, Transaction, new_id
+from service.database import FINDINGS_LOCK, Transaction, beyond, new_id
 from service.events import operations as events
 from service.http import directory
-from service.http.caller import EVERYWHERE, FINDER, READERS, Caller, Role
+from service.http.caller import FINDER, READERS, Caller, Role
 from service.http.paging import page_of
 from service.http.problems import Conflict, Forbidden, NotFound
 from service.http.references import is_of
@@ -39,6 +39,11 @@ async def look(tx: Transaction, caller: Caller, book: RuleBook, transfer: Transf
     At every submission and approval: handlers and recipients may have come into a group since, and the year's count moves.
     """
     await tx.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": FINDINGS_LOCK})
+    async with beyond(tx, "the requests of affiliates"):
+        await _look(tx, caller, book, transfer)
+
+
+async def _look(tx: Transaction, caller: Caller, book: RuleBook, transfer: Transfer) -> None:
     today = day_in_shanghai(tx.now)
     planned = await _around(tx, transfer)
     mine = next(one for one in planned if one.transfer == transfer.id)
@@ -81,6 +86,7 @@ async def _behalf(tx: Transaction, caller: Caller, finding: StructuringFinding) 
         bar = workflow.bar_to_review(
             caller.principal,
             is_person=caller.kind == "person",
+            seen_by=caller.seen_by,
             authors=authors,
             earlier=(),
             recused=recused,
@@ -94,7 +100,8 @@ async def _behalf(tx: Transaction, caller: Caller, finding: StructuringFinding) 
 
 async def _barred(tx: Transaction, finding: StructuringFinding) -> tuple[set[str], set[str]]:
     """Return who wrote any of the requests of a finding, and who stood back from the one that it is on."""
-    rows = await tx.scalars(select(Transfer.authors).where(Transfer.id.in_(finding.transfers)))
+    async with beyond(tx, "authors of affiliates' requests"):
+        rows = (await tx.scalars(select(Transfer.authors).where(Transfer.id.in_(finding.transfers)))).all()
     authors = {author for authors in rows for author in authors}
     recused = await tx.scalars(select(Recusal.principal).where(Recusal.transfer == finding.transfer))
     return authors, set(recused)
@@ -118,8 +125,6 @@ async def list_findings(
     """Return the findings that the caller may see, oldest first."""
     query = select(StructuringFinding)
     reach = caller.reach(READERS)
-    if reach != EVERYWHERE:
-        query = query.where(StructuringFinding.handler.in_(reach))
     if is_open is not None:
         column = StructuringFinding.answered_at
         query = query.where(column.is_(None) if is_open else column.is_not(None))

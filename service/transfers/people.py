@@ -8,12 +8,13 @@ from sqlalchemy import ColumnElement, and_, or_, select
 from service.database import Transaction, new_id
 from service.events import operations as events
 from service.http import directory, paging
-from service.http.caller import EVERYWHERE, READERS, REVIEWERS, Caller, Role
+from service.http.caller import READERS, REVIEWERS, Caller, Role
 from service.http.paging import page_of
 from service.http.problems import Conflict, Invalid
 from service.http.references import is_of
 from service.law.calendar import day_in_shanghai
 from service.law.rules import RuleBook
+from service.tenancy import EVERYWHERE
 from service.transfers import telling, workflow
 from service.transfers.reading import (
     REQUESTERS,
@@ -280,6 +281,7 @@ async def _waiting(tx: Transaction, caller: Caller, book: RuleBook, handler: str
             if workflow.bar_to_review(
                 caller.principal,
                 is_person=caller.kind == "person",
+                seen_by=caller.seen_by,
                 authors=transfer.authors,
                 earlier=parties.get((transfer.id, transfer.revision), set()),
                 recused=recused.get(transfer.id, set()),

@@ -9,13 +9,14 @@ from sqlalchemy import ColumnElement, select, tuple_
 
 from service.database import Base, Transaction
 from service.http import directory
-from service.http.caller import READERS, Caller, Reach, Role
+from service.http.caller import READERS, Caller, Role
 from service.http.directory import Tenure
 from service.http.problems import Conflict, NotFound
 from service.law.calendar import day_in_shanghai
 from service.law.rules import RuleBook
 from service.permits import operations as permits
 from service.permits.tables import Permit
+from service.tenancy import Reach
 from service.transfers import changes, workflow
 from service.transfers.conditions import Conditions
 from service.transfers.schemas import (

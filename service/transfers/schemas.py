@@ -15,10 +15,10 @@ from pydantic import (
     model_validator,
 )
 
-from service.http.caller import EVERYWHERE, Reach
 from service.http.texts import Name, OptionalProse, Prose, Reference, not_before, without_defaults
 from service.law.facts import LegalBasis, Method, Necessity, Route
 from service.law.schemas import CitationOut, DeterminationOut, NearDay, Persons, TextOut
+from service.tenancy import EVERYWHERE, Reach
 from service.transfers.changes import Change
 from service.transfers.structuring import Shared
 from service.transfers.tables import Evidence, StructuringFinding

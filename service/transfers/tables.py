@@ -19,12 +19,13 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.database import Base, Id, Moment, PrimaryId
+from service.tenancy import OfHandler
 
 Json = dict[str, Any]
 Instant = DateTime(timezone=True)
 
 
-class Transfer(Base):
+class Transfer(OfHandler, Base):
     """A request to export datasets of one handler to one recipient for one purpose."""
 
     __tablename__ = "transfers"
@@ -212,7 +213,7 @@ class Recusal(Base):
     at: Mapped[Moment]
 
 
-class StructuringFinding(Base):
+class StructuringFinding(OfHandler, Base):
     """Requests that stay below a threshold one by one and reach it together; kept until somebody of legal answers."""
 
     __tablename__ = "findings"

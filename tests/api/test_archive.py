@@ -32,6 +32,7 @@ from service.database import Database, utc_now
 from service.http.caller import OPERATOR
 from service.http.problems import Conflict
 from service.settings import Settings
+from service.tenancy import EVERYWHERE
 from tests.commands import outbound
 from tests.conftest import Clock, Served, admins, database_named, run_sql
 from tests.world import Json, World
@@ -50,7 +51,7 @@ class Own:
 
     def run(self, work: Any, now: datetime | None = None) -> Any:
         async def inside() -> Any:
-            database = Database(self.url, clock=utc_now if now is None else lambda: now)
+            database = Database(self.url, clock=utc_now if now is None else lambda: now, reach=EVERYWHERE)
             try:
                 return await work(database)
             finally:
@@ -353,7 +354,7 @@ def test_a_month_that_is_not_in_a_checkpoint_as_a_whole_stays(own: Own) -> None:
 async def moved_while(own: Own, statement: str) -> list[Moved]:
     """Move January 2023 while another transaction has done something and does not end before it is waited for."""
     holder, watcher = await asyncpg.connect(own.url), await asyncpg.connect(own.url)
-    database = Database(own.url)
+    database = Database(own.url, reach=EVERYWHERE)
 
     async def move() -> list[Moved]:
         return [moved async for moved in retention.move(database, date(2023, 2, 1), own.folder)]

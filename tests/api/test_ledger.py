@@ -24,6 +24,7 @@ import pytest
 
 from service.database import Database
 from service.gate.rebuild import Counted, rebuild
+from service.tenancy import EVERYWHERE
 from tests.commands import outbound
 from tests.conftest import Clock, run_sql
 from tests.feed import OCTETS, Feed, digits, hashes, sketch
@@ -462,7 +463,7 @@ def test_the_documented_ways_of_hashing_tell_the_same_persons(world: World) -> N
 
 def counted_again(url: str, **options: Any) -> list[Counted]:
     async def run() -> list[Counted]:
-        database = Database(url, pool=1)
+        database = Database(url, pool=1, reach=EVERYWHERE)
         try:
             return [counted async for counted in rebuild(database, **options)]
         finally:

@@ -30,6 +30,7 @@ from service.database import Database
 from service.packs.making import Tools
 from service.packs.worker import Worker
 from service.permits.signing import Signer
+from service.tenancy import EVERYWHERE
 
 url, data = sys.argv[1], Path(sys.argv[2])
 
@@ -38,16 +39,15 @@ def peak():
     return int(told["VmHWM"].split()[0]) * 1024
 
 async def make():
-    tools = Tools(Database(url, pool=3, timeout=600), Signer.from_file(data / "signing_key.pem"),
+    tools = Tools(Database(url, pool=3, timeout=600, reach=EVERYWHERE), Signer.from_file(data / "signing_key.pem"),
                   LogKey(data / "log_key.pem").signer, None, "test")
-    database = Database(url, pool=2)
+    database = Database(url, pool=2, reach=EVERYWHERE)
     (data / "packs").mkdir(exist_ok=True)
     worker = Worker(database, tools, data / "packs", timedelta(days=1))
     assert await worker.work()
     reports = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
     print(json.dumps({"peak": peak(), "reports": reports}))
     await worker.stop()
-    await database.close()
 
 asyncio.run(make())
 """

@@ -21,6 +21,7 @@ from service.audit.sequencer import Sequencer
 from service.audit.sequencing import LogDamagedError, Writer
 from service.database import LOG_LOCK, Database, is_conflict, utc_now
 from service.http.caller import OPERATOR
+from service.roles import Login
 from tests.conftest import database_named, run_sql
 
 INSERT = """
@@ -66,7 +67,7 @@ async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
 
 @asynccontextmanager
 async def sequencing_on(url: str, *keys: LogKey) -> AsyncIterator[None]:
-    sequencers = [Sequencer(url, clock=utc_now, key=key) for key in keys]
+    sequencers = [Sequencer(Login(url), clock=utc_now, key=key) for key in keys]
     for each in sequencers:
         each.open()
     try:

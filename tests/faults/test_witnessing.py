@@ -25,6 +25,7 @@ from service.audit.sequencer import Sequencer
 from service.audit.witness import NamedWitness, Standing, Submission, complaints
 from service.audit.witnessing import Witnessing
 from service.database import Database, utc_now
+from service.roles import Login
 from tests.conftest import database_named, run_sql
 from tests.faults.test_process import free_port, run, serving
 from tests.logs import SmallLog, a_witness, pem
@@ -71,7 +72,7 @@ class Log:
     async def kept_going(self, *witnesses: NamedWitness, max_age: timedelta | None = None) -> AsyncIterator[Led]:
         database = Database(self.url)
         asked = Witnessing(database, witnesses, max_age=max_age)
-        sequencer = Sequencer(self.url, clock=utc_now, key=self.key, origin=self.origin, witnessing=asked)
+        sequencer = Sequencer(Login(self.url), clock=utc_now, key=self.key, origin=self.origin, witnessing=asked)
         connection = await asyncpg.connect(self.url)
         sequencer.open()
         try:
