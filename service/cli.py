@@ -255,6 +255,8 @@ def login_link(
 ) -> None:
     """Print a link by which a person signs in with a browser, once; recorded as the operator's act."""
     settings = Settings()
+    if not settings.keys_by_command:
+        _fail("OUTBOUND_KEYS_BY_COMMAND is false: nobody comes in by command. Set it to true to use this command.")
     token = _in_transaction(lambda tx: sessions.make_link(tx, principal, minutes))
     base = (settings.public_url or f"http://{settings.host}:{settings.port}").rstrip("/")
     sys.stderr.write(f"For {principal}, once, within {minutes} minutes:\n")
