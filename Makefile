@@ -6,7 +6,9 @@ STAMP := .venv/.installed
 # One more than there are processors: tests wait for processes and for PostgreSQL.
 JOBS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
-.PHONY: install run test check format openapi lock bench hearts soak clean
+ONLY ?=
+
+.PHONY: install run test check format openapi lock bench hearts soak attacks clean
 
 install: $(STAMP)
 
@@ -51,6 +53,10 @@ soak: install
 		$(BIN)/python -m pytest tests/api/test_machine.py
 	OUTBOUND_SOAK_GATE=1 $(BIN)/python -m pytest -n 2 tests/faults/test_races_of_the_gate.py tests/faults/test_batches.py \
 		tests/api/test_races.py tests/api/test_verify.py tests/faults/test_tampering.py
+
+# Every defence that docs/security.md lists is taken out of a copy of the tree, one by one: its test must fail there.
+attacks: install
+	$(BIN)/python -m tests.attacks.removing $(ONLY)
 
 bench: install
 	$(BIN)/python -m bench

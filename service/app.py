@@ -171,7 +171,6 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
     _add_door(app, door, settings)
     app.state.public_url = _public_url(settings)
     app.state.packs_dir = settings.packs
-    app.state.outgoing = outgoing
     problems.install(app)
     rooms = (law, plans, registry, transfers, permit_routes, obligations, gate, events, audit, tlog, packs, identity)
     for room in rooms:

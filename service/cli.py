@@ -224,7 +224,11 @@ def create_key(
     system: Annotated[bool, typer.Option("--system", help="It is a system, not a person.")] = False,
     handler: Annotated[str | None, typer.Option(help="Id or key of the handler; all handlers, if missing.")] = None,
 ) -> None:
-    """Make a key; the last line on standard output is the key alone."""
+    """Make a key; the last line on standard output is the key alone. It is recorded as the operator's act, and takes no second admin."""
+    if not Settings().keys_by_command:
+        _fail(
+            "OUTBOUND_KEYS_BY_COMMAND is false: keys and roles are given by admins over the API. Set it to true to use this command."
+        )
     made = _in_transaction(lambda tx: identity.equip(tx, principal, "system" if system else "person", role, handler))
     sys.stderr.write(f"{principal} ({made.principal}) has the key {made.prefix}…; it is shown this once.\n")
     typer.echo(made.secret)

@@ -128,6 +128,9 @@ class Settings(BaseSettings):
     database_timeout_seconds: Annotated[float, Field(gt=0)] = 10.0
     """How long one statement may take before the caller is told to come back (503)."""
 
+    keys_by_command: bool = True
+    """Whether `outbound keys create` makes keys; false: keys and roles come from admins alone, and those of reviewers from two."""
+
     log_format: Literal["text", "json"] = "text"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

@@ -106,7 +106,13 @@ class Served(uvicorn.Server):
     def __init__(self, settings: Settings, url: str, clock: Clock) -> None:
         self.app = create_app(settings, url, clock=clock)
         config = uvicorn.Config(
-            self.app, host="127.0.0.1", port=0, log_config=None, log_level="warning", access_log=False
+            self.app,
+            host="127.0.0.1",
+            port=0,
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            timeout_keep_alive=600,  # a client of a test that took long finds its connection as it left it
         )
         super().__init__(config)
 

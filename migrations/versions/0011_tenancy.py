@@ -91,8 +91,8 @@ APP_ADDS = (
 APP_CHANGES: Mapping[str, Sequence[str] | None] = {
     "principals": ["disabled_at"],
     "api_keys": ["revoked_at"],
-    "grants": ["valid_until", "withdrawn_at", "effective_at", "confirmed_by"],
     "logins": ["seen_by", "told_at", "ended_at"],
+    "grants": ["withdrawn_at", "effective_at", "confirmed_by", "valid_until"],
     "delegations": ["effective_at", "confirmed_by", "ended_at"],
     "break_glass": ["closed_at", "closed_by"],
     "gradings": ["state", "catalogue", "confirmed_by", "confirmed_reason", "effective_at", "ended_at"],
@@ -118,8 +118,8 @@ APP_CHANGES: Mapping[str, Sequence[str] | None] = {
 
 GATE_READS = {
     "api_keys": "prefix, sha256, principal, revoked_at, expires_at",
-    "logins": "id, principal, ended_at",
     "principals": "id, name, kind, disabled_at",
+    "logins": "id, principal, ended_at",
     "grants": "principal, role, handler, withdrawn_at, effective_at, valid_from, valid_until",
     "handlers": "id, facts",
     "datasets": "id, key, handler, tags, facts, fields",

@@ -40,8 +40,11 @@ def append(
         subject: id of the thing.
         handler: id of the handler that it concerns, or None for what concerns all.
         details: whatever an auditor needs to understand the act, of JSON types and dates. Texts in members that are not on the
-            list of `sealing.CLEAR` go into the log as salted hashes.
+            list of `sealing.CLEAR` go into the log as salted hashes. Whatever somebody does while break-glass access of theirs is
+            open says so.
     """
+    if caller.break_glass is not None:
+        details = details | {"break_glass": caller.break_glass}
     said = {
         "at": tx.now,
         "actor": caller.principal,

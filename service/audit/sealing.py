@@ -50,6 +50,7 @@ CLEAR: Final[Mapping[str, frozenset[str]]] = {
         "ledger": "of",
         "principal": "kind",
         "api_key": "principal prefix expires_at",
+        "break_glass": "principal role ends_at",
         "grant": "principal role state valid_from valid_until source granted_by login",
         "login": "principal issuer",
         "delegation": "delegator delegate roles handler valid_from valid_until",

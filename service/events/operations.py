@@ -118,7 +118,8 @@ async def list_events(
     if to_me:
         query = query.where(mine)
     if reach != EVERYWHERE:
-        personal = or_(Event.handler.is_(None), Event.kind.startswith("grant."), Event.kind.startswith("delegation."))
+        about_roles = (Event.kind.startswith(f"{kind}.") for kind in ("grant", "delegation", "break_glass"))
+        personal = or_(Event.handler.is_(None), *about_roles)
         query = query.where(or_(Event.handler.in_(reach), and_(mine, personal)))
     if kind is not None:
         query = query.where(Event.kind == kind)

@@ -59,9 +59,10 @@ class Download:
 class Exchange:
     """A request of a caller who has one of the route's roles, and the ways to answer it."""
 
-    def __init__(self, request: Request, roles: frozenset[Role], proof: Proof) -> None:
+    def __init__(self, request: Request, roles: frozenset[Role], proof: Proof, *, or_stops: bool = False) -> None:
         self._request = request
         self._roles = roles
+        self._or_stops = or_stops
         self.proof = proof
         self._database: Database = request.app.state.database
         # An admin's grants are of the handlers that it keeps the grants of; to read their register takes another role.
@@ -76,7 +77,8 @@ class Exchange:
         """
         authenticate: Authenticator = self._request.app.state.authenticate
         caller = await authenticate(tx, self.proof)
-        if self._roles != ANYONE and not caller.has(self._roles):
+        stops = self._or_stops and bool(caller.stops)
+        if self._roles != ANYONE and not stops and not caller.has(self._roles):
             raise Forbidden(f"This takes one of the roles: {named(self._roles)}.")
         await tx.look(View(caller.reach(self._seen_by), caller.principal))
         return caller
@@ -252,19 +254,20 @@ def _sent(answer: Reply) -> Response:
 class Admission:
     """The dependency that a route states its roles with; the OpenAPI document reads them from here."""
 
-    def __init__(self, roles: frozenset[Role]) -> None:
+    def __init__(self, roles: frozenset[Role], *, or_stops: bool = False) -> None:
         self.roles = roles
+        self.or_stops = or_stops
 
     async def __call__(self, request: Request) -> Exchange:
         """Admit the caller, or refuse before anything of the body is looked at."""
         identify: Identifier = request.app.state.identify
-        exchange = Exchange(request, self.roles, await identify(request))
+        exchange = Exchange(request, self.roles, await identify(request), or_stops=self.or_stops)
         database: Database = request.app.state.database
         await database.transaction(exchange.admit)
         return exchange
 
 
-def allowed(*roles: Role | frozenset[Role]) -> Any:
-    """Return the dependency of a route that any of these roles may call."""
+def allowed(*roles: Role | frozenset[Role], or_stops: bool = False) -> Any:
+    """Return the dependency of a route that any of these roles may call; `or_stops`: and whoever may stop permits by break-glass access."""
     wanted: frozenset[Role] = frozenset().union(*({role} if isinstance(role, Role) else role for role in roles))
-    return Depends(Admission(wanted))
+    return Depends(Admission(wanted, or_stops=or_stops))

@@ -14,7 +14,7 @@ from service.events import operations as events
 from service.http.caller import OPERATOR, Caller, Role
 from service.http.paging import page_of
 from service.http.problems import AlreadyExists, Conflict, Forbidden, Invalid, NotFound
-from service.identity import grants
+from service.identity import breaking, grants
 from service.identity.grants import Ask, Keeper, State
 from service.identity.people import handler_of, named_principal, party, principal_of
 from service.identity.schemas import GrantIn, GrantOut
@@ -95,6 +95,8 @@ async def withdraw_grant(tx: Transaction, caller: Caller, grant_id: str) -> Gran
         )
     await demand_an_admin(tx, without=grant.id)
     _end(tx, caller, grant)
+    if grant.role == Role.ADMIN:
+        await breaking.end_of(tx, caller, grant.principal)
     await tx.flush()
     return GrantOut.of(grant, tx.now)
 

@@ -12,7 +12,8 @@ from service.http.caller import OPERATOR, Caller, Credentials, Role
 from service.http.paging import page_of
 from service.http.problems import AlreadyExists, Conflict, Invalid, NotFound, Unauthenticated
 from service.http.texts import folded
-from service.identity import delegations, granting
+from service.identity import breaking, delegations, granting
+from service.identity.grants import is_fit
 from service.identity.keys import Secret
 from service.identity.people import handler_of, named_principal, party, principal_of
 from service.identity.schemas import ApiKeyIn, ApiKeyMade, ApiKeyOut, Kind, PrincipalIn, PrincipalOut
@@ -42,12 +43,26 @@ async def authenticate(tx: Transaction, credentials: Credentials) -> Caller:
 
 
 async def caller_of(
-    tx: Transaction, principal: Principal, grants: Sequence[tuple[str | None, str | None]], seen_by: frozenset[str]
+    tx: Transaction,
+    principal: Principal,
+    roles: Sequence[tuple[str | None, str | None]],
+    seen_by: frozenset[str] = frozenset(),
 ) -> Caller:
-    """Return a principal as a caller, with the grants that stand and what others have lent."""
+    """Return a principal as a caller, with what others have lent to them and what break-glass access opens.
+
+    Args:
+        tx: the transaction.
+        principal: who has been recognized.
+        roles: role and handler of each grant of theirs that stands now.
+        seen_by: who else has seen the secret that they showed.
+    """
     kind: Kind = "person" if principal.kind == "person" else "system"
-    lent = await delegations.lent_to(tx, principal.id) if kind == "person" else ()
-    return Caller(principal.id, principal.name, kind, _reaches(grants), lent, seen_by=seen_by)
+    reaches = _reaches([(role, handler) for role, handler in roles if role is None or is_fit(role, kind)])
+    if kind == "system":
+        return Caller(principal.id, principal.name, kind, reaches, seen_by=seen_by)
+    lent = await delegations.lent_to(tx, principal.id)
+    caller = Caller(principal.id, principal.name, kind, reaches, lent, seen_by=seen_by)
+    return await breaking.opened(tx, caller) if caller.grants.get(Role.ADMIN) else caller
 
 
 def recognize(authorization: str | None) -> Credentials:
@@ -133,6 +148,7 @@ async def disable_principal(tx: Transaction, caller: Caller, reference: str) -> 
         raise Conflict("This principal is disabled already.")
     await granting.demand_an_admin(tx, without=principal.id)
     principal.disabled_at = tx.now
+    await breaking.end_of(tx, caller, principal.id)
     _record(tx, caller, "principal.disabled", principal.id, principal.id, {})
     await tx.flush()
     return PrincipalOut.of(principal)

@@ -9,11 +9,13 @@ from service.http.caller import ANYONE, REVIEWERS, Caller, Role
 from service.http.exchange import Exchange, allowed
 from service.http.paging import Cursor, Limit, Page
 from service.http.router import room
-from service.identity import delegations, granting, logins, operations
+from service.identity import breaking, delegations, granting, logins, operations
 from service.identity.schemas import (
     ApiKeyIn,
     ApiKeyMade,
     ApiKeyOut,
+    BreakGlassIn,
+    BreakGlassOut,
     CallerOut,
     DelegationIn,
     DelegationOut,
@@ -28,6 +30,7 @@ from service.identity.schemas import (
 router = room("identity")
 Administration = Annotated[Exchange, allowed(Role.ADMIN)]
 Lending = Annotated[Exchange, allowed(REVIEWERS, Role.ADMIN)]
+Watching = Annotated[Exchange, allowed(Role.ADMIN, Role.AUDITOR)]
 Named = Annotated[str | None, Query(max_length=500)]
 Waiting = Annotated[bool | None, Query(description="Those that wait for a second admin, or the others.")]
 
@@ -242,4 +245,37 @@ async def end_delegation(exchange: Annotated[Exchange, allowed(ANYONE)], delegat
     return await exchange.act(
         lambda tx, caller: delegations.end(tx, caller, delegation_id),
         lambda tx, caller: delegations.read_delegation(tx, caller, delegation_id),
+    )
+
+
+@router.post("/v1/break-glass", status_code=201, response_model=BreakGlassOut)
+async def break_glass(exchange: Administration, body: BreakGlassIn) -> Response:
+    """Take access in an emergency, for yourself, at once and for some hours; all admins and auditors are told."""
+    return await exchange.create(
+        lambda tx, caller: breaking.break_glass(tx, caller, body),
+        lambda made: f"/v1/break-glass/{made.id}",
+        gate="join",
+    )
+
+
+@router.get("/v1/break-glass", response_model=Page[BreakGlassOut])
+async def list_break_glass(
+    exchange: Watching, principal: Named = None, cursor: Cursor = None, limit: Limit = 50
+) -> Response:
+    """List break-glass access, what is over included: what there has been on the caller's handlers."""
+    return await exchange.page(lambda tx, caller: breaking.list_all(tx, caller, principal, cursor, limit))
+
+
+@router.get("/v1/break-glass/{access_id}", response_model=BreakGlassOut)
+async def read_break_glass(exchange: Watching, access_id: str) -> Response:
+    """Read break-glass access."""
+    return await exchange.read(lambda tx, caller: breaking.read(tx, caller, access_id))
+
+
+@router.post("/v1/break-glass/{access_id}/close", response_model=BreakGlassOut)
+async def close_break_glass(exchange: Administration, access_id: str) -> Response:
+    """End break-glass access before its time: your own, or as an admin that of others."""
+    return await exchange.act(
+        lambda tx, caller: breaking.close(tx, caller, access_id),
+        lambda tx, caller: breaking.read(tx, caller, access_id, lock=True),
     )

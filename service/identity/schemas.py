@@ -7,8 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from service.http.caller import Caller, Role
 from service.http.texts import Instant, Name, Prose, Reference, not_before
-from service.identity.grants import State, state
-from service.identity.tables import ApiKey, Delegation, Grant, Login, Principal
+from service.identity.grants import Glass, State, state
+from service.identity.tables import ApiKey, BreakGlass, Delegation, Grant, Login, Principal
 from service.law.schemas import NearDay
 from service.tenancy import EVERYWHERE
 
@@ -197,6 +197,36 @@ class DelegationOut(BaseModel):
         return cls(**shown, in_force=stands)
 
 
+class BreakGlassIn(_In):
+    """Access that an admin takes in an emergency, for themselves, at once and for some hours."""
+
+    role: Glass = Field(description="`auditor`: to read as an auditor does; `stop`: to suspend and revoke permits.")
+    handler: Reference | None = Field(default=None, description="Id or key; all handlers, if null.")
+    reason: Prose
+    hours: Annotated[int, Field(strict=True, ge=1, le=8)]
+
+
+class BreakGlassOut(BaseModel):
+    """Break-glass access; it stays on record."""
+
+    id: str
+    principal: str
+    role: Glass
+    handler: str | None = Field(description="Handler id; null: all handlers.")
+    reason: str
+    opened_at: datetime
+    ends_at: datetime
+    closed_at: datetime | None
+    closed_by: str | None
+    open: bool = Field(description="Whether it opens anything now.")
+
+    @classmethod
+    def of(cls, glass: BreakGlass, now: datetime) -> Self:
+        """Return the shape of a row at a moment."""
+        shown = {name: getattr(glass, name) for name in cls.model_fields if name != "open"}
+        return cls(**shown, open=glass.closed_at is None and now < glass.ends_at)
+
+
 class LentOut(BaseModel):
     """A role that somebody who is away has lent to the caller."""
 
@@ -213,6 +243,7 @@ class CallerOut(BaseModel):
     kind: str
     roles: dict[Role, list[str] | Literal["*"]] = Field(description="Handler ids of each role; `*`: all handlers.")
     delegated: list[LentOut] = Field(description="Roles lent to the caller today.")
+    break_glass: str | None = Field(default=None, description="Id of the break-glass access that is open.")
 
     @classmethod
     def of(cls, caller: Caller) -> Self:
@@ -221,4 +252,11 @@ class CallerOut(BaseModel):
             role: EVERYWHERE if reach == EVERYWHERE else sorted(reach) for role, reach in sorted(caller.grants.items())
         }
         lent = [LentOut(role=d.role, handler=d.handler, delegator=d.delegator) for d in caller.delegations]
-        return cls(id=caller.principal, name=caller.name, kind=caller.kind, roles=roles, delegated=lent)
+        return cls(
+            id=caller.principal,
+            name=caller.name,
+            kind=caller.kind,
+            roles=roles,
+            delegated=lent,
+            break_glass=caller.break_glass,
+        )

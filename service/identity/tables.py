@@ -184,6 +184,11 @@ class BreakGlass(Base):
     closed_at: Mapped[datetime | None] = mapped_column(EndOf)
     closed_by: Mapped[str | None] = mapped_column(Id)
 
+    @classmethod
+    def is_open(cls, now: datetime) -> ColumnElement[bool]:
+        """Return the condition that access is open at a moment."""
+        return and_(cls.closed_at.is_(None), cls.ends_at > now)
+
     __table_args__ = (
         CheckConstraint("role in ('auditor', 'stop')", name="role"),
         CheckConstraint("ends_at > opened_at", name="hours"),

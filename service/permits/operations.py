@@ -14,7 +14,7 @@ from service.database import Id, Transaction, close_gate, new_id
 from service.events import operations as events
 from service.http.caller import OPERATOR, READERS, REVIEWERS, Caller, Role
 from service.http.paging import page_of
-from service.http.problems import Conflict, Forbidden, NotFound
+from service.http.problems import Conflict, Forbidden, Invalid, NotFound
 from service.http.references import is_of
 from service.law.calendar import SHANGHAI, day_in_shanghai
 from service.law.facts import Count
@@ -344,9 +344,11 @@ async def shown_of(tx: Transaction, permits: Sequence[str]) -> list[PermitOut]:
     return await _shown(tx, (await tx.scalars(query)).all())
 
 
-async def read_permit(tx: Transaction, caller: Caller, permit_id: str, *, lock: bool = False) -> PermitOut:
+async def read_permit(
+    tx: Transaction, caller: Caller, permit_id: str, *, lock: bool = False, is_to_stop: bool = False
+) -> PermitOut:
     """Return a permit."""
-    return (await _shown(tx, [await permit_of(tx, caller, permit_id, lock=lock)]))[0]
+    return (await _shown(tx, [await permit_of(tx, caller, permit_id, lock=lock, is_to_stop=is_to_stop)]))[0]
 
 
 async def history(
@@ -357,10 +359,14 @@ async def history(
 
 
 async def suspend(tx: Transaction, caller: Caller, permit_id: str, reason: str | None) -> PermitOut:
-    """Stop a permit until it is resumed, and with it whatever is to follow it; any reviewer of the handler may."""
+    """Stop a permit until it is resumed, and with it whatever is to follow it; any reviewer of the handler may.
+
+    Raises:
+        Invalid: by break-glass access, without a reason.
+    """
     await close_gate(tx)
-    permit = await permit_of(tx, caller, permit_id, lock=True)
-    caller.demand(REVIEWERS, permit.handler, what="permit")
+    permit = await permit_of(tx, caller, permit_id, lock=True, is_to_stop=True)
+    _demand_to_stop(caller, permit, REVIEWERS, reason)
     _demand_in_time(tx, permit)
     shown = await _set(tx, caller, permit, (Standing.ACTIVE,), Standing.SUSPENDED, reason, REVIEWERS)
     await _stop_followers(tx, caller, permit, REVIEWERS)
@@ -376,7 +382,7 @@ async def resume(tx: Transaction, caller: Caller, permit_id: str, reason: str | 
     permit = await permit_of(tx, caller, permit_id, lock=True)
     caller.demand(RESTORERS, permit.handler, what="permit")
     authors = await tx.scalar(select(TRANSFERS.c.authors).where(TRANSFERS.c.id == permit.transfer))
-    if {caller.principal, caller.behalf(RESTORERS, permit.handler)} & set(authors or ()):
+    if {*caller.persons, caller.behalf(RESTORERS, permit.handler)} & set(authors or ()):
         raise Forbidden("You are an author of the request behind this permit; somebody else must resume it.")
     return await _set(tx, caller, permit, (Standing.SUSPENDED,), Standing.ACTIVE, reason, RESTORERS)
 
@@ -384,8 +390,8 @@ async def resume(tx: Transaction, caller: Caller, permit_id: str, reason: str | 
 async def revoke(tx: Transaction, caller: Caller, permit_id: str, reason: str) -> PermitOut:
     """End a permit for good, and suspend whatever is to follow it; legal or security may."""
     await close_gate(tx)
-    permit = await permit_of(tx, caller, permit_id, lock=True)
-    caller.demand(RESTORERS, permit.handler, what="permit")
+    permit = await permit_of(tx, caller, permit_id, lock=True, is_to_stop=True)
+    _demand_to_stop(caller, permit, RESTORERS, reason)
     _demand_in_time(tx, permit)
     shown = await _set(tx, caller, permit, (Standing.ACTIVE, Standing.SUSPENDED), Standing.REVOKED, reason, RESTORERS)
     await obligations.void_of_permit(tx, caller, permit.id, "The permit was revoked.")
@@ -443,16 +449,28 @@ async def public_keys(tx: Transaction) -> JwksOut:
     return JwksOut(keys=list(await tx.scalars(select(SigningKey.jwk).order_by(SigningKey.created_at.desc()))))
 
 
-async def permit_of(tx: Transaction, caller: Caller, permit_id: str, *, lock: bool = False) -> Permit:
-    """Return the row of a permit that the caller may see.
+async def permit_of(
+    tx: Transaction, caller: Caller, permit_id: str, *, lock: bool = False, is_to_stop: bool = False
+) -> Permit:
+    """Return the row of a permit that the caller may see, or stop by break-glass access where that is what it is for.
 
     Raises:
         NotFound: there is none with this id, or the caller has no role on its handler.
     """
     permit = await tx.get(Permit, permit_id, with_for_update=lock or None, populate_existing=lock)
-    if permit is None or not caller.reaches(READERS, permit.handler):
+    if permit is None or not (
+        caller.reaches(READERS, permit.handler) or (is_to_stop and caller.may_stop(permit.handler))
+    ):
         raise NotFound("There is no such permit.")
     return permit
+
+
+def _demand_to_stop(caller: Caller, permit: Permit, roles: frozenset[Role], reason: str | None) -> None:
+    """Let those stop a permit whose role it is, and by break-glass access those who say why."""
+    if caller.reaches(roles, permit.handler) or not caller.may_stop(permit.handler):
+        caller.demand(roles, permit.handler, what="permit")
+    elif reason is None:
+        raise Invalid("A permit is stopped by break-glass access for a reason.", errors=[("/reason", "Say why.")])
 
 
 def _demand_in_time(tx: Transaction, permit: Permit) -> None:

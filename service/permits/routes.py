@@ -61,13 +61,13 @@ async def permit_token(exchange: Reading, request: Request, permit_id: PermitId)
 
 @router.post("/v1/permits/{permit_id}/suspend", response_model=PermitOut)
 async def suspend(
-    exchange: Annotated[Exchange, allowed(REVIEWERS)], permit_id: PermitId, body: NoteIn | None = None
+    exchange: Annotated[Exchange, allowed(REVIEWERS, or_stops=True)], permit_id: PermitId, body: NoteIn | None = None
 ) -> Response:
     """Stop a permit until it is resumed; one that is to follow it and has not begun is suspended too."""
     reason = None if body is None else body.reason
     return await exchange.act(
         lambda tx, caller: operations.suspend(tx, caller, permit_id, reason),
-        lambda tx, caller: operations.read_permit(tx, caller, permit_id, lock=True),
+        lambda tx, caller: operations.read_permit(tx, caller, permit_id, lock=True, is_to_stop=True),
         gate="close",
     )
 
@@ -86,12 +86,14 @@ async def resume(
 
 @router.post("/v1/permits/{permit_id}/revoke", response_model=PermitOut)
 async def revoke(
-    exchange: Annotated[Exchange, allowed(Role.LEGAL, Role.SECURITY)], permit_id: PermitId, body: ReasonIn
+    exchange: Annotated[Exchange, allowed(Role.LEGAL, Role.SECURITY, or_stops=True)],
+    permit_id: PermitId,
+    body: ReasonIn,
 ) -> Response:
     """End a permit for good, at once and on every replica; one that is to follow it and has not begun is suspended."""
     return await exchange.act(
         lambda tx, caller: operations.revoke(tx, caller, permit_id, body.reason),
-        lambda tx, caller: operations.read_permit(tx, caller, permit_id, lock=True),
+        lambda tx, caller: operations.read_permit(tx, caller, permit_id, lock=True, is_to_stop=True),
         gate="close",
     )
 

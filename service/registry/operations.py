@@ -46,6 +46,8 @@ from service.registry.tables import Dataset, Handler, Recipient
 
 REGISTRARS = frozenset({Role.REGISTRAR})
 EXPORTERS = frozenset({Role.EXPORTER})
+HOME = "CN"
+"""Mainland China: nothing crosses the border to a recipient there."""
 Thing = TypeVar("Thing", Handler, Dataset, Recipient)
 Wanted = TypeVar("Wanted", bound=BaseModel)
 Entries = tuple[Sequence[EntryOut], str | None]
@@ -286,10 +288,21 @@ async def read_recipient(tx: Transaction, reference: str, *, lock: bool = False)
 
 
 async def change_recipient(tx: Transaction, caller: Caller, reference: str, patch: RecipientPatch) -> RecipientOut:
-    """Change a recipient's name, country, kind or facts."""
+    """Change a recipient's name, country, kind or facts; all handlers share it, so a registrar of some of them cannot.
+
+    Raises:
+        Forbidden: the caller is a registrar of some handlers only.
+        Invalid: it was abroad and would be in mainland China: nothing would cross the border any more, by one person's word.
+    """
     await close_gate(tx)
     recipient = await recipient_of(tx, reference, lock=True)
+    caller.demand_everywhere(Role.REGISTRAR)
     before = RecipientOut.of(recipient)
+    if patch.country == HOME and before.country != HOME:
+        raise Invalid(
+            "A recipient abroad does not move to mainland China.",
+            errors=[("/country", "Register the recipient at home as one of its own.")],
+        )
     wanted = _patched(RecipientIn, before, patch.changes())
     _apply(tx, caller, recipient, before.model_dump(mode="json"), wanted, "recipient.changed", None)
     await tx.flush()

@@ -86,6 +86,7 @@ async def _behalf(tx: Transaction, caller: Caller, finding: StructuringFinding) 
         bar = workflow.bar_to_review(
             caller.principal,
             is_person=caller.kind == "person",
+            seen_by=caller.seen_by,
             authors=authors,
             earlier=(),
             recused=recused,

@@ -281,6 +281,7 @@ async def _waiting(tx: Transaction, caller: Caller, book: RuleBook, handler: str
             if workflow.bar_to_review(
                 caller.principal,
                 is_person=caller.kind == "person",
+                seen_by=caller.seen_by,
                 authors=transfer.authors,
                 earlier=parties.get((transfer.id, transfer.revision), set()),
                 recused=recused.get(transfer.id, set()),

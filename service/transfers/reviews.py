@@ -190,7 +190,7 @@ async def accept_terms(
     revision = await _revision(tx, transfer)
     _demand_hash(wanted.revision, revision)
     given = await reviews_of(tx, transfer)
-    if caller.principal in parties_of(given):
+    if caller.persons & parties_of(given):
         raise Forbidden("You have decided a stage of this request; the requester must accept the terms.")
     waiting = terms_waiting(given)
     if not waiting:
@@ -294,6 +294,7 @@ async def _behalf(
         bar = workflow.bar_to_review(
             caller.principal,
             is_person=caller.kind == "person",
+            seen_by=caller.seen_by,
             authors=transfer.authors,
             earlier=earlier,
             recused=recused,

@@ -105,6 +105,7 @@ def bar_to_review(
     earlier: Collection[str],
     recused: Collection[str] = (),
     behalf: str | None = None,
+    seen_by: Collection[str] = (),
 ) -> str | None:
     """Return why somebody may not review, or None: separated duties, whatever roles they hold.
 
@@ -115,6 +116,7 @@ def bar_to_review(
         earlier: principals who have decided another stage of this revision, and those on whose behalf it was decided.
         recused: principals who have stood back from this request.
         behalf: who lent the role; a lent role is barred wherever its owner is.
+        seen_by: who else has seen the secret of the reviewer's key, and may be the one that reviews.
     """
     if not is_person:
         return "Only a person can review."
@@ -124,6 +126,10 @@ def bar_to_review(
         return "You have decided another stage of this request; each stage takes another person."
     if reviewer in recused:
         return "You have recused yourself from this request."
+    if {*authors, *earlier, *recused} & {*seen_by}:
+        return (
+            "Your key was made by somebody who may not review this request. Sign in with one that nobody else has seen."
+        )
     if behalf is not None and behalf in {*authors, *earlier, *recused}:
         return "Whoever lent you the role may not review this request, so you may not on their behalf."
     return None

@@ -223,3 +223,44 @@ def _through(client: httpx.Client, person: object) -> object:
     made = object.__new__(type(person))
     made.__dict__ |= person.__dict__ | {"http": client}
     return made
+
+
+# Keys by command
+
+
+def test_a_key_by_command_is_the_operators_act_and_takes_no_second_admin(world: World, database_url: str) -> None:
+    name = world.name("by-command")
+    made = outbound(database_url, "keys", "create", "--principal", name, "--role", "reviewer:legal", "--role", "admin")
+    person = world.known(made.stdout.splitlines()[-1])
+    assert person.get("/v1/me").json()["roles"] == {"admin": "*", "reviewer:legal": "*"}
+    grants = world.admin.get("/v1/grants", principal=person.id).json()["items"]
+    assert {(one["source"], one["granted_by"], one["state"]) for one in grants} == {
+        ("operator", "operator", "standing")
+    }
+    entries = world.auditor.get("/v1/audit/entries", subject=grants[0]["id"]).json()["items"]
+    assert [(entry["actor"], entry["action"]) for entry in entries] == [("operator", "grant.created")]
+
+
+def test_a_key_by_command_makes_a_role_stand_that_only_waited(world: World, database_url: str) -> None:
+    person = world.person()
+    waiting = world.admin.made("/v1/grants", {"principal": person.id, "role": "reviewer:legal"})
+    made = outbound(database_url, "keys", "create", "--principal", person.name, "--role", "reviewer:legal")
+    assert made.returncode == 0
+    assert person.get("/v1/me").json()["roles"] == {"reviewer:legal": "*"}
+    assert world.admin.get(f"/v1/grants/{waiting['id']}").json()["state"] == "withdrawn"
+
+
+def test_a_system_is_no_reviewer_by_command_either(world: World, database_url: str) -> None:
+    words = ("keys", "create", "--principal", world.name("robot"), "--system", "--role", "reviewer:legal")
+    refused = outbound(database_url, *words)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "Systems do not review" in refused.stderr
+
+
+def test_a_setting_forbids_keys_by_command(world: World, database_url: str) -> None:
+    name = world.name("forbidden")
+    words = ("keys", "create", "--principal", name, "--role", "auditor")
+    refused = outbound(database_url, *words, OUTBOUND_KEYS_BY_COMMAND="false")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "OUTBOUND_KEYS_BY_COMMAND" in refused.stderr
+    assert world.admin.get(f"/v1/principals/{name}").status_code == 404

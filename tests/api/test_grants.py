@@ -521,3 +521,41 @@ def test_the_same_grant_is_asked_for_once_by_many_at_once(world: World) -> None:
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(lambda by: asked(by, person), itertools.repeat(world.admin, 4)))
     assert sorted(answer.status_code for answer in answers) == [201, 409, 409, 409]
+
+
+# Keys that others have seen
+
+
+def test_whoever_asked_does_not_review_by_a_key_that_they_made_for_the_reviewer(
+    world: World, database_url: str, an_admin: Callable[[], Person]
+) -> None:
+    """An admin who files a request makes a key for the reviewer, to approve it, and one to resume its permit."""
+    both = an_admin()
+    world.grant(both.id, "requester")
+    handler, recipient = world.handler(), world.recipient()
+    dataset = world.dataset(handler, "personal")
+    draft = {
+        "handler": handler["id"],
+        "datasets": [dataset["id"]],
+        "recipient": recipient["id"],
+        "purpose": "analytics",
+        "description": "Figures",
+        "fields": None,
+        "persons": 10,
+        "sensitive_persons": 0,
+        "valid_from": day(0),
+        "valid_until": day(20),
+    }
+    shown = both.made(f"/v1/transfers/{both.made('/v1/transfers', draft)['id']}/submit", None)
+    world.add_evidence(shown)
+    reviewer = world.reviewers["privacy"]
+    body = {"stage": "privacy", "decision": "approve", "revision": shown["revision"]["hash"], "comment": "Fine"}
+    refused = key_of(world, reviewer, by=both).post(f"/v1/transfers/{shown['id']}/reviews", body)
+    assert refused.status_code == 403
+    assert "key was made by" in refused.json()["detail"]
+    assert not key_of(world, reviewer, by=both).get("/v1/queue", handler=handler["id"]).json()["items"]
+    own = world.known(equipped(database_url, reviewer.name, "reviewer:privacy"))
+    permit = own.made(f"/v1/transfers/{shown['id']}/reviews", body)["permit"]
+    world.reviewers["legal"].made(f"/v1/permits/{permit}/suspend", {"reason": "Look"})
+    by_key = key_of(world, world.reviewers["legal"], by=both)
+    assert by_key.post(f"/v1/permits/{permit}/resume", {"reason": "Fine"}).status_code == 403

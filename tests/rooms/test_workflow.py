@@ -124,9 +124,15 @@ def test_a_paper_counts_on_its_last_day_and_on_its_first() -> None:
         ({"behalf": "a"}, True),
         ({"behalf": "b"}, True),
         ({"behalf": "d", "recused": {"d"}}, True),
+        ({"seen_by": {"d"}}, False),
+        ({"seen_by": {"d", "a"}}, True),
+        ({"seen_by": {"b"}}, True),
+        ({"seen_by": {"d"}, "recused": {"d"}}, True),
     ],
 )
-def test_a_lent_role_is_barred_where_its_owner_is(more: dict[str, Any], *, barred: bool) -> None:
+def test_a_lent_role_and_a_key_that_others_have_seen_are_barred_where_these_are(
+    more: dict[str, Any], *, barred: bool
+) -> None:
     bar = workflow.bar_to_review("c", is_person=True, authors={"a"}, earlier={"b"}, **more)
     assert (bar is not None) == barred
 

@@ -1,0 +1,89 @@
+"""The page on security is true: what it lists is tried, and what is tried is listed."""
+
+from __future__ import annotations
+
+import ast
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from tests.attacks.defences import DEFENCES, ROOT, Defence
+
+PAGE = ROOT / "docs" / "security.md"
+ROW = re.compile(r"^\| (A\d+) \|(.*)\|$", re.MULTILINE)
+TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
+MARKS = {"skip", "skipif", "xfail"}
+OURS = {"test_the_model.py"}
+"""Files of this folder that make no attack."""
+
+
+@dataclass(frozen=True)
+class Attack:
+    number: str
+    cells: tuple[str, ...]
+    tests: tuple[tuple[str, str], ...]
+
+
+@cache
+def attacks() -> tuple[Attack, ...]:
+    found = ROW.findall(PAGE.read_text(encoding="utf-8"))
+    return tuple(
+        Attack(number, tuple(cell.strip() for cell in rest.split("|")), tuple(TEST.findall(rest)))
+        for number, rest in found
+    )
+
+
+@cache
+def functions_of(file: str) -> dict[str, bool]:
+    """Return the tests of a file, each with whether it is always run."""
+    tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return {
+        node.name: not MARKS
+        & {name.attr for mark in node.decorator_list for name in ast.walk(mark) if isinstance(name, ast.Attribute)}
+        for node in functions
+        if node.name.startswith("test_")
+    }
+
+
+def test_there_are_many_attacks_each_with_a_number_of_its_own() -> None:
+    numbers = [attack.number for attack in attacks()]
+    assert len(numbers) >= 45
+    assert sorted(numbers, key=lambda number: int(number[1:])) == [
+        f"A{place:02}" for place in range(1, len(numbers) + 1)
+    ]
+
+
+def test_each_attack_says_who_what_and_what_must_happen() -> None:
+    assert [attack.number for attack in attacks() if len(attack.cells) != 5 or not all(attack.cells)] == []
+
+
+def test_each_attack_names_a_test_that_is_there_and_run() -> None:
+    for attack in attacks():
+        assert attack.tests, attack.number
+        for file, name in attack.tests:
+            assert functions_of(file).get(name), f"{attack.number}: {file}::{name}"
+
+
+def test_each_attack_that_is_made_is_on_the_page() -> None:
+    listed = {test for attack in attacks() for test in attack.tests}
+    files = [file for file in Path(__file__).parent.glob("test_*.py") if file.name not in OURS]
+    made = {
+        (f"tests/attacks/{file.name}", name) for file in files for name in functions_of(f"tests/attacks/{file.name}")
+    }
+    assert sorted(made - listed) == []
+
+
+@pytest.mark.parametrize("defence", DEFENCES, ids=lambda defence: defence.attack + " " + defence.what)
+def test_each_defence_can_be_taken_away_where_the_list_says(defence: Defence) -> None:
+    attack = next(attack for attack in attacks() if attack.number == defence.attack)
+    assert tuple(defence.test.split("::")) in attack.tests
+    for edit in defence.edits:
+        text = (ROOT / edit.file).read_text(encoding="utf-8")
+        assert text.count(edit.original) == 1, f"{edit.file} no longer holds it once; say what stands there now"
+        assert edit.replacement != edit.original
+        if edit.file.endswith(".py"):
+            ast.parse(text.replace(edit.original, edit.replacement))
