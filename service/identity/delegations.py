@@ -18,6 +18,7 @@ from service.identity.people import party
 from service.identity.schemas import DelegationIn, DelegationOut
 from service.identity.tables import HANDLERS, Delegation, Grant, Principal
 from service.law.calendar import day_in_shanghai
+from service.tenancy import EVERYWHERE
 
 _WATCHERS = frozenset({Role.ADMIN, Role.AUDITOR})
 _NOT_TOLD = {"id", "in_force", "ended_at", "made_by", "made_at", "effective_at", "confirmed_by"}

@@ -57,7 +57,21 @@ GROUND: Final = "tests/attacks/test_ground.py::"
 PEOPLE: Final = "tests/api/test_people.py::"
 TRANSFERS: Final = "tests/api/test_transfers.py::"
 GRANTS: Final = "tests/api/test_grants.py::"
+LOGINS: Final = "tests/api/test_oidc.py::"
 OUTGOING: Final = "tests/faults/test_outgoing.py::"
+
+ALL_SEEN: Final = Edit(
+    "service/http/exchange.py",
+    "        await tx.look(View(caller.reach(self._seen_by), caller.principal))\n",
+    '        await tx.look(View("*", caller.principal))\n',
+)
+"""The view of a transaction, by which both the query layer and the policies of PostgreSQL go."""
+
+ALL_REACHED: Final = Edit(
+    CALLER,
+    "        reach = self.reach(roles)\n        return reach == EVERYWHERE or handler in reach\n",
+    "        return True\n",
+)
 
 OF_APPROVAL: Final = (
     _one(
@@ -169,7 +183,7 @@ OF_APPROVAL: Final = (
         "A23",
         "an author resumes nothing, by a lent role either",
         "service/permits/operations.py",
-        "    if {caller.principal, caller.behalf(RESTORERS, permit.handler)} & set(authors or ()):\n",
+        "    if {*caller.persons, caller.behalf(RESTORERS, permit.handler)} & set(authors or ()):\n",
         "    if False:\n",
         PEOPLE + "test_an_author_does_not_resume_the_permit_of_their_request_by_a_lent_role",
     ),
@@ -180,7 +194,7 @@ OF_REGISTER: Final = (
         "A27",
         "a lowering takes a second person",
         GRADINGS,
-        '    if grading.graded_by == caller.principal or caller.kind != "person":\n',
+        '    if grading.graded_by in caller.persons or caller.kind != "person":\n',
         '    if caller.kind != "person":\n',
         REGISTERED + "test_tags_do_not_come_down_by_one_person_however_often_they_ask",
     ),
@@ -355,36 +369,28 @@ OF_EXPORTS: Final = (
 )
 
 OF_TENANTS: Final = (
-    _one(
+    Defence(
         "A58",
-        "whoever has no role on a handler sees nothing of it",
-        CALLER,
-        "        reach = self.reach(roles)\n        return reach == EVERYWHERE or handler in reach\n",
-        "        return True\n",
+        "whoever has no role on a handler sees nothing of it, by the query, by PostgreSQL, or by what is asked of the row",
+        (ALL_SEEN, ALL_REACHED),
         TENANTS + "test_nothing_of_another_company_is_read_by_its_id",
     ),
-    _one(
+    Defence(
         "A59",
         "whoever has no role on a handler acts on nothing of it",
-        CALLER,
-        "        reach = self.reach(roles)\n        return reach == EVERYWHERE or handler in reach\n",
-        "        return True\n",
+        (ALL_SEEN, ALL_REACHED),
         TENANTS + "test_nothing_of_another_company_is_acted_upon_by_its_id",
     ),
-    _one(
+    Defence(
         "A60",
-        "lists are limited to what the caller reaches",
-        "service/permits/operations.py",
-        "        query = query.where(Permit.handler.in_(reach))\n",
-        "        pass\n",
+        "a transaction sees what its caller reaches",
+        (ALL_SEEN,),
         TENANTS + "test_no_list_holds_anything_of_another_company",
     ),
-    _one(
+    Defence(
         "A62",
         "a file is had by a record that the caller may read",
-        EVIDENCE,
-        "        query = query.where(Transfer.handler.in_(reach))\n",
-        "        pass\n",
+        (ALL_SEEN, Edit(EVIDENCE, "        query = query.where(Transfer.handler.in_(reach))\n", "        pass\n")),
         TENANTS + "test_a_file_is_not_had_by_knowing_its_hash",
     ),
     _one(
@@ -544,12 +550,13 @@ OF_ROLES: Final = (
         "    if False:\n",
         APPROVAL + "test_whoever_changes_roles_between_two_stages_stays_what_they_were",
     ),
-    _one(
+    Defence(
         "A112",
-        "whoever asked does not confirm",
-        "service/identity/grants.py",
-        "    if by.principal in askers:\n",
-        "    if False:\n",
+        "whoever asked does not confirm, by any key",
+        (
+            Edit("service/identity/grants.py", "    if by.principal in askers:\n", "    if False:\n"),
+            Edit("service/identity/grants.py", "    if by.seen_by & askers:\n", "    if False:\n"),
+        ),
         GRANTS + "test_whoever_asked_does_not_confirm_not_even_by_another_key",
     ),
     _one(
@@ -602,6 +609,85 @@ OF_ROLES: Final = (
     ),
 )
 
+OF_LAYERS: Final = (
+    _one(
+        "A140",
+        "the hand that made a reviewer's key counts",
+        WORKFLOW,
+        "    if {*authors, *earlier, *recused} & {*seen_by}:\n",
+        "    if False:\n",
+        GRANTS + "test_whoever_asked_does_not_review_by_a_key_that_they_made_for_the_reviewer",
+    ),
+    _one(
+        "A147",
+        "each query is kept within the view",
+        "service/tenancy.py",
+        "        state.statement = state.statement.options(_WITHIN)\n",
+        "        pass\n",
+        "tests/api/test_tenancy.py::test_without_policies_the_query_layer_still_shows_no_other_handler",
+    ),
+    _one(
+        "A154",
+        "a route admits its roles alone",
+        "service/http/exchange.py",
+        "if self._roles != ANYONE and not caller.has(self._roles):\n",
+        "if False:\n",
+        "tests/authz/test_matrix.py::test_everybody_is_answered_as_the_rules_say",
+    ),
+)
+
+OF_TOKENS: Final = (
+    _one(
+        "A126",
+        "a token is for its audience",
+        "service/identity/tokens.py",
+        "    if expected.audience not in _audience(claims):\n",
+        "    if False:\n",
+        LOGINS + "test_forged_and_foreign_tokens_are_refused",
+    ),
+    _one(
+        "A126",
+        "a token is of its type",
+        "service/identity/tokens.py",
+        "    if _kind(header) not in ACCESS_TYPES:\n",
+        "    if False:\n",
+        LOGINS + "test_forged_and_foreign_tokens_are_refused",
+    ),
+    _one(
+        "A127",
+        "a token ends",
+        "service/identity/tokens.py",
+        "    if expires + expected.skew <= now:\n",
+        "    if False:\n",
+        LOGINS + "test_a_token_ends_with_its_time",
+    ),
+    Defence(
+        "A132",
+        "what is older is not heard",
+        (
+            Edit(
+                "service/identity/groups.py",
+                "    if last_told_at is not None and told_at < last_told_at:\n",
+                "    if False:\n",
+            ),
+            Edit(
+                "service/identity/logins.py",
+                "(login.told_at is None or told.issued_at > login.told_at)",
+                "True",
+            ),
+        ),
+        LOGINS + "test_an_older_token_gives_nothing_back",
+    ),
+    _one(
+        "A137",
+        "a provider's description is its own",
+        "service/identity/provider.py",
+        "        if metadata.issuer != self.expected.issuer:\n",
+        "        if False:\n",
+        "tests/faults/test_provider.py::test_a_description_of_somebody_else_or_with_other_addresses_is_not_used",
+    ),
+)
+
 DEFENCES: Final[tuple[Defence, ...]] = (
     *OF_APPROVAL,
     *OF_REGISTER,
@@ -611,4 +697,6 @@ DEFENCES: Final[tuple[Defence, ...]] = (
     *OF_FILES_AND_TEXTS,
     *OF_THE_GROUND,
     *OF_ROLES,
+    *OF_LAYERS,
+    *OF_TOKENS,
 )
