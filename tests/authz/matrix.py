@@ -213,7 +213,7 @@ class Matrix:
             passing += self._roles(route, caller)
         self._references(route)
         reached = [self._passed(cell, rule) for cell in passing]
-        if not any(200 <= status < 300 for status in reached):
+        if passing and not any(200 <= status < 300 for status in reached):
             self.found.surprises.append(f"{route:<64} nobody was answered 2xx: {sorted(set(reached))}")
 
     def _strangers(self, route: str) -> None:

@@ -412,6 +412,10 @@ RULES: Mapping[str, Rule] = {
     ),
     # Principals and keys: an admin of all handlers makes them; one of some finds the people to give roles to
     "GET /v1/me": shared(ANYONE),
+    # Sessions: whoever comes by a key has none
+    "GET /v1/session": thing(ANYONE, blind=ANYONE),
+    "POST /v1/session/end": thing(ANYONE, blind=ANYONE),
+    "POST /v1/sessions/end": shared(ANYONE),
     "GET /v1/principals": shared(only("admin")),
     "GET /v1/principals/{principal_id}": shared(only("admin"), ids={"principal_id": "=victim"}),
     "POST /v1/principals": everywhere(only("admin"), lambda *_: {"name": fresh("principal")}),
