@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import sys
 
 from canaille import create_app
@@ -39,7 +39,7 @@ def main(port: int, callback: str) -> None:
             client_id=CLIENT,
             client_secret=SECRET,
             client_name="Outbound",
-            client_id_issued_at=datetime.datetime.now(datetime.UTC),
+            client_id_issued_at=dt.datetime.now(dt.UTC),
             redirect_uris=[callback],
             grant_types=["authorization_code"],
             response_types=["code"],
