@@ -630,8 +630,8 @@ OF_LAYERS: Final = (
         "A154",
         "a route admits its roles alone",
         "service/http/exchange.py",
-        "if self._roles != ANYONE and not caller.has(self._roles):\n",
-        "if False:\n",
+        "        if self._roles != ANYONE and not stops and not caller.has(self._roles):\n",
+        "        if False:\n",
         "tests/authz/test_matrix.py::test_everybody_is_answered_as_the_rules_say",
     ),
 )
