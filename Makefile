@@ -8,7 +8,7 @@ JOBS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 ONLY ?=
 
-.PHONY: install run test check format openapi lock bench hearts soak attacks clean
+.PHONY: install run test check format openapi lock bench hearts soak attacks sbom clean
 
 install: $(STAMP)
 
@@ -28,6 +28,7 @@ test: install
 check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml service
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/outbound openapi --check openapi/openapi.json
@@ -58,6 +59,10 @@ soak: install
 attacks: install
 	$(BIN)/python -m tests.attacks.removing $(ONLY)
 
+# What is shipped, by name, version and hash: CycloneDX, the same for the same lock, checked against its schema.
+sbom: install
+	$(BIN)/python deploy/sbom.py build/outbound.cdx.json
+
 bench: install
 	$(BIN)/python -m bench
 
@@ -68,4 +73,4 @@ lock:
 		--no-emit-index-url --extra dev pyproject.toml -o requirements-dev.lock
 
 clean:
-	rm -rf .venv .outbound
+	rm -rf .venv .outbound build

@@ -2,11 +2,12 @@
 
 import gc
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import fastapi_offline
 import structlog
@@ -14,6 +15,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
 from sqlalchemy import text
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import Receive, Scope, Send
 
 from service.audit import routes as audit
@@ -27,12 +29,16 @@ from service.events import routes as events
 from service.gate import reports
 from service.gate import routes as gate
 from service.gate.batch import Gate
-from service.gate.express import Express
+from service.gate.express import EVALUATION_PATH, EVALUATIONS_PATH, Express
+from service.gate.jobs import EXPORTS_PATH
 from service.http import problems
+from service.http.limits import Limits
 from service.http.middleware import Edge
 from service.http.outgoing import Outgoing
 from service.http.problems import REGISTRY
+from service.http.rates import Rate
 from service.http.router import REFUSALS
+from service.identity import login_routes
 from service.identity import routes as identity
 from service.identity.door import Door, door_of
 from service.identity.operations import recognize
@@ -57,6 +63,8 @@ from service.transfers.uploads import MAX_BODY
 log = structlog.get_logger("outbound")
 
 IMPORT_TIMES = 16
+GATE_PATHS = frozenset({EVALUATION_PATH, EVALUATIONS_PATH, EXPORTS_PATH})
+CORS_HEADERS = ["Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "X-Request-ID"]
 PACK_CONNECTIONS = 3
 """The worker's lock, its snapshot, and its looks at the log."""
 PACK_STATEMENT_SECONDS = 3600.0
@@ -67,7 +75,8 @@ DOCS_FILES = Path(fastapi_offline.__file__).parent / "static"
 DESCRIPTION = """The gate that data passes before it leaves mainland China.
 
 Every route but the public ones takes an API key (`Authorization: Bearer ob_live_…`) or, where the operator has set an identity provider,
-one of its access tokens (`Authorization: Bearer …`, RFC 9068); `x-roles` names the roles that may call it.
+one of its access tokens (`Authorization: Bearer …`, RFC 9068); all but those that decide take the session of a browser too. `x-roles` names
+the roles that may call it.
 Errors are problem documents (RFC 9457). What the service says of the law is not legal advice."""
 
 DOCS_PAGE = """<!doctype html>
@@ -111,6 +120,7 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
     logins = Logins.of(settings, database_url)
     database = _connected(logins.app, settings.database_pool, settings.database_timeout_seconds, clock)
     book = book_of(settings)
+    rates = _rates_of(settings)
     decisions = Gate(
         logins.gate,
         book,
@@ -118,6 +128,7 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
         lease=timedelta(seconds=settings.export_lease_seconds),
         timeout=settings.database_timeout_seconds,
         queue=settings.gate_queue,
+        limits=rates,
     )
     outgoing = Outgoing(settings.outgoing_allowed)
     door = door_of(settings, database, outgoing, clock)
@@ -163,14 +174,17 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
         redoc_url=None,
         generate_unique_id_function=lambda route: route.name,
     )
-    app.state.database = database
-    app.state.book = book
-    app.state.gate = decisions
-    app.state.witnesses = witnesses
-    app.state.witness_max_age = max_age
+    _hand_on(
+        app,
+        database=database,
+        book=book,
+        gate=decisions,
+        witnesses=witnesses,
+        witness_max_age=max_age,
+        public_url=_public_url(settings),
+        packs_dir=settings.packs,
+    )
     _add_door(app, door, settings)
-    app.state.public_url = _public_url(settings)
-    app.state.packs_dir = settings.packs
     problems.install(app)
     rooms = (law, plans, registry, transfers, permit_routes, obligations, gate, events, audit, tlog, packs, identity)
     for room in rooms:
@@ -178,7 +192,6 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
     app.include_router(gate.authzen)
     _add_health(app, database)
     _add_docs(app)
-    _name_security(app)
     app.state.body_limit = limit = settings.body_limit_bytes
     limits = {
         re.compile("/v1/datasets/import"): limit * IMPORT_TIMES,
@@ -186,16 +199,50 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
         re.compile("/v1/exports"): limit + reports.MAX_BODY,
         re.compile("/v1/exports/[^/]+/complete"): max(limit, reports.MAX_BODY),
     }
-    app.add_middleware(Edge, limit=limit, limits=limits)
-    app.express = Express(app.by_routes, gate=decisions, recognize=recognize, limit=limit)
+    if settings.cors_allowed:
+        _add_cors(app, settings.cors_allowed)
+    is_https = (settings.public_url or "").startswith("https://")
+    app.add_middleware(Edge, limit=limit, limits=limits, rates=rates, is_https=is_https)
+    app.express = Express(app.by_routes, gate=decisions, recognize=recognize, limit=limit, rates=rates)
     return app
 
 
 def _add_door(app: FastAPI, door: Door, settings: Settings) -> None:
-    """Let routes ask who is calling."""
+    """Let people sign in, and routes ask who is calling."""
+    app.include_router(login_routes.router)
+    app.include_router(login_routes.pages)
+    app.state.door = door
     app.state.identify = door.identify
     app.state.authenticate = door.authenticate
     app.state.issuer = settings.oidc_issuer
+
+
+def _hand_on(app: FastAPI, **named: Any) -> None:
+    """Make things known to the routes by name."""
+    for name, value in named.items():
+        setattr(app.state, name, value)
+
+
+def _rates_of(settings: Settings) -> Limits:
+    return Limits(
+        keyed=Rate.of(settings.rate_per_second),
+        gate=Rate.of(settings.gate_rate_per_second),
+        public=Rate.of(settings.public_rate_per_second),
+        failed=Rate.of(settings.failed_rate_per_second),
+        gate_paths=GATE_PATHS,
+    )
+
+
+def _add_cors(app: FastAPI, origins: Collection[str]) -> None:
+    """Let pages of these origins call the API with a key in their hand; never with a cookie."""
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=sorted(origins),
+        allow_credentials=False,
+        allow_methods=["GET", "POST", "PATCH"],
+        allow_headers=CORS_HEADERS,
+        expose_headers=["ETag", "Location", "Retry-After", "X-Request-ID"],
+    )
 
 
 @contextmanager
@@ -270,6 +317,7 @@ def _add_health(app: FastAPI, database: Database) -> None:
 
 
 def _add_docs(app: FastAPI) -> None:
+    _name_security(app)
     app.mount("/docs/files", StaticFiles(directory=DOCS_FILES))
 
     @app.get("/", include_in_schema=False)
@@ -303,6 +351,8 @@ def _name_security(app: FastAPI) -> None:
         schemes = made.setdefault("components", {}).setdefault("securitySchemes", {})
         schemes["api_key"] = {"type": "http", "scheme": "bearer", "bearerFormat": "ob_live_…"}
         meaning = "An access token of the operator's identity provider for this service's audience (RFC 9068: `typ` is `at+jwt`)."
+        session = "A person who has signed in with a browser. What changes something needs `X-CSRF-Token` too (GET /v1/session)."
+        schemes["session"] = {"type": "apiKey", "in": "cookie", "name": "__Host-outbound", "description": session}
         schemes["access_token"] = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": meaning}
         return made
 

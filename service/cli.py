@@ -32,6 +32,7 @@ from service.http.caller import OPERATOR, Caller, Role
 from service.http.problems import Invalid, Problem, invalid_from
 from service.http.strict_json import parse
 from service.identity import operations as identity
+from service.identity import sessions
 from service.law import policy, rules
 from service.law.calendar import day_in_shanghai
 from service.law.routes import determination_of
@@ -166,12 +167,15 @@ def serve(
             port=settings.port,
             workers=settings.workers,
             loop="uvloop" if sys.platform != "win32" else "asyncio",
-            http="httptools" if sys.platform != "win32" else "auto",
+            http="service.http.protocol:Bounded" if sys.platform != "win32" else "auto",
+            ws="none",
             access_log=False,
             log_config=None,
             log_level="warning",
             server_header=False,
-            proxy_headers=False,  # nothing here depends on where a request came from; OUTBOUND_PUBLIC_URL tells the address
+            # Who came counts for limits alone; OUTBOUND_PUBLIC_URL tells the address that callers use.
+            proxy_headers=bool(settings.trusted_proxies),
+            forwarded_allow_ips=settings.trusted_proxies or None,
             timeout_graceful_shutdown=10,
         )
 
@@ -185,7 +189,17 @@ def server() -> Any:
     """Return the application of one server process."""
     settings = Settings()
     logs.configure(settings.log_format, settings.log_level)
+    if sys.platform != "win32":
+        _bound(settings)
     return create_app(settings, os.environ[URL])
+
+
+def _bound(settings: Settings) -> None:
+    """Set what a connection of this process may take."""
+    from service.http.protocol import Bounded  # noqa: PLC0415 - needs httptools
+
+    Bounded.patience = settings.patience_seconds
+    Bounded.most = settings.connections
 
 
 async def _prepare(settings: Settings, url: str, *, with_sample: bool) -> None:
@@ -232,6 +246,21 @@ def create_key(
     made = _in_transaction(lambda tx: identity.equip(tx, principal, "system" if system else "person", role, handler))
     sys.stderr.write(f"{principal} ({made.principal}) has the key {made.prefix}…; it is shown this once.\n")
     typer.echo(made.secret)
+
+
+@app.command("login-link")
+def login_link(
+    principal: Annotated[str, typer.Option(help="Name or id of the person.")],
+    minutes: Annotated[int, typer.Option(min=1, max=24 * 60, help="For how long it may be used.")] = 15,
+) -> None:
+    """Print a link by which a person signs in with a browser, once; recorded as the operator's act."""
+    settings = Settings()
+    if not settings.keys_by_command:
+        _fail("OUTBOUND_KEYS_BY_COMMAND is false: nobody comes in by command. Set it to true to use this command.")
+    token = _in_transaction(lambda tx: sessions.make_link(tx, principal, minutes))
+    base = (settings.public_url or f"http://{settings.host}:{settings.port}").rstrip("/")
+    sys.stderr.write(f"For {principal}, once, within {minutes} minutes:\n")
+    typer.echo(f"{base}/login/link?token={token}")
 
 
 @samples.command("load")

@@ -285,7 +285,7 @@ def _is_closed(error: object) -> bool:
 
 async def pause(attempt: int) -> None:
     """Wait a little before the next attempt, longer each time, and never in step with others."""
-    await asyncio.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311 - jitter, not a secret
+    await asyncio.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311 - jitter, not a secret  # nosec B311
 
 
 async def join_gate(tx: Transaction) -> None:

@@ -1,10 +1,39 @@
 """Every setting of the service, read from the environment with the prefix `OUTBOUND_`."""
 
+import os
+import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+_ORIGIN: Final = re.compile(r"https?://[a-z0-9.-]+(?::[0-9]{1,5})?")
+
+
+def _listed(value: str) -> list[str]:
+    return [one.strip() for one in value.split(",") if one.strip()]
+
+
+class _SecretFiles(PydanticBaseSettingsSource):
+    """Secrets in files, as containers have them: one a file, without its last line break."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """Return the secret of a field, if it is one and a file is named for it."""
+        path = os.environ.get(f"OUTBOUND_{field_name.upper()}_FILE")
+        if not path or "SecretStr" not in str(field.annotation):
+            return None, field_name, False
+        try:
+            return Path(path).read_text(encoding="utf-8").rstrip("\r\n"), field_name, False
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"The file that OUTBOUND_{field_name.upper()}_FILE names cannot be read.") from error
+
+    def __call__(self) -> dict[str, Any]:
+        """Return all of them."""
+        found = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
+        return {name: value for name, value in found.items() if value is not None}
 
 
 class GroupRole(BaseModel):
@@ -20,7 +49,9 @@ class GroupRole(BaseModel):
 class Settings(BaseSettings):
     """What an operator may set; each field is the environment variable of the same name after `OUTBOUND_`."""
 
-    model_config = SettingsConfigDict(env_prefix="OUTBOUND_", env_ignore_empty=True, frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="OUTBOUND_", env_ignore_empty=True, frozen=True, hide_input_in_errors=True
+    )
 
     database_url: SecretStr | None = None
     """`postgresql://user:password@host:port/name` of the owner; unset: the embedded server under `data_dir`."""
@@ -110,6 +141,15 @@ class Settings(BaseSettings):
     oidc_keys_seconds: Annotated[int, Field(ge=10, le=24 * 3600)] = 600
     """How long the provider's keys are used before they are fetched again; six times as long while it is away."""
 
+    session_idle_seconds: Annotated[int, Field(ge=60, le=24 * 3600)] = 1800
+    """After how long without use a session in a browser ends."""
+
+    session_seconds: Annotated[int, Field(ge=60, le=7 * 24 * 3600)] = 12 * 3600
+    """After how long it ends, however much it was used."""
+
+    session_rotate_seconds: Annotated[int, Field(ge=1, le=24 * 3600)] = 900
+    """How old its token is when it is replaced."""
+
     outgoing_allow: str = ""
     """Hosts, or `host:port`, that may be called without TLS and on private addresses where somebody else names them; several by comma."""
 
@@ -118,6 +158,30 @@ class Settings(BaseSettings):
 
     gate_queue: Annotated[int, Field(ge=1000, le=1_000_000)] = 50_000
     """How many questions may wait to be decided in one server process; more are told to come back (503)."""
+
+    rate_per_second: Annotated[float, Field(ge=0)] = 500.0
+    """Requests of one key that one server process takes, beside those of the gate; ten times as many at once. 0: no limit."""
+
+    gate_rate_per_second: Annotated[float, Field(ge=0)] = 0.0
+    """Questions and exports of one key that one server process decides; ten times as many at once. 0: no limit."""
+
+    public_rate_per_second: Annotated[float, Field(ge=0)] = 200.0
+    """Requests of one address, by callers who are not known yet; ten times as many at once. 0: no limit."""
+
+    failed_rate_per_second: Annotated[float, Field(ge=0)] = 50.0
+    """Attempts of one address that may be answered 401; ten times as many at once. 0: no limit."""
+
+    trusted_proxies: str = ""
+    """Addresses or networks of proxies, by comma, whose `X-Forwarded-For` tells the address of a caller."""
+
+    patience_seconds: Annotated[float, Field(gt=0, le=600)] = 10.0
+    """How long a connection may be without progress: one to two of these."""
+
+    connections: Annotated[int, Field(ge=10, le=1_000_000)] = 900
+    """Connections that one server process holds at most."""
+
+    cors_origins: str = ""
+    """Origins, like `https://tools.example.com`, by comma, whose pages may call the API from a browser, never with cookies."""
 
     body_limit_bytes: Annotated[int, Field(ge=1024)] = 1024 * 1024
     """The largest request body; an import may be sixteen times as large."""
@@ -134,6 +198,48 @@ class Settings(BaseSettings):
     log_format: Literal["text", "json"] = "text"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
+    @field_validator("database_url")
+    @classmethod
+    def _is_an_address(cls, value: SecretStr | None) -> SecretStr | None:
+        """Refuse what is no address here: others would show the password that is in it."""
+        if value is not None:
+            try:
+                parts = urlsplit(value.get_secret_value())
+                is_one = parts.scheme in {"postgres", "postgresql"} and (parts.port or 1) > 0
+            except ValueError:
+                is_one = False
+            if not is_one:
+                raise ValueError(
+                    "OUTBOUND_DATABASE_URL must start with postgresql:// and be an address; "
+                    "write special characters of the password as %XX"
+                )
+        return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, value: str) -> str:
+        for origin in _listed(value):
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError("an origin is https://host or https://host:port, in full, and never *")
+        return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read secrets from the files that `OUTBOUND_<NAME>_FILE` names, where they are not set themselves."""
+        return init_settings, env_settings, dotenv_settings, _SecretFiles(settings_cls), file_secret_settings
+
+    @property
+    def cors_allowed(self) -> frozenset[str]:
+        """The origins whose pages may call the API."""
+        return frozenset(_listed(self.cors_origins))
+
     @property
     def signing_key(self) -> Path:
         """The file of the key that signs permit tokens."""
@@ -147,7 +253,7 @@ class Settings(BaseSettings):
     @property
     def outgoing_allowed(self) -> frozenset[str]:
         """The hosts that may be called wherever they are."""
-        return frozenset(filter(None, (host.strip().lower() for host in self.outgoing_allow.split(","))))
+        return frozenset(host.lower() for host in _listed(self.outgoing_allow))
 
     @property
     def packs(self) -> Path:

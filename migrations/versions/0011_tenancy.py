@@ -91,8 +91,11 @@ APP_ADDS = (
 APP_CHANGES: Mapping[str, Sequence[str] | None] = {
     "principals": ["disabled_at"],
     "api_keys": ["revoked_at"],
+    "grants": ["valid_until", "withdrawn_at", "effective_at", "confirmed_by"],
     "logins": ["seen_by", "told_at", "ended_at"],
-    "grants": ["withdrawn_at", "effective_at", "confirmed_by", "valid_until"],
+    "sessions": ["seen_at", "ends_at", "ended_at", "how"],
+    "session_tokens": ["used_at", "replaced_at"],
+    "login_links": ["used_at"],
     "delegations": ["effective_at", "confirmed_by", "ended_at"],
     "break_glass": ["closed_at", "closed_by"],
     "gradings": ["state", "catalogue", "confirmed_by", "confirmed_reason", "effective_at", "ended_at"],

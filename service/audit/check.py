@@ -64,7 +64,7 @@ _LEAVES: Final = f"""
   select l.leaf, l.seq, l.at, {_COLUMNS}
   from (select leaf, seq, at from leaves where leaf >= $1 and leaf < $2) l
   left join (select * from entries where seq between $3 and $4) e on e.seq = l.seq and e.at = l.at
-"""  # noqa: S608 - written above
+"""  # noqa: S608 - written above  # nosec B608
 """Numbers mostly come in the order of leaves, so that the entries of a chunk stand side by side."""
 _SCATTERED: Final = _LEAVES.replace(
     "seq between $3 and $4", "seq = any(array(select seq from leaves where leaf >= $1 and leaf < $2))"
@@ -72,7 +72,7 @@ _SCATTERED: Final = _LEAVES.replace(
 """The same, where a transaction that took long has put numbers far from each other into one chunk."""
 _TILES: Final = "select number, hashes from log_tiles where level = $1 and number >= $2 and number < $3"
 _CHECKPOINTS: Final = "select size, root, note from checkpoints where size > $1 order by size limit 1000"
-_ELSEWHEN: Final = f"select e.seq, e.at, {_COLUMNS} from entries e where e.seq = any($1)"  # noqa: S608 - the same
+_ELSEWHEN: Final = f"select e.seq, e.at, {_COLUMNS} from entries e where e.seq = any($1)"  # noqa: S608 - the same  # nosec B608
 _STRANGERS: Final = """
   select e.seq, e.at, other.seq is not null as is_second
   from entries e left join lateral (select o.seq from entries o where o.seq = e.seq and o.at <> e.at limit 1) other on true

@@ -94,7 +94,7 @@ class Witnessing:
                 else:
                     failures += 1
                     longest = min(LONGEST_PAUSE, PACE * 2.0 ** min(failures, 10))
-                    await asyncio.sleep(random.uniform(longest / 2, longest))  # noqa: S311 - jitter, not a secret
+                    await asyncio.sleep(random.uniform(longest / 2, longest))  # noqa: S311 - jitter, not a secret  # nosec B311
 
     async def _ask(self, attended: "_Attended", client: httpx.AsyncClient) -> bool:
         """Have the newest checkpoint cosigned; tell whether there is nothing to complain of."""

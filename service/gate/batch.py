@@ -33,6 +33,7 @@ from service.gate.writing import Kept
 from service.http import idempotency
 from service.http.caller import Caller
 from service.http.idempotency import Reply, Use
+from service.http.limits import Limits
 from service.http.problems import Busy, DatabaseAway, Problem
 from service.law.calendar import day_in_shanghai
 from service.law.rules import RuleBook
@@ -98,11 +99,21 @@ class Gate:
         lease: how long what is reserved stays reserved without a report.
         timeout: seconds that one statement, or a connection, may take.
         queue: asks that may wait at most.
+        limits: how much one caller may ask.
     """
 
     def __init__(
-        self, login: Login, book: RuleBook, *, clock: Clock, lease: timedelta, timeout: float, queue: int
+        self,
+        login: Login,
+        book: RuleBook,
+        *,
+        clock: Clock,
+        lease: timedelta,
+        timeout: float,
+        queue: int,
+        limits: Limits | None = None,
     ) -> None:
+        self._limits = limits if limits is not None and limits.has_gate_rate else None
         self._login = login
         self._book = book
         self._clock = clock
@@ -137,11 +148,14 @@ class Gate:
         """Return the answer to a job, committed.
 
         Raises:
+            TooManyRequests: the caller asks too often.
             Busy: too many wait already.
             DatabaseAway: PostgreSQL is not there, or not in time.
             Problem: whatever the job is refused with.
         """
         asks = len(job.wanted)
+        if self._limits is not None:
+            self._limits.demand_asks(job.credentials.counted, asks)
         if asks > self._room:
             raise Busy
         self._room -= asks

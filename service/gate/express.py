@@ -16,6 +16,7 @@ from service.gate.jobs import EXPORTS_PATH, Evaluation, Evaluations, Job, Reserv
 from service.http import idempotency, problems
 from service.http.caller import Credentials, Recognizer
 from service.http.idempotency import Reply
+from service.http.limits import Limits
 from service.http.middleware import SAFE, request_id
 from service.http.problems import InternalError, Problem, Unauthenticated
 
@@ -69,10 +70,12 @@ class Express:
         gate: decides.
         recognize: reads credentials from the `Authorization` header.
         limit: bytes of a body at most.
+        rates: how much one caller may ask.
     """
 
-    def __init__(self, app: ASGIApp, *, gate: Gate, recognize: Recognizer, limit: int) -> None:
+    def __init__(self, app: ASGIApp, *, gate: Gate, recognize: Recognizer, limit: int, rates: Limits) -> None:
         self._app = app
+        self._rates = rates
         self._gate = gate
         self._recognize = recognize
         self._limit = limit
@@ -90,10 +93,14 @@ class Express:
             await self._app(scope, _again(seen, receive), send)
             return
         job, ident = request
+        counted = job.credentials.counted
         try:
+            if self._rates.has_failures:
+                self._rates.demand_attempt(scope, counted)
             reply = await self._gate.decide(job)
         except Exception as error:  # noqa: BLE001 - whatever it is becomes a problem document
             reply = _told(error, scope["path"])
+        self._rates.told(scope, counted, reply.status)
         await _send(send, reply, ident)
 
     def _request(self, headers: Headers, body: bytes, reader: Reader) -> tuple[Job, bytes] | None:

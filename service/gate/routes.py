@@ -79,7 +79,8 @@ METADATA_SECONDS: Final = 600
 
 authzen = APIRouter(tags=["gate"], route_class=AuthZenRoute)
 router = room("gate")
-Asking = Annotated[Exchange, allowed(Role.EXPORTER)]
+Asking = Annotated[Exchange, allowed(Role.EXPORTER, takes_session=False)]
+Exporting = Annotated[Exchange, allowed(Role.EXPORTER)]
 Reading = Annotated[Exchange, allowed(READERS)]
 ExportId = Annotated[str, Path()]
 Named = Annotated[str | None, Query(max_length=29)]
@@ -198,7 +199,7 @@ async def read_export(exchange: Reading, export_id: ExportId) -> Response:
 
 
 @router.post("/v1/exports/{export_id}/complete", response_model=ExportOut, openapi_extra=reports.BODY)
-async def complete(exchange: Asking, request: Request, export_id: ExportId, stated: reports.StatedIn) -> Response:
+async def complete(exchange: Exporting, request: Request, export_id: ExportId, stated: reports.StatedIn) -> Response:
     """Report the persons that really went; the rest of the reservation is given back.
 
     Numbers add up with every report. Persons told by hash, in JSON or as a stream of bytes, count once a year and once a permit.
@@ -210,7 +211,7 @@ async def complete(exchange: Asking, request: Request, export_id: ExportId, stat
 
 
 @router.post("/v1/exports/{export_id}/cancel", response_model=ExportOut)
-async def cancel(exchange: Asking, export_id: ExportId) -> Response:
+async def cancel(exchange: Exporting, export_id: ExportId) -> Response:
     """Give a reservation back."""
     return await exchange.act(lambda tx, caller: operations.cancel(tx, caller, export_id))
 

@@ -4,6 +4,7 @@ A body is plain when one look is enough to know that the strict reading would co
 or comes twice, no text with anything invisible in it. Nothing is refused here.
 """
 
+import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Final, TypeVar
 
@@ -148,9 +149,17 @@ def members_of_export(export: Export) -> int:
 
 
 def are_plain(texts: Sequence[str]) -> bool:
-    """Tell whether texts without quotes are what they will be after spaces around them are taken off, with nothing invisible in them."""
+    """Tell whether texts without quotes are as the strict reading would leave them.
+
+    No spaces around them, nothing invisible in them, each letter written in one way (NFC).
+    """
     quoted = '"'.join(("", *texts, ""))
-    return quoted.isprintable() and '" ' not in quoted and ' "' not in quoted
+    return (
+        quoted.isprintable()
+        and '" ' not in quoted
+        and ' "' not in quoted
+        and (quoted.isascii() or unicodedata.is_normalized("NFC", quoted))
+    )
 
 
 def _texts_of_context(context: Context | UnsetType | None) -> list[str]:

@@ -44,7 +44,7 @@ HOLD: Final = f"""
     ) b
   )
   select from permits where (select years from held) >= 0 and id = any(array(select permit from bound)) order by id for update
-"""  # noqa: S608 - no caller's text is in it
+"""  # noqa: S608 - no caller's text is in it  # nosec B608
 """The years are counted before the first permit is looked at: so they are held before it."""
 
 _BEGIN_YEAR: Final = """

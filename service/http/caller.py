@@ -138,6 +138,11 @@ class Credentials:
     prefix: str
     sha256: bytes
 
+    @property
+    def counted(self) -> bytes:
+        """What the rate of its requests is counted by: all of the key, which nobody else can show."""
+        return self.sha256
+
     def match(self, stored: bytes | None) -> bool:
         """Tell whether the key is the stored one, in constant time."""
         return stored is not None and hmac.compare_digest(stored, self.sha256)
@@ -156,12 +161,38 @@ class Vouched:
         """What it is looked up by: the login's id, which no key begins with."""
         return self.login
 
+    @property
+    def counted(self) -> bytes:
+        """What the rate of its requests is counted by."""
+        return self.principal.encode()
+
     def match(self, stored: bytes | None) -> bool:
         """Tell that there is no key to compare with."""
         return stored is None
 
 
-Proof = Credentials | Vouched
+@dataclass(frozen=True, slots=True)
+class Seated:
+    """Somebody who has signed in with a browser; the gate does not know of such, and takes nothing of it."""
+
+    session: str
+
+    @property
+    def prefix(self) -> str:
+        """The session's id, which neither a key nor a login has."""
+        return self.session
+
+    @property
+    def counted(self) -> bytes:
+        """What the rate of its requests is counted by."""
+        return self.session.encode()
+
+    def match(self, stored: bytes | None) -> bool:  # noqa: ARG002 - never
+        """Tell that it is nobody's key."""
+        return False
+
+
+Proof = Credentials | Vouched | Seated
 """What shows who is calling; whether it stands, the transaction that does the work finds out."""
 
 Recognizer = Callable[[str | None], Credentials]
@@ -173,8 +204,9 @@ OPERATOR: Final = Caller(principal="operator", name="operator", kind="operator")
 FINDER: Final = Caller(principal="outbound", name="outbound", kind="operator")
 """The service itself, where it tells one handler's people what an act at another one has brought to light."""
 
-Identifier = Callable[[Request], Awaitable[Proof]]
-"""Finds what a request shows, outside of any transaction since it may have to ask others, or raises `Unauthenticated`."""
+Identifier = Callable[[Request, bool], Awaitable[Proof]]
+"""Finds what a request shows, outside of any transaction since it may have to ask others, or raises `Unauthenticated`; told whether the
+route takes sessions."""
 
 Authenticator = Callable[[Transaction, Proof], Awaitable[Caller]]
 """Turns what a request shows into a caller, or raises `Unauthenticated`."""

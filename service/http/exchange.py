@@ -254,20 +254,28 @@ def _sent(answer: Reply) -> Response:
 class Admission:
     """The dependency that a route states its roles with; the OpenAPI document reads them from here."""
 
-    def __init__(self, roles: frozenset[Role], *, or_stops: bool = False) -> None:
+    def __init__(self, roles: frozenset[Role], *, or_stops: bool = False, takes_session: bool = True) -> None:
         self.roles = roles
         self.or_stops = or_stops
+        self.takes_session = takes_session
 
     async def __call__(self, request: Request) -> Exchange:
         """Admit the caller, or refuse before anything of the body is looked at."""
         identify: Identifier = request.app.state.identify
-        exchange = Exchange(request, self.roles, await identify(request), or_stops=self.or_stops)
+        proof = await identify(request, self.takes_session)
+        exchange = Exchange(request, self.roles, proof, or_stops=self.or_stops)
         database: Database = request.app.state.database
         await database.transaction(exchange.admit)
         return exchange
 
 
-def allowed(*roles: Role | frozenset[Role], or_stops: bool = False) -> Any:
-    """Return the dependency of a route that any of these roles may call; `or_stops`: and whoever may stop permits by break-glass access."""
+def allowed(*roles: Role | frozenset[Role], or_stops: bool = False, takes_session: bool = True) -> Any:
+    """Return the dependency of a route that any of these roles may call.
+
+    Args:
+        roles: who may.
+        or_stops: whether whoever may stop permits by break-glass access may call it as well.
+        takes_session: whether a session in a browser will do; else it takes a key or a token.
+    """
     wanted: frozenset[Role] = frozenset().union(*({role} if isinstance(role, Role) else role for role in roles))
-    return Depends(Admission(wanted, or_stops=or_stops))
+    return Depends(Admission(wanted, or_stops=or_stops, takes_session=takes_session))

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import logs
 from service.database import new_id
+from service.http.limits import Limits, credential_of
 from service.http.problems import InternalError, Malformed, Problem, TooLarge, response
 
 log = structlog.get_logger("outbound.access")
@@ -21,16 +22,21 @@ _PROCESS: Final = new_id("rq").encode()
 _REQUESTS: Final = itertools.count(1)
 _REQUEST_ID: Final = re.compile(r"[\x20-\x7e]{1,1024}")
 """Whatever a reader of the log can see: to callers it is an arbitrary text, which they want back as it was (AuthZEN 1.0, 10.1.3)."""
+STAY: Final = "max-age=63072000; includeSubDomains"
+"""Two years of https."""
 SAFE: Final = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
-"""Headers of every answer, unless a route sets its own."""
+"""Headers of every answer, unless a route sets its own; an answer of the gate has no more than these."""
+SAFE_ANSWER: Final = {**SAFE, "Cross-Origin-Resource-Policy": "same-origin", "X-Frame-Options": "DENY"}
+"""Headers of every other answer."""
 SAFE_PAGE: Final = {
-    **SAFE,
-    "X-Frame-Options": "DENY",
+    **SAFE_ANSWER,
     "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()",
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; "
     "frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
 }
@@ -51,10 +57,22 @@ class Edge:
         app: what it wraps.
         limit: bytes of a body at most.
         limits: other limits, for the paths that a pattern fits as a whole.
+        rates: how much one caller may ask.
+        is_https: whether callers come by https only, and are told to stay there.
     """
 
-    def __init__(self, app: ASGIApp, *, limit: int, limits: Mapping[re.Pattern[str], int]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        limit: int,
+        limits: Mapping[re.Pattern[str], int],
+        rates: Limits,
+        is_https: bool = False,
+    ) -> None:
         self._app = app
+        self._rates = rates
+        self._more = {"Strict-Transport-Security": STAY} if is_https else {}
         self._limit = limit
         self._limits = limits
 
@@ -63,7 +81,7 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = _Passage(scope, send, self._limit_of(scope["path"]))
+        exchange = _Passage(scope, send, self._limit_of(scope["path"]), self._rates, self._more)
         structlog.contextvars.bind_contextvars(request_id=logs.told_id(exchange.request_id))
         try:
             await exchange.serve(self._app, receive)
@@ -75,8 +93,12 @@ class Edge:
 
 
 class _Passage:
-    def __init__(self, scope: Scope, send: Send, limit: int) -> None:
-        given = Headers(scope=scope).get("x-request-id")
+    def __init__(self, scope: Scope, send: Send, limit: int, rates: Limits, more: Mapping[str, str]) -> None:
+        headers = Headers(scope=scope)
+        given = headers.get("x-request-id")
+        self._rates = rates
+        self._more = more
+        self._credential = credential_of(headers.get("authorization"), headers.get("cookie"))
         self.request_id = request_id(None if given is None else given.encode("latin-1")).decode()
         self._scope = scope
         self._send = send
@@ -104,9 +126,11 @@ class _Passage:
             log.exception("unexpected fault", error=type(error).__name__)  # told by type and place, see `logs`
             await self._tell(InternalError("The fault is ours and has been logged. Nothing was allowed."))
         finally:
+            self._rates.told(self._scope, self._credential, self._status)
             self._log()
 
     def _refuse_at_once(self) -> None:
+        self._rates.demand(self._scope, self._credential)
         declared = Headers(scope=self._scope).get("content-length", "")
         if declared.isdigit() and (len(declared) > 18 or int(declared) > self._limit):  # noqa: PLR2004 - digits of 2^60
             raise TooLarge(f"A body of this route may have {self._limit} bytes at most.")
@@ -118,8 +142,10 @@ class _Passage:
             self._status = message["status"]
             headers = MutableHeaders(scope=message)
             headers["X-Request-ID"] = self.request_id
+            for cookie in self._scope.get("state", {}).get("cookies", ()):
+                headers.append("Set-Cookie", cookie)
             is_page = headers.get("Content-Type", "").startswith("text/html")
-            for name, value in (SAFE_PAGE if is_page else SAFE).items():
+            for name, value in {**(SAFE_PAGE if is_page else SAFE_ANSWER), **self._more}.items():
                 headers.setdefault(name, value)
         await self._send(message)
 

@@ -169,6 +169,16 @@ class PreconditionRequired(Problem):
     slug, title, status = "precondition-required", "If-Match is required", 428
 
 
+class TooManyRequests(Problem):
+    """More than one caller, or one address, may ask of one server process; `Retry-After` tells when to come back."""
+
+    slug, title, status = "too-many-requests", "Too many requests", 429
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__(f"Come back in {seconds} second(s), and ask less often.")
+        self.headers = {"Retry-After": str(seconds)}
+
+
 class DatabaseAway(Problem):
     """The database does not answer: come back, nothing was allowed and nothing done."""
 

@@ -44,14 +44,14 @@ class StrictRoute(APIRoute):
         stated: dict[str, Any] = {
             "parameters": _headers(frozenset(methods), is_repeatable=roles is not None and self.stores),
             "x-roles": "public" if roles is None else sorted(roles),
-            "security": [] if roles is None else [{"api_key": []}, {"access_token": []}],
+            "security": _security(self.dependant),
         }
         self.openapi_extra = (self.openapi_extra or {}) | stated
 
     @classmethod
     def refusals(cls, methods: frozenset[str]) -> dict[int | str, dict[str, Any]]:
         """Return the refusals that a route of these methods can give, for the OpenAPI document."""
-        found = {400, 401, 403, 404, 422, 503}
+        found = {400, 401, 403, 404, 422, 429, 503}
         if "GET" not in methods:
             found |= {409, 412, 413, 415}
         if "PATCH" in methods:
@@ -82,7 +82,21 @@ def _parts(dependant: Dependant) -> Iterator[Dependant]:
 
 def roles_of(dependant: Dependant) -> frozenset[Role] | None:
     """Return the roles that a route admits, from the very dependency that admits them; None for a public route."""
-    return next((part.call.roles for part in _parts(dependant) if isinstance(part.call, Admission)), None)
+    admission = _admission(dependant)
+    return None if admission is None else admission.roles
+
+
+def _admission(dependant: Dependant) -> Admission | None:
+    return next((part.call for part in _parts(dependant) if isinstance(part.call, Admission)), None)
+
+
+def _security(dependant: Dependant) -> list[dict[str, list[str]]]:
+    """Return what a route takes to tell who is calling, for the OpenAPI document."""
+    admission = _admission(dependant)
+    if admission is None:
+        return []
+    named = ["api_key", "access_token", *(["session"] if admission.takes_session else [])]
+    return [{name: []} for name in named]
 
 
 def _demand_known(request: Request, known: set[str]) -> None:
@@ -115,6 +129,7 @@ _MEANINGS: dict[int | str, str] = {
     415: "Another type of body than this route reads.",
     422: "Fields are missing or not valid; `errors` points at each.",
     428: "If-Match is required.",
+    429: "Too many requests: come back after `Retry-After` seconds.",
     503: "The database, or the issuer of a token, does not answer: come back after `Retry-After` seconds.",
     "default": "Any other refusal.",
 }

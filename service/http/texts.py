@@ -15,13 +15,13 @@ _INVISIBLE: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 def _printable(value: str) -> str:
     if any(unicodedata.category(character) in _INVISIBLE for character in value):
         raise ValueError("Leave out control characters, line breaks and invisible characters.")
-    return value
+    return unicodedata.normalize("NFC", value)
 
 
 def _readable(value: str) -> str:
     if any(unicodedata.category(character) in _INVISIBLE for character in value if character not in "\n\r\t"):
         raise ValueError("Leave out control and invisible characters.")
-    return value
+    return unicodedata.normalize("NFC", value)
 
 
 def folded(name: str) -> str:

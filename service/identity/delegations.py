@@ -10,7 +10,7 @@ from sqlalchemy import and_, func, or_, select
 
 from service.database import Transaction, is_id, new_id
 from service.events import operations as events
-from service.http.caller import REVIEWERS, Caller, Delegated, Role
+from service.http.caller import ANYONE, EVERYWHERE, REVIEWERS, Caller, Delegated, Role
 from service.http.paging import page_of
 from service.http.problems import Conflict, Forbidden, Invalid, NotFound
 from service.identity import grants
@@ -18,7 +18,9 @@ from service.identity.people import party
 from service.identity.schemas import DelegationIn, DelegationOut
 from service.identity.tables import HANDLERS, Delegation, Grant, Principal
 from service.law.calendar import day_in_shanghai
+from service.tenancy import EVERYWHERE
 
+_WATCHERS = frozenset({Role.ADMIN, Role.AUDITOR})
 _NOT_TOLD = {"id", "in_force", "ended_at", "made_by", "made_at", "effective_at", "confirmed_by"}
 
 
@@ -71,7 +73,7 @@ async def delegate(tx: Transaction, caller: Caller, wanted: DelegationIn) -> Del
         raise Invalid("A role is lent to somebody else.", errors=[("/delegate", "Name another person.")])
     if wanted.valid_until < today:
         raise Invalid("The absence would be over already.", errors=[("/valid_until", "Choose a day to come.")])
-    handler = None if wanted.handler is None else await _handler(tx, wanted.handler)
+    handler = None if wanted.handler is None else await _handler(tx, caller, wanted.handler)
     held = await _held(tx, delegator, handler)
     roles = sorted(held) if wanted.roles is None else sorted({Role(role) for role in wanted.roles})
     missing = [role for role in roles if role not in held]
@@ -172,10 +174,12 @@ async def read_delegation(tx: Transaction, caller: Caller, delegation_id: str, *
 async def list_delegations(
     tx: Transaction, caller: Caller, cursor: str | None, limit: int
 ) -> tuple[Sequence[DelegationOut], str | None]:
-    """Return the caller's delegations, given and received; all of them for admins and auditors."""
+    """Return the caller's delegations, given and received; for admins and auditors all those on their handlers."""
     query = select(Delegation)
-    if not caller.has(frozenset({Role.ADMIN, Role.AUDITOR})):
-        query = query.where(or_(Delegation.delegator == caller.principal, Delegation.delegate == caller.principal))
+    reach = caller.reach(_WATCHERS)
+    if reach != EVERYWHERE:
+        mine = or_(Delegation.delegator == caller.principal, Delegation.delegate == caller.principal)
+        query = query.where(or_(mine, Delegation.handler.in_(reach)))
     rows, following = await page_of(tx, query, Delegation.id, cursor, limit)
     today = day_in_shanghai(tx.now)
     return [DelegationOut.of(row, today) for row in rows], following
@@ -198,9 +202,9 @@ async def _person(tx: Transaction, reference: str, pointer: str) -> Principal:
     return person
 
 
-async def _handler(tx: Transaction, reference: str) -> str:
+async def _handler(tx: Transaction, caller: Caller, reference: str) -> str:
     found = await tx.scalar(select(HANDLERS.c.id).where(or_(HANDLERS.c.id == reference, HANDLERS.c.key == reference)))
-    if found is None:
+    if found is None or not caller.reaches(ANYONE, str(found)):
         raise Invalid("There is no such handler.", errors=[("/handler", "No handler has this id or key.")])
     return str(found)
 
@@ -218,7 +222,13 @@ async def _held(tx: Transaction, principal: str, handler: str | None) -> set[Rol
 
 async def _found(tx: Transaction, caller: Caller, delegation_id: str, *, lock: bool) -> Delegation:
     delegation = await tx.get(Delegation, delegation_id, with_for_update=lock or None, populate_existing=lock)
-    sees = caller.has(frozenset({Role.ADMIN})) or (not lock and caller.has(frozenset({Role.AUDITOR})))
-    if delegation is None or not (sees or caller.principal in {delegation.delegator, delegation.delegate}):
+    if delegation is None or not _sees(caller, delegation, frozenset({Role.ADMIN}) if lock else _WATCHERS):
         raise NotFound("There is no such delegation.")
     return delegation
+
+
+def _sees(caller: Caller, delegation: Delegation, roles: frozenset[Role]) -> bool:
+    """Tell whether a delegation is the caller's own, or on the handlers of its roles; one for all handlers takes them for all."""
+    reach = caller.reach(roles)
+    on_theirs = reach == EVERYWHERE or delegation.handler in reach
+    return on_theirs or caller.principal in {delegation.delegator, delegation.delegate}

@@ -4,6 +4,8 @@
 2. A token there is checked first, which may take a call to its issuer, and so happens outside of any transaction. Then its subject is
    looked up, and the roles of its groups are brought up to date, in transactions of their own. What is left for the transaction that does
    the work is the login, which it looks up again.
+3. Without `Authorization`, the cookie of a session is looked at where the route takes one. What changes something must then come from a
+   page of this service: the browser says so (`Sec-Fetch-Site`, `Origin`), and the page shows what only its session knows (`X-CSRF-Token`).
 """
 
 from collections.abc import Sequence
@@ -13,13 +15,16 @@ from typing import Final
 from starlette.requests import Request
 
 from service.database import Clock, Database, Transaction
-from service.http.caller import Caller, Credentials, Proof, Role, Vouched
+from service.http.caller import Caller, Credentials, Proof, Role, Seated, Vouched
 from service.http.outgoing import Outgoing
 from service.http.problems import Unauthenticated
-from service.identity import jose, logins, operations
+from service.identity import jose, logins, operations, sessions
+from service.identity.browsing import SAFE_METHODS, Browsing, demand_csrf
 from service.identity.groups import Stands
 from service.identity.jose import TokenRefusedError
 from service.identity.provider import Provider
+from service.identity.seats import Limits
+from service.identity.signing_in import SigningIn
 from service.identity.tokens import Expected, Told
 from service.settings import Settings
 from service.tenancy import EVERYWHERE
@@ -36,6 +41,8 @@ class Door:
         provider: the identity provider; None: tokens are not taken.
         stands: which of its groups stands for which role.
         provision: whether somebody unknown becomes a principal at first sight.
+        browsing: what is to be known of browsers.
+        signing_in: signs people in through the provider; None: by a link of the operator's alone.
     """
 
     def __init__(
@@ -45,20 +52,28 @@ class Door:
         stands: Sequence[Stands] = (),
         *,
         provision: bool = False,
+        browsing: Browsing,
+        signing_in: SigningIn | None = None,
     ) -> None:
         self.provider = provider
+        self.browsing = browsing
+        self.signing_in = signing_in
         self._database = database
         self._stands = stands
         self._provision = provision
 
-    async def identify(self, request: Request) -> Proof:
+    async def identify(self, request: Request, takes_session: bool) -> Proof:  # noqa: FBT001
         """Return what a request shows.
 
         Raises:
             Unauthenticated: nothing, or a token that is not taken.
+            Forbidden: a session that changes something, and not from a page of this service.
             ProviderAway: a token that cannot be judged now.
         """
         authorization = request.headers.get("authorization")
+        shown = self.browsing.token_of(request)
+        if authorization is None and shown is not None and takes_session:
+            return await self._seated(request, shown)
         token = token_in(authorization)
         if token is None:
             return operations.recognize(authorization)
@@ -89,7 +104,21 @@ class Door:
         """
         if isinstance(proof, Credentials):
             return await operations.authenticate(tx, proof)
+        if isinstance(proof, Seated):
+            return await operations.caller_of(tx, *await sessions.admit(tx, proof))
         return await logins.authenticate(tx, proof)
+
+    async def _seated(self, request: Request, shown: str) -> Seated:
+        limits = self.browsing.limits
+        visit = await self._database.transaction(lambda tx: sessions.visit(tx, shown, limits), reach=EVERYWHERE)
+        if visit is None:
+            raise sessions.over()
+        if request.method not in SAFE_METHODS:
+            self.browsing.demand_own_page(request)
+            demand_csrf(visit, request.headers.get("x-csrf-token"))
+        if visit.token is not None:
+            self.browsing.hand_out(request, visit.token)
+        return Seated(visit.session)
 
     async def _known(self, told: Told) -> logins.Known:
         known = await self._database.transaction(lambda tx: logins.recall(tx, told, self._stands), reach=EVERYWHERE)
@@ -127,8 +156,14 @@ def door_of(settings: Settings, database: Database, outgoing: Outgoing, clock: C
         ValueError: the settings on the identity provider do not go together.
     """
     stands = [Stands(one.group, Role(one.role), one.handler) for one in settings.oidc_groups]
+    limits = Limits(
+        idle=timedelta(seconds=settings.session_idle_seconds),
+        whole=timedelta(seconds=settings.session_seconds),
+        rotate=timedelta(seconds=settings.session_rotate_seconds),
+    )
+    browsing = Browsing(settings.public_url, limits)
     if settings.oidc_issuer is None:
-        return Door(database)
+        return Door(database, browsing=browsing)
     if settings.oidc_audience is None:
         raise ValueError("OUTBOUND_OIDC_ISSUER needs OUTBOUND_OIDC_AUDIENCE: tokens for others must not be taken here.")
     expected = Expected(
@@ -141,4 +176,7 @@ def door_of(settings: Settings, database: Database, outgoing: Outgoing, clock: C
     )
     outgoing.check(settings.oidc_issuer)
     provider = Provider(expected, outgoing, clock, keys_seconds=settings.oidc_keys_seconds)
-    return Door(database, provider, stands, provision=settings.oidc_provision)
+    signing_in = None
+    if settings.oidc_client_id is not None:
+        signing_in = SigningIn(provider, settings.oidc_client_id, settings.oidc_client_secret, settings.oidc_scopes)
+    return Door(database, provider, stands, provision=settings.oidc_provision, browsing=browsing, signing_in=signing_in)

@@ -17,7 +17,7 @@ from service.http.caller import OPERATOR, Caller, Role, Vouched
 from service.http.paging import page_of
 from service.http.problems import AlreadyExists, Conflict, Invalid, NotFound, Unauthenticated
 from service.http.texts import Name, folded
-from service.identity import groups, operations
+from service.identity import groups, operations, sessions
 from service.identity.groups import Changes, Held, Stands
 from service.identity.people import principal_of
 from service.identity.schemas import LoginIn, LoginOut, PrincipalIn
@@ -212,12 +212,25 @@ async def end(tx: Transaction, caller: Caller, reference: str, login_id: str) ->
     if login.ended_at is not None:
         raise Conflict("This login has ended already.")
     login.ended_at = tx.now
+    await sessions.end_all(tx, caller, "unlinked", principal=login.principal, login=login.id)
     for grant in await tx.scalars(select(Grant).where(Grant.login == login.id, Grant.withdrawn_at.is_(None))):
         grant.withdrawn_at = tx.now
         _record_grant(tx, "grant.withdrawn", grant, caller)
     _record(tx, caller, "login.ended", login)
     await tx.flush()
     return LoginOut.of(login)
+
+
+async def note_refusal(tx: Transaction, told: Told) -> None:
+    """Record that somebody known was not let in; of strangers nothing is kept."""
+    query = (
+        select(Login.ended_at, Principal.id, Principal.disabled_at)
+        .join(Principal, Principal.id == Login.principal)
+        .where(Login.issuer == told.issuer, Login.subject == told.subject)
+    )
+    row = (await tx.execute(query)).one_or_none()
+    if row is not None:
+        sessions.refuse(tx, row.id, "disabled" if row.disabled_at is not None else "unlinked")
 
 
 def unknown() -> Unauthenticated:

@@ -12,7 +12,7 @@ from service.http.caller import OPERATOR, Caller, Credentials, Role
 from service.http.paging import page_of
 from service.http.problems import AlreadyExists, Conflict, Invalid, NotFound, Unauthenticated
 from service.http.texts import folded
-from service.identity import breaking, delegations, granting
+from service.identity import breaking, delegations, granting, sessions
 from service.identity.grants import is_fit
 from service.identity.keys import Secret
 from service.identity.people import handler_of, named_principal, party, principal_of
@@ -149,6 +149,7 @@ async def disable_principal(tx: Transaction, caller: Caller, reference: str) -> 
     await granting.demand_an_admin(tx, without=principal.id)
     principal.disabled_at = tx.now
     await breaking.end_of(tx, caller, principal.id)
+    await sessions.end_all(tx, caller, "disabled", principal=principal.id)
     _record(tx, caller, "principal.disabled", principal.id, principal.id, {})
     await tx.flush()
     return PrincipalOut.of(principal)

@@ -3,9 +3,10 @@
 from datetime import date, datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, computed_field, field_validator
 
 from service.http.caller import Caller, Role
+from service.http.looks import Flag, flags_of_all
 from service.http.texts import Instant, Name, Prose, Reference, not_before
 from service.identity.grants import Glass, State, state
 from service.identity.tables import ApiKey, BreakGlass, Delegation, Grant, Login, Principal
@@ -34,6 +35,12 @@ class PrincipalOut(BaseModel):
     kind: Kind
     created_at: datetime
     disabled_at: datetime | None
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def flags(self) -> list[Flag]:
+        """What is odd about how it is named: `mixed_script`, or `looks_latin` and is not."""
+        return flags_of_all(self.name)
 
     @classmethod
     def of(cls, principal: Principal) -> Self:
@@ -72,6 +79,23 @@ class LoginOut(BaseModel):
     def of(cls, login: Login) -> Self:
         """Return the shape of a row."""
         return cls.model_validate(login, from_attributes=True)
+
+
+class SessionOut(BaseModel):
+    """The session of a browser."""
+
+    id: str
+    csrf_token: str = Field(description="To send as `X-CSRF-Token` with whatever changes something.")
+    begun_at: datetime
+    ends_at: datetime = Field(description="When it ends, however much it is used.")
+    idle_at: datetime = Field(description="When it ends if it is not used until then.")
+    ended_at: datetime | None
+
+
+class SessionsEnded(BaseModel):
+    """How many sessions have ended."""
+
+    ended: int
 
 
 class ApiKeyIn(_In):

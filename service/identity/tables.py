@@ -89,6 +89,48 @@ class Login(Base):
     __table_args__ = (UniqueConstraint("subject", "issuer"),)
 
 
+class Session(Base):
+    """A person who has signed in with a browser."""
+
+    __tablename__ = "sessions"
+
+    id: Mapped[PrimaryId]
+    principal: Mapped[str] = mapped_column(Id, ForeignKey("principals.id"), index=True)
+    login: Mapped[str | None] = mapped_column(Id, ForeignKey("logins.id"))
+    csrf: Mapped[bytes] = mapped_column(LargeBinary)
+    """What pages of this session show with whatever they ask for, and other sites' pages cannot."""
+    begun_at: Mapped[Moment]
+    seen_at: Mapped[Moment]
+    ends_at: Mapped[Moment]
+    ended_at: Mapped[datetime | None] = mapped_column(EndOf)
+    how: Mapped[str | None] = mapped_column(Text)
+    """How it ended."""
+
+
+class SessionToken(Base):
+    """A token of a session, known by its SHA-256; those of before stay, so that whoever shows one is recognized."""
+
+    __tablename__ = "session_tokens"
+
+    sha256: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    session: Mapped[str] = mapped_column(Id, ForeignKey("sessions.id"), index=True)
+    made_at: Mapped[Moment]
+    used_at: Mapped[datetime | None] = mapped_column(EndOf)
+    replaced_at: Mapped[datetime | None] = mapped_column(EndOf)
+
+
+class LoginLink(Base):
+    """A link by which a person signs in once, known by the SHA-256 of its token."""
+
+    __tablename__ = "login_links"
+
+    sha256: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    principal: Mapped[str] = mapped_column(Id, ForeignKey("principals.id"))
+    made_at: Mapped[Moment]
+    expires_at: Mapped[Moment]
+    used_at: Mapped[datetime | None] = mapped_column(EndOf)
+
+
 class Grant(Base):
     """A role of a principal on one handler, or on all when `handler` is null."""
 

@@ -36,13 +36,13 @@ _SEQUENCED: Final = f"""
   with wanted as materialized ({ENTRIES})
   select l.leaf, w.seq, e.body from wanted w join leaves l on l.seq = w.seq join entries e on e.seq = w.seq and e.at = w.at
   order by l.leaf
-"""  # noqa: S608 - no caller's text is in it
+"""  # noqa: S608 - no caller's text is in it  # nosec B608
 _WAITING: Final = f"""
   with wanted as materialized ({ENTRIES})
   select w.seq, e.body from wanted w join entries e on e.seq = w.seq and e.at = w.at
   where not exists (select from leaves l where l.seq = w.seq) order by w.seq limit {MOST_WAITING + 1}
-"""  # noqa: S608 - no caller's text is in it
-_COUNT: Final = f"select count(*) from ({ENTRIES}) wanted"  # noqa: S608 - no caller's text is in it
+"""  # noqa: S608 - no caller's text is in it  # nosec B608
+_COUNT: Final = f"select count(*) from ({ENTRIES}) wanted"  # noqa: S608 - no caller's text is in it  # nosec B608
 _CHECKPOINTS: Final = """
   select c.size, c.note, (select array_agg(s.line order by s.at) from cosignatures s where s.size = c.size) as lines
   from checkpoints c where c.size >= :size order by c.size desc limit 50

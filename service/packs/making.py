@@ -37,7 +37,7 @@ _ARCHIVED: Final = """
   select to_char(month, 'YYYY-MM') as month, file, encode(sha256, 'hex') as sha256 from archives order by month
 """
 
-_COUNT: Final = f"select count(*) from ({EXPORTS}) x"  # noqa: S608 - no caller's text is in it
+_COUNT: Final = f"select count(*) from ({EXPORTS}) x"  # noqa: S608 - no caller's text is in it  # nosec B608
 
 Progress = Callable[[int, int], Awaitable[None]]
 """Takes how many records and entries are written, and how many there are."""

@@ -106,7 +106,7 @@ _EXPORTS: Final = f"""
   select id, evaluation, dataset, recipient, permit, system, purpose, persons, sensitive_persons, counts, status, reserved_at,
     expires_at, ended_at, sent_persons, sent_sensitive_persons
   from ({EXPORTS}) x order by id
-"""  # noqa: S608 - no caller's text is in it
+"""  # noqa: S608 - no caller's text is in it  # nosec B608
 _FIRST: Final = """
   with recursive before as (
     select id, reused_from from evidence where transfer = any(:transfers) and reused_from is not null

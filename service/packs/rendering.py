@@ -1,7 +1,7 @@
 """Reports are set in a process of their own: fonts and type-setting take more memory than everything else, and hold nobody up there."""
 
 import asyncio
-import pickle
+import pickle  # nosec B403 - between us and our own child
 import sys
 from typing import Final
 
@@ -32,14 +32,14 @@ async def reports(story: Story) -> dict[str, bytes]:
             await child.wait()
     if child.returncode != 0:
         raise RenderingError(errors.decode(errors="replace").strip().rpartition("\n")[2])
-    made: dict[str, bytes] = pickle.loads(out)  # noqa: S301 - written below, by our own child
+    made: dict[str, bytes] = pickle.loads(out)  # noqa: S301 - written below, by our own child  # nosec B301
     return made
 
 
 def _main() -> None:
     from service.packs import report  # noqa: PLC0415 - only the child needs it
 
-    story = pickle.loads(sys.stdin.buffer.read())  # noqa: S301 - written above, by our own parent
+    story = pickle.loads(sys.stdin.buffer.read())  # noqa: S301 - written above, by our own parent  # nosec B301
     made = {}
     for language in LANGUAGES:
         made[f"report.{language}.html"] = report.html(story, language).encode()

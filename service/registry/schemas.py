@@ -12,12 +12,14 @@ from pydantic import (
     Field,
     StringConstraints,
     ValidationInfo,
+    computed_field,
     field_validator,
     model_validator,
 )
 from stdnum.cn import uscc as stdnum_uscc
 from stdnum.exceptions import ValidationError as StdnumError
 
+from service.http.looks import Flag, flags_of_all
 from service.http.texts import DatasetKey, Key, Name, OptionalProse, Prose, Reference, without_defaults
 from service.law.facts import RecipientKind, Tag
 from service.law.schemas import CitationOut, HandlerFactsIn, NearDay, OriginFactsIn, RecipientMarksIn
@@ -109,6 +111,12 @@ class HandlerOut(BaseModel):
     created_at: datetime
     updated_at: datetime
 
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def flags(self) -> list[Flag]:
+        """What is odd about how it is named: `mixed_script`, or `looks_latin` and is not."""
+        return flags_of_all(self.name)
+
     @classmethod
     def of(cls, handler: Handler) -> Self:
         """Return the shape of a row."""
@@ -188,6 +196,12 @@ class DatasetOut(BaseModel):
     grading: int | None = Field(description="Number of the effective grading.")
     created_at: datetime
     updated_at: datetime
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def flags(self) -> list[Flag]:
+        """What is odd about how it is named: `mixed_script`, or `looks_latin` and is not."""
+        return flags_of_all(self.title, self.owner)
 
     @classmethod
     def of(cls, dataset: Dataset) -> Self:
@@ -318,6 +332,12 @@ class RecipientOut(BaseModel):
     facts: RecipientMarksIn
     created_at: datetime
     updated_at: datetime
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def flags(self) -> list[Flag]:
+        """What is odd about how it is named: `mixed_script`, or `looks_latin` and is not."""
+        return flags_of_all(self.name)
 
     @classmethod
     def of(cls, recipient: Recipient) -> Self:

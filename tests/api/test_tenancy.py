@@ -25,8 +25,7 @@ from service.roles import Logins, UnboundError
 from service.settings import Settings
 from service.tenancy import EVERYWHERE, TELL, OfHandler, View
 from service.transfers.tables import Transfer
-from tests.api.test_packs import admin as first_admin
-from tests.conftest import Clock, Served, database_named, run_sql
+from tests.conftest import Clock, Served, admins, database_named, run_sql
 from tests.feed import digits, hashes
 from tests.packing import add_file
 from tests.world import Person, World
@@ -55,11 +54,14 @@ OWNER = {
 SHARED = {
     "recipients": "shared by all handlers: whoever may read the register reads them",
     "principals": "read before anybody is known; kept by admins",
-    "logins": "read before anybody is known; kept by admins",
     "api_keys": "read before anybody is known; kept by admins",
     "grants": "read before anybody is known, and whenever it is asked who may act; kept by admins",
     "delegations": "the same",
     "break_glass": "the same",
+    "logins": "read before anybody is known; kept by admins",
+    "sessions": "read before anybody is known",
+    "session_tokens": "read before anybody is known",
+    "login_links": "read before anybody is known",
     "signing_keys": "public",
     "leaves": "places of entries in the tree, and hashes: nothing of what they say",
     "log_tiles": "hashes",
@@ -73,8 +75,8 @@ SHARED = {
 """Tables without rows of handlers, and why they need no policy."""
 
 GATE_SEES = {
-    "logins": {"id", "principal", "ended_at"},
     "api_keys": {"prefix", "sha256", "principal", "revoked_at", "expires_at"},
+    "logins": {"id", "principal", "ended_at"},
     "principals": {"id", "name", "kind", "disabled_at"},
     "grants": {"principal", "role", "handler", "withdrawn_at", "effective_at", "valid_from", "valid_until"},
     "handlers": {"id", "facts"},
@@ -153,23 +155,18 @@ BY_HAND = (
 
 
 @pytest.fixture(scope="module")
-def street(postgres: str, tmp_path_factory: pytest.TempPathFactory, admin: Callable[[str], str]) -> Street:
+def street(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Street:
     name = f"street_{tmp_path_factory.getbasetemp().name.replace('-', '_')}"
     url = database_named(postgres, name)
     settings = Settings(data_dir=tmp_path_factory.mktemp("street"), pack_worker=False)
     run_sql(postgres, f"create database {name} template template_outbound")
     with Served(settings, url, Clock()) as address, httpx.Client(base_url=address, timeout=60) as http:
-        world = World(http, admin(url))
+        world = World(http, admins(url))
         here, there = _house(world), _house(world)
         connected = asyncio.run(_connected(url))
     for house in (here, there):
         run_sql(url, *(statement.format(handler=house.id, tail=house.id[3:]) for statement in BY_HAND))
     return Street(url, Logins.of(settings, url), here, there, connected)
-
-
-@pytest.fixture(scope="module")
-def admin() -> Callable[[str], str]:
-    return lambda url: asyncio.run(first_admin(url))
 
 
 def _house(world: World) -> House:

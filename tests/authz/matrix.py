@@ -211,10 +211,10 @@ class Matrix:
         passing: list[Cell] = []
         for caller in self.company.callers:
             passing += self._roles(route, caller)
+        self._references(route)
         reached = [self._passed(cell, rule) for cell in passing]
         if not any(200 <= status < 300 for status in reached):
             self.found.surprises.append(f"{route:<64} nobody was answered 2xx: {sorted(set(reached))}")
-        self._references(route)
 
     def _strangers(self, route: str) -> None:
         told: dict[str, Answer] = {}

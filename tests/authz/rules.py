@@ -121,7 +121,7 @@ def search(side: Side, *parts: str) -> Any:
 
 def is_unknown(answer: Any) -> bool:
     told = answer.get("evaluations", [answer])
-    return all(one.get("context", {}).get("reason") == "dataset_unknown" for one in told)
+    return any(one.get("context", {}).get("reason") == "dataset_unknown" for one in told)
 
 
 def is_nothing(answer: Any) -> bool:
@@ -305,11 +305,12 @@ RULES: Mapping[str, Rule] = {
         ids={"transfer_id": "termed"},
         body=lambda side, _: {"revision": side.termed_revision},
     ),
+    "POST /v1/transfers/{transfer_id}/assign": thing(AMENDERS, ids={"transfer_id": "in_review"}, body=assignment),
     "POST /v1/transfers/{transfer_id}/reviews": thing(REVIEWERS, ids={"transfer_id": "in_review"}, body=review),
     "POST /v1/transfers/{transfer_id}/reviews/{review_id}/carry-over": thing(
         REVIEWERS,
-        ids={"transfer_id": "reviewed", "review_id": "review"},
-        body=lambda side, _: {"revision": side.reviewed_revision},
+        ids={"transfer_id": "carried", "review_id": "given"},
+        body=lambda side, _: {"revision": side.carried_revision},
         barred=("Only whoever gave an approval",),
     ),
     "POST /v1/transfers/{transfer_id}/reviews/{review_id}/take-back": thing(
@@ -318,7 +319,6 @@ RULES: Mapping[str, Rule] = {
         body=REASON,
         barred=("Only whoever gave an approval",),
     ),
-    "POST /v1/transfers/{transfer_id}/assign": thing(AMENDERS, ids={"transfer_id": "in_review"}, body=assignment),
     "POST /v1/transfers/{transfer_id}/recuse": thing(REVIEWERS, ids=TRANSFER, body=REASON),
     "GET /v1/transfers/{transfer_id}/reviewers": thing(READERS, ids=TRANSFER | {"stage": "=privacy"}),
     "GET /v1/transfers/{transfer_id}/comments": thing(READERS, ids=TRANSFER),
@@ -426,6 +426,7 @@ RULES: Mapping[str, Rule] = {
         lambda side, _: {"principal": "=victim", "role": "exporter", "handler": side.handler},
         sight=only("admin"),
     ),
+    "POST /v1/grants/{grant_id}/confirm": thing(only("admin"), ids={"grant_id": "pending_grant"}, sight=only("admin")),
     "POST /v1/grants/{grant_id}/withdraw": thing(
         only("admin"), ids={"grant_id": "to_withdraw_grant"}, sight=only("admin")
     ),
@@ -436,6 +437,13 @@ RULES: Mapping[str, Rule] = {
         ids={"delegation_id": "delegation"},
         blind=ANYONE - {"admin", "auditor"},
         sight=only("admin", "auditor"),
+    ),
+    "POST /v1/delegations/{delegation_id}/confirm": thing(
+        ANYONE,
+        ids={"delegation_id": "pending_delegation"},
+        blind=ANYONE - {"admin"},
+        sight=only("admin"),
+        barred=("This takes whoever lends the roles, or an admin of all handlers",),
     ),
     "POST /v1/delegations/{delegation_id}/end": thing(
         ANYONE, ids={"delegation_id": "to_end"}, blind=ANYONE - {"admin"}, sight=only("admin")

@@ -48,8 +48,12 @@ class Side:
     """The hash of what is in review."""
     reviewed: str = ""
     """In review, its first stage approved by the handler's own reviewer."""
-    reviewed_revision: str = ""
     review: str = ""
+    carried: str = ""
+    """In review as a second revision, of which the first stage decides on nothing that the first one had not."""
+    carried_revision: str = ""
+    given: str = ""
+    """The approval of the first."""
     termed: str = ""
     """In review, its first stage approved on terms."""
     termed_revision: str = ""
@@ -73,8 +77,10 @@ class Side:
     """An entry of the log."""
     grant: str = ""
     to_withdraw_grant: str = ""
+    pending_grant: str = ""
     delegation: str = ""
     to_end: str = ""
+    pending_delegation: str = ""
     reviewer: str = ""
     """Somebody who may decide the second stage."""
 
@@ -156,6 +162,9 @@ class Company:
                 ),
             ]
         callers.append(Caller("nobody", (await made())[1]))
+        for place, handler in enumerate((here, there)):
+            principal, secret = await made((handler, ["reviewer:security"]))
+            self.local[place]["lender"] = Person(self.world.http, secret, principal, "lender")
         self.lender, lender_secret = await made((here, [LENT]))
         self.stand_in, secret = await made()
         self.lending = Person(self.world.http, lender_secret, self.lender, "lender")
@@ -192,14 +201,15 @@ class Company:
 
         side.draft, side.to_submit, side.to_withdraw = (draft(persons=3)["id"] for _ in range(3))
         side.reviewer = local["reviewer:privacy"].id
-        shown = [world.submitted(handler, [dataset], to, persons=150_000) for _ in range(3)]
-        for number, terms in ((1, {}), (2, {"conditions": {"terms": ["Report every month"]}})):
+        shown = [world.submitted(handler, [dataset], to, persons=150_000) for _ in range(4)]
+        for number, terms in ((1, {}), (2, {"conditions": {"terms": ["Report every month"]}}), (3, {})):
             approval = {"stage": "data_owner", "decision": "approve", "revision": shown[number]["revision"]["hash"]}
             at = f"/v1/transfers/{shown[number]['id']}/reviews"
             shown[number] = local["reviewer:data_owner"].made(at, approval | terms)
-        side.in_review, side.reviewed, side.termed = (one["id"] for one in shown)
-        side.revision, side.reviewed_revision, side.termed_revision = (one["revision"]["hash"] for one in shown)
-        side.review = shown[1]["reviews"][0]["id"]
+        side.in_review, side.reviewed, side.termed, side.carried = (one["id"] for one in shown)
+        side.review, side.given = (shown[number]["reviews"][0]["id"] for number in (1, 3))
+        shown[3] = world.requester.patch(f"/v1/transfers/{side.carried}", {"systems": ["crm"]}).json()
+        side.revision, _, side.termed_revision, side.carried_revision = (one["revision"]["hash"] for one in shown)
         small = [world.submitted(handler, [dataset], to, persons=60_000, purpose=f"purpose {n}") for n in range(3)]
         side.finding = world.auditor.get("/v1/findings", handler=side.handler).json()["items"][0]["id"]
         small = [world.approve(one) for one in small]
@@ -242,15 +252,18 @@ class Company:
         world = self.world
         grants = [
             world.admin.made("/v1/grants", {"principal": self.victim, "role": role, "handler": side.handler})
-            for role in ("auditor", "requester")
+            for role in ("auditor", "requester", "reviewer:executive")
         ]
-        side.grant, side.to_withdraw_grant = (grant["id"] for grant in grants)
+        side.grant, side.to_withdraw_grant, side.pending_grant = (grant["id"] for grant in grants)
         lending = {"handler": side.handler, "valid_from": day(0), "valid_until": day(30), "reason": "On leave"}
         place = 0 if side.handler == self.handlers[0]["id"] else 1
-        legal = self.local[place]["reviewer:security"]
         others = [self.victim, self.outcast]
-        made = [legal.made("/v1/delegations", lending | {"delegate": other})["id"] for other in others]
+        made = [
+            self.local[place]["lender"].made("/v1/delegations", lending | {"delegate": other})["id"] for other in others
+        ]
         side.delegation, side.to_end = made
+        asked = {"delegator": self.local[place]["lender"].id, "delegate": self.outcast}
+        side.pending_delegation = world.admin.made("/v1/delegations", lending | asked)["id"]
         if place == 0:
             self.lending.made("/v1/delegations", lending | {"delegate": self.stand_in, "roles": [LENT]})
 

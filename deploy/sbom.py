@@ -1,0 +1,60 @@
+"""Write what is shipped as a CycloneDX document: each locked package by name, version and the hashes of its files.
+
+It is the same for the same lock, says nothing of the machine or the index that it was made with, and is checked against the schema.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+
+ROOT = Path(__file__).parents[1]
+COMMAND = (
+    "requirements",
+    "requirements.lock",
+    "--pyproject",
+    "pyproject.toml",
+    "--short-PURLs",
+    "--output-reproducible",
+)
+
+
+def document() -> dict[str, Any]:
+    """Return the document."""
+    program = Path(sys.executable).with_name("cyclonedx-py")
+    made = subprocess.run(  # noqa: S603 - our own words
+        [program, *COMMAND, "--of", "JSON", "-o", "-"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
+    found: dict[str, Any] = json.loads(made.stdout)
+    for component in found["components"]:
+        component["bom-ref"] = component["purl"]
+        component.pop("description", None)
+        for reference in component["externalReferences"]:
+            reference |= {"url": component["purl"], "comment": "the files that the lock takes, by hash"}
+    references = [component["purl"] for component in found["components"]]
+    root = found["metadata"]["component"]["bom-ref"]
+    found["dependencies"] = [{"ref": root, "dependsOn": references}, *({"ref": one} for one in references)]
+    return found
+
+
+def main(target: Path) -> None:
+    """Write it."""
+    text = json.dumps(document(), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    faults = JsonStrictValidator(SchemaVersion.V1_6).validate_str(text)
+    if faults is not None:
+        raise SystemExit(f"The document is not CycloneDX: {faults}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(text, "utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,47 @@
+"""Names that look like something else, pure: told, and never refused, for there are honest ones.
+
+Source: Unicode UTS 39, sections 4 and 5.2; the tables come with `confusable-homoglyphs`.
+"""
+
+import unicodedata
+from functools import lru_cache
+from typing import Final, Literal
+
+from confusable_homoglyphs import categories, confusables
+
+Flag = Literal["mixed_script", "looks_latin"]
+
+_EVERYWHERE: Final = frozenset({"COMMON", "INHERITED"})
+_TOGETHER: Final = (
+    frozenset({"LATIN", "HAN", "HIRAGANA", "KATAKANA"}),
+    frozenset({"LATIN", "HAN", "BOPOMOFO"}),
+    frozenset({"LATIN", "HAN", "HANGUL"}),
+)
+"""Scripts that are written together by everybody who writes them."""
+
+
+@lru_cache(maxsize=4096)
+def flags_of(name: str) -> tuple[Flag, ...]:
+    """Return what is odd about how a name is written.
+
+    `mixed_script`: it mixes scripts that nobody mixes, like Latin and Cyrillic. `looks_latin`: it is of another script, and every one of
+    its letters looks like one of A to Z.
+    """
+    letters = [letter for letter in unicodedata.normalize("NFKC", name) if letter.isalpha()]
+    scripts = {categories.alias(letter) for letter in letters} - _EVERYWHERE
+    if len(scripts) > 1 and not any(scripts <= together for together in _TOGETHER):
+        return ("mixed_script",)
+    if letters and "LATIN" not in scripts and all(map(_looks_latin, letters)):
+        return ("looks_latin",)
+    return ()
+
+
+def flags_of_all(*names: str) -> list[Flag]:
+    """Return what is odd about any of some names, each flag once."""
+    return sorted({flag for name in names for flag in flags_of(name)})
+
+
+@lru_cache(maxsize=4096)
+def _looks_latin(letter: str) -> bool:
+    found = confusables.is_confusable(letter, preferred_aliases=[])
+    return any(same["c"].isascii() and same["c"].isalpha() for one in found or () for same in one["homoglyphs"])

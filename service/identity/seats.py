@@ -1,0 +1,91 @@
+"""How long a session stands, and whether the token that is shown for it is its own, pure.
+
+A session ends by itself when nobody has used it for a while, and after some hours however much it was used. Its token is replaced now
+and then; the old one is good until its successor has been used, and some seconds longer, since a browser sends several requests at once.
+Whoever shows one later than that has kept a copy: nobody can tell who of the two is the thief, so the session ends for both.
+
+A clock that was set back gives nothing back: what ended is written down, the later of two clocks counts (the service's and the database's),
+and a session that was seen later than it is now is not taken.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+GRACE: Final = timedelta(seconds=30)
+"""How long a replaced token is still good after its successor was first used."""
+SKEW: Final = timedelta(seconds=60)
+"""By how much the clocks of two replicas may differ."""
+NOTE_AFTER: Final = timedelta(seconds=30)
+"""How old the note of the last use may be before it is written anew."""
+
+
+class Verdict(StrEnum):
+    """What becomes of a session when a token is shown; all but the first two and the last end it, under this name."""
+
+    STANDS = "stands"
+    ENDED = "ended"
+    """Before, for whatever reason."""
+    IDLE = "idle"
+    OVER = "over"
+    REPLAY = "replay"
+    CLOCK = "clock"
+    """It is earlier than when it was last used: not taken, and not ended either."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long sessions last."""
+
+    idle: timedelta
+    whole: timedelta
+    rotate: timedelta
+    """How old a token is when it is replaced."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """A session and the token that was shown for it."""
+
+    seen_at: datetime
+    ends_at: datetime
+    ended_at: datetime | None
+    token_made_at: datetime
+    token_used_at: datetime | None
+    token_replaced_at: datetime | None
+    """Since when its successor has been in use; or it was never used, and another was given in its place."""
+    successor_made_at: datetime | None
+    """When the newest token that is to follow it was given, and has not been used yet."""
+
+
+def verdict(seat: Seat, now: datetime, limits: Limits) -> Verdict:
+    """Return what becomes of a session."""
+    if seat.ended_at is not None:
+        return Verdict.ENDED
+    if now >= seat.ends_at:
+        return Verdict.OVER
+    if now >= seat.seen_at + limits.idle:
+        return Verdict.IDLE
+    if now < seat.seen_at - SKEW:
+        return Verdict.CLOCK
+    if seat.token_replaced_at is not None and now >= seat.token_replaced_at + GRACE:
+        return Verdict.REPLAY
+    return Verdict.STANDS
+
+
+def ends(found: Verdict) -> bool:
+    """Tell whether a verdict ends a session that stood."""
+    return found in {Verdict.IDLE, Verdict.OVER, Verdict.REPLAY}
+
+
+def is_due(seat: Seat, now: datetime, limits: Limits) -> bool:
+    """Tell whether the token is to be replaced: it is old, it is the newest in use, and no successor is on its way to the browser."""
+    is_current = seat.token_replaced_at is None
+    on_its_way = seat.successor_made_at is not None and now < seat.successor_made_at + GRACE
+    return is_current and not on_its_way and now >= seat.token_made_at + limits.rotate
+
+
+def is_worth_a_note(seat: Seat, now: datetime, limits: Limits) -> bool:
+    """Tell whether anything is to be written down: the use, the first use of a token, or a new token."""
+    return seat.token_used_at is None or now >= seat.seen_at + NOTE_AFTER or is_due(seat, now, limits)

@@ -1,0 +1,197 @@
+"""Callers that are slow at everything, on real sockets: they are let go, and nobody else notices."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+import uvicorn
+
+from service.http.protocol import MAX_FIELDS, MAX_HEAD, MAX_TARGET, Bounded
+from service.settings import Settings
+from tests.conftest import Clock, Served
+from tests.world import World
+
+PATIENCE = 0.6
+
+
+class Brief(Bounded):
+    patience = PATIENCE
+    longest = 4 * PATIENCE
+    most = 600
+
+
+class Briefly(Served):
+    """The service as `outbound serve` has it, with less patience."""
+
+    def __init__(self, settings: Settings, url: str) -> None:
+        super().__init__(settings, url, Clock())
+        config = uvicorn.Config(
+            self.app, host="127.0.0.1", port=0, log_config=None, access_log=False, http=Brief, ws="none"
+        )
+        uvicorn.Server.__init__(self, config)
+
+
+@pytest.fixture(scope="module")
+def brief(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    settings = Settings(data_dir=tmp_path_factory.mktemp("brief"), sequencer=False, pack_worker=False)
+    with Briefly(settings, database_url) as address:
+        yield address
+
+
+async def opened(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    place = urlsplit(address)
+    return await asyncio.open_connection(place.hostname, place.port)
+
+
+async def dripped(writer: asyncio.StreamWriter, content: bytes, pause: float = PATIENCE / 8) -> None:
+    """Write a byte at a time, for as long as the other side takes it."""
+    try:
+        for byte in content:
+            writer.write(bytes([byte]))
+            await writer.drain()
+            await asyncio.sleep(pause)
+    except ConnectionError:
+        pass
+
+
+def run(work: Callable[[], Awaitable[None]]) -> None:
+    asyncio.run(asyncio.wait_for(work(), 60))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"G", b"\r\n" * 500, b"GET /livez HTTP/1.1\r\nHost: x\r\nX-A: " + b"a" * 5000]
+)
+def test_a_head_that_does_not_come_is_not_waited_for(brief: str, content: bytes) -> None:
+    async def work() -> None:
+        reader, writer = await opened(brief)
+        began = time.monotonic()
+        dripping = asyncio.create_task(dripped(writer, content))
+        told = await reader.read()
+        assert told == b""
+        assert PATIENCE * 0.9 < time.monotonic() - began < PATIENCE * 10
+        dripping.cancel()
+
+    run(work)
+
+
+@pytest.mark.parametrize("path", ["/access/v1/evaluation", "/v1/handlers", "/v1/exports"])
+@pytest.mark.parametrize("body", [b"", b"{" + b" " * 5000])
+def test_a_body_that_stalls_or_drips_is_408(world: World, brief: str, path: str, body: bytes) -> None:
+    async def work() -> None:
+        reader, writer = await opened(brief)
+        key = world.registrar.secret
+        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\nContent-Type: application/json\r\n"
+        writer.write(f"{head}Content-Length: 100000\r\n\r\n".encode())
+        dripping = asyncio.create_task(dripped(writer, body))
+        told = await reader.read()
+        assert told.startswith((b"HTTP/1.1 408 Request Timeout\r\n", b"HTTP/1.1 403")), told[:200]
+        assert b"application/problem+json" in told
+        dripping.cancel()
+
+    run(work)
+
+
+def test_a_body_that_comes_steadily_and_never_ends_is_408(world: World, brief: str) -> None:
+    async def work() -> None:
+        reader, writer = await opened(brief)
+        head = f"POST /access/v1/evaluation HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {world.exporter.secret}\r\n"
+        writer.write(f"{head}Content-Type: application/json\r\nContent-Length: 1000000\r\n\r\n".encode())
+        told = asyncio.create_task(reader.read())
+        while not told.done():
+            writer.write(b" " * 200)
+            await asyncio.sleep(0.05)
+        assert (await told).startswith(b"HTTP/1.1 408 ")
+
+    run(work)
+
+
+def test_five_hundred_idle_connections_harm_nobody_and_are_let_go(world: World, brief: str) -> None:
+    async def work() -> None:
+        idle = [await opened(brief) for _ in range(500)]
+        async with httpx.AsyncClient(base_url=brief, timeout=30) as http:
+            headers = {"Authorization": f"Bearer {world.auditor.secret}"}
+            for _ in range(5):
+                assert (await http.get("/v1/me", headers=headers)).status_code == 200
+        for reader, writer in idle:
+            assert await reader.read() == b""
+            writer.close()
+
+    run(work)
+
+
+def test_more_connections_than_there_may_be_are_503(brief: str) -> None:
+    async def work() -> None:
+        held = [await opened(brief) for _ in range(Brief.most + 20)]
+        told = await held[-1][0].read()
+        assert told.startswith(b"HTTP/1.1 503 ")
+        assert b"retry-after: 1" in told
+        for _, writer in held:
+            writer.close()
+
+    run(work)
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"GET /livez HTTP/1.1\r\n" + b"a: b\r\n" * (MAX_FIELDS + 1) + b"\r\n", b"431"),
+        (b"GET /livez?" + b"a" * MAX_TARGET + b" HTTP/1.1\r\n\r\n", b"414"),
+        (b"GET /livez HTTP/1.1\r\na: " + b"a" * 4 * MAX_HEAD, b"431"),
+        (b"nonsense\r\n\r\n", b"400"),
+        (b"POST /livez HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", b"400"),
+        (b"POST /livez HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", b"400"),
+    ],
+    ids=["fields", "target", "head", "nonsense", "smuggled", "twice"],
+)
+def test_a_head_that_holds_too_much_or_says_two_things_is_refused(brief: str, head: bytes, status: bytes) -> None:
+    async def work() -> None:
+        reader, writer = await opened(brief)
+        with suppress(ConnectionError):  # who is refused in the middle of what it sends may not hear why
+            for at in range(0, len(head), 30_000):
+                writer.write(head[at : at + 30_000])
+                await writer.drain()
+                await asyncio.sleep(0.02)
+            told = await reader.read()
+            assert told.startswith(b"HTTP/1.1 " + status)
+            assert b"application/problem+json" in told
+        assert reader.at_eof() or reader.exception() is not None
+
+    run(work)
+
+
+def test_a_slow_request_that_is_in_time_is_served_and_the_connection_kept(world: World, brief: str) -> None:
+    async def work() -> None:
+        reader, writer = await opened(brief)
+        for _ in range(3):
+            writer.write(b"GET /v1/me HTTP/1.1\r\nHost: x\r\n")
+            await asyncio.sleep(PATIENCE / 2)
+            writer.write(f"Authorization: Bearer {world.auditor.secret}\r\n\r\n".encode())
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200 OK")
+            length = next(line for line in head.lower().splitlines() if line.startswith(b"content-length:"))
+            await reader.readexactly(int(length.partition(b":")[2]))
+            await asyncio.sleep(PATIENCE * 3 / 2)
+
+    run(work)
+
+
+def test_an_answer_that_nobody_takes_is_given_up(brief: str, tmp_path: Path) -> None:
+    async def work() -> None:
+        reader, writer = await opened(brief)
+        asked = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        writer.write(asked * 40)
+        await asyncio.sleep(PATIENCE * 5)
+        writer.transport.resume_reading()  # type: ignore[attr-defined]
+        with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+            await reader.readexactly(10**9)
+
+    assert tmp_path.exists()
+    run(work)
