@@ -10,7 +10,7 @@ from sqlalchemy import and_, func, or_, select
 
 from service.database import Transaction, is_id, new_id
 from service.events import operations as events
-from service.http.caller import ANYONE, EVERYWHERE, REVIEWERS, Caller, Delegated, Role
+from service.http.caller import ANYONE, REVIEWERS, Caller, Delegated, Role
 from service.http.paging import page_of
 from service.http.problems import Conflict, Forbidden, Invalid, NotFound
 from service.identity import grants

@@ -32,6 +32,7 @@ class Browser:
     def __init__(self, address: str) -> None:
         self.http = httpx.Client(base_url=address, timeout=30)
         self.origin = address
+        self.answer = httpx.Response(200)
 
     def get(self, path: str, **headers: str) -> httpx.Response:
         return self.http.get(path, headers=headers)
