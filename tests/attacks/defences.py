@@ -62,7 +62,7 @@ OUTGOING: Final = "tests/faults/test_outgoing.py::"
 
 ALL_SEEN: Final = Edit(
     "service/http/exchange.py",
-    "        await tx.look(View(caller.reach(self._seen_by), caller.principal))\n",
+    "        await tx.look(View(reach, caller.principal))\n",
     '        await tx.look(View("*", caller.principal))\n',
 )
 """The view of a transaction, by which both the query layer and the policies of PostgreSQL go."""
@@ -630,13 +630,8 @@ OF_LAYERS: Final = (
         "A154",
         "a route admits its roles alone",
         "service/http/exchange.py",
-<<<<<<< HEAD
-        "        if self._roles != ANYONE and not stops and not caller.has(self._roles):\n",
-        "        if False:\n",
-=======
         "if self._roles != ANYONE and not stops and not caller.has(self._roles):\n",
         "if False:\n",
->>>>>>> main
         "tests/authz/test_matrix.py::test_everybody_is_answered_as_the_rules_say",
     ),
 )
