@@ -71,7 +71,7 @@ class Logins:
                 return Login(given.get_secret_value())
             if settings.database_url is not None:
                 return Login(database_url, role)
-            own = make_url(database_url).set(username=role, password="")
+            own = make_url(database_url).set(username=role, password="")  # nosec B106 - it takes a password out
             return Login(own.render_as_string(hide_password=False))
 
         return cls(

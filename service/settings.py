@@ -198,7 +198,7 @@ class Settings(BaseSettings):
     log_format: Literal["text", "json"] = "text"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
-    @field_validator("database_url")
+    @field_validator("database_url", "database_app_url", "database_gate_url", "database_log_url")
     @classmethod
     def _is_an_address(cls, value: SecretStr | None) -> SecretStr | None:
         """Refuse what is no address here: others would show the password that is in it."""
@@ -210,7 +210,7 @@ class Settings(BaseSettings):
                 is_one = False
             if not is_one:
                 raise ValueError(
-                    "OUTBOUND_DATABASE_URL must start with postgresql:// and be an address; "
+                    "OUTBOUND_DATABASE_URL, and each address beside it, must start with postgresql:// and be one; "
                     "write special characters of the password as %XX"
                 )
         return value

@@ -23,7 +23,7 @@ from service.http.caller import ANYONE, READERS, Authenticator, Caller, Identifi
 from service.http.idempotency import Once, Reply
 from service.http.paging import Page
 from service.http.problems import MEDIA_TYPE, Forbidden, Problem
-from service.tenancy import View
+from service.tenancy import EVERYWHERE, View
 
 Shown = TypeVar("Shown", bound=BaseModel)
 Item = TypeVar("Item", bound=BaseModel)
@@ -80,7 +80,10 @@ class Exchange:
         stops = self._or_stops and bool(caller.stops)
         if self._roles != ANYONE and not stops and not caller.has(self._roles):
             raise Forbidden(f"This takes one of the roles: {named(self._roles)}.")
-        await tx.look(View(caller.reach(self._seen_by), caller.principal))
+        reach = caller.reach(self._seen_by)
+        if stops:  # whoever stops a permit must come to its rows, on the routes that stop one
+            reach = EVERYWHERE if EVERYWHERE in (reach, caller.stops) else frozenset({*reach, *caller.stops})
+        await tx.look(View(reach, caller.principal))
         return caller
 
     async def read(self, work: Work[Shown]) -> Response:

@@ -62,7 +62,7 @@ OUTGOING: Final = "tests/faults/test_outgoing.py::"
 
 ALL_SEEN: Final = Edit(
     "service/http/exchange.py",
-    "        await tx.look(View(caller.reach(self._seen_by), caller.principal))\n",
+    "        await tx.look(View(reach, caller.principal))\n",
     '        await tx.look(View("*", caller.principal))\n',
 )
 """The view of a transaction, by which both the query layer and the policies of PostgreSQL go."""

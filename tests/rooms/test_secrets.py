@@ -82,7 +82,7 @@ def test_an_address_of_a_database_that_is_none_is_refused_without_its_password(u
     with pytest.raises(ValidationError) as refused:
         Settings(database_url=SecretStr(url))
     assert PASSWORD not in str(refused.value)
-    assert "postgresql://" in str(refused.value)
+    assert "must start with postgresql://" in str(refused.value)
     if not url.startswith("mysql"):
         return
     for command in ("migrate", "serve"):
