@@ -294,7 +294,7 @@ class Matrix:
             self._demand(cell, getattr(self.company.a, rule.lists) in seen, f"that its {rule.lists} is there")
         if not caller.everywhere:
             # That the caller has a role on its handler, the caller may know.
-            kept = {"handler"} if caller.own else set()
+            kept = {"handler", *rule.told} if caller.own else set()
             names = {} if caller.others else dict(self._foreign)
             names |= {} if sees_own else {ident: name for ident, name in self._own.items() if name not in kept}
             told = sorted(names[ident] for ident in seen & names.keys())
@@ -391,6 +391,8 @@ def _is(wanted: Outcome, rule: Rule, answer: Answer) -> bool:
             return str(answer.json["detail"]).startswith(rule.barred or ("\0",))
         return answer.status < 300 or answer.status == 409 or answer.problem == "export-refused"
     if wanted is Outcome.MISSING:
+        if answer.problem == "forbidden":
+            return str(answer.json["detail"]).startswith(rule.barred or ("\0",))
         if answer.problem == "export-refused":
             return answer.json["reason"] in {"dataset_unknown", "no_permit"}
         told = rule.reach is Reach.NAMED and answer.status == 200 and rule.is_told(answer.json)

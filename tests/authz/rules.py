@@ -63,6 +63,8 @@ class Rule:
     """Filters of a list that name things -> what they name."""
     barred: tuple[str, ...] = ()
     """How a refusal begins that is about the person and not about the role."""
+    told: frozenset[str] = frozenset()
+    """What of its own handler a list tells even to whom it is not for, since it was addressed to them."""
     undo: str = ""
     """Where to post to, so that what was made widens nothing that the caller is asked for later."""
     refusal: tuple[str, ...] = ("forbidden",)
@@ -275,7 +277,7 @@ RULES: Mapping[str, Rule] = {
         only("registrar"), lambda *_: {"key": fresh("recipient"), "name": "Invented Partner", "country": "SG"}
     ),
     "GET /v1/recipients/{recipient_id}": shared(READERS, ids={"recipient_id": "=recipient"}),
-    "PATCH /v1/recipients/{recipient_id}": shared(
+    "PATCH /v1/recipients/{recipient_id}": everywhere(
         only("registrar"), says(name="Invented Partner"), ids={"recipient_id": "=recipient"}
     ),
     "GET /v1/recipients/{recipient_id}/history": shared(READERS, ids={"recipient_id": "=recipient"}),
@@ -408,7 +410,11 @@ RULES: Mapping[str, Rule] = {
     "GET /v1/evidence-packs/{pack}/content": thing(only("auditor"), ids={"pack": "pack"}, sight=only("auditor")),
     # Events: of handlers that the caller reads, and what is about the caller
     "GET /v1/events": listed(
-        ANYONE, "dataset", blind=only("admin"), filters={"subject": "draft", "kind": "handler_key"}
+        ANYONE,
+        "dataset",
+        blind=only("admin"),
+        filters={"subject": "draft", "kind": "handler_key"},
+        told=frozenset({"pending_grant", "reviewer", "glass", "to_close"}),
     ),
     # Principals and keys: an admin of all handlers makes them; one of some finds the people to give roles to
     "GET /v1/me": shared(ANYONE),
@@ -419,8 +425,12 @@ RULES: Mapping[str, Rule] = {
     "GET /v1/principals": shared(only("admin")),
     "GET /v1/principals/{principal_id}": shared(only("admin"), ids={"principal_id": "=victim"}),
     "POST /v1/principals": everywhere(only("admin"), lambda *_: {"name": fresh("principal")}),
-    "POST /v1/principals/{principal_id}/disable": everywhere(only("admin"), ids={"principal_id": "=outcast"}),
-    "POST /v1/principals/{principal_id}/enable": everywhere(only("admin"), ids={"principal_id": "=outcast"}),
+    "POST /v1/principals/{principal_id}/disable": everywhere(
+        only("admin"), ids={"principal_id": "=outcast"}, refusal=("forbidden", "not-found")
+    ),
+    "POST /v1/principals/{principal_id}/enable": everywhere(
+        only("admin"), ids={"principal_id": "=outcast"}, refusal=("forbidden", "not-found")
+    ),
     "GET /v1/principals/{principal_id}/logins": everywhere(only("admin"), ids={"principal_id": "=victim"}),
     "POST /v1/principals/{principal_id}/logins": everywhere(
         only("admin"),
