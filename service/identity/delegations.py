@@ -18,7 +18,7 @@ from service.identity.people import party
 from service.identity.schemas import DelegationIn, DelegationOut
 from service.identity.tables import HANDLERS, Delegation, Grant, Principal
 from service.law.calendar import day_in_shanghai
-from service.tenancy import EVERYWHERE
+from service.tenancy import EVERYWHERE, View
 
 _WATCHERS = frozenset({Role.ADMIN, Role.AUDITOR})
 _NOT_TOLD = {"id", "in_force", "ended_at", "made_by", "made_at", "effective_at", "confirmed_by"}
@@ -112,7 +112,7 @@ async def confirm(tx: Transaction, caller: Caller, delegation_id: str) -> Delega
         Conflict: it does not wait, or not any more.
         Forbidden: not by this caller.
     """
-    delegation = await _found(tx, caller, delegation_id, lock=True)
+    delegation = await _held_for(tx, caller, delegation_id)
     today = day_in_shanghai(tx.now)
     is_over = delegation.ended_at is not None or delegation.valid_until < today
     if is_over or delegation.effective_at is not None:
@@ -139,7 +139,7 @@ async def end(tx: Transaction, caller: Caller, delegation_id: str) -> Delegation
         NotFound: there is none that the caller may see.
         Conflict: it has ended already.
     """
-    delegation = await _found(tx, caller, delegation_id, lock=True)
+    delegation = await _held_for(tx, caller, delegation_id)
     if delegation.ended_at is not None:
         raise Conflict("This delegation has ended already.")
     delegation.ended_at = tx.now
@@ -224,6 +224,14 @@ async def _found(tx: Transaction, caller: Caller, delegation_id: str, *, lock: b
     delegation = await tx.get(Delegation, delegation_id, with_for_update=lock or None, populate_existing=lock)
     if delegation is None or not _sees(caller, delegation, frozenset({Role.ADMIN}) if lock else _WATCHERS):
         raise NotFound("There is no such delegation.")
+    return delegation
+
+
+async def _held_for(tx: Transaction, caller: Caller, delegation_id: str) -> Delegation:
+    """Return a delegation to act on, with the view that its record takes: a party of it need have no other role on its handler."""
+    delegation = await _found(tx, caller, delegation_id, lock=True)
+    if delegation.handler is not None and tx.view.reach != EVERYWHERE:
+        await tx.look(View(tx.view.reach | {delegation.handler}, tx.view.principal))
     return delegation
 
 

@@ -213,7 +213,7 @@ class Matrix:
             passing += self._roles(route, caller)
         self._references(route)
         reached = [self._passed(cell, rule) for cell in passing]
-        if not any(200 <= status < 300 for status in reached):
+        if passing and not any(200 <= status < 300 for status in reached):
             self.found.surprises.append(f"{route:<64} nobody was answered 2xx: {sorted(set(reached))}")
 
     def _strangers(self, route: str) -> None:
@@ -265,6 +265,8 @@ class Matrix:
             return self._listed(cell, rule, caller)
         answer = self.asked(cell.route, f"Bearer {caller.secret}", self.company.a, caller.own or "")
         self._judge(cell, rule, answer)
+        if rule.undo and answer.status == 201:
+            self._line.ask("POST", rule.undo.replace("{id}", answer.json["id"]), f"Bearer {caller.secret}")
         return answer.status
 
     def _judge(self, cell: Cell, rule: Rule, answer: Answer) -> None:
@@ -292,7 +294,7 @@ class Matrix:
             self._demand(cell, getattr(self.company.a, rule.lists) in seen, f"that its {rule.lists} is there")
         if not caller.everywhere:
             # That the caller has a role on its handler, the caller may know.
-            kept = {"handler"} if caller.own else set()
+            kept = {"handler", *rule.told} if caller.own else set()
             names = {} if caller.others else dict(self._foreign)
             names |= {} if sees_own else {ident: name for ident, name in self._own.items() if name not in kept}
             told = sorted(names[ident] for ident in seen & names.keys())
@@ -389,6 +391,8 @@ def _is(wanted: Outcome, rule: Rule, answer: Answer) -> bool:
             return str(answer.json["detail"]).startswith(rule.barred or ("\0",))
         return answer.status < 300 or answer.status == 409 or answer.problem == "export-refused"
     if wanted is Outcome.MISSING:
+        if answer.problem == "forbidden":
+            return str(answer.json["detail"]).startswith(rule.barred or ("\0",))
         if answer.problem == "export-refused":
             return answer.json["reason"] in {"dataset_unknown", "no_permit"}
         told = rule.reach is Reach.NAMED and answer.status == 200 and rule.is_told(answer.json)

@@ -20,6 +20,7 @@ READERS = ANYONE - {"admin"}
 REVIEWERS = frozenset(role for role in ROLES if role.startswith("reviewer:"))
 KEEPERS = frozenset({"registrar", "requester", "reviewer:privacy", "reviewer:legal", "reviewer:security"})
 RESTORERS = frozenset({"reviewer:legal", "reviewer:security"})
+WATCHERS = frozenset({"admin", "auditor"})
 AMENDERS = REVIEWERS | {"requester"}
 
 
@@ -62,6 +63,10 @@ class Rule:
     """Filters of a list that name things -> what they name."""
     barred: tuple[str, ...] = ()
     """How a refusal begins that is about the person and not about the role."""
+    told: frozenset[str] = frozenset()
+    """What of its own handler a list tells even to whom it is not for, since it was addressed to them."""
+    undo: str = ""
+    """Where to post to, so that what was made widens nothing that the caller is asked for later."""
     refusal: tuple[str, ...] = ("forbidden",)
     """The problems that say no to a role."""
     is_told: Callable[[Any], bool] = lambda _: False
@@ -272,7 +277,7 @@ RULES: Mapping[str, Rule] = {
         only("registrar"), lambda *_: {"key": fresh("recipient"), "name": "Invented Partner", "country": "SG"}
     ),
     "GET /v1/recipients/{recipient_id}": shared(READERS, ids={"recipient_id": "=recipient"}),
-    "PATCH /v1/recipients/{recipient_id}": shared(
+    "PATCH /v1/recipients/{recipient_id}": everywhere(
         only("registrar"), says(name="Invented Partner"), ids={"recipient_id": "=recipient"}
     ),
     "GET /v1/recipients/{recipient_id}/history": shared(READERS, ids={"recipient_id": "=recipient"}),
@@ -405,15 +410,39 @@ RULES: Mapping[str, Rule] = {
     "GET /v1/evidence-packs/{pack}/content": thing(only("auditor"), ids={"pack": "pack"}, sight=only("auditor")),
     # Events: of handlers that the caller reads, and what is about the caller
     "GET /v1/events": listed(
-        ANYONE, "dataset", blind=only("admin"), filters={"subject": "draft", "kind": "handler_key"}
+        ANYONE,
+        "dataset",
+        blind=only("admin"),
+        filters={"subject": "draft", "kind": "handler_key"},
+        told=frozenset({"pending_grant", "reviewer", "glass", "to_close"}),
     ),
     # Principals and keys: an admin of all handlers makes them; one of some finds the people to give roles to
     "GET /v1/me": shared(ANYONE),
+    # Sessions: whoever comes by a key has none
+    "GET /v1/session": thing(ANYONE, blind=ANYONE),
+    "POST /v1/session/end": thing(ANYONE, blind=ANYONE),
+    "POST /v1/sessions/end": shared(ANYONE),
     "GET /v1/principals": shared(only("admin")),
     "GET /v1/principals/{principal_id}": shared(only("admin"), ids={"principal_id": "=victim"}),
     "POST /v1/principals": everywhere(only("admin"), lambda *_: {"name": fresh("principal")}),
-    "POST /v1/principals/{principal_id}/disable": everywhere(only("admin"), ids={"principal_id": "=outcast"}),
-    "POST /v1/principals/{principal_id}/enable": everywhere(only("admin"), ids={"principal_id": "=outcast"}),
+    "POST /v1/principals/{principal_id}/disable": everywhere(
+        only("admin"), ids={"principal_id": "=outcast"}, refusal=("forbidden", "not-found")
+    ),
+    "POST /v1/principals/{principal_id}/enable": everywhere(
+        only("admin"), ids={"principal_id": "=outcast"}, refusal=("forbidden", "not-found")
+    ),
+    "GET /v1/principals/{principal_id}/logins": everywhere(only("admin"), ids={"principal_id": "=victim"}),
+    "POST /v1/principals/{principal_id}/logins": everywhere(
+        only("admin"),
+        lambda *_: {"issuer": "https://issuer.invalid", "subject": fresh("subject")},
+        ids={"principal_id": "=victim"},
+    ),
+    "GET /v1/principals/{principal_id}/logins/{login_id}": everywhere(
+        only("admin"), ids={"principal_id": "=victim", "login_id": "=login"}
+    ),
+    "POST /v1/principals/{principal_id}/logins/{login_id}/end": everywhere(
+        only("admin"), ids={"principal_id": "=victim", "login_id": "=login_to_end"}
+    ),
     "GET /v1/api-keys": everywhere(only("admin"), filters={"principal": "=victim"}),
     "POST /v1/api-keys": everywhere(only("admin"), says(principal="=victim")),
     "GET /v1/api-keys/{key_id}": everywhere(only("admin"), ids={"key_id": "=spare_key"}),
@@ -430,6 +459,16 @@ RULES: Mapping[str, Rule] = {
     "POST /v1/grants/{grant_id}/withdraw": thing(
         only("admin"), ids={"grant_id": "to_withdraw_grant"}, sight=only("admin")
     ),
+    # Break-glass: admins take it for themselves where they are admins; auditors watch
+    "GET /v1/break-glass": listed(WATCHERS, "glass", filters={"principal": "=victim"}),
+    "GET /v1/break-glass/{access_id}": thing(WATCHERS, ids={"access_id": "glass"}, sight=WATCHERS),
+    "POST /v1/break-glass": named(
+        only("admin"),
+        lambda side, _: {"role": "stop", "handler": side.handler, "reason": "Heard of a leak", "hours": 1},
+        sight=only("admin"),
+        undo="/v1/break-glass/{id}/close",
+    ),
+    "POST /v1/break-glass/{access_id}/close": thing(only("admin"), ids={"access_id": "to_close"}, sight=WATCHERS),
     # Delegations: of the parties; admins end, auditors read those of their handlers
     "GET /v1/delegations": listed(ANYONE, "delegation", blind=ANYONE - {"admin", "auditor"}),
     "GET /v1/delegations/{delegation_id}": thing(

@@ -81,6 +81,9 @@ class Side:
     delegation: str = ""
     to_end: str = ""
     pending_delegation: str = ""
+    glass: str = ""
+    """Break-glass access that is open."""
+    to_close: str = ""
     reviewer: str = ""
     """Somebody who may decide the second stage."""
 
@@ -124,6 +127,14 @@ class Company:
         self.victim = world.person().id
         self.outcast = world.person().id
         self.spare_key = str(world.admin.made("/v1/api-keys", {"principal": self.outcast})["id"])
+        logins = [
+            world.admin.made(
+                f"/v1/principals/{self.victim}/logins",
+                {"issuer": "https://issuer.invalid", "subject": world.name("subject")},
+            )
+            for _ in range(2)
+        ]
+        self.login, self.login_to_end = (login["id"] for login in logins)
         self.handlers = [world.handler(), world.handler()]
         asyncio.run(self._people(database_url))
         self._shut_out()
@@ -165,6 +176,9 @@ class Company:
         for place, handler in enumerate((here, there)):
             principal, secret = await made((handler, ["reviewer:security"]))
             self.local[place]["lender"] = Person(self.world.http, secret, principal, "lender")
+            for opener in ("opener", "closer"):
+                principal, secret = await made((handler, ["admin"]))
+                self.local[place][opener] = Person(self.world.http, secret, principal, opener)
         self.lender, lender_secret = await made((here, [LENT]))
         self.stand_in, secret = await made()
         self.lending = Person(self.world.http, lender_secret, self.lender, "lender")
@@ -264,6 +278,10 @@ class Company:
         side.delegation, side.to_end = made
         asked = {"delegator": self.local[place]["lender"].id, "delegate": self.outcast}
         side.pending_delegation = world.admin.made("/v1/delegations", lending | asked)["id"]
+        emergency = {"role": "stop", "handler": side.handler, "reason": "Heard of a leak", "hours": 1}
+        side.glass, side.to_close = (
+            self.local[place][opener].made("/v1/break-glass", emergency)["id"] for opener in ("opener", "closer")
+        )
         if place == 0:
             self.lending.made("/v1/delegations", lending | {"delegate": self.stand_in, "roles": [LENT]})
 
