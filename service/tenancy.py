@@ -21,6 +21,17 @@ Reach = frozenset[str] | Everywhere
 """Handler ids, or all of them."""
 NOWHERE: Final[Reach] = frozenset()
 
+
+def joined(*reaches: Reach) -> Reach:
+    """Return the handlers that are in any of some reaches."""
+    listed: set[str] = set()
+    for reach in reaches:
+        if reach == EVERYWHERE:
+            return EVERYWHERE
+        listed |= reach
+    return frozenset(listed)
+
+
 TELL: Final = text(
     "select set_config('outbound.handlers', :handlers, true), set_config('outbound.principal', :principal, true)"
 )

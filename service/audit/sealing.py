@@ -22,7 +22,7 @@ LIMIT: Final = 60_000
 _SHORT: Final = 128
 """Sealing something of fewer bytes than this makes it no shorter."""
 
-_EVERYWHERE: Final = "on_behalf_of break_glass"
+_EVERYWHERE: Final = frozenset({"on_behalf_of", "break_glass"})
 _TRANSFER: Final = (
     "handler datasets recipient purpose fields systems method necessity legal_basis route valid_from valid_until "
     "revision hash mechanism rules_version policy requirements stages status stage decision review carried_from recipients "
@@ -35,7 +35,7 @@ _PERMIT: Final = (
 _DECISION: Final = "question dataset recipient permit mechanism reason evaluation export expires_at"
 
 CLEAR: Final[Mapping[str, frozenset[str]]] = {
-    thing: frozenset(f"{_EVERYWHERE} {names}".split())
+    thing: _EVERYWHERE | frozenset(names.split())
     for thing, names in {
         "handler": "key",
         "dataset": "key handler facts fields tags state review_by",
@@ -117,7 +117,7 @@ def is_clear(body: dict[str, Any]) -> bool:
 
 def _clear_in(body: dict[str, Any]) -> frozenset[str]:
     """Return the members that stay in clear in a body, by the thing that its action is about."""
-    return CLEAR.get(str(body["action"]).partition(".")[0], frozenset(_EVERYWHERE.split()))
+    return CLEAR.get(str(body["action"]).partition(".")[0], _EVERYWHERE)
 
 
 def opened(body: dict[str, Any], openings: Iterable[Opening]) -> dict[str, Any]:

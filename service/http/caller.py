@@ -32,6 +32,8 @@ REVIEWERS: Final = frozenset({Role.DATA_OWNER, Role.PRIVACY, Role.LEGAL, Role.SE
 READERS: Final = frozenset(Role) - {Role.ADMIN}
 """Who may read the register, transfers and permits: admins keep principals, keys and grants, and nothing else."""
 ANYONE: Final = frozenset(Role)
+WATCHERS: Final = frozenset({Role.ADMIN, Role.AUDITOR})
+"""Who sees to it that nobody has more than they should."""
 
 
 @dataclass(frozen=True, slots=True)

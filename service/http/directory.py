@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Any
 
 from sqlalchemy import ColumnElement, Date, DateTime, Text, and_, column, literal, null, or_, select, table, union_all
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -104,7 +105,13 @@ async def tenures(tx: Transaction, principals: Collection[str], today: date) -> 
     """Return the roles that some principals have or had of their own; not those that were asked for and never confirmed."""
     if not principals:
         return []
-    columns = (_GRANTS.c.principal, _GRANTS.c.role, _GRANTS.c.handler, _GRANTS.c.effective_at, ~_on(today))
+    columns = (
+        _GRANTS.c.principal,
+        _GRANTS.c.role,
+        _GRANTS.c.handler,
+        _GRANTS.c.effective_at,
+        ~standing(_GRANTS.c, today),
+    )
     query = select(*columns).where(_GRANTS.c.principal.in_(principals), _GRANTS.c.effective_at.is_not(None))
     return [
         Tenure(str(principal), Role(role), handler, effective_at, has_ended)
@@ -130,7 +137,7 @@ async def readers_among(tx: Transaction, handler: str, references: Collection[st
             or_(_PRINCIPALS.c.id.in_(references), _PRINCIPALS.c.name.in_(references)),
             _PRINCIPALS.c.kind == "person",
             _PRINCIPALS.c.disabled_at.is_(None),
-            _on(today),
+            standing(_GRANTS.c, today),
             _GRANTS.c.role.in_([str(role) for role in READERS]),
             or_(_GRANTS.c.handler.is_(None), _GRANTS.c.handler == handler),
         )
@@ -150,16 +157,22 @@ def _stands(role: Role, handler: str, today: date) -> ColumnElement[bool]:
         _PRINCIPALS.c.kind == "person",
         _PRINCIPALS.c.disabled_at.is_(None),
         _GRANTS.c.role == str(role),
-        _on(today),
+        standing(_GRANTS.c, today),
         or_(_GRANTS.c.handler.is_(None), _GRANTS.c.handler == handler),
     )
 
 
-def _on(today: date) -> ColumnElement[bool]:
-    """Return the condition that a grant stands on a day; the same as `Grant.standing`."""
-    return and_(
-        _GRANTS.c.withdrawn_at.is_(None),
-        _GRANTS.c.effective_at.is_not(None),
-        _GRANTS.c.valid_from <= today,
-        or_(_GRANTS.c.valid_until.is_(None), _GRANTS.c.valid_until >= today),
+def standing(grant: Any, today: date) -> ColumnElement[bool]:
+    """Return the condition that a grant stands on a day: confirmed, within its days, not withdrawn.
+
+    Args:
+        grant: what has the columns of grants, as attributes: the table's own, or those of the mapped class.
+        today: in Asia/Shanghai.
+    """
+    stands: ColumnElement[bool] = and_(
+        grant.withdrawn_at.is_(None),
+        grant.effective_at.is_not(None),
+        grant.valid_from <= today,
+        or_(grant.valid_until.is_(None), grant.valid_until >= today),
     )
+    return stands

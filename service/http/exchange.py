@@ -23,7 +23,7 @@ from service.http.caller import ANYONE, READERS, Authenticator, Caller, Identifi
 from service.http.idempotency import Once, Reply
 from service.http.paging import Page
 from service.http.problems import MEDIA_TYPE, Forbidden, Problem
-from service.tenancy import EVERYWHERE, View
+from service.tenancy import NOWHERE, View, joined
 
 Shown = TypeVar("Shown", bound=BaseModel)
 Item = TypeVar("Item", bound=BaseModel)
@@ -80,9 +80,8 @@ class Exchange:
         stops = self._or_stops and bool(caller.stops)
         if self._roles != ANYONE and not stops and not caller.has(self._roles):
             raise Forbidden(f"This takes one of the roles: {named(self._roles)}.")
-        reach = caller.reach(self._seen_by)
-        if stops:  # whoever stops a permit must come to its rows, on the routes that stop one
-            reach = EVERYWHERE if EVERYWHERE in (reach, caller.stops) else frozenset({*reach, *caller.stops})
+        # Whoever stops a permit must come to its rows, on the routes that stop one.
+        reach = joined(caller.reach(self._seen_by), caller.stops if self._or_stops else NOWHERE)
         await tx.look(View(reach, caller.principal))
         return caller
 

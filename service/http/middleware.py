@@ -4,6 +4,7 @@ import itertools
 import re
 import time
 from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
@@ -72,7 +73,8 @@ class Edge:
     ) -> None:
         self._app = app
         self._rates = rates
-        self._more = {"Strict-Transport-Security": STAY} if is_https else {}
+        more = {"Strict-Transport-Security": STAY} if is_https else {}
+        self._safe = _Safe(answer=SAFE_ANSWER | more, page=SAFE_PAGE | more)
         self._limit = limit
         self._limits = limits
 
@@ -81,7 +83,7 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = _Passage(scope, send, self._limit_of(scope["path"]), self._rates, self._more)
+        exchange = _Passage(scope, send, self._limit_of(scope["path"]), self._rates, self._safe)
         structlog.contextvars.bind_contextvars(request_id=logs.told_id(exchange.request_id))
         try:
             await exchange.serve(self._app, receive)
@@ -92,12 +94,20 @@ class Edge:
         return next((limit for paths, limit in self._limits.items() if paths.fullmatch(path)), self._limit)
 
 
+@dataclass(frozen=True, slots=True)
+class _Safe:
+    """Headers of every answer, unless a route sets its own."""
+
+    answer: Mapping[str, str]
+    page: Mapping[str, str]
+
+
 class _Passage:
-    def __init__(self, scope: Scope, send: Send, limit: int, rates: Limits, more: Mapping[str, str]) -> None:
+    def __init__(self, scope: Scope, send: Send, limit: int, rates: Limits, safe: "_Safe") -> None:
         headers = Headers(scope=scope)
         given = headers.get("x-request-id")
         self._rates = rates
-        self._more = more
+        self._safe = safe
         self._credential = credential_of(headers.get("authorization"), headers.get("cookie"))
         self.request_id = request_id(None if given is None else given.encode("latin-1")).decode()
         self._scope = scope
@@ -145,7 +155,7 @@ class _Passage:
             for cookie in self._scope.get("state", {}).get("cookies", ()):
                 headers.append("Set-Cookie", cookie)
             is_page = headers.get("Content-Type", "").startswith("text/html")
-            for name, value in {**(SAFE_PAGE if is_page else SAFE_ANSWER), **self._more}.items():
+            for name, value in (self._safe.page if is_page else self._safe.answer).items():
                 headers.setdefault(name, value)
         await self._send(message)
 

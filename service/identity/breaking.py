@@ -8,11 +8,11 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, false, func, or_, select, true
+from sqlalchemy import ColumnElement, false, func, or_, select, true
 
 from service.database import Transaction, new_id
 from service.events import operations as events
-from service.http.caller import REVIEWERS, Caller, Role
+from service.http.caller import REVIEWERS, WATCHERS, Caller, Role
 from service.http.paging import page_of
 from service.http.problems import Conflict, Forbidden, NotFound
 from service.identity import grants
@@ -21,9 +21,8 @@ from service.identity.people import handler_of, party, principal_of
 from service.identity.schemas import BreakGlassIn, BreakGlassOut
 from service.identity.tables import BreakGlass, Grant, Principal
 from service.law.calendar import day_in_shanghai
-from service.tenancy import EVERYWHERE, Reach
+from service.tenancy import EVERYWHERE, NOWHERE, Reach, joined
 
-WATCHERS = frozenset({Role.ADMIN, Role.AUDITOR})
 RECENT = timedelta(days=30)
 
 
@@ -36,8 +35,7 @@ async def opened(tx: Transaction, caller: Caller) -> Caller:
     reach: Reach = EVERYWHERE if access.handler is None else frozenset({access.handler})
     if access.role == Glass.STOP:
         return replace(caller, break_glass=access.id, stops=reach)
-    held = caller.grants.get(Role.AUDITOR, frozenset())
-    wider: Reach = EVERYWHERE if EVERYWHERE in (held, reach) else frozenset({*held, *reach})
+    wider = joined(caller.grants.get(Role.AUDITOR, NOWHERE), reach)
     return replace(caller, break_glass=access.id, grants={**caller.grants, Role.AUDITOR: wider})
 
 
@@ -154,7 +152,7 @@ async def _record(
     told = WATCHERS if access.handler is None else WATCHERS | REVIEWERS
     people = await tx.scalars(
         select(Principal.id)
-        .join(Grant, and_(Grant.principal == Principal.id, Grant.standing(day_in_shanghai(tx.now))))
+        .join(Grant, Grant.standing_of_principals(day_in_shanghai(tx.now)))
         .where(Grant.role.in_([str(role) for role in told]), Principal.disabled_at.is_(None), on)
     )
     said = {"principal": access.principal, "role": access.role, "ends_at": access.ends_at}

@@ -10,17 +10,16 @@ from sqlalchemy import and_, func, or_, select
 
 from service.database import Transaction, is_id, new_id
 from service.events import operations as events
-from service.http.caller import ANYONE, REVIEWERS, Caller, Delegated, Role
+from service.http.caller import ANYONE, REVIEWERS, WATCHERS, Caller, Delegated, Role
 from service.http.paging import page_of
 from service.http.problems import Conflict, Forbidden, Invalid, NotFound
 from service.identity import grants
-from service.identity.people import party
+from service.identity.people import handler_where, party
 from service.identity.schemas import DelegationIn, DelegationOut
-from service.identity.tables import HANDLERS, Delegation, Grant, Principal
+from service.identity.tables import Delegation, Grant, Principal
 from service.law.calendar import day_in_shanghai
-from service.tenancy import EVERYWHERE, View
+from service.tenancy import EVERYWHERE, View, joined
 
-_WATCHERS = frozenset({Role.ADMIN, Role.AUDITOR})
 _NOT_TOLD = {"id", "in_force", "ended_at", "made_by", "made_at", "effective_at", "confirmed_by"}
 
 
@@ -176,7 +175,7 @@ async def list_delegations(
 ) -> tuple[Sequence[DelegationOut], str | None]:
     """Return the caller's delegations, given and received; for admins and auditors all those on their handlers."""
     query = select(Delegation)
-    reach = caller.reach(_WATCHERS)
+    reach = caller.reach(WATCHERS)
     if reach != EVERYWHERE:
         mine = or_(Delegation.delegator == caller.principal, Delegation.delegate == caller.principal)
         query = query.where(or_(mine, Delegation.handler.in_(reach)))
@@ -203,10 +202,7 @@ async def _person(tx: Transaction, reference: str, pointer: str) -> Principal:
 
 
 async def _handler(tx: Transaction, caller: Caller, reference: str) -> str:
-    found = await tx.scalar(select(HANDLERS.c.id).where(or_(HANDLERS.c.id == reference, HANDLERS.c.key == reference)))
-    if found is None or not caller.reaches(ANYONE, str(found)):
-        raise Invalid("There is no such handler.", errors=[("/handler", "No handler has this id or key.")])
-    return str(found)
+    return await handler_where(tx, reference, lambda handler: caller.reaches(ANYONE, handler))
 
 
 async def _held(tx: Transaction, principal: str, handler: str | None) -> set[Role]:
@@ -222,7 +218,7 @@ async def _held(tx: Transaction, principal: str, handler: str | None) -> set[Rol
 
 async def _found(tx: Transaction, caller: Caller, delegation_id: str, *, lock: bool) -> Delegation:
     delegation = await tx.get(Delegation, delegation_id, with_for_update=lock or None, populate_existing=lock)
-    if delegation is None or not _sees(caller, delegation, frozenset({Role.ADMIN}) if lock else _WATCHERS):
+    if delegation is None or not _sees(caller, delegation, frozenset({Role.ADMIN}) if lock else WATCHERS):
         raise NotFound("There is no such delegation.")
     return delegation
 
@@ -230,8 +226,8 @@ async def _found(tx: Transaction, caller: Caller, delegation_id: str, *, lock: b
 async def _held_for(tx: Transaction, caller: Caller, delegation_id: str) -> Delegation:
     """Return a delegation to act on, with the view that its record takes: a party of it need have no other role on its handler."""
     delegation = await _found(tx, caller, delegation_id, lock=True)
-    if delegation.handler is not None and tx.view.reach != EVERYWHERE:
-        await tx.look(View(tx.view.reach | {delegation.handler}, tx.view.principal))
+    if delegation.handler is not None:
+        await tx.look(View(joined(tx.view.reach, frozenset({delegation.handler})), tx.view.principal))
     return delegation
 
 

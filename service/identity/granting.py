@@ -313,7 +313,7 @@ async def _confirmers(tx: Transaction, grant: Grant) -> list[str]:
 def _admins(tx: Transaction, on: ColumnElement[bool]) -> Any:
     return (
         select(Principal.id)
-        .join(Grant, and_(Grant.principal == Principal.id, Grant.standing(day_in_shanghai(tx.now))))
+        .join(Grant, Grant.standing_of_principals(day_in_shanghai(tx.now)))
         .where(Grant.role == Role.ADMIN, Principal.disabled_at.is_(None), on)
     )
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Final
 
+from service.identity.grants import is_fit
+
 DAYS: Final = 2
 """For how many days after the one on which a group was seen its roles stand."""
-_FOR_PERSONS: Final = "reviewer:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +51,7 @@ class Changes:
 
 def roles_for(groups: Collection[str], stands: Sequence[Stands], *, kind: str) -> frozenset[tuple[str, str | None]]:
     """Return the roles of somebody in these groups. A system reviews nothing, whatever group it is in."""
-    return frozenset(
-        (one.role, one.handler)
-        for one in stands
-        if one.group in groups and (kind == "person" or not one.role.startswith(_FOR_PERSONS))
-    )
+    return frozenset((one.role, one.handler) for one in stands if one.group in groups and is_fit(one.role, kind))
 
 
 def changes(

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pydantic import TypeAdapter, ValidationError
-from sqlalchemy import and_, func, or_, select, text
+from sqlalchemy import func, or_, select, text
 
 from service.audit import operations as audit
 from service.database import Transaction, close_gate, new_id
@@ -133,7 +133,7 @@ async def authenticate(tx: Transaction, vouched: Vouched) -> Caller:
     query = (
         select(Principal, Grant.role, Grant.handler, Login.seen_by)
         .join(Login, Login.principal == Principal.id)
-        .outerjoin(Grant, and_(Grant.principal == Principal.id, Grant.standing(day_in_shanghai(tx.now))))
+        .outerjoin(Grant, Grant.standing_of_principals(day_in_shanghai(tx.now)))
         .where(Login.id == vouched.login, Login.ended_at.is_(None), Principal.disabled_at.is_(None))
     )
     rows = (await tx.execute(query)).all()

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, func, select, text
+from sqlalchemy import func, select, text
 
 from service.database import FIRST_ADMIN_LOCK, Transaction, close_gate, new_id
 from service.events import operations as events
@@ -19,7 +19,7 @@ from service.identity.people import handler_of, named_principal, party, principa
 from service.identity.schemas import ApiKeyIn, ApiKeyMade, ApiKeyOut, Kind, PrincipalIn, PrincipalOut
 from service.identity.tables import ApiKey, Grant, Principal
 from service.law.calendar import day_in_shanghai
-from service.tenancy import EVERYWHERE, Reach
+from service.tenancy import EVERYWHERE, NOWHERE, Reach, joined
 
 
 async def authenticate(tx: Transaction, credentials: Credentials) -> Caller:
@@ -31,7 +31,7 @@ async def authenticate(tx: Transaction, credentials: Credentials) -> Caller:
     query = (
         select(Principal, ApiKey, Grant.role, Grant.handler)
         .join(ApiKey, ApiKey.principal == Principal.id)
-        .outerjoin(Grant, and_(Grant.principal == Principal.id, Grant.standing(day_in_shanghai(tx.now))))
+        .outerjoin(Grant, Grant.standing_of_principals(day_in_shanghai(tx.now)))
         .where(ApiKey.prefix == credentials.prefix)
     )
     rows = (await tx.execute(query)).all()
@@ -86,8 +86,8 @@ def _reaches(grants: Sequence[tuple[str | None, str | None]]) -> dict[Role, Reac
     for role, handler in grants:
         if role is None:
             continue
-        held = reaches.get(Role(role), frozenset())
-        reaches[Role(role)] = EVERYWHERE if handler is None or held == EVERYWHERE else frozenset({*held, handler})
+        given: Reach = EVERYWHERE if handler is None else frozenset({handler})
+        reaches[Role(role)] = joined(reaches.get(Role(role), NOWHERE), given)
     return reaches
 
 

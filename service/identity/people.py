@@ -1,5 +1,7 @@
 """Principals and handlers as they are referred to, and the caller as the rules on grants look at one."""
 
+from collections.abc import Callable
+
 from sqlalchemy import or_, select
 
 from service.database import Transaction, is_id
@@ -48,7 +50,17 @@ async def handler_of(tx: Transaction, caller: Caller, reference: str) -> str:
     Raises:
         Invalid: there is none.
     """
+    by = party(caller)
+    return await handler_where(tx, reference, lambda handler: sees(by, handler))
+
+
+async def handler_where(tx: Transaction, reference: str, may_know: Callable[[str], bool]) -> str:
+    """Return the id of a handler by id or key; one that the caller may not know of is as good as none.
+
+    Raises:
+        Invalid: there is none.
+    """
     found = await tx.scalar(select(HANDLERS.c.id).where(or_(HANDLERS.c.id == reference, HANDLERS.c.key == reference)))
-    if found is None or not sees(party(caller), str(found)):
+    if found is None or not may_know(str(found)):
         raise Invalid("There is no such handler.", errors=[("/handler", "No handler has this id or key.")])
     return str(found)

@@ -90,8 +90,7 @@ async def visit(tx: Transaction, token: str, limits: Limits) -> Visit | None:
     session, shown, seat = found
     told = seats.verdict(seat, now, limits)
     if seats.ends(told):
-        session.ended_at, session.how = tx.now, told
-        _record(tx, FINDER, "session.ended", session, {"how": str(told)})
+        _end(tx, FINDER, session, str(told))
     if told is not Verdict.STANDS:
         return None
     if shown.used_at is None:
@@ -116,7 +115,7 @@ async def admit(
         select(Principal, Grant.role, Grant.handler, Login.seen_by)
         .join(Session, Session.principal == Principal.id)
         .outerjoin(Login, Login.id == Session.login)
-        .outerjoin(Grant, and_(Grant.principal == Principal.id, Grant.standing(day_in_shanghai(tx.now))))
+        .outerjoin(Grant, Grant.standing_of_principals(day_in_shanghai(tx.now)))
         .where(
             Session.id == seated.session,
             Session.ended_at.is_(None),

@@ -15,7 +15,6 @@ from sqlalchemy import (
     UniqueConstraint,
     and_,
     column,
-    or_,
     table,
     text,
 )
@@ -23,6 +22,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.database import Base, Id, Key, Moment, PrimaryId
+from service.http import directory
 from service.http.texts import folded
 from service.identity.grants import Life
 
@@ -165,12 +165,12 @@ class Grant(Base):
     @classmethod
     def standing(cls, today: date) -> ColumnElement[bool]:
         """Return the condition that a grant stands on a day: confirmed, within its days, not withdrawn."""
-        return and_(
-            cls.withdrawn_at.is_(None),
-            cls.effective_at.is_not(None),
-            cls.valid_from <= today,
-            or_(cls.valid_until.is_(None), cls.valid_until >= today),
-        )
+        return directory.standing(cls, today)
+
+    @classmethod
+    def standing_of_principals(cls, today: date) -> ColumnElement[bool]:
+        """Return the condition that joins principals with their grants that stand on a day."""
+        return and_(cls.principal == Principal.id, cls.standing(today))
 
     __table_args__ = (
         CheckConstraint("source in ('admin', 'operator', 'group')", name="source"),
