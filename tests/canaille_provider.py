@@ -23,7 +23,7 @@ def main(port: int, callback: str) -> None:
         env_file="",
     )
     with app.app_context():
-        for name in (USER, "grace"):
+        for name in (USER, "grace", "mary"):
             user = models.User(
                 formatted_name=f"{name.title()} Invented",
                 given_name=name.title(),
@@ -45,6 +45,7 @@ def main(port: int, callback: str) -> None:
             response_types=["code"],
             scope=["openid", "profile", "groups"],
             token_endpoint_auth_method="client_secret_basic",
+            id_token_signed_response_alg="RS256",
         )
         app.backend.save(client)
         client.audience = [client]

@@ -211,14 +211,10 @@ async def keep(tx: Transaction, known: NamedWitness, size: int, cosigned: Cosign
 
 async def report(tx: Transaction, known: NamedWitness, trouble: Failed | None, at: datetime) -> None:
     """Keep how asking a witness ended, in the place of what was kept before."""
-    row = {
-        "witness": known.verifier.vkey,
-        "trouble": trouble and trouble.trouble,
-        "detail": trouble and trouble.detail,
-        "since": at,
-    }
-    statement = insert(WitnessReport).values(row)
-    await tx.execute(statement.on_conflict_do_update(index_elements=["witness"], set_=row))
+    told = {"trouble": trouble and trouble.trouble, "detail": trouble and trouble.detail, "since": at}
+    statement = insert(WitnessReport).values(told | {"witness": known.verifier.vkey})
+    # Whose report it is stays: the application's role may not change that.
+    await tx.execute(statement.on_conflict_do_update(index_elements=["witness"], set_=told))
 
 
 async def lines_under(tx: Transaction, sizes: Sequence[int]) -> dict[int, list[str]]:

@@ -36,7 +36,7 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def console(database_url: str, clock: Clock, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
     host = f"127.0.0.1:{free_port()}"
     data = tmp_path_factory.mktemp("canaille")
@@ -108,8 +108,11 @@ def test_a_person_signs_in_with_login_and_consent(world: World, console: Console
     browser.closed()
 
 
-def test_whom_the_provider_alone_knows_and_who_declines_stay_outside(console: Console) -> None:
-    for user, answer in (("grace", "accept"), (USER, "deny")):
+def test_whom_the_provider_alone_knows_and_who_declines_stay_outside(world: World, console: Console) -> None:
+    person = world.person("requester")
+    world.admin.made(f"/v1/principals/{person.id}/logins", {"issuer": console.provider, "subject": "mary"})
+    # Declining comes first: the provider asks nobody any more once somebody has consented.
+    for user, answer in (("mary", "deny"), ("grace", "accept")):
         browser = walk(console, user, answer=answer)
         assert (browser.answer.status_code, browser.token) == (401, None)
         browser.closed()

@@ -376,7 +376,7 @@ def test_somebody_new_becomes_one_principal_where_the_operator_wants_it(
 def test_a_system_asks_and_exports_by_token(world: World, gate: httpx.Client, issuer: Issuer) -> None:
     handler, recipient = world.handler(), world.recipient()
     dataset = world.dataset(handler)
-    system = world.person("exporter", kind="system")
+    system = world.person("exporter", kind="system", handler=handler["id"])
     subject = linked(world, issuer, system)
     token = issuer.token(subject, client_id=subject)
     question = {

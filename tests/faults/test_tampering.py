@@ -22,6 +22,7 @@ from service.audit.operations import canonical
 from service.audit.sequencing import Writer
 from service.audit.witness import Refusal, Submission
 from service.database import Database, utc_now
+from service.tenancy import EVERYWHERE
 from tests.commands import outbound
 from tests.conftest import database_named, run_sql
 from tests.faults.racing import times
@@ -362,7 +363,7 @@ def test_a_month_that_was_moved_to_a_file_is_no_tampering(logs: Logs, tmp_path: 
             await sequencing.make_months(connection, long_ago)
             await grow(connection, logs.key, [5, 300], long_ago)
             await grow(connection, logs.key, [310], start())
-            database = Database(url, pool=1)
+            database = Database(url, pool=1, reach=EVERYWHERE)
             moved = [each async for each in retention.move(database, date(2020, 6, 1), tmp_path)]
             await database.close()
             assert [each.head.entries for each in moved] == [300]
