@@ -39,6 +39,8 @@ class Bounded(HttpToolsProtocol):
     """Bytes a second that a body must bring."""
     most: ClassVar[int] = 900
     """Connections of one process."""
+    lingers: ClassVar[float] = 1.0
+    """Seconds for which what a refused caller still sends is thrown away: closed at once, it might not hear why."""
 
     _looking: asyncio.TimerHandle | None = None
     _number = 0
@@ -53,6 +55,7 @@ class Bounded(HttpToolsProtocol):
     _seen: tuple[int, bool, int, tuple[int, int]] = (-1, False, 0, (0, 0))
     _looks = 0
     _status = HTTPStatus.BAD_REQUEST
+    _is_refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to look after the connection, or close it where there are too many."""
@@ -60,6 +63,7 @@ class Bounded(HttpToolsProtocol):
         if len(self.connections) > self.most:
             log.warning("too many connections", most=self.most)
             self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "Too many connections are open: come back later.")
+            self.transport.close()
             return
         self._looking = self.loop.call_later(self.patience, self._look)
 
@@ -71,11 +75,13 @@ class Bounded(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what has come."""
+        if self._is_refused:
+            return
         self._received += len(data)
         super().data_received(data)
         if not self._has_head:
             self._head += len(data)
-            if self._head > MAX_HEAD and not self.transport.is_closing():
+            if self._head > MAX_HEAD and not (self._is_refused or self.transport.is_closing()):
                 self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"A head has at most {MAX_HEAD} bytes.")
 
     def on_message_begin(self) -> None:
@@ -157,7 +163,11 @@ class Bounded(HttpToolsProtocol):
             self._refuse(HTTPStatus.REQUEST_TIMEOUT, "The body did not arrive in time: send it again.")
 
     def _refuse(self, status: HTTPStatus, detail: str) -> None:
-        """Answer outside of the application, and close."""
+        """Answer outside of the application, and close when the caller does or soon after."""
+        self._is_refused = True
+        if self.cycle is not None:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
         document: dict[str, Any] = {
             "type": "about:blank",
             "title": status.phrase,
@@ -172,4 +182,5 @@ class Bounded(HttpToolsProtocol):
             f"retry-after: 1\r\nconnection: close\r\n\r\n"
         )
         self.transport.write(head.encode() + body)
-        self.transport.close()
+        self.transport.write_eof()
+        self.loop.call_later(self.lingers, self.transport.close)
