@@ -55,7 +55,7 @@ class Permit(OfHandler, Base):
     issued_at: Mapped[Moment]
     updated_at: Mapped[Moment]
 
-    __table_args__ = (Index(None, "handler", "id"),)
+    __table_args__ = (Index(None, "handler", "id"), Index("ix_permits_id_hash", "id", postgresql_using="hash"))
 
 
 class PermitDataset(Base):
@@ -71,7 +71,10 @@ class PermitDataset(Base):
     fields: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
     """Names of the fields that it had: what is registered later nobody has approved. Empty: none were registered."""
 
-    __table_args__ = (Index(None, "dataset", "recipient"),)
+    __table_args__ = (
+        Index(None, "dataset", "recipient"),
+        Index("ix_permit_datasets_dataset_hash", "dataset", postgresql_using="hash"),
+    )
 
 
 class SigningKey(Base):

@@ -59,7 +59,12 @@ class Dataset(OfHandler, Base):
     created_at: Mapped[Moment]
     updated_at: Mapped[Moment]
 
-    __table_args__ = (Index(None, "handler", "id"), Index(None, "tags", postgresql_using="gin"))
+    __table_args__ = (
+        Index(None, "handler", "id"),
+        Index(None, "tags", postgresql_using="gin"),
+        Index("ix_datasets_id_hash", "id", postgresql_using="hash"),
+        Index("ix_datasets_key_hash", "key", postgresql_using="hash"),
+    )
 
 
 class Grading(Base):
