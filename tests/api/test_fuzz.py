@@ -23,15 +23,15 @@ def test_no_generated_request_is_a_fault(world: World, address: str, tmp_path: P
             *("--header", f"Authorization: Bearer {everyone.secret}"),
             *("--checks", CHECKS),
             *("--exclude-path-regex", ENDS_THE_CALLER),
-            *("--phases", "coverage,fuzzing"),
-            *("--max-examples", "3"),
+            *("--phases", "fuzzing"),
+            *("--max-examples", "1"),
             *("--seed", "1"),
             *("--generation-database", "none"),
         ],
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=1200,
         check=False,
     )
     assert told.returncode == 0, told.stdout[-6000:]
