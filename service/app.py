@@ -96,6 +96,11 @@ class Outbound(FastAPI):
 
     express: Express
 
+    @property
+    def shortcut(self) -> Express:
+        """What a connection of ours may hand a request to without ASGI (see `service.http.direct`)."""
+        return self.express
+
     async def by_routes(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request through the middleware and the routes."""
         await super().__call__(scope, receive, send)

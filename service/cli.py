@@ -167,7 +167,7 @@ def serve(
             port=settings.port,
             workers=settings.workers,
             loop="uvloop" if sys.platform != "win32" else "asyncio",
-            http="service.http.protocol:Bounded" if sys.platform != "win32" else "auto",
+            http="service.http.direct:Direct" if sys.platform != "win32" else "auto",
             ws="none",
             access_log=False,
             log_config=None,

@@ -21,6 +21,7 @@ from service import logs, migrate
 from service.app import create_app
 from service.database import Database
 from service.embedded import EmbeddedServer
+from service.http.direct import Direct
 from service.identity import operations as identity
 from service.settings import Settings
 from tests.invariants import demand_exact, demand_sealed
@@ -100,6 +101,12 @@ def database_url(postgres: str) -> Iterator[str]:
     demand_sealed(database_named(postgres, name))
 
 
+class Patient(Direct):
+    """A connection as `outbound serve` has it, that waits for tests which take long."""
+
+    patience = 300
+
+
 class Served(uvicorn.Server):
     """The service on a port of its own, in a thread of the test process."""
 
@@ -112,6 +119,9 @@ class Served(uvicorn.Server):
             log_config=None,
             log_level="warning",
             access_log=False,
+            http=Patient,
+            ws="none",
+            proxy_headers=False,
             timeout_keep_alive=600,  # a client of a test that took long finds its connection as it left it
         )
         super().__init__(config)

@@ -15,9 +15,10 @@ known of a commit under way: everybody gets 503, and nobody an answer that may n
 import asyncio
 import json
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
+from functools import partial
 from typing import Final, cast
 
 import asyncpg
@@ -62,9 +63,14 @@ Outcome = Reply | Exception
 
 
 @dataclass(slots=True, eq=False)
-class _Waiting:
+class Waiting:
+    """A job in the queue, and who is told of its outcome."""
+
     job: Job
-    answered: asyncio.Future[Reply]
+    asks: int
+    tell: Callable[[Outcome], None]
+    is_gone: bool = False
+    """Whether nobody waits for the outcome: if nothing was decided by then, nothing is."""
 
 
 @dataclass(slots=True)
@@ -72,7 +78,7 @@ class _Lane:
     is_reserve: bool
     connection: asyncpg.Connection | None = None
     task: asyncio.Task[None] | None = None
-    following: list[_Waiting] = field(default_factory=list)
+    following: list[Waiting] = field(default_factory=list)
     """The first jobs of the next batch."""
     has_begun: bool = False
     """Whether the transaction of the next batch has begun, with the gate's lock."""
@@ -120,7 +126,7 @@ class Gate:
         self._lease = lease
         self._timeout = timeout
         self._room = queue
-        self._queue: deque[_Waiting] = deque()
+        self._queue: deque[Waiting] = deque()
         self._arrived = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop
         self._lanes = (_Lane(is_reserve=False), _Lane(is_reserve=True))
@@ -138,10 +144,10 @@ class Gate:
                 lane.task.cancel()
         await asyncio.gather(*(lane.task for lane in self._lanes if lane.task is not None), return_exceptions=True)
         while self._queue:
-            _answer(self._queue.popleft(), DatabaseAway())
+            self._answer(self._queue.popleft(), DatabaseAway())
         for lane in self._lanes:
             for waiting in lane.following:
-                _answer(waiting, DatabaseAway())
+                self._answer(waiting, DatabaseAway())
             await _leave(lane)
 
     async def decide(self, job: Job) -> Reply:
@@ -153,19 +159,38 @@ class Gate:
             DatabaseAway: PostgreSQL is not there, or not in time.
             Problem: whatever the job is refused with.
         """
+        answered: asyncio.Future[Reply] = self._loop.create_future()
+        waiting = self.submit(job, partial(_set, answered))
+        try:
+            return await answered
+        finally:
+            waiting.is_gone = True
+
+    def submit(self, job: Job, tell: Callable[[Outcome], None]) -> Waiting:
+        """Take a job in, and have its outcome told once it is committed: a reply, or what `decide` would raise.
+
+        Raises:
+            TooManyRequests: the caller asks too often.
+            Busy: too many wait already.
+        """
         asks = len(job.wanted)
         if self._limits is not None:
             self._limits.demand_asks(job.credentials.counted, asks)
         if asks > self._room:
             raise Busy
         self._room -= asks
-        waiting = _Waiting(job, self._loop.create_future())
+        waiting = Waiting(job, asks, tell)
         self._queue.append(waiting)
         self._arrived.set()
+        return waiting
+
+    def _answer(self, waiting: Waiting, outcome: Outcome) -> None:
+        """Tell the outcome; where the caller has gone away, what was decided is on record all the same."""
+        self._room += waiting.asks
         try:
-            return await waiting.answered
-        finally:
-            self._room += asks
+            waiting.tell(outcome)
+        except Exception as error:  # one caller who cannot be told must not keep it from the others
+            log.exception("an answer could not be told", error=type(error).__name__)
 
     async def _run(self, lane: _Lane) -> None:
         while True:
@@ -183,30 +208,31 @@ class Gate:
         await asyncio.sleep(PATIENCE)
         return longest is not None and bool(self._queue) and self._queue[0] is longest
 
-    def _taken(self, first: Sequence[_Waiting] = ()) -> list[_Waiting]:
+    def _taken(self, first: Sequence[Waiting] = ()) -> list[Waiting]:
         """Take from the queue, behind some jobs that were taken before, as much as one batch may hold."""
         batch = list(first)
-        asks = sum([len(waiting.job.wanted) for waiting in batch])
-        while self._queue and (not batch or asks + len(self._queue[0].job.wanted) <= MAX_ASKS):
+        asks = sum([waiting.asks for waiting in batch])
+        while self._queue and (not batch or asks + self._queue[0].asks <= MAX_ASKS):
             waiting = self._queue.popleft()
-            if waiting.answered.done():  # its caller has gone away before anything was decided
+            if waiting.is_gone:
+                self._room += waiting.asks
                 continue
             batch.append(waiting)
-            asks += len(waiting.job.wanted)
+            asks += waiting.asks
         if not self._queue:
             self._arrived.clear()
         return batch
 
-    async def _answer_all(self, lane: _Lane, batch: Sequence[_Waiting]) -> None:
+    async def _answer_all(self, lane: _Lane, batch: Sequence[Waiting]) -> None:
         outcomes: Sequence[Outcome]
         try:
             outcomes = await self._decided(lane, [waiting.job for waiting in batch])
         except asyncio.CancelledError:
             for waiting in batch:
-                _answer(waiting, DatabaseAway())
+                self._answer(waiting, DatabaseAway())
             raise
         for waiting, outcome in zip(batch, outcomes, strict=True):
-            _answer(waiting, outcome)
+            self._answer(waiting, outcome)
 
     async def _decided(self, lane: _Lane, jobs: Sequence[Job]) -> Sequence[Outcome]:
         """Return what came of some jobs: of all in one transaction, or of each in its own where that failed."""
@@ -358,13 +384,13 @@ def _settle(admission: _Admitted, sitting: Sitting) -> None:
             admission.outcome = problem
 
 
-def _answer(waiting: _Waiting, outcome: Outcome) -> None:
-    if waiting.answered.done():  # the caller has gone away; what was decided is on record all the same
+def _set(answered: asyncio.Future[Reply], outcome: Outcome) -> None:
+    if answered.done():  # the caller has gone away
         return
     if isinstance(outcome, Reply):
-        waiting.answered.set_result(outcome)
+        answered.set_result(outcome)
     else:
-        waiting.answered.set_exception(outcome)
+        answered.set_exception(outcome)
 
 
 def _is_away(error: BaseException) -> bool:

@@ -92,7 +92,16 @@ class Bounded(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Note that a head has come, and refuse one that holds too much."""
+        """Begin a request whose head has come."""
+        self.demand_head()
+        super().on_headers_complete()
+
+    def demand_head(self) -> None:
+        """Note that a head has come, and refuse one that holds too much.
+
+        Raises:
+            ValueError: it does.
+        """
         self._has_head = True
         if len(self.headers) > MAX_FIELDS:
             self._status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
@@ -100,7 +109,6 @@ class Bounded(HttpToolsProtocol):
         if len(self.url) > MAX_TARGET:
             self._status = HTTPStatus.REQUEST_URI_TOO_LONG
             raise ValueError(self._status.phrase)
-        super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         """Note that a message has come."""
@@ -132,7 +140,7 @@ class Bounded(HttpToolsProtocol):
             self.transport.close()
         elif self._has_head and not self._is_whole and before[1]:
             if self._is_dripping(self._received - before[2]):
-                self._end_body()
+                self.end_body()
         elif self._is_whole and self._is_idle():
             self.transport.close()
 
@@ -156,11 +164,16 @@ class Bounded(HttpToolsProtocol):
         """Tell whether nothing is under way, and uvicorn does not count the seconds by itself."""
         return (self.cycle is None or self.cycle.response_complete) and self.timeout_keep_alive_task is None
 
-    def _end_body(self) -> None:
+    def end_body(self) -> None:
+        """End a body that does not arrive."""
         if self.cycle is not None and self.cycle.response_started:
             self.transport.close()
         else:
-            self._refuse(HTTPStatus.REQUEST_TIMEOUT, "The body did not arrive in time: send it again.")
+            self.refuse_body()
+
+    def refuse_body(self) -> None:
+        """Tell of a body that did not arrive."""
+        self._refuse(HTTPStatus.REQUEST_TIMEOUT, "The body did not arrive in time: send it again.")
 
     def _refuse(self, status: HTTPStatus, detail: str) -> None:
         """Answer outside of the application, and close when the caller does or soon after."""

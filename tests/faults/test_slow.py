@@ -13,7 +13,8 @@ import httpx
 import pytest
 import uvicorn
 
-from service.http.protocol import MAX_FIELDS, MAX_HEAD, MAX_TARGET, Bounded
+from service.http.direct import Direct
+from service.http.protocol import MAX_FIELDS, MAX_HEAD, MAX_TARGET
 from service.settings import Settings
 from tests.conftest import Clock, Served
 from tests.world import World
@@ -21,7 +22,7 @@ from tests.world import World
 PATIENCE = 0.6
 
 
-class Brief(Bounded):
+class Brief(Direct):
     patience = PATIENCE
     longest = 4 * PATIENCE
     most = 600
@@ -33,7 +34,14 @@ class Briefly(Served):
     def __init__(self, settings: Settings, url: str) -> None:
         super().__init__(settings, url, Clock())
         config = uvicorn.Config(
-            self.app, host="127.0.0.1", port=0, log_config=None, access_log=False, http=Brief, ws="none"
+            self.app,
+            host="127.0.0.1",
+            port=0,
+            log_config=None,
+            access_log=False,
+            http=Brief,
+            ws="none",
+            proxy_headers=False,
         )
         uvicorn.Server.__init__(self, config)
 
