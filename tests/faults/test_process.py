@@ -57,7 +57,7 @@ def serving(data: Path, *arguments: str, **env: str) -> Iterator[tuple[str, subp
             text=True,
         )
         address = f"http://127.0.0.1:{port}"
-        until = time.monotonic() + 60
+        until = time.monotonic() + 180
         while time.monotonic() < until and process.poll() is None:
             try:
                 httpx.get(f"{address}/readyz", timeout=5).raise_for_status()
@@ -68,7 +68,7 @@ def serving(data: Path, *arguments: str, **env: str) -> Iterator[tuple[str, subp
             yield address, process, output
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait(60)
 
 
 def test_a_newcomers_first_minutes(tmp_path: Path) -> None:
