@@ -147,8 +147,10 @@ def bar_to_grant(by: Party, ask: Ask) -> str | None:
     """Return why somebody may not give, or ask for, a grant; None: they may."""
     if by.kind == "operator":
         return None
-    if by.principal == ask.grantee:
-        return "Nobody grants a role to themselves; ask another admin."
+    if ask.grantee in by.persons:
+        return (
+            "Nobody grants a role to themselves, nor by a key that they have made for another admin; ask another admin."
+        )
     if not sees(by, ask.handler):
         return _missing(ask.handler)
     if not takes_two(ask.role):

@@ -130,20 +130,23 @@ async def verify(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: s
     """Say, as a reviewer who did not add it, that a paper is what its record says.
 
     Raises:
-        Forbidden: the caller added it, or is a system.
+        Forbidden: the caller added it or may be whoever did, acts for them, or is a system.
         Conflict: it is verified already, or no longer counts.
     """
     transfer = await transfer_of(tx, caller, transfer_id, lock=True)
     caller.demand(REVIEWERS, transfer.handler, what="transfer")
     evidence = await _of(tx, transfer, evidence_id)
-    if caller.kind != "person" or caller.principal in {evidence.added_by, *transfer.authors}:
-        raise Forbidden("Evidence is verified by a reviewer who has neither added it nor written the request.")
+    behalf = caller.behalf(REVIEWERS, transfer.handler)
+    if caller.kind != "person" or {*caller.persons, behalf} & {evidence.added_by, *transfer.authors}:
+        raise Forbidden(
+            "Evidence is verified by a reviewer who has neither added it nor written the request: by a role that was not lent by whoever "
+            "did, and with a key that they have not seen."
+        )
     _demand_standing(evidence)
     if evidence.verified_at is not None:
         raise Conflict("This evidence has been verified already.")
     evidence.verified_by, evidence.verified_at = caller.principal, tx.now
     details = {"evidence": evidence.id, "kind": evidence.kind}
-    behalf = caller.behalf(REVIEWERS, transfer.handler)
     telling.record(tx, caller, "transfer.evidence_verified", transfer, details, on_behalf_of=behalf)
     await tx.flush()
     return await _shown(tx, evidence, book)

@@ -9,7 +9,7 @@ import zipfile
 import pytest
 
 from tests.attacks.companies import PDF, Company, upload
-from tests.world import Json, World
+from tests.world import Json, Person, World, day
 
 TYPES = b'<?xml version="1.0"?><Types><Override PartName="/word/document.xml" ContentType="x"/></Types>'
 
@@ -106,4 +106,18 @@ def test_whoever_filed_a_paper_does_not_say_that_it_is_right(world: World, shown
     verify = f"/v1/transfers/{shown['id']}/evidence/{made.json()['id']}/verify"
     assert both.post(verify).status_code == 403
     assert world.requester.post(verify).status_code == 403
+    assert world.reviewers["privacy"].post(verify).status_code == 200
+
+
+def test_a_paper_is_not_verified_through_somebody_else(world: World, shown: Json) -> None:
+    """Neither with a key that whoever filed it made for a reviewer, nor by a role that they have lent."""
+    author, stand_in = world.person("requester", "admin", "reviewer:privacy"), world.person()
+    made = upload(author, shown, PDF)
+    verify = f"/v1/transfers/{shown['id']}/evidence/{made.json()['id']}/verify"
+    reviewer = world.person("reviewer:privacy")
+    secret = author.made("/v1/api-keys", {"principal": reviewer.id})["secret"]
+    assert Person(world.http, secret, reviewer.id, reviewer.name).post(verify).status_code == 403
+    days = {"valid_from": day(0), "valid_until": day(5)}
+    author.made("/v1/delegations", {"delegate": stand_in.id, "reason": "Away", **days})
+    assert stand_in.post(verify).status_code == 403
     assert world.reviewers["privacy"].post(verify).status_code == 200
