@@ -34,7 +34,15 @@ def own_server(tmp_path: Path) -> Iterator[EmbeddedServer]:
 
 def stop(server: EmbeddedServer) -> None:
     """Take the server away at once, as a crash does."""
-    pid = int((Path(server.url.partition("host=")[2]) / "postmaster.pid").read_text().split()[0])
+
+    async def folder() -> str:
+        connection = await asyncpg.connect(server.url)
+        try:
+            return str(await connection.fetchval("show data_directory"))
+        finally:
+            await connection.close()
+
+    pid = int((Path(asyncio.run(folder())) / "postmaster.pid").read_text().split()[0])
     os.kill(pid, signal.SIGQUIT)
     subprocess.run(["sh", "-c", f"while kill -0 {pid} 2>/dev/null; do :; done"], check=True, timeout=30)
 
