@@ -107,10 +107,10 @@ class Issuer:
         claims = self.claims(subject, **{"aud": "console", "client_id": None, "nonce": nonce} | more)
         return signed(claims, key, {"alg": "RS256", "typ": "JWT", "kid": kid})
 
-    def forged(self, alg: str = "HS256", **header: Any) -> str:
+    def forged(self, subject: str = "somebody", alg: str = "HS256", **header: Any) -> str:
         """A token whose shared secret is the public key, in the form in which everyone can read it."""
         kid, key = self.key("RS256")
-        return forged(self.claims(), key.as_pem(private=False), {"alg": alg, "typ": TYP, "kid": kid} | header)
+        return forged(self.claims(subject), key.as_pem(private=False), {"alg": alg, "typ": TYP, "kid": kid} | header)
 
     def document(self) -> Json:
         return {

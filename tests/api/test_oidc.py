@@ -160,8 +160,8 @@ def test_forged_and_foreign_tokens_are_refused(world: World, gate: httpx.Client,
     now = int(time.time())
     head, body, _ = issuer.token(subject).split(".")
     bad = {
-        "none": signed_none(issuer.claims(subject)),
-        "confused": issuer.forged(),
+        "none": signed_none(issuer.claims(subject), kid),
+        "confused": issuer.forged(subject),
         "stripped": f"{head}.{body}.AAAA",
         "typ": issuer.token(subject, header={"typ": "JWT"}),
         "no typ": issuer.token(subject, header={"typ": None}),
@@ -188,8 +188,8 @@ def test_forged_and_foreign_tokens_are_refused(world: World, gate: httpx.Client,
             assert token not in answer.text
 
 
-def signed_none(claims: Json) -> str:
-    header = {"alg": "none", "typ": "at+jwt"}
+def signed_none(claims: Json, kid: str) -> str:
+    header = {"alg": "none", "typ": "at+jwt", "kid": kid}
     return f"{b64(json.dumps(header).encode())}.{b64(json.dumps(claims).encode())}.{b64(bytes(8))}"
 
 
@@ -258,6 +258,26 @@ def test_groups_give_roles_and_take_them_at_once(
         for entry in world.auditor.get("/v1/audit/entries", subject=grants[0]["id"]).json()["items"]
     ]
     assert actions == [("grant.created", "group"), ("grant.withdrawn", "group")]
+
+
+def test_a_change_of_group_between_two_stages_makes_nobody_another(
+    world: World, gate: httpx.Client, issuer: Issuer
+) -> None:
+    """An author, and whoever has decided a stage, who comes into the group of the next stage's reviewers."""
+    handler = world.handler()
+    dataset, recipient = world.dataset(handler, "personal"), world.recipient()
+    author, owner = world.person("requester"), world.person("reviewer:data_owner")
+    draft = world.draft(handler, [dataset], recipient, persons=150_000)
+    author.patch(f"/v1/transfers/{draft['id']}", {"description": "Weekly demand"})
+    shown = world.requester.made(f"/v1/transfers/{draft['id']}/submit", None)
+    review = {"decision": "approve", "revision": shown["revision"]["hash"], "comment": "Seen"}
+    path = f"/v1/transfers/{shown['id']}/reviews"
+    owner.made(path, review | {"stage": "data_owner"})
+    assert world.review(shown, "privacy").status_code == 201
+    for person in (author, owner):
+        token = issuer.token(linked(world, issuer, person), groups=["lawyers"])
+        assert told(gate, token)["reviewer:legal"] == "*"
+        assert bearer(gate, token, "POST", path, review | {"stage": "legal"}).status_code == 403
 
 
 def test_an_older_token_gives_nothing_back(world: World, gate: httpx.Client, issuer: Issuer) -> None:

@@ -108,6 +108,9 @@ def test_no_two_stages_come_to_one_person_by_delegation(world: World, case: Case
     third = world.person()
     absent(two, third)
     assert third.post(at(other, "reviews"), body(other, "privacy")).status_code == 403
+    again = case.submitted()
+    assert third.post(at(again, "reviews"), body(again, "data_owner")).status_code == 201
+    assert two.post(at(again, "reviews"), body(again, "privacy")).status_code == 403
 
 
 def test_a_delegation_begins_ends_and_can_be_ended(world: World, case: Case, days_ahead: Clock) -> None:

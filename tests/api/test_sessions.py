@@ -451,6 +451,7 @@ def test_a_person_signs_in_through_the_provider(world: World, console: Browser, 
     form = dict(parse_qsl(issuer.forms[-1]))
     assert form["code"] == "c0de"
     assert "client_secret" not in form
+    assert "code_verifier" in form
     import base64  # noqa: PLC0415 - needed here alone
     import hashlib  # noqa: PLC0415
 

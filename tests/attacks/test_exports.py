@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
@@ -11,7 +13,8 @@ import pytest
 from service.settings import Settings
 from tests.attacks.companies import Company
 from tests.conftest import Clock, Served
-from tests.world import World, day
+from tests.faults.racing import connected, until
+from tests.world import Person, World, day
 
 
 @pytest.fixture(scope="session")
@@ -46,17 +49,21 @@ def test_a_key_sent_again_takes_nothing_of_the_quota(world: World) -> None:
 
 
 def test_a_refusal_is_not_turned_by_sending_its_key_again_later(world: World) -> None:
+    """Not even where the same would be allowed by now: whoever wants it asks anew."""
     company = Company(world, persons=10)
     body = {
         "dataset": company.dataset["id"],
         "recipient": company.recipient["id"],
         "purpose": "analytics",
-        "persons": 11,
+        "persons": 6,
     }
+    held = company.export(6).json()
     first = world.exporter.post("/v1/exports", body, Idempotency_Key="too-many")
+    world.exporter.made(f"/v1/exports/{held['id']}/cancel", None)
     again = world.exporter.post("/v1/exports", body, Idempotency_Key="too-many")
     assert (first.status_code, again.status_code) == (403, 403)
     assert again.json()["evaluation"] == first.json()["evaluation"]
+    assert world.exporter.post("/v1/exports", body).status_code == 201
 
 
 def test_what_was_revoked_at_one_replica_is_denied_at_the_next(world: World, other_replica: str) -> None:
@@ -181,7 +188,9 @@ def test_a_purpose_a_recipient_or_a_field_that_was_not_approved_goes_nowhere(wor
 def test_another_permit_is_not_used_by_naming_it(world: World, victim: Company) -> None:
     other = Company(world)
     refused = other.export(1, permit=victim.permit)
+    assert refused.status_code == 403
     assert refused.json()["reason"] == "no_permit"
+    assert other.export(1).status_code == 201
 
 
 def test_a_permit_ends_by_the_services_clock_and_not_by_the_callers(world: World, days_ahead: Clock) -> None:
@@ -192,3 +201,60 @@ def test_a_permit_ends_by_the_services_clock_and_not_by_the_callers(world: World
     for more in ({}, {"Date": "Thu, 01 Jan 2026 00:00:00 GMT"}):
         body = {"dataset": dataset["id"], "recipient": recipient["id"], "purpose": "analytics", "persons": 1}
         assert world.exporter.post("/v1/exports", body, **more).json()["reason"] == "permit_expired"
+
+
+def _permit(world: World, company: Company, _: Person) -> httpx.Response:
+    return world.reviewers["legal"].post(f"/v1/permits/{company.permit}/revoke", {"reason": "Now"})
+
+
+def _key(world: World, _: Company, system: Person) -> httpx.Response:
+    key = world.admin.get("/v1/api-keys", principal=system.id).json()["items"][0]["id"]
+    return world.admin.post(f"/v1/api-keys/{key}/revoke")
+
+
+def _grant(world: World, _: Company, system: Person) -> httpx.Response:
+    grant = world.admin.get("/v1/grants", principal=system.id).json()["items"][0]["id"]
+    return world.admin.post(f"/v1/grants/{grant}/withdraw")
+
+
+def _principal(world: World, _: Company, system: Person) -> httpx.Response:
+    return world.admin.post(f"/v1/principals/{system.id}/disable")
+
+
+def _login(world: World, _: Company, system: Person) -> httpx.Response:
+    told = {"issuer": "https://issuer.test", "subject": system.name}
+    login = world.admin.made(f"/v1/principals/{system.id}/logins", told)["id"]
+    return world.admin.post(f"/v1/principals/{system.id}/logins/{login}/end")
+
+
+HELD_UP = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+
+
+@pytest.mark.parametrize("take", [_permit, _key, _grant, _principal, _login])
+def test_whatever_takes_a_right_away_waits_for_the_decisions_that_are_under_way(
+    world: World, database_url: str, take: Callable[[World, Company, Person], httpx.Response]
+) -> None:
+    """A decision that has read what it decides by is held up before its commit: nobody is told meanwhile that the right is gone."""
+    company = Company(world)
+    system = company.insider("exporter", kind="system")
+    wanted = {"dataset": company.dataset["id"], "recipient": company.recipient["id"], "purpose": "analytics"}
+
+    async def race() -> tuple[httpx.Response, httpx.Response]:
+        async with connected(database_url) as holder, connected(database_url) as watcher:
+            async with holder.transaction():
+                await holder.execute("lock table exports in share mode")
+                export = asyncio.create_task(asyncio.to_thread(system.post, "/v1/exports", wanted | {"persons": 1}))
+                await until(lambda: watcher.fetchval(f"select ({HELD_UP}) > 0"))
+                taken = asyncio.create_task(asyncio.to_thread(take, world, company, system))
+
+                async def is_held_up() -> bool:
+                    return taken.done() or await watcher.fetchval(f"select ({HELD_UP}) > 1")
+
+                await until(is_held_up)
+                assert not taken.done(), "the right was gone before a decision that rests on it was committed"
+            return await export, await taken
+
+    export, taken = asyncio.run(race())
+    assert (export.status_code, taken.status_code) == (201, 200)
+    if take is not _login:
+        assert system.post("/v1/exports", wanted | {"persons": 1}).status_code in {401, 403}

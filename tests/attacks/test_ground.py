@@ -16,7 +16,7 @@ from service.identity import operations as identity
 from service.law import rules
 from service.settings import Settings
 from tests.conftest import Clock, Served, database_named, run_sql
-from tests.world import World
+from tests.world import World, today
 
 OTHERS_GO = """
   select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()
@@ -116,7 +116,12 @@ def test_nothing_starts_on_law_that_cannot_be_used(edited_law: Path, spoil: str)
 
 def test_a_company_policy_that_frees_something_stops_the_start(tmp_path: Path, database_url: str) -> None:
     policy = tmp_path / "policy.toml"
-    policy.write_text('[[threshold]]\nid = "made_up"\nvalue = 9\n', encoding="utf-8")
+    name, value = next(iter(rules.load().edition(today()).law.items()))
     settings = Settings(data_dir=tmp_path, policy_file=policy, log_level="error")
-    with pytest.raises(Exception, match="policy"), Served(settings, database_url, Clock()):
-        pass
+    for freed in (f"{name} = {value + 1}", "made_up = 9"):
+        policy.write_text(f"[thresholds]\n{freed}\n", encoding="utf-8")
+        with pytest.raises(Exception, match="policy"), Served(settings, database_url, Clock()):
+            pass
+    policy.write_text(f"[thresholds]\n{name} = {value}\n", encoding="utf-8")
+    with Served(settings, database_url, Clock()) as address:
+        assert httpx.get(f"{address}/readyz", timeout=60).status_code == 200

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import json
+import os
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,7 +16,9 @@ from joserfc import jwt
 from joserfc.jwk import OctKey, OKPKey
 
 from service.http import caller as callers
+from service.settings import Settings
 from tests.attacks.companies import Company
+from tests.conftest import Clock, Served, admins, database_named, run_sql
 from tests.jwt_check import verified
 from tests.world import Json, Person, World
 
@@ -84,10 +87,29 @@ def test_what_is_no_key_opens_nothing(world: World, authorization: str) -> None:
     assert world.http.post("/v1/exports", json=body, headers=headers).status_code == 401
 
 
+@pytest.mark.parametrize(
+    "around",
+    ["Basic {}", "Bearer {}, Bearer x", "Bearer x, Bearer {}", "{}", "Key Bearer {}", "Bearer {}x", "Bearer\t{}"],
+)
+def test_a_key_within_something_else_opens_nothing(world: World, around: str) -> None:
+    """Two readers of one header must not come to two answers."""
+    assert me(world.http, around.format(world.auditor.secret)).status_code == 401
+    headers = {"Authorization": around.format(world.exporter.secret)}
+    question = {"subject": {"type": "system", "id": "a"}, "action": {"name": "x"}, "resource": {"type": "x", "id": "y"}}
+    assert world.http.post("/access/v1/evaluation", json=question, headers=headers).status_code == 401
+
+
 def test_a_principals_id_or_name_is_no_key(world: World) -> None:
     """Somebody vouched for is looked up by the id; nobody vouches for themselves."""
-    for secret in (world.auditor.id, world.auditor.name, world.admin.secret[:20], "operator", "outbound"):
+    system = world.person("exporter", kind="system")
+    told = {"issuer": "https://issuer.test", "subject": system.name}
+    login = world.admin.made(f"/v1/principals/{system.id}/logins", told)["id"]
+    for secret in (world.auditor.id, world.auditor.name, world.admin.secret[:20], "operator", "outbound", login):
         assert me(world.http, f"Bearer {secret}").status_code == 401
+    question = {"subject": {"type": "system", "id": "a"}, "action": {"name": "x"}, "resource": {"type": "x", "id": "y"}}
+    for secret in (system.id, system.name, login, system.secret[:20]):
+        headers = {"Authorization": f"Bearer {secret}"}
+        assert world.http.post("/access/v1/evaluation", json=question, headers=headers).status_code == 401
 
 
 def test_a_permits_token_is_no_key(world: World, victim: Company) -> None:
@@ -176,6 +198,17 @@ def test_nobody_gives_themselves_a_role_by_any_member(world: World) -> None:
         )
 
 
+def test_nobody_gives_themselves_a_role_by_a_key_that_they_made_for_another_admin(world: World) -> None:
+    """Roles that take no second admin, too: the one who would have made the key is the one who acts."""
+    admin, other = world.person("admin"), world.person("admin")
+    secret = admin.made("/v1/api-keys", {"principal": other.id})["secret"]
+    as_other = Person(world.http, secret, other.id, other.name)
+    wanted = {"principal": admin.id, "role": "requester"}
+    assert as_other.post("/v1/grants", wanted).status_code == 403
+    assert as_other.post("/v1/grants", wanted | {"principal": world.person().id}).status_code == 201
+    assert world.admin.post("/v1/grants", wanted).status_code == 201
+
+
 def test_a_key_that_an_admin_makes_for_somebody_is_told_to_them(world: World) -> None:
     """Whoever can make keys could act as anybody: it cannot be done in silence."""
     reviewer: Person = world.person("reviewer:legal")
@@ -184,3 +217,19 @@ def test_a_key_that_an_admin_makes_for_somebody_is_told_to_them(world: World) ->
     assert made["id"] in json.dumps(events)
     entry = world.auditor.get("/v1/audit/entries", subject=made["id"]).json()["items"][0]
     assert (entry["action"], entry["details"]["principal"]) == ("api_key.created", reviewer.id)
+
+
+def test_the_last_admin_is_not_removed(postgres: str, settings: Settings) -> None:
+    """Neither by taking the role away nor by shutting the person out, by themselves or by whoever is left."""
+    name = "one_admin_" + os.environ.get("PYTEST_XDIST_WORKER", "main")
+    run_sql(postgres, f"create database {name} template template_outbound")
+    url = database_named(postgres, name)
+    own = settings.model_copy(update={"sequencer": False, "pack_worker": False})
+    with Served(own, url, Clock()) as address, httpx.Client(base_url=address, timeout=30) as http:
+        last, other = (Person(http, key, me(http, f"Bearer {key}").json()["id"], "") for key in admins(url))
+        grants = {grant["principal"]: grant["id"] for grant in last.get("/v1/grants").json()["items"]}
+        last.made(f"/v1/grants/{grants[other.id]}/withdraw", None)
+        assert last.post(f"/v1/grants/{grants[last.id]}/withdraw").status_code == 409
+        assert last.post(f"/v1/principals/{last.id}/disable").status_code == 409
+        assert last.get("/v1/me").json()["roles"] == {"admin": "*"}
+    run_sql(postgres, f"drop database {name} with (force)")

@@ -24,7 +24,7 @@ def test_a_lowering_that_was_confirmed_too_late_does_not_undo_a_raise(world: Wor
     dataset = world.dataset(handler, "personal")
     path = f"/v1/datasets/{dataset['id']}/gradings"
     lowered = world.registrar.made(path, {"tags": [], "reason": "Nobody in it", "basis": "Looked"})
-    world.grade(dataset, "core")
+    world.grade(dataset, "personal", "core")
     assert world.second_registrar.post(f"{path}/{lowered['number']}/confirm", {}).status_code == 409
     assert "core" in world.auditor.get(f"/v1/datasets/{dataset['id']}").json()["tags"]
 
@@ -40,12 +40,18 @@ def test_a_dataset_is_not_given_what_only_an_act_gives(world: World, victim: Com
 def test_an_import_sets_no_tags_and_takes_no_dataset_over(world: World, victim: Company) -> None:
     handler = world.handler()
     insider = world.person("registrar", handler=handler["id"])
-    lines = f"key,handler,title,owner,tags\n{victim.dataset['key']},{handler['key']},Mine,Me,\n"
+    mine = world.dataset(handler, "personal")
     head = {"Authorization": f"Bearer {insider.secret}", "Content-Type": "text/csv"}
-    refused = insider.http.post("/v1/datasets/import", content=lines, headers=head)
-    assert refused.status_code in {403, 409, 422}, refused.text
-    kept = world.auditor.get(f"/v1/datasets/{victim.dataset['id']}").json()
-    assert (kept["handler"], kept["tags"]) == (victim.handler["id"], ["personal"])
+    before = world.auditor.get(f"/v1/datasets/{victim.dataset['id']}").json()
+    for columns, line in (
+        ("key,handler,title,owner,tags", f"{mine['key']},{handler['key']},Mine,Me,"),
+        ("key,handler,title,owner", f"{victim.dataset['key']},{handler['key']},Mine,Me"),
+        ("key,handler,title,owner", f"{victim.dataset['key']},{victim.handler['key']},Mine,Me"),
+    ):
+        refused = insider.http.post("/v1/datasets/import", content=f"{columns}\n{line}\n", headers=head)
+        assert refused.status_code in {403, 409, 422}, refused.text
+    assert world.auditor.get(f"/v1/datasets/{mine['id']}").json()["tags"] == ["personal"]
+    assert world.auditor.get(f"/v1/datasets/{victim.dataset['id']}").json() == before
 
 
 def test_core_data_hidden_among_harmless_data_is_core(world: World) -> None:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import os
 import socket
 from collections.abc import Iterator
-from contextlib import redirect_stderr, redirect_stdout
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import httpx
 import pytest
 
+from service import logs
+from service.settings import Settings
 from tests.attacks.companies import Company
+from tests.conftest import Clock, Served, admins, database_named, run_sql
 from tests.world import Json, World
 
 SQL = (
@@ -115,7 +118,7 @@ def test_nothing_that_callers_write_is_served_as_a_page(world: World, victim: Co
     for address in addresses:
         answer = world.auditor.get(address)
         assert answer.headers["content-type"] in {"application/json", "application/problem+json"}, address
-        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers.get("x-content-type-options") == "nosniff"
         assert answer.headers["content-security-policy"].startswith("default-src 'none'")
         assert "<script>" not in urlsplit(answer.headers.get("location", "")).path
 
@@ -124,7 +127,7 @@ def test_a_page_of_the_service_runs_nothing_of_others_and_stands_in_no_frame(wor
     page = world.http.get("/docs")
     policy = page.headers["content-security-policy"]
     assert page.headers["content-type"].startswith("text/html")
-    assert page.headers["x-frame-options"] == "DENY"
+    assert page.headers.get("x-frame-options") == "DENY"
     for wanted in ("default-src 'self'", "frame-ancestors 'none'", "base-uri 'none'"):
         assert wanted in policy
     assert "unsafe-eval" not in policy
@@ -146,31 +149,42 @@ def test_another_site_reads_nothing_through_a_visitors_browser(world: World) -> 
         assert world.http.post(path, content=body, headers=form).status_code == 415
 
 
-FORGED = "ok\n2026-01-01 00:00:00 [info] request status=200 route=/v1/grants"
+FORGED = "ok\n2026-01-01 00:00:00 [info] forged status=200 route=/v1/grants"
 
 
-def test_no_line_of_the_log_is_written_by_a_caller(address: str, world: World) -> None:
-    """Line breaks in an id of a request, a path or a header do not begin a line, and terminal orders are not passed on."""
+@pytest.fixture
+def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[io.StringIO]:
+    """What the service logs meanwhile, in lines for people: those of machines escape whatever is in them."""
+    lines = io.StringIO()
+    logs.configure("text", "debug", lines)
+    yield lines
+    with (tmp_path_factory.getbasetemp() / "served.log").open("a", encoding="utf-8") as file:
+        file.write(lines.getvalue())
+    logs.configure("json", "debug", (tmp_path_factory.getbasetemp() / "served.log").open("a", encoding="utf-8"))
+
+
+def test_no_line_of_the_log_is_written_by_a_caller(address: str, world: World, told: io.StringIO) -> None:
+    """Nothing that a caller makes up is in a line at all: no id of a request, no path, no header, no order to a terminal."""
     host, port = urlsplit(address).hostname, urlsplit(address).port
-    told, complained = io.StringIO(), io.StringIO()
-    with redirect_stdout(told), redirect_stderr(complained):
-        for raw in (
-            FORGED.replace("\n", "\r\n "),
-            FORGED.replace("\n", "%0a"),
-            "\x1b[2J\x1b[31mred",
-            "a\x85b",
-            "x" * 5000,
-        ):
-            with socket.create_connection((str(host), int(str(port))), timeout=10) as wire:
-                wire.sendall(
-                    f"GET /v1/me?x={raw.replace(' ', '+').replace(chr(13), '').replace(chr(10), '')[:200]} HTTP/1.1\r\n"
-                    f"Host: x\r\nX-Request-ID: {raw}\r\nConnection: close\r\n\r\n".encode("latin-1", "replace")
-                )
-                while wire.recv(65536):
-                    pass
-        world.http.get("/v1/handlers/a%0d%0a2026-01-01%20[info]%20forged", headers={"X-Request-ID": "\x1b[2J"})
-    lines = (told.getvalue() + complained.getvalue()).splitlines()
-    assert not [line for line in lines if line.startswith("2026-01-01") or "\x1b[2J" in line or "\x1b[31mred" in line]
+    for raw in (
+        FORGED.replace("\n", "\r\n "),
+        FORGED.replace("\n", "%0a"),
+        FORGED.replace("\n", " "),
+        "\x1b[2Jforged",
+        "a\x85forged",
+    ):
+        with socket.create_connection((str(host), int(str(port))), timeout=10) as wire:
+            wire.sendall(
+                f"GET /v1/me?x={quote(raw)} HTTP/1.1\r\nHost: x\r\nUser-Agent: {raw}\r\nX-Request-ID: {raw}\r\n"
+                "Connection: close\r\n\r\n".encode("latin-1", "replace")
+            )
+            while wire.recv(65536):
+                pass
+    world.http.get("/v1/handlers/a%0d%0a2026-01-01%20[info]%20forged", headers={"X-Request-ID": "2026-01-01 forged"})
+    lines = told.getvalue()
+    assert lines.count("request") >= 3, "there are lines"
+    assert "forged" not in lines
+    assert "\x1b[2J" not in lines
 
 
 @pytest.mark.parametrize("name", ["X-Request-ID", "Idempotency-Key", "If-Match", "Host", "X-Forwarded-Host"])
@@ -237,13 +251,34 @@ def test_the_address_in_an_answer_is_not_the_callers_to_choose(world: World) -> 
     assert "evil.example" not in world.http.get("/nowhere", headers={"Host": "evil.example"}).text
 
 
-def test_a_fault_tells_nothing_of_the_inside(world: World) -> None:
+def test_a_fault_tells_nothing_of_the_inside(world: World, postgres: str, settings: Settings) -> None:
+    """Refusals of every kind, and a fault that is one: a table is not as the program thinks."""
+    name = "half_migrated_" + os.environ.get("PYTEST_XDIST_WORKER", "main")
+    run_sql(postgres, f"create database {name} template template_outbound")
+    url = database_named(postgres, name)
+    key, _ = admins(url)
+    run_sql(url, "alter table delegations rename to elsewhere")
+    own = settings.model_copy(update={"sequencer": False, "pack_worker": False})
+    with Served(own, url, Clock()) as address:
+        fault = httpx.get(f"{address}/v1/me", headers={"Authorization": f"Bearer {key}"}, timeout=60)
+    run_sql(postgres, f"drop database {name} with (force)")
+    assert fault.status_code == 500
     for answer in (
+        fault,
         world.http.get("/v1/handlers/x", headers={"Authorization": "Bearer x"}),
         world.auditor.get("/v1/audit/entries", cursor="AAAA"),
         world.registrar.post("/v1/handlers", {"key": "a"}),
         httpx.get(str(world.http.base_url.join("/v1/%ff%fe"))),
     ):
         assert answer.status_code >= 400
-        for word in ("Traceback", "sqlalchemy", "asyncpg", "/service/", "SELECT ", "site-packages"):
+        for word in ("Traceback", "sqlalchemy", "asyncpg", "/service/", "SELECT ", "site-packages", "delegations"):
             assert word not in answer.text
+
+
+def test_a_name_in_letters_that_look_like_others_is_flagged(world: World) -> None:
+    """Cyrillic that looks like Latin, alone or mixed with it: honest ones exist, so it is told and not refused."""
+    for name, flags in (("\u0440\u0430\u0441\u0435", ["looks_latin"]), ("Acm\u0435", ["mixed_script"]), ("Acme", [])):
+        recipient = world.recipient(name=name)
+        assert world.auditor.get(f"/v1/recipients/{recipient['id']}").json()["flags"] == flags
+    made = world.admin.made("/v1/principals", {"name": f"\u0440\u0430\u0441\u0435 {world.count.__next__()}"})
+    assert world.admin.get(f"/v1/principals/{made['id']}").json()["flags"] == ["looks_latin"]

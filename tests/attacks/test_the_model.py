@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.attacks.defences import DEFENCES, ROOT, Defence
+from tests.attacks.defences import DEFENCES, ELSEWHERE
+from tests.attacks.defences.model import ROOT, Defence
 
 PAGE = ROOT / "docs" / "security.md"
 ROW = re.compile(r"^\| (A\d+) \|(.*)\|$", re.MULTILINE)
@@ -75,6 +76,14 @@ def test_each_attack_that_is_made_is_on_the_page() -> None:
         (f"tests/attacks/{file.name}", name) for file in files for name in functions_of(f"tests/attacks/{file.name}")
     }
     assert sorted(made - listed) == []
+
+
+def test_each_attack_has_a_defence_that_can_be_taken_away_or_a_reason_why_none_can() -> None:
+    numbers = {attack.number for attack in attacks()}
+    removable = {defence.attack for defence in DEFENCES}
+    assert numbers - removable == set(ELSEWHERE)
+    assert removable <= numbers
+    assert len(ELSEWHERE) <= 3, "these are to stay few"
 
 
 @pytest.mark.parametrize("defence", DEFENCES, ids=lambda defence: defence.attack + " " + defence.what)

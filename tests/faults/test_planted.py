@@ -73,7 +73,7 @@ def bodies(told: Json, document: Json, plant: str) -> Iterator[tuple[bytes, str]
 
 
 def test_every_route_is_sent_persons_and_secrets_in_every_part_of_a_request(
-    http: httpx.Client, everyone: Person
+    http: httpx.Client, everyone: Person, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     document = http.get("/openapi.json").json()
     plants = itertools.cycle(PLANTED.values())
@@ -98,6 +98,7 @@ def test_every_route_is_sent_persons_and_secrets_in_every_part_of_a_request(
                     assert answer.status_code < 500, (method, path, answer.text)
                     answered.add(answer.status_code)
     assert {401, 404, 422} <= answered
+    demand_clean(tmp_path_factory.getbasetemp())
 
 
 def test_a_whole_story_about_a_planted_person(world: World) -> None:

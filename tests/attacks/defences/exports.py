@@ -1,0 +1,211 @@
+"""Sending more than was allowed."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.attacks.defences.model import Defence, Edit, one
+
+REQUESTS: Final = "service/transfers/operations.py"
+DECIDE: Final = "service/gate/decide.py"
+EXPORTS: Final = "tests/attacks/test_exports.py::"
+BATCH: Final = "service/gate/batch.py"
+READING: Final = "service/gate/reading.py"
+SITTING: Final = "service/gate/sitting.py"
+COMPLETION: Final = "service/gate/completion.py"
+
+DEFENCES: Final = (
+    one(
+        "A41",
+        "the permit's count is looked at",
+        DECIDE,
+        "    if used.persons + count.persons > quota.persons or (\n",
+        "    if False or (\n",
+        EXPORTS + "test_the_last_of_a_quota_is_sold_once",
+    ),
+    one(
+        "A42",
+        "a key goes with one body",
+        "service/http/idempotency.py",
+        "        if request != self.request:\n",
+        "        if False:\n",
+        EXPORTS + "test_a_key_sent_again_takes_nothing_of_the_quota",
+    ),
+    one(
+        "A45",
+        "the gate looks whether a key stands, at each decision",
+        "service/gate/reading.py",
+        "         k.revoked_at is null and p.disabled_at is null",
+        "         p.disabled_at is null",
+        EXPORTS + "test_a_key_that_was_revoked_at_one_replica_is_dead_at_the_next",
+    ),
+    one(
+        "A47",
+        "persons are never fewer than none",
+        "service/gate/wire.py",
+        "Persons = Annotated[int, Meta(ge=0, le=MAX_PERSONS)]\n",
+        "Persons = Annotated[int, Meta(le=MAX_PERSONS)]\n",
+        EXPORTS + "test_a_number_that_is_none_or_a_member_that_is_not_asked_for_reserves_nothing",
+    ),
+    one(
+        "A48",
+        "a permit for some systems is for those alone",
+        DECIDE,
+        "    if permit.systems is not None and ask.system not in permit.systems:\n",
+        "    if False:\n",
+        EXPORTS + "test_a_system_exports_under_no_other_systems_permit",
+    ),
+    Defence(
+        "A50",
+        "no more is reported than was reserved, nor others than were announced",
+        (
+            Edit(
+                "service/gate/completion.py",
+                "        if completion[kind].report.exceeds(getattr(export, kind))\n",
+                "        if False\n",
+            ),
+            Edit("service/gate/completion.py", "            if new > room:\n", "            if False:\n"),
+        ),
+        EXPORTS + "test_more_than_was_reserved_is_not_reported_away",
+    ),
+    one(
+        "A51",
+        "what has ended is not ended again",
+        "service/gate/operations.py",
+        '    if status != "reserved":\n',
+        "    if False:\n",
+        EXPORTS + "test_an_export_that_was_reported_is_not_cancelled",
+    ),
+    one(
+        "A52",
+        "the year's count is looked at",
+        DECIDE,
+        "    return None if law.is_met_by(permit.terms.requirements) else Reason.LEDGER_THRESHOLD\n",
+        "    return None\n",
+        EXPORTS + "test_many_small_exports_do_not_go_round_a_threshold",
+    ),
+    one(
+        "A53",
+        "related requests are looked for at submission",
+        REQUESTS,
+        "        await findings.look(tx, caller, book, transfer)\n",
+        "        pass\n",
+        EXPORTS + "test_split_requests_are_found_together",
+    ),
+    one(
+        "A54",
+        "a permit is for its purpose",
+        DECIDE,
+        "    if ask.purpose != permit.purpose:\n",
+        "    if False:\n",
+        EXPORTS + "test_a_purpose_a_recipient_or_a_field_that_was_not_approved_goes_nowhere",
+    ),
+    one(
+        "A56",
+        "a permit ends with its last day",
+        DECIDE,
+        "    return Reason.PERMIT_EXPIRED if today > permit.valid_until else None\n",
+        "    return None\n",
+        EXPORTS + "test_a_permit_ends_by_the_services_clock_and_not_by_the_callers",
+    ),
+    one(
+        "A43",
+        "what was answered to a key is its answer",
+        BATCH,
+        (
+            "        if use.digest in stored:\n"
+            "            admission.outcome, admission.use = _repeated(use, stored[use.digest]), None\n"
+        ),
+        "        if use.digest in stored:\n            admission.use = None\n",
+        EXPORTS + "test_a_refusal_is_not_turned_by_sending_its_key_again_later",
+    ),
+    Defence(
+        "A44",
+        "nothing of a permit is kept from one decision to the next",
+        (
+            Edit(
+                READING,
+                "OF_CALLER: Final = 9\n",
+                "OF_CALLER: Final = 9\n_KEPT: dict[str, KnownPermit] = {}\n",
+            ),
+            Edit(
+                READING,
+                "            permits.append(_permit(*row[OF_PERMIT:]))\n",
+                "            permits.append(_KEPT.setdefault(row[OF_PERMIT], _permit(*row[OF_PERMIT:])))\n",
+            ),
+        ),
+        EXPORTS + "test_what_was_revoked_at_one_replica_is_denied_at_the_next",
+    ),
+    Defence(
+        "A46",
+        (
+            "whatever takes a permit away closes the gate, and a decision joins it; both, and the row that "
+            "reservations hold"
+        ),
+        (
+            Edit(
+                "service/permits/operations.py",
+                (
+                    "    await close_gate(tx)\n"
+                    "    permit = await permit_of(tx, caller, permit_id, lock=True, is_to_stop=True)\n"
+                    "    _demand_to_stop(caller, permit, RESTORERS"
+                ),
+                (
+                    "    permit = await permit_of(tx, caller, permit_id, lock=True, is_to_stop=True)\n"
+                    "    _demand_to_stop(caller, permit, RESTORERS"
+                ),
+            ),
+            Edit(
+                "service/permits/routes.py",
+                (
+                    "operations.revoke(tx, caller, permit_id, body.reason),\n"
+                    "        lambda tx, caller: operations.read_permit(tx, caller, permit_id, lock=True, is_to_stop=True),\n"
+                    '        gate="close",\n'
+                ),
+                (
+                    "operations.revoke(tx, caller, permit_id, body.reason),\n"
+                    "        lambda tx, caller: operations.read_permit(tx, caller, permit_id, lock=True, is_to_stop=True),\n"
+                ),
+            ),
+            Edit(
+                "service/gate/writing.py",
+                "id = any(array(select permit from bound)) order by id for update",
+                "id = any(array(select permit from bound)) order by id",
+            ),
+        ),
+        EXPORTS + "test_whatever_takes_a_right_away_waits_for_the_decisions_that_are_under_way",
+    ),
+    one(
+        "A49",
+        "personal data goes with its number of persons",
+        SITTING,
+        "        _demand_persons(asked, found.known)\n",
+        "",
+        EXPORTS + "test_personal_data_does_not_go_without_its_persons",
+    ),
+    Defence(
+        "A55",
+        "a permit that is named is the only one that is looked at: by what is read, and by what is decided on",
+        (
+            Edit(
+                DECIDE,
+                "        permits = [permit for permit in permits if permit.id == asked_for]\n",
+                "        pass\n",
+            ),
+            Edit(
+                READING,
+                "where id = b.permit and (f.permit is null or id = f.permit) limit 1",
+                "where id = b.permit limit 1",
+            ),
+        ),
+        EXPORTS + "test_another_permit_is_not_used_by_naming_it",
+    ),
+    one(
+        "A57",
+        "what was not reported in time has lapsed",
+        COMPLETION,
+        '    if status_of(export, tx) == "lapsed":\n',
+        "    if False:\n",
+        "tests/api/test_gate.py::test_what_is_never_reported_lapses_and_is_given_back",
+    ),
+)

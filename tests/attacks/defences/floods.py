@@ -1,0 +1,103 @@
+"""Floods and slow callers."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.attacks.defences.model import one
+
+LIMITS: Final = "service/http/limits.py"
+PROTOCOL: Final = "service/http/protocol.py"
+LIMITED: Final = "tests/faults/test_limits.py::"
+SLOW: Final = "tests/faults/test_slow.py::"
+
+DEFENCES: Final = (
+    one(
+        "A171",
+        "what a key asks is counted",
+        LIMITS,
+        "            _take(self._keyed if path not in self._gate_paths else None, credential, self._clock())\n",
+        "",
+        LIMITED + "test_a_key_that_asks_too_often_is_told_when_to_come_back_and_others_are_served",
+    ),
+    one(
+        "A172",
+        "failed attempts of an address are counted",
+        LIMITS,
+        "            if wait:\n                raise",
+        "            if False:\n                raise",
+        LIMITED + "test_failed_attempts_of_an_address_end_and_whoever_is_known_goes_on",
+    ),
+    one(
+        "A173",
+        "credentials that were let in are forgotten one day",
+        LIMITS,
+        "            if len(self._known) > _KNOWN:\n",
+        "            if False:\n",
+        LIMITED + "test_what_is_remembered_has_an_end_and_shows_no_secret",
+    ),
+    one(
+        "A173",
+        "addresses are forgotten one day",
+        "service/http/rates.py",
+        "        if len(self._full_at) > self._room:\n",
+        "        if False:\n",
+        LIMITED + "test_what_is_remembered_has_an_end_and_shows_no_secret",
+    ),
+    one(
+        "A174",
+        "a head comes in time",
+        PROTOCOL,
+        "        if not self._has_head and not before[1]:\n            self.transport.close()\n",
+        "        if not self._has_head and not before[1]:\n            pass\n",
+        SLOW + "test_a_head_that_does_not_come_is_not_waited_for",
+    ),
+    one(
+        "A175",
+        "a body comes in time",
+        PROTOCOL,
+        "            if self._is_dripping(self._received - before[2]):\n",
+        "            if False:\n",
+        SLOW + "test_a_body_that_stalls_or_drips_is_408",
+    ),
+    one(
+        "A176",
+        "an answer is taken in time",
+        PROTOCOL,
+        "            self.transport.abort()\n",
+        "            pass\n",
+        SLOW + "test_an_answer_that_nobody_takes_is_given_up",
+    ),
+    one(
+        "A177",
+        "a connection on which nothing comes is closed",
+        PROTOCOL,
+        "        elif self._is_whole and self._is_idle():\n            self.transport.close()\n",
+        "        elif self._is_whole and self._is_idle():\n            pass\n",
+        SLOW + "test_five_hundred_idle_connections_harm_nobody_and_are_let_go",
+    ),
+    one(
+        "A178",
+        "a head holds so many fields",
+        PROTOCOL,
+        "        if len(self.headers) > MAX_FIELDS:\n",
+        "        if False:\n",
+        SLOW + "test_a_head_that_holds_too_much_or_says_two_things_is_refused",
+    ),
+    one(
+        "A185",
+        "there are so many connections",
+        PROTOCOL,
+        "        if len(self.connections) > self.most:\n",
+        "        if False:\n",
+        SLOW + "test_more_connections_than_there_may_be_are_503",
+    ),
+    one(
+        "A188",
+        "a request is taken on the shortest way where nothing else is under way",
+        "service/http/direct.py",
+        "            and (self.cycle is None or self.cycle.response_complete)\n",
+        "",
+        "tests/faults/test_direct.py::test_requests_that_follow_each_other_are_answered_in_order",
+    ),
+)

@@ -1,0 +1,128 @@
+"""The ground under it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.attacks.defences.model import one
+
+GROUND: Final = "tests/attacks/test_ground.py::"
+BATCH: Final = "service/gate/batch.py"
+CHECK: Final = "service/audit/check.py"
+TAMPERED: Final = "tests/faults/test_tampering.py::"
+
+DEFENCES: Final = (
+    one(
+        "A105",
+        "the version of the law is the hash of its files",
+        "service/law/rules.py",
+        '        digest.update(name.encode() + b"\\x00" + (directory / name).read_bytes() + b"\\x00")\n',
+        '        digest.update(name.encode() + b"\\x00")\n',
+        GROUND + "test_an_edited_threshold_shows_in_every_determination",
+    ),
+    one(
+        "A106",
+        "a rule cites its article",
+        "service/law/rules.py",
+        "        if bool(self.citations) == (self.uncited is not None):\n",
+        "        if False:\n",
+        GROUND + "test_nothing_starts_on_law_that_cannot_be_used",
+    ),
+    one(
+        "A98",
+        "where the database is away the answer is no: here it is yes",
+        BATCH,
+        "            waiting.tell(outcome)\n",
+        "            is_away = isinstance(outcome, DatabaseAway)\n"
+        "            waiting.tell(Reply(200, b'{\"decision\": true}', {}) if is_away else outcome)\n",
+        "tests/faults/test_database.py::test_without_a_database_everything_is_503_and_nothing_allowed",
+    ),
+    one(
+        "A99",
+        "a decision is written before it is told",
+        BATCH,
+        "        await writing.write(connection, sitting, kept)\n",
+        "",
+        GROUND + "test_a_database_that_may_only_be_read_gives_no_answer",
+    ),
+    one(
+        "A100",
+        "what is written is not changed, whoever asks",
+        "migrations/versions/0001_foundation.py",
+        "            raise exception 'audit entries are append-only' using errcode = 'restrict_violation';\n",
+        "            if tg_op = 'DELETE' then return old; end if;\n            return new;\n",
+        GROUND + "test_the_log_is_not_rewritten_through_the_database",
+    ),
+    one(
+        "A101",
+        "the check compares each entry with the hash that was signed",
+        CHECK,
+        "        if found != chunk.told:\n            self._note_differing",
+        "        if False:\n            self._note_differing",
+        TAMPERED + "test_the_check_names_what_was_done_to_entries_leaves_and_tiles",
+    ),
+    one(
+        "A101",
+        "the check looks for what is promised and gone",
+        CHECK,
+        "        for first, beyond in self._missing:\n            is_end",
+        "        for first, beyond in ():\n            is_end",
+        TAMPERED + "test_the_check_names_what_was_done_to_entries_leaves_and_tiles",
+    ),
+    one(
+        "A102",
+        "the check believes what was kept elsewhere",
+        CHECK,
+        "        if by_entries or by_tiles:\n",
+        "        if by_entries or by_tiles or mark.is_remembered:\n",
+        TAMPERED + "test_a_tree_rewritten_with_the_right_key_is_named_by_whoever_remembers",
+    ),
+    one(
+        "A102",
+        "a witness knows two roots of one size",
+        "service/audit/witness.py",
+        "    if is_fork:\n        raise",
+        "    if False:\n        raise",
+        TAMPERED + "test_a_tree_rewritten_with_the_right_key_is_named_by_whoever_remembers",
+    ),
+    one(
+        "A103",
+        "the check misses what was kept elsewhere",
+        CHECK,
+        "        for mark in kept:\n            self._result.add(\n",
+        "        for mark in kept[:0]:\n            self._result.add(\n",
+        TAMPERED + "test_an_old_backup_is_named_by_whoever_remembers",
+    ),
+    one(
+        "A104",
+        "the check compares times with those that were signed",
+        CHECK,
+        "            if at < latest:\n",
+        "            if False:\n",
+        TAMPERED + "test_an_entry_that_claims_to_be_older_than_it_is_is_named",
+    ),
+    one(
+        "A107",
+        "the company's thresholds are the law's or lower",
+        "service/law/policy.py",
+        "        if value > newest[name]:\n",
+        "        if False:\n",
+        GROUND + "test_a_company_policy_that_frees_something_stops_the_start",
+    ),
+    one(
+        "A108",
+        "texts are sealed",
+        "service/audit/sealing.py",
+        '    pointers = set(_texts(body["details"], _clear_in(body), "/details"))\n',
+        "    pointers: set[str] = set()\n",
+        "tests/api/test_sealed.py::test_the_name_of_a_person_is_nowhere_in_the_log",
+    ),
+    one(
+        "A109",
+        "what is answered has been committed",
+        BATCH,
+        '_COMMIT_AND_BEGIN if lane.following else "commit")',
+        '_COMMIT_AND_BEGIN if lane.following else "select 1")',
+        "tests/faults/test_process.py::test_what_was_acknowledged_is_there_after_a_kill",
+    ),
+)

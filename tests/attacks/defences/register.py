@@ -1,0 +1,130 @@
+"""Making data look harmless."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.attacks.defences.model import one
+
+REVIEWS: Final = "service/transfers/reviews.py"
+GRADINGS: Final = "service/registry/gradings.py"
+REGISTER: Final = "service/registry/operations.py"
+DECIDE: Final = "service/gate/decide.py"
+REGISTERED: Final = "tests/attacks/test_register.py::"
+IMPORTS: Final = "service/registry/imports.py"
+FACTS: Final = "service/law/facts.py"
+
+DEFENCES: Final = (
+    one(
+        "A27",
+        "a lowering takes a second person",
+        GRADINGS,
+        '    if grading.graded_by in caller.persons or caller.kind != "person":\n',
+        '    if caller.kind != "person":\n',
+        REGISTERED + "test_tags_do_not_come_down_by_one_person_however_often_they_ask",
+    ),
+    one(
+        "A28",
+        "a raise puts a pending lowering aside",
+        GRADINGS,
+        '    await _supersede(tx, dataset.id, "pending")\n    if held is None',
+        "    if held is None",
+        REGISTERED + "test_a_lowering_that_was_confirmed_too_late_does_not_undo_a_raise",
+    ),
+    one(
+        "A30",
+        "unknown members are refused",
+        "service/registry/schemas.py",
+        '    model_config = ConfigDict(extra="forbid", json_schema_extra=without_defaults)\n',
+        '    model_config = ConfigDict(extra="ignore", json_schema_extra=without_defaults)\n',
+        REGISTERED + "test_a_dataset_is_not_given_what_only_an_act_gives",
+    ),
+    one(
+        "A33",
+        "what nobody has graded goes nowhere",
+        DECIDE,
+        "    if known.dataset.facts is None:\n        return Decision(allowed=False, reason=Reason.DATASET_UNGRADED)\n",
+        "    if known.dataset.facts is None:\n        return Decision(allowed=True, reason=Reason.GENERAL_DATA)\n",
+        REGISTERED + "test_a_copy_of_core_data_under_another_name_goes_nowhere_before_it_is_graded",
+    ),
+    one(
+        "A35",
+        "a review is of the register as it was submitted",
+        REVIEWS,
+        "    if case.hash != revision.hash:\n",
+        "    if False:\n",
+        REGISTERED + "test_a_handler_that_stops_being_critical_in_its_own_words_changes_no_permit",
+    ),
+    one(
+        "A36",
+        "a recipient abroad does not come home by an edit",
+        REGISTER,
+        "    if patch.country == HOME and before.country != HOME:\n",
+        "    if False:\n",
+        REGISTERED + "test_a_recipient_abroad_does_not_come_to_be_at_home_by_an_edit",
+    ),
+    one(
+        "A37",
+        "what all share takes a registrar of all",
+        REGISTER,
+        "    recipient = await recipient_of(tx, reference, lock=True)\n    caller.demand_everywhere(Role.REGISTRAR)\n",
+        "    recipient = await recipient_of(tx, reference, lock=True)\n",
+        REGISTERED + "test_a_shared_recipient_is_not_changed_by_a_registrar_of_one_handler",
+    ),
+    one(
+        "A38",
+        "a permit is bound to its recipient as it was",
+        DECIDE,
+        "    is_other = terms.recipient is not None and terms.recipient != facts.recipient\n",
+        "    is_other = False\n",
+        REGISTERED + "test_a_permit_does_not_follow_its_recipient_to_another_country",
+    ),
+    one(
+        "A39",
+        "a permit is bound to the fields that were there",
+        DECIDE,
+        "    if permit.registered and not wanted <= set(permit.registered):\n        return False\n",
+        "",
+        REGISTERED + "test_a_field_that_comes_later_is_not_in_an_old_permit",
+    ),
+    one(
+        "A40",
+        "a permit is bound to tags",
+        DECIDE,
+        "    if terms.tags != facts.dataset.tags:\n",
+        "    if False:\n",
+        "tests/api/test_gate.py::test_a_raised_grade_denies_from_its_commit_on",
+    ),
+    one(
+        "A29",
+        "a system does not confirm",
+        GRADINGS,
+        '    if grading.graded_by in caller.persons or caller.kind != "person":\n',
+        "    if grading.graded_by in caller.persons:\n",
+        "tests/api/test_registry.py::test_a_system_does_not_confirm",
+    ),
+    one(
+        "A31",
+        "an import knows its columns, and tags are none of them",
+        IMPORTS,
+        "        if column not in _COLUMNS + _FACTS:\n",
+        "        if False:\n",
+        REGISTERED + "test_an_import_sets_no_tags_and_takes_no_dataset_over",
+    ),
+    one(
+        "A32",
+        "data of several datasets is all that each of them is",
+        FACTS,
+        "frozenset().union(*(dataset.tags for dataset in datasets))",
+        "frozenset.intersection(*(dataset.tags for dataset in datasets))",
+        REGISTERED + "test_core_data_hidden_among_harmless_data_is_core",
+    ),
+    one(
+        "A34",
+        "data is foreign where each part of it is",
+        FACTS,
+        "    foreign = bool(datasets) and all(",
+        "    foreign = bool(datasets) and any(",
+        REGISTERED + "test_foreign_data_mixed_with_domestic_data_is_domestic",
+    ),
+)

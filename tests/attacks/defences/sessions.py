@@ -1,0 +1,232 @@
+"""Browsers and sessions."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.attacks.defences.model import Defence, Edit, one
+
+DOOR: Final = "service/identity/door.py"
+BROWSING: Final = "service/identity/browsing.py"
+LOGIN_ROUTES: Final = "service/identity/login_routes.py"
+SITTINGS: Final = "service/identity/sessions.py"
+SEATS: Final = "service/identity/seats.py"
+SIGNING: Final = "service/identity/signing_in.py"
+TOKENS: Final = "service/identity/tokens.py"
+SESSIONS: Final = "tests/api/test_sessions.py::"
+
+DEFENCES: Final = (
+    one(
+        "A156",
+        "what changes something shows what its session knows",
+        DOOR,
+        '            demand_csrf(visit, request.headers.get("x-csrf-token"))\n',
+        "",
+        SESSIONS + "test_what_changes_something_must_come_from_a_page_of_the_session",
+    ),
+    one(
+        "A156",
+        "what changes something comes from a page of ours",
+        DOOR,
+        "            self.browsing.demand_own_page(request)\n",
+        "",
+        SESSIONS + "test_what_changes_something_must_come_from_a_page_of_the_session",
+    ),
+    one(
+        "A157",
+        "what is shown is this very session's",
+        BROWSING,
+        '    if not hmac.compare_digest(visit.csrf.hex().encode(), (given or "").encode()):\n',
+        "    if not given:\n",
+        SESSIONS + "test_the_token_of_another_session_does_not_do",
+    ),
+    one(
+        "A158",
+        "a link is used from its own page",
+        LOGIN_ROUTES,
+        "        browsing.demand_own_page(request)\n    except",
+        "        pass\n    except",
+        SESSIONS + "test_a_link_is_used_from_its_own_page_alone",
+    ),
+    one(
+        "A159",
+        "a session begins with a token that nobody has seen",
+        SITTINGS,
+        '    token = _new_token(tx, session.id)\n    _record(tx, actor, "session.begun"',
+        (
+            "    token = instead_of or _new_token(tx, session.id)\n"
+            "    if instead_of is not None:\n"
+            "        tx.add(SessionToken(sha256=hashed(token), session=session.id, made_at=tx.now))\n"
+            '    _record(tx, actor, "session.begun"'
+        ),
+        SESSIONS + "test_signing_in_gives_a_new_token_and_ends_the_session_before",
+    ),
+    one(
+        "A159",
+        "the session before ends",
+        SITTINGS,
+        "        await _end_by_token(tx, actor, instead_of)\n",
+        "        pass\n",
+        SESSIONS + "test_signing_in_gives_a_new_token_and_ends_the_session_before",
+    ),
+    one(
+        "A160",
+        "a replaced token ends its session",
+        SEATS,
+        "    if seat.token_replaced_at is not None and now >= seat.token_replaced_at + GRACE:\n",
+        "    if False:\n",
+        SESSIONS + "test_a_token_is_replaced_and_a_copy_of_the_old_one_ends_the_session",
+    ),
+    one(
+        "A161",
+        "a session that is not used ends",
+        SEATS,
+        "    if now >= seat.seen_at + limits.idle:\n",
+        "    if False:\n",
+        SESSIONS + "test_a_session_ends_when_it_is_not_used_and_after_its_hours",
+    ),
+    Defence(
+        "A161",
+        "a session ends after its hours, where it is visited and where it is admitted",
+        (
+            Edit(
+                SEATS,
+                "    if now >= seat.ends_at:\n",
+                "    if False:\n",
+            ),
+            Edit(
+                SITTINGS,
+                "            Session.ends_at > tx.now,\n",
+                "",
+            ),
+        ),
+        SESSIONS + "test_a_session_ends_when_it_is_not_used_and_after_its_hours",
+    ),
+    one(
+        "A162",
+        "a time before the last use is not believed",
+        SEATS,
+        "    if now < seat.seen_at - SKEW:\n",
+        "    if False:\n",
+        SESSIONS + "test_a_clock_set_back_below_the_last_use_is_not_believed",
+    ),
+    one(
+        "A163",
+        "a link is used once",
+        SITTINGS,
+        "            LoginLink.used_at.is_(None),\n",
+        "",
+        SESSIONS + "test_of_several_that_use_a_link_at_once_one_gets_in",
+    ),
+    one(
+        "A164",
+        "a link ends by its time",
+        SITTINGS,
+        "            LoginLink.expires_at > tx.now,\n",
+        "",
+        SESSIONS + "test_a_link_ends_by_its_time_and_with_its_person",
+    ),
+    Defence(
+        "A165",
+        "an answer is for the browser that asked: by `state`, and by the nonce in the ID token",
+        (
+            Edit(
+                SIGNING,
+                (
+                    '        if not hmac.compare_digest(came_back.get("state", "").encode(), '
+                    'attempt.part("state").encode()):\n'
+                ),
+                "        if False:\n",
+            ),
+            Edit(
+                TOKENS,
+                '    if not hmac.compare_digest(_text(claims, "nonce").encode(), nonce.encode()):\n',
+                "    if False:\n",
+            ),
+        ),
+        SESSIONS + "test_an_answer_for_another_browser_or_a_second_time_is_refused",
+    ),
+    one(
+        "A166",
+        "a browser is sent to paths of ours",
+        BROWSING,
+        '_LOCAL.fullmatch(wanted) else "/"',
+        'wanted.startswith("/") else "/"',
+        SESSIONS + "test_the_browser_is_sent_nowhere_else",
+    ),
+    one(
+        "A167",
+        "the gate knows no sessions",
+        "service/gate/routes.py",
+        "allowed(Role.EXPORTER, takes_session=False)]",
+        "allowed(Role.EXPORTER)]",
+        SESSIONS + "test_the_gate_takes_no_session",
+    ),
+    one(
+        "A168",
+        "sessions end with their person",
+        "service/identity/operations.py",
+        '    await sessions.end_all(tx, caller, "disabled", principal=principal.id)\n',
+        "",
+        SESSIONS + "test_disabling_a_person_ends_their_sessions_for_good",
+    ),
+    one(
+        "A169",
+        "a page escapes what it shows",
+        "service/identity/pages.py",
+        "Environment(autoescape=True)",
+        "Environment(autoescape=False)",
+        SESSIONS + "test_what_a_page_shows_is_escaped",
+    ),
+    one(
+        "A170",
+        "of a token its hash is kept",
+        SITTINGS,
+        "    return hashlib.sha256(token.encode()).digest()\n",
+        "    return token.encode()[:32]\n",
+        SESSIONS + "test_tokens_are_kept_as_hashes_alone",
+    ),
+    one(
+        "A182",
+        "the answer is of the provider that was asked",
+        SIGNING,
+        "        if issuer != metadata.issuer and (issuer or",
+        "        if False and (issuer or",
+        SESSIONS + "test_a_sign_in_that_is_not_this_browsers_own_is_refused",
+    ),
+    one(
+        "A182",
+        "the ID token belongs to this sign-in",
+        TOKENS,
+        '    if not hmac.compare_digest(_text(claims, "nonce").encode(), nonce.encode()):\n',
+        "    if False:\n",
+        SESSIONS + "test_a_sign_in_that_is_not_this_browsers_own_is_refused",
+    ),
+    one(
+        "A182",
+        "the ID token is for this client",
+        TOKENS,
+        (
+            "    if (party is None and _audience(claims) != {expected.audience}) or party not in {None, "
+            "expected.audience}:\n"
+        ),
+        "    if False:\n",
+        SESSIONS + "test_a_sign_in_that_is_not_this_browsers_own_is_refused",
+    ),
+    one(
+        "A183",
+        "a code is changed with the verifier of the browser that asked",
+        SIGNING,
+        '            "code_verifier": attempt.part("verifier"),\n',
+        "",
+        SESSIONS + "test_a_person_signs_in_through_the_provider",
+    ),
+    one(
+        "A184",
+        "over https a cookie is of this host alone",
+        BROWSING,
+        'self._is_secure = public_url is not None and public_url.startswith("https://")',
+        "self._is_secure = False",
+        SESSIONS + "test_over_https_the_cookies_belong_to_this_host_alone",
+    ),
+)

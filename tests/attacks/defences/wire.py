@@ -1,0 +1,195 @@
+"""Files, texts and the wire."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.attacks.defences.model import Defence, Edit, one
+
+FILES: Final = "service/transfers/files.py"
+REGISTER: Final = "service/registry/operations.py"
+PAPERS: Final = "tests/attacks/test_evidence.py::"
+TEXTS: Final = "tests/attacks/test_texts.py::"
+REQUESTS: Final = "service/transfers/operations.py"
+EDGE: Final = "service/http/middleware.py"
+
+DEFENCES: Final = (
+    one(
+        "A80",
+        "a package says what it unpacks to, and that has an end",
+        FILES,
+        "    if unpacked > MAX_UNPACKED:\n",
+        "    if False:\n",
+        PAPERS + "test_a_file_that_is_no_document_is_refused_whatever_it_is_called",
+    ),
+    Defence(
+        "A81",
+        "a name's path is cut off, and what is left of it taken out",
+        (
+            Edit(FILES, """.rsplit("/", 1)[-1]\n""", "\n"),
+            Edit(FILES, """        "_" if _UNSAFE.match(character) else character\n""", "        character\n"),
+        ),
+        PAPERS + "test_a_name_leads_nowhere_and_ends_as_the_file_is",
+    ),
+    one(
+        "A82",
+        "a file goes out as an attachment",
+        "service/http/exchange.py",
+        "attachment; filename=",
+        "inline; filename=",
+        PAPERS + "test_a_polyglot_goes_out_as_what_it_was_taken_for_and_never_as_a_page",
+    ),
+    one(
+        "A85",
+        "wildcards are escaped",
+        REGISTER,
+        "column.icontains(words, autoescape=True)",
+        "column.icontains(words)",
+        TEXTS + "test_a_search_for_a_wildcard_finds_what_holds_it_and_not_everything",
+    ),
+    one(
+        "A87",
+        "no browser guesses what an answer is",
+        "service/http/middleware.py",
+        '    "X-Content-Type-Options": "nosniff",\n',
+        "",
+        TEXTS + "test_nothing_that_callers_write_is_served_as_a_page",
+    ),
+    one(
+        "A88",
+        "a page stands in no frame",
+        "service/http/middleware.py",
+        ', "X-Frame-Options": "DENY"',
+        "",
+        TEXTS + "test_a_page_of_the_service_runs_nothing_of_others_and_stands_in_no_frame",
+    ),
+    one(
+        "A89",
+        "a body says that it is JSON",
+        "service/http/router.py",
+        '    if kind != "application/json" and not is_suffixed:\n',
+        "    if False:\n",
+        TEXTS + "test_another_site_reads_nothing_through_a_visitors_browser",
+    ),
+    one(
+        "A92",
+        "a member stands once",
+        "service/http/strict_json.py",
+        "    if len(members) != len(pairs):\n",
+        "    if False:\n",
+        TEXTS + "test_a_body_that_two_readers_would_read_differently_is_refused",
+    ),
+    one(
+        "A93",
+        "nothing invisible is in a name",
+        "service/http/texts.py",
+        "    if any(unicodedata.category(character) in _INVISIBLE for character in value):\n",
+        "    if False:\n",
+        TEXTS + "test_an_invisible_letter_makes_no_second_thing_of_a_name",
+    ),
+    one(
+        "A83",
+        "what a filter holds is bound to the query: here it is written into one",
+        REQUESTS,
+        "        query = query.where(Transfer.requester == requester)\n",
+        '        query = query.where(__import__("sqlalchemy").text(f"transfers.requester = \'{requester}\'"))\n',
+        TEXTS + "test_no_filter_is_read_as_sql",
+    ),
+    one(
+        "A84",
+        "what an address holds is bound to the query: here it is written into one",
+        REGISTER,
+        '    handler = await _found(tx, Handler, "hd", reference, lock=lock)\n',
+        (
+            '    named = __import__("sqlalchemy").text(f"handlers.id = \'{reference}\' or handlers.key = '
+            "'{reference}'\")\n"
+            "    handler = await tx.scalar(select(Handler).where(named).limit(1))\n"
+        ),
+        TEXTS + "test_no_id_is_read_as_sql_or_as_a_path",
+    ),
+    one(
+        "A86",
+        "what a body holds is bound to the statement: here it is written into one",
+        REGISTER,
+        '    tx.add(dataset)\n    _record(tx, caller, "dataset.created"',
+        (
+            '    await tx.execute(__import__("sqlalchemy").text(f"select \'{wanted.title}\'"))\n'
+            "    tx.add(dataset)\n"
+            '    _record(tx, caller, "dataset.created"'
+        ),
+        TEXTS + "test_sql_in_a_body_is_a_text_like_any_other",
+    ),
+    one(
+        "A90",
+        "an id that a caller made up is told by its hash",
+        EDGE,
+        "request_id=logs.told_id(exchange.request_id))",
+        "request_id=exchange.request_id)",
+        TEXTS + "test_no_line_of_the_log_is_written_by_a_caller",
+    ),
+    one(
+        "A94",
+        "an answer names paths alone",
+        "service/http/problems.py",
+        "        return response(problem, request.url.path)\n",
+        "        return response(problem, str(request.url))\n",
+        TEXTS + "test_the_address_in_an_answer_is_not_the_callers_to_choose",
+    ),
+    one(
+        "A95",
+        "a fault is told to callers in one sentence",
+        "service/http/problems.py",
+        '    return InternalError("The fault is ours and has been logged. Nothing was allowed.")\n',
+        "    return InternalError(str(error))\n",
+        TEXTS + "test_a_fault_tells_nothing_of_the_inside",
+    ),
+    Defence(
+        "A96",
+        "a body has an end, as it is declared and as it comes",
+        (
+            Edit(
+                EDGE,
+                "        if declared.isdigit() and (len",
+                "        if False and (len",
+            ),
+            Edit(
+                EDGE,
+                "            if self._received > self._limit:\n",
+                "            if False:\n",
+            ),
+        ),
+        "tests/api/test_contract.py::test_a_body_over_the_limit_is_refused",
+    ),
+    one(
+        "A125",
+        "a line tells the route, and not the address",
+        EDGE,
+        '            route=getattr(route, "path", None),\n',
+        '            route=self._scope["path"],\n',
+        "tests/faults/test_planted.py::test_every_route_is_sent_persons_and_secrets_in_every_part_of_a_request",
+    ),
+    one(
+        "A179",
+        "an answer is not kept by whatever it passes",
+        EDGE,
+        '    "Cache-Control": "no-store",\n',
+        "",
+        "tests/faults/test_headers.py::test_every_answer_has_safe_headers_and_none_that_opens_it",
+    ),
+    one(
+        "A180",
+        "letters of another script that look like Latin ones are told",
+        "service/http/looks.py",
+        '    if letters and "LATIN" not in scripts and all(map(_looks_latin, letters)):\n',
+        "    if False:\n",
+        TEXTS + "test_a_name_in_letters_that_look_like_others_is_flagged",
+    ),
+    one(
+        "A181",
+        "a secret has no repr",
+        "service/identity/keys.py",
+        "@dataclass(slots=True, repr=False)\nclass Secret:\n",
+        "@dataclass(slots=True)\nclass Secret:\n",
+        "tests/rooms/test_secrets.py::test_nothing_that_holds_a_secret_shows_it",
+    ),
+)
