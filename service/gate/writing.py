@@ -16,7 +16,9 @@ from service.law.facts import Count
 
 _ASKED: Final = """
   with asked as materialized (
-    select * from unnest($1::text[], $2::text[], $3::text[], $4::text[])
+    select nullif(dataset_id, '') as dataset_id, nullif(dataset_key, '') as dataset_key,
+           nullif(recipient_id, '') as recipient_id, nullif(recipient_key, '') as recipient_key
+    from unnest($1::text[], $2::text[], $3::text[], $4::text[])
       as a(dataset_id, dataset_key, recipient_id, recipient_key)
   ), datasets_asked as materialized (
     select a.*, d.id as dataset, d.handler from asked a cross join lateral (
