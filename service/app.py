@@ -33,6 +33,7 @@ from service.gate.express import EVALUATION_PATH, EVALUATIONS_PATH, Express
 from service.gate.jobs import EXPORTS_PATH
 from service.http import problems
 from service.http.limits import Limits
+from service.http.links import add_links
 from service.http.middleware import Edge
 from service.http.outgoing import Outgoing
 from service.http.problems import REGISTRY
@@ -322,7 +323,7 @@ def _add_health(app: FastAPI, database: Database) -> None:
 
 
 def _add_docs(app: FastAPI) -> None:
-    _name_security(app)
+    _complete(app)
     app.mount("/docs/files", StaticFiles(directory=DOCS_FILES))
 
     @app.get("/", include_in_schema=False)
@@ -348,11 +349,15 @@ def _add_docs(app: FastAPI) -> None:
         )
 
 
-def _name_security(app: FastAPI) -> None:
+def _complete(app: FastAPI) -> None:
+    """Add to the OpenAPI document what the framework does not know: who may call, and what leads where."""
     produce = app.openapi
 
-    def document() -> dict[str, object]:
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is not None:
+            return app.openapi_schema
         made = produce()
+        add_links(made)
         schemes = made.setdefault("components", {}).setdefault("securitySchemes", {})
         schemes["api_key"] = {"type": "http", "scheme": "bearer", "bearerFormat": "ob_live_…"}
         meaning = "An access token of the operator's identity provider for this service's audience (RFC 9068: `typ` is `at+jwt`)."

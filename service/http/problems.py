@@ -1,6 +1,6 @@
 """Problem documents (RFC 9457): the one form in which the service says no."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, ClassVar, Final
 
@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
+from starlette.routing import BaseRoute, Match
 
 from service.database import DatabaseAwayError
 
@@ -273,12 +274,26 @@ def install(app: FastAPI) -> None:
 
     async def told(request: Request, error: Exception) -> JSONResponse:
         problem = as_problem(error)
+        if isinstance(problem, MethodNotAllowed):
+            problem.headers = {"Allow": ", ".join(_methods_at(request))}
         if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             log.error("request failed", problem=problem.slug, error=type(error).__name__, path=_template(request))
         return response(problem, request.url.path)
 
     for kind in (Problem, RequestValidationError, HTTPException, DatabaseAwayError, DBAPIError):
         app.add_exception_handler(kind, told)
+
+
+def _methods_at(request: Request) -> list[str]:
+    """Return the methods of a path, of all the routes that share it: the framework names those of the first one alone."""
+    found = (route for route in _routes(request.app.router) if route.matches(request.scope)[0] is not Match.NONE)
+    return sorted({method for route in found for method in getattr(route, "methods", None) or ()})
+
+
+def _routes(router: Any) -> Iterator[BaseRoute]:
+    for route in router.routes:
+        included = getattr(route, "original_router", None)
+        yield from [route] if included is None else _routes(included)
 
 
 def _template(request: Request) -> str:

@@ -146,12 +146,14 @@ def _headers(methods: frozenset[str], *, is_repeatable: bool) -> list[dict[str, 
         return [_header("If-Match", meaning, required=True)]
     if "POST" in methods and is_repeatable:
         meaning = "Makes a repeat harmless: the same key and body are answered the same. 1 to 255 visible characters."
-        return [_header("Idempotency-Key", meaning, required=False)]
+        form = {"minLength": 1, "maxLength": 255, "pattern": r"^[\x21-\x7e]+$"}
+        return [_header("Idempotency-Key", meaning, required=False, **form)]
     return []
 
 
-def _header(name: str, meaning: str, *, required: bool) -> dict[str, Any]:
-    return {"name": name, "in": "header", "required": required, "description": meaning, "schema": {"type": "string"}}
+def _header(name: str, meaning: str, *, required: bool, **form: Any) -> dict[str, Any]:
+    schema = {"type": "string", **form}
+    return {"name": name, "in": "header", "required": required, "description": meaning, "schema": schema}
 
 
 class QuestionRoute(StrictRoute):

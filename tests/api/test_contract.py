@@ -45,6 +45,21 @@ def test_a_wrong_path_method_or_type_is_a_problem_document(world: World) -> None
 
 
 @pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/v1/handlers", "GET, POST"),
+        ("/v1/handlers/some", "GET, PATCH"),
+        ("/v1/handlers/some/ledger", "GET"),
+        ("/v1/datasets/import", "GET, PATCH, POST"),
+        ("/access/v1/evaluation", "POST"),
+    ],
+)
+def test_a_wrong_method_is_told_all_that_the_path_takes(world: World, path: str, allowed: str) -> None:
+    answer = world.registrar.send("PUT", path, {})
+    assert (answer.status_code, answer.headers["Allow"]) == (405, allowed)
+
+
+@pytest.mark.parametrize(
     "body",
     [
         b"",
