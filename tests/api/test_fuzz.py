@@ -2,36 +2,45 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import os
 from pathlib import Path
 
-from tests.world import STAGES, World
+import httpx
+import pytest
 
-CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
-ENDS_THE_CALLER = "principals/.*/disable|api-keys/.*/revoke|grants/.*/withdraw"
+from tests.fuzzing.counting import Tally
+from tests.fuzzing.running import fuzz
+
+WANTED = int(os.environ.get("OUTBOUND_SOAK_REQUESTS", "0"))
 
 
-def test_no_generated_request_is_a_fault(world: World, address: str, tmp_path: Path) -> None:
-    roles = ("registrar", "requester", "exporter", "auditor", "admin", *(f"reviewer:{stage}" for stage in STAGES))
-    everyone = world.person(*roles)
-    told = subprocess.run(
-        [
-            str(Path(sys.executable).with_name("schemathesis")),
-            "run",
-            f"{address}/openapi.json",
-            *("--header", f"Authorization: Bearer {everyone.secret}"),
-            *("--checks", CHECKS),
-            *("--exclude-path-regex", ENDS_THE_CALLER),
-            *("--phases", "fuzzing"),
-            *("--max-examples", "1"),
-            *("--seed", "1"),
-            *("--generation-database", "none"),
-        ],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=1200,
-        check=False,
-    )
-    assert told.returncode == 0, told.stdout[-6000:]
+@pytest.fixture(scope="module")
+def tally(http: httpx.Client) -> Tally:
+    return Tally(http.get("/openapi.json").json())
+
+
+@pytest.mark.skipif(WANTED > 0, reason="the long run does more")
+def test_no_generated_request_is_a_fault(postgres: str, tally: Tally, tmp_path: Path) -> None:
+    words = ("--phases", "fuzzing,stateful", "--max-examples", "1")
+    tally.answers = fuzz(postgres, tmp_path, "fuzz_small", *words, seed=1, timeout=1200, is_whole=False)
+    assert tally.faults == []
+    assert tally.requests >= len(tally.operations)
+    assert len(tally.reached) >= len(tally.operations) / 2, tally.told()
+
+
+@pytest.mark.skipif(WANTED == 0, reason="only with OUTBOUND_SOAK_REQUESTS set, as `make soak` does")
+def test_a_hundred_thousand_generated_requests_find_no_fault(
+    postgres: str, tally: Tally, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seed = int(os.environ.get("OUTBOUND_SOAK_SEED", "1"))
+    while tally.requests < WANTED:
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        phases = "examples,coverage,fuzzing,stateful" if seed % 4 == 1 else "fuzzing,stateful"
+        words = ("--phases", phases, "--max-examples", "30")
+        tally.answers += fuzz(postgres, folder, f"fuzz_{seed}", *words, seed=seed, timeout=4 * 3600)
+        seed += 1
+        with capsys.disabled():
+            print(f"seed {seed - 1}: {tally.told()}", flush=True)  # noqa: T201 - for whoever runs `make soak`
+        assert tally.faults == []
+    assert len(tally.reached) >= len(tally.operations) * 0.9, tally.told()

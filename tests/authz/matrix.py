@@ -171,6 +171,14 @@ class Matrix:
         address = f"{path}?{urlencode(query)}" if query else path
         return self._line.ask(method, address, secret, raw, rule.media)
 
+    def example(self, route: str, side: Side, role: str) -> dict[str, Any]:
+        """Return a request that a route takes from somebody of a role: the parameters of its path and its query, and its body."""
+        rule = self._rules[route]
+        ids = {name: self._value(meant, side) for name, meant in rule.ids.items()}
+        path = {name: value for name, value in ids.items() if "{" + name + "}" in route}
+        query = {name: value for name, value in ids.items() if name not in path}
+        return {"path": path, "query": query, "body": self._body(rule, side, role), "media": rule.media}
+
     def _address(self, route: str, side: Side, other: Mapping[str, str] | None) -> tuple[str, str, dict[str, str]]:
         method, _, path = route.partition(" ")
         query: dict[str, str] = {}

@@ -121,7 +121,8 @@ class Caller:
 class Company:
     """Two handlers with one of everything, and everybody who may come."""
 
-    def __init__(self, world: World, database_url: str) -> None:
+    def __init__(self, world: World, database_url: str, *, is_whole: bool = True) -> None:
+        """Make it all; a company that is not whole has nothing on its second handler."""
         self.world = world
         self.recipient = world.recipient()["id"]
         self.victim = world.person().id
@@ -138,7 +139,8 @@ class Company:
         self.handlers = [world.handler(), world.handler()]
         asyncio.run(self._people(database_url))
         self._shut_out()
-        self.a, self.b = (self._side(place) for place in (0, 1))
+        self.a = self._side(0)
+        self.b = self._side(1) if is_whole else self.a
         self._wait()
 
     async def _people(self, url: str) -> None:
