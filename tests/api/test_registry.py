@@ -288,3 +288,22 @@ def test_nested_fields_are_named_with_dots(world: World, samples: Path) -> None:
     fields = {field["name"]: field for field in details["fields"]}
     assert fields["workplace_info"]["type"] == "object"
     assert fields["workplace_info.position"]["category"] == "user.job_title"
+
+
+@pytest.mark.parametrize(
+    ("name", "flags"),
+    [
+        ("Kaifeng 开封 Freight", []),
+        ("Acm\u0435 Freight", ["mixed_script"]),
+        ("\u0410\u0421\u041c\u0415", ["looks_latin"]),
+    ],
+)
+def test_a_name_that_looks_like_something_else_is_taken_and_told(world: World, name: str, flags: list[str]) -> None:
+    handler = world.handler()
+    found = [
+        world.recipient(name=name),
+        world.dataset(handler, title=name, graded=False),
+        world.registrar.made("/v1/handlers", {"key": world.name("handler"), "name": name, "facts": {"ciio": False}}),
+    ]
+    assert [one["flags"] for one in found] == [flags] * 3
+    assert world.auditor.get(f"/v1/recipients/{found[0]['id']}").json()["flags"] == flags
