@@ -47,6 +47,7 @@ openapi: install
 	$(BIN)/outbound openapi > openapi/openapi.json
 
 # All actors, all acts, any order: 500 examples of 50 steps. The bounds of persons by hash: 1,000 trials.
+# Who may do what: each route as each caller, also by token and by session, and each id of one company at another.
 # The gate: thousands of races against revocations and quotas, kills and cut connections. Packs: thousands of flipped bits.
 # 100,000 requests made from the OpenAPI document, by several callers, along its links: no 5xx, every answer as documented.
 soak: install
@@ -56,6 +57,7 @@ soak: install
 	OUTBOUND_SOAK_GATE=1 $(BIN)/python -m pytest -n 2 tests/faults/test_races_of_the_gate.py tests/faults/test_batches.py \
 		tests/api/test_races.py tests/api/test_verify.py tests/faults/test_tampering.py
 	OUTBOUND_SOAK_REQUESTS=$${OUTBOUND_SOAK_REQUESTS:-100000} $(BIN)/python -m pytest -rs tests/api/test_fuzz.py
+	OUTBOUND_SOAK_AUTHZ=1 $(BIN)/python -m pytest -n 2 tests/authz
 
 # Every defence that docs/security.md lists is taken out of a copy of the tree, one by one: its test must fail there.
 attacks: install

@@ -17,7 +17,7 @@ from service.http.paging import page_of
 from service.http.problems import Conflict, Forbidden, NotFound
 from service.identity import grants
 from service.identity.grants import Glass
-from service.identity.people import handler_of, party, principal_of
+from service.identity.people import handler_of, is_of_principal, party, principal_of
 from service.identity.schemas import BreakGlassIn, BreakGlassOut
 from service.identity.tables import BreakGlass, Grant, Principal
 from service.law.calendar import day_in_shanghai
@@ -115,7 +115,7 @@ async def list_all(
     """Return access that there is or was on the caller's handlers, and their own, in the order of the opening."""
     query = select(BreakGlass).where(_visible(caller))
     if principal is not None:
-        query = query.where(BreakGlass.principal == (await principal_of(tx, principal)).id)
+        query = query.where(is_of_principal(BreakGlass.principal, principal))
     rows, following = await page_of(tx, query, BreakGlass.id, cursor, limit)
     return [BreakGlassOut.of(row, tx.now) for row in rows], following
 

@@ -16,7 +16,7 @@ from service.http.paging import page_of
 from service.http.problems import AlreadyExists, Conflict, Forbidden, Invalid, NotFound
 from service.identity import breaking, grants
 from service.identity.grants import Ask, Keeper, State
-from service.identity.people import handler_of, named_principal, party, principal_of
+from service.identity.people import handler_of, is_of_principal, named_principal, party, principal_of
 from service.identity.schemas import GrantIn, GrantOut
 from service.identity.tables import Delegation, Grant, Principal
 from service.law.calendar import day_in_shanghai
@@ -114,7 +114,7 @@ async def list_grants(
     """Return the grants on the caller's handlers, those that are over included, in the order of their making."""
     query = select(Grant).where(_visible(caller))
     if principal is not None:
-        query = query.where(Grant.principal == (await principal_of(tx, principal)).id)
+        query = query.where(is_of_principal(Grant.principal, principal))
     if handler is not None:
         query = query.where(Grant.handler == await handler_of(tx, caller, handler))
     if pending is not None:

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-from sqlalchemy import or_, select
+from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy.orm import InstrumentedAttribute
 
 from service.database import Transaction, is_id
 from service.http.caller import Caller, Role
@@ -30,6 +31,12 @@ async def principal_of(tx: Transaction, reference: str, *, lock: bool = False) -
     if principal is None:
         raise NotFound("There is no such principal.")
     return principal
+
+
+def is_of_principal(holder: InstrumentedAttribute[str], reference: str) -> ColumnElement[bool]:
+    """Return the condition that a row is of a principal, by id or name: an unknown one has none, like one who has nothing here."""
+    column = Principal.id if is_id(reference, "pr") else Principal.name
+    return holder.in_(select(Principal.id).where(column == reference))
 
 
 async def named_principal(tx: Transaction, reference: str) -> Principal:

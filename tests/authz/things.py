@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,6 +15,9 @@ from service.http.caller import Role
 from service.identity import operations as identity
 from tests.packing import add_file
 from tests.world import Json, Person, World, day
+
+WHOLE = bool(os.environ.get("OUTBOUND_SOAK_AUTHZ"))
+"""Whether everybody asks for everything, which takes minutes; else whoever shows a hole in the shortest time."""
 
 ROLES = (
     "registrar",
@@ -26,6 +31,8 @@ ROLES = (
     "reviewer:security",
     "reviewer:executive",
 )
+Shown = Mapping[str, str]
+"""The headers by which a caller is known."""
 LENT = "reviewer:legal"
 """The role that somebody has by delegation alone."""
 
@@ -105,17 +112,32 @@ class Side:
         return {getattr(self, one.name): one.name for one in fields(self) if len(getattr(self, one.name)) > 6}
 
 
+def bearer(secret: str) -> Shown:
+    return {"Authorization": f"Bearer {secret}"}
+
+
 @dataclass(frozen=True)
 class Caller:
     """Somebody with a key, and what the rules have to know of them."""
 
     label: str
     secret: str
+    principal: str
     own: str | None = None
     """The role on the first handler, or everywhere."""
     everywhere: bool = False
     others: frozenset[str] = frozenset()
     """Roles on the second handler."""
+
+    @property
+    def shown(self) -> Shown:
+        """What the caller shows to be known by."""
+        return bearer(self.secret)
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether the caller has roles on the first handler alone, or none."""
+        return not self.everywhere and not self.others
 
 
 class Company:
@@ -148,7 +170,7 @@ class Company:
         self.callers, self.outsiders = await database.transaction(self._equipped)
         await database.close()
 
-    async def _equipped(self, tx: Transaction) -> tuple[list[Caller], dict[str, str]]:
+    async def _equipped(self, tx: Transaction) -> tuple[list[Caller], dict[str, Shown]]:
         here, there = (handler["id"] for handler in self.handlers)
 
         async def made(*grants: tuple[str | None, list[str]], **more: Any) -> tuple[str, str]:
@@ -156,6 +178,9 @@ class Company:
             for handler, roles in grants or ((None, []),):
                 key = await identity.equip(tx, name, "person", [Role(role) for role in roles], handler, **more)
             return key.principal, str(key.secret)
+
+        def equipped(label: str, key: tuple[str, str], own: str | None = None, **more: Any) -> Caller:
+            return Caller(label, key[1], key[0], own, **more)
 
         callers: list[Caller] = []
         self.local: list[dict[str, Person]] = [{}, {}]
@@ -165,16 +190,13 @@ class Company:
                 principal, secret = await made((handler, [role]))
                 self.local[place][role] = Person(self.world.http, secret, principal, role)
             callers += [
-                Caller(f"{role}@A", self.local[0][role].secret, role),
-                Caller(f"{role}@*", (await made((None, [role])))[1], role, everywhere=True),
-                Caller(
-                    f"{role}@A+others@B",
-                    (await made((here, [role]), (there, others)))[1],
-                    role,
-                    others=frozenset(others),
+                Caller(f"{role}@A", self.local[0][role].secret, self.local[0][role].id, role),
+                equipped(f"{role}@*", await made((None, [role])), role, everywhere=True),
+                equipped(
+                    f"{role}@A+others@B", await made((here, [role]), (there, others)), role, others=frozenset(others)
                 ),
             ]
-        callers.append(Caller("nobody", (await made())[1]))
+        callers.append(equipped("nobody", await made()))
         for place, handler in enumerate((here, there)):
             principal, secret = await made((handler, ["reviewer:security"]))
             self.local[place]["lender"] = Person(self.world.http, secret, principal, "lender")
@@ -184,19 +206,19 @@ class Company:
         self.lender, lender_secret = await made((here, [LENT]))
         self.stand_in, secret = await made()
         self.lending = Person(self.world.http, lender_secret, self.lender, "lender")
-        callers.append(Caller(f"{LENT} lent for A", secret, LENT))
-        outsiders = {
-            "no key": "",
-            "nonsense": "Bearer nonsense",
-            "of its form": f"Bearer ob_live_{'0' * 12}_{'0' * 52}",
+        callers.append(Caller(f"{LENT} lent for A", secret, self.stand_in, LENT))
+        outsiders: dict[str, Shown] = {
+            "no key": {},
+            "nonsense": bearer("nonsense"),
+            "of its form": bearer(f"ob_live_{'0' * 12}_{'0' * 52}"),
         }
         everything = (None, list(ROLES))
         self.disabled, secret = await made(everything)
-        outsiders["disabled"] = f"Bearer {secret}"
+        outsiders["disabled"] = bearer(secret)
         self.bare, secret = await made(everything)
-        outsiders["revoked"] = f"Bearer {secret}"
+        outsiders["revoked"] = bearer(secret)
         _, secret = await made(everything, expires_at=tx.now + timedelta(seconds=1))
-        outsiders["expired"] = f"Bearer {secret}"
+        outsiders["expired"] = bearer(secret)
         self.expired_at = datetime.now(UTC) + timedelta(seconds=1.1)
         return callers, outsiders
 
