@@ -64,6 +64,8 @@ from service.transfers.uploads import MAX_BODY
 log = structlog.get_logger("outbound")
 
 IMPORT_TIMES = 16
+UNHURRIED = tuple(map(re.compile, ("/v1/datasets/import", "/v1/exports", "/v1/exports/[^/]+/complete")))
+"""Paths whose work is as long as what is sent to them: each statement, and each batch of the gate, has a bound of its own."""
 GATE_PATHS = frozenset({EVALUATION_PATH, EVALUATIONS_PATH, EXPORTS_PATH})
 CORS_HEADERS = ["Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "X-Request-ID"]
 PACK_CONNECTIONS = 3
@@ -133,6 +135,7 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
         clock=clock,
         lease=timedelta(seconds=settings.export_lease_seconds),
         timeout=settings.database_timeout_seconds,
+        longest=settings.request_timeout_seconds,
         queue=settings.gate_queue,
         limits=rates,
     )
@@ -208,7 +211,15 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
     if settings.cors_allowed:
         _add_cors(app, settings.cors_allowed)
     is_https = (settings.public_url or "").startswith("https://")
-    app.add_middleware(Edge, limit=limit, limits=limits, rates=rates, is_https=is_https)
+    app.add_middleware(
+        Edge,
+        limit=limit,
+        limits=limits,
+        rates=rates,
+        seconds=settings.request_timeout_seconds,
+        unhurried=UNHURRIED,
+        is_https=is_https,
+    )
     app.express = Express(app.by_routes, gate=decisions, recognize=recognize, limit=limit, rates=rates)
     return app
 

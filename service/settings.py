@@ -192,6 +192,9 @@ class Settings(BaseSettings):
     database_timeout_seconds: Annotated[float, Field(gt=0)] = 10.0
     """How long one statement may take before the caller is told to come back (503)."""
 
+    request_timeout_seconds: Annotated[float, Field(gt=0)] = 30.0
+    """How long the work for one request may take, whatever its statements are, before the caller is told to come back (503)."""
+
     keys_by_command: bool = True
     """Whether `outbound keys create` makes keys; false: keys and roles come from admins alone, and those of reviewers from two."""
 

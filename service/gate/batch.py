@@ -8,6 +8,7 @@
 4. Decide each, in order, in memory. Write, a statement a table. Commit. Then everybody is answered. Where others wait by then, the next
    transaction begins in the same message: a round trip less for each batch, just when there are many.
 
+A batch that takes too long is given up, and whoever has waited too long for one is told to come back: nobody waits for ever.
 A batch that fails is tried again job by job, so that one that cannot be carried out harms no other. When the connection is lost nothing is
 known of a commit under way: everybody gets 503, and nobody an answer that may not be there.
 """
@@ -69,6 +70,8 @@ class Waiting:
     job: Job
     asks: int
     tell: Callable[[Outcome], None]
+    since: float
+    """When it began to wait, on the clock of the loop."""
     is_gone: bool = False
     """Whether nobody waits for the outcome: if nothing was decided by then, nothing is."""
 
@@ -104,6 +107,7 @@ class Gate:
         clock: returns the present moment in UTC.
         lease: how long what is reserved stays reserved without a report.
         timeout: seconds that one statement, or a connection, may take.
+        longest: seconds that one batch may take in all, and that a job may wait until one takes it.
         queue: asks that may wait at most.
         limits: how much one caller may ask.
     """
@@ -116,6 +120,7 @@ class Gate:
         clock: Clock,
         lease: timedelta,
         timeout: float,
+        longest: float,
         queue: int,
         limits: Limits | None = None,
     ) -> None:
@@ -125,6 +130,7 @@ class Gate:
         self._clock = clock
         self._lease = lease
         self._timeout = timeout
+        self._longest = longest
         self._room = queue
         self._queue: deque[Waiting] = deque()
         self._arrived = asyncio.Event()
@@ -179,7 +185,7 @@ class Gate:
         if asks > self._room:
             raise Busy
         self._room -= asks
-        waiting = Waiting(job, asks, tell)
+        waiting = Waiting(job, asks, tell, self._loop.time())
         self._queue.append(waiting)
         self._arrived.set()
         return waiting
@@ -212,10 +218,14 @@ class Gate:
         """Take from the queue, behind some jobs that were taken before, as much as one batch may hold."""
         batch = list(first)
         asks = sum([waiting.asks for waiting in batch])
+        oldest = self._loop.time() - self._longest
         while self._queue and (not batch or asks + self._queue[0].asks <= MAX_ASKS):
             waiting = self._queue.popleft()
             if waiting.is_gone:
                 self._room += waiting.asks
+                continue
+            if waiting.since < oldest:
+                self._answer(waiting, Busy())
                 continue
             batch.append(waiting)
             asks += waiting.asks
@@ -226,7 +236,12 @@ class Gate:
     async def _answer_all(self, lane: _Lane, batch: Sequence[Waiting]) -> None:
         outcomes: Sequence[Outcome]
         try:
-            outcomes = await self._decided(lane, [waiting.job for waiting in batch])
+            async with asyncio.timeout(self._longest):
+                outcomes = await self._decided(lane, [waiting.job for waiting in batch])
+        except TimeoutError:
+            log.warning("a batch took too long and is given up", jobs=len(batch))
+            await _undo(lane)
+            outcomes = [DatabaseAway()] * len(batch)
         except asyncio.CancelledError:
             for waiting in batch:
                 self._answer(waiting, DatabaseAway())

@@ -1,10 +1,12 @@
-"""What every answer goes through, as plain ASGI: request ids, the body's limit, safe headers, one log line."""
+"""What every answer goes through, as plain ASGI: request ids, the body's limit, the time, safe headers, one log line."""
 
+import asyncio
 import itertools
 import re
 import time
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Collection, Mapping, MutableMapping
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any, Final
 
 import structlog
@@ -15,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service import logs
 from service.database import new_id
 from service.http.limits import Limits, credential_of
-from service.http.problems import InternalError, Malformed, Problem, TooLarge, response
+from service.http.problems import InternalError, Malformed, Problem, TookTooLong, TooLarge, response
 
 log = structlog.get_logger("outbound.access")
 
@@ -59,6 +61,8 @@ class Edge:
         limit: bytes of a body at most.
         limits: other limits, for the paths that a pattern fits as a whole.
         rates: how much one caller may ask.
+        seconds: how long the work for a request may take: from the last piece of its body, or its head, until the answer begins.
+        unhurried: paths, as patterns, whose work has bounds of its own.
         is_https: whether callers come by https only, and are told to stay there.
     """
 
@@ -69,9 +73,13 @@ class Edge:
         limit: int,
         limits: Mapping[re.Pattern[str], int],
         rates: Limits,
+        seconds: float,
+        unhurried: Collection[re.Pattern[str]] = (),
         is_https: bool = False,
     ) -> None:
         self._app = app
+        self._seconds = seconds
+        self._unhurried = unhurried
         self._rates = rates
         more = {"Strict-Transport-Security": STAY} if is_https else {}
         self._safe = _Safe(answer=SAFE_ANSWER | more, page=SAFE_PAGE | more)
@@ -83,7 +91,9 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = _Passage(scope, send, self._limit_of(scope["path"]), self._rates, self._safe)
+        path = scope["path"]
+        seconds = None if any(paths.fullmatch(path) for paths in self._unhurried) else self._seconds
+        exchange = _Passage(scope, send, self._limit_of(path), self._rates, self._safe, _Patience(seconds))
         structlog.contextvars.bind_contextvars(request_id=logs.told_id(exchange.request_id))
         try:
             await exchange.serve(self._app, receive)
@@ -102,8 +112,57 @@ class _Safe:
     page: Mapping[str, str]
 
 
+class _Patience:
+    """How long may be worked on a request: the time begins anew with each piece of its body, and ends when the answer begins."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self._seconds = seconds
+        self._is_whole = False
+        self._bound = asyncio.timeout(seconds)
+        self._is_running = False
+
+    async def __aenter__(self) -> None:
+        await self._bound.__aenter__()
+        self._is_running = True
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Raise what ended the work, or that it took too long.
+
+        Raises:
+            TookTooLong: nothing more is done, and what was not committed is rolled back.
+        """
+        self._is_running = False
+        try:
+            await self._bound.__aexit__(exc_type, exc, trace)
+        except TimeoutError as error:
+            raise TookTooLong from error
+
+    async def next(self, receive: Receive) -> Message:
+        """Return the next piece of the body; the time that it takes to come is the caller's."""
+        if self._is_whole:
+            return await receive()
+        self._set(None)
+        message = await receive()
+        self._is_whole = not message.get("more_body", False)
+        self._set(self._seconds)
+        return message
+
+    def end(self) -> None:
+        """Stop: the answer begins."""
+        self._is_whole = True
+        self._set(None)
+
+    def _set(self, seconds: float | None) -> None:
+        # Refusals are told before it begins or after it has ended; once it has struck, only what is torn down still asks.
+        if self._is_running and not self._bound.expired():
+            self._bound.reschedule(None if seconds is None else asyncio.get_running_loop().time() + seconds)
+
+
 class _Passage:
-    def __init__(self, scope: Scope, send: Send, limit: int, rates: Limits, safe: "_Safe") -> None:
+    def __init__(self, scope: Scope, send: Send, limit: int, rates: Limits, safe: "_Safe", patience: _Patience) -> None:
+        self._patience = patience
         headers = Headers(scope=scope)
         given = headers.get("x-request-id")
         self._rates = rates
@@ -119,7 +178,7 @@ class _Passage:
 
     async def serve(self, app: ASGIApp, receive: Receive) -> None:
         async def counted() -> Message:
-            message = await receive()
+            message = await self._patience.next(receive)
             self._received += len(message.get("body", b""))
             if self._received > self._limit:
                 raise TooLarge(f"A body of this route may have {self._limit} bytes at most.")
@@ -127,7 +186,8 @@ class _Passage:
 
         try:
             self._refuse_at_once()
-            await app(self._scope, counted, self._answer)
+            async with self._patience:
+                await app(self._scope, counted, self._answer)
         except Problem as problem:
             await self._tell(problem)
         except ClientDisconnect:  # in the middle of its body: nothing was done, and nobody is there to be told
@@ -149,6 +209,7 @@ class _Passage:
 
     async def _answer(self, message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
+            self._patience.end()
             self._status = message["status"]
             headers = MutableHeaders(scope=message)
             headers["X-Request-ID"] = self.request_id

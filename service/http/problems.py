@@ -210,6 +210,23 @@ class Busy(Problem):
         self.headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
 
 
+class TookTooLong(Problem):
+    """The service gave up on a request that took too long; what was not finished is undone.
+
+    Where the time ended while a change was being committed, nobody knows which came first: the same request again, with the same
+    `Idempotency-Key`, tells.
+    """
+
+    slug, title, status = "took-too-long", "The request took too long", 503
+
+    def __init__(self) -> None:
+        super().__init__(
+            "What was not finished is undone, and nothing was allowed. Ask again in a moment; if it was a change, with the same "
+            "Idempotency-Key, or look first whether it was made."
+        )
+        self.headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+
+
 class InternalError(Problem):
     """A fault of the service itself."""
 
