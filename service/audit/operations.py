@@ -119,11 +119,11 @@ async def entry(tx: Transaction, caller: Caller, seq: int) -> EntryOut:
 
     Raises:
         NotFound: no such entry, or not within the auditor's handlers.
-        Archived: its month has been moved to a file.
+        Archived: its month has been moved to a file. That is told to an auditor of all handlers: whose it was is in the file alone.
     """
     row = await tx.scalar(select(Entry).where(Entry.seq == seq).options(selectinload(Entry.openings)))
     reach = caller.reach(AUDITORS)
-    if row is None and (moved := await _archive_of(tx, seq)) is not None:
+    if row is None and reach == EVERYWHERE and (moved := await _archive_of(tx, seq)) is not None:
         raise Archived(
             f"The entries of {moved.month:%Y-%m} have been moved to {moved.file}: ask the operator for it.",
             file=moved.file,

@@ -451,6 +451,11 @@ def test_the_ledger_permits_and_exports_do_not_change_when_all_their_entries_go(
         (file,) = own.folder.glob("entries-*")
         assert (told["file"], told["sha256"]) == (file.name, archive.sha256_of(file))
         assert file.name in told["detail"]
+        # Whose it was is in the file alone: an auditor of some handlers is told what there is of an entry that never was.
+        narrow = world.person("auditor", handler=world.handler()["id"])
+        gone_one, none = (narrow.get(f"/v1/audit/entries/{seq}") for seq in (last, 2**40))
+        assert gone_one.status_code == none.status_code == 404
+        assert gone_one.json() | {"instance": ""} == none.json() | {"instance": ""}
 
 
 def wait_until_all_is_sequenced(own: Own) -> None:

@@ -15,11 +15,12 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from service import migrate
+from service import migrate, roles
 from service.app import create_app
 from service.database import Base, Database, DatabaseAwayError, Transaction
 from service.embedded import EmbeddedServer
 from service.settings import Settings
+from tests.commands import outbound
 from tests.conftest import Clock, Served, database_named, run_sql
 from tests.world import World
 
@@ -189,3 +190,20 @@ def test_an_entry_that_cannot_be_written_undoes_its_change(world: World, databas
 
 def test_the_application_starts_with_no_rule_file_that_it_cannot_use() -> None:
     assert create_app(Settings(), "postgresql://nowhere/none").state.book.version.startswith("sha256:")
+
+
+def test_an_owner_that_may_make_no_roles_is_told_what_to_have_run_and_then_migrates(tmp_path: Path) -> None:
+    with EmbeddedServer(tmp_path / "bare") as server:
+        run_sql(server.url, "create role keeper login", "create database kept owner keeper")
+        url = database_named(server.url, "kept").replace("://postgres:", "://keeper:")
+        refused = outbound(url, "migrate")
+        told = " ".join(refused.stderr.split())
+        wanted = [f"CREATE ROLE {role} LOGIN NOSUPERUSER NOBYPASSRLS" for role in (roles.APP, roles.GATE, roles.LOG)]
+        assert refused.returncode != 0
+        assert [one for one in wanted if one not in told] == [], told
+        assert "Traceback" not in told
+        run_sql(
+            server.url, *(statement for statement in told.partition("again: ")[2].split(";") if "CREATE" in statement)
+        )
+        assert outbound(url, "migrate").returncode == 0
+        assert migrate.current(url) == migrate.head()
