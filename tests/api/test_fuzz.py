@@ -19,7 +19,6 @@ def tally(http: httpx.Client) -> Tally:
     return Tally(http.get("/openapi.json").json())
 
 
-@pytest.mark.skipif(WANTED > 0, reason="the long run does more")
 def test_no_generated_request_is_a_fault(postgres: str, tally: Tally, tmp_path: Path) -> None:
     words = ("--phases", "fuzzing,stateful", "--max-examples", "1")
     tally.answers = fuzz(postgres, tmp_path, "fuzz_small", *words, seed=1, timeout=1200, is_whole=False)
