@@ -50,7 +50,7 @@ def test_a_wrong_path_method_or_type_is_a_problem_document(world: World) -> None
         ("/v1/handlers", "GET, POST"),
         ("/v1/handlers/some", "GET, PATCH"),
         ("/v1/handlers/some/ledger", "GET"),
-        ("/v1/datasets/import", "GET, PATCH, POST"),
+        ("/v1/datasets/import", "POST"),
         ("/access/v1/evaluation", "POST"),
     ],
 )
