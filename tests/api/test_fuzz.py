@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests.fuzzing.counting import Tally
-from tests.fuzzing.running import fuzz
+from tests.fuzzing.running import Extent, fuzz
 
 WANTED = int(os.environ.get("OUTBOUND_SOAK_REQUESTS", "0"))
 
@@ -20,8 +20,8 @@ def tally(http: httpx.Client) -> Tally:
 
 
 def test_no_generated_request_is_a_fault(postgres: str, tally: Tally, tmp_path: Path) -> None:
-    words = ("--phases", "fuzzing,stateful", "--max-examples", "1")
-    tally.answers = fuzz(postgres, tmp_path, "fuzz_small", *words, seed=1, timeout=1200, is_whole=False)
+    extent = Extent(("fuzzing,stateful",), examples=1, sequences=2, is_whole=False)
+    tally.answers = fuzz(postgres, tmp_path, "fuzz_small", extent, seed=1, timeout=1200)
     assert tally.faults == []
     assert tally.requests >= len(tally.operations)
     assert len(tally.reached) >= len(tally.operations) / 2, tally.told()
@@ -32,14 +32,16 @@ def test_a_hundred_thousand_generated_requests_find_no_fault(
     postgres: str, tally: Tally, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     seed = int(os.environ.get("OUTBOUND_SOAK_SEED", "1"))
+    usual = "fuzzing,stateful"
+    phases = ("examples,coverage", usual)
     while tally.requests < WANTED:
         folder = tmp_path / str(seed)
         folder.mkdir()
-        phases = "examples,coverage,fuzzing,stateful" if seed % 4 == 1 else "fuzzing,stateful"
-        words = ("--phases", phases, "--max-examples", "30")
-        tally.answers += fuzz(postgres, folder, f"fuzz_{seed}", *words, seed=seed, timeout=4 * 3600)
-        seed += 1
+        extent = Extent(phases, examples=40, sequences=100)
+        tally.answers += fuzz(postgres, folder, f"fuzz_{seed}", extent, seed=seed, timeout=4 * 3600)
         with capsys.disabled():
-            print(f"seed {seed - 1}: {tally.told()}", flush=True)  # noqa: T201 - for whoever runs `make soak`
+            print(f"from seed {seed}: {tally.told()}", flush=True)  # noqa: T201 - for whoever runs `make soak`
         assert tally.faults == []
+        seed += len(phases)
+        phases = (usual, usual)
     assert len(tally.reached) >= len(tally.operations) * 0.9, tally.told()
