@@ -8,7 +8,7 @@ from service.database import Transaction
 from service.http.caller import Caller, Role
 from service.http.exchange import Download, Exchange, allowed
 from service.http.paging import Cursor, Limit, Page
-from service.http.router import room
+from service.http.router import REFUSALS, room
 from service.packs import operations
 from service.packs.schemas import PackIn, PackOut
 
@@ -41,7 +41,7 @@ async def read_pack(exchange: Auditing, pack: PackId) -> Response:
     return await exchange.read(lambda tx, caller: operations.read(tx, caller, pack))
 
 
-@router.get("/v1/evidence-packs/{pack}/content", responses=ZIP)
+@router.get("/v1/evidence-packs/{pack}/content", responses=ZIP | {409: REFUSALS[409]})
 async def read_pack_content(request: Request, exchange: Auditing, pack: PackId) -> Response:
     """Download an evidence pack: a ZIP file, which `outbound verify` checks without this service."""
 

@@ -348,6 +348,8 @@ def test_a_pack_that_is_not_made_yet_says_so_and_one_that_has_expired_is_gone(ow
     pack = world.auditor.post("/v1/evidence-packs", {"handler": handler["id"]}).json()
     refused = world.auditor.get(f"/v1/evidence-packs/{pack['id']}/content")
     assert (refused.status_code, refused.json()["type"]) == (409, "/problems/pack-not-ready")
+    documented = world.http.get("/openapi.json").json()["paths"]["/v1/evidence-packs/{pack}/content"]["get"]
+    assert "409" in documented["responses"]
     working = Served(service.settings.model_copy(update={"pack_worker": True}), service.url, service.clock)
     with working:
         shown = ready(world, handler=handler["id"])
