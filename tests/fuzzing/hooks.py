@@ -32,7 +32,7 @@ def chance(case: Any, purpose: str) -> Random:
     return Random(hashlib.sha256(repr(told).encode("utf-8", "replace")).digest())  # noqa: S311 - no secret: a choice
 
 
-@schemathesis.auth(refresh_interval=None)
+@schemathesis.auth(refresh_interval=None, retry_on=[])
 class Callers:
     """Somebody of those who may call; `None` is nobody."""
 
