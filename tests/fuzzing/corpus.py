@@ -23,7 +23,7 @@ def corpus(world: World, company: Company, address: str) -> Json:
     system = world.person("exporter", "requester", kind="system")
     narrow = world.person("requester", "registrar", handler=company.a.handler)
     callers = [*persons, system, narrow]
-    matrix = Matrix(company, Line(address), RULES)
+    matrix = Matrix(company, Line(address), RULES, whole=True)
     sides = (company.a,) if company.b is company.a else (company.a, company.b)
     return {
         "callers": [
