@@ -102,11 +102,16 @@ def demand_exact(url: str) -> None:
     assert not faults, faults
 
 
-def demand_sealed(url: str) -> None:
-    """Demand that nothing that people wrote is in the log in clear, and that everything sealed can be opened or was erased."""
+def demand_sealed(url: str, *, are_words_mixed: bool = False) -> None:
+    """Demand that nothing that people wrote is in the log in clear, and that everything sealed can be opened or was erased.
+
+    Args:
+        url: the database.
+        are_words_mixed: whether the same words were written where they are sealed and where they are not, so that they tell nothing.
+    """
 
     async def look(connection: asyncpg.Connection) -> list[str]:
-        return [fault async for fault in unsealed(connection)]
+        return [fault async for fault in unsealed(connection) if not (are_words_mixed and "in clear" in fault)]
 
     faults = _seen(url, look)
     assert not faults, faults

@@ -138,10 +138,10 @@ class Matrix:
     def example(self, route: str, side: Side, role: str) -> dict[str, Any]:
         """Return a request that a route takes from somebody of a role: the parameters of its path and its query, and its body."""
         rule = self._rules[route]
-        ids = {name: self._value(meant, side) for name, meant in rule.ids.items()}
+        ids = {name: self.value(meant, side) for name, meant in rule.ids.items()}
         path = {name: value for name, value in ids.items() if "{" + name + "}" in route}
         query = {name: value for name, value in ids.items() if name not in path}
-        return {"path": path, "query": query, "body": self._body(rule, side, role), "media": rule.media}
+        return {"path": path, "query": query, "body": self.body(rule, side, role), "media": rule.media}
 
     def _address(self, route: str, side: Side, other: Mapping[str, str] | None) -> tuple[str, str, dict[str, str]]:
         method, _, path = route.partition(" ")

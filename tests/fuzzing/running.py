@@ -87,7 +87,8 @@ def fuzz(
         server.counting.is_on = False
     assert told == []
     demand_exact(url)
-    demand_sealed(url)
+    # The tool writes what one answer named `issuer`, for instance, where an issuer is asked for elsewhere.
+    demand_sealed(url, are_words_mixed=True)
     return server.counting.answers
 
 
