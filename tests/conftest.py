@@ -22,6 +22,7 @@ from service.app import create_app
 from service.database import Database
 from service.embedded import EmbeddedServer
 from service.http.direct import Direct
+from service.http.protocol import Bounded
 from service.identity import operations as identity
 from service.settings import Settings
 from tests.invariants import demand_exact, demand_sealed
@@ -110,7 +111,7 @@ class Patient(Direct):
 class Served(uvicorn.Server):
     """The service on a port of its own, in a thread of the test process."""
 
-    def __init__(self, settings: Settings, url: str, clock: Clock) -> None:
+    def __init__(self, settings: Settings, url: str, clock: Clock, http: type[Bounded] = Patient) -> None:
         self.app = create_app(settings, url, clock=clock)
         config = uvicorn.Config(
             self.app,
@@ -119,7 +120,7 @@ class Served(uvicorn.Server):
             log_config=None,
             log_level="warning",
             access_log=False,
-            http=Patient,
+            http=http,
             ws="none",
             proxy_headers=False,
             timeout_keep_alive=600,  # a client of a test that took long finds its connection as it left it

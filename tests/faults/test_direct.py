@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 import pytest
-import uvicorn
 
 from service.http.direct import HELD, Direct
 from service.http.protocol import Bounded
@@ -42,19 +41,7 @@ class Ordinary(Bounded):
 
 
 def served(protocol: type[Bounded], url: str, folder: Path) -> Served:
-    server = Served(Settings(data_dir=folder, sequencer=False, pack_worker=False), url, Clock())
-    config = uvicorn.Config(
-        server.app,
-        host="127.0.0.1",
-        port=0,
-        log_config=None,
-        access_log=False,
-        http=protocol,
-        ws="none",
-        proxy_headers=False,
-    )
-    uvicorn.Server.__init__(server, config)
-    return server
+    return Served(Settings(data_dir=folder, sequencer=False, pack_worker=False), url, Clock(), protocol)
 
 
 @pytest.fixture(scope="module")

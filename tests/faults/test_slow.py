@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 import httpx
 import psutil
 import pytest
-import uvicorn
 
 from service.http.direct import Direct
 from service.http.protocol import MAX_FIELDS, MAX_HEAD, MAX_TARGET
@@ -29,28 +28,10 @@ class Brief(Direct):
     most = 600
 
 
-class Briefly(Served):
-    """The service as `outbound serve` has it, with less patience."""
-
-    def __init__(self, settings: Settings, url: str) -> None:
-        super().__init__(settings, url, Clock())
-        config = uvicorn.Config(
-            self.app,
-            host="127.0.0.1",
-            port=0,
-            log_config=None,
-            access_log=False,
-            http=Brief,
-            ws="none",
-            proxy_headers=False,
-        )
-        uvicorn.Server.__init__(self, config)
-
-
 @pytest.fixture(scope="module")
 def brief(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     settings = Settings(data_dir=tmp_path_factory.mktemp("brief"), sequencer=False, pack_worker=False)
-    with Briefly(settings, database_url) as address:
+    with Served(settings, database_url, Clock(), Brief) as address:
         yield address
 
 
