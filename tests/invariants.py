@@ -67,14 +67,18 @@ async def broken(connection: asyncpg.Connection) -> list[str]:
         return [repr(row) for query in (HELD, RECORDED) for row in await connection.fetch(query)]
 
 
-async def unsealed(connection: asyncpg.Connection, *, but_logins: bool = False) -> AsyncIterator[str]:
+async def unsealed(connection: asyncpg.Connection, mark: str | None = None) -> AsyncIterator[str]:
     """Yield texts that stand in the log in clear and must not, and seals that have not exactly one opening that fits.
 
     Args:
         connection: to the database.
-        but_logins: whether what a login has in clear, issuer and subject, may be what somebody wrote elsewhere.
+        mark: what every text has in it that must not: where anything is written anywhere, the same text may be both. None: they are those
+            that the tables hold.
     """
-    written = {text for row in await connection.fetch(WRITTEN) if (text := row["name"]) and not is_any_id(text)}
+    rows = [] if mark else await connection.fetch(WRITTEN)
+    written = {text for row in rows if len(text := row["name"] or "") >= EVERYDAY and not is_any_id(text)}
+    if mark and not await connection.fetchval("select count(*) from openings where strpos(value, $1) > 0", mark):
+        yield "nothing that was marked is in the log"
     erased = {
         (told["entry"], told["pointer"])
         for row in await connection.fetch("select body from entries where action = 'opening.erased'")
@@ -86,10 +90,8 @@ async def unsealed(connection: asyncpg.Connection, *, but_logins: bool = False) 
         openings.setdefault(row["seq"], []).append(opening)
     for row in await connection.fetch("select seq, body from entries"):
         body = json.loads(row["body"])
-        is_login = but_logins and body["action"].startswith("login.")
-        clear = set(_texts([body["details"].get(name) for name in ("issuer", "subject")])) if is_login else set()
-        for text in (written & set(_texts(body))) - clear:
-            if len(text) >= EVERYDAY:
+        for text in set(_texts(body)):
+            if text in written or (mark and mark in text):
                 yield f"entry {row['seq']} holds in clear: {text}"
         for pointer in sealing.seals(sealing.opened(body, openings.get(row["seq"], []))):
             if (row["seq"], pointer) not in erased:
@@ -109,16 +111,16 @@ def demand_exact(url: str) -> None:
     assert not faults, faults
 
 
-def demand_sealed(url: str, *, but_logins: bool = False) -> None:
+def demand_sealed(url: str, mark: str | None = None) -> None:
     """Demand that nothing that people wrote is in the log in clear, and that everything sealed can be opened or was erased.
 
     Args:
         url: the database.
-        but_logins: see `unsealed`.
+        mark: see `unsealed`.
     """
 
     async def look(connection: asyncpg.Connection) -> list[str]:
-        return [fault async for fault in unsealed(connection, but_logins=but_logins)]
+        return [fault async for fault in unsealed(connection, mark)]
 
     faults = _seen(url, look)
     assert not faults, faults

@@ -16,6 +16,8 @@ from typing import Any
 
 import schemathesis
 
+from tests.fuzzing.planting import SEALED, planted
+
 CORPUS: dict[str, Any] = json.loads(Path(os.environ["OUTBOUND_FUZZ_CORPUS"]).read_text(encoding="utf-8"))
 ENDING = {
     "POST /v1/principals/{principal_id}/disable",
@@ -55,6 +57,8 @@ def before_call(_: Any, case: Any, __: Any) -> None:
         _borrow(case, luck.choice(examples), luck)
     if case.operation.label in ENDING:
         _keep(case)
+    if isinstance(case.body, dict):
+        _plant(case, chance(case, "words"))
 
 
 def _borrow(case: Any, example: Any, luck: Random) -> None:
@@ -100,3 +104,13 @@ def _keep(case: Any) -> None:
     for name, (kept, other) in CORPUS["kept"].items():
         if str(case.path_parameters.get(name)) in kept:
             case.path_parameters = {**case.path_parameters, name: other}
+
+
+def _plant(case: Any, luck: Random) -> None:
+    """Mark texts that the log must not hold in clear: what was written elsewhere as well, by chance, would be found in it all the same."""
+    members = SEALED.get(case.operation.label, frozenset())
+    if case.body.get("kind") == "system":
+        members -= {"name"}
+    for name in sorted(members & case.body.keys()):
+        if case.body[name] and isinstance(case.body[name], str) and luck.random() < 0.6:
+            case.body = {**case.body, name: planted(case.body[name], luck.getrandbits(48))}
