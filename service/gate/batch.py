@@ -1,12 +1,12 @@
 """Group commit: whatever is waiting to be decided shares one transaction, and is answered after its commit.
 
 1. A job joins the queue; a full queue refuses it (503), and nothing that was taken is ever dropped.
-2. A lane, one connection with one batch in flight, takes what is waiting: the busier the service, the larger the batch. A second lane
-   is in reserve for when the first is held up, by a row that somebody holds or by a large batch: two that share the work would each have
-   half of it, and do the same round trips for it (measured: a sixth less).
+2. A lane, one connection with one batch in flight, takes what is waiting: the busier the service, the larger the batch. There are two
+   lanes, and one floor: who has it decides, and gives it to the other when its commit has been sent. So one batch is read while the one
+   before it is being committed and answered, and each is as large as it would be with one lane. Whoever waits longest does not wait for
+   the floor for ever: where one lane is held up, by a row that somebody holds or by a large batch, the other goes on without it.
 3. Begin; the gate's lock beside other decisions; the rows of quotas, if anything is to be reserved; one read for all of the batch.
-4. Decide each, in order, in memory. Write, a statement a table. Commit. Then everybody is answered. Where others wait by then, the next
-   transaction begins in the same message: a round trip less for each batch, just when there are many.
+4. Decide each, in order, in memory. Write, a statement a table. Commit. Then everybody is answered.
 
 A batch that takes too long is given up, and whoever has waited too long for one is told to come back: nobody waits for ever.
 A batch that fails is tried again job by job, so that one that cannot be carried out harms no other. When the connection is lost nothing is
@@ -17,7 +17,7 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Final, cast
@@ -44,12 +44,11 @@ from service.roles import Login
 log = structlog.get_logger("outbound.gate")
 
 PATIENCE: Final = 0.02
-"""Seconds that whoever waits longest may wait for the first lane, before the one in reserve takes what is waiting."""
+"""Seconds that whoever waits longest may wait for the lane that has the floor, before the other takes what is waiting."""
 MAX_ASKS: Final = 2000
 """Asks in one batch at most, unless a single job has more."""
 
 _BEGIN: Final = f"begin; select pg_advisory_xact_lock_shared({GATE_LOCK})"
-_COMMIT_AND_BEGIN: Final = f"commit; {_BEGIN}"
 SETTINGS: Final = {
     "application_name": "outbound gate",
     "timezone": "UTC",
@@ -78,13 +77,10 @@ class Waiting:
 
 @dataclass(slots=True)
 class _Lane:
-    is_reserve: bool
     connection: asyncpg.Connection | None = None
     task: asyncio.Task[None] | None = None
-    following: list[Waiting] = field(default_factory=list)
-    """The first jobs of the next batch."""
-    has_begun: bool = False
-    """Whether the transaction of the next batch has begun, with the gate's lock."""
+    has_floor: bool = False
+    """Whether the other one waits until this one commits."""
 
 
 @dataclass(slots=True)
@@ -135,7 +131,8 @@ class Gate:
         self._queue: deque[Waiting] = deque()
         self._arrived = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop
-        self._lanes = (_Lane(is_reserve=False), _Lane(is_reserve=True))
+        self._lanes = (_Lane(), _Lane())
+        self._floor = asyncio.Lock()
 
     async def open(self) -> None:
         """Begin to take jobs; connections are made when they are needed."""
@@ -152,8 +149,6 @@ class Gate:
         while self._queue:
             self._answer(self._queue.popleft(), DatabaseAway())
         for lane in self._lanes:
-            for waiting in lane.following:
-                self._answer(waiting, DatabaseAway())
             await _leave(lane)
 
     async def decide(self, job: Job) -> Reply:
@@ -200,24 +195,36 @@ class Gate:
 
     async def _run(self, lane: _Lane) -> None:
         while True:
-            if not lane.following:
+            await self._arrived.wait()
+            lane.has_floor = await self._is_given_floor()
+            try:
                 await self._arrived.wait()
-            if lane.is_reserve and not await self._is_held_up():
-                continue
-            batch, lane.following = self._taken(lane.following), []
-            if batch:
-                await self._answer_all(lane, batch)
+                batch = self._taken()
+                if batch:
+                    await self._answer_all(lane, batch)
+            finally:
+                self._give_floor(lane)
 
-    async def _is_held_up(self) -> bool:
-        """Tell whether whoever waits longest still does after some patience."""
-        longest = self._queue[0] if self._queue else None
-        await asyncio.sleep(PATIENCE)
-        return longest is not None and bool(self._queue) and self._queue[0] is longest
+    async def _is_given_floor(self) -> bool:
+        """Wait for the floor; False: whoever waits longest still does after some patience, and is to be taken without it."""
+        while True:
+            longest = self._queue[0] if self._queue else None
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    return await self._floor.acquire()
+            except TimeoutError:
+                if longest is not None and self._queue and self._queue[0] is longest:
+                    return False
 
-    def _taken(self, first: Sequence[Waiting] = ()) -> list[Waiting]:
-        """Take from the queue, behind some jobs that were taken before, as much as one batch may hold."""
-        batch = list(first)
-        asks = sum([waiting.asks for waiting in batch])
+    def _give_floor(self, lane: _Lane) -> None:
+        if lane.has_floor:
+            lane.has_floor = False
+            self._floor.release()
+
+    def _taken(self) -> list[Waiting]:
+        """Take from the queue as much as one batch may hold."""
+        batch: list[Waiting] = []
+        asks = 0
         oldest = self._loop.time() - self._longest
         while self._queue and (not batch or asks + self._queue[0].asks <= MAX_ASKS):
             waiting = self._queue.popleft()
@@ -272,8 +279,8 @@ class Gate:
                 return await self._transaction(lane, jobs, committing)
             except Exception as error:
                 await _undo(lane)
-                if committing.begun and (lane.following or not isinstance(error, asyncpg.PostgresError)):
-                    # Only PostgreSQL itself can say that nothing was committed, and only where it was asked for nothing more.
+                if committing.begun and not isinstance(error, asyncpg.PostgresError):
+                    # Only PostgreSQL itself can say that nothing was committed.
                     raise DatabaseAway from error
                 again = is_conflict(error) or (is_lost(error) and attempt == 1)
                 if not again or committing.begun or attempt == ATTEMPTS:
@@ -290,9 +297,7 @@ class Gate:
                 command_timeout=self._timeout,
                 server_settings=SETTINGS | self._login.settings,
             )
-        if not lane.has_begun:
-            await connection.execute(_BEGIN)
-        lane.has_begun = False
+        await connection.execute(_BEGIN)
         now = self._clock()
         sitting = Sitting(self._book, now, lapse(now, self._lease))
         admissions = await self._admitted(connection, jobs, now)
@@ -308,11 +313,9 @@ class Gate:
             if one.use is not None and one.caller is not None and isinstance(one.outcome, Reply)
         ]
         await writing.write(connection, sitting, kept)
-        if not lane.is_reserve:
-            lane.following = self._taken(lane.following)
         committing.begun = True
-        await connection.execute(_COMMIT_AND_BEGIN if lane.following else "commit")
-        lane.has_begun = bool(lane.following)
+        self._give_floor(lane)
+        await connection.execute("commit")
         return [cast("Outcome", admission.outcome) for admission in admissions]
 
     async def _admitted(self, connection: asyncpg.Connection, jobs: Sequence[Job], now: datetime) -> list[_Admitted]:
@@ -414,7 +417,6 @@ def _is_away(error: BaseException) -> bool:
 
 async def _undo(lane: _Lane) -> None:
     """End a transaction that failed; a connection that cannot even do that is given up."""
-    lane.has_begun = False
     try:
         if lane.connection is not None:
             await lane.connection.execute("rollback")
