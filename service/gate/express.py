@@ -6,6 +6,7 @@ each answer is a row of the audit log before it is given.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -57,6 +58,23 @@ def _export(credentials: Credentials, body: bytes, key: str | None) -> Job | Non
     return None if asked is None else Reservation(credentials, asked, key, body)
 
 
+@dataclass(slots=True, repr=False)
+class Head:
+    """What the head of a plain request says; a mere reading of its bytes, which stands for nothing that could be revoked."""
+
+    path: str
+    reader: Reader
+    credentials: Credentials
+    key: str | None
+    """The `Idempotency-Key`."""
+    request_id: bytes | None
+
+    @property
+    def may_repeat(self) -> bool:
+        """Whether other requests may well have the same."""
+        return self.key is None and self.request_id is None
+
+
 _READERS: Final[dict[str, Reader]] = {
     EVALUATION_PATH: _evaluation,
     EVALUATIONS_PATH: _evaluations,
@@ -86,24 +104,25 @@ class Express:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        reader = _READERS.get(scope["path"]) if scope["type"] == "http" else None
-        if reader is None or scope["method"] != "POST" or scope["query_string"]:
+        path = scope["path"] if scope["type"] == "http" else ""
+        if path not in _READERS or scope["method"] != "POST" or scope["query_string"]:
             await self._app(scope, receive, send)
             return
         seen: list[Message] = []
         body = await _body(receive, self._limit, seen)
-        request = None if body is None else self._request(scope["headers"], body, reader)
-        if request is None:
+        head = None if body is None else self._read(path, scope["headers"])
+        job = None if body is None or head is None else head.reader(head.credentials, body, head.key)
+        if head is None or job is None:
             await self._app(scope, _again(seen, receive), send)
             return
-        job, ident = request
+        ident = request_id(head.request_id)
         counted = job.credentials.counted
         try:
             if self._rates.has_failures:
                 self._rates.demand_attempt(scope, counted)
             reply = await self._gate.decide(job)
         except Exception as error:  # noqa: BLE001 - whatever it is becomes a problem document
-            reply = _told(error, scope["path"])
+            reply = _told(error, path)
         self._rates.told(scope, counted, reply.status)
         await _send(send, reply, ident)
 
@@ -111,13 +130,16 @@ class Express:
         """Tell whether a path, as it came on the wire, is one of the three."""
         return target in _TARGETS
 
-    def begin(self, target: bytes, headers: Headers, body: bytes, client: tuple[str, int] | None, tell: Tell) -> bool:
+    def read(self, target: bytes, headers: Headers) -> Head | None:
+        """Return what the head of a request to one of them says; None: not plain."""
+        return self._read(_TARGETS[target], headers)
+
+    def begin(self, head: Head, body: bytes, client: tuple[str, int] | None, tell: Tell) -> bool:
         """Take a plain request on the shortest way: the same as by ASGI, without it (see `direct`)."""
-        path = _TARGETS[target]
-        request = self._request(headers, body, _READERS[path]) if len(body) <= self._limit else None
-        if request is None:
+        job = head.reader(head.credentials, body, head.key) if len(body) <= self._limit else None
+        if job is None:
             return False
-        job, ident = request
+        path, ident = head.path, request_id(head.request_id)
         scope = {"path": path, "client": client}
         counted = job.credentials.counted
 
@@ -134,8 +156,8 @@ class Express:
             told(error)
         return True
 
-    def _request(self, headers: Headers, body: bytes, reader: Reader) -> tuple[Job, bytes] | None:
-        """Return the job of a plain request and its id; None: not plain."""
+    def _read(self, path: str, headers: Headers) -> Head | None:
+        """Return what the headers of a request say; None: not plain."""
         looked_at = [header for header in headers if header[0] in _LOOKED_AT]
         given = dict(looked_at)
         key = given.get(b"idempotency-key")
@@ -148,8 +170,7 @@ class Express:
             credentials = self._recognize(given.get(b"authorization", b"").decode("latin-1"))
         except Unauthenticated:
             return None
-        job = reader(credentials, body, text)
-        return None if job is None else (job, request_id(given.get(b"x-request-id")))
+        return Head(path, _READERS[path], credentials, text, given.get(b"x-request-id"))
 
 
 async def _body(receive: Receive, limit: int, seen: list[Message]) -> bytes | None:

@@ -35,13 +35,17 @@ from service.tenancy import EVERYWHERE, Reach
 EXPORTERS: Final = frozenset({Role.EXPORTER})
 TEXTS: Final = 16_384
 """Texts of each kind at most whose meaning is kept."""
+SEPARATOR: Final = "\x1f"
+"""Between texts that go to PostgreSQL, or come from it, as one; no key, id, code or canonical JSON holds it."""
 
 READ: Final = """
 with asked as materialized (
-  select prefix, nullif(dataset_id, '') as dataset_id, nullif(dataset_key, '') as dataset_key,
+  select nullif(prefix, '-') as prefix, nullif(dataset_id, '') as dataset_id, nullif(dataset_key, '') as dataset_key,
          nullif(recipient_id, '') as recipient_id, nullif(recipient_key, '') as recipient_key, nullif(permit, '') as permit, n
-  from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[]) with ordinality
-    as a(prefix, dataset_id, dataset_key, recipient_id, recipient_key, permit, n)
+  from unnest(
+    string_to_array($1, e'\\x1f'), string_to_array($2, e'\\x1f'), string_to_array($3, e'\\x1f'),
+    string_to_array($4, e'\\x1f'), string_to_array($5, e'\\x1f'), string_to_array($6, e'\\x1f')
+  ) with ordinality as a(prefix, dataset_id, dataset_key, recipient_id, recipient_key, permit, n)
 ), callers as materialized (
   select a.n, a.prefix, k.sha256, p.id, p.name, p.kind,
          k.revoked_at is null and p.disabled_at is null and (k.expires_at is null or k.expires_at > $7) as stands,
@@ -133,8 +137,8 @@ left join lateral (
 ) p on true
 order by f.n
 """
-"""$1 to $6: of each ask the key's prefix, the dataset and the recipient (each as id or as key), and the permit, if only one matters;
-of what is looked for an empty text stands for nothing, since the driver is slow at nulls within an array;
+"""$1 to $6: of each ask the key's prefix, the dataset and the recipient (each as id or as key), and the permit, if only one matters; one
+text each, with a unit separator between the asks, for the driver is slow at arrays. An empty one stands for nothing, of a prefix a hyphen does.
 $7: the moment; $8: its day in Asia/Shanghai; $9: the year of the ledger.
 
 What only the law looks at comes as one text, with a unit separator between its parts, none of which can hold one: the same text means the
@@ -207,14 +211,13 @@ async def read_in(tx: Transaction, wanted: Sequence[Wanted], today: date) -> Seq
     return await read(cast("asyncpg.Connection", raw.driver_connection), wanted, tx.now, today)
 
 
-def arguments(wanted: Sequence[Wanted]) -> tuple[list[str | None] | list[str], ...]:
+def arguments(wanted: Sequence[Wanted]) -> tuple[str, ...]:
     """Return the first six arguments of `READ`."""
-    prefixes: list[str | None] = []
-    columns: tuple[list[str], ...] = ([], [], [], [], [])
-    dataset_ids, dataset_keys, recipient_ids, recipient_keys, permits = columns
+    columns: tuple[list[str], ...] = ([], [], [], [], [], [])
+    prefixes, dataset_ids, dataset_keys, recipient_ids, recipient_keys, permits = columns
     for one in wanted:
         dataset, recipient = one.dataset, one.recipient or ""
-        prefixes.append(one.prefix)
+        prefixes.append(one.prefix or "-")
         named = is_id(dataset, "ds")
         dataset_ids.append(dataset if named else "")
         dataset_keys.append("" if named else dataset)
@@ -222,7 +225,15 @@ def arguments(wanted: Sequence[Wanted]) -> tuple[list[str | None] | list[str], .
         recipient_ids.append(recipient if named else "")
         recipient_keys.append("" if named else recipient)
         permits.append(one.permit or "")
-    return prefixes, *columns
+    return tuple([joined(column) for column in columns])
+
+
+def joined(texts: Sequence[str]) -> str:
+    """Return some texts as one, for `string_to_array`; where one holds the separator, nothing of that name is known."""
+    text = SEPARATOR.join(texts)
+    if text.count(SEPARATOR) == len(texts) - 1:
+        return text
+    return SEPARATOR.join([one.replace(SEPARATOR, "\x1e") for one in texts])
 
 
 def found_in(rows: Sequence[asyncpg.Record], wanted: Sequence[Wanted], today: date) -> Sequence[Found]:
@@ -307,9 +318,6 @@ def _permit(
 
 
 # What texts mean
-
-
-SEPARATOR: Final = "\x1f"
 
 
 class _Field(msgspec.Struct):

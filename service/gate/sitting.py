@@ -129,7 +129,8 @@ class Entries:
     actor: list[str] = field(default_factory=list)
     action: list[str] = field(default_factory=list)
     subject: list[str] = field(default_factory=list)
-    handler: list[str | None] = field(default_factory=list)
+    handler: list[str] = field(default_factory=list)
+    """Empty where there is none."""
     body: list[str] = field(default_factory=list)
     sha256: list[bytes] = field(default_factory=list)
     openings: list[tuple[str, Opening]] = field(default_factory=list)
@@ -275,7 +276,7 @@ class Sitting:
         entries.actor.append(caller.principal)
         entries.action.append(action)
         entries.subject.append(subject)
-        entries.handler.append(found.handler)
+        entries.handler.append(found.handler or "")
         entries.body.append(body.decode())
         entries.sha256.append(hashlib.sha256(body).digest())
 

@@ -7,7 +7,7 @@ from typing import Final
 
 import asyncpg
 
-from service.gate.reading import Wanted, arguments
+from service.gate.reading import Wanted, arguments, joined
 from service.gate.schemas import ExportOut
 from service.gate.sitting import Held, Sitting
 from service.http.idempotency import Reply, Use
@@ -18,8 +18,9 @@ _ASKED: Final = """
   with asked as materialized (
     select nullif(dataset_id, '') as dataset_id, nullif(dataset_key, '') as dataset_key,
            nullif(recipient_id, '') as recipient_id, nullif(recipient_key, '') as recipient_key
-    from unnest($1::text[], $2::text[], $3::text[], $4::text[])
-      as a(dataset_id, dataset_key, recipient_id, recipient_key)
+    from unnest(
+      string_to_array($1, e'\\x1f'), string_to_array($2, e'\\x1f'), string_to_array($3, e'\\x1f'), string_to_array($4, e'\\x1f')
+    ) as a(dataset_id, dataset_key, recipient_id, recipient_key)
   ), datasets_asked as materialized (
     select a.*, d.id as dataset, d.handler from asked a cross join lateral (
       select id, handler from datasets where id = a.dataset_id
@@ -56,7 +57,11 @@ _BEGIN_YEAR: Final = """
 
 _ENTRIES: Final = """
   insert into entries (at, actor, action, subject, handler, body, sha256)
-  select $1, * from unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bytea[])
+  select $1, actor, action, subject, nullif(handler, ''), body, substring($7::bytea from n::int * 32 - 31 for 32)
+  from unnest(
+    string_to_array($2, e'\\x1f'), string_to_array($3, e'\\x1f'), string_to_array($4, e'\\x1f'), string_to_array($5, e'\\x1f'),
+    string_to_array($6, e'\\x1f')
+  ) with ordinality as a(actor, action, subject, handler, body, n)
 """
 
 _OPENINGS: Final = """
@@ -142,12 +147,12 @@ async def write(connection: asyncpg.Connection, sitting: Sitting, kept: Sequence
         await connection.execute(
             _ENTRIES,
             sitting.now,
-            entries.actor,
-            entries.action,
-            entries.subject,
-            entries.handler,
-            entries.body,
-            entries.sha256,
+            joined(entries.actor),
+            joined(entries.action),
+            joined(entries.subject),
+            joined(entries.handler),
+            joined(entries.body),
+            b"".join(entries.sha256),
         )
     if entries.openings:
         await connection.execute(

@@ -3,9 +3,13 @@
 An ASGI server makes a scope, an event, a task and two messages for every request. For one that is whole already, and whose answer comes
 as a whole, a good part of the server's time goes there. So an application may have a `shortcut`: what it takes is answered without
 any of these. All else, and whatever it does not take after a look at it, goes on as it came: the answers are the same.
+
+Who asks again and again sends the same head again and again. So each connection keeps a few that it has read: a request that comes
+whole and begins, byte for byte, with one of them is known to mean the same, and is not taken apart again.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -16,9 +20,20 @@ from service.http.protocol import Bounded
 
 HELD: Final = 64 * 1024
 """Bytes of a body that are kept back at most, until all of it is there."""
+HEADS: Final = 16
+"""Heads of a connection at most that are kept: they differ in how long the body is."""
+_END: Final = b"\r\n\r\n"
 
 Tell = Callable[[int, bytes, bytes], None]
 """Takes the answer: status, header lines, body."""
+
+
+class Head(Protocol):
+    """What the head of a request says to a shortcut."""
+
+    @property
+    def may_repeat(self) -> bool:
+        """Whether other requests may well have the same."""
 
 
 class Shortcut(Protocol):
@@ -27,15 +42,20 @@ class Shortcut(Protocol):
     def takes(self, target: bytes) -> bool:
         """Tell whether a path may have such requests; one with a query has none."""
 
-    def begin(
-        self,
-        target: bytes,
-        headers: Sequence[tuple[bytes, bytes]],
-        body: bytes,
-        client: tuple[str, int] | None,
-        tell: Tell,
-    ) -> bool:
-        """Take a POST request, and tell its answer now or later; False: not taken, and nothing has happened."""
+    def read(self, target: bytes, headers: Sequence[tuple[bytes, bytes]]) -> Head | None:
+        """Return what the head of a POST request says; None: it is not taken. The same bytes mean the same, always."""
+
+    def begin(self, head: Any, body: bytes, client: tuple[str, int] | None, tell: Tell) -> bool:
+        """Take a request, and tell its answer now or later; False: not taken, and nothing has happened."""
+
+
+@dataclass(slots=True)
+class _Known:
+    """A head that was read before."""
+
+    head: Head
+    length: int
+    """Bytes of the body that it announces."""
 
 
 class _Unheard:
@@ -68,10 +88,45 @@ class Direct(Bounded):
     _held: list[bytes] | None = None
     """What has come of the body of a request that may be taken; None: it goes on as it comes."""
     _size = 0
+    _whole: bytes = b""
+    """What has come last, if a request began with it."""
 
     def __init__(self, config: Config, *others: Any, **named: Any) -> None:
         super().__init__(config, *others, **named)
         self._shortcut: Shortcut | None = getattr(config.loaded_app, "shortcut", None)
+        self._heads: dict[bytes, _Known] = {}
+
+    def data_received(self, data: bytes) -> None:
+        """Take what has come: without a look at its head, if that is known."""
+        is_between = self._is_whole and self._has_head and not self._is_refused
+        if is_between and self._heads and self._is_free() and self._is_begun(data):
+            return
+        self._whole = data if is_between else b""
+        super().data_received(data)
+
+    def _is_begun(self, data: bytes) -> bool:
+        """Begin a request that is whole and has a head that is known; False: it is none, or not taken."""
+        end = data.find(_END) + len(_END)
+        known = self._heads.get(data[:end])
+        if (
+            known is None
+            or len(data) != end + known.length
+            or not self._is_taken(known.head, data[end:], keep_alive=True)
+        ):
+            return False
+        self._number += 1
+        self._received += len(data)
+        self._unset_keepalive_if_required()
+        return True
+
+    def _is_taken(self, head: Head, body: bytes, *, keep_alive: bool) -> bool:
+        before = self.cycle
+        exchange: Any = _Exchange(keep_alive=keep_alive)
+        self.cycle = exchange
+        if self._shortcut is not None and self._shortcut.begin(head, body, self.client, partial(self._tell, exchange)):
+            return True
+        self.cycle = before
+        return False
 
     def on_headers_complete(self) -> None:
         """Keep a request back that may be taken, until its body has come."""
@@ -97,17 +152,24 @@ class Direct(Bounded):
             super().on_message_complete()
             return
         body = b"".join(self._held)
-        before = self.cycle
-        exchange: Any = _Exchange(keep_alive=self.parser.should_keep_alive())
-        self.cycle = exchange
-        if self._shortcut is not None and self._shortcut.begin(
-            self.url, self.headers, body, self.client, partial(self._tell, exchange)
-        ):
+        head = self._shortcut.read(self.url, self.headers) if self._shortcut is not None else None
+        keep_alive = self.parser.should_keep_alive()
+        if head is not None and self._is_taken(head, body, keep_alive=keep_alive):
             self._held = None
+            if keep_alive and head.may_repeat:
+                self._keep(head, body)
         else:
-            self.cycle = before
             self._hand_on()
         super().on_message_complete()
+
+    def _keep(self, head: Head, body: bytes) -> None:
+        """Keep the bytes of a head, if they came in one piece with all of the body and nothing else."""
+        text = self._whole.removesuffix(body)
+        lengths = [value for name, value in self.headers if name in {b"content-length", b"transfer-encoding"}]
+        if text.find(_END) == len(text) - len(_END) and lengths == [b"%d" % len(body)] and text.startswith(b"POST "):
+            if len(self._heads) >= HEADS:
+                self._heads.clear()
+            self._heads[text] = _Known(head, len(body))
 
     def end_body(self) -> None:
         """End a body that does not arrive."""
@@ -122,11 +184,18 @@ class Direct(Bounded):
             self._shortcut is not None
             and self._shortcut.takes(self.url)
             and self.parser.get_method() == b"POST"
-            and (self.cycle is None or self.cycle.response_complete)
-            and not (self.pipeline or self.flow.write_paused or self.expect_100_continue)
-            and self.limit_concurrency is None
+            and self._is_free()
+            and not self.expect_100_continue
             and self.parser.get_http_version() == "1.1"
             and not self.parser.should_upgrade()
+        )
+
+    def _is_free(self) -> bool:
+        """Tell whether nothing is under way, and answers are taken."""
+        return (
+            (self.cycle is None or self.cycle.response_complete)
+            and not (self.pipeline or self.flow.write_paused)
+            and self.limit_concurrency is None
         )
 
     def _hand_on(self) -> None:

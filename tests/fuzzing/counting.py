@@ -9,6 +9,7 @@ from typing import Any
 from starlette.types import Message, Receive, Scope, Send
 
 from service.app import Outbound
+from service.gate.express import Head
 from tests.conftest import Served
 
 
@@ -18,7 +19,7 @@ class Counting:
     def __init__(self, app: Outbound, paths: dict[str, Any]) -> None:
         self._app = app
         self.shortcut = self
-        self.takes = app.shortcut.takes
+        self.takes, self.read = app.shortcut.takes, app.shortcut.read
         self._paths = paths
         self.is_on = False
         self.answers: Counter[tuple[str, int]] = Counter()
@@ -37,17 +38,15 @@ class Counting:
         if scope["type"] == "http" and self.is_on:
             self.answers[self._operation(scope), status] += 1
 
-    def begin(
-        self, target: bytes, headers: Any, body: bytes, client: Any, tell: Callable[[int, bytes, bytes], None]
-    ) -> bool:
+    def begin(self, head: Head, body: bytes, client: Any, tell: Callable[[int, bytes, bytes], None]) -> bool:
         """Have a request answered without ASGI."""
 
         def told(status: int, lines: bytes, answer: bytes) -> None:
             if self.is_on:
-                self.answers[f"POST {target.partition(b'?')[0].decode()}", status] += 1
+                self.answers[f"POST {head.path}", status] += 1
             tell(status, lines, answer)
 
-        return self._app.shortcut.begin(target, headers, body, client, told)
+        return self._app.shortcut.begin(head, body, client, told)
 
     def _operation(self, scope: Scope) -> str:
         path = getattr(scope.get("route"), "path", scope["path"]).replace(":path}", "}")
