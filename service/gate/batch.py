@@ -81,6 +81,8 @@ class _Lane:
     task: asyncio.Task[None] | None = None
     has_floor: bool = False
     """Whether the other one waits until this one commits."""
+    has_begun: bool = False
+    """Whether it is in a transaction, with the gate's lock."""
 
 
 @dataclass(slots=True)
@@ -199,11 +201,38 @@ class Gate:
             lane.has_floor = await self._is_given_floor()
             try:
                 await self._arrived.wait()
+                await self._begin(lane)
                 batch = self._taken()
                 if batch:
                     await self._answer_all(lane, batch)
+                elif lane.has_begun:
+                    await _undo(lane)
             finally:
                 self._give_floor(lane)
+
+    async def _begin(self, lane: _Lane) -> None:
+        """Begin before the batch is taken, so that whoever comes meanwhile is in it; the batch itself tries again where that fails."""
+        if lane.connection is None:
+            return
+        try:
+            async with asyncio.timeout(self._longest):
+                await self._begun(lane)
+        except Exception:  # noqa: BLE001 - the batch will find out what it is, and tell whoever waits
+            await _undo(lane)
+
+    async def _begun(self, lane: _Lane) -> asyncpg.Connection:
+        """Return the lane's connection, in a transaction with the gate's lock."""
+        if lane.connection is None:
+            lane.connection = await asyncpg.connect(
+                self._login.url,
+                timeout=self._timeout,
+                command_timeout=self._timeout,
+                server_settings=SETTINGS | self._login.settings,
+            )
+        if not lane.has_begun:
+            await lane.connection.execute(_BEGIN)
+            lane.has_begun = True
+        return lane.connection
 
     async def _is_given_floor(self) -> bool:
         """Wait for the floor; False: whoever waits longest still does after some patience, and is to be taken without it."""
@@ -289,15 +318,7 @@ class Gate:
         raise AssertionError("unreachable")  # pragma: no cover
 
     async def _transaction(self, lane: _Lane, jobs: Sequence[Job], committing: "_Commit") -> Sequence[Outcome]:
-        connection = lane.connection
-        if connection is None:
-            connection = lane.connection = await asyncpg.connect(
-                self._login.url,
-                timeout=self._timeout,
-                command_timeout=self._timeout,
-                server_settings=SETTINGS | self._login.settings,
-            )
-        await connection.execute(_BEGIN)
+        connection = await self._begun(lane)
         now = self._clock()
         sitting = Sitting(self._book, now, lapse(now, self._lease))
         admissions = await self._admitted(connection, jobs, now)
@@ -314,6 +335,7 @@ class Gate:
         ]
         await writing.write(connection, sitting, kept)
         committing.begun = True
+        lane.has_begun = False
         self._give_floor(lane)
         await connection.execute("commit")
         return [cast("Outcome", admission.outcome) for admission in admissions]
@@ -417,6 +439,7 @@ def _is_away(error: BaseException) -> bool:
 
 async def _undo(lane: _Lane) -> None:
     """End a transaction that failed; a connection that cannot even do that is given up."""
+    lane.has_begun = False
     try:
         if lane.connection is not None:
             await lane.connection.execute("rollback")

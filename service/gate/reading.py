@@ -137,8 +137,8 @@ left join lateral (
 ) p on true
 order by f.n
 """
-"""$1 to $6: of each ask the key's prefix, the dataset and the recipient (each as id or as key), and the permit, if only one matters; one
-text each, with a unit separator between the asks, for the driver is slow at arrays. An empty one stands for nothing, of a prefix a hyphen does.
+"""$1 to $6: of each ask the key's prefix, the dataset and the recipient (each as id or as key), and the permit, if only one matters;
+one text each, with a unit separator between the asks, for the driver is slow at arrays. An empty one stands for nothing, of a prefix a hyphen does.
 $7: the moment; $8: its day in Asia/Shanghai; $9: the year of the ledger.
 
 What only the law looks at comes as one text, with a unit separator between its parts, none of which can hold one: the same text means the
