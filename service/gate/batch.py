@@ -17,13 +17,14 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Final, cast
 
 import asyncpg
 import structlog
+from msgspec import Struct, structs
 
 from service.database import ATTEMPTS, GATE_LOCK, Clock, is_away, is_conflict, is_lost, pause
 from service.gate import reading, writing
@@ -62,8 +63,7 @@ SETTINGS: Final = {
 Outcome = Reply | Exception
 
 
-@dataclass(slots=True, eq=False)
-class Waiting:
+class Waiting(Struct, eq=False):
     """A job in the queue, and who is told of its outcome."""
 
     job: Job
@@ -85,8 +85,7 @@ class _Lane:
     """Whether it is in a transaction, with the gate's lock."""
 
 
-@dataclass(slots=True)
-class _Admitted:
+class _Admitted(Struct, eq=False):
     """A job of a batch with what was found for it, and what has come of it so far."""
 
     job: Job
@@ -413,7 +412,7 @@ async def _grow(connection: asyncpg.Connection, announcing: Sequence[_Admitted],
     """Find out by how much totals would grow with persons who were announced; their rows are held."""
     told = [(one.found[0], one.job.announced or {}) for one in announcing]
     for admission, growth in zip(announcing, await growths(connection, told, year), strict=True):
-        admission.found = [replace(admission.found[0], growth=growth)]
+        admission.found = [structs.replace(admission.found[0], growth=growth)]
 
 
 def _settle(admission: _Admitted, sitting: Sitting) -> None:

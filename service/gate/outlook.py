@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 from datetime import date, timedelta
 from typing import Any, Literal
 
+from msgspec import structs
 from pydantic import BaseModel, Field
 from sqlalchemy import select
 
@@ -218,7 +219,7 @@ async def why_not(
     return [
         WhyOut(dataset=dataset, reason=decision.reason, text=TextOut.model_validate(REASONS[decision.reason]))
         for dataset, known in await known_under(tx, permit, today)
-        if not (decision := decision_under(permit, replace(known, year=_sum(known.year, more)), book)).allowed
+        if not (decision := decision_under(permit, structs.replace(known, year=_sum(known.year, more)), book)).allowed
     ]
 
 
@@ -251,7 +252,7 @@ def decision_under(permit: Permit, known: Known, book: RuleBook) -> Decision:
     found = decide(ask, known, book)
     is_for_persons = permit.persons + permit.sensitive_persons > 0
     if found.reason is Reason.PERMITTED and is_for_persons and found.headroom == Count():
-        return replace(found, allowed=False, reason=Reason.LEDGER_THRESHOLD)
+        return structs.replace(found, allowed=False, reason=Reason.LEDGER_THRESHOLD)
     return found
 
 

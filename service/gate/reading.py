@@ -5,13 +5,13 @@ are the same values.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import date, datetime
 from functools import lru_cache
 from typing import Any, Final, cast
 
 import asyncpg
 import msgspec
+from msgspec import Struct
 
 from service.database import Transaction, is_id
 from service.gate.decide import Growth, Known, KnownDataset, KnownPermit, Terms
@@ -138,8 +138,8 @@ left join lateral (
 order by f.n
 """
 """$1 to $6: of each ask the key's prefix, the dataset and the recipient (each as id or as key), and the permit, if only one matters;
-one text each, with a unit separator between the asks, for the driver is slow at arrays. An empty one stands for nothing, of a prefix a hyphen does.
-$7: the moment; $8: its day in Asia/Shanghai; $9: the year of the ledger.
+one text each, with a unit separator between the asks, for the driver is slow at arrays. An empty one stands for nothing, and so does
+a hyphen for a prefix; $7: the moment; $8: its day in Asia/Shanghai; $9: the year of the ledger.
 
 What only the law looks at comes as one text, with a unit separator between its parts, none of which can hold one: the same text means the
 same facts. Of a caller it tells with the first ask only. What belongs to a handler is joined on the caller's grants: where it has none, the
@@ -155,8 +155,7 @@ OF_PERMIT: Final = 15
 """Where in a row its columns on the caller and on a permit begin: rows are taken apart by place, names would be looked up for each."""
 
 
-@dataclass(slots=True)
-class Wanted:
+class Wanted(Struct, frozen=True):
     """What one ask is about, by id or key; `permit` narrows it to one permit."""
 
     dataset: str
@@ -166,8 +165,7 @@ class Wanted:
     permit: str | None = None
 
 
-@dataclass(slots=True)
-class Holder:
+class Holder(Struct, frozen=True):
     """Who holds a key."""
 
     sha256: bytes | None
@@ -177,8 +175,7 @@ class Holder:
     """The handlers of which the caller is an exporter."""
 
 
-@dataclass(slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """What there is for one ask; the ids are None where nothing has them."""
 
     holder: Holder | None
@@ -320,7 +317,7 @@ def _permit(
 # What texts mean
 
 
-class _Field(msgspec.Struct):
+class _Field(Struct):
     name: str
 
 

@@ -1,11 +1,11 @@
 """The gate's decision, without a database: every reason, in order, and what takes precedence."""
 
 from collections.abc import Collection
-from dataclasses import replace
 from datetime import date
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from service.gate.decide import Ask, Decision, Growth, Known, KnownDataset, KnownPermit, Reason, Terms, decide
 from service.gate.texts import REASONS
