@@ -66,7 +66,7 @@ with asked as materialized (
   ) p
 ), found as materialized (
   select a.n, a.prefix, a.permit, d.id as dataset, d.handler, d.fields, r.id as recipient, r.key as recipient_key,
-         concat(d.tags, e'\\x1f', d.facts, e'\\x1f', r.facts, e'\\x1f', r.country, e'\\x1f', r.kind, e'\\x1f', r.key) as facts
+         concat(d.tags, e'\\x1f', d.facts, e'\\x1f', coalesce(r.facts, repeat(e'\\x1f', 3))) as facts
   from asked a
   left join lateral (
     select id, handler, tags, facts, fields from datasets where id = a.dataset_id
@@ -74,9 +74,11 @@ with asked as materialized (
     select id, handler, tags, facts, fields from datasets where key = a.dataset_key
   ) d on true
   left join lateral (
-    select id, key, facts, country, kind from recipients where id = a.recipient_id
+    select id, key, concat(facts, e'\\x1f', country, e'\\x1f', kind, e'\\x1f', key) as facts
+    from recipients where id = a.recipient_id
     union all
-    select id, key, facts, country, kind from recipients where key = a.recipient_key
+    select id, key, concat(facts, e'\\x1f', country, e'\\x1f', kind, e'\\x1f', key)
+    from recipients where key = a.recipient_key
   ) r on true
 ), years as materialized (
   select f.handler, h.facts, l.year is not null as is_begun,
@@ -89,7 +91,7 @@ with asked as materialized (
          ), false) as is_overdue
   from (select distinct handler from found where handler is not null) f
   cross join lateral (
-    select facts from handlers where id = f.handler limit 1
+    select facts::text from handlers where id = f.handler limit 1
   ) h
   left join lateral (
     select year, persons, sensitive_persons from ledger_years where handler = f.handler and year = $9 limit 1
