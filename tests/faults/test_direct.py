@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from service.http.direct import HELD, Direct
+from service.http.direct import HEADS, HELD, Direct
 from service.http.protocol import Bounded
 from service.settings import Settings
 from tests.conftest import Clock, Served
@@ -23,10 +23,21 @@ OWN_TO_EACH = {"date", "x-request-id", "location", "etag"}
 
 
 class Watched(Direct):
-    """Counts what was taken, and breaks where a request asks for it."""
+    """Counts what was taken, and by a head that was known, and breaks where a request asks for it."""
 
     patience = 300
     taken: ClassVar[int] = 0
+    known: ClassVar[int] = 0
+    kept: ClassVar[int] = 0
+
+    def _is_begun(self, data: bytes) -> bool:
+        is_begun = super()._is_begun(data)
+        Watched.known += is_begun
+        return is_begun
+
+    def _keep(self, head: Any, body: bytes) -> None:
+        super()._keep(head, body)
+        Watched.kept = len(self._heads)
 
     def _tell(self, exchange: Any, status: int, lines: bytes, body: bytes) -> None:
         if b"x-request-id: break\r\n" in lines:
@@ -314,5 +325,95 @@ def test_who_goes_before_the_answer_leaves_the_server_well(world: World, direct:
             await line.writer.drain()
             line.writer.close()
         assert (await (await Line.to(direct)).ask(request(path, body, world.exporter.secret)))[0] == 200
+
+    run(work())
+
+
+def test_a_head_that_came_before_is_known_and_means_the_same(
+    world: World, direct: str, open_: tuple[Json, Json]
+) -> None:
+    path, body = bodies(world, open_)["allow"]
+    key = world.exporter.secret
+    none = json.dumps(json.loads(body) | {"resource": {"type": "dataset", "id": "x" * 29}}).encode()
+    assert len(none) == len(body)
+    closing = request(path, body, key, "Connection: close")
+
+    async def work() -> None:
+        line = await Line.to(direct)
+        told = []
+        for asked, by_known in [
+            (request(path, body, key), False),
+            (request(path, body, key), True),
+            (request(path, none, key), True),
+            (request(path, body + b" ", key), False),
+            (request(path, body + b" ", key), True),
+            (request(path, body, key, "X-Request-ID: one"), False),
+            (request(path, body, key, "X-Request-ID: one"), False),
+            (request(EXPORTS, body, key), False),
+            (request(path, body, key), True),
+            (closing, False),
+        ]:
+            before = Watched.known
+            status, headers, answer = await line.ask(asked)
+            assert Watched.known - before == by_known
+            told.append((status, json.loads(answer).get("decision"), headers["x-request-id"] == "one"))
+        yes, no = (200, True, False), (200, False, False)
+        assert told == [yes, yes, no, yes, yes, (200, True, True), (200, True, True), (422, None, False), yes, yes]
+        for extra in range(3 * HEADS):
+            line = line if extra else await Line.to(direct)
+            assert (await line.ask(request(path, body + b" " * extra, key)))[0] == 200
+            assert Watched.kept <= HEADS
+
+    run(work())
+
+
+def test_what_stands_behind_a_known_head_is_read_for_what_it_is(
+    world: World, direct: str, open_: tuple[Json, Json]
+) -> None:
+    path, body = bodies(world, open_)["allow"]
+    key = world.exporter.secret
+    longer = body + b" "
+    whole, me = request(path, longer, key), request("/v1/me", b"", key, "X-Request-ID: me", method="GET")
+    spoilt = whole.removesuffix(longer) + b"{" * len(longer)
+
+    async def work() -> None:
+        line = await Line.to(direct)
+        assert (await line.ask(whole))[0] == 200
+        for parts, statuses in [
+            ((whole + whole,), [200, 200]),
+            ((whole + me,), [200, 200]),
+            ((me + whole,), [200, 200]),
+            ((whole[:-1], whole[-1:] + whole), [200, 200]),
+            ((whole[:40], whole[40:]), [200]),
+            ((whole.removesuffix(longer), longer), [200]),
+            ((spoilt,), [400]),
+            ((b"\r\n" + whole,), [200]),
+            ((whole + whole[:9], whole[9:]), [200, 200]),
+        ]:
+            for part in parts:
+                line.writer.write(part)
+                await asyncio.sleep(0.02)
+            assert [(await line.answer())[0] for _ in statuses] == statuses
+            before = Watched.known
+            assert (await line.ask(whole))[0] == 200
+            assert Watched.known == before + 1
+
+    run(work())
+
+
+def test_a_key_that_is_revoked_opens_nothing_where_its_head_is_known(
+    world: World, direct: str, open_: tuple[Json, Json]
+) -> None:
+    path, body = bodies(world, open_)["allow"]
+    exporter = world.person("exporter", kind="system")
+
+    async def work() -> None:
+        line = await Line.to(direct)
+        before = Watched.known
+        assert [(await line.ask(request(path, body, exporter.secret)))[0] for _ in range(2)] == [200, 200]
+        (key,) = world.admin.get("/v1/api-keys", principal=exporter.id).json()["items"]
+        assert world.admin.post(f"/v1/api-keys/{key['id']}/revoke").status_code == 200
+        assert (await line.ask(request(path, body, exporter.secret)))[0] == 401
+        assert Watched.known == before + 2
 
     run(work())

@@ -121,8 +121,8 @@ DEFENCES: Final = (
         "A109",
         "what is answered has been committed",
         BATCH,
-        '_COMMIT_AND_BEGIN if lane.following else "commit")',
-        '_COMMIT_AND_BEGIN if lane.following else "select 1")',
+        'await connection.execute("commit")',
+        'await connection.execute("select 1")',
         "tests/faults/test_process.py::test_what_was_acknowledged_is_there_after_a_kill",
     ),
 )
