@@ -48,6 +48,8 @@ PATIENCE: Final = 0.02
 """Seconds that whoever waits longest may wait for the lane that has the floor, before the other takes what is waiting."""
 MAX_ASKS: Final = 2000
 """Asks in one batch at most, unless a single job has more."""
+LARGE: Final = 500
+"""Asks from which a batch is large: where as many wait, the other lane reads for them while these are decided and written."""
 
 _BEGIN: Final = f"begin; select pg_advisory_xact_lock_shared({GATE_LOCK})"
 SETTINGS: Final = {
@@ -130,6 +132,8 @@ class Gate:
         self._longest = longest
         self._room = queue
         self._queue: deque[Waiting] = deque()
+        self._queued = 0
+        """Asks in the queue."""
         self._arrived = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop
         self._lanes = (_Lane(), _Lane())
@@ -183,6 +187,7 @@ class Gate:
         self._room -= asks
         waiting = Waiting(job, asks, tell, self._loop.time())
         self._queue.append(waiting)
+        self._queued += asks
         self._arrived.set()
         return waiting
 
@@ -256,6 +261,7 @@ class Gate:
         oldest = self._loop.time() - self._longest
         while self._queue and (not batch or asks + self._queue[0].asks <= MAX_ASKS):
             waiting = self._queue.popleft()
+            self._queued -= waiting.asks
             if waiting.is_gone:
                 self._room += waiting.asks
                 continue
@@ -321,6 +327,8 @@ class Gate:
         now = self._clock()
         sitting = Sitting(self._book, now, lapse(now, self._lease))
         admissions = await self._admitted(connection, jobs, now)
+        if self._queued >= LARGE <= sum([len(job.wanted) for job in jobs]):
+            self._give_floor(lane)
         await _repeats(connection, admissions)
         announcing = [one for one in admissions if one.job.announced is not None and one.outcome is None]
         if announcing:
