@@ -300,6 +300,51 @@ def test_a_commit_that_is_done_but_never_told_is_not_acknowledged_and_not_repeat
         asyncio.run(run(Gateway(World(http, admins(url))), address))
 
 
+# One batch that is held up
+
+
+def test_who_waits_for_a_row_that_somebody_holds_keeps_nobody_else_waiting(
+    world: World, address: str, database_url: str
+) -> None:
+    gateway = Gateway(world)
+
+    async def run() -> None:
+        async with Clients([address], gateway.person.secret) as clients:
+            tasks: list[asyncio.Task[httpx.Response]] = []
+            holding = f"select from permits where id = '{gateway.permit}' for update"
+            async with held(database_url, holding, tasks) as watcher:
+                tasks.append(asyncio.create_task(clients.post("/v1/exports", gateway.export())))
+                await queued(watcher)
+                for _ in range(3):
+                    assert (await clients.ask(gateway.ask("meanwhile"))).json()["decision"] is True
+                assert not tasks[0].done()
+            assert (await tasks[0]).status_code == 201
+
+    asyncio.run(run())
+
+
+def test_a_batch_is_decided_while_another_one_is_being_committed(world: World, address: str, database_url: str) -> None:
+    gateway = Gateway(world)
+    committing = """
+      select pid from pg_stat_activity
+      where datname = current_database() and application_name = 'outbound gate' and state = 'active' and query = 'commit'
+    """
+
+    async def run() -> None:
+        async with Clients([address], gateway.person.secret) as clients, connected(database_url) as connection:
+            exporting = asyncio.create_task(clients.post("/v1/exports", gateway.export(), key=world.name("slow")))
+            await until(lambda: connection.fetch(committing))
+            assert (await clients.ask(gateway.ask("meanwhile"))).json()["decision"] is True
+            assert not exporting.done()
+            assert (await exporting).status_code == 201
+
+    run_sql(database_url, SLOW_COMMIT.replace("0.01", "3"))
+    try:
+        asyncio.run(run())
+    finally:
+        run_sql(database_url, "drop trigger linger on stored_answers", "drop function linger")
+
+
 # One request that cannot be carried out
 
 
