@@ -22,6 +22,8 @@ HELD: Final = 64 * 1024
 """Bytes of a body that are kept back at most, until all of it is there."""
 HEADS: Final = 16
 """Heads of a connection at most that are kept: they differ in how long the body is."""
+LONGEST: Final = 2048
+"""Bytes of one that is kept at most: what many connections keep must be little."""
 _END: Final = b"\r\n\r\n"
 
 Tell = Callable[[int, bytes, bytes], None]
@@ -166,7 +168,8 @@ class Direct(Bounded):
         """Keep the bytes of a head, if they came in one piece with all of the body and nothing else."""
         text = self._whole.removesuffix(body)
         lengths = [value for name, value in self.headers if name in {b"content-length", b"transfer-encoding"}]
-        if text.find(_END) == len(text) - len(_END) and lengths == [b"%d" % len(body)] and text.startswith(b"POST "):
+        is_all_of_it = text.startswith(b"POST ") and text.find(_END) == len(text) - len(_END)
+        if is_all_of_it and len(text) <= LONGEST and lengths == [b"%d" % len(body)]:
             if len(self._heads) >= HEADS:
                 self._heads.clear()
             self._heads[text] = _Known(head, len(body))
