@@ -16,7 +16,7 @@ from typing import Any
 
 import schemathesis
 
-from tests.fuzzing.planting import SEALED, planted
+from tests.fuzzing.planting import MARK, SEALED, planted, unmarked
 
 CORPUS: dict[str, Any] = json.loads(Path(os.environ["OUTBOUND_FUZZ_CORPUS"]).read_text(encoding="utf-8"))
 ENDING = {
@@ -57,6 +57,9 @@ def before_call(_: Any, case: Any, __: Any) -> None:
         _borrow(case, luck.choice(examples), luck)
     if case.operation.label in ENDING:
         _keep(case)
+    for name in ("path_parameters", "query", "body"):
+        if MARK in repr(given := getattr(case, name)):
+            setattr(case, name, unmarked(given))
     if isinstance(case.body, dict):
         _plant(case, chance(case, "words"))
 

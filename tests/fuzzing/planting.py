@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 MARK: Final = "planted-"
+_MARKED: Final = re.compile(rf" ?{MARK}[0-9a-f]+")
 
 _OF: Final[Mapping[str, str]] = {
     "POST /v1/break-glass": "reason",
@@ -47,3 +49,12 @@ SEALED: Final[Mapping[str, frozenset[str]]] = {route: frozenset(names.split()) f
 def planted(text: str, number: int) -> str:
     """Return a text with a mark in it that no other text has."""
     return f"{text[:60].strip()} {MARK}{number:x}".strip()
+
+
+def unmarked(value: Any) -> Any:
+    """Return a value without marks in any of its texts: what was read in an answer may be sent where it stands in clear."""
+    if isinstance(value, str):
+        return _MARKED.sub("", value)
+    if isinstance(value, list):
+        return [unmarked(one) for one in value]
+    return {unmarked(name): unmarked(one) for name, one in value.items()} if isinstance(value, dict) else value
