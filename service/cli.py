@@ -66,6 +66,10 @@ app.add_typer(samples, name="sample")
 ARCHIVE_SECONDS = 3600
 """How long one statement may take that looks through a month of entries."""
 
+WORKER_SECONDS = 60
+"""How long one of several server processes may say nothing before another takes its place: while it starts it says nothing, and on a
+machine with much to do that takes its time."""
+
 URL = "OUTBOUND_INTERNAL_DATABASE_URL"
 """Tells server processes the address of the embedded database that their parent holds open."""
 
@@ -177,6 +181,7 @@ def serve(
             proxy_headers=bool(settings.trusted_proxies),
             forwarded_allow_ips=settings.trusted_proxies or None,
             timeout_graceful_shutdown=10,
+            timeout_worker_healthcheck=WORKER_SECONDS,
         )
 
 

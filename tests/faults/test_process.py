@@ -126,6 +126,15 @@ def test_two_processes_share_one_embedded_server(tmp_path: Path) -> None:
         assert httpx.get(f"{second}/v1/handlers/{made.json()['id']}", headers=headers).json() == made.json()
 
 
+def test_server_processes_may_take_their_time_to_start(tmp_path: Path) -> None:
+    """Where a machine has much to do they say nothing for long: one that was killed for that would never get to its end."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys, time\nif 'multiprocessing.spawn' in ' '.join(sys.orig_argv): time.sleep(8)\n"
+    )
+    with serving(tmp_path / "data", "--workers", "2", PYTHONPATH=str(tmp_path)) as (address, _, output):
+        assert httpx.get(f"{address}/readyz").status_code == 200, output.read_text()
+
+
 def test_an_embedded_server_is_set_by_its_machine_once_and_keeps_what_its_operator_changed(tmp_path: Path) -> None:
     def shared_buffers() -> str:
         with EmbeddedServer(tmp_path) as server:
