@@ -73,9 +73,14 @@ _OPENINGS: Final = """
 
 _EXPORTS: Final = """
   with reserved as materialized (
-    select * from unnest(
-      $1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::jsonb[], $10::bool[],
-      $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[]
+    select id, evaluation, handler, dataset, recipient, nullif(permit, '') as permit, system, purpose, nullif(fields, '')::jsonb as fields,
+           counts, persons, sensitive_persons, permit_persons, permit_sensitive_persons, year_persons, year_sensitive_persons
+    from unnest(
+      string_to_array($1, e'\\x1f'), string_to_array($2, e'\\x1f'), string_to_array($3, e'\\x1f'), string_to_array($4, e'\\x1f'),
+      string_to_array($5, e'\\x1f'), string_to_array($6, e'\\x1f'), string_to_array($7, e'\\x1f'), string_to_array($8, e'\\x1f'),
+      string_to_array($9, e'\\x1f'), string_to_array($10, e'\\x1f')::bool[], string_to_array($11, e'\\x1f')::bigint[],
+      string_to_array($12, e'\\x1f')::bigint[], string_to_array($13, e'\\x1f')::bigint[], string_to_array($14, e'\\x1f')::bigint[],
+      string_to_array($15, e'\\x1f')::bigint[], string_to_array($16, e'\\x1f')::bigint[]
     ) as reserved(
       id, evaluation, handler, dataset, recipient, permit, system, purpose, fields, counts, persons, sensitive_persons,
       permit_persons, permit_sensitive_persons, year_persons, year_sensitive_persons
@@ -199,9 +204,9 @@ async def _write_exports(
     in_years = [held[export.id].in_year if export.id in held else export for export in exports]
     await connection.execute(
         _EXPORTS,
-        *[[getattr(export, name) for export in exports] for name in _COLUMNS],
-        [None if export.fields is None else json.dumps(export.fields) for export in exports],
-        [export.counts_toward_ledger for export in exports],
+        *[joined([getattr(export, name) or "" for export in exports]) for name in _COLUMNS],
+        joined(["" if export.fields is None else json.dumps(export.fields) for export in exports]),
+        joined([str(export.counts_toward_ledger) for export in exports]),
         *_persons(exports),
         *_persons(of_permits),
         *_persons(in_years),
@@ -211,5 +216,5 @@ async def _write_exports(
     )
 
 
-def _persons(counted: Sequence[ExportOut | Count]) -> tuple[list[int], list[int]]:
-    return [one.persons for one in counted], [one.sensitive_persons for one in counted]
+def _persons(counted: Sequence[ExportOut | Count]) -> tuple[str, str]:
+    return joined([str(one.persons) for one in counted]), joined([str(one.sensitive_persons) for one in counted])
