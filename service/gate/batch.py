@@ -44,8 +44,9 @@ from service.roles import Login
 
 log = structlog.get_logger("outbound.gate")
 
-PATIENCE: Final = 0.02
-"""Seconds that whoever waits longest may wait for the lane that has the floor, before the other takes what is waiting."""
+PATIENCE: Final = (0.02, 0.2)
+"""Seconds that whoever waits longest waits for the lane that has the floor at least and at most, before the other takes what is waiting;
+between the two it is twice as long as a batch usually takes."""
 MAX_ASKS: Final = 2000
 """Asks in one batch at most, unless a single job has more."""
 LARGE: Final = 500
@@ -83,6 +84,8 @@ class _Lane:
     task: asyncio.Task[None] | None = None
     has_floor: bool = False
     """Whether the other one waits until this one commits."""
+    since: float = 0.0
+    """When it began to decide."""
     has_begun: bool = False
     """Whether it is in a transaction, with the gate's lock."""
 
@@ -138,6 +141,8 @@ class Gate:
         self._loop: asyncio.AbstractEventLoop
         self._lanes = (_Lane(), _Lane())
         self._floor = asyncio.Lock()
+        self._usual = 0.0
+        """Seconds for which a batch usually has the floor."""
 
     async def open(self) -> None:
         """Begin to take jobs; connections are made when they are needed."""
@@ -205,6 +210,7 @@ class Gate:
             lane.has_floor = await self._is_given_floor()
             try:
                 await self._arrived.wait()
+                lane.since = self._loop.time()
                 await self._begin(lane)
                 batch = self._taken()
                 if batch:
@@ -243,7 +249,7 @@ class Gate:
         while True:
             longest = self._queue[0] if self._queue else None
             try:
-                async with asyncio.timeout(PATIENCE):
+                async with asyncio.timeout(min(max(PATIENCE[0], 2 * self._usual), PATIENCE[1])):
                     return await self._floor.acquire()
             except TimeoutError:
                 if longest is not None and self._queue and self._queue[0] is longest:
@@ -252,6 +258,7 @@ class Gate:
     def _give_floor(self, lane: _Lane) -> None:
         if lane.has_floor:
             lane.has_floor = False
+            self._usual += (self._loop.time() - lane.since - self._usual) / 8
             self._floor.release()
 
     def _taken(self) -> list[Waiting]:
