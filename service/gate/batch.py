@@ -45,8 +45,8 @@ from service.roles import Login
 log = structlog.get_logger("outbound.gate")
 
 PATIENCE: Final = (0.02, 0.2)
-"""Seconds that whoever waits longest waits for the lane that has the floor at least and at most, before the other takes what is waiting;
-between the two it is twice as long as a batch usually takes."""
+"""Seconds, at least and at most, that whoever waits longest waits for the floor before a lane takes what is waiting without it. Between the
+two it is twice as long as a batch usually has the floor."""
 MAX_ASKS: Final = 2000
 """Asks in one batch at most, unless a single job has more."""
 LARGE: Final = 500
@@ -135,8 +135,6 @@ class Gate:
         self._longest = longest
         self._room = queue
         self._queue: deque[Waiting] = deque()
-        self._queued = 0
-        """Asks in the queue."""
         self._arrived = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop
         self._lanes = (_Lane(), _Lane())
@@ -192,7 +190,6 @@ class Gate:
         self._room -= asks
         waiting = Waiting(job, asks, tell, self._loop.time())
         self._queue.append(waiting)
-        self._queued += asks
         self._arrived.set()
         return waiting
 
@@ -206,7 +203,7 @@ class Gate:
 
     async def _run(self, lane: _Lane) -> None:
         while True:
-            await self._arrived.wait()
+            await self._arrived.wait()  # where nothing waits, nobody looks again and again whether the floor is free
             lane.has_floor = await self._is_given_floor()
             try:
                 await self._arrived.wait()
@@ -268,7 +265,6 @@ class Gate:
         oldest = self._loop.time() - self._longest
         while self._queue and (not batch or asks + self._queue[0].asks <= MAX_ASKS):
             waiting = self._queue.popleft()
-            self._queued -= waiting.asks
             if waiting.is_gone:
                 self._room += waiting.asks
                 continue
@@ -334,7 +330,7 @@ class Gate:
         now = self._clock()
         sitting = Sitting(self._book, now, lapse(now, self._lease))
         admissions = await self._admitted(connection, jobs, now)
-        if self._queued >= LARGE <= sum([len(job.wanted) for job in jobs]):
+        if _are_many(jobs) and _are_many([waiting.job for waiting in self._queue]):
             self._give_floor(lane)
         await _repeats(connection, admissions)
         announcing = [one for one in admissions if one.job.announced is not None and one.outcome is None]
@@ -428,6 +424,10 @@ async def _grow(connection: asyncpg.Connection, announcing: Sequence[_Admitted],
     told = [(one.found[0], one.job.announced or {}) for one in announcing]
     for admission, growth in zip(announcing, await growths(connection, told, year), strict=True):
         admission.found = [structs.replace(admission.found[0], growth=growth)]
+
+
+def _are_many(jobs: Sequence[Job]) -> bool:
+    return sum([len(job.wanted) for job in jobs]) >= LARGE
 
 
 def _settle(admission: _Admitted, sitting: Sitting) -> None:

@@ -74,6 +74,10 @@ class Head:
         """Whether other requests may well have the same."""
         return self.key is None and self.request_id is None
 
+    def job(self, body: bytes) -> Job | None:
+        """Return the job that comes with a body; None: not plain."""
+        return self.reader(self.credentials, body, self.key)
+
 
 _READERS: Final[dict[str, Reader]] = {
     EVALUATION_PATH: _evaluation,
@@ -111,7 +115,7 @@ class Express:
         seen: list[Message] = []
         body = await _body(receive, self._limit, seen)
         head = None if body is None else self._read(path, scope["headers"])
-        job = None if body is None or head is None else head.reader(head.credentials, body, head.key)
+        job = None if body is None or head is None else head.job(body)
         if head is None or job is None:
             await self._app(scope, _again(seen, receive), send)
             return
@@ -136,7 +140,7 @@ class Express:
 
     def begin(self, head: Head, body: bytes, client: tuple[str, int] | None, tell: Tell) -> bool:
         """Take a plain request on the shortest way: the same as by ASGI, without it (see `direct`)."""
-        job = head.reader(head.credentials, body, head.key) if len(body) <= self._limit else None
+        job = head.job(body) if len(body) <= self._limit else None
         if job is None:
             return False
         path, ident = head.path, request_id(head.request_id)

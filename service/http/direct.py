@@ -91,7 +91,7 @@ class Direct(Bounded):
     """What has come of the body of a request that may be taken; None: it goes on as it comes."""
     _size = 0
     _whole: bytes = b""
-    """What has come last, if a request began with it."""
+    """What has come last, if a request began with it and has not come to its end."""
 
     def __init__(self, config: Config, *others: Any, **named: Any) -> None:
         super().__init__(config, *others, **named)
@@ -110,11 +110,9 @@ class Direct(Bounded):
         """Begin a request that is whole and has a head that is known; False: it is none, or not taken."""
         end = data.find(_END) + len(_END)
         known = self._heads.get(data[:end])
-        if (
-            known is None
-            or len(data) != end + known.length
-            or not self._is_taken(known.head, data[end:], keep_alive=True)
-        ):
+        if known is None or len(data) != end + known.length:
+            return False
+        if not self._is_taken(known.head, data[end:], keep_alive=True):
             return False
         self._number += 1
         self._received += len(data)
@@ -150,19 +148,21 @@ class Direct(Bounded):
 
     def on_message_complete(self) -> None:
         """Have a request taken, or hand it on."""
-        if self._held is None:
-            super().on_message_complete()
-            return
-        body = b"".join(self._held)
+        if self._held is not None:
+            self._end_held(b"".join(self._held))
+        self._whole = b""
+        super().on_message_complete()
+
+    def _end_held(self, body: bytes) -> None:
+        """Have a request taken that was kept back, or begin the ordinary way."""
         head = self._shortcut.read(self.url, self.headers) if self._shortcut is not None else None
         keep_alive = self.parser.should_keep_alive()
-        if head is not None and self._is_taken(head, body, keep_alive=keep_alive):
-            self._held = None
-            if keep_alive and head.may_repeat:
-                self._keep(head, body)
-        else:
+        if head is None or not self._is_taken(head, body, keep_alive=keep_alive):
             self._hand_on()
-        super().on_message_complete()
+            return
+        self._held = None
+        if keep_alive and head.may_repeat:
+            self._keep(head, body)
 
     def _keep(self, head: Head, body: bytes) -> None:
         """Keep the bytes of a head, if they came in one piece with all of the body and nothing else."""

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from tests.fuzzing.counting import Tally
+from tests.fuzzing.planting import SEALED
 from tests.fuzzing.running import Extent, fuzz
 
 WANTED = int(os.environ.get("OUTBOUND_SOAK_REQUESTS", "0"))
@@ -20,6 +21,7 @@ def tally(http: httpx.Client) -> Tally:
 
 
 def test_no_generated_request_is_a_fault(postgres: str, tally: Tally, tmp_path: Path) -> None:
+    assert SEALED.keys() <= tally.operations, "what is written there would not be marked"
     extent = Extent(("fuzzing,stateful",), examples=1, sequences=2, is_whole=False)
     tally.answers = fuzz(postgres, tmp_path, "fuzz_small", extent, seed=1, timeout=1200)
     assert tally.faults == []

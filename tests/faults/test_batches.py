@@ -9,6 +9,7 @@ import random
 import signal
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -177,11 +178,20 @@ CUT = """
   where datname = current_database() and application_name = 'outbound gate' and query like $1
 """
 SLOW_COMMIT = """
-  create function linger() returns trigger language plpgsql as $$ begin perform pg_sleep(0.01); return null; end $$;
+  create function linger() returns trigger language plpgsql as $$ begin perform pg_sleep({}); return null; end $$;
   create constraint trigger linger after insert on stored_answers deferrable initially deferred
   for each row execute function linger()
 """
-"""The work of a constraint is done when the transaction commits: so there is time to cut it there."""
+
+
+@contextmanager
+def commits_that_take(seconds: float, url: str) -> Iterator[None]:
+    """Have commits of stored answers take their time: the work of a constraint is done when the transaction commits."""
+    run_sql(url, SLOW_COMMIT.format(seconds))
+    try:
+        yield
+    finally:
+        run_sql(url, "drop trigger linger on stored_answers", "drop function linger")
 
 
 def test_a_connection_cut_at_any_moment_loses_nothing_and_doubles_nothing(
@@ -208,11 +218,8 @@ def test_a_connection_cut_at_any_moment_loses_nothing_and_doubles_nothing(
             await load.repeat_everything(clients)
             await load.check(connection)
 
-    run_sql(database_url, SLOW_COMMIT)
-    try:
+    with commits_that_take(0.01, database_url):
         asyncio.run(run())
-    finally:
-        run_sql(database_url, "drop trigger linger on stored_answers", "drop function linger")
 
 
 async def _answered(load: Load, answers: int) -> bool:
@@ -338,11 +345,8 @@ def test_a_batch_is_decided_while_another_one_is_being_committed(world: World, a
             assert not exporting.done()
             assert (await exporting).status_code == 201
 
-    run_sql(database_url, SLOW_COMMIT.replace("0.01", "3"))
-    try:
+    with commits_that_take(3, database_url):
         asyncio.run(run())
-    finally:
-        run_sql(database_url, "drop trigger linger on stored_answers", "drop function linger")
 
 
 # One request that cannot be carried out
