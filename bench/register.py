@@ -294,7 +294,9 @@ async def _copy(connection: asyncpg.Connection, table: str, copied: _Copied) -> 
     ]
     named = ", ".join(f'"{column}"' for column in columns)
     values = ", ".join(copied.columns.get(column, f't."{column}"') for column in columns)
+    # The rows are taken aside first: a hash index cannot grow while a scan holds one of its buckets.
+    await connection.execute(f"create temp table first_rows as select * from {table} as t where {copied.where}")  # noqa: S608
     await connection.execute(
-        f"insert into {table} ({named}) select {values} from (select * from {table} as t where {copied.where}) as t "  # noqa: S608
-        f"cross join {copied.source} as m"
+        f"insert into {table} ({named}) select {values} from first_rows as t cross join {copied.source} as m"  # noqa: S608
     )
+    await connection.execute("drop table first_rows")
