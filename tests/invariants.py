@@ -43,6 +43,15 @@ RECORDED = """
 """
 """Exports without their one record, and records without their export."""
 
+REFERRED = """
+  select x.id as export, x.handler, x.dataset, x.recipient, x.permit, x.system from exports x
+  left join handlers h on h.id = x.handler left join datasets d on d.id = x.dataset and d.handler = x.handler
+  left join recipients r on r.id = x.recipient left join permits p on p.id = x.permit and p.handler = x.handler
+  left join principals s on s.id = x.system
+  where h.id is null or d.id is null or r.id is null or s.id is null or (p.id is null) <> (x.permit is null)
+"""
+"""Exports of something that is not there, or is another handler's: no foreign key looks after that."""
+
 WRITTEN = """
   select name from principals where kind = 'person'
   union select name from handlers union select "group" from handlers union select name from recipients
@@ -64,7 +73,7 @@ EVERYDAY = 12
 async def broken(connection: asyncpg.Connection) -> list[str]:
     """Return what does not hold, in one consistent view of the database; nothing, if all is well."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        return [repr(row) for query in (HELD, RECORDED) for row in await connection.fetch(query)]
+        return [repr(row) for query in (HELD, RECORDED, REFERRED) for row in await connection.fetch(query)]
 
 
 async def unsealed(connection: asyncpg.Connection, mark: str | None = None) -> AsyncIterator[str]:

@@ -5,7 +5,7 @@ whose routes read it strictly, say what is wrong, and join the same batches. The
 each answer is a row of the audit log before it is given.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,13 +25,18 @@ EVALUATION_PATH: Final = "/access/v1/evaluation"
 EVALUATIONS_PATH: Final = "/access/v1/evaluations"
 
 Headers = Sequence[tuple[bytes, bytes]]
+Given = Mapping[bytes, bytes]
+"""What the headers that vary hold."""
 Tell = Callable[[int, bytes, bytes], None]
 """Takes an answer: status, header lines, body."""
 Reader = Callable[[Credentials, bytes, str | None], Job | None]
 """Turns credentials, a body and an `Idempotency-Key` into a job; None: not plain."""
 
 _SAFE: Final = [(name.lower().encode(), value.encode()) for name, value in SAFE.items()]
-_LOOKED_AT: Final = frozenset({b"authorization", b"content-type", b"idempotency-key", b"x-request-id"})
+_KEY: Final = b"idempotency-key"
+_REQUEST: Final = b"x-request-id"
+_VARYING: Final = frozenset({_KEY, _REQUEST})
+_LOOKED_AT: Final = _VARYING | {b"authorization", b"content-type"}
 _JSON: Final = (b"content-type", b"application/json")
 """The answer's type, and the only one of a request that is plain."""
 _SAFE_JSON: Final = [*_SAFE, _JSON]
@@ -60,23 +65,17 @@ def _export(credentials: Credentials, body: bytes, key: str | None) -> Job | Non
 
 @dataclass(slots=True, repr=False)
 class Head:
-    """What the head of a plain request says; a mere reading of its bytes, which stands for nothing that could be revoked."""
+    """What the head of a plain request says, but for what varies: a mere reading of its bytes, and nothing that could be revoked."""
 
     path: str
     reader: Reader
     credentials: Credentials
-    key: str | None
-    """The `Idempotency-Key`."""
-    request_id: bytes | None
 
-    @property
-    def may_repeat(self) -> bool:
-        """Whether other requests may well have the same."""
-        return self.key is None and self.request_id is None
-
-    def job(self, body: bytes) -> Job | None:
-        """Return the job that comes with a body; None: not plain."""
-        return self.reader(self.credentials, body, self.key)
+    def job(self, given: Given, body: bytes) -> Job | None:
+        """Return the job that comes with what varies and with a body; None: not plain."""
+        key = given.get(_KEY)
+        text = None if key is None else key.decode("latin-1")
+        return self.reader(self.credentials, body, text) if text is None or idempotency.is_key(text) else None
 
 
 _READERS: Final[dict[str, Reader]] = {
@@ -115,11 +114,12 @@ class Express:
         seen: list[Message] = []
         body = await _body(receive, self._limit, seen)
         head = None if body is None else self._read(path, scope["headers"])
-        job = None if body is None or head is None else head.job(body)
-        if head is None or job is None:
+        given = {name: value for name, value in scope["headers"] if name in _VARYING}
+        job = None if body is None or head is None else head.job(given, body)
+        if job is None:
             await self._app(scope, _again(seen, receive), send)
             return
-        ident = request_id(head.request_id)
+        ident = request_id(given.get(_REQUEST))
         counted = job.credentials.counted
         try:
             if self._rates.has_failures:
@@ -130,20 +130,22 @@ class Express:
         self._rates.told(scope, counted, reply.status)
         await _send(send, reply, ident)
 
+    varying = _VARYING
+
     def takes(self, target: bytes) -> bool:
         """Tell whether a path, as it came on the wire, is one of the three."""
         return target in _TARGETS
 
     def read(self, target: bytes, headers: Headers) -> Head | None:
-        """Return what the head of a request to one of them says; None: not plain."""
+        """Return what the head of a request to one of them says, but for what varies; None: not plain."""
         return self._read(_TARGETS[target], headers)
 
-    def begin(self, head: Head, body: bytes, client: tuple[str, int] | None, tell: Tell) -> bool:
+    def begin(self, head: Head, given: Given, body: bytes, client: tuple[str, int] | None, tell: Tell) -> bool:
         """Take a plain request on the shortest way: the same as by ASGI, without it (see `direct`)."""
-        job = head.job(body) if len(body) <= self._limit else None
+        job = head.job(given, body) if len(body) <= self._limit else None
         if job is None:
             return False
-        path, ident = head.path, request_id(head.request_id)
+        path, ident = head.path, request_id(given.get(_REQUEST))
         scope = {"path": path, "client": client}
         counted = job.credentials.counted
 
@@ -164,17 +166,13 @@ class Express:
         """Return what the headers of a request say; None: not plain."""
         looked_at = [header for header in headers if header[0] in _LOOKED_AT]
         given = dict(looked_at)
-        key = given.get(b"idempotency-key")
-        text = None if key is None else key.decode("latin-1")
         if len(given) < len(looked_at) or given.get(b"content-type") != _JSON[1]:
-            return None
-        if text is not None and not idempotency.is_key(text):
             return None
         try:
             credentials = self._recognize(given.get(b"authorization", b"").decode("latin-1"))
         except Unauthenticated:
             return None
-        return Head(path, _READERS[path], credentials, text, given.get(b"x-request-id"))
+        return Head(path, _READERS[path], credentials)
 
 
 async def _body(receive: Receive, limit: int, seen: list[Message]) -> bytes | None:

@@ -160,6 +160,6 @@ class Reservation:
         if isinstance(made, Problem):
             document = json.dumps(made.document(EXPORTS_PATH), ensure_ascii=False).encode()
             return Reply(made.status, document, {"Content-Type": MEDIA_TYPE})
-        body = made.model_dump_json().encode()
+        body = encode(made)
         headers = {"ETag": conditional.etag_of(body), "Location": f"{EXPORTS_PATH}/{made.id}"}
         return Reply(201, body, headers)

@@ -11,7 +11,7 @@ from service.database import Transaction, is_id, join_gate
 from service.gate import reading, wire, writing
 from service.gate.reading import EXPORTERS, Wanted
 from service.gate.schemas import ExportOut
-from service.gate.sitting import ExportRefused, Sitting, lapse
+from service.gate.sitting import ExportRefused, Reserved, Sitting, lapse
 from service.http.caller import READERS, Caller
 from service.http.paging import page_of
 from service.http.problems import Conflict, NotFound
@@ -24,7 +24,7 @@ from service.ledger.tables import Export
 
 async def reserve(
     tx: Transaction, caller: Caller, book: RuleBook, wanted: wire.Export, lease: timedelta
-) -> ExportOut | ExportRefused:
+) -> Reserved | ExportRefused:
     """Decide on one export as a batch does, within a transaction that does more than that; a refusal is recorded too.
 
     Raises:

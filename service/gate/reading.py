@@ -38,10 +38,18 @@ TEXTS: Final = 16_384
 SEPARATOR: Final = "\x1f"
 """Between texts that go to PostgreSQL, or come from it, as one; no key, id, code or canonical JSON holds it."""
 
+HASH: Final = 32
+"""Bytes of a SHA-256."""
+
 
 def arrays(first: int, last: int, members: str = "text") -> str:
     """Return SQL for the arguments of a statement, from one number to another, as the arrays that were `joined`."""
     return ", ".join([f"string_to_array(${number}, e'\\x1f')::{members}[]" for number in range(first, last + 1)])
+
+
+def piece(number: int) -> str:
+    """Return SQL for the `n`th of the hashes that an argument of a statement holds, one behind the other."""
+    return f"substring(${number}::bytea from n::int * {HASH} - {HASH - 1} for {HASH})"
 
 
 READ: Final = f"""

@@ -7,9 +7,10 @@ import hashlib
 import json
 import secrets
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, TypedDict
+from typing import Any, Final, Literal
 
 import msgspec
 import rfc8785
@@ -20,7 +21,6 @@ from service.database import new_id, rfc3339
 from service.gate import wire
 from service.gate.decide import Ask, Decision, Known, KnownPermit, Reason, decide
 from service.gate.reading import Found
-from service.gate.schemas import ExportOut
 from service.gate.texts import NEXT, REASONS
 from service.http.caller import Caller
 from service.http.problems import Forbidden, Invalid
@@ -76,15 +76,6 @@ class _Details(Struct, frozen=True):
     year: _Count
 
 
-class _More(TypedDict, total=False):
-    """What an entry on an export tells beside the decision."""
-
-    announced: _Announced
-    evaluation: str
-    expires_at: str
-    export: str
-
-
 class _Body(Struct, frozen=True):
     action: str
     actor: str
@@ -114,9 +105,31 @@ class Answer(Struct, frozen=True):
     context: _AnswerContext
 
 
-@dataclass(slots=True)
-class Held:
-    """What a reservation holds of persons who were announced by hash."""
+class Reserved(Struct, frozen=True, kw_only=True):
+    """An export that may happen, in the shape of `ExportOut`."""
+
+    id: str
+    status: Literal["reserved"] = "reserved"
+    evaluation: str
+    handler: str
+    dataset: str
+    recipient: str
+    permit: str | None
+    system: str
+    purpose: str
+    fields: Sequence[str] | None
+    persons: int
+    sensitive_persons: int
+    sent_persons: None = None
+    sent_sensitive_persons: None = None
+    counts_toward_ledger: bool
+    reserved_at: str
+    expires_at: str
+    ended_at: None = None
+
+
+class Held(Struct, frozen=True):
+    """What a reservation holds: all its persons, or those of the announced ones who are new."""
 
     of_permit: Count
     in_year: Count
@@ -150,13 +163,14 @@ class Sitting:
         self._book = book
         self.now = now
         self._at = rfc3339(now)
-        self._lapses_at = lapses_at
+        self.lapses_at = lapses_at
+        self._until = rfc3339(lapses_at)
         self._taken_of_permit: defaultdict[str, Count] = defaultdict(Count)
         self._taken_of_handler: defaultdict[str, Count] = defaultdict(Count)
         self.entries = Entries()
-        self.exports: list[ExportOut] = []
-        self.held: dict[str, Held] = {}
-        """What the exports hold whose persons were announced; the others hold all their persons."""
+        self.exports: list[Reserved] = []
+        self.held: list[Held] = []
+        """What each of the exports holds."""
 
     def evaluate(self, asked: wire.Question, found: Found, caller: Caller) -> Answer:
         """Answer one question."""
@@ -166,7 +180,7 @@ class Sitting:
         self._record("gate.evaluated", evaluation, caller, found, known, decision, asked)
         return answer_of(evaluation, decision)
 
-    def reserve(self, asked: wire.Export, found: Found, caller: Caller) -> ExportOut | ExportRefused:
+    def reserve(self, asked: wire.Export, found: Found, caller: Caller) -> Reserved | ExportRefused:
         """Decide on an export and, when it may happen, reserve its persons.
 
         Raises:
@@ -186,15 +200,22 @@ class Sitting:
         decision = decide(ask, known, self._book)
         evaluation = new_id("ev")
         held = Held(ask.of_permit(decision.permit), ask.of_year)
-        more: _More = {"evaluation": evaluation}
-        if found.growth is not None:
-            more["announced"] = _Announced(_count(held.of_permit), _count(held.in_year))
+        announced = UNSET if found.growth is None else _Announced(_count(held.of_permit), _count(held.in_year))
         if not decision.allowed or found.dataset is None or found.handler is None or found.recipient is None:
-            self._record("export.refused", evaluation, caller, found, known, decision, asked, **more)
+            self._record(
+                "export.refused",
+                evaluation,
+                caller,
+                found,
+                known,
+                decision,
+                asked,
+                announced=announced,
+                evaluation=evaluation,
+            )
             return refusal(evaluation, decision)
-        export = ExportOut(
+        export = Reserved(
             id="ex_" + evaluation.removeprefix("ev_"),
-            status="reserved",
             evaluation=evaluation,
             handler=found.handler,
             dataset=found.dataset,
@@ -202,22 +223,29 @@ class Sitting:
             permit=decision.permit,
             system=caller.principal,
             purpose=asked.purpose,
-            fields=_given(asked.fields),
+            fields=ask.fields,
             persons=ask.count.persons,
             sensitive_persons=ask.count.sensitive_persons,
-            sent_persons=None,
-            sent_sensitive_persons=None,
             counts_toward_ledger=decision.counts,
-            reserved_at=self.now,
-            expires_at=self._lapses_at,
-            ended_at=None,
+            reserved_at=self._at,
+            expires_at=self._until,
         )
         self.exports.append(export)
+        self.held.append(held)
         self._take(decision, found.handler, held)
-        if found.growth is not None:
-            self.held[export.id] = held
-        more |= {"export": export.id, "expires_at": rfc3339(self._lapses_at)}
-        self._record("export.reserved", export.id, caller, found, known, decision, asked, **more)
+        self._record(
+            "export.reserved",
+            export.id,
+            caller,
+            found,
+            known,
+            decision,
+            asked,
+            announced=announced,
+            evaluation=evaluation,
+            expires_at=self._until,
+            export=export.id,
+        )
         return export
 
     def _now_known(self, found: Found) -> Known:

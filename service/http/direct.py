@@ -4,14 +4,16 @@ An ASGI server makes a scope, an event, a task and two messages for every reques
 as a whole, a good part of the server's time goes there. So an application may have a `shortcut`: what it takes is answered without
 any of these. All else, and whatever it does not take after a look at it, goes on as it came: the answers are the same.
 
-Who asks again and again sends the same head again and again. So each connection keeps a few that it has read: a request that comes
-whole and begins, byte for byte, with one of them is known to mean the same, and is not taken apart again.
+Who asks again and again sends the same head again and again, but for a few values. So each connection keeps a few that it has read: a
+request that comes whole and begins, byte for byte, with one of them, those values apart, is known to mean the same, and is not taken
+apart again.
 """
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, Self
 
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
@@ -21,33 +23,41 @@ from service.http.protocol import Bounded
 HELD: Final = 64 * 1024
 """Bytes of a body that are kept back at most, until all of it is there."""
 HEADS: Final = 16
-"""Heads of a connection at most that are kept: they differ in how long the body is."""
+"""Heads of a connection at most that are kept."""
 LONGEST: Final = 2048
 """Bytes of one that is kept at most: what many connections keep must be little."""
+_LENGTH: Final = b"content-length"
+_LINE: Final = b"\r\n"
 _END: Final = b"\r\n\r\n"
+_VALUE: Final = re.compile(rb"[\x21-\x7e]{1,255}")
+_HEADER: Final = re.compile(rb"(?<=\r\n)([!#-'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\x21-\x7e]{1,255})(?=\r\n)")
+"""A header whose value is one word, where its line begins and to where it ends."""
 
 Tell = Callable[[int, bytes, bytes], None]
 """Takes the answer: status, header lines, body."""
 
 
-class Head(Protocol):
-    """What the head of a request says to a shortcut."""
-
-    @property
-    def may_repeat(self) -> bool:
-        """Whether other requests may well have the same."""
+Given = Mapping[bytes, bytes]
+"""What the headers that vary hold, by their names in small letters."""
 
 
 class Shortcut(Protocol):
     """Answers some requests without ASGI."""
 
+    @property
+    def varying(self) -> Collection[bytes]:
+        """Names of headers that well differ from one request to the next, in small letters."""
+
     def takes(self, target: bytes) -> bool:
         """Tell whether a path may have such requests; one with a query has none."""
 
-    def read(self, target: bytes, headers: Sequence[tuple[bytes, bytes]]) -> Head | None:
-        """Return what the head of a POST request says; None: it is not taken. The same bytes mean the same, always."""
+    def read(self, target: bytes, headers: Sequence[tuple[bytes, bytes]]) -> object | None:
+        """Return what the head of a POST request says, what varies left out; None: it is not taken.
 
-    def begin(self, head: Any, body: bytes, client: tuple[str, int] | None, tell: Tell) -> bool:
+        The same bytes mean the same, always.
+        """
+
+    def begin(self, head: Any, given: Given, body: bytes, client: tuple[str, int] | None, tell: Tell) -> bool:
         """Take a request, and tell its answer now or later; False: not taken, and nothing has happened."""
 
 
@@ -55,9 +65,41 @@ class Shortcut(Protocol):
 class _Known:
     """A head that was read before."""
 
-    head: Head
-    length: int
-    """Bytes of the body that it announces."""
+    head: object
+    parts: Sequence[bytes]
+    """Its text without the values that may differ."""
+    names: Sequence[bytes]
+    """Whose values stand between two parts each: how long the body is, and what varies."""
+
+    @classmethod
+    def of(cls, head: object, text: bytes, given: Given) -> Self | None:
+        """Return a head to be known again by its text; None: its values do not stand in it as they were read."""
+        parts, names, place = list[bytes](), list[bytes](), 0
+        for found in _HEADER.finditer(text):
+            name = found[1].lower()
+            if given.get(name) == found[2]:
+                parts.append(text[place : found.start(2)])
+                names.append(name)
+                place = found.end(2)
+        parts.append(text[place:])
+        return cls(head, parts, names) if sorted(names) == sorted(given) else None
+
+    def begins(self, data: bytes) -> tuple[dict[bytes, bytes], bytes] | None:
+        """Return the values of a request that begins with this head, and its body; None: it does not."""
+        place, given = 0, dict[bytes, bytes]()
+        for part, name in zip(self.parts, self.names, strict=False):
+            if not data.startswith(part, place):
+                return None
+            place += len(part)
+            end = data.find(_LINE, place)
+            given[name] = data[place:end]
+            place = end
+        last = self.parts[-1]
+        if not data.startswith(last, place):
+            return None
+        body = data[place + len(last) :]
+        is_whole = given.pop(_LENGTH) == b"%d" % len(body)
+        return (given, body) if is_whole and all(map(_VALUE.fullmatch, given.values())) else None
 
 
 class _Unheard:
@@ -96,7 +138,7 @@ class Direct(Bounded):
     def __init__(self, config: Config, *others: Any, **named: Any) -> None:
         super().__init__(config, *others, **named)
         self._shortcut: Shortcut | None = getattr(config.loaded_app, "shortcut", None)
-        self._heads: dict[bytes, _Known] = {}
+        self._heads: list[_Known] = []
 
     def data_received(self, data: bytes) -> None:
         """Take what has come: without a look at its head, if that is known."""
@@ -108,22 +150,27 @@ class Direct(Bounded):
 
     def _is_begun(self, data: bytes) -> bool:
         """Begin a request that is whole and has a head that is known; False: it is none, or not taken."""
-        end = data.find(_END) + len(_END)
-        known = self._heads.get(data[:end])
-        if known is None or len(data) != end + known.length:
+        for known in self._heads:
+            found = known.begins(data)
+            if found is not None:
+                break
+        else:
             return False
-        if not self._is_taken(known.head, data[end:], keep_alive=True):
+        given, body = found
+        if not self._is_taken(known.head, given, body, keep_alive=True):
             return False
         self._number += 1
         self._received += len(data)
         self._unset_keepalive_if_required()
         return True
 
-    def _is_taken(self, head: Head, body: bytes, *, keep_alive: bool) -> bool:
+    def _is_taken(self, head: object, given: Given, body: bytes, *, keep_alive: bool) -> bool:
         before = self.cycle
         exchange: Any = _Exchange(keep_alive=keep_alive)
         self.cycle = exchange
-        if self._shortcut is not None and self._shortcut.begin(head, body, self.client, partial(self._tell, exchange)):
+        if self._shortcut is not None and self._shortcut.begin(
+            head, given, body, self.client, partial(self._tell, exchange)
+        ):
             return True
         self.cycle = before
         return False
@@ -155,24 +202,26 @@ class Direct(Bounded):
 
     def _end_held(self, body: bytes) -> None:
         """Have a request taken that was kept back, or begin the ordinary way."""
-        head = self._shortcut.read(self.url, self.headers) if self._shortcut is not None else None
-        keep_alive = self.parser.should_keep_alive()
-        if head is None or not self._is_taken(head, body, keep_alive=keep_alive):
+        shortcut, keep_alive = self._shortcut, self.parser.should_keep_alive()
+        head = None if shortcut is None else shortcut.read(self.url, self.headers)
+        given = {} if shortcut is None else {name: value for name, value in self.headers if name in shortcut.varying}
+        if head is None or not self._is_taken(head, given, body, keep_alive=keep_alive):
             self._hand_on()
             return
         self._held = None
-        if keep_alive and head.may_repeat:
-            self._keep(head, body)
+        if keep_alive:
+            self._keep(head, given, body)
 
-    def _keep(self, head: Head, body: bytes) -> None:
-        """Keep the bytes of a head, if they came in one piece with all of the body and nothing else."""
-        text = self._whole.removesuffix(body)
-        lengths = [value for name, value in self.headers if name in {b"content-length", b"transfer-encoding"}]
+    def _keep(self, head: object, given: Given, body: bytes) -> None:
+        """Keep a head, if it came in one piece with all of the body and nothing else."""
+        text, length = self._whole.removesuffix(body), b"%d" % len(body)
+        lengths = [value for name, value in self.headers if name in {_LENGTH, b"transfer-encoding"}]
         is_all_of_it = text.startswith(b"POST ") and text.find(_END) == len(text) - len(_END)
-        if is_all_of_it and len(text) <= LONGEST and lengths == [b"%d" % len(body)]:
-            if len(self._heads) >= HEADS:
-                self._heads.clear()
-            self._heads[text] = _Known(head, len(body))
+        if not is_all_of_it or len(text) > LONGEST or lengths != [length]:
+            return
+        known = _Known.of(head, text, {**given, _LENGTH: length})
+        if known is not None:
+            self._heads = [known, *self._heads[: HEADS - 1]]
 
     def end_body(self) -> None:
         """End a body that does not arrive."""

@@ -12,17 +12,21 @@ from service.tenancy import OfHandler
 
 
 class Export(OfHandler, Base):
-    """One use of a permit: persons reserved, then reported as sent, given back, or lapsed."""
+    """One use of a permit: persons reserved, then reported as sent, given back, or lapsed.
+
+    The rows it refers to were read in the transaction that wrote it, and no such row can be deleted: so there are no foreign keys, which
+    would look each of them up again.
+    """
 
     __tablename__ = "exports"
 
     id: Mapped[PrimaryId]
     evaluation: Mapped[str] = mapped_column(Id)
-    handler: Mapped[str] = mapped_column(Id, ForeignKey("handlers.id"))
-    dataset: Mapped[str] = mapped_column(Id, ForeignKey("datasets.id"))
-    recipient: Mapped[str] = mapped_column(Id, ForeignKey("recipients.id"))
-    permit: Mapped[str | None] = mapped_column(Id, ForeignKey("permits.id"))
-    system: Mapped[str] = mapped_column(Id, ForeignKey("principals.id"))
+    handler: Mapped[str] = mapped_column(Id)
+    dataset: Mapped[str] = mapped_column(Id)
+    recipient: Mapped[str] = mapped_column(Id)
+    permit: Mapped[str | None] = mapped_column(Id)
+    system: Mapped[str] = mapped_column(Id)
     purpose: Mapped[str | None] = mapped_column(Text)
     fields: Mapped[list[str] | None] = mapped_column(JSONB)
     year: Mapped[int] = mapped_column(SmallInteger)
@@ -46,8 +50,6 @@ class Export(OfHandler, Base):
     ended_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
 
     __table_args__ = (
-        Index("ix_exports_live_permit", "permit", "expires_at", postgresql_where=text("status = 'reserved'")),
-        Index("ix_exports_live_handler", "handler", "expires_at", postgresql_where=text("status = 'reserved'")),
         Index("ix_exports_handler", "handler", "id"),
         Index("ix_exports_permit", "permit", "id"),
     )

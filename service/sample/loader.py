@@ -13,7 +13,7 @@ from sqlalchemy import select, text
 from service.database import SAMPLE_LOCK, Transaction
 from service.gate import completion, wire
 from service.gate import operations as gate
-from service.gate.schemas import ExportOut
+from service.gate.sitting import Reserved
 from service.http.caller import Caller, Role
 from service.identity import operations as identity
 from service.law.calendar import day_in_shanghai
@@ -197,6 +197,6 @@ class _Story:
         system = self._people[export["system"]]
         body = wire.Export(**{name: export[name] for name in ("dataset", "recipient", "purpose", "persons")})
         answer = await gate.reserve(self._tx, system, self._book, body, LEASE)
-        if isinstance(answer, ExportOut) and "sent" in export:
+        if isinstance(answer, Reserved) and "sent" in export:
             told = completion.by_number(Count(export["sent"]))
             await completion.complete(self._tx, system, answer.id, told)

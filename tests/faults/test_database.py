@@ -129,6 +129,19 @@ def test_the_log_is_append_only_for_everybody(world: World, database_url: str, s
         run_sql(database_url, statement)
 
 
+@pytest.mark.parametrize("table", ["handlers", "datasets", "recipients", "permits", "principals"])
+@pytest.mark.parametrize(
+    "statement",
+    ["delete from {}", "update {} set id = reverse(id)", "truncate {} cascade"],
+    ids=["gone", "other", "empty"],
+)
+def test_what_exports_tell_of_stays(world: World, database_url: str, table: str, statement: str) -> None:
+    handler = world.handler()
+    world.approved(handler, [world.dataset(handler)], world.recipient())
+    with pytest.raises(asyncpg.RestrictViolationError, match=f"a row of {table} stays"):
+        run_sql(database_url, statement.format(table))
+
+
 def test_migrations_go_up_and_down_with_rows_in_the_tables(postgres: str) -> None:
     run_sql(postgres, "drop database if exists updown", "create database updown template template_outbound")
     url = database_named(postgres, "updown")
