@@ -2,8 +2,8 @@
 
 1. A job joins the queue; a full queue refuses it (503), and nothing that was taken is ever dropped.
 2. A lane, one connection with one batch in flight, takes what is waiting: the busier the service, the larger the batch. There are two
-   lanes, and one floor: who has it decides, and gives it to the other when its commit has been sent. So one batch is read while the one
-   before it is being committed and answered, and each is as large as it would be with one lane. Whoever waits longest does not wait for
+   lanes, and one floor: who has it reads and decides, then gives it to the other. So one batch is read while the one before it is being
+   written, committed and answered, and each is as large as it would be with one lane. Whoever waits longest does not wait for
    the floor for ever: where one lane is held up, by a row that somebody holds or by a large batch, the other goes on without it.
 3. Begin; the gate's lock beside other decisions; the rows of quotas, if anything is to be reserved; one read for all of the batch.
 4. Decide each, in order, in memory. Write, a statement a table. Commit. Then everybody is answered.
@@ -83,7 +83,7 @@ class _Lane:
     connection: asyncpg.Connection | None = None
     task: asyncio.Task[None] | None = None
     has_floor: bool = False
-    """Whether the other one waits until this one commits."""
+    """Whether the other one waits until this one has decided."""
     since: float = 0.0
     """When it began to decide."""
     has_begun: bool = False
@@ -343,10 +343,10 @@ class Gate:
             for one in admissions
             if one.use is not None and one.caller is not None and isinstance(one.outcome, Reply)
         ]
+        self._give_floor(lane)
         await writing.write(connection, sitting, kept)
         committing.begun = True
         lane.has_begun = False
-        self._give_floor(lane)
         await connection.execute("commit")
         return [cast("Outcome", admission.outcome) for admission in admissions]
 

@@ -7,8 +7,10 @@
 4. The export keeps its own sketch, so that both can be counted again from the exports alone.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Final, Literal
+
+from msgspec import structs
 
 from service.audit import operations as audit
 from service.database import Transaction
@@ -61,7 +63,7 @@ async def complete(tx: Transaction, caller: Caller, export_id: str, completion: 
     _demand_no_more(export, completion)
     sent = Count(**{kind: completion[kind].report.sent(getattr(export, kind)) for kind in KINDS})
     if status_of(export, tx) == "lapsed":
-        details = {"reported": asdict(sent), "expired_at": export.expires_at}
+        details = {"reported": structs.asdict(sent), "expired_at": export.expires_at}
         audit.append(tx, caller, "export.reported_late", export.id, handler=export.handler, details=details)
         return ExportLapsed(
             f"The reservation lapsed at {audit.plain(export.expires_at)} and its persons were given back. Your report is on "
@@ -77,7 +79,7 @@ async def complete(tx: Transaction, caller: Caller, export_id: str, completion: 
     export.status, export.ended_at = "completed", tx.now
     export.sent_persons, export.sent_sensitive_persons = sent.persons, sent.sensitive_persons
     ways = {kind: completion[kind].way for kind in KINDS}
-    details = {"sent": asdict(sent), "permit": export.permit, "told_by": ways}
+    details = {"sent": structs.asdict(sent), "permit": export.permit, "told_by": ways}
     audit.append(tx, caller, "export.completed", export.id, handler=export.handler, details=details)
     await tx.flush()
     return shown(export, tx)

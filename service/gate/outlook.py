@@ -1,7 +1,7 @@
 """What the law and the gate would say later, and why: of a transfer, of a permit, and of all permits at once."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import date, timedelta
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ from service.law import outlook
 from service.law.calendar import day_in_shanghai
 from service.law.determination import determine
 from service.law.explanation import answer
-from service.law.facts import Count, Facts, Route
+from service.law.facts import NOBODY, Count, Facts, Route
 from service.law.outlook import Turn
 from service.law.rules import RuleBook
 from service.law.schemas import DeterminationOut, TextOut
@@ -122,11 +122,12 @@ class Fallen(BaseModel):
     why: list[WhyOut]
 
 
-class Asked(BaseModel):
+@dataclass(frozen=True, slots=True)
+class Asked:
     """What an outlook is asked for."""
 
     on: date | None = None
-    more: Count = Count()
+    more: Count = NOBODY
 
     @property
     def has_more(self) -> bool:
@@ -299,7 +300,7 @@ async def _still_to_go(tx: Transaction, case: Case, facts: Facts) -> Facts:
     held = (await ledger.reserved_of_permits(tx, [permit.id])).get(permit.id, Count())
     used = _sum(Count(permit.sent_persons, permit.sent_sensitive_persons), held)
     rest = left(Count(permit.persons, permit.sensitive_persons), used)
-    return replace(facts, transfer=replace(facts.transfer, **asdict(rest)))
+    return replace(facts, transfer=replace(facts.transfer, **structs.asdict(rest)))
 
 
 def _answer(facts: Facts, book: RuleBook, route: Route | None) -> AnswerOut:

@@ -8,13 +8,13 @@ import json
 import secrets
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
 import msgspec
 import rfc8785
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Struct, UnsetType, structs
 
 from service.audit.sealing import LIMIT, SALT, Opening, seal
 from service.database import new_id, rfc3339
@@ -49,16 +49,11 @@ class ExportRefused(Forbidden):
 # The record. Members stand in the order of the alphabet and numbers are whole, so that what the encoder makes is RFC 8785.
 
 
-class _Count(Struct, frozen=True):
-    persons: int
-    sensitive_persons: int
-
-
 class _Announced(Struct, frozen=True):
     """By how much the persons who were announced by hash would make the permit's and the year's total grow."""
 
-    permit: _Count
-    year: _Count
+    permit: Count
+    year: Count
 
 
 class _Details(Struct, frozen=True):
@@ -73,7 +68,7 @@ class _Details(Struct, frozen=True):
     question: wire.Question | wire.Export
     reason: str
     recipient: str | None
-    year: _Count
+    year: Count
 
 
 class _Body(Struct, frozen=True):
@@ -94,7 +89,7 @@ class _AnswerContext(Struct, frozen=True):
     reason_user: msgspec.Raw
     mechanism: str | None
     permit: str | None
-    headroom: _Count | None
+    headroom: Count | None
     next: msgspec.Raw | None
 
 
@@ -200,7 +195,7 @@ class Sitting:
         decision = decide(ask, known, self._book)
         evaluation = new_id("ev")
         held = Held(ask.of_permit(decision.permit), ask.of_year)
-        announced = UNSET if found.growth is None else _Announced(_count(held.of_permit), _count(held.in_year))
+        announced = UNSET if found.growth is None else _Announced(held.of_permit, held.in_year)
         if not decision.allowed or found.dataset is None or found.handler is None or found.recipient is None:
             self._record(
                 "export.refused",
@@ -293,7 +288,7 @@ class Sitting:
             question=question,
             reason=decision.reason,
             recipient=found.recipient,
-            year=_count(known.year),
+            year=known.year,
         )
         body = encode(_Body(action, caller.principal, self._at, details, found.handler, subject))
         entries = self.entries
@@ -338,7 +333,6 @@ def lapse(now: datetime, lease: timedelta) -> datetime:
 
 def answer_of(evaluation: str, decision: Decision) -> Answer:
     """Return the answer that tells a decision."""
-    headroom = decision.headroom
     return Answer(
         decision.allowed,
         _AnswerContext(
@@ -347,7 +341,7 @@ def answer_of(evaluation: str, decision: Decision) -> Answer:
             reason_user=_REASONS[decision.reason],
             mechanism=decision.mechanism,
             permit=decision.permit,
-            headroom=None if headroom is None else _count(headroom),
+            headroom=decision.headroom,
             next=_NEXT.get(decision.reason),
         ),
     )
@@ -362,7 +356,7 @@ def refusal(evaluation: str, decision: Decision) -> ExportRefused:
         evaluation=evaluation,
         mechanism=decision.mechanism,
         permit=decision.permit,
-        headroom=None if decision.headroom is None else asdict(decision.headroom),
+        headroom=None if decision.headroom is None else structs.asdict(decision.headroom),
         next=NEXT.get(decision.reason),
     )
 
@@ -379,10 +373,6 @@ def _demand_persons(asked: wire.Export, known: Known) -> None:
         errors.append(("/persons", "The data is personal: state how many persons it concerns."))
     if errors:
         raise Invalid("An export of personal data states its persons.", errors=errors)
-
-
-def _count(count: Count) -> _Count:
-    return _Count(count.persons, count.sensitive_persons)
 
 
 def _given(value: Any) -> Any:

@@ -112,15 +112,11 @@ class _Unheard:
 class _Exchange:
     """A request that was taken, where uvicorn keeps the one that is under way."""
 
-    __slots__ = ("disconnected", "keep_alive", "message_event", "more_body", "response_complete", "response_started")
+    message_event = _Unheard()
+    more_body = disconnected = response_started = response_complete = False
 
     def __init__(self, *, keep_alive: bool) -> None:
         self.keep_alive = keep_alive
-        self.message_event = _UNHEARD
-        self.more_body = self.disconnected = self.response_started = self.response_complete = False
-
-
-_UNHEARD: Final = _Unheard()
 
 
 class Direct(Bounded):

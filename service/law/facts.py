@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Final
 
 import pycountry
+from msgspec import Struct
 
 FIRST_DAY: Final = date(2021, 9, 1)
 """The Data Security Law comes into force; of earlier days the service says nothing. Source: DSL art. 55."""
@@ -148,11 +149,10 @@ class TransferFacts:
     sensitive_persons: int = 0
 
 
-@dataclass(slots=True, unsafe_hash=True)
-class Count:
+class Count(Struct, frozen=True, gc=False):
     """Distinct persons, those with sensitive information counted apart.
 
-    A value like the others, and nothing changes one; a frozen one would take three times as long to make, and the gate makes many.
+    The gate makes many: a frozen dataclass takes ten times as long to make.
     """
 
     persons: int = 0

@@ -1,10 +1,11 @@
 """API shapes of permits."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Annotated, Any, Self
 
+from msgspec import structs
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from service.http.texts import Name, Prose
@@ -144,9 +145,9 @@ class PermitOut(BaseModel):
                 "datasets": [
                     BoundDataset(id=d.dataset, tags=d.tags, grading=d.grading, fields=d.fields) for d in datasets
                 ],
-                "sent": CountOut(**asdict(sent)),
-                "reserved": CountOut(**asdict(reserved)),
-                "headroom": CountOut(**asdict(left(quota, used))),
+                "sent": CountOut(**structs.asdict(sent)),
+                "reserved": CountOut(**structs.asdict(reserved)),
+                "headroom": CountOut(**structs.asdict(left(quota, used))),
             }
         )
 

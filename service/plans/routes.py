@@ -2,12 +2,12 @@
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict
 from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 from fastapi import Request, Response
 
 from service.database import Transaction
@@ -92,7 +92,7 @@ def _shown(one: Plan, book: RuleBook) -> PlanOut:
 
 def body_of(facts: Facts) -> dict[str, Any]:
     """Return facts as `POST /v1/determinations` takes them."""
-    body = asdict(facts)
+    body: dict[str, Any] = msgspec.to_builtins(facts)
     del body["recipient"]["key"]
     body["dataset"]["tags"] = sorted(facts.dataset.tags)
     return body

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from datetime import date
 from typing import Any, TypeVar
 
+from msgspec import structs
 from pydantic import BaseModel, ValidationError
 from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.orm import InstrumentedAttribute
@@ -118,8 +119,8 @@ async def handler_ledger(
     return LedgerOut(
         handler=handler.id,
         year=wanted,
-        reported=CountOut(**asdict(sent)),
-        reserved=CountOut(**asdict(held)),
+        reported=CountOut(**structs.asdict(sent)),
+        reserved=CountOut(**structs.asdict(held)),
         persons=count.persons,
         sensitive_persons=count.sensitive_persons,
         kinds={
