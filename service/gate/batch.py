@@ -16,7 +16,7 @@ known of a commit under way: everybody gets 503, and nobody an answer that may n
 import asyncio
 import json
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import partial
@@ -50,7 +50,7 @@ two it is twice as long as a batch usually has the floor."""
 MAX_ASKS: Final = 2000
 """Asks in one batch at most, unless a single job has more."""
 LARGE: Final = 500
-"""Asks from which a batch is large: where as many wait, the other lane reads for them while these are decided and written."""
+"""Asks from which a batch is large: where as many wait, the other lane does not wait for the floor."""
 
 _BEGIN: Final = f"begin; select pg_advisory_xact_lock_shared({GATE_LOCK})"
 SETTINGS: Final = {
@@ -210,6 +210,8 @@ class Gate:
                 lane.since = self._loop.time()
                 await self._begin(lane)
                 batch = self._taken()
+                if _are_many(batch) and _are_many(self._queue):
+                    self._give_floor(lane)
                 if batch:
                     await self._answer_all(lane, batch)
                 elif lane.has_begun:
@@ -330,8 +332,6 @@ class Gate:
         now = self._clock()
         sitting = Sitting(self._book, now, lapse(now, self._lease))
         admissions = await self._admitted(connection, jobs, now)
-        if _are_many(jobs) and _are_many([waiting.job for waiting in self._queue]):
-            self._give_floor(lane)
         await _repeats(connection, admissions)
         announcing = [one for one in admissions if one.job.announced is not None and one.outcome is None]
         if announcing:
@@ -426,8 +426,8 @@ async def _grow(connection: asyncpg.Connection, announcing: Sequence[_Admitted],
         admission.found = [structs.replace(admission.found[0], growth=growth)]
 
 
-def _are_many(jobs: Sequence[Job]) -> bool:
-    return sum([len(job.wanted) for job in jobs]) >= LARGE
+def _are_many(waiting: Iterable[Waiting]) -> bool:
+    return sum([one.asks for one in waiting]) >= LARGE
 
 
 def _settle(admission: _Admitted, sitting: Sitting) -> None:
