@@ -224,8 +224,7 @@ class Gate:
         if lane.connection is None:
             return
         try:
-            async with asyncio.timeout(self._longest):
-                await self._begun(lane)
+            await self._begun(lane)
         except Exception:  # noqa: BLE001 - the batch will find out what it is, and tell whoever waits
             await _undo(lane)
 
@@ -239,7 +238,7 @@ class Gate:
                 server_settings=SETTINGS | self._login.settings,
             )
         if not lane.has_begun:
-            await lane.connection.execute(_BEGIN)
+            await lane.connection.execute(_BEGIN, timeout=min(self._timeout, self._longest))
             lane.has_begun = True
         return lane.connection
 

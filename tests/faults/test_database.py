@@ -138,8 +138,9 @@ def test_the_log_is_append_only_for_everybody(world: World, database_url: str, s
 def test_what_exports_tell_of_stays(world: World, database_url: str, table: str, statement: str) -> None:
     handler = world.handler()
     world.approved(handler, [world.dataset(handler)], world.recipient())
-    with pytest.raises(asyncpg.RestrictViolationError, match=f"a row of {table} stays"):
+    with pytest.raises(asyncpg.PostgresError) as refused:
         run_sql(database_url, statement.format(table))
+    assert str(refused.value).startswith(f"a row of {table} stays")
 
 
 def test_migrations_go_up_and_down_with_rows_in_the_tables(postgres: str) -> None:

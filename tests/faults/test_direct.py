@@ -405,6 +405,8 @@ def test_what_varies_in_a_known_head_is_read_anew(world: World, direct: str, ope
         ("Idempotency-Key: {}\r\n more",),
         ("Idempotency-Key: {}\r\nContent-Length: 1",),
         ("Idempotency-Key: {}\r\nTransfer-Encoding: chunked",),
+        ("Idempotency-Key: {}", "X-Request-ID: two words"),
+        ("Idempotency-Key: {}", "X-Request-ID: word "),
     ],
 )
 def test_a_value_in_another_form_is_not_read_by_a_known_head(
@@ -418,8 +420,8 @@ def test_a_value_in_another_form_is_not_read_by_a_known_head(
 
     async def work() -> None:
         line, fresh = await Line.to(direct), await Line.to(direct)
-        for _ in range(2):
-            assert (await line.ask(request(EXPORTS, body, secret, f"Idempotency-Key: {uuid4()}")))[0] == 201
+        for known in [(), ("X-Request-ID: a",)]:
+            assert (await line.ask(request(EXPORTS, body, secret, f"Idempotency-Key: {uuid4()}", *known)))[0] == 201
         before = Watched.known
         assert (await line.ask(other()))[0] == (await fresh.ask(other()))[0]
         assert Watched.known == before

@@ -54,6 +54,14 @@ DEFENCES: Final = (
         GROUND + "test_the_log_is_not_rewritten_through_the_database",
     ),
     one(
+        "A192",
+        "a row that exports tell of stays",
+        "migrations/versions/0013_exports.py",
+        "before delete on {table} for each row execute function refuse_removal()",
+        "before delete on {table} for each row when (false) execute function refuse_removal()",
+        "tests/faults/test_database.py::test_what_exports_tell_of_stays",
+    ),
+    one(
         "A101",
         "the check compares each entry with the hash that was signed",
         CHECK,
