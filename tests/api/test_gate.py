@@ -175,6 +175,9 @@ def test_reserve_and_complete_less(world: World, open_: Open) -> None:
     export = made.json()
     assert (made.status_code, export["status"], open_.used()) == (201, "reserved", (0, 100))
     path = f"/v1/exports/{export['id']}"
+    read = world.exporter.get(path)
+    assert (made.headers["location"], made.headers["etag"]) == (path, read.headers["etag"])
+    assert made.content == read.content
     too_many = world.exporter.post(f"{path}/complete", {"persons": 101, "sensitive_persons": 0})
     assert too_many.json()["errors"][0]["pointer"] == "/persons"
     done = world.exporter.post(f"{path}/complete", {"persons": 60, "sensitive_persons": 0}).json()

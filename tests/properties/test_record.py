@@ -12,11 +12,12 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.database import rfc3339
 from service.gate import wire
 from service.gate.decide import Known, KnownDataset
 from service.gate.reading import OF_CALLER, OF_PERMIT, SEPARATOR, Found, Wanted, found_in
-from service.gate.schemas import EvaluationIn, ExportIn
-from service.gate.sitting import STEPS, Sitting, lapse
+from service.gate.schemas import EvaluationIn, ExportIn, ExportOut
+from service.gate.sitting import STEPS, Reserved, Sitting, encode, lapse
 from service.http.caller import Caller, Role
 from service.law import rules
 from service.law.facts import Count, RecipientFacts
@@ -44,6 +45,7 @@ more = {
 }
 party = st.fixed_dictionaries({"type": texts, "id": texts})
 context = st.fixed_dictionaries({}, optional={"recipient": texts, "purpose": st.none() | texts, **more})
+moments = st.datetimes(timezones=st.just(UTC)) | st.just(NOW.replace(microsecond=0))
 question = st.fixed_dictionaries(
     {"subject": party, "action": st.fixed_dictionaries({"name": st.just("export") | texts}), "resource": party},
     optional={"context": context},
@@ -93,6 +95,15 @@ def test_the_record_of_an_export_is_canonical_and_holds_it_as_it_was_asked(asked
     said = check(sitting)
     assert said["details"]["question"] == asked
     assert said["action"] in ({"export.reserved", "export.refused"} if seen is GENERAL else {"export.refused"})
+
+
+@given(export, moments, moments)
+def test_an_export_is_told_as_it_reads_later(asked: dict[str, Any], now: datetime, until: datetime) -> None:
+    read = ExportIn.model_validate(asked).model_dump(exclude_unset=True)
+    made = Sitting(BOOK, now, until).reserve(wire.of(wire.Export, read), GENERAL, CALLER)
+    if isinstance(made, Reserved):
+        assert encode(made) == ExportOut.model_validate_json(encode(made)).model_dump_json().encode()
+        assert (made.reserved_at, made.expires_at) == (rfc3339(now), rfc3339(until))
 
 
 @given(
