@@ -98,6 +98,8 @@ class Express:
         rates: how much one caller may ask.
     """
 
+    varying = _VARYING
+
     def __init__(self, app: ASGIApp, *, gate: Gate, recognize: Recognizer, limit: int, rates: Limits) -> None:
         self._app = app
         self._rates = rates
@@ -129,8 +131,6 @@ class Express:
             reply = _told(error, path)
         self._rates.told(scope, counted, reply.status)
         await _send(send, reply, ident)
-
-    varying = _VARYING
 
     def takes(self, target: bytes) -> bool:
         """Tell whether a path, as it came on the wire, is one of the three."""

@@ -72,6 +72,8 @@ def wanted_by(asked: wire.Question, credentials: Proof) -> Wanted:
 class Evaluation:
     """One question."""
 
+    __slots__ = ("_asked", "credentials", "wanted")
+
     reserves = False
     announced = None
 
@@ -102,6 +104,8 @@ class Failed(msgspec.Struct, frozen=True):
 class Evaluations:
     """Several questions, answered in their order, up to the one that ends them; one that failed counts as denied."""
 
+    __slots__ = ("_asked", "_ends", "credentials", "wanted")
+
     reserves = False
     announced = None
 
@@ -131,6 +135,8 @@ class Evaluations:
 
 class Reservation:
     """An export that is about to happen."""
+
+    __slots__ = ("_asked", "_body", "_key", "announced", "credentials", "wanted")
 
     reserves = True
 
