@@ -101,7 +101,9 @@ _ANSWERS: Final = f"""
     with ordinality as kept(principal, status, headers, body, n)
 """  # noqa: S608 - no caller's text is in it  # nosec B608
 
-_LOCKS: Final = f"select pg_try_advisory_xact_lock(lock) from unnest({arrays(1, 1, 'bigint')}) lock"  # noqa: S608
+_LOCKS: Final = f"""
+  select pg_try_advisory_xact_lock(lock) from unnest({arrays(1, 1, "bigint")}) lock
+"""  # noqa: S608 - no caller's text is in it  # nosec B608
 EARLIER: Final = f"""
   select digest, request, status, headers, body from stored_answers
   where digest = any(array(select {piece(1)} from generate_series(1, octet_length($1::bytea) / {HASH}) n))
