@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final, Literal
 
 import msgspec
@@ -196,18 +197,18 @@ class Sitting:
         evaluation = new_id("ev")
         held = Held(ask.of_permit(decision.permit), ask.of_year)
         announced = UNSET if found.growth is None else _Announced(held.of_permit, held.in_year)
+        record = partial(
+            self._record,
+            caller=caller,
+            found=found,
+            known=known,
+            decision=decision,
+            question=asked,
+            announced=announced,
+            evaluation=evaluation,
+        )
         if not decision.allowed or found.dataset is None or found.handler is None or found.recipient is None:
-            self._record(
-                "export.refused",
-                evaluation,
-                caller,
-                found,
-                known,
-                decision,
-                asked,
-                announced=announced,
-                evaluation=evaluation,
-            )
+            record("export.refused", evaluation)
             return refusal(evaluation, decision)
         export = Reserved(
             id="ex_" + evaluation.removeprefix("ev_"),
@@ -228,19 +229,7 @@ class Sitting:
         self.exports.append(export)
         self.held.append(held)
         self._take(decision, found.handler, held)
-        self._record(
-            "export.reserved",
-            export.id,
-            caller,
-            found,
-            known,
-            decision,
-            asked,
-            announced=announced,
-            evaluation=evaluation,
-            expires_at=self._until,
-            export=export.id,
-        )
+        record("export.reserved", export.id, expires_at=self._until, export=export.id)
         return export
 
     def _now_known(self, found: Found) -> Known:
