@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 from starlette.types import Message, Receive, Scope, Send
 
 from service.app import Outbound
-from service.gate.express import Head
+from service.gate.express import Given, Head, Tell
 from tests.conftest import Served
 
 
@@ -19,7 +18,7 @@ class Counting:
     def __init__(self, app: Outbound, paths: dict[str, Any]) -> None:
         self._app = app
         self.shortcut = self
-        self.takes, self.read = app.shortcut.takes, app.shortcut.read
+        self.varying, self.takes, self.read = app.shortcut.varying, app.shortcut.takes, app.shortcut.read
         self._paths = paths
         self.is_on = False
         self.answers: Counter[tuple[str, int]] = Counter()
@@ -38,7 +37,7 @@ class Counting:
         if scope["type"] == "http" and self.is_on:
             self.answers[self._operation(scope), status] += 1
 
-    def begin(self, head: Head, body: bytes, client: Any, tell: Callable[[int, bytes, bytes], None]) -> bool:
+    def begin(self, head: Head, given: Given, body: bytes, client: Any, tell: Tell) -> bool:
         """Have a request answered without ASGI."""
 
         def told(status: int, lines: bytes, answer: bytes) -> None:
@@ -46,7 +45,7 @@ class Counting:
                 self.answers[f"POST {head.path}", status] += 1
             tell(status, lines, answer)
 
-        return self._app.shortcut.begin(head, body, client, told)
+        return self._app.shortcut.begin(head, given, body, client, told)
 
     def _operation(self, scope: Scope) -> str:
         path = getattr(scope.get("route"), "path", scope["path"]).replace(":path}", "}")
