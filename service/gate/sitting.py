@@ -195,7 +195,7 @@ class Sitting:
         known = self._now_known(found)
         decision = decide(ask, known, self._book)
         evaluation = new_id("ev")
-        held = Held(ask.of_permit(decision.permit), ask.of_year)
+        count, held = ask.count, Held(ask.of_permit(decision.permit), ask.of_year)
         announced = UNSET if found.growth is None else _Announced(held.of_permit, held.in_year)
         record = partial(
             self._record,
@@ -220,8 +220,8 @@ class Sitting:
             system=caller.principal,
             purpose=asked.purpose,
             fields=ask.fields,
-            persons=ask.count.persons,
-            sensitive_persons=ask.count.sensitive_persons,
+            persons=count.persons,
+            sensitive_persons=count.sensitive_persons,
             counts_toward_ledger=decision.counts,
             reserved_at=self._at,
             expires_at=self._until,

@@ -29,8 +29,9 @@ LONGEST: Final = 2048
 _LENGTH: Final = b"content-length"
 _LINE: Final = b"\r\n"
 _END: Final = b"\r\n\r\n"
-_VALUE: Final = re.compile(rb"[\x21-\x7e]{1,255}")
-_HEADER: Final = re.compile(rb"(?<=\r\n)([!#-'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\x21-\x7e]{1,255})(?=\r\n)")
+_WORD: Final = rb"[\x21-\x7e]{1,255}"
+_VALUE: Final = re.compile(_WORD)
+_HEADER: Final = re.compile(rb"(?<=\r\n)([!#-'*+.^_`|~0-9A-Za-z-]+):[ \t]*(" + _WORD + rb")(?=\r\n)")
 """A header whose value is one word, where its line begins and to where it ends."""
 
 Tell = Callable[[int, bytes, bytes], None]
