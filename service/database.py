@@ -4,7 +4,7 @@ import asyncio
 import random
 import re
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, TypeVar
@@ -25,6 +25,7 @@ Clock = Callable[[], datetime]
 
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 _TRIPLES: Final = tuple(high + mid + low for high in _ALPHABET for mid in _ALPHABET for low in _ALPHABET)
+_COUNTED: Final = (1 << 30) - 1
 _ID: Final = re.compile(r"[a-z]{2}_[0-7][0-9a-hjkmnp-tv-z]{25}")
 
 ATTEMPTS: Final = 6
@@ -116,12 +117,24 @@ def rfc3339(at: datetime) -> str:
 
 def new_id(prefix: str) -> str:
     """Return a fresh identifier of 29 characters: two-letter prefix, underscore, UUIDv7 in Crockford base32."""
-    number, three = uuid_utils.uuid7().int, _TRIPLES
-    return (
-        f"{prefix}_{_ALPHABET[number >> 125]}{_ALPHABET[number >> 120 & 31]}"
-        f"{three[number >> 105 & 32767]}{three[number >> 90 & 32767]}{three[number >> 75 & 32767]}{three[number >> 60 & 32767]}"
-        f"{three[number >> 45 & 32767]}{three[number >> 30 & 32767]}{three[number >> 15 & 32767]}{three[number & 32767]}"
-    )
+    return next(new_ids(prefix))
+
+
+def new_ids(prefix: str) -> Iterator[str]:
+    """Yield fresh identifiers for what is made at one moment: the first is drawn, and each other follows the one before.
+
+    Source: RFC 9562 section 6.2, method 2: of several UUIDv7 made at once the random part is counted on. Its last 30 bits are.
+    """
+    three = _TRIPLES
+    while True:
+        number = uuid_utils.uuid7().int
+        head = (
+            f"{prefix}_{_ALPHABET[number >> 125]}{_ALPHABET[number >> 120 & 31]}"
+            f"{three[number >> 105 & 32767]}{three[number >> 90 & 32767]}{three[number >> 75 & 32767]}{three[number >> 60 & 32767]}"
+            f"{three[number >> 45 & 32767]}{three[number >> 30 & 32767]}"
+        )
+        for last in range(number & _COUNTED, _COUNTED + 1):
+            yield f"{head}{three[last >> 15]}{three[last & 32767]}"
 
 
 def is_id(candidate: str, prefix: str) -> bool:

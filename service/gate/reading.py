@@ -122,9 +122,13 @@ left join callers g on g.prefix = f.prefix
 left join years y on y.handler = f.handler
   and (f.prefix is null or g.reach = '*' or f.handler = any(string_to_array(g.reach, ',')))
 left join lateral (
-  select p.id, p.status, p.valid_from, p.valid_until, p.purpose, p.fields::text, p.systems::text, b.fields,
-         p.persons, p.sensitive_persons, p.sent_persons + held.persons, p.sent_sensitive_persons + held.sensitive_persons,
-         concat(b.tags, e'\\x1f', p.requirements, e'\\x1f', p.route, e'\\x1f', p.claims, e'\\x1f', f.recipient_key),
+  select p.id, p.status, p.purpose, p.persons, p.sensitive_persons,
+         p.sent_persons + held.persons, p.sent_sensitive_persons + held.sensitive_persons,
+         concat(
+           p.valid_from - date '0001-01-01', e'\\x1f', p.valid_until - date '0001-01-01', e'\\x1f',
+           p.fields, e'\\x1f', p.systems, e'\\x1f', array_to_string(b.fields, e'\\x1e'), e'\\x1f',
+           b.tags, e'\\x1f', p.requirements, e'\\x1f', p.route, e'\\x1f', p.claims, e'\\x1f', f.recipient_key
+         ),
          coalesce((
            select true from obligations o where o.permit = p.id and o.state = 'open' and o.blocks and o.due_on < $8
              and (o.ended_at is null or (o.ended_at at time zone 'Asia/Shanghai')::date > $8) limit 1
@@ -155,9 +159,10 @@ one text each, with a unit separator between the asks, for the driver is slow at
 a hyphen for a prefix; $7: the moment; $8: its day in Asia/Shanghai; $9: the year of the ledger.
 
 What only the law looks at comes as one text, with a unit separator between its parts, none of which can hold one: the same text means the
-same facts. Of a caller it tells with the first ask only. What belongs to a handler is joined on the caller's grants: where it has none, the
-facts of the handler are missing, and so is everything else. A caller is looked up by the prefix of its key or, where its token has been
-verified, by the id of its login in the prefix's place.
+same facts. So does what a permit says, its days as numbers from the first of the year 1 on: to the driver each column is work, and each
+date and array more so. Of a caller it tells with the first ask only. What belongs to a handler is joined on the caller's grants: where it
+has none, the facts of the handler are missing, and so is everything else. A caller is looked up by the prefix of its key or, where its
+token has been verified, by the id of its login in the prefix's place.
 
 The plan is made once and must do for tables of any size: what is looked up is so in a subquery of its own (with a limit, or an offset
 of nothing), which leaves no other way than one by one, by the index; `exists` would leave the one of reading a whole table first."""
@@ -296,32 +301,28 @@ def _found(
 def _permit(
     ident: str,
     status: str,
-    valid_from: date,
-    valid_until: date,
     purpose: str,
-    fields: str | None,
-    systems: str | None,
-    registered: Sequence[str],
     persons: int,
     sensitive_persons: int,
     used_persons: int,
     used_sensitive_persons: int,
-    terms: str,
+    document: str,
     is_overdue: bool,  # noqa: FBT001
     has_evidence: bool,  # noqa: FBT001
 ) -> KnownPermit:
+    valid_from, valid_until, fields, systems, registered, terms = _document(document)
     return KnownPermit(
         ident,
         status,
         valid_from,
         valid_until,
         purpose,
-        _names(fields),
-        _names(systems),
+        fields,
+        systems,
         Count(persons, sensitive_persons),
         Count(used_persons, used_sensitive_persons),
         registered,
-        _terms(terms),
+        terms,
         is_overdue,
         has_evidence,
     )
@@ -343,8 +344,8 @@ def _field_names(text: str) -> Sequence[str]:
     return [field.name for field in _decode_fields(text)]
 
 
-def _names(text: str | None) -> Sequence[str] | None:
-    return None if text is None or text == "null" else _decode_names(text)
+def _names(text: str) -> Sequence[str] | None:
+    return _decode_names(text) if text and text != "null" else None
 
 
 def _words(array: str) -> Sequence[str]:
@@ -363,6 +364,21 @@ def _facts(text: str) -> tuple[HandlerFacts | None, DatasetFacts | None, Recipie
         if recipient
         else None,
     )
+
+
+_Names = Sequence[str]
+
+
+@lru_cache(maxsize=TEXTS)
+def _document(text: str) -> tuple[date, date, _Names | None, _Names | None, _Names, Terms]:
+    """Return what a permit says but for numbers: from and until when, fields, systems, the fields that were registered, and its terms."""
+    begins, ends, fields, systems, registered, terms = text.split(SEPARATOR, 5)
+    names = registered.split("\x1e") if registered else []
+    return _day(begins), _day(ends), _names(fields), _names(systems), names, _terms(terms)
+
+
+def _day(number: str) -> date:
+    return date.fromordinal(int(number) + 1)
 
 
 @lru_cache(maxsize=TEXTS)

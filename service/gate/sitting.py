@@ -18,7 +18,7 @@ import rfc8785
 from msgspec import UNSET, Struct, UnsetType, structs
 
 from service.audit.sealing import LIMIT, SALT, Opening, seal
-from service.database import new_id, rfc3339
+from service.database import new_ids, rfc3339
 from service.gate import wire
 from service.gate.decide import Ask, Decision, Known, KnownPermit, Reason, decide
 from service.gate.reading import Found
@@ -159,6 +159,7 @@ class Sitting:
         self._book = book
         self.now = now
         self._at = rfc3339(now)
+        self._ids = new_ids("ev")
         self.lapses_at = lapses_at
         self._until = rfc3339(lapses_at)
         self._taken_of_permit: defaultdict[str, Count] = defaultdict(Count)
@@ -172,7 +173,7 @@ class Sitting:
         """Answer one question."""
         known = self._now_known(found)
         decision = decision_on(asked, known, self._book)
-        evaluation = new_id("ev")
+        evaluation = next(self._ids)
         self._record("gate.evaluated", evaluation, caller, found, known, decision, asked)
         return answer_of(evaluation, decision)
 
@@ -194,7 +195,7 @@ class Sitting:
         )
         known = self._now_known(found)
         decision = decide(ask, known, self._book)
-        evaluation = new_id("ev")
+        evaluation = next(self._ids)
         count, held = ask.count, Held(ask.of_permit(decision.permit), ask.of_year)
         announced = UNSET if found.growth is None else _Announced(held.of_permit, held.in_year)
         record = partial(

@@ -12,7 +12,7 @@ apart again.
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Final, Protocol, Self
 
 from uvicorn.config import Config
@@ -71,6 +71,12 @@ class _Known:
     """Its text without the values that may differ."""
     names: Sequence[bytes]
     """Whose values stand between two parts each: how long the body is, and what varies."""
+    latest: bytes
+    """Its text as it came last, with the values."""
+    given: Given
+    """What varies, as it came last."""
+    length: int
+    """How long the body was then."""
 
     @classmethod
     def of(cls, head: object, text: bytes, given: Given) -> Self | None:
@@ -83,10 +89,15 @@ class _Known:
                 names.append(name)
                 place = found.end(2)
         parts.append(text[place:])
-        return cls(head, parts, names) if sorted(names) == sorted(given) else None
+        if sorted(names) != sorted(given):
+            return None
+        varying = {name: value for name, value in given.items() if name != _LENGTH}
+        return cls(head, parts, names, text, varying, int(given[_LENGTH]))
 
-    def begins(self, data: bytes) -> tuple[dict[bytes, bytes], bytes] | None:
+    def begins(self, data: bytes) -> tuple[Given, bytes] | None:
         """Return the values of a request that begins with this head, and its body; None: it does not."""
+        if data.startswith(self.latest) and len(data) == len(self.latest) + self.length:
+            return self.given, data[len(self.latest) :]
         place, given = 0, dict[bytes, bytes]()
         for part, name in zip(self.parts, self.names, strict=False):
             if not data.startswith(part, place):
@@ -98,9 +109,19 @@ class _Known:
         last = self.parts[-1]
         if not data.startswith(last, place):
             return None
-        body = data[place + len(last) :]
+        place += len(last)
+        body = data[place:]
         is_whole = given.pop(_LENGTH) == b"%d" % len(body)
-        return (given, body) if is_whole and all(map(_VALUE.fullmatch, given.values())) else None
+        if not (is_whole and all(map(_VALUE.fullmatch, given.values()))):
+            return None
+        self.latest, self.given, self.length = data[:place], given, len(body)
+        return given, body
+
+
+@lru_cache(maxsize=4)
+def _lines(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+    """Return headers as they are written: those of all answers of a second are the same."""
+    return b"".join([b"%s: %s\r\n" % header for header in headers])
 
 
 class _Unheard:
@@ -260,8 +281,8 @@ class Direct(Bounded):
         if exchange.disconnected or self.transport.is_closing():
             return
         end = b"\r\n" if exchange.keep_alive else b"connection: close\r\n\r\n"
-        defaults = [b"%s: %s\r\n" % header for header in self.server_state.default_headers]
-        self.transport.write(b"".join([STATUS_LINE[status], *defaults, lines, end, body]))
+        defaults = _lines(tuple(self.server_state.default_headers))
+        self.transport.write(b"".join([STATUS_LINE[status], defaults, lines, end, body]))
         if not exchange.keep_alive:
             self.transport.close()
         if self.pipeline or self.flow.read_paused:

@@ -8,13 +8,14 @@ withdrawn in between does nothing.
 import base64
 import json
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 from urllib.parse import quote
 
 from fastapi import Depends, Request, Response
 from fastapi.responses import FileResponse
+from msgspec import structs
 from pydantic import BaseModel
 
 from service.database import Database, Transaction, close_gate, join_gate
@@ -234,7 +235,7 @@ class Exchange:
     ) -> Reply:
         shown = await work(tx, caller)
         answer = _answer_of(status, shown, location)
-        return answer if kept is None else replace(answer, kept=_encoded(kept(shown)))
+        return answer if kept is None else structs.replace(answer, kept=_encoded(kept(shown)))
 
 
 def _answer_of(status: int, shown: Shown, location: Callable[[Shown], str] | None) -> Reply:

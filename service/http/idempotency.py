@@ -6,10 +6,11 @@ The answer is stored in the transaction of the change itself: either both are th
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Self
 
 from fastapi import Request
+from msgspec import Struct, field
 from sqlalchemy import LargeBinary, SmallInteger, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
@@ -37,8 +38,7 @@ class StoredAnswer(Base):
     body: Mapped[bytes] = mapped_column(LargeBinary)
 
 
-@dataclass(slots=True)
-class Reply:
+class Reply(Struct):
     """What goes out: status, headers and the bytes of the body."""
 
     status: int

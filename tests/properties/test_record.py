@@ -131,10 +131,11 @@ def row(number: int, permit: str | None, dataset: str | None) -> tuple[Any, ...]
         ["" if dataset is None else '{"ciio": false}', "{personal}", "{}", "{}", "SG", "company", "partner"]
     )
     claims = '{"method": "transmission", "necessity": null, "legal_basis": "consent"}'
-    terms = SEPARATOR.join(["{personal}", "{}", "", claims, "partner"])
+    day, names = str(TODAY.toordinal() - 1), "city\x1eamount, in yuan"
+    document = SEPARATOR.join([day, day, '["city"]', "null", names, "{personal}", "{}", "", claims, "partner"])
     asked = (number, dataset, handler, "rc_1", facts, "[]", True, 0, 0)
     caller = (None,) * (OF_PERMIT - OF_CALLER)
-    scope = ("active", TODAY, TODAY, "analytics", None, None, [], 10, 0, 0, 0, terms, False, True)
+    scope = ("active", "analytics", 10, 0, 0, 0, document, False, True)
     return (*asked, *caller, permit, *scope)
 
 
@@ -150,3 +151,6 @@ def test_every_ask_finds_its_own_permits_and_none_of_its_neighbours(asks: list[t
     read = found_in(rows, [Wanted("bench", None)] * len(asks), TODAY)
     assert [[permit.id for permit in one.known.permits] for one in read] == expected
     assert [one.dataset is not None for one in read] == [exists for exists, _ in asks]
+    for permit in (permit for one in read for permit in one.known.permits):
+        assert (permit.valid_from, permit.valid_until) == (TODAY, TODAY)
+        assert (permit.fields, permit.systems, permit.registered) == (["city"], None, ["city", "amount, in yuan"])

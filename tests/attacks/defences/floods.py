@@ -124,4 +124,12 @@ DEFENCES: Final = (
         "is_whole",
         "tests/faults/test_direct.py::test_a_value_in_another_form_is_not_read_by_a_known_head",
     ),
+    one(
+        "A193",
+        "behind the very head that came last comes all that it announced, and nothing else",
+        "service/http/direct.py",
+        " and len(data) == len(self.latest) + self.length:",
+        ":",
+        "tests/faults/test_direct.py::test_what_stands_behind_a_known_head_is_read_for_what_it_is",
+    ),
 )
