@@ -52,6 +52,8 @@ def main(
         raise typer.BadParameter(f"There is no {', '.join(sorted(unknown))}.", param_hint="--only")
     chosen = [name for name in SCENARIOS if only is None or name in only]
     is_whole = not quick and only is None
+    if to is not None:
+        to.parent.mkdir(parents=True, exist_ok=True)  # now, and not when all has been measured
     signal.signal(signal.SIGTERM, _stop)
     folder = Path(tempfile.mkdtemp(prefix="outbound-bench-"))
     # Asked for before the embedded server is: so it comes after the server's own last act, which would make the folder anew.

@@ -123,7 +123,8 @@ def new_id(prefix: str) -> str:
 def new_ids(prefix: str) -> Iterator[str]:
     """Yield fresh identifiers for what is made at one moment: the first is drawn, and each other follows the one before.
 
-    Source: RFC 9562 section 6.2, method 2: of several UUIDv7 made at once the random part is counted on. Its last 30 bits are.
+    An id opens nothing, so that one may be told from its neighbour. Source: RFC 9562 section 6.2, method 2: of several UUIDv7 that are made
+    at once the random part is counted on; here its last 30 bits are.
     """
     three = _TRIPLES
     while True:

@@ -10,7 +10,7 @@ from typing import Final, Self
 import fasteners
 
 MIB: Final = 1024 * 1024
-SHARED_BUFFERS: Final = 2048 * MIB
+SHARED_BUFFERS: Final = 8192 * MIB
 """Of shared buffers at most; else a quarter of the memory."""
 
 with warnings.catch_warnings():
