@@ -4,10 +4,10 @@ Every row is read anew in every transaction. What is kept between them is only w
 are the same values.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date, datetime
 from functools import lru_cache
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 import asyncpg
 import msgspec
@@ -32,9 +32,15 @@ from service.law.facts import (
 from service.law.schemas import HandlerFactsIn, OriginFactsIn, RecipientFactsIn
 from service.tenancy import EVERYWHERE, Reach
 
+Meaning = TypeVar("Meaning")
+
 EXPORTERS: Final = frozenset({Role.EXPORTER})
 TEXTS: Final = 16_384
 """Texts of each kind at most whose meaning is kept."""
+DOCUMENTS: Final = 4_096
+"""Of those that list fields."""
+LONG: Final = 4_096
+"""Characters from which on a list of fields is read anew each time: what is kept must be little, however wide the tables are."""
 SEPARATOR: Final = "\x1f"
 """Between texts that go to PostgreSQL, or come from it, as one; no key, id, code or canonical JSON holds it."""
 
@@ -339,7 +345,13 @@ _decode_fields = msgspec.json.Decoder(list[_Field]).decode
 _decode_names = msgspec.json.Decoder(list[str]).decode
 
 
-@lru_cache(maxsize=TEXTS)
+def _kept(meaning: Callable[[str], Meaning]) -> Callable[[str], Meaning]:
+    """Keep what texts mean, but for long ones."""
+    kept = lru_cache(maxsize=DOCUMENTS)(meaning)
+    return lambda text: kept(text) if len(text) < LONG else meaning(text)
+
+
+@_kept
 def _field_names(text: str) -> Sequence[str]:
     return [field.name for field in _decode_fields(text)]
 
@@ -369,7 +381,7 @@ def _facts(text: str) -> tuple[HandlerFacts | None, DatasetFacts | None, Recipie
 _Names = Sequence[str]
 
 
-@lru_cache(maxsize=TEXTS)
+@_kept
 def _document(text: str) -> tuple[date, date, _Names | None, _Names | None, _Names, Terms]:
     """Return what a permit says but for numbers: from and until when, fields, systems, the fields that were registered, and its terms."""
     begins, ends, fields, systems, registered, terms = text.split(SEPARATOR, 5)

@@ -8,6 +8,7 @@ import unicodedata
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+import pytest
 import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
@@ -124,19 +125,22 @@ def test_a_reservation_lapses_within_its_lease_at_one_of_few_moments(
 # The one read
 
 
-def row(number: int, permit: str | None, dataset: str | None) -> tuple[Any, ...]:
+NAMES = ["city", "amount, in yuan"]
+
+
+def row(number: int, permit: str | None, dataset: str | None, names: list[str] = NAMES) -> tuple[Any, ...]:
     """A row of `READ`: what stands in the other columns has no part in the grouping."""
     handler = None if dataset is None else "hd_1"
     facts = SEPARATOR.join(
         ["" if dataset is None else '{"ciio": false}', "{personal}", "{}", "{}", "SG", "company", "partner"]
     )
     claims = '{"method": "transmission", "necessity": null, "legal_basis": "consent"}'
-    day, names = str(TODAY.toordinal() - 1), "city\x1eamount, in yuan"
-    document = SEPARATOR.join([day, day, '["city"]', "null", names, "{personal}", "{}", "", claims, "partner"])
+    day = str(TODAY.toordinal() - 1)
+    scope = [day, day, '["city"]', "null", "\x1e".join(names)]
+    document = SEPARATOR.join([*scope, "{personal}", "{}", "", claims, "partner"])
     asked = (number, dataset, handler, "rc_1", facts, "[]", True, 0, 0)
     caller = (None,) * (OF_PERMIT - OF_CALLER)
-    scope = ("active", "analytics", 10, 0, 0, 0, document, False, True)
-    return (*asked, *caller, permit, *scope)
+    return (*asked, *caller, permit, "active", "analytics", 10, 0, 0, 0, document, False, True)
 
 
 @given(st.lists(st.tuples(st.booleans(), st.lists(st.sampled_from(["pm_1", "pm_2", "pm_3"]), unique=True)), max_size=8))
@@ -153,4 +157,14 @@ def test_every_ask_finds_its_own_permits_and_none_of_its_neighbours(asks: list[t
     assert [one.dataset is not None for one in read] == [exists for exists, _ in asks]
     for permit in (permit for one in read for permit in one.known.permits):
         assert (permit.valid_from, permit.valid_until) == (TODAY, TODAY)
-        assert (permit.fields, permit.systems, permit.registered) == (["city"], None, ["city", "amount, in yuan"])
+        assert (permit.fields, permit.systems, permit.registered) == (["city"], None, NAMES)
+
+
+@pytest.mark.parametrize(("count", "is_kept"), [(0, True), (1, True), (1_000, False)])
+def test_of_wide_tables_nothing_is_kept(count: int, is_kept: bool) -> None:  # noqa: FBT001
+    names = [f"field_{number}" for number in range(count)]
+    rows: list[Any] = [row(1, "pm_1", "ds_1", names)]
+    first, again = (found_in(rows, [Wanted("bench", None)], TODAY)[0].known.permits[0] for _ in range(2))
+    assert first.registered == again.registered == names
+    assert (first.registered is again.registered) is is_kept
+    assert first.terms is again.terms
