@@ -16,7 +16,7 @@ known of a commit under way: everybody gets 503, and nobody an answer that may n
 import asyncio
 import json
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import partial
@@ -135,8 +135,6 @@ class Gate:
         self._longest = longest
         self._room = queue
         self._queue: deque[Waiting] = deque()
-        self._asks = 0
-        """Asks in the queue."""
         self._arrived = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop
         self._lanes = (_Lane(), _Lane())
@@ -157,7 +155,7 @@ class Gate:
                 lane.task.cancel()
         await asyncio.gather(*(lane.task for lane in self._lanes if lane.task is not None), return_exceptions=True)
         while self._queue:
-            self._answer(self._next(), DatabaseAway())
+            self._answer(self._queue.popleft(), DatabaseAway())
         for lane in self._lanes:
             await _leave(lane)
 
@@ -192,7 +190,6 @@ class Gate:
         self._room -= asks
         waiting = Waiting(job, asks, tell, self._loop.time())
         self._queue.append(waiting)
-        self._asks += asks
         self._arrived.set()
         return waiting
 
@@ -212,9 +209,8 @@ class Gate:
                 await self._arrived.wait()
                 lane.since = self._loop.time()
                 await self._begin(lane)
-                waited = self._asks
                 batch = self._taken()
-                if self._asks >= LARGE and waited - self._asks >= LARGE:
+                if _are_many(batch) and _are_many(self._queue):
                     self._give_floor(lane)
                 if batch:
                     await self._answer_all(lane, batch)
@@ -263,18 +259,13 @@ class Gate:
             self._usual += (self._loop.time() - lane.since - self._usual) / 8
             self._floor.release()
 
-    def _next(self) -> Waiting:
-        waiting = self._queue.popleft()
-        self._asks -= waiting.asks
-        return waiting
-
     def _taken(self) -> list[Waiting]:
         """Take from the queue as much as one batch may hold."""
         batch: list[Waiting] = []
         asks = 0
         oldest = self._loop.time() - self._longest
         while self._queue and (not batch or asks + self._queue[0].asks <= MAX_ASKS):
-            waiting = self._next()
+            waiting = self._queue.popleft()
             if waiting.is_gone:
                 self._room += waiting.asks
                 continue
@@ -432,6 +423,10 @@ async def _grow(connection: asyncpg.Connection, announcing: Sequence[_Admitted],
     told = [(one.found[0], one.job.announced or {}) for one in announcing]
     for admission, growth in zip(announcing, await growths(connection, told, year), strict=True):
         admission.found = [structs.replace(admission.found[0], growth=growth)]
+
+
+def _are_many(waiting: Iterable[Waiting]) -> bool:
+    return sum([one.asks for one in waiting]) >= LARGE
 
 
 def _settle(admission: _Admitted, sitting: Sitting) -> None:

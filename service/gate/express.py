@@ -18,7 +18,7 @@ from service.http import idempotency, problems
 from service.http.caller import Credentials, Recognizer
 from service.http.idempotency import Reply
 from service.http.limits import Limits
-from service.http.middleware import SAFE, request_id
+from service.http.middleware import SAFE, header_lines, request_id
 from service.http.problems import InternalError, Problem, Unauthenticated
 
 EVALUATION_PATH: Final = "/access/v1/evaluation"
@@ -222,15 +222,11 @@ def _headers_of(reply: Reply) -> Headers:
 
 def _lines_of(reply: Reply, ident: bytes) -> bytes:
     """Return the headers of an answer as they are written."""
-    more = _written(_headers_of(reply)) if reply.headers else _SAFE_JSON_LINES
+    more = header_lines(_headers_of(reply)) if reply.headers else _SAFE_JSON_LINES
     return b"content-length: %d\r\nx-request-id: %s\r\n%s" % (len(reply.body), ident, more)
 
 
-def _written(headers: Headers) -> bytes:
-    return b"".join([b"%s: %s\r\n" % header for header in headers])
-
-
-_SAFE_JSON_LINES: Final = _written(_SAFE_JSON)
+_SAFE_JSON_LINES: Final = header_lines(_SAFE_JSON)
 
 
 async def _send(send: Send, reply: Reply, ident: bytes) -> None:

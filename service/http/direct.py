@@ -18,6 +18,7 @@ from typing import Any, Final, Protocol, Self
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
+from service.http.middleware import header_lines
 from service.http.protocol import Bounded
 
 HELD: Final = 64 * 1024
@@ -79,20 +80,18 @@ class _Known:
     """How long the body was then."""
 
     @classmethod
-    def of(cls, head: object, text: bytes, given: Given) -> Self | None:
+    def of(cls, head: object, text: bytes, given: Given, length: int) -> Self | None:
         """Return a head to be known again by its text; None: its values do not stand in it as they were read."""
+        values = {**given, _LENGTH: b"%d" % length}
         parts, names, place = list[bytes](), list[bytes](), 0
         for found in _HEADER.finditer(text):
             name = found[1].lower()
-            if given.get(name) == found[2]:
+            if values.get(name) == found[2]:
                 parts.append(text[place : found.start(2)])
                 names.append(name)
                 place = found.end(2)
         parts.append(text[place:])
-        if sorted(names) != sorted(given):
-            return None
-        varying = {name: value for name, value in given.items() if name != _LENGTH}
-        return cls(head, parts, names, text, varying, int(given[_LENGTH]))
+        return cls(head, parts, names, text, given, length) if sorted(names) == sorted(values) else None
 
     def begins(self, data: bytes) -> tuple[Given, bytes] | None:
         """Return the values of a request that begins with this head, and its body; None: it does not."""
@@ -118,10 +117,8 @@ class _Known:
         return given, body
 
 
-@lru_cache(maxsize=4)
-def _lines(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
-    """Return headers as they are written: those of all answers of a second are the same."""
-    return b"".join([b"%s: %s\r\n" % header for header in headers])
+_lines: Final = lru_cache(maxsize=4)(header_lines)
+"""The default headers as they are written: those of all answers of a second are the same."""
 
 
 class _Unheard:
@@ -232,12 +229,12 @@ class Direct(Bounded):
 
     def _keep(self, head: object, given: Given, body: bytes) -> None:
         """Keep a head, if it came in one piece with all of the body and nothing else."""
-        text, length = self._whole.removesuffix(body), b"%d" % len(body)
+        text = self._whole.removesuffix(body)
         lengths = [value for name, value in self.headers if name in {_LENGTH, b"transfer-encoding"}]
         is_all_of_it = text.startswith(b"POST ") and text.find(_END) == len(text) - len(_END)
-        if not is_all_of_it or len(text) > LONGEST or lengths != [length]:
+        if not is_all_of_it or len(text) > LONGEST or lengths != [b"%d" % len(body)]:
             return
-        known = _Known.of(head, text, {**given, _LENGTH: length})
+        known = _Known.of(head, text, given, len(body))
         if known is not None:
             self._heads = [known, *self._heads[: HEADS - 1]]
 

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import re
 import time
-from collections.abc import Collection, Mapping, MutableMapping
+from collections.abc import Collection, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final
@@ -51,6 +51,11 @@ def request_id(given: bytes | None) -> bytes:
     if given is not None and _REQUEST_ID.fullmatch(given.decode("latin-1")):
         return given
     return b"%s-%x" % (_PROCESS, next(_REQUESTS))
+
+
+def header_lines(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Return headers as they are written."""
+    return b"".join([b"%s: %s\r\n" % header for header in headers])
 
 
 class Edge:
