@@ -1,12 +1,14 @@
 """The database: engine, the one `transaction()`, retry, identifiers, the clock, and the gate's lock."""
 
 import asyncio
+import json
 import random
 import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any, Final, TypeVar
 
 import asyncpg
@@ -29,6 +31,8 @@ _COUNTED: Final = (1 << 30) - 1
 _ID: Final = re.compile(r"[a-z]{2}_[0-7][0-9a-hjkmnp-tv-z]{25}")
 
 ATTEMPTS: Final = 6
+_as_json: Final = partial(json.dumps, ensure_ascii=False, separators=(",", ":"))
+"""Text that is kept as it is written is written short."""
 _RETRY: Final = frozenset({"40001", "40P01"})
 # Connection lost or refused, server going down or read-only, no room, a statement cancelled for its time.
 _AWAY: Final = frozenset({"53000", "53100", "53200", "53300", "57014", "57P01", "57P02", "57P03", "25006", "55P03"})
@@ -188,6 +192,7 @@ class Database:
         self.view = View(reach)
         self.engine = create_async_engine(
             address(url),
+            json_serializer=_as_json,
             pool_size=pool,
             max_overflow=0,
             hide_parameters=True,  # what callers sent never reaches a log line

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, DateTime, and_, any_, column, exists, or_, select, table
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
+from sqlalchemy import JSON, BigInteger, ColumnElement, DateTime, and_, any_, column, exists, or_, select, table
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from service.audit import operations as audit
 from service.audit.schemas import EntryOut
@@ -56,7 +56,7 @@ TRANSFERS = table(
 )
 """What permits need of the transfers, which a higher room keeps: whom to tell, and what was asked for."""
 
-DATASETS = table("datasets", column("id", Id), column("fields", JSONB))
+DATASETS = table("datasets", column("id", Id), column("fields", JSON))
 """What permits need of the datasets: their fields as they are now."""
 
 PAPERS = table("evidence", column("id", Id), column("ended_at", DateTime))

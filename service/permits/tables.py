@@ -1,9 +1,12 @@
-"""Tables of permits, of the datasets that they cover, and of the keys that sign their tokens."""
+"""Tables of permits, of the datasets that they cover, and of the keys that sign their tokens.
+
+What the gate reads for each question is `JSON`, as in the register.
+"""
 
 from datetime import date
 from typing import Any
 
-from sqlalchemy import BigInteger, Date, ForeignKey, Index, Integer, Text, text
+from sqlalchemy import JSON, BigInteger, Date, ForeignKey, Index, Integer, Text, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -23,8 +26,8 @@ class Permit(OfHandler, Base):
     handler: Mapped[str] = mapped_column(Id, ForeignKey("handlers.id"))
     recipient: Mapped[str] = mapped_column(Id, ForeignKey("recipients.id"))
     purpose: Mapped[str] = mapped_column(Text)
-    fields: Mapped[list[str] | None] = mapped_column(JSONB)
-    systems: Mapped[list[str] | None] = mapped_column(JSONB)
+    fields: Mapped[list[str] | None] = mapped_column(JSON)
+    systems: Mapped[list[str] | None] = mapped_column(JSON)
     persons: Mapped[int] = mapped_column(BigInteger)
     sensitive_persons: Mapped[int] = mapped_column(BigInteger)
     sent_persons: Mapped[int] = mapped_column(BigInteger, default=0)
@@ -39,7 +42,7 @@ class Permit(OfHandler, Base):
     requirements: Mapped[list[str]] = mapped_column(ARRAY(Text))
     """Mechanisms of all the requirements that were met."""
     route: Mapped[str | None] = mapped_column(Text)
-    claims: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    claims: Mapped[dict[str, Any]] = mapped_column(JSON)
     """`method`, `necessity` and `legal_basis` of the transfer; `recipient`, the facts of it, and `papers`, what the law asked for."""
     evidence: Mapped[list[str]] = mapped_column(ARRAY(Text))
     """Ids of the evidence that it rests on."""

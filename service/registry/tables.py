@@ -1,10 +1,13 @@
-"""Tables of the register."""
+"""Tables of the register.
+
+What the gate reads for each question is `JSON`, which is kept as text, and not `JSONB`, of which PostgreSQL would make the text each time.
+"""
 
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Date, DateTime, ForeignKey, Index, Integer, Text, text
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy import JSON, BigInteger, ColumnElement, Date, DateTime, ForeignKey, Index, Integer, Text, text
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.database import Base, Id, Key, Moment, PrimaryId
@@ -23,7 +26,7 @@ class Handler(OfHandler, Base):
     name: Mapped[str] = mapped_column(Text)
     uscc: Mapped[str | None] = mapped_column(Text, unique=True)
     group: Mapped[str | None] = mapped_column(Text)
-    facts: Mapped[Json] = mapped_column(JSONB)
+    facts: Mapped[Json] = mapped_column(JSON)
     created_at: Mapped[Moment]
     updated_at: Mapped[Moment]
 
@@ -48,8 +51,8 @@ class Dataset(OfHandler, Base):
     title: Mapped[str] = mapped_column(Text)
     owner: Mapped[str] = mapped_column(Text)
     description: Mapped[str | None] = mapped_column(Text)
-    fields: Mapped[list[Json]] = mapped_column(JSONB)
-    facts: Mapped[Json] = mapped_column(JSONB)
+    fields: Mapped[list[Json]] = mapped_column(JSON)
+    facts: Mapped[Json] = mapped_column(JSON)
     scale: Mapped[int | None] = mapped_column(BigInteger)
     """Records or persons that it holds, if anybody says so."""
     filed_scale: Mapped[int | None] = mapped_column(BigInteger)
@@ -107,6 +110,6 @@ class Recipient(Base):
     country: Mapped[str] = mapped_column(Text, index=True)
     kind: Mapped[str] = mapped_column(Text)
     group: Mapped[str | None] = mapped_column(Text)
-    facts: Mapped[Json] = mapped_column(JSONB)
+    facts: Mapped[Json] = mapped_column(JSON)
     created_at: Mapped[Moment]
     updated_at: Mapped[Moment]
