@@ -81,13 +81,13 @@ def figure(value: float | None, digits: int = 0) -> str:
 
 def at_least(what: str, wanted: float, ratio: float | None, note: str = "") -> Bar:
     """Return the bar of a ratio that must not be lower."""
-    measured = NOT_MEASURED if ratio is None else f"{ratio:.2f}"
+    measured = NOT_MEASURED if ratio is None else f"{ratio:.3g}"
     return Bar(what, f"at least {wanted:g}{note}", measured, None if ratio is None else ratio >= wanted)
 
 
 def at_most(what: str, wanted: float, ratio: float | None, unit: str = "") -> Bar:
     """Return the bar of a figure that must not be higher."""
-    measured = NOT_MEASURED if ratio is None else f"{ratio:.2f}{unit}"
+    measured = NOT_MEASURED if ratio is None else f"{ratio:.3g}{unit}"
     return Bar(what, f"at most {wanted:g}{unit}", measured, None if ratio is None else ratio <= wanted)
 
 
