@@ -79,15 +79,20 @@ def figure(value: float | None, digits: int = 0) -> str:
     return "–" if value is None else f"{value:,.{digits}f}"
 
 
+def ratio_told(ratio: float) -> str:
+    """Return a ratio for a bar, to three places, so that hardly one rounds to the bar that it missed."""
+    return f"{ratio:.3g}"
+
+
 def at_least(what: str, wanted: float, ratio: float | None, note: str = "") -> Bar:
     """Return the bar of a ratio that must not be lower."""
-    measured = NOT_MEASURED if ratio is None else f"{ratio:.3g}"
+    measured = NOT_MEASURED if ratio is None else ratio_told(ratio)
     return Bar(what, f"at least {wanted:g}{note}", measured, None if ratio is None else ratio >= wanted)
 
 
 def at_most(what: str, wanted: float, ratio: float | None, unit: str = "") -> Bar:
     """Return the bar of a figure that must not be higher."""
-    measured = NOT_MEASURED if ratio is None else f"{ratio:.3g}{unit}"
+    measured = NOT_MEASURED if ratio is None else ratio_told(ratio) + unit
     return Bar(what, f"at most {wanted:g}{unit}", measured, None if ratio is None else ratio <= wanted)
 
 

@@ -31,11 +31,12 @@ _COUNTED: Final = (1 << 30) - 1
 _ID: Final = re.compile(r"[a-z]{2}_[0-7][0-9a-hjkmnp-tv-z]{25}")
 
 ATTEMPTS: Final = 6
-_as_json: Final = partial(json.dumps, ensure_ascii=False, separators=(",", ":"))
-"""Text that is kept as it is written is written short."""
 _RETRY: Final = frozenset({"40001", "40P01"})
 # Connection lost or refused, server going down or read-only, no room, a statement cancelled for its time.
 _AWAY: Final = frozenset({"53000", "53100", "53200", "53300", "57014", "57P01", "57P02", "57P03", "25006", "55P03"})
+
+_AS_JSON: Final = partial(json.dumps, ensure_ascii=False, separators=(",", ":"))
+"""Columns of JSON keep the text as it is written here: short."""
 
 # The advisory locks, all here, so that no two are one.
 GATE_LOCK: Final = 0x0B0D
@@ -192,7 +193,7 @@ class Database:
         self.view = View(reach)
         self.engine = create_async_engine(
             address(url),
-            json_serializer=_as_json,
+            json_serializer=_AS_JSON,
             pool_size=pool,
             max_overflow=0,
             hide_parameters=True,  # what callers sent never reaches a log line

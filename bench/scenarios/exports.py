@@ -11,7 +11,7 @@ from bench import load
 from bench.contestants import outbound
 from bench.load import Request
 from bench.register import Register, rows, sql
-from bench.report import Bar, Section, figure, table
+from bench.report import Bar, Section, figure, ratio_told, table
 from bench.stage import MAIN, Rounds, Stage, Target
 
 LEAST: Final = 0.5
@@ -136,7 +136,7 @@ def _section(rounds: Rounds, race: Race, over: int) -> Section:
             Bar(
                 "export reservations on one hot permit, 64 connections, against evaluations",
                 f"at least {LEAST}, never over quota",
-                "not measured" if ratio is None else f"{ratio:.2f}, {kept}",
+                "not measured" if ratio is None else f"{ratio_told(ratio)}, {kept}",
                 None if ratio is None or not was_raced else ratio >= LEAST and is_kept,
             )
         ],

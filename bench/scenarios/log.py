@@ -16,7 +16,7 @@ import asyncpg
 
 from bench.contestants import outbound
 from bench.register import Register
-from bench.report import Bar, Section, at_least, figure, table
+from bench.report import Bar, Section, at_least, figure, ratio_told, table
 from bench.servers import ended
 from bench.stage import Rounds, Stage, Target, say
 from service.audit import check, merkle, proofs, tiles
@@ -242,13 +242,13 @@ def _section(rounds: Rounds, rate: float, proved: dict[int, Proofs], done: tuple
             Bar(
                 f"a proof in a log of {large:,} against one of {small:,}",
                 "at most 2 times the time",
-                f"{times:.2f} times, {most.rows:.0f} tiles against {least.rows:.0f}",
+                f"{ratio_told(times)} times, {most.rows:.0f} tiles against {least.rows:.0f}",
                 times <= 2,  # noqa: PLR2004 - the bar
             ),
             Bar(
                 f"a full check of {entries:,} entries against reading and hashing them",
                 f"at most 3 times, and under {MOST_MEMORY} MiB",
-                f"{ratio:.2f} times, {peak:.0f} MiB at its peak",
+                f"{ratio_told(ratio)} times, {peak:.0f} MiB at its peak",
                 ratio <= 3 and peak < MOST_MEMORY,  # noqa: PLR2004 - the bar
             ),
         ],

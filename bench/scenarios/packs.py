@@ -11,7 +11,7 @@ import httpx
 
 from bench.contestants import outbound
 from bench.register import FIRST, HANDLER, Register, sql
-from bench.report import Bar, Section, figure
+from bench.report import Bar, Section, figure, ratio_told
 from bench.servers import ended
 from bench.stage import Stage, say
 
@@ -132,7 +132,7 @@ def _section(entries: int, taken: float, held: float, rounds: list[tuple[float, 
             Bar(
                 f"`outbound verify` of {entries:,} entries against reading and hashing them",
                 f"at most {MOST_TIMES} times, and under {MOST_MEMORY} MiB",
-                f"{times:.2f} times, {peak:.0f} MiB at its peak",
+                f"{ratio_told(times)} times, {peak:.0f} MiB at its peak",
                 times <= MOST_TIMES and peak < MOST_MEMORY,
             )
         ],

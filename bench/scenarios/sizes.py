@@ -4,7 +4,7 @@ from contextlib import ExitStack
 from typing import Final
 
 from bench.contestants import outbound
-from bench.report import Bar, Chart, Section, at_least, figure, table
+from bench.report import Bar, Chart, Section, at_least, figure, ratio_told, table
 from bench.servers import Memory
 from bench.stage import Rounds, Stage, Target
 
@@ -67,5 +67,5 @@ def _memory_bar(large: int, small: int, memory: dict[int, Memory | None]) -> Bar
     if most is None or least is None:
         return Bar(what, wanted, "not measured", None)
     growth = most.peak / least.peak
-    measured = f"{growth:.2f} times, {most.peak:.0f} MiB at its peak"
+    measured = f"{ratio_told(growth)} times, {most.peak:.0f} MiB at its peak"
     return Bar(what, wanted, measured, growth <= MOST_GROWTH and most.peak < MOST_MEMORY)

@@ -1,7 +1,7 @@
 """What the gate reads for each question as text is kept as text, and papers that have ended have an index of their own.
 
 PostgreSQL made the text of `jsonb` anew for each question, which was a seventh of its work on them; and it looked at every paper of a
-permit, of which hardly one has ended. Both tables of a million rows are written anew once, and the gate waits for that.
+permit, of which hardly one has ended. The tables are written anew once, and the gate waits for that.
 """
 
 import sqlalchemy as sa
