@@ -46,7 +46,7 @@ class Pace:
         return 2 * (self.rounds + 1) + 2
 
 
-FULL: Final = Pace(rounds=3, main_rounds=5, seconds=4, warm_up=4, sizes=(1_000, 100_000, 1_000_000), limit=25 * 60)
+FULL: Final = Pace(rounds=3, main_rounds=7, seconds=4, warm_up=4, sizes=(1_000, 100_000, 1_000_000), limit=30 * 60)
 QUICK: Final = Pace(rounds=1, main_rounds=1, seconds=1.5, warm_up=0.5, sizes=(1_000, 5_000, 20_000), limit=8 * 60)
 
 

@@ -80,7 +80,7 @@ with asked as materialized (
     limit 1
   ) k
   cross join lateral (
-    select id, name, kind, disabled_at from principals where id = k.principal limit 1
+    select id, name, kind, disabled_at from principals where id = k.principal offset 0
   ) p
 ), found as materialized (
   select a.n, a.prefix, a.permit, d.id as dataset, d.handler, d.fields, r.id as recipient, r.key as recipient_key,
@@ -109,10 +109,10 @@ with asked as materialized (
          ), false) as is_overdue
   from (select distinct handler from found where handler is not null) f
   cross join lateral (
-    select facts::text from handlers where id = f.handler limit 1
+    select facts::text from handlers where id = f.handler offset 0
   ) h
   left join lateral (
-    select year, persons, sensitive_persons from ledger_years where handler = f.handler and year = $9 limit 1
+    select year, persons, sensitive_persons from ledger_years where handler = f.handler and year = $9 offset 0
   ) l on true
   cross join lateral (
     select coalesce(sum(persons), 0)::bigint as persons, coalesce(sum(sensitive_persons), 0)::bigint as sensitive_persons
@@ -121,13 +121,13 @@ with asked as materialized (
 )
 select f.n, f.dataset, f.handler, f.recipient, concat(y.facts, e'\\x1f', f.facts), f.fields::text,
        y.is_begun, y.persons, y.sensitive_persons,
-       c.id, c.name, c.kind, c.sha256, c.stands, c.reach,
+       case when c.n = f.n then c.id end, case when c.n = f.n then c.name end, case when c.n = f.n then c.kind end,
+       case when c.n = f.n then c.sha256 end, case when c.n = f.n then c.stands end, case when c.n = f.n then c.reach end,
        p.*
 from found f
-left join callers c on c.n = f.n
-left join callers g on g.prefix = f.prefix
+left join callers c on c.prefix = f.prefix
 left join years y on y.handler = f.handler
-  and (f.prefix is null or g.reach = '*' or f.handler = any(string_to_array(g.reach, ',')))
+  and (f.prefix is null or c.reach = '*' or f.handler = any(string_to_array(c.reach, ',')))
 left join lateral (
   select p.id, p.status, p.purpose, p.persons, p.sensitive_persons,
          p.sent_persons + held.persons, p.sent_sensitive_persons + held.sensitive_persons,
@@ -152,7 +152,7 @@ left join lateral (
   cross join lateral (
     select id, status, valid_from, valid_until, purpose, fields, systems, persons, sensitive_persons, sent_persons,
            sent_sensitive_persons, requirements, route, claims, evidence
-    from permits where id = b.permit and (f.permit is null or id = f.permit) limit 1
+    from permits where id = b.permit and (f.permit is null or id = f.permit) offset 0
   ) p
   cross join lateral (
     select coalesce(sum(persons), 0)::bigint as persons, coalesce(sum(sensitive_persons), 0)::bigint as sensitive_persons
