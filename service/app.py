@@ -39,6 +39,7 @@ from service.http.outgoing import Outgoing
 from service.http.problems import REGISTRY
 from service.http.rates import Rate
 from service.http.router import REFUSALS
+from service.http.told import add_headers
 from service.identity import login_routes
 from service.identity import routes as identity
 from service.identity.door import Door, door_of
@@ -369,6 +370,7 @@ def _complete(app: FastAPI) -> None:
             return app.openapi_schema
         made = produce()
         add_links(made)
+        add_headers(made)
         schemes = made.setdefault("components", {}).setdefault("securitySchemes", {})
         schemes["api_key"] = {"type": "http", "scheme": "bearer", "bearerFormat": "ob_live_…"}
         meaning = "An access token of the operator's identity provider for this service's audience (RFC 9068: `typ` is `at+jwt`)."

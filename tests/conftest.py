@@ -25,6 +25,7 @@ from service.http.direct import Direct
 from service.http.protocol import Bounded
 from service.identity import operations as identity
 from service.settings import Settings
+from tests.headers import AsTold
 from tests.invariants import demand_exact, demand_sealed
 from tests.planted import demand_clean
 from tests.world import World
@@ -189,7 +190,7 @@ def address(settings: Settings, database_url: str, clock: Clock) -> Iterator[str
 
 @pytest.fixture(scope="session")
 def http(address: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=address, timeout=30) as client:
+    with httpx.Client(base_url=address, timeout=30, event_hooks={"response": [AsTold()]}) as client:
         yield client
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.headers import AsTold
 from tests.world import World, day
 
 
@@ -328,3 +329,31 @@ def test_a_key_may_hold_an_underscore_anywhere(world: World) -> None:
     body = {"handler": handler["id"], "title": "T", "owner": "O", "fields": []}
     assert world.registrar.post("/v1/datasets", body | {"key": "db_" + "u" * 26}).status_code == 201
     assert world.registrar.post("/v1/datasets", body | {"key": handler["id"]}).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "headers", "is_as_told"),
+    [
+        ("GET", "/v1/handlers/a%2Fb?x=1", 200, {"ETag": '"a"', "X-Request-ID": "1"}, True),
+        ("GET", "/v1/handlers/a%2Fb", 200, {}, False),
+        ("GET", "/v1/handlers", 200, {"ETag": '"a"'}, False),
+        ("POST", "/v1/handlers", 201, {"ETag": '"a"'}, False),
+        ("POST", "/v1/handlers", 503, {}, False),
+        ("POST", "/v1/handlers", 429, {"Retry-After": "1"}, True),
+        ("GET", "/v1/nowhere", 404, {"ETag": '"a"'}, True),
+    ],
+)
+def test_a_header_that_is_missing_or_was_not_announced_is_noticed(
+    method: str,
+    path: str,
+    status: int,
+    headers: dict[str, str],
+    is_as_told: bool,  # noqa: FBT001
+) -> None:
+    """As every answer is looked at that the suite is given (`tests/headers.py`)."""
+    answer = httpx.Response(status, headers=headers, request=httpx.Request(method, f"http://outbound{path}"))
+    if is_as_told:
+        AsTold()(answer)
+    else:
+        with pytest.raises(AssertionError):
+            AsTold()(answer)
