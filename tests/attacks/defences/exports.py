@@ -194,8 +194,8 @@ DEFENCES: Final = (
             ),
             Edit(
                 READING,
-                "where id = b.permit and (f.permit is null or id = f.permit) limit 1",
-                "where id = b.permit limit 1",
+                "where id = b.permit and (f.permit is null or id = f.permit) offset 0",
+                "where id = b.permit offset 0",
             ),
         ),
         EXPORTS + "test_another_permit_is_not_used_by_naming_it",

@@ -99,7 +99,7 @@ DEFENCES: Final = (
         "A66",
         "what belongs to a handler is joined on the caller's grants",
         READING,
-        "\n  and (f.prefix is null or g.reach = '*' or f.handler = any(string_to_array(g.reach, ',')))\n",
+        "\n  and (f.prefix is null or c.reach = '*' or f.handler = any(string_to_array(c.reach, ',')))\n",
         "\n",
         TENANTS + "test_a_dataset_of_another_company_cannot_be_told_from_none",
     ),
