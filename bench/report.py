@@ -80,7 +80,7 @@ def figure(value: float | None, digits: int = 0) -> str:
 
 
 def ratio_told(ratio: float) -> str:
-    """Return a ratio for a bar, to three places, so that hardly one rounds to the bar that it missed."""
+    """Return a ratio for a bar with three digits, so that hardly one rounds to the bar that it missed."""
     return f"{ratio:.3g}"
 
 

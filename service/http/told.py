@@ -43,7 +43,7 @@ def _of_success(path: str, method: str, operation: Json, status: str) -> list[st
     if not status.startswith("2") or not path.startswith("/v1/"):
         return []
     content = operation["responses"][status].get("content", {})
-    if len(content) > 1:
+    if content.keys() - {"application/json"}:  # a file
         return ["ETag", "Content-Disposition", "Digest"]
     schema = content.get("application/json", {}).get("schema", {}).get("$ref", "")
     if method == "get":
