@@ -23,7 +23,7 @@ run: install
 	$(BIN)/outbound serve --sample
 
 test: install
-	$(BIN)/python -m pytest -n $(JOBS) --maxprocesses 6
+	$(BIN)/python -m pytest -n $(JOBS) --maxprocesses 6 --dist worksteal
 
 check: install
 	$(BIN)/ruff check .
