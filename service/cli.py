@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -150,6 +151,8 @@ def serve(
     """Serve the API; on an empty database, print the first admin's key."""
     given: dict[str, Any] = {"host": host, "port": port, "workers": workers}
     settings = Settings(**{name: value for name, value in given.items() if value is not None})
+    if settings.port == 0:  # any free one, but known before it is told
+        settings = settings.model_copy(update={"port": _free_port(settings.host)})
     logs.configure(settings.log_format, settings.log_level)
     book_of(settings)  # a rule file that cannot be used stops the start, before anything else
     named(settings.witnesses)  # and so do witnesses
@@ -185,6 +188,24 @@ def serve(
         )
 
 
+def _free_port(host: str) -> int:
+    """Return a port of an address that nobody listens on."""
+    family, _, _, _, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family) as probe:
+        probe.bind(address)
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _base(settings: Settings) -> str:
+    """Return the address that callers use."""
+    return (settings.public_url or _address(settings.host, settings.port)).rstrip("/")
+
+
+def _address(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 def _told(settings: Settings) -> dict[str, str]:
     """Tell server processes what the command line has set."""
     return {f"OUTBOUND_{name.upper()}": str(getattr(settings, name)) for name in ("host", "port", "workers")}
@@ -215,7 +236,7 @@ async def _prepare(settings: Settings, url: str, *, with_sample: bool) -> None:
             book = book_of(settings)
             await database.transaction(lambda tx: sample.load(tx, book))
         admin = await database.transaction(identity.first_admin)
-        base = (settings.public_url or f"http://{settings.host}:{settings.port}").rstrip("/")
+        base = _base(settings)
         typer.echo(
             f"Outbound serves {base} (API documentation: {base}/docs)\nNothing that it says of the law is legal advice."
         )
@@ -263,7 +284,7 @@ def login_link(
     if not settings.keys_by_command:
         _fail("OUTBOUND_KEYS_BY_COMMAND is false: nobody comes in by command. Set it to true to use this command.")
     token = _in_transaction(lambda tx: sessions.make_link(tx, principal, minutes))
-    base = (settings.public_url or f"http://{settings.host}:{settings.port}").rstrip("/")
+    base = _base(settings)
     sys.stderr.write(f"For {principal}, once, within {minutes} minutes:\n")
     typer.echo(f"{base}/login/link?token={token}")
 
@@ -564,7 +585,7 @@ def witness(
     signer = Signer(pem, name or witness_server.name_of(public), COSIGNATURE)
     with witness_server.Memory(state, known, is_new=is_new) as memory:
         cosigner = witness_server.Witness(signer, known, memory, utc_now)
-        typer.echo(f"OUTBOUND_WITNESSES={signer.vkey} http://{host}:{port}")
+        typer.echo(f"OUTBOUND_WITNESSES={signer.vkey} {_address(host, port)}")
         sys.stdout.flush()
         uvicorn.run(
             witness_server.application(cosigner),

@@ -105,6 +105,17 @@ def actions(world: World, person: Person, *names: str) -> list[tuple[str, Any]]:
 # By a link
 
 
+@pytest.mark.parametrize(
+    ("host", "base"),
+    [("127.0.0.1", "http://127.0.0.1:8000"), ("::1", "http://[::1]:8000"), ("o.example", "http://o.example:8000")],
+)
+def test_a_link_is_an_address_wherever_the_service_listens(
+    world: World, database_url: str, host: str, base: str
+) -> None:
+    done = outbound(database_url, "login-link", "--principal", world.person("requester").id, OUTBOUND_HOST=host)
+    assert done.stdout.startswith(f"{base}/login/link?token="), done.stderr
+
+
 def test_a_link_signs_in_once_and_looking_at_it_does_not_use_it_up(
     world: World, browser: Browser, database_url: str
 ) -> None:

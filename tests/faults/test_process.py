@@ -6,13 +6,14 @@ import asyncio
 import json
 import os
 import re
+import secrets
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,25 +47,26 @@ def free_port() -> int:
 
 @contextmanager
 def serving(data: Path, *arguments: str, **env: str) -> Iterator[tuple[str, subprocess.Popen[str], Path]]:
-    port = free_port()
-    output = data.parent / f"output-{port}"
+    """Serve on any free port, as the output tells it."""
+    output = data.parent / f"output-{secrets.token_hex(4)}"
     with output.open("w") as file:
         process = subprocess.Popen(
-            [OUTBOUND, "serve", "--port", str(port), *arguments],
+            [OUTBOUND, "serve", "--port", "0", *arguments],
             env=environment(data, **env),
             stdout=file,
             stderr=subprocess.STDOUT,
             text=True,
         )
-        address = f"http://127.0.0.1:{port}"
-        until = time.monotonic() + 180
+        address, until = "", time.monotonic() + 180
         while time.monotonic() < until and process.poll() is None:
-            try:
+            told = re.search(r"^Outbound serves (http://127\.0\.0\.1:[1-9]\d*) ", output.read_text(), re.MULTILINE)
+            address = "" if told is None else told[1]
+            with suppress(httpx.HTTPError):
                 httpx.get(f"{address}/readyz", timeout=5).raise_for_status()
                 break
-            except httpx.HTTPError:
-                time.sleep(0.05)
+            time.sleep(0.05)
         try:
+            assert address, output.read_text()
             yield address, process, output
         finally:
             process.terminate()
