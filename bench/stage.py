@@ -26,7 +26,7 @@ class Pace:
 
     Args:
         rounds: of every scenario.
-        main_rounds: of the comparison that most bars are read from.
+        main_rounds: of the comparisons whose rounds lie further apart than what is measured lies from its bar.
         seconds: of one run.
         warm_up: seconds of load on each contestant before the first round.
         sizes: of the registers: small, middle, large.

@@ -22,7 +22,7 @@ def run(stage: Stage) -> Section:
             servers[size] = stage.serve(stack, register)
             asked = outbound.evaluation(servers[size].base, register.key, size)
             targets[_name(size)] = Target(asked, servers[size])
-        rounds = stage.interleave("sizes", targets)
+        rounds = stage.interleave("sizes", targets, stage.pace.main_rounds)
         memory = {size: server.memory() for size, server in servers.items()}
     return _section(rounds, memory)
 
