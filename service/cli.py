@@ -583,6 +583,7 @@ def witness(
     known = known_logs(log)
     public = Signer(pem, "none").verifier.public
     signer = Signer(pem, name or witness_server.name_of(public), COSIGNATURE)
+    port = port or _free_port(host)
     with witness_server.Memory(state, known, is_new=is_new) as memory:
         cosigner = witness_server.Witness(signer, known, memory, utc_now)
         typer.echo(f"OUTBOUND_WITNESSES={signer.vkey} {_address(host, port)}")

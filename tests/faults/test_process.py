@@ -60,10 +60,11 @@ def serving(data: Path, *arguments: str, **env: str) -> Iterator[tuple[str, subp
         address, until = "", time.monotonic() + 180
         while time.monotonic() < until and process.poll() is None:
             told = re.search(r"^Outbound serves (http://127\.0\.0\.1:[1-9]\d*) ", output.read_text(), re.MULTILINE)
-            address = "" if told is None else told[1]
-            with suppress(httpx.HTTPError):
-                httpx.get(f"{address}/readyz", timeout=5).raise_for_status()
-                break
+            if told is not None:
+                address = told[1]
+                with suppress(httpx.HTTPError):
+                    httpx.get(f"{address}/readyz", timeout=5).raise_for_status()
+                    break
             time.sleep(0.05)
         try:
             assert address, output.read_text()
