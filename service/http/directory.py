@@ -5,7 +5,21 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Date, DateTime, Text, and_, column, literal, null, or_, select, table, union_all
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Date,
+    DateTime,
+    Text,
+    and_,
+    column,
+    literal,
+    null,
+    or_,
+    select,
+    table,
+    union_all,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from service.database import Id, Transaction
@@ -162,7 +176,7 @@ def _stands(role: Role, handler: str, today: date) -> ColumnElement[bool]:
     )
 
 
-def standing(grant: Any, today: date) -> ColumnElement[bool]:
+def standing(grant: Any, today: date | BindParameter[date]) -> ColumnElement[bool]:
     """Return the condition that a grant stands on a day: confirmed, within its days, not withdrawn.
 
     Args:

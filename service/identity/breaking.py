@@ -6,9 +6,9 @@ It lets them read as an auditor, or stop permits; nothing that it opens lets dat
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement, false, func, or_, select, true
+from sqlalchemy import ColumnElement, bindparam, false, func, or_, select, true
 
 from service.database import Transaction, new_id
 from service.events import operations as events
@@ -19,17 +19,23 @@ from service.identity import grants
 from service.identity.grants import Glass
 from service.identity.people import handler_of, is_of_principal, party, principal_of
 from service.identity.schemas import BreakGlassIn, BreakGlassOut
-from service.identity.tables import BreakGlass, Grant, Principal
+from service.identity.tables import NOW, BreakGlass, Grant, Principal
 from service.law.calendar import day_in_shanghai
 from service.tenancy import EVERYWHERE, NOWHERE, Reach, joined
 
 RECENT = timedelta(days=30)
 
+_OPEN: Final = (
+    select(BreakGlass)
+    .where(BreakGlass.principal == bindparam("principal"), BreakGlass.is_open(NOW))
+    .order_by(BreakGlass.id.desc())
+    .limit(1)
+)
+
 
 async def opened(tx: Transaction, caller: Caller) -> Caller:
     """Return a caller with what break-glass access opens now: for as long as they are an admin there."""
-    query = select(BreakGlass).where(BreakGlass.principal == caller.principal, BreakGlass.is_open(tx.now))
-    access = await tx.scalar(query.order_by(BreakGlass.id.desc()).limit(1))
+    access = await tx.scalar(_OPEN, {"principal": caller.principal, "now": tx.now})
     if access is None or grants.bar_to_break(party(caller), access.handler) is not None:
         return caller
     reach: Reach = EVERYWHERE if access.handler is None else frozenset({access.handler})

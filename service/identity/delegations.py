@@ -4,9 +4,9 @@ What an admin asks to be lent for somebody else waits for that person or for ano
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import and_, bindparam, func, or_, select
 
 from service.database import Transaction, is_id, new_id
 from service.events import operations as events
@@ -16,41 +16,43 @@ from service.http.problems import Conflict, Forbidden, Invalid, NotFound
 from service.identity import grants
 from service.identity.people import handler_where, party
 from service.identity.schemas import DelegationIn, DelegationOut
-from service.identity.tables import Delegation, Grant, Principal
+from service.identity.tables import TODAY, Delegation, Grant, Principal
 from service.law.calendar import day_in_shanghai
 from service.tenancy import EVERYWHERE, View, joined
 
 _NOT_TOLD = {"id", "in_force", "ended_at", "made_by", "made_at", "effective_at", "confirmed_by"}
 
+_LENT: Final = (
+    select(Grant.role, func.coalesce(Delegation.handler, Grant.handler), Delegation.delegator)
+    .join(
+        Grant,
+        and_(
+            Grant.principal == Delegation.delegator,
+            Grant.role == func.any(Delegation.roles),
+            Grant.standing(TODAY),
+            or_(Delegation.handler.is_(None), Grant.handler.is_(None), Grant.handler == Delegation.handler),
+        ),
+    )
+    .join(
+        Principal,
+        and_(Principal.id == Delegation.delegator, Principal.kind == "person", Principal.disabled_at.is_(None)),
+    )
+    .where(
+        Delegation.delegate == bindparam("delegate"),
+        Delegation.effective_at.is_not(None),
+        Delegation.ended_at.is_(None),
+        Delegation.valid_from <= TODAY,
+        Delegation.valid_until >= TODAY,
+    )
+    .order_by(Delegation.id, Grant.role)
+)
+"""What is lent to somebody on a day; made once, as every request of a person asks it."""
+
 
 async def lent_to(tx: Transaction, principal: str) -> tuple[Delegated, ...]:
     """Return the roles that a principal holds for others today: what the delegators, enabled, still have themselves."""
-    today = day_in_shanghai(tx.now)
-    query = (
-        select(Grant.role, func.coalesce(Delegation.handler, Grant.handler), Delegation.delegator)
-        .join(
-            Grant,
-            and_(
-                Grant.principal == Delegation.delegator,
-                Grant.role == func.any(Delegation.roles),
-                Grant.standing(today),
-                or_(Delegation.handler.is_(None), Grant.handler.is_(None), Grant.handler == Delegation.handler),
-            ),
-        )
-        .join(
-            Principal,
-            and_(Principal.id == Delegation.delegator, Principal.kind == "person", Principal.disabled_at.is_(None)),
-        )
-        .where(
-            Delegation.delegate == principal,
-            Delegation.effective_at.is_not(None),
-            Delegation.ended_at.is_(None),
-            Delegation.valid_from <= today,
-            Delegation.valid_until >= today,
-        )
-        .order_by(Delegation.id, Grant.role)
-    )
-    rows = [Delegated(Role(role), handler, delegator) for role, handler, delegator in await tx.execute(query)]
+    asked = await tx.execute(_LENT, {"delegate": principal, "today": day_in_shanghai(tx.now)})
+    rows = [Delegated(Role(role), handler, delegator) for role, handler, delegator in asked]
     return tuple(dict.fromkeys(rows))
 
 

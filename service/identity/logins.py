@@ -6,9 +6,10 @@ were given for a group are rows like those that an admin gave, with `source` gro
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from pydantic import TypeAdapter, ValidationError
-from sqlalchemy import func, or_, select, text
+from sqlalchemy import bindparam, func, or_, select, text
 
 from service.audit import operations as audit
 from service.database import Transaction, close_gate, new_id
@@ -21,7 +22,7 @@ from service.identity import groups, operations, sessions
 from service.identity.groups import Changes, Held, Stands
 from service.identity.people import principal_of
 from service.identity.schemas import LoginIn, LoginOut, PrincipalIn
-from service.identity.tables import HANDLERS, Grant, Login, Principal
+from service.identity.tables import HANDLERS, TODAY, Grant, Login, Principal
 from service.identity.tokens import Told
 from service.law.calendar import day_in_shanghai
 
@@ -124,19 +125,21 @@ async def keep_step(tx: Transaction, told: Told, stands: Sequence[Stands], *, cl
     await tx.flush()
 
 
+_VOUCHED: Final = (
+    select(Principal, Grant.role, Grant.handler, Login.seen_by)
+    .join(Login, Login.principal == Principal.id)
+    .outerjoin(Grant, Grant.standing_of_principals(TODAY))
+    .where(Login.id == bindparam("login"), Login.ended_at.is_(None), Principal.disabled_at.is_(None))
+)
+
+
 async def authenticate(tx: Transaction, vouched: Vouched) -> Caller:
     """Return the principal that was vouched for, with the grants that stand now.
 
     Raises:
         Unauthenticated: it is disabled, or the login has ended.
     """
-    query = (
-        select(Principal, Grant.role, Grant.handler, Login.seen_by)
-        .join(Login, Login.principal == Principal.id)
-        .outerjoin(Grant, Grant.standing_of_principals(day_in_shanghai(tx.now)))
-        .where(Login.id == vouched.login, Login.ended_at.is_(None), Principal.disabled_at.is_(None))
-    )
-    rows = (await tx.execute(query)).all()
+    rows = (await tx.execute(_VOUCHED, {"login": vouched.login, "today": day_in_shanghai(tx.now)})).all()
     if not rows:
         raise _refused()
     return await operations.caller_of(tx, rows[0][0], [(row[1], row[2]) for row in rows], frozenset(rows[0][3]))

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import func, select, text
+from sqlalchemy import bindparam, func, select, text
 
 from service.database import FIRST_ADMIN_LOCK, Transaction, close_gate, new_id
 from service.events import operations as events
@@ -17,9 +17,17 @@ from service.identity.grants import is_fit
 from service.identity.keys import Secret
 from service.identity.people import handler_of, named_principal, party, principal_of
 from service.identity.schemas import ApiKeyIn, ApiKeyMade, ApiKeyOut, Kind, PrincipalIn, PrincipalOut
-from service.identity.tables import ApiKey, Grant, Principal
+from service.identity.tables import TODAY, ApiKey, Grant, Principal
 from service.law.calendar import day_in_shanghai
 from service.tenancy import EVERYWHERE, NOWHERE, Reach, joined
+
+_HOLDER: Final = (
+    select(Principal, ApiKey, Grant.role, Grant.handler)
+    .join(ApiKey, ApiKey.principal == Principal.id)
+    .outerjoin(Grant, Grant.standing_of_principals(TODAY))
+    .where(ApiKey.prefix == bindparam("prefix"))
+)
+"""Whose a key is, with each of their grants that stand; made once, as every request asks it."""
 
 
 async def authenticate(tx: Transaction, credentials: Credentials) -> Caller:
@@ -28,13 +36,7 @@ async def authenticate(tx: Transaction, credentials: Credentials) -> Caller:
     Raises:
         Unauthenticated: no key, an unknown, expired or revoked one, or a disabled principal; it is not told which.
     """
-    query = (
-        select(Principal, ApiKey, Grant.role, Grant.handler)
-        .join(ApiKey, ApiKey.principal == Principal.id)
-        .outerjoin(Grant, Grant.standing_of_principals(day_in_shanghai(tx.now)))
-        .where(ApiKey.prefix == credentials.prefix)
-    )
-    rows = (await tx.execute(query)).all()
+    rows = (await tx.execute(_HOLDER, {"prefix": credentials.prefix, "today": day_in_shanghai(tx.now)})).all()
     stored = rows[0][1].sha256 if rows else bytes(32)
     if not credentials.match(stored) or not rows or not _stands(rows[0][0], rows[0][1], tx.now):
         raise Unauthenticated("This API key is not known, or no longer stands.")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import and_, func, or_, select, update
+from sqlalchemy import and_, bindparam, func, or_, select, update
 
 from service.audit import operations as audit
 from service.database import Transaction, new_id
@@ -22,7 +22,7 @@ from service.identity import seats
 from service.identity.people import principal_of
 from service.identity.schemas import SessionOut
 from service.identity.seats import Limits, Seat, Verdict
-from service.identity.tables import Grant, Login, LoginLink, Principal, Session, SessionToken
+from service.identity.tables import NOW, TODAY, Grant, Login, LoginLink, Principal, Session, SessionToken
 from service.law.calendar import day_in_shanghai
 
 _BITS: Final = 32
@@ -103,6 +103,23 @@ async def visit(tx: Transaction, token: str, limits: Limits) -> Visit | None:
     return Visit(session.id, session.csrf, _new_token(tx, session.id) if seats.is_due(seat, now, limits) else None)
 
 
+_SEATED: Final = (
+    select(Principal, Grant.role, Grant.handler, Login.seen_by)
+    .join(Session, Session.principal == Principal.id)
+    .outerjoin(Login, Login.id == Session.login)
+    .outerjoin(Grant, Grant.standing_of_principals(TODAY))
+    .where(
+        Session.id == bindparam("session"),
+        Session.ended_at.is_(None),
+        Session.ends_at > NOW,
+        Session.ends_at > func.now(),
+        or_(Session.login.is_(None), Login.ended_at.is_(None)),
+        Principal.disabled_at.is_(None),
+        Principal.kind == "person",
+    )
+)
+
+
 async def admit(
     tx: Transaction, seated: Seated
 ) -> tuple[Principal, Sequence[tuple[str | None, str | None]], frozenset[str]]:
@@ -111,22 +128,8 @@ async def admit(
     Raises:
         Unauthenticated: the session has ended, or with it the login or the principal.
     """
-    query = (
-        select(Principal, Grant.role, Grant.handler, Login.seen_by)
-        .join(Session, Session.principal == Principal.id)
-        .outerjoin(Login, Login.id == Session.login)
-        .outerjoin(Grant, Grant.standing_of_principals(day_in_shanghai(tx.now)))
-        .where(
-            Session.id == seated.session,
-            Session.ended_at.is_(None),
-            Session.ends_at > tx.now,
-            Session.ends_at > func.now(),
-            or_(Session.login.is_(None), Login.ended_at.is_(None)),
-            Principal.disabled_at.is_(None),
-            Principal.kind == "person",
-        )
-    )
-    rows = (await tx.execute(query)).all()
+    shown = {"session": seated.session, "now": tx.now, "today": day_in_shanghai(tx.now)}
+    rows = (await tx.execute(_SEATED, shown)).all()
     if not rows:
         raise over()
     return rows[0][0], [(row[1], row[2]) for row in rows], frozenset(rows[0][3] or ())

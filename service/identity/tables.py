@@ -1,9 +1,10 @@
 """Tables of principals, API keys, grants and what is like them; nothing is ever removed from them."""
 
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import (
+    BindParameter,
     CheckConstraint,
     ColumnElement,
     Date,
@@ -14,6 +15,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     and_,
+    bindparam,
     column,
     table,
     text,
@@ -27,6 +29,11 @@ from service.http.texts import folded
 from service.identity.grants import Life
 
 EndOf = DateTime(timezone=True)
+
+TODAY: Final = bindparam("today", type_=Date)
+"""A day in Asia/Shanghai, in queries that are made once because every request asks them."""
+NOW: Final = bindparam("now", type_=DateTime(timezone=True))
+"""A moment, in such queries."""
 
 
 def _folded_name(context: Any) -> str:
@@ -163,12 +170,12 @@ class Grant(Base):
         return Life(self.granted_at, self.valid_from, self.valid_until, self.effective_at, self.withdrawn_at)
 
     @classmethod
-    def standing(cls, today: date) -> ColumnElement[bool]:
+    def standing(cls, today: date | BindParameter[date]) -> ColumnElement[bool]:
         """Return the condition that a grant stands on a day: confirmed, within its days, not withdrawn."""
         return directory.standing(cls, today)
 
     @classmethod
-    def standing_of_principals(cls, today: date) -> ColumnElement[bool]:
+    def standing_of_principals(cls, today: date | BindParameter[date]) -> ColumnElement[bool]:
         """Return the condition that joins principals with their grants that stand on a day."""
         return and_(cls.principal == Principal.id, cls.standing(today))
 
@@ -227,7 +234,7 @@ class BreakGlass(Base):
     closed_by: Mapped[str | None] = mapped_column(Id)
 
     @classmethod
-    def is_open(cls, now: datetime) -> ColumnElement[bool]:
+    def is_open(cls, now: datetime | BindParameter[datetime]) -> ColumnElement[bool]:
         """Return the condition that access is open at a moment."""
         return and_(cls.closed_at.is_(None), cls.ends_at > now)
 

@@ -260,8 +260,8 @@ DEFENCES: Final = (
         "A26",
         "a lent role stands as long as its owner has it",
         DELEGATIONS,
-        "                Grant.standing(today),\n                or_(Delegation",
-        "                or_(Delegation",
+        "            Grant.standing(TODAY),\n            or_(Delegation",
+        "            or_(Delegation",
         PEOPLE + "test_a_role_that_is_withdrawn_is_lent_no_longer",
     ),
     one(

@@ -96,7 +96,7 @@ DEFENCES: Final = (
             ),
             Edit(
                 SITTINGS,
-                "            Session.ends_at > tx.now,\n",
+                "        Session.ends_at > NOW,\n",
                 "",
             ),
         ),
