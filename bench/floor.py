@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 
 import asyncpg
 
-from bench.load import Run
+from bench.request import Run
 from service.database import new_id
 
 DECISIONS: Final = 1_000

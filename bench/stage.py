@@ -12,8 +12,8 @@ import httpx
 
 from bench import load
 from bench.contestants import outbound
-from bench.load import Request, Run
 from bench.register import Cluster, Register
+from bench.request import LoadError, Request, Run
 from bench.servers import Server, descendants, spent
 
 MAIN: Final = 64
@@ -47,7 +47,7 @@ class Pace:
 
 
 FULL: Final = Pace(rounds=3, main_rounds=7, seconds=4, warm_up=4, sizes=(1_000, 100_000, 1_000_000), limit=30 * 60)
-QUICK: Final = Pace(rounds=1, main_rounds=1, seconds=1.5, warm_up=0.5, sizes=(1_000, 5_000, 20_000), limit=8 * 60)
+QUICK: Final = Pace(rounds=1, main_rounds=1, seconds=2, warm_up=0.5, sizes=(1_000, 5_000, 20_000), limit=8 * 60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,8 @@ class Target:
     connections: int = MAIN
 
 
+Generator = Callable[[Request, int, float, Path], Run]
+"""Puts load on an address: what to send, from how many connections, for how many seconds, and a folder to work in."""
 Measuring = Target | Callable[[float], Run]
 """A target under load, or whatever else measures a rate for some seconds."""
 
@@ -120,21 +122,27 @@ class Stage:
         folder = self.folder / f"outbound-{register.size}-{workers}"
         return stack.enter_context(outbound.serve(register.url, folder, workers))
 
-    def interleave(self, scenario: str, contestants: Mapping[str, Measuring], rounds: int | None = None) -> Rounds:
-        """Warm every contestant up, then measure them one after the other, round by round."""
+    def interleave(
+        self,
+        scenario: str,
+        contestants: Mapping[str, Measuring],
+        rounds: int | None = None,
+        by: Generator = load.run,
+    ) -> Rounds:
+        """Warm every contestant up, with a look at each answer, then measure them one after the other, round by round."""
         for name, contestant in contestants.items():
-            self._measure(f"{scenario}, {name}, warming up", contestant, self.pace.warm_up)
+            self._measure(f"{scenario}, {name}, warming up", contestant, self.pace.warm_up, load.check)
         runs: dict[str, list[Run | None]] = {name: [] for name in contestants}
         for number in range(1, (rounds or self.pace.rounds) + 1):
             for name, contestant in contestants.items():
                 told = f"{scenario}, {name}, round {number}"
-                runs[name].append(self._measure(told, contestant, self.pace.seconds))
+                runs[name].append(self._measure(told, contestant, self.pace.seconds, by))
         return Rounds(runs)
 
-    def _measure(self, told: str, contestant: Measuring, seconds: float) -> Run | None:
+    def _measure(self, told: str, contestant: Measuring, seconds: float, by: Generator) -> Run | None:
         try:
-            run = self.load(contestant, seconds) if isinstance(contestant, Target) else contestant(seconds)
-        except (load.LoadError, httpx.HTTPError) as error:
+            run = self.load(contestant, seconds, by) if isinstance(contestant, Target) else contestant(seconds)
+        except (LoadError, httpx.HTTPError) as error:
             self.fail(f"{told}: {error}")
             return None
         fault = run.fault()
@@ -144,12 +152,12 @@ class Stage:
             return None
         return run
 
-    def load(self, target: Target, seconds: float) -> Run:
+    def load(self, target: Target, seconds: float, by: Generator) -> Run:
         """Put load on a target, and tell how busy its server and PostgreSQL were."""
         request = target.request if isinstance(target.request, Request) else target.request()
         postgres = [self.cluster.process, *descendants(self.cluster.process)]
         before = 0.0 if target.server is None else target.server.busy(), spent(postgres)
-        run = load.run(request, target.connections, seconds, self.folder)
+        run = by(request, target.connections, seconds, self.folder)
         after = 0.0 if target.server is None else target.server.busy(), spent(postgres)
         # The generator's own start is no load: what was busy is told over the seconds that it sent for.
         busy = {"server": (after[0] - before[0]) / seconds, "postgres": (after[1] - before[1]) / seconds}

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
-from bench.load import Request
+from bench.request import Request
 from bench.servers import Server, free_port
 
 VERSION: Final = "0.55.0"

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bench.load import Request
+from bench.request import Request
 from bench.servers import Server
 
 LOG_KEY = "log_key.pem"

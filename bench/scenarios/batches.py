@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from bench import floor
 from bench.contestants import outbound
-from bench.load import Request
 from bench.register import Register
 from bench.report import Section, at_least, figure, table
+from bench.request import Request
 from bench.stage import Measuring, Rounds, Stage, Target
 
 SIZES: Final = (1, 100, 1_000)

@@ -4,8 +4,8 @@ from contextlib import ExitStack
 from typing import Final
 
 from bench.contestants import bare, outbound
-from bench.load import Request
 from bench.report import Chart, Section, figure, table
+from bench.request import Request
 from bench.stage import Rounds, Stage, Target
 
 CONNECTIONS: Final = (1, 16, 64, 256)

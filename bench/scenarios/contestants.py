@@ -9,9 +9,9 @@ import httpx
 
 from bench import load
 from bench.contestants import bare, cerbos, naive, noop, outbound
-from bench.load import Request
 from bench.register import Register
 from bench.report import Chart, Section, at_least, at_most, figure, table
+from bench.request import Request
 from bench.servers import Server
 from bench.stage import MAIN, Measuring, Rounds, Stage, Target, say
 
@@ -42,8 +42,8 @@ def run(stage: Stage) -> Section:
         rounds = stage.interleave("contestants", contestants, stage.pace.main_rounds)
         if isinstance(program, Path) and not cerbos.has_logged(logged):
             stage.fail("contestants, Cerbos: nothing is in its decision log")
-        witness = _witness(stage, rounds, contestants)
-    return _section(rounds, contestants, register, witness, None if isinstance(program, Path) else program)
+        by_k9 = _by_k9(stage, rounds, contestants)
+    return _section(rounds, contestants, register, by_k9, None if isinstance(program, Path) else program)
 
 
 def _others(stage: Stage, stack: ExitStack, register: Register, ours: Request) -> dict[str, Target]:
@@ -62,27 +62,27 @@ def _asking(ours: Request, server: Server) -> Request:
     return Request(f"{server.base}/access/v1/evaluation", ours.body, ours.expects, ours.headers)
 
 
-def _witness(stage: Stage, rounds: Rounds, contestants: dict[str, Measuring]) -> str:
-    """Return what wrk measured for the floor and ours, in a sentence."""
-    seconds = max(2, round(stage.pace.seconds))
-    told: dict[str, float] = {}
-    for name in (BARE, OURS):
-        target = contestants[name]
-        if isinstance(target, Target) and isinstance(target.request, Request):
-            rate = load.witness(target.request, MAIN, seconds, stage.folder)
-            if rate is not None:
-                told[name] = rate
-    if len(told) < 2:  # noqa: PLR2004 - both
-        return "No second generator (`wrk`) was there to confirm these rates."
-    say(f"  contestants, wrk: {told}")
+def _by_k9(stage: Stage, rounds: Rounds, contestants: dict[str, Measuring]) -> str:
+    """Return in a sentence what the heavier generator measures of the floor, Cerbos and ours, where wrk was the first."""
+    if not load.is_light():
+        return "The load came from k9, as no wrk is on PATH: it looks at every answer, and takes its part of the same processors for that."
+    some: dict[str, Measuring] = {name: contestants[name] for name in (BARE, CERBOS, OURS) if name in contestants}
+    again = stage.interleave("contestants by k9", some, by=load.check)
+    told = [f"{figure(again.ratio(OURS, name), 2)} of {name}" for name in some if name != OURS]
+    costs = " and ".join(f"{_cost(one, OURS)} ({who})" for who, one in (("wrk", rounds), ("k9", again)))
     return (
-        f"A second generator, wrk, measured {told[BARE]:,.0f} requests/s of the floor and {told[OURS]:,.0f} of ours right after, "
-        f"{told[OURS] / told[BARE]:.2f} of it (the rounds above: {figure(rounds.ratio(OURS, BARE), 2)})."
+        f"The load came from wrk. By k9, which looks at the text of every answer, ours came to {' and '.join(told)}: it takes more of the "
+        f"processors that everybody shares, {costs} microseconds of one for each request to ours."
     )
 
 
+def _cost(rounds: Rounds, name: str) -> str:
+    rate, cores = rounds.median(name), rounds.cores(name, "generator")
+    return figure(None if rate is None or cores is None else 1e6 * cores / rate, 0)
+
+
 def _section(
-    rounds: Rounds, contestants: dict[str, Measuring], register: Register, witness: str, missing: str | None
+    rounds: Rounds, contestants: dict[str, Measuring], register: Register, by_k9: str, missing: str | None
 ) -> Section:
     rows = [
         [
@@ -116,7 +116,7 @@ def _section(
             "seeded": f"{register.seconds:.0f}",
             "connections": str(MAIN),
             "cerbos": "" if missing is None else f"Cerbos is missing from this run: {missing}.",
-            "witness": witness,
+            "by_k9": by_k9,
             "limit": limit(rounds, OURS),
         },
         bars=[

@@ -9,9 +9,9 @@ from typing import Final
 
 from bench import load
 from bench.contestants import outbound
-from bench.load import Request
 from bench.register import Register, rows, sql
 from bench.report import Bar, Section, figure, ratio_told, table
+from bench.request import Request
 from bench.stage import MAIN, Rounds, Stage, Target
 
 LEAST: Final = 0.5

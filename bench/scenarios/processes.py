@@ -5,8 +5,8 @@ from contextlib import ExitStack
 from typing import Final
 
 from bench.contestants import bare, outbound
-from bench.load import Request
 from bench.report import Section, figure, table
+from bench.request import Request
 from bench.scenarios.contestants import limit
 from bench.stage import Rounds, Stage, Target
 
