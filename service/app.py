@@ -44,9 +44,8 @@ from service.identity import login_routes
 from service.identity import routes as identity
 from service.identity.door import Door, door_of
 from service.identity.operations import recognize
-from service.law import policy, rules
 from service.law import routes as law
-from service.law.rules import RuleBook
+from service.law.book import book_of
 from service.obligations import routes as obligations
 from service.packs import routes as packs
 from service.packs.making import Tools
@@ -128,7 +127,7 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
     """
     logins = Logins.of(settings, database_url)
     database = _connected(logins.app, settings.database_pool, settings.database_timeout_seconds, clock)
-    book = book_of(settings)
+    book = book_of(settings.policy_file)
     rates = _rates_of(settings)
     decisions = Gate(
         logins.gate,
@@ -294,15 +293,6 @@ def _pack_worker(settings: Settings, login: Login, signer: Signer, log_key: LogK
     )
     database = _connected(login, 1, settings.database_timeout_seconds, clock, EVERYWHERE)
     return Worker(database, tools, settings.packs, timedelta(days=settings.pack_keep_days))
-
-
-def book_of(settings: Settings) -> RuleBook:
-    """Return the law with the company's own rules on top.
-
-    Raises:
-        RuleFileError, PolicyFileError: the files cannot be used; nothing starts with them.
-    """
-    return rules.load(policy=None if settings.policy_file is None else policy.load(settings.policy_file))
 
 
 def _public_url(settings: Settings) -> Callable[[Request], str]:

@@ -1,4 +1,4 @@
-"""The `outbound` command, run in the process of the test: a process of its own takes two seconds to start."""
+"""The `outbound` command, run in the process of the test: a process of its own takes a second to start."""
 
 from __future__ import annotations
 

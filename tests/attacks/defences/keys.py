@@ -368,7 +368,7 @@ DEFENCES: Final = (
     one(
         "A145",
         "the setting is looked at",
-        "service/cli.py",
+        "service/commands/access.py",
         "    if not Settings().keys_by_command:\n",
         "    if False:\n",
         "tests/api/test_commands.py::test_a_setting_forbids_keys_by_command",

@@ -1,0 +1,31 @@
+"""`outbound determine`."""
+
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+
+from service.http.problems import invalid_from
+from service.http.strict_json import parse
+from service.law.book import book_of
+from service.law.calendar import day_in_shanghai
+from service.law.routes import determination_of
+from service.law.schemas import FactsIn
+from service.settings import Settings
+
+
+def determine(
+    file: Annotated[Path, typer.Argument(help="Facts as JSON; - reads them from standard input.")],
+) -> None:
+    """Determine what the law asks for, given facts; needs no database and stores nothing. Not legal advice."""
+    content = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+    try:
+        body = FactsIn.model_validate(parse(content))
+    except ValidationError as error:
+        raise invalid_from(error.errors()) from error
+    told = determination_of(body, day_in_shanghai(datetime.now(UTC)), book_of(Settings().policy_file))
+    typer.echo(json.dumps(told.model_dump(mode="json"), ensure_ascii=False, indent=2))

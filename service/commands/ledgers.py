@@ -1,0 +1,43 @@
+"""`outbound ledger`."""
+
+from typing import Annotated
+
+import typer
+
+from service.commands.shared import fail, with_database
+from service.database import Database
+from service.gate import rebuild
+
+ledgers = typer.Typer(no_args_is_help=True, help="The years' counts of persons.")
+
+
+@ledgers.command("rebuild")
+def rebuild_ledger(
+    handler: Annotated[str | None, typer.Option(help="Id or key of the only handler to count.")] = None,
+    year: Annotated[
+        int | None, typer.Option(min=2021, max=9999, help="The only year, and the permits used in it.")
+    ] = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Store what differs; each is recorded in the log.")] = False,
+) -> None:
+    """Count years and permits again from the exports alone; ends with 1 when what is stored differs and was not repaired."""
+
+    async def run(database: Database) -> int:
+        differing = 0
+        async for counted in rebuild.rebuild(database, handler=handler, year=year, repair=repair):
+            differing += not counted.is_same
+            typer.echo(f"{counted.sentence()}: {_outcome(counted, repair=repair)}")
+        return differing
+
+    differing = with_database(run)
+    if differing == 0:
+        typer.echo("Everything is as the exports add up.")
+    elif repair:
+        typer.echo(f"{differing} differed and were repaired.")
+    else:
+        fail(f"{differing} differ. `--repair` stores what the exports add up to.")
+
+
+def _outcome(counted: rebuild.Counted, *, repair: bool) -> str:
+    if counted.is_same:
+        return "the same"
+    return "repaired" if repair else "differs"

@@ -1,0 +1,45 @@
+"""`outbound policy`."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from service.commands.shared import in_transaction
+from service.database import Transaction
+from service.gate import policy_check
+from service.law import policy, rules
+from service.law.book import book_of
+from service.settings import Settings
+
+policies = typer.Typer(no_args_is_help=True, help="The company's own rules, which can only be stricter than the law.")
+
+
+@policies.command("check")
+def check_policy(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="The company's own rules, in TOML.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object.")] = False,
+) -> None:
+    """Check a policy file, and show which open transfers and permits it would change; nothing is changed."""
+    checked = policy.load(file)
+    then = rules.load(policy=checked)
+    now = book_of(Settings().policy_file)
+
+    async def work(tx: Transaction) -> tuple[list[policy_check.Effect], list[str]]:
+        return await policy_check.effects(tx, now, then), await policy_check.unknown_recipients(tx, checked)
+
+    found, unknown = in_transaction(work)
+    if as_json:
+        effects = [{"id": one.id, "status": one.status, "changes": one.changes} for one in found]
+        told = {"hash": checked.hash, "unknown_recipients": unknown, "effects": effects}
+        typer.echo(json.dumps(told, ensure_ascii=False, indent=2))
+        return
+    typer.echo(f"The policy can be used: {checked.hash}")
+    for key in unknown:
+        typer.echo(f"No recipient of the register has the key {key}: a condition on it fits nothing.")
+    for one in found:
+        typer.echo(f"{one.id} ({one.status}):")
+        for sentence in one.sentences():
+            typer.echo(f"  {sentence}")
+    typer.echo(f"{len(found)} would change." if found else "Nothing would change.")

@@ -1,0 +1,67 @@
+"""What needs no database and is best done by others: `outbound witness`, `outbound verify`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvicorn
+
+from service import logs
+from service.audit import verify as packs
+from service.audit import witness_server
+from service.audit.keys import read_or_make
+from service.audit.notes import COSIGNATURE, Signer
+from service.audit.witness import known_logs
+from service.commands.addresses import address, free_port
+from service.database import utc_now
+from service.settings import Settings
+
+
+def witness(
+    log: Annotated[list[str], typer.Option(help="Verifier key of a log to look after (/tlog/vkey); may be repeated.")],
+    state: Annotated[Path, typer.Option(help="File in which it remembers what it has cosigned; never lose it.")],
+    key: Annotated[Path, typer.Option(help="Its Ed25519 key in PEM; made when it is not there.")],
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 8010,
+    name: Annotated[str | None, typer.Option(help="Name that it signs by; made from its key, if missing.")] = None,
+    new: Annotated[
+        bool, typer.Option("--new", help="The key was made elsewhere and has cosigned nothing yet.")
+    ] = False,
+) -> None:
+    """Cosign checkpoints of a log that is never cut or rewritten; needs no database, and best runs in other hands."""
+    logs.configure(Settings().log_format, Settings().log_level)
+    is_new = new or not key.exists()
+    pem = read_or_make(key)
+    known = known_logs(log)
+    public = Signer(pem, "none").verifier.public
+    signer = Signer(pem, name or witness_server.name_of(public), COSIGNATURE)
+    port = port or free_port(host)
+    with witness_server.Memory(state, known, is_new=is_new) as memory:
+        cosigner = witness_server.Witness(signer, known, memory, utc_now)
+        typer.echo(f"OUTBOUND_WITNESSES={signer.vkey} {address(host, port)}")
+        sys.stdout.flush()
+        uvicorn.run(
+            witness_server.application(cosigner),
+            host=host,
+            port=port,
+            access_log=False,
+            log_config=None,
+            log_level="warning",
+            server_header=False,
+            limit_concurrency=100,
+            timeout_graceful_shutdown=10,
+        )
+
+
+def verify(
+    pack: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="An evidence pack, a ZIP file.")],
+    vkey: Annotated[list[str] | None, typer.Option(help="Verifier key of the log, from another source.")] = None,
+    witness: Annotated[
+        list[str] | None, typer.Option(help="Verifier key of a witness that must have cosigned; may be repeated.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object.")] = False,
+) -> None:
+    """Check an evidence pack, offline: 0 every claim held, 1 one is broken, 2 one cannot be checked or it is no pack."""
+    keys = [*(f"--vkey={key}" for key in vkey or ()), *(f"--witness={key}" for key in witness or ())]
+    raise typer.Exit(packs.main([str(pack), *keys, *(["--json"] if as_json else [])]))

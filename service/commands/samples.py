@@ -1,0 +1,18 @@
+"""`outbound sample`."""
+
+import typer
+
+from service.commands.shared import in_transaction
+from service.law.book import book_of
+from service.sample import loader as sample
+from service.settings import Settings
+
+samples = typer.Typer(no_args_is_help=True, help="The invented sample company.")
+
+
+@samples.command("load")
+def load_sample() -> None:
+    """Load the invented company; a second time does no harm."""
+    book = book_of(Settings().policy_file)
+    loaded = in_transaction(lambda tx: sample.load(tx, book))
+    typer.echo("The sample company is loaded." if loaded else "The sample company was there already.")

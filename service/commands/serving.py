@@ -1,0 +1,137 @@
+"""`outbound serve`, and what each of its server processes runs; the OpenAPI document of what it serves."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import structlog
+import typer
+import uvicorn
+
+from service import logs
+from service.app import create_app
+from service.audit.witness import named
+from service.commands.addresses import base_of, free_port
+from service.commands.shared import database_url
+from service.database import Database
+from service.http.problems import Invalid
+from service.identity import operations as identity
+from service.law.book import book_of
+from service.roles import Logins
+from service.sample import loader as sample
+from service.settings import Settings
+from service.tenancy import EVERYWHERE
+
+log = structlog.get_logger("outbound")
+
+WORKER_SECONDS = 60
+"""How long one of several server processes may say nothing before another takes its place: while it starts it says nothing, and on a
+machine with much to do that takes its time."""
+
+URL = "OUTBOUND_INTERNAL_DATABASE_URL"
+"""Tells server processes the address of the embedded database that their parent holds open."""
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on (OUTBOUND_HOST).")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="OUTBOUND_PORT.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, max=64, help="Server processes (OUTBOUND_WORKERS).")] = None,
+    with_sample: Annotated[bool, typer.Option("--sample", help="Load the invented company first.")] = False,
+) -> None:
+    """Serve the API; on an empty database, print the first admin's key."""
+    given: dict[str, Any] = {"host": host, "port": port, "workers": workers}
+    settings = Settings(**{name: value for name, value in given.items() if value is not None})
+    if settings.port == 0:  # any free one, but known before it is told
+        settings = settings.model_copy(update={"port": free_port(settings.host)})
+    logs.configure(settings.log_format, settings.log_level)
+    book_of(settings.policy_file)  # a rule file that cannot be used stops the start, before anything else
+    named(settings.witnesses)  # and so do witnesses
+    # uvicorn hands a signal on once it has stopped: then the embedded server must be let go as well.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    with database_url(settings) as url:
+        os.environ |= _told(settings) | {URL: url}
+        if borrowed := asyncio.run(Logins.of(settings, url).demand_bound()):
+            log.warning(
+                "server processes log in as the owner of the database and act as lesser roles; logins of their own are stricter: "
+                "OUTBOUND_DATABASE_APP_URL, OUTBOUND_DATABASE_GATE_URL, OUTBOUND_DATABASE_LOG_URL",
+                roles=borrowed,
+            )
+        asyncio.run(_prepare(settings, url, with_sample=with_sample))
+        uvicorn.run(
+            "service.commands.serving:server",
+            factory=True,
+            host=settings.host,
+            port=settings.port,
+            workers=settings.workers,
+            loop="uvloop" if sys.platform != "win32" else "asyncio",
+            http="service.http.direct:Direct" if sys.platform != "win32" else "auto",
+            ws="none",
+            access_log=False,
+            log_config=None,
+            log_level="warning",
+            server_header=False,
+            # Who came counts for limits alone; OUTBOUND_PUBLIC_URL tells the address that callers use.
+            proxy_headers=bool(settings.trusted_proxies),
+            forwarded_allow_ips=settings.trusted_proxies or None,
+            timeout_graceful_shutdown=10,
+            timeout_worker_healthcheck=WORKER_SECONDS,
+        )
+
+
+def _told(settings: Settings) -> dict[str, str]:
+    """Tell server processes what the command line has set."""
+    return {f"OUTBOUND_{name.upper()}": str(getattr(settings, name)) for name in ("host", "port", "workers")}
+
+
+def server() -> Any:
+    """Return the application of one server process."""
+    settings = Settings()
+    logs.configure(settings.log_format, settings.log_level)
+    if sys.platform != "win32":
+        _bound(settings)
+    return create_app(settings, os.environ[URL])
+
+
+def _bound(settings: Settings) -> None:
+    """Set what a connection of this process may take."""
+    from service.http.protocol import Bounded  # noqa: PLC0415 - needs httptools
+
+    Bounded.patience = settings.patience_seconds
+    Bounded.most = settings.connections
+
+
+async def _prepare(settings: Settings, url: str, *, with_sample: bool) -> None:
+    """Make the first admin, load the sample when it is asked for, and print how to begin."""
+    database = Database(url, pool=1, timeout=settings.database_timeout_seconds, reach=EVERYWHERE)
+    try:
+        if with_sample:
+            book = book_of(settings.policy_file)
+            await database.transaction(lambda tx: sample.load(tx, book))
+        admin = await database.transaction(identity.first_admin)
+        base = base_of(settings)
+        typer.echo(
+            f"Outbound serves {base} (API documentation: {base}/docs)\nNothing that it says of the law is legal advice."
+        )
+        if admin is not None:
+            typer.echo(f"The first admin's key, shown this once: {admin.secret}")
+        if with_sample:
+            typer.echo(await database.transaction(lambda tx: sample.welcome(tx, base)))
+        sys.stdout.flush()
+    finally:
+        await database.close()
+
+
+def openapi(
+    check: Annotated[Path | None, typer.Option(help="Compare with this file instead of printing.")] = None,
+) -> None:
+    """Print the OpenAPI document, or tell whether a file still is that document."""
+    document = create_app(Settings(), "postgresql://nowhere/none").openapi()
+    produced = json.dumps(document, ensure_ascii=False, indent=2, sort_keys=True)
+    if check is None:
+        typer.echo(produced)
+    elif check.read_text(encoding="utf-8").strip() != produced:
+        raise Invalid(f"{check} is not what the code says; run `make openapi` and commit it.")
