@@ -22,8 +22,9 @@ $(STAMP): requirements-dev.lock pyproject.toml
 run: install
 	$(BIN)/outbound serve --sample
 
+# The tests start the program a hundred times: what it is compiled to is kept, whatever the environment says.
 test: install
-	$(BIN)/python -m pytest -n $(JOBS) --maxprocesses 6 --dist worksteal
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n $(JOBS) --maxprocesses 6 --dist worksteal
 
 check: install
 	$(BIN)/ruff check .
