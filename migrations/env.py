@@ -6,26 +6,15 @@ from alembic import context
 from sqlalchemy import Connection, pool, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-import service.audit.tables
-import service.events.tables
-import service.http.idempotency
-import service.identity.tables
-import service.ledger.tables
-import service.obligations.tables
-import service.packs.tables
-import service.permits.tables
-import service.registry.tables
-import service.transfers.tables  # noqa: F401 - the tables of every room
-from service.database import Base, address
+from service.database import address
 from service.migrate import is_no_partition
+from service.tables import METADATA
 
 MIGRATION_LOCK = 0x0B0C
 
 
 def _migrate(connection: Connection) -> None:
-    context.configure(
-        connection=connection, target_metadata=Base.metadata, compare_type=True, include_name=is_no_partition
-    )
+    context.configure(connection=connection, target_metadata=METADATA, compare_type=True, include_name=is_no_partition)
     with context.begin_transaction():
         connection.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
         context.run_migrations()

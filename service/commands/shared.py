@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import NoReturn, TypeVar
 
+import service.tables  # noqa: F401 - a table that is written to refers to those of other rooms
 from service import migrate
 from service.database import Database, DatabaseAwayError, Transaction
 from service.embedded import EmbeddedServer

@@ -1,0 +1,19 @@
+"""The tables of every room: each refers to others by name, so whoever writes to one must have loaded them all."""
+
+from typing import Final
+
+from service.audit import tables as audit
+from service.database import Base
+from service.events import tables as events
+from service.http import idempotency
+from service.identity import tables as identity
+from service.ledger import tables as ledger
+from service.obligations import tables as obligations
+from service.packs import tables as packs
+from service.permits import tables as permits
+from service.registry import tables as registry
+from service.transfers import tables as transfers
+
+ROOMS: Final = (audit, events, idempotency, identity, ledger, obligations, packs, permits, registry, transfers)
+METADATA: Final = Base.metadata
+"""What all of them are."""
