@@ -1,8 +1,7 @@
 """The `outbound` command."""
 
-import sys
 from importlib import import_module
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import typer
 from typer.core import TyperGroup
@@ -53,9 +52,7 @@ def _loaded(name: str, module: str, member: str) -> Any:
     return typer.main.get_command(single)
 
 
-app = typer.Typer(
-    cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__
-)
+app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.callback()
@@ -68,40 +65,12 @@ def main() -> None:
     try:
         app()
     except Exception as error:
-        told = _told(error)
+        from service.commands.failing import fail, told_of  # noqa: PLC0415 - what all goes well without is not loaded
+
+        told = told_of(error)
         if told is None:
             raise
-        _fail(told)
-
-
-def _told(error: Exception) -> str | None:
-    """Return what is to be told of an error; None: it is a fault of the program.
-
-    What a command has raised is loaded by then; to load it here beforehand would cost every command its time.
-    """
-    from service.database import DatabaseAwayError  # noqa: PLC0415
-    from service.embedded import EmbeddedServerError  # noqa: PLC0415
-    from service.http.problems import Problem  # noqa: PLC0415
-    from service.law.rules import RuleFileError  # noqa: PLC0415
-    from service.roles import UnboundError  # noqa: PLC0415
-
-    if isinstance(error, Problem):
-        return "\n".join([error.detail, *(_line(one) for one in error.errors)])
-    if isinstance(error, DatabaseAwayError):
-        return "The database does not answer. Check OUTBOUND_DATABASE_URL, or that the embedded server can start."
-    if isinstance(error, EmbeddedServerError | RuleFileError | UnboundError | ValueError | OSError):
-        return str(error)
-    return None
-
-
-def _line(error: dict[str, Any]) -> str:
-    place = f"line {error['line']}, " if "line" in error else ""
-    return f"  {place}{error['pointer'] or '-'}: {error['detail']}"
-
-
-def _fail(message: str) -> NoReturn:
-    sys.stderr.write(message + "\n")
-    raise SystemExit(1)
+        fail(told)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ from pathlib import Path
 import httpx
 
 from service.audit.notes import Verifier
-from tests.faults.test_process import OUTBOUND, environment, free_port
+from service.commands.addresses import free_port
+from tests.faults.test_process import OUTBOUND, environment
 
 
 @dataclass

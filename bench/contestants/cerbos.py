@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from bench.request import Request
-from bench.servers import Server, free_port
+from bench.servers import Server
+from service.commands.addresses import free_port
 
 VERSION: Final = "0.55.0"
 PACKAGE: Final = "@cerbos/cerbos-linux-x64"

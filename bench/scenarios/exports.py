@@ -11,7 +11,7 @@ from bench import load
 from bench.contestants import outbound
 from bench.register import Register, rows, sql
 from bench.report import Bar, Section, figure, ratio_told, table
-from bench.request import Request
+from bench.request import UUID, Request
 from bench.stage import MAIN, Rounds, Stage, Target
 
 LEAST: Final = 0.5
@@ -71,7 +71,7 @@ def reservation(base: str, register: Register, first: int, last: int) -> Request
     return Request(
         url=f"{base}/v1/exports",
         body=json.dumps(body | {"sensitive_persons": 0}),
-        headers=outbound.bearer(register.key) | {"Idempotency-Key": "{{ uuid() }}"},
+        headers=outbound.bearer(register.key) | {"Idempotency-Key": UUID},
         expects='"status":"reserved"',
         status=201,
     )

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from service.commands.addresses import base_of
-from service.commands.shared import fail, in_transaction
+from service.commands.failing import fail
+from service.commands.shared import in_transaction
 from service.http.caller import Role
 from service.identity import operations as identity
 from service.identity import sessions

@@ -5,7 +5,7 @@ import socket
 from service.settings import Settings
 
 
-def free_port(host: str) -> int:
+def free_port(host: str = "127.0.0.1") -> int:
     """Return a port of an address that nobody listens on."""
     family, _, _, _, place = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
     with socket.socket(family) as probe:

@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from service.commands.shared import fail, with_database
+from service.commands.failing import fail
+from service.commands.shared import with_database
 from service.database import Database
 from service.gate import rebuild
 

@@ -11,7 +11,8 @@ import typer
 from service.audit import archive, check, notes, retention, rotation
 from service.audit import operations as audit
 from service.audit.log_key import LogKey
-from service.commands.shared import database_url, fail, in_transaction, with_database
+from service.commands.failing import fail
+from service.commands.shared import database_url, in_transaction, with_database
 from service.database import Database
 from service.http.caller import OPERATOR
 from service.settings import Settings

@@ -1,25 +1,19 @@
-"""What several commands need: the database, and a way out."""
+"""What several commands need: the database."""
 
 import asyncio
-import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import NoReturn, TypeVar
+from typing import TypeVar
 
 import service.tables  # noqa: F401 - a table that is written to refers to those of other rooms
 from service import migrate
+from service.commands.failing import fail
 from service.database import Database, DatabaseAwayError, Transaction
 from service.embedded import EmbeddedServer
 from service.settings import Settings
 from service.tenancy import EVERYWHERE
 
 Result = TypeVar("Result")
-
-
-def fail(message: str) -> NoReturn:
-    """End with 1, and tell why on standard error."""
-    sys.stderr.write(message + "\n")
-    raise SystemExit(1)
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from service.commands.addresses import free_port
 from service.settings import Settings
 from tests.api.test_sessions import Browser
 from tests.canaille_provider import CLIENT, GROUP, PASSWORD, SECRET, USER
@@ -28,12 +28,6 @@ class Console:
 
     address: str
     provider: str
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 @pytest.fixture

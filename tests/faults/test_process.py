@@ -8,7 +8,6 @@ import os
 import re
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -36,13 +35,6 @@ def run(data: Path, *arguments: str, **more: Any) -> subprocess.CompletedProcess
     return subprocess.run(
         [OUTBOUND, *arguments], env=env, capture_output=True, text=True, timeout=120, check=False, **more
     )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager

@@ -24,10 +24,11 @@ from service.audit.notes import Checkpoint, Verifier
 from service.audit.sequencer import Sequencer
 from service.audit.witness import NamedWitness, Standing, Submission, complaints
 from service.audit.witnessing import Witnessing
+from service.commands.addresses import free_port
 from service.database import Database, utc_now
 from service.roles import Login
 from tests.conftest import database_named, run_sql
-from tests.faults.test_process import free_port, run, serving
+from tests.faults.test_process import run, serving
 from tests.logs import SmallLog, a_witness, pem
 from tests.naive_notes import signers
 from tests.witnesses import Running

@@ -1,0 +1,32 @@
+"""How a command ends that cannot do what it was asked: with 1, and a sentence on standard error."""
+
+import sys
+from typing import Any, NoReturn
+
+from service.database import DatabaseAwayError
+from service.embedded import EmbeddedServerError
+from service.http.problems import Problem
+from service.law.rules import RuleFileError
+from service.roles import UnboundError
+
+
+def fail(message: str) -> NoReturn:
+    """End with 1, and tell why on standard error."""
+    sys.stderr.write(message + "\n")
+    raise SystemExit(1)
+
+
+def told_of(error: Exception) -> str | None:
+    """Return what is to be told of an error; None: it is a fault of the program."""
+    if isinstance(error, Problem):
+        return "\n".join([error.detail, *(_line(one) for one in error.errors)])
+    if isinstance(error, DatabaseAwayError):
+        return "The database does not answer. Check OUTBOUND_DATABASE_URL, or that the embedded server can start."
+    if isinstance(error, EmbeddedServerError | RuleFileError | UnboundError | ValueError | OSError):
+        return str(error)
+    return None
+
+
+def _line(error: dict[str, Any]) -> str:
+    place = f"line {error['line']}, " if "line" in error else ""
+    return f"  {place}{error['pointer'] or '-'}: {error['detail']}"
