@@ -45,7 +45,11 @@ FIRST_ADMIN_LOCK: Final = 0x0B0E
 SAMPLE_LOCK: Final = 0x0B0F
 FINDINGS_LOCK: Final = 0x0B10
 LOG_LOCK: Final = 0x0B11
-"""The log: whoever holds it writes leaves, tiles and checkpoints. It belongs to a connection, the others to a transaction."""
+"""The log: whoever holds it writes leaves, tiles and checkpoints. It belongs to a connection, and so does the gate's at first
+where questions alone are decided; the others belong to a transaction."""
+
+GIVEN_UP_SOON: Final = {"tcp_keepalives_idle": "5", "tcp_keepalives_interval": "2", "tcp_keepalives_count": "3"}
+"""Settings of a connection whose locks others wait for: it ends soon after its machine has gone, not after the hours of TCP."""
 
 
 class DatabaseAwayError(Exception):

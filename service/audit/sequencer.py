@@ -14,7 +14,7 @@ import structlog
 from service.audit.log_key import LogKey, LogKeyError
 from service.audit.sequencing import LogDamagedError, Writer, make_months
 from service.audit.witnessing import Witnessing
-from service.database import LOG_LOCK, Clock
+from service.database import GIVEN_UP_SOON, LOG_LOCK, Clock
 from service.roles import Login
 
 CADENCE: Final = 0.3
@@ -27,16 +27,12 @@ MONTHLY: Final = timedelta(hours=1)
 _GONE: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 # Reads in the order of numbers, from wherever it stands: an index does that, however the tables look to the planner.
-SETTINGS: Final = {
+SETTINGS: Final = GIVEN_UP_SOON | {
     "application_name": "outbound log",
     "timezone": "UTC",
     "enable_seqscan": "off",
     "enable_bitmapscan": "off",
     "jit": "off",
-    # A leader whose machine has gone gives the lock up soon, not after the hours that TCP would take.
-    "tcp_keepalives_idle": "5",
-    "tcp_keepalives_interval": "2",
-    "tcp_keepalives_count": "3",
 }
 
 log = structlog.get_logger("outbound.log")

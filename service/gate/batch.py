@@ -2,11 +2,15 @@
 
 1. A job joins the queue; a full queue refuses it (503), and nothing that was taken is ever dropped.
 2. A lane, one connection with one batch in flight, takes what is waiting: the busier the service, the larger the batch. There are two
-   lanes, and one floor: who has it reads and decides, then gives it to the other. So one batch is read while the one before it is being
-   written, committed and answered, and each is as large as it would be with one lane. Whoever waits longest does not wait for
-   the floor for ever: where one lane is held up, by a row that somebody holds or by a large batch, the other goes on without it.
-3. Begin; the gate's lock beside other decisions; the rows of quotas, if anything is to be reserved; one read for all of the batch.
+   lanes. Of questions, one takes at most half of all that are under way, so that PostgreSQL reads for one while the service decides
+   for the other. Reservations hold rows that the next ones want as well: they take the floor, of which there is one, and all that waits;
+   who has it reads and decides, then gives it to the other. Whoever waits longest does not wait for the floor for ever: where one
+   lane is held up, by a row that somebody holds, the other goes on without it.
+3. The gate's lock, beside other decisions; the rows of quotas, if anything is to be reserved; one read for all of the batch.
 4. Decide each, in order, in memory. Write, a statement a table. Commit. Then everybody is answered.
+
+Questions take two trips to PostgreSQL: one takes the lock for the session and reads; the other gives it to its own transaction, writes, and
+is committed by itself. Whatever else there is to do makes it one transaction from the beginning.
 
 A batch that takes too long is given up, and whoever has waited too long for one is told to come back: nobody waits for ever.
 A batch that fails is tried again job by job, so that one that cannot be carried out harms no other. When the connection is lost nothing is
@@ -16,7 +20,7 @@ known of a commit under way: everybody gets 503, and nobody an answer that may n
 import asyncio
 import json
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import partial
@@ -26,7 +30,7 @@ import asyncpg
 import structlog
 from msgspec import Struct, structs
 
-from service.database import ATTEMPTS, GATE_LOCK, Clock, is_away, is_conflict, is_lost, pause
+from service.database import ATTEMPTS, GATE_LOCK, GIVEN_UP_SOON, Clock, is_away, is_conflict, is_lost, pause
 from service.gate import reading, writing
 from service.gate.growth import growths
 from service.gate.jobs import Job, admitted
@@ -49,11 +53,10 @@ PATIENCE: Final = (0.02, 0.2)
 two it is twice as long as a batch usually has the floor."""
 MAX_ASKS: Final = 2000
 """Asks in one batch at most, unless a single job has more."""
-LARGE: Final = 500
-"""Asks from which a batch is large: where as many wait, the other lane does not wait for the floor."""
 
 _BEGIN: Final = f"begin; select pg_advisory_xact_lock_shared({GATE_LOCK})"
-SETTINGS: Final = {
+_UNDO: Final = "rollback; select pg_advisory_unlock_all()"
+SETTINGS: Final = GIVEN_UP_SOON | {
     "application_name": "outbound gate",
     "timezone": "UTC",
     "jit": "off",
@@ -141,6 +144,12 @@ class Gate:
         self._floor = asyncio.Lock()
         self._usual = 0.0
         """Seconds for which a batch usually has the floor."""
+        self._reservations = 0
+        """Jobs that reserve and still wait."""
+        self._waiting = 0
+        """Asks that wait."""
+        self._under_way = 0
+        """Asks in batches that are not answered yet."""
 
     async def open(self) -> None:
         """Begin to take jobs; connections are made when they are needed."""
@@ -155,7 +164,7 @@ class Gate:
                 lane.task.cancel()
         await asyncio.gather(*(lane.task for lane in self._lanes if lane.task is not None), return_exceptions=True)
         while self._queue:
-            self._answer(self._queue.popleft(), DatabaseAway())
+            self._answer(self._next(), DatabaseAway())
         for lane in self._lanes:
             await _leave(lane)
 
@@ -190,6 +199,8 @@ class Gate:
         self._room -= asks
         waiting = Waiting(job, asks, tell, self._loop.time())
         self._queue.append(waiting)
+        self._waiting += asks
+        self._reservations += job.reserves
         self._arrived.set()
         return waiting
 
@@ -203,15 +214,13 @@ class Gate:
 
     async def _run(self, lane: _Lane) -> None:
         while True:
-            await self._arrived.wait()  # where nothing waits, nobody looks again and again whether the floor is free
-            lane.has_floor = await self._is_given_floor()
+            await self._arrived.wait()
+            lane.has_floor = self._reservations > 0 and await self._is_given_floor()
             try:
-                await self._arrived.wait()
                 lane.since = self._loop.time()
-                await self._begin(lane)
+                if self._reservations:
+                    await self._begin(lane)
                 batch = self._taken()
-                if _are_many(batch) and _are_many(self._queue):
-                    self._give_floor(lane)
                 if batch:
                     await self._answer_all(lane, batch)
                 elif lane.has_begun:
@@ -230,6 +239,14 @@ class Gate:
 
     async def _begun(self, lane: _Lane) -> asyncpg.Connection:
         """Return the lane's connection, in a transaction with the gate's lock."""
+        connection = await self._connected(lane)
+        if not lane.has_begun:
+            await connection.execute(_BEGIN, timeout=min(self._timeout, self._longest))
+            lane.has_begun = True
+        return connection
+
+    async def _connected(self, lane: _Lane) -> asyncpg.Connection:
+        """Return the lane's connection."""
         if lane.connection is None:
             lane.connection = await asyncpg.connect(
                 self._login.url,
@@ -237,9 +254,6 @@ class Gate:
                 command_timeout=self._timeout,
                 server_settings=SETTINGS | self._login.settings,
             )
-        if not lane.has_begun:
-            await lane.connection.execute(_BEGIN, timeout=min(self._timeout, self._longest))
-            lane.has_begun = True
         return lane.connection
 
     async def _is_given_floor(self) -> bool:
@@ -264,8 +278,10 @@ class Gate:
         batch: list[Waiting] = []
         asks = 0
         oldest = self._loop.time() - self._longest
-        while self._queue and (not batch or asks + self._queue[0].asks <= MAX_ASKS):
-            waiting = self._queue.popleft()
+        half = (self._waiting + self._under_way + 1) // 2
+        most = MAX_ASKS if self._reservations else min(half, MAX_ASKS)
+        while self._queue and (not batch or asks + self._queue[0].asks <= most):
+            waiting = self._next()
             if waiting.is_gone:
                 self._room += waiting.asks
                 continue
@@ -278,8 +294,16 @@ class Gate:
             self._arrived.clear()
         return batch
 
+    def _next(self) -> Waiting:
+        waiting = self._queue.popleft()
+        self._waiting -= waiting.asks
+        self._reservations -= waiting.job.reserves
+        return waiting
+
     async def _answer_all(self, lane: _Lane, batch: Sequence[Waiting]) -> None:
         outcomes: Sequence[Outcome]
+        asks = sum([waiting.asks for waiting in batch])
+        self._under_way += asks
         try:
             async with asyncio.timeout(self._longest):
                 outcomes = await self._decided(lane, [waiting.job for waiting in batch])
@@ -291,6 +315,8 @@ class Gate:
             for waiting in batch:
                 self._answer(waiting, DatabaseAway())
             raise
+        finally:
+            self._under_way -= asks
         for waiting, outcome in zip(batch, outcomes, strict=True):
             self._answer(waiting, outcome)
 
@@ -327,10 +353,13 @@ class Gate:
         raise AssertionError("unreachable")  # pragma: no cover
 
     async def _transaction(self, lane: _Lane, jobs: Sequence[Job], committing: "_Commit") -> Sequence[Outcome]:
-        connection = await self._begun(lane)
+        if any(job.reserves for job in jobs):
+            await self._begun(lane)
+        connection = await self._connected(lane)
         now = self._clock()
         sitting = Sitting(self._book, now, lapse(now, self._lease))
-        admissions = await self._admitted(connection, jobs, now)
+        lock = None if lane.has_begun else GATE_LOCK
+        admissions = await self._admitted(connection, jobs, now, lock)
         await _repeats(connection, admissions)
         announcing = [one for one in admissions if one.job.announced is not None and one.outcome is None]
         if announcing:
@@ -343,18 +372,31 @@ class Gate:
             if one.use is not None and one.caller is not None and isinstance(one.outcome, Reply)
         ]
         self._give_floor(lane)
-        await writing.write(connection, sitting, kept)
-        committing.begun = True
-        lane.has_begun = False
-        await connection.execute("commit")
+        if lock is not None and sitting.entries.openings:
+            await self._begun(lane)
+            await writing.unlock(connection)
+        if lane.has_begun:
+            await writing.write(connection, sitting, kept)
+            committing.begun = True
+            lane.has_begun = False
+            await connection.execute("commit")
+        else:
+            committing.begun = True
+            await writing.write_at_once(connection, sitting)
         return [cast("Outcome", admission.outcome) for admission in admissions]
 
-    async def _admitted(self, connection: asyncpg.Connection, jobs: Sequence[Job], now: datetime) -> list[_Admitted]:
+    async def _admitted(
+        self, connection: asyncpg.Connection, jobs: Sequence[Job], now: datetime, lock: int | None
+    ) -> list[_Admitted]:
         """Return the jobs with what there is for each, and who its caller is."""
         today = day_in_shanghai(now)
         wanted = [one for job in jobs for one in job.wanted]
         reserving = [one for job in jobs if job.reserves for one in job.wanted]
-        found = await self._read(connection, wanted, reserving, now, today)
+        found = (
+            await self._held(connection, wanted, reserving, now, today)
+            if reserving
+            else await reading.read(connection, wanted, now, today, lock=lock)
+        )
         place = 0
         admissions: list[_Admitted] = []
         for job in jobs:
@@ -368,7 +410,7 @@ class Gate:
             admissions.append(admission)
         return admissions
 
-    async def _read(
+    async def _held(
         self,
         connection: asyncpg.Connection,
         wanted: Sequence[Wanted],
@@ -377,8 +419,6 @@ class Gate:
         today: date,
     ) -> Sequence[Found]:
         """Read what a batch needs, and hold first what it may take from: the rows of years before those of permits."""
-        if not reserving:
-            return await reading.read(connection, wanted, now, today)
         await writing.hold(connection, reserving, today.year)
         found = await reading.read(connection, wanted, now, today)
         new = sorted({one.handler for one in found if one.handler is not None and not one.year_is_begun})
@@ -425,10 +465,6 @@ async def _grow(connection: asyncpg.Connection, announcing: Sequence[_Admitted],
         admission.found = [structs.replace(admission.found[0], growth=growth)]
 
 
-def _are_many(waiting: Iterable[Waiting]) -> bool:
-    return sum([one.asks for one in waiting]) >= LARGE
-
-
 def _settle(admission: _Admitted, sitting: Sitting) -> None:
     if admission.outcome is None and admission.caller is not None:
         try:
@@ -451,11 +487,11 @@ def _is_away(error: BaseException) -> bool:
 
 
 async def _undo(lane: _Lane) -> None:
-    """End a transaction that failed; a connection that cannot even do that is given up."""
+    """End a transaction that failed, and let go of the gate's lock; a connection that cannot even do that is given up."""
     lane.has_begun = False
     try:
         if lane.connection is not None:
-            await lane.connection.execute("rollback")
+            await lane.connection.execute(_UNDO)
     except Exception:  # noqa: BLE001 - whatever the driver says: this connection is no use any more
         await _leave(lane)
 

@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 import asyncpg
 
+from service.database import GATE_LOCK
 from service.gate.reading import HASH, Wanted, arguments, arrays, joined, piece
 from service.gate.sitting import Reserved, Sitting, encode
 from service.http.idempotency import Reply, Use
+from service.http.problems import DatabaseAway
 from service.law.calendar import day_in_shanghai
 from service.law.facts import Count
 
@@ -56,6 +59,15 @@ _ENTRIES: Final = f"""
   select $1, actor, action, subject, nullif(handler, ''), body, {piece(7)}
   from unnest({arrays(2, 6)}) with ordinality as a(actor, action, subject, handler, body, n)
 """  # noqa: S608 - no caller's text is in it  # nosec B608
+
+_AT_ONCE: Final = f"""
+  {_ENTRIES}
+  where (select case when pg_advisory_xact_lock_shared($8) is not null then pg_advisory_unlock_shared($8) end)
+"""
+"""Goes over from a lock of the session to one that ends with the transaction, which has it before the session lets go. Where the session
+has none, nothing is written."""
+
+_UNLOCK: Final = f"select pg_advisory_unlock_shared({GATE_LOCK})"
 
 _OPENINGS: Final = """
   insert into openings (seq, at, pointer, salt, value)
@@ -139,20 +151,31 @@ async def earlier(
     return held, {row["digest"]: row for row in stored}
 
 
+async def write_at_once(connection: asyncpg.Connection, sitting: Sitting) -> None:
+    """Write the entries of a sitting and commit them, with one statement; the session has the gate's lock, and lets go of it.
+
+    Raises:
+        DatabaseAway: it had not; nothing is written.
+    """
+    entries = sitting.entries
+    if not entries.subject:
+        await unlock(connection)
+        return
+    told = await connection.execute(_AT_ONCE, *_columns_of(sitting), GATE_LOCK)
+    if told != f"INSERT 0 {len(entries.subject)}":
+        raise DatabaseAway
+
+
+async def unlock(connection: asyncpg.Connection) -> None:
+    """Have the session let go of the gate's lock."""
+    await connection.execute(_UNLOCK)
+
+
 async def write(connection: asyncpg.Connection, sitting: Sitting, kept: Sequence[Kept]) -> None:
     """Write all that a sitting leaves."""
     entries = sitting.entries
     if entries.subject:
-        await connection.execute(
-            _ENTRIES,
-            sitting.now,
-            joined(entries.actor),
-            joined(entries.action),
-            joined(entries.subject),
-            joined(entries.handler),
-            joined(entries.body),
-            b"".join(entries.sha256),
-        )
+        await connection.execute(_ENTRIES, *_columns_of(sitting))
     if entries.openings:
         await connection.execute(
             _OPENINGS,
@@ -175,6 +198,20 @@ async def write(connection: asyncpg.Connection, sitting: Sitting, kept: Sequence
             joined([encode(one.reply.headers).decode() for one in kept]),
             joined([one.reply.body.decode() for one in kept]),
         )
+
+
+def _columns_of(sitting: Sitting) -> tuple[datetime, str, str, str, str, str, bytes]:
+    """Return the first seven arguments of `_ENTRIES`."""
+    entries = sitting.entries
+    return (
+        sitting.now,
+        joined(entries.actor),
+        joined(entries.action),
+        joined(entries.subject),
+        joined(entries.handler),
+        joined(entries.body),
+        b"".join(entries.sha256),
+    )
 
 
 _COLUMNS: Final = (

@@ -10,6 +10,7 @@ import signal
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,15 @@ import httpx
 import pytest
 
 from service import migrate
+from service.database import GATE_LOCK
 from service.embedded import EmbeddedServer
+from service.gate import writing
 from service.gate.batch import SETTINGS
 from service.gate.growth import SKETCHES
-from service.gate.reading import READ
+from service.gate.sitting import Entries, Sitting
 from service.gate.writing import EARLIER, HOLD
+from service.http.problems import DatabaseAway
+from service.law import rules
 from service.settings import Settings
 from tests.conftest import Clock, Served, admins, database_named, run_sql
 from tests.faults.racing import THE_GATE, Clients, connected, export, held, question, queued, times, until
@@ -270,7 +275,9 @@ def test_plans_look_everything_up_by_an_index_however_small_a_table_was(
     async def run() -> None:
         connection = await asyncpg.connect(own_server.url, server_settings=SETTINGS)
         await connection.execute("analyze")
-        for statement in (READ, HOLD, EARLIER, SKETCHES):
+        function: str = await connection.fetchval("select prosrc from pg_proc where proname = 'gate_read'")
+        read = function.partition("return query")[2].partition(";")[0]
+        for statement in (read, HOLD, EARLIER, SKETCHES):
             found = list(scans(await plan_of(connection, statement)))
             assert found
             assert [scan["Relation Name"] for scan in found if "Index Cond" not in scan] == []
@@ -463,6 +470,115 @@ def test_a_full_queue_tells_to_come_back_and_drops_nothing(
 
     with Served(settings.model_copy(update={"gate_queue": 1000}), database_url, clock) as address:
         asyncio.run(run(address))
+
+
+# The gate's lock, which questions hold in the session before they hold it in a transaction
+
+
+LINGERING = """
+  create function linger_over() returns trigger language plpgsql as $$ begin perform pg_sleep(1); return null; end $$;
+  create constraint trigger linger_over after insert on entries deferrable initially deferred
+  for each row when (new.action = 'gate.evaluated') execute function linger_over()
+"""
+LINGERS = """
+  select pid from pg_stat_activity
+  where datname = current_database() and application_name = 'outbound gate' and wait_event = 'PgSleep'
+"""
+LOCKS_HELD = f"""
+  select count(*) from pg_locks join pg_stat_activity using (pid)
+  where datname = current_database() and application_name = 'outbound gate' and locktype = 'advisory' and objid = {GATE_LOCK}
+"""  # noqa: S608 - a number
+
+INTERRUPT = """
+  select count(pg_cancel_backend(pid)) from pg_stat_activity
+  where datname = current_database() and application_name = 'outbound gate' and wait_event_type = 'Lock'
+"""
+
+
+@pytest.fixture
+def lingering(database_url: str) -> Iterator[None]:
+    """A database that takes a second to commit what was asked."""
+    run_sql(database_url, LINGERING)
+    yield
+    run_sql(database_url, "drop trigger linger_over on entries", "drop function linger_over")
+
+
+@pytest.mark.usefixtures("lingering")
+def test_no_right_is_taken_away_before_a_question_that_was_told_of_it_is_on_record(
+    world: World, address: str, database_url: str
+) -> None:
+    gateway, name = Gateway(world), world.name("ask")
+    path = f"/v1/permits/{gateway.permit}/revoke"
+
+    async def run() -> None:
+        async with Clients([address], gateway.person.secret) as clients, connected(database_url) as connection:
+            asking = asyncio.create_task(clients.ask(gateway.ask(name)))
+            await until(lambda: connection.fetch(LINGERS))
+            revoked = await asyncio.to_thread(world.reviewers["legal"].post, path, {"reason": "Told too late"})
+            assert revoked.status_code == 200
+            recorded = await connection.fetchval(
+                "select count(*) from entries where handler = $1 and action = 'gate.evaluated'", gateway.handler["id"]
+            )
+            assert recorded == 1, "the permit was gone before what rests on it was committed"
+            assert (await asking).json()["decision"] is True
+            assert (await clients.ask(gateway.ask(name))).json()["context"]["reason"] == "permit_revoked"
+
+    asyncio.run(run())
+
+
+@pytest.mark.usefixtures("poisoned")
+def test_no_session_keeps_the_gates_lock_whatever_became_of_a_batch(
+    world: World, address: str, database_url: str
+) -> None:
+    gateway = Gateway(world)
+    many = [f"field_{number:04}_{'x' * 80}" for number in range(1000)]
+
+    async def run() -> None:
+        async with Clients([address], gateway.person.secret) as clients, connected(database_url) as connection:
+
+            async def answered(body: Json, status: int, teller: Clients = clients) -> Json:
+                answer = await teller.ask(body)
+                assert answer.status_code == status, answer.text
+                assert await connection.fetchval(LOCKS_HELD) == 0
+                told: Json = answer.json()
+                return told
+
+            await answered(gateway.ask("plain"), 200)
+            long = await answered(gateway.ask("long", fields=many), 200)
+            sealed = "select count(*) from openings join entries using (seq, at) where subject = $1"
+            assert await connection.fetchval(sealed, long["context"]["id"]) == 1
+            await answered(gateway.ask("poison"), 500)
+            async with Clients([address], world.person(kind="system").secret) as stranger:
+                await answered(gateway.ask("of nobody's"), 403, stranger)
+            async with connected(database_url) as holder, holder.transaction():
+                await holder.execute("lock table permits in access exclusive mode")
+                interrupted = asyncio.create_task(clients.ask(gateway.ask("interrupted")))
+                await until(lambda: connection.fetchval(INTERRUPT))
+                assert refused_for_now(await interrupted)
+                assert await connection.fetchval(LOCKS_HELD) == 0
+
+    asyncio.run(run())
+
+
+def test_without_the_gates_lock_nothing_is_recorded(database_url: str) -> None:
+    """A session that lost it, however that came about, cannot commit what it decided under it."""
+    sitting = Sitting(rules.load(), datetime.now(UTC), datetime.now(UTC))
+    sitting.entries = Entries(["system"], ["test.unlocked"], ["ev_unlocked"], [""], ["{}"], [bytes(32)])
+
+    async def run() -> None:
+        async with connected(database_url) as connection:
+            recorded = "select count(*) from entries where subject = 'ev_unlocked'"
+            with pytest.raises(DatabaseAway):
+                await writing.write_at_once(connection, sitting)
+            assert await connection.fetchval(recorded) == 0
+            await connection.execute(f"select pg_advisory_lock_shared({GATE_LOCK})")
+            undone = connection.transaction()
+            await undone.start()
+            await writing.write_at_once(connection, sitting)
+            assert await connection.fetchval(recorded) == 1
+            await undone.rollback()
+
+    asyncio.run(run())
 
 
 # Keys of requests

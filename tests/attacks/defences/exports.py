@@ -11,6 +11,7 @@ DECIDE: Final = "service/gate/decide.py"
 EXPORTS: Final = "tests/attacks/test_exports.py::"
 BATCH: Final = "service/gate/batch.py"
 READING: Final = "service/gate/reading.py"
+READ: Final = "migrations/versions/0015_gate_read.py"
 SITTING: Final = "service/gate/sitting.py"
 COMPLETION: Final = "service/gate/completion.py"
 
@@ -34,7 +35,7 @@ DEFENCES: Final = (
     one(
         "A45",
         "the gate looks whether a key stands, at each decision",
-        "service/gate/reading.py",
+        READ,
         "         k.revoked_at is null and p.disabled_at is null",
         "         p.disabled_at is null",
         EXPORTS + "test_a_key_that_was_revoked_at_one_replica_is_dead_at_the_next",
@@ -193,7 +194,7 @@ DEFENCES: Final = (
                 "        pass\n",
             ),
             Edit(
-                READING,
+                READ,
                 "where id = b.permit and (f.permit is null or id = f.permit) offset 0",
                 "where id = b.permit offset 0",
             ),

@@ -41,7 +41,7 @@ DEFENCES: Final = (
         "A99",
         "a decision is written before it is told",
         BATCH,
-        "        await writing.write(connection, sitting, kept)\n",
+        "            await writing.write_at_once(connection, sitting)\n",
         "",
         GROUND + "test_a_database_that_may_only_be_read_gives_no_answer",
     ),

@@ -9,7 +9,7 @@ from tests.attacks.defences.model import Defence, Edit, one
 CALLER: Final = "service/http/caller.py"
 EXCHANGE: Final = "service/http/exchange.py"
 JOBS: Final = "service/gate/jobs.py"
-READING: Final = "service/gate/reading.py"
+READ: Final = "migrations/versions/0015_gate_read.py"
 PRINCIPALS: Final = "service/identity/operations.py"
 EVIDENCE: Final = "service/transfers/evidence.py"
 TENANTS: Final = "tests/attacks/test_tenants.py::"
@@ -98,8 +98,8 @@ DEFENCES: Final = (
     one(
         "A66",
         "what belongs to a handler is joined on the caller's grants",
-        READING,
-        "\n  and (f.prefix is null or c.reach = '*' or f.handler = any(string_to_array(c.reach, ',')))\n",
+        READ,
+        "\n      and (f.prefix is null or c.reach = '*' or f.handler = any(string_to_array(c.reach, ',')))\n",
         "\n",
         TENANTS + "test_a_dataset_of_another_company_cannot_be_told_from_none",
     ),
