@@ -2,10 +2,10 @@
 
 1. A job joins the queue; a full queue refuses it (503), and nothing that was taken is ever dropped.
 2. A lane, one connection with one batch in flight, takes what is waiting: the busier the service, the larger the batch. There are two
-   lanes. Of questions, one takes at most half of all that are under way, so that PostgreSQL reads for one while the service decides
-   for the other. Reservations hold rows that the next ones want as well: they take the floor, of which there is one, and all that waits;
-   who has it reads and decides, then gives it to the other. Whoever waits longest does not wait for the floor for ever: where one
-   lane is held up, by a row that somebody holds, the other goes on without it.
+   lanes. Of many questions, one takes at most half of all that are under way, so that PostgreSQL reads for one while the service decides
+   for the other. Reservations hold rows that the next ones want as well, and few questions are not worth two batches: the lane that
+   has the floor, of which there is one, takes all that waits, reads and decides, then gives it to the other. Whoever waits longest does
+   not wait for the floor for ever: where one lane is held up, by a row that somebody holds, the other goes on without it.
 3. The gate's lock, beside other decisions; the rows of quotas, if anything is to be reserved; one read for all of the batch.
 4. Decide each, in order, in memory. Write, a statement a table. Commit. Then everybody is answered.
 
@@ -53,6 +53,8 @@ PATIENCE: Final = (0.02, 0.2)
 two it is twice as long as a batch usually has the floor."""
 MAX_ASKS: Final = 2000
 """Asks in one batch at most, unless a single job has more."""
+FEW: Final = 40
+"""Asks under way, waiting ones included, that are too few to be shared by two lanes: a batch costs as much as some asks, whatever is in it."""
 
 _BEGIN: Final = f"begin; select pg_advisory_xact_lock_shared({GATE_LOCK})"
 _UNDO: Final = "rollback; select pg_advisory_unlock_all()"
@@ -215,12 +217,12 @@ class Gate:
     async def _run(self, lane: _Lane) -> None:
         while True:
             await self._arrived.wait()
-            lane.has_floor = self._reservations > 0 and await self._is_given_floor()
+            lane.has_floor = self._is_for_one() and await self._is_given_floor()
             try:
                 lane.since = self._loop.time()
                 if self._reservations:
                     await self._begin(lane)
-                batch = self._taken()
+                batch = self._taken(whole=lane.has_floor)
                 if batch:
                     await self._answer_all(lane, batch)
                 elif lane.has_begun:
@@ -273,13 +275,17 @@ class Gate:
             self._usual += (self._loop.time() - lane.since - self._usual) / 8
             self._floor.release()
 
-    def _taken(self) -> list[Waiting]:
-        """Take from the queue as much as one batch may hold."""
+    def _is_for_one(self) -> bool:
+        """Tell whether one lane is to take all that waits."""
+        return self._reservations > 0 or self._waiting + self._under_way < FEW
+
+    def _taken(self, *, whole: bool) -> list[Waiting]:
+        """Take from the queue as much as one batch may hold: all of it, or half of what is under way."""
         batch: list[Waiting] = []
         asks = 0
         oldest = self._loop.time() - self._longest
         half = (self._waiting + self._under_way + 1) // 2
-        most = MAX_ASKS if self._reservations else min(half, MAX_ASKS)
+        most = MAX_ASKS if whole or self._reservations else min(half, MAX_ASKS)
         while self._queue and (not batch or asks + self._queue[0].asks <= most):
             waiting = self._next()
             if waiting.is_gone:
