@@ -54,7 +54,7 @@ two it is twice as long as a batch usually has the floor."""
 MAX_ASKS: Final = 2000
 """Asks in one batch at most, unless a single job has more."""
 FEW: Final = 40
-"""Asks under way, waiting ones included, that are too few to be shared by two lanes: a batch costs as much as some asks, whatever is in it."""
+"""Asks under way, waiting ones included, that are too few for two lanes: a batch costs as much as some asks, whatever is in it."""
 
 _BEGIN: Final = f"begin; select pg_advisory_xact_lock_shared({GATE_LOCK})"
 _UNDO: Final = "rollback; select pg_advisory_unlock_all()"
