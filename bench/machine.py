@@ -24,7 +24,15 @@ PACKAGES: Final = (
     "asyncpg",
     "k9-load",
 )
-SETTINGS: Final = ("fsync", "synchronous_commit", "full_page_writes", "shared_buffers", "max_wal_size", "jit")
+SETTINGS: Final = (
+    "fsync",
+    "synchronous_commit",
+    "full_page_writes",
+    "shared_buffers",
+    "huge_pages_status",
+    "max_wal_size",
+    "jit",
+)
 
 
 def table(url: str) -> str:
