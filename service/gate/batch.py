@@ -352,8 +352,8 @@ class Gate:
                 if committing.begun and not isinstance(error, asyncpg.PostgresError):
                     # Only PostgreSQL itself can say that nothing was committed.
                     raise DatabaseAway from error
-                again = is_conflict(error) or (is_lost(error) and attempt == 1)
-                if not again or committing.begun or attempt == ATTEMPTS:
+                again = is_conflict(error) or (is_lost(error) and attempt == 1 and not committing.begun)
+                if not again or attempt == ATTEMPTS:
                     raise
             await pause(attempt)
         raise AssertionError("unreachable")  # pragma: no cover
