@@ -416,6 +416,41 @@ def test_a_request_that_poisons_its_batch_harms_no_other(
     demand_exact(database_url)
 
 
+@pytest.fixture
+def conflicting(database_url: str) -> Iterator[None]:
+    """A database that undoes the first record of a question because of another transaction, as it says."""
+    run_sql(
+        database_url,
+        "create sequence conflicts",
+        """
+        create function conflict() returns trigger language plpgsql security definer as $$ begin
+          if new.action = 'gate.evaluated' and nextval('conflicts') = 1 then
+            raise exception 'conflict' using errcode = 'serialization_failure';
+          end if;
+          return new;
+        end $$
+        """,
+        "create trigger conflict before insert on entries for each row execute function conflict()",
+    )
+    yield
+    run_sql(database_url, "drop trigger conflict on entries", "drop function conflict", "drop sequence conflicts")
+
+
+@pytest.mark.usefixtures("conflicting")
+def test_a_question_whose_record_was_undone_is_decided_again(world: World, address: str, database_url: str) -> None:
+    gateway = Gateway(world)
+
+    async def run() -> None:
+        async with Clients([address], gateway.person.secret) as clients, connected(database_url) as connection:
+            answer = await clients.ask(gateway.ask("again"))
+            assert answer.status_code == 200, answer.text
+            assert await connection.fetchval("select last_value from conflicts") == 2
+            recorded = "select count(*) from entries where handler = $1 and action = 'gate.evaluated'"
+            assert await connection.fetchval(recorded, gateway.handler["id"]) == 1
+
+    asyncio.run(run())
+
+
 @pytest.mark.usefixtures("poisoned")
 def test_an_export_that_poisons_its_batch_takes_nothing_of_the_quota(
     world: World, address: str, database_url: str
