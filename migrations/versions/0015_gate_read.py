@@ -13,8 +13,6 @@ down_revision = "0014"
 branch_labels = None
 depends_on = None
 
-ARGUMENTS: Final = "text, text, text, text, text, text, timestamptz, date, integer, bigint"
-
 READ: Final = """
     create function gate_read(text, text, text, text, text, text, timestamptz, date, integer, bigint)
     returns table (
@@ -154,9 +152,9 @@ come in no order that is promised: the service puts them in that of the asks, wh
 
 def upgrade() -> None:
     op.execute(READ)
-    op.execute(f"revoke all on function gate_read({ARGUMENTS}) from public")
-    op.execute(f"grant execute on function gate_read({ARGUMENTS}) to outbound_app, outbound_gate")
+    op.execute("revoke all on function gate_read from public")
+    op.execute("grant execute on function gate_read to outbound_app, outbound_gate")
 
 
 def downgrade() -> None:
-    op.execute(f"drop function gate_read({ARGUMENTS})")
+    op.execute("drop function gate_read")

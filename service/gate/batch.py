@@ -138,6 +138,7 @@ class Gate:
         self._lease = lease
         self._timeout = timeout
         self._longest = longest
+        self._size = queue
         self._room = queue
         self._queue: deque[Waiting] = deque()
         self._arrived = asyncio.Event()
@@ -148,10 +149,6 @@ class Gate:
         """Seconds for which a batch usually has the floor."""
         self._reservations = 0
         """Jobs that reserve and still wait."""
-        self._waiting = 0
-        """Asks that wait."""
-        self._under_way = 0
-        """Asks in batches that are not answered yet."""
 
     async def open(self) -> None:
         """Begin to take jobs; connections are made when they are needed."""
@@ -201,7 +198,6 @@ class Gate:
         self._room -= asks
         waiting = Waiting(job, asks, tell, self._loop.time())
         self._queue.append(waiting)
-        self._waiting += asks
         self._reservations += job.reserves
         self._arrived.set()
         return waiting
@@ -277,14 +273,19 @@ class Gate:
 
     def _is_for_one(self) -> bool:
         """Tell whether one lane is to take all that waits."""
-        return self._reservations > 0 or self._waiting + self._under_way < FEW
+        return self._reservations > 0 or self._under_way < FEW
+
+    @property
+    def _under_way(self) -> int:
+        """Asks that were taken in and are not answered yet, waiting ones included."""
+        return self._size - self._room
 
     def _taken(self, *, whole: bool) -> list[Waiting]:
         """Take from the queue as much as one batch may hold: all of it, or half of what is under way."""
         batch: list[Waiting] = []
         asks = 0
         oldest = self._loop.time() - self._longest
-        half = (self._waiting + self._under_way + 1) // 2
+        half = (self._under_way + 1) // 2
         most = MAX_ASKS if whole or self._reservations else min(half, MAX_ASKS)
         while self._queue and (not batch or asks + self._queue[0].asks <= most):
             waiting = self._next()
@@ -302,14 +303,11 @@ class Gate:
 
     def _next(self) -> Waiting:
         waiting = self._queue.popleft()
-        self._waiting -= waiting.asks
         self._reservations -= waiting.job.reserves
         return waiting
 
     async def _answer_all(self, lane: _Lane, batch: Sequence[Waiting]) -> None:
         outcomes: Sequence[Outcome]
-        asks = sum([waiting.asks for waiting in batch])
-        self._under_way += asks
         try:
             async with asyncio.timeout(self._longest):
                 outcomes = await self._decided(lane, [waiting.job for waiting in batch])
@@ -321,8 +319,6 @@ class Gate:
             for waiting in batch:
                 self._answer(waiting, DatabaseAway())
             raise
-        finally:
-            self._under_way -= asks
         for waiting, outcome in zip(batch, outcomes, strict=True):
             self._answer(waiting, outcome)
 
@@ -364,8 +360,7 @@ class Gate:
         connection = await self._connected(lane)
         now = self._clock()
         sitting = Sitting(self._book, now, lapse(now, self._lease))
-        lock = None if lane.has_begun else GATE_LOCK
-        admissions = await self._admitted(connection, jobs, now, lock)
+        admissions = await self._admitted(connection, jobs, now, lock=None if lane.has_begun else GATE_LOCK)
         await _repeats(connection, admissions)
         announcing = [one for one in admissions if one.job.announced is not None and one.outcome is None]
         if announcing:
@@ -378,7 +373,7 @@ class Gate:
             if one.use is not None and one.caller is not None and isinstance(one.outcome, Reply)
         ]
         self._give_floor(lane)
-        if lock is not None and sitting.entries.openings:
+        if sitting.entries.openings and not lane.has_begun:
             await self._begun(lane)
             await writing.unlock(connection)
         if lane.has_begun:
@@ -392,7 +387,7 @@ class Gate:
         return [cast("Outcome", admission.outcome) for admission in admissions]
 
     async def _admitted(
-        self, connection: asyncpg.Connection, jobs: Sequence[Job], now: datetime, lock: int | None
+        self, connection: asyncpg.Connection, jobs: Sequence[Job], now: datetime, *, lock: int | None
     ) -> list[_Admitted]:
         """Return the jobs with what there is for each, and who its caller is."""
         today = day_in_shanghai(now)

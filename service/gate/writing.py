@@ -62,7 +62,9 @@ _ENTRIES: Final = f"""
 
 _AT_ONCE: Final = f"""
   {_ENTRIES}
-  where (select case when pg_advisory_xact_lock_shared($8) is not null then pg_advisory_unlock_shared($8) end)
+  where (
+    select case when pg_advisory_xact_lock_shared({GATE_LOCK}) is not null then pg_advisory_unlock_shared({GATE_LOCK}) end
+  )
 """
 """Goes over from a lock of the session to one that ends with the transaction, which has it before the session lets go. Where the session
 has none, nothing is written."""
@@ -161,7 +163,7 @@ async def write_at_once(connection: asyncpg.Connection, sitting: Sitting) -> Non
     if not entries.subject:
         await unlock(connection)
         return
-    told = await connection.execute(_AT_ONCE, *_columns_of(sitting), GATE_LOCK)
+    told = await connection.execute(_AT_ONCE, *_columns_of(sitting))
     if told != f"INSERT 0 {len(entries.subject)}":
         raise DatabaseAway
 
@@ -201,7 +203,7 @@ async def write(connection: asyncpg.Connection, sitting: Sitting, kept: Sequence
 
 
 def _columns_of(sitting: Sitting) -> tuple[datetime, str, str, str, str, str, bytes]:
-    """Return the first seven arguments of `_ENTRIES`."""
+    """Return the arguments of `_ENTRIES`."""
     entries = sitting.entries
     return (
         sitting.now,

@@ -184,19 +184,19 @@ CUT = """
 """
 SLOW_COMMIT = """
   create function linger() returns trigger language plpgsql as $$ begin perform pg_sleep({}); return null; end $$;
-  create constraint trigger linger after insert on stored_answers deferrable initially deferred
-  for each row execute function linger()
+  create constraint trigger linger after insert on {} deferrable initially deferred
+  for each row when ({}) execute function linger()
 """
 
 
 @contextmanager
-def commits_that_take(seconds: float, url: str) -> Iterator[None]:
-    """Have commits of stored answers take their time: the work of a constraint is done when the transaction commits."""
-    run_sql(url, SLOW_COMMIT.format(seconds))
+def commits_that_take(seconds: float, url: str, table: str = "stored_answers", when: str = "true") -> Iterator[None]:
+    """Have commits of some new rows take their time: the work of a constraint is done when the transaction commits."""
+    run_sql(url, SLOW_COMMIT.format(seconds, table, when))
     try:
         yield
     finally:
-        run_sql(url, "drop trigger linger on stored_answers", "drop function linger")
+        run_sql(url, f"drop trigger linger on {table}", "drop function linger")
 
 
 def test_a_connection_cut_at_any_moment_loses_nothing_and_doubles_nothing(
@@ -510,11 +510,6 @@ def test_a_full_queue_tells_to_come_back_and_drops_nothing(
 # The gate's lock, which questions hold in the session before they hold it in a transaction
 
 
-LINGERING = """
-  create function linger_over() returns trigger language plpgsql as $$ begin perform pg_sleep(1); return null; end $$;
-  create constraint trigger linger_over after insert on entries deferrable initially deferred
-  for each row when (new.action = 'gate.evaluated') execute function linger_over()
-"""
 LINGERS = """
   select pid from pg_stat_activity
   where datname = current_database() and application_name = 'outbound gate' and wait_event = 'PgSleep'
@@ -523,22 +518,12 @@ LOCKS_HELD = f"""
   select count(*) from pg_locks join pg_stat_activity using (pid)
   where datname = current_database() and application_name = 'outbound gate' and locktype = 'advisory' and objid = {GATE_LOCK}
 """  # noqa: S608 - a number
-
 INTERRUPT = """
   select count(pg_cancel_backend(pid)) from pg_stat_activity
   where datname = current_database() and application_name = 'outbound gate' and wait_event_type = 'Lock'
 """
 
 
-@pytest.fixture
-def lingering(database_url: str) -> Iterator[None]:
-    """A database that takes a second to commit what was asked."""
-    run_sql(database_url, LINGERING)
-    yield
-    run_sql(database_url, "drop trigger linger_over on entries", "drop function linger_over")
-
-
-@pytest.mark.usefixtures("lingering")
 def test_no_right_is_taken_away_before_a_question_that_was_told_of_it_is_on_record(
     world: World, address: str, database_url: str
 ) -> None:
@@ -558,7 +543,8 @@ def test_no_right_is_taken_away_before_a_question_that_was_told_of_it_is_on_reco
             assert (await asking).json()["decision"] is True
             assert (await clients.ask(gateway.ask(name))).json()["context"]["reason"] == "permit_revoked"
 
-    asyncio.run(run())
+    with commits_that_take(1, database_url, "entries", "new.action = 'gate.evaluated'"):
+        asyncio.run(run())
 
 
 @pytest.mark.usefixtures("poisoned")
