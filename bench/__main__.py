@@ -13,7 +13,7 @@ from typing import Annotated, Final, NoReturn
 
 import typer
 
-from bench import machine, plot, report
+from bench import machine, pages, plot, report
 from bench.register import Cluster
 from bench.report import Section
 from bench.scenarios import batches, connections, contestants, exports, hashes, law, log, packs, processes, sizes
@@ -58,7 +58,7 @@ def main(
     folder = Path(tempfile.mkdtemp(prefix="outbound-bench-"))
     # Asked for before the embedded server is: so it comes after the server's own last act, which would make the folder anew.
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    with EmbeddedServer(folder) as server:
+    with pages.lent(), EmbeddedServer(folder) as server:
         stage = Stage(QUICK if quick else FULL, Cluster(server, folder), folder)
         sections = _measure(stage, chosen)
         told = machine.table(server.url)

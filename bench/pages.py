@@ -1,0 +1,46 @@
+"""Huge pages for the PostgreSQL of a run, as docs/operators.md advises them: it takes them by itself where the machine lets it.
+
+How many a machine lets programs take is a setting of the whole machine, for root alone to change. Where we are, it is raised for the
+run and put back after it; the page tells whether PostgreSQL had any (`huge_pages_status`).
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from service.embedded import memory
+
+CEILING: Final = Path("/proc/sys/vm/nr_overcommit_hugepages")
+"""How many may be made on demand: none is set aside before somebody takes it, and each is ordinary memory again when it is given back."""
+SHARE: Final = 3
+"""A third of the memory: PostgreSQL's shared memory is a quarter of it, and little more."""
+
+
+@contextmanager
+def lent() -> Iterator[None]:
+    """Let PostgreSQL take huge pages while the block runs, where the machine has them and we may."""
+    before = _told()
+    pages = memory() // SHARE // _size()
+    if before is not None and before < pages:
+        with suppress(OSError):
+            CEILING.write_text(str(pages), "ascii")
+    try:
+        yield
+    finally:
+        if before is not None and before != _told():
+            CEILING.write_text(str(before), "ascii")
+
+
+def _told() -> int | None:
+    try:
+        return int(CEILING.read_text("ascii"))
+    except (OSError, ValueError):
+        return None
+
+
+def _size() -> int:
+    """Return the bytes of a huge page."""
+    found = re.search(r"^Hugepagesize:\s+(\d+) kB", Path("/proc/meminfo").read_text("ascii"), re.MULTILINE)
+    return 2 * 1024**2 if found is None else int(found[1]) * 1024
