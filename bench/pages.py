@@ -22,14 +22,15 @@ SHARE: Final = 3
 def lent() -> Iterator[None]:
     """Let PostgreSQL take huge pages while the block runs, where the machine has them and we may."""
     before = _told()
-    pages = memory() // SHARE // _size()
-    if before is not None and before < pages:
-        with suppress(OSError):
-            CEILING.write_text(str(pages), "ascii")
+    if before is None:
+        yield
+        return
+    with suppress(OSError):  # we may not
+        CEILING.write_text(str(max(before, memory() // SHARE // _size())), "ascii")
     try:
         yield
     finally:
-        if before is not None and before != _told():
+        if _told() != before:
             CEILING.write_text(str(before), "ascii")
 
 
