@@ -4,18 +4,19 @@ How many a machine lets programs take is a setting of the whole machine, for roo
 run and put back after it; the page tells whether PostgreSQL had any (`huge_pages_status`).
 """
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from service.embedded import memory
+from service.embedded import MIB, memory
 
 CEILING: Final = Path("/proc/sys/vm/nr_overcommit_hugepages")
 """How many may be made on demand: none is set aside before somebody takes it, and each is ordinary memory again when it is given back."""
 SHARE: Final = 3
 """A third of the memory: PostgreSQL's shared memory is a quarter of it, and little more."""
+LEAST: Final = 2 * MIB
+"""Bytes of a huge page; where they are larger PostgreSQL takes fewer of them."""
 
 
 @contextmanager
@@ -26,7 +27,7 @@ def lent() -> Iterator[None]:
         yield
         return
     with suppress(OSError):  # we may not
-        CEILING.write_text(str(max(before, memory() // SHARE // _size())), "ascii")
+        CEILING.write_text(str(max(before, memory() // SHARE // LEAST)), "ascii")
     try:
         yield
     finally:
@@ -39,9 +40,3 @@ def _told() -> int | None:
         return int(CEILING.read_text("ascii"))
     except (OSError, ValueError):
         return None
-
-
-def _size() -> int:
-    """Return the bytes of a huge page."""
-    found = re.search(r"^Hugepagesize:\s+(\d+) kB", Path("/proc/meminfo").read_text("ascii"), re.MULTILINE)
-    return 2 * 1024**2 if found is None else int(found[1]) * 1024
