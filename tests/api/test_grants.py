@@ -425,7 +425,7 @@ def test_admins_of_one_handler_confirm_its_reviewers_and_no_admins(world: World)
 # The last admin
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def own(postgres: str) -> str:
     """A database with two admins and nobody else."""
     name = "last_admin_" + os.environ.get("PYTEST_XDIST_WORKER", "main")

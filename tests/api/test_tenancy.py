@@ -154,7 +154,7 @@ BY_HAND = (
 """Rows that take long stories to come about."""
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def street(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Street:
     name = f"street_{tmp_path_factory.getbasetemp().name.replace('-', '_')}"
     url = database_named(postgres, name)
