@@ -49,14 +49,14 @@ openapi: install
 
 # All actors, all acts, any order: 500 examples of 50 steps. The bounds of persons by hash: 1,000 trials.
 # Who may do what: each route as each caller, also by token and by session, and each id of one company at another.
-# The gate: thousands of races against revocations and quotas, kills and cut connections. Packs: thousands of flipped bits.
+# The gate: thousands of races against revocations and quotas, kills and cut connections. Packs: thousands of flipped bits, 100,000 exports.
 # 100,000 requests made from the OpenAPI document, by several callers, along its links: no 5xx, every answer as documented.
 soak: install
 	OUTBOUND_COUNTING_TRIALS=$${OUTBOUND_COUNTING_TRIALS:-1000} $(BIN)/python -m pytest tests/rooms/test_counting.py
 	OUTBOUND_SOAK_EXAMPLES=$${OUTBOUND_SOAK_EXAMPLES:-500} OUTBOUND_SOAK_STEPS=$${OUTBOUND_SOAK_STEPS:-50} \
 		$(BIN)/python -m pytest tests/api/test_machine.py
 	OUTBOUND_SOAK_GATE=1 $(BIN)/python -m pytest -n 2 tests/faults/test_races_of_the_gate.py tests/faults/test_batches.py \
-		tests/api/test_races.py tests/api/test_verify.py tests/faults/test_tampering.py
+		tests/api/test_races.py tests/api/test_verify.py tests/faults/test_tampering.py tests/faults/test_large_packs.py
 	OUTBOUND_SOAK_REQUESTS=$${OUTBOUND_SOAK_REQUESTS:-100000} $(BIN)/python -m pytest -rs tests/api/test_fuzz.py
 	OUTBOUND_SOAK_AUTHZ=1 $(BIN)/python -m pytest -n 2 tests/authz
 

@@ -15,6 +15,8 @@ import pytest
 
 from service.audit import verify
 from service.audit.notes import COSIGNATURE, Signer
+from service.law import rules
+from service.law.rules import RuleBook
 from tests.faults.racing import times
 from tests.forging import Forgery, pem
 from tests.packing import Used, packed
@@ -29,6 +31,18 @@ def used(world: World) -> Used:
 @pytest.fixture(scope="module")
 def pack(world: World, used: Used, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return packed(world, tmp_path_factory.mktemp("packs"), permit=used.permit)
+
+
+@pytest.fixture(scope="session")
+def own_law() -> RuleBook:
+    return rules.load()
+
+
+@pytest.fixture(autouse=True)
+def compiled_once(own_law: RuleBook, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spare each look at a pack the compiling of our own law data, which takes longer than a small pack does."""
+    load = rules.load
+    monkeypatch.setattr(rules, "load", lambda *of: own_law if of == (rules.DATA, None) else load(*of))
 
 
 def broken(path: Path, *vkeys: str) -> set[str]:

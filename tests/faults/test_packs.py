@@ -62,7 +62,7 @@ def queue(postgres: str, tmp_path: Path) -> Iterator[Queue]:
         yield Queue(url, settings.data_dir, World(http, admins(url)))
 
 
-def wait(condition: Callable[[], bool], seconds: float = 60) -> None:
+def wait(condition: Callable[[], bool], seconds: float = 120) -> None:
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until

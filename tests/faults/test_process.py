@@ -208,11 +208,10 @@ def test_files_are_imported_from_the_command_line(tmp_path: Path) -> None:
         assert (refused.returncode, "line 2, /title" in refused.stderr) == (1, True)
 
 
-@pytest.mark.parametrize("rounds", [5])
-def test_what_was_acknowledged_is_there_after_a_kill(tmp_path: Path, rounds: int) -> None:
+def test_what_was_acknowledged_is_there_after_a_kill(tmp_path: Path) -> None:
     data = tmp_path / "data"
     acknowledged: list[str] = []
-    for _ in range(rounds):
+    for _ in range(3):
         with serving(data, "--sample") as (address, process, output):
             secret = re.search(r"ride-export\s+(ob_live_\S+)", output.read_text())
             assert secret is not None

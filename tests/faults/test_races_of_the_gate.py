@@ -154,7 +154,7 @@ def test_nothing_is_allowed_after_a_revocation_returned(
 ) -> None:
     async def run() -> None:
         rights, allowed, denied = Rights(world), 0, 0
-        for number in range(times(15, 450)):
+        for number in range(times(10, 450)):
             right: Right = getattr(rights, kind)()
             asks = await race(replicas, right, before=number % 24)
             late = [is_allowed for sent, revoked, is_allowed in asks if sent > revoked]
@@ -167,7 +167,7 @@ def test_nothing_is_allowed_after_a_revocation_returned(
                 told = sum(is_allowed for _, _, is_allowed in asks)
                 assert await connection.fetchval(ALLOWED, handler, dataset) == told
             allowed, denied = allowed + told, denied + len(asks) - told
-        assert min(allowed, denied) > times(15, 450)
+        assert min(allowed, denied) > times(10, 450)
 
     asyncio.run(run())
     demand_exact(database_url)
