@@ -67,6 +67,13 @@ def _loaded(name: str, module: str, member: str) -> Any:
     return typer.main.get_command(single)
 
 
+def server() -> Any:
+    """Return the application of one server process, which uvicorn loads."""
+    with _kept():
+        from service.commands.serving import server as made  # noqa: PLC0415 - in a process of its own nothing is loaded yet
+    return made()
+
+
 app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import threading
 import time
@@ -33,6 +34,15 @@ from tests.world import World
 
 hypothesis_settings.register_profile("suite", derandomize=True, deadline=None, print_blob=True)
 hypothesis_settings.load_profile("suite")
+
+
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Begin to look for cycles now that everything is loaded and collected, and not in that."""
+    gc.freeze()
+    gc.enable()
 
 
 class Clock:

@@ -62,7 +62,7 @@ def serve(
             )
         asyncio.run(_prepare(settings, url, with_sample=with_sample))
         uvicorn.run(
-            "service.commands.serving:server",
+            "service.cli:server",
             factory=True,
             host=settings.host,
             port=settings.port,
