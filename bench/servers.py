@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -17,6 +18,7 @@ from service.commands.addresses import free_port
 
 READY_WITHIN: Final = 90.0
 STOPPED_WITHIN: Final = 20.0
+LOOKED_AT_EVERY: Final = 0.1
 TICKS: Final = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 PROC: Final = Path("/proc")
 
@@ -133,7 +135,7 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """What a command took: seconds, and the most memory that it held in MiB."""
+    """What a command took: seconds, and the most memory that it and its children held in MiB, each at its own worst moment."""
 
     seconds: float
     peak: float
@@ -145,19 +147,28 @@ def ended(command: Sequence[str], **environment: str) -> Ended:
     Raises:
         ServerError: it ended with another code than 0.
     """
-    began = time.monotonic()
-    process = subprocess.Popen(
-        command,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])} | environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-    told = b"" if process.stdout is None else process.stdout.read()
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise ServerError(f"{command[1:3]} ended with {process.returncode}: {told.decode()[-800:]}")
-    return Ended(time.monotonic() - began, used.ru_maxrss / 1024)
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])} | environment
+    peaks: dict[int, float] = {}
+    with tempfile.TemporaryFile() as said:
+        began = time.monotonic()
+        process = subprocess.Popen(command, env=env, stdout=said, stderr=subprocess.STDOUT)
+        while not _is_over(process):
+            for each in (process.pid, *descendants(process.pid)):
+                if (memory := _memory(each)) is not None:
+                    peaks[each] = memory.peak
+        seconds = time.monotonic() - began
+        said.seek(0)
+        if process.returncode:
+            raise ServerError(f"{command[1:3]} ended with {process.returncode}: {said.read().decode()[-800:]}")
+    return Ended(seconds, sum(peaks.values()))
+
+
+def _is_over(process: subprocess.Popen[bytes]) -> bool:
+    try:
+        process.wait(LOOKED_AT_EVERY)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
 
 
 def descendants(process: int) -> list[int]:

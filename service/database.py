@@ -119,11 +119,6 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def rfc3339(at: datetime) -> str:
-    """Return a moment in UTC as RFC 3339."""
-    return at.isoformat().replace("+00:00", "Z")
-
-
 def new_id(prefix: str) -> str:
     """Return a fresh identifier of 29 characters: two-letter prefix, underscore, UUIDv7 in Crockford base32."""
     return next(new_ids(prefix))

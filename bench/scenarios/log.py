@@ -20,6 +20,7 @@ from bench.report import Bar, Section, at_least, figure, ratio_told, table
 from bench.servers import ended
 from bench.stage import Rounds, Stage, Target, say
 from service.audit import check, merkle, proofs, tiles
+from service.audit.helpers import Processes, processors
 from service.audit.log_key import LogKey
 from service.audit.merkle import HASH_SIZE, leaf_hash
 from service.audit.sequencer import SETTINGS
@@ -171,7 +172,7 @@ def _checks(stage: Stage, key: LogKey, entries: int) -> list[Checked]:
     asyncio.run(_sequence(url, key))
     done = []
     for number in range(stage.pace.rounds):
-        reading, checking = (asyncio.run(_timed(url, work)) for work in (_read, _check_with(key)))
+        reading, checking = (asyncio.run(_timed(url, work)) for work in (_read, _check_with(url, key)))
         done.append(Checked(reading, checking, _peak(url, key, stage.folder)))
         say(f"  log, round {number + 1}: read in {reading:.1f} s, checked in {checking:.1f} s, {done[-1].peak:.0f} MiB")
     return done
@@ -196,10 +197,10 @@ async def _read(connection: asyncpg.Connection) -> None:
                 leaf_hash(row[0].encode())
 
 
-def _check_with(key: LogKey) -> Callable[[asyncpg.Connection], Awaitable[None]]:
+def _check_with(url: str, key: LogKey) -> Callable[[asyncpg.Connection], Awaitable[None]]:
     async def work(connection: asyncpg.Connection) -> None:
         origin = await connection.fetchval("select origin from log_state")
-        result = await check.check(connection, [key.signer(origin).verifier])
+        result = await check.check(connection, [key.signer(origin).verifier], helpers=Processes(url, processors()))
         if result.findings:
             raise RuntimeError(f"The check of an untouched log finds {result.findings[:3]}")
 

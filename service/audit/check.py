@@ -7,12 +7,14 @@
 
 What opens sealed values is compared with the seals on the way.
 
-All in one view of the database, and in little memory, however large the log is.
+All in one view of the database, and in little memory, however large the log is. Helpers may read and hash ahead, in that view: a chunk
+in which one finds nothing that needs a second look is taken as it says, and every other one is looked at here.
 """
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from operator import itemgetter
@@ -27,7 +29,7 @@ from service.audit.merkle import HASH_SIZE
 from service.audit.notes import Checkpoint, Verifier
 from service.audit.numbering import LAST
 from service.audit.tiles import FULL, WIDTH, Edge, Tile
-from service.database import rfc3339
+from service.moments import rfc3339
 
 CHUNK: Final = 8 * WIDTH
 """Leaves that are read at once; whole tiles."""
@@ -49,6 +51,13 @@ SETTINGS: Final = {
     "enable_mergejoin": "off",
     "max_parallel_workers_per_gather": "0",
 }
+
+Span: TypeAlias = tuple[int, int]
+"""The first leaf of a chunk, and the first one beyond it."""
+Plain: TypeAlias = tuple[bytes, datetime]
+"""The hashes of the leaves of a chunk that is as it should be, and the time of its oldest entry."""
+Helpers: TypeAlias = Callable[[str, Sequence[Span]], AsyncGenerator[Plain | None, None]]
+"""Given a view of the database, as PostgreSQL exports it, and the chunks of a log: yields what `plain` returns of each, in their order."""
 
 _Row: TypeAlias = tuple[Any, ...]
 """Leaf, seq, at, how the body begins and ends by what the columns say, body and sha256; the last four are None: there is no entry."""
@@ -146,6 +155,7 @@ async def check(
     trusted: Sequence[Verifier],
     remembered: Sequence[str] = (),
     archives: Path | None = None,
+    helpers: Helpers | None = None,
 ) -> Result:
     """Check the whole log.
 
@@ -154,12 +164,23 @@ async def check(
         trusted: keys of the log that are known from elsewhere; others are trusted where they have signed beside one of these.
         remembered: notes of checkpoints that were kept elsewhere.
         archives: where the files of archived months are, to check them too.
+        helpers: read and hash ahead; None: everything is done here.
 
     Raises:
         ValueError: what was remembered is no checkpoint that a trusted key has signed.
     """
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        return await _Check(connection, {each.vkey: each for each in trusted}).run(remembered, archives)
+        return await _Check(connection, {each.vkey: each for each in trusted}).run(remembered, archives, helpers)
+
+
+async def plain(connection: asyncpg.Connection, span: Span) -> Plain | None:
+    """Read and hash a chunk for `check`, and return what it comes to; None: it holds something that needs a second look.
+
+    Args:
+        connection: made with `SETTINGS`, in a transaction that has the view of the check.
+        span: the chunk.
+    """
+    return await _Check(connection, {}).plain(span)
 
 
 @dataclass(slots=True)
@@ -233,7 +254,7 @@ class _Check:
         self._latest = datetime.min.replace(tzinfo=UTC)
         """No entry from here on is older, by the last checkpoint that was signed without it."""
 
-    async def run(self, remembered: Sequence[str], archives: Path | None) -> Result:
+    async def run(self, remembered: Sequence[str], archives: Path | None, helpers: Helpers | None) -> Result:
         """Check everything."""
         state = await self._connection.fetchrow("select origin, watermark, size from log_state")
         last = await self._connection.fetchval("select max(leaf) from leaves")
@@ -242,9 +263,12 @@ class _Check:
         await self._trust()
         kept = sorted((self._kept(note) for note in remembered), key=lambda mark: mark.size)
         stored = _Ahead(self._checkpoints())
-        for first in range(0, size, CHUNK):
-            chunk = await self._fetched(first, size, stored, kept)
-            await self._walk(chunk, self._hashed(chunk))
+        spans = [(first, min(first + CHUNK, size)) for first in range(0, size, CHUNK)]
+        view = "" if helpers is None else await self._connection.fetchval("select pg_export_snapshot()")
+        async with aclosing(_nothing(spans) if helpers is None else helpers(view, spans)) as ahead:
+            for span in spans:
+                marks = sorted([*await stored.upto(span[1]), *_taken(kept, span[1])], key=lambda mark: mark.size)
+                await self._look(span, marks, await anext(ahead))
         for mark in await stored.upto(LAST):
             self._result.add("truncated", f"The log ends at {size} entries; one of {mark.size} was signed.")
         for mark in kept:
@@ -313,16 +337,38 @@ class _Check:
 
     # Leaf by leaf
 
-    async def _fetched(self, first: int, size: int, stored: "_Ahead", kept: list[_Mark]) -> _Chunk:
-        beyond = min(first + CHUNK, size)
-        marks = sorted([*await stored.upto(beyond), *_taken(kept, beyond)], key=lambda mark: mark.size)
-        return _Chunk(first, beyond, await self._rows(first, beyond), await self._told(first, beyond), marks)
+    async def plain(self, span: Span) -> Plain | None:
+        """Return what a chunk comes to where nothing in it needs a second look."""
+        chunk = await self._fetched(span, ())
+        found = self._hashed(chunk)
+        await self._open(chunk)
+        if self._result.findings or self._result.archived or self._missing or self._differing:
+            return None
+        return found, min(row[2] for row in chunk.rows)
 
-    async def _walk(self, chunk: _Chunk, found: bytes) -> None:
-        """Look for what opens the seals of a chunk, and let the trees grow from mark to mark."""
+    async def _look(self, span: Span, marks: Sequence[_Mark], known: Plain | None) -> None:
+        """Let the trees grow by a chunk, which is read and hashed here unless that was done, and nothing in it needs a second look."""
+        times = [self._latest, *(latest for _, latest in _steps(marks))]
+        if known is not None and known[1] >= max(times):
+            self._latest = times[-1]
+            await self._walk(_Chunk(*span, (), known[0], marks), known[0])
+            return
+        chunk = await self._fetched(span, marks)
+        found = self._hashed(chunk)
+        await self._open(chunk)
+        await self._walk(chunk, found)
+
+    async def _fetched(self, span: Span, marks: Sequence[_Mark]) -> _Chunk:
+        return _Chunk(*span, await self._rows(*span), await self._told(*span), marks)
+
+    async def _open(self, chunk: _Chunk) -> None:
+        """Look for what opens the seals of a chunk."""
         bodies = {row[1]: body for row in chunk.rows if (body := row[_BODY]) is not None and beside.has_seals(body)}
         for told in await beside.unopened(self._connection, bodies):
             self._result.add("opening", told)
+
+    async def _walk(self, chunk: _Chunk, found: bytes) -> None:
+        """Let the trees grow from mark to mark."""
         at = chunk.first
         for mark in chunk.marks:
             await self._grow(chunk, found, at, mark.size)
@@ -337,7 +383,7 @@ class _Check:
         """
         hashes: list[bytes] = []
         sha256, place, moment, told_at = hashlib.sha256, chunk.first, "", None
-        steps = iter([(mark.size, mark.time - LATE) for mark in chunk.marks if mark.time and not mark.is_remembered])
+        steps = iter(_steps(chunk.marks))
         step, latest = next(steps, None), self._latest
         for leaf, seq, at, head, tail, body, stored in chunk.rows:
             if leaf != place:
@@ -508,6 +554,17 @@ class _Check:
             self._result.add(
                 "truncated" if told > size else "inserted", f"The log had {told} entries and has {size} leaves."
             )
+
+
+async def _nothing(spans: Sequence[Span]) -> AsyncGenerator[None, None]:
+    """Know nothing of any chunk."""
+    for _ in spans:
+        yield None
+
+
+def _steps(marks: Sequence[_Mark]) -> list[tuple[int, datetime]]:
+    """Return the sizes from which on no entry is older than some time."""
+    return [(mark.size, mark.time - LATE) for mark in marks if mark.time and not mark.is_remembered]
 
 
 def _taken(kept: list[_Mark], beyond: int) -> list[_Mark]:

@@ -13,11 +13,12 @@ from sqlalchemy.orm import selectinload
 from service.audit import sealing
 from service.audit.schemas import EntryFilter, EntryOut
 from service.audit.tables import Archive, ArchivedAct, Entry, Leaf, Opening
-from service.database import Transaction, rfc3339
+from service.database import Transaction
 from service.http.caller import Caller, Role
 from service.http.paging import page_of
 from service.http.problems import Archived, NotFound
 from service.http.references import is_of
+from service.moments import rfc3339
 from service.tenancy import EVERYWHERE
 
 AUDITORS = frozenset({Role.AUDITOR})

@@ -10,6 +10,7 @@ import typer
 
 from service.audit import archive, check, notes, retention, rotation
 from service.audit import operations as audit
+from service.audit.helpers import Processes, processors
 from service.audit.log_key import LogKey
 from service.commands.failing import fail
 from service.commands.shared import database_url, in_transaction, with_database
@@ -47,7 +48,7 @@ def check_log(
         connection = await asyncpg.connect(url, server_settings=check.SETTINGS)
         try:
             trusted = [notes.Verifier.of(one) for one in vkey or []] or await _own_verifier(settings, connection)
-            return await check.check(connection, trusted, remembered, archives)
+            return await check.check(connection, trusted, remembered, archives, Processes(url, processors()))
         finally:
             await connection.close()
 

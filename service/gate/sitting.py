@@ -18,7 +18,7 @@ import rfc8785
 from msgspec import UNSET, Struct, UnsetType, structs
 
 from service.audit.sealing import LIMIT, SALT, Opening, seal
-from service.database import new_ids, rfc3339
+from service.database import new_ids
 from service.gate import wire
 from service.gate.decide import Ask, Decision, Known, KnownPermit, Reason, decide
 from service.gate.reading import Found
@@ -27,6 +27,7 @@ from service.http.caller import Caller
 from service.http.problems import Forbidden, Invalid
 from service.law.facts import Count, Tag
 from service.law.rules import RuleBook
+from service.moments import rfc3339
 
 SYSTEM: Final = "system"
 DATASET: Final = "dataset"

@@ -7,19 +7,23 @@ import hashlib
 import os
 import random
 import subprocess
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from unittest import mock
 
 import asyncpg
 import pytest
 
 from service.audit import check, merkle, notes, retention, sequencing, tiles, witness
+from service.audit.helpers import Processes
 from service.audit.log_key import LogKey
 from service.audit.notes import Checkpoint
 from service.audit.operations import canonical
 from service.audit.sequencing import Writer
+from service.audit.tiles import WIDTH
 from service.audit.witness import Refusal, Submission
 from service.database import Database, utc_now
 from service.tenancy import EVERYWHERE
@@ -138,12 +142,38 @@ async def tampered(url: str, act: Act, chance: random.Random) -> None:
         await connection.close()
 
 
-async def checked(url: str, logs: Logs, *remembered: str) -> check.Result:
+def helped(url: str) -> check.Helpers:
+    """Return what reads and hashes ahead as `Processes` do, but in this process."""
+
+    async def ahead(view: str, spans: Sequence[check.Span]) -> AsyncGenerator[check.Plain | None, None]:
+        connection = await asyncpg.connect(url, server_settings=check.SETTINGS)
+        try:
+            async with connection.transaction(isolation="repeatable_read", readonly=True):
+                await connection.execute(f"set transaction snapshot '{view}'")
+                for span in spans:
+                    yield await check.plain(connection, span)
+        finally:
+            await connection.close()
+
+    return ahead
+
+
+async def checked(
+    url: str, logs: Logs, *remembered: str, helpers: Sequence[check.Helpers | None] | None = None
+) -> check.Result:
+    """Check a log alone and, in small chunks, with helpers; each time the same must be found."""
     connection = await asyncpg.connect(url, server_settings=check.SETTINGS)
+    trusted = [logs.key.signer(logs.origin).verifier]
     try:
-        return await check.check(connection, [logs.key.signer(logs.origin).verifier], remembered)
+        alone = await check.check(connection, trusted, remembered)
+        with mock.patch.object(check, "CHUNK", WIDTH):
+            for each in (None, helped(url)) if helpers is None else helpers:
+                found = await check.check(connection, trusted, remembered, helpers=each)
+                assert sorted(found.findings, key=str) == sorted(alone.findings, key=str)
+                assert replace(found, findings=[]) == replace(alone, findings=[])
     finally:
         await connection.close()
+    return alone
 
 
 async def shown_to_witness(url: str, logs: Logs) -> None:
@@ -265,6 +295,35 @@ def test_a_log_that_nobody_touched_is_whole(logs: Logs) -> None:
     result = asyncio.run(checked(logs.copy(COPY), logs, logs.note))
     assert result.findings == []
     assert (result.leaves, result.newest) == (SIZE, logs.remembered)
+
+
+class Watched:
+    """Helpers, and what they have told of each chunk."""
+
+    def __init__(self, helpers: check.Helpers) -> None:
+        self._helpers = helpers
+        self.told: list[bool] = []
+
+    async def __call__(self, view: str, spans: Sequence[check.Span]) -> AsyncGenerator[check.Plain | None, None]:
+        async with aclosing(self._helpers(view, spans)) as telling:
+            async for each in telling:
+                self.told.append(each is not None)
+                yield each
+
+
+def test_processes_read_and_hash_ahead(logs: Logs) -> None:
+    url, chunks = logs.copy(COPY), -(-SIZE // WIDTH)
+    few, many, lost = (
+        Watched(Processes(address, 2, worthwhile))
+        for address, worthwhile in ((url, SIZE + 1), (url, SIZE), ("postgresql://nobody@127.0.0.1:1/none", SIZE))
+    )
+    assert asyncio.run(checked(url, logs, logs.note, helpers=(few, many, lost))).findings == []
+    assert few.told == lost.told == [False] * chunks
+    assert many.told == [True] * chunks
+    asyncio.run(tampered(url, change, random.Random(1)))  # noqa: S311
+    many.told.clear()
+    assert asyncio.run(checked(url, logs, helpers=[many])).kinds == {"changed"}
+    assert sorted(many.told) == [False] + [True] * (chunks - 1)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

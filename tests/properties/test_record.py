@@ -14,7 +14,6 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.database import rfc3339
 from service.gate import wire
 from service.gate.decide import Known, KnownDataset
 from service.gate.reading import OF_CALLER, OF_PERMIT, SEPARATOR, Found, Wanted, found_in
@@ -24,6 +23,7 @@ from service.http.caller import Caller, Role
 from service.law import rules
 from service.law.facts import Count, RecipientFacts
 from service.law.schemas import MAX_PERSONS, HandlerFactsIn, OriginFactsIn, RecipientFactsIn
+from service.moments import rfc3339
 
 BOOK = rules.load()
 NOW = datetime(2026, 3, 1, 4, 5, 6, 789, tzinfo=UTC)
