@@ -13,6 +13,8 @@ from service.embedded import MIB, memory
 
 CEILING: Final = Path("/proc/sys/vm/nr_overcommit_hugepages")
 """How many may be made on demand: none is set aside before somebody takes it, and each is ordinary memory again when it is given back."""
+TOGETHER: Final = Path("/proc/sys/vm/compact_memory")
+"""Whatever is written there has the machine move what its programs hold together: memory that was used for long has no huge pages left."""
 SHARE: Final = 3
 """A third of the memory: PostgreSQL's shared memory is a quarter of it, and little more."""
 LEAST: Final = 2 * MIB
@@ -28,6 +30,7 @@ def lent() -> Iterator[None]:
         return
     with suppress(OSError):  # we may not
         CEILING.write_text(str(max(before, memory() // SHARE // LEAST)), "ascii")
+        TOGETHER.write_text("1", "ascii")
     try:
         yield
     finally:
