@@ -339,9 +339,7 @@ class _Check:
 
     async def plain(self, span: Span) -> Plain | None:
         """Return what a chunk comes to where nothing in it needs a second look."""
-        chunk = await self._fetched(span, ())
-        found = self._hashed(chunk)
-        await self._open(chunk)
+        chunk, found = await self._read(span, ())
         if self._result.findings or self._result.archived or self._missing or self._differing:
             return None
         return found, min(row[2] for row in chunk.rows)
@@ -353,19 +351,16 @@ class _Check:
             self._latest = times[-1]
             await self._walk(_Chunk(*span, (), known[0], marks), known[0])
             return
-        chunk = await self._fetched(span, marks)
+        await self._walk(*await self._read(span, marks))
+
+    async def _read(self, span: Span, marks: Sequence[_Mark]) -> tuple[_Chunk, bytes]:
+        """Return a chunk and the hashes of its leaves; look for what opens its seals."""
+        chunk = _Chunk(*span, await self._rows(*span), await self._told(*span), marks)
         found = self._hashed(chunk)
-        await self._open(chunk)
-        await self._walk(chunk, found)
-
-    async def _fetched(self, span: Span, marks: Sequence[_Mark]) -> _Chunk:
-        return _Chunk(*span, await self._rows(*span), await self._told(*span), marks)
-
-    async def _open(self, chunk: _Chunk) -> None:
-        """Look for what opens the seals of a chunk."""
         bodies = {row[1]: body for row in chunk.rows if (body := row[_BODY]) is not None and beside.has_seals(body)}
         for told in await beside.unopened(self._connection, bodies):
             self._result.add("opening", told)
+        return chunk, found
 
     async def _walk(self, chunk: _Chunk, found: bytes) -> None:
         """Let the trees grow from mark to mark."""

@@ -4,8 +4,8 @@ import asyncio
 import os
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncGenerator, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -32,6 +32,18 @@ _LENGTH: Final = 4
 def processors() -> int:
     """Return how many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@asynccontextmanager
+async def viewing(url: str, view: str) -> AsyncIterator[asyncpg.Connection]:
+    """Connect to the database, and see what a check sees that has exported its view."""
+    connection = await asyncpg.connect(url, server_settings=check.SETTINGS)
+    try:
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            await connection.execute(f"set transaction snapshot '{view}'")
+            yield connection
+    finally:
+        await connection.close()
 
 
 class Processes:
@@ -108,15 +120,10 @@ async def _serve(lines: Iterable[bytes]) -> None:
     """Answer for each line, in the view of the check; with nothing where PostgreSQL gives no answer, for the check will meet the reason."""
     told = iter(lines)
     url, view = next(told).decode().strip(), next(told).decode().strip()
-    connection = await asyncpg.connect(url, server_settings=check.SETTINGS)
-    try:
-        async with connection.transaction(isolation="repeatable_read", readonly=True):
-            await connection.execute(f"set transaction snapshot '{view}'")
-            for line in told:
-                first, beyond = map(int, line.split())
-                _answer(await check.plain(connection, (first, beyond)))
-    finally:
-        await connection.close()
+    async with viewing(url, view) as connection:
+        for line in told:
+            first, beyond = map(int, line.split())
+            _answer(await check.plain(connection, (first, beyond)))
 
 
 def _answer(found: Plain | None) -> None:

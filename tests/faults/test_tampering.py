@@ -18,7 +18,7 @@ import asyncpg
 import pytest
 
 from service.audit import check, merkle, notes, retention, sequencing, tiles, witness
-from service.audit.helpers import Processes
+from service.audit.helpers import Processes, viewing
 from service.audit.log_key import LogKey
 from service.audit.notes import Checkpoint
 from service.audit.operations import canonical
@@ -146,14 +146,9 @@ def helped(url: str) -> check.Helpers:
     """Return what reads and hashes ahead as `Processes` do, but in this process."""
 
     async def ahead(view: str, spans: Sequence[check.Span]) -> AsyncGenerator[check.Plain | None, None]:
-        connection = await asyncpg.connect(url, server_settings=check.SETTINGS)
-        try:
-            async with connection.transaction(isolation="repeatable_read", readonly=True):
-                await connection.execute(f"set transaction snapshot '{view}'")
-                for span in spans:
-                    yield await check.plain(connection, span)
-        finally:
-            await connection.close()
+        async with viewing(url, view) as connection:
+            for span in spans:
+                yield await check.plain(connection, span)
 
     return ahead
 
