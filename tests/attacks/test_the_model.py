@@ -53,9 +53,7 @@ def functions_of(file: str) -> dict[str, bool]:
 def test_there_are_many_attacks_each_with_a_number_of_its_own() -> None:
     numbers = [attack.number for attack in attacks()]
     assert len(numbers) >= 45
-    assert sorted(numbers, key=lambda number: int(number[1:])) == [
-        f"A{place:02}" for place in range(1, len(numbers) + 1)
-    ]
+    assert len(set(numbers)) == len(numbers), "a number names one attack for good; gaps are no fault"
 
 
 def test_each_attack_says_who_what_and_what_must_happen() -> None:
