@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar, cast
 
 import asyncpg
 import uuid_utils
@@ -33,7 +33,8 @@ _ID: Final = re.compile(r"[a-z]{2}_[0-7][0-9a-hjkmnp-tv-z]{25}")
 ATTEMPTS: Final = 6
 _RETRY: Final = frozenset({"40001", "40P01"})
 # Connection lost or refused, server going down or read-only, no room, a statement cancelled for its time.
-_AWAY: Final = frozenset({"53000", "53100", "53200", "53300", "57014", "57P01", "57P02", "57P03", "25006", "55P03"})
+_AWAY: Final = frozenset({"53000", "53100", "53200", "53300", "57014", "57P01", "57P02", "57P03", "25006"})
+_HELD: Final = "55P03"
 
 _AS_JSON: Final = partial(json.dumps, ensure_ascii=False, separators=(",", ":"))
 """Columns of JSON keep the text as it is written here: short."""
@@ -52,8 +53,22 @@ GIVEN_UP_SOON: Final = {"tcp_keepalives_idle": "5", "tcp_keepalives_interval": "
 """Settings of a connection whose locks others wait for: it ends soon after its machine has gone, not after the hours of TCP."""
 
 
+WAITS: Final = 12
+"""How often a change waits for the gate's lock before it is given up."""
+WAIT_MILLISECONDS: Final = 150
+"""How long it waits at a time: decisions that come meanwhile wait behind it."""
+
+
 class DatabaseAwayError(Exception):
     """The database cannot be reached, or did not answer in time: nothing may be allowed now."""
+
+
+class HeldError(Exception):
+    """A lock that others hold was not given in time: the database is there, and the same again may well succeed."""
+
+
+class MovedError(Exception):
+    """What a transaction was made for has changed under it: it is undone, and tried again."""
 
 
 class Base(DeclarativeBase):
@@ -89,6 +104,23 @@ class Transaction(AsyncSession):
     now: datetime
     sync_session_class = Bounded
     sync_session: Bounded
+    can_deny: bool = False
+    """Whether what it did can turn an allow into a deny: then the gate is closed once, right before the commit."""
+    look_again: Callable[[], Awaitable[None]] | None = None
+    """What is looked at again once the gate is closed, since it may have changed while the transaction was at work."""
+
+    async def ready(self) -> None:
+        """Make ready to commit; where that can turn an allow into a deny, the gate is closed, once everything else is done.
+
+        Raises:
+            HeldError: the gate's lock was not given in time.
+            MovedError: what was looked at again is not the same any more.
+        """
+        await self.flush()
+        if self.can_deny:
+            await close_gate(self)
+            if self.look_again is not None:
+                await self.look_again()
 
     @property
     def view(self) -> View:
@@ -215,6 +247,7 @@ class Database:
 
         Raises:
             DatabaseAwayError: PostgreSQL is not there, or not in time. Of a commit that was under way nothing is known.
+            HeldError: others hold what it takes.
         """
         for attempt in range(1, ATTEMPTS + 1):
             committing = False
@@ -223,12 +256,18 @@ class Database:
                     tx.now = self.clock()
                     await tx.look(self.view if reach is None else View(reach))
                     result = await work(tx)
+                    await tx.ready()
                     committing = True
                     await tx.commit()
                     return result
+            except MovedError as error:
+                if attempt == ATTEMPTS:
+                    raise HeldError from error
             except (DBAPIError, PoolTimeoutError, OSError, TimeoutError, asyncpg.PostgresError) as error:
                 again = is_conflict(error) or (is_lost(error) and not committing and attempt == 1)
                 if not again or attempt == ATTEMPTS:
+                    if is_held(error):
+                        raise HeldError from error
                     if is_away(error) or is_conflict(error):
                         raise DatabaseAwayError(type(error).__name__) from error
                     raise
@@ -269,6 +308,11 @@ def _is_partition_new(error: BaseException) -> bool:
     while found is not None and not hasattr(found, "constraint_name"):
         found = found.__cause__
     return found is not None and found.constraint_name is None  # that of a partition has no name
+
+
+def is_held(error: BaseException) -> bool:
+    """Tell whether a lock was not given in time."""
+    return _state(error) == _HELD
 
 
 def is_lost(error: BaseException) -> bool:
@@ -315,9 +359,32 @@ async def join_gate(tx: Transaction) -> None:
 async def close_gate(tx: Transaction) -> None:
     """Hold the gate until this transaction ends; asked for by whatever can turn an allow into a deny.
 
-    A decision that is under way commits before the lock is given; one that comes later reads what this transaction wrote.
+    A decision that is under way commits before the lock is given; one that comes later reads what this transaction wrote. The
+    lock is waited for a little at a time, since decisions that come meanwhile wait behind whoever waits for it.
+
+    Raises:
+        HeldError: it was not given in time.
     """
-    await tx.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": GATE_LOCK})
+    raw = await (await tx.connection()).get_raw_connection()
+    connection = cast("asyncpg.Connection", raw.driver_connection)
+    for attempt in range(1, WAITS + 1):
+        await tx.execute(_BEFORE_CLOSING)
+        try:
+            await connection.execute(_CLOSE)
+        except asyncpg.LockNotAvailableError:
+            await connection.execute(_NOT_CLOSED)
+            await pause(min(attempt, 4))
+        else:
+            return
+    raise HeldError
+
+
+_BEFORE_CLOSING: Final = text("savepoint closing")
+_CLOSE: Final = (
+    f"set local lock_timeout = {WAIT_MILLISECONDS}; select pg_advisory_xact_lock({GATE_LOCK}); "
+    "set local lock_timeout to default"
+)
+_NOT_CLOSED: Final = "rollback to savepoint closing; release savepoint closing"
 
 
 @asynccontextmanager

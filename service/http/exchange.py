@@ -18,7 +18,7 @@ from fastapi.responses import FileResponse
 from msgspec import structs
 from pydantic import BaseModel
 
-from service.database import Database, Transaction, close_gate, join_gate
+from service.database import Database, MovedError, Transaction, close_gate, join_gate
 from service.http import conditional, idempotency
 from service.http.caller import ANYONE, READERS, Authenticator, Caller, Identifier, Proof, Role, named
 from service.http.idempotency import Once, Reply
@@ -211,9 +211,20 @@ class Exchange:
                 await close_gate(tx)
             elif gate == "join":
                 await join_gate(tx)
-            return await work(tx, await self.admit(tx))
+            caller = await self.admit(tx)
+            tx.look_again = lambda: self._still(tx, caller)
+            return await work(tx, caller)
 
         return await self._database.transaction(admitted)
+
+    async def _still(self, tx: Transaction, caller: Caller) -> None:
+        """Look the caller up once more with the gate closed: whoever withdraws a role closes it too, and comes before or after.
+
+        Raises:
+            MovedError: the caller has other rights now than the act began with.
+        """
+        if await self.admit(tx) != caller:
+            raise MovedError
 
     async def _changed(
         self, tx: Transaction, caller: Caller, work: Work[Shown], current: Work[Any] | None, *, required: bool

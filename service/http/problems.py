@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Match
 
-from service.database import DatabaseAwayError
+from service.database import DatabaseAwayError, HeldError
 
 log = structlog.get_logger(__name__)
 
@@ -201,7 +201,7 @@ class ProviderAway(Problem):
 
 
 class Busy(Problem):
-    """More is waiting to be decided than the service takes on: come back, nothing was allowed and nothing done."""
+    """More is waiting than the service takes on, or others hold what it takes: come back, nothing was allowed and nothing done."""
 
     slug, title, status = "busy", "Too much is waiting", 503
 
@@ -297,7 +297,7 @@ def install(app: FastAPI) -> None:
             log.error("request failed", problem=problem.slug, error=type(error).__name__, path=_template(request))
         return response(problem, request.url.path)
 
-    for kind in (Problem, RequestValidationError, HTTPException, DatabaseAwayError, DBAPIError):
+    for kind in (Problem, RequestValidationError, HTTPException, DatabaseAwayError, HeldError, DBAPIError):
         app.add_exception_handler(kind, told)
 
 
@@ -330,6 +330,8 @@ def as_problem(error: Exception) -> Problem:
         return invalid_from(error.errors())
     if isinstance(error, DatabaseAwayError):
         return DatabaseAway()
+    if isinstance(error, HeldError):
+        return Busy()
     if isinstance(error, HTTPException):
         return _from_http(error)
     if isinstance(error, IntegrityError) and _state(error) == _UNIQUE:

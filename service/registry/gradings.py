@@ -1,4 +1,4 @@
-"""Gradings: the dated, reasoned acts that set a dataset's tags. Each closes the gate: a raised grade denies from its commit on."""
+"""Gradings: the dated, reasoned acts that set a dataset's tags. One that takes effect closes the gate, as its last step."""
 
 from collections.abc import Sequence
 from datetime import date, datetime, time, timedelta
@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, func, or_, select
 
-from service.database import Transaction, close_gate, new_id
+from service.database import Transaction, new_id
 from service.events import operations as events
 from service.http.caller import READERS, Caller
 from service.http.paging import page_of
@@ -36,7 +36,6 @@ async def grade(tx: Transaction, caller: Caller, reference: str, wanted: Grading
     Raises:
         Invalid: `review_by` has passed.
     """
-    await close_gate(tx)
     dataset = await dataset_of(tx, caller, reference, lock=True)
     caller.demand(REGISTRARS, dataset.handler)
     return await _graded(tx, caller, dataset, wanted)
@@ -48,7 +47,6 @@ async def grade_many(tx: Transaction, caller: Caller, wanted: BulkGradingIn) -> 
     Raises:
         Invalid: an unknown dataset, one that is named twice, or one that the grading does not fit; each with its place.
     """
-    await close_gate(tx)
     found = await _all_of(tx, caller, wanted.datasets)
     one = GradingIn.model_validate(wanted.model_dump(exclude={"datasets"}))
     made: dict[str, GradingOut] = {}
@@ -122,7 +120,6 @@ async def confirm_grading(
         Conflict: it is not pending.
         Forbidden: the caller made it.
     """
-    await close_gate(tx)
     dataset = await dataset_of(tx, caller, reference, lock=True)
     caller.demand(REGISTRARS, dataset.handler)
     grading = await _grading(tx, dataset.id, number)
@@ -130,6 +127,7 @@ async def confirm_grading(
         raise Conflict(f"This grading is {grading.state}; only a pending one can be confirmed.")
     if grading.graded_by in caller.persons or caller.kind != "person":
         raise Forbidden("A lowering takes a second person than the one who asked for it.")
+    tx.can_deny = True
     await _supersede(tx, dataset.id, "effective")
     grading.state, grading.confirmed_by, grading.effective_at = "effective", caller.principal, tx.now
     grading.confirmed_reason, grading.catalogue = wanted.reason, wanted.catalogue or grading.catalogue
@@ -245,6 +243,7 @@ async def _record(
         ended_at=None,
     )
     if state == "effective":
+        tx.can_deny = True
         await _supersede(tx, dataset.id, "effective")
         dataset.tags, dataset.grading, dataset.updated_at = grading.tags, grading.number, tx.now
         await look_at_scale(tx, caller, dataset)

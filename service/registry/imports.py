@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, NoReturn
 import yaml
 from pydantic import ValidationError
 
-from service.database import Transaction, close_gate
+from service.database import Transaction
 from service.http.caller import Caller
 from service.http.problems import Forbidden, Invalid, NotFound, UnsupportedMediaType, pointer_to
 from service.registry import operations
@@ -100,7 +100,6 @@ async def load(tx: Transaction, caller: Caller, wanted: Import) -> ImportOut:
     Raises:
         ImportRefused: any row that cannot be taken; each fault of each row is told.
     """
-    await close_gate(tx)
     faults: list[tuple[int, str, str]] = []
     datasets: list[tuple[int, DatasetIn]] = []
     for row in wanted.rows:

@@ -1,4 +1,4 @@
-"""What can be done with the register. Each change closes the gate: it may turn an allow into a deny."""
+"""What can be done with the register. A change that may turn an allow into a deny closes the gate, once all of it is written."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -12,7 +12,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from service.audit import operations as audit
 from service.audit.schemas import EntryOut
-from service.database import Transaction, beyond, close_gate, is_id, new_id
+from service.database import Transaction, beyond, is_id, new_id
 from service.events import operations as events
 from service.http.caller import READERS, Caller, Role
 from service.http.paging import page_of
@@ -26,6 +26,7 @@ from service.ledger.person_keys import person_key
 from service.obligations import duties
 from service.obligations import operations as obligations
 from service.obligations.duties import Code, Due
+from service.registry.changes import change_of
 from service.registry.schemas import (
     AheadOut,
     CountOut,
@@ -88,7 +89,6 @@ async def read_handler(tx: Transaction, caller: Caller, reference: str, *, lock:
 
 async def change_handler(tx: Transaction, caller: Caller, reference: str, patch: HandlerPatch) -> HandlerOut:
     """Change a handler's name, code, group or facts."""
-    await close_gate(tx)
     handler = await handler_of(tx, caller, reference, lock=True)
     caller.demand(REGISTRARS, handler.id)
     before = HandlerOut.of(handler)
@@ -214,7 +214,6 @@ async def read_dataset(tx: Transaction, caller: Caller, reference: str, *, lock:
 
 async def change_dataset(tx: Transaction, caller: Caller, reference: str, patch: DatasetPatch) -> DatasetOut:
     """Change what a dataset is called, who owns it, its fields or its origin facts; never its tags."""
-    await close_gate(tx)
     dataset = await dataset_of(tx, caller, reference, lock=True)
     caller.demand(REGISTRARS, dataset.handler)
     before = DatasetOut.of(dataset)
@@ -295,7 +294,6 @@ async def change_recipient(tx: Transaction, caller: Caller, reference: str, patc
         Forbidden: the caller is a registrar of some handlers only.
         Invalid: it was abroad and would be in mainland China: nothing would cross the border any more, by one person's word.
     """
-    await close_gate(tx)
     recipient = await recipient_of(tx, reference, lock=True)
     caller.demand_everywhere(Role.REGISTRAR)
     before = RecipientOut.of(recipient)
@@ -333,7 +331,7 @@ async def recipient_of(tx: Transaction, reference: str, *, lock: bool = False) -
 async def _found(tx: Transaction, table: type[Thing], prefix: str, reference: str, *, lock: bool) -> Thing | None:
     column = table.id if is_id(reference, prefix) else table.key
     query = select(table).where(column == reference)
-    return await tx.scalar(query.with_for_update() if lock else query)
+    return await tx.scalar(query.with_for_update(key_share=True) if lock else query)
 
 
 async def find_dataset(tx: Transaction, key: str) -> Dataset | None:
@@ -372,15 +370,14 @@ def _apply(
     action: str,
     handler: str | None,
 ) -> None:
-    after = wanted.model_dump(mode="json")
-    changed = {name: value for name, value in after.items() if before[name] != value}
-    if not changed:
+    change = change_of(thing.__tablename__, before, wanted.model_dump(mode="json"))
+    if change is None:
         return
-    for name, value in changed.items():
+    for name, value in change.after.items():
         setattr(thing, name, value)
     thing.updated_at = tx.now
-    details = {"before": {name: before[name] for name in changed}, "after": changed}
-    _record(tx, caller, action, thing, handler, details)
+    tx.can_deny |= change.can_deny
+    _record(tx, caller, action, thing, handler, change.details)
 
 
 def _record(

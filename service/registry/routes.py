@@ -78,7 +78,6 @@ async def change_handler(exchange: Keeping, handler_id: Ref, body: HandlerPatch)
     return await exchange.change(
         lambda tx, caller: operations.change_handler(tx, caller, handler_id, body),
         lambda tx, caller: operations.read_handler(tx, caller, handler_id, lock=True),
-        gate="close",
     )
 
 
@@ -157,7 +156,7 @@ async def import_datasets(
     """
     rows = imports.parse(await request.body(), imports.format_of(request.headers.get("content-type", "")))
     wanted = imports.Import(rows=rows, handler=handler, owner=owner, dry_run=dry_run)
-    return await exchange.act(lambda tx, caller: imports.load(tx, caller, wanted), gate="close")
+    return await exchange.act(lambda tx, caller: imports.load(tx, caller, wanted))
 
 
 @router.get("/v1/datasets/{dataset_id}", response_model=DatasetOut)
@@ -172,7 +171,6 @@ async def change_dataset(exchange: Keeping, dataset_id: DatasetId, body: Dataset
     return await exchange.change(
         lambda tx, caller: operations.change_dataset(tx, caller, dataset_id, body),
         lambda tx, caller: operations.read_dataset(tx, caller, dataset_id, lock=True),
-        gate="close",
     )
 
 
@@ -190,14 +188,13 @@ async def grade(exchange: Keeping, dataset_id: DatasetId, body: GradingIn) -> Re
     return await exchange.create(
         lambda tx, caller: gradings.grade(tx, caller, dataset_id, body),
         lambda made: f"/v1/datasets/{made.dataset}/gradings/{made.number}",
-        gate="close",
     )
 
 
 @router.post("/v1/gradings", status_code=201, response_model=GradingsOut)
 async def grade_many(exchange: Keeping, body: BulkGradingIn) -> Response:
     """Give many datasets one grading: all of them, or none."""
-    return await exchange.create(lambda tx, caller: gradings.grade_many(tx, caller, body), gate="close")
+    return await exchange.create(lambda tx, caller: gradings.grade_many(tx, caller, body))
 
 
 @router.get("/v1/gradings", response_model=Page[GradingOut])
@@ -253,7 +250,6 @@ async def confirm_grading(
     return await exchange.act(
         lambda tx, caller: gradings.confirm_grading(tx, caller, dataset_id, number, wanted),
         lambda tx, caller: gradings.read_grading(tx, caller, dataset_id, number),
-        gate="close",
     )
 
 
@@ -285,7 +281,6 @@ async def change_recipient(exchange: Keeping, recipient_id: Ref, body: Recipient
     return await exchange.change(
         lambda tx, caller: operations.change_recipient(tx, caller, recipient_id, body),
         lambda tx, _: operations.read_recipient(tx, recipient_id, lock=True),
-        gate="close",
     )
 
 
