@@ -5,7 +5,6 @@ import re
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import Receive, Scope, Send
 
 from service.audit import routes as audit
+from service.audit import single_file
 from service.audit import tlog_routes as tlog
 from service.audit.log_key import LogKey
 from service.audit.sequencer import Sequencer
@@ -176,7 +176,7 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
 
     app = Outbound(
         title="Outbound",
-        version=version("outbound"),
+        version=single_file.version(),
         description=DESCRIPTION,
         lifespan=lifespan,
         docs_url=None,
@@ -289,7 +289,7 @@ def _pack_worker(settings: Settings, login: Login, signer: Signer, log_key: LogK
         signer=signer,
         log_key=log_key.signer,
         policy_file=settings.policy_file,
-        version=version("outbound"),
+        version=single_file.version(),
     )
     database = _connected(login, 1, settings.database_timeout_seconds, clock, EVERYWHERE)
     return Worker(database, tools, settings.packs, timedelta(days=settings.pack_keep_days))

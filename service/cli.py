@@ -19,6 +19,7 @@ COMMANDS: Final = {
     "determine": "law:determine",
     "witness": "proofs:witness",
     "verify": "proofs:verify",
+    "verifier": "proofs:verifier",
     "openapi": "serving:openapi",
     "archive": "log:archives",
     "audit": "log:audits",

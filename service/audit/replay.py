@@ -10,10 +10,8 @@ import json
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta, timezone
 from typing import Any, Final
-
-from service.law.calendar import SHANGHAI
 
 Json = dict[str, Any]
 
@@ -35,6 +33,8 @@ CLAIMS: Final = {
 }
 
 MAX_TOLD: Final = 10
+SHANGHAI: Final = timezone(timedelta(hours=8))
+"""Asia/Shanghai since 1992, without a database of time zones."""
 
 
 @dataclass(slots=True)
@@ -45,6 +45,8 @@ class Claim:
     checked: int = 0
     faults: int = 0
     gaps: int = 0
+    left_out: int = 0
+    """Things that this verifier does not look at."""
     told: list[str] = field(default_factory=list)
     """The first faults and gaps, as sentences."""
 
@@ -58,6 +60,12 @@ class Claim:
         self.gaps += 1
         self._tell(sentence)
 
+    def leave_out(self, sentence: str) -> None:
+        """Say once why this verifier does not look at it."""
+        if not self.left_out:
+            self._tell(sentence)
+        self.left_out += 1
+
     def demand(self, truth: bool, sentence: str) -> None:  # noqa: FBT001 - what is demanded
         """Count one thing as looked at, and as a fault where it is not so."""
         self.checked += 1
@@ -70,11 +78,13 @@ class Claim:
 
     @property
     def verdict(self) -> str:
-        """`held`, `broken`, `cannot be checked`, or `nothing to check` where the pack holds nothing of the kind."""
+        """`held`, `broken`, `cannot be checked`, `not checked here`, or `nothing to check` where the pack holds nothing of the kind."""
         if self.faults:
             return "broken"
         if self.gaps:
             return "cannot be checked"
+        if self.left_out:
+            return "not checked here"
         return "held" if self.checked else "nothing to check"
 
 

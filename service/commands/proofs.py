@@ -1,5 +1,6 @@
-"""What needs no database and is best done by others: `outbound witness`, `outbound verify`."""
+"""What needs no database and is best done by others: `outbound witness`, `outbound verify`, `outbound verifier`."""
 
+import hashlib
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -8,8 +9,8 @@ import typer
 import uvicorn
 
 from service import logs
+from service.audit import single_file, witness_server
 from service.audit import verify as packs
-from service.audit import witness_server
 from service.audit.keys import read_or_make
 from service.audit.notes import COSIGNATURE, Signer
 from service.audit.witness import known_logs
@@ -62,6 +63,32 @@ def verify(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object.")] = False,
 ) -> None:
-    """Check an evidence pack, offline: 0 every claim held, 1 one is broken, 2 one cannot be checked or it is no pack."""
+    """Check an evidence pack, offline.
+
+    Exit code: 0 every claim held, 1 one is broken, 2 one cannot be checked or it is no pack.
+    """
     keys = [*(f"--vkey={key}" for key in vkey or ()), *(f"--witness={key}" for key in witness or ())]
     raise typer.Exit(packs.main([str(pack), *keys, *(["--json"] if as_json else [])]))
+
+
+verifier = typer.Typer(no_args_is_help=True, add_completion=False, help="The verifier of evidence packs in one file.")
+
+
+@verifier.callback()
+def _verifier() -> None:
+    """The verifier of evidence packs in one file."""
+
+
+@verifier.command("write")
+def write_verifier(
+    file: Annotated[
+        Path, typer.Argument(dir_okay=False, help=f"Where it is written, such as {single_file.FILE_NAME}.")
+    ],
+) -> None:
+    """Write the verifier as one file that needs nothing but Python 3.11, and print its SHA-256.
+
+    The same version writes the same bytes on every machine. Run it as `python3 FILE PACK`.
+    """
+    content = single_file.written()
+    file.write_bytes(content)
+    typer.echo(f"{hashlib.sha256(content).hexdigest()}  {file}")

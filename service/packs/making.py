@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from sqlalchemy import select, text
 
-from service.audit import notes
+from service.audit import notes, single_file
 from service.audit.operations import plain
 from service.database import Database, Transaction
 from service.law import rules
@@ -107,7 +107,7 @@ class Making:
         await self._files(tx, archive, records)
         await self._law(archive)
         await self._reports(archive, telling)
-        archive.add("README.txt", INSTRUCTIONS.read_bytes())
+        archive.add("README.txt", instructions())
         archived = [dict(row) for row in (await tx.execute(text(_ARCHIVED))).mappings()]
         self._sign(archive, telling, origin, tx.now, archived)
 
@@ -164,7 +164,7 @@ class Making:
                 "since": pack.since,
                 "until": pack.until,
                 "made_at": moment,
-                "version": self._tools.version,
+                **single_file.told(),
                 "origin": origin,
                 "archived": archived,
                 "counts": telling.counts(),
@@ -175,6 +175,23 @@ class Making:
             member.write(manifest)
         signed = f"{origin}/packs\n{pack.id}\n{member.sha256}\n"
         archive.add("manifest.note", notes.sign(signed, self._tools.log_key(origin)).encode())
+
+
+def instructions() -> bytes:
+    """Return how a pack is verified, with the hashes by which the program that does it can be known."""
+    program = single_file.told()
+    wheel = program["wheel_sha256"]
+    return (
+        INSTRUCTIONS.read_text("utf-8")
+        .format(
+            version=program["version"],
+            file=single_file.FILE_NAME,
+            sha256=program["verifier_sha256"],
+            wheel_en="its hash is not on record" if wheel is None else f"SHA-256 {wheel}",
+            wheel_zh="无记录" if wheel is None else f"SHA-256 {wheel}",
+        )
+        .encode()
+    )
 
 
 def line(value: Any) -> bytes:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
+import struct
 import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from service.audit import verify
+from service.audit import single_file, verify
 from service.audit.notes import COSIGNATURE, Signer
 from service.law import rules
 from service.law.rules import RuleBook
@@ -49,6 +52,26 @@ def broken(path: Path, *vkeys: str) -> set[str]:
     """Return the claims that are broken."""
     found = verify.verify(path, vkeys)
     return {name for name, claim in found.claims.items() if claim.verdict == "broken"}
+
+
+@pytest.fixture(scope="session")
+def verifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The verifier in one file."""
+    path = tmp_path_factory.mktemp("verifier") / single_file.FILE_NAME
+    path.write_bytes(single_file.written())
+    return path
+
+
+def by_file(verifier: Path, pack: Path, *arguments: str) -> tuple[int, dict[str, str]]:
+    """Verify a pack with Python alone, without any installed package; return the exit code and the verdict of each claim."""
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", str(verifier), str(pack), "--json", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert not done.stderr, done.stderr
+    return done.returncode, {one["claim"]: one["verdict"] for one in json.loads(done.stdout)["claims"]}
 
 
 def test_every_claim_of_a_whole_pack_is_held(pack: Path) -> None:
@@ -303,6 +326,52 @@ def test_what_cannot_have_been_so_is_found_whoever_signed_it(
     assert broken(forged.save(tmp_path / "forged.zip")) == claims
 
 
+@pytest.mark.parametrize(("forge", "claims"), FORGERIES.items(), ids=[forge.__name__ for forge in FORGERIES])
+def test_the_verifier_in_one_file_finds_the_same_but_for_the_law(
+    pack: Path, verifier: Path, tmp_path: Path, forge: Callable[[Forgery], None], claims: set[str]
+) -> None:
+    forged = Forgery(pack)
+    forge(forged)
+    code, verdicts = by_file(verifier, forged.save(tmp_path / "forged.zip"))
+    assert {name for name, verdict in verdicts.items() if verdict == "broken"} == claims - {"law"}
+    assert code == (1 if claims - {"law"} else 3)
+    assert verdicts["law"] == "not checked here"
+
+
+def test_the_verifier_in_one_file_says_what_it_does_not_check(pack: Path, verifier: Path) -> None:
+    code, verdicts = by_file(verifier, pack)
+    assert verdicts.pop("law") == "not checked here"
+    assert verdicts.pop("witnesses") == "nothing to check"
+    assert set(verdicts.values()) == {"held"}
+    assert code == 3
+
+
+def test_the_verifier_in_one_file_is_the_one_that_the_pack_names(pack: Path, verifier: Path) -> None:
+    sha256 = hashlib.sha256(verifier.read_bytes()).hexdigest()
+    with zipfile.ZipFile(pack) as file:
+        manifest, readme = json.loads(file.read("manifest.json")), file.read("README.txt").decode()
+    assert manifest["verifier_sha256"] == sha256
+    assert readme.count(sha256) == 2
+    assert readme.count(f" {manifest['version']}") == 2
+    assert "pip install" not in readme
+    # A member's bytes depend on the program alone, not on the machine.
+    with zipfile.ZipFile(verifier) as file:
+        assert {one.date_time for one in file.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+        assert {one.compress_type for one in file.infolist()} == {zipfile.ZIP_STORED}
+
+
+def test_the_verifier_in_one_file_finds_another_key_and_another_witness(
+    pack: Path, verifier: Path, tmp_path: Path
+) -> None:
+    with zipfile.ZipFile(pack) as file:
+        vkey = json.loads(file.read("keys.json"))["log"][0]
+    forged = Forgery(pack).save(tmp_path / "forged.zip")
+    _, verdicts = by_file(verifier, forged, "--vkey", vkey)
+    assert {name for name, verdict in verdicts.items() if verdict == "broken"} == {"manifest", "checkpoint"}
+    _, verdicts = by_file(verifier, pack, "--witness", Signer(pem(), "witness.example", COSIGNATURE).vkey)
+    assert verdicts["witnesses"] == "broken"
+
+
 def test_another_key_than_the_logs_is_found(pack: Path, tmp_path: Path) -> None:
     vkey = json.loads(zipfile.ZipFile(pack).read("keys.json"))["log"][0]
     forged = Forgery(pack).save(tmp_path / "forged.zip")
@@ -403,6 +472,36 @@ def test_two_members_with_each_others_content_are_noticed(pack: Path, tmp_path: 
         swapped = {one: second, other: first}
         files = [(name, swapped.get(name, content)) for name, content in whole]
         assert first == second or noticed(written(tmp_path / "changed.zip", files)), (one, other)
+
+
+def hidden(pack: Path, path: Path) -> Path:
+    """Put a report between the last member and the directory: whoever reads header after header takes it for the report."""
+    whole = pack.read_bytes()
+    with zipfile.ZipFile(pack) as file:
+        begin = file.start_dir
+    forged = BytesIO()
+    with zipfile.ZipFile(forged, "w") as file:
+        file.writestr("report.en.html", "<p>All was well.</p>")
+        size = file.start_dir
+    between = forged.getvalue()[:size]
+    end = whole[-22:-6] + struct.pack("<L", begin + len(between)) + whole[-2:]
+    path.write_bytes(whole[:begin] + between + whole[begin:-22] + end)
+    with zipfile.ZipFile(path) as file:
+        assert file.read("README.txt")  # to a reader of the directory it is the pack
+    return path
+
+
+def test_bytes_that_belong_to_no_member_are_noticed(pack: Path, verifier: Path, tmp_path: Path) -> None:
+    whole = pack.read_bytes()
+    changed = [hidden(pack, tmp_path / "between.zip")]
+    for name, content in (("before", b"#!/bin/sh\n" + whole), ("after", whole + b"more")):
+        changed.append(tmp_path / f"{name}.zip")
+        changed[-1].write_bytes(content)
+    for path in changed:
+        assert noticed(path), path
+        done = subprocess.run([sys.executable, "-I", "-S", verifier, path], capture_output=True, check=False)
+        assert done.returncode in {1, 2}, path
+    assert broken(changed[0]) == {"files"}
 
 
 def test_a_byte_of_the_file_itself_never_ends_in_anything_but_a_verdict(pack: Path, tmp_path: Path) -> None:

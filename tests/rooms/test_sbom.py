@@ -32,4 +32,4 @@ def test_every_locked_package_is_listed_with_its_hashes_and_no_address_of_an_ind
     assert "://" not in json.dumps(found["components"])
     assert str(ROOT) not in text
     assert str(Path.home()) not in text
-    assert found["metadata"]["component"]["name"] == "outbound"
+    assert found["metadata"]["component"]["name"] == "outbound-gate"
