@@ -60,6 +60,7 @@ from service.settings import Settings
 from service.tenancy import EVERYWHERE, NOWHERE, Reach
 from service.transfers import routes as transfers
 from service.transfers.uploads import MAX_BODY
+from service.workers import Workshop
 
 log = structlog.get_logger("outbound")
 
@@ -153,6 +154,8 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
         witnessing=Witnessing(database, witnesses, max_age=max_age) if witnesses else None,
     )
 
+    workshop = Workshop()
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with _told_why():
@@ -169,6 +172,7 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
         gc.freeze()  # what has been loaded stays: to look through it again and again would hold decisions up
         gc.set_threshold(YOUNG_OBJECTS)
         yield
+        await workshop.close()
         await maker.stop()
         await sequencer.close()
         await decisions.close()
@@ -192,6 +196,7 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
         witness_max_age=max_age,
         public_url=_public_url(settings),
         packs_dir=settings.packs,
+        workshop=workshop,
     )
     _add_door(app, door, settings)
     problems.install(app)

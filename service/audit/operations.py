@@ -1,13 +1,15 @@
 """`append`: the entry of a change, in the change's own transaction. No entry, no change."""
 
 import hashlib
+import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Final
 
 import rfc8785
-from sqlalchemy import Date, cast, delete, func, select, union_all
+from sqlalchemy import Date, DateTime, Text, bindparam, cast, delete, func, select, text, union_all
 from sqlalchemy.orm import selectinload
 
 from service.audit import sealing
@@ -44,10 +46,42 @@ def append(
             list of `sealing.CLEAR` go into the log as salted hashes. Whatever somebody does while break-glass access of theirs is
             open says so.
     """
+    made = record_of(tx.now, caller, action, subject, handler=handler, details=details)
+    entry = Entry(
+        at=tx.now,
+        actor=made.actor,
+        action=action,
+        subject=subject,
+        handler=handler,
+        body=made.body,
+        sha256=made.sha256,
+        openings=[Opening(pointer=one.pointer, at=tx.now, salt=one.salt, value=one.content) for one in made.openings],
+    )
+    tx.add(entry)
+    return entry
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """An entry that has no number yet."""
+
+    actor: str
+    action: str
+    subject: str
+    handler: str | None
+    body: str
+    sha256: bytes
+    openings: Sequence[sealing.Opening]
+
+
+def record_of(
+    now: datetime, caller: Caller, action: str, subject: str, *, handler: str | None = None, details: dict[str, Any]
+) -> Record:
+    """Return the entry of an act, sealed, for `append` or to be written with many others; see there for the arguments."""
     if caller.break_glass is not None:
         details = details | {"break_glass": caller.break_glass}
     said = {
-        "at": tx.now,
+        "at": now,
         "actor": caller.principal,
         "action": action,
         "subject": subject,
@@ -56,18 +90,52 @@ def append(
     }
     sealed, openings = sealing.seal(plain(said), lambda: secrets.token_bytes(sealing.SALT))
     body = rfc8785.dumps(sealed)
-    entry = Entry(
-        at=tx.now,
-        actor=caller.principal,
-        action=action,
-        subject=subject,
-        handler=handler,
-        body=body.decode(),
-        sha256=hashlib.sha256(body).digest(),
-        openings=[Opening(pointer=one.pointer, at=tx.now, salt=one.salt, value=one.content) for one in openings],
+    return Record(caller.principal, action, subject, handler, body.decode(), hashlib.sha256(body).digest(), openings)
+
+
+def written(records: Iterable[Record]) -> str:
+    """Return entries as `append_all` takes them: one text of JSON, in the order in which they get their numbers."""
+    return json.dumps(
+        [
+            {
+                "actor": one.actor,
+                "action": one.action,
+                "subject": one.subject,
+                "handler": one.handler,
+                "body": one.body,
+                "sha256": one.sha256.hex(),
+                "openings": [
+                    {"pointer": opening.pointer, "salt": opening.salt.hex(), "value": opening.content}
+                    for opening in one.openings
+                ],
+            }
+            for one in records
+        ],
+        ensure_ascii=False,
     )
-    tx.add(entry)
-    return entry
+
+
+async def append_all(tx: Transaction, entries_: str) -> None:
+    """Record many acts with one statement, in the transaction that does them: what `written` has made."""
+    await tx.execute(_APPEND_ALL, {"entries": entries_, "at": tx.now})
+
+
+_APPEND_ALL: Final = text("""
+  with made as materialized (
+    select m.*, row_number() over () as n from json_to_recordset(cast(:entries as json)) as m(
+      actor text, action text, subject text, handler text, body text, sha256 text, openings json
+    )
+  ), numbered as (
+    insert into entries (at, actor, action, subject, handler, body, sha256)
+    select :at, actor, action, subject, handler, body, decode(sha256, 'hex') from made order by n
+    returning seq, sha256
+  )
+  insert into openings (seq, at, pointer, salt, value)
+  select n.seq, :at, o.pointer, decode(o.salt, 'hex'), o.value
+  from made m join numbered n on n.sha256 = decode(m.sha256, 'hex')
+  cross join lateral json_to_recordset(m.openings) as o(pointer text, salt text, value text)
+""").bindparams(bindparam("entries", type_=Text), bindparam("at", type_=DateTime(timezone=True)))
+"""An entry is known again by its hash, which no other has: there is a salt in it, or its subject is in no other of the same moment."""
 
 
 async def history(

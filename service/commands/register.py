@@ -17,9 +17,9 @@ def import_file(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, store nothing.")] = False,
 ) -> None:
     """Import datasets: all of them or, with every bad row told, none."""
-    rows = imports.parse(file.read_bytes(), _format_of(file))
-    wanted = imports.Import(rows=rows, handler=handler, owner=owner, dry_run=dry_run)
-    told = in_transaction(lambda tx: imports.load(tx, _everywhere(OPERATOR), wanted))
+    content, kind = file.read_bytes(), _format_of(file)
+    options = {"handler": handler, "owner": owner, "dry_run": dry_run}
+    told = in_transaction(lambda tx: imports.load_here(tx, _everywhere(OPERATOR), content, kind, **options))
     would = "would be " if told.dry_run else ""
     typer.echo(f"{told.created} {would}created, {told.updated} {would}updated, {told.unchanged} unchanged")
     for key in told.keys:

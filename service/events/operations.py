@@ -1,9 +1,12 @@
 """`tell`: the event of a change, in the change's own transaction, beside its entry in the log."""
 
+import json
 from collections.abc import Collection, Sequence
-from typing import Any
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
 
-from sqlalchemy import and_, or_, select
+from sqlalchemy import DateTime, Text, and_, bindparam, or_, select, text
 
 from service.audit import operations as audit
 from service.database import Transaction
@@ -45,23 +48,83 @@ def tell(
         method: GET to look, POST to act.
         on_behalf_of: who lent the role, where it was lent.
     """
-    body = {
-        "who": {"id": caller.principal, "name": caller.name, "on_behalf_of": on_behalf_of},
-        "why": why,
-        "how_much": how_much or {},
-        "details": details or {},
-        "where": {"href": href, "method": method},
-    }
-    tx.add(
-        Event(
-            at=tx.now,
-            kind=kind,
-            subject=subject,
-            handler=handler,
-            audience=sorted(set(audience)),
-            body=audit.plain(body),
-        )
+    body = body_of(
+        caller, why=why, how_much=how_much, details=details, href=href, method=method, on_behalf_of=on_behalf_of
     )
+    tx.add(
+        Event(at=tx.now, kind=kind, subject=subject, handler=handler, audience=sorted(set(audience)), body=body),
+    )
+
+
+def body_of(
+    caller: Caller,
+    *,
+    why: str | None = None,
+    how_much: dict[str, Any] | None = None,
+    details: dict[str, Any] | None = None,
+    href: str,
+    method: str = "GET",
+    on_behalf_of: str | None = None,
+) -> dict[str, Any]:
+    """Return what an event says, for `tell` or to be written with many others; see there for the arguments."""
+    body: dict[str, Any] = audit.plain(
+        {
+            "who": {"id": caller.principal, "name": caller.name, "on_behalf_of": on_behalf_of},
+            "why": why,
+            "how_much": how_much or {},
+            "details": details or {},
+            "where": {"href": href, "method": method},
+        }
+    )
+    return body
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """One of many changes of one transaction, as its entry and its event tell it; nobody is addressed."""
+
+    action: str
+    subject: str
+    handler: str | None
+    details: dict[str, Any]
+    how_much: dict[str, Any]
+    href: str
+    why: str | None = None
+
+
+Acts = tuple[str, str]
+"""The entries and the events of many acts, as texts of JSON that PostgreSQL takes apart."""
+
+
+def written(now: datetime, caller: Caller, acts: Sequence[Act]) -> Acts:
+    """Return many acts as `record_all` takes them; made beside the event loop, for it is work."""
+    entries = (
+        audit.record_of(now, caller, act.action, act.subject, handler=act.handler, details=act.details) for act in acts
+    )
+    told = [
+        {
+            "kind": act.action,
+            "subject": act.subject,
+            "handler": act.handler,
+            "body": body_of(caller, why=act.why, how_much=act.how_much, details=act.details, href=act.href),
+        }
+        for act in acts
+    ]
+    return audit.written(entries), json.dumps(told, ensure_ascii=False)
+
+
+async def record_all(tx: Transaction, acts: Acts) -> None:
+    """Record many changes, each once in the log and once as an event: the same as `record` for each, with two statements."""
+    entries, told = acts
+    await audit.append_all(tx, entries)
+    await tx.execute(_TELL_ALL, {"events": told, "at": tx.now})
+
+
+_TELL_ALL: Final = text("""
+  insert into events (at, kind, subject, handler, audience, body)
+  select :at, kind, subject, handler, '{}', body
+  from json_to_recordset(cast(:events as json)) as e(kind text, subject text, handler text, body jsonb)
+""").bindparams(bindparam("events", type_=Text), bindparam("at", type_=DateTime(timezone=True)))
 
 
 def record(

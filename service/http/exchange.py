@@ -249,6 +249,11 @@ class Exchange:
         return answer if kept is None else structs.replace(answer, kept=_encoded(kept(shown)))
 
 
+def reply_of(status: int, body: bytes) -> Reply:
+    """Return the reply whose body is made already."""
+    return Reply(status, body, {"ETag": conditional.etag_of(body)})
+
+
 def _answer_of(status: int, shown: Shown, location: Callable[[Shown], str] | None) -> Reply:
     body = _encoded(shown)
     headers = {"ETag": conditional.etag_of(body)}

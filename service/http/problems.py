@@ -1,5 +1,6 @@
 """Problem documents (RFC 9457): the one form in which the service says no."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, ClassVar, Final
@@ -11,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import ErrorDetails
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
 
 from service.database import DatabaseAwayError, HeldError
@@ -72,6 +73,8 @@ class Problem(Exception):  # noqa: N818 - the field calls it a problem
         self.errors = [{"pointer": pointer, "detail": reason} for pointer, reason in errors]
         self.more = more
         self.headers: dict[str, str] = {}
+        self.listed: str | None = None
+        """Many errors as JSON that is made already; it takes the place of `errors`."""
 
     def document(self, instance: str) -> dict[str, Any]:
         """Return the document's members; `instance` is the path that was asked for."""
@@ -279,17 +282,18 @@ def _sentence(error: ErrorDetails | dict[str, Any]) -> str:
     return message if message.endswith(".") else message + "."
 
 
-def response(problem: Problem, instance: str) -> JSONResponse:
+def response(problem: Problem, instance: str) -> Response:
     """Return the HTTP answer that carries a problem."""
-    return JSONResponse(
-        problem.document(instance), status_code=problem.status, headers=problem.headers, media_type=MEDIA_TYPE
-    )
+    content = json.dumps(problem.document(instance), ensure_ascii=False, separators=(",", ":"))
+    if problem.listed is not None:
+        content = f'{content[:-1]},"errors":{problem.listed}}}'
+    return Response(content, status_code=problem.status, headers=problem.headers, media_type=MEDIA_TYPE)
 
 
 def install(app: FastAPI) -> None:
     """Make every refusal and every fault of the application a problem document."""
 
-    async def told(request: Request, error: Exception) -> JSONResponse:
+    async def told(request: Request, error: Exception) -> Response:
         problem = as_problem(error)
         if isinstance(problem, MethodNotAllowed):
             problem.headers = {"Allow": ", ".join(_methods_at(request))}

@@ -1,20 +1,34 @@
-"""Datasets from files: CSV of a catalogue, or Fides dataset YAML. Every bad row is told with its line; all or nothing."""
+"""Datasets from files: CSV of a catalogue, or Fides dataset YAML. Every bad row is told with its line; all or nothing.
+
+1. A helper process reads and checks the file, and holds it against the register, some rows at a time (`Reading`): nothing is written,
+   and no lock is taken. A dry run, a file with faults and one that changes nothing end here.
+2. What changes is written, some rows at a time, by one statement each for what is new and what differs. Rows that differ are locked, and
+   compared once more.
+3. Entries and events follow, so that the log waits for their transaction as shortly as can be.
+4. The gate is closed right before the commit, if anything that was changed can deny.
+"""
 
 import csv
 import io
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, NoReturn
+from datetime import datetime
+from typing import Any, Final, Literal, NoReturn, cast
 
 import yaml
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
+from sqlalchemy import DateTime, Text, bindparam, text
 
-from service.database import Transaction
-from service.http.caller import Caller
+from service.database import MovedError, Transaction, beyond, is_id, new_ids
+from service.events import operations as events
+from service.http.caller import READERS, Caller
 from service.http.problems import Forbidden, Invalid, NotFound, UnsupportedMediaType, pointer_to
-from service.registry import operations
-from service.registry.schemas import MAX_FIELDS, DatasetIn, DatasetPatch, ImportOut
-from service.registry.tables import Dataset
+from service.law.schemas import OriginFactsIn
+from service.registry.changes import Change, Json, change_of
+from service.registry.operations import REGISTRARS
+from service.registry.schemas import MAX_FIELDS, DatasetIn, FieldIn, ImportOut
+from service.workers import Asks, Here
 
 Format = Literal["csv", "fides"]
 
@@ -30,6 +44,11 @@ _REQUIRED: Final = ("key", "title")
 _TRUTH: Final = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _FIELD_PARTS: Final = 3
 _MAX_DEPTH: Final = 40
+_CHUNK: Final = 500
+"""Rows that are read, compared and written at a time."""
+
+Fault = tuple[int, str, str]
+"""The line, the pointer of the field, and what is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,27 +59,22 @@ class Row:
     body: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Import:
-    """What is to be imported, with what serves where a row names no handler or owner."""
-
-    rows: list[Row]
-    handler: str | None
-    owner: str | None
-    dry_run: bool
-
-
 class ImportRefused(Invalid):
     """Rows of a file that cannot be taken; nothing of the file has been stored."""
 
     slug, title = "import-refused", "Nothing was imported: some rows need mending"
 
-    def __init__(self, faults: list[tuple[int, str, str]]) -> None:
-        super().__init__(f"{len(faults)} fault(s) in the file; each names its line and field. Nothing was imported.")
-        self.errors: list[dict[str, Any]] = [
-            {"pointer": field, "line": line, "field": field.lstrip("/"), "detail": detail}
-            for line, field, detail in faults
-        ]
+    def __init__(self, faults: Sequence[Fault], *, count: int | None = None, listed: str | None = None) -> None:
+        number = len(faults) if count is None else count
+        super().__init__(f"{number} fault(s) in the file; each names its line and field. Nothing was imported.")
+        self.errors: list[dict[str, Any]] = _errors_of(faults)
+        self.listed = listed
+
+
+def _errors_of(faults: Sequence[Fault]) -> list[dict[str, Any]]:
+    return [
+        {"pointer": field, "line": line, "field": field.lstrip("/"), "detail": detail} for line, field, detail in faults
+    ]
 
 
 def format_of(content_type: str) -> Format:
@@ -81,6 +95,15 @@ def parse(content: bytes, kind: Format) -> list[Row]:
     Raises:
         ImportRefused: the file cannot be read, with the line.
     """
+    return list(rows_of(content, kind))
+
+
+def rows_of(content: bytes, kind: Format) -> Iterator[Row]:
+    """Yield the datasets of a file as it is read.
+
+    Raises:
+        ImportRefused: the file cannot be read, with the line; at the end where some rows cannot.
+    """
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -88,66 +111,305 @@ def parse(content: bytes, kind: Format) -> list[Row]:
         raise ImportRefused([(line, "", "The file is not UTF-8.")]) from error
     if "\x00" in text:
         raise ImportRefused([(text[: text.index("\x00")].count("\n") + 1, "", "The file holds a NUL.")])
-    rows = list(_csv_rows(text) if kind == "csv" else _fides_rows(text))
-    if not rows:
+    is_empty = True
+    for row in _csv_rows(text) if kind == "csv" else _fides_rows(text):
+        is_empty = False
+        yield row
+    if is_empty:
         raise ImportRefused([(1, "", "The file holds no dataset.")])
-    return rows
 
 
-async def load(tx: Transaction, caller: Caller, wanted: Import) -> ImportOut:
-    """Create or update the datasets of a file, in one transaction, through the same operations as one by one.
+class Reading:
+    """A file as it is read, checked and compared: work on what a caller sent, for a helper process (see `service.workers`).
+
+    Each method returns little, or texts that go on to PostgreSQL as they are.
+    """
+
+    def __init__(self, content: bytes, kind: Format, handler: str | None, owner: str | None) -> None:
+        self._faults: list[Fault] = []
+        self._rows: list[_Wanted] = []
+        self._ids = new_ids("ds")
+        defaults = {"handler": handler, "owner": owner or handler}
+        try:
+            self._check(rows_of(content, kind), defaults)
+        except ImportRefused as refused:
+            self._faults = [(error["line"], error["pointer"], error["detail"]) for error in refused.errors]
+            self._rows = []
+        # Always in the same order, so that two imports never wait for each other in a circle.
+        self._rows.sort(key=lambda row: row.key)
+
+    def _check(self, rows: Iterator[Row], defaults: Mapping[str, str | None]) -> None:
+        seen: dict[str, int] = {}
+        for row in rows:
+            try:
+                wanted = _checked(row, defaults)
+            except ValidationError as error:
+                self._faults += [(row.line, pointer_to(fault["loc"]), _told(fault)) for fault in error.errors()]
+                continue
+            if wanted.key in seen:
+                self._faults.append((row.line, "/key", f"The same key stands at line {seen[wanted.key]}."))
+            seen.setdefault(wanted.key, row.line)
+            body = wanted.model_dump_json(exclude={"handler", "scale"})
+            self._rows.append(_Wanted(row.line, wanted.key, wanted.handler, body))
+
+    def chunks(self) -> int:
+        """Return how many times some rows are looked at."""
+        return -(-len(self._rows) // _CHUNK)
+
+    def about(self, chunk: int) -> tuple[list[str], list[str]]:
+        """Return the keys of some rows, and the handlers that they name."""
+        rows = self._chunk(chunk)
+        return [row.key for row in rows], sorted({row.named for row in rows})
+
+    def compare(self, chunk: int, stored: str, handlers: Mapping[str, tuple[str | None, str]]) -> None:
+        """Find out what some rows change.
+
+        Args:
+            chunk: which.
+            stored: the datasets of their keys, whoever's they are, as `_STORED` has them.
+            handlers: of each handler that they name its id or, where the caller does not keep it, None and what to say of it.
+        """
+        found = _by_key(stored)
+        for row in self._chunk(chunk):
+            row.handler, refusal = handlers[row.named]
+            there = found.get(row.key)
+            if row.handler is None:
+                self._faults.append((row.line, "/handler", refusal))
+            elif there is not None and there["handler"] != row.handler:
+                self._faults.append((row.line, "/key", "Another handler has a dataset of this key."))
+            else:
+                row.is_new = there is None
+                row.differs = there is None or self._change(row, there) is not None
+
+    def refused(self) -> tuple[int, str]:
+        """Return how much is wrong with the file, and what, as the answer lists it; 0: it can be taken."""
+        return len(self._faults), json.dumps(_errors_of(sorted(self._faults)), ensure_ascii=False)
+
+    def changes(self) -> bool:
+        """Tell whether anything of the file is new or differs."""
+        return any(row.differs for row in self._rows)
+
+    def to_lock(self, chunk: int) -> list[str]:
+        """Return the keys of some rows that differ from what is stored."""
+        return [row.key for row in self._chunk(chunk) if row.differs and not row.is_new]
+
+    def writes(self, chunk: int, stored: str) -> tuple[str | None, int, str | None]:
+        """Return what is written of some rows: what is new and how many these are, and what differs; None: nothing.
+
+        Args:
+            chunk: which.
+            stored: the datasets that are locked now, as they are.
+        """
+        found = _by_key(stored)
+        new: list[Json] = []
+        changed: list[Json] = []
+        for row in self._chunk(chunk):
+            if row.is_new:
+                row.id = next(self._ids)
+                new.append(json.loads(row.body) | {"id": row.id, "handler": row.handler})
+            elif row.differs:
+                there = found[row.key]
+                change = self._change(row, there)
+                row.differs, row.id = change is not None, there["id"]
+                if change is not None:
+                    row.change = json.dumps(change.details, ensure_ascii=False)
+                    row.can_deny = change.can_deny
+                    changed.append({name: json.loads(row.body)[name] for name in _CHANGED} | {"id": row.id})
+        return _text(new), len(new), _text(changed)
+
+    def acts(self, chunk: int, now: datetime, caller: Caller) -> events.Acts | None:
+        """Return the entries and events of what was written of some rows."""
+        acts = [self._act(row) for row in self._chunk(chunk) if row.differs]
+        return events.written(now, caller, acts) if acts else None
+
+    def can_deny(self) -> bool:
+        """Tell whether what was written can turn an allow into a deny."""
+        return any(row.can_deny for row in self._rows)
+
+    def outcome(self, dry_run: bool) -> bytes:  # noqa: FBT001
+        """Return what was done, or would be, as the answer tells it."""
+        created = sum(row.is_new for row in self._rows)
+        differing = [row for row in self._rows if row.differs]
+        told = ImportOut(
+            dry_run=dry_run,
+            created=created,
+            updated=len(differing) - created,
+            unchanged=len(self._rows) - len(differing),
+            keys=[row.key for row in sorted(differing, key=lambda row: row.line)],
+        )
+        return told.model_dump_json().encode()
+
+    def _chunk(self, chunk: int) -> list["_Wanted"]:
+        return self._rows[chunk * _CHUNK : (chunk + 1) * _CHUNK]
+
+    @staticmethod
+    def _change(row: "_Wanted", there: Json) -> Change | None:
+        """Return what a row changes of a dataset that is there: the same rule as for any other way to change one."""
+        wanted = json.loads(row.body)
+        before = {name: there[name] for name in _CHANGED}
+        if all(before[name] == wanted[name] for name in _CHANGED):
+            return None
+        before["fields"] = _FIELDS.dump_python(_FIELDS.validate_python(before["fields"]), mode="json")
+        before["facts"] = OriginFactsIn.model_validate(before["facts"]).model_dump(mode="json")
+        return change_of("datasets", before, {name: wanted[name] for name in _CHANGED})
+
+    @staticmethod
+    def _act(row: "_Wanted") -> events.Act:
+        created = json.loads(row.body) | {"handler": row.handler, "scale": None}
+        return events.Act(
+            action="dataset.created" if row.is_new else "dataset.changed",
+            subject=row.id,
+            handler=row.handler,
+            details=created if row.is_new else json.loads(row.change),
+            how_much={"key": row.key},
+            href=f"/v1/datasets/{row.id}",
+        )
+
+
+@dataclass(slots=True)
+class _Wanted:
+    """A row that is in order, kept small: its dataset is JSON until it is needed."""
+
+    line: int
+    key: str
+    named: str
+    """The handler, as the row names it."""
+    body: str
+    handler: str | None = None
+    is_new: bool = False
+    differs: bool = False
+    can_deny: bool = False
+    id: str = ""
+    change: str = ""
+
+
+def _by_key(stored: str) -> dict[str, Json]:
+    return {row["key"]: row for row in json.loads(stored)}
+
+
+def _text(rows: Sequence[Json]) -> str | None:
+    return json.dumps(rows, ensure_ascii=False) if rows else None
+
+
+def _checked(row: Row, defaults: Mapping[str, str | None]) -> DatasetIn:
+    stated = {name: value for name, value in row.body.items() if value is not None}
+    return DatasetIn.model_validate({name: value for name, value in defaults.items() if value is not None} | stated)
+
+
+_CHANGED: Final = ("title", "owner", "description", "fields", "facts")
+"""What of a dataset that is there a file changes."""
+_FIELDS: Final = TypeAdapter(list[FieldIn])
+
+_MEMBERS: Final = """
+  json_build_object('id', id, 'key', key, 'handler', handler, 'title', title, 'owner', owner, 'description', description,
+                    'fields', fields, 'facts', facts)
+"""
+_STORED: Final = text(f"""
+  select coalesce(json_agg({_MEMBERS}), '[]')::text from datasets
+  where key = any(array(select json_array_elements_text(cast(:keys as json))))
+""").bindparams(bindparam("keys", type_=Text))  # noqa: S608 - no caller's text is in it  # nosec B608
+_HANDLERS: Final = text("""
+  select id, key from handlers where id = any(array(select json_array_elements_text(cast(:named as json))))
+  union all
+  select id, key from handlers where key = any(array(select json_array_elements_text(cast(:named as json))))
+""").bindparams(bindparam("named", type_=Text))
+_LOCKED: Final = text(f"""
+  with locked as materialized (
+    select * from datasets where key = any(array(select json_array_elements_text(cast(:keys as json))))
+    order by key for no key update
+  )
+  select coalesce(json_agg({_MEMBERS}), '[]')::text from locked
+""").bindparams(bindparam("keys", type_=Text))  # noqa: S608 - no caller's text is in it  # nosec B608
+_ADD: Final = text("""
+  insert into datasets (id, key, handler, title, owner, description, fields, facts, created_at, updated_at)
+  select id, key, handler, title, owner, description, fields, facts, :at, :at
+  from json_to_recordset(cast(:rows as json)) as d(
+    id text, key text, handler text, title text, owner text, description text, fields json, facts json
+  ) on conflict (key) do nothing
+""").bindparams(bindparam("rows", type_=Text), bindparam("at", type_=DateTime(timezone=True)))
+_CHANGE: Final = text("""
+  update datasets set title = d.title, owner = d.owner, description = d.description, fields = d.fields, facts = d.facts,
+                      updated_at = :at
+  from json_to_recordset(cast(:rows as json)) as d(
+    id text, title text, owner text, description text, fields json, facts json
+  ) where datasets.id = d.id
+""").bindparams(bindparam("rows", type_=Text), bindparam("at", type_=DateTime(timezone=True)))
+
+
+async def load(tx: Transaction, caller: Caller, reading: Asks, *, dry_run: bool = False) -> bytes:
+    """Create or update the datasets of a file, in one transaction; return what the answer tells (`ImportOut`).
+
+    Args:
+        tx: the transaction.
+        caller: who imports.
+        reading: asks the `Reading` of the file.
+        dry_run: whether nothing is to be written.
 
     Raises:
         ImportRefused: any row that cannot be taken; each fault of each row is told.
+        MovedError: a key has come to be meanwhile.
     """
-    faults: list[tuple[int, str, str]] = []
-    datasets: list[tuple[int, DatasetIn]] = []
-    for row in wanted.rows:
+    chunks: int = await reading.ask("chunks")
+    async with beyond(tx, "keys of datasets"):
+        for chunk in range(chunks):
+            keys, named = await reading.ask("about", chunk)
+            stored = await tx.scalar(_STORED, {"keys": json.dumps(keys, ensure_ascii=False)})
+            await reading.ask("compare", chunk, stored, await _handlers(tx, caller, named))
+    count, listed = await reading.ask("refused")
+    if count:
+        raise ImportRefused([], count=count, listed=listed)
+    if not dry_run and await reading.ask("changes"):
+        await _write(tx, caller, reading, chunks)
+    told: bytes = await reading.ask("outcome", dry_run)
+    return told
+
+
+async def load_here(tx: Transaction, caller: Caller, content: bytes, kind: Format, **options: Any) -> ImportOut:
+    """Do all of it in this process, for a command; `options`: `handler`, `owner` and `dry_run`."""
+    reading = Reading(content, kind, options.get("handler"), options.get("owner"))
+    try:
+        told = await load(tx, caller, Here(reading), dry_run=options.get("dry_run", False))
+    except ImportRefused as refused:
+        refused.errors = json.loads(refused.listed or "[]")
+        raise
+    return ImportOut.model_validate_json(told)
+
+
+async def _write(tx: Transaction, caller: Caller, reading: Asks, chunks: int) -> None:
+    await tx.flush()
+    for chunk in range(chunks):
+        keys = await reading.ask("to_lock", chunk)
+        stored = await tx.scalar(_LOCKED, {"keys": json.dumps(keys, ensure_ascii=False)}) if keys else "[]"
+        new, count, changed = await reading.ask("writes", chunk, stored)
+        if new is not None and cast("Any", await tx.execute(_ADD, {"rows": new, "at": tx.now})).rowcount != count:
+            raise MovedError
+        if changed is not None:
+            await tx.execute(_CHANGE, {"rows": changed, "at": tx.now})
+    for chunk in range(chunks):
+        acts = await reading.ask("acts", chunk, tx.now, caller)
+        if acts is not None:
+            await events.record_all(tx, acts)
+    tx.can_deny |= await reading.ask("can_deny")
+
+
+async def _handlers(tx: Transaction, caller: Caller, named: Sequence[str]) -> dict[str, tuple[str | None, str]]:
+    """Return the handlers that rows name: the id of each that the caller keeps the register of, else None and what to say."""
+    rows = (await tx.execute(_HANDLERS, {"named": json.dumps(named, ensure_ascii=False)})).all()
+    ids = {row.id for row in rows}
+    by_key = {row.key: row.id for row in rows}
+    told: dict[str, tuple[str | None, str]] = {}
+    for one in named:
+        found = one if is_id(one, "hd") and one in ids else by_key.get(one) if not is_id(one, "hd") else None
+        if found is None or not caller.reaches(READERS, found):
+            told[one] = None, "No handler that you may see has this id or key."
+            continue
         try:
-            datasets.append((row.line, _checked(row, wanted)))
-        except ValidationError as error:
-            faults += [(row.line, pointer_to(fault["loc"]), _told(fault)) for fault in error.errors()]
-    faults += _repeated(datasets)
-    counts = {"created": 0, "updated": 0, "unchanged": 0}
-    keys: list[str] = []
-    async with tx.begin_nested() as attempt:
-        for line, dataset in datasets:
-            try:
-                outcome = await _store(tx, caller, dataset)
-            except (Invalid, NotFound, Forbidden) as problem:
-                faults.append((line, _pointer(problem), problem.detail))
-                continue
-            counts[outcome] += 1
-            keys += [dataset.key] if outcome != "unchanged" else []
-        if wanted.dry_run and not faults:
-            await attempt.rollback()
-    if faults:
-        raise ImportRefused(sorted(faults))
-    return ImportOut(dry_run=wanted.dry_run, keys=keys, **counts)
-
-
-async def _store(tx: Transaction, caller: Caller, wanted: DatasetIn) -> str:
-    existing = await operations.find_dataset(tx, wanted.key)
-    if existing is None:
-        await operations.create_dataset(tx, caller, wanted)
-        return "created"
-    handler = await operations.named_handler(tx, caller, wanted.handler)
-    if existing.handler != handler.id:
-        raise Invalid("Another handler has a dataset of this key.", errors=[("/key", "taken")])
-    return await _update(tx, caller, existing, wanted)
-
-
-async def _update(tx: Transaction, caller: Caller, existing: Dataset, wanted: DatasetIn) -> str:
-    before = existing.updated_at
-    patch = DatasetPatch.model_validate(wanted.model_dump(mode="json", exclude={"key", "handler", "scale"}))
-    after = await operations.change_dataset(tx, caller, existing.id, patch)
-    return "updated" if after.updated_at != before else "unchanged"
-
-
-def _checked(row: Row, wanted: Import) -> DatasetIn:
-    defaults = {"handler": wanted.handler, "owner": wanted.owner or wanted.handler}
-    stated = {name: value for name, value in row.body.items() if value is not None}
-    return DatasetIn.model_validate({name: value for name, value in defaults.items() if value is not None} | stated)
+            caller.demand(REGISTRARS, found)
+        except (Forbidden, NotFound) as refusal:
+            told[one] = None, refusal.detail
+        else:
+            told[one] = found, ""
+    return told
 
 
 def _told(fault: Any) -> str:
@@ -158,36 +420,22 @@ def _told(fault: Any) -> str:
     return str(fault["msg"]).removeprefix("Value error, ")
 
 
-def _pointer(problem: Invalid | NotFound | Forbidden) -> str:
-    return str(problem.errors[0]["pointer"]) if problem.errors else "/handler"
-
-
-def _repeated(datasets: list[tuple[int, DatasetIn]]) -> Iterator[tuple[int, str, str]]:
-    seen: dict[str, int] = {}
-    for line, dataset in datasets:
-        if dataset.key in seen:
-            yield line, "/key", f"The same key stands at line {seen[dataset.key]}."
-        seen.setdefault(dataset.key, line)
-
-
 # CSV
 
 
 def _csv_rows(text: str) -> Iterator[Row]:
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    faults: list[tuple[int, str, str]] = []
-    rows: list[Row] = []
+    faults: list[Fault] = []
     try:
         faults += _header_faults(list(reader.fieldnames or []))
         for cells in reader if not faults else ():
             row, found = _csv_row(reader.line_num, cells)
-            rows.append(row)
             faults += found
+            yield row
     except csv.Error as error:
         faults.append((reader.line_num, "", f"The file is not CSV: {error}."))
     if faults:
         raise ImportRefused(faults)
-    yield from rows
 
 
 def _header_faults(columns: list[str]) -> Iterator[tuple[int, str, str]]:
@@ -248,40 +496,106 @@ def _csv_fields(cell: str) -> tuple[list[dict[str, str]], list[str]]:
 # Fides
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML with line numbers, and without aliases, which can make a small file enormous."""
-
-    depth = 0
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            _refuse(self, "Aliases are not read; write the value out.")
-        self.depth += 1
-        if self.depth > _MAX_DEPTH:
-            _refuse(self, f"This nests deeper than {_MAX_DEPTH} levels.")
-        node = super().compose_node(parent, index)
-        self.depth -= 1
-        return node
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001
-        mapping = super().construct_mapping(node, deep=deep)
-        mapping[_LINE] = node.start_mark.line + 1
-        return mapping
-
-
 _LINE: Final = object()
+_LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_RESOLVER: Final = yaml.resolver.Resolver()
+_LONG_SCALAR: Final = 100
+"""Characters from which on a scalar is a text, whatever it looks like."""
+MAX_EVENTS: Final = 4_000_000
+"""Scalars, and beginnings and ends of lists and maps, in a file at most."""
+_TAGGED: Final = "tag:yaml.org,2002:"
 
 
-def _refuse(loader: Any, detail: str) -> NoReturn:
-    raise ImportRefused([(loader.peek_event().start_mark.line + 1, "", detail)])
+class _Other:
+    """A value that is neither text nor nothing: what it says does not matter, for none is taken."""
+
+
+_OTHER: Final = _Other()
+
+
+def _tree(text: str) -> Any:
+    """Return what a YAML text says, from its events: maps with the line that they begin at, lists, texts, None, and `_OTHER`.
+
+    Nothing else is made of a scalar: neither a number of half a million digits nor an object. There are no aliases, which can make a
+    small file enormous.
+
+    Raises:
+        ImportRefused: aliases, other than plain tags, too many events, or too deep.
+    """
+    stack: list[_Open] = [_Open([], 1)]
+    for count, event in enumerate(yaml.parse(text, Loader=_LOADER)):
+        line = 1 if event.start_mark is None else event.start_mark.line + 1
+        if count > MAX_EVENTS:
+            _refuse(line, f"This has more than {MAX_EVENTS:,} parts; split it.")
+        if isinstance(event, yaml.AliasEvent):
+            _refuse(line, "Aliases are not read; write the value out.")
+        elif isinstance(event, yaml.ScalarEvent):
+            stack[-1].take(_scalar(event, line))
+        elif isinstance(event, yaml.CollectionStartEvent):
+            _demand_plain(event.tag, line)
+            if len(stack) > _MAX_DEPTH:
+                _refuse(line, f"This nests deeper than {_MAX_DEPTH} levels.")
+            stack.append(_Open({_LINE: line} if isinstance(event, yaml.MappingStartEvent) else [], line))
+        elif isinstance(event, yaml.CollectionEndEvent):
+            ended = stack.pop().value
+            stack[-1].take(ended)
+        elif isinstance(event, yaml.DocumentStartEvent) and stack[0].value:
+            _refuse(line, "This is a second document; send one.")
+    documents = stack[0].value
+    return documents[0] if documents else None
+
+
+@dataclass(slots=True)
+class _Open:
+    """A list or map that is not at its end."""
+
+    value: list[Any] | dict[Any, Any]
+    line: int
+    key: Any = _LINE
+    """Of a map: the key whose value comes next; `_LINE`: the next is a key."""
+
+    def take(self, value: Any) -> None:
+        if isinstance(self.value, list):
+            self.value.append(value)
+        elif self.key is not _LINE:
+            self.value[self.key], self.key = value, _LINE
+        elif isinstance(value, list | dict):
+            _refuse(self.line, "A list or a map cannot be a key.")
+        else:
+            self.key = value
+
+
+def _scalar(event: Any, line: int) -> Any:
+    _demand_plain(event.tag, line)
+    if event.tag is not None:
+        kind = event.tag.removeprefix(_TAGGED)
+    elif not event.implicit[0] or len(event.value) > _LONG_SCALAR:
+        return event.value
+    else:
+        kind = str(_RESOLVER.resolve(yaml.ScalarNode, event.value, event.implicit)).removeprefix(_TAGGED)  # type: ignore[no-untyped-call]
+    if kind == "str" or event.tag == "!":
+        return event.value
+    return None if kind == "null" else _OTHER
+
+
+def _demand_plain(tag: str | None, line: int) -> None:
+    if (
+        tag is not None
+        and tag != "!"
+        and tag.removeprefix(_TAGGED) not in {"str", "null", "int", "float", "bool", "seq", "map"}
+    ):
+        _refuse(line, "Tags of programs are not read.")
+
+
+def _refuse(line: int, detail: str) -> NoReturn:
+    raise ImportRefused([(line, "", detail)])
 
 
 def _fides_rows(text: str) -> Iterator[Row]:
     document = _yaml(text)
     if not isinstance(document, dict) or not isinstance(document.get("dataset"), list):
         raise ImportRefused([(1, "/dataset", "A Fides file holds a list of datasets under the name `dataset`.")])
-    faults: list[tuple[int, str, str]] = []
-    rows: list[Row] = []
+    faults: list[Fault] = []
     for dataset in document["dataset"]:
         if not _is_map_with(dataset, "fides_key", "collections"):
             faults.append((_line(dataset), "/dataset", "A dataset needs `fides_key` and a list of `collections`."))
@@ -291,16 +605,15 @@ def _fides_rows(text: str) -> Iterator[Row]:
                 faults.append((_line(collection), "/collections", "A collection needs `name` and a list of `fields`."))
                 continue
             body, wrong = _fides_body(dataset, collection)
-            rows.append(Row(_line(collection), body))
             faults += [(line, "/fields", "A field needs a `name`.") for line in wrong]
+            yield Row(_line(collection), body)
     if faults:
         raise ImportRefused(faults)
-    yield from rows
 
 
 def _yaml(text: str) -> Any:
     try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a subclass of SafeLoader  # nosec B506
+        return _tree(text)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ImportRefused([(line, "", f"The file is not YAML: {error.problem}.")]) from error

@@ -12,7 +12,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from service.audit import operations as audit
 from service.audit.schemas import EntryOut
-from service.database import Transaction, beyond, is_id, new_id
+from service.database import Transaction, is_id, new_id
 from service.events import operations as events
 from service.http.caller import READERS, Caller, Role
 from service.http.paging import page_of
@@ -332,12 +332,6 @@ async def _found(tx: Transaction, table: type[Thing], prefix: str, reference: st
     column = table.id if is_id(reference, prefix) else table.key
     query = select(table).where(column == reference)
     return await tx.scalar(query.with_for_update(key_share=True) if lock else query)
-
-
-async def find_dataset(tx: Transaction, key: str) -> Dataset | None:
-    """Return the dataset of this key, whoever's it is."""
-    async with beyond(tx, "keys of datasets"):
-        return await _found(tx, Dataset, "ds", key, lock=True)
 
 
 async def named_handler(tx: Transaction, caller: Caller, reference: str) -> Handler:

@@ -1,12 +1,17 @@
 """HTTP of the register."""
 
+import asyncio
 from typing import Annotated, Literal
 
 from fastapi import Path, Query, Request, Response
 
 from service.audit.schemas import EntryOut
-from service.http.caller import READERS, Role
-from service.http.exchange import Exchange, allowed
+from service.database import Transaction
+from service.http.caller import READERS, Caller, Role
+from service.http.exchange import Exchange, allowed, reply_of
+from service.http.helping import hashing, helping
+from service.http.idempotency import Reply
+from service.http.leaving import while_there
 from service.http.paging import Cursor, Limit, Page
 from service.http.references import Filter
 from service.http.router import room
@@ -154,9 +159,19 @@ async def import_datasets(
 
     `handler` and `owner` serve where a row names none. Datasets that are there are updated; gradings are never touched.
     """
-    rows = imports.parse(await request.body(), imports.format_of(request.headers.get("content-type", "")))
-    wanted = imports.Import(rows=rows, handler=handler, owner=owner, dry_run=dry_run)
-    return await exchange.act(lambda tx, caller: imports.load(tx, caller, wanted))
+    kind = imports.format_of(request.headers.get("content-type", ""))
+    content = await request.body()
+
+    async def answered() -> Response:
+        sent = await asyncio.to_thread(hashing, content)
+        async with helping(exchange, request, imports.Reading, content, kind, handler, owner) as reading:
+
+            async def work(tx: Transaction, caller: Caller) -> Reply:
+                return reply_of(200, await imports.load(tx, caller, reading, dry_run=dry_run))
+
+            return await exchange.once(work, sent=sent)
+
+    return await while_there(request, answered())
 
 
 @router.get("/v1/datasets/{dataset_id}", response_model=DatasetOut)

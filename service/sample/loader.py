@@ -140,9 +140,8 @@ class _Story:
             self._people[name] = Caller(principal.id, name, "system", {Role.EXPORTER: EVERYWHERE})
         for recipient in self._company["recipients"]:
             await registry.create_recipient(self._tx, self._people["registrar"], RecipientIn.model_validate(recipient))
-        rows = imports.parse((HERE / "datasets.csv").read_bytes(), "csv")
-        wanted = imports.Import(rows=rows, handler=None, owner=None, dry_run=False)
-        await imports.load(self._tx, self._people["registrar"], wanted)
+        content = (HERE / "datasets.csv").read_bytes()
+        await imports.load_here(self._tx, self._people["registrar"], content, "csv")
         for grading in self._company["gradings"]:
             await self._grade(grading)
 

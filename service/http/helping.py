@@ -1,0 +1,60 @@
+"""Work on what a caller sent, for a request: in a helper process, with its bounds told as problems."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from fastapi import Request
+
+from service.http.exchange import Exchange
+from service.http.problems import Busy, Invalid, TookTooLong
+from service.workers import CrowdedError, Helper, SpentError, Workshop
+
+SECONDS: Final = 300.0
+"""How long may be worked for one request in all, the wait for a helper left aside."""
+WAIT_SECONDS: Final = 60.0
+"""How long a request waits for a helper."""
+
+
+class TooMuchWork(Invalid):
+    """What was sent takes more processor time or memory than the service spends on one request."""
+
+    slug, title = "too-much-work", "This takes more work than one request may"
+
+
+@asynccontextmanager
+async def helping(
+    exchange: Exchange, request: Request, make: Callable[..., object], *arguments: Any
+) -> AsyncIterator[Helper]:
+    """Give a helper process for the work of a request; it is ended with the block, and with whoever waits for it.
+
+    Args:
+        exchange: the request's.
+        request: the same.
+        make: makes the object whose methods are asked.
+        arguments: what it takes.
+
+    Raises:
+        Busy: others have all helpers, and more wait than are taken on.
+        TooMuchWork: it was ended since it took too much.
+        TookTooLong: all of it together.
+    """
+    workshop: Workshop = request.app.state.workshop
+    who = exchange.proof.counted.hex()
+    try:
+        async with asyncio.timeout(WAIT_SECONDS) as bound, workshop.helper(who, make, *arguments) as helper:
+            bound.reschedule(asyncio.get_running_loop().time() + SECONDS)
+            yield helper
+    except CrowdedError as error:
+        raise Busy from error
+    except SpentError as error:
+        raise TooMuchWork("Send less at a time.", errors=[("", "The work for it was given up.")]) from error
+    except TimeoutError as error:
+        raise TookTooLong from error
+
+
+def hashing(content: bytes) -> bytes:
+    """Return the SHA-256 of what was sent; to be run in a thread."""
+    return hashlib.sha256(content).digest()
