@@ -10,7 +10,7 @@ from fastapi import Request
 
 from service.http.exchange import Exchange
 from service.http.problems import Busy, Invalid, TookTooLong
-from service.workers import CrowdedError, Helper, SpentError, Workshop
+from service.workers import Asks, CrowdedError, Here, SpentError, Workshop
 
 SECONDS: Final = 300.0
 """How long may be worked for one request in all, the wait for a helper left aside."""
@@ -26,8 +26,8 @@ class TooMuchWork(Invalid):
 
 @asynccontextmanager
 async def helping(
-    exchange: Exchange, request: Request, make: Callable[..., object], *arguments: Any
-) -> AsyncIterator[Helper]:
+    exchange: Exchange, request: Request, make: Callable[..., object], *arguments: Any, few: bool = False
+) -> AsyncIterator[Asks]:
     """Give a helper process for the work of a request; it is ended with the block, and with whoever waits for it.
 
     Args:
@@ -35,12 +35,16 @@ async def helping(
         request: the same.
         make: makes the object whose methods are asked.
         arguments: what it takes.
+        few: whether it is so little that it can be done here.
 
     Raises:
         Busy: others have all helpers, and more wait than are taken on.
         TooMuchWork: it was ended since it took too much.
         TookTooLong: all of it together.
     """
+    if few:
+        yield Here(make(*arguments))
+        return
     workshop: Workshop = request.app.state.workshop
     who = exchange.proof.counted.hex()
     try:

@@ -8,21 +8,17 @@ from sqlalchemy import ColumnElement, and_, func, or_, select
 
 from service.database import Transaction, new_id
 from service.events import operations as events
-from service.http.caller import READERS, Caller
+from service.http.caller import Caller
 from service.http.paging import page_of
-from service.http.problems import Conflict, Forbidden, Invalid, NotFound
+from service.http.problems import Conflict, Forbidden, NotFound
 from service.http.references import is_of
 from service.law.calendar import SHANGHAI, day_in_shanghai
-from service.law.facts import Tag
-from service.registry import tags as tagging
+from service.registry.grading import Columns, Graded, details_of, gradings_of
 from service.registry.operations import REGISTRARS, dataset_of, look_at_scale
 from service.registry.schemas import (
-    NOT_NOTIFIED,
-    BulkGradingIn,
     ConfirmIn,
     GradingIn,
     GradingOut,
-    GradingsOut,
 )
 from service.registry.tables import Dataset, Grading
 
@@ -41,73 +37,12 @@ async def grade(tx: Transaction, caller: Caller, reference: str, wanted: Grading
     return await _graded(tx, caller, dataset, wanted)
 
 
-async def grade_many(tx: Transaction, caller: Caller, wanted: BulkGradingIn) -> GradingsOut:
-    """Give many datasets one grading: all of them, or none.
-
-    Raises:
-        Invalid: an unknown dataset, one that is named twice, or one that the grading does not fit; each with its place.
-    """
-    found = await _all_of(tx, caller, wanted.datasets)
-    one = GradingIn.model_validate(wanted.model_dump(exclude={"datasets"}))
-    made: dict[str, GradingOut] = {}
-    for dataset in sorted(found, key=lambda row: row.id):
-        try:
-            made[dataset.id] = await _graded(tx, caller, dataset, one)
-        except Invalid as problem:
-            place = next(place for place, row in enumerate(found) if row.id == dataset.id)
-            told = [(f"/datasets/{place}", str(error["detail"])) for error in problem.errors]
-            raise Invalid(
-                problem.detail, errors=[*told, *((e["pointer"], e["detail"]) for e in problem.errors)]
-            ) from None
-    return GradingsOut(items=[made[dataset.id] for dataset in found])
-
-
-async def _all_of(tx: Transaction, caller: Caller, references: Sequence[str]) -> list[Dataset]:
-    """Return datasets in the order of their references, their rows held in the order of their ids."""
-    query = (
-        select(Dataset)
-        .where(or_(Dataset.id.in_(references), Dataset.key.in_(references)))
-        .order_by(Dataset.id)
-        .with_for_update()
-        .execution_options(populate_existing=True)
-    )
-    rows = [row for row in await tx.scalars(query) if caller.reaches(READERS, row.handler)]
-    known = {row.key: row for row in rows} | {row.id: row for row in rows}
-    errors = [
-        (f"/datasets/{place}", "There is no dataset of this id or key.")
-        for place, reference in enumerate(references)
-        if reference not in known
-    ]
-    found = [known[reference] for reference in references if reference in known]
-    for place, row in enumerate(found):
-        if not errors and row.id in {other.id for other in found[:place]}:
-            errors.append((f"/datasets/{place}", "This dataset is named twice."))
-    if errors:
-        raise Invalid("Not all of the datasets can be graded; none was.", errors=errors)
-    for handler in {row.handler for row in found}:
-        caller.demand(REGISTRARS, handler)
-    return found
-
-
 async def _graded(tx: Transaction, caller: Caller, dataset: Dataset, wanted: GradingIn) -> GradingOut:
-    if wanted.review_by is not None and wanted.review_by < day_in_shanghai(tx.now):
-        raise Invalid("The day of the next review has passed.", errors=[("/review_by", "Choose a day to come.")])
-    held = None if dataset.tags is None else [Tag(tag) for tag in dataset.tags]
-    if wanted.basis == NOT_NOTIFIED and wanted.catalogue is None and tagging.is_weighty(held or ()):
-        raise Invalid(
-            "The grade comes down on the ground that nobody has notified the data as important.",
-            errors=[("/catalogue", "Name the catalogue that was looked at.")],
-        )
+    last = await tx.scalar(select(func.max(Grading.number)).where(Grading.dataset == dataset.id))
+    made = gradings_of(Graded(dataset.id, dataset.tags, last or 0), wanted, caller, tx.now)
     await _supersede(tx, dataset.id, "pending")
-    if held is None or not tagging.is_lowering(held, wanted.tags):
-        return GradingOut.of(await _record(tx, caller, dataset, wanted, wanted.tags, "effective"))
-    if wanted.catalogue is None:
-        # A lowering rests on a catalogue: where none is named apart, the basis is the reference to it.
-        wanted = wanted.model_copy(update={"catalogue": wanted.basis})
-    meanwhile = tagging.joined(held, wanted.tags)
-    if tagging.implied(meanwhile) != tagging.implied(held):
-        await _record(tx, caller, dataset, wanted, meanwhile, "effective")
-    return GradingOut.of(await _record(tx, caller, dataset, wanted, wanted.tags, "pending"))
+    recorded = [await _record(tx, caller, dataset, columns) for columns in made]
+    return GradingOut.of(recorded[-1])
 
 
 async def confirm_grading(
@@ -122,7 +57,7 @@ async def confirm_grading(
     """
     dataset = await dataset_of(tx, caller, reference, lock=True)
     caller.demand(REGISTRARS, dataset.handler)
-    grading = await _grading(tx, dataset.id, number)
+    grading = await _grading(tx, dataset.id, number, again=True)
     if grading.state != "pending":
         raise Conflict(f"This grading is {grading.state}; only a pending one can be confirmed.")
     if grading.graded_by in caller.persons or caller.kind != "person":
@@ -214,50 +149,23 @@ async def read_grading(tx: Transaction, caller: Caller, reference: str, number: 
     return GradingOut.of(await _grading(tx, dataset.id, number))
 
 
-async def _grading(tx: Transaction, dataset: str, number: int) -> Grading:
-    grading = await tx.get(Grading, (dataset, number))
+async def _grading(tx: Transaction, dataset: str, number: int, *, again: bool = False) -> Grading:
+    """Return a row; with `again`, as it is now that its dataset is locked, whatever was read before."""
+    grading = await tx.get(Grading, (dataset, number), populate_existing=again)
     if grading is None:
         raise NotFound("There is no such grading.")
     return grading
 
 
-async def _record(
-    tx: Transaction, caller: Caller, dataset: Dataset, wanted: GradingIn, tags: Any, state: str
-) -> Grading:
-    last = await tx.scalar(select(func.max(Grading.number)).where(Grading.dataset == dataset.id))
-    grading = Grading(
-        id=new_id("gd"),
-        dataset=dataset.id,
-        number=(last or 0) + 1,
-        tags=[str(tag) for tag in tagging.ordered(tags)],
-        reason=wanted.reason,
-        basis=wanted.basis,
-        catalogue=wanted.catalogue,
-        review_by=wanted.review_by,
-        state=state,
-        graded_by=caller.principal,
-        graded_at=tx.now,
-        confirmed_by=None,
-        confirmed_reason=None,
-        effective_at=tx.now if state == "effective" else None,
-        ended_at=None,
-    )
-    if state == "effective":
+async def _record(tx: Transaction, caller: Caller, dataset: Dataset, columns: Columns) -> Grading:
+    grading = Grading(id=new_id("gd"), **columns)
+    if grading.state == "effective":
         tx.can_deny = True
         await _supersede(tx, dataset.id, "effective")
         dataset.tags, dataset.grading, dataset.updated_at = grading.tags, grading.number, tx.now
         await look_at_scale(tx, caller, dataset)
     tx.add(grading)
-    details = {
-        "number": grading.number,
-        "tags": grading.tags,
-        "state": state,
-        "reason": wanted.reason,
-        "basis": wanted.basis,
-        "catalogue": wanted.catalogue,
-        "review_by": wanted.review_by,
-    }
-    _tell(tx, caller, "dataset.graded", dataset, details, [], wanted.reason)
+    _tell(tx, caller, "dataset.graded", dataset, details_of(columns), [], grading.reason)
     await tx.flush()
     return grading
 

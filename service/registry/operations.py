@@ -331,7 +331,9 @@ async def recipient_of(tx: Transaction, reference: str, *, lock: bool = False) -
 async def _found(tx: Transaction, table: type[Thing], prefix: str, reference: str, *, lock: bool) -> Thing | None:
     column = table.id if is_id(reference, prefix) else table.key
     query = select(table).where(column == reference)
-    return await tx.scalar(query.with_for_update(key_share=True) if lock else query)
+    if lock:
+        query = query.with_for_update(key_share=True).execution_options(populate_existing=True)
+    return await tx.scalar(query)
 
 
 async def named_handler(tx: Transaction, caller: Caller, reference: str) -> Handler:

@@ -18,7 +18,7 @@ from service.http.router import room
 from service.law.facts import Tag
 from service.law.rules import RuleBook
 from service.law.schemas import NearDay
-from service.registry import gradings, imports, operations
+from service.registry import bulk, gradings, imports, operations
 from service.registry.schemas import (
     BulkGradingIn,
     ConfirmIn,
@@ -207,9 +207,18 @@ async def grade(exchange: Keeping, dataset_id: DatasetId, body: GradingIn) -> Re
 
 
 @router.post("/v1/gradings", status_code=201, response_model=GradingsOut)
-async def grade_many(exchange: Keeping, body: BulkGradingIn) -> Response:
+async def grade_many(exchange: Keeping, request: Request, body: BulkGradingIn) -> Response:
     """Give many datasets one grading: all of them, or none."""
-    return await exchange.create(lambda tx, caller: gradings.grade_many(tx, caller, body))
+
+    async def answered() -> Response:
+        async with helping(exchange, request, bulk.Planning, body, few=len(body.datasets) <= bulk.FEW) as planning:
+
+            async def work(tx: Transaction, caller: Caller) -> Reply:
+                return reply_of(201, await bulk.grade_many(tx, caller, body, planning))
+
+            return await exchange.once(work)
+
+    return await while_there(request, answered())
 
 
 @router.get("/v1/gradings", response_model=Page[GradingOut])

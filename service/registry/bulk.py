@@ -1,0 +1,170 @@
+"""One grading for many datasets: planned beside the event loop, written by a handful of statements, all of it or nothing."""
+
+import json
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import DateTime, Text, bindparam, select, text
+
+from service.audit.operations import plain
+from service.database import Transaction, new_ids
+from service.events import operations as events
+from service.http.caller import READERS, Caller
+from service.http.problems import Invalid
+from service.registry.changes import Json
+from service.registry.grading import Graded, details_of, gradings_of
+from service.registry.operations import REGISTRARS, look_at_scale
+from service.registry.schemas import BulkGradingIn, GradingIn, GradingOut, GradingsOut
+from service.registry.tables import Dataset, Grading
+from service.workers import Asks
+
+FEW: Final = 20
+"""Datasets that are no work to speak of."""
+
+Faults = list[tuple[str, str]]
+
+
+class Planning:
+    """The grading of many datasets as it is planned: work on what a caller sent, for a helper process (see `service.workers`)."""
+
+    def __init__(self, wanted: BulkGradingIn) -> None:
+        self._references = wanted.datasets
+        self._wanted = GradingIn.model_validate(wanted.model_dump(exclude={"datasets"}))
+        self._datasets: list[Json] = []
+        self._made: dict[str, list[Json]] = {}
+
+    def take(self, stored: str, caller: Caller) -> tuple[Faults, list[str]]:
+        """Take the datasets that were found, as `_LOCKED` has them; return what is wrong with the references, and whose they are."""
+        rows = [row for row in json.loads(stored) if caller.reaches(READERS, row["handler"])]
+        known = {row["key"]: row for row in rows} | {row["id"]: row for row in rows}
+        errors: Faults = [
+            (f"/datasets/{place}", "There is no dataset of this id or key.")
+            for place, reference in enumerate(self._references)
+            if reference not in known
+        ]
+        self._datasets = [known[reference] for reference in self._references if reference in known]
+        seen: set[str] = set()
+        for place, row in enumerate(() if errors else self._datasets):
+            if row["id"] in seen:
+                errors.append((f"/datasets/{place}", "This dataset is named twice."))
+                break
+            seen.add(row["id"])
+        return errors, sorted({row["handler"] for row in rows})
+
+    def plan(self, caller: Caller, now: datetime) -> tuple[str, Faults] | None:
+        """Decide on each dataset; return why the grading does not fit the first one that it does not fit, if there is one."""
+        ids = new_ids("gd")
+        for place, row in enumerate(self._datasets):
+            try:
+                made = gradings_of(Graded(row["id"], row["tags"], row["last"]), self._wanted, caller, now)
+            except Invalid as problem:
+                told = [(str(error["pointer"]), str(error["detail"])) for error in problem.errors]
+                return problem.detail, [*((f"/datasets/{place}", detail) for _, detail in told), *told]
+            self._made[row["id"]] = [columns | {"id": next(ids)} for columns in made]
+        return None
+
+    def writes(self) -> tuple[str, str]:
+        """Return the gradings to write, and what takes effect by them."""
+        made = [one for rows in self._made.values() for one in rows]
+        effective = [
+            {"id": one["dataset"], "tags": one["tags"], "grading": one["number"]}
+            for one in made
+            if one["state"] == "effective"
+        ]
+        return json.dumps(plain(made), ensure_ascii=False), json.dumps(effective, ensure_ascii=False)
+
+    def acts(self, caller: Caller, now: datetime) -> events.Acts:
+        """Return the entries and events."""
+        return events.written(
+            now,
+            caller,
+            [
+                events.Act(
+                    action="dataset.graded",
+                    subject=row["id"],
+                    handler=row["handler"],
+                    details=details_of(one),
+                    how_much={"dataset": row["key"], "tags": one["tags"], "scale": row["scale"]},
+                    href=f"/v1/datasets/{row['id']}/gradings/{one['number']}",
+                    why=self._wanted.reason,
+                )
+                for row in self._datasets
+                for one in self._made[row["id"]]
+            ],
+        )
+
+    def outcome(self) -> bytes:
+        """Return the last grading of each dataset, as the answer tells them."""
+        last = [GradingOut.of(Grading(**self._made[row["id"]][-1])) for row in self._datasets]
+        return GradingsOut(items=last).model_dump_json().encode()
+
+
+_REFERENCES: Final = "any(array(select json_array_elements_text(cast(:references as json))))"
+_LOCKED: Final = text(f"""
+  with named as materialized (
+    select id from datasets where id = {_REFERENCES}
+    union
+    select id from datasets where key = {_REFERENCES}
+  ), locked as materialized (
+    select id, key, handler, tags, scale from datasets where id in (select id from named) order by id for no key update
+  )
+  select coalesce(json_agg(json_build_object(
+    'id', id, 'key', key, 'handler', handler, 'tags', tags, 'scale', scale,
+    'last', (select coalesce(max(number), 0) from gradings where dataset = locked.id)
+  )), '[]')::text from locked
+""").bindparams(bindparam("references", type_=Text))  # noqa: S608 - no caller's text is in it  # nosec B608
+_SUPERSEDE: Final = text("""
+  update gradings set state = 'superseded', ended_at = :at
+  from json_to_recordset(cast(:made as json)) as m(dataset text, state text)
+  where gradings.dataset = m.dataset and (gradings.state = 'pending' or gradings.state = 'effective' and m.state = 'effective')
+""").bindparams(bindparam("made", type_=Text), bindparam("at", type_=DateTime(timezone=True)))
+_ADD: Final = text("""
+  insert into gradings select * from json_populate_recordset(null::gradings, cast(:made as json))
+""").bindparams(bindparam("made", type_=Text))
+_TAKE_EFFECT: Final = text("""
+  update datasets set tags = e.tags, grading = e.grading, updated_at = :at
+  from json_to_recordset(cast(:effective as json)) as e(id text, tags text[], grading int) where datasets.id = e.id
+""").bindparams(bindparam("effective", type_=Text), bindparam("at", type_=DateTime(timezone=True)))
+
+
+async def grade_many(tx: Transaction, caller: Caller, wanted: BulkGradingIn, grading: Asks) -> bytes:
+    """Give many datasets one grading: all of them, or none; return what the answer tells (`GradingsOut`).
+
+    Args:
+        tx: the transaction.
+        caller: who grades.
+        wanted: the grading, and which datasets.
+        grading: asks the `Planning` of it.
+
+    Raises:
+        Invalid: an unknown dataset, one that is named twice, or one that the grading does not fit; each with its place.
+    """
+    await tx.flush()
+    stored = await tx.scalar(_LOCKED, {"references": json.dumps(wanted.datasets, ensure_ascii=False)})
+    errors, handlers = await grading.ask("take", stored, caller)
+    if errors:
+        raise Invalid("Not all of the datasets can be graded; none was.", errors=errors)
+    for handler in handlers:
+        caller.demand(REGISTRARS, handler)
+    refused = await grading.ask("plan", caller, tx.now)
+    if refused is not None:
+        detail, errors = refused
+        raise Invalid(detail, errors=errors)
+    made, effective = await grading.ask("writes")
+    await tx.execute(_SUPERSEDE, {"made": made, "at": tx.now})
+    await tx.execute(_ADD, {"made": made})
+    if effective != "[]":
+        await tx.execute(_TAKE_EFFECT, {"effective": effective, "at": tx.now})
+        await _look_at_scales(tx, caller, effective)
+        tx.can_deny = True
+    await events.record_all(tx, await grading.ask("acts", caller, tx.now))
+    told: bytes = await grading.ask("outcome")
+    return told
+
+
+async def _look_at_scales(tx: Transaction, caller: Caller, effective: str) -> None:
+    """Open the duties that follow from the scale of what is important now; few datasets state one."""
+    ids = [one["id"] for one in json.loads(effective)]
+    query = select(Dataset).where(Dataset.id.in_(ids), Dataset.scale.is_not(None)).order_by(Dataset.id)
+    for dataset in (await tx.scalars(query.execution_options(populate_existing=True))).all():
+        await look_at_scale(tx, caller, dataset)
