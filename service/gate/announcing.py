@@ -9,6 +9,7 @@ from service.gate import reports, wire
 from service.gate.growth import Announced
 from service.gate.reports import ByHash
 from service.gate.schemas import ExportIn
+from service.http.idempotency import Sent
 from service.http.problems import Invalid
 from service.law.schemas import MAX_PERSONS
 from service.ledger.counting import KINDS
@@ -48,7 +49,7 @@ class Reserving:
     asked: wire.Export
     """With the number of those who are announced; no hash and no sketch goes on from here to what is recorded."""
     announced: Announced | None
-    sent: bytes
+    sent: Sent
 
     @classmethod
     async def read(cls, request: Request, limit: int) -> Self:

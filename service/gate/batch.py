@@ -33,7 +33,7 @@ from msgspec import Struct, structs
 from service.database import ATTEMPTS, GATE_LOCK, GIVEN_UP_SOON, Clock, is_away, is_conflict, is_lost, pause
 from service.gate import reading, writing
 from service.gate.growth import growths
-from service.gate.jobs import Job, admitted
+from service.gate.jobs import Before, Job, Reservation, admitted
 from service.gate.reading import Found, Wanted
 from service.gate.sitting import Sitting, lapse
 from service.gate.writing import Kept
@@ -51,6 +51,7 @@ log = structlog.get_logger("outbound.gate")
 PATIENCE: Final = (0.02, 0.2)
 """Seconds, at least and at most, that whoever waits longest waits for the floor before a lane takes what is waiting without it. Between the
 two it is twice as long as a batch usually has the floor."""
+CREATED: Final = 201
 MAX_ASKS: Final = 2000
 """Asks in one batch at most, unless a single job has more."""
 FEW: Final = 40
@@ -103,6 +104,8 @@ class _Admitted(Struct, eq=False):
     caller: Caller | None = None
     use: Use | None = None
     outcome: Outcome | None = None
+    before: Before | None = None
+    """Where its key came before, and was answered with a yes."""
 
 
 class Gate:
@@ -362,7 +365,9 @@ class Gate:
         sitting = Sitting(self._book, now, lapse(now, self._lease))
         admissions = await self._admitted(connection, jobs, now, lock=None if lane.has_begun else GATE_LOCK)
         await _repeats(connection, admissions)
-        announcing = [one for one in admissions if one.job.announced is not None and one.outcome is None]
+        announcing = [
+            one for one in admissions if one.job.announced is not None and one.outcome is None and one.before is None
+        ]
         if announcing:
             await _grow(connection, announcing, day_in_shanghai(now).year)
         for admission in admissions:
@@ -431,7 +436,10 @@ class Gate:
 
 
 async def _repeats(connection: asyncpg.Connection, admissions: Sequence[_Admitted]) -> None:
-    """Give those that were answered before the same answer again, and refuse those whose first request is under way."""
+    """Find those that were answered before, and refuse those whose first request is under way.
+
+    A no is answered again. A yes is not: what it let happen may have ended, or what it rested on; so it is looked at as it is now.
+    """
     uses: dict[bytes, Use] = {}
     for admission in admissions:
         if admission.use is not None:
@@ -450,11 +458,26 @@ async def _repeats(connection: asyncpg.Connection, admissions: Sequence[_Admitte
             admission.outcome, admission.use = _repeated(use, stored[use.digest]), None
         elif use.digest not in held:
             admission.outcome, admission.use = idempotency.in_flight(), None
+    await _look_again(connection, admissions)
+
+
+async def _look_again(connection: asyncpg.Connection, admissions: Sequence[_Admitted]) -> None:
+    """Take back each yes that was answered before, and find what has become of its export."""
+    granted = [
+        (json.loads(one.outcome.body)["id"], one, one.outcome)
+        for one in admissions
+        if isinstance(one.outcome, Reply) and one.outcome.status == CREATED
+    ]
+    if not granted:
+        return
+    exports = await writing.earlier_exports(connection, [export for export, _, _ in granted])
+    for export, admission, reply in granted:
+        admission.outcome, admission.before = None, Before(reply, exports[export])
 
 
 def _repeated(use: Use, row: asyncpg.Record) -> Outcome:
     try:
-        return use.repeated(row["request"], row["status"], json.loads(row["headers"]), row["body"])
+        return use.repeated(row["request"], row["content"], row["status"], json.loads(row["headers"]), row["body"])
     except Problem as problem:
         return problem
 
@@ -468,8 +491,12 @@ async def _grow(connection: asyncpg.Connection, announcing: Sequence[_Admitted],
 
 def _settle(admission: _Admitted, sitting: Sitting) -> None:
     if admission.outcome is None and admission.caller is not None:
+        job, before = admission.job, admission.before
         try:
-            admission.outcome = admission.job.settle(sitting, admission.found, admission.caller)
+            if before is not None and isinstance(job, Reservation):
+                admission.outcome = job.repeat(sitting, admission.found, admission.caller, before)
+            else:
+                admission.outcome = job.settle(sitting, admission.found, admission.caller)
         except Problem as problem:
             admission.outcome = problem
 

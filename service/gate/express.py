@@ -16,7 +16,7 @@ from service.gate.batch import Gate, Outcome
 from service.gate.jobs import EXPORTS_PATH, Evaluation, Evaluations, Job, Reservation
 from service.http import idempotency, problems
 from service.http.caller import Credentials, Recognizer
-from service.http.idempotency import Reply
+from service.http.idempotency import Reply, Sent
 from service.http.limits import Limits
 from service.http.middleware import SAFE, header_lines, request_id
 from service.http.problems import InternalError, Problem, Unauthenticated
@@ -60,7 +60,7 @@ def _evaluations(credentials: Credentials, body: bytes, _: str | None) -> Job | 
 
 def _export(credentials: Credentials, body: bytes, key: str | None) -> Job | None:
     asked = wire.plain_export(body)
-    return None if asked is None else Reservation(credentials, asked, key, body)
+    return None if asked is None else Reservation(credentials, asked, key, None if key is None else Sent.json(body))
 
 
 @dataclass(slots=True, repr=False)

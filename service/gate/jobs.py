@@ -12,10 +12,10 @@ import msgspec
 from service.gate import wire
 from service.gate.growth import Announced
 from service.gate.reading import EXPORTERS, Found, Holder, Wanted
-from service.gate.sitting import DATASET, Answer, Sitting, encode
+from service.gate.sitting import DATASET, Answer, Earlier, Sitting, encode
 from service.http import conditional
 from service.http.caller import Caller, Proof, named
-from service.http.idempotency import Reply, Use
+from service.http.idempotency import Reply, Sent, Use
 from service.http.problems import MEDIA_TYPE, Forbidden, Problem, Unauthenticated
 
 EXPORTS_PATH: Final = "/v1/exports"
@@ -46,6 +46,13 @@ class Job(Protocol):
 
     def settle(self, sitting: Sitting, found: Sequence[Found], caller: Caller) -> Reply:
         """Decide, and return what to answer once the transaction is committed."""
+
+
+class Before(msgspec.Struct, frozen=True):
+    """What was answered when the same `Idempotency-Key` came first, and what has become of the export since."""
+
+    reply: Reply
+    earlier: Earlier
 
 
 def admitted(credentials: Proof, holder: Holder | None) -> Caller:
@@ -136,7 +143,7 @@ class Evaluations:
 class Reservation:
     """An export that is about to happen."""
 
-    __slots__ = ("_asked", "_body", "_key", "announced", "credentials", "wanted")
+    __slots__ = ("_asked", "_key", "_sent", "announced", "credentials", "wanted")
 
     reserves = True
 
@@ -145,27 +152,37 @@ class Reservation:
         credentials: Proof,
         asked: wire.Export,
         key: str | None,
-        body: bytes,
+        sent: Sent | None,
         announced: Announced | None = None,
     ) -> None:
         self.credentials = credentials
         self.announced = announced
         self._asked = asked
-        self._key, self._body = key, body
+        self._key, self._sent = key, sent
         self.wanted = (Wanted(asked.dataset, asked.recipient, credentials.prefix),)
 
     def use_of(self, caller: Caller) -> Use | None:
         """Return what makes a repeat harmless."""
-        if self._key is None:
+        if self._key is None or self._sent is None:
             return None
-        return Use.of(caller.principal, "POST", EXPORTS_PATH, "", self._key, self._body)
+        return Use.of(caller.principal, "POST", EXPORTS_PATH, "", self._key, self._sent)
 
     def settle(self, sitting: Sitting, found: Sequence[Found], caller: Caller) -> Reply:
         """Reserve it, or refuse; both are recorded."""
         made = sitting.reserve(self._asked, found[0], caller)
         if isinstance(made, Problem):
-            document = json.dumps(made.document(EXPORTS_PATH), ensure_ascii=False).encode()
-            return Reply(made.status, document, {"Content-Type": MEDIA_TYPE})
+            return _refused(made)
         body = encode(made)
         headers = {"ETag": conditional.etag_of(body), "Location": f"{EXPORTS_PATH}/{made.id}"}
         return Reply(201, body, headers)
+
+    def repeat(self, sitting: Sitting, found: Sequence[Found], caller: Caller, before: Before) -> Reply:
+        """Say again that it is reserved, if it is and still may happen; else what stands in its way now."""
+        is_announced = self.announced is not None
+        problem = sitting.repeat(self._asked, found[0], caller, before.earlier, is_announced=is_announced)
+        return before.reply if problem is None else _refused(problem)
+
+
+def _refused(problem: Problem) -> Reply:
+    document = json.dumps(problem.document(EXPORTS_PATH), ensure_ascii=False).encode()
+    return Reply(problem.status, document, {"Content-Type": MEDIA_TYPE})

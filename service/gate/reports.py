@@ -8,6 +8,7 @@ import asyncio
 import base64
 import binascii
 import hashlib
+import json
 import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Final, Self, TypeVar, get_args
@@ -17,7 +18,8 @@ from fastapi import Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, WithJsonSchema, model_validator
 
 from service.gate.completion import Completion, Told, Way
-from service.http import strict_json
+from service.http import idempotency, strict_json
+from service.http.idempotency import Sent
 from service.http.problems import Invalid, Malformed, TooLarge, UnsupportedMediaType, invalid_from
 from service.law.schemas import MAX_PERSONS, Persons
 from service.ledger import counting
@@ -223,7 +225,7 @@ StatedIn = Annotated[Stated, Depends()]
 class Body:
     """A completion, and what a repeat of the request has the same."""
 
-    def __init__(self, completion: Completion, sent: bytes) -> None:
+    def __init__(self, completion: Completion, sent: Sent) -> None:
         self.completion = completion
         self.sent = sent
 
@@ -240,7 +242,7 @@ class Body:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind == OCTETS:
             report, digest = await _streamed(request)
-            return cls(stated.completion(report), digest)
+            return cls(stated.completion(report), Sent.plain(digest))
         value, sent = await read_json(request, f"Send the report as application/json, or hashes as {OCTETS}.")
         if stated.names:
             errors = [(f"/{name}", f"In the query it goes with {OCTETS} only.") for name in stated.names]
@@ -248,7 +250,7 @@ class Body:
         return cls(wanted(CompleteIn, value).completion(), sent)
 
 
-async def read_json(request: Request, media_types: str, *, beside: int = MAX_PLAIN) -> tuple[object, bytes]:
+async def read_json(request: Request, media_types: str, *, beside: int = MAX_PLAIN) -> tuple[object, Sent]:
     """Return the value of a JSON body, None if there is none, and what a repeat of the request has the same.
 
     In a long body the lists of hashes and the sketches are counted already.
@@ -256,7 +258,7 @@ async def read_json(request: Request, media_types: str, *, beside: int = MAX_PLA
     Args:
         request: whose body has not been read.
         media_types: a sentence that tells what to send, where the body is something else.
-        beside: bytes at most beside hashes and sketches; a body no longer than that is repeated byte by byte.
+        beside: bytes at most beside hashes and sketches; of a longer one a digest of the bytes was compared.
 
     Raises:
         Malformed: no JSON.
@@ -268,10 +270,22 @@ async def read_json(request: Request, media_types: str, *, beside: int = MAX_PLA
     body, digest = await _whole(request)
     if body and kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
         raise UnsupportedMediaType(media_types)
-    sent = bytes(body) if len(body) <= beside else digest
+    exact = bytes(body) if len(body) <= beside else digest
     if len(body) > MAX_PLAIN:
-        return await _long(body, beside), sent
-    return strict_json.parse(sent) if body else None, sent
+        value = await _long(body, beside)
+        return value, Sent(exact, _content(value))
+    whole = bytes(body)
+    return strict_json.parse(whole) if body else None, Sent(exact, idempotency.canonical(whole))
+
+
+def _content(value: object) -> bytes:
+    """Return what a long body says: persons by hash are their sketch, however their hashes were ordered and written."""
+    if isinstance(value, dict):
+        value = {
+            name: [hashlib.sha256(one.sketch.content).hexdigest(), one.at_most] if isinstance(one, Report) else one
+            for name, one in value.items()
+        }
+    return idempotency.canonical(json.dumps(value).encode())
 
 
 async def _streamed(request: Request) -> tuple[Report, bytes]:

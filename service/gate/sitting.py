@@ -20,11 +20,11 @@ from msgspec import UNSET, Struct, UnsetType, structs
 from service.audit.sealing import LIMIT, SALT, Opening, seal
 from service.database import new_ids
 from service.gate import wire
-from service.gate.decide import Ask, Decision, Known, KnownPermit, Reason, decide
+from service.gate.decide import Ask, Decision, Growth, Known, KnownPermit, Reason, decide
 from service.gate.reading import Found
 from service.gate.texts import NEXT, REASONS
 from service.http.caller import Caller
-from service.http.problems import Forbidden, Invalid
+from service.http.problems import Conflict, Forbidden, Invalid, Problem
 from service.law.facts import Count, Tag
 from service.law.rules import RuleBook
 from service.moments import rfc3339
@@ -46,6 +46,35 @@ class ExportRefused(Forbidden):
     """The gate said no; the evaluation is on record."""
 
     slug, title = "export-refused", "This export may not happen"
+
+
+class ExportEnded(Conflict):
+    """An export that has ended: nothing goes under it any more, whatever was answered when it was reserved."""
+
+    slug, title = "export-ended", "This export has ended"
+
+
+_ENDS: Final = {
+    "completed": "was reported as sent",
+    "cancelled": "was cancelled",
+    "lapsed": "lapsed, and its persons were given back",
+}
+
+
+def export_ended(export: str, state: str) -> ExportEnded:
+    """Return the refusal of what needs an export that has not ended.
+
+    Args:
+        export: its id.
+        state: `completed`, `cancelled` or `lapsed`.
+    """
+    return ExportEnded(
+        f"The export {export} {_ENDS[state]}. Nothing may go under it any more: a new run takes a new Idempotency-Key. "
+        "If something went all the same, report it: POST to `next`.",
+        export=export,
+        state=state,
+        next={"href": f"/v1/exports/{export}/complete", "method": "POST"},
+    )
 
 
 # The record. Members stand in the order of the alphabet and numbers are whole, so that what the encoder makes is RFC 8785.
@@ -132,6 +161,42 @@ class Held(Struct, frozen=True):
     in_year: Count
 
 
+class Earlier(Struct, frozen=True):
+    """An export as it is now, that was reserved when its `Idempotency-Key` came first."""
+
+    id: str
+    permit: str | None
+    status: str
+    """As stored."""
+    year: int
+    """The year in which it holds persons, where it `counts`."""
+    counts: bool
+    expires_at: datetime
+    held: Held
+
+    def state(self, now: datetime) -> str:
+        """Return how it reads at a moment."""
+        return "lapsed" if self.status == "reserved" and self.expires_at <= now else self.status
+
+    def taken_from(self, known: Known) -> Known:
+        """Return what is known without what it holds itself."""
+        permits = [
+            permit.using(Count(-self.held.of_permit.persons, -self.held.of_permit.sensitive_persons))
+            if permit.id == self.permit
+            else permit
+            for permit in known.permits
+        ]
+        year = known.year
+        if self.counts and self.year == known.today.year:
+            of_year = self.held.in_year
+            year = Count(year.persons - of_year.persons, year.sensitive_persons - of_year.sensitive_persons)
+        return structs.replace(known, permits=permits, year=year)
+
+
+NO_PERMIT: Final = "-"
+"""In the place of a permit's id: the export was reserved without one, and none that came since is its own."""
+
+
 @dataclass(slots=True)
 class Entries:
     """Columns of the audit log, a row a decision."""
@@ -185,15 +250,7 @@ class Sitting:
             Invalid: personal data without the number of persons.
         """
         _demand_persons(asked, found.known)
-        ask = Ask(
-            system=caller.name,
-            purpose=asked.purpose,
-            persons=_given(asked.persons),
-            sensitive_persons=_given(asked.sensitive_persons),
-            fields=_given(asked.fields),
-            permit=asked.permit or None,
-            growth=found.growth,
-        )
+        ask = _ask_of(asked, caller, asked.permit or None, found.growth)
         known = self._now_known(found)
         decision = decide(ask, known, self._book)
         evaluation = next(self._ids)
@@ -233,6 +290,44 @@ class Sitting:
         self._take(decision, found.handler, held)
         record("export.reserved", export.id, expires_at=self._until, export=export.id)
         return export
+
+    def repeat(
+        self, asked: wire.Export, found: Found, caller: Caller, earlier: Earlier, *, is_announced: bool
+    ) -> Problem | None:
+        """Decide anew on an export that was reserved before; None: it still may happen. Nothing more is taken for it.
+
+        It is decided on as if it were asked for now, under its own permit alone, and without what it holds itself. Either answer is
+        recorded.
+
+        Raises:
+            Invalid: what the data is by now takes more than was stated.
+        """
+        if found.handler is not None:
+            state = earlier.state(self.now)
+            if state != "reserved":
+                return export_ended(earlier.id, state)
+            _demand_persons(asked, found.known)
+        growth = None
+        if is_announced:
+            growth = Growth(
+                earlier.held.in_year, {} if earlier.permit is None else {earlier.permit: earlier.held.of_permit}
+            )
+        ask = _ask_of(asked, caller, earlier.permit or NO_PERMIT, growth)
+        known = earlier.taken_from(self._now_known(found))
+        decision = decide(ask, known, self._book)
+        evaluation = next(self._ids)
+        self._record(
+            "export.repeated" if decision.allowed else "export.refused",
+            earlier.id if decision.allowed else evaluation,
+            caller,
+            found,
+            known,
+            decision,
+            asked,
+            evaluation=evaluation,
+            export=earlier.id,
+        )
+        return None if decision.allowed else refusal(evaluation, decision, export=earlier.id)
 
     def _now_known(self, found: Found) -> Known:
         """Return what is known once the exports before are counted."""
@@ -313,6 +408,18 @@ def decision_on(asked: wire.Question, known: Known, book: RuleBook) -> Decision:
     return decision
 
 
+def _ask_of(asked: wire.Export, caller: Caller, permit: str | None, growth: Growth | None) -> Ask:
+    return Ask(
+        system=caller.name,
+        purpose=asked.purpose,
+        persons=_given(asked.persons),
+        sensitive_persons=_given(asked.sensitive_persons),
+        fields=_given(asked.fields),
+        permit=permit,
+        growth=growth,
+    )
+
+
 def lapse(now: datetime, lease: timedelta) -> datetime:
     """Return when what is reserved now lapses: the last whole step before the lease is over, of which it has `STEPS`.
 
@@ -338,7 +445,7 @@ def answer_of(evaluation: str, decision: Decision) -> Answer:
     )
 
 
-def refusal(evaluation: str, decision: Decision) -> ExportRefused:
+def refusal(evaluation: str, decision: Decision, **more: Any) -> ExportRefused:
     """Return the problem that tells why an export may not happen."""
     return ExportRefused(
         REASONS[decision.reason]["en"],
@@ -349,6 +456,7 @@ def refusal(evaluation: str, decision: Decision) -> ExportRefused:
         permit=decision.permit,
         headroom=None if decision.headroom is None else structs.asdict(decision.headroom),
         next=NEXT.get(decision.reason),
+        **more,
     )
 
 

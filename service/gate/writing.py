@@ -9,7 +9,7 @@ import asyncpg
 
 from service.database import GATE_LOCK
 from service.gate.reading import HASH, Wanted, arguments, arrays, joined, piece
-from service.gate.sitting import Reserved, Sitting, encode
+from service.gate.sitting import Earlier, Held, Reserved, Sitting, encode
 from service.http.idempotency import Reply, Use
 from service.http.problems import DatabaseAway
 from service.law.calendar import day_in_shanghai
@@ -109,8 +109,8 @@ _EXPORTS: Final = f"""
 """  # noqa: S608 - no caller's text is in it  # nosec B608
 
 _ANSWERS: Final = f"""
-  insert into stored_answers (digest, principal, request, at, status, headers, body)
-  select {piece(2)}, principal, {piece(3)}, $1, status, headers, convert_to(body, 'UTF8')
+  insert into stored_answers (digest, principal, request, content, at, status, headers, body)
+  select {piece(2)}, principal, {piece(3)}, {piece(8)}, $1, status, headers, convert_to(body, 'UTF8')
   from unnest({arrays(4, 4)}, {arrays(5, 5, "smallint")}, {arrays(6, 6, "jsonb")}, {arrays(7, 7)})
     with ordinality as kept(principal, status, headers, body, n)
 """  # noqa: S608 - no caller's text is in it  # nosec B608
@@ -119,9 +119,15 @@ _LOCKS: Final = f"""
   select pg_try_advisory_xact_lock(lock) from unnest({arrays(1, 1, "bigint")}) lock
 """  # noqa: S608 - no caller's text is in it  # nosec B608
 EARLIER: Final = f"""
-  select digest, request, status, headers, body from stored_answers
+  select digest, request, content, status, headers, body from stored_answers
   where digest = any(array(select {piece(1)} from generate_series(1, octet_length($1::bytea) / {HASH}) n))
 """  # noqa: S608 - no caller's text is in it  # nosec B608
+
+
+_EARLIER_EXPORTS: Final = """
+  select id, permit, status, year, counts, expires_at, permit_persons, permit_sensitive_persons, year_persons, year_sensitive_persons
+  from exports where id = any($1::text[])
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +157,22 @@ async def earlier(
     held = {use.digest for use, lock in zip(uses, locks, strict=True) if lock[0]}
     stored = await connection.fetch(EARLIER, b"".join([use.digest for use in uses]))
     return held, {row["digest"]: row for row in stored}
+
+
+async def earlier_exports(connection: asyncpg.Connection, exports: Sequence[str]) -> Mapping[str, Earlier]:
+    """Return exports as they are now, by their ids."""
+    return {
+        row["id"]: Earlier(
+            id=row["id"],
+            permit=row["permit"],
+            status=row["status"],
+            year=row["year"],
+            counts=row["counts"],
+            expires_at=row["expires_at"],
+            held=Held(Count(row[6], row[7]), Count(row[8], row[9])),
+        )
+        for row in await connection.fetch(_EARLIER_EXPORTS, exports)
+    }
 
 
 async def write_at_once(connection: asyncpg.Connection, sitting: Sitting) -> None:
@@ -199,6 +221,7 @@ async def write(connection: asyncpg.Connection, sitting: Sitting, kept: Sequence
             joined([str(one.reply.status) for one in kept]),
             joined([encode(one.reply.headers).decode() for one in kept]),
             joined([one.reply.body.decode() for one in kept]),
+            b"".join([one.use.content for one in kept]),
         )
 
 

@@ -21,7 +21,7 @@ from pydantic import BaseModel
 from service.database import Database, MovedError, Transaction, close_gate, join_gate
 from service.http import conditional, idempotency
 from service.http.caller import ANYONE, READERS, Authenticator, Caller, Identifier, Proof, Role, named
-from service.http.idempotency import Once, Reply
+from service.http.idempotency import Once, Reply, Sent
 from service.http.paging import Page
 from service.http.problems import MEDIA_TYPE, Forbidden, Problem
 from service.tenancy import NOWHERE, View, joined
@@ -134,7 +134,7 @@ class Exchange:
         *,
         kept: Callable[[Shown], Shown] | None = None,
         gate: Gate = None,
-        sent: bytes | None = None,
+        sent: Sent | None = None,
     ) -> Response:
         """Reply 201 with what was made, its ETag and, where it has an address, its `Location`; once for an `Idempotency-Key`.
 
@@ -143,7 +143,7 @@ class Exchange:
             location: its path.
             kept: what a repeat is answered, where that differs.
             gate: whether the work joins or closes the gate, which must come before anything that it reads or locks.
-            sent: what a repeat has the same as the first request; the bytes of the body, if None.
+            sent: what a repeat has the same as the first request; the body, if None.
         """
         return await self.once(
             lambda tx, caller: self._answer(201, work, tx, caller, location=location, kept=kept), gate=gate, sent=sent
@@ -165,11 +165,11 @@ class Exchange:
         location: Callable[[Shown], str] | None = None,
         *,
         gate: Gate = None,
-        sent: bytes | None = None,
+        sent: Sent | None = None,
     ) -> Response:
         """Reply with what `work` returns, or with the problem that it returns: that one is committed as well.
 
-        `sent` is what a repeat has the same as the first request; the bytes of the body, if None.
+        `sent` is what a repeat has the same as the first request; the body, if None.
         """
 
         async def decided(tx: Transaction, caller: Caller) -> Reply:
@@ -186,16 +186,16 @@ class Exchange:
         work: Callable[[Transaction, Caller], Awaitable[Reply]],
         *,
         gate: Gate = None,
-        sent: bytes | None = None,
+        sent: Sent | None = None,
     ) -> Response:
         """Run `work`, or give the answer again that its `Idempotency-Key` was given before."""
         key = idempotency.key_of(self._request)
         if key is None:
             return _sent(await self._run(work, gate=gate))
-        body = await self._request.body() if sent is None else sent
+        whole = await _sent_in(self._request) if sent is None else sent
 
         async def guarded(tx: Transaction, caller: Caller) -> Reply:
-            use = Once(self._request, caller.principal, key, body)
+            use = Once(self._request, caller.principal, key, whole)
             earlier = await use.earlier(tx)
             if earlier is not None:
                 return earlier
@@ -252,6 +252,14 @@ class Exchange:
 def reply_of(status: int, body: bytes) -> Reply:
     """Return the reply whose body is made already."""
     return Reply(status, body, {"ETag": conditional.etag_of(body)})
+
+
+async def _sent_in(request: Request) -> Sent:
+    """Return what the body of a request sends: a value, where it is JSON."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    is_json = kind == JSON or (kind.startswith("application/") and kind.endswith("+json"))
+    body = await request.body()
+    return Sent.json(body) if is_json else Sent.plain(body)
 
 
 def _answer_of(status: int, shown: Shown, location: Callable[[Shown], str] | None) -> Reply:

@@ -8,7 +8,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Self
+from urllib.parse import parse_qsl
 
+import msgspec
 from fastapi import Request
 from msgspec import Struct, field
 from sqlalchemy import LargeBinary, SmallInteger, text
@@ -31,7 +33,9 @@ class StoredAnswer(Base):
     """SHA-256 over principal, method, path and key."""
     principal: Mapped[str] = mapped_column(Id)
     request: Mapped[bytes] = mapped_column(LargeBinary)
-    """SHA-256 of the body and query that came with the key."""
+    """SHA-256 of the bytes of body and query that came with the key."""
+    content: Mapped[bytes | None] = mapped_column(LargeBinary)
+    """SHA-256 of what they say, whatever their bytes; null: stored by a version that compared bytes."""
     at: Mapped[Moment]
     status: Mapped[int] = mapped_column(SmallInteger)
     headers: Mapped[dict[str, str]] = mapped_column(JSONB)
@@ -48,6 +52,46 @@ class Reply(Struct):
     """The body to store for a repeat, where it must differ (a secret that is shown once)."""
 
 
+class Sent(Struct, frozen=True):
+    """What was sent in a body, in two ways."""
+
+    exact: bytes
+    """The bytes, or a digest of them: what versions before compared."""
+    content: bytes
+    """What they say: the same for every way to write it."""
+
+    @classmethod
+    def json(cls, body: bytes) -> Self:
+        """Return what a body of JSON sends."""
+        return cls(body, canonical(body))
+
+    @classmethod
+    def plain(cls, body: bytes) -> Self:
+        """Return what a body sends whose bytes are its content."""
+        return cls(body, body)
+
+
+def canonical(body: bytes) -> bytes:
+    """Return the same bytes for every JSON text of one value: by RFC 8785 in all that tells values apart.
+
+    Order of members, white space, escapes and the way in which a number is written make no difference; a member that is left out and one
+    that states what would be taken for it are two contents. What cannot be read stands for itself: no route takes it.
+    """
+    try:
+        return _encode(_decode(body))
+    except (ValueError, OverflowError, RecursionError, msgspec.MsgspecError):
+        return body
+
+
+def _number(digits: str) -> float:
+    number = float(digits)
+    return int(number) if number.is_integer() else number
+
+
+_decode: Final = msgspec.json.Decoder(float_hook=_number).decode
+_encode: Final = msgspec.json.Encoder(order="sorted").encode
+
+
 @dataclass(frozen=True, slots=True)
 class Use:
     """One use of a key by one principal for one request."""
@@ -55,27 +99,33 @@ class Use:
     digest: bytes
     """SHA-256 over principal, method, path and key."""
     request: bytes
-    """SHA-256 of the body and query that came with the key."""
+    """SHA-256 of the bytes of body and query that came with the key."""
+    content: bytes
+    """SHA-256 of what they say."""
 
     @classmethod
-    def of(cls, principal: str, method: str, path: str, query: str, key: str, body: bytes) -> Self:
+    def of(cls, principal: str, method: str, path: str, query: str, key: str, sent: Sent) -> Self:
         """Return the use that a request is."""
         scope = f"{principal}\x00{method}\x00{path}\x00{key}"
-        request = query.encode() + b"\x00" + body
-        return cls(hashlib.sha256(scope.encode()).digest(), hashlib.sha256(request).digest())
+        request = query.encode() + b"\x00" + sent.exact
+        parameters = _encode(sorted(parse_qsl(query, keep_blank_values=True))) if query else b""
+        content = parameters + b"\x00" + sent.content
+        return cls(*(hashlib.sha256(part).digest() for part in (scope.encode(), request, content)))
 
     @property
     def lock(self) -> int:
         """The advisory lock that the request holds while it is under way."""
         return int.from_bytes(self.digest[:8], "big", signed=True)
 
-    def repeated(self, request: bytes, status: int, headers: Mapping[str, str], body: bytes) -> Reply:
+    def repeated(
+        self, request: bytes, content: bytes | None, status: int, headers: Mapping[str, str], body: bytes
+    ) -> Reply:
         """Return what was answered before.
 
         Raises:
             KeyReused: the key was used with another body (422).
         """
-        if request != self.request:
+        if content != self.content and request != self.request:
             raise KeyReused(
                 "Take a new key for a new request.", errors=[(f"/{HEADER}", "This key came before with another body.")]
             )
@@ -117,8 +167,8 @@ def is_key(text: str) -> bool:
 class Once:
     """A request with a key, in the transaction that carries it out."""
 
-    def __init__(self, request: Request, principal: str, key: str, body: bytes) -> None:
-        self._use = Use.of(principal, request.method, request.url.path, request.url.query, key, body)
+    def __init__(self, request: Request, principal: str, key: str, sent: Sent) -> None:
+        self._use = Use.of(principal, request.method, request.url.path, request.url.query, key, sent)
         self._principal = principal
 
     async def earlier(self, tx: Transaction) -> Reply | None:
@@ -133,7 +183,7 @@ class Once:
         stored = await tx.get(StoredAnswer, self._use.digest)
         if stored is None:
             return None
-        return self._use.repeated(stored.request, stored.status, stored.headers, stored.body)
+        return self._use.repeated(stored.request, stored.content, stored.status, stored.headers, stored.body)
 
     def keep(self, tx: Transaction, answer: Reply) -> None:
         """Store the answer with the change that it tells of."""
@@ -142,6 +192,7 @@ class Once:
                 digest=self._use.digest,
                 principal=self._principal,
                 request=self._use.request,
+                content=self._use.content,
                 at=tx.now,
                 status=answer.status,
                 headers=answer.headers,

@@ -10,6 +10,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from service.http import strict_json
+from service.http.idempotency import Sent
 from service.http.problems import Invalid, Malformed, TooLarge, UnsupportedMediaType, invalid_from
 from service.transfers.evidence import Upload
 from service.transfers.files import MAX_BYTES, MEDIA_TYPES, TAKEN, NotTaken, media_type_of, safe_name
@@ -72,12 +73,12 @@ async def read(request: Request) -> tuple[EvidenceIn, Upload | None]:
     return _record(body, ()), None
 
 
-def fingerprint(record: EvidenceIn, upload: Upload | None) -> bytes:
+def fingerprint(record: EvidenceIn, upload: Upload | None) -> Sent:
     """Return what a repeat of the request has the same, whatever boundary its parts came with."""
     sent = record.model_dump_json().encode()
     if upload is not None:
         sent += upload.name.encode() + b"\x00" + upload.sha256
-    return sent
+    return Sent.plain(sent)
 
 
 class _WholeParser(MultiPartParser):
