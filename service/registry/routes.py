@@ -10,7 +10,7 @@ from service.database import Transaction
 from service.http.caller import READERS, Caller, Role
 from service.http.exchange import Exchange, allowed, reply_of
 from service.http.helping import hashing, helping
-from service.http.idempotency import Reply
+from service.http.idempotency import Reply, Sent
 from service.http.leaving import while_there
 from service.http.paging import Cursor, Limit, Page
 from service.http.references import Filter
@@ -169,7 +169,7 @@ async def import_datasets(
             async def work(tx: Transaction, caller: Caller) -> Reply:
                 return reply_of(200, await imports.load(tx, caller, reading, dry_run=dry_run))
 
-            return await exchange.once(work, sent=sent)
+            return await exchange.once(work, sent=Sent.plain(sent))
 
     return await while_there(request, answered())
 
