@@ -21,16 +21,17 @@ from hypothesis import settings as hypothesis_settings
 
 from service import logs, migrate
 from service.app import create_app
-from service.database import Database
 from service.embedded import EmbeddedServer
 from service.http.direct import Direct
 from service.http.protocol import Bounded
-from service.identity import operations as identity
 from service.settings import Settings
 from tests.headers import AsTold
 from tests.invariants import demand_exact, demand_sealed
+from tests.operator import AdminKeys, equipped
 from tests.planted import demand_clean
 from tests.world import World
+
+__all__ = ["AdminKeys", "equipped"]
 
 hypothesis_settings.register_profile("suite", derandomize=True, deadline=None, print_blob=True)
 hypothesis_settings.load_profile("suite")
@@ -180,26 +181,13 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     return Settings(data_dir=tmp_path_factory.mktemp("data"), log_level="error")
 
 
-def equipped(url: str, name: str, *roles: str) -> str:
-    """Give a person some roles and a key as the operator does, and return the key: nobody else has seen it."""
-    wanted = [identity.Role(role) for role in roles]
-
-    async def make() -> str:
-        database = Database(url)
-        made = await database.transaction(lambda tx: identity.equip(tx, name, "person", wanted))
-        await database.close()
-        return str(made.secret)
-
-    return asyncio.run(make())
-
-
-def admins(url: str) -> tuple[str, str]:
+def admins(url: str) -> AdminKeys:
     """Make the two admins of a world and return their keys."""
-    return equipped(url, "root", "admin"), equipped(url, "second root", "admin")
+    return AdminKeys.of(url)
 
 
 @pytest.fixture(scope="session")
-def admin_keys(database_url: str) -> tuple[str, str]:
+def admin_keys(database_url: str) -> AdminKeys:
     return admins(database_url)
 
 
@@ -216,7 +204,7 @@ def http(address: str) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture(scope="session")
-def world(http: httpx.Client, admin_keys: tuple[str, str]) -> World:
+def world(http: httpx.Client, admin_keys: AdminKeys) -> World:
     """People for every role, and builders with defaults, all through HTTP."""
     return World(http, admin_keys)
 

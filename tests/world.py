@@ -10,6 +10,8 @@ from zoneinfo import ZoneInfo
 
 import httpx
 
+from tests.operator import AdminKeys, key_for
+
 Json = dict[str, Any]
 STAGES = ("data_owner", "privacy", "legal", "security", "executive")
 
@@ -54,9 +56,10 @@ class Person:
 
 
 class World:
-    def __init__(self, http: httpx.Client, admin_keys: tuple[str, str]) -> None:
+    def __init__(self, http: httpx.Client, admin_keys: AdminKeys) -> None:
         """Begin with the keys of two admins, both made by the operator: one asks for grants, the other confirms them."""
         self.http = http
+        self.url = admin_keys.url
         self.count = itertools.count(1)
         self.admin, self.second_admin = (self.known(key) for key in admin_keys)
         self.registrar = self.person("registrar")
@@ -79,7 +82,14 @@ class World:
         principal = self.admin.made("/v1/principals", {"name": name, "kind": kind})["id"]
         for role in roles:
             self.grant(principal, role, handler)
-        return Person(self.http, self.admin.made("/v1/api-keys", {"principal": principal})["secret"], principal, name)
+        return self.with_key(Person(self.http, "", principal, name))
+
+    def with_key(self, person: Person, by: Person | None = None) -> Person:
+        """Give somebody a key: by the operator, so that nobody else has seen it, or by an admin, who has."""
+        secret = (
+            key_for(self.url, person.id) if by is None else by.made("/v1/api-keys", {"principal": person.id})["secret"]
+        )
+        return Person(self.http, secret, person.id, person.name)
 
     def grant(self, principal: str, role: str, handler: str | None = None, **days: str) -> Json:
         """Give a role by one admin, and have it confirmed by the other where that is needed."""

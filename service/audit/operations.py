@@ -44,7 +44,7 @@ def append(
         handler: id of the handler that it concerns, or None for what concerns all.
         details: whatever an auditor needs to understand the act, of JSON types and dates. Texts in members that are not on the
             list of `sealing.CLEAR` go into the log as salted hashes. Whatever somebody does while break-glass access of theirs is
-            open says so.
+            open says so; and every act says which credential was shown, and who else has seen it.
     """
     made = record_of(tx.now, caller, action, subject, handler=handler, details=details)
     entry = Entry(
@@ -78,6 +78,8 @@ def record_of(
     now: datetime, caller: Caller, action: str, subject: str, *, handler: str | None = None, details: dict[str, Any]
 ) -> Record:
     """Return the entry of an act, sealed, for `append` or to be written with many others; see there for the arguments."""
+    if caller.credential is not None:
+        details = details | {"credential": {"id": caller.credential, "seen_by": sorted(caller.seen_by)}}
     if caller.break_glass is not None:
         details = details | {"break_glass": caller.break_glass}
     said = {

@@ -22,7 +22,7 @@ LIMIT: Final = 60_000
 _SHORT: Final = 128
 """Sealing something of fewer bytes than this makes it no shorter."""
 
-_EVERYWHERE: Final = frozenset({"on_behalf_of", "break_glass"})
+_EVERYWHERE: Final = frozenset({"on_behalf_of", "break_glass", "credential"})
 _TRANSFER: Final = (
     "handler datasets recipient purpose fields systems method necessity legal_basis route valid_from valid_until "
     "revision hash mechanism rules_version policy requirements stages status stage decision review carried_from recipients "
@@ -49,10 +49,10 @@ CLEAR: Final[Mapping[str, frozenset[str]]] = {
         "export": f"{_DECISION} expired_at told_by",
         "ledger": "of",
         "principal": "kind",
-        "api_key": "principal prefix expires_at",
+        "api_key": "principal prefix expires_at seen_by",
         "break_glass": "principal role ends_at",
         "grant": "principal role state valid_from valid_until source granted_by login",
-        "login": "principal issuer why",
+        "login": "principal issuer why seen_by",
         "login_link": "principal expires_at",
         "session": "principal by how",
         "delegation": "delegator delegate roles handler valid_from valid_until",

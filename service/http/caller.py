@@ -58,6 +58,8 @@ class Caller:
     """Roles that others have lent to the caller for their absence, as far as they still have them themselves."""
     seen_by: frozenset[str] = frozenset()
     """Principals other than the caller who have seen the secret that is shown: whoever made the key. None of them is another person."""
+    credential: str | None = None
+    """Id of the key, login or session that was shown; None: none was, as by the command line."""
     break_glass: str | None = None
     """The break-glass access that is open, if one is: every act says so in its entry."""
     stops: Reach = frozenset()
@@ -67,6 +69,10 @@ class Caller:
     def persons(self) -> frozenset[str]:
         """Everybody who may be the one that acts: the caller, and whoever has seen the secret."""
         return self.seen_by | {self.principal}
+
+    def acting(self, behalf: str | None = None) -> list[str]:
+        """Return what is stored with an act: everybody who may be the one that acts, and whoever lent the role."""
+        return sorted(self.persons if behalf is None else self.persons | {behalf})
 
     def may_stop(self, handler: str) -> bool:
         """Tell whether break-glass access lets the caller stop the permits of a handler."""

@@ -1,6 +1,6 @@
 """Who is there and who may do what, for rooms that ask about other people than the caller: read straight from identity's tables."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -22,6 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from service import persons
 from service.database import Id, Transaction
 from service.http.caller import READERS, REVIEWERS, Role
 
@@ -38,6 +39,10 @@ _GRANTS = table(
     column("effective_at", DateTime),
     column("withdrawn_at", DateTime),
 )
+_CREDENTIALS = [
+    table("api_keys", column("principal", Id), column("seen_by", ARRAY(Id))),
+    table("logins", column("principal", Id), column("seen_by", ARRAY(Id))),
+]
 _DELEGATIONS = table(
     "delegations",
     column("delegator", Id),
@@ -113,6 +118,36 @@ async def names(tx: Transaction, principals: Collection[str]) -> Mapping[str, st
         return {}
     rows = await tx.execute(select(_PRINCIPALS.c.id, _PRINCIPALS.c.name).where(_PRINCIPALS.c.id.in_(principals)))
     return {str(principal): str(name) for principal, name in rows}
+
+
+async def seen(tx: Transaction, holders: Collection[str]) -> Mapping[str, frozenset[str]]:
+    """Return who has ever seen a credential of some principals: what can be known of acts of before this was stored with each."""
+    found: dict[str, frozenset[str]] = {}
+    for credentials in _CREDENTIALS if holders else ():
+        query = select(credentials.c.principal, credentials.c.seen_by).where(credentials.c.principal.in_(holders))
+        for holder, seen_by in await tx.execute(query):
+            found[holder] = found.get(holder, frozenset()) | frozenset(seen_by)
+    return found
+
+
+async def persons_of(
+    tx: Transaction,
+    *acts: tuple[str | None, Sequence[str] | None],
+    authors: Sequence[tuple[Sequence[str], Sequence[str] | None]] = (),
+) -> frozenset[str]:
+    """Return who could have made any of some acts, each by its holder and the set that was stored with it.
+
+    Args:
+        tx: the transaction.
+        acts: holder (None: not made) and set (None: made before sets were stored).
+        authors: acts of which the set is stored for all together: the holders, and the set.
+    """
+    before = {holder for holder, stored in acts if holder is not None and stored is None}
+    before |= {holder for holders, stored in authors for holder in holders if holder not in (stored or ())}
+    known = await seen(tx, before)
+    sets = [persons.set_of(holder, stored, known) for holder, stored in acts]
+    sets += [persons.set_of_authors(holders, stored, known) for holders, stored in authors]
+    return frozenset().union(*sets)
 
 
 async def tenures(tx: Transaction, principals: Collection[str], today: date) -> list[Tenure]:

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Final, Literal
 
 from service.law.calendar import day_in_shanghai
+from service.persons import are_two
 
 ADMIN: Final = "admin"
 REVIEWER: Final = "reviewer:"
@@ -147,7 +148,7 @@ def bar_to_grant(by: Party, ask: Ask) -> str | None:
     """Return why somebody may not give, or ask for, a grant; None: they may."""
     if by.kind == "operator":
         return None
-    if ask.grantee in by.persons:
+    if not are_two(by.persons, {ask.grantee}):
         return (
             "Nobody grants a role to themselves, nor by a key that they have made for another admin; ask another admin."
         )
@@ -168,24 +169,24 @@ def bar_to_confirm(by: Party, ask: Ask, askers: frozenset[str]) -> str | None:
         ask: what was asked for.
         askers: who asked for it, and whoever had seen the secret that it was asked with.
     """
-    if by.principal in askers:
+    if not are_two({by.principal}, askers):
         return "Whoever asked for a grant does not confirm it; another admin must."
-    if by.principal == ask.grantee:
+    if not are_two({by.principal}, {ask.grantee}):
         return "Nobody confirms a role of their own; another admin must."
     if by.kind != "person":
         return f"The role {ask.role} is confirmed by a person."
     wide_enough = by.admin_of == EVERYWHERE or (is_reviewer(ask.role) and sees(by, ask.handler))
     if not wide_enough:
         return _missing(None)
-    if by.seen_by & askers:
+    if not are_two(by.seen_by, askers):
         return "Your key was made by whoever asked for this grant. Sign in with one that nobody else has seen."
     return _bar_to_part(by, ask)
 
 
 def _bar_to_part(by: Party, ask: Ask) -> str | None:
-    if by.principal in ask.stand_ins:
+    if not are_two({by.principal}, ask.stand_ins):
         return "You stand in for the grantee, and would have the use of this role yourself; another admin must do this."
-    if by.persons & ask.users:
+    if not are_two(by.persons, ask.users):
         return "Your key was made by somebody who would have the use of this role. Sign in with one that nobody else has seen."
     return None
 
@@ -205,7 +206,7 @@ def bar_to_lend_for(by: Party, delegate: str) -> str | None:
         return "Only a person can lend a reviewer's role."
     if by.admin_of != EVERYWHERE:
         return _missing(None)
-    if by.persons & {delegate}:
+    if not are_two(by.persons, {delegate}):
         return "Nobody lends a role to themselves; another admin must do this."
     return None
 
@@ -214,7 +215,7 @@ def bar_to_confirm_lending(by: Party, *, delegator: str, delegate: str, askers: 
     """Return why somebody may not confirm that roles of somebody who is away are lent; the delegator may."""
     if by.kind != "person" or (by.principal != delegator and by.admin_of != EVERYWHERE):
         return "This takes whoever lends the roles, or an admin of all handlers; a person in either case."
-    if by.persons & (askers | {delegate}):
+    if not are_two(by.persons, askers | {delegate}):
         return "This takes somebody else than whoever asked for it and whoever is to stand in, with a key that neither has seen."
     return None
 

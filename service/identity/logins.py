@@ -142,7 +142,8 @@ async def authenticate(tx: Transaction, vouched: Vouched) -> Caller:
     rows = (await tx.execute(_VOUCHED, {"login": vouched.login, "today": day_in_shanghai(tx.now)})).all()
     if not rows:
         raise _refused()
-    return await operations.caller_of(tx, rows[0][0], [(row[1], row[2]) for row in rows], frozenset(rows[0][3]))
+    roles = [(row[1], row[2]) for row in rows]
+    return await operations.caller_of(tx, rows[0][0], roles, frozenset(rows[0][3]), vouched.login)
 
 
 async def link(tx: Transaction, caller: Caller, reference: str, wanted: LoginIn, issuer: str | None) -> LoginOut:
@@ -328,7 +329,12 @@ async def _of(tx: Transaction, reference: str, login_id: str, *, lock: bool) -> 
 
 
 def _record(tx: Transaction, caller: Caller, action: str, login: Login) -> None:
-    details = {"principal": login.principal, "issuer": login.issuer, "subject": login.subject}
+    details = {
+        "principal": login.principal,
+        "issuer": login.issuer,
+        "subject": login.subject,
+        "seen_by": login.seen_by,
+    }
     audience = [login.principal]
     events.record(tx, caller, action, login.id, handler=None, details=details, audience=audience, href="/v1/me")
 

@@ -40,15 +40,16 @@ async def authenticate(tx: Transaction, credentials: Credentials) -> Caller:
     stored = rows[0][1].sha256 if rows else bytes(32)
     if not credentials.match(stored) or not rows or not _stands(rows[0][0], rows[0][1], tx.now):
         raise Unauthenticated("This API key is not known, or no longer stands.")
-    seen_by = frozenset(rows[0][1].seen_by)
-    return await caller_of(tx, rows[0][0], [(row[2], row[3]) for row in rows], seen_by)
+    key = rows[0][1]
+    return await caller_of(tx, rows[0][0], [(row[2], row[3]) for row in rows], frozenset(key.seen_by), key.id)
 
 
 async def caller_of(
     tx: Transaction,
     principal: Principal,
     roles: Sequence[tuple[str | None, str | None]],
-    seen_by: frozenset[str] = frozenset(),
+    seen_by: frozenset[str],
+    credential: str,
 ) -> Caller:
     """Return a principal as a caller, with what others have lent to them and what break-glass access opens.
 
@@ -57,13 +58,14 @@ async def caller_of(
         principal: who has been recognized.
         roles: role and handler of each grant of theirs that stands now.
         seen_by: who else has seen the secret that they showed.
+        credential: id of the key, login or session that they showed.
     """
     kind: Kind = "person" if principal.kind == "person" else "system"
     reaches = _reaches([(role, handler) for role, handler in roles if role is None or is_fit(role, kind)])
     if kind == "system":
-        return Caller(principal.id, principal.name, kind, reaches, seen_by=seen_by)
+        return Caller(principal.id, principal.name, kind, reaches, seen_by=seen_by, credential=credential)
     lent = await delegations.lent_to(tx, principal.id)
-    caller = Caller(principal.id, principal.name, kind, reaches, lent, seen_by=seen_by)
+    caller = Caller(principal.id, principal.name, kind, reaches, lent, seen_by=seen_by, credential=credential)
     return await breaking.opened(tx, caller) if caller.grants.get(Role.ADMIN) else caller
 
 
@@ -200,7 +202,7 @@ async def create_key(tx: Transaction, caller: Caller, wanted: ApiKeyIn) -> ApiKe
         seen_by=[] if caller is OPERATOR else sorted(caller.persons - {principal.id}),
     )
     tx.add(key)
-    details = {"principal": principal.id, "prefix": key.prefix, "expires_at": key.expires_at}
+    details = {"principal": principal.id, "prefix": key.prefix, "expires_at": key.expires_at, "seen_by": key.seen_by}
     _record(tx, caller, "api_key.created", key.id, principal.id, details)
     await tx.flush()
     return ApiKeyMade(**ApiKeyOut.of(key).model_dump(), secret=secret.text)

@@ -122,8 +122,8 @@ _SEATED: Final = (
 
 async def admit(
     tx: Transaction, seated: Seated
-) -> tuple[Principal, Sequence[tuple[str | None, str | None]], frozenset[str]]:
-    """Return who holds a session, their roles, and who else could: whoever linked the login.
+) -> tuple[Principal, Sequence[tuple[str | None, str | None]], frozenset[str], str]:
+    """Return who holds a session, their roles, who else could (whoever linked the login), and the session's id.
 
     Raises:
         Unauthenticated: the session has ended, or with it the login or the principal.
@@ -132,7 +132,7 @@ async def admit(
     rows = (await tx.execute(_SEATED, shown)).all()
     if not rows:
         raise over()
-    return rows[0][0], [(row[1], row[2]) for row in rows], frozenset(rows[0][3] or ())
+    return rows[0][0], [(row[1], row[2]) for row in rows], frozenset(rows[0][3] or ()), seated.session
 
 
 async def read(tx: Transaction, seated: object, limits: Limits) -> SessionOut:

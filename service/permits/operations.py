@@ -8,10 +8,12 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, ColumnElement, DateTime, and_, any_, column, exists, or_, select, table
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
+from service import persons
 from service.audit import operations as audit
 from service.audit.schemas import EntryOut
 from service.database import Id, Transaction, close_gate, new_id
 from service.events import operations as events
+from service.http import directory
 from service.http.caller import OPERATOR, READERS, REVIEWERS, Caller, Role
 from service.http.paging import page_of
 from service.http.problems import Conflict, Forbidden, Invalid, NotFound
@@ -51,6 +53,7 @@ TRANSFERS = table(
     "transfers",
     column("id", Id),
     column("authors", ARRAY(Id)),
+    column("author_persons", ARRAY(Id)),
     column("persons", BigInteger),
     column("sensitive_persons", BigInteger),
 )
@@ -59,8 +62,14 @@ TRANSFERS = table(
 DATASETS = table("datasets", column("id", Id), column("fields", JSON))
 """What permits need of the datasets: their fields as they are now."""
 
-PAPERS = table("evidence", column("id", Id), column("ended_at", DateTime))
-"""What permits need of the evidence: whether it still counts."""
+PAPERS = table(
+    "evidence",
+    column("id", Id),
+    column("ended_at", DateTime),
+    column("added_by", Id),
+    column("added_persons", ARRAY(Id)),
+)
+"""What permits need of the evidence: whether it still counts, and who filed it."""
 
 
 _ENDED = frozenset({Standing.REVOKED, Standing.EXPIRED, Standing.EXHAUSTED})
@@ -381,10 +390,20 @@ async def resume(tx: Transaction, caller: Caller, permit_id: str, reason: str | 
     """
     permit = await permit_of(tx, caller, permit_id, lock=True)
     caller.demand(RESTORERS, permit.handler, what="permit")
-    authors = await tx.scalar(select(TRANSFERS.c.authors).where(TRANSFERS.c.id == permit.transfer))
-    if {*caller.persons, caller.behalf(RESTORERS, permit.handler)} & set(authors or ()):
-        raise Forbidden("You are an author of the request behind this permit; somebody else must resume it.")
+    if not persons.are_two(caller.acting(caller.behalf(RESTORERS, permit.handler)), await _behind(tx, permit)):
+        raise Forbidden(
+            "You are an author of the request behind this permit or have filed evidence that it rests on, or have made or seen the key by "
+            "which it was done; somebody else must resume it."
+        )
     return await _set(tx, caller, permit, (Standing.SUSPENDED,), Standing.ACTIVE, reason, RESTORERS)
+
+
+async def _behind(tx: Transaction, permit: Permit) -> frozenset[str]:
+    """Return who could have written the request behind a permit, or have filed evidence that it rests on."""
+    wrote = select(TRANSFERS.c.authors, TRANSFERS.c.author_persons).where(TRANSFERS.c.id == permit.transfer)
+    filed = select(PAPERS.c.added_by, PAPERS.c.added_persons).where(PAPERS.c.id.in_(permit.evidence))
+    acts = [(row[0], row[1]) for row in await tx.execute(filed)]
+    return await directory.persons_of(tx, *acts, authors=[(row[0], row[1]) for row in await tx.execute(wrote)])
 
 
 async def revoke(tx: Transaction, caller: Caller, permit_id: str, reason: str) -> PermitOut:

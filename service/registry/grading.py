@@ -83,6 +83,7 @@ def _columns(
         "review_by": wanted.review_by,
         "state": state,
         "graded_by": caller.principal,
+        "graded_persons": caller.acting(),
         "graded_at": now,
         "confirmed_by": None,
         "confirmed_reason": None,

@@ -6,8 +6,10 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, func, or_, select
 
+from service import persons
 from service.database import Transaction, new_id
 from service.events import operations as events
+from service.http import directory
 from service.http.caller import Caller
 from service.http.paging import page_of
 from service.http.problems import Conflict, Forbidden, NotFound
@@ -60,11 +62,15 @@ async def confirm_grading(
     grading = await _grading(tx, dataset.id, number, again=True)
     if grading.state != "pending":
         raise Conflict(f"This grading is {grading.state}; only a pending one can be confirmed.")
-    if grading.graded_by in caller.persons or caller.kind != "person":
-        raise Forbidden("A lowering takes a second person than the one who asked for it.")
+    asked = await directory.persons_of(tx, (grading.graded_by, grading.graded_persons))
+    if caller.kind != "person" or not persons.are_two(caller.persons, asked):
+        raise Forbidden(
+            "A lowering takes a second person than the one who asked for it, each with a key that the other has neither made nor seen."
+        )
     tx.can_deny = True
     await _supersede(tx, dataset.id, "effective")
     grading.state, grading.confirmed_by, grading.effective_at = "effective", caller.principal, tx.now
+    grading.confirmed_persons = caller.acting()
     grading.confirmed_reason, grading.catalogue = wanted.reason, wanted.catalogue or grading.catalogue
     dataset.tags, dataset.grading, dataset.updated_at = grading.tags, number, tx.now
     details = {

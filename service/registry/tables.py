@@ -86,8 +86,11 @@ class Grading(Base):
     state: Mapped[str] = mapped_column(Text)
     """`effective`, `pending` (waits for a second person) or `superseded`."""
     graded_by: Mapped[str] = mapped_column(Id)
+    graded_persons: Mapped[list[str] | None] = mapped_column(ARRAY(Id))
+    """Who could have made it; null: made before that was stored."""
     graded_at: Mapped[Moment]
     confirmed_by: Mapped[str | None] = mapped_column(Id)
+    confirmed_persons: Mapped[list[str] | None] = mapped_column(ARRAY(Id))
     confirmed_reason: Mapped[str | None] = mapped_column(Text)
     effective_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     ended_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))

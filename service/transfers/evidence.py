@@ -7,7 +7,9 @@ from datetime import date
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
+from service import persons
 from service.database import Transaction, beyond, close_gate, new_id
+from service.http import directory
 from service.http.caller import READERS, REVIEWERS, Caller, Role
 from service.http.paging import page_of
 from service.http.problems import Conflict, Forbidden, Invalid, NotFound
@@ -21,13 +23,16 @@ from service.tenancy import EVERYWHERE
 from service.transfers import telling, workflow
 from service.transfers.reading import (
     REQUESTERS,
+    bars_of,
     demand_status,
     documents_of,
     ends_on,
+    kinds_distrusted,
     paper_of,
     papers_of,
     parties_of,
     reviews_of,
+    revision_of,
     scope_of,
     shown_evidence,
     transfer_of,
@@ -73,9 +78,11 @@ async def add_evidence(
 ) -> EvidenceOut:
     """Add the record of a paper, from draft on, and after approval too (a duty's receipt comes then).
 
-    With `replaces` it takes the place of an earlier record, for the permits that rest on that one too.
+    With `replaces` it takes the place of an earlier record, for the permits that rest on that one too: at once, or once it is verified,
+    where a reviewer withdrew a paper of its kind or somebody verified the one that it replaces.
 
     Raises:
+        Forbidden: the caller has decided a stage of the revision, which rests on papers of this kind.
         Invalid: a kind that nobody knows, a file that the caller has no record of or that serves one request only, nothing to replace, or a
             replacement that does not count today.
         Conflict: the transfer was rejected or withdrawn, or has expired.
@@ -88,6 +95,7 @@ async def add_evidence(
         known = ", ".join(sorted(book.kinds | {OTHER}))
         raise Invalid("This kind of evidence is not known.", errors=[("/kind", f"Choose one of: {known}.")])
     demand_status(transfer, tx, frozenset(Status) - _BARRED, "given evidence")
+    await _demand_may_file(tx, caller, transfer, wanted.kind)
     document, name = await _document(tx, caller, wanted, upload)
     if wanted.kind in workflow.SINGLE_USE and document is not None:
         await _demand_unused(tx, transfer, wanted.kind, document)
@@ -99,6 +107,7 @@ async def add_evidence(
         scope=scope_of(transfer) if wanted.kind in workflow.SCOPED else None,
         reused_from=None,
         added_by=caller.principal,
+        added_persons=caller.acting(),
         added_at=tx.now,
         verified_by=None,
         verified_at=None,
@@ -106,48 +115,62 @@ async def add_evidence(
         ended_by=None,
         ended_at=None,
         ended_reason=None,
-        **wanted.model_dump(exclude={"document", "replaces"}),
+        **wanted.model_dump(exclude={"document"}),
     )
     tx.add(evidence)
     await tx.flush()
+    old = None if wanted.replaces is None else await _to_replace(tx, book, transfer, wanted.replaces, evidence)
+    is_distrusted = evidence.kind in kinds_distrusted(await _all_of(tx, transfer))
+    waits = is_distrusted or (old is not None and old.verified_at is not None)
     transfer.updated_at = tx.now
     details = wanted.model_dump(mode="json", exclude={"document"}) | {
         "evidence": evidence.id,
         "document": None if document is None else document.hex(),
         "file_name": name,
+        "waits": waits,
     }
     telling.record(tx, caller, "transfer.evidence_added", transfer, details, audience=await _deciders(tx, transfer))
-    if _counts(tx, evidence, book) or evidence.issued_on > day_in_shanghai(tx.now):
-        end, begins = ends_on(evidence, book), evidence.issued_on
-        await obligations.settle(tx, caller, transfer.id, evidence.kind, evidence.id, end, begins)
-    if wanted.replaces is not None:
-        await _replace(tx, caller, book, transfer, wanted.replaces, evidence)
+    if not is_distrusted:
+        await _settle(tx, caller, book, evidence)
+    if old is not None and not waits:
+        await _replace(tx, caller, book, transfer, old, evidence)
     await tx.flush()
     return await _shown(tx, evidence, book)
 
 
 async def verify(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str, evidence_id: str) -> EvidenceOut:
-    """Say, as a reviewer who did not add it, that a paper is what its record says.
+    """Say, as a reviewer who did not add it, that a paper is what its record says; one that had to wait for that counts from now on.
 
     Raises:
         Forbidden: the caller added it or may be whoever did, acts for them, or is a system.
         Conflict: it is verified already, or no longer counts.
     """
+    if await tx.scalar(select(Evidence.replaces).where(Evidence.id == evidence_id)) is not None:
+        await close_gate(tx)
     transfer = await transfer_of(tx, caller, transfer_id, lock=True)
     caller.demand(REVIEWERS, transfer.handler, what="transfer")
     evidence = await _of(tx, transfer, evidence_id)
     behalf = caller.behalf(REVIEWERS, transfer.handler)
-    if caller.kind != "person" or {*caller.persons, behalf} & {evidence.added_by, *transfer.authors}:
+    written = [(transfer.authors, transfer.author_persons)]
+    barred = await directory.persons_of(tx, (evidence.added_by, evidence.added_persons), authors=written)
+    if caller.kind != "person" or not persons.are_two(caller.acting(behalf), barred):
         raise Forbidden(
             "Evidence is verified by a reviewer who has neither added it nor written the request: by a role that was not lent by whoever "
-            "did, and with a key that they have not seen."
+            "did, and with a key that they have not seen; nor have you made or seen theirs."
         )
     _demand_standing(evidence)
     if evidence.verified_at is not None:
         raise Conflict("This evidence has been verified already.")
     evidence.verified_by, evidence.verified_at = caller.principal, tx.now
+    evidence.verified_persons = caller.acting(behalf)
     details = {"evidence": evidence.id, "kind": evidence.kind}
     telling.record(tx, caller, "transfer.evidence_verified", transfer, details, on_behalf_of=behalf)
+    await tx.flush()
+    if evidence.kind in kinds_distrusted(await _all_of(tx, transfer)):
+        await _settle(tx, caller, book, evidence)
+    old = None if evidence.replaces is None else await tx.get_one(Evidence, evidence.replaces)
+    if old is not None and old.replaced_by is None and _counts(tx, evidence, book):
+        await _replace(tx, caller, book, transfer, old, evidence)
     await tx.flush()
     return await _shown(tx, evidence, book)
 
@@ -157,6 +180,8 @@ async def withdraw(
 ) -> EvidenceOut:
     """Let a paper count no longer; permits that rest on it are denied from this commit on, until it is replaced.
 
+    What a reviewer withdrew is replaced by what another than its author has verified.
+
     Raises:
         Conflict: it has been withdrawn or replaced already.
     """
@@ -165,8 +190,9 @@ async def withdraw(
     caller.demand(REQUESTERS | REVIEWERS, transfer.handler, what="transfer")
     evidence = await _of(tx, transfer, evidence_id)
     _demand_standing(evidence)
-    evidence.ended_by, evidence.ended_at, evidence.ended_reason = caller.principal, tx.now, reason
-    details = {"evidence": evidence.id, "kind": evidence.kind, "reason": reason}
+    by_reviewer = caller.reaches(REVIEWERS, transfer.handler)
+    _end(tx, caller, evidence, reason, by_reviewer=by_reviewer)
+    details = {"evidence": evidence.id, "kind": evidence.kind, "reason": reason, "by_reviewer": by_reviewer}
     audience, behalf = await _deciders(tx, transfer), caller.behalf(REQUESTERS | REVIEWERS, transfer.handler)
     telling.record(
         tx,
@@ -179,7 +205,7 @@ async def withdraw(
         on_behalf_of=behalf,
     )
     await obligations.unsettle(tx, caller, evidence.id)
-    await _withdraw_repetitions(tx, caller, evidence, reason)
+    await _withdraw_repetitions(tx, caller, evidence, reason, by_reviewer=by_reviewer)
     await tx.flush()
     await _settle_again(tx, caller, book, transfer, evidence.kind)
     await tx.flush()
@@ -227,22 +253,30 @@ async def reuse(tx: Transaction, caller: Caller, book: RuleBook, old: Transfer, 
     purpose or scope, or may be used once only. Source: PIPL art. 56 (impact assessment), DSL art. 36 (one request, one approval).
     """
     today = day_in_shanghai(tx.now)
-    query = select(Evidence).where(Evidence.transfer == old.id, Evidence.ended_at.is_(None)).order_by(Evidence.id)
+    known = await _all_of(tx, old)
+    distrusted = kinds_distrusted(known)
     kept: dict[str, str] = {}
-    for row in (await tx.scalars(query)).all():
-        paper = paper_of(row, book)
+    for row in known:
+        if row.ended_at is not None:
+            continue
+        paper = paper_of(row, book, distrusted)
         check = workflow.check_evidence([row.kind], [paper], today, new.valid_from, scope_of(new))
         if not check.papers or row.kind in workflow.SINGLE_USE:
             continue
         columns = ("kind", "reference", "issuer", "issued_on", "valid_until", "note", "document", "file_name", "scope")
+        filed = await directory.persons_of(tx, (row.added_by, row.added_persons))
+        verified = await directory.persons_of(tx, (row.verified_by, row.verified_persons))
+        is_verified = row.verified_at is not None and persons.are_two(caller.persons, verified)
         again = Evidence(
             id=new_id("ed"),
             transfer=new.id,
             reused_from=row.id,
             added_by=caller.principal,
+            added_persons=sorted(filed | caller.persons),
             added_at=tx.now,
-            verified_by=row.verified_by,
-            verified_at=row.verified_at,
+            verified_by=row.verified_by if is_verified else None,
+            verified_persons=sorted(verified) if is_verified else None,
+            verified_at=row.verified_at if is_verified else None,
             replaced_by=None,
             ended_by=None,
             ended_at=None,
@@ -255,17 +289,54 @@ async def reuse(tx: Transaction, caller: Caller, book: RuleBook, old: Transfer, 
     return kept
 
 
-async def _withdraw_repetitions(tx: Transaction, caller: Caller, source: Evidence, reason: str) -> None:
+async def _withdraw_repetitions(
+    tx: Transaction, caller: Caller, source: Evidence, reason: str, *, by_reviewer: bool
+) -> None:
     """Withdraw what renewals repeated of a paper as well: it is the same paper, and their permits rest on it."""
     query = select(Evidence).where(Evidence.reused_from == source.id).order_by(Evidence.id).with_for_update()
     for again in (await tx.scalars(query)).all():
         if again.ended_at is None:
-            again.ended_by, again.ended_at, again.ended_reason = caller.principal, tx.now, reason
+            _end(tx, caller, again, reason, by_reviewer=by_reviewer)
             renewal = await tx.get_one(Transfer, again.transfer)
-            details = {"evidence": again.id, "kind": again.kind, "reason": reason, "repeats": source.id}
+            details = {
+                "evidence": again.id,
+                "kind": again.kind,
+                "reason": reason,
+                "by_reviewer": by_reviewer,
+                "repeats": source.id,
+            }
             telling.record(tx, caller, "transfer.evidence_withdrawn", renewal, details, why=reason)
             await obligations.unsettle(tx, caller, again.id)
-        await _withdraw_repetitions(tx, caller, again, reason)
+        await _withdraw_repetitions(tx, caller, again, reason, by_reviewer=by_reviewer)
+
+
+def _end(tx: Transaction, caller: Caller, evidence: Evidence, reason: str, *, by_reviewer: bool) -> None:
+    evidence.ended_by, evidence.ended_at, evidence.ended_reason = caller.principal, tx.now, reason
+    evidence.ended_persons, evidence.is_distrusted = caller.acting(), by_reviewer
+
+
+async def _all_of(tx: Transaction, transfer: Transfer) -> Sequence[Evidence]:
+    """Return all the evidence of a transfer, what counts no longer included."""
+    return (await tx.scalars(select(Evidence).where(Evidence.transfer == transfer.id).order_by(Evidence.id))).all()
+
+
+async def _demand_may_file(tx: Transaction, caller: Caller, transfer: Transfer, kind: str) -> None:
+    """Refuse a paper that a stage rests on from whoever has decided one."""
+    revision = await revision_of(tx, transfer)
+    if revision is None or kind not in {item["code"] for item in revision.determination["evidence"]}:
+        return
+    if not persons.are_two(caller.persons, (await bars_of(tx, transfer)).earlier):
+        raise Forbidden(
+            "You have decided a stage of this request, or have made or seen the key by which it was done; somebody else must file what "
+            "it rests on."
+        )
+
+
+async def _settle(tx: Transaction, caller: Caller, book: RuleBook, evidence: Evidence) -> None:
+    """Let a paper settle what it can, today or when its day comes."""
+    if _counts(tx, evidence, book) or evidence.issued_on > day_in_shanghai(tx.now):
+        end, begins = ends_on(evidence, book), evidence.issued_on
+        await obligations.settle(tx, caller, evidence.transfer, evidence.kind, evidence.id, end, begins)
 
 
 async def _document(
@@ -322,9 +393,12 @@ def _counts(tx: Transaction, evidence: Evidence, book: RuleBook) -> bool:
     return bool(workflow.check_evidence([evidence.kind], [paper_of(evidence, book)], today, today).papers)
 
 
-async def _replace(
-    tx: Transaction, caller: Caller, book: RuleBook, transfer: Transfer, old_id: str, new: Evidence
-) -> None:
+async def _to_replace(tx: Transaction, book: RuleBook, transfer: Transfer, old_id: str, new: Evidence) -> Evidence:
+    """Return the record whose place another can take.
+
+    Raises:
+        Invalid: none of this transfer, of another kind, replaced already, or the new one does not count today.
+    """
     old = await tx.get(Evidence, old_id)
     if old is None or old.transfer != transfer.id or old.kind != new.kind or old.replaced_by is not None:
         raise Invalid(
@@ -336,8 +410,14 @@ async def _replace(
             "What takes the place of a paper must count today.",
             errors=[("/issued_on", "It is dated in the future, or has ended already.")],
         )
+    return old
+
+
+async def _replace(
+    tx: Transaction, caller: Caller, book: RuleBook, transfer: Transfer, old: Evidence, new: Evidence
+) -> None:
     if old.ended_at is None:
-        old.ended_by, old.ended_at, old.ended_reason = caller.principal, tx.now, f"Replaced by {new.id}"
+        _end(tx, caller, old, f"Replaced by {new.id}", by_reviewer=False)
     old.replaced_by = new.id
     details = {"evidence": old.id, "by": new.id, "kind": new.kind}
     audience = await _deciders(tx, transfer)
@@ -376,7 +456,7 @@ async def _settle_again(tx: Transaction, caller: Caller, book: RuleBook, transfe
     is_receipt = kind == duties.SETTLED_BY[Code.FILE_STANDARD_CONTRACT]
     since = max(effects, default=date.min) if is_receipt else date.min
     fit = [paper for paper in papers if paper.kind == kind and paper.issued_on >= since]
-    ahead = [paper for paper in fit if paper.issued_on > today]
+    ahead = [paper for paper in fit if paper.issued_on > today and paper.is_trusted]
     for paper in [*workflow.check_evidence([kind], fit, today, today).papers, *ahead]:
         await obligations.settle(tx, caller, transfer.id, kind, paper.id, paper.ends_on, paper.issued_on)
 

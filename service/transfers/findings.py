@@ -72,6 +72,7 @@ async def answer(tx: Transaction, caller: Caller, finding_id: str, wanted: Answe
         raise Conflict("This finding has been answered already.")
     finding.answer, finding.answer_reason = wanted.answer, wanted.reason
     finding.answered_by, finding.answered_at = caller.principal, tx.now
+    finding.answered_persons = caller.acting(behalf)
     details = {"finding": finding.id, "answer": wanted.answer, "reason": wanted.reason}
     telling.record(tx, caller, "finding.answered", transfer, details, why=wanted.reason, on_behalf_of=behalf)
     await tx.flush()
@@ -98,13 +99,14 @@ async def _behalf(tx: Transaction, caller: Caller, finding: StructuringFinding) 
     raise Forbidden(bars[0])
 
 
-async def _barred(tx: Transaction, finding: StructuringFinding) -> tuple[set[str], set[str]]:
-    """Return who wrote any of the requests of a finding, and who stood back from the one that it is on."""
+async def _barred(tx: Transaction, finding: StructuringFinding) -> tuple[frozenset[str], frozenset[str]]:
+    """Return who could have written any of the requests of a finding, and have stood back from the one that it is on."""
+    wrote = select(Transfer.authors, Transfer.author_persons).where(Transfer.id.in_(finding.transfers))
     async with beyond(tx, "authors of affiliates' requests"):
-        rows = (await tx.scalars(select(Transfer.authors).where(Transfer.id.in_(finding.transfers)))).all()
-    authors = {author for authors in rows for author in authors}
-    recused = await tx.scalars(select(Recusal.principal).where(Recusal.transfer == finding.transfer))
-    return authors, set(recused)
+        authors = [(row[0], row[1]) for row in await tx.execute(wrote)]
+    stood_back = select(Recusal.principal, Recusal.persons).where(Recusal.transfer == finding.transfer)
+    recused = [(row[0], row[1]) for row in await tx.execute(stood_back)]
+    return await directory.persons_of(tx, authors=authors), await directory.persons_of(tx, *recused)
 
 
 async def read_finding(tx: Transaction, caller: Caller, finding_id: str, *, lock: bool = False) -> FindingOut:

@@ -26,6 +26,8 @@ from service.transfers import evidence, findings, telling, workflow
 from service.transfers.case import Finding, case_of, demand_route, find
 from service.transfers.reading import (
     REQUESTERS,
+    add_author,
+    demand_may_write,
     demand_status,
     differences,
     papers_of,
@@ -67,6 +69,7 @@ async def create_transfer(tx: Transaction, caller: Caller, book: RuleBook, wante
         open_stage=None,
         requester=caller.principal,
         authors=[caller.principal],
+        author_persons=caller.acting(),
         renews=None,
         created_at=tx.now,
         updated_at=tx.now,
@@ -105,7 +108,9 @@ async def change_transfer(
     after = _request(transfer)
     changed = {name: after[name] for name in after if after[name] != before[name]}
     transfer.updated_at = tx.now
-    transfer.authors = sorted({*transfer.authors, caller.principal})
+    if changed:
+        await demand_may_write(tx, caller, transfer)
+        await add_author(tx, caller, transfer)
     details = {"before": {name: before[name] for name in changed}, "after": changed}
     telling.record(tx, caller, "transfer.changed", transfer, details)
     await tx.flush()
@@ -339,8 +344,9 @@ async def _freeze(tx: Transaction, caller: Caller, book: RuleBook, transfer: Tra
             errors=[("/recipient", "The recipient is in mainland China.")],
         )
     stages = workflow.stages_for(finding.determination)
+    await demand_may_write(tx, caller, transfer)
     transfer.revision += 1
-    transfer.authors = sorted({*transfer.authors, caller.principal})
+    await add_author(tx, caller, transfer)
     transfer.updated_at = tx.now
     revision = Revision(
         transfer=transfer.id,

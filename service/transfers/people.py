@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, and_, or_, select
 
+from service import persons
 from service.database import Transaction, new_id
 from service.events import operations as events
 from service.http import directory, paging
@@ -18,9 +19,9 @@ from service.tenancy import EVERYWHERE
 from service.transfers import telling, workflow
 from service.transfers.reading import (
     REQUESTERS,
+    bars_of,
+    bars_of_many,
     demand_status,
-    parties_of,
-    reviews_of,
     service_time,
     shown_of,
     stages_of,
@@ -124,11 +125,11 @@ async def recuse(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: s
     caller.demand(REVIEWERS, transfer.handler, what="transfer")
     undecided = frozenset({Status.DRAFT, Status.IN_REVIEW, Status.RETURNED})
     demand_status(transfer, tx, undecided, "left to others")
-    if caller.principal in parties_of(await reviews_of(tx, transfer)):
+    if not persons.are_two(caller.persons, (await bars_of(tx, transfer)).earlier):
         raise Conflict("You have decided a stage of this revision; take that back first.")
     if await tx.get(Recusal, (transfer.id, caller.principal)) is not None:
         raise Conflict("You have recused yourself from this request already.")
-    tx.add(Recusal(transfer=transfer.id, principal=caller.principal, reason=reason, at=tx.now))
+    tx.add(Recusal(transfer=transfer.id, principal=caller.principal, persons=caller.acting(), reason=reason, at=tx.now))
     freed = [stage for stage in await stages_of(tx, transfer) if stage.assignee == caller.principal]
     for stage in freed:
         stage.assignee = None
@@ -269,8 +270,7 @@ async def _waiting(tx: Transaction, caller: Caller, book: RuleBook, handler: str
         query = query.where(is_of(Transfer.handler, "handlers", handler))
     rows = (await tx.execute(query)).all()
     ids = [row[0].id for row in rows]
-    parties = await _parties(tx, ids)
-    recused = await _recused(tx, ids)
+    barred = await bars_of_many(tx, [row[0] for row in rows])
     findings = await _findings(tx, ids)
     items: list[QueueItemOut] = []
     for transfer, stage, revision in rows:
@@ -282,9 +282,10 @@ async def _waiting(tx: Transaction, caller: Caller, book: RuleBook, handler: str
                 caller.principal,
                 is_person=caller.kind == "person",
                 seen_by=caller.seen_by,
-                authors=transfer.authors,
-                earlier=parties.get((transfer.id, transfer.revision), set()),
-                recused=recused.get(transfer.id, set()),
+                authors=barred[transfer.id].authors,
+                earlier=barred[transfer.id].earlier,
+                recused=barred[transfer.id].recused,
+                filed=barred[transfer.id].filed,
                 behalf=behalf,
             )
             is None
@@ -331,20 +332,6 @@ def _item(
         on_behalf_of=behalf,
         findings=findings,
     )
-
-
-async def _parties(tx: Transaction, ids: Sequence[str]) -> dict[tuple[str, int], set[str]]:
-    found: dict[tuple[str, int], set[str]] = {}
-    for review in await tx.scalars(select(Review).where(Review.transfer.in_(ids), Review.taken_back_at.is_(None))):
-        found.setdefault((review.transfer, review.revision), set()).update(parties_of([review]))
-    return found
-
-
-async def _recused(tx: Transaction, ids: Sequence[str]) -> dict[str, set[str]]:
-    found: dict[str, set[str]] = {}
-    for recusal in await tx.scalars(select(Recusal).where(Recusal.transfer.in_(ids))):
-        found.setdefault(recusal.transfer, set()).add(recusal.principal)
-    return found
 
 
 async def _findings(tx: Transaction, ids: Sequence[str]) -> dict[str, int]:

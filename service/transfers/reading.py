@@ -2,16 +2,18 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import ColumnElement, select, tuple_
+from sqlalchemy import ColumnElement, and_, select, tuple_
 
-from service.database import Base, Transaction
+from service import persons
+from service.database import Base, Transaction, beyond
 from service.http import directory
 from service.http.caller import READERS, Caller, Role
 from service.http.directory import Tenure
-from service.http.problems import Conflict, NotFound
+from service.http.problems import Conflict, Forbidden, NotFound
 from service.law.calendar import day_in_shanghai
 from service.law.rules import RuleBook
 from service.permits import operations as permits
@@ -105,9 +107,97 @@ def parties_of(reviews: Iterable[Review]) -> set[str]:
     return {party for review in reviews for party in (review.reviewer, review.on_behalf_of) if party is not None}
 
 
-async def recused_of(tx: Transaction, transfer: Transfer) -> set[str]:
-    """Return who has stood back from a request."""
-    return set(await tx.scalars(select(Recusal.principal).where(Recusal.transfer == transfer.id)))
+@dataclass(frozen=True, slots=True)
+class Bars:
+    """Who could have done what keeps from deciding on a request."""
+
+    authors: frozenset[str]
+    """Wrote, changed or submitted it, or accepted its terms."""
+    earlier: frozenset[str]
+    """Decided a stage of the revision that stands, for themselves or for somebody else."""
+    recused: frozenset[str]
+    filed: frozenset[str]
+    """Filed evidence, of the kinds that the law asks for, that counts."""
+
+
+async def bars_of(tx: Transaction, transfer: Transfer, *, but: str | None = None) -> Bars:
+    """Return who may not decide on a request; `but` leaves out who has decided that stage."""
+    return (await bars_of_many(tx, [transfer], but=but))[transfer.id]
+
+
+async def bars_of_many(tx: Transaction, transfers: Sequence[Transfer], *, but: str | None = None) -> Mapping[str, Bars]:
+    """Return the same for many requests, with one query a table."""
+    await tx.flush()
+    ids = [transfer.id for transfer in transfers]
+    last = [(transfer.id, transfer.revision) for transfer in transfers]
+    stands = and_(tuple_(Review.transfer, Review.revision).in_(last), Review.taken_back_at.is_(None))
+    reviews = await _by(tx, Review, "transfer", stands, Review.id)
+    recusals = await _by(tx, Recusal, "transfer", Recusal.transfer.in_(ids), Recusal.principal)
+    evidence = await _by(
+        tx, Evidence, "transfer", and_(Evidence.transfer.in_(ids), Evidence.ended_at.is_(None)), Evidence.id
+    )
+    asked = select(Revision.transfer, Revision.determination["evidence"]).where(
+        tuple_(Revision.transfer, Revision.number).in_(last)
+    )
+    needed = {row[0]: {item["code"] for item in row[1]} for row in await tx.execute(asked)}
+    holders = {author for one in transfers for author in one.authors if author not in (one.author_persons or ())}
+    holders |= {row.reviewer for rows in reviews.values() for row in rows if row.persons is None}
+    holders |= {row.principal for rows in recusals.values() for row in rows if row.persons is None}
+    holders |= {row.added_by for rows in evidence.values() for row in rows if row.added_persons is None}
+    seen = await directory.seen(tx, holders)
+    return {
+        one.id: Bars(
+            authors=persons.set_of_authors(one.authors, one.author_persons, seen),
+            earlier=frozenset().union(
+                *(
+                    persons.set_of(party, row.persons, seen)
+                    for row in reviews.get(one.id, ())
+                    if row.stage != but
+                    for party in (row.reviewer, row.on_behalf_of)
+                )
+            ),
+            recused=frozenset().union(
+                *(persons.set_of(row.principal, row.persons, seen) for row in recusals.get(one.id, ()))
+            ),
+            filed=frozenset().union(
+                *(
+                    persons.set_of(row.added_by, row.added_persons, seen)
+                    for row in evidence.get(one.id, ())
+                    if row.kind in needed.get(one.id, ())
+                )
+            ),
+        )
+        for one in transfers
+    }
+
+
+async def add_author(tx: Transaction, caller: Caller, transfer: Transfer) -> None:
+    """Count the caller as an author of a request from now on, with whoever else could have acted."""
+    before = await directory.persons_of(tx, authors=[(transfer.authors, transfer.author_persons)])
+    transfer.authors = sorted({*transfer.authors, caller.principal})
+    transfer.author_persons = sorted(before | caller.persons)
+
+
+async def demand_may_write(tx: Transaction, caller: Caller, transfer: Transfer) -> None:
+    """Refuse to become an author of a request to whoever has said, as somebody else than its authors, that it is in order.
+
+    Raises:
+        Forbidden: they have verified evidence of it that counts, or answered a finding on it.
+    """
+    verified = select(Evidence.verified_by, Evidence.verified_persons).where(
+        Evidence.transfer == transfer.id, Evidence.verified_at.is_not(None), Evidence.ended_at.is_(None)
+    )
+    answered = select(StructuringFinding.answered_by, StructuringFinding.answered_persons).where(
+        StructuringFinding.transfers.contains([transfer.id]), StructuringFinding.answered_at.is_not(None)
+    )
+    acts = [(row[0], row[1]) for row in await tx.execute(verified)]
+    async with beyond(tx, "who answered findings on affiliates' requests"):
+        acts += [(row[0], row[1]) for row in await tx.execute(answered)]
+    if not persons.are_two(caller.persons, await directory.persons_of(tx, *acts)):
+        raise Forbidden(
+            "You have verified evidence of this request or answered a finding on it, or have made or seen the key by which it was done; "
+            "somebody else must write it."
+        )
 
 
 def terms_waiting(reviews: Iterable[Review]) -> list[str]:
@@ -122,13 +212,39 @@ def terms_waiting(reviews: Iterable[Review]) -> list[str]:
 
 async def papers_of(tx: Transaction, transfer: Transfer, book: RuleBook) -> list[Paper]:
     """Return the evidence of a transfer that counts, with the last day of each."""
-    query = select(Evidence).where(Evidence.transfer == transfer.id, Evidence.ended_at.is_(None)).order_by(Evidence.id)
-    return [paper_of(row, book) for row in await tx.scalars(query)]
+    await tx.flush()
+    query = select(Evidence).where(Evidence.transfer == transfer.id).order_by(Evidence.id)
+    return papers_among((await tx.scalars(query)).all(), book)
 
 
-def paper_of(row: Evidence, book: RuleBook) -> Paper:
+def papers_among(evidence: Sequence[Evidence], book: RuleBook) -> list[Paper]:
+    """Return, of all the evidence of one transfer, what counts or may come to, with the last day of each."""
+    distrusted = kinds_distrusted(evidence)
+    return [paper_of(row, book, distrusted) for row in evidence if row.ended_at is None]
+
+
+def kinds_distrusted(evidence: Iterable[Evidence]) -> set[str]:
+    """Return, of all the evidence of one transfer, the kinds of which a reviewer withdrew a paper: others count once verified.
+
+    Of what was withdrawn before that was stored it is taken to have been a reviewer where it was not whoever had added it.
+    """
+    return {
+        row.kind
+        for row in evidence
+        if row.is_distrusted
+        or (
+            row.is_distrusted is None
+            and row.ended_at is not None
+            and row.replaced_by is None
+            and row.ended_by != row.added_by
+        )
+    }
+
+
+def paper_of(row: Evidence, book: RuleBook, distrusted: Collection[str] = ()) -> Paper:
     """Return a record as the workflow looks at it."""
-    return Paper(row.id, row.kind, row.issued_on, ends_on(row, book), row.scope)
+    is_trusted = row.verified_at is not None or row.kind not in distrusted
+    return Paper(row.id, row.kind, row.issued_on, ends_on(row, book), row.scope, is_trusted)
 
 
 def ends_on(evidence: Evidence, book: RuleBook) -> date | None:
@@ -361,7 +477,7 @@ def _missing(
     if revision is None:
         return []
     needed = [item["code"] for item in revision.determination["evidence"]]
-    papers = [paper_of(row, book) for row in evidence if row.ended_at is None]
+    papers = papers_among(evidence, book)
     return list(workflow.check_evidence(needed, papers, today, transfer.valid_from, scope_of(transfer)).missing)
 
 

@@ -6,7 +6,9 @@ from typing import Any
 
 from sqlalchemy import select
 
+from service import persons
 from service.database import Transaction, new_id
+from service.http import directory
 from service.http.caller import Caller, Role
 from service.http.problems import Conflict, Forbidden, Invalid, NotFound
 from service.http.references import id_of
@@ -25,12 +27,14 @@ from service.transfers.case import Case, Finding, case_of, find
 from service.transfers.conditions import Conditions, Extent
 from service.transfers.reading import (
     REQUESTERS,
+    add_author,
+    bars_of,
     changed_inputs,
+    demand_may_write,
     demand_status,
     kin_of,
     papers_of,
     parties_of,
-    recused_of,
     reviews_of,
     scope_of,
     shown_of,
@@ -46,7 +50,7 @@ from service.transfers.schemas import (
     TakeBackIn,
     TransferOut,
 )
-from service.transfers.tables import Review, Revision, RevisionStage, Transfer
+from service.transfers.tables import Evidence, Review, Revision, RevisionStage, Transfer
 from service.transfers.workflow import Decision, Outcome, Paper, Stage, StageStatus, Status
 
 
@@ -190,15 +194,21 @@ async def accept_terms(
     revision = await _revision(tx, transfer)
     _demand_hash(wanted.revision, revision)
     given = await reviews_of(tx, transfer)
-    if caller.persons & parties_of(given):
-        raise Forbidden("You have decided a stage of this request; the requester must accept the terms.")
+    bars = await bars_of(tx, transfer)
+    if not persons.are_two(caller.persons, bars.earlier):
+        raise Forbidden(
+            "You have decided a stage of this request, or have made or seen the key by which it was done; the requester must accept "
+            "the terms."
+        )
+    await demand_may_write(tx, caller, transfer)
     waiting = terms_waiting(given)
     if not waiting:
         raise Conflict("No terms wait to be accepted.")
     for one in given:
         if Conditions.of(one.conditions).terms and one.terms_accepted_at is None:
             one.terms_accepted_by, one.terms_accepted_at = caller.principal, tx.now
-    transfer.authors = sorted({*transfer.authors, caller.principal})
+            one.terms_accepted_persons = caller.acting()
+    await add_author(tx, caller, transfer)
     stages = await stages_of(tx, transfer)
     outcome = workflow.advanced([StageStatus(stage.status) for stage in stages], has_terms=False)
     details = {"revision": revision.number, "hash": revision.hash, "terms": waiting, "status": outcome.status}
@@ -234,7 +244,7 @@ async def _decide(
     role = frozenset({Role(wanted.stage.role)})
     caller.demand(role, transfer.handler, what="transfer")
     given = await reviews_of(tx, transfer)
-    behalf = await _behalf(tx, caller, transfer, role, given)
+    behalf = await _behalf(tx, caller, transfer, role)
     demand_status(transfer, tx, frozenset({Status.IN_REVIEW}), "reviewed")
     stages = await stages_of(tx, transfer)
     revision = await _revision(tx, transfer)
@@ -284,20 +294,19 @@ async def _decide(
     return await shown_of(tx, caller, transfer, book)
 
 
-async def _behalf(
-    tx: Transaction, caller: Caller, transfer: Transfer, role: frozenset[Role], given: Iterable[Review]
-) -> str | None:
+async def _behalf(tx: Transaction, caller: Caller, transfer: Transfer, role: frozenset[Role]) -> str | None:
     """Return on whose behalf the caller reviews, None for their own; or refuse whom the separation of duties bars."""
-    earlier, recused = parties_of(given), await recused_of(tx, transfer)
+    barred = await bars_of(tx, transfer)
     bars: list[str] = []
     for behalf in caller.lenders(role, transfer.handler) or (None,):
         bar = workflow.bar_to_review(
             caller.principal,
             is_person=caller.kind == "person",
             seen_by=caller.seen_by,
-            authors=transfer.authors,
-            earlier=earlier,
-            recused=recused,
+            authors=barred.authors,
+            earlier=barred.earlier,
+            recused=barred.recused,
+            filed=barred.filed,
             behalf=behalf,
         )
         if bar is None:
@@ -437,6 +446,7 @@ def _record_review(
         conditions=tied,
         reviewer=caller.principal,
         on_behalf_of=behalf,
+        persons=caller.acting(behalf),
         carried_from=None if carried is None else carried.id,
         at=tx.now,
         terms_accepted_by=None,
@@ -499,12 +509,28 @@ async def _finish(
             errors=[(f"/evidence/{kind}", reason) for kind, reason in check.missing.items()],
             missing_evidence=list(check.missing),
         )
+    await _demand_filed_by_others(tx, transfer, check.papers)
     scope = await _scope(tx, book, case, revision, finding, check)
     issued = await permits.issue(tx, caller, scope)
     await _open_duties(tx, caller, book, transfer, issued.id, check.papers, papers, finding.determination, case)
     if scope.supersedes is not None:
         begins = max(scope.valid_from, today)
         await permits.supersede(tx, caller, scope.supersedes, issued.id, begins=begins, asked_at=revision.submitted_at)
+
+
+async def _demand_filed_by_others(tx: Transaction, transfer: Transfer, papers: Iterable[Paper]) -> None:
+    """Refuse to rest a permit on papers of whoever decided a stage: what is asked for may have changed since they filed it."""
+    filed = select(Evidence.kind, Evidence.added_by, Evidence.added_persons).where(
+        Evidence.id.in_([paper.id for paper in papers])
+    )
+    decided = (await bars_of(tx, transfer)).earlier
+    for kind, added_by, added_persons in (await tx.execute(filed)).all():
+        if not persons.are_two(decided, await directory.persons_of(tx, (added_by, added_persons))):
+            raise EvidenceMissing(
+                f"Whoever filed {kind} has decided a stage of this request. Let somebody else file it, then approve again.",
+                errors=[(f"/evidence/{kind}", "It was filed by somebody who has decided a stage.")],
+                missing_evidence=[kind],
+            )
 
 
 async def _scope(
@@ -582,7 +608,9 @@ async def _open_duties(
     if filing is not None:
         await obligations.open_duty(tx, caller, Code.FILE_STANDARD_CONTRACT, filing, **owned)
         receipts = workflow.check_evidence(["filing_receipt"], papers, today, transfer.valid_from)
-        ahead = [paper for paper in papers if paper.kind == "filing_receipt" and paper.issued_on > today]
+        ahead = [
+            paper for paper in papers if paper.kind == "filing_receipt" and paper.issued_on > today and paper.is_trusted
+        ]
         for paper in [*receipts.papers, *ahead]:
             await obligations.settle(tx, caller, transfer.id, paper.kind, paper.id, paper.ends_on, paper.issued_on)
     for paper in rests_on:

@@ -150,7 +150,10 @@ class EvidenceOut(BaseModel):
     added_at: datetime
     verified_by: str | None
     verified_at: datetime | None
-    replaced_by: str | None
+    replaces: str | None = Field(
+        description="The record whose place it takes, at once or, where a reviewer withdrew or verified that one, once it is verified."
+    )
+    replaced_by: str | None = Field(description="The record that has taken its place.")
     ended_by: str | None = Field(description="Who withdrew or replaced it; from `ended_at` on it counts for nothing.")
     ended_at: datetime | None
     ended_reason: str | None

@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Date,
     DateTime,
     ForeignKey,
@@ -54,6 +55,8 @@ class Transfer(OfHandler, Base):
     requester: Mapped[str] = mapped_column(Id, ForeignKey("principals.id"))
     authors: Mapped[list[str]] = mapped_column(ARRAY(Id))
     """Everybody who wrote, changed or submitted it: none of them reviews it."""
+    author_persons: Mapped[list[str] | None] = mapped_column(ARRAY(Id))
+    """Who could have done any of that; null: done before that was stored."""
     renews: Mapped[str | None] = mapped_column(Id, ForeignKey("transfers.id"))
     """The transfer whose permit it is to follow."""
     created_at: Mapped[Moment]
@@ -124,10 +127,13 @@ class Review(Base):
     reviewer: Mapped[str] = mapped_column(Id, ForeignKey("principals.id"))
     on_behalf_of: Mapped[str | None] = mapped_column(Id)
     """Who lent the role, where it was lent."""
+    persons: Mapped[list[str] | None] = mapped_column(ARRAY(Id))
+    """Who could have made it, and whoever lent the role; null: made before that was stored."""
     carried_from: Mapped[str | None] = mapped_column(Id)
     """The approval of an earlier revision that was confirmed."""
     at: Mapped[Moment]
     terms_accepted_by: Mapped[str | None] = mapped_column(Id)
+    terms_accepted_persons: Mapped[list[str] | None] = mapped_column(ARRAY(Id))
     terms_accepted_at: Mapped[datetime | None] = mapped_column(Instant)
     taken_back_at: Mapped[datetime | None] = mapped_column(Instant)
     taken_back_by: Mapped[str | None] = mapped_column(Id)
@@ -177,13 +183,21 @@ class Evidence(Base):
     """For papers that serve until purpose or scope changes: what the request was."""
     reused_from: Mapped[str | None] = mapped_column(Id)
     """The record of the renewed transfer that it repeats."""
+    replaces: Mapped[str | None] = mapped_column(Id)
+    """The record whose place it takes: at once, or once it is verified where it must be."""
     added_by: Mapped[str] = mapped_column(Id)
+    added_persons: Mapped[list[str] | None] = mapped_column(ARRAY(Id))
+    """Who could have added it, or what it repeats; null: added before that was stored."""
     added_at: Mapped[Moment]
     verified_by: Mapped[str | None] = mapped_column(Id)
+    verified_persons: Mapped[list[str] | None] = mapped_column(ARRAY(Id))
     verified_at: Mapped[datetime | None] = mapped_column(Instant)
     replaced_by: Mapped[str | None] = mapped_column(Id)
     ended_by: Mapped[str | None] = mapped_column(Id)
     """Who withdrew or replaced it."""
+    ended_persons: Mapped[list[str] | None] = mapped_column(ARRAY(Id))
+    is_distrusted: Mapped[bool | None] = mapped_column(Boolean)
+    """Whether a reviewer withdrew it: papers of its kind count from then on once they are verified; null: not withdrawn, or before."""
     ended_at: Mapped[datetime | None] = mapped_column(Instant)
     """From then on it counts for nothing."""
     ended_reason: Mapped[str | None] = mapped_column(Text)
@@ -212,6 +226,8 @@ class Recusal(Base):
 
     transfer: Mapped[str] = mapped_column(Id, ForeignKey("transfers.id"), primary_key=True)
     principal: Mapped[str] = mapped_column(Id, ForeignKey("principals.id"), primary_key=True)
+    persons: Mapped[list[str] | None] = mapped_column(ARRAY(Id))
+    """Who could have stood back by it: none of them decides; null: before that was stored."""
     reason: Mapped[str] = mapped_column(Text)
     at: Mapped[Moment]
 
@@ -239,6 +255,7 @@ class StructuringFinding(OfHandler, Base):
     answer: Mapped[str | None] = mapped_column(Text)
     answer_reason: Mapped[str | None] = mapped_column(Text)
     answered_by: Mapped[str | None] = mapped_column(Id)
+    answered_persons: Mapped[list[str] | None] = mapped_column(ARRAY(Id))
     answered_at: Mapped[datetime | None] = mapped_column(Instant)
 
     __table_args__ = (

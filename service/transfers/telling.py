@@ -10,7 +10,7 @@ from service.http.caller import Caller, Role
 from service.http.directory import Entitled
 from service.law.calendar import day_in_shanghai
 from service.transfers import workflow
-from service.transfers.reading import parties_of, recused_of, reviews_of
+from service.transfers.reading import bars_of
 from service.transfers.tables import RevisionStage, Transfer
 from service.transfers.workflow import Stage
 
@@ -62,8 +62,7 @@ def how_much(transfer: Transfer) -> dict[str, Any]:
 
 async def offered(tx: Transaction, transfer: Transfer, stage: Stage) -> list[Entitled]:
     """Return who may decide a stage of a request now: the role, their own or lent, and nothing that bars them; each once."""
-    earlier = parties_of(review for review in await reviews_of(tx, transfer) if review.stage != stage)
-    recused = await recused_of(tx, transfer)
+    barred = await bars_of(tx, transfer, but=stage)
     people = await directory.entitled(tx, Role(stage.role), transfer.handler, day_in_shanghai(tx.now))
     able = [
         person
@@ -71,9 +70,10 @@ async def offered(tx: Transaction, transfer: Transfer, stage: Stage) -> list[Ent
         if workflow.bar_to_review(
             person.principal,
             is_person=True,
-            authors=transfer.authors,
-            earlier=earlier,
-            recused=recused,
+            authors=barred.authors,
+            earlier=barred.earlier,
+            recused=barred.recused,
+            filed=barred.filed,
             behalf=person.on_behalf_of,
         )
         is None

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from service.law.determination import Determination, Mechanism
+from service.persons import are_two
 
 
 class Stage(StrEnum):
@@ -97,6 +98,9 @@ def standing(stored: str, valid_until: date, today: date) -> Status:
     return Status.EXPIRED if status in _OPEN and today > valid_until else status
 
 
+_OR_A_KEY: Final = ", or have made or seen the key by which it was done"
+
+
 def bar_to_review(
     reviewer: str,
     *,
@@ -104,33 +108,40 @@ def bar_to_review(
     authors: Collection[str],
     earlier: Collection[str],
     recused: Collection[str] = (),
+    filed: Collection[str] = (),
     behalf: str | None = None,
     seen_by: Collection[str] = (),
 ) -> str | None:
     """Return why somebody may not review, or None: separated duties, whatever roles they hold.
 
+    Of every act it counts who could have made it: the holder, and whoever has made or seen the credential.
+
     Args:
         reviewer: principal id.
         is_person: systems do not review.
-        authors: principals who wrote, changed or submitted the request.
-        earlier: principals who have decided another stage of this revision, and those on whose behalf it was decided.
-        recused: principals who have stood back from this request.
+        authors: who could have written, changed or submitted the request.
+        earlier: who could have decided another stage of this revision, and those on whose behalf it was decided.
+        recused: who could have stood back from this request.
+        filed: who could have filed the evidence that the permit would rest on.
         behalf: who lent the role; a lent role is barred wherever its owner is.
         seen_by: who else has seen the secret of the reviewer's key, and may be the one that reviews.
     """
     if not is_person:
         return "Only a person can review."
-    if reviewer in authors:
-        return "You are an author of this request; somebody else must review it."
-    if reviewer in earlier:
-        return "You have decided another stage of this request; each stage takes another person."
-    if reviewer in recused:
-        return "You have recused yourself from this request."
-    if {*authors, *earlier, *recused} & {*seen_by}:
+    if not are_two({reviewer}, authors):
+        return f"You are an author of this request{_OR_A_KEY}; somebody else must review it."
+    if not are_two({reviewer}, earlier):
+        return f"You have decided another stage of this request{_OR_A_KEY}; each stage takes another person."
+    if not are_two({reviewer}, recused):
+        return f"You have recused yourself from this request{_OR_A_KEY}."
+    if not are_two({reviewer}, filed):
+        return f"You have filed evidence that this request rests on{_OR_A_KEY}; somebody else must decide on it."
+    barred = {*authors, *earlier, *recused, *filed}
+    if not are_two(seen_by, barred):
         return (
             "Your key was made by somebody who may not review this request. Sign in with one that nobody else has seen."
         )
-    if behalf is not None and behalf in {*authors, *earlier, *recused}:
+    if behalf is not None and not are_two({behalf}, barred):
         return "Whoever lent you the role may not review this request, so you may not on their behalf."
     return None
 
@@ -226,6 +237,8 @@ class Paper:
     ends_on: date | None
     scope: Mapping[str, Any] | None = None
     """What the transfer was when it was added, for papers that only serve for that."""
+    is_trusted: bool = True
+    """False: a reviewer withdrew a paper of its kind from the same request, and nobody has verified this one."""
 
 
 SCOPED: Final = frozenset({"impact_assessment_report"})
@@ -293,7 +306,7 @@ def check_evidence(
     missing: dict[str, str] = {}
     for kind in needed:
         candidates = [paper for paper in papers if paper.kind == kind]
-        in_date = [paper for paper in candidates if _serves(paper, today, begins)]
+        in_date = [paper for paper in candidates if paper.is_trusted and _serves(paper, today, begins)]
         good = [paper for paper in in_date if scope is None or not outgrown(paper.scope, scope)]
         if good:
             chosen.append(max(good, key=lambda paper: (paper.ends_on or date.max, paper.issued_on)))
@@ -312,6 +325,8 @@ def _serves(paper: Paper, today: date, begins: date) -> bool:
 
 
 def _why_not(paper: Paper, today: date) -> str:
+    if not paper.is_trusted:
+        return "A reviewer withdrew a paper of this kind; what takes its place must be verified first."
     if paper.issued_on > today:
         return f"What was added is dated {paper.issued_on}, which is to come."
     if paper.ends_on is not None and paper.ends_on < today:

@@ -1,5 +1,6 @@
 """The workflow, without a database: stages, separated duties, what a review leads to, which evidence is missing."""
 
+from dataclasses import replace
 from datetime import date
 from itertools import product
 from typing import Any
@@ -120,6 +121,10 @@ def test_a_paper_counts_on_its_last_day_and_on_its_first() -> None:
     [
         ({}, False),
         ({"recused": {"c"}}, True),
+        ({"filed": {"c"}}, True),
+        ({"filed": {"d"}}, False),
+        ({"behalf": "d", "filed": {"d"}}, True),
+        ({"seen_by": {"d"}, "filed": {"d"}}, True),
         ({"behalf": "d"}, False),
         ({"behalf": "a"}, True),
         ({"behalf": "b"}, True),
@@ -135,6 +140,14 @@ def test_a_lent_role_and_a_key_that_others_have_seen_are_barred_where_these_are(
 ) -> None:
     bar = workflow.bar_to_review("c", is_person=True, authors={"a"}, earlier={"b"}, **more)
     assert (bar is not None) == barred
+
+
+def test_where_a_reviewer_withdrew_a_paper_another_counts_once_it_is_verified() -> None:
+    unverified = replace(paper(), is_trusted=False)
+    check = workflow.check_evidence(["contract"], [unverified], DAY, DAY)
+    assert not check.papers
+    assert "verified" in check.missing["contract"]
+    assert workflow.check_evidence(["contract"], [unverified, paper()], DAY, DAY).papers == (paper(),)
 
 
 def test_terms_keep_everything_closed_until_they_are_accepted() -> None:

@@ -202,7 +202,7 @@ DEFENCES: Final = (
         "A133",
         "an author stays one, whatever group they come into",
         "service/transfers/workflow.py",
-        "    if reviewer in authors:\n",
+        "    if not are_two({reviewer}, authors):\n",
         "    if False:\n",
         LOGINS + "test_a_change_of_group_between_two_stages_makes_nobody_another",
     ),
