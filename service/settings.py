@@ -129,6 +129,12 @@ class Settings(BaseSettings):
     oidc_groups: tuple[GroupRole, ...] = ()
     """JSON: which group stands for which role."""
 
+    oidc_machine_claims: dict[str, tuple[str, ...]] = {}
+    """JSON: the texts that claims have in a machine's token, `*` for anything, beside the signs of providers that are known."""
+
+    oidc_person_claims: tuple[str, ...] | None = None
+    """JSON: claims of which each makes it certain that an access token is a person's; unset: what signing in leaves, and names."""
+
     oidc_provision: bool = False
     """Whether somebody whom the provider knows, and this service does not, becomes a principal at first sight."""
 

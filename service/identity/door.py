@@ -22,6 +22,7 @@ from service.identity import jose, logins, operations, sessions
 from service.identity.browsing import SAFE_METHODS, Browsing, demand_csrf
 from service.identity.groups import Stands
 from service.identity.jose import TokenRefusedError
+from service.identity.machines import PERSON_CLAIMS, Signs
 from service.identity.provider import Provider
 from service.identity.seats import Limits
 from service.identity.signing_in import SigningIn
@@ -173,6 +174,10 @@ def door_of(settings: Settings, database: Database, outgoing: Outgoing, clock: C
         max_age=timedelta(seconds=settings.oidc_token_max_age_seconds),
         name_claim=settings.oidc_name_claim,
         groups_claim=settings.oidc_groups_claim,
+        signs=Signs(
+            settings.oidc_machine_claims,
+            PERSON_CLAIMS if settings.oidc_person_claims is None else settings.oidc_person_claims,
+        ),
     )
     outgoing.check(settings.oidc_issuer)
     provider = Provider(expected, outgoing, clock, keys_seconds=settings.oidc_keys_seconds)

@@ -59,15 +59,20 @@ async def recall(tx: Transaction, told: Told, stands: Sequence[Stands]) -> Known
 
 
 async def provision(tx: Transaction, told: Told) -> None:
-    """Make a principal for a subject that nobody has linked; two tokens at once make one."""
+    """Make a principal for a subject that nobody has linked; two tokens at once make one.
+
+    Raises:
+        Unauthenticated: it is not certain whether it is a person or a machine.
+    """
+    if told.kind is None:
+        raise uncertain()
     await tx.execute(
         text("select pg_advisory_xact_lock(hashtextextended(:subject, 0))"),
         {"subject": f"{told.issuer} {told.subject}"},
     )
     if await _found(tx, told) is not None:
         return
-    kind = "system" if told.is_system else "person"
-    wanted = PrincipalIn.model_validate({"name": await _free_name(tx, told), "kind": kind})
+    wanted = PrincipalIn.model_validate({"name": await _free_name(tx, told), "kind": told.kind})
     made = await operations.create_principal(tx, OPERATOR, wanted)
     _add(tx, OPERATOR, made.id, told.issuer, told.subject)
     await tx.flush()
@@ -240,6 +245,15 @@ async def note_refusal(tx: Transaction, told: Told) -> None:
 def unknown() -> Unauthenticated:
     """Return the refusal of somebody whom the provider knows and this service does not."""
     detail = "The identity provider knows you, this service does not: ask an admin to link your login to a principal."
+    return Unauthenticated(detail, error="invalid_token")
+
+
+def uncertain() -> Unauthenticated:
+    """Return the refusal of somebody of whom it is not certain that they are a person, nor that it is a machine."""
+    detail = (
+        "The identity provider knows you, this service does not, and this token does not say whether it is a person's: sign in with a "
+        "browser first, or ask an admin to link your login to a principal."
+    )
     return Unauthenticated(detail, error="invalid_token")
 
 

@@ -131,7 +131,9 @@ class SigningIn:
             raise TokenRefusedError("The provider's answer holds no ID token.")
         expected = replace(self._provider.expected, audience=self._client)
         told = await self._provider.id_token(token, expected, nonce=attempt.part("nonce"), access=access)
-        return told if told.groups is not None else replace(told, groups=frozenset())
+        # No claim of groups is none; groups that are elsewhere are not known, and change nothing.
+        is_told = told.groups is not None or told.has_more_groups
+        return told if is_told else replace(told, groups=frozenset())
 
     async def _changed(self, metadata: Metadata, code: str, attempt: Attempt, callback: str) -> Mapping[str, Any]:
         form = {

@@ -8,11 +8,12 @@ import base64
 import hashlib
 import hmac
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from service.identity.jose import Header, TokenRefusedError
+from service.identity.machines import Kind, Signs, kind_of, member
 
 ACCESS_TYPES: Final = frozenset({"at+jwt", "application/at+jwt"})
 ID_TYPES: Final = frozenset({None, "jwt", "application/jwt"})
@@ -34,6 +35,8 @@ class Expected:
     """How long ago a token may have been issued, however long it says that it lives."""
     name_claim: str = "name"
     groups_claim: str = "groups"
+    signs: Signs = field(default_factory=Signs)
+    """What tells a machine's token from a person's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +51,15 @@ class Told:
     name: str | None
     groups: frozenset[str] | None
     """None: nothing is told of groups."""
+    kind: Kind | None = None
+    """Whose it is; None: that is not certain."""
+    has_more_groups: bool = False
+    """The groups are too many for the token, which says where they could be asked for: not that there are none."""
 
     @property
     def is_system(self) -> bool:
-        """Whether a client holds it on its own account. Source: RFC 9068 section 2.2."""
-        return self.subject == self.client
+        """Whether a client holds it on its own account."""
+        return self.kind == "system"
 
 
 def access_token(header: Header, claims: Mapping[str, Any], expected: Expected, now: datetime) -> Told:
@@ -64,7 +71,9 @@ def access_token(header: Header, claims: Mapping[str, Any], expected: Expected, 
     if _kind(header) not in ACCESS_TYPES:
         raise TokenRefusedError("This is no access token: its `typ` is not at+jwt (RFC 9068).")
     _text(claims, "jti")
-    return _told(claims, expected, now, _text(claims, "client_id"))
+    # What RFC 9068 has as `client_id` several providers have as `azp` alone.
+    client = "azp" if "client_id" not in claims and "azp" in claims else "client_id"
+    return _told(claims, expected, now, _text(claims, client))
 
 
 def id_token(
@@ -95,7 +104,7 @@ def id_token(
         bound = _text(claims, "at_hash")
         if not hmac.compare_digest(bound.encode(), half_hash(header.alg, access).encode()):
             raise TokenRefusedError("The access token is not the one that came with this ID token (`at_hash`).")
-    return told
+    return replace(told, kind=kind_of(claims, told.client, expected.signs, has_signed_in=True))
 
 
 def half_hash(alg: str, access: str) -> str:
@@ -117,10 +126,18 @@ def _told(claims: Mapping[str, Any], expected: Expected, now: datetime, client: 
         raise TokenRefusedError("The token has expired.")
     if issued + expected.max_age + expected.skew <= now:
         raise TokenRefusedError("The token was issued too long ago.")
-    name = _member(claims, expected.name_claim)
-    subject = _text(claims, "sub")
-    told_name = name if isinstance(name, str) else None
-    return Told(expected.issuer, subject, client, issued, expires, told_name, _groups(claims, expected.groups_claim))
+    name = member(claims, expected.name_claim)
+    return Told(
+        issuer=expected.issuer,
+        subject=_text(claims, "sub"),
+        client=client,
+        issued_at=issued,
+        expires_at=expires,
+        name=name if isinstance(name, str) else None,
+        groups=_groups(claims, expected.groups_claim),
+        kind=kind_of(claims, client, expected.signs),
+        has_more_groups=_has_more_groups(claims, expected.groups_claim),
+    )
 
 
 def _kind(header: Header) -> str | None:
@@ -150,19 +167,18 @@ def _moment(claims: Mapping[str, Any], name: str) -> datetime:
 
 
 def _groups(claims: Mapping[str, Any], name: str) -> frozenset[str] | None:
-    value = _member(claims, name)
-    if value is None:
+    value = member(claims, name)
+    if value is None or _has_more_groups(claims, name):
         return None
+    if isinstance(value, str):
+        return frozenset({value})
     if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
         raise TokenRefusedError("The token's groups are no list of texts.")
     return frozenset(value)
 
 
-def _member(claims: Mapping[str, Any], path: str) -> Any:
-    """Return the claim of this name or, step by step, the member that a path with dots leads to (`realm_access.roles`)."""
-    if path in claims:
-        return claims[path]
-    value: Any = claims
-    for step in path.split("."):
-        value = value.get(step) if isinstance(value, Mapping) else None
-    return value
+def _has_more_groups(claims: Mapping[str, Any], name: str) -> bool:
+    """Tell whether the groups are elsewhere: a claim that is to be fetched (OpenID Connect Core 5.6.2), or too many (Entra)."""
+    elsewhere = claims.get("_claim_names")
+    is_named = isinstance(elsewhere, Mapping) and (name in elsewhere or name.split(".", maxsplit=1)[0] in elsewhere)
+    return is_named or claims.get("hasgroups") in (True, "true")

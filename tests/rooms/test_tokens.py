@@ -216,7 +216,8 @@ def test_every_claim_of_the_profile_is_needed_and_of_its_type(name: str, value: 
         ({"aud": "https://other.test"}, "another audience"),
         ({"aud": []}, "another audience"),
         ({"aud": ["https://outbound.test/"]}, "another audience"),
-        ({"groups": "legal"}, "groups"),
+        ({"groups": {"legal": True}}, "groups"),
+        ({"groups": 7}, "groups"),
         ({"groups": [["legal"]]}, "groups"),
         ({"nbf": "soon"}, "nbf"),
     ],
@@ -428,6 +429,40 @@ def test_any_change_to_a_key_is_read_or_refused(change: Json) -> None:
 
 
 # Groups
+
+
+def test_one_group_as_a_text_is_a_list_of_one() -> None:
+    assert read(token(claims(groups="legal"))).groups == {"legal"}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"_claim_names": {"groups": "src1"}},
+        {"_claim_names": {"groups": "src1"}, "groups": ["legal"]},
+        {"hasgroups": True},
+        {"hasgroups": "true", "groups": []},
+    ],
+)
+def test_groups_that_are_elsewhere_are_not_known_and_not_none(more: Json) -> None:
+    told = read(token(claims(**more)))
+    assert (told.groups, told.has_more_groups) == (None, True)
+
+
+@pytest.mark.parametrize("more", [{}, {"_claim_names": {"roles": "src1"}}, {"_claim_names": "x"}, {"hasgroups": False}])
+def test_what_says_nothing_of_groups_is_no_overage(more: Json) -> None:
+    told = read(token(claims(**more)))
+    assert (told.groups, told.has_more_groups) == (None, False)
+
+
+def test_groups_within_an_object_that_is_elsewhere_are_not_known() -> None:
+    deep = Expected("i", "a", timedelta(), timedelta(days=1), groups_claim="realm.roles")
+    body = claims(iss="i", aud="a", _claim_names={"realm": "src1"})
+    assert tokens.access_token(Header("RS256", "at+jwt", None), body, deep, NOW).has_more_groups
+
+
+def test_the_party_serves_as_the_client_where_that_is_not_named() -> None:
+    assert read(token(claims(client_id=None, azp="console"))).client == "console"
 
 
 def test_groups_stand_for_the_roles_of_the_mapping() -> None:
