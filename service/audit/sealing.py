@@ -38,7 +38,7 @@ CLEAR: Final[Mapping[str, frozenset[str]]] = {
     thing: _EVERYWHERE | frozenset(names.split())
     for thing, names in {
         "handler": "key",
-        "dataset": "key handler facts fields tags state review_by",
+        "dataset": "key handler facts fields tags state review_by sensitive_fields outdated code evaluation",
         "recipient": "key country kind",
         "transfer": _TRANSFER,
         "stage": "stage from to opened_at",

@@ -16,6 +16,7 @@ from service.law.by_count import LawByCount, Verdict, law_by_count
 from service.law.determination import Mechanism
 from service.law.facts import Count, DatasetFacts, HandlerFacts, RecipientFacts, Route, Tag, TransferFacts
 from service.law.rules import RuleBook
+from service.registry.fields import Fields
 
 
 class Reason(StrEnum):
@@ -25,11 +26,14 @@ class Reason(StrEnum):
     DATASET_UNGRADED = "dataset_ungraded"
     RECIPIENT_UNKNOWN = "recipient_unknown"
     NOT_CROSS_BORDER = "not_cross_border"
+    TAGS_CONTRADICTED = "tags_contradicted"
+    GRADING_OUTDATED = "grading_outdated"
     GENERAL_DATA = "general_data"
     PROHIBITED = "prohibited"
     NO_PERMIT = "no_permit"
     PERMIT_SUSPENDED = "permit_suspended"
     PERMIT_REVOKED = "permit_revoked"
+    PERMIT_NOT_BEGUN = "permit_not_begun"
     PERMIT_EXPIRED = "permit_expired"
     GRADING_CHANGED = "grading_changed"
     EVIDENCE_LAPSED = "evidence_lapsed"
@@ -39,6 +43,19 @@ class Reason(StrEnum):
     QUOTA_EXCEEDED = "quota_exceeded"
     LEDGER_THRESHOLD = "ledger_threshold"
     PERMITTED = "permitted"
+
+
+class Contradiction(StrEnum):
+    """What is stated of data against its tags; each is a finding for the registrar."""
+
+    PERSONS_OF_GENERAL_DATA = "persons_of_general_data"
+    """Persons are stated for data that is neither personal nor sensitive."""
+    SENSITIVE_PERSONS_WITHOUT_TAG = "sensitive_persons_without_tag"
+    """Sensitive persons are stated for data that is not tagged sensitive."""
+    NO_SENSITIVE_PERSONS = "no_sensitive_persons"
+    """Sensitive fields are asked for, and the information of nobody is said to be sensitive."""
+    MINORS_WITHOUT_TAG = "minors_without_tag"
+    """The data is about persons under 14, and not tagged sensitive. Source: PIPL art. 28."""
 
 
 NO_CLAIMS: Final = TransferFacts()
@@ -156,7 +173,7 @@ class KnownDataset(Struct, frozen=True):
 
     handler: HandlerFacts
     facts: DatasetFacts | None
-    fields: Collection[str]
+    fields: Fields
 
 
 class Known(Struct, frozen=True):
@@ -181,6 +198,10 @@ class Decision(Struct, frozen=True):
     """Persons of each kind that could still go under the permit, by its quota and the handler's year."""
     counts: bool = False
     """Whether the persons of this export add to the handler's year."""
+    contradiction: Contradiction | None = None
+    """What of the ask contradicts the tags, where that is the reason."""
+    valid_from: date | None = None
+    """The first day of the permit, where that is yet to come."""
 
 
 def decide(ask: Ask, known: Known, book: RuleBook) -> Decision:
@@ -201,11 +222,43 @@ def decide(ask: Ask, known: Known, book: RuleBook) -> Decision:
     law = case.law.at(case.total)
     if law.mechanism is Mechanism.NOT_CROSS_BORDER:
         return Decision(allowed=True, reason=Reason.NOT_CROSS_BORDER, mechanism=law.mechanism)
-    if law.exemption == Reason.GENERAL_DATA:
+    fields, is_general = known.dataset.fields, law.exemption == Reason.GENERAL_DATA
+    contradiction = contradicted(known.dataset.facts, fields, ask.fields, ask.count if ask.is_counted else None)
+    if contradiction is not None:
+        reason = Reason.TAGS_CONTRADICTED
+        return Decision(allowed=False, reason=reason, mechanism=law.mechanism, contradiction=contradiction)
+    if fields.are_outdated(ask.fields) or (is_general and not fields.are_graded(ask.fields)):
+        return Decision(allowed=False, reason=Reason.GRADING_OUTDATED, mechanism=law.mechanism)
+    if is_general:
         return Decision(allowed=True, reason=Reason.GENERAL_DATA, mechanism=law.mechanism)
     if law.mechanism is Mechanism.PROHIBITED:
         return Decision(allowed=False, reason=Reason.PROHIBITED, mechanism=law.mechanism)
     return _by_permit(case, law)
+
+
+def contradicted(
+    dataset: DatasetFacts, fields: Fields, wanted: Collection[str] | None, count: Count | None
+) -> Contradiction | None:
+    """Return what contradicts the tags of a dataset in what is stated of an export.
+
+    Args:
+        dataset: with its tags.
+        fields: what its grading looked at.
+        wanted: the fields that go; None: all.
+        count: the persons that are stated; None: nothing is.
+    """
+    is_sensitive = Tag.SENSITIVE in dataset.tags
+    if dataset.contains_minors and not is_sensitive:
+        return Contradiction.MINORS_WITHOUT_TAG
+    if count is None:
+        return None
+    if not dataset.is_personal and count != Count():
+        return Contradiction.PERSONS_OF_GENERAL_DATA
+    if count.sensitive_persons and not is_sensitive:
+        return Contradiction.SENSITIVE_PERSONS_WITHOUT_TAG
+    # PIPL 28: all information about persons under 14 is sensitive, whatever the field.
+    must_be_stated = is_sensitive and (dataset.contains_minors or not fields.are_plain(wanted))
+    return Contradiction.NO_SENSITIVE_PERSONS if must_be_stated and not count.sensitive_persons else None
 
 
 class _Case:
@@ -222,7 +275,7 @@ class _Case:
         recipient: RecipientFacts,
         book: RuleBook,
     ) -> None:
-        self.ask, self.known, self.fields = ask, known, dataset.fields
+        self.ask, self.known, self.fields = ask, known, dataset.fields.names
         self.count = count = ask.count
         if ask.growth is not None:
             count = ask.growth.year
@@ -268,6 +321,7 @@ def _under(case: _Case, permit: KnownPermit) -> Decision:
         permit.id,
         _headroom(permit, *claimed.law.room(case.known.year, permit.terms.requirements)),
         law.counts_toward_ledger,
+        valid_from=permit.valid_from if reason is Reason.PERMIT_NOT_BEGUN else None,
     )
 
 
@@ -292,12 +346,12 @@ def _claimed(law: LawByCount, terms: Terms) -> _Claimed:
 
 
 def _standing(permit: KnownPermit, today: date) -> Reason | None:
-    if today < permit.valid_from:
-        return Reason.NO_PERMIT
     if permit.status == "suspended" or (permit.is_overdue and permit.status != "revoked"):
         return Reason.PERMIT_SUSPENDED  # SCM 7 and the like: what must follow did not follow in time
     if permit.status == "revoked":
         return Reason.PERMIT_REVOKED
+    if today < permit.valid_from:
+        return Reason.PERMIT_NOT_BEGUN
     return Reason.PERMIT_EXPIRED if today > permit.valid_until else None
 
 
@@ -343,22 +397,23 @@ def _scope(ask: Ask, permit: KnownPermit, registered: Collection[str]) -> Reason
 
 
 def _covers_fields(asked: Sequence[str] | None, permit: KnownPermit, registered: Collection[str]) -> bool:
-    """An ask that names no fields is for all of them; a field that nobody registered, or approved, is covered by nothing."""
+    """An ask that names no fields is for all of them; a field that nobody registered, or approved, is covered by nothing.
+
+    Where no field was registered, then or now, what was approved is the dataset as a whole, or the fields that the permit names.
+    """
     if asked is None and permit.fields is None and permit.registered == registered:
         return True
+    if not permit.registered and not registered:
+        return permit.fields is None or (asked is not None and set(asked) <= set(permit.fields))
     wanted = set(registered if asked is None else asked)
-    if permit.registered and not wanted <= set(permit.registered):
-        return False
-    if permit.fields is None:
-        return not registered or wanted <= set(registered)
-    return wanted <= set(permit.fields)
+    covered = registered if permit.fields is None else permit.fields
+    return wanted <= set(permit.registered) and wanted <= set(covered)
 
 
 def _quantity(case: _Case, permit: KnownPermit, law: Verdict, *, is_personal: bool) -> Reason | None:
     used, quota, count = permit.used, permit.quota, case.count
     if not is_personal:
-        # A permit for data about nobody allows nobody: persons that are stated all the same say that the grading is wrong.
-        return None if count == Count() else Reason.QUOTA_EXCEEDED
+        return None  # A permit for data about nobody has no quota, and persons that are stated contradict the tags.
     if case.ask.growth is not None:
         count = case.ask.of_permit(permit.id)
     if used.persons + count.persons > quota.persons or (

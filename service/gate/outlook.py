@@ -29,6 +29,7 @@ from service.obligations.duties import State
 from service.permits import operations as permits
 from service.permits.standing import left
 from service.permits.tables import Permit, PermitDataset
+from service.registry.fields import NO_FIELDS
 from service.registry.tables import Grading
 from service.transfers.case import Case, case_of, facts_of, route_of
 from service.transfers.reading import papers_of, transfer_of
@@ -235,13 +236,13 @@ async def known_under(tx: Transaction, permit: Permit, today: date) -> list[tupl
 def decision_under(permit: Permit, known: Known, book: RuleBook) -> Decision:
     """Ask the gate for the least that the permit speaks of: nobody yet, and only fields that the dataset has had since.
 
-    Where the year leaves room for not one person of those that the permit is for, that is an answer too.
+    Fields that have changed since they were graded are left out, unless there are no others. Where the year leaves room for not one
+    person of those that the permit is for, that is an answer too.
     """
-    registered = set() if known.dataset is None else set(known.dataset.fields)
-    approved = next(
-        (set(one.registered) for one in known.permits if one.id == permit.id and one.registered), registered
-    )
-    fields = sorted(registered & approved & set(approved if permit.fields is None else permit.fields))
+    held = NO_FIELDS if known.dataset is None else known.dataset.fields
+    approved = set[str]().union(*(one.registered for one in known.permits if one.id == permit.id))
+    covered = set(held.names) & approved & set(approved if permit.fields is None else permit.fields)
+    fields = sorted(covered - held.outdated or covered) or permit.fields
     ask = Ask(
         system=next(iter(permit.systems or ()), ""),
         purpose=permit.purpose,

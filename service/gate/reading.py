@@ -31,6 +31,7 @@ from service.law.facts import (
     TransferFacts,
 )
 from service.law.schemas import HandlerFactsIn, OriginFactsIn, RecipientFactsIn
+from service.registry.fields import Field, Fields, held_against
 from service.tenancy import EVERYWHERE, Reach
 
 Meaning = TypeVar("Meaning")
@@ -59,8 +60,8 @@ def piece(number: int) -> str:
     return f"substring(${number}::bytea from n::int * {HASH} - {HASH - 1} for {HASH})"
 
 
-READ: Final = "select * from gate_read($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
-"""All that decisions look at: a function in the database (migration 0015), which can take the gate's lock and then read in one trip."""
+READ: Final = "select * from gate_read_2($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+"""All that decisions look at: a function in the database (migration 0016), which can take the gate's lock and then read in one trip."""
 
 OF_CALLER: Final = 9
 OF_PERMIT: Final = 15
@@ -192,7 +193,7 @@ def _found(
         # A dataset for whose handler the caller is no exporter is as unknown as one that is not there.
         return Found(holder, None, None, recipient, False, Known(today, None, of_recipient, (), Count()))
     year = Count(persons, sensitive_persons)
-    known = Known(today, KnownDataset(of_handler, of_dataset, _field_names(fields)), of_recipient, permits, year)
+    known = Known(today, KnownDataset(of_handler, of_dataset, _fields(fields)), of_recipient, permits, year)
     return Found(holder, dataset, handler, recipient, bool(is_begun), known)
 
 
@@ -229,11 +230,7 @@ def _permit(
 # What texts mean
 
 
-class _Field(Struct):
-    name: str
-
-
-_decode_fields = msgspec.json.Decoder(list[_Field]).decode
+_decode_fields = msgspec.json.Decoder(list[Field]).decode
 _decode_names = msgspec.json.Decoder(list[str]).decode
 
 
@@ -243,9 +240,17 @@ def _kept(meaning: Callable[[str], Meaning]) -> Callable[[str], Meaning]:
     return lambda text: kept(text) if len(text) < LONG else meaning(text)
 
 
+_UNKNOWN: Final = "-"
+"""Stands for the fields that a grading looked at where nobody knows them."""
+
+
 @_kept
-def _field_names(text: str) -> Sequence[str]:
-    return [field.name for field in _decode_fields(text)]
+def _fields(text: str) -> Fields:
+    """Return what a dataset's fields are, which the grading looked at (the same, where nothing stands there), and which it named."""
+    fields, graded, sensitive = text.split(SEPARATOR)
+    now = _decode_fields(fields)
+    looked_at = None if graded == _UNKNOWN else _decode_fields(graded) if graded else now
+    return held_against(now, looked_at, _names(sensitive))
 
 
 def _names(text: str) -> Sequence[str] | None:

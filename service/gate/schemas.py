@@ -1,7 +1,7 @@
 """API shapes of the gate: OpenID AuthZEN Authorization API 1.0, and exports."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError
@@ -50,7 +50,8 @@ class Resource(_Asked):
     properties: Properties = None
 
 
-Names = Annotated[list[Name], Field(max_length=5000)]
+Names = Annotated[list[Name], Field(min_length=1, max_length=5000)]
+"""Never none of them: an empty list could be read as nothing or as everything."""
 
 
 class Context(_Asked):
@@ -150,7 +151,7 @@ class NextOut(BaseModel):
 
 
 class AnswerContext(BaseModel):
-    """Why."""
+    """Why, and what of the question was read: what a caller misspelt is null here."""
 
     id: str = Field(description="Id of the recorded evaluation.")
     reason: Reason
@@ -159,6 +160,12 @@ class AnswerContext(BaseModel):
     permit: str | None
     headroom: HeadroomOut | None
     next: NextOut | None
+    valid_from: date | None = Field(description="First day of the permit, where the reason is `permit_not_begun`.")
+    recipient: str | None = Field(description="As the question named it; null: it named none.")
+    purpose: str | None
+    persons: int | None
+    sensitive_persons: int | None
+    fields: list[str] | None
 
 
 class EvaluationOut(BaseModel):

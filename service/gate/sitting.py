@@ -9,7 +9,7 @@ import secrets
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import Any, Final, Literal
 
@@ -20,12 +20,12 @@ from msgspec import UNSET, Struct, UnsetType, structs
 from service.audit.sealing import LIMIT, SALT, Opening, seal
 from service.database import new_ids
 from service.gate import wire
-from service.gate.decide import Ask, Decision, Growth, Known, KnownPermit, Reason, decide
+from service.gate.decide import Ask, Decision, Growth, Known, KnownPermit, Reason, contradicted, decide
 from service.gate.reading import Found
 from service.gate.texts import NEXT, REASONS
 from service.http.caller import Caller
 from service.http.problems import Conflict, Forbidden, Invalid, Problem
-from service.law.facts import Count, Tag
+from service.law.facts import NOBODY, Count, Tag
 from service.law.rules import RuleBook
 from service.moments import rfc3339
 
@@ -122,6 +122,12 @@ class _AnswerContext(Struct, frozen=True):
     permit: str | None
     headroom: Count | None
     next: msgspec.Raw | None
+    valid_from: date | None
+    recipient: str | None
+    purpose: str | None
+    persons: int | None
+    sensitive_persons: int | None
+    fields: Sequence[str] | None
 
 
 class Answer(Struct, frozen=True):
@@ -241,7 +247,7 @@ class Sitting:
         decision = decision_on(asked, known, self._book)
         evaluation = next(self._ids)
         self._record("gate.evaluated", evaluation, caller, found, known, decision, asked)
-        return answer_of(evaluation, decision)
+        return answer_of(evaluation, decision, asked.context or _NOTHING)
 
     def reserve(self, asked: wire.Export, found: Found, caller: Caller) -> Reserved | ExportRefused:
         """Decide on an export and, when it may happen, reserve its persons.
@@ -392,7 +398,7 @@ class Sitting:
 
 def decision_on(asked: wire.Question, known: Known, book: RuleBook) -> Decision:
     """Return the decision on a question."""
-    context = asked.context or wire.Context()
+    context = asked.context or _NOTHING
     ask = Ask(
         # Ids are unique within their type only: whoever is no system is none of those that a permit names.
         system=asked.subject.id if asked.subject.type == SYSTEM else "",
@@ -429,8 +435,11 @@ def lapse(now: datetime, lease: timedelta) -> datetime:
     return EPOCH + (now + lease - EPOCH) // step * step
 
 
-def answer_of(evaluation: str, decision: Decision) -> Answer:
-    """Return the answer that tells a decision."""
+_NOTHING: Final = wire.Context()
+
+
+def answer_of(evaluation: str, decision: Decision, read: wire.Context) -> Answer:
+    """Return the answer that tells a decision, and what of the question it was taken on."""
     return Answer(
         decision.allowed,
         _AnswerContext(
@@ -441,6 +450,12 @@ def answer_of(evaluation: str, decision: Decision) -> Answer:
             permit=decision.permit,
             headroom=decision.headroom,
             next=_NEXT.get(decision.reason),
+            valid_from=decision.valid_from,
+            recipient=read.recipient or None,
+            purpose=read.purpose or None,
+            persons=_given(read.persons),
+            sensitive_persons=_given(read.sensitive_persons),
+            fields=_given(read.fields),
         ),
     )
 
@@ -456,22 +471,28 @@ def refusal(evaluation: str, decision: Decision, **more: Any) -> ExportRefused:
         permit=decision.permit,
         headroom=None if decision.headroom is None else structs.asdict(decision.headroom),
         next=NEXT.get(decision.reason),
+        valid_from=None if decision.valid_from is None else decision.valid_from.isoformat(),
         **more,
     )
 
 
 def _demand_persons(asked: wire.Export, known: Known) -> None:
-    if known.dataset is None or known.dataset.facts is None:
+    """Refuse an export of personal data that states nobody; where that contradicts the tags, it is refused for this reason instead."""
+    dataset = known.dataset
+    if dataset is None or dataset.facts is None or not dataset.facts.is_personal:
         return
-    tags, errors = known.dataset.facts.tags, list[tuple[str, str]]()
-    if Tag.SENSITIVE in tags and _given(asked.sensitive_persons) is None:
+    persons, sensitive_persons = _given(asked.persons), _given(asked.sensitive_persons)
+    if persons or sensitive_persons:
+        return
+    is_stated = persons is not None or sensitive_persons is not None
+    if is_stated and contradicted(dataset.facts, dataset.fields, _given(asked.fields), NOBODY) is not None:
+        return
+    errors = [("/persons", "The data is personal: state how many persons it concerns.")]
+    if Tag.SENSITIVE in dataset.facts.tags:
         errors.append(
             ("/sensitive_persons", "The data is sensitive: state how many persons' sensitive information goes.")
         )
-    if tags & {Tag.PERSONAL, Tag.SENSITIVE} and not (asked.persons or asked.sensitive_persons):
-        errors.append(("/persons", "The data is personal: state how many persons it concerns."))
-    if errors:
-        raise Invalid("An export of personal data states its persons.", errors=errors)
+    raise Invalid("An export of personal data states its persons.", errors=errors)
 
 
 def _given(value: Any) -> Any:

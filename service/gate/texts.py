@@ -19,6 +19,15 @@ REASONS: Final[Mapping[Reason, Mapping[str, str]]] = {
         "en": "The recipient is in mainland China: nothing crosses the border.",
         "zh": "接收方位于中国内地，数据未出境。",
     },
+    Reason.TAGS_CONTRADICTED: {
+        "en": "What is stated contradicts the dataset's tags: its persons do not fit them. The registrar has been told; "
+        "state the persons anew, or have the dataset graded again.",
+        "zh": "所报人数与数据集的分级不符，已通知登记人员；请核对人数，或者重新分级。",
+    },
+    Reason.GRADING_OUTDATED: {
+        "en": "No grading has looked at some of these fields: they came, or changed, after it. Have the dataset graded again.",
+        "zh": "所申请的部分字段为分级之后新增或者变更，尚未经分级，请重新分级。",
+    },
     Reason.GENERAL_DATA: {
         "en": "The dataset is general data, for which the law asks for no mechanism.",
         "zh": "数据集属于一般数据，无需履行出境手续。",
@@ -35,6 +44,10 @@ REASONS: Final[Mapping[Reason, Mapping[str, str]]] = {
     Reason.PERMIT_REVOKED: {
         "en": "The permit has been revoked. Request a new transfer.",
         "zh": "许可已被撤销，请重新申请。",
+    },
+    Reason.PERMIT_NOT_BEGUN: {
+        "en": "The permit has not begun yet; see its first day.",
+        "zh": "许可尚未生效，请见许可起始日期。",
     },
     Reason.PERMIT_EXPIRED: {"en": "The permit has ended. Request a new transfer.", "zh": "许可已到期，请重新申请。"},
     Reason.GRADING_CHANGED: {
@@ -66,6 +79,8 @@ _REQUEST: Final = {"href": "/v1/transfers", "method": "POST"}
 NEXT: Final[Mapping[Reason, Mapping[str, str]]] = {
     Reason.DATASET_UNKNOWN: {"href": "/v1/datasets", "method": "POST"},
     Reason.RECIPIENT_UNKNOWN: {"href": "/v1/recipients", "method": "POST"},
+    Reason.TAGS_CONTRADICTED: {"href": "/v1/gradings", "method": "POST"},
+    Reason.GRADING_OUTDATED: {"href": "/v1/gradings", "method": "POST"},
 } | dict.fromkeys(
     (
         Reason.NO_PERMIT,

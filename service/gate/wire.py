@@ -19,7 +19,7 @@ Body = TypeVar("Body", bound=Struct)
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 Reference = Annotated[str, Meta(min_length=1, max_length=500)]
 Persons = Annotated[int, Meta(ge=0, le=MAX_PERSONS)]
-Names = Annotated[list[Name], Meta(max_length=5000)]
+Names = Annotated[list[Name], Meta(min_length=1, max_length=5000)]
 
 # Members stand in the order of the alphabet, as RFC 8785 has them: a question is recorded as it was asked.
 

@@ -56,7 +56,9 @@ class Planning:
         ids = new_ids("gd")
         for place, row in enumerate(self._datasets):
             try:
-                made = gradings_of(Graded(row["id"], row["tags"], row["last"]), self._wanted, caller, now)
+                made = gradings_of(
+                    Graded(**{name: row[name] for name in (*Graded.COLUMNS, "last")}), self._wanted, caller, now
+                )
             except Invalid as problem:
                 told = [(str(error["pointer"]), str(error["detail"])) for error in problem.errors]
                 return problem.detail, [*((f"/datasets/{place}", detail) for _, detail in told), *told]
@@ -67,7 +69,13 @@ class Planning:
         """Return the gradings to write, and what takes effect by them."""
         made = [one for rows in self._made.values() for one in rows]
         effective = [
-            {"id": one["dataset"], "tags": one["tags"], "grading": one["number"]}
+            {
+                "id": one["dataset"],
+                "tags": one["tags"],
+                "grading": one["number"],
+                "fields": one["fields"],
+                "sensitive": one["sensitive_fields"],
+            }
             for one in made
             if one["state"] == "effective"
         ]
@@ -106,10 +114,12 @@ _LOCKED: Final = text(f"""
     union
     select id from datasets where key = {_REFERENCES}
   ), locked as materialized (
-    select id, key, handler, tags, scale from datasets where id in (select id from named) order by id for no key update
+    select id, key, handler, tags, scale, fields, facts, graded_fields, sensitive_fields from datasets
+    where id in (select id from named) order by id for no key update
   )
   select coalesce(json_agg(json_build_object(
-    'id', id, 'key', key, 'handler', handler, 'tags', tags, 'scale', scale,
+    'id', id, 'key', key, 'handler', handler, 'tags', tags, 'scale', scale, 'fields', fields, 'facts', facts,
+    'graded_fields', graded_fields, 'sensitive_fields', sensitive_fields,
     'last', (select coalesce(max(number), 0) from gradings where dataset = locked.id)
   )), '[]')::text from locked
 """).bindparams(bindparam("references", type_=Text))  # noqa: S608 - no caller's text is in it  # nosec B608
@@ -122,8 +132,10 @@ _ADD: Final = text("""
   insert into gradings select * from json_populate_recordset(null::gradings, cast(:made as json))
 """).bindparams(bindparam("made", type_=Text))
 _TAKE_EFFECT: Final = text("""
-  update datasets set tags = e.tags, grading = e.grading, updated_at = :at
-  from json_to_recordset(cast(:effective as json)) as e(id text, tags text[], grading int) where datasets.id = e.id
+  update datasets set tags = e.tags, grading = e.grading, updated_at = :at,
+                      graded_fields = e.fields, graded_number = e.grading, sensitive_fields = e.sensitive
+  from json_to_recordset(cast(:effective as json)) as e(id text, tags text[], grading int, fields json, sensitive json)
+  where datasets.id = e.id
 """).bindparams(bindparam("effective", type_=Text), bindparam("at", type_=DateTime(timezone=True)))
 
 

@@ -1,17 +1,19 @@
 """What one grading of a dataset records: the rule for one dataset, for many at once, and for whatever comes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from service.http.caller import Caller
 from service.http.problems import Invalid
 from service.law.calendar import day_in_shanghai
 from service.law.facts import Tag
 from service.registry import tags as tagging
+from service.registry.fields import Fields, held_against, is_freeing, of_documents
 from service.registry.schemas import NOT_NOTIFIED, GradingIn
 
+Json = dict[str, Any]
 Columns = dict[str, Any]
 """The columns of a row of `gradings`, save its id."""
 
@@ -23,8 +25,27 @@ class Graded:
     id: str
     tags: Sequence[str] | None
     """Those that hold; None: nobody has graded it."""
+    fields: Sequence[Json]
+    facts: Json
+    graded_fields: Sequence[Json] | None
+    """Those that the grading that holds looked at."""
+    sensitive_fields: Sequence[str] | None
+    """Those that it named as sensitive."""
     last: int
     """The highest number of its gradings; 0: it has none."""
+
+    COLUMNS: ClassVar = ("id", "tags", "fields", "facts", "graded_fields", "sensitive_fields")
+    """The columns of a dataset among them."""
+
+    def held(self) -> Fields:
+        """Return the fields that the grading that holds looked at, as it took them."""
+        graded = of_documents(self.graded_fields) or []
+        return held_against(graded, graded, self.sensitive_fields)
+
+    def taken(self, sensitive: Sequence[str] | None) -> Fields:
+        """Return the fields as they are now, as a grading takes them that names some as sensitive."""
+        now = of_documents(self.fields) or []
+        return held_against(now, now, sensitive)
 
 
 def gradings_of(dataset: Graded, wanted: GradingIn, caller: Caller, now: datetime) -> list[Columns]:
@@ -40,7 +61,7 @@ def gradings_of(dataset: Graded, wanted: GradingIn, caller: Caller, now: datetim
     _demand_fitting(dataset, wanted, day_in_shanghai(now))
     held = None if dataset.tags is None else [Tag(tag) for tag in dataset.tags]
     first = dataset.last + 1
-    if held is None or not tagging.is_lowering(held, wanted.tags):
+    if held is None or not (tagging.is_lowering(held, wanted.tags) or _frees_fields(dataset, held, wanted)):
         return [_columns(dataset, first, wanted, wanted.tags, "effective", caller, now)]
     if wanted.catalogue is None:
         # A lowering rests on a catalogue: where none is named apart, the basis is the reference to it.
@@ -48,14 +69,15 @@ def gradings_of(dataset: Graded, wanted: GradingIn, caller: Caller, now: datetim
     meanwhile = tagging.joined(held, wanted.tags)
     made: list[Columns] = []
     if tagging.implied(meanwhile) != tagging.implied(held):
-        made.append(_columns(dataset, first, wanted, meanwhile, "effective", caller, now))
+        strictest = wanted.model_copy(update={"sensitive_fields": _not_plain(dataset, held, wanted)})
+        made.append(_columns(dataset, first, strictest, meanwhile, "effective", caller, now))
     made.append(_columns(dataset, first + len(made), wanted, wanted.tags, "pending", caller, now))
     return made
 
 
 def details_of(grading: Columns) -> dict[str, Any]:
     """Return what the entry of a grading says."""
-    told = ("number", "tags", "state", "reason", "basis", "catalogue", "review_by")
+    told = ("number", "tags", "fields", "sensitive_fields", "state", "reason", "basis", "catalogue", "review_by")
     return {name: grading[name] for name in told}
 
 
@@ -69,6 +91,43 @@ def _demand_fitting(dataset: Graded, wanted: GradingIn, today: date) -> None:
             errors=[("/catalogue", "Name the catalogue that was looked at.")],
         )
 
+    names = {field["name"] for field in dataset.fields}
+    unknown = [
+        (f"/sensitive_fields/{place}", "The dataset has no field of this name.")
+        for place, name in enumerate(wanted.sensitive_fields or ())
+        if name not in names
+    ]
+    if unknown:
+        raise Invalid("The grading names fields that there are not.", errors=unknown)
+    demand_tag_of_minors(dataset.facts, wanted.tags)
+
+
+def demand_tag_of_minors(facts: Mapping[str, Any], tags: Iterable[str]) -> None:
+    """Refuse tags without `sensitive` for data about persons under 14. Source: PIPL art. 28.
+
+    Raises:
+        Invalid: they lack it.
+    """
+    if tagging.lacks_tag_of_minors(map(Tag, tags), contains_minors=facts.get("contains_minors", False)):
+        raise Invalid(
+            "All information about persons under 14 is sensitive (PIPL art. 28).",
+            errors=[("/tags", "The dataset contains minors: tag it sensitive.")],
+        )
+
+
+def _frees_fields(dataset: Graded, held: Sequence[Tag], wanted: GradingIn) -> bool:
+    """Tell whether a field that stands as sensitive would not be any more: that lowers a grade as a tag does."""
+    is_sensitive = Tag.SENSITIVE in held and Tag.SENSITIVE in wanted.tags
+    return is_sensitive and is_freeing(dataset.held(), dataset.taken(wanted.sensitive_fields))
+
+
+def _not_plain(dataset: Graded, held: Sequence[Tag], wanted: GradingIn) -> Sequence[str] | None:
+    """Return what is sensitive while a lowering waits: all but what is plain by the grading that holds; by the new one, where none is."""
+    if Tag.SENSITIVE not in held:
+        return wanted.sensitive_fields
+    plain = dataset.held().plain
+    return [field["name"] for field in dataset.fields if field["name"] not in plain] or None
+
 
 def _columns(
     dataset: Graded, number: int, wanted: GradingIn, tags: Any, state: str, caller: Caller, now: datetime
@@ -77,6 +136,8 @@ def _columns(
         "dataset": dataset.id,
         "number": number,
         "tags": [str(tag) for tag in tagging.ordered(tags)],
+        "fields": dataset.fields,
+        "sensitive_fields": wanted.sensitive_fields if Tag.SENSITIVE in tags else None,
         "reason": wanted.reason,
         "basis": wanted.basis,
         "catalogue": wanted.catalogue,

@@ -15,7 +15,7 @@ from service.http.paging import page_of
 from service.http.problems import Conflict, Forbidden, NotFound
 from service.http.references import is_of
 from service.law.calendar import SHANGHAI, day_in_shanghai
-from service.registry.grading import Columns, Graded, details_of, gradings_of
+from service.registry.grading import Columns, Graded, demand_tag_of_minors, details_of, gradings_of
 from service.registry.operations import REGISTRARS, dataset_of, look_at_scale
 from service.registry.schemas import (
     ConfirmIn,
@@ -41,7 +41,8 @@ async def grade(tx: Transaction, caller: Caller, reference: str, wanted: Grading
 
 async def _graded(tx: Transaction, caller: Caller, dataset: Dataset, wanted: GradingIn) -> GradingOut:
     last = await tx.scalar(select(func.max(Grading.number)).where(Grading.dataset == dataset.id))
-    made = gradings_of(Graded(dataset.id, dataset.tags, last or 0), wanted, caller, tx.now)
+    stands = {name: getattr(dataset, name) for name in Graded.COLUMNS}
+    made = gradings_of(Graded(**stands, last=last or 0), wanted, caller, tx.now)
     await _supersede(tx, dataset.id, "pending")
     recorded = [await _record(tx, caller, dataset, columns) for columns in made]
     return GradingOut.of(recorded[-1])
@@ -67,12 +68,13 @@ async def confirm_grading(
         raise Forbidden(
             "A lowering takes a second person than the one who asked for it, each with a key that the other has neither made nor seen."
         )
+    demand_tag_of_minors(dataset.facts, grading.tags)
     tx.can_deny = True
     await _supersede(tx, dataset.id, "effective")
     grading.state, grading.confirmed_by, grading.effective_at = "effective", caller.principal, tx.now
     grading.confirmed_persons = caller.acting()
     grading.confirmed_reason, grading.catalogue = wanted.reason, wanted.catalogue or grading.catalogue
-    dataset.tags, dataset.grading, dataset.updated_at = grading.tags, number, tx.now
+    _take_effect(tx, dataset, grading)
     details = {
         "number": number,
         "tags": grading.tags,
@@ -168,12 +170,22 @@ async def _record(tx: Transaction, caller: Caller, dataset: Dataset, columns: Co
     if grading.state == "effective":
         tx.can_deny = True
         await _supersede(tx, dataset.id, "effective")
-        dataset.tags, dataset.grading, dataset.updated_at = grading.tags, grading.number, tx.now
+        _take_effect(tx, dataset, grading)
         await look_at_scale(tx, caller, dataset)
     tx.add(grading)
     _tell(tx, caller, "dataset.graded", dataset, details_of(columns), [], grading.reason)
     await tx.flush()
     return grading
+
+
+def _take_effect(tx: Transaction, dataset: Dataset, grading: Grading) -> None:
+    """Repeat a grading in the row of its dataset, which is where the gate looks.
+
+    A field that came, or changed, while a lowering waited for its second person is not among those that were looked at.
+    """
+    dataset.tags, dataset.grading, dataset.updated_at = grading.tags, grading.number, tx.now
+    dataset.graded_fields, dataset.graded_number = grading.fields, grading.number
+    dataset.sensitive_fields = grading.sensitive_fields
 
 
 def _tell(

@@ -23,6 +23,7 @@ from service.http.looks import Flag, flags_of_all
 from service.http.texts import DatasetKey, Key, Name, OptionalProse, Prose, Reference, without_defaults
 from service.law.facts import RecipientKind, Tag
 from service.law.schemas import CitationOut, HandlerFactsIn, NearDay, OriginFactsIn, RecipientMarksIn
+from service.registry.looking import outdated_of
 from service.registry.tables import Dataset, Grading, Handler, Recipient
 
 MAX_FIELDS = 5000
@@ -131,6 +132,12 @@ class FieldIn(_In):
     category: Name | None = Field(default=None, description="Data category, for instance `user.contact.email`.")
 
 
+def _named_once(names: list[str]) -> list[str]:
+    if len(set(names)) < len(names):
+        raise ValueError("Name each field once.")
+    return names
+
+
 def _distinct(fields: list[FieldIn]) -> list[FieldIn]:
     seen: set[str] = set()
     for field in fields:
@@ -194,6 +201,10 @@ class DatasetOut(BaseModel):
     scale: int | None = Field(description="Records or persons that it holds.")
     tags: list[Tag] | None = Field(description="Tags of the effective grading; null: nobody has graded it.")
     grading: int | None = Field(description="Number of the effective grading.")
+    outdated_fields: list[str] = Field(
+        description="Fields that came, or changed, after the effective grading: neither they nor all fields may be exported until "
+        "somebody has graded the dataset again."
+    )
     created_at: datetime
     updated_at: datetime
 
@@ -206,7 +217,8 @@ class DatasetOut(BaseModel):
     @classmethod
     def of(cls, dataset: Dataset) -> Self:
         """Return the shape of a row."""
-        return cls.model_validate(dataset, from_attributes=True)
+        columns = {name: getattr(dataset, name) for name in cls.model_fields if name in Dataset.__table__.columns}
+        return cls.model_validate(columns | {"outdated_fields": outdated_of(dataset)})
 
 
 NOT_NOTIFIED = "not_notified_as_important"
@@ -231,6 +243,18 @@ class GradingIn(_In):
         "the basis, where it is not named.",
     )
     review_by: NearDay | None = Field(default=None, description="The day by which somebody must look again.")
+    sensitive_fields: (
+        Annotated[list[Name], Field(min_length=1, max_length=MAX_FIELDS), AfterValidator(_named_once)] | None
+    ) = Field(
+        default=None,
+        description="With the tag `sensitive`: the fields that are. Left out: those whose category says so and, if none does, all.",
+    )
+
+    @model_validator(mode="after")
+    def _names_fields_of_sensitive_data(self) -> Self:
+        if self.sensitive_fields is not None and Tag.SENSITIVE not in self.tags:
+            raise ValueError("Sensitive fields are named together with the tag sensitive.")
+        return self
 
     @field_validator("basis")
     @classmethod
@@ -260,6 +284,10 @@ class GradingOut(BaseModel):
     dataset: str
     number: int
     tags: list[Tag]
+    fields: list[FieldIn] | None = Field(description="The fields that it looked at, as they were; null: nobody knows.")
+    sensitive_fields: list[str] | None = Field(
+        description="Those that it named as sensitive. Null: those whose category says so and, if none does, all."
+    )
     reason: str
     basis: str
     basis_code: Literal["not_notified_as_important"] | None = Field(

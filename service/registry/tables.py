@@ -59,6 +59,12 @@ class Dataset(OfHandler, Base):
     """The scale of the catalogue's last filing: a change by 30 % from there is filed anew (MIIT art. 12)."""
     tags: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
     grading: Mapped[int | None] = mapped_column(Integer)
+    graded_fields: Mapped[list[Json] | None] = mapped_column(JSON(none_as_null=True))
+    """The fields that the effective grading looked at, as they were; null: nobody knows."""
+    graded_number: Mapped[int | None] = mapped_column(Integer)
+    """The grading that looked at them: those of another one say nothing."""
+    sensitive_fields: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
+    """The fields that it named as sensitive; null: it named none."""
     created_at: Mapped[Moment]
     updated_at: Mapped[Moment]
 
@@ -79,6 +85,10 @@ class Grading(Base):
     dataset: Mapped[str] = mapped_column(Id, ForeignKey("datasets.id"), primary_key=True)
     number: Mapped[int] = mapped_column(Integer, primary_key=True)
     tags: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    fields: Mapped[list[Json] | None] = mapped_column(JSON(none_as_null=True))
+    """The fields that it looked at, as they were; null: nobody knows."""
+    sensitive_fields: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
+    """Those that it named as sensitive; null: those whose category says so and, if none does, all."""
     reason: Mapped[str] = mapped_column(Text)
     basis: Mapped[str] = mapped_column(Text)
     catalogue: Mapped[str | None] = mapped_column(Text)

@@ -23,6 +23,11 @@ def joined(old: Iterable[Tag], new: Iterable[Tag]) -> frozenset[Tag]:
     return frozenset(old) | frozenset(new)
 
 
+def lacks_tag_of_minors(tags: Iterable[Tag], *, contains_minors: bool) -> bool:
+    """Tell whether data about persons under 14 is without the tag that all of it takes. Source: PIPL art. 28."""
+    return contains_minors and Tag.SENSITIVE not in set(tags)
+
+
 def is_weighty(tags: Iterable[Tag]) -> bool:
     """Tell whether the tags speak of national security: important or core data. Source: DSL art. 21."""
     return Tag.IMPORTANT in implied(tags)

@@ -61,7 +61,10 @@ def test_an_answer_has_the_documented_members(world: World, open_: Open) -> None
     assert told.headers["X-Request-ID"] == "r-1"
     body = told.json()
     assert body["decision"] is True
-    assert body["context"].keys() == {"id", "reason", "reason_user", "mechanism", "permit", "headroom", "next"}
+    assert body["context"].keys() == {
+        *("id", "reason", "reason_user", "mechanism", "permit", "headroom", "next", "valid_from"),
+        *("recipient", "purpose", "persons", "sensitive_persons", "fields"),
+    }
     assert body["context"]["id"].startswith("ev_")
     assert body["context"]["reason_user"].keys() == {"en", "zh"}
 
@@ -85,16 +88,17 @@ def test_the_reasons_before_any_permit(world: World) -> None:
     general = world.dataset(handler)
     personal = world.dataset(handler, "personal")
 
-    def reason(dataset: Json, abroad: Json = recipient) -> str:
-        told: str = world.ask(dataset, abroad, persons=1)["context"]["reason"]
+    def reason(dataset: Json, abroad: Json = recipient, persons: int | None = 1) -> str:
+        told: str = world.ask(dataset, abroad, persons=persons)["context"]["reason"]
         return told
 
     assert reason({"id": "nothing"}) == "dataset_unknown"
     assert reason(raw) == "dataset_ungraded"
     assert reason(personal, {"id": "nobody"}) == "recipient_unknown"
     assert reason(personal, world.recipient("CN")) == "not_cross_border"
-    assert reason(general) == "general_data"
-    assert reason(general, world.recipient(kind="judicial_or_enforcement")) == "no_permit"
+    assert reason(general) == "tags_contradicted"
+    assert reason(general, persons=None) == reason(general, persons=0) == "general_data"
+    assert reason(general, world.recipient(kind="judicial_or_enforcement"), None) == "no_permit"
     assert reason(personal, world.recipient(facts={"restricted": True})) == "prohibited"
     assert reason(personal) == "no_permit"
 
@@ -123,7 +127,8 @@ def test_another_handlers_exporter_knows_no_dataset(world: World, open_: Open) -
 def test_a_raised_grade_denies_from_its_commit_on(world: World, open_: Open) -> None:
     assert open_.reason(persons=1) == "permitted"
     world.grade(open_.dataset, "personal", "sensitive")
-    assert open_.reason(persons=1) == "grading_changed"
+    assert open_.reason(persons=1) == "tags_contradicted"
+    assert open_.reason(persons=1, sensitive_persons=1) == "grading_changed"
     assert open_.export(1).json()["reason"] == "grading_changed"
 
 
@@ -230,8 +235,10 @@ def test_personal_data_states_its_persons(world: World, open_: Open) -> None:
     assert world.exporter.post("/v1/exports", body).json()["errors"][0]["pointer"] == "/persons"
     assert world.exporter.post("/v1/exports", body | {"persons": 5}).status_code == 201
     sensitive = world.dataset(open_.handler, "sensitive")
+    answer = world.exporter.post("/v1/exports", body | {"dataset": sensitive["id"]})
+    assert [error["pointer"] for error in answer.json()["errors"]] == ["/persons", "/sensitive_persons"]
     answer = world.exporter.post("/v1/exports", body | {"dataset": sensitive["id"], "persons": 5})
-    assert answer.json()["errors"][0]["pointer"] == "/sensitive_persons"
+    assert (answer.status_code, answer.json()["reason"]) == (403, "tags_contradicted")
 
 
 def test_general_data_and_important_data_go_without_persons(world: World) -> None:

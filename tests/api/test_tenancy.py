@@ -80,7 +80,10 @@ GATE_SEES = {
     "principals": {"id", "name", "kind", "disabled_at"},
     "grants": {"principal", "role", "handler", "withdrawn_at", "effective_at", "valid_from", "valid_until"},
     "handlers": {"id", "facts"},
-    "datasets": {"id", "key", "handler", "tags", "facts", "fields"},
+    "datasets": {
+        *("id", "key", "handler", "tags", "facts", "fields"),
+        *("grading", "graded_fields", "graded_number", "sensitive_fields"),
+    },
     "recipients": {"id", "key", "facts", "country", "kind"},
     "obligations": {"handler", "permit", "state", "blocks", "due_on", "ended_at"},
     "ledger_years": {"handler", "year", "persons", "sensitive_persons"},

@@ -275,7 +275,7 @@ def test_plans_look_everything_up_by_an_index_however_small_a_table_was(
     async def run() -> None:
         connection = await asyncpg.connect(own_server.url, server_settings=SETTINGS)
         await connection.execute("analyze")
-        function: str = await connection.fetchval("select prosrc from pg_proc where proname = 'gate_read'")
+        function: str = await connection.fetchval("select prosrc from pg_proc where proname = 'gate_read_2'")
         read = function.partition("return query")[2].partition(";")[0]
         for statement in (read, HOLD, EARLIER, SKETCHES):
             found = list(scans(await plan_of(connection, statement)))

@@ -24,6 +24,7 @@ from service.law import rules
 from service.law.facts import Count, RecipientFacts
 from service.law.schemas import MAX_PERSONS, HandlerFactsIn, OriginFactsIn, RecipientFactsIn
 from service.moments import rfc3339
+from service.registry.fields import NO_FIELDS
 
 BOOK = rules.load()
 NOW = datetime(2026, 3, 1, 4, 5, 6, 789, tzinfo=UTC)
@@ -43,7 +44,7 @@ persons = st.none() | st.integers(0, MAX_PERSONS)
 more = {
     "persons": persons,
     "sensitive_persons": persons,
-    "fields": st.none() | st.lists(texts, max_size=3, unique=True),
+    "fields": st.none() | st.lists(texts, min_size=1, max_size=3, unique=True),
 }
 party = st.fixed_dictionaries({"type": texts, "id": texts})
 context = st.fixed_dictionaries({}, optional={"recipient": texts, "purpose": st.none() | texts, **more})
@@ -58,7 +59,7 @@ export = st.fixed_dictionaries(
 
 
 def general_data() -> KnownDataset:
-    return KnownDataset(HandlerFactsIn(ciio=False).facts(), OriginFactsIn().dataset(frozenset()), ["city"])
+    return KnownDataset(HandlerFactsIn(ciio=False).facts(), OriginFactsIn().dataset(frozenset()), NO_FIELDS)
 
 
 def partner() -> RecipientFacts:
@@ -139,7 +140,7 @@ def row(number: int, permit: str | None, dataset: str | None, names: list[str] =
     day = str(TODAY.toordinal() - 1)
     scope = [day, day, '["city"]', "null", "\x1e".join(names)]
     document = SEPARATOR.join([*scope, "{personal}", "{}", "", claims, "partner"])
-    asked = (number, dataset, handler, "rc_1", facts, "[]", True, 0, 0)
+    asked = (number, dataset, handler, "rc_1", facts, "[]\x1f\x1f", True, 0, 0)
     caller = (None,) * (OF_PERMIT - OF_CALLER)
     return (*asked, *caller, permit, "active", "analytics", 10, 0, 0, 0, document, False, True)
 

@@ -7,7 +7,18 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from service.gate.decide import Ask, Decision, Growth, Known, KnownDataset, KnownPermit, Reason, Terms, decide
+from service.gate.decide import (
+    Ask,
+    Contradiction,
+    Decision,
+    Growth,
+    Known,
+    KnownDataset,
+    KnownPermit,
+    Reason,
+    Terms,
+    decide,
+)
 from service.gate.texts import REASONS
 from service.law.determination import Mechanism
 from service.law.facts import (
@@ -23,10 +34,14 @@ from service.law.facts import (
     Tag,
     TransferFacts,
 )
+from service.registry.fields import NO_FIELDS, Field, held_against
 from tests.law.strategies import BOOK
 
 DAY = date(2026, 11, 24)
-PERSONAL = frozenset({Tag.PERSONAL})
+PERSONAL, SENSITIVE, IMPORTANT = frozenset({Tag.PERSONAL}), frozenset({Tag.SENSITIVE}), frozenset({Tag.IMPORTANT})
+FIELDS = held_against(
+    [Field("city", "text"), Field("amount", "int")], [Field("city", "text"), Field("amount", "int")], None
+)
 EXEMPT = frozenset({Mechanism.EXEMPT})
 CONTRACT = frozenset({Mechanism.STANDARD_CONTRACT_OR_CERTIFICATION})
 ASSESSED = frozenset({Mechanism.SECURITY_ASSESSMENT})
@@ -47,7 +62,7 @@ def permit(ident: str = "pm_1", **more: Any) -> KnownPermit:
         "systems": None,
         "quota": Count(1000, 0),
         "used": Count(),
-        "registered": {"city", "amount"},
+        "registered": ["city", "amount"],
         "is_overdue": False,
         "has_evidence": True,
     }
@@ -71,8 +86,23 @@ def known(
     handler: HandlerFacts = HandlerFacts(ciio=False),  # noqa: B008 - immutable
     **recipient: Any,
 ) -> Known:
-    dataset = KnownDataset(handler, DatasetFacts(frozenset(tags)), {"city", "amount"})
+    dataset = KnownDataset(handler, DatasetFacts(frozenset(tags)), FIELDS)
     return Known(DAY, dataset, RecipientFacts(country, **recipient), permits, year)
+
+
+def of(
+    *permits: KnownPermit,
+    tags: Collection[Tag] = PERSONAL,
+    now: Collection[str] = ("city", "amount"),
+    graded: Collection[str] | None = ("city", "amount"),
+    sensitive: Collection[str] | None = None,
+    **facts: Any,
+) -> Known:
+    """Return what is known where a dataset has some fields, a grading looked at some, and took some for sensitive."""
+    looked_at = None if graded is None else [Field(name, "text") for name in graded]
+    fields = held_against([Field(name, "text") for name in now], looked_at, sensitive)
+    dataset = KnownDataset(HandlerFacts(ciio=False), DatasetFacts(frozenset(tags), **facts), fields)
+    return replace(known(*permits), dataset=dataset)
 
 
 def answered(question: Ask, facts: Known) -> Decision:
@@ -84,14 +114,52 @@ FOREIGN = DatasetFacts(PERSONAL, origin=Origin.FOREIGN, domestic_data_added=Fals
 COURT = {"kind": RecipientKind.JUDICIAL_OR_ENFORCEMENT}
 CASES: list[tuple[str, Ask, Known]] = [
     ("dataset_unknown", ask(), replace(known(), dataset=None)),
-    ("dataset_ungraded", ask(), replace(known(), dataset=KnownDataset(HandlerFacts(ciio=False), None, ()))),
+    ("dataset_ungraded", ask(), replace(known(), dataset=KnownDataset(HandlerFacts(ciio=False), None, NO_FIELDS))),
     ("recipient_unknown", ask(), replace(known(), recipient=None)),
     ("not_cross_border", ask(), known(country="CN")),
-    ("general_data", ask(), known(tags=())),
+    ("tags_contradicted", ask(), known(tags=())),
+    ("tags_contradicted", ask(0, sensitive_persons=1), known(tags=())),
+    ("tags_contradicted", ask(1), known(permit(tags=IMPORTANT), tags=IMPORTANT)),
+    ("tags_contradicted", ask(0, sensitive_persons=1), known(permit(tags=IMPORTANT), tags=IMPORTANT)),
+    ("tags_contradicted", ask(1, sensitive_persons=1), known(permit())),
+    ("tags_contradicted", ask(None, sensitive_persons=1), known()),
+    ("tags_contradicted", ask(1), of(tags=SENSITIVE)),
+    ("tags_contradicted", ask(0), of(tags=SENSITIVE)),
+    ("tags_contradicted", ask(None, sensitive_persons=0), of(tags=SENSITIVE)),
+    ("tags_contradicted", ask(1, fields=["city"]), of(tags=SENSITIVE)),
+    ("tags_contradicted", ask(1), of(tags=SENSITIVE, sensitive=["amount"])),
+    ("tags_contradicted", ask(1, fields=["amount"]), of(tags=SENSITIVE, sensitive=["amount"])),
+    ("tags_contradicted", ask(1, fields=["city", "phone"]), of(tags=SENSITIVE, sensitive=["amount"])),
+    ("tags_contradicted", ask(1, fields=[]), of(tags=SENSITIVE, sensitive=["amount"])),
+    ("no_permit", ask(1, fields=["city"]), of(tags=SENSITIVE, sensitive=["amount"])),
+    ("no_permit", ask(1, sensitive_persons=1), of(tags=SENSITIVE)),
+    ("no_permit", ask(0, sensitive_persons=1, fields=["amount"]), of(tags=SENSITIVE, sensitive=["amount"])),
+    ("no_permit", ask(None), of(tags=SENSITIVE)),
+    ("tags_contradicted", ask(1, fields=["city"]), of(tags=SENSITIVE, sensitive=["amount"], contains_minors=True)),
+    ("tags_contradicted", ask(None), of(permit(), contains_minors=True)),
+    ("tags_contradicted", ask(None), of(tags=(), contains_minors=True)),
+    ("no_permit", ask(None), of(tags=SENSITIVE, contains_minors=True)),
+    ("grading_outdated", ask(), of(permit(), now=["city", "amount", "face"])),
+    ("grading_outdated", ask(fields=["city", "face"]), of(permit(), now=["city", "amount", "face"])),
+    ("grading_outdated", ask(None), of(tags=(), now=["city", "amount", "face"])),
+    ("grading_outdated", ask(None, fields=["face"]), of(tags=())),
+    ("grading_outdated", ask(None, fields=["city"]), of(tags=(), graded=None)),
+    ("grading_outdated", ask(None), of(tags=(), graded=())),
+    ("grading_outdated", ask(None, fields=["face"]), of(tags=(), now=["city"], graded=())),
+    ("tags_contradicted", ask(1), of(tags=(), graded=None)),
+    ("permitted", ask(fields=["city"]), of(permit(), now=["city", "amount", "face"])),
+    ("general_data", ask(None, fields=["city"]), of(tags=(), now=["city", "face"])),
+    ("general_data", ask(None, fields=["amount"]), of(tags=(), now=["city"])),
+    ("general_data", ask(None, fields=["anything"]), of(tags=(), now=(), graded=())),
+    ("not_cross_border", ask(1), replace(of(tags=(), graded=None), recipient=RecipientFacts("CN"))),
+    ("general_data", ask(None), known(tags=())),
+    ("general_data", ask(0, sensitive_persons=0), known(tags=())),
     ("prohibited", ask(), known(permit(), restricted=True)),
     ("no_permit", ask(), known()),
-    ("no_permit", ask(), known(tags=(), **COURT)),
-    ("no_permit", ask(), known(permit(valid_from=date(2026, 11, 25)))),
+    ("no_permit", ask(None), known(tags=(), **COURT)),
+    ("permit_not_begun", ask(), known(permit(valid_from=date(2026, 11, 25)))),
+    ("permit_suspended", ask(), known(permit(valid_from=date(2026, 11, 25), status="suspended"))),
+    ("permit_revoked", ask(), known(permit(valid_from=date(2026, 11, 25), status="revoked"))),
     ("no_permit", ask(permit="pm_2"), known(permit())),
     ("permit_suspended", ask(), known(permit(status="suspended"))),
     ("permit_revoked", ask(), known(permit(status="revoked"))),
@@ -111,7 +179,7 @@ CASES: list[tuple[str, Ask, Known]] = [
         ask(),
         replace(
             known(permit(papers=frozenset())),
-            dataset=KnownDataset(HandlerFacts(ciio=False), FOREIGN, {"city", "amount"}),
+            dataset=KnownDataset(HandlerFacts(ciio=False), FOREIGN, FIELDS),
         ),
     ),
     ("evidence_lapsed", ask(), known(permit(requirements=CONTRACT, route=Route.GBA_STANDARD_CONTRACT), year=YEAR)),
@@ -125,18 +193,19 @@ CASES: list[tuple[str, Ask, Known]] = [
     ("fields_not_covered", ask(), known(permit(registered=["city"]))),
     ("fields_not_covered", ask(fields=["amount"]), known(permit(registered=["city"], fields=["amount"]))),
     ("permitted", ask(fields=["city"]), known(permit(registered=["city"]))),
-    ("permitted", ask(), known(permit(registered=[]))),
+    ("fields_not_covered", ask(), known(permit(registered=[]))),
+    ("fields_not_covered", ask(fields=["city"]), known(permit(registered=[]))),
     ("fields_not_covered", ask(fields=["phone"]), known(permit(registered=[]))),
+    ("permitted", ask(), of(permit(registered=[]), now=(), graded=())),
+    ("permitted", ask(fields=["phone"]), of(permit(registered=[]), now=(), graded=())),
+    ("fields_not_covered", ask(), of(permit(registered=[], fields=["phone"]), now=(), graded=())),
+    ("permitted", ask(fields=["phone"]), of(permit(registered=[], fields=["phone"]), now=(), graded=())),
+    ("fields_not_covered", ask(fields=["city"]), of(permit(registered=[], fields=["phone"]), now=(), graded=())),
     ("system_not_covered", ask(), known(permit(systems=["other"]))),
     ("quota_exceeded", ask(1001), known(permit())),
     ("quota_exceeded", ask(1), known(permit(used=Count(1000, 0)))),
-    ("quota_exceeded", ask(1, sensitive_persons=1), known(permit())),
+    ("quota_exceeded", ask(1, sensitive_persons=1), of(permit(tags=SENSITIVE), tags=SENSITIVE)),
     ("quota_exceeded", ask(None), known(permit(used=Count(1000, 0)))),
-    (
-        "quota_exceeded",
-        ask(1),
-        known(permit(tags=frozenset({Tag.IMPORTANT}), requirements=ASSESSED, quota=Count()), tags={Tag.IMPORTANT}),
-    ),
     (
         "permitted",
         ask(0),
@@ -236,9 +305,23 @@ def test_each_permit_is_asked_for_who_is_new_to_it_and_one_without_growth_for_ev
     assert answered(announced(1000, year=0), known(permit(used=Count(1, 0)))).reason == "quota_exceeded"
 
 
-def test_a_permit_for_data_about_nobody_allows_nobody_however_well_known() -> None:
-    nobody = permit(tags=frozenset({Tag.IMPORTANT}), requirements=ASSESSED, quota=Count())
-    assert answered(announced(1, year=0, pm_1=0), known(nobody, tags={Tag.IMPORTANT})).reason == "quota_exceeded"
+def test_data_about_nobody_allows_nobody_however_well_known() -> None:
+    nobody = permit(tags=IMPORTANT, requirements=ASSESSED, quota=Count())
+    assert answered(announced(1, year=0, pm_1=0), known(nobody, tags=IMPORTANT)).reason == "tags_contradicted"
+
+
+def test_a_contradiction_is_named_and_so_is_the_first_day_of_a_permit() -> None:
+    told = {
+        "persons_of_general_data": (ask(1), known(tags=())),
+        "sensitive_persons_without_tag": (ask(1, sensitive_persons=1), known()),
+        "no_sensitive_persons": (ask(1), of(tags=SENSITIVE)),
+        "minors_without_tag": (ask(None), of(contains_minors=True)),
+    }
+    assert set(told) == set(Contradiction)
+    assert {name: answered(*case).contradiction for name, case in told.items()} == {name: name for name in told}
+    tomorrow = date(2026, 11, 25)
+    begun = [answered(ask(), known(permit(valid_from=day))).valid_from for day in (tomorrow, DAY)]
+    assert begun == [tomorrow, None]
 
 
 def test_what_is_taken_is_the_growth_of_each_total_or_everybody() -> None:
