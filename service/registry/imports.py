@@ -26,7 +26,8 @@ from service.http.caller import READERS, Caller
 from service.http.problems import Forbidden, Invalid, NotFound, UnsupportedMediaType, pointer_to
 from service.law.schemas import OriginFactsIn
 from service.registry.changes import Change, Json, change_of
-from service.registry.operations import REGISTRARS
+from service.registry.looking import lacks_tag_of_minors, news_in
+from service.registry.operations import MINORS, REGISTRARS
 from service.registry.schemas import MAX_FIELDS, DatasetIn, FieldIn, ImportOut
 from service.workers import Asks, Here
 
@@ -178,6 +179,8 @@ class Reading:
             elif there is not None and there["handler"] != row.handler:
                 self._faults.append((row.line, "/key", "Another handler has a dataset of this key."))
             else:
+                if there is not None and lacks_tag_of_minors(there, json.loads(row.body)):
+                    self._faults.append((row.line, *MINORS))
                 row.is_new = there is None
                 row.differs = there is None or self._change(row, there) is not None
 
@@ -211,15 +214,20 @@ class Reading:
                 there = found[row.key]
                 change = self._change(row, there)
                 row.differs, row.id = change is not None, there["id"]
+                if lacks_tag_of_minors(there, json.loads(row.body)):  # graded since it was compared
+                    self._faults.append((row.line, *MINORS))
                 if change is not None:
                     row.change = json.dumps(change.details, ensure_ascii=False)
                     row.can_deny = change.can_deny
+                    row.outdated = json.dumps(news_in(there, change.after), ensure_ascii=False)
+                    row.grading = there["grading"]
                     changed.append({name: json.loads(row.body)[name] for name in _CHANGED} | {"id": row.id})
         return _text(new), len(new), _text(changed)
 
     def acts(self, chunk: int, now: datetime, caller: Caller) -> events.Acts | None:
         """Return the entries and events of what was written of some rows."""
-        acts = [self._act(row) for row in self._chunk(chunk) if row.differs]
+        rows = [row for row in self._chunk(chunk) if row.differs]
+        acts = [self._act(row) for row in rows] + [self._outdated(row) for row in rows if row.outdated != _NONE]
         return events.written(now, caller, acts) if acts else None
 
     def can_deny(self) -> bool:
@@ -265,6 +273,20 @@ class Reading:
             href=f"/v1/datasets/{row.id}",
         )
 
+    @staticmethod
+    def _outdated(row: "_Wanted") -> events.Act:
+        return events.Act(
+            action="dataset.grading_outdated",
+            subject=row.id,
+            handler=row.handler,
+            details={"number": row.grading, "outdated": json.loads(row.outdated)},
+            how_much={"key": row.key},
+            href=f"/v1/datasets/{row.id}",
+        )
+
+
+_NONE: Final = "[]"
+
 
 @dataclass(slots=True)
 class _Wanted:
@@ -281,6 +303,9 @@ class _Wanted:
     can_deny: bool = False
     id: str = ""
     change: str = ""
+    outdated: str = _NONE
+    """Fields that its grading says nothing about any more, by this change."""
+    grading: int | None = None
 
 
 def _by_key(stored: str) -> dict[str, Json]:
@@ -302,7 +327,8 @@ _FIELDS: Final = TypeAdapter(list[FieldIn])
 
 _MEMBERS: Final = """
   json_build_object('id', id, 'key', key, 'handler', handler, 'title', title, 'owner', owner, 'description', description,
-                    'fields', fields, 'facts', facts)
+                    'fields', fields, 'facts', facts, 'tags', tags, 'grading', grading, 'graded_fields', graded_fields,
+                    'graded_number', graded_number, 'sensitive_fields', sensitive_fields)
 """
 _STORED: Final = text(f"""
   select coalesce(json_agg({_MEMBERS}), '[]')::text from datasets
@@ -385,6 +411,9 @@ async def _write(tx: Transaction, caller: Caller, reading: Asks, chunks: int) ->
             raise MovedError
         if changed is not None:
             await tx.execute(_CHANGE, {"rows": changed, "at": tx.now})
+    count, listed = await reading.ask("refused")
+    if count:
+        raise ImportRefused([], count=count, listed=listed)
     for chunk in range(chunks):
         acts = await reading.ask("acts", chunk, tx.now, caller)
         if acts is not None:

@@ -1,16 +1,51 @@
-"""What the effective grading of a row of the register looked at."""
+"""What the effective grading of a dataset looked at: of a row of the register, or of one that has been read as JSON."""
 
+from collections.abc import Mapping
+from typing import Any, Final
+
+from service.law.facts import Tag
+from service.registry import tags as tagging
 from service.registry.fields import Fields, held_against, of_documents
 from service.registry.tables import Dataset
+
+LOOKED_AT: Final = ("tags", "grading", "graded_fields", "graded_number", "sensitive_fields")
+"""The columns that say it."""
 
 
 def fields_of(dataset: Dataset) -> Fields:
     """Return the fields of a dataset, held against those that its effective grading looked at."""
-    graded = dataset.graded_fields if dataset.graded_number == dataset.grading else None
-    return held_against(of_documents(dataset.fields) or [], of_documents(graded), dataset.sensitive_fields)
+    return _held({name: getattr(dataset, name) for name in ("fields", *LOOKED_AT)})
 
 
 def outdated_of(dataset: Dataset) -> list[str]:
     """Return the fields of a dataset that its grading says nothing about, in their order; none where nobody has graded it."""
-    held = fields_of(dataset)
-    return [] if dataset.tags is None else [name for name in held.names if name in held.outdated]
+    return outdated_in({name: getattr(dataset, name) for name in ("fields", *LOOKED_AT)})
+
+
+def outdated_in(dataset: Mapping[str, Any]) -> list[str]:
+    """Return the same of a dataset whose columns are members."""
+    held = _held(dataset)
+    return [] if dataset["tags"] is None else [name for name in held.names if name in held.outdated]
+
+
+def news_in(dataset: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Return the fields that become outdated with a change.
+
+    Args:
+        dataset: its columns as they are.
+        after: the members that change, as they are to be.
+    """
+    before = set(outdated_in(dataset))
+    return [name for name in outdated_in({**dataset, **after}) if name not in before]
+
+
+def lacks_tag_of_minors(dataset: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+    """Tell whether a change says of graded data without the tag `sensitive` that it is about persons under 14: see `tags`."""
+    is_news = after["facts"]["contains_minors"] and not dataset["facts"].get("contains_minors", False)
+    tags = dataset["tags"]
+    return tags is not None and tagging.lacks_tag_of_minors(map(Tag, tags), contains_minors=is_news)
+
+
+def _held(dataset: Mapping[str, Any]) -> Fields:
+    graded = dataset["graded_fields"] if dataset["graded_number"] == dataset["grading"] else None
+    return held_against(of_documents(dataset["fields"]) or [], of_documents(graded), dataset["sensitive_fields"])

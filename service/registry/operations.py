@@ -26,8 +26,8 @@ from service.ledger.person_keys import person_key
 from service.obligations import duties
 from service.obligations import operations as obligations
 from service.obligations.duties import Code, Due
-from service.registry import tags as tagging
 from service.registry.changes import change_of
+from service.registry.looking import LOOKED_AT, lacks_tag_of_minors, news_in
 from service.registry.schemas import (
     AheadOut,
     CountOut,
@@ -49,6 +49,7 @@ from service.registry.tables import Dataset, Handler, Recipient
 
 REGISTRARS = frozenset({Role.REGISTRAR})
 EXPORTERS = frozenset({Role.EXPORTER})
+MINORS = ("/facts/contains_minors", "Grade the dataset as sensitive first.")
 HOME = "CN"
 """Mainland China: nothing crosses the border to a recipient there."""
 Thing = TypeVar("Thing", Handler, Dataset, Recipient)
@@ -219,34 +220,18 @@ async def change_dataset(tx: Transaction, caller: Caller, reference: str, patch:
     caller.demand(REGISTRARS, dataset.handler)
     before = DatasetOut.of(dataset)
     wanted = _patched(DatasetIn, before, patch.changes())
-    _demand_tag_of_minors(before, wanted)
+    stands = {name: getattr(dataset, name) for name in ("fields", "facts", *LOOKED_AT)}
+    after = wanted.model_dump(mode="json")
+    if lacks_tag_of_minors(stands, after):
+        raise Invalid("All information about persons under 14 is sensitive (PIPL art. 28).", errors=[MINORS])
+    outdated = news_in(stands, after)
     _apply(tx, caller, dataset, before.model_dump(mode="json"), wanted, "dataset.changed", dataset.handler)
     await look_at_scale(tx, caller, dataset)
     await tx.flush()
-    after = DatasetOut.of(dataset)
-    _tell_outdated(tx, caller, dataset, [name for name in after.outdated_fields if name not in before.outdated_fields])
-    return after
-
-
-def _demand_tag_of_minors(before: DatasetOut, wanted: DatasetIn) -> None:
-    """Refuse to say of data that is not tagged sensitive that it is about persons under 14. Source: PIPL art. 28.
-
-    Raises:
-        Invalid: it is graded, and lacks the tag. Where it lacked it before, what else changes may change.
-    """
-    is_news = wanted.facts.contains_minors and not before.facts.contains_minors
-    if before.tags is not None and tagging.lacks_tag_of_minors(before.tags, contains_minors=is_news):
-        raise Invalid(
-            "All information about persons under 14 is sensitive (PIPL art. 28).",
-            errors=[("/facts/contains_minors", "Grade the dataset as sensitive first.")],
-        )
-
-
-def _tell_outdated(tx: Transaction, caller: Caller, dataset: Dataset, names: Sequence[str]) -> None:
-    """Record that a grading says nothing about some fields any more, where a change has made it so."""
-    if names:
-        details = {"number": dataset.grading, "outdated": list(names)}
+    if outdated:
+        details = {"number": dataset.grading, "outdated": outdated}
         _record(tx, caller, "dataset.grading_outdated", dataset, dataset.handler, details)
+    return DatasetOut.of(dataset)
 
 
 async def look_at_scale(tx: Transaction, caller: Caller, dataset: Dataset) -> None:
