@@ -61,7 +61,7 @@ def piece(number: int) -> str:
 
 
 READ: Final = "select * from gate_read_2($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
-"""All that decisions look at: a function in the database (migration 0017), which can take the gate's lock and then read in one trip."""
+"""All that decisions look at: a function in the database (migration 0018), which can take the gate's lock and then read in one trip."""
 
 OF_CALLER: Final = 9
 OF_PERMIT: Final = 15

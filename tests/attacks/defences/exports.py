@@ -11,7 +11,7 @@ DECIDE: Final = "service/gate/decide.py"
 EXPORTS: Final = "tests/attacks/test_exports.py::"
 BATCH: Final = "service/gate/batch.py"
 READING: Final = "service/gate/reading.py"
-READ: Final = "migrations/versions/0017_gate_read_2.py"
+READ: Final = "migrations/versions/0018_gate_read_2.py"
 SITTING: Final = "service/gate/sitting.py"
 COMPLETION: Final = "service/gate/completion.py"
 
