@@ -8,7 +8,7 @@ import hashlib
 import heapq
 import json
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta, timezone
 from typing import Any, Final
@@ -24,7 +24,10 @@ CLAIMS: Final = {
     "records": "What the pack shows is what the entries of the log say.",
     "evidence": "Each evidence file is the one that was added then.",
     "reviews": "Each review was given for its revision, by the hash of what was submitted.",
-    "separation": "Whoever decided a stage was a person, no author of the request, in no other stage, and had not stood back.",
+    "separation": (
+        "Whoever decided a stage, and whoever else had seen the key by which it was decided, was a person, no author of the request, in "
+        "no other stage, had not stood back, and had filed nothing that the permit rests on."
+    ),
     "approval": "Every stage had approved the very revision when its permit was issued.",
     "law": "The law of the day gives the determination that was stored.",
     "standing": "Each permit stood, and covered what went, when it was used.",
@@ -98,6 +101,19 @@ def digest(*parts: object) -> bytes:
     return hashlib.sha256(repr(parts).encode()).digest()[:16]
 
 
+@dataclass(frozen=True, slots=True)
+class By:
+    """Who could have made an act: who is on record for it, who else has seen the credential, and who lent the role."""
+
+    persons: frozenset[str]
+    is_said: bool
+    """Whether the entry says which credential was shown: those of before do not, nor do those of the command line."""
+
+    def fits(self, shown: Sequence[str] | None) -> bool:
+        """Tell whether a record shows the same."""
+        return not self.is_said if shown is None else set(shown) == self.persons
+
+
 @dataclass(slots=True)
 class Given:
     """A review as its entry has it."""
@@ -109,7 +125,31 @@ class Given:
     hash: str
     reviewer: str
     behalf: str | None
+    by: By
     taken_back: bool = False
+
+    @property
+    def said(self) -> tuple[Any, ...]:
+        """What a record of it must say, but for the persons."""
+        return (
+            self.transfer,
+            self.revision,
+            self.stage,
+            self.decision,
+            self.hash,
+            self.reviewer,
+            self.behalf,
+            self.taken_back,
+        )
+
+
+def by_of(body: Json) -> By:
+    """Return who could have made the act of an entry; a list that is sealed for its length is not readable here."""
+    details = body["details"]
+    credential = details.get("credential")
+    seen_by = () if credential is None or is_sealed(credential) else credential["seen_by"]
+    named = {body["actor"], details.get("on_behalf_of"), *(() if is_sealed(seen_by) else seen_by)}
+    return By(frozenset(one for one in named if isinstance(one, str)), credential is not None)
 
 
 class Permit:
@@ -209,6 +249,10 @@ class Replay:
         self.reviews: dict[str, Given] = {}
         self.approvals: defaultdict[tuple[str, int], dict[str, str]] = defaultdict(dict)
         """Of a revision, by stage, the approval that stands."""
+        self.filed: dict[str, frozenset[str]] = {}
+        """By record who could have filed it; of entries that say so."""
+        self.by: dict[tuple[str | int, ...], By] = {}
+        """Who could have made the acts on a record of evidence (`added`, `verified`) or a grading (`graded`, `confirmed`)."""
         self.evidence: dict[str, str | None] = {}
         """By record the SHA-256 of its file."""
         self.gradings: dict[tuple[str, int], list[str]] = {}
@@ -218,19 +262,21 @@ class Replay:
         # What is not named here says nothing that a claim is about.
         self.acts: dict[str, Callable[[Json, Json, datetime], None]] = {
             "dataset.graded": self._graded,
+            "dataset.grading_confirmed": self._grading_confirmed,
             "transfer.created": self._written,
-            "transfer.changed": self._written,
+            "transfer.changed": self._changed,
             "transfer.terms_accepted": self._written,
-            "transfer.renewal_begun": self._written,
+            "transfer.renewal_begun": self._renewed,
             "transfer.submitted": self._submitted,
             "transfer.recused": self._recused,
             "transfer.reviewed": self._reviewed,
             "transfer.approval_taken_back": self._taken_back,
             "transfer.evidence_added": self._evidence_added,
+            "transfer.evidence_verified": self._evidence_verified,
             "permit.issued": self._issued,
             "permit.amended": self._amended,
             "permit.superseded": self._shortened,
-            "permit.evidence_replaced": self._shortened,
+            "permit.evidence_replaced": self._evidence_replaced,
             "permit.suspended": self._moved,
             "permit.resumed": self._moved,
             "permit.revoked": self._moved,
@@ -261,9 +307,22 @@ class Replay:
 
     def _graded(self, body: Json, details: Json, _: datetime) -> None:
         self.gradings[body["subject"], details["number"]] = details["tags"]
+        self.by[body["subject"], details["number"], "graded"] = by_of(body)
+
+    def _grading_confirmed(self, body: Json, details: Json, _: datetime) -> None:
+        self.by[body["subject"], details["number"], "confirmed"] = by_of(body)
 
     def _written(self, body: Json, _: Json, __: datetime) -> None:
-        self.authors[body["subject"]].add(body["actor"])
+        self.authors[body["subject"]] |= by_of(body).persons
+
+    def _changed(self, body: Json, details: Json, at: datetime) -> None:
+        if details["after"]:
+            self._written(body, details, at)
+
+    def _renewed(self, body: Json, details: Json, at: datetime) -> None:
+        self._written(body, details, at)
+        for record, repeated in zip(details.get("reused") or (), details.get("repeats") or (), strict=False):
+            self.filed[record] = by_of(body).persons | self.filed.get(repeated, frozenset())
 
     def _submitted(self, body: Json, details: Json, at: datetime) -> None:
         self._written(body, details, at)
@@ -271,7 +330,7 @@ class Replay:
         self.last[body["subject"]] = details["revision"]
 
     def _recused(self, body: Json, _: Json, __: datetime) -> None:
-        self.recused[body["subject"]].add(body["actor"])
+        self.recused[body["subject"]] |= by_of(body).persons
 
     def _reviewed(self, body: Json, details: Json, _: datetime) -> None:
         review, transfer, revision = details["review"], body["subject"], details["revision"]
@@ -283,6 +342,7 @@ class Replay:
             details["hash"],
             body["actor"],
             details.get("on_behalf_of"),
+            by_of(body),
         )
         asked = self.submitted.get((transfer, revision))
         if asked is None:
@@ -304,13 +364,12 @@ class Replay:
         ]
         barred: dict[str, set[str | None]] = {
             "an author of the request": {*self.authors[given.transfer]},
-            "in another stage of it": {party for one in others for party in (one.reviewer, one.behalf)},
+            "in another stage of it": {party for one in others for party in one.by.persons},
             "somebody who had stood back from it": {*self.recused[given.transfer]},
         }
-        parties = {given.reviewer, given.behalf} - {None}
         wrong = [
             f"{party} was {reason}"
-            for party in sorted(map(str, parties))
+            for party in sorted(given.by.persons)
             for reason in barred
             if party in barred[reason]
         ]
@@ -322,8 +381,31 @@ class Replay:
             given.taken_back = True
         self.approvals[body["subject"], details["revision"]].pop(details["stage"], None)
 
-    def _evidence_added(self, _: Json, details: Json, __: datetime) -> None:
+    def _evidence_added(self, body: Json, details: Json, _: datetime) -> None:
         self.evidence[details["evidence"]] = details["document"]
+        by = self.by[details["evidence"], "added"] = by_of(body)
+        if by.is_said:
+            self.filed[details["evidence"]] = by.persons
+
+    def _evidence_verified(self, body: Json, details: Json, _: datetime) -> None:
+        self.by[details["evidence"], "verified"] = by_of(body)
+
+    def _evidence_replaced(self, body: Json, details: Json, at: datetime) -> None:
+        permit = self.permits.get(body["subject"])
+        if permit is not None:
+            self._rests_on(body["subject"], permit.scope["transfer"], [details["by"]] if "by" in details else ())
+        self._shortened(body, details, at)
+
+    def _rests_on(self, permit: str, transfer: str, records: Iterable[str]) -> None:
+        """Look at who filed what a permit rests on: nobody who decided a stage."""
+        given = self.approvals[transfer, self.last.get(transfer, 0)].values()
+        decided = {party for one in given for party in self.reviews[one].by.persons}
+        for record in records:
+            wrong = sorted(decided & self.filed.get(record, frozenset()))
+            if record in self.filed:
+                self.claims["separation"].demand(
+                    not wrong, f"{permit} rests on {record}, filed by {', '.join(wrong)}, who decided a stage."
+                )
 
     def _issued(self, body: Json, details: Json, _: datetime) -> None:
         permit, transfer = body["subject"], details["transfer"]
@@ -340,6 +422,8 @@ class Replay:
         for stage in asked["stages"]:
             if stage not in given:
                 self.missing("approval", f"{permit}: there is no approval of the stage {stage}.")
+        evidence = details.get("evidence") or ()
+        self._rests_on(permit, transfer, () if is_sealed(evidence) else evidence)
 
     def _amended(self, body: Json, details: Json, _: datetime) -> None:
         if body["subject"] in self.permits:

@@ -21,13 +21,12 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple
 from pathlib import Path
 from typing import Any, Final
 
 from service.audit import ed25519, notes, zip_layout
 from service.audit.merkle import HASH_SIZE, Growth, leaf_hash, parents
-from service.audit.replay import Replay, canonical, digest, ended, is_sealed, persons_of
+from service.audit.replay import By, Replay, canonical, digest, ended, is_sealed, persons_of
 
 try:
     from service.audit import again
@@ -303,6 +302,9 @@ class Verification:
         for one in self.pack.records("gradings"):
             known = self.replay.gradings.get((one["dataset"], one["number"]))
             self._demand(known, known == one["tags"], f"Grading {one['number']} of {one['dataset']}", one["graded_at"])
+            for act in ("graded", "confirmed"):
+                by = self.replay.by.get((one["dataset"], one["number"], act))
+                self._by(f"Grading {one['number']} of {one['dataset']}", one, f"{act}_persons", by)
         manifest = self.pack.manifest
         shown = any(one["id"] == manifest["subject"] for one in self.pack.records(f"{manifest['kind']}s"))
         self.claims["records"].demand(shown, f"What the pack is about, {manifest['subject']}, is not in it.")
@@ -313,6 +315,15 @@ class Verification:
             self.replay.missing(claim, f"{name}: there is no entry of it.", at)
         else:
             self.claims[claim].demand(truth, f"{name} is not what its entry says.")
+
+    def _by(self, name: str, record: Json, member: str, by: By | None) -> None:
+        """Hold who could have made an act, as a record shows it, against its entry; packs of before do not show it."""
+        if member in record:
+            shown = record[member]
+            same = shown is None if by is None else by.fits(shown)
+            self.claims["records"].demand(
+                same, f"{name}: who could have made it ({member}) is not what its entry says."
+            )
 
     def _revisions(self) -> None:
         shown: set[tuple[str, int]] = set()
@@ -369,7 +380,10 @@ class Verification:
         for one in self.pack.records("reviews"):
             given = self.replay.reviews.get(one["id"])
             said = (*(one[name] for name in names), one["taken_back_at"] is not None)
-            self._demand(given, given is not None and astuple(given) == said, f"Review {one['id']}", one["at"])
+            same = given is not None and given.said == said
+            self._demand(given, same, f"Review {one['id']}", one["at"])
+            if given is not None:
+                self._by(f"Review {one['id']}", one, "persons", given.by)
             person = self.actors[one["reviewer"]]["kind"] == "person"
             self.claims["separation"].demand(person, f"{one['id']}: {one['reviewer']} is no person.")
             shown.add(one["id"])
@@ -384,6 +398,8 @@ class Verification:
             known = added in self.replay.evidence or None
             same = self.replay.evidence.get(added) == one["sha256"]
             self._demand(known, same, f"Evidence {one['id']}", one["added_at"], "evidence")
+            for act in ("added", "verified") if one["repeats"] is None else ():
+                self._by(f"Evidence {one['id']}", one, f"{act}_persons", self.replay.by.get((one["id"], act)))
             if one["member"] is not None and one["member"] not in checked:
                 checked.add(one["member"])
                 for _ in self.pack.chunks(one["member"]):

@@ -83,7 +83,11 @@ _SYSTEMS: Final = text("""
       and g.effective_at is not null and g.valid_from <= :today and (g.valid_until is null or g.valid_until >= :today)
       and (g.handler is null or g.handler = :handler)
   ) as may_export
-  from (select * from principals where id > :after order by id limit :size) p order by p.id
+  from (
+    select * from principals c where id > :after and exists (
+      select from grants g where g.principal = c.id and g.role = 'exporter' and (g.handler is null or g.handler = :handler)
+    ) order by id limit :size
+  ) p order by p.id
 """)
 
 

@@ -65,7 +65,7 @@ async def delegate(tx: Transaction, caller: Caller, wanted: DelegationIn) -> Del
     """
     today = day_in_shanghai(tx.now)
     delegator = await _delegator(tx, caller, wanted)
-    stand_in = await _person(tx, wanted.delegate, "/delegate")
+    stand_in = await _person(tx, caller, wanted.delegate, "/delegate")
     is_own = delegator == caller.principal
     bar = None if is_own else grants.bar_to_lend_for(party(caller), stand_in.id)
     if bar is not None:
@@ -192,12 +192,23 @@ async def _delegator(tx: Transaction, caller: Caller, wanted: DelegationIn) -> s
             raise Forbidden("Only a person can lend a reviewer's role.")
         return caller.principal
     caller.demand_everywhere(Role.ADMIN)
-    return (await _person(tx, wanted.delegator, "/delegator")).id
+    return (await _person(tx, caller, wanted.delegator, "/delegator")).id
 
 
-async def _person(tx: Transaction, reference: str, pointer: str) -> Principal:
+async def _person(tx: Transaction, caller: Caller, reference: str, pointer: str) -> Principal:
+    """Return an enabled person whom the caller may know of: who has, or had, a role on one of the caller's handlers or on all, or none yet.
+
+    Raises:
+        Invalid: there is none; somebody of other handlers alone is as good as nobody.
+    """
     column = Principal.id if is_id(reference, "pr") else Principal.name
-    person = await tx.scalar(select(Principal).where(column == reference))
+    query = select(Principal).where(column == reference)
+    reach = caller.reach(ANYONE)
+    if reach != EVERYWHERE:
+        roles = select(Grant.id).where(Grant.principal == Principal.id)
+        mine = roles.where(or_(Grant.handler.is_(None), Grant.handler.in_(reach)))
+        query = query.where(or_(mine.exists(), ~roles.exists()))
+    person = await tx.scalar(query)
     if person is None or person.kind != "person" or person.disabled_at is not None:
         raise Invalid("Nobody can stand in here.", errors=[(pointer, "No enabled person has this id or name.")])
     return person

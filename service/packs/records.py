@@ -42,8 +42,10 @@ _GRADING: Final = (
     "review_by",
     "state",
     "graded_by",
+    "graded_persons",
     "graded_at",
     "confirmed_by",
+    "confirmed_persons",
     "effective_at",
     "ended_at",
 )
@@ -82,6 +84,7 @@ _REVIEW: Final = (
     "conditions",
     "reviewer",
     "on_behalf_of",
+    "persons",
     "carried_from",
     "at",
     "terms_accepted_at",
@@ -96,8 +99,10 @@ _EVIDENCE: Final = (
     "issued_on",
     "valid_until",
     "added_by",
+    "added_persons",
     "added_at",
     "verified_by",
+    "verified_persons",
     "verified_at",
     "replaced_by",
     "ended_at",
@@ -187,6 +192,7 @@ class Records:
             query = select(Grading).where(Grading.dataset.in_(some)).order_by(Grading.dataset, Grading.number)
             for row in await self.tx.scalars(query):
                 self.actors |= {row.graded_by, row.confirmed_by or row.graded_by}
+                self.actors |= {*(row.graded_persons or ()), *(row.confirmed_persons or ())}
                 yield shown(row, _GRADING)
             self.tx.expunge_all()
 
@@ -215,6 +221,7 @@ class Records:
             query = select(Review).where(Review.transfer.in_(some)).order_by(Review.transfer, Review.id)
             for row in await self.tx.scalars(query):
                 self.named |= {row.reviewer, row.on_behalf_of or row.reviewer}
+                self.actors |= {*(row.persons or ())}
                 yield shown(row, _REVIEW) | {"conditions": without_terms(row.conditions)}
             self.tx.expunge_all()
 
@@ -228,7 +235,7 @@ class Records:
             )
             first = {row[0]: row[1] for row in await self.tx.execute(text(_FIRST), {"transfers": some})}
             for row, size, media_type in await self.tx.execute(query):
-                self.actors.add(row.added_by)
+                self.actors |= {row.added_by, *(row.added_persons or ()), *(row.verified_persons or ())}
                 if row.verified_by is not None:
                     self.named.add(row.verified_by)
                 sha256 = None if row.document is None else row.document.hex()

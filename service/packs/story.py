@@ -64,6 +64,10 @@ class GradingShown:
     graded_at: datetime
     effective_at: datetime | None
     ended_at: datetime | None
+    graded_seen_by: tuple[Actor, ...] = ()
+    """Who else had seen the key by which it was graded, and could have done it."""
+    confirmed_seen_by: tuple[Actor, ...] = ()
+    """The same of the confirmation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,8 @@ class ReviewShown:
     at: datetime
     carried_from: str | None
     taken_back_at: datetime | None
+    seen_by: tuple[Actor, ...] = ()
+    """Who else had seen the key by which it was decided, and could have done it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +152,8 @@ class EvidenceShown:
     ended_at: datetime | None
     """From then on it counts for nothing."""
     replaced_by: str | None
+    verified_seen_by: tuple[Actor, ...] = ()
+    """Who else had seen the key by which it was verified, and could have done it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,6 +162,11 @@ class Telling:
     def _maybe(self, principal: str | None) -> Actor | None:
         return None if principal is None else self._actor(principal)
 
+    def _others(self, one: Json, member: str, *holders: str) -> tuple[Actor, ...]:
+        """Return who else could have made an act than those on record for it."""
+        known = {one[name] for name in holders}
+        return tuple(self._actor(person) for person in one[member] or () if person not in known)
+
     def _grading(self, one: Json) -> GradingShown:
         return GradingShown(
             dataset=one["dataset"],
@@ -174,6 +179,8 @@ class Telling:
             graded_at=_moment(one["graded_at"]),
             effective_at=_maybe_moment(one["effective_at"]),
             ended_at=_maybe_moment(one["ended_at"]),
+            graded_seen_by=self._others(one, "graded_persons", "graded_by"),
+            confirmed_seen_by=self._others(one, "confirmed_persons", "confirmed_by"),
         )
 
     def _transfer(self, one: Json) -> TransferShown:
@@ -224,6 +231,7 @@ class Telling:
             at=_moment(one["at"]),
             carried_from=one["carried_from"],
             taken_back_at=_maybe_moment(one["taken_back_at"]),
+            seen_by=self._others(one, "persons", "reviewer", "on_behalf_of"),
         )
 
     def _evidence(self, one: Json) -> EvidenceShown:
@@ -243,6 +251,7 @@ class Telling:
             verified_at=_maybe_moment(one["verified_at"]),
             ended_at=_maybe_moment(one["ended_at"]),
             replaced_by=one["replaced_by"],
+            verified_seen_by=self._others(one, "verified_persons", "verified_by"),
         )
 
     def _permit(self, one: Json) -> PermitShown:

@@ -246,8 +246,8 @@ async def list_evidence(
     return [shown_evidence(row, documents, book) for row in rows], following
 
 
-async def reuse(tx: Transaction, caller: Caller, book: RuleBook, old: Transfer, new: Transfer) -> dict[str, str]:
-    """Repeat the records of a renewed transfer that still serve for the new one; return each new record's id with its kind.
+async def reuse(tx: Transaction, caller: Caller, book: RuleBook, old: Transfer, new: Transfer) -> Sequence[Evidence]:
+    """Repeat the records of a renewed transfer that still serve for the new one; return the new records.
 
     Not taken over: what has been withdrawn or replaced, has ended, ends before the new transfer begins, was made for another
     purpose or scope, or may be used once only. Source: PIPL art. 56 (impact assessment), DSL art. 36 (one request, one approval).
@@ -255,7 +255,7 @@ async def reuse(tx: Transaction, caller: Caller, book: RuleBook, old: Transfer, 
     today = day_in_shanghai(tx.now)
     known = await _all_of(tx, old)
     distrusted = kinds_distrusted(known)
-    kept: dict[str, str] = {}
+    kept: list[Evidence] = []
     for row in known:
         if row.ended_at is not None:
             continue
@@ -284,7 +284,7 @@ async def reuse(tx: Transaction, caller: Caller, book: RuleBook, old: Transfer, 
             **{name: getattr(row, name) for name in columns},
         )
         tx.add(again)
-        kept[again.id] = row.kind
+        kept.append(again)
     await tx.flush()
     return kept
 

@@ -279,7 +279,12 @@ async def renew(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: st
     new = await tx.get_one(Transfer, shown.id)
     new.renews = old.id
     reused = await evidence.reuse(tx, caller, book, old, new)
-    details = {"renews": old.id, "evidence": list(reused.values()), "reused": list(reused)}
+    details = {
+        "renews": old.id,
+        "evidence": [row.kind for row in reused],
+        "reused": [row.id for row in reused],
+        "repeats": [row.reused_from for row in reused],
+    }
     telling.record(tx, caller, "transfer.renewal_begun", new, details)
     await tx.flush()
     return await shown_of(tx, caller, new, book)

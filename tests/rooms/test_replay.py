@@ -10,7 +10,7 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.audit.replay import MAX_TOLD, Claim, Permit, Replay, canonical, digest, ended
+from service.audit.replay import MAX_TOLD, Claim, Permit, Replay, by_of, canonical, digest, ended
 from tests.world import Json
 
 HASH = "sha256:1"
@@ -126,6 +126,96 @@ def test_an_author_somebody_of_another_stage_and_somebody_recused_may_not_review
     assert log.found("separation") == "held"
     log.review("legal", reviewer, **more)
     assert log.found("separation") == "broken"
+
+
+def shown_key(*seen_by: str) -> Json:
+    """What an entry says of the credential."""
+    return {"credential": {"id": "ky_1", "seen_by": list(seen_by)}}
+
+
+def test_two_keys_of_one_maker_are_one_hand_in_two_stages(log: Told) -> None:
+    log.submit()
+    log.review("privacy", "pr_privacy", **shown_key("pr_admin"))
+    log.review("legal", "pr_legal", **shown_key("pr_admin"))
+    assert "pr_admin was in another stage of it" in log.replay.claims["separation"].told[0]
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_whoever_made_a_key_and_acts_as_themselves_as_well_is_found_in_either_order(
+    log: Told, *, is_first: bool
+) -> None:
+    log.submit()
+    hands: list[tuple[str, Json]] = [("pr_admin", shown_key()), ("pr_legal", shown_key("pr_admin"))]
+    for stage, (reviewer, key) in zip(("privacy", "legal"), hands if is_first else hands[::-1], strict=True):
+        log.review(stage, reviewer, **key)
+    assert log.found("separation") == "broken"
+
+
+@pytest.mark.parametrize("action", ["transfer.created", "transfer.terms_accepted", "transfer.recused"])
+def test_a_request_that_was_written_by_a_key_counts_as_that_of_its_maker(log: Told, action: str) -> None:
+    log.tell(action, "tr_1", "pr_lin", **shown_key("pr_admin"))
+    log.submit()
+    log.review("privacy", "pr_admin", **shown_key())
+    assert log.found("separation") == "broken"
+
+
+def test_a_change_of_nothing_makes_nobody_an_author(log: Told) -> None:
+    log.tell("transfer.changed", "tr_1", "pr_privacy", before={}, after={})
+    log.submit()
+    log.review("privacy", "pr_privacy")
+    assert log.found("separation") == "held"
+    log.tell("transfer.changed", "tr_1", "pr_legal", before={"persons": 1}, after={"persons": 2})
+    log.review("legal", "pr_legal")
+    assert log.found("separation") == "broken"
+
+
+@pytest.mark.parametrize(
+    ("filer", "key", "verdict"),
+    [
+        ("pr_lin", shown_key(), "held"),
+        ("pr_legal", shown_key(), "broken"),
+        ("pr_lin", shown_key("pr_legal"), "broken"),
+        ("pr_legal", {}, "held"),  # before entries said so it was allowed
+    ],
+)
+def test_whoever_filed_what_a_permit_rests_on_decided_no_stage(log: Told, filer: str, key: Json, verdict: str) -> None:
+    log.tell("transfer.evidence_added", "tr_1", filer, evidence="ed_1", document=None, **key)
+    log.approved(evidence=["ed_1"])
+    assert log.found("separation") == verdict
+
+
+def test_what_replaces_a_paper_later_was_filed_by_nobody_who_decided(log: Told) -> None:
+    log.approved(evidence=[])
+    log.tell("transfer.evidence_added", "tr_1", "pr_legal", evidence="ed_2", document=None, **shown_key())
+    assert log.found("separation") == "held"
+    log.tell("permit.evidence_replaced", "pm_1", replaced="ed_1", by="ed_2", valid_until="2026-12-31")
+    assert log.found("separation") == "broken"
+
+
+def test_what_a_renewal_repeats_was_filed_by_whoever_filed_it_first(log: Told) -> None:
+    log.tell("transfer.evidence_added", "tr_0", "pr_legal", evidence="ed_0", document=None, **shown_key())
+    log.tell("transfer.renewal_begun", "tr_1", "pr_lin", reused=["ed_1"], repeats=["ed_0"], **shown_key())
+    log.approved(evidence=["ed_1"])
+    assert log.found("separation") == "broken"
+
+
+@pytest.mark.parametrize(
+    ("details", "persons", "is_said"),
+    [
+        ({}, {"pr_a"}, False),
+        (shown_key(), {"pr_a"}, True),
+        (shown_key("pr_b", "pr_c"), {"pr_a", "pr_b", "pr_c"}, True),
+        ({**shown_key("pr_b"), "on_behalf_of": "pr_d"}, {"pr_a", "pr_b", "pr_d"}, True),
+        ({"credential": {"sealed": "sha256:1"}}, {"pr_a"}, True),
+        ({"credential": {"id": "ky_1", "seen_by": {"sealed": "sha256:1"}}}, {"pr_a"}, True),
+    ],
+)
+def test_who_could_have_made_an_act_is_in_its_entry(details: Json, persons: set[str], *, is_said: bool) -> None:
+    by = by_of({"actor": "pr_a", "details": details})
+    assert (by.persons, by.is_said) == (persons, is_said)
+    assert by.fits(sorted(persons))
+    assert not by.fits(["pr_x"])
+    assert by.fits(None) is (not is_said)
 
 
 def test_the_same_person_may_decide_a_stage_again(log: Told) -> None:

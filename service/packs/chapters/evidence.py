@@ -60,5 +60,6 @@ def _paper(paper: EvidenceShown, reading: Reading) -> tuple[Cell, ...]:
                 )
             ),
             verified,
+            reading.seen_by(paper.verified_seen_by),
         ),
     )

@@ -113,6 +113,12 @@ class Reading:
             return self.words("actor.operator")
         return actor.name or self.words("actor.person", id=actor.id[-8:])
 
+    def seen_by(self, others: Sequence[Actor]) -> Span | None:
+        """Return who else could have done something; None: nobody."""
+        if not others:
+            return None
+        return Span(self.words("seen_by", actors=self.words.listed([self.actor(one) for one in others])), "warn")
+
     def tags(self, tags: Sequence[str] | None) -> str:
         """Return the tags of a dataset in words."""
         if tags is None:

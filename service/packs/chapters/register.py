@@ -73,7 +73,9 @@ def _gradings(gradings: Sequence[GradingShown], reading: Reading) -> Table:
                 lines(
                     reading.actor(one.graded_by),
                     Span(moment(one.graded_at), "quiet"),
+                    reading.seen_by(one.graded_seen_by),
                     None if one.confirmed_by is None else words("confirmed_by", actor=reading.actor(one.confirmed_by)),
+                    reading.seen_by(one.confirmed_seen_by),
                 ),
                 lines(
                     *reading.status(one.state),

@@ -51,6 +51,7 @@ def _reviews_of(revision: RevisionShown, title: str, reading: Reading) -> Table:
                 lines(
                     reading.actor(one.reviewer),
                     None if one.on_behalf_of is None else words("on_behalf", actor=reading.actor(one.on_behalf_of)),
+                    reading.seen_by(one.seen_by),
                     Span(one.reviewer.id, "code"),
                 ),
                 plain(moment(one.at)),
