@@ -390,6 +390,26 @@ def test_somebody_new_becomes_one_principal_where_the_operator_wants_it(
     assert [(entry["action"], entry["actor"]) for entry in entries] == [("principal.created", "operator")]
 
 
+def test_a_machine_is_no_person_and_nobody_is_provisioned_of_whom_nothing_is_certain(
+    world: World, issuer: Issuer, database_url: str, clock: Clock, tmp_path: Path
+) -> None:
+    settings = provided(issuer, tmp_path, oidc_provision=True, oidc_machine_claims={"kind": ("robot",)})
+    with Served(settings, database_url, clock) as address, httpx.Client(base_url=address, timeout=30) as client:
+        for sign in ({"preferred_username": "service-account-feed"}, {"gty": "client-credentials"}, {"kind": "robot"}):
+            token = issuer.token(world.name("machine"), name="Feed", groups=["lawyers", "auditors"], **sign)
+            me = bearer(client, token).json()
+            assert (me["kind"], me["roles"]) == ("system", {"auditor": "*"}), sign
+        uncertain = world.name("uncertain")
+        refused = bearer(client, issuer.token(uncertain, groups=["lawyers"]))
+        assert (refused.status_code, "browser first" in refused.json()["detail"]) == (401, True)
+        linked(world, issuer, person := world.person(), uncertain)
+        assert bearer(client, issuer.token(uncertain)).json()["id"] == person.id
+        machine = issuer.token(uncertain, preferred_username="service-account-feed")
+        assert bearer(client, machine).status_code == 401
+        by_party = issuer.token(world.name("subject"), client_id=None, azp="console", name=world.name("Zhao"))
+        assert bearer(client, by_party).json()["kind"] == "person"
+
+
 # The gate
 
 

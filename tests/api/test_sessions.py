@@ -447,6 +447,17 @@ def back(browser: Browser, issuer: Issuer, asked: Json, subject: str, **more: An
     return browser.http.get("/login/callback", params={name: value for name, value in found.items() if value})
 
 
+def test_groups_that_are_too_many_for_a_token_take_no_role(world: World, console: Browser, issuer: Issuer) -> None:
+    person = world.person("requester")
+    subject, now = linked(world, issuer, person), int(time.time())
+    assert back(console, issuer, begun(console), subject, claims={"groups": "auditors"}).status_code == 303
+    assert console.me().json()["roles"] == {"requester": "*", "auditor": "*"}, "one group as a text"
+    for later, more in enumerate(({"_claim_names": {"groups": "src1"}}, {"hasgroups": True}), start=2):
+        asked = begun(console)
+        assert back(console, issuer, asked, subject, claims={"iat": now + later, **more}).status_code == 303
+        assert console.me().json()["roles"] == {"requester": "*", "auditor": "*"}
+
+
 def test_a_person_signs_in_through_the_provider(world: World, console: Browser, issuer: Issuer) -> None:
     person = world.person("requester")
     subject = linked(world, issuer, person)

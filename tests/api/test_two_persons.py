@@ -239,3 +239,153 @@ def test_what_takes_two_is_done_by_two(world: World, pair: str) -> None:
     assert first.status_code in {200, 201}, first.text
     done = acts.second(thing, other)
     assert done.status_code in {200, 201}, done.text
+
+
+def test_an_admin_alone_takes_no_second_stage_by_keys_that_they_made(world: World, hands: dict[str, Hands]) -> None:
+    one, other = hands["two keys of one maker"]
+    thing = Thing(world)
+    thing.submitted()
+    assert thing.decide(one).status_code == 201
+    assert thing.decide_next(other).status_code == 403
+    assert thing.decide_next(world.reviewers["privacy"]).status_code == 201
+
+
+def test_whoever_made_the_key_of_the_first_act_does_not_do_the_second_as_themselves(
+    world: World, hands: dict[str, Hands]
+) -> None:
+    maker, made = hands["a key that one made for the other"]
+    thing = Thing(world)
+    assert thing.lower(made).status_code == 201
+    assert thing.confirm(maker).status_code == 403
+    assert thing.confirm(world.second_registrar).status_code == 200
+    assert thing.write(made).status_code == 200
+    assert thing.decide(maker).status_code == 403
+
+
+def test_whoever_filed_the_evidence_decides_no_stage_that_rests_on_it(world: World) -> None:
+    both, thing = world.person(*ROLES), Thing(world)
+    thing.submitted()
+    other = both.made(thing.at("evidence"), thing.record("other"))
+    assert thing.decide(both).status_code == 201, other
+    assert thing.file(both).status_code == 403
+    second = Thing(world)
+    second.submitted()
+    assert second.file(both).status_code == 201
+    assert second.decide(both).status_code == 403
+    assert (
+        second.world.requester.post(
+            second.at("evidence"), second.record() | {"replaces": second.paper["id"]}
+        ).status_code
+        == 201
+    )
+    assert second.decide(both).status_code == 201
+
+
+def test_what_a_renewal_repeats_is_still_that_of_whoever_filed_it(world: World) -> None:
+    both, thing = world.person(*ROLES), Thing(world)
+    thing.submitted()
+    assert thing.file(both).status_code == 201
+    thing.shown = world.auditor.get(thing.at()).json()
+    thing.approved()
+    thing.shown = world.requester.made(thing.at("renew"), {"valid_from": day(200), "valid_until": day(300)})
+    thing.shown = world.requester.made(thing.at("submit"), None)
+    assert thing.decide(both).status_code == 403
+    assert thing.decide(world.reviewers["data_owner"]).status_code == 201
+
+
+def test_a_verification_does_not_follow_into_a_renewal_that_the_verifier_writes(world: World) -> None:
+    both, thing = world.person(*ROLES), Thing(world)
+    thing.filed()
+    assert thing.verify(both).status_code == 200
+    thing.shown = world.auditor.get(thing.at()).json()
+    thing.approved()
+    first = both.made(thing.at("renew"), {"valid_from": day(200), "valid_until": day(300)})
+    (contract,) = [one for one in first["evidence"] if one["kind"] == "standard_contract"]
+    assert (contract["verified_by"], contract["verified_at"]) == (None, None)
+
+
+def test_what_a_reviewer_withdrew_is_replaced_by_what_was_verified(world: World) -> None:
+    thing = Thing(world)
+    thing.filed()
+    thing.shown = world.auditor.get(thing.at()).json()
+    thing.approved()
+    permit = f"/v1/permits/{thing.shown['permit']}"
+
+    def reason() -> str:
+        told: str = world.ask(thing.plain, thing.recipient, persons=1)["context"]["reason"]
+        return told
+
+    assert reason() == "permitted"
+    away = thing.at("evidence", thing.paper["id"], "withdraw")
+    world.reviewers["legal"].made(away, {"reason": "A forgery"})
+    assert reason() == "evidence_lapsed"
+    plain = world.requester.made(thing.at("evidence"), thing.record())
+    new = world.requester.made(thing.at("evidence"), thing.record() | {"replaces": thing.paper["id"]})
+    assert (new["replaces"], new["verified_by"]) == (thing.paper["id"], None)
+    assert (reason(), world.auditor.get(permit).json()["status"]) == ("evidence_lapsed", "suspended")
+    assert world.requester.post(thing.at("evidence", new["id"], "verify")).status_code == 403
+    assert world.reviewers["legal"].post(thing.at("evidence", plain["id"], "verify")).status_code == 200
+    assert reason() == "evidence_lapsed"
+    assert world.reviewers["legal"].post(thing.at("evidence", new["id"], "verify")).status_code == 200
+    assert (reason(), world.auditor.get(permit).json()["status"]) == ("permitted", "active")
+    # Nor is what was verified replaced by what nobody has looked at.
+    again = world.requester.made(thing.at("evidence"), thing.record() | {"replaces": new["id"]})
+    assert world.auditor.get(permit).json()["evidence"].count(new["id"]) == 1
+    assert reason() == "permitted"
+    assert world.reviewers["privacy"].post(thing.at("evidence", again["id"], "verify")).status_code == 200
+    assert world.auditor.get(permit).json()["evidence"].count(again["id"]) == 1
+
+
+def test_in_review_another_paper_of_a_kind_that_a_reviewer_withdrew_counts_once_it_is_verified(world: World) -> None:
+    thing = Thing(world)
+    thing.filed()
+    withdraw = thing.at("evidence", thing.paper["id"], "withdraw")
+    world.reviewers["privacy"].made(withdraw, {"reason": "Another company's"})
+    assert thing.file(world.requester).status_code == 201
+    shown = world.auditor.get(thing.at()).json()
+    assert "standard_contract" in shown["missing_evidence"]
+    world.add_evidence(shown, [kind for kind in shown["missing_evidence"] if kind != "standard_contract"])
+    assert thing.decide(world.reviewers["data_owner"]).status_code == 201
+    assert thing.decide(world.reviewers["privacy"], "privacy").status_code == 201
+    refused = thing.decide(world.reviewers["legal"], "legal")
+    assert (refused.status_code, refused.json()["type"]) == (409, "/problems/evidence-missing")
+    assert "verified" in refused.json()["errors"][0]["detail"]
+    assert thing.verify(world.reviewers["privacy"]).status_code == 200
+    assert thing.decide(world.reviewers["legal"], "legal").status_code == 201
+
+
+def test_what_its_own_author_withdrew_is_replaced_at_once(world: World) -> None:
+    thing = Thing(world)
+    thing.filed()
+    world.requester.made(thing.at("evidence", thing.paper["id"], "withdraw"), {"reason": "The wrong file"})
+    assert thing.file(world.requester).status_code == 201
+    assert "standard_contract" not in world.auditor.get(thing.at()).json()["missing_evidence"]
+
+
+def test_every_entry_names_the_credential_and_who_else_has_seen_it(world: World, hands: dict[str, Hands]) -> None:
+    maker, made = hands["a key that one made for the other"]
+    thing = Thing(world)
+    assert thing.lower(made).status_code == 201
+    (entry,) = [
+        one
+        for one in world.auditor.get("/v1/audit/entries", subject=thing.dataset["id"], actor=made.id).json()["items"]
+        if one["details"]["state"] == "pending"
+    ]
+    credential = entry["details"]["credential"]
+    assert credential["seen_by"] == [maker.id]
+    key = world.admin.get(f"/v1/api-keys/{credential['id']}").json()
+    assert made.secret.startswith(key["prefix"])
+
+
+def test_a_name_of_other_handlers_alone_is_as_good_as_nobodys(world: World) -> None:
+    here, there = world.handler()["id"], world.handler()["id"]
+    reviewer = world.person("reviewer:privacy", handler=here)
+    days = {"valid_from": day(0), "valid_until": day(1), "reason": "Away"}
+
+    def lent(name: str) -> httpx.Response:
+        return reviewer.post("/v1/delegations", {"delegate": name, **days})
+
+    stranger, nobody = lent(world.person("requester", handler=there).name), lent(world.name("nobody"))
+    assert (stranger.status_code, stranger.json()["errors"]) == (422, nobody.json()["errors"])
+    for known in (world.person("requester", handler=here), world.person("auditor"), world.person()):
+        assert lent(known.name).status_code == 201

@@ -15,6 +15,7 @@ PAPERS: Final = "tests/attacks/test_evidence.py::"
 PEOPLE: Final = "tests/api/test_people.py::"
 TRANSFERS: Final = "tests/api/test_transfers.py::"
 GRANTS: Final = "tests/api/test_grants.py::"
+TWO: Final = "tests/api/test_two_persons.py::"
 READING: Final = "service/transfers/reading.py"
 DELEGATIONS: Final = "service/identity/delegations.py"
 DECIDE: Final = "service/gate/decide.py"
@@ -276,5 +277,69 @@ DEFENCES: Final = (
         'class _In(BaseModel):\n    model_config = ConfigDict(extra="forbid")\n',
         'class _In(BaseModel):\n    model_config = ConfigDict(extra="ignore")\n',
         APPROVAL + "test_nothing_is_assigned_that_a_request_does_not_ask_for",
+    ),
+    one(
+        "A321",
+        "what a stage leaves behind is everybody who could have decided it",
+        "service/transfers/reviews.py",
+        "persons=caller.acting(behalf)",
+        "persons=[caller.principal]",
+        TWO + "test_an_admin_alone_takes_no_second_stage_by_keys_that_they_made",
+    ),
+    one(
+        "A322",
+        "what a grading leaves behind is everybody who could have made it",
+        "service/registry/grading.py",
+        '"graded_persons": caller.acting(),',
+        '"graded_persons": [caller.principal],',
+        TWO + "test_whoever_made_the_key_of_the_first_act_does_not_do_the_second_as_themselves",
+    ),
+    one(
+        "A322",
+        "what writing leaves behind is everybody who could have written",
+        READING,
+        "    transfer.author_persons = sorted(before | caller.persons)\n",
+        "    transfer.author_persons = transfer.authors\n",
+        TWO + "test_whoever_made_the_key_of_the_first_act_does_not_do_the_second_as_themselves",
+    ),
+    one(
+        "A323",
+        "whoever filed what a stage rests on does not decide it",
+        WORKFLOW,
+        "    if not are_two({reviewer}, filed):\n",
+        "    if False:\n",
+        TWO + "test_whoever_filed_the_evidence_decides_no_stage_that_rests_on_it",
+    ),
+    one(
+        "A323",
+        "whoever decided a stage does not file what it rests on",
+        EVIDENCE,
+        "    await _demand_may_file(tx, caller, transfer, wanted.kind)\n",
+        "",
+        TWO + "test_whoever_filed_the_evidence_decides_no_stage_that_rests_on_it",
+    ),
+    one(
+        "A324",
+        "what is repeated stays that of whoever filed it",
+        EVIDENCE,
+        "added_persons=sorted(filed | caller.persons)",
+        "added_persons=caller.acting()",
+        TWO + "test_what_a_renewal_repeats_is_still_that_of_whoever_filed_it",
+    ),
+    one(
+        "A325",
+        "what takes the place of a withdrawn paper waits to be verified",
+        EVIDENCE,
+        "    if old is not None and not waits:\n",
+        "    if old is not None:\n",
+        TWO + "test_what_a_reviewer_withdrew_is_replaced_by_what_was_verified",
+    ),
+    one(
+        "A326",
+        "papers of a kind that a reviewer withdrew count once they are verified",
+        READING,
+        "    is_trusted = row.verified_at is not None or row.kind not in distrusted\n",
+        "    is_trusted = True\n",
+        TWO + "test_in_review_another_paper_of_a_kind_that_a_reviewer_withdrew_counts_once_it_is_verified",
     ),
 )

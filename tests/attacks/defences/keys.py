@@ -11,6 +11,7 @@ CALLER: Final = "service/http/caller.py"
 APPROVAL: Final = "tests/attacks/test_approval.py::"
 KEYS: Final = "tests/attacks/test_keys.py::"
 GRANTS: Final = "tests/api/test_grants.py::"
+TWO: Final = "tests/api/test_two_persons.py::"
 OUTGOING: Final = "tests/faults/test_outgoing.py::"
 FORM: Final = "service/identity/keys.py"
 RULES: Final = "service/identity/grants.py"
@@ -372,5 +373,29 @@ DEFENCES: Final = (
         "    if not Settings().keys_by_command:\n",
         "    if False:\n",
         "tests/api/test_commands.py::test_a_setting_forbids_keys_by_command",
+    ),
+    one(
+        "A327",
+        "an entry says which credential was shown, and who else has seen it",
+        "service/audit/operations.py",
+        "    if caller.credential is not None:\n",
+        "    if False:\n",
+        TWO + "test_every_entry_names_the_credential_and_who_else_has_seen_it",
+    ),
+    one(
+        "A327",
+        "the verifier compares everybody who could have decided",
+        "service/audit/replay.py",
+        "for one in others for party in one.by.persons}",
+        "for one in others for party in (one.reviewer, one.behalf)}",
+        "tests/rooms/test_replay.py::test_two_keys_of_one_maker_are_one_hand_in_two_stages",
+    ),
+    one(
+        "A328",
+        "somebody of other handlers alone is as good as nobody",
+        DELEGATIONS,
+        "        query = query.where(or_(mine.exists(), ~roles.exists()))\n",
+        "",
+        TWO + "test_a_name_of_other_handlers_alone_is_as_good_as_nobodys",
     ),
 )

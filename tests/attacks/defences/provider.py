@@ -288,4 +288,28 @@ DEFENCES: Final = (
         ),
         PROVIDED + "test_a_slow_provider_holds_up_nobody_else",
     ),
+    one(
+        "A329",
+        "the signs of providers' machines are known",
+        "service/identity/machines.py",
+        "    if any(_is_like(member(claims, name), texts) for known in (KNOWN, signs.machine) for name, texts in known.items()):\n",
+        "    if False:\n",
+        LOGINS + "test_a_machine_is_no_person_and_nobody_is_provisioned_of_whom_nothing_is_certain",
+    ),
+    one(
+        "A329",
+        "nobody is provisioned of whom nothing is certain",
+        "service/identity/logins.py",
+        "    if told.kind is None:\n        raise uncertain()\n",
+        '    if told.kind is None:\n        told = replace(told, kind="person")\n',
+        LOGINS + "test_a_machine_is_no_person_and_nobody_is_provisioned_of_whom_nothing_is_certain",
+    ),
+    one(
+        "A330",
+        "groups that are elsewhere are not none",
+        "service/identity/signing_in.py",
+        "told.groups is not None or told.has_more_groups",
+        "told.groups is not None",
+        "tests/api/test_sessions.py::test_groups_that_are_too_many_for_a_token_take_no_role",
+    ),
 )
