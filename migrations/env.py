@@ -4,9 +4,9 @@ import asyncio
 
 from alembic import context
 from sqlalchemy import Connection, pool, text
-from sqlalchemy.ext.asyncio import create_async_engine
 
-from service.database import address
+from service.connections import LONG_SILENCE, Bounds
+from service.database import watched_engine
 from service.migrate import is_no_partition
 from service.tables import METADATA
 
@@ -21,7 +21,9 @@ def _migrate(connection: Connection) -> None:
 
 
 async def _connect() -> None:
-    engine = create_async_engine(address(context.config.attributes["url"]), poolclass=pool.NullPool)
+    engine = watched_engine(
+        context.config.attributes["url"], "outbound migrate", Bounds(silence=LONG_SILENCE), poolclass=pool.NullPool
+    )
     async with engine.connect() as connection:
         await connection.run_sync(_migrate)
     await engine.dispose()

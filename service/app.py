@@ -24,6 +24,7 @@ from service.audit.log_key import LogKey
 from service.audit.sequencer import Sequencer
 from service.audit.witness import named
 from service.audit.witnessing import Witnessing
+from service.connections import LONG_SILENCE
 from service.database import Clock, Database, Transaction, utc_now
 from service.events import routes as events
 from service.gate import reports
@@ -127,7 +128,7 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
         ValueError: the witnesses cannot be used.
     """
     logins = Logins.of(settings, database_url)
-    database = _connected(logins.app, settings.database_pool, settings.database_timeout_seconds, clock)
+    database = _connected(logins.app, settings, clock)
     book = book_of(settings.policy_file)
     rates = _rates_of(settings)
     decisions = Gate(
@@ -139,6 +140,7 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
         longest=settings.request_timeout_seconds,
         queue=settings.gate_queue,
         limits=rates,
+        silence=settings.database_silence_seconds,
     )
     outgoing = Outgoing(settings.outgoing_allowed)
     door = door_of(settings, database, outgoing, clock)
@@ -152,6 +154,7 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
         origin=settings.log_origin,
         timeout=settings.database_timeout_seconds,
         witnessing=Witnessing(database, witnesses, max_age=max_age) if witnesses else None,
+        silence=settings.database_silence_seconds,
     )
 
     workshop = Workshop()
@@ -283,20 +286,30 @@ async def _bring_up_to_date(database: Database, signer: Signer) -> None:
     await database.transaction(permits.reckon_anew, reach=EVERYWHERE)
 
 
-def _connected(login: Login, pool: int, timeout: float, clock: Clock, reach: Reach = NOWHERE) -> Database:
-    return Database(login.url, role=login.role, pool=pool, timeout=timeout, clock=clock, reach=reach)
+def _connected(login: Login, settings: Settings, clock: Clock, reach: Reach = NOWHERE, **differing: float) -> Database:
+    usual = {"timeout": settings.database_timeout_seconds, "silence": settings.database_silence_seconds}
+    pool = int(differing.pop("pool", settings.database_pool))
+    return Database(login.url, role=login.role, clock=clock, reach=reach, pool=pool, **usual | differing)
 
 
 def _pack_worker(settings: Settings, login: Login, signer: Signer, log_key: LogKey, clock: Clock) -> Worker:
     """Return what makes evidence packs, of any handler, with connections of its own whose statements may take long."""
     tools = Tools(
-        reader=_connected(login, PACK_CONNECTIONS, PACK_STATEMENT_SECONDS, clock, EVERYWHERE),
+        reader=_connected(
+            login,
+            settings,
+            clock,
+            EVERYWHERE,
+            pool=PACK_CONNECTIONS,
+            timeout=PACK_STATEMENT_SECONDS,
+            silence=LONG_SILENCE,
+        ),
         signer=signer,
         log_key=log_key.signer,
         policy_file=settings.policy_file,
         version=single_file.version(),
     )
-    database = _connected(login, 1, settings.database_timeout_seconds, clock, EVERYWHERE)
+    database = _connected(login, settings, clock, EVERYWHERE, pool=1)
     return Worker(database, tools, settings.packs, timedelta(days=settings.pack_keep_days))
 
 

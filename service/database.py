@@ -5,7 +5,8 @@ import json
 import random
 import re
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -13,13 +14,14 @@ from typing import Annotated, Any, Final, TypeVar, cast
 
 import asyncpg
 import uuid_utils
-from sqlalchemy import DateTime, MetaData, String, Text, text
+from sqlalchemy import DateTime, MetaData, String, Text, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, mapped_column
 
+from service.connections import ANSWER, SILENCE, Bounds, watch_pooled
 from service.tenancy import EVERYWHERE, NOWHERE, TELL, Bounded, OfHandler, Reach, View
 
 Result = TypeVar("Result")
@@ -32,9 +34,12 @@ _ID: Final = re.compile(r"[a-z]{2}_[0-7][0-9a-hjkmnp-tv-z]{25}")
 
 ATTEMPTS: Final = 6
 _RETRY: Final = frozenset({"40001", "40P01"})
-# Connection lost or refused, server going down or read-only, no room, a statement cancelled for its time.
-_AWAY: Final = frozenset({"53000", "53100", "53200", "53300", "57014", "57P01", "57P02", "57P03", "25006"})
+_ENDED: Final = frozenset({"57P01", "57P05", "25P03"})
+"""PostgreSQL has ended the session: it was told to, or the session was silent for too long."""
 _HELD: Final = "55P03"
+"""A lock was waited for as long as one is."""
+# Connection lost or refused, server going down or read-only, no room, a statement cancelled for its time.
+_AWAY: Final = _ENDED | {"53000", "53100", "53200", "53300", "57014", "57P02", "57P03", "25006"}
 
 _AS_JSON: Final = partial(json.dumps, ensure_ascii=False, separators=(",", ":"))
 """Columns of JSON keep the text as it is written here: short."""
@@ -48,9 +53,6 @@ FINDINGS_LOCK: Final = 0x0B10
 LOG_LOCK: Final = 0x0B11
 """The log: whoever holds it writes leaves, tiles and checkpoints. It belongs to a connection, and so does the gate's at first
 where questions alone are decided; the others belong to a transaction."""
-
-GIVEN_UP_SOON: Final = {"tcp_keepalives_idle": "5", "tcp_keepalives_interval": "2", "tcp_keepalives_count": "3"}
-"""Settings of a connection whose locks others wait for: it ends soon after its machine has gone, not after the hours of TCP."""
 
 
 WAITS: Final = 12
@@ -198,16 +200,40 @@ def address(url: str) -> URL:
     return parsed.set(drivername="postgresql+asyncpg", query=query)
 
 
+def watched_engine(
+    url: str,
+    name: str,
+    bounds: Bounds,
+    *,
+    timeout: float = 10.0,
+    settings: Mapping[str, str] | None = None,
+    **options: Any,
+) -> AsyncEngine:
+    """Return an engine whose sessions are bounded at both ends (see `service.connections`); `options` are SQLAlchemy's."""
+    engine = create_async_engine(
+        address(url),
+        connect_args={
+            "timeout": timeout,
+            "command_timeout": bounds.answer,
+            "server_settings": bounds.settings(name) | dict(settings or {}),
+        },
+        **options,
+    )
+    event.listen(engine.sync_engine, "connect", watch_pooled)
+    return engine
+
+
 class Database:
     """One PostgreSQL, a pool of connections to it, and the clock.
 
     Args:
         url: address as for `address()`.
         pool: connections kept at most.
-        timeout: seconds that one statement, or the wait for a connection, may take.
+        timeout: seconds that one statement, or the wait for a connection, or all waiting for locks together, may take.
         clock: returns the present moment in UTC.
         reach: the handlers that transactions see until they are told otherwise: none, save for what is no caller's.
         role: whose rights connections take, where the address does not log in as that role itself.
+        silence: seconds that a transaction may be without a statement before PostgreSQL ends it.
     """
 
     def __init__(
@@ -219,41 +245,43 @@ class Database:
         clock: Clock = utc_now,
         reach: Reach = NOWHERE,
         role: str | None = None,
+        silence: float = SILENCE,
     ) -> None:
+        bounds = Bounds(statement=timeout, silence=silence)
         self.clock = clock
+        self._timeout = timeout
         self.view = View(reach)
-        self.engine = create_async_engine(
-            address(url),
+        self.engine = watched_engine(
+            url,
+            "outbound",
+            bounds,
+            timeout=timeout,
+            settings={} if role is None else {"role": role},
             json_serializer=_AS_JSON,
             pool_size=pool,
             max_overflow=0,
             hide_parameters=True,  # what callers sent never reaches a log line
             pool_timeout=timeout,
-            connect_args={
-                "timeout": timeout,
-                "command_timeout": timeout,
-                "server_settings": {"application_name": "outbound", "timezone": "UTC"}
-                | ({} if role is None else {"role": role}),
-            },
         )
 
     async def transaction(
-        self, work: Callable[[Transaction], Awaitable[Result]], *, reach: Reach | None = None
+        self, work: Callable[[Transaction], Awaitable[Result]], *, reach: Reach | None = None, waits: bool = True
     ) -> Result:
         """Run `work` in one transaction, commit, and return what it returned; `reach` is the database's, where none is given.
 
         Serialization failures and deadlocks are tried again, `ATTEMPTS` times in all; so is a connection that was lost before
-        the commit was sent. `work` must therefore have no effect but on its transaction.
+        the commit was sent, and, unless it is not to wait, what others held a lock of. `work` must therefore have no effect but on its
+        transaction.
 
         Raises:
+            HeldError: others held a lock that it needs for all the time that it may wait.
             DatabaseAwayError: PostgreSQL is not there, or not in time. Of a commit that was under way nothing is known.
-            HeldError: others hold what it takes.
         """
+        until = time.monotonic() + self._timeout if waits else 0.0
         for attempt in range(1, ATTEMPTS + 1):
             committing = False
             try:
-                async with Transaction(self.engine, expire_on_commit=False) as tx:
-                    tx.now = self.clock()
+                async with self._begun() as tx:
                     await tx.look(self.view if reach is None else View(reach))
                     result = await work(tx)
                     await tx.ready()
@@ -264,7 +292,8 @@ class Database:
                 if attempt == ATTEMPTS:
                     raise HeldError from error
             except (DBAPIError, PoolTimeoutError, OSError, TimeoutError, asyncpg.PostgresError) as error:
-                again = is_conflict(error) or (is_lost(error) and not committing and attempt == 1)
+                is_first_loss = is_lost(error) and not committing and attempt == 1
+                again = is_conflict(error) or is_first_loss or (is_held(error) and time.monotonic() < until)
                 if not again or attempt == ATTEMPTS:
                     if is_held(error):
                         raise HeldError from error
@@ -273,6 +302,17 @@ class Database:
                     raise
             await pause(attempt)
         raise AssertionError("unreachable")  # pragma: no cover
+
+    @asynccontextmanager
+    async def _begun(self) -> AsyncIterator[Transaction]:
+        """Give a transaction; its connection goes with it where nobody knows what is still on its way over it."""
+        async with Transaction(self.engine, expire_on_commit=False) as tx:
+            tx.now = self.clock()
+            try:
+                yield tx
+            except (TimeoutError, asyncio.CancelledError):
+                await asyncio.shield(_undone(tx))
+                raise
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[Transaction]:
@@ -288,6 +328,15 @@ class Database:
     async def close(self) -> None:
         """Close every connection of the pool."""
         await self.engine.dispose()
+
+
+async def _undone(tx: Transaction) -> None:
+    """Roll back what was given up, if PostgreSQL still answers; else the connection goes with it, and nobody waits for the answer."""
+    try:
+        async with asyncio.timeout(ANSWER):
+            await tx.rollback()
+    except (SQLAlchemyError, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        await tx.invalidate()
 
 
 def _state(error: BaseException) -> str | None:
@@ -318,7 +367,7 @@ def is_held(error: BaseException) -> bool:
 def is_lost(error: BaseException) -> bool:
     """Tell whether the connection is gone."""
     state = _state(error)
-    if state is not None and (state.startswith("08") or state == "57P01"):
+    if state is not None and (state.startswith("08") or state in _ENDED):
         return True
     if isinstance(error, DBAPIError):
         return error.connection_invalidated

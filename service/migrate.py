@@ -9,9 +9,9 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
-from sqlalchemy.ext.asyncio import create_async_engine
 
-from service.database import address
+from service.connections import Bounds
+from service.database import watched_engine
 
 _PARTITION = re.compile(r".+_(\d{4}_\d\d|default)")
 _BESIDE = Path(__file__).parent / "migrations"
@@ -54,7 +54,7 @@ def current(database_url: str) -> str | None:
         return MigrationContext.configure(connection).get_current_revision()
 
     async def connect() -> str | None:
-        engine = create_async_engine(address(database_url))
+        engine = watched_engine(database_url, "outbound", Bounds(statement=10.0))
         try:
             async with engine.connect() as connection:
                 return await connection.run_sync(ask)

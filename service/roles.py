@@ -12,6 +12,7 @@ import asyncpg
 from pydantic import SecretStr
 from sqlalchemy.engine import make_url
 
+from service.connections import Bounds, connect
 from service.settings import Settings
 
 APP: Final = "outbound_app"
@@ -100,7 +101,9 @@ class Logins:
 
 async def _rights(login: Login) -> asyncpg.Record:
     try:
-        connection = await asyncpg.connect(login.url, timeout=PATIENCE, server_settings=login.settings)
+        connection = await connect(
+            login.url, name="outbound", bounds=Bounds(PATIENCE), timeout=PATIENCE, settings=login.settings
+        )
     except _REFUSED as error:
         raise UnboundError(
             f"A server process cannot log in to the database as {login.role or 'the role of its address'}: {error}. See `Roles in the "

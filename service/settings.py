@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from service.connections import SILENCE
+
 _ORIGIN: Final = re.compile(r"https?://[a-z0-9.-]+(?::[0-9]{1,5})?")
 
 
@@ -197,6 +199,9 @@ class Settings(BaseSettings):
 
     database_timeout_seconds: Annotated[float, Field(gt=0)] = 10.0
     """How long one statement may take before the caller is told to come back (503)."""
+
+    database_silence_seconds: Annotated[float, Field(gt=0, le=60)] = SILENCE
+    """How long a session of ours may say nothing in a transaction, or with the gate's lock, before PostgreSQL ends it."""
 
     request_timeout_seconds: Annotated[float, Field(gt=0)] = 30.0
     """How long the work for one request may take, whatever its statements are, before the caller is told to come back (503)."""

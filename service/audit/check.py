@@ -29,6 +29,7 @@ from service.audit.merkle import HASH_SIZE
 from service.audit.notes import Checkpoint, Verifier
 from service.audit.numbering import LAST
 from service.audit.tiles import FULL, WIDTH, Edge, Tile
+from service.connections import Bounds
 from service.moments import rfc3339
 
 CHUNK: Final = 8 * WIDTH
@@ -40,9 +41,11 @@ MOST: Final = 1_000
 LATE: Final = timedelta(hours=1)
 """No transaction of the service takes as long: an entry that claims to be older than the checkpoint before it by more was put in later."""
 
+NAME: Final = "outbound audit"
+BOUNDS: Final = Bounds(silence=600.0)
+"""Nobody waits for a view that is only read: it may be silent while chunks are hashed."""
 # A chunk is found by its indexes, whatever the planner thinks of the tables.
 SETTINGS: Final = {
-    "application_name": "outbound audit",
     "timezone": "UTC",
     "jit": "off",
     "enable_seqscan": "off",
@@ -160,7 +163,7 @@ async def check(
     """Check the whole log.
 
     Args:
-        connection: made with `SETTINGS`.
+        connection: made with `SETTINGS`, within `BOUNDS`.
         trusted: keys of the log that are known from elsewhere; others are trusted where they have signed beside one of these.
         remembered: notes of checkpoints that were kept elsewhere.
         archives: where the files of archived months are, to check them too.

@@ -13,6 +13,7 @@ import asyncpg
 
 from service.audit import check
 from service.audit.check import CHUNK, Plain, Span
+from service.connections import connect
 
 WORTHWHILE: Final = 100 * CHUNK
 """Leaves from which on a log is worth the start of processes."""
@@ -37,7 +38,7 @@ def processors() -> int:
 @asynccontextmanager
 async def viewing(url: str, view: str) -> AsyncIterator[asyncpg.Connection]:
     """Connect to the database, and see what a check sees that has exported its view."""
-    connection = await asyncpg.connect(url, server_settings=check.SETTINGS)
+    connection = await connect(url, name=check.NAME, bounds=check.BOUNDS, settings=check.SETTINGS)
     try:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             await connection.execute(f"set transaction snapshot '{view}'")

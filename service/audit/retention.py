@@ -189,7 +189,7 @@ async def _forget(database: Database, month: date, moved: Moved, seqs: tuple[int
     """
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            await database.transaction(lambda tx: _drop(tx, month, moved, seqs))
+            await database.transaction(lambda tx: _drop(tx, month, moved, seqs), waits=False)
         except DatabaseAwayError:
             if attempt == ATTEMPTS:
                 raise

@@ -14,7 +14,8 @@ import structlog
 from service.audit.log_key import LogKey, LogKeyError
 from service.audit.sequencing import LogDamagedError, Writer, make_months
 from service.audit.witnessing import Witnessing
-from service.database import GIVEN_UP_SOON, LOG_LOCK, Clock
+from service.connections import SILENCE, Bounds, connect
+from service.database import LOG_LOCK, Clock
 from service.roles import Login
 
 CADENCE: Final = 0.3
@@ -27,9 +28,8 @@ MONTHLY: Final = timedelta(hours=1)
 _GONE: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 # Reads in the order of numbers, from wherever it stands: an index does that, however the tables look to the planner.
-SETTINGS: Final = GIVEN_UP_SOON | {
-    "application_name": "outbound log",
-    "timezone": "UTC",
+NAME: Final = "outbound log"
+SETTINGS: Final = {
     "enable_seqscan": "off",
     "enable_bitmapscan": "off",
     "jit": "off",
@@ -48,6 +48,7 @@ class Sequencer:
         origin: the name of the log, should it have to be begun.
         timeout: seconds that one statement may take.
         witnessing: shows each new checkpoint to the witnesses, once it is committed; is never waited for.
+        silence: seconds for which it may say nothing to PostgreSQL before that ends its session, and its lead with it.
     """
 
     def __init__(
@@ -59,7 +60,10 @@ class Sequencer:
         origin: str | None = None,
         timeout: float = 10.0,
         witnessing: Witnessing | None = None,
+        silence: float = SILENCE,
     ) -> None:
+        # Whoever waits to lead says so at each attempt.
+        self._bounds = Bounds(statement=timeout, silence=silence, idle=max(silence, 3 * PATIENCE))
         self._login = login
         self._clock = clock
         self._key = key
@@ -99,11 +103,12 @@ class Sequencer:
         log.error("the log is not being extended", error=type(error).__name__, detail=str(error) if is_ours else None)
 
     async def _connected(self) -> None:
-        connection = await asyncpg.connect(
+        connection = await connect(
             self._login.url,
+            name=NAME,
+            bounds=self._bounds,
             timeout=self._timeout,
-            command_timeout=self._timeout,
-            server_settings=SETTINGS | self._login.settings,
+            settings=SETTINGS | self._login.settings,
         )
         try:
             while not await connection.fetchval("select pg_try_advisory_lock($1)", LOG_LOCK):  # noqa: ASYNC110 - it is PostgreSQL's

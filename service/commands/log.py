@@ -14,6 +14,7 @@ from service.audit.helpers import Processes, processors
 from service.audit.log_key import LogKey
 from service.commands.failing import fail
 from service.commands.shared import database_url, in_transaction, with_database
+from service.connections import connect
 from service.database import Database
 from service.http.caller import OPERATOR
 from service.settings import Settings
@@ -45,7 +46,7 @@ def check_log(
     remembered = [path.read_text(encoding="utf-8") for path in since or []]
 
     async def run(url: str) -> check.Result:
-        connection = await asyncpg.connect(url, server_settings=check.SETTINGS)
+        connection = await connect(url, name=check.NAME, bounds=check.BOUNDS, settings=check.SETTINGS)
         try:
             trusted = [notes.Verifier.of(one) for one in vkey or []] or await _own_verifier(settings, connection)
             return await check.check(connection, trusted, remembered, archives, Processes(url, processors()))

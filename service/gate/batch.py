@@ -21,6 +21,7 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import partial
@@ -30,7 +31,8 @@ import asyncpg
 import structlog
 from msgspec import Struct, structs
 
-from service.database import ATTEMPTS, GATE_LOCK, GIVEN_UP_SOON, Clock, is_away, is_conflict, is_lost, pause
+from service.connections import ANSWER, SILENCE, Bounds, connect
+from service.database import ATTEMPTS, GATE_LOCK, Clock, is_away, is_conflict, is_held, is_lost, pause
 from service.gate import reading, writing
 from service.gate.growth import growths
 from service.gate.jobs import Before, Job, Reservation, admitted
@@ -59,9 +61,10 @@ FEW: Final = 40
 
 _BEGIN: Final = f"begin; select pg_advisory_xact_lock_shared({GATE_LOCK})"
 _UNDO: Final = "rollback; select pg_advisory_unlock_all()"
-SETTINGS: Final = GIVEN_UP_SOON | {
-    "application_name": "outbound gate",
-    "timezone": "UTC",
+BEATS: Final = 3
+"""How often in the time that it may be silent a lane says that it is there."""
+NAME: Final = "outbound gate"
+SETTINGS: Final = {
     "jit": "off",
     # Each statement has one good plan, by its indexes; to plan it again for every batch would cost more than to run it.
     "plan_cache_mode": "force_generic_plan",
@@ -120,6 +123,8 @@ class Gate:
         longest: seconds that one batch may take in all, and that a job may wait until one takes it.
         queue: asks that may wait at most.
         limits: how much one caller may ask.
+        silence: seconds for which a lane may say nothing to PostgreSQL before that ends its session, and whatever lock it has: a frozen
+            process keeps nobody waiting for longer. A lane that has nothing to do says in time that it is there.
     """
 
     def __init__(
@@ -133,7 +138,10 @@ class Gate:
         longest: float,
         queue: int,
         limits: Limits | None = None,
+        silence: float = SILENCE,
     ) -> None:
+        self._bounds = Bounds(statement=timeout, silence=silence, idle=silence)
+        self._beat = silence / BEATS
         self._limits = limits if limits is not None and limits.has_gate_rate else None
         self._login = login
         self._book = book
@@ -215,7 +223,8 @@ class Gate:
 
     async def _run(self, lane: _Lane) -> None:
         while True:
-            await self._arrived.wait()
+            if not self._arrived.is_set():
+                await self._idle(lane)
             lane.has_floor = self._is_for_one() and await self._is_given_floor()
             try:
                 lane.since = self._loop.time()
@@ -228,6 +237,20 @@ class Gate:
                     await _undo(lane)
             finally:
                 self._give_floor(lane)
+
+    async def _idle(self, lane: _Lane) -> None:
+        """Wait for a job, and let PostgreSQL hear of the lane meanwhile: it ends a session that says nothing."""
+        while not self._arrived.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._beat):
+                    await self._arrived.wait()
+                return
+            try:
+                async with asyncio.timeout(ANSWER):
+                    if lane.connection is not None:
+                        await lane.connection.execute("select 1")
+            except Exception:  # noqa: BLE001 - whatever it is, the next batch makes another connection
+                await _leave(lane)
 
     async def _begin(self, lane: _Lane) -> None:
         """Begin before the batch is taken, so that whoever comes meanwhile is in it; the batch itself tries again where that fails."""
@@ -249,11 +272,12 @@ class Gate:
     async def _connected(self, lane: _Lane) -> asyncpg.Connection:
         """Return the lane's connection."""
         if lane.connection is None:
-            lane.connection = await asyncpg.connect(
+            lane.connection = await connect(
                 self._login.url,
+                name=NAME,
+                bounds=self._bounds,
                 timeout=self._timeout,
-                command_timeout=self._timeout,
-                server_settings=SETTINGS | self._login.settings,
+                settings=SETTINGS | self._login.settings,
             )
         return lane.connection
 
@@ -342,6 +366,7 @@ class Gate:
 
     async def _tried(self, lane: _Lane, jobs: Sequence[Job]) -> Sequence[Outcome]:
         """Decide in one transaction; try again where another one was in the way, or the connection had gone before."""
+        until = self._loop.time() + self._timeout
         for attempt in range(1, ATTEMPTS + 1):
             committing = _Commit()
             try:
@@ -351,7 +376,8 @@ class Gate:
                 if committing.begun and not isinstance(error, asyncpg.PostgresError):
                     # Only PostgreSQL itself can say that nothing was committed.
                     raise DatabaseAway from error
-                again = is_conflict(error) or (is_lost(error) and attempt == 1 and not committing.begun)
+                is_first_loss = is_lost(error) and attempt == 1 and not committing.begun
+                again = is_conflict(error) or is_first_loss or (is_held(error) and self._loop.time() < until)
                 if not again or attempt == ATTEMPTS:
                     raise
             await pause(attempt)
@@ -519,7 +545,8 @@ async def _undo(lane: _Lane) -> None:
     lane.has_begun = False
     try:
         if lane.connection is not None:
-            await lane.connection.execute(_UNDO)
+            async with asyncio.timeout(ANSWER):
+                await lane.connection.execute(_UNDO)
     except Exception:  # noqa: BLE001 - whatever the driver says: this connection is no use any more
         await _leave(lane)
 
