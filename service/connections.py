@@ -5,8 +5,7 @@ session. So PostgreSQL is told, when a session begins, how long it may be silent
 
 Usage:
     connection = await connect(url, name="outbound log", bounds=Bounds(statement=10, idle=5), role=login.settings)
-    engine = create_async_engine(address, connect_args={"server_settings": Bounds().settings("outbound")})
-    event.listen(engine.sync_engine, "connect", watch_pooled)
+    engine = watched_engine(url, "outbound", Bounds(statement=10))  # of `service.database`, for a pool
 """
 
 import socket
@@ -23,6 +22,8 @@ LONG_SILENCE: Final = 60.0
 _OF_SILENCE: Final = 0.6
 """Part of it that one lock is waited for at most: less than all, so that of several sessions of one silent client, each of which waits
 for the one before, all give up before the first is ended."""
+LATE: Final = 2
+"""Of as many silences a client knows that it was frozen itself: what it was doing then it does not begin again."""
 ANSWER: Final = 2.0
 """Seconds more than a statement may take after which a client takes the connection for dead; as long as it may take to undo one."""
 

@@ -21,7 +21,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, mapped_column
 
-from service.connections import ANSWER, SILENCE, Bounds, watch_pooled
+from service.connections import ANSWER, LATE, SILENCE, Bounds, watch_pooled
 from service.tenancy import EVERYWHERE, NOWHERE, TELL, Bounded, OfHandler, Reach, View
 
 Result = TypeVar("Result")
@@ -250,6 +250,7 @@ class Database:
         bounds = Bounds(statement=timeout, silence=silence)
         self.clock = clock
         self._timeout = timeout
+        self._silence = silence
         self.view = View(reach)
         self.engine = watched_engine(
             url,
@@ -271,7 +272,7 @@ class Database:
 
         Serialization failures and deadlocks are tried again, `ATTEMPTS` times in all; so is a connection that was lost before
         the commit was sent, and, unless it is not to wait, what others held a lock of. `work` must therefore have no effect but on its
-        transaction.
+        transaction. What was silent for so long that PostgreSQL ends it is not tried again: who was frozen does nothing late.
 
         Raises:
             HeldError: others held a lock that it needs for all the time that it may wait.
@@ -280,6 +281,7 @@ class Database:
         until = time.monotonic() + self._timeout if waits else 0.0
         for attempt in range(1, ATTEMPTS + 1):
             committing = False
+            began = time.monotonic()
             try:
                 async with self._begun() as tx:
                     await tx.look(self.view if reach is None else View(reach))
@@ -292,8 +294,10 @@ class Database:
                 if attempt == ATTEMPTS:
                     raise HeldError from error
             except (DBAPIError, PoolTimeoutError, OSError, TimeoutError, asyncpg.PostgresError) as error:
-                is_first_loss = is_lost(error) and not committing and attempt == 1
-                again = is_conflict(error) or is_first_loss or (is_held(error) and time.monotonic() < until)
+                now = time.monotonic()
+                is_late = now - began >= LATE * self._silence
+                is_first_loss = is_lost(error) and not committing and attempt == 1 and not is_late
+                again = is_conflict(error) or is_first_loss or (is_held(error) and not is_late and now < until)
                 if not again or attempt == ATTEMPTS:
                     if is_held(error):
                         raise HeldError from error

@@ -31,7 +31,7 @@ import asyncpg
 import structlog
 from msgspec import Struct, structs
 
-from service.connections import ANSWER, SILENCE, Bounds, connect
+from service.connections import ANSWER, LATE, SILENCE, Bounds, connect
 from service.database import ATTEMPTS, GATE_LOCK, Clock, is_away, is_conflict, is_held, is_lost, pause
 from service.gate import reading, writing
 from service.gate.growth import growths
@@ -43,7 +43,7 @@ from service.http import idempotency
 from service.http.caller import Caller
 from service.http.idempotency import Reply, Use
 from service.http.limits import Limits
-from service.http.problems import Busy, DatabaseAway, Problem
+from service.http.problems import Busy, DatabaseAway, Held, Problem
 from service.law.calendar import day_in_shanghai
 from service.law.rules import RuleBook
 from service.roles import Login
@@ -141,6 +141,7 @@ class Gate:
         silence: float = SILENCE,
     ) -> None:
         self._bounds = Bounds(statement=timeout, silence=silence, idle=silence)
+        self._silence = silence
         self._beat = silence / BEATS
         self._limits = limits if limits is not None and limits.has_gate_rate else None
         self._login = login
@@ -355,12 +356,12 @@ class Gate:
             return await self._tried(lane, jobs)
         except Exception as error:  # noqa: BLE001 - each waiter is told of its own
             if len(jobs) == 1 or _is_away(error):
-                return [DatabaseAway() if _is_away(error) else error] * len(jobs)
+                return [_told(error)] * len(jobs)
             log.warning("a batch failed and is tried again one by one", jobs=len(jobs), error=type(error).__name__)
         outcomes: list[Outcome] = []
         for job in jobs:
             # Once the database is away, nobody is made to wait for finding that out again.
-            is_over = bool(outcomes) and isinstance(outcomes[-1], DatabaseAway)
+            is_over = bool(outcomes) and isinstance(outcomes[-1], DatabaseAway | Held)
             outcomes += [DatabaseAway()] if is_over else await self._decided(lane, [job])
         return outcomes
 
@@ -369,6 +370,7 @@ class Gate:
         until = self._loop.time() + self._timeout
         for attempt in range(1, ATTEMPTS + 1):
             committing = _Commit()
+            began = self._loop.time()
             try:
                 return await self._transaction(lane, jobs, committing)
             except Exception as error:
@@ -376,8 +378,10 @@ class Gate:
                 if committing.begun and not isinstance(error, asyncpg.PostgresError):
                     # Only PostgreSQL itself can say that nothing was committed.
                     raise DatabaseAway from error
-                is_first_loss = is_lost(error) and attempt == 1 and not committing.begun
-                again = is_conflict(error) or is_first_loss or (is_held(error) and self._loop.time() < until)
+                now = self._loop.time()
+                is_late = now - began >= LATE * self._silence  # who was frozen for so long does nothing late
+                is_first_loss = is_lost(error) and attempt == 1 and not committing.begun and not is_late
+                again = is_conflict(error) or is_first_loss or (is_held(error) and not is_late and now < until)
                 if not again or attempt == ATTEMPTS:
                     raise
             await pause(attempt)
@@ -534,6 +538,13 @@ def _set(answered: asyncio.Future[Reply], outcome: Outcome) -> None:
         answered.set_result(outcome)
     else:
         answered.set_exception(outcome)
+
+
+def _told(error: Exception) -> Exception:
+    """Return what whoever waits is told of an error."""
+    if is_held(error):
+        return Held()
+    return DatabaseAway() if _is_away(error) else error
 
 
 def _is_away(error: BaseException) -> bool:
