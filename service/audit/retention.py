@@ -24,7 +24,7 @@ from service.audit.archive import Head, Line, months_after
 from service.audit.merkle import Node
 from service.audit.notes import Checkpoint
 from service.audit.tables import Archive, ArchivedAct, Cosignature, Entry, Leaf, LogTile, StoredCheckpoint
-from service.database import Database, DatabaseAwayError, Transaction
+from service.database import Database, DatabaseAwayError, HeldError, Transaction
 from service.http.caller import OPERATOR
 from service.http.problems import Conflict
 
@@ -190,7 +190,7 @@ async def _forget(database: Database, month: date, moved: Moved, seqs: tuple[int
     for attempt in range(1, ATTEMPTS + 1):
         try:
             await database.transaction(lambda tx: _drop(tx, month, moved, seqs), waits=False)
-        except DatabaseAwayError:
+        except (DatabaseAwayError, HeldError):
             if attempt == ATTEMPTS:
                 raise
             await asyncio.sleep(1)

@@ -3,7 +3,7 @@
 import sys
 from typing import Any, NoReturn
 
-from service.database import DatabaseAwayError
+from service.database import DatabaseAwayError, HeldError
 from service.embedded import EmbeddedServerError
 from service.http.problems import Problem
 from service.law.rules import RuleFileError
@@ -22,6 +22,8 @@ def told_of(error: Exception) -> str | None:
         return "\n".join([error.detail, *(_line(one) for one in error.errors)])
     if isinstance(error, DatabaseAwayError):
         return "The database does not answer. Check OUTBOUND_DATABASE_URL, or that the embedded server can start."
+    if isinstance(error, HeldError):
+        return "Others hold what this needs; nothing was changed. Try again in a moment."
     if isinstance(error, EmbeddedServerError | RuleFileError | UnboundError | ValueError | OSError):
         return str(error)
     return None

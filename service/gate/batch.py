@@ -43,7 +43,7 @@ from service.http import idempotency
 from service.http.caller import Caller
 from service.http.idempotency import Reply, Use
 from service.http.limits import Limits
-from service.http.problems import Busy, DatabaseAway, Held, Problem
+from service.http.problems import Busy, DatabaseAway, Problem
 from service.law.calendar import day_in_shanghai
 from service.law.rules import RuleBook
 from service.roles import Login
@@ -361,7 +361,7 @@ class Gate:
         outcomes: list[Outcome] = []
         for job in jobs:
             # Once the database is away, nobody is made to wait for finding that out again.
-            is_over = bool(outcomes) and isinstance(outcomes[-1], DatabaseAway | Held)
+            is_over = bool(outcomes) and isinstance(outcomes[-1], DatabaseAway | Busy)
             outcomes += [DatabaseAway()] if is_over else await self._decided(lane, [job])
         return outcomes
 
@@ -543,7 +543,7 @@ def _set(answered: asyncio.Future[Reply], outcome: Outcome) -> None:
 def _told(error: Exception) -> Exception:
     """Return what whoever waits is told of an error."""
     if is_held(error):
-        return Held()
+        return Busy()
     return DatabaseAway() if _is_away(error) else error
 
 

@@ -193,16 +193,6 @@ class DatabaseAway(Problem):
         self.headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
 
 
-class Held(Problem):
-    """Others held what this needs for as long as it may be waited for: come back, nothing was allowed and nothing done."""
-
-    slug, title, status = "held", "Others hold what this needs", 503
-
-    def __init__(self) -> None:
-        super().__init__("Nothing was decided and nothing changed. Ask again in a moment.")
-        self.headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
-
-
 class ProviderAway(Problem):
     """The identity provider does not answer, and this token cannot be judged without it; API keys and sessions go on."""
 
@@ -342,8 +332,6 @@ def as_problem(error: Exception) -> Problem:
         return error
     if isinstance(error, RequestValidationError):
         return invalid_from(error.errors())
-    if isinstance(error, HeldError):
-        return Held()
     if isinstance(error, DatabaseAwayError):
         return DatabaseAway()
     if isinstance(error, HeldError):

@@ -18,7 +18,7 @@ from typing import Final
 from sqlalchemy import select, text, update
 
 from service.audit import operations as audit
-from service.database import Database, DatabaseAwayError, Transaction
+from service.database import Database, DatabaseAwayError, HeldError, Transaction
 from service.http.caller import FINDER
 from service.packs.making import Made, Making, Tools
 from service.packs.operations import file_name
@@ -80,7 +80,7 @@ class Worker:
                 while await self.work():
                     pass
                 await self._sweep()
-            except DatabaseAwayError:
+            except (DatabaseAwayError, HeldError):
                 logger.warning("Packs wait: the database does not answer.")
             except Exception:
                 logger.exception("A pack could not be made.")
@@ -139,7 +139,7 @@ class Worker:
         try:
             made = await Making(pack, self._tools, draft, progress).make()
             draft.replace(self._directory / file_name(pack.id, pack.attempts))
-        except DatabaseAwayError:
+        except (DatabaseAwayError, HeldError):
             raise
         except Exception as error:
             logger.exception("The pack %s could not be made.", pack.id)

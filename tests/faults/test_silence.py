@@ -275,7 +275,7 @@ def test_a_gate_that_others_hold_for_long_is_told_so(two: Two) -> None:
 
         for answer in asyncio.run(hold(act)):
             assert answer.status_code == 503, answer.text
-            assert answer.json()["type"] in {"/problems/held", "/problems/database-away"}
+            assert answer.json()["type"] in {"/problems/busy", "/problems/database-away"}
             assert answer.headers["Retry-After"] == "1"
         assert act()[2].status_code == 201
 

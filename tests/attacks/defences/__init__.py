@@ -19,6 +19,7 @@ from tests.attacks.defences import (
     provider,
     register,
     sessions,
+    silence,
     tenants,
     wire,
 )
@@ -34,6 +35,7 @@ DEFENCES: Final[tuple[Defence, ...]] = (
     *wire.DEFENCES,
     *database.DEFENCES,
     *sessions.DEFENCES,
+    *silence.DEFENCES,
     *floods.DEFENCES,
     *ground.DEFENCES,
 )

@@ -1,0 +1,102 @@
+"""Silence, and whose pid is believed."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.attacks.defences.model import one
+
+SILENCE: Final = "tests/faults/test_silence.py::"
+POSTMASTER: Final = "tests/faults/test_postmaster.py::"
+
+DEFENCES: Final = (
+    one(
+        "A301",
+        "PostgreSQL ends a session that is silent in a transaction",
+        "service/connections.py",
+        '            "idle_in_transaction_session_timeout": self.silence,\n',
+        '            "idle_in_transaction_session_timeout": None,\n',
+        SILENCE + "test_whoever_is_frozen_with_the_gate_to_itself_keeps_nobody_waiting_and_writes_nothing",
+    ),
+    one(
+        "A302",
+        "PostgreSQL ends a lane that is silent with the gate's lock",
+        "service/gate/batch.py",
+        "silence=silence, idle=silence)",
+        "silence=silence, idle=None)",
+        SILENCE + "test_whoever_is_frozen_between_reading_and_writing_decides_nothing",
+    ),
+    one(
+        "A303",
+        "PostgreSQL ends a leader that is silent",
+        "service/audit/sequencer.py",
+        "idle=max(silence, 3 * PATIENCE))",
+        "idle=None)",
+        SILENCE + "test_a_frozen_leader_loses_the_log",
+    ),
+    one(
+        "A304",
+        "a lock is waited for less long than silence may last",
+        "service/connections.py",
+        '            "lock_timeout": self.lock,\n',
+        '            "lock_timeout": None,\n',
+        SILENCE + "test_of_several_that_one_frozen_client_has_waiting_only_the_first_holds_others_up",
+    ),
+    one(
+        "A305",
+        "who gives up does not wait for an answer to that",
+        "service/database.py",
+        "        async with asyncio.timeout(ANSWER):\n            await tx.rollback()",
+        "        async with asyncio.timeout(None):\n            await tx.rollback()",
+        SILENCE + "test_a_connection_that_swallows_everything_is_given_up_and_another_one_made",
+    ),
+    one(
+        "A306",
+        "this end of a pooled connection is watched",
+        "service/database.py",
+        '    event.listen(engine.sync_engine, "connect", watch_pooled)\n',
+        "",
+        SILENCE + "test_both_ends_of_a_connection_notice_that_the_other_is_gone",
+    ),
+    one(
+        "A306",
+        "this end of a connection is watched",
+        "service/connections.py",
+        "    watch(connection)\n    return connection",
+        "    return connection",
+        SILENCE + "test_both_ends_of_a_connection_notice_that_the_other_is_gone",
+    ),
+    one(
+        "A307",
+        "the wait for the gate's lock ends: here the lanes take it for a fault",
+        "service/gate/batch.py",
+        "    if is_held(error):\n        return Busy()\n    return DatabaseAway() if _is_away(error) else error",
+        "    return error",
+        SILENCE + "test_a_gate_that_others_hold_for_long_is_told_so",
+    ),
+    one(
+        "A308",
+        "the server of a folder works in it: here any living process is believed",
+        "service/postmaster.py",
+        "    noted = PidFile.of(cluster)\n    for process in _servers(cluster, noted.pid):",
+        "    noted = PidFile.of(cluster)\n    if noted.pid and psutil.pid_exists(noted.pid):\n"
+        "        return psutil.Process(noted.pid)\n    for process in _servers(cluster, noted.pid):",
+        POSTMASTER + "test_a_pid_that_is_somebody_elses_by_now_is_left_alone",
+    ),
+    one(
+        "A309",
+        "the folder itself, not any PostgreSQL",
+        "service/postmaster.py",
+        "        return (there if there.is_symlink() else Path(process.cwd())).samefile(cluster)",
+        "        return True",
+        POSTMASTER + "test_the_server_of_another_folder_is_left_alone",
+    ),
+    one(
+        "A310",
+        "a server that its file does not name is not joined",
+        "service/postmaster.py",
+        "        if process.pid == noted.pid and (_began",
+        "        if noted.pid or (_began",
+        POSTMASTER + "test_a_server_whose_file_does_not_say_so_is_neither_joined_nor_ended",
+    ),
+)
