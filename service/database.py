@@ -59,6 +59,8 @@ WAITS: Final = 12
 """How often a change waits for the gate's lock before it is given up."""
 WAIT_MILLISECONDS: Final = 150
 """How long it waits at a time: decisions that come meanwhile wait behind it."""
+HELD_MILLISECONDS: Final = 500
+"""How long whoever has closed the gate waits for a row at most: everybody waits with it."""
 
 
 class DatabaseAwayError(Exception):
@@ -435,7 +437,7 @@ async def close_gate(tx: Transaction) -> None:
 _BEFORE_CLOSING: Final = text("savepoint closing")
 _CLOSE: Final = (
     f"set local lock_timeout = {WAIT_MILLISECONDS}; select pg_advisory_xact_lock({GATE_LOCK}); "
-    "set local lock_timeout to default"
+    f"set local lock_timeout = {HELD_MILLISECONDS}"
 )
 _NOT_CLOSED: Final = "rollback to savepoint closing; release savepoint closing"
 

@@ -69,6 +69,11 @@ class Exchange:
         # An admin's grants are of the handlers that it keeps the grants of; to read their register takes another role.
         self._seen_by = READERS if roles == ANYONE else READERS | roles
 
+    @property
+    def who(self) -> str:
+        """Whose request it is, for what is shared out among callers."""
+        return self.proof.counted.hex()
+
     async def admit(self, tx: Transaction) -> Caller:
         """Return the caller.
 

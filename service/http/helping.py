@@ -8,7 +8,6 @@ from typing import Any, Final
 
 from fastapi import Request
 
-from service.http.exchange import Exchange
 from service.http.problems import Busy, Invalid, TookTooLong
 from service.workers import Asks, CrowdedError, Here, SpentError, Workshop
 
@@ -26,13 +25,13 @@ class TooMuchWork(Invalid):
 
 @asynccontextmanager
 async def helping(
-    exchange: Exchange, request: Request, make: Callable[..., object], *arguments: Any, few: bool = False
+    request: Request, who: str, make: Callable[..., object], *arguments: Any, few: bool = False
 ) -> AsyncIterator[Asks]:
     """Give a helper process for the work of a request; it is ended with the block, and with whoever waits for it.
 
     Args:
-        exchange: the request's.
-        request: the same.
+        request: the request.
+        who: whose work it is, as `Exchange.who` tells.
         make: makes the object whose methods are asked.
         arguments: what it takes.
         few: whether it is so little that it can be done here.
@@ -46,7 +45,6 @@ async def helping(
         yield Here(make(*arguments))
         return
     workshop: Workshop = request.app.state.workshop
-    who = exchange.proof.counted.hex()
     try:
         async with asyncio.timeout(WAIT_SECONDS) as bound, workshop.helper(who, make, *arguments) as helper:
             bound.reschedule(asyncio.get_running_loop().time() + SECONDS)

@@ -11,6 +11,7 @@ from service.database import Transaction, new_ids
 from service.events import operations as events
 from service.http.caller import READERS, Caller
 from service.http.problems import Invalid
+from service.registry.asking import asked
 from service.registry.changes import Json
 from service.registry.grading import Graded, details_of, gradings_of
 from service.registry.operations import REGISTRARS, look_at_scale
@@ -153,24 +154,24 @@ async def grade_many(tx: Transaction, caller: Caller, wanted: BulkGradingIn, gra
     """
     await tx.flush()
     stored = await tx.scalar(_LOCKED, {"references": json.dumps(wanted.datasets, ensure_ascii=False)})
-    errors, handlers = await grading.ask("take", stored, caller)
+    errors, handlers = await asked(tx, grading, "take", stored, caller)
     if errors:
         raise Invalid("Not all of the datasets can be graded; none was.", errors=errors)
     for handler in handlers:
         caller.demand(REGISTRARS, handler)
-    refused = await grading.ask("plan", caller, tx.now)
+    refused = await asked(tx, grading, "plan", caller, tx.now)
     if refused is not None:
         detail, errors = refused
         raise Invalid(detail, errors=errors)
-    made, effective = await grading.ask("writes")
+    made, effective = await asked(tx, grading, "writes")
     await tx.execute(_SUPERSEDE, {"made": made, "at": tx.now})
     await tx.execute(_ADD, {"made": made})
     if effective != "[]":
         await tx.execute(_TAKE_EFFECT, {"effective": effective, "at": tx.now})
         await _look_at_scales(tx, caller, effective)
         tx.can_deny = True
-    await events.record_all(tx, await grading.ask("acts", caller, tx.now))
-    told: bytes = await grading.ask("outcome")
+    await events.record_all(tx, await asked(tx, grading, "acts", caller, tx.now))
+    told: bytes = await asked(tx, grading, "outcome")
     return told
 
 

@@ -25,6 +25,7 @@ from service.events import operations as events
 from service.http.caller import READERS, Caller
 from service.http.problems import Forbidden, Invalid, NotFound, UnsupportedMediaType, pointer_to
 from service.law.schemas import OriginFactsIn
+from service.registry.asking import asked
 from service.registry.changes import Change, Json, change_of
 from service.registry.looking import lacks_tag_of_minors, news_in
 from service.registry.operations import MINORS, REGISTRARS
@@ -45,7 +46,7 @@ _REQUIRED: Final = ("key", "title")
 _TRUTH: Final = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _FIELD_PARTS: Final = 3
 _MAX_DEPTH: Final = 40
-_CHUNK: Final = 500
+_CHUNK: Final = 250
 """Rows that are read, compared and written at a time."""
 
 Fault = tuple[int, str, str]
@@ -375,18 +376,18 @@ async def load(tx: Transaction, caller: Caller, reading: Asks, *, dry_run: bool 
         ImportRefused: any row that cannot be taken; each fault of each row is told.
         MovedError: a key has come to be meanwhile.
     """
-    chunks: int = await reading.ask("chunks")
+    chunks: int = await asked(tx, reading, "chunks")
     async with beyond(tx, "keys of datasets"):
         for chunk in range(chunks):
-            keys, named = await reading.ask("about", chunk)
+            keys, named = await asked(tx, reading, "about", chunk)
             stored = await tx.scalar(_STORED, {"keys": json.dumps(keys, ensure_ascii=False)})
-            await reading.ask("compare", chunk, stored, await _handlers(tx, caller, named))
-    count, listed = await reading.ask("refused")
+            await asked(tx, reading, "compare", chunk, stored, await _handlers(tx, caller, named))
+    count, listed = await asked(tx, reading, "refused")
     if count:
         raise ImportRefused([], count=count, listed=listed)
-    if not dry_run and await reading.ask("changes"):
+    if not dry_run and await asked(tx, reading, "changes"):
         await _write(tx, caller, reading, chunks)
-    told: bytes = await reading.ask("outcome", dry_run)
+    told: bytes = await asked(tx, reading, "outcome", dry_run)
     return told
 
 
@@ -404,21 +405,21 @@ async def load_here(tx: Transaction, caller: Caller, content: bytes, kind: Forma
 async def _write(tx: Transaction, caller: Caller, reading: Asks, chunks: int) -> None:
     await tx.flush()
     for chunk in range(chunks):
-        keys = await reading.ask("to_lock", chunk)
+        keys = await asked(tx, reading, "to_lock", chunk)
         stored = await tx.scalar(_LOCKED, {"keys": json.dumps(keys, ensure_ascii=False)}) if keys else "[]"
-        new, count, changed = await reading.ask("writes", chunk, stored)
+        new, count, changed = await asked(tx, reading, "writes", chunk, stored)
         if new is not None and cast("Any", await tx.execute(_ADD, {"rows": new, "at": tx.now})).rowcount != count:
             raise MovedError
         if changed is not None:
             await tx.execute(_CHANGE, {"rows": changed, "at": tx.now})
-    count, listed = await reading.ask("refused")
+    count, listed = await asked(tx, reading, "refused")
     if count:
         raise ImportRefused([], count=count, listed=listed)
     for chunk in range(chunks):
-        acts = await reading.ask("acts", chunk, tx.now, caller)
+        acts = await asked(tx, reading, "acts", chunk, tx.now, caller)
         if acts is not None:
             await events.record_all(tx, acts)
-    tx.can_deny |= await reading.ask("can_deny")
+    tx.can_deny |= await asked(tx, reading, "can_deny")
 
 
 async def _handlers(tx: Transaction, caller: Caller, named: Sequence[str]) -> dict[str, tuple[str | None, str]]:

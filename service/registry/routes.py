@@ -164,7 +164,7 @@ async def import_datasets(
 
     async def answered() -> Response:
         sent = await asyncio.to_thread(hashing, content)
-        async with helping(exchange, request, imports.Reading, content, kind, handler, owner) as reading:
+        async with helping(request, exchange.who, imports.Reading, content, kind, handler, owner) as reading:
 
             async def work(tx: Transaction, caller: Caller) -> Reply:
                 return reply_of(200, await imports.load(tx, caller, reading, dry_run=dry_run))
@@ -211,7 +211,7 @@ async def grade_many(exchange: Keeping, request: Request, body: BulkGradingIn) -
     """Give many datasets one grading: all of them, or none."""
 
     async def answered() -> Response:
-        async with helping(exchange, request, bulk.Planning, body, few=len(body.datasets) <= bulk.FEW) as planning:
+        async with helping(request, exchange.who, bulk.Planning, body, few=len(body.datasets) <= bulk.FEW) as planning:
 
             async def work(tx: Transaction, caller: Caller) -> Reply:
                 return reply_of(201, await bulk.grade_many(tx, caller, body, planning))

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import Final
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from service import persons
@@ -44,6 +45,9 @@ from service.transfers.workflow import Status
 OTHER = "other"
 FILE_READERS = READERS - {Role.EXPORTER}
 """Who may have the files of a handler; systems that export see the records alone."""
+
+MAX_RECORDS: Final = 100
+"""Records that one request may have, and once more as many after its approval: whoever reads it reads them all."""
 
 _BARRED = frozenset({Status.REJECTED, Status.WITHDRAWN, Status.EXPIRED})
 
@@ -87,8 +91,6 @@ async def add_evidence(
             replacement that does not count today.
         Conflict: the transfer was rejected or withdrawn, or has expired.
     """
-    if wanted.replaces is not None:
-        await close_gate(tx)
     transfer = await transfer_of(tx, caller, transfer_id, lock=True)
     caller.demand(REQUESTERS, transfer.handler, what="transfer")
     if wanted.kind not in book.kinds | {OTHER}:
@@ -96,6 +98,7 @@ async def add_evidence(
         raise Invalid("This kind of evidence is not known.", errors=[("/kind", f"Choose one of: {known}.")])
     demand_status(transfer, tx, frozenset(Status) - _BARRED, "given evidence")
     await _demand_may_file(tx, caller, transfer, wanted.kind)
+    await _demand_room(tx, transfer)
     document, name = await _document(tx, caller, wanted, upload)
     if wanted.kind in workflow.SINGLE_USE and document is not None:
         await _demand_unused(tx, transfer, wanted.kind, document)
@@ -130,12 +133,32 @@ async def add_evidence(
         "waits": waits,
     }
     telling.record(tx, caller, "transfer.evidence_added", transfer, details, audience=await _deciders(tx, transfer))
+    if old is not None and not waits:
+        await tx.flush()
+        await close_gate(tx)  # before duties and permits: whoever stops a permit holds the gate when it comes to them
     if not is_distrusted:
         await _settle(tx, caller, book, evidence)
     if old is not None and not waits:
         await _replace(tx, caller, book, transfer, old, evidence)
     await tx.flush()
     return await _shown(tx, evidence, book)
+
+
+class TooManyRecords(Conflict):
+    """The request has as many records of evidence as one may have, those that do not count any more included."""
+
+    slug, title = "too-many-records", "The request has as much evidence as it may have"
+
+
+async def _demand_room(tx: Transaction, transfer: Transfer) -> None:
+    query = select(func.count()).select_from(Evidence).where(Evidence.transfer == transfer.id)
+    # What follows an approval, such as a receipt, has room of its own.
+    most = 2 * MAX_RECORDS if transfer.status == Status.APPROVED else MAX_RECORDS
+    if (await tx.scalar(query) or 0) >= most:
+        raise TooManyRecords(
+            f"A request may have {most} records, those that were withdrawn or replaced included. What belongs together goes into "
+            "one file; what is new begins a new request.",
+        )
 
 
 async def verify(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str, evidence_id: str) -> EvidenceOut:
@@ -145,8 +168,6 @@ async def verify(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: s
         Forbidden: the caller added it or may be whoever did, acts for them, or is a system.
         Conflict: it is verified already, or no longer counts.
     """
-    if await tx.scalar(select(Evidence.replaces).where(Evidence.id == evidence_id)) is not None:
-        await close_gate(tx)
     transfer = await transfer_of(tx, caller, transfer_id, lock=True)
     caller.demand(REVIEWERS, transfer.handler, what="transfer")
     evidence = await _of(tx, transfer, evidence_id)
@@ -166,6 +187,8 @@ async def verify(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: s
     details = {"evidence": evidence.id, "kind": evidence.kind}
     telling.record(tx, caller, "transfer.evidence_verified", transfer, details, on_behalf_of=behalf)
     await tx.flush()
+    if evidence.replaces is not None:
+        await close_gate(tx)  # before duties and permits, as above
     if evidence.kind in kinds_distrusted(await _all_of(tx, transfer)):
         await _settle(tx, caller, book, evidence)
     old = None if evidence.replaces is None else await tx.get_one(Evidence, evidence.replaces)
@@ -185,7 +208,6 @@ async def withdraw(
     Raises:
         Conflict: it has been withdrawn or replaced already.
     """
-    await close_gate(tx)
     transfer = await transfer_of(tx, caller, transfer_id, lock=True)
     caller.demand(REQUESTERS | REVIEWERS, transfer.handler, what="transfer")
     evidence = await _of(tx, transfer, evidence_id)
@@ -204,6 +226,8 @@ async def withdraw(
         audience=audience,
         on_behalf_of=behalf,
     )
+    await tx.flush()
+    await close_gate(tx)  # before duties, as above
     await obligations.unsettle(tx, caller, evidence.id)
     await _withdraw_repetitions(tx, caller, evidence, reason, by_reviewer=by_reviewer)
     await tx.flush()

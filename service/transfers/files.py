@@ -17,6 +17,11 @@ MAX_NAME: Final = 120
 MAX_NAME_BYTES: Final = 240
 """Of a name in UTF-8: most file systems take 255 bytes, which 120 Chinese characters exceed."""
 
+MAX_TABLE: Final = 1024 * 1024
+"""Bytes of a package's table of contents: some thousand parts. More than that is no document, and takes long to read."""
+LITTLE: Final = 64 * 1024
+"""Bytes of a file that is no work to speak of."""
+
 MAX_UNPACKED: Final = 512 * 1024 * 1024
 """Bytes that a package may unpack to in all: whoever opens it must be able to."""
 
@@ -110,6 +115,20 @@ def media_type_of(content: bytes) -> str:
     return _text(content)
 
 
+class Looked:
+    """A file as it is looked at: work on what a caller sent, for a helper process (see `service.workers`)."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    def media_type(self) -> tuple[str, str]:
+        """Return the type of the file, or nothing and why it is not taken."""
+        try:
+            return media_type_of(self._content), ""
+        except NotTaken as error:
+            return "", str(error)
+
+
 def safe_name(name: str | None, media_type: str) -> str:
     """Return a file's name without path, control or reserved characters, with the ending of what it really is."""
     given = unicodedata.normalize("NFC", name or "").replace("\\", "/").rsplit("/", 1)[-1]
@@ -131,6 +150,8 @@ def safe_name(name: str | None, media_type: str) -> str:
 
 
 def _packed(content: bytes) -> str:
+    if _table_of(content) > MAX_TABLE:
+        raise NotTaken("The file lists far more parts than an office document has.")
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as package:
             unpacked = sum(member.file_size for member in package.infolist())
@@ -151,6 +172,23 @@ def _packed(content: bytes) -> str:
                 return media_type
     raise NotTaken(f"An archive is not taken. What is: {TAKEN}.")
 
+
+def _table_of(content: bytes) -> int:
+    """Return how long a package says that its table of contents is, before any of it is read; a large number where it hides that."""
+    # Its end is looked for where `zipfile` looks for it: right at the end of the file, else as far behind as can be.
+    end = len(content) - _END_BYTES
+    if not (content.startswith(_END, max(0, end)) and content.endswith(b"\x00\x00")):
+        end = content.rfind(_END, max(0, len(content) - _LONGEST_END))
+    if content.startswith(_LOCATOR, max(0, end - _LOCATOR_BYTES)):
+        return 2**64  # sizes of 64 bits, which nothing that is taken here needs
+    return int.from_bytes(content[max(0, end) :][12:16], "little") if end >= 0 else 0
+
+
+_END: Final = b"PK\x05\x06"
+_END_BYTES: Final = 22
+_LONGEST_END: Final = 2**16 + _END_BYTES
+_LOCATOR: Final = b"PK\x06\x07"
+_LOCATOR_BYTES: Final = 20
 
 _BROKEN: Final = (
     zipfile.BadZipFile,

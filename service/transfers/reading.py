@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from sqlalchemy import ColumnElement, and_, select, tuple_
 
@@ -274,7 +274,7 @@ def service_time(book: RuleBook, stage: str) -> timedelta:
 
 async def shown_of(tx: Transaction, caller: Caller, transfer: Transfer, book: RuleBook) -> TransferOut:
     """Return a transfer as the API shows it to the caller."""
-    return (await shown_many(tx, caller, [transfer], book))[0]
+    return (await _shown_some(tx, caller, [transfer], book))[0]
 
 
 class _Rows(NamedTuple):
@@ -294,12 +294,26 @@ class _Rows(NamedTuple):
     disabled: Collection[str]
 
 
+LISTED: Final = 10
+"""Records of evidence that a list shows of each transfer."""
+_AT_ONCE: Final = 10
+"""Transfers of a list that are read and made ready before others get a turn."""
+
+
 async def shown_many(
     tx: Transaction, caller: Caller, transfers: Sequence[Transfer], book: RuleBook
 ) -> list[TransferOut]:
-    """Return transfers as the API shows them to the caller."""
-    if not transfers:
-        return []
+    """Return the transfers of a list as the API shows them to the caller: of each the last records of evidence alone."""
+    shown: list[TransferOut] = []
+    for first in range(0, len(transfers), _AT_ONCE):
+        some = await _shown_some(tx, caller, transfers[first : first + _AT_ONCE], book)
+        shown += [one.model_copy(update={"evidence": one.evidence[-LISTED:]}) for one in some]
+    return shown
+
+
+async def _shown_some(
+    tx: Transaction, caller: Caller, transfers: Sequence[Transfer], book: RuleBook
+) -> list[TransferOut]:
     await tx.flush()
     rows = await _read(tx, transfers)
     reach = caller.reach(READERS)
@@ -395,6 +409,7 @@ def _shown(tx: Transaction, transfer: Transfer, rows: _Rows, book: RuleBook, rea
         "stages": [_stage(tx, stage, status, book) for stage in stages],
         "missing_evidence": _missing(transfer, revision, evidence, today, book) if in_review else [],
         "evidence": [shown_evidence(row, rows.documents, book) for row in evidence],
+        "evidence_count": len(evidence),
         "reviews": [_review(review, transfer, rows) for review in reviews],
         "terms_pending": terms_waiting(standing) if in_review else [],
         "carryable": _carryable(revision, revisions, reviews, stages) if in_review else [],

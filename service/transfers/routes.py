@@ -162,7 +162,6 @@ async def review(exchange: Reviewing, request: Request, transfer_id: TransferId,
     answer = exchange.create(
         lambda tx, caller: reviews.review(tx, caller, book, transfer_id, body),
         lambda made: f"/v1/transfers/{made.id}",
-        gate="close",
     )
     return await _with_findings(exchange, book, transfer_id, answer)
 
@@ -176,7 +175,6 @@ async def carry_over(
     answer = exchange.create(
         lambda tx, caller: reviews.carry_over(tx, caller, book, transfer_id, review_id, body),
         lambda made: f"/v1/transfers/{made.id}",
-        gate="close",
     )
     return await _with_findings(exchange, book, transfer_id, answer)
 
@@ -194,7 +192,7 @@ async def take_back(
 async def accept_terms(exchange: Requesting, request: Request, transfer_id: TransferId, body: AcceptIn) -> Response:
     """Accept the terms of approvals: the next stage opens, or the permit is issued."""
     book = _book(request)
-    answer = exchange.act(lambda tx, caller: reviews.accept_terms(tx, caller, book, transfer_id, body), gate="close")
+    answer = exchange.act(lambda tx, caller: reviews.accept_terms(tx, caller, book, transfer_id, body))
     return await _with_findings(exchange, book, transfer_id, answer)
 
 
@@ -323,11 +321,10 @@ async def answer_finding(
 async def add_evidence(exchange: Requesting, request: Request, transfer_id: TransferId) -> Response:
     """Add the record of a paper, as JSON; with its file as multipart, the record in the part `document`, the bytes in `file`."""
     book = _book(request)
-    body, upload = await uploads.read(request)
+    body, upload = await uploads.read(request, exchange.who)
     return await exchange.create(
         lambda tx, caller: evidence.add_evidence(tx, caller, book, transfer_id, body, upload),
         lambda made: f"/v1/transfers/{made.transfer}/evidence/{made.id}",
-        gate=None if body.replaces is None else "close",
         sent=uploads.fingerprint(body, upload),
     )
 
@@ -385,7 +382,7 @@ async def withdraw_evidence(
     """Let a paper count no longer: permits that rest on it are denied from now on, until it is replaced."""
     book = _book(request)
     return await exchange.act(
-        lambda tx, caller: evidence.withdraw(tx, caller, book, transfer_id, evidence_id, body.reason), gate="close"
+        lambda tx, caller: evidence.withdraw(tx, caller, book, transfer_id, evidence_id, body.reason)
     )
 
 

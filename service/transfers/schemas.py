@@ -559,7 +559,8 @@ class TransferOut(BaseModel):
     determination: DeterminationOut | None = Field(description="As of the submission of the revision.")
     stages: list[StageOut]
     missing_evidence: list[str] = Field(description="Kinds that the last approval will ask for.")
-    evidence: list[EvidenceOut]
+    evidence: list[EvidenceOut] = Field(description="In a list of transfers, the last ten alone.")
+    evidence_count: int = Field(description="Records of evidence in all; `…/evidence` lists them in pages.")
     reviews: list[ReviewOut]
     terms_pending: list[str] = Field(description="Terms that the requester must accept before anything else opens.")
     carryable: list[CarryableOut] = Field(description="Approvals of earlier revisions and what became of them.")

@@ -1,7 +1,6 @@
 """Evidence as it comes over HTTP: JSON alone, or multipart with the record in `document` and the bytes in `file`."""
 
 import asyncio
-import hashlib
 from typing import Any, Final
 
 from fastapi import Request
@@ -10,10 +9,11 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from service.http import strict_json
+from service.http.helping import hashing, helping
 from service.http.idempotency import Sent
 from service.http.problems import Invalid, Malformed, TooLarge, UnsupportedMediaType, invalid_from
 from service.transfers.evidence import Upload
-from service.transfers.files import MAX_BYTES, MEDIA_TYPES, TAKEN, NotTaken, media_type_of, safe_name
+from service.transfers.files import LITTLE, MAX_BYTES, MEDIA_TYPES, TAKEN, Looked, safe_name
 from service.transfers.schemas import EvidenceIn
 
 MULTIPART: Final = "multipart/form-data"
@@ -50,7 +50,7 @@ FILE: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
-async def read(request: Request) -> tuple[EvidenceIn, Upload | None]:
+async def read(request: Request, who: str) -> tuple[EvidenceIn, Upload | None]:
     """Return the record and the file of a request, which is looked at here: before the transaction, which holds rows and the gate.
 
     Raises:
@@ -64,7 +64,7 @@ async def read(request: Request) -> tuple[EvidenceIn, Upload | None]:
         # Read as it comes, large files by way of the disk: the body as a whole is never in memory.
         form = await _form(request)
         try:
-            return await _parts(form)
+            return await _parts(request, who, form)
         finally:
             await form.close()
     body = await request.body()
@@ -103,7 +103,7 @@ async def _form(request: Request) -> FormData:
     return form
 
 
-async def _parts(form: FormData) -> tuple[EvidenceIn, Upload | None]:
+async def _parts(request: Request, who: str, form: FormData) -> tuple[EvidenceIn, Upload | None]:
     unknown = sorted({name for name, _ in form.multi_items()} - {"document", "file"})
     twice = [name for name in ("document", "file") if len(form.getlist(name)) > 1]
     errors = [(f"/{name}", "This part is not known here.") for name in unknown]
@@ -122,16 +122,14 @@ async def _parts(form: FormData) -> tuple[EvidenceIn, Upload | None]:
         )
     if isinstance(sent, str):
         raise Invalid("The file has no name.", errors=[("/file", "Send the file with its file name.")])
-    # In a thread: hashing and unpacking take long enough to hold up the gate.
-    return record, await asyncio.to_thread(_looked_at, sent.filename, await _bytes(sent, MAX_BYTES))
-
-
-def _looked_at(name: str | None, content: bytes) -> Upload:
-    try:
-        media_type = media_type_of(content)
-    except NotTaken as error:
-        raise Invalid("The file is not taken.", errors=[("/file", str(error))]) from error
-    return Upload(safe_name(name, media_type), media_type, hashlib.sha256(content).digest(), content)
+    content = await _bytes(sent, MAX_BYTES)
+    # Looked at in a helper process: a hostile file takes long, and a thread would hold the interpreter, and with it the gate.
+    async with helping(request, who, Looked, content, few=len(content) <= LITTLE) as looked:
+        media_type, refusal = await looked.ask("media_type")
+    if refusal:
+        raise Invalid("The file is not taken.", errors=[("/file", refusal)])
+    sha256 = await asyncio.to_thread(hashing, content)
+    return record, Upload(safe_name(sent.filename, media_type), media_type, sha256, content)
 
 
 async def _bytes(part: UploadFile | str, limit: int) -> bytes:

@@ -14,6 +14,7 @@ import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.app import UNHURRIED
+from service.database import GATE_LOCK
 from service.http.limits import Limits
 from service.http.middleware import Edge
 from service.http.problems import Malformed
@@ -163,6 +164,23 @@ def test_nobody_waits_for_ever_to_be_decided(world: World, hurried: httpx.Client
     assert {answer.json()["type"] for answer in answers} <= {"/problems/database-away", "/problems/busy"}
     assert {answer.headers["Retry-After"] for answer in answers} == {"1"}
     assert ask().status_code == 200
+
+
+def test_a_question_that_waits_for_the_gate_is_not_told_that_the_database_is_away(
+    world: World, hurried: httpx.Client, database_url: str
+) -> None:
+    dataset, recipient = world.dataset(world.handler(), "personal"), world.recipient()
+    question = {
+        "subject": {"type": "system", "id": world.exporter.name},
+        "action": {"name": "export"},
+        "resource": {"type": "dataset", "id": dataset["id"]},
+        "context": {"recipient": recipient["id"], "purpose": "analytics"},
+    }
+    exporter = through(hurried, world.exporter)
+    closed = f"select pg_advisory_xact_lock({GATE_LOCK})"
+    told = while_held(database_url, closed, lambda: exporter.post("/access/v1/evaluation", question))
+    assert (told.status_code, told.json()["type"]) == (503, "/problems/busy")
+    assert exporter.post("/access/v1/evaluation", question).status_code == 200
 
 
 def test_no_route_but_those_that_take_much_has_more_time(

@@ -204,7 +204,9 @@ async def sent(body: bytes, parameters: str) -> tuple[EvidenceIn, Upload | None]
     async def receive() -> Any:
         return {"type": "http.request", "body": body, "more_body": False}
 
-    return await uploads.read(Request(request("POST", content_type=f"multipart/form-data{parameters}").scope, receive))
+    return await uploads.read(
+        Request(request("POST", content_type=f"multipart/form-data{parameters}").scope, receive), "somebody"
+    )
 
 
 def told(reading: Coroutine[Any, Any, tuple[EvidenceIn, Upload | None]]) -> EvidenceIn | Problem:

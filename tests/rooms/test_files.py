@@ -2,12 +2,13 @@
 
 import codecs
 import io
+import struct
 import tracemalloc
 import zipfile
 
 import pytest
 
-from service.transfers.files import MAX_BYTES, MAX_UNPACKED, NotTaken, media_type_of, safe_name
+from service.transfers.files import MAX_BYTES, MAX_TABLE, MAX_UNPACKED, Looked, NotTaken, media_type_of, safe_name
 
 OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 WORD = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
@@ -152,3 +153,36 @@ def test_a_member_that_lies_about_its_size_is_not_unpacked() -> None:
         assert tracemalloc.get_traced_memory()[1] < 5_000_000
     finally:
         tracemalloc.stop()
+
+
+def ended(table: int, *, comment: bytes = b"", offset: int = 0, wide: bool = False) -> bytes:
+    """What looks like a package whose end says that its table of contents is so long."""
+    end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 1, 1, table, offset, len(comment)) + comment
+    locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, 30, 1) if wide else b""
+    return b"PK\x03\x04" + bytes(60) + locator + end
+
+
+PARTS = "lists far more parts"
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (ended(MAX_TABLE), "cannot be opened"),
+        (ended(MAX_TABLE + 1), PARTS),
+        (ended(2**32 - 1, comment=b"said"), PARTS),
+        (ended(MAX_TABLE + 1, offset=0x06054B50), PARTS),
+        (ended(10, comment=b"PK\x05\x06 and no end"), PARTS),
+        (ended(10, wide=True), PARTS),
+        (b"PK\x03\x04" + bytes(40), "cannot be opened"),
+        (b"PK\x03\x04", "cannot be opened"),
+    ],
+)
+def test_a_table_of_contents_is_measured_before_it_is_read(content: bytes, why: str) -> None:
+    with pytest.raises(NotTaken, match=why):
+        media_type_of(content)
+
+
+def test_a_helper_tells_the_type_or_why_there_is_none() -> None:
+    assert Looked(DOCX).media_type() == (WORD, "")
+    assert Looked(b"").media_type() == ("", "The file is empty.")

@@ -27,8 +27,8 @@ DEFENCES: Final = (
         "A28",
         "a raise puts a pending lowering aside",
         GRADINGS,
-        '    await _supersede(tx, dataset.id, "pending")\n    if held is None',
-        "    if held is None",
+        '    await _supersede(tx, dataset.id, "pending")\n    recorded = ',
+        "    recorded = ",
         REGISTERED + "test_a_lowering_that_was_confirmed_too_late_does_not_undo_a_raise",
     ),
     one(
