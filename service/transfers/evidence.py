@@ -133,7 +133,7 @@ async def add_evidence(
         "waits": waits,
     }
     telling.record(tx, caller, "transfer.evidence_added", transfer, details, audience=await _deciders(tx, transfer))
-    if old is not None and not waits:
+    if not (waits or old is None):
         await tx.flush()
         await close_gate(tx)  # before duties and permits: whoever stops a permit holds the gate when it comes to them
     if not is_distrusted:
