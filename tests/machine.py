@@ -113,8 +113,12 @@ class Paper:
     transfer: str
     issued: date
     stated: date | None
-    by: str
+    by: set[str]
+    """Who filed it, and whatever it repeats."""
+    replaces: str | None = None
+    verified_by: str | None = None
     ended: bool = False
+    is_replaced: bool = False
 
     @property
     def last_day(self) -> date | None:
@@ -167,6 +171,10 @@ class Request:
     datasets: list[str]
     authors: set[str]
     recused: set[str] = field(default_factory=set)
+    needed: set[str] = field(default_factory=set)
+    """Kinds of evidence that the law asks for the last revision."""
+    distrusted: set[str] = field(default_factory=set)
+    """Kinds of which a reviewer withdrew a paper."""
     revisions: list[Content] = field(default_factory=list)
     """Oldest first."""
     approvals: dict[str, Given] = field(default_factory=dict)
@@ -425,8 +433,22 @@ class Workflow(RuleBasedStateMachine):
 
     def barred(self, request: Request, principal: str) -> bool:
         """Tell by the model whether the separation of duties keeps somebody from deciding a stage."""
-        decided = set[str]().union(*(given.parties for given in request.approvals.values()))
-        return principal in request.authors | request.recused | decided
+        filed = set[str]().union(
+            *(paper.by for paper in self.papers_of(request) if paper.kind in request.needed and not paper.ended)
+        )
+        return principal in request.authors | request.recused | self.decided(request) | filed
+
+    def decided(self, request: Request) -> set[str]:
+        """Return who has decided a stage of the revision that stands, and for whom."""
+        return set[str]().union(*(given.parties for given in request.approvals.values()))
+
+    def papers_of(self, request: Request) -> list[Paper]:
+        return [paper for paper in self.papers.values() if paper.transfer == request.id]
+
+    def wrote(self, request: Request, person: Person) -> None:
+        """Note an author: nobody who has verified a paper that counts."""
+        assert all(paper.verified_by != person.id for paper in self.papers_of(request) if not paper.ended)
+        request.authors.add(person.id)
 
     # Requesters
 
@@ -468,19 +490,23 @@ class Workflow(RuleBasedStateMachine):
         self.requests[request.id] = request
         return request
 
-    def _submitted(self, act: str, request: Request, person: Person, answer: httpx.Response) -> None:
-        """Note what a change or a submission did: the hand that wrote, and a new revision without any approval."""
+    def _submitted(
+        self, act: str, request: Request, person: Person, answer: httpx.Response, before: Json | None = None
+    ) -> None:
+        """Note what a change (of what was there before) or a submission did: the hand that wrote, and a revision without approvals."""
         if not self.done(act, answer):
             return
         assert self.holds(person.id, {"requester"})
-        request.authors.add(person.id)
         shown = answer.json()
         revision = shown["revision"]
+        if before is None or any(shown[name] != before[name] for name in REQUEST):
+            self.wrote(request, person)
         if revision is not None and revision["number"] != len(request.revisions):
             assert revision["number"] == len(request.revisions) + 1
             asked = {name: shown[name] for name in REQUEST}
             request.revisions.append(Content(revision["hash"], asked, self.register_of(request)))
             request.approvals = {}
+            request.needed = {item["code"] for item in shown["determination"]["evidence"]}
 
     @rule(place=places, who=places)
     def submit(self, place: int, who: int) -> None:
@@ -518,8 +544,9 @@ class Workflow(RuleBasedStateMachine):
             lambda one: self.status(one) in {"in_review", "returned"} and bool(one.approvals),
         )
         person, path = self.asker(who), f"/v1/transfers/{request.id}"
-        tag = self.world.auditor.get(path).headers["ETag"]
-        self._submitted("change", request, person, person.send("PATCH", path, self.named(change), If_Match=tag))
+        before = self.world.auditor.get(path)
+        answer = person.send("PATCH", path, self.named(change), If_Match=before.headers["ETag"])
+        self._submitted("change", request, person, answer, before.json())
 
     @at_most(2, "withdraw")
     @rule(place=places, who=places)
@@ -541,7 +568,7 @@ class Workflow(RuleBasedStateMachine):
             assert accept["revision"] == request.last.hash
             assert request.waits_for_terms
             assert not any(person.id in given.parties for given in request.approvals.values())
-            request.authors.add(person.id)
+            self.wrote(request, person)
             for given in request.approvals.values():
                 given.terms = False
 
@@ -558,7 +585,10 @@ class Workflow(RuleBasedStateMachine):
             for shown in answer.json()["evidence"]:
                 old = self.papers[shown["reused_from"]]
                 assert old.counts(self.today)
-                self.papers[shown["id"]] = Paper(old.kind, request.id, old.issued, old.stated, person.id)
+                again = Paper(old.kind, request.id, old.issued, old.stated, old.by | {person.id})
+                again.verified_by = shown["verified_by"]
+                assert again.verified_by in {None, old.verified_by} - {person.id}
+                self.papers[shown["id"]] = again
             self._submitted("submit", request, person, person.post(f"/v1/transfers/{request.id}/submit"))
 
     # Evidence
@@ -571,12 +601,25 @@ class Workflow(RuleBasedStateMachine):
         made = answer.json()
         stated = None if paper.get("valid_until") is None else date.fromisoformat(paper["valid_until"])
         issued = date.fromisoformat(paper["issued_on"])
-        self.papers[made["id"]] = Paper(paper["kind"], request.id, issued, stated, person.id)
-        if "replaces" in paper:
-            self.papers[paper["replaces"]].ended = True
-            for permit in self.permits.values():
-                if paper["replaces"] in permit.papers:
-                    permit.papers = permit.papers - {paper["replaces"]} | {made["id"]}
+        assert paper["kind"] not in request.needed or person.id not in self.decided(request)
+        new = Paper(paper["kind"], request.id, issued, stated, {person.id}, paper.get("replaces"))
+        self.papers[made["id"]] = new
+        if new.replaces is not None:
+            waits = self.papers[new.replaces].verified_by is not None or new.kind in request.distrusted
+            if not waits:
+                self._takes_the_place(made["id"])
+
+    def _takes_the_place(self, ident: str) -> None:
+        """Let a paper take the place of another: at once, or once somebody has verified it."""
+        new = self.papers[ident]
+        assert new.replaces is not None
+        old = self.papers[new.replaces]
+        if old.is_replaced or not new.counts(self.today):
+            return
+        old.ended = old.is_replaced = True
+        for permit in self.permits.values():
+            if new.replaces in permit.papers:
+                permit.papers = permit.papers - {new.replaces} | {ident}
 
     @rule(place=places, days=st.none() | st.integers(-3, 90))
     def add_what_is_missing(self, place: int, days: int | None) -> None:
@@ -626,6 +669,8 @@ class Workflow(RuleBasedStateMachine):
             assert self.holds(person.id, REVIEWERS | {"requester"})
             assert not self.papers[old].ended
             self.papers[old].ended = True
+            if self.holds(person.id, REVIEWERS):
+                request.distrusted.add(self.papers[old].kind)
 
     @rule(place=places, which=places, who=places)
     def verify_a_paper(self, place: int, which: int, who: int) -> None:
@@ -637,7 +682,10 @@ class Workflow(RuleBasedStateMachine):
             paper = self.papers[ident]
             assert self.holds(person.id, REVIEWERS)
             assert not paper.ended
-            assert person.id not in request.authors | {paper.by}
+            assert person.id not in request.authors | paper.by
+            paper.verified_by = person.id
+            if paper.replaces is not None:
+                self._takes_the_place(ident)
 
     # Reviewers
 
