@@ -94,7 +94,7 @@ def review_by_the_author(forged: Forgery) -> None:
     author = forged.entry("transfer.created")["actor"]
     review["actor"] = author
     shown = next(one for one in forged.records["reviews"] if one["id"] == review["details"]["review"])
-    shown["reviewer"] = author
+    shown["reviewer"], shown["persons"] = author, [author]
     actor = next(one for one in forged.records["actors"] if one["id"] == author)
     actor["name"] = "Somebody"
 
@@ -111,7 +111,35 @@ def two_stages_by_one_person(forged: Forgery) -> None:
     first, second = approvals(forged)[:2]
     second["actor"] = first["actor"]
     shown = {one["id"]: one for one in forged.records["reviews"]}
-    shown[second["details"]["review"]]["reviewer"] = first["actor"]
+    shown[second["details"]["review"]] |= {"reviewer": first["actor"], "persons": [first["actor"]]}
+
+
+def two_stages_by_keys_of_one_maker(forged: Forgery) -> None:
+    shown = {one["id"]: one for one in forged.records["reviews"]}
+    for review in approvals(forged)[:2]:
+        review["details"]["credential"]["seen_by"] = ["pr_maker"]
+        shown[review["details"]["review"]]["persons"].append("pr_maker")
+
+
+def a_paper_that_a_reviewer_filed(forged: Forgery) -> None:
+    reviewer, rests_on = approvals(forged)[0]["actor"], forged.entry("permit.issued")["details"]["evidence"]
+    for one in forged.entries:
+        if one["action"] == "transfer.evidence_added" and one["details"]["evidence"] in rests_on:
+            one["actor"] = reviewer
+    for one in forged.records["evidence"]:
+        one |= {"added_by": reviewer, "added_persons": [reviewer]}
+
+
+def a_key_that_nobody_else_had_seen(forged: Forgery) -> None:
+    approvals(forged)[0]["details"]["credential"]["seen_by"] = ["pr_maker"]
+
+
+def nobody_could_have_graded(forged: Forgery) -> None:
+    forged.records["gradings"][0]["graded_persons"] = None
+
+
+def somebody_else_filed_it(forged: Forgery) -> None:
+    forged.records["evidence"][0]["added_persons"].append("pr_maker")
 
 
 def on_behalf_of_the_author(forged: Forgery) -> None:
@@ -119,6 +147,7 @@ def on_behalf_of_the_author(forged: Forgery) -> None:
     review["details"]["on_behalf_of"] = author
     shown = {one["id"]: one for one in forged.records["reviews"]}
     shown[review["details"]["review"]]["on_behalf_of"] = author
+    shown[review["details"]["review"]]["persons"].append(author)
 
 
 def review_after_standing_back(forged: Forgery) -> None:
@@ -281,6 +310,11 @@ def another_evidence_hash(forged: Forgery) -> None:
 FORGERIES: dict[Callable[[Forgery], None], set[str]] = {
     review_by_the_author: {"separation"},
     two_stages_by_one_person: {"separation"},
+    two_stages_by_keys_of_one_maker: {"separation"},
+    a_paper_that_a_reviewer_filed: {"separation"},
+    a_key_that_nobody_else_had_seen: {"records"},
+    nobody_could_have_graded: {"records"},
+    somebody_else_filed_it: {"records"},
     on_behalf_of_the_author: {"separation"},
     review_after_standing_back: {"separation"},
     reviewer_is_a_system: {"separation"},
