@@ -282,7 +282,7 @@ def _told_why() -> Iterator[None]:
 
 
 async def _bring_up_to_date(database: Database, signer: Signer) -> None:
-    await database.transaction(lambda tx: permits.publish(tx, signer))
+    await database.transaction(lambda tx: permits.publish(tx, signer), reach=EVERYWHERE)
     await database.transaction(permits.reckon_anew, reach=EVERYWHERE)
 
 

@@ -18,7 +18,7 @@ from sqlalchemy import DateTime, MetaData, String, Text, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, AsyncSessionTransaction, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, mapped_column
 
 from service.connections import ANSWER, LATE, SILENCE, Bounds, watch_pooled
@@ -105,7 +105,6 @@ Entity = TypeVar("Entity", bound=Base)
 class Transaction(AsyncSession):
     """One database transaction, the one moment, in UTC, at which everything in it happens, and whose rows it sees: nobody's at first."""
 
-    now: datetime
     sync_session_class = Bounded
     sync_session: Bounded
     can_deny: bool = False
@@ -127,12 +126,23 @@ class Transaction(AsyncSession):
                 await self.look_again()
 
     @property
+    def now(self) -> datetime:
+        """The moment at which everything in it happens."""
+        return self.sync_session.now
+
+    @now.setter
+    def now(self, moment: datetime) -> None:
+        self.sync_session.now = moment
+
+    @property
     def view(self) -> View:
         """Who looks, and as far as which handlers."""
         return self.sync_session.view
 
     async def look(self, view: View) -> None:
         """See from now on what a view sees: what has been added before is written under the one before."""
+        if view != self.view:
+            self.sync_session.deferred()
         await self.flush()
         if view != self.view:
             self.sync_session.view = view
@@ -142,6 +152,11 @@ class Transaction(AsyncSession):
         """Return a row by its key, also one that this transaction has at hand already, as long as it sees it."""
         found = await super().get(entity, ident, **options)
         return None if found is None or not self.sees(found) else found
+
+    def begin_nested(self) -> AsyncSessionTransaction:
+        """Begin a savepoint: what has been recorded before stays on record if it is gone back to."""
+        self.sync_session.deferred()
+        return super().begin_nested()
 
     def sees(self, row: Base) -> bool:
         """Tell whether a row is of a handler that this transaction sees, as far as the row itself can tell."""

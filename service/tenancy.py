@@ -6,9 +6,10 @@
    and the tables that belong to a handler through another one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final, Literal
 
 from sqlalchemy import ColumnElement, Text, any_, bindparam, event, false, text
@@ -89,6 +90,9 @@ class Bounded(Session):
     """A session of the ORM that has a view, and keeps its queries within it."""
 
     view = View()
+    now: datetime
+    deferred: Callable[[], None] = staticmethod(lambda: None)
+    """Has what waits for the end of the transaction written at once."""
 
 
 @event.listens_for(Bounded, "do_orm_execute")

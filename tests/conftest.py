@@ -26,7 +26,7 @@ from service.http.direct import Direct
 from service.http.protocol import Bounded
 from service.settings import Settings
 from tests.headers import AsTold
-from tests.invariants import demand_exact, demand_sealed
+from tests.invariants import demand_exact, demand_sealed, demand_state
 from tests.operator import AdminKeys, equipped
 from tests.planted import demand_clean
 from tests.world import World
@@ -123,6 +123,7 @@ def database_url(postgres: str) -> Iterator[str]:
     yield database_named(postgres, name)
     demand_exact(database_named(postgres, name))
     demand_sealed(database_named(postgres, name))
+    demand_state(database_named(postgres, name))
 
 
 class Patient(Direct):

@@ -9,7 +9,7 @@ from typing import Any
 
 import asyncpg
 
-from service.audit import sealing
+from service.audit import sealing, state
 from service.database import is_any_id
 
 HELD = """
@@ -130,6 +130,18 @@ def demand_sealed(url: str, mark: str | None = None) -> None:
 
     async def look(connection: asyncpg.Connection) -> list[str]:
         return [fault async for fault in unsealed(connection, mark)]
+
+    faults = _seen(url, look)
+    assert not faults, faults
+
+
+def demand_state(url: str) -> None:
+    """Demand that the tables hold what the entries of the log say, and nothing else."""
+
+    async def look(connection: asyncpg.Connection) -> list[str]:
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            found = await state.check(connection)
+        return [one.told for one in found.differences] + found.incomparable
 
     faults = _seen(url, look)
     assert not faults, faults

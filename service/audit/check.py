@@ -23,11 +23,12 @@ from typing import Any, Final, Literal, TypeAlias
 
 import asyncpg
 
-from service.audit import archive, beside, notes
+from service.audit import archive, beside, notes, state
 from service.audit.beside import Gone
 from service.audit.merkle import HASH_SIZE
 from service.audit.notes import Checkpoint, Verifier
 from service.audit.numbering import LAST
+from service.audit.state import State
 from service.audit.tiles import FULL, WIDTH, Edge, Tile
 from service.connections import Bounds
 from service.moments import rfc3339
@@ -139,6 +140,8 @@ class Result:
     """The largest checkpoint that a trusted key has signed."""
     left_out: int = 0
     """Findings that are not told one by one."""
+    state: State | None = None
+    """How the tables compare with the log, where that was asked for."""
 
     def add(self, kind: Kind, told: str) -> None:
         """Add a finding."""
@@ -159,6 +162,8 @@ async def check(
     remembered: Sequence[str] = (),
     archives: Path | None = None,
     helpers: Helpers | None = None,
+    *,
+    with_state: bool = False,
 ) -> Result:
     """Check the whole log.
 
@@ -168,12 +173,16 @@ async def check(
         remembered: notes of checkpoints that were kept elsewhere.
         archives: where the files of archived months are, to check them too.
         helpers: read and hash ahead; None: everything is done here.
+        with_state: whether to compare the tables with it too.
 
     Raises:
         ValueError: what was remembered is no checkpoint that a trusted key has signed.
     """
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        return await _Check(connection, {each.vkey: each for each in trusted}).run(remembered, archives, helpers)
+        result = await _Check(connection, {each.vkey: each for each in trusted}).run(remembered, archives, helpers)
+        if with_state:
+            result.state = await state.check(connection)
+        return result
 
 
 async def plain(connection: asyncpg.Connection, span: Span) -> Plain | None:

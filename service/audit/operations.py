@@ -1,10 +1,7 @@
 """`append`: the entry of a change, in the change's own transaction. No entry, no change."""
 
-import hashlib
 import json
-import secrets
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
 
@@ -12,7 +9,9 @@ import rfc8785
 from sqlalchemy import Date, DateTime, Text, bindparam, cast, delete, func, select, text, union_all
 from sqlalchemy.orm import selectinload
 
-from service.audit import sealing
+from service.audit import recording, sealing
+from service.audit.effects import POINTER
+from service.audit.recording import Record
 from service.audit.schemas import EntryFilter, EntryOut
 from service.audit.tables import Archive, ArchivedAct, Entry, Leaf, Opening
 from service.database import Transaction
@@ -33,7 +32,7 @@ def canonical(value: object) -> bytes:
 
 def append(
     tx: Transaction, caller: Caller, action: str, subject: str, *, handler: str | None = None, details: dict[str, Any]
-) -> Entry:
+) -> None:
     """Record an act with the transaction that does it.
 
     Args:
@@ -46,53 +45,51 @@ def append(
             list of `sealing.CLEAR` go into the log as salted hashes. Whatever somebody does while break-glass access of theirs is
             open says so; and every act says which credential was shown, and who else has seen it.
     """
-    made = record_of(tx.now, caller, action, subject, handler=handler, details=details)
-    entry = Entry(
-        at=tx.now,
-        actor=made.actor,
-        action=action,
-        subject=subject,
-        handler=handler,
-        body=made.body,
-        sha256=made.sha256,
-        openings=[Opening(pointer=one.pointer, at=tx.now, salt=one.salt, value=one.content) for one in made.openings],
-    )
-    tx.add(entry)
-    return entry
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """An entry that has no number yet."""
-
-    actor: str
-    action: str
-    subject: str
-    handler: str | None
-    body: str
-    sha256: bytes
-    openings: Sequence[sealing.Opening]
+    recording.enter(tx, _said(tx.now, caller, action, subject, handler, details))
 
 
 def record_of(
-    now: datetime, caller: Caller, action: str, subject: str, *, handler: str | None = None, details: dict[str, Any]
+    now: datetime,
+    caller: Caller,
+    action: str,
+    subject: str,
+    *,
+    handler: str | None = None,
+    details: dict[str, Any],
+    effects: sealing.Opening | None = None,
 ) -> Record:
-    """Return the entry of an act, sealed, for `append` or to be written with many others; see there for the arguments."""
+    """Return the entry of an act, sealed, to be written with many others.
+
+    Args:
+        now: the moment of its transaction.
+        caller: see `append`, as for the others.
+        action: the same.
+        subject: the same.
+        handler: the same.
+        details: the same.
+        effects: what the transaction wrote (`effects.opening_of`): one of its entries tells of each row, the last one best.
+    """
+    return recording.sealed(_said(now, caller, action, subject, handler, details), effects)
+
+
+def _said(
+    now: datetime, caller: Caller, action: str, subject: str, handler: str | None, details: dict[str, Any]
+) -> dict[str, Any]:
     if caller.credential is not None:
         details = details | {"credential": {"id": caller.credential, "seen_by": sorted(caller.seen_by)}}
     if caller.break_glass is not None:
         details = details | {"break_glass": caller.break_glass}
-    said = {
-        "at": now,
-        "actor": caller.principal,
-        "action": action,
-        "subject": subject,
-        "handler": handler,
-        "details": details,
-    }
-    sealed, openings = sealing.seal(plain(said), lambda: secrets.token_bytes(sealing.SALT))
-    body = rfc8785.dumps(sealed)
-    return Record(caller.principal, action, subject, handler, body.decode(), hashlib.sha256(body).digest(), openings)
+    said: dict[str, Any] = plain(
+        {
+            "at": now,
+            "actor": caller.principal,
+            "action": action,
+            "subject": subject,
+            "handler": handler,
+            "details": details,
+        }
+    )
+    return said
 
 
 def written(records: Iterable[Record]) -> str:
@@ -217,7 +214,7 @@ async def erase_opening(tx: Transaction, caller: Caller, seq: int, pointer: str,
     Raises:
         NotFound: nothing is sealed there, or it has been erased already.
     """
-    found = await tx.get(Opening, (seq, pointer), with_for_update=True)
+    found = None if pointer == POINTER else await tx.get(Opening, (seq, pointer), with_for_update=True)
     if found is None:
         raise NotFound("Nothing is sealed there, or it has been erased; `sealed` of the entry names the pointers.")
     about = (await tx.execute(select(Entry.subject, Entry.handler).where(Entry.seq == seq))).one_or_none()

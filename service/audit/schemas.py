@@ -7,6 +7,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.audit import sealing
+from service.audit.effects import POINTER
 from service.audit.tables import Entry
 from service.http.texts import Instant
 
@@ -47,7 +48,10 @@ class EntryOut(BaseModel):
     details: dict[str, Any] = Field(
         description='What was done. What is sealed in `body` is opened here; `{"sealed": hash}` where there is no opening any more.'
     )
-    sealed: list[SealedOut] = Field(description="What is sealed in `body`, in the order of its pointers.")
+    sealed: list[SealedOut] = Field(
+        description="What is sealed in the details of `body`, in the order of its pointers. What opens `/effects`, the hashes of what the "
+        "act wrote, is compared with the tables by `outbound audit check`, and not shown."
+    )
     body: str = Field(description="The canonical JSON (RFC 8785) that was hashed.")
     sha256: str = Field(description="SHA-256 of the UTF-8 bytes of `body`, in hexadecimal.")
 
@@ -65,7 +69,9 @@ class EntryOut(BaseModel):
             handler=entry.handler,
             details=sealing.opened(body, openings.values())["details"],
             sealed=[
-                _sealed(pointer, told, openings.get(pointer)) for pointer, told in sorted(sealing.seals(body).items())
+                _sealed(pointer, told, openings.get(pointer))
+                for pointer, told in sorted(sealing.seals(body).items())
+                if pointer != POINTER
             ],
             body=entry.body,
             sha256=entry.sha256.hex(),

@@ -60,6 +60,7 @@ CLEAR: Final[Mapping[str, frozenset[str]]] = {
         "archive": "month file sha256",
         "evidence_pack": "kind subject since until sha256",
         "log": "vkey previous",
+        "signing_key": "jwk",
     }.items()
 }
 """The members whose texts stay in clear, with all that is in them, by the thing that the action is about (`permit` in `permit.revoked`).

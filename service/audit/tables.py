@@ -8,6 +8,8 @@ from typing import Final
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
+    CheckConstraint,
     ColumnElement,
     DateTime,
     ForeignKey,
@@ -172,6 +174,17 @@ class Opening(Base):
     salt: Mapped[bytes] = mapped_column(LargeBinary)
     value: Mapped[str] = mapped_column(Text)
     """Canonical JSON (RFC 8785)."""
+
+
+class ColumnKey(Base):
+    """One row: the secret of which the salts of columns are made; it never changes, and never leaves the database."""
+
+    __tablename__ = "column_key"
+
+    one: Mapped[bool] = mapped_column(Boolean, primary_key=True, server_default=text("true"))
+    key: Mapped[bytes] = mapped_column(LargeBinary)
+
+    __table_args__ = (CheckConstraint("one", name="one"),)
 
 
 class Archive(Base):

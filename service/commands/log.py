@@ -12,6 +12,7 @@ from service.audit import archive, check, notes, retention, rotation
 from service.audit import operations as audit
 from service.audit.helpers import Processes, processors
 from service.audit.log_key import LogKey
+from service.audit.state import State
 from service.commands.failing import fail
 from service.commands.shared import database_url, in_transaction, with_database
 from service.connections import connect
@@ -40,8 +41,11 @@ def check_log(
         Path | None,
         typer.Option(exists=True, file_okay=False, help="Folder of the files of archived months, to check them too."),
     ] = None,
+    state: Annotated[
+        bool, typer.Option(help="Whether to compare the tables with what the entries say was written to them.")
+    ] = True,
 ) -> None:
-    """Hash the whole log again from its entries, and compare it with what was signed; ends with 1 where it was tampered with."""
+    """Hash the whole log again, compare it with what was signed and the tables with what it says; ends with 1 where either was changed."""
     settings = Settings()
     remembered = [path.read_text(encoding="utf-8") for path in since or []]
 
@@ -49,7 +53,8 @@ def check_log(
         connection = await connect(url, name=check.NAME, bounds=check.BOUNDS, settings=check.SETTINGS)
         try:
             trusted = [notes.Verifier.of(one) for one in vkey or []] or await _own_verifier(settings, connection)
-            return await check.check(connection, trusted, remembered, archives, Processes(url, processors()))
+            helpers = Processes(url, processors())
+            return await check.check(connection, trusted, remembered, archives, helpers, with_state=state)
         finally:
             await connection.close()
 
@@ -62,9 +67,26 @@ def check_log(
         f"{result.leaves} entries were checked ({result.archived} of them in archives, by their hashes) and "
         f"{result.checkpoints} checkpoints; {newest}; {result.waiting} entries wait for their place."
     )
+    if result.state is not None:
+        _show_state(result.state)
     if result.findings:
         fail(f"The log was tampered with: {len(result.findings) + result.left_out} findings.")
     typer.echo("The log is whole.")
+    if result.state is None:
+        return
+    if result.state.differences:
+        count = len(result.state.differences) + result.state.left_out
+        fail(f"The tables do not hold what the log says: {count} rows differ.")
+    typer.echo("The tables hold what the log says.")
+
+
+def _show_state(found: State) -> None:
+    """Tell how the tables compare with the log, but for the verdict."""
+    for difference in found.differences:
+        typer.echo(f"{difference.kind}: {difference.told}")
+    for told in found.incomparable:
+        typer.echo(f"not compared: {told}")
+    typer.echo(f"{found.rows} rows were compared with what {found.documents} entries say was written.")
 
 
 async def _own_verifier(settings: Settings, connection: asyncpg.Connection) -> list[notes.Verifier]:

@@ -1,6 +1,7 @@
 """`tell`: the event of a change, in the change's own transaction, beside its entry in the log."""
 
 import json
+import secrets
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,7 +9,10 @@ from typing import Any, Final
 
 from sqlalchemy import DateTime, Text, and_, bindparam, or_, select, text
 
+from service.audit import effects, recording
 from service.audit import operations as audit
+from service.audit.effects import Written
+from service.audit.sealing import SALT
 from service.database import Transaction
 from service.events.schemas import EventOut
 from service.events.tables import Event
@@ -96,20 +100,64 @@ Acts = tuple[str, str]
 """The entries and the events of many acts, as texts of JSON that PostgreSQL takes apart."""
 
 
-def written(now: datetime, caller: Caller, acts: Sequence[Act]) -> Acts:
-    """Return many acts as `record_all` takes them; made beside the event loop, for it is work."""
-    entries = (
-        audit.record_of(now, caller, act.action, act.subject, handler=act.handler, details=act.details) for act in acts
-    )
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """What many acts need of the database before they are written.
+
+    Attributes:
+        events: the number of the event of each.
+        key: of which the salts of columns are made (`recording.key`).
+    """
+
+    events: Sequence[int]
+    key: bytes
+
+
+async def numbers_for(tx: Transaction, count: int) -> Numbers:
+    """Draw what so many acts need."""
+    drawn = await tx.scalars(_DRAW, {"count": count})
+    return Numbers(list(drawn), await recording.key(tx))
+
+
+def written(now: datetime, caller: Caller, acts: Sequence[Act], rows: Sequence[Written], numbers: Numbers) -> Acts:
+    """Return many acts as `record_all` takes them; made beside the event loop, for it is work.
+
+    Args:
+        now: the moment of their transaction.
+        caller: who acts.
+        acts: at least one.
+        rows: what was written of the tables that the log covers, but for the events: the last entry says it.
+        numbers: of `numbers_for`.
+    """
     told = [
         {
+            "seq": number,
             "kind": act.action,
             "subject": act.subject,
             "handler": act.handler,
             "body": body_of(caller, why=act.why, how_much=act.how_much, details=act.details, href=act.href),
         }
-        for act in acts
+        for number, act in zip(numbers.events, acts, strict=True)
     ]
+    shared = {"at": now, "audience": []}
+    of_events = (
+        Written("events", str(one["seq"]), True, {**{name: one[name] for name in one if name != "seq"}, **shared})
+        for one in told
+    )
+    opening = effects.opening_of([*rows, *of_events], numbers.key, secrets.token_bytes(SALT))
+    last = len(acts) - 1
+    entries = (
+        audit.record_of(
+            now,
+            caller,
+            act.action,
+            act.subject,
+            handler=act.handler,
+            details=act.details,
+            effects=opening if place == last else None,
+        )
+        for place, act in enumerate(acts)
+    )
     return audit.written(entries), json.dumps(told, ensure_ascii=False)
 
 
@@ -120,10 +168,11 @@ async def record_all(tx: Transaction, acts: Acts) -> None:
     await tx.execute(_TELL_ALL, {"events": told, "at": tx.now})
 
 
+_DRAW: Final = text("select nextval(pg_get_serial_sequence('events', 'seq')) from generate_series(1, :count)")
 _TELL_ALL: Final = text("""
-  insert into events (at, kind, subject, handler, audience, body)
-  select :at, kind, subject, handler, '{}', body
-  from json_to_recordset(cast(:events as json)) as e(kind text, subject text, handler text, body jsonb)
+  insert into events (seq, at, kind, subject, handler, audience, body) overriding system value
+  select seq, :at, kind, subject, handler, '{}', body
+  from json_to_recordset(cast(:events as json)) as e(seq bigint, kind text, subject text, handler text, body jsonb)
 """).bindparams(bindparam("events", type_=Text), bindparam("at", type_=DateTime(timezone=True)))
 
 

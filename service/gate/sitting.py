@@ -89,6 +89,7 @@ class _Announced(Struct, frozen=True):
 
 class _Details(Struct, frozen=True):
     announced: _Announced | UnsetType
+    counts: bool | UnsetType
     dataset: str | None
     decision: bool
     evaluation: str | UnsetType
@@ -294,7 +295,7 @@ class Sitting:
         self.exports.append(export)
         self.held.append(held)
         self._take(decision, found.handler, held)
-        record("export.reserved", export.id, expires_at=self._until, export=export.id)
+        record("export.reserved", export.id, counts=decision.counts, expires_at=self._until, export=export.id)
         return export
 
     def repeat(
@@ -364,12 +365,14 @@ class Sitting:
         question: wire.Question | wire.Export,
         *,
         announced: _Announced | UnsetType = UNSET,
+        counts: bool | UnsetType = UNSET,
         evaluation: str | UnsetType = UNSET,
         expires_at: str | UnsetType = UNSET,
         export: str | UnsetType = UNSET,
     ) -> None:
         details = _Details(
             announced=announced,
+            counts=counts,
             dataset=found.dataset,
             decision=decision.allowed,
             evaluation=evaluation,

@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, and_, case, column, func, select, table, t
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import InstrumentedAttribute
 
+from service.audit import recording
 from service.database import Id, Transaction
 from service.law.facts import Count
 from service.ledger import counting
@@ -32,7 +33,8 @@ def year_of(handler: str, year: int) -> str:
 async def hold_year(tx: Transaction, handler: str, year: int) -> None:
     """Hold the count of a handler's year until the transaction ends, so that two exports cannot both take the last place."""
     row = {"handler": handler, "year": year, "persons": 0, "sensitive_persons": 0}
-    await tx.execute(insert(LedgerYear).values(**row).on_conflict_do_nothing())
+    # A year of nothing is what the log takes for granted.
+    await tx.execute(insert(LedgerYear).values(**row).on_conflict_do_nothing(), execution_options=recording.STATED)
     await tx.execute(
         select(LedgerYear.year).where(LedgerYear.handler == handler, LedgerYear.year == year).with_for_update()
     )

@@ -6,6 +6,7 @@ from typing import Final
 from sqlalchemy.dialects.postgresql import insert
 
 from service.audit import operations as audit
+from service.audit import recording
 from service.database import Transaction
 from service.http.caller import Caller
 from service.ledger.tables import PersonKey
@@ -23,7 +24,8 @@ async def person_key(tx: Transaction, caller: Caller, handler: str) -> PersonKey
         return kept
     made = {"handler": handler, "key": secrets.token_bytes(KEY_BYTES), "created_at": tx.now}
     # Of two that find none, the second waits here for the first, and takes that one's key.
-    added = await tx.scalar(insert(PersonKey).values(**made).on_conflict_do_nothing().returning(PersonKey.handler))
-    if added is not None:
+    adding = insert(PersonKey).values(**made).on_conflict_do_nothing().returning(PersonKey.handler)
+    if await tx.scalar(adding, execution_options=recording.STATED) is not None:
+        recording.wrote(tx, PersonKey.__table__, [made], made=True)
         audit.append(tx, caller, "handler.person_key_made", handler, handler=handler, details={"bytes": KEY_BYTES})
     return await tx.get_one(PersonKey, handler)

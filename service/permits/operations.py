@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from service import persons
 from service.audit import operations as audit
+from service.audit import recording
 from service.audit.schemas import EntryOut
 from service.database import Id, Transaction, close_gate, new_id
 from service.events import operations as events
@@ -460,7 +461,10 @@ async def reckon_anew(tx: Transaction) -> None:
 async def publish(tx: Transaction, signer: Signer) -> None:
     """Make a signing key's public half known to every replica."""
     row = {"kid": signer.kid, "jwk": signer.public, "created_at": tx.now}
-    await tx.execute(insert(SigningKey).values(**row).on_conflict_do_nothing())
+    adding = insert(SigningKey).values(**row).on_conflict_do_nothing().returning(SigningKey.kid)
+    if await tx.scalar(adding, execution_options=recording.STATED) is not None:
+        recording.wrote(tx, SigningKey.__table__, [row], made=True)
+        audit.append(tx, OPERATOR, "signing_key.published", "signing keys", details={"jwk": signer.public})
 
 
 async def public_keys(tx: Transaction) -> JwksOut:

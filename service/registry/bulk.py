@@ -1,11 +1,13 @@
 """One grading for many datasets: planned beside the event loop, written by a handful of statements, all of it or nothing."""
 
 import json
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Final
 
 from sqlalchemy import DateTime, Text, bindparam, select, text
 
+from service.audit.effects import Written
 from service.audit.operations import plain
 from service.database import Transaction, new_ids
 from service.events import operations as events
@@ -82,8 +84,21 @@ class Planning:
         ]
         return json.dumps(plain(made), ensure_ascii=False), json.dumps(effective, ensure_ascii=False)
 
-    def acts(self, caller: Caller, now: datetime) -> events.Acts:
-        """Return the entries and events."""
+    def acting(self) -> int:
+        """Return how many gradings are made."""
+        return sum(len(rows) for rows in self._made.values())
+
+    def acts(
+        self, caller: Caller, now: datetime, superseded: Sequence[tuple[str, int]], numbers: events.Numbers
+    ) -> events.Acts:
+        """Return the entries and events.
+
+        Args:
+            caller: who grades.
+            now: when.
+            superseded: gradings that no longer hold or wait: dataset and number.
+            numbers: of `events.numbers_for`.
+        """
         return events.written(
             now,
             caller,
@@ -100,12 +115,31 @@ class Planning:
                 for row in self._datasets
                 for one in self._made[row["id"]]
             ],
+            [*self._written(now), *(_superseded(dataset, number, now) for dataset, number in superseded)],
+            numbers,
         )
+
+    def _written(self, now: datetime) -> Iterator[Written]:
+        """Yield what is written of gradings and datasets."""
+        for dataset, rows in self._made.items():
+            for one in rows:
+                values = {name: value for name, value in one.items() if name not in ("dataset", "number")}
+                yield Written("gradings", f"{dataset}/{one['number']}", True, values)
+                if one["state"] == "effective":
+                    held = {"tags": one["tags"], "grading": one["number"], "updated_at": now}
+                    held |= {"graded_fields": one["fields"], "graded_number": one["number"]}
+                    held["sensitive_fields"] = one["sensitive_fields"]
+                    yield Written("datasets", dataset, False, held)
 
     def outcome(self) -> bytes:
         """Return the last grading of each dataset, as the answer tells them."""
         last = [GradingOut.of(Grading(**self._made[row["id"]][-1])) for row in self._datasets]
         return GradingsOut(items=last).model_dump_json().encode()
+
+
+def _superseded(dataset: str, number: int, now: datetime) -> Written:
+    values = {"state": "superseded", "ended_at": now}
+    return Written("gradings", f"{dataset}/{number}", False, values)
 
 
 _REFERENCES: Final = "any(array(select json_array_elements_text(cast(:references as json))))"
@@ -128,6 +162,7 @@ _SUPERSEDE: Final = text("""
   update gradings set state = 'superseded', ended_at = :at
   from json_to_recordset(cast(:made as json)) as m(dataset text, state text)
   where gradings.dataset = m.dataset and (gradings.state = 'pending' or gradings.state = 'effective' and m.state = 'effective')
+  returning gradings.dataset, gradings.number
 """).bindparams(bindparam("made", type_=Text), bindparam("at", type_=DateTime(timezone=True)))
 _ADD: Final = text("""
   insert into gradings select * from json_populate_recordset(null::gradings, cast(:made as json))
@@ -164,13 +199,14 @@ async def grade_many(tx: Transaction, caller: Caller, wanted: BulkGradingIn, gra
         detail, errors = refused
         raise Invalid(detail, errors=errors)
     made, effective = await asked(tx, grading, "writes")
-    await tx.execute(_SUPERSEDE, {"made": made, "at": tx.now})
+    superseded = [(row[0], row[1]) for row in await tx.execute(_SUPERSEDE, {"made": made, "at": tx.now})]
     await tx.execute(_ADD, {"made": made})
     if effective != "[]":
         await tx.execute(_TAKE_EFFECT, {"effective": effective, "at": tx.now})
         await _look_at_scales(tx, caller, effective)
         tx.can_deny = True
-    await events.record_all(tx, await asked(tx, grading, "acts", caller, tx.now))
+    numbers = await events.numbers_for(tx, await asked(tx, grading, "acting"))
+    await events.record_all(tx, await asked(tx, grading, "acts", caller, tx.now, superseded, numbers))
     told: bytes = await asked(tx, grading, "outcome")
     return told
 

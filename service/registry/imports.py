@@ -20,6 +20,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import DateTime, Text, bindparam, text
 
+from service.audit.effects import Written
 from service.database import MovedError, Transaction, beyond, is_id, new_ids
 from service.events import operations as events
 from service.http.caller import READERS, Caller
@@ -225,11 +226,26 @@ class Reading:
                     changed.append({name: json.loads(row.body)[name] for name in _CHANGED} | {"id": row.id})
         return _text(new), len(new), _text(changed)
 
-    def acts(self, chunk: int, now: datetime, caller: Caller) -> events.Acts | None:
+    def acting(self, chunk: int) -> int:
+        """Return how many acts there are of some rows."""
+        return sum(row.differs + (row.differs and row.outdated != _NONE) for row in self._chunk(chunk))
+
+    def acts(self, chunk: int, now: datetime, caller: Caller, numbers: events.Numbers) -> events.Acts:
         """Return the entries and events of what was written of some rows."""
         rows = [row for row in self._chunk(chunk) if row.differs]
+        written = [self._row(row, now) for row in rows]
         acts = [self._act(row) for row in rows] + [self._outdated(row) for row in rows if row.outdated != _NONE]
-        return events.written(now, caller, acts) if acts else None
+        return events.written(now, caller, acts, written, numbers)
+
+    @staticmethod
+    def _row(row: "_Wanted", now: datetime) -> Written:
+        """Return what was written of a dataset."""
+        wanted = json.loads(row.body)
+        values = {name: wanted[name] for name in _CHANGED} | {"updated_at": now}
+        if row.is_new:
+            of_new = {"key": row.key, "handler": row.handler, "created_at": now}
+            values |= of_new | dict.fromkeys(_NONE_YET)
+        return Written("datasets", row.id, row.is_new, values)
 
     def can_deny(self) -> bool:
         """Tell whether what was written can turn an allow into a deny."""
@@ -322,6 +338,7 @@ def _checked(row: Row, defaults: Mapping[str, str | None]) -> DatasetIn:
     return DatasetIn.model_validate({name: value for name, value in defaults.items() if value is not None} | stated)
 
 
+_NONE_YET: Final = ("scale", "filed_scale", "tags", "grading", "graded_fields", "graded_number", "sensitive_fields")
 _CHANGED: Final = ("title", "owner", "description", "fields", "facts")
 """What of a dataset that is there a file changes."""
 _FIELDS: Final = TypeAdapter(list[FieldIn])
@@ -416,9 +433,10 @@ async def _write(tx: Transaction, caller: Caller, reading: Asks, chunks: int) ->
     if count:
         raise ImportRefused([], count=count, listed=listed)
     for chunk in range(chunks):
-        acts = await asked(tx, reading, "acts", chunk, tx.now, caller)
-        if acts is not None:
-            await events.record_all(tx, acts)
+        count = await asked(tx, reading, "acting", chunk)
+        if count:
+            numbers = await events.numbers_for(tx, count)
+            await events.record_all(tx, await asked(tx, reading, "acts", chunk, tx.now, caller, numbers))
     tx.can_deny |= await asked(tx, reading, "can_deny")
 
 

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Final
+from typing import Any, Final, cast
 
-from sqlalchemy import func, select
+from sqlalchemy import CursorResult, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from service import persons
+from service.audit import recording
 from service.database import Transaction, beyond, close_gate, new_id
 from service.http import directory
 from service.http.caller import READERS, REVIEWERS, Caller, Role
@@ -408,7 +409,10 @@ async def _keep(tx: Transaction, upload: Upload) -> tuple[bytes, str]:
         "content": upload.content,
         "created_at": tx.now,
     }
-    await tx.execute(insert(Document).values(**row).on_conflict_do_nothing())
+    adding = insert(Document).values(**row).on_conflict_do_nothing()
+    added = cast("CursorResult[Any]", await tx.execute(adding, execution_options=recording.STATED))
+    if added.rowcount:
+        recording.wrote(tx, Document.__table__, [row], made=True)
     return upload.sha256, upload.name
 
 

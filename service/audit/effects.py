@@ -1,0 +1,244 @@
+"""What an act has written, in its own entry: a salted hash of each column that it set, of each row; and what is compared so at all.
+
+An entry holds, under `effects`, the seal of a document that is kept beside it as what opens it is (`openings`, at `/effects`): it names the
+rows that the transaction of the act wrote, and has of each column that it set the hash of the value. So the state that the tables must
+have follows from the log, column by column, and a change that no act did is found. The document holds no value, and it is never shown.
+"""
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from json.encoder import encode_basestring
+from typing import Any, Final
+
+from service.audit.sealing import SALT, Opening
+from service.moments import rfc3339
+
+MEMBER: Final = "effects"
+"""The member of a body, between `details` and `handler`; null: another entry of the transaction has them, or nothing was written."""
+POINTER: Final = f"/{MEMBER}"
+SIZE: Final = 12
+"""Bytes of the hash of a value: whoever wants another value with the same one must try 2^96 of them."""
+WIDTH: Final = 16
+"""Characters that they take in base64."""
+
+
+@dataclass(frozen=True, slots=True)
+class Covered:
+    """A table whose rows follow from the log.
+
+    Attributes:
+        beside: columns that are not compared with it, and why.
+        unsaid: the value of columns of which no entry says anything, where it is another one than null.
+    """
+
+    beside: Mapping[str, str] = field(default_factory=dict)
+    unsaid: Mapping[str, Any] = field(default_factory=dict)
+
+
+_RESERVED: Final = "the entry of its reservation says it (`service/audit/reservations.py`)"
+_USE: Final = "moves with use, and nothing is decided by it but when a session ends by itself"
+
+COVERED: Final[Mapping[str, Covered]] = {
+    "api_keys": Covered(),
+    "break_glass": Covered(),
+    "comments": Covered(),
+    "datasets": Covered(),
+    "delegations": Covered(),
+    "documents": Covered({"content": "its key is its SHA-256, which is computed again", "size": "the same"}),
+    "events": Covered(),
+    "evidence": Covered(),
+    "exports": Covered(
+        dict.fromkeys(
+            (
+                "evaluation",
+                "handler",
+                "dataset",
+                "recipient",
+                "permit",
+                "system",
+                "purpose",
+                "fields",
+                "year",
+                "counts",
+                "persons",
+                "sensitive_persons",
+                "permit_persons",
+                "permit_sensitive_persons",
+                "year_persons",
+                "year_sensitive_persons",
+                "reserved_at",
+                "expires_at",
+            ),
+            _RESERVED,
+        ),
+        {"status": "reserved", "late": False},
+    ),
+    "findings": Covered(unsaid={"about": "structuring"}),
+    "gradings": Covered(),
+    "grants": Covered(),
+    "handlers": Covered(),
+    "ledger_years": Covered(
+        unsaid=dict.fromkeys(("persons", "sensitive_persons", "plain_persons", "plain_sensitive_persons"), 0)
+    ),
+    "logins": Covered(
+        {"told_at": "moves with each token that tells of groups; what these change is compared in the grants"}
+    ),
+    "obligations": Covered(),
+    "permit_datasets": Covered(),
+    "permits": Covered(),
+    "person_keys": Covered(),
+    "principals": Covered(),
+    "recipients": Covered(),
+    "recusals": Covered(),
+    "reviews": Covered(),
+    "revisions": Covered(),
+    "sessions": Covered({"seen_at": _USE, "ends_at": _USE}),
+    "signing_keys": Covered(),
+    "sketches": Covered(),
+    "stages": Covered(),
+    "transfers": Covered(),
+}
+"""The tables that follow from the log: every column of theirs is compared, save those that are named with a reason."""
+
+IMPLIED: Final = frozenset({"exports", "ledger_years"})
+"""Tables whose rows no entry makes by itself: reservations have their own entries, and a year of nothing is nothing."""
+
+BESIDE: Final[Mapping[str, str]] = {
+    "archived_acts": "repeats entries of months that were archived; only reports show it",
+    "archives": "the full check compares it with the entries that tell of it",
+    "checkpoints": "the log itself, which the full check hashes again",
+    "cosignatures": "signed by witnesses",
+    "entries": "the log itself",
+    "evidence_packs": "a pack proves itself, and nothing is decided by it",
+    "held_by_permits": "what reservations add up to: counted again from the exports",
+    "held_in_years": "the same",
+    "leaves": "the log itself",
+    "log_keys": "the log itself: a key is trusted where it signs beside one that is",
+    "log_state": "the log itself",
+    "log_tiles": "the log itself",
+    "column_key": "a secret: whoever changes it changes every hash",
+    "login_links": "serves once, for minutes; the session that comes of it is compared",
+    "openings": "each is compared with its seal",
+    "session_tokens": "changes with use; the session that it belongs to is compared",
+    "stored_answers": "repeats what was answered to one key for a day, and decides nothing",
+    "witness_reports": "how witnesses answered last; only the log's health shows it",
+}
+"""The tables that do not, and why."""
+
+_as_json: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str).encode
+
+
+def canonical(value: object) -> bytes:
+    """Return what of a column's value is hashed: JSON without spaces, its members in order.
+
+    Days are `2026-11-30`, moments as the log has them (RFC 3339 in UTC), bytes in base64.
+    """
+    if isinstance(value, str):
+        return encode_basestring(value).encode()
+    if isinstance(value, datetime):
+        return f'"{rfc3339(value.astimezone(UTC))}"'.encode()
+    if isinstance(value, date):
+        return f'"{value.isoformat()}"'.encode()
+    if isinstance(value, bytes):
+        return b'"' + base64.b64encode(value) + b'"'
+    return _as_json(value).encode()
+
+
+def column_salt(key: bytes, salt: bytes, table: str, row: str, column: str) -> bytes:
+    """Return the salt of one column of one row in one document: who is told it can check that column, and no other one.
+
+    Args:
+        key: the secret that never leaves the database.
+        salt: that of the document.
+        table: name of the table, which has no slash in it.
+        row: key of the row.
+        column: name of the column, which has none either.
+    """
+    return hashlib.sha256(key + salt + f"{table}/{column}/{row}".encode()).digest()[:SALT]
+
+
+def hashed(salt: bytes, content: bytes) -> bytes:
+    """Return the hash of a value by the salt of its column and its canonical bytes."""
+    return hashlib.sha256(salt + content).digest()[:SIZE]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Rows of one table of which the same columns were set.
+
+    Attributes:
+        table: its name.
+        made: whether the rows were made then; otherwise what is not named stayed as it was.
+        columns: names of the columns, in order.
+        rows: of each row, by its key, the hashes of these columns side by side, in base64.
+    """
+
+    table: str
+    made: bool
+    columns: list[str]
+    rows: dict[str, str]
+
+    def hash_of(self, row: str, column: str) -> bytes:
+        """Return the hash of a column of a row."""
+        place = self.columns.index(column) * WIDTH
+        return base64.b64decode(self.rows[row][place : place + WIDTH])
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A row as a transaction leaves it.
+
+    Attributes:
+        table: its table.
+        key: its key: the columns of the primary key, with a slash between them.
+        made: whether the transaction made it.
+        values: the columns that the transaction set, without the primary key and what is not compared.
+    """
+
+    table: str
+    key: str
+    made: bool
+    values: Mapping[str, Any]
+
+
+def key_of(parts: Iterable[object]) -> str:
+    """Return the key of a row in these documents."""
+    return "/".join(one.hex() if isinstance(one, bytes) else str(one) for one in parts)
+
+
+def opening_of(rows: Iterable[Written], key: bytes, salt: bytes) -> Opening:
+    """Return what an entry seals of the rows that its transaction wrote.
+
+    Args:
+        rows: what was written.
+        key: the secret that never leaves the database.
+        salt: `SALT` fresh random bytes.
+    """
+    groups: dict[tuple[str, bool, tuple[str, ...]], dict[str, str]] = {}
+    for row in rows:
+        columns = tuple(sorted(row.values))
+        hashes = [
+            hashed(column_salt(key, salt, row.table, row.key, name), canonical(row.values[name])) for name in columns
+        ]
+        groups.setdefault((row.table, row.made, columns), {})[row.key] = base64.b64encode(b"".join(hashes)).decode()
+    document = [
+        {"table": table, "made": made, "columns": columns, "rows": found}
+        for (table, made, columns), found in sorted(groups.items())
+    ]
+    return Opening(POINTER, salt, _as_json(document))
+
+
+def groups_of(content: str) -> Sequence[Group]:
+    """Return what a document says.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        return [Group(one["table"], one["made"], one["columns"], one["rows"]) for one in json.loads(content)]
+    except (TypeError, KeyError) as error:
+        raise ValueError(str(error)) from error

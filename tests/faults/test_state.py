@@ -1,0 +1,201 @@
+# ruff: noqa: S608 - names of tables and columns
+"""What a PostgreSQL superuser can do to the tables: the check of the state names each row and column that no act wrote."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import asyncpg
+import pytest
+
+from service.audit import effects, state
+from service.audit.effects import BESIDE, COVERED
+from service.audit.state import State
+from service.tables import METADATA
+from tests.authz.things import Company
+from tests.commands import outbound
+from tests.faults.racing import times
+from tests.feed import Feed, digits, hashes
+from tests.world import World
+
+SEEDS = range(times(1, 10))
+OTHER: dict[str, Callable[[Any, random.Random], Any]] = {
+    "text": lambda value, draw: (value or "") + draw.choice("xyz中"),
+    "varchar": lambda _, draw: f"zz_{draw.getrandbits(125):026x}"[:29],
+    "int2": lambda value, draw: (value or 0) + draw.choice([1, -1]),
+    "int4": lambda value, draw: (value or 0) + draw.choice([1, -1, 1000]),
+    "int8": lambda value, draw: (value or 0) + draw.choice([1, -1, 10**9]),
+    "bool": lambda value, _: not value,
+}
+SQL: dict[str, tuple[str, ...]] = {
+    "date": ("coalesce({0}, current_date) + 1", "coalesce({0}, current_date) - 400"),
+    "timestamptz": ("coalesce({0}, now()) + interval '1 microsecond'", "coalesce({0}, now()) - interval '3 years'"),
+    "bytea": ("coalesce({0}, '\\x00') || '\\x01'", "sha256(coalesce({0}, ''))"),
+    "json": ("'{{\"tampered\": true}}'", "'[\"tampered\"]'"),
+    "jsonb": ("'{{\"tampered\": true}}'", "'[\"tampered\"]'"),
+    "_text": ("array_append(coalesce({0}, '{{}}'), 'core')", "'{{tampered}}'"),
+    "_varchar": ("array_append(coalesce({0}, '{{}}'), 'zz')", "'{{tampered}}'"),
+}
+"""By the type of a column what makes another value of it."""
+KEYS = """
+  select attname from pg_attribute a join pg_index i on i.indrelid = a.attrelid and i.indisprimary and a.attnum = any (i.indkey)
+  where a.attrelid = to_regclass($1)
+"""
+TYPES = """
+  select attname, typname, attnotnull from pg_attribute a join pg_type t on t.oid = atttypid
+  where attrelid = to_regclass($1) and attnum > 0 and not attisdropped order by attname
+"""
+
+
+@pytest.fixture(scope="module")
+def company(world: World, database_url: str) -> Company:
+    """A company with at least one row in each table that is covered."""
+    made = Company(world, database_url, is_whole=False)
+    feed = Feed(world)
+    feed.send({"person_hashes": digits(hashes(40))}, 50)
+    assert world.exporter.get(f"/v1/handlers/{feed.handler['key']}/person-key").status_code == 200
+    shown = world.submitted(feed.handler, [feed.dataset], feed.recipient, persons=10)
+    world.requester.made(f"/v1/transfers/{shown['id']}/comments", {"text": "Is this fine?", "mentions": []})
+    world.person("reviewer:privacy").made(f"/v1/transfers/{shown['id']}/recuse", {"reason": "My brother works there"})
+    done = outbound(database_url, "login-link", "--principal", world.person("registrar").id)
+    token = parse_qs(urlsplit(done.stdout.strip()).query)["token"][0]
+    answer = world.http.post(
+        "/login/link",
+        data={"token": token},
+        headers={"Origin": str(world.http.base_url).rstrip("/"), "Sec-Fetch-Site": "same-origin"},
+    )
+    assert answer.status_code == 303, answer.text
+    return made
+
+
+def as_superuser(url: str, work: Callable[[asyncpg.Connection], Awaitable[Any]]) -> Any:
+    """Do something that nothing in the database prevents, and take it back."""
+
+    async def run() -> Any:
+        connection = await asyncpg.connect(url)
+        try:
+            transaction = connection.transaction(isolation="repeatable_read")
+            await transaction.start()
+            await connection.execute("set local session_replication_role = replica")
+            found = await work(connection)
+            await transaction.rollback()
+            return found
+        finally:
+            await connection.close()
+
+    return asyncio.run(run())
+
+
+async def drop_checks(connection: asyncpg.Connection, table: str) -> None:
+    for row in await connection.fetch(
+        "select conname from pg_constraint where conrelid = to_regclass($1) and contype = 'c'", table
+    ):
+        await connection.execute(f"alter table {table} drop constraint {row[0]}")
+
+
+def named(found: State) -> set[tuple[str, str, tuple[str, ...]]]:
+    return {(one.table, one.row, one.columns) for one in found.differences}
+
+
+def test_every_table_and_column_is_compared_or_has_a_reason() -> None:
+    assert {*METADATA.tables} == {*COVERED, *BESIDE}
+    assert not {*COVERED} & {*BESIDE}
+    for name, covered in COVERED.items():
+        columns = {column.name for column in METADATA.tables[name].columns}
+        assert {*covered.beside} <= columns, name
+        assert all(covered.beside.values())
+    assert all(BESIDE.values())
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("table", sorted(COVERED))
+@pytest.mark.usefixtures("company")
+def test_each_column_that_somebody_changed_is_named(database_url: str, table: str, seed: int) -> None:
+    draw = random.Random(f"{table} {seed}")  # noqa: S311
+
+    async def tamper(connection: asyncpg.Connection) -> list[str]:
+        keys = [row[0] for row in await connection.fetch(KEYS, table)]
+        rows = await connection.fetch(f"select * from {table} order by {', '.join(keys)}")
+        assert rows, f"nothing is in {table}"
+        types = await connection.fetch(TYPES, table)
+        await drop_checks(connection, table)
+        missed = []
+        for column, kind, is_needed in types:
+            if column in keys or (column in COVERED[table].beside and table not in {"exports", "documents"}):
+                continue
+            row = draw.choice(rows)
+            which = " and ".join(f"{key} = ${place}" for place, key in enumerate(keys, start=1))
+            values = [row[key] for key in keys]
+            await connection.execute("savepoint tampering")
+            if not is_needed and row[column] not in (None, "null") and draw.random() < 0.3:
+                await connection.execute(f'update {table} set "{column}" = null where {which}', *values)
+            elif kind in OTHER:
+                new = OTHER[kind](row[column], draw)
+                await connection.execute(
+                    f'update {table} set "{column}" = ${len(keys) + 1} where {which}', *values, new
+                )
+            else:
+                new = draw.choice(SQL[kind]).format(f'"{column}"')
+                await connection.execute(f'update {table} set "{column}" = {new} where {which}', *values)
+            found = named(await state.check(connection, [table]))
+            key = effects.key_of(values)
+            if not any(one[:2] == (table, key) and (column in one[2] or one[2] == ("content",)) for one in found):
+                missed.append(f"{table} {key}: {column} {row[column]!r}")
+            await connection.execute("rollback to savepoint tampering")
+        return missed
+
+    assert as_superuser(database_url, tamper) == []
+
+
+@pytest.mark.parametrize("table", sorted(COVERED))
+@pytest.mark.usefixtures("company")
+def test_a_row_that_somebody_put_in_or_took_out_is_named(database_url: str, table: str) -> None:
+    async def tamper(connection: asyncpg.Connection) -> tuple[set[Any], set[Any], str, str]:
+        keys = [row[0] for row in await connection.fetch(KEYS, table)]
+        types = {row[0]: row[1] for row in await connection.fetch(TYPES, table)}
+        order = "persons" if table == "ledger_years" else ", ".join(keys)
+        row = await connection.fetchrow(f"select * from {table} order by {order} desc limit 1")
+        which = " and ".join(f"{key} = ${place}" for place, key in enumerate(keys, start=1))
+        values = [row[key] for key in keys]
+        await connection.execute("savepoint tampering")
+        await connection.execute(f"delete from {table} where {which}", *values)
+        gone = named(await state.check(connection, [table]))
+        await connection.execute("rollback to savepoint tampering")
+        for index in await connection.fetch(
+            "select indexrelid::regclass::text, conname from pg_index left join pg_constraint on conindid = indexrelid"
+            " where indrelid = to_regclass($1) and indisunique and not indisprimary",
+            table,
+        ):
+            await connection.execute(
+                f"alter table {table} drop constraint {index[1]}" if index[1] else f"drop index {index[0]}"
+            )
+        last = keys[-1]
+        draw = random.Random(table)  # noqa: S311
+        new = hashlib.sha256(b"new").digest() if types[last] == "bytea" else OTHER[types[last]](row[last], draw)
+        columns = ", ".join(f'"{name}"' for name in types)
+        copied = ", ".join("$1" if name == last else f'"{name}"' for name in types)
+        where = " and ".join(f"{key} = ${place}" for place, key in enumerate(keys, start=2))
+        override = " overriding system value" if table == "events" else ""
+        await connection.execute(
+            f"insert into {table} ({columns}){override} select {copied} from {table} where {where}", new, *values
+        )
+        put = named(await state.check(connection, [table]))
+        changed = [new if key == last else row[key] for key in keys]
+        return gone, put, effects.key_of(values), effects.key_of(changed)
+
+    gone, put, old, new = as_superuser(database_url, tamper)
+    assert any(one[:2] == (table, old) for one in gone)
+    assert any(one[:2] == (table, new) for one in put)
+
+
+@pytest.mark.usefixtures("company")
+def test_what_nobody_changed_is_named_nowhere(database_url: str) -> None:
+    found: State = as_superuser(database_url, state.check)
+    assert [one.told for one in found.differences] == []
+    assert found.incomparable == []
+    assert found.rows > 100
