@@ -8,12 +8,14 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
 from service.connections import Bounds
 from service.database import watched_engine
 
 _PARTITION = re.compile(r".+_(\d{4}_\d\d|default)")
+ROWS = 500
+"""Rows that one transaction fills in, at most."""
 _BESIDE = Path(__file__).parent / "migrations"
 _IN_CHECKOUT = Path(__file__).parent.parent / "migrations"
 DIRECTORY = _BESIDE if _BESIDE.is_dir() else _IN_CHECKOUT
@@ -30,6 +32,21 @@ def config(database_url: str) -> Config:
 def upgrade(database_url: str, revision: str = "head") -> None:
     """Bring the database to a revision, alone: a second process that tries waits, and then finds it done."""
     command.upgrade(config(database_url), revision)
+    asyncio.run(fill(database_url))
+
+
+async def fill(database_url: str) -> None:
+    """Fill in what gradings of before looked at, some rows a transaction; what was interrupted goes on at the next migration."""
+    engine = watched_engine(database_url, "outbound", Bounds(statement=600.0), isolation_level="AUTOCOMMIT")
+    try:
+        async with engine.connect() as connection:
+            is_there = text("select to_regproc('fill_graded_fields') is not null")
+            while await connection.scalar(is_there) and await connection.scalar(
+                text(f"select fill_graded_fields({ROWS})")
+            ):
+                pass
+    finally:
+        await engine.dispose()
 
 
 def downgrade(database_url: str, revision: str) -> None:

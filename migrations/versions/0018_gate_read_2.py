@@ -1,7 +1,7 @@
 """A grading knows the fields that it looked at, the gate reads them, and what contradicts a grading is kept for the registrar.
 
 The version before goes on beside this one: what it writes of a grading gets the fields of that moment by a trigger. Gradings from before
-are filled in afterwards, a few at a time (`service.registry.filling`), for this transaction must be short.
+are filled in afterwards, a few at a time (`service.migrate.fill`), for this transaction must be short.
 """
 
 from typing import Final
@@ -169,6 +169,70 @@ KEEP: Final = """
 """
 """For whoever writes a grading without them: the version before, which knows nothing of them."""
 
+FIELDS_AT: Final = """
+    create function fields_at(of text, moment timestamptz) returns json language plpgsql stable as $$
+    declare
+        found record;
+        told jsonb;
+        sealed text;
+    begin
+        if exists (
+            select from archives a join datasets d on d.id = of
+            where a.month >= date_trunc('month', moment at time zone 'UTC')::date and d.updated_at > moment
+        ) then
+            return null;
+        end if;
+        for found in
+            select seq, at, body::jsonb #> '{details,before}' as before from entries
+            where subject = of and action = 'dataset.changed' and at > moment order by seq
+        loop
+            told := found.before;
+            if told ? 'sealed' then
+                select value::jsonb into told from openings o
+                where o.seq = found.seq and o.at = found.at and o.pointer = '/details/before';
+                if told is null then
+                    return null;
+                end if;
+            end if;
+            if not told ? 'fields' then
+                continue;
+            end if;
+            if jsonb_typeof(told -> 'fields') = 'array' then
+                return told -> 'fields';
+            end if;
+            select value into sealed from openings o
+            where o.seq = found.seq and o.at = found.at and o.pointer = '/details/before/fields';
+            return sealed::json;
+        end loop;
+        return (select fields from datasets where id = of);
+    end $$
+"""
+"""The fields that a dataset had at a moment: what the first change of them since then says that they were before it. Null where that cannot
+be known: its opening has been erased, or its month may have been moved to a file."""
+
+FILL: Final = """
+    create function fill_graded_fields(most integer) returns integer language plpgsql as $$
+    declare
+        filled integer;
+        more integer;
+    begin
+        update gradings g set fields = coalesce(fields_at(g.dataset, g.graded_at), '[]')
+        where g.id in (
+            select id from gradings where fields is null and state in ('effective', 'pending') limit most for no key update skip locked
+        );
+        get diagnostics filled = row_count;
+        update datasets d set graded_fields = g.fields, graded_number = d.grading
+        from gradings g
+        where g.dataset = d.id and g.number = d.grading and g.fields is not null and d.id in (
+            select id from datasets where grading is not null and graded_number is distinct from grading limit most
+            for no key update skip locked
+        );
+        get diagnostics more = row_count;
+        return greatest(filled, more);
+    end $$
+"""
+"""Fills in what gradings from before looked at, so many at most; returns how many there were. What cannot be known is no field at all."""
+
 
 def upgrade() -> None:
     for column in (sa.Column("fields", JSON()), sa.Column("sensitive_fields", JSON())):
@@ -187,13 +251,18 @@ def upgrade() -> None:
     """)
     op.execute("grant update (graded_fields, graded_number, sensitive_fields) on datasets to outbound_app")
     op.execute("grant select (grading, graded_fields, graded_number, sensitive_fields) on datasets to outbound_gate")
+    op.execute(FIELDS_AT)
+    op.execute(FILL)
+    for function in ("fields_at", "fill_graded_fields"):
+        op.execute(f"revoke all on function {function} from public")
     op.execute(READ)
     op.execute("revoke all on function gate_read_2 from public")
     op.execute("grant execute on function gate_read_2 to outbound_app, outbound_gate")
 
 
 def downgrade() -> None:
-    op.execute("drop function gate_read_2")
+    for function in ("gate_read_2", "fill_graded_fields", "fields_at"):
+        op.execute(f"drop function {function}")
     op.execute("revoke select (grading) on datasets from outbound_gate")
     op.execute("drop trigger datasets_keep_graded_fields on datasets")
     op.execute("drop function keep_graded_fields")

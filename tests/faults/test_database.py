@@ -221,3 +221,57 @@ def test_an_owner_that_may_make_no_roles_is_told_what_to_have_run_and_then_migra
         )
         assert outbound(url, "migrate").returncode == 0
         assert migrate.current(url) == migrate.head()
+
+
+def test_gradings_of_before_get_the_fields_of_their_day_from_the_history(world: World, database_url: str) -> None:
+    handler = world.handler()
+    one, two = ({"name": name, "type": "text"} for name in ("one", "two"))
+    wide = [{"name": f"column_{number}", "type": "text"} for number in range(3000)]
+
+    def changed(dataset: Json, *changes: Json) -> Json:
+        for change in changes:
+            assert world.registrar.patch(f"/v1/datasets/{dataset['id']}", change).status_code == 200
+        return dataset
+
+    cases = [
+        (changed(world.dataset(handler, fields=[one])), []),
+        (changed(world.dataset(handler, fields=[one]), {"title": "Other"}), []),
+        (changed(world.dataset(handler, fields=[one]), {"title": "Other"}, {"fields": [one, two]}), ["two"]),
+        (changed(world.dataset(handler, fields=[one]), {"fields": [two]}, {"fields": [one]}), []),
+        (changed(world.dataset(handler, fields=[]), {"fields": [one]}), ["one"]),
+        (changed(world.dataset(handler, fields=wide), {"fields": [*wide, one]}), ["one"]),
+        (changed(world.dataset(handler, fields=wide), {"fields": [one, wide[0]]}), ["one", "column_0"]),
+    ]
+    erased = cases[-1][0]["id"]
+    ids = ", ".join(f"'{dataset['id']}'" for dataset, _ in cases)
+    run_sql(
+        database_url,
+        f"update datasets set graded_fields = null, graded_number = null where id in ({ids})",  # noqa: S608
+        f"update gradings set fields = null where dataset in ({ids})",  # noqa: S608
+    )
+    history = world.auditor.get("/v1/audit/entries", subject=erased, action="dataset.changed").json()["items"]
+    outbound(
+        database_url,
+        "audit",
+        "erase-opening",
+        str(history[0]["seq"]),
+        "/details/before/fields",
+        "--reason",
+        "Asked for",
+    )
+    before = [world.registrar.get(f"/v1/datasets/{dataset['id']}").json() for dataset, _ in cases]
+    assert all(one["outdated_fields"] == [field["name"] for field in one["fields"]] for one in before)
+    migrate.upgrade(database_url)
+    after = [world.registrar.get(f"/v1/datasets/{dataset['id']}").json()["outdated_fields"] for dataset, _ in cases]
+    assert after == [names for _, names in cases]
+
+
+def test_what_the_version_before_writes_of_a_grading_gets_the_fields_of_that_moment(
+    world: World, database_url: str
+) -> None:
+    dataset = world.dataset(world.handler())
+    path = f"/v1/datasets/{dataset['id']}"
+    world.registrar.patch(path, {"fields": [{"name": "face", "type": "blob"}]})
+    assert world.registrar.get(path).json()["outdated_fields"] == ["face"]
+    run_sql(database_url, f"update datasets set grading = 2 where id = '{dataset['id']}'")  # noqa: S608
+    assert world.registrar.get(path).json()["outdated_fields"] == []
