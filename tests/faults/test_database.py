@@ -22,7 +22,7 @@ from service.embedded import EmbeddedServer
 from service.settings import Settings
 from tests.commands import outbound
 from tests.conftest import Clock, Served, database_named, run_sql
-from tests.world import World
+from tests.world import Json, World
 
 
 @pytest.fixture
