@@ -243,6 +243,8 @@ def upgrade() -> None:
         sa.Column("sensitive_fields", JSON()),
     ):
         op.add_column("datasets", column)
+    op.add_column("transfers", sa.Column("sensitive_left_out", sa.Boolean(), server_default=sa.false(), nullable=False))
+    op.execute("grant update (sensitive_left_out) on transfers to outbound_app")
     op.execute(KEEP)
     op.execute("revoke all on function keep_graded_fields from public")
     op.execute("""
@@ -268,5 +270,6 @@ def downgrade() -> None:
     op.execute("drop function keep_graded_fields")
     for column in ("graded_fields", "graded_number", "sensitive_fields"):
         op.drop_column("datasets", column)
+    op.drop_column("transfers", "sensitive_left_out")
     for column in ("fields", "sensitive_fields"):
         op.drop_column("gradings", column)

@@ -60,6 +60,7 @@ def _facts_of(revision: Json, recipient_key: str) -> tuple[Facts, Route | None]:
             legal_basis=LegalBasis(request["legal_basis"]),
             persons=request["persons"],
             sensitive_persons=request["sensitive_persons"],
+            sensitive_left_out=request.get("sensitive_left_out", False),
         ),
         ledger=Ledger(this_year=Count(**revision["ledger"])),
     )

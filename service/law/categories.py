@@ -1,4 +1,4 @@
-"""Which data categories are sensitive personal information: dated law as data, in `data/sensitive_categories.toml`.
+"""Which data categories are sensitive personal information: dated law as data, in `sensitive_categories.toml`.
 
 Source: PIPL art. 28.
 """
@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-_FILE: Final = Path(__file__).parent / "data" / "sensitive_categories.toml"
+_FILE: Final = Path(__file__).parent / "sensitive_categories.toml"
 _SENSITIVE: Final = frozenset(
     category for kind in tomllib.loads(_FILE.read_text(encoding="utf-8"))["kind"] for category in kind["categories"]
 )

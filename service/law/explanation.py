@@ -166,10 +166,15 @@ def _grading(facts: Facts, language: int) -> str:
         graded = f"The data is tagged {', '.join(tags)}" if tags else "The data has no tag: it is general data"
         counts = (
             f"; it concerns {transfer.persons:,} persons and {transfer.sensitive_persons:,} with sensitive information"
+            if not transfer.sensitive_left_out
+            else f"; it concerns {transfer.persons:,} persons, and its sensitive fields are stated to be left out"
         )
     else:
         graded = f"数据标记为{'、'.join(tags)}" if tags else "数据无标记，属于一般数据"
-        counts = f"，涉及{transfer.persons}人的个人信息、{transfer.sensitive_persons}人的敏感个人信息"
+        sensitive = f"、{transfer.sensitive_persons}人的敏感个人信息"
+        counts = f"，涉及{transfer.persons}人的个人信息" + (
+            "，并声明不提供敏感个人信息字段" if transfer.sensitive_left_out else sensitive
+        )
     return graded + (counts if facts.dataset.is_personal else "")
 
 

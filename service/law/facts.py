@@ -18,6 +18,9 @@ FIRST_DAY: Final = date(2021, 9, 1)
 PI_SUBJECTS_UNTIL: Final = date(2024, 3, 22)
 """Before this day the handler's total decides as well. Source: SAM art. 4(3); CBDF art. 7, 8."""
 
+SENSITIVE_FROM: Final = date(2021, 11, 1)
+"""From this day sensitive personal information is a kind of its own. Source: PIPL art. 28, 74."""
+
 COUNTRIES: Final = frozenset(country.alpha_2 for country in pycountry.countries)
 
 
@@ -147,6 +150,8 @@ class TransferFacts:
     legal_basis: LegalBasis = LegalBasis.CONSENT
     persons: int = 0
     sensitive_persons: int = 0
+    sensitive_left_out: bool = False
+    """A person states that of data tagged sensitive only fields go that are not."""
 
 
 class Count(Struct, frozen=True, gc=False):
@@ -192,7 +197,7 @@ class Fault:
 
 def faults(facts: Facts) -> tuple[Fault, ...]:
     """Return every contradiction and gap in the facts; a determination is made only where there is none."""
-    return (*_day_faults(facts), *_count_faults(facts), *_person_faults(facts))
+    return (*_day_faults(facts), *_count_faults(facts), *_person_faults(facts), *_sensitive_faults(facts))
 
 
 def _day_faults(facts: Facts) -> Iterator[Fault]:
@@ -233,6 +238,31 @@ def _person_faults(facts: Facts) -> Iterator[Fault]:
         yield Fault("/transfer/persons", "The data is not tagged personal, so no persons can be in it.")
     if dataset.is_personal and transfer.persons == 0 and transfer.sensitive_persons == 0:
         yield Fault("/transfer/persons", "Personal data concerns somebody: state how many persons.")
+
+
+def _sensitive_faults(facts: Facts) -> Iterator[Fault]:
+    """Sensitive data that goes concerns somebody, and all information about persons under 14 is sensitive. Source: PIPL art. 28."""
+    transfer, dataset = facts.transfer, facts.dataset
+    is_sensitive, is_in_force = Tag.SENSITIVE in dataset.tags, facts.as_of >= SENSITIVE_FROM
+    if is_in_force and dataset.contains_minors and not is_sensitive:
+        yield Fault("/dataset/tags", "All information about persons under 14 is sensitive (PIPL art. 28): tag it so.")
+    if is_in_force and is_sensitive and transfer.sensitive_persons == 0:
+        if dataset.contains_minors:
+            yield Fault(
+                "/transfer/sensitive_persons",
+                "All information about persons under 14 is sensitive (PIPL art. 28): state how many there are.",
+            )
+        elif not transfer.sensitive_left_out:
+            yield Fault(
+                "/transfer/sensitive_persons",
+                "The data is tagged sensitive: state of how many persons sensitive information goes, or state with "
+                "`sensitive_left_out` that only fields go that are not sensitive.",
+            )
+    if transfer.sensitive_left_out and (transfer.sensitive_persons > 0 or dataset.contains_minors or not is_sensitive):
+        yield Fault(
+            "/transfer/sensitive_left_out",
+            "This is for data that is tagged sensitive, is not about persons under 14, and of which nothing sensitive goes.",
+        )
 
 
 def union(datasets: Sequence[DatasetFacts]) -> DatasetFacts:

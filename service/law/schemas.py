@@ -111,7 +111,15 @@ class TransferFactsIn(_In):
     necessity: Necessity | None = Field(default=None, description="The exemption that is claimed.")
     legal_basis: LegalBasis = LegalBasis.CONSENT
     persons: Persons = Field(default=0, description="Distinct persons whose non-sensitive information is sent.")
-    sensitive_persons: Persons = Field(default=0, description="Distinct persons whose sensitive information is sent.")
+    sensitive_persons: Persons = Field(
+        default=0,
+        description="Distinct persons whose sensitive information is sent. Not 0 where the data is tagged sensitive, unless "
+        "`sensitive_left_out` is true.",
+    )
+    sensitive_left_out: Truth = Field(
+        default=False,
+        description="A person states that of data tagged sensitive only fields are sent that are not (PIPL art. 28).",
+    )
 
     def facts(self) -> TransferFacts:
         """Return the values."""

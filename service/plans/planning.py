@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from service.law.determination import Determination, Mechanism, State, determine
-from service.law.facts import Count, Facts, FtzList, LegalBasis, Necessity, Origin, Route, Tag
+from service.law.facts import Count, Facts, FtzList, LegalBasis, Necessity, Origin, Route, Tag, faults
 from service.law.rules import Edition, Limit, RuleBook
 from service.transfers.workflow import stages_for
 
@@ -151,6 +151,8 @@ def _cost(plan: Plan) -> tuple[int, int, int, str, str]:
 
 def _planned(way: _Way, book: RuleBook, times: Mapping[str, Mapping[str, int]]) -> Iterator[Plan]:
     """Return a plan for each route by which the facts of a way can be made lawful; none where they cannot."""
+    if faults(way.facts):
+        return  # such as sensitive data of which nobody's sensitive information would go
     law = determine(way.facts, book)
     if law.mechanism is Mechanism.PROHIBITED:
         return
@@ -205,13 +207,13 @@ def _ways(facts: Facts, book: RuleBook, days: Mapping[str, int]) -> Iterator[_Wa
 
 def _by_fields(facts: Facts, book: RuleBook, days: Mapping[str, int]) -> Iterator[_Way]:
     data, transfer = facts.dataset, facts.transfer
-    if Tag.SENSITIVE in data.tags:
+    if Tag.SENSITIVE in data.tags and not transfer.sensitive_left_out:
         tags = (data.tags - {Tag.SENSITIVE}) | {Tag.PERSONAL}
         persons = transfer.persons + transfer.sensitive_persons
         less = replace(
             facts,
             dataset=replace(data, tags=tags, contains_minors=False),
-            transfer=replace(transfer, persons=persons, sensitive_persons=0),
+            transfer=replace(transfer, persons=persons, sensitive_persons=0, sensitive_left_out=False),
         )
         way = _Way(
             "drop_sensitive_fields",
@@ -247,7 +249,7 @@ def _by_fields(facts: Facts, book: RuleBook, days: Mapping[str, int]) -> Iterato
         nobody = replace(
             facts,
             dataset=replace(data, tags=tags, contains_minors=False),
-            transfer=replace(transfer, persons=0, sensitive_persons=0),
+            transfer=replace(transfer, persons=0, sensitive_persons=0, sensitive_left_out=False),
         )
         yield _Way(
             "drop_personal_fields",
@@ -257,6 +259,7 @@ def _by_fields(facts: Facts, book: RuleBook, days: Mapping[str, int]) -> Iterato
                 _tags(facts, nobody),
                 Change("/transfer/persons", transfer.persons, 0),
                 Change("/transfer/sensitive_persons", transfer.sensitive_persons, 0),
+                *_nothing_left_out(facts),
                 *_without_minors(facts),
             ),
             (_ANONYMOUS,),
@@ -416,6 +419,14 @@ def _inside(facts: Facts, days: Mapping[str, int]) -> _Way:
             },
         ),
         days["keep_inside"],
+    )
+
+
+def _nothing_left_out(before: Facts) -> tuple[Change, ...]:
+    return (
+        (Change("/transfer/sensitive_left_out", before=True, after=False),)
+        if before.transfer.sensitive_left_out
+        else ()
     )
 
 

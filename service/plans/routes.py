@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import msgspec
 from fastapi import Request, Response
+from pydantic import RootModel, model_validator
 
 from service.database import Transaction
 from service.http.caller import ANYONE, Caller
@@ -22,7 +23,10 @@ from service.law.facts import Facts, faults
 from service.law.rules import RuleBook
 from service.law.schemas import DeterminationOut, FactsIn, TextOut
 from service.plans.planning import Plan, days_for, plans
-from service.plans.schemas import ChangeOut, EvidenceTimeOut, PlanOut, PlansOut, StageTimeOut
+from service.plans.schemas import ChangeOut, EvidenceTimeOut, PlanOut, PlansOut, RegisteredIn, StageTimeOut
+from service.transfers.case import case_of, facts_of
+from service.transfers.operations import planned_content
+from service.transfers.tables import Transfer
 
 router = room("plans", QuestionRoute)
 NOTICE = TextOut(
@@ -37,15 +41,41 @@ def typical_times() -> Mapping[str, Mapping[str, int]]:
     return tomllib.loads((Path(__file__).parent / "typical_times.toml").read_text(encoding="utf-8"))
 
 
+class _Wanted(RootModel[FactsIn | RegisteredIn]):
+    """Facts as they are, or what is registered: told apart by the handler, which is an object of facts or a name."""
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _is_one_of_two(cls, value: Any, _: Any) -> Any:
+        is_named = isinstance(value, dict) and ("datasets" in value or isinstance(value.get("handler"), str))
+        return cls.model_construct((RegisteredIn if is_named else FactsIn).model_validate(value))
+
+
 @router.post("/v1/plans", response_model=PlansOut)
-async def plan(exchange: Annotated[Exchange, allowed(ANYONE)], request: Request, body: FactsIn) -> Response:
-    """List the ways to make a transfer lawful, cheapest first. Nothing is stored. Not legal advice."""
+async def plan(exchange: Annotated[Exchange, allowed(ANYONE)], request: Request, body: _Wanted) -> Response:
+    """List the ways to make a transfer lawful, cheapest first. Nothing is stored. Not legal advice.
+
+    Of facts as they are stated or, where `handler`, `datasets` and `recipient` are named by id or key, as they are registered.
+    """
     book: RuleBook = request.app.state.book
 
-    async def work(tx: Transaction, _: Caller) -> PlansOut:
-        return plans_of(body, day_in_shanghai(tx.now), book)
+    async def work(tx: Transaction, caller: Caller) -> PlansOut:
+        today = day_in_shanghai(tx.now)
+        if isinstance(body.root, RegisteredIn):
+            return plans_on(await registered_facts(tx, caller, body.root), book)
+        return plans_of(body.root, today, book)
 
     return await exchange.tell(work)
+
+
+async def registered_facts(tx: Transaction, caller: Caller, wanted: RegisteredIn) -> Facts:
+    """Return the facts of a transfer of what is registered, with the year's count so far.
+
+    Raises:
+        Invalid: something is not registered, or what is stated contradicts it; each field is named.
+    """
+    transfer = Transfer(**await planned_content(tx, caller, wanted.model_dump(exclude={"as_of", "purpose"})))
+    return facts_of(await case_of(tx, transfer), wanted.as_of or day_in_shanghai(tx.now))
 
 
 def plans_of(body: FactsIn, today: date, book: RuleBook) -> PlansOut:
@@ -58,6 +88,11 @@ def plans_of(body: FactsIn, today: date, book: RuleBook) -> PlansOut:
     wrong = faults(facts)
     if wrong:
         raise Invalid("No plan can be made on these facts.", errors=[(fault.pointer, fault.detail) for fault in wrong])
+    return plans_on(facts, book)
+
+
+def plans_on(facts: Facts, book: RuleBook) -> PlansOut:
+    """Return the plans for facts without faults."""
     found = plans(facts, book, typical_times())
     return PlansOut(
         as_of=facts.as_of,

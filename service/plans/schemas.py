@@ -3,9 +3,31 @@
 from datetime import date
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from service.law.schemas import DeterminationOut, ItemOut, TextOut
+from service.http.texts import Name, Reference
+from service.law.facts import LegalBasis, Method, Necessity
+from service.law.schemas import Day, DeterminationOut, ItemOut, Persons, TextOut, Truth
+from service.transfers.schemas import Names, References
+
+
+class RegisteredIn(BaseModel):
+    """A transfer of what is registered: tags, facts and the year's count are taken from the register."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    as_of: Day | None = Field(default=None, description="The day whose law applies; today in Asia/Shanghai.")
+    handler: Reference = Field(description="Id or key.")
+    datasets: References = Field(description="Ids or keys.")
+    recipient: Reference = Field(description="Id or key.")
+    purpose: Name | None = Field(default=None, description="What it is for; a plan does not depend on it.")
+    fields: Names | None = Field(default=None, description="Fields that are to go; null: all.")
+    persons: Persons = 0
+    sensitive_persons: Persons = 0
+    sensitive_left_out: Truth = False
+    method: Method = Method.TRANSMISSION
+    necessity: Necessity | None = None
+    legal_basis: LegalBasis = LegalBasis.CONSENT
 
 
 class ChangeOut(BaseModel):

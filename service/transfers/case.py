@@ -1,7 +1,7 @@
 """A transfer's case as it is now: what it would be determined on, its content for the hash, and what the law says of it."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -30,6 +30,7 @@ from service.law.facts import (
 from service.law.rules import RuleBook
 from service.law.schemas import HandlerFactsIn, OriginFactsIn, RecipientFactsIn
 from service.ledger import operations as ledger
+from service.registry.looking import fields_of
 from service.registry.tables import Dataset, Handler, Recipient
 from service.transfers.tables import Transfer
 
@@ -63,7 +64,7 @@ class Case:
     def content(self) -> dict[str, Any]:
         """What a reviewer decides on: the request, and everything of the register that the law looks at."""
         return {
-            "request": {name: getattr(self.transfer, name) for name in _CONTENT},
+            "request": {name: getattr(self.transfer, name) for name in _CONTENT} | self._stated(),
             "handler": {"id": self.handler.id, "facts": self.handler.facts},
             "datasets": [
                 {"id": d.id, "key": d.key, "tags": d.tags, "fields": d.fields, "facts": d.facts} for d in self.datasets
@@ -75,6 +76,10 @@ class Case:
                 "facts": self.recipient.facts,
             },
         }
+
+    def _stated(self) -> dict[str, Any]:
+        """Return what a request may state beside; only where it does, so that the hash of others is what it has always been."""
+        return {"sensitive_left_out": True} if self.transfer.sensitive_left_out else {}
 
     @property
     def recipient_facts(self) -> dict[str, Any]:
@@ -118,13 +123,28 @@ def facts_of(case: Case, today: date) -> Facts:
             errors=[(f"/datasets/{place}", "This dataset has no grading.") for place in ungraded],
         )
     facts = _facts(case, today)
-    wrong = faults(facts)
+    wrong = [(fault.pointer.removeprefix("/transfer"), fault.detail) for fault in faults(facts)]
+    wrong += _field_faults(case)
     if wrong:
-        raise Invalid(
-            "The request contradicts the register.",
-            errors=[(fault.pointer.removeprefix("/transfer"), fault.detail) for fault in wrong],
-        )
+        raise Invalid("The request contradicts the register.", errors=wrong)
     return facts
+
+
+def _field_faults(case: Case) -> Iterator[tuple[str, str]]:
+    """Hold the fields that are to go against those that the gradings of the datasets looked at."""
+    asked = case.transfer.fields
+    is_left_out = case.transfer.sensitive_left_out
+    if is_left_out and asked is None:
+        yield "/fields", "Name the fields that are to go: all of them are not without the sensitive ones."
+    for place, dataset in enumerate(_in_order(case)):
+        held = fields_of(dataset)
+        going = [name for name in held.names if asked is None or name in asked]
+        outdated = [name for name in going if name in held.outdated]
+        if outdated:
+            yield f"/datasets/{place}", f"No grading has looked at {', '.join(outdated[:10])}: have it graded again."
+        sensitive = [name for name in going if name not in held.plain and name not in held.outdated]
+        if is_left_out and asked is not None and sensitive and Tag.SENSITIVE in (dataset.tags or ()):
+            yield "/fields", f"Sensitive by the grading of dataset {place + 1}: {', '.join(sensitive[:10])}."
 
 
 def find(case: Case, tx: Transaction, book: RuleBook) -> Finding:
@@ -178,6 +198,7 @@ def _facts(case: Case, today: date) -> Facts:
             legal_basis=LegalBasis(transfer.legal_basis),
             persons=transfer.persons,
             sensitive_persons=transfer.sensitive_persons,
+            sensitive_left_out=bool(transfer.sensitive_left_out),
         ),
         ledger=Ledger(this_year=case.count),
     )

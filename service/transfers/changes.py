@@ -25,6 +25,7 @@ _NAMES: Final[Mapping[str, tuple[str, str]]] = {
     "systems": ("Systems", "系统"),
     "persons": ("Persons", "人数"),
     "sensitive_persons": ("Persons with sensitive information", "敏感个人信息人数"),
+    "sensitive_left_out": ("Sensitive fields left out", "不提供敏感字段"),
     "method": ("Method", "方式"),
     "necessity": ("Claimed necessity", "主张的必要情形"),
     "legal_basis": ("Legal basis", "合法性基础"),

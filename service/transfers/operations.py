@@ -306,26 +306,46 @@ def _request(transfer: Transfer) -> dict[str, Any]:
     return values | {name: values[name].isoformat() for name in ("valid_from", "valid_until")}
 
 
+async def planned_content(tx: Transaction, caller: Caller, request: dict[str, Any]) -> dict[str, Any]:
+    """Return the columns of a request that nobody has written down, its references resolved as those of one that somebody has."""
+    handler = await registry.named_handler(tx, caller, request["handler"])
+    datasets, recipient = await _parties(
+        tx, handler.id, request["datasets"], request["recipient"], request["fields"] or ()
+    )
+    return request | {"handler": handler.id, "datasets": datasets, "recipient": recipient}
+
+
 async def _content(tx: Transaction, handler: str, wanted: TransferIn) -> dict[str, Any]:
     """Return the columns of a request, its references resolved and its fields checked against the register."""
-    datasets = [await _dataset(tx, handler, reference, place) for place, reference in enumerate(wanted.datasets)]
+    if wanted.valid_until < day_in_shanghai(tx.now):
+        raise Invalid("The transfer would be over already.", errors=[("/valid_until", "Choose a day to come.")])
+    datasets, recipient = await _parties(tx, handler, wanted.datasets, wanted.recipient, wanted.fields or ())
+    return wanted.model_dump(exclude={"handler"}) | {"datasets": datasets, "recipient": recipient}
+
+
+async def _parties(
+    tx: Transaction, handler: str, named: Sequence[str], receiver: str, fields: Sequence[str]
+) -> tuple[list[str], str]:
+    """Return the ids of the datasets and of the recipient that a request names.
+
+    Raises:
+        Invalid: one of them, or of the fields, is not registered.
+    """
+    datasets = [await _dataset(tx, handler, reference, place) for place, reference in enumerate(named)]
     if len({dataset.id for dataset in datasets}) < len(datasets):
         raise Invalid("A dataset is named twice.", errors=[("/datasets", "Name each dataset once.")])
     try:
-        recipient = await registry.recipient_of(tx, wanted.recipient)
+        recipient = await registry.recipient_of(tx, receiver)
     except NotFound as error:
         raise Invalid(error.detail, errors=[("/recipient", "No recipient has this id or key.")]) from error
-    if wanted.valid_until < day_in_shanghai(tx.now):
-        raise Invalid("The transfer would be over already.", errors=[("/valid_until", "Choose a day to come.")])
     known = {field["name"] for dataset in datasets for field in dataset.fields}
-    unknown = [place for place, name in enumerate(wanted.fields or []) if name not in known]
+    unknown = [place for place, name in enumerate(fields) if name not in known]
     if unknown:
         raise Invalid(
             "Some fields are not in the register.",
             errors=[(f"/fields/{place}", "None of the datasets has this field.") for place in unknown],
         )
-    values = wanted.model_dump(exclude={"handler"})
-    return values | {"datasets": [dataset.id for dataset in datasets], "recipient": recipient.id}
+    return [dataset.id for dataset in datasets], recipient.id
 
 
 async def _dataset(tx: Transaction, handler: str, reference: str, place: int) -> Dataset:

@@ -17,7 +17,7 @@ from pydantic import (
 
 from service.http.texts import Name, OptionalProse, Prose, Reference, not_before, without_defaults
 from service.law.facts import LegalBasis, Method, Necessity, Route
-from service.law.schemas import CitationOut, DeterminationOut, NearDay, Persons, TextOut
+from service.law.schemas import CitationOut, DeterminationOut, NearDay, Persons, TextOut, Truth
 from service.tenancy import EVERYWHERE, Reach
 from service.transfers.changes import Change
 from service.transfers.structuring import Shared
@@ -53,6 +53,10 @@ class TransferIn(_In):
     )
     persons: Persons = 0
     sensitive_persons: Persons = 0
+    sensitive_left_out: Truth = Field(
+        default=False,
+        description="States that of data tagged sensitive only those `fields` go that no grading takes for sensitive.",
+    )
     method: Method = Method.TRANSMISSION
     necessity: Necessity | None = None
     legal_basis: LegalBasis = LegalBasis.CONSENT
@@ -76,6 +80,10 @@ class TransferPatch(_In):
     systems: Names | None = None
     persons: Persons = 0
     sensitive_persons: Persons = 0
+    sensitive_left_out: Truth = Field(
+        default=False,
+        description="States that of data tagged sensitive only those `fields` go that no grading takes for sensitive.",
+    )
     method: Method = Method.TRANSMISSION
     necessity: Necessity | None = None
     legal_basis: LegalBasis = LegalBasis.CONSENT
@@ -512,6 +520,10 @@ class RenewIn(_In):
     systems: Names | None = None
     persons: Persons = 0
     sensitive_persons: Persons = 0
+    sensitive_left_out: Truth = Field(
+        default=False,
+        description="States that of data tagged sensitive only those `fields` go that no grading takes for sensitive.",
+    )
     necessity: Necessity | None = None
     legal_basis: LegalBasis = LegalBasis.CONSENT
     route: Route | None = None
@@ -548,6 +560,7 @@ class TransferOut(BaseModel):
     systems: list[str] | None
     persons: int
     sensitive_persons: int
+    sensitive_left_out: bool
     method: Method
     necessity: Necessity | None
     legal_basis: LegalBasis

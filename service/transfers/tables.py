@@ -41,6 +41,8 @@ class Transfer(OfHandler, Base):
     systems: Mapped[list[str] | None] = mapped_column(JSONB)
     persons: Mapped[int] = mapped_column(BigInteger)
     sensitive_persons: Mapped[int] = mapped_column(BigInteger)
+    sensitive_left_out: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
+    """Its author states that of data tagged sensitive only fields go that are not."""
     method: Mapped[str] = mapped_column(Text)
     necessity: Mapped[str | None] = mapped_column(Text)
     legal_basis: Mapped[str] = mapped_column(Text)

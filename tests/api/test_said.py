@@ -276,3 +276,128 @@ def test_data_about_minors_is_tagged_sensitive_in_either_order(world: World) -> 
     assert pending["state"] == "pending"
     assert world.registrar.patch(path, {"facts": {"contains_minors": True}}).status_code == 200
     assert world.person("registrar").post(f"{path}/gradings/{pending['number']}/confirm", {}).status_code == 422
+
+
+# Requests, plans and determinations
+
+
+def pointers(answer: Any) -> list[str]:
+    assert answer.status_code == 422, answer.text
+    return [error["pointer"] for error in answer.json()["errors"]]
+
+
+def submitted(world: World, data: Json, recipient: Json, **more: Any) -> Any:
+    draft = world.draft({"id": data["handler"]}, [data], recipient, **more)
+    return world.requester.post(f"/v1/transfers/{draft['id']}/submit")
+
+
+def test_sensitive_data_is_not_submitted_with_nobody_sensitive_unless_the_sensitive_fields_are_left_out(
+    world: World, recipient: Json
+) -> None:
+    data = world.dataset(world.handler(), graded=False, fields=[CITY, DIAGNOSIS])
+    assert graded(world.registrar, data, "sensitive").status_code == 201
+    assert pointers(submitted(world, data, recipient, persons=3000)) == ["/sensitive_persons"]
+    assert pointers(submitted(world, data, recipient, persons=3000, fields=["city"])) == ["/sensitive_persons"]
+    left_out = {"persons": 3000, "sensitive_left_out": True}
+    assert pointers(submitted(world, data, recipient, **left_out)) == ["/fields"]
+    assert pointers(submitted(world, data, recipient, fields=["city", "diagnosis"], **left_out)) == ["/fields"]
+    assert pointers(submitted(world, data, recipient, fields=["city"], sensitive_persons=1, **left_out)) == [
+        "/sensitive_left_out"
+    ]
+    done = submitted(world, data, recipient, fields=["city"], **left_out).json()
+    assert (done["status"], done["sensitive_left_out"], done["determination"]["exemption"]) == (
+        "in_review",
+        True,
+        "small_volume",
+    )
+    assert "its sensitive fields are stated to be left out" in done["determination"]["explanation"]["en"]
+    world.approve(done)
+    assert reason(world, data, recipient, persons=9, fields=["city"]) == "permitted"
+    assert reason(world, data, recipient, persons=9, fields=["city", "diagnosis"]) == "tags_contradicted"
+    assert reason(world, data, recipient) == "fields_not_covered"
+
+
+def test_what_no_grading_has_looked_at_is_not_submitted(world: World, recipient: Json) -> None:
+    data = world.dataset(world.handler(), "personal")
+    world.registrar.patch(f"/v1/datasets/{data['id']}", {"fields": [*data["fields"], FACE]})
+    assert pointers(submitted(world, data, recipient, persons=1)) == ["/datasets/0"]
+    assert pointers(submitted(world, data, recipient, persons=1, fields=["face"])) == ["/datasets/0"]
+    assert submitted(world, data, recipient, persons=1, fields=["city"]).json()["status"] == "in_review"
+
+
+def test_a_permit_that_was_approved_without_any_field_covers_none_that_comes_later(
+    world: World, recipient: Json
+) -> None:
+    data = world.dataset(world.handler(), "personal", fields=[])
+    world.approve(submitted(world, data, recipient, persons=500).json())
+    assert reason(world, data, recipient, persons=1) == "permitted"
+    world.registrar.patch(f"/v1/datasets/{data['id']}", {"fields": [FACE]})
+    assert reason(world, data, recipient, persons=1) == "grading_outdated"
+    graded(world.registrar, data, "personal")
+    assert reason(world, data, recipient, persons=1) == "fields_not_covered"
+    assert reason(world, data, recipient, persons=1, fields=["face"]) == "fields_not_covered"
+    assert export(world, data, recipient, persons=1, fields=["face"]) == (403, "fields_not_covered")
+
+
+def test_a_permit_that_begins_tomorrow_says_so(world: World, recipient: Json) -> None:
+    from tests.world import day  # noqa: PLC0415
+
+    data = world.dataset(world.handler(), "personal")
+    world.approve(submitted(world, data, recipient, persons=500, valid_from=day(1)).json())
+    told = asked(world, data, recipient, persons=1)["context"]
+    assert (told["reason"], told["valid_from"], told["next"]) == ("permit_not_begun", day(1), None)
+    answer = world.exporter.post(
+        "/v1/exports",
+        {"dataset": data["id"], "recipient": recipient["id"], "purpose": "analytics", "persons": 1},
+    ).json()
+    assert (answer["reason"], answer["valid_from"]) == ("permit_not_begun", day(1))
+
+
+def test_a_determination_of_sensitive_data_takes_the_statement(world: World) -> None:
+    facts: Json = {
+        "handler": {"ciio": False},
+        "dataset": {"tags": ["sensitive"]},
+        "recipient": {"country": "US"},
+        "transfer": {"persons": 3000},
+    }
+    for path in ("/v1/determinations", "/v1/plans"):
+        assert pointers(world.requester.post(path, facts)) == ["/transfer/sensitive_persons"]
+        stated = facts | {"transfer": {"persons": 3000, "sensitive_left_out": True}}
+        assert world.requester.post(path, stated).status_code == 200
+        minors = {"dataset": {"tags": ["personal"], "contains_minors": True}}
+        assert pointers(world.requester.post(path, facts | minors)) == ["/dataset/tags"]
+        assert pointers(world.requester.post(path, {})) == ["/handler", "/recipient"]
+
+
+def test_a_plan_takes_tags_facts_and_the_count_of_the_year_from_the_register(world: World, recipient: Json) -> None:
+    handler = world.handler()
+    data = world.dataset(handler, graded=False, fields=[CITY, DIAGNOSIS])
+    graded(world.registrar, data, "sensitive")
+    body: Json = {
+        "handler": handler["key"],
+        "datasets": [data["key"]],
+        "recipient": recipient["key"],
+        "purpose": "analytics",
+    }
+    made = world.requester.post("/v1/plans", body | {"persons": 10, "sensitive_persons": 20}).json()
+    facts = next(plan["facts"] for plan in made["plans"] if plan["code"] == "as_is")
+    assert (facts["dataset"]["tags"], facts["recipient"]["country"]) == (["sensitive"], "SG")
+    assert (facts["transfer"]["persons"], facts["transfer"]["sensitive_persons"]) == (10, 20)
+    assert made["determination"]["mechanism"] == "standard_contract_or_certification"
+    assert pointers(world.requester.post("/v1/plans", body | {"persons": 10})) == ["/sensitive_persons"]
+    left_out = body | {"persons": 10, "sensitive_left_out": True}
+    assert pointers(world.requester.post("/v1/plans", left_out)) == ["/fields"]
+    assert pointers(world.requester.post("/v1/plans", left_out | {"fields": ["diagnosis"]})) == ["/fields"]
+    made = world.requester.post("/v1/plans", left_out | {"fields": ["city"]}).json()
+    assert (made["determination"]["exemption"], made["lawful_as_is"]) == ("small_volume", True)
+    for name, wrong in (
+        ("handler", "nobody"),
+        ("recipient", "nobody"),
+        ("datasets", ["nothing"]),
+        ("fields", ["phone"]),
+    ):
+        assert pointers(world.requester.post("/v1/plans", left_out | {name: wrong}))[0].startswith(f"/{name}")
+    for name in ("datasets", "fields"):
+        assert pointers(world.requester.post("/v1/plans", left_out | {name: []}))[0].startswith(f"/{name}")
+    other = world.person("requester", handler=world.handler()["id"])
+    assert pointers(other.post("/v1/plans", body | {"persons": 1}))[0] == "/handler"

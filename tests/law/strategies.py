@@ -8,6 +8,7 @@ from datetime import date, timedelta
 from hypothesis import strategies as st
 
 from service.law.facts import (
+    SENSITIVE_FROM,
     Count,
     DatasetFacts,
     Facts,
@@ -85,6 +86,12 @@ def facts(draw: st.DrawFn) -> Facts:
         transfer = replace(transfer, persons=0)
     elif transfer.persons == transfer.sensitive_persons == 0:
         transfer = replace(transfer, persons=1)
+    day = draw(days)
+    if Tag.SENSITIVE not in data.tags:
+        data = replace(data, contains_minors=data.contains_minors and day < SENSITIVE_FROM)
+    elif transfer.sensitive_persons == 0:
+        is_left_out = not data.contains_minors and draw(st.booleans())
+        transfer = replace(transfer, sensitive_persons=int(not is_left_out), sensitive_left_out=is_left_out)
     handler = draw(
         st.builds(HandlerFacts, st.booleans(), persons, st.booleans(), st.booleans(), st.booleans(), persons)
     )
@@ -97,7 +104,7 @@ def facts(draw: st.DrawFn) -> Facts:
             st.booleans(),
         )
     )
-    return Facts(draw(days), handler, data, recipient, transfer, Ledger(draw(few), draw(few)))
+    return Facts(day, handler, data, recipient, transfer, Ledger(draw(few), draw(few)))
 
 
 def with_transfer(asked: Facts) -> Count:

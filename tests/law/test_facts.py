@@ -26,11 +26,41 @@ def pointers(facts: Any) -> list[str]:
         ({"dataset": {"tags": ["important"]}}, "/transfer/persons"),
         ({"dataset": {"tags": []}}, "/transfer/persons"),
         ({"transfer": {"persons": 0}}, "/transfer/persons"),
-        ({"dataset": {"tags": ["sensitive"]}, "transfer": {"persons": 0}}, "/transfer/persons"),
+        (
+            {"dataset": {"tags": ["sensitive"]}, "transfer": {"persons": 0, "sensitive_left_out": True}},
+            "/transfer/persons",
+        ),
+        ({"dataset": {"tags": ["sensitive"]}, "transfer": {"persons": 3000}}, "/transfer/sensitive_persons"),
+        ({"dataset": {"tags": ["core", "sensitive"]}, "transfer": {"persons": 1}}, "/transfer/sensitive_persons"),
+        ({"dataset": {"tags": ["sensitive"], "contains_minors": True}}, "/transfer/sensitive_persons"),
+        ({"dataset": {"contains_minors": True}}, "/dataset/tags"),
+        ({"dataset": {"tags": [], "contains_minors": True}, "transfer": {"persons": 0}}, "/dataset/tags"),
+        ({"transfer": {"persons": 1, "sensitive_left_out": True}}, "/transfer/sensitive_left_out"),
+        (
+            {
+                "dataset": {"tags": ["sensitive"]},
+                "transfer": {"persons": 1, "sensitive_persons": 1, "sensitive_left_out": True},
+            },
+            "/transfer/sensitive_left_out",
+        ),
+        (
+            {
+                "dataset": {"tags": ["sensitive"], "contains_minors": True},
+                "transfer": {"sensitive_persons": 1, "sensitive_left_out": True},
+            },
+            "/transfer/sensitive_left_out",
+        ),
     ],
 )
 def test_a_fault_names_its_field(parts: dict[str, Any], pointer: str) -> None:
     assert pointers(a_case(**parts)) == [pointer]
+
+
+@pytest.mark.parametrize("tags", [["sensitive"], ["personal"]])
+def test_nobody_was_sensitive_by_law_before_the_law_said_so(tags: list[str]) -> None:
+    parts: dict[str, Any] = {"dataset": {"tags": tags, "contains_minors": True}, "transfer": {"persons": 1}}
+    assert pointers(a_case(date(2021, 10, 31), **parts)) == []
+    assert len(pointers(a_case(date(2021, 11, 1), **parts))) == 1
 
 
 def test_nobody_needs_to_say_how_many_are_held_since_2024() -> None:
@@ -43,8 +73,13 @@ def test_nobody_needs_to_say_how_many_are_held_where_the_data_is_not_personal(da
     assert pointers(a_case(day, **parts)) == []
 
 
-def test_sensitive_data_of_persons_with_ordinary_data_alone_is_no_contradiction() -> None:
-    assert pointers(a_case(dataset={"tags": ["sensitive"]}, transfer={"persons": 1})) == []
+def test_of_sensitive_data_somebody_is_sensitive_unless_a_person_states_that_it_is_left_out() -> None:
+    left_out = {"persons": 1, "sensitive_left_out": True}
+    assert pointers(a_case(dataset={"tags": ["sensitive"]}, transfer=left_out)) == []
+    minors = a_case(dataset={"tags": ["sensitive"], "contains_minors": True}, transfer=left_out)
+    assert pointers(minors) == ["/transfer/sensitive_persons", "/transfer/sensitive_left_out"]
+    both = {"tags": ["sensitive"], "contains_minors": True}
+    assert pointers(a_case(dataset=both, transfer={"persons": 0, "sensitive_persons": 1})) == []
     assert pointers(a_case(dataset={"tags": ["sensitive"]}, transfer={"persons": 0, "sensitive_persons": 1})) == []
 
 
