@@ -78,6 +78,28 @@ class Helper:
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._loop = asyncio.get_running_loop()
+        self._process: int | None = None
+
+    async def meet(self) -> None:
+        """Find out which process it is.
+
+        Raises:
+            SpentError: there is none.
+        """
+        try:
+            (pid,) = _LENGTH.unpack(await self._received(_LENGTH.size))
+            if hasattr(os, "pidfd_open"):
+                self._process = os.pidfd_open(pid)
+        except _DEAD as error:
+            raise SpentError("It could not be begun.") from error
+
+    def end(self) -> None:
+        """End the process, in the middle of its work if it is at work; elsewhere than on Linux it ends itself (`_leave_with`)."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._process, signal.SIGKILL)
+            os.close(self._process)
+            self._process = None
 
     async def ask(self, method: str, *arguments: Any) -> Any:
         """Return what a method of the work's object returns.
@@ -141,8 +163,12 @@ class Workshop:
                 with theirs:
                     await asyncio.to_thread(self._hand, theirs)
                 helper = Helper(ours)
-                await helper.send((make, arguments))
-                yield helper
+                try:
+                    await helper.meet()
+                    await helper.send((make, arguments))
+                    yield helper
+                finally:
+                    helper.end()
             finally:
                 ours.close()
 
@@ -223,6 +249,7 @@ def _help(connection: socket.socket) -> None:
     most = pages * resource.getpagesize() + MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
     threading.Thread(target=_leave_with, args=(connection.fileno(),), daemon=True).start()
+    connection.sendall(_LENGTH.pack(os.getpid()))
     work: Any = None
     while True:
         message = pickle.loads(_read(connection, _LENGTH.unpack(_read(connection, _LENGTH.size))[0]))  # noqa: S301 - from our own parent  # nosec B301

@@ -192,8 +192,6 @@ def test_many_gradings_are_told_as_each_alone_is(world: World) -> None:
 @pytest.mark.parametrize(
     "content",
     [
-        "dataset: " + "[" + "a," * 200_000 + "]",
-        "dataset:\n- fides_key: x\n  collections:\n" + "  - name: f\n    fields:\n    - name: a\n" * 5_000,
         "a: &a [x]\nb: [*a, *a]",
         "- " * 100_000,
         "a: " + "1:" * 100_000 + "1",
@@ -203,29 +201,44 @@ def test_many_gradings_are_told_as_each_alone_is(world: World) -> None:
         "%TAG ! tag:x,2000:\n--- !y {}",
         "--- {dataset: []}\n--- {dataset: []}",
     ],
-    ids=["flow", "collections", "aliases", "depth", "sexagesimal", "digits", "keys", "escapes", "tags", "documents"],
+    ids=["aliases", "depth", "sexagesimal", "digits", "keys", "escapes", "tags", "documents"],
 )
-def test_a_hostile_file_is_refused_and_holds_up_nobody(world: World, content: str) -> None:
-    handler = world.handler()
+def test_a_hostile_file_is_refused(world: World, content: str) -> None:
+    refused = send(world.registrar, content, "application/yaml", handler=world.handler()["id"], owner="x")
+    assert (refused.status_code, refused.json()["type"]) == (422, "/problems/import-refused")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "dataset: [" + "a," * 262_144 + "]",
+        "dataset:\n- fides_key: x\n  collections:\n" + "  - name: f\n    fields:\n    - name: a\n" * 12_000,
+    ],
+    ids=["flow", "collections"],
+)
+def test_a_file_that_takes_long_to_read_holds_up_nobody(world: World, content: str) -> None:
+    """As a ratio: whoever asks meanwhile is not held up for as long as it takes to read the file."""
     done = threading.Event()
-    longest = 0.0
+    waits: list[float] = []
+    handler = world.handler()
 
     def ask() -> set[int]:
-        nonlocal longest
         statuses = set()
         while not done.is_set():
             began = time.monotonic()
             statuses.add(world.http.get("/livez").status_code)
-            longest = max(longest, time.monotonic() - began)
+            waits.append(time.monotonic() - began)
         return statuses
 
     with ThreadPoolExecutor(1) as pool:
         asking = pool.submit(ask)
+        began = time.monotonic()
         refused = send(world.registrar, content, "application/yaml", handler=handler["id"], owner="x")
+        took = time.monotonic() - began
         done.set()
         assert asking.result() == {200}
-    assert refused.status_code == 422
-    assert refused.json()["type"] == "/problems/import-refused"
+    assert (refused.status_code, refused.json()["type"]) == (422, "/problems/import-refused")
+    assert max(waits) < took / 2
 
 
 def hollow(members: int) -> bytes:
@@ -291,11 +304,12 @@ def test_a_client_that_goes_away_ends_its_work(world: World, database_url: str) 
             await writer.drain()
             await until(lambda: watcher.fetchval(WRITING))
             writer.close()
-            await until(lambda: watcher.fetchval(f"select not exists ({WRITING})"))
+            await writer.wait_closed()
 
     asyncio.run(go_away())
+    # One caller's work is done one after the other: when this is answered, that has come to its end, whichever it was.
+    assert send(world.registrar, rows(world.name("after"), 3), handler=handler["id"]).json()["created"] == 3
     assert world.auditor.get("/v1/datasets", key=f"{prefix}/1").json()["items"] == []
-    assert send(world.registrar, rows(prefix, 3), handler=handler["id"]).json()["created"] == 3
 
 
 WRITING = """

@@ -14,6 +14,7 @@ from tests.attacks.defences import (
     database,
     exports,
     floods,
+    gate,
     ground,
     keys,
     provider,
@@ -37,6 +38,7 @@ DEFENCES: Final[tuple[Defence, ...]] = (
     *sessions.DEFENCES,
     *silence.DEFENCES,
     *floods.DEFENCES,
+    *gate.DEFENCES,
     *ground.DEFENCES,
 )
 

@@ -1,0 +1,120 @@
+"""Shutting the gate for others."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.attacks.defences.model import one
+
+TRIED: Final = "tests/attacks/test_floods.py::"
+HELPED: Final = "tests/faults/test_workers.py::"
+IMPORTS: Final = "service/registry/imports.py"
+EVIDENCE: Final = "service/transfers/evidence.py"
+DATABASE: Final = "service/database.py"
+
+DEFENCES: Final = (
+    one(
+        "A221",
+        "files are read in helper processes",
+        "service/http/helping.py",
+        "    if few:\n",
+        "    if few or make:\n",
+        TRIED + "test_a_file_that_takes_long_to_read_holds_up_nobody",
+    ),
+    one(
+        "A222",
+        "what cannot deny does not close the gate",
+        "service/registry/changes.py",
+        "        can_deny=not changed.keys() <= HARMLESS[thing],\n",
+        "        can_deny=True,\n",
+        TRIED + "test_what_cannot_deny_does_not_come_to_the_gates_lock",
+    ),
+    one(
+        "A223",
+        "the gate is closed last",
+        IMPORTS,
+        '    async with beyond(tx, "keys of datasets"):\n',
+        '    tx.can_deny = True\n    await tx.ready()\n    async with beyond(tx, "keys of datasets"):\n',
+        TRIED + "test_the_gate_is_closed_for_the_end_of_a_long_import_alone",
+    ),
+    one(
+        "A224",
+        "what can deny closes the gate all the same",
+        DATABASE,
+        "        if self.can_deny:\n",
+        "        if False:\n",
+        TRIED + "test_what_can_deny_waits_for_the_decision_under_way_and_says_so",
+    ),
+    one(
+        "A225",
+        "the caller is looked at again with the gate closed",
+        DATABASE,
+        "            if self.look_again is not None:\n",
+        "            if False:\n",
+        TRIED + "test_an_import_whose_registrar_loses_the_role_meanwhile_is_not_made",
+    ),
+    one(
+        "A226",
+        "nobody there, no work",
+        "service/http/leaving.py",
+        "asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)",
+        "asyncio.wait({working})",
+        TRIED + "test_a_client_that_goes_away_ends_its_work",
+    ),
+    one(
+        "A227",
+        "a table of contents is measured before it is read",
+        "service/transfers/files.py",
+        "    if _table_of(content) > MAX_TABLE:\n",
+        "    if False:\n",
+        TRIED + "test_a_package_that_is_all_table_of_contents_is_not_read",
+    ),
+    one(
+        "A228",
+        "records of a request have an end",
+        EVIDENCE,
+        "    if (await tx.scalar(query) or 0) >= most:\n",
+        "    if False:\n",
+        TRIED + "test_evidence_of_a_request_has_an_end_and_lists_do_not_repeat_it",
+    ),
+    one(
+        "A229",
+        "a list shows the last records alone",
+        "service/transfers/reading.py",
+        "one.evidence[-LISTED:]",
+        "one.evidence",
+        TRIED + "test_evidence_of_a_request_has_an_end_and_lists_do_not_repeat_it",
+    ),
+    one(
+        "A230",
+        "a helper has so much memory",
+        "service/workers.py",
+        "    resource.setrlimit(resource.RLIMIT_AS, (most, most))\n",
+        "",
+        HELPED + "test_work_that_takes_too_much_memory_is_ended",
+    ),
+    one(
+        "A231",
+        "a helper that is let go of is ended",
+        "service/workers.py",
+        "                signal.pidfd_send_signal(self._process, signal.SIGKILL)\n",
+        "                pass\n",
+        HELPED + "test_work_that_is_let_go_of_ends_also_in_the_middle_of_one_long_call",
+    ),
+    one(
+        "A232",
+        "one caller has one helper at a time",
+        "service/workers.py",
+        "            async with lock, self._room:\n",
+        "            async with self._room:\n",
+        HELPED + "test_one_caller_has_one_helper_at_a_time_and_a_queue_has_an_end",
+    ),
+    one(
+        "A233",
+        "aliases are refused at the first",
+        IMPORTS,
+        '            _refuse(line, "Aliases are not read; write the value out.")\n',
+        "            stack[-1].take(None)\n",
+        TRIED + "test_a_hostile_file_is_refused",
+    ),
+)
