@@ -16,7 +16,19 @@ import typer
 from bench import machine, pages, plot, report
 from bench.register import Cluster
 from bench.report import Section
-from bench.scenarios import batches, connections, contestants, exports, hashes, law, log, packs, processes, sizes
+from bench.scenarios import (
+    batches,
+    beside,
+    connections,
+    contestants,
+    exports,
+    hashes,
+    law,
+    log,
+    packs,
+    processes,
+    sizes,
+)
 from bench.stage import FULL, QUICK, Stage, say
 from service.embedded import EmbeddedServer
 
@@ -29,6 +41,7 @@ SCENARIOS: Final[Mapping[str, Callable[[Stage], Section]]] = {
     "hashes": hashes.run,
     "connections": connections.run,
     "processes": processes.run,
+    "beside": beside.run,
     "law": law.run,
     "log": log.run,
     "packs": packs.run,

@@ -56,6 +56,7 @@ class Register:
     size: int
     key: str
     auditor: str
+    registrar: str
     seconds: float
     """How long the multiplying took."""
 
@@ -105,7 +106,7 @@ class Cluster:
             asyncio.run(_multiply(url, size, lanes))
             taken = time.monotonic() - began
             keys = self._keys
-            self._registers[size] = Register(url, size, keys[SYSTEM], keys["auditor"], taken)
+            self._registers[size] = Register(url, size, keys[SYSTEM], keys["auditor"], keys["registrar"], taken)
         return self._registers[size]
 
 

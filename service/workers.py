@@ -263,7 +263,7 @@ def _help(connection: socket.socket) -> None:
         except MemoryError:
             os._exit(1)
         except Exception as error:  # noqa: BLE001 - told to whoever asked
-            content = pickle.dumps((False, f"{type(error).__name__}: {error}"))
+            content = pickle.dumps((False, type(error).__name__))
         connection.sendall(_LENGTH.pack(len(content)) + content)
 
 

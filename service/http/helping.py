@@ -6,10 +6,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
+import structlog
 from fastapi import Request
 
 from service.http.problems import Busy, Invalid, TookTooLong
 from service.workers import Asks, CrowdedError, Here, SpentError, Workshop
+
+log = structlog.get_logger("outbound")
 
 SECONDS: Final = 300.0
 """How long may be worked for one request in all, the wait for a helper left aside."""
@@ -52,6 +55,7 @@ async def helping(
     except CrowdedError as error:
         raise Busy from error
     except SpentError as error:
+        log.warning("a helper was ended", why=str(error))
         raise TooMuchWork("Send less at a time.", errors=[("", "The work for it was given up.")]) from error
     except TimeoutError as error:
         raise TookTooLong from error

@@ -7,7 +7,7 @@ import contextlib
 import struct
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
@@ -18,8 +18,9 @@ import pytest
 
 from service.database import GATE_LOCK
 from service.transfers.evidence import MAX_RECORDS
+from tests.catalogues import rows, send
 from tests.faults.racing import connected, until
-from tests.world import Json, Person, World, day
+from tests.world import Json, World, day
 
 CLOSED = """
   select count(*) from pg_locks
@@ -28,16 +29,6 @@ CLOSED = """
   )
 """
 SHARED = f"select pg_advisory_xact_lock_shared({GATE_LOCK})"
-
-
-def send(person: Person, content: str | bytes, kind: str = "text/csv", **params: Any) -> httpx.Response:
-    headers = {"Authorization": f"Bearer {person.secret}", "Content-Type": kind}
-    body = content if isinstance(content, bytes) else content.encode()
-    return person.http.post("/v1/datasets/import", content=body, headers=headers, params=params, timeout=120)
-
-
-def rows(prefix: str, count: int, title: str = "Orders", fields: str = "id:bigint") -> str:
-    return "key,title,owner,fields\n" + "".join(f"{prefix}/{n},{title},Team,{fields}\n" for n in range(count))
 
 
 def as_decided(url: str, act: Callable[[], Any]) -> Any:
@@ -89,7 +80,7 @@ def test_what_can_deny_waits_for_the_decision_under_way_and_says_so(
     raised = {"tags": ["personal", "important"], "reason": "Raised", "basis": "Catalogue"}
     acts: dict[str, Callable[[], httpx.Response]] = {
         "fields": lambda: world.registrar.patch(path, {"fields": []}),
-        "facts": lambda: world.registrar.patch(path, {"facts": {"contains_minors": True}}),
+        "facts": lambda: world.registrar.patch(path, {"facts": {"ftz_list": "listed"}}),
         "import": lambda: send(
             world.registrar, f"key,title,owner,fields\n{dataset['key']},T,O,id:text\n", handler=handler["id"]
         ),
@@ -139,51 +130,6 @@ def test_the_gate_is_closed_for_the_end_of_a_long_import_alone(world: World, dat
     told, (looks, closed) = asyncio.run(changed())
     assert told["updated"] == 2000
     assert closed * 5 <= looks, f"closed at {closed} of {looks} looks"
-
-
-def test_a_narrow_registrar_imports_with_entries_and_openings(world: World) -> None:
-    handler = world.handler()
-    narrow = world.person("registrar", handler=handler["id"])
-    prefix = world.name("narrow")
-    assert send(narrow, rows(prefix, 3), handler=handler["id"]).json()["created"] == 3
-    assert send(narrow, rows(prefix, 3, title="Renamed"), handler=handler["id"]).json()["updated"] == 3
-    (dataset,) = world.auditor.get("/v1/datasets", key=f"{prefix}/1").json()["items"]
-    created, changed = world.auditor.get(f"/v1/datasets/{dataset['id']}/history").json()["items"]
-    assert (created["action"], changed["action"]) == ("dataset.created", "dataset.changed")
-    assert created["details"]["title"] == "Orders"
-    assert created["details"]["handler"] == handler["id"]
-    assert (changed["details"]["before"], changed["details"]["after"]) == ({"title": "Orders"}, {"title": "Renamed"})
-    one = world.registrar.made(
-        "/v1/datasets",
-        {name: dataset[name] for name in ("handler", "title", "owner", "fields")} | {"key": f"{prefix}/x"},
-    )
-    (by_hand,) = world.auditor.get(f"/v1/datasets/{one['id']}/history").json()["items"]
-    assert by_hand["details"].keys() == created["details"].keys()
-    told = [event["kind"] for event in world.auditor.get("/v1/events", subject=dataset["id"]).json()["items"]]
-    assert told == ["dataset.created", "dataset.changed"]
-
-
-def test_many_gradings_are_told_as_each_alone_is(world: World) -> None:
-    handler = world.handler()
-    narrow = world.person("registrar", handler=handler["id"])
-    datasets = [world.dataset(handler, "important") for _ in range(25)]
-    body = {"tags": ["personal"], "reason": "Looked again", "basis": "Catalogue 2026"}
-    made = narrow.made("/v1/gradings", body | {"datasets": [one["id"] for one in datasets]})["items"]
-    alone = narrow.made(f"/v1/datasets/{world.dataset(handler, 'important')['id']}/gradings", body)
-    assert {one["state"] for one in made} == {"pending"}
-    passing = {"id", "dataset", "graded_at"}
-    for one in made:
-        assert {n: v for n, v in one.items() if n not in passing} == {
-            n: v for n, v in alone.items() if n not in passing
-        }
-    first = datasets[0]["id"]
-    assert world.auditor.get(f"/v1/datasets/{first}").json()["tags"] == ["important", "personal"]
-    states = [one["state"] for one in world.auditor.get(f"/v1/datasets/{first}/gradings").json()["items"]]
-    assert states == ["superseded", "effective", "pending"]
-    entries = world.auditor.get(f"/v1/datasets/{first}/history").json()["items"]
-    by_one = world.auditor.get(f"/v1/datasets/{alone['dataset']}/history").json()["items"]
-    assert [entry["details"] for entry in entries[2:]] == [entry["details"] for entry in by_one[2:]]
-    assert len(entries) == 4
 
 
 # Hostile files
@@ -318,57 +264,7 @@ WRITING = """
 """
 
 
-# Races
-
-
-@pytest.fixture
-def pool() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(8) as made:
-        yield made
-
-
-def test_two_imports_of_the_same_keys_are_both_taken_once(world: World, pool: ThreadPoolExecutor) -> None:
-    handler = world.handler()
-    other = world.person("registrar", handler=handler["id"])
-    for number in range(3):
-        prefix = world.name(f"twice{number}")
-        lines = rows(prefix, 600).splitlines(keepends=True)
-        backwards = lines[0] + "".join(reversed(lines[1:]))
-        first = pool.submit(send, world.registrar, "".join(lines), handler=handler["id"])
-        second = pool.submit(send, other, backwards, handler=handler["id"])
-        told = [first.result(), second.result()]
-        assert [answer.status_code for answer in told] == [200, 200]
-        assert sorted(answer.json()["created"] for answer in told) == [0, 600]
-        (dataset,) = world.auditor.get("/v1/datasets", key=f"{prefix}/599").json()["items"]
-        assert len(world.auditor.get(f"/v1/datasets/{dataset['id']}/history").json()["items"]) == 1
-
-
-def test_an_import_that_races_changes_and_gradings_loses_none_of_them(world: World, pool: ThreadPoolExecutor) -> None:
-    handler = world.handler()
-    prefix = world.name("raced")
-    assert send(world.registrar, rows(prefix, 40), handler=handler["id"]).json()["created"] == 40
-    dataset = world.auditor.get("/v1/datasets", key=f"{prefix}/7").json()["items"][0]
-    path = f"/v1/datasets/{dataset['id']}"
-    for number in range(4):
-        etag = world.registrar.get(path).headers["ETag"]
-        raised = {"tags": ["personal"], "reason": f"Round {number}", "basis": "Catalogue"}
-        file = pool.submit(
-            send, world.registrar, rows(prefix, 40, title=f"T{number}", fields=f"f{number}:text"), handler=handler["id"]
-        )
-        graded = pool.submit(world.registrar.post, "/v1/gradings", raised | {"datasets": [dataset["id"]]})
-        patched = pool.submit(world.registrar.send, "PATCH", path, {"scale": number + 1}, If_Match=etag)
-        assert (file.result().status_code, graded.result().status_code) == (200, 201)
-        assert patched.result().status_code in {200, 412}
-        now = world.auditor.get(path).json()
-        assert (now["title"], now["fields"][0]["name"]) == (f"T{number}", f"f{number}")
-        assert now["tags"] == ["personal"]
-        if patched.result().status_code == 200:
-            assert now["scale"] == number + 1
-    history = world.auditor.get(f"{path}/history", limit=200).json()["items"]
-    state: Json = {}
-    for entry in history:
-        state |= entry["details"].get("after", {}) if entry["action"] == "dataset.changed" else {}
-    assert {name: now[name] for name in state} == state
+# Whoever loses the right
 
 
 def test_an_import_whose_registrar_loses_the_role_meanwhile_is_not_made(world: World, database_url: str) -> None:
@@ -401,29 +297,3 @@ LOCKING = """
   select true from pg_stat_activity
   where datname = current_database() and wait_event_type = 'Lock' and query like '%for no key update%'
 """
-
-
-def test_a_permit_is_stopped_within_a_moment_beside_changes_of_the_register(
-    world: World, pool: ThreadPoolExecutor
-) -> None:
-    """As a ratio: beside changes of titles and an import nobody waits for much longer than alone."""
-    handler = world.handler()
-    datasets = [world.dataset(handler, "personal") for _ in range(4)]
-    shown = world.submitted(handler, [datasets[0]], world.recipient(), persons=500)
-    permit = world.approve(shown)["permit"]
-    done = threading.Event()
-
-    def change(dataset: Json) -> set[int]:
-        codes = set()
-        while not done.is_set():
-            codes.add(world.registrar.patch(f"/v1/datasets/{dataset['id']}", {"title": world.name("t")}).status_code)
-        return codes
-
-    changing = [pool.submit(change, dataset) for dataset in datasets]
-    file = pool.submit(send, world.registrar, rows(world.name("beside"), 1000), handler=handler["id"])
-    legal = world.reviewers["legal"]
-    for act in ("suspend", "resume", "revoke"):
-        assert legal.post(f"/v1/permits/{permit}/{act}", {"reason": "Now"}).status_code == 200
-    done.set()
-    assert all(future.result() <= {200, 412} for future in changing)
-    assert file.result().status_code == 200

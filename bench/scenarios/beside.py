@@ -1,0 +1,169 @@
+"""Evaluations alone, and beside what others send in bulk: a long import, one grading for many datasets, hostile files."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+import httpx
+
+from bench import load
+from bench.contestants import outbound
+from bench.register import HANDLER, Register
+from bench.report import Bar, Section, figure, table
+from bench.request import Run
+from bench.stage import FULL, Stage, Target
+
+CONNECTIONS: Final = 8
+MOST: Final = 3.0
+"""Times the quiet 99th percentile at most."""
+LONGEST: Final = 100.0
+"""Milliseconds that the event loop may stand."""
+GRADED: Final = 1_000
+FILE: Final = 512 * 1024
+PAUSE: Final = 0.01
+WAIT: Final = 900.0
+
+Act = Callable[[httpx.Client], None]
+
+
+@dataclass(slots=True)
+class Beside:
+    """What was measured beside one kind of work."""
+
+    runs: list[Run] = field(default_factory=list)
+    longest: float = 0.0
+    """Milliseconds until the slowest answer of `/livez`, asked for by one client."""
+    seconds: float = 0.0
+
+    @property
+    def p99(self) -> float:
+        """Of the run in which it was highest, in milliseconds."""
+        return max((run.p99 for run in self.runs), default=0.0)
+
+    @property
+    def wrong(self) -> int:
+        """Answers that were not what was expected."""
+        return sum(run.wrong for run in self.runs)
+
+
+def run(stage: Stage) -> Section:
+    """Measure on the middle register, with one server process."""
+    register = stage.register(stage.pace.sizes[1])
+    found: dict[str, Beside] = {}
+    with ExitStack() as stack:
+        server = stage.serve(stack, register)
+        target = Target(outbound.evaluation(server.base, register.key, register.size), server, CONNECTIONS)
+        stage.load(target, stage.pace.warm_up, load.check)
+        for name, act in _acts(stage, register).items():
+            found[name] = _measured(stage, target, server.base, act)
+    for name, one in found.items():
+        if one.wrong:
+            stage.fail(f"beside, {name}: {one.wrong} answers were not what was expected")
+    return _section(found)
+
+
+def _acts(stage: Stage, register: Register) -> Mapping[str, Act | None]:
+    """Return what is done beside: nothing at first."""
+    rows, files = stage.pace.sizes[1], 100 if stage.pace is FULL else 10
+    return {
+        "quiet": None,
+        f"{rows:,} rows imported": lambda http: _import(http, register, rows),
+        f"{GRADED:,} datasets graded": lambda http: _grade(http, register),
+        f"{files} hostile files": lambda http: _send_hostile(http, register, files),
+    }
+
+
+def _measured(stage: Stage, target: Target, base: str, act: Act | None) -> Beside:
+    beside = Beside()
+    began = time.monotonic()
+    with _probed(base, beside), httpx.Client(base_url=base, timeout=WAIT) as http:
+        working = threading.Thread(target=act or (lambda _: time.sleep(stage.pace.seconds)), args=(http,))
+        working.start()
+        while working.is_alive() or not beside.runs:
+            beside.runs.append(stage.load(target, stage.pace.seconds, load.run))
+        working.join()
+    beside.seconds = time.monotonic() - began
+    return beside
+
+
+@contextmanager
+def _probed(base: str, beside: Beside) -> Iterator[None]:
+    """Ask a small thing over and over from one connection: what waits for it is the event loop."""
+    done = threading.Event()
+
+    def probe() -> None:
+        with httpx.Client(base_url=base, timeout=WAIT) as http:
+            while not done.wait(PAUSE):
+                began = time.perf_counter()
+                http.get("/livez")
+                beside.longest = max(beside.longest, 1000 * (time.perf_counter() - began))
+
+    probing = threading.Thread(target=probe)
+    probing.start()
+    try:
+        yield
+    finally:
+        done.set()
+        probing.join()
+
+
+def _import(http: httpx.Client, register: Register, rows: int) -> None:
+    lines = "".join(f'beside/{n},Table {n},Team,"id:bigint;phone:string:user.contact"\n' for n in range(rows))
+    told = _sent(http, register, "key,title,owner,fields\n" + lines, "text/csv")
+    if told.status_code != httpx.codes.OK:
+        raise RuntimeError(told.text[:200])
+
+
+def _grade(http: httpx.Client, register: Register) -> None:
+    body = {"tags": ["personal"], "reason": "Measured", "basis": "PIPL art. 4"}
+    datasets = [f"beside/{n}" for n in range(GRADED)]
+    told = http.post("/v1/gradings", json=body | {"datasets": datasets}, headers=outbound.bearer(register.registrar))
+    if told.status_code != httpx.codes.CREATED:
+        raise RuntimeError(told.text[:200])
+
+
+def _send_hostile(http: httpx.Client, register: Register, files: int) -> None:
+    flow = "dataset: [" + "a," * (FILE // 2) + "]"
+    unit = "  - name: f\n    fields:\n    - name: a\n"
+    collections = "dataset:\n- fides_key: x\n  collections:\n" + unit * (FILE // len(unit))
+    for number in range(files):
+        told = _sent(http, register, (flow, collections)[number % 2], "application/yaml")
+        if told.status_code != httpx.codes.UNPROCESSABLE_ENTITY:
+            raise RuntimeError(told.text[:200])
+
+
+def _sent(http: httpx.Client, register: Register, content: str, kind: str) -> httpx.Response:
+    headers = outbound.bearer(register.registrar) | {"Content-Type": kind}
+    return http.post("/v1/datasets/import", params={"handler": HANDLER}, content=content, headers=headers)
+
+
+def _section(found: Mapping[str, Beside]) -> Section:
+    quiet = found["quiet"]
+    others = [one for name, one in found.items() if name != "quiet"]
+    ratio = max(one.p99 for one in others) / quiet.p99
+    longest = max(one.longest for one in others)
+    rows = [
+        [
+            name,
+            figure(one.seconds),
+            figure(max(run.rate for run in one.runs)),
+            figure(one.p99, 1),
+            figure(one.longest, 1),
+            str(one.wrong),
+        ]
+        for name, one in found.items()
+    ]
+    head = ("", "seconds", "evaluations/s", "p99, ms", "longest /livez, ms", "wrong answers")
+    wrong = sum(one.wrong for one in others)
+    return Section(
+        "beside",
+        {"table": table(head, rows), "connections": str(CONNECTIONS)},
+        bars=[
+            Bar("evaluations beside work in bulk: answers that are no answer", "none", str(wrong), wrong == 0),
+            Bar("p99 beside work in bulk : alone", f"at most {MOST:g}", f"{ratio:.2f}", ratio <= MOST),
+            Bar("the event loop stands", f"at most {LONGEST:g} ms", f"{longest:.0f} ms", longest <= LONGEST),
+        ],
+    )
