@@ -180,8 +180,8 @@ DEFENCES: Final = (
         "A49",
         "personal data goes with its number of persons",
         SITTING,
-        "        _demand_persons(asked, found.known)\n",
-        "",
+        "        _demand_persons(asked, found.known)\n        ask = _ask_of(asked",
+        "        ask = _ask_of(asked",
         EXPORTS + "test_personal_data_does_not_go_without_its_persons",
     ),
     Defence(

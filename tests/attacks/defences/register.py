@@ -83,8 +83,8 @@ DEFENCES: Final = (
         "A39",
         "a permit is bound to the fields that were there",
         DECIDE,
-        "    if permit.registered and not wanted <= set(permit.registered):\n        return False\n",
-        "",
+        "    return wanted <= set(permit.registered) and wanted <= set(covered)\n",
+        "    return wanted <= set(covered)\n",
         REGISTERED + "test_a_field_that_comes_later_is_not_in_an_old_permit",
     ),
     one(
