@@ -233,6 +233,8 @@ FILL: Final = """
 """
 """Fills in what gradings from before looked at, so many at most; returns how many there were. What cannot be known is no field at all."""
 
+ID: Final = sa.String(29, collation="C")
+
 
 def upgrade() -> None:
     for column in (sa.Column("fields", JSON()), sa.Column("sensitive_fields", JSON())):
@@ -243,6 +245,28 @@ def upgrade() -> None:
         sa.Column("sensitive_fields", JSON()),
     ):
         op.add_column("datasets", column)
+    op.create_table(
+        "contradictions",
+        sa.Column("dataset", ID, sa.ForeignKey("datasets.id", name="fk_contradictions_dataset"), nullable=False),
+        sa.Column("grading", sa.Integer(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("principal", ID, nullable=False),
+        sa.Column("day", sa.Date(), nullable=False),
+        sa.Column("handler", ID, nullable=False),
+        sa.Column("subject", ID, nullable=False),
+        sa.Column("persons", sa.BigInteger(), nullable=False),
+        sa.Column("sensitive_persons", sa.BigInteger(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("dataset", "grading", "kind", "principal", "day", name="pk_contradictions"),
+    )
+    op.create_index("ix_contradictions_handler_at", "contradictions", ["handler", "at"])
+    op.execute("grant select, insert on contradictions to outbound_app")
+    op.execute("grant insert on contradictions to outbound_gate")
+    op.execute("alter table contradictions enable row level security")
+    within = "(select current_setting('outbound.handlers', true)) = '*'"
+    within += " or handler = any ((select string_to_array(current_setting('outbound.handlers', true), ','))::text[])"
+    op.execute(f"create policy app on contradictions for all to outbound_app using ({within})")
+    op.execute("create policy gate_add on contradictions for insert to outbound_gate with check (true)")
     op.add_column("transfers", sa.Column("sensitive_left_out", sa.Boolean(), server_default=sa.false(), nullable=False))
     op.execute("grant update (sensitive_left_out) on transfers to outbound_app")
     op.execute(KEEP)
@@ -270,6 +294,7 @@ def downgrade() -> None:
     op.execute("drop function keep_graded_fields")
     for column in ("graded_fields", "graded_number", "sensitive_fields"):
         op.drop_column("datasets", column)
+    op.drop_table("contradictions")
     op.drop_column("transfers", "sensitive_left_out")
     for column in ("fields", "sensitive_fields"):
         op.drop_column("gradings", column)

@@ -100,7 +100,7 @@ COVERED: Final[Mapping[str, Covered]] = {
     "signing_keys": Covered(),
     "sketches": Covered(),
     "stages": Covered(),
-    "transfers": Covered(),
+    "transfers": Covered(unsaid={"sensitive_left_out": False}),
 }
 """The tables that follow from the log: every column of theirs is compared, save those that are named with a reason."""
 
@@ -110,6 +110,7 @@ IMPLIED: Final = frozenset({"exports", "ledger_years"})
 BESIDE: Final[Mapping[str, str]] = {
     "archived_acts": "repeats entries of months that were archived; only reports show it",
     "archives": "the full check compares it with the entries that tell of it",
+    "contradictions": "a list for registrars: the entry of each decision says what was stated and what came of it",
     "checkpoints": "the log itself, which the full check hashes again",
     "cosignatures": "signed by witnesses",
     "entries": "the log itself",

@@ -408,7 +408,7 @@ class Gate:
             if one.use is not None and one.caller is not None and isinstance(one.outcome, Reply)
         ]
         self._give_floor(lane)
-        if sitting.entries.openings and not lane.has_begun:
+        if (sitting.entries.openings or sitting.contradictions) and not lane.has_begun:
             await self._begun(lane)
             await writing.unlock(connection)
         if lane.has_begun:

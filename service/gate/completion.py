@@ -14,15 +14,20 @@ from msgspec import structs
 
 from service.audit import operations as audit
 from service.database import Transaction
+from service.gate.decide import contradicted
 from service.gate.operations import demand_reserved, held_export, shown, status_of
 from service.gate.schemas import ExportOut
 from service.http.caller import Caller
 from service.http.problems import Conflict, Invalid
-from service.law.facts import Count
+from service.law.facts import Count, Tag
+from service.law.schemas import OriginFactsIn
 from service.ledger import operations as ledger
 from service.ledger.counting import KINDS, NOBODY, Kind, Report, Tally
 from service.ledger.tables import Export
 from service.permits.tables import Permit
+from service.registry import contradictions
+from service.registry.looking import fields_of
+from service.registry.tables import Dataset
 
 Way = Literal["number", "hashes", "sketch"]
 
@@ -81,8 +86,21 @@ async def complete(tx: Transaction, caller: Caller, export_id: str, completion: 
     ways = {kind: completion[kind].way for kind in KINDS}
     details = {"sent": structs.asdict(sent), "permit": export.permit, "told_by": ways}
     audit.append(tx, caller, "export.completed", export.id, handler=export.handler, details=details)
+    await _look_at_tags(tx, caller, export, sent)
     await tx.flush()
     return shown(export, tx)
+
+
+async def _look_at_tags(tx: Transaction, caller: Caller, export: Export, sent: Count) -> None:
+    """Keep what a report says against the tags of the dataset: it went all the same, so that it is recorded, and found."""
+    dataset = await tx.get_one(Dataset, export.dataset)
+    if dataset.tags is None:
+        return
+    facts = OriginFactsIn.model_validate(dataset.facts).dataset(frozenset(map(Tag, dataset.tags)))
+    kind = contradicted(facts, fields_of(dataset), export.fields, sent if sent != Count() else None)
+    if kind is not None:
+        stated = structs.asdict(sent) | {"kind": kind, "principal": caller.principal, "subject": export.id}
+        await contradictions.record(tx, dataset, **stated)
 
 
 def _demand_no_more(export: Export, completion: Completion) -> None:

@@ -239,6 +239,8 @@ class Sitting:
         self._taken_of_handler: defaultdict[str, Count] = defaultdict(Count)
         self.entries = Entries()
         self.exports: list[Reserved] = []
+        self.contradictions: dict[tuple[str, str, str], tuple[str, str, str, str, str, int, int]] = {}
+        """What was stated against tags, once a dataset, kind and caller: these three, handler, subject and persons of either kind."""
         self.held: list[Held] = []
         """What each of the exports holds."""
 
@@ -391,6 +393,11 @@ class Sitting:
             sealed, openings = seal(json.loads(body), lambda: secrets.token_bytes(SALT))
             entries.openings += [(subject, opening) for opening in openings]
             body = rfc8785.dumps(sealed)
+        if decision.contradiction is not None and found.dataset is not None and found.handler is not None:
+            stated = question if isinstance(question, wire.Export) else question.context or _NOTHING
+            count = (_given(stated.persons) or 0, _given(stated.sensitive_persons) or 0)
+            what = (found.dataset, decision.contradiction, caller.principal)
+            self.contradictions.setdefault(what, (*what, found.handler, subject, *count))
         entries.actor.append(caller.principal)
         entries.action.append(action)
         entries.subject.append(subject)

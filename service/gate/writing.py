@@ -115,6 +115,15 @@ _ANSWERS: Final = f"""
     with ordinality as kept(principal, status, headers, body, n)
 """  # noqa: S608 - no caller's text is in it  # nosec B608
 
+_CONTRADICTIONS: Final = f"""
+  insert into contradictions (dataset, grading, kind, principal, day, handler, subject, persons, sensitive_persons, at)
+  select c.dataset, d.grading, c.kind, c.principal, $1, c.handler, c.subject, c.persons, c.sensitive_persons, $2
+  from unnest({arrays(3, 7)}, {arrays(8, 9, "bigint")}) c(dataset, kind, principal, handler, subject, persons, sensitive_persons)
+  cross join lateral (select grading from datasets where id = c.dataset offset 0) d
+  order by c.dataset, c.kind, c.principal on conflict do nothing
+"""  # noqa: S608 - no caller's text is in it  # nosec B608
+"""Always in the same order, so that two batches never wait for each other in a circle."""
+
 _LOCKS: Final = f"""
   select pg_try_advisory_xact_lock(lock) from unnest({arrays(1, 1, "bigint")}) lock
 """  # noqa: S608 - no caller's text is in it  # nosec B608
@@ -208,6 +217,14 @@ async def write(connection: asyncpg.Connection, sitting: Sitting, kept: Sequence
             [opening.pointer for _, opening in entries.openings],
             [opening.salt for _, opening in entries.openings],
             [opening.content for _, opening in entries.openings],
+        )
+    if sitting.contradictions:
+        rows = list(sitting.contradictions.values())
+        await connection.execute(
+            _CONTRADICTIONS,
+            day_in_shanghai(sitting.now),
+            sitting.now,
+            *[joined([str(row[column]) for row in rows]) for column in range(len(rows[0]))],
         )
     if sitting.exports:
         await _write_exports(connection, sitting)

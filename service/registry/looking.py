@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from sqlalchemy import Boolean, ColumnElement, literal_column
+
 from service.law.facts import Tag
 from service.registry import tags as tagging
 from service.registry.fields import Fields, held_against, of_documents
@@ -10,6 +12,21 @@ from service.registry.tables import Dataset
 
 LOOKED_AT: Final = ("tags", "grading", "graded_fields", "graded_number", "sensitive_fields")
 """The columns that say it."""
+IS_OUTDATED: Final[ColumnElement[bool]] = literal_column(
+    """(
+      datasets.tags is not null and datasets.fields::text is distinct from (
+        case when datasets.graded_number = datasets.grading then datasets.graded_fields end
+      )::text and exists (
+        select from json_array_elements(datasets.fields) f where not exists (
+          select from json_array_elements(datasets.graded_fields) g
+          where datasets.graded_number = datasets.grading and g ->> 'name' = f ->> 'name' and g ->> 'type' = f ->> 'type'
+            and g ->> 'category' is not distinct from f ->> 'category'
+        )
+      )
+    )""",
+    Boolean,
+)
+"""The same as `outdated_of` in SQL, for lists: whether there is any such field."""
 
 
 def fields_of(dataset: Dataset) -> Fields:

@@ -27,7 +27,7 @@ from service.obligations import duties
 from service.obligations import operations as obligations
 from service.obligations.duties import Code, Due
 from service.registry.changes import change_of
-from service.registry.looking import LOOKED_AT, lacks_tag_of_minors, news_in
+from service.registry.looking import IS_OUTDATED, LOOKED_AT, lacks_tag_of_minors, news_in
 from service.registry.schemas import (
     AheadOut,
     CountOut,
@@ -192,6 +192,7 @@ async def list_datasets(
     handler: str | None,
     key: str | None,
     words: str | None,
+    outdated: bool | None,
     cursor: str | None,
     limit: int,
 ) -> tuple[Sequence[DatasetOut], str | None]:
@@ -205,6 +206,8 @@ async def list_datasets(
         query = query.where(Dataset.key == key)
     if words is not None:
         query = query.where(_mentions(words, Dataset.key, Dataset.title, Dataset.owner, Dataset.description))
+    if outdated is not None:
+        query = query.where(IS_OUTDATED if outdated else ~IS_OUTDATED)
     rows, following = await page_of(tx, query, Dataset.id, cursor, limit)
     return [DatasetOut.of(row) for row in rows], following
 

@@ -18,10 +18,11 @@ from service.http.router import room
 from service.law.facts import Tag
 from service.law.rules import RuleBook
 from service.law.schemas import NearDay
-from service.registry import bulk, gradings, imports, operations
+from service.registry import bulk, contradictions, gradings, imports, operations
 from service.registry.schemas import (
     BulkGradingIn,
     ConfirmIn,
+    ContradictionOut,
     DatasetIn,
     DatasetOut,
     DatasetPatch,
@@ -125,13 +126,16 @@ async def list_datasets(
     handler: Named = None,
     key: Annotated[str | None, Query(max_length=500, description="Exactly this key.")] = None,
     text: Words = None,
+    outdated: Annotated[
+        bool | None, Query(description="Graded ones with fields that no grading has looked at, or all others.")
+    ] = None,
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> Response:
     """List datasets."""
     return await exchange.page(
         lambda tx, caller: operations.list_datasets(
-            tx, caller, tag=tag, handler=handler, key=key, words=text, cursor=cursor, limit=limit
+            tx, caller, tag=tag, handler=handler, key=key, words=text, outdated=outdated, cursor=cursor, limit=limit
         )
     )
 
@@ -145,6 +149,24 @@ IMPORT_BODY = {
         },
     }
 }
+
+
+@router.get("/v1/contradictions", response_model=Page[ContradictionOut])
+async def find_contradictions(
+    exchange: Reading,
+    handler: Named = None,
+    dataset: Named = None,
+    kind: Annotated[str | None, Query(max_length=40, description="What contradicts.")] = None,
+    open: Annotated[bool | None, Query(description="Those whose grading still stands, or the others.")] = None,  # noqa: A002
+    cursor: Cursor = None,
+    limit: Limit = 50,
+) -> Response:
+    """List what systems have stated of datasets against their tags: by id or key; to grade a dataset again answers it."""
+    return await exchange.page(
+        lambda tx, _: contradictions.find_contradictions(
+            tx, handler=handler, dataset=dataset, kind=kind, is_open=open, cursor=cursor, limit=limit
+        )
+    )
 
 
 @router.post("/v1/datasets/import", response_model=ImportOut, openapi_extra=IMPORT_BODY)

@@ -320,6 +320,24 @@ class GradingsOut(BaseModel):
     items: list[GradingOut]
 
 
+class ContradictionOut(BaseModel):
+    """What was stated of a dataset against its tags."""
+
+    dataset: str
+    key: str
+    handler: str
+    grading: int = Field(description="Number of the grading that it contradicts.")
+    kind: Literal[
+        "persons_of_general_data", "sensitive_persons_without_tag", "no_sensitive_persons", "minors_without_tag"
+    ]
+    principal: str = Field(description="Who stated it.")
+    subject: str = Field(description="The evaluation, or the export, that stated it first on that day.")
+    persons: int
+    sensitive_persons: int
+    at: datetime
+    is_open: bool = Field(description="Whether the grading still stands: the next one answers it.")
+
+
 class RecipientIn(_In):
     """Whoever receives data abroad, or looks at it from there."""
 

@@ -112,6 +112,27 @@ class Grading(Base):
     )
 
 
+class Contradiction(OfHandler, Base):
+    """What was stated of a dataset against its tags: one a day for each grading, kind and principal. The next grading answers it."""
+
+    __tablename__ = "contradictions"
+
+    dataset: Mapped[str] = mapped_column(Id, ForeignKey("datasets.id"), primary_key=True)
+    grading: Mapped[int] = mapped_column(Integer, primary_key=True)
+    """The one that it contradicts."""
+    kind: Mapped[str] = mapped_column(Text, primary_key=True)
+    principal: Mapped[str] = mapped_column(Id, primary_key=True)
+    day: Mapped[date] = mapped_column(Date, primary_key=True)
+    handler: Mapped[str] = mapped_column(Id)
+    subject: Mapped[str] = mapped_column(Id)
+    """The evaluation, or the export, that stated it first."""
+    persons: Mapped[int] = mapped_column(BigInteger)
+    sensitive_persons: Mapped[int] = mapped_column(BigInteger)
+    at: Mapped[Moment]
+
+    __table_args__ = (Index(None, "handler", "at"),)
+
+
 class Recipient(Base):
     """Whoever receives data abroad, or looks at it from there; shared by all handlers."""
 

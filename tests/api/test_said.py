@@ -401,3 +401,94 @@ def test_a_plan_takes_tags_facts_and_the_count_of_the_year_from_the_register(wor
         assert pointers(world.requester.post("/v1/plans", left_out | {name: []}))[0].startswith(f"/{name}")
     other = world.person("requester", handler=world.handler()["id"])
     assert pointers(other.post("/v1/plans", body | {"persons": 1}))[0] == "/handler"
+
+
+# Lists for registrars
+
+
+def contradictions(world: World, dataset: Json, **more: Any) -> list[Json]:
+    found: list[Json] = world.registrar.get("/v1/contradictions", dataset=dataset["key"], **more).json()["items"]
+    return found
+
+
+def test_what_contradicts_the_tags_is_listed_once_a_day_until_somebody_grades_again(
+    world: World, recipient: Json
+) -> None:
+    data = world.dataset(world.handler())
+    first = asked(world, data, recipient, persons=50_000, sensitive_persons=10)["context"]["id"]
+    for _ in range(3):
+        assert reason(world, data, recipient, persons=1) == "tags_contradicted"
+    assert export(world, data, recipient, persons=1) == (403, "tags_contradicted")
+    assert reason(world, data, recipient) == "general_data"
+    (found,) = contradictions(world, data)
+    assert (found["kind"], found["subject"], found["grading"], found["is_open"]) == (
+        "persons_of_general_data",
+        first,
+        1,
+        True,
+    )
+    assert (found["persons"], found["sensitive_persons"], found["principal"]) == (50_000, 10, world.exporter.id)
+    assert found["key"] == data["key"]
+    graded(world.registrar, data, "personal")
+    assert contradictions(world, data, open=True) == []
+    assert [one["subject"] for one in contradictions(world, data, open=False)] == [first]
+    assert reason(world, data, recipient, persons=1, sensitive_persons=1) == "tags_contradicted"
+    assert [one["kind"] for one in contradictions(world, data, open=True)] == ["sensitive_persons_without_tag"]
+    assert len(contradictions(world, data, kind="sensitive_persons_without_tag")) == 1
+    several = {
+        "subject": {"type": "system", "id": world.exporter.name},
+        "action": {"name": "export"},
+        "resource": {"type": "dataset", "id": data["id"]},
+        "evaluations": [{"context": {"recipient": recipient["id"], "sensitive_persons": 1}}] * 3,
+    }
+    assert world.exporter.post("/access/v1/evaluations", several).status_code == 200
+    assert len(contradictions(world, data)) == 2
+    stranger = world.person("registrar", handler=world.handler()["id"])
+    assert stranger.get("/v1/contradictions").json()["items"] == []
+
+
+def test_what_was_sent_against_the_tags_is_recorded_and_listed(world: World, recipient: Json) -> None:
+    data = world.dataset(world.handler(), "sensitive")
+    world.approve(submitted(world, data, recipient, persons=10, sensitive_persons=10).json())
+    body = {
+        "dataset": data["id"],
+        "recipient": recipient["id"],
+        "purpose": "analytics",
+        "persons": 5,
+        "sensitive_persons": 5,
+    }
+    made = world.exporter.made("/v1/exports", body)
+    done = world.exporter.post(f"/v1/exports/{made['id']}/complete", {"persons": 5, "sensitive_persons": 0})
+    assert (done.status_code, done.json()["status"]) == (200, "completed")
+    assert [(one["kind"], one["subject"]) for one in contradictions(world, data)] == [
+        ("no_sensitive_persons", made["id"])
+    ]
+
+
+def test_the_list_of_outdated_datasets_is_that_of_each_dataset(world: World) -> None:
+    handler = world.handler()
+    path = "/v1/datasets"
+    changes: list[Any] = [
+        None,
+        [],
+        [CITY],
+        [{**CITY, "category": "user.biometric"}],
+        [{**CITY, "type": "blob"}],
+        [CITY, FACE],
+        [CITY, {"name": "amount", "type": "numeric", "category": None}],
+    ]
+    for fields in changes:
+        for is_graded in (True, False):
+            data = world.dataset(handler, graded=is_graded)
+            if fields is not None:
+                world.registrar.patch(f"{path}/{data['id']}", {"fields": fields})
+    everything = world.registrar.get(path, handler=handler["id"]).json()["items"]
+    listed = {
+        outdated: {
+            one["id"] for one in world.registrar.get(path, handler=handler["id"], outdated=outdated).json()["items"]
+        }
+        for outdated in (True, False)
+    }
+    assert listed[True] == {one["id"] for one in everything if one["outdated_fields"]}
+    assert listed[False] == {one["id"] for one in everything if not one["outdated_fields"]}
+    assert len(listed[True]) == 3
