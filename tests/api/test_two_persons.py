@@ -389,3 +389,25 @@ def test_a_name_of_other_handlers_alone_is_as_good_as_nobodys(world: World) -> N
     assert (stranger.status_code, stranger.json()["errors"]) == (422, nobody.json()["errors"])
     for known in (world.person("requester", handler=here), world.person("auditor"), world.person()):
         assert lent(known.name).status_code == 201
+
+
+def test_a_receipt_that_a_reviewer_withdrew_settles_its_duty_again_once_another_is_verified(world: World) -> None:
+    thing = Thing(world)
+    thing.filed()
+    thing.shown = world.auditor.get(thing.at()).json()
+    thing.approved()
+
+    def state() -> str:
+        duties = world.auditor.get("/v1/obligations", transfer=thing.shown["id"]).json()["items"]
+        (told,) = [one["state"] for one in duties if one["code"] == "file_standard_contract"]
+        return str(told)
+
+    receipt = thing.record("filing_receipt")
+    first = world.requester.made(thing.at("evidence"), receipt)
+    assert state() == "done"
+    world.reviewers["legal"].made(thing.at("evidence", first["id"], "withdraw"), {"reason": "Not passed"})
+    assert state() == "open"
+    second = world.requester.made(thing.at("evidence"), receipt)
+    assert state() == "open"
+    world.reviewers["legal"].made(thing.at("evidence", second["id"], "verify"), None)
+    assert state() == "done"
