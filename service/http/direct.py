@@ -183,17 +183,19 @@ class Direct(Bounded):
         before = self.cycle
         exchange: Any = _Exchange(keep_alive=keep_alive)
         self.cycle = exchange
+        self._unanswered += 1
         if self._shortcut is not None and self._shortcut.begin(
             head, given, body, self.client, partial(self._tell, exchange)
         ):
             return True
         self.cycle = before
+        self._unanswered -= 1
         return False
 
     def on_headers_complete(self) -> None:
         """Keep a request back that may be taken, until its body has come."""
         if self._may_be_taken():
-            self.demand_head()
+            self._has_head = True
             self._held, self._size = [], 0
         else:
             super().on_headers_complete()
@@ -238,13 +240,6 @@ class Direct(Bounded):
         if known is not None:
             self._heads = [known, *self._heads[: HEADS - 1]]
 
-    def end_body(self) -> None:
-        """End a body that does not arrive."""
-        if self._held is None:
-            super().end_body()
-        else:
-            self.refuse_body()
-
     def _may_be_taken(self) -> bool:
         """Tell whether a request is worth keeping back: nothing is under way, and its body comes unasked."""
         return (
@@ -254,7 +249,6 @@ class Direct(Bounded):
             and self._is_free()
             and not self.expect_100_continue
             and self.parser.get_http_version() == "1.1"
-            and not self.parser.should_upgrade()
         )
 
     def _is_free(self) -> bool:
@@ -282,7 +276,8 @@ class Direct(Bounded):
         self.transport.write(b"".join([STATUS_LINE[status], defaults, lines, end, body]))
         if not exchange.keep_alive:
             self.transport.close()
-        if self.pipeline or self.flow.read_paused:
+        if self.pipeline or self.flow.read_paused or self._is_refused:
             self.on_response_complete()
         else:  # no timer for when it is idle: the connection looks after that by itself
+            self._unanswered -= 1
             self.server_state.total_requests += 1

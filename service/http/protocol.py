@@ -1,4 +1,4 @@
-"""HTTP as uvicorn speaks it, with an end to everything that a caller may be slow at, and to what a head may hold.
+"""HTTP as uvicorn speaks it, read by `framing`, with an end to everything that a caller may be slow at.
 
 A connection looks after itself every few seconds, so that a request that is in time costs nothing: what has not moved on from one
 look to the next has taken too long. So a limit of `patience` seconds ends after one to two of them.
@@ -9,23 +9,23 @@ look to the next has taken too long. So a limit of `patience` seconds ends after
 | a body that brings less than `least_rate` bytes a second, or takes longer than `longest` | 408 and the connection is closed |
 | an answer of which nothing is taken | the connection is closed |
 | idle between requests | uvicorn's own limit closes it |
+
+What cannot be read is refused in its turn: requests that came before it on the connection are answered first.
 """
 
 import asyncio
 import json
 from http import HTTPStatus
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 
 import structlog
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from httptools import HttpParserError
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from service.http.framing import RequestParser, UnreadableError
 
 log = structlog.get_logger("outbound.access")
-
-MAX_FIELDS: Final = 100
-MAX_TARGET: Final = 16 * 1024
-"""Bytes of path and query."""
-MAX_HEAD: Final = 64 * 1024
-"""Bytes of a head that comes in several parts."""
 
 
 class Bounded(HttpToolsProtocol):
@@ -49,13 +49,21 @@ class Bounded(HttpToolsProtocol):
     """Whether the message has come to its end."""
     _has_head = True
     _received = 0
-    _head = 0
+    _own: RequestResponseCycle | None = None
+    """The exchange of the message that is being received, once its head has come and it is under way."""
+    _unanswered = 0
+    """Messages that are under way."""
+    _last_words: bytes | None = None
+    """A refusal that waits until they have been answered."""
     _resumed = 0
     """How often enough of an answer has been taken for more of it to be written."""
     _seen: tuple[int, bool, int, tuple[int, int]] = (-1, False, 0, (0, 0))
     _looks = 0
-    _status = HTTPStatus.BAD_REQUEST
     _is_refused = False
+
+    def __init__(self, config: Config, *others: Any, **named: Any) -> None:
+        super().__init__(config, *others, **named)
+        self.parser = RequestParser(self)  # type: ignore[assignment]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to look after the connection, or close it where there are too many."""
@@ -78,46 +86,50 @@ class Bounded(HttpToolsProtocol):
         if self._is_refused:
             return
         self._received += len(data)
-        super().data_received(data)
-        if not self._has_head:
-            self._head += len(data)
-            if self._head > MAX_HEAD and not (self._is_refused or self.transport.is_closing()):
-                self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"A head has at most {MAX_HEAD} bytes.")
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except UnreadableError as error:
+            self._refuse(error.status, str(error))
+        except HttpParserError:
+            self._refuse(HTTPStatus.BAD_REQUEST, "The target of the request is no address.")
 
     def on_message_begin(self) -> None:
         """Note that a head begins."""
         self._number += 1
         self._has_head = self._is_whole = False
-        self._head = 0
+        self._own = None
         super().on_message_begin()
+
+    def on_headers(self, headers: list[tuple[bytes, bytes]]) -> None:
+        """Keep the headers of a request."""
+        self.headers.extend(headers)  # the scope has this very list
+        self.expect_100_continue = self.parser.expects_continue  # type: ignore[attr-defined]
 
     def on_headers_complete(self) -> None:
         """Begin a request whose head has come."""
-        self.demand_head()
-        super().on_headers_complete()
-
-    def demand_head(self) -> None:
-        """Note that a head has come, and refuse one that holds too much.
-
-        Raises:
-            ValueError: it does.
-        """
         self._has_head = True
-        if len(self.headers) > MAX_FIELDS:
-            self._status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-            raise ValueError(self._status.phrase)
-        if len(self.url) > MAX_TARGET:
-            self._status = HTTPStatus.REQUEST_URI_TOO_LONG
-            raise ValueError(self._status.phrase)
+        super().on_headers_complete()
+        self._own = self.cycle
+        self._unanswered += 1
 
     def on_message_complete(self) -> None:
         """Note that a message has come."""
         self._is_whole = True
         super().on_message_complete()
 
-    def send_400_response(self, _: str) -> None:
-        """Tell of a request that cannot be read."""
-        self._refuse(self._status, "The request is not HTTP as this service reads it.")
+    def on_response_complete(self) -> None:
+        """Begin the next request, or say what waited until this one was answered."""
+        self._unanswered -= 1
+        super().on_response_complete()
+        if self._unanswered or self.transport.is_closing():
+            return
+        if self._last_words is not None:
+            self._say(self._last_words)
+        elif self.expect_100_continue and self._has_head and not self._is_whole:
+            # Nobody knows whether what comes next is the body, or a request of a caller who was answered without it.
+            self._is_refused = True
+            self._say(b"")
 
     def _look(self) -> None:
         """Close what has not moved on since the last look."""
@@ -137,7 +149,8 @@ class Bounded(HttpToolsProtocol):
     def _end_what_is_slow(self, before: tuple[int, bool, int, tuple[int, int]]) -> None:
         """End a connection whose request is slow at what it was slow at before."""
         if not self._has_head and not before[1]:
-            self.transport.close()
+            if not self._unanswered:
+                self.transport.close()
         elif self._has_head and not self._is_whole and before[1]:
             if self._is_dripping(self._received - before[2]):
                 self.end_body()
@@ -165,35 +178,54 @@ class Bounded(HttpToolsProtocol):
         return (self.cycle is None or self.cycle.response_complete) and self.timeout_keep_alive_task is None
 
     def end_body(self) -> None:
-        """End a body that does not arrive."""
-        if self.cycle is not None and self.cycle.response_started:
-            self.transport.close()
-        else:
-            self.refuse_body()
-
-    def refuse_body(self) -> None:
         """Tell of a body that did not arrive."""
         self._refuse(HTTPStatus.REQUEST_TIMEOUT, "The body did not arrive in time: send it again.")
 
     def _refuse(self, status: HTTPStatus, detail: str) -> None:
-        """Answer outside of the application, and close when the caller does or soon after."""
+        """Answer the message that is being received outside of the application, in its turn, and read nothing more.
+
+        The connection is closed when the caller does it, or soon after.
+        """
         self._is_refused = True
-        if self.cycle is not None:
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
-        document: dict[str, Any] = {
-            "type": "about:blank",
-            "title": status.phrase,
-            "status": status.value,
-            "detail": detail,
-            "instance": "",
-        }
-        body = json.dumps(document).encode()
-        head = (
-            f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: application/problem+json\r\n"
-            f"content-length: {len(body)}\r\nx-content-type-options: nosniff\r\ncache-control: no-store\r\n"
-            f"retry-after: 1\r\nconnection: close\r\n\r\n"
-        )
-        self.transport.write(head.encode() + body)
+        own = self._own
+        words: bytes | None = _words(status, detail)
+        if own is not None and own.response_started:  # what was said already is not taken back
+            words = b"" if own.response_complete else None
+        elif own is not None:
+            own.disconnected = True
+            own.message_event.set()
+            self._unanswered -= 1
+            waiting = [one for one in self.pipeline if one[0] is not own]
+            self.pipeline.clear()
+            self.pipeline.extend(waiting)
+        if words is None:
+            self.transport.close()
+        elif self._unanswered:
+            self._last_words = words
+        else:
+            self._say(words)
+
+    def _say(self, words: bytes) -> None:
+        """Say the last thing on the connection."""
+        if words:
+            self.transport.write(words)
         self.transport.write_eof()
         self.loop.call_later(self.lingers, self.transport.close)
+
+
+def _words(status: HTTPStatus, detail: str) -> bytes:
+    """Return a problem document as it is written, with its head."""
+    document: dict[str, Any] = {
+        "type": "about:blank",
+        "title": status.phrase,
+        "status": status.value,
+        "detail": detail,
+        "instance": "",
+    }
+    body = json.dumps(document).encode()
+    head = (
+        f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: application/problem+json\r\n"
+        f"content-length: {len(body)}\r\nx-content-type-options: nosniff\r\ncache-control: no-store\r\n"
+        f"retry-after: 1\r\nconnection: close\r\n\r\n"
+    )
+    return head.encode() + body

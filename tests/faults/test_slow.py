@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from service.http.direct import Direct
-from service.http.protocol import MAX_FIELDS, MAX_HEAD, MAX_TARGET
+from service.http.framing import MAX_FIELDS, MAX_HEAD, MAX_TARGET
 from service.settings import Settings
 from tests.conftest import Clock, Served
 from tests.faults.racing import until

@@ -15,6 +15,7 @@ from tests.attacks.defences import (
     exports,
     floods,
     gate,
+    framing,
     ground,
     keys,
     provider,
@@ -39,11 +40,12 @@ DEFENCES: Final[tuple[Defence, ...]] = (
     *silence.DEFENCES,
     *floods.DEFENCES,
     *gate.DEFENCES,
+    *framing.DEFENCES,
     *ground.DEFENCES,
 )
 
 ELSEWHERE: Final[Mapping[str, str]] = {
-    "A91": "the HTTP parser refuses a line break within a header before anything of ours sees it",
+    "A91": "a head with such a line is refused (A210), and an id with one is not sent back: each would do alone",
     "A97": "what nobody thought of has no defence of its own: the run looks for whatever the others have left open",
 }
 """Attacks whose defence stands in no file of ours, and where it stands instead."""

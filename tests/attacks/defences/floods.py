@@ -8,6 +8,7 @@ from tests.attacks.defences.model import one
 
 LIMITS: Final = "service/http/limits.py"
 PROTOCOL: Final = "service/http/protocol.py"
+FRAMING: Final = "service/http/framing.py"
 LIMITED: Final = "tests/faults/test_limits.py::"
 SLOW: Final = "tests/faults/test_slow.py::"
 
@@ -48,8 +49,8 @@ DEFENCES: Final = (
         "A174",
         "a head comes in time",
         PROTOCOL,
-        "        if not self._has_head and not before[1]:\n            self.transport.close()\n",
-        "        if not self._has_head and not before[1]:\n            pass\n",
+        "            if not self._unanswered:\n                self.transport.close()\n",
+        "            pass\n",
         SLOW + "test_a_head_that_does_not_come_is_not_waited_for",
     ),
     one(
@@ -79,9 +80,9 @@ DEFENCES: Final = (
     one(
         "A178",
         "a head holds so many fields",
-        PROTOCOL,
-        "        if len(self.headers) > MAX_FIELDS:\n",
-        "        if False:\n",
+        FRAMING,
+        "    if len(found) > MAX_FIELDS:\n",
+        "    if False:\n",
         SLOW + "test_a_head_that_holds_too_much_or_says_two_things_is_refused",
     ),
     one(
