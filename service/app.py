@@ -2,7 +2,7 @@
 
 import gc
 import re
-from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any
 
 import fastapi_offline
 import structlog
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Response
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
 from sqlalchemy import text
@@ -188,6 +188,7 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # a redirect names the host that the caller called, and a key would follow it
         generate_unique_id_function=lambda route: route.name,
     )
     _hand_on(
@@ -197,7 +198,7 @@ def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now)
         gate=decisions,
         witnesses=witnesses,
         witness_max_age=max_age,
-        public_url=_public_url(settings),
+        base_url=settings.base_url,
         packs_dir=settings.packs,
         workshop=workshop,
     )
@@ -311,13 +312,6 @@ def _pack_worker(settings: Settings, login: Login, signer: Signer, log_key: LogK
     )
     database = _connected(login, settings, clock, EVERYWHERE, pool=1)
     return Worker(database, tools, settings.packs, timedelta(days=settings.pack_keep_days))
-
-
-def _public_url(settings: Settings) -> Callable[[Request], str]:
-    def address(request: Request) -> str:
-        return (settings.public_url or str(request.base_url)).rstrip("/")
-
-    return address
 
 
 def _add_health(app: FastAPI, database: Database) -> None:

@@ -14,6 +14,9 @@ from service.connections import SILENCE
 
 _ORIGIN: Final = re.compile(r"https?://[a-z0-9.-]+(?::[0-9]{1,5})?")
 
+_REACHED_AT: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # nosec B104 - nothing is bound here
+"""Where one who listens everywhere is reached from the same machine."""
+
 
 def _listed(value: str) -> list[str]:
     return [one.strip() for one in value.split(",") if one.strip()]
@@ -75,7 +78,7 @@ class Settings(BaseSettings):
     workers: Annotated[int, Field(ge=1, le=64)] = 1
 
     public_url: str | None = None
-    """The address that callers use, when it differs from the one that a request arrives at (a proxy)."""
+    """The address that callers use; unset: that of `host` and `port`, which no other machine may be able to use."""
 
     signing_key_file: Path | None = None
     """Ed25519 private key in PEM that signs permit tokens; unset: made once under `data_dir`."""
@@ -253,6 +256,14 @@ class Settings(BaseSettings):
     def cors_allowed(self) -> frozenset[str]:
         """The origins whose pages may call the API."""
         return frozenset(_listed(self.cors_origins))
+
+    @property
+    def base_url(self) -> str:
+        """What this service says its address is, whatever a caller calls it: it stands in what is signed and in what caches keep."""
+        if self.public_url is not None:
+            return self.public_url.rstrip("/")
+        host = _REACHED_AT.get(self.host, self.host)
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
     @property
     def signing_key(self) -> Path:

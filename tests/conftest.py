@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -136,11 +137,12 @@ class Served(uvicorn.Server):
     """The service on a port of its own, in a thread of the test process."""
 
     def __init__(self, settings: Settings, url: str, clock: Clock, http: type[Bounded] = Patient) -> None:
-        self.app = create_app(settings, url, clock=clock)
+        self._socket = socket.socket()
+        self._socket.bind(("127.0.0.1", 0))
+        port = self._socket.getsockname()[1]
+        self.app = create_app(settings.model_copy(update={"port": port}), url, clock=clock)
         config = uvicorn.Config(
             self.app,
-            host="127.0.0.1",
-            port=0,
             log_config=None,
             log_level="warning",
             access_log=False,
@@ -152,12 +154,12 @@ class Served(uvicorn.Server):
         super().__init__(config)
 
     def __enter__(self) -> str:
-        self._thread = threading.Thread(target=self.run, daemon=True)
+        self._thread = threading.Thread(target=self.run, args=([self._socket],), daemon=True)
         self._thread.start()
         until = time.monotonic() + 30
         while not self.started and time.monotonic() < until:
             self._thread.join(0.01)
-        port = self.servers[0].sockets[0].getsockname()[1]
+        port = self.servers[0].sockets[0].getsockname()[1]  # there is none where it could not start
         return f"http://127.0.0.1:{port}"
 
     def __exit__(self, *_: object) -> None:

@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from service.commands.addresses import base_of
 from service.commands.failing import fail
 from service.commands.shared import in_transaction
 from service.http.caller import Role
@@ -42,6 +41,6 @@ def login_link(
     if not settings.keys_by_command:
         fail("OUTBOUND_KEYS_BY_COMMAND is false: nobody comes in by command. Set it to true to use this command.")
     token = in_transaction(lambda tx: sessions.make_link(tx, principal, minutes))
-    base = base_of(settings)
+    base = settings.base_url
     sys.stderr.write(f"For {principal}, once, within {minutes} minutes:\n")
     typer.echo(f"{base}/login/link?token={token}")

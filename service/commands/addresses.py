@@ -2,8 +2,6 @@
 
 import socket
 
-from service.settings import Settings
-
 
 def free_port(host: str = "127.0.0.1") -> int:
     """Return a port of an address that nobody listens on."""
@@ -12,11 +10,6 @@ def free_port(host: str = "127.0.0.1") -> int:
         probe.bind(place)
         port: int = probe.getsockname()[1]
         return port
-
-
-def base_of(settings: Settings) -> str:
-    """Return the address that callers use."""
-    return (settings.public_url or address(settings.host, settings.port)).rstrip("/")
 
 
 def address(host: str, port: int) -> str:

@@ -1,6 +1,7 @@
 """`outbound serve`, and what each of its server processes runs; the OpenAPI document of what it serves."""
 
 import asyncio
+import ipaddress
 import json
 import os
 import signal
@@ -15,7 +16,7 @@ import uvicorn
 from service import logs
 from service.app import create_app
 from service.audit.witness import named
-from service.commands.addresses import base_of, free_port
+from service.commands.addresses import free_port
 from service.commands.shared import database_url
 from service.database import Database
 from service.http.problems import Invalid
@@ -52,6 +53,11 @@ def serve(
     named(settings.witnesses)  # and so do witnesses
     # uvicorn hands a signal on once it has stopped: then the embedded server must be let go as well.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    if settings.public_url is None and not _is_loopback(settings.host):
+        log.warning(
+            "OUTBOUND_PUBLIC_URL is not set: permits and metadata name an address of this machine alone",
+            address=settings.base_url,
+        )
     with database_url(settings) as url:
         os.environ |= _told(settings) | {URL: url}
         if borrowed := asyncio.run(Logins.of(settings, url).demand_bound()):
@@ -87,6 +93,13 @@ def _told(settings: Settings) -> dict[str, str]:
     return {f"OUTBOUND_{name.upper()}": str(getattr(settings, name)) for name in ("host", "port", "workers")}
 
 
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def server() -> Any:
     """Return the application of one server process."""
     settings = Settings()
@@ -112,7 +125,7 @@ async def _prepare(settings: Settings, url: str, *, with_sample: bool) -> None:
             book = book_of(settings.policy_file)
             await database.transaction(lambda tx: sample.load(tx, book))
         admin = await database.transaction(identity.first_admin)
-        base = base_of(settings)
+        base = settings.base_url
         typer.echo(
             f"Outbound serves {base} (API documentation: {base}/docs)\nNothing that it says of the law is legal advice."
         )

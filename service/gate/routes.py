@@ -151,7 +151,7 @@ async def search_action(exchange: Asking, request: Request, body: ActionSearchIn
 @authzen.get("/.well-known/authzen-configuration")
 async def metadata(request: Request, response: Response) -> MetadataOut:
     """Tell where this decision point answers."""
-    base: str = request.app.state.public_url(request)
+    base: str = request.app.state.base_url
     response.headers["Cache-Control"] = f"max-age={METADATA_SECONDS}"
     return MetadataOut(
         policy_decision_point=base,

@@ -185,7 +185,7 @@ async def logout(request: Request) -> Response:
 
 
 def _callback(request: Request) -> str:
-    base: str = request.app.state.public_url(request)
+    base: str = request.app.state.base_url
     return base + CALLBACK
 
 

@@ -55,7 +55,7 @@ async def read_permit(exchange: Reading, permit_id: PermitId) -> Response:
 @router.get("/v1/permits/{permit_id}/token", response_model=TokenOut, responses={409: REFUSALS[409]})
 async def permit_token(exchange: Reading, request: Request, permit_id: PermitId) -> Response:
     """Get the permit as a signed token, for whoever must check it without asking the service."""
-    signer, issuer = request.app.state.signer, request.app.state.public_url(request)
+    signer, issuer = request.app.state.signer, request.app.state.base_url
     return await exchange.read(lambda tx, caller: operations.token(tx, caller, permit_id, signer, issuer))
 
 

@@ -6,10 +6,12 @@ import hashlib
 from datetime import datetime, timedelta
 from typing import Any
 
+import httpx
 import pytest
 import rfc8785
 
-from tests.conftest import Clock
+from service.settings import Settings
+from tests.conftest import Clock, Served
 from tests.jwt_check import verified
 from tests.world import Json, World, day
 
@@ -272,6 +274,24 @@ def test_a_permit_that_has_not_begun_has_no_token(world: World, case: Case, days
     begins = datetime.fromisoformat(f"{day(3)}T00:00:00+08:00")
     assert claims["nbf"] == begins.timestamp()
     assert claims["nbf"] <= claims["iat"] < claims["exp"]
+
+
+def test_a_token_names_the_service_as_its_operator_does_and_not_as_its_caller_does(
+    world: World, case: Case, settings: Settings, database_url: str, clock: Clock
+) -> None:
+    path = f"/v1/permits/{case.permit(case.approved())['id']}/token"
+    named = settings.model_copy(update={"public_url": "https://gate.example.com/"})
+    with Served(named, database_url, clock) as other:
+        for address, expected in ((str(world.http.base_url).rstrip("/"), None), (other, "https://gate.example.com")):
+            for headers in (
+                {},
+                {"Host": "evil.example"},
+                {"X-Forwarded-Host": "evil.example", "Forwarded": "host=evil.example"},
+            ):
+                asked = {"Authorization": f"Bearer {world.auditor.secret}", **headers}
+                told = httpx.get(address + path, headers=asked)
+                claims = verified(told.json()["token"], world.auditor.get("/.well-known/jwks.json").json())
+                assert claims["iss"] == (expected or address)
 
 
 def test_nobody_approves_what_follows_a_permit_that_was_revoked_meanwhile(world: World, case: Case) -> None:

@@ -6,6 +6,7 @@ import io
 import itertools
 import json
 import os
+import re
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -249,6 +250,49 @@ def test_the_address_in_an_answer_is_not_the_callers_to_choose(world: World) -> 
     assert made.headers["location"].startswith("/v1/recipients/")
     assert "evil.example" not in made.text
     assert "evil.example" not in world.http.get("/nowhere", headers={"Host": "evil.example"}).text
+
+
+EVIL = {"Host": "evil.example", "X-Forwarded-Host": "evil.example", "X-Forwarded-Proto": "gopher"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/.well-known/authzen-configuration"),
+        ("GET", "/v1/me/"),
+        ("POST", "/access/v1/evaluation/"),
+        ("POST", "/v1/exports/"),
+        ("GET", "/docs/"),
+        ("GET", "/docs/files"),
+        ("GET", "/"),
+        ("GET", "/login"),
+        ("GET", "/openapi.json"),
+        ("GET", "http://evil.example/.well-known/authzen-configuration"),
+    ],
+)
+def test_no_address_of_the_service_is_the_callers_to_choose(world: World, method: str, path: str) -> None:
+    """What is signed, kept by caches or followed with a key in the hand names the service as its operator does."""
+    own = str(world.http.base_url).rstrip("/")
+    place = urlsplit(own)
+    key = f"Authorization: Bearer {world.exporter.secret}"
+    head = [
+        f"{method} {path} HTTP/1.1",
+        key,
+        *(f"{name}: {value}" for name, value in EVIL.items()),
+        "Connection: close",
+    ]
+    with socket.create_connection((str(place.hostname), int(str(place.port))), timeout=30) as wire:
+        wire.sendall("\r\n".join([*head, "Content-Length: 0", "", ""]).encode())
+        told = b""
+        while piece := wire.recv(65536):
+            told += piece
+    assert told.startswith(b"HTTP/1.1 ")
+    assert b"evil.example" not in told
+    assert b"gopher" not in told
+    location = re.search(rb"\r\nlocation: ([^\r]*)", told.partition(b"\r\n\r\n")[0].lower())
+    assert location is None or location[1].startswith(b"/")
+    if path.endswith("authzen-configuration"):
+        assert json.loads(told.partition(b"\r\n\r\n")[2])["policy_decision_point"] == own
 
 
 def test_a_fault_tells_nothing_of_the_inside(world: World, postgres: str, settings: Settings) -> None:

@@ -192,4 +192,28 @@ DEFENCES: Final = (
         "@dataclass(slots=True)\nclass Secret:\n",
         "tests/rooms/test_secrets.py::test_nothing_that_holds_a_secret_shows_it",
     ),
+    one(
+        "A211",
+        "a token's issuer is what the operator says",
+        "service/permits/routes.py",
+        "request.app.state.signer, request.app.state.base_url",
+        """request.app.state.signer, str(request.base_url).rstrip("/")""",
+        "tests/api/test_permits.py::test_a_token_names_the_service_as_its_operator_does_and_not_as_its_caller_does",
+    ),
+    one(
+        "A212",
+        "metadata says where the operator says",
+        "service/gate/routes.py",
+        "    base: str = request.app.state.base_url\n",
+        """    base = str(request.base_url).rstrip("/")\n""",
+        TEXTS + "test_no_address_of_the_service_is_the_callers_to_choose",
+    ),
+    one(
+        "A213",
+        "nobody is sent on to the same path without a slash",
+        "service/app.py",
+        "redirect_slashes=False",
+        "redirect_slashes=True",
+        TEXTS + "test_no_address_of_the_service_is_the_callers_to_choose",
+    ),
 )
