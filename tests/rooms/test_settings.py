@@ -11,7 +11,7 @@ from service.settings import Settings
     ("given", "expected"),
     [
         ({}, "http://127.0.0.1:8000"),
-        ({"host": "0.0.0.0", "port": 80}, "http://127.0.0.1:80"),
+        ({"host": "0.0.0.0", "port": 80}, "http://127.0.0.1:80"),  # noqa: S104 - nothing is bound
         ({"host": "::", "port": 80}, "http://[::1]:80"),
         ({"host": "2001:db8::1"}, "http://[2001:db8::1]:8000"),
         ({"host": "gate.internal"}, "http://gate.internal:8000"),
