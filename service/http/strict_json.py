@@ -11,7 +11,7 @@ MAX_DIGITS: Final = 64
 MAX_VALUES: Final = 100_000
 """Values of a body at most, of every kind: each costs more than its bytes do. 5,000 fields of a dataset are some 30,000."""
 
-_DIGITS: Final = bytes(ord("0") if byte in b"0123456789" else ord(" ") for byte in range(256))
+_DIGITS: Final = bytes(ord("0") if byte in b"-0123456789" else ord(" ") for byte in range(256))
 _MANY_DIGITS: Final = b"0" * (MAX_DIGITS + 1)
 _UNUSABLE: Final = re.compile("[\x00\ud800-\udfff]")
 

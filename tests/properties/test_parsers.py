@@ -238,3 +238,13 @@ def test_changed_parts_are_read_or_refused(place: int, other: bytes, lost: int) 
 def test_any_parts_are_read_or_refused(body: bytes, parameters: str) -> None:
     record = told(sent(body, parameters))
     assert isinstance(record, EvidenceIn) or 400 <= record.status < 500
+
+
+@pytest.mark.parametrize("value", [b"0", b"{}", b"[]", b'""', b"null", b"1e5"])
+def test_a_body_has_so_many_values_and_no_more(value: bytes) -> None:
+    most = strict_json.MAX_VALUES // (1 + (value in {b"{}", b"[]"}))
+    read, refused = (b"[" + b",".join([value] * (most - 1 + more)) + b"]" for more in (0, 2))
+    assert strict_json.parse(read) == json.loads(read)
+    for body in (refused, b'{"a":' * 5 + refused + b"}" * 5):
+        with pytest.raises(Malformed, match="more than 100000 values"):
+            strict_json.parse(body)
