@@ -191,6 +191,9 @@ class Settings(BaseSettings):
     connections: Annotated[int, Field(ge=10, le=1_000_000)] = 900
     """Connections that one server process holds at most."""
 
+    connections_per_address: Annotated[int, Field(ge=1, le=1_000_000)] = 100
+    """Connections of one address that one server process holds until their caller is known; not those of `trusted_proxies`."""
+
     cors_origins: str = ""
     """Origins, like `https://tools.example.com`, by comma, whose pages may call the API from a browser, never with cookies."""
 

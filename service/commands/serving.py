@@ -19,6 +19,8 @@ from service.audit.witness import named
 from service.commands.addresses import free_port
 from service.commands.shared import database_url
 from service.database import Database
+from service.http.crowding import Room
+from service.http.limits import spared_networks
 from service.http.problems import Invalid
 from service.identity import operations as identity
 from service.law.book import book_of
@@ -114,7 +116,8 @@ def _bound(settings: Settings) -> None:
     from service.http.protocol import Bounded  # noqa: PLC0415 - needs httptools
 
     Bounded.patience = settings.patience_seconds
-    Bounded.most = settings.connections
+    Bounded.room = Room(settings.connections, settings.connections_per_address)
+    Bounded.spared = spared_networks(settings.trusted_proxies)
 
 
 async def _prepare(settings: Settings, url: str, *, with_sample: bool) -> None:

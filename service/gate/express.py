@@ -17,7 +17,7 @@ from service.gate.jobs import EXPORTS_PATH, Evaluation, Evaluations, Job, Reserv
 from service.http import idempotency, problems
 from service.http.caller import Credentials, Recognizer
 from service.http.idempotency import Reply, Sent
-from service.http.limits import Limits
+from service.http.limits import Limits, is_of_known_caller, note_let_in
 from service.http.middleware import SAFE, header_lines, request_id
 from service.http.problems import InternalError, Problem, Unauthenticated
 
@@ -130,6 +130,8 @@ class Express:
         except Exception as error:  # noqa: BLE001 - whatever it is becomes a problem document
             reply = _told(error, path)
         self._rates.told(scope, counted, reply.status)
+        if is_of_known_caller(reply.status):
+            note_let_in(scope)
         await _send(send, reply, ident)
 
     def takes(self, target: bytes) -> bool:

@@ -18,6 +18,7 @@ from typing import Any, Final, Protocol, Self
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
+from service.http.limits import is_of_known_caller
 from service.http.middleware import header_lines
 from service.http.protocol import Bounded
 
@@ -147,6 +148,8 @@ class Direct(Bounded):
     _held: list[bytes] | None = None
     """What has come of the body of a request that may be taken; None: it goes on as it comes."""
     _size = 0
+    _is_known = False
+    """Whether a request was taken of a caller who was let in."""
     _whole: bytes = b""
     """What has come last, if a request began with it and has not come to its end."""
 
@@ -269,6 +272,9 @@ class Direct(Bounded):
     def _tell(self, exchange: _Exchange, status: int, lines: bytes, body: bytes) -> None:
         """Write an answer, unless nobody is there any more."""
         exchange.response_started = exchange.response_complete = True
+        if not self._is_known and is_of_known_caller(status):
+            self._is_known = True
+            self.let_in()
         if exchange.disconnected or self.transport.is_closing():
             return
         end = b"\r\n" if exchange.keep_alive else b"connection: close\r\n\r\n"

@@ -22,6 +22,7 @@ from service.database import Database, MovedError, Transaction, close_gate, join
 from service.http import conditional, idempotency
 from service.http.caller import ANYONE, READERS, Authenticator, Caller, Identifier, Proof, Role, named
 from service.http.idempotency import Once, Reply, Sent
+from service.http.limits import note_let_in
 from service.http.paging import Page
 from service.http.problems import MEDIA_TYPE, Forbidden, Problem
 from service.tenancy import NOWHERE, View, joined
@@ -83,6 +84,7 @@ class Exchange:
         """
         authenticate: Authenticator = self._request.app.state.authenticate
         caller = await authenticate(tx, self.proof)
+        note_let_in(self._request.scope)
         stops = self._or_stops and bool(caller.stops)
         if self._roles != ANYONE and not stops and not caller.has(self._roles):
             raise Forbidden(f"This takes one of the roles: {named(self._roles)}.")

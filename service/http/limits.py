@@ -8,7 +8,7 @@ failed attempts, only credentials that have been let in before are looked at the
 import hashlib
 import ipaddress
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from starlette.types import Scope
@@ -16,6 +16,11 @@ from starlette.types import Scope
 from service.http.problems import TooManyRequests
 from service.http.rates import Buckets, Rate, retry_after
 
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+LET_IN: Final = "let_in"
+"""Where the state of a request has what is to be called once its caller is known."""
+_IS_LET_IN: Final = "is_let_in"
 _KNOWN: Final = 10_000
 """Credentials that are remembered to have been let in."""
 _UNLIMITED: Final = frozenset({"/livez", "/readyz"})
@@ -88,8 +93,8 @@ class Limits:
         """
         _take(self._gate, credential, self._clock(), asks)
 
-    def told(self, scope: Scope, credential: bytes | None, status: int) -> None:
-        """Learn how a request was answered."""
+    def told(self, scope: Scope, credential: bytes | None, status: int, *, is_let_in: bool = True) -> None:
+        """Learn how a request was answered, and whether anybody has looked at its credentials."""
         if credential is None:
             return
         if status == 401:  # noqa: PLR2004 - HTTP's own number
@@ -97,7 +102,7 @@ class Limits:
             if self._failed is not None:
                 self.has_failures = True
                 self._failed.take(address_of(scope), self._clock())
-        elif status < 400 and credential not in self._known:  # noqa: PLR2004 - the same
+        elif status < 400 and is_let_in and credential not in self._known:  # noqa: PLR2004 - the same
             self._known[credential] = None
             if len(self._known) > _KNOWN:
                 del self._known[next(iter(self._known))]
@@ -109,16 +114,68 @@ def credential_of(authorization: str | None, cookie: str | None) -> bytes | None
     return hashlib.sha256(shown.encode("latin-1", "replace")).digest() if shown else None
 
 
+def note_let_in(scope: Scope) -> None:
+    """Note that the caller of a request is known, for the limits and for the connection."""
+    state = scope.setdefault("state", {})
+    state[_IS_LET_IN] = True
+    let_in = state.get(LET_IN)
+    if let_in is not None:
+        let_in()
+
+
+def is_of_known_caller(status: int) -> bool:
+    """Tell whether an answer of the gate was given to a caller who was let in: done, or refused for what was asked."""
+    return status < 400 or status == 403  # noqa: PLR2004 - HTTP's own numbers
+
+
+def is_let_in(scope: Scope) -> bool:
+    """Tell whether the caller of a request was known."""
+    return bool(scope.get("state", {}).get(_IS_LET_IN))
+
+
 def address_of(scope: Scope) -> bytes:
     """Return the address that a request came from; of IPv6 the network, for one customer has all of it."""
     client = scope.get("client")
     host = str(client[0]) if client else ""
     if ":" not in host:
         return host.encode()
+    found = _parsed(host)
+    if isinstance(found, ipaddress.IPv6Address):
+        return found.packed[:8]
+    return host.encode() if found is None else str(found).encode()
+
+
+def counted_address(client: tuple[str, int] | None, spared: Sequence[Network]) -> bytes | None:
+    """Return the address that a connection counts for; None: it comes from one of these networks, or through a socket of this machine."""
+    found = None if client is None else _parsed(client[0])
+    if client is None or (found is not None and any(found in network for network in spared)):
+        return None
+    return address_of({"client": client})
+
+
+def spared_networks(proxies: str) -> Sequence[Network]:
+    """Return the networks of this machine and of the proxies that are trusted, as the settings name them."""
+    named = [one.strip() for one in proxies.split(",") if one.strip()]
+    found = [*_LOOPBACK, *(_EVERYWHERE if "*" in named else ())]
+    for one in named:
+        try:
+            found.append(ipaddress.ip_network(one, strict=False))
+        except ValueError:  # the path of a socket: who comes through it has no address
+            continue
+    return tuple(found)
+
+
+_LOOPBACK: Final = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
+_EVERYWHERE: Final = (ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0"))
+
+
+def _parsed(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Return an address; one of IPv4 that comes through a socket of IPv6 is one of IPv4."""
     try:
-        return ipaddress.IPv6Address(host.partition("%")[0]).packed[:8]
+        found = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
-        return host.encode()
+        return None
+    return (found.ipv4_mapped or found) if isinstance(found, ipaddress.IPv6Address) else found
 
 
 def _buckets(rate: Rate | None) -> Buckets | None:

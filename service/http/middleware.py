@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import logs
 from service.database import new_id
-from service.http.limits import Limits, credential_of
+from service.http.limits import Limits, credential_of, is_let_in
 from service.http.problems import InternalError, Malformed, Problem, TookTooLong, TooLarge, response
 
 log = structlog.get_logger("outbound.access")
@@ -201,7 +201,7 @@ class _Passage:
             log.exception("unexpected fault", error=type(error).__name__)  # told by type and place, see `logs`
             await self._tell(InternalError("The fault is ours and has been logged. Nothing was allowed."))
         finally:
-            self._rates.told(self._scope, self._credential, self._status)
+            self._rates.told(self._scope, self._credential, self._status, is_let_in=is_let_in(self._scope))
             self._log()
 
     def _refuse_at_once(self) -> None:

@@ -15,17 +15,25 @@ What cannot be read is refused in its turn: requests that came before it on the 
 
 import asyncio
 import json
+from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
+from weakref import WeakKeyDictionary
 
 import structlog
 from httptools import HttpParserError
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
 
+from service.http.crowding import Address, Crowd, Room
 from service.http.framing import RequestParser, UnreadableError
+from service.http.limits import LET_IN, Network, counted_address, spared_networks
 
 log = structlog.get_logger("outbound.access")
+
+_CROWDS: Final[WeakKeyDictionary[ServerState, Crowd["Bounded"]]] = WeakKeyDictionary()
+"""The connections of each server of the process."""
 
 
 class Bounded(HttpToolsProtocol):
@@ -37,8 +45,10 @@ class Bounded(HttpToolsProtocol):
     """Seconds that a body may take, however steadily it comes."""
     least_rate: ClassVar[int] = 500
     """Bytes a second that a body must bring."""
-    most: ClassVar[int] = 900
+    room: ClassVar[Room] = Room(900, 100)
     """Connections of one process."""
+    spared: ClassVar[Sequence[Network]] = spared_networks("")
+    """From where connections are not counted one by one."""
     lingers: ClassVar[float] = 1.0
     """Seconds for which what a refused caller still sends is thrown away: closed at once, it might not hear why."""
 
@@ -60,23 +70,55 @@ class Bounded(HttpToolsProtocol):
     _seen: tuple[int, bool, int, tuple[int, int]] = (-1, False, 0, (0, 0))
     _looks = 0
     _is_refused = False
+    _address: Address = None
 
     def __init__(self, config: Config, *others: Any, **named: Any) -> None:
         super().__init__(config, *others, **named)
         self.parser = RequestParser(self)  # type: ignore[assignment]
+        self._crowd = _CROWDS.setdefault(self.server_state, Crowd())
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to look after the connection, or close it where there are too many."""
         super().connection_made(transport)
-        if len(self.connections) > self.most:
-            log.warning("too many connections", most=self.most)
+        self._address = counted_address(self.client, self.spared)
+        if not self._finds_room():
+            log.warning("too many connections", most=self.room.most)
             self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "Too many connections are open: come back later.")
             self.transport.close()
             return
+        self._crowd.enter(self, self._address)
         self._looking = self.loop.call_later(self.patience, self._look)
+
+    def _finds_room(self) -> bool:
+        """Tell whether there is room, or another one gives way that nothing is done for."""
+        in_the_way = self._crowd.in_the_way(self._address, self.room)
+        if in_the_way is None:
+            return True
+        other = next((one for one in in_the_way if one.is_waited_for), None)
+        if other is not None:
+            other.give_way()
+        return other is not None
+
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether nothing is done here for the caller: a request does not come, or an answer is not taken."""
+        is_in_body = self._unanswered == 1 and self._own is not None and not self._is_whole
+        return self._unanswered == 0 or is_in_body or self.transport.get_write_buffer_size() > 0
+
+    def give_way(self) -> None:
+        """End the connection: another one takes its place."""
+        self._is_refused = True
+        self._crowd.leave(self, self._address)
+        self.transport.abort()
+
+    def let_in(self) -> None:
+        """Note that the caller is known."""
+        if not self._is_refused:
+            self._crowd.let_in(self, self._address)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop."""
+        self._crowd.leave(self, self._address)
         if self._looking is not None:
             self._looking.cancel()
         super().connection_lost(exc)
@@ -100,6 +142,7 @@ class Bounded(HttpToolsProtocol):
         self._has_head = self._is_whole = False
         self._own = None
         super().on_message_begin()
+        self.scope["state"][LET_IN] = self.let_in
 
     def on_headers(self, headers: list[tuple[bytes, bytes]]) -> None:
         """Keep the headers of a request."""

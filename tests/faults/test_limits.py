@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.http.limits import Limits, address_of, credential_of
+from service.http.limits import Limits, address_of, counted_address, credential_of, spared_networks
 from service.http.problems import TooManyRequests
 from service.http.rates import Rate
 from service.settings import Settings
@@ -104,6 +104,24 @@ def test_public_routes_are_counted_by_address_whatever_is_shown_with_them(databa
         assert [answers[0].status_code, answers[-1].status_code] == [200, 200 if len(set(answers)) == 1 else 429]
         demand_told(answers[-1])
         assert http.get("/livez").status_code == 200
+
+
+def test_credentials_that_nobody_looks_at_make_nobody_known(database_url: str, tmp_path: Path) -> None:
+    with limited(tmp_path, database_url, public_rate_per_second=0.5) as http:
+        shown = bearer(UNKNOWN)
+        answers = [http.get("/openapi.json", headers=shown).status_code for _ in range(9)]
+        assert (answers[0], answers[-1]) == (200, 429)
+
+
+def test_a_connection_counts_for_its_address_unless_it_is_of_this_machine_or_of_a_proxy() -> None:
+    spared = spared_networks("10.1.0.0/16, 2001:db8::5, /run/proxy.sock,")
+    for host in ("127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", "10.1.2.3", "::ffff:10.1.2.3", "2001:db8::5"):
+        assert counted_address((host, 1), spared) is None
+    assert counted_address(None, spared) is None
+    assert counted_address(("10.2.0.1", 1), spared) == counted_address(("::ffff:10.2.0.1", 1), spared) == b"10.2.0.1"
+    assert counted_address(("no address", 1), spared) == b"no address"
+    assert counted_address(("2001:db8::6", 1), spared) == counted_address(("2001:db8::7%eth0", 1), spared) is not None
+    assert counted_address(("192.0.2.1", 1), spared_networks("*")) is None
 
 
 def test_an_address_of_ipv6_counts_by_its_network() -> None:

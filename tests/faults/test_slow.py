@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
@@ -12,11 +13,13 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from service.http.crowding import Room
 from service.http.direct import Direct
 from service.http.framing import MAX_FIELDS, MAX_HEAD, MAX_TARGET
 from service.settings import Settings
 from tests.conftest import Clock, Served
-from tests.faults.racing import until
+from tests.faults.racing import export, question, until
+from tests.faults.test_direct import request
 from tests.world import World
 
 PATIENCE = 0.6
@@ -25,7 +28,7 @@ PATIENCE = 0.6
 class Brief(Direct):
     patience = PATIENCE
     longest = 4 * PATIENCE
-    most = 600
+    room = Room(800, 600)
     lost: ClassVar[set[int]] = set()
     """The callers' ports whose connection has ended on this side."""
 
@@ -125,16 +128,164 @@ def test_five_hundred_idle_connections_harm_nobody_and_are_let_go(world: World, 
     run(work)
 
 
-def test_more_connections_than_there_may_be_are_503(brief: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Brief, "most", 40)  # so few are open before the first of them is let go, on any machine
+class Crowded(Direct):
+    """A server with few places, whose callers are all of one address unless they are spared."""
+
+    patience = 300
+    room = Room(24, 6)
+
+
+class Open(Crowded):
+    spared = ()
+
+
+@pytest.fixture(scope="module")
+def crowded(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    settings = Settings(data_dir=tmp_path_factory.mktemp("crowded"), sequencer=False, pack_worker=False)
+    with Served(settings, database_url, Clock(), Crowded) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def counted(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    settings = Settings(data_dir=tmp_path_factory.mktemp("counted"), sequencer=False, pack_worker=False)
+    with Served(settings, database_url, Clock(), Open) as address:
+        yield address
+
+
+PING = b"GET /livez HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ob_live_x\r\n\r\n"
+SLOW_BODY = (
+    b"POST /v1/determinations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n{"
+)
+UNTAKEN = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 40
+HOLDING = {"idle": b"", "asking": PING, "in a head": PING[:-5], "in a body": SLOW_BODY, "not taking": UNTAKEN}
+
+
+def me(key: str) -> bytes:
+    return f"GET /v1/me HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n\r\n".encode()
+
+
+async def holding(address: str, number: int, sent: bytes) -> list[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """Open connections one after the other, each of which the server has looked at before the next one comes."""
+    found = []
+    for _ in range(number):
+        reader, writer = await opened(address)
+        found.append((reader, writer))
+        writer.write(sent)
+        if sent == UNTAKEN:
+            writer.transport.pause_reading()  # type: ignore[attr-defined]
+        elif sent == PING:
+            await reader.readuntil(b"alive")
+    return found
+
+
+async def answered(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, asked: bytes) -> bytes:
+    with suppress(ConnectionError):
+        writer.write(asked)
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = next(line for line in head.lower().splitlines() if line.startswith(b"content-length:"))
+        await reader.readexactly(int(length.partition(b":")[2]))
+        return head[9:12]
+    return b"ended"
+
+
+def is_open(reader: asyncio.StreamReader) -> bool:
+    return not reader.at_eof() and reader.exception() is None
+
+
+async def let_go(held: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]]) -> None:
+    for _, writer in held:
+        writer.transport.abort()
+
+
+def test_more_connections_than_there_may_be_are_503(world: World, crowded: str) -> None:
+    """All places are those of known callers: nobody has to give way."""
 
     async def work() -> None:
-        held = [await opened(brief) for _ in range(Brief.most + 20)]
-        told = await held[-1][0].read()
+        held = [await opened(crowded) for _ in range(Crowded.room.most)]
+        for reader, writer in held:
+            assert await answered(reader, writer, me(world.auditor.secret)) == b"200"
+        reader, writer = await opened(crowded)
+        told = await reader.read()
         assert told.startswith(b"HTTP/1.1 503 ")
         assert b"retry-after: 1" in told
-        for _, writer in held:
+        assert [await answered(*one, me(world.auditor.secret)) for one in held] == [b"200"] * len(held)
+        await let_go([*held, (reader, writer)])
+
+    run(work)
+
+
+def test_one_address_has_its_share_of_connections_until_its_callers_are_known(world: World, counted: str) -> None:
+    async def work() -> None:
+        known = [await opened(counted) for _ in range(2 * Open.room.by_address)]
+        for reader, writer in known:
+            assert await answered(reader, writer, me(world.auditor.secret)) == b"200"
+        held = await holding(counted, Open.room.by_address + 4, PING)
+
+        async def are_gone() -> bool:
+            return [is_open(reader) for reader, _ in held] == [False] * 4 + [True] * Open.room.by_address
+
+        await until(are_gone)
+        assert [await answered(*one, me(world.auditor.secret)) for one in known] == [b"200"] * len(known)
+        await let_go([*known, *held])
+
+    run(work)
+
+
+@pytest.mark.parametrize("how", HOLDING)
+def test_whoever_holds_connections_keeps_nobody_out(world: World, crowded: str, how: str) -> None:
+    """As many as there may be, from where they are not counted one by one, and each says something now and then."""
+
+    async def work() -> None:
+        held = await holding(crowded, Crowded.room.most + 3, HOLDING[how])
+        for _ in range(12):
+            reader, writer = await opened(crowded)
+            assert await answered(reader, writer, me(world.exporter.secret)) == b"200"
             writer.close()
+            if how == "asking":
+                for one in held:
+                    with suppress(ConnectionError, asyncio.IncompleteReadError):
+                        one[1].write(PING)
+        await let_go(held)
+
+    run(work)
+
+
+def test_some_places_are_kept_for_callers_who_are_known(world: World, crowded: str) -> None:
+    async def work() -> None:
+        most = Crowded.room.for_strangers
+        assert most < Crowded.room.most
+        held = await holding(crowded, most + 5, PING)
+
+        async def are_gone() -> bool:
+            return sum(is_open(reader) for reader, _ in held) == most
+
+        await until(are_gone)
+        known = [await opened(crowded) for _ in range(Crowded.room.most - most)]
+        for one in known:
+            assert await answered(*one, me(world.auditor.secret)) == b"200"
+        more = await holding(crowded, 3 * Crowded.room.most, PING)
+        assert [await answered(*one, me(world.auditor.secret)) for one in known] == [b"200"] * len(known)
+        await let_go([*held, *known, *more])
+
+    run(work)
+
+
+@pytest.mark.parametrize("status", [200, 403])
+def test_a_caller_of_the_gate_is_known_by_its_answer(world: World, crowded: str, status: int) -> None:
+    """Also one who is denied, on the shortest way."""
+    dataset, recipient = world.dataset(world.handler()), world.recipient()
+    asked = export(dataset, recipient, 0) if status == 403 else question(world.exporter, dataset, recipient)
+    body = json.dumps(asked | ({"dataset": "none"} if status == 403 else {})).encode()
+    path = "/v1/exports" if status == 403 else "/access/v1/evaluation"
+
+    async def work() -> None:
+        mine = await opened(crowded)
+        data = request(path, body, world.exporter.secret)
+        assert await answered(*mine, data) == str(status).encode()
+        more = await holding(crowded, 3 * Crowded.room.most, PING)
+        assert await answered(*mine, data) == str(status).encode()
+        await let_go([mine, *more])
 
     run(work)
 

@@ -9,6 +9,7 @@ from tests.attacks.defences.model import one
 LIMITS: Final = "service/http/limits.py"
 PROTOCOL: Final = "service/http/protocol.py"
 FRAMING: Final = "service/http/framing.py"
+CROWDING: Final = "service/http/crowding.py"
 LIMITED: Final = "tests/faults/test_limits.py::"
 SLOW: Final = "tests/faults/test_slow.py::"
 
@@ -89,7 +90,7 @@ DEFENCES: Final = (
         "A185",
         "there are so many connections",
         PROTOCOL,
-        "        if len(self.connections) > self.most:\n",
+        "        if not self._finds_room():\n",
         "        if False:\n",
         SLOW + "test_more_connections_than_there_may_be_are_503",
     ),
@@ -140,5 +141,37 @@ DEFENCES: Final = (
         "    if body.count(",
         "    if False and body.count(",
         "tests/attacks/test_texts.py::test_a_body_of_values_alone_is_refused_before_any_of_them_is_looked_at",
+    ),
+    one(
+        "A215",
+        "connections of one address are counted",
+        CROWDING,
+        "        if address is not None and len(own) >= room.by_address:\n",
+        "        if False:\n",
+        SLOW + "test_one_address_has_its_share_of_connections_until_its_callers_are_known",
+    ),
+    one(
+        "A216",
+        "one whose caller is not known gives way",
+        PROTOCOL,
+        "            other.give_way()\n        return other is not None\n",
+        "            pass\n        return False\n",
+        SLOW + "test_whoever_holds_connections_keeps_nobody_out",
+    ),
+    one(
+        "A217",
+        "some places are kept for known callers",
+        CROWDING,
+        "        return self.most - self.most // KEPT_PART\n",
+        "        return self.most\n",
+        SLOW + "test_some_places_are_kept_for_callers_who_are_known",
+    ),
+    one(
+        "A218",
+        "nobody is known by credentials that nobody has looked at",
+        LIMITS,
+        "status < 400 and is_let_in and",
+        "status < 400 and",
+        LIMITED + "test_credentials_that_nobody_looks_at_make_nobody_known",
     ),
 )
