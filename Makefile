@@ -8,7 +8,7 @@ JOBS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 ONLY ?=
 
-.PHONY: install run test check format openapi lock bench hearts soak attacks sbom clean
+.PHONY: install run test check format openapi lock bench hearts soak proxies attacks sbom clean
 
 install: $(STAMP)
 
@@ -50,6 +50,7 @@ openapi: install
 # All actors, all acts, any order: 500 examples of 50 steps. The bounds of persons by hash: 1,000 trials.
 # Who may do what: each route as each caller, also by token and by session, and each id of one company at another.
 # The gate: thousands of races against revocations and quotas, kills and cut connections. Packs: thousands of flipped bits, 100,000 exports.
+# 10,000 mixed requests through a real nginx and as many through a real HAProxy: every answer belongs to its own request.
 # 100,000 requests made from the OpenAPI document, by several callers, along its links: no 5xx, every answer as documented.
 soak: install
 	OUTBOUND_COUNTING_TRIALS=$${OUTBOUND_COUNTING_TRIALS:-1000} $(BIN)/python -m pytest tests/rooms/test_counting.py
@@ -59,6 +60,14 @@ soak: install
 		tests/api/test_races.py tests/api/test_verify.py tests/faults/test_tampering.py tests/faults/test_large_packs.py
 	OUTBOUND_SOAK_REQUESTS=$${OUTBOUND_SOAK_REQUESTS:-100000} $(BIN)/python -m pytest -rs tests/api/test_fuzz.py
 	OUTBOUND_SOAK_AUTHZ=1 $(BIN)/python -m pytest -n 2 tests/authz
+	$(MAKE) --no-print-directory proxies
+	OUTBOUND_SOAK_PROXIES=$${OUTBOUND_SOAK_PROXIES:-10000} $(BIN)/python -m pytest tests/faults/test_proxies.py
+
+# A real nginx and a real HAProxy, from Debian's packages where they are not here yet.
+proxies:
+	@PATH="$$PATH:/usr/sbin:/usr/local/sbin"; command -v nginx >/dev/null && command -v haproxy >/dev/null || { \
+		root=$$([ "$$(id -u)" = 0 ] || echo sudo); \
+		$$root apt-get update --quiet && $$root apt-get install --yes --quiet --no-install-recommends nginx haproxy; }
 
 # Every defence that docs/security.md lists is taken out of a copy of the tree, one by one: its test must fail there.
 attacks: install
