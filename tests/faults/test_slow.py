@@ -175,7 +175,7 @@ async def holding(address: str, number: int, sent: bytes) -> list[tuple[asyncio.
         if sent == UNTAKEN:
             writer.transport.pause_reading()  # type: ignore[attr-defined]
         elif sent == PING:
-            await reader.readuntil(b"alive")
+            await reader.readuntil(b"}")
     return found
 
 
@@ -187,6 +187,15 @@ async def answered(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, a
         await reader.readexactly(int(length.partition(b":")[2]))
         return head[9:12]
     return b"ended"
+
+
+async def known_to(world: World, address: str, number: int) -> list[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """Open connections, each of a caller who was let in before the next one comes."""
+    found = []
+    for _ in range(number):
+        found.append(await opened(address))
+        assert await answered(*found[-1], me(world.auditor.secret)) == b"200"
+    return found
 
 
 def is_open(reader: asyncio.StreamReader) -> bool:
@@ -202,9 +211,7 @@ def test_more_connections_than_there_may_be_are_503(world: World, crowded: str) 
     """All places are those of known callers: nobody has to give way."""
 
     async def work() -> None:
-        held = [await opened(crowded) for _ in range(Crowded.room.most)]
-        for reader, writer in held:
-            assert await answered(reader, writer, me(world.auditor.secret)) == b"200"
+        held = await known_to(world, crowded, Crowded.room.most)
         reader, writer = await opened(crowded)
         told = await reader.read()
         assert told.startswith(b"HTTP/1.1 503 ")
@@ -217,9 +224,7 @@ def test_more_connections_than_there_may_be_are_503(world: World, crowded: str) 
 
 def test_one_address_has_its_share_of_connections_until_its_callers_are_known(world: World, counted: str) -> None:
     async def work() -> None:
-        known = [await opened(counted) for _ in range(2 * Open.room.by_address)]
-        for reader, writer in known:
-            assert await answered(reader, writer, me(world.auditor.secret)) == b"200"
+        known = await known_to(world, counted, 2 * Open.room.by_address)
         held = await holding(counted, Open.room.by_address + 4, PING)
 
         async def are_gone() -> bool:
@@ -261,9 +266,7 @@ def test_some_places_are_kept_for_callers_who_are_known(world: World, crowded: s
             return sum(is_open(reader) for reader, _ in held) == most
 
         await until(are_gone)
-        known = [await opened(crowded) for _ in range(Crowded.room.most - most)]
-        for one in known:
-            assert await answered(*one, me(world.auditor.secret)) == b"200"
+        known = await known_to(world, crowded, Crowded.room.most - most)
         more = await holding(crowded, 3 * Crowded.room.most, PING)
         assert [await answered(*one, me(world.auditor.secret)) for one in known] == [b"200"] * len(known)
         await let_go([*held, *known, *more])
