@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
+import secrets
 import zipfile
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
@@ -13,12 +15,15 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from service.audit import notes
+from service.audit import notes, shown
 from service.audit.merkle import Growth, leaf_hash
 from service.permits.signing import Signer
 from tests.world import Json
 
-MADE = ("manifest.json", "manifest.note", "checkpoint", "proof.ndjson", "keys.json", "entries.ndjson")
+MADE = (
+    *("manifest.json", "manifest.note", "checkpoint", "proof.ndjson", "keys.json"),
+    *("entries.ndjson", "effects.ndjson", "columns.ndjson"),
+)
 
 
 def pem() -> bytes:
@@ -44,6 +49,9 @@ class Forgery:
                     self.records[kind] = [json.loads(one) for one in pack.read(name).splitlines()]
                 elif name not in MADE:
                     self.files[name] = pack.read(name)
+        self.effects: Json = {}
+        """What the last entry seals."""
+        self.salts: list[Json] = []
         self.signer = Signer(pem())
         self.log = notes.Signer(pem(), self.manifest["origin"])
 
@@ -51,8 +59,40 @@ class Forgery:
         """Return the first entry of an act."""
         return next(one for one in self.entries if one["action"] == action)
 
-    def save(self, path: Path, more: Iterable[Json] = ()) -> Path:
-        """Write it; `more` are further entries, which are not kept."""
+    def written(self) -> tuple[Json, list[Json]]:
+        """Have the last entry seal that its act wrote all that is shown; return that, and the salts of the columns."""
+        salt, groups, salts = secrets.token_bytes(16), list[Json](), list[Json]()
+        for kind, records in self.records.items():
+            for record in records:
+                for cell in shown.cells_of(kind, record):
+                    own = secrets.token_bytes(16)
+                    hashes = base64.b64encode(shown.hashed(own, cell.content)).decode()
+                    groups.append(
+                        {"table": cell.table, "made": True, "columns": [cell.column], "rows": {cell.row: hashes}}
+                    )
+                    told = {
+                        "table": cell.table,
+                        "row": cell.row,
+                        "seq": len(self.entries),
+                        "salts": {cell.column: own.hex()},
+                    }
+                    salts.append(told)
+        value = line(groups).decode()
+        for entry in self.entries:
+            entry["effects"] = None
+        self.entries[-1]["effects"] = {"sealed": f"sha256:{hashlib.sha256(salt + value.encode()).hexdigest()}"}
+        return {"seq": len(self.entries), "salt": salt.hex(), "value": value}, salts
+
+    def save(self, path: Path, more: Iterable[Json] = (), *, is_honest: bool = True) -> Path:
+        """Write it.
+
+        Args:
+            path: where.
+            more: further entries, which are not kept.
+            is_honest: whether the last entry seals that all of it was written so.
+        """
+        if is_honest or not self.effects:
+            self.effects, self.salts = self.written()
         for permit in self.records["permits"]:
             permit.pop("signed", None)
             permit["signed"] = self.signer.record(permit, at=datetime.now(UTC))
@@ -73,6 +113,8 @@ class Forgery:
             for kind, records in self.records.items():
                 add(f"records/{kind}.ndjson", (line(one) + b"\n" for one in records))
             tree = Growth()
+            add("effects.ndjson", [line(self.effects) + b"\n"])
+            add("columns.ndjson", (line(one) + b"\n" for one in self.salts))
             add("entries.ndjson", self._entries(tree, more))
             add("proof.ndjson", [])
             checkpoint = notes.Checkpoint.at(self.manifest["origin"], tree.size, tree.root(), datetime.now(UTC))

@@ -8,7 +8,7 @@ import hashlib
 import heapq
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta, timezone
 from typing import Any, Final
@@ -21,7 +21,8 @@ CLAIMS: Final = {
     "checkpoint": "The checkpoint was signed by the log's key.",
     "witnesses": "Witnesses have cosigned the checkpoint.",
     "inclusion": "Every entry stands in the log at its place, under the checkpoint.",
-    "records": "What the pack shows is what the entries of the log say.",
+    "records": "Each act that the pack shows is what its entry in the log says, and none of a request that it shows is left out.",
+    "columns": "Each column that the pack shows is what the last act wrote that set it.",
     "evidence": "Each evidence file is the one that was added then.",
     "reviews": "Each review was given for its revision, by the hash of what was submitted.",
     "separation": (
@@ -127,6 +128,7 @@ class Given:
     behalf: str | None
     by: By
     taken_back: bool = False
+    conditions: Json | None = field(default=None, compare=False)
 
     @property
     def said(self) -> tuple[Any, ...]:
@@ -182,6 +184,11 @@ class Permit:
         self.release(export)
         self._sent = [sent + more for sent, more in zip(self._sent, persons, strict=True)]
 
+    @property
+    def sent(self) -> Json:
+        """The persons of each kind that were reported."""
+        return {"persons": self._sent[0], "sensitive_persons": self._sent[1]}
+
     def used(self, now: datetime) -> tuple[int, int]:
         """Return the persons of each kind that were reported, and that reservations hold at a moment."""
         while self._ends and self._ends[0][0] <= now:
@@ -217,6 +224,54 @@ class Permit:
         if self._fields and not self._fields.issuperset(question.get("fields") or ()):
             wrong.append("it is for fewer fields")
         return wrong
+
+
+def like_conditions(said: Json | None, shown: Json | None) -> bool:
+    """Tell whether conditions are shown as an entry has them: of terms, which are free text, only how many there are."""
+    if said is None or shown is None:
+        return said is None and shown is None
+    stated = {name: value for name, value in said.items() if value is not None}
+    return stated.keys() == shown.keys() and all(
+        is_sealed(value) or shown[name] == (len(value) if name == "terms" else value) for name, value in stated.items()
+    )
+
+
+def standing_of(permit: Json, duties: Iterable[Json], evidence: Mapping[str, Json], at: datetime) -> Json:
+    """Return where a permit stands at a moment, as it is shown: `status`, `overdue` and `lost_evidence`.
+
+    Args:
+        permit: its record.
+        duties: records of obligations.
+        evidence: records of evidence by their ids.
+        at: the moment.
+    """
+    today = at.astimezone(SHANGHAI).date()
+    is_weighty = any({"important", "core"} & set(one["tags"]) for one in permit["datasets"])
+    is_personal = any({"personal", "sensitive"} & set(one["tags"]) for one in permit["datasets"])
+    overdue = [
+        one["id"]
+        for one in duties
+        if (
+            one["permit"] == permit["id"]
+            or (one["permit"] is None and one["handler"] == permit["handler"] and is_weighty)
+        )
+        and one["blocks"]
+        and one["state"] == "open"
+        and date.fromisoformat(one["due_on"]) < today
+        and (one["ended_at"] is None or datetime.fromisoformat(one["ended_at"]).astimezone(SHANGHAI).date() > today)
+    ]
+    lost = [one for one in permit["evidence"] if one in evidence and evidence[one]["ended_at"] is not None]
+    quota, sent = persons_of(permit), persons_of(permit["sent"])
+    is_used_up = (is_personal or sum(quota) > 0) and all(one >= most for one, most in zip(sent, quota, strict=True))
+    if permit["stored_status"] == "revoked":
+        status = "revoked"
+    elif today > date.fromisoformat(permit["valid_until"]):
+        status = "expired"
+    elif permit["stored_status"] == "suspended" or overdue or lost:
+        status = "suspended"
+    else:
+        status = "exhausted" if is_used_up else "active"
+    return {"status": status, "overdue": overdue, "lost_evidence": lost}
 
 
 def _midnight(day: str) -> datetime:
@@ -255,10 +310,14 @@ class Replay:
         """Who could have made the acts on a record of evidence (`added`, `verified`) or a grading (`graded`, `confirmed`)."""
         self.evidence: dict[str, str | None] = {}
         """By record the SHA-256 of its file."""
+        self.transfer_of: dict[str, str] = {}
+        """By record of evidence the request that it was added to."""
         self.gradings: dict[tuple[str, int], list[str]] = {}
         self.permits: dict[str, Permit] = {}
         self.exports: dict[str, bytes] = {}
         """Of each export a digest of what became of it."""
+        self.counts: dict[str, bool] = {}
+        """Whether its persons add to the handler's year."""
         # What is not named here says nothing that a claim is about.
         self.acts: dict[str, Callable[[Json, Json, datetime], None]] = {
             "dataset.graded": self._graded,
@@ -343,6 +402,7 @@ class Replay:
             body["actor"],
             details.get("on_behalf_of"),
             by_of(body),
+            conditions=details.get("conditions"),
         )
         asked = self.submitted.get((transfer, revision))
         if asked is None:
@@ -383,6 +443,7 @@ class Replay:
 
     def _evidence_added(self, body: Json, details: Json, _: datetime) -> None:
         self.evidence[details["evidence"]] = details["document"]
+        self.transfer_of[details["evidence"]] = body["subject"]
         by = self.by[details["evidence"], "added"] = by_of(body)
         if by.is_said:
             self.filed[details["evidence"]] = by.persons
@@ -452,6 +513,8 @@ class Replay:
             body["at"],
             details["expires_at"],
         )
+        if "counts" in details:
+            self.counts[export] = details["counts"]
         if details["permit"] is None:
             return
         permit = self.permits.get(details["permit"])

@@ -21,6 +21,7 @@ PARTS: Final = (
     "service/audit/merkle.py",
     "service/audit/notes.py",
     "service/audit/replay.py",
+    "service/audit/shown.py",
     "service/audit/verify.py",
     "service/audit/zip_layout.py",
 )

@@ -21,12 +21,24 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from service.audit import ed25519, notes, zip_layout
+from service.audit import ed25519, notes, shown, zip_layout
 from service.audit.merkle import HASH_SIZE, Growth, leaf_hash, parents
-from service.audit.replay import By, Replay, canonical, digest, ended, is_sealed, persons_of
+from service.audit.replay import (
+    By,
+    Permit,
+    Replay,
+    canonical,
+    digest,
+    ended,
+    is_sealed,
+    like_conditions,
+    persons_of,
+    standing_of,
+)
 
 try:
     from service.audit import again
@@ -36,7 +48,9 @@ except ImportError:  # the verifier in one file holds no law: that claim is told
 
 Json = dict[str, Any]
 
-FORMAT: Final = 1
+FORMAT: Final = 2
+OLD: Final = 1
+"""The format of packs whose entries do not say what their acts wrote."""
 MANIFEST: Final = "manifest.json"
 SIGNATURE: Final = "manifest.note"
 CHUNK: Final = 1 << 18
@@ -49,7 +63,10 @@ TERMS: Final = (
 )
 """What of a permit must be what its entries say."""
 
-_ENTRY: Final = re.compile(rb'\{"leaf":(\d+),"seq":\d+,"(?:body":(?=\{"action":"([a-z_.]+)")|hash":")')
+_ENTRY: Final = re.compile(rb'\{"leaf":(\d+),"seq":(\d+),"(?:body":(?=\{"action":"([a-z_.]+)")|hash":")')
+_SEALS: Final = b'"effects":{"sealed":"'
+_QUIET: Final = (b"gate.", b"export.", b"evidence_pack.")
+"""Acts of which a pack need not say what they wrote: their records are compared with their entries, member by member."""
 RUN: Final = 256
 """Leaves side by side that are hashed at once."""
 UNREADABLE: Final = (
@@ -85,8 +102,9 @@ class Pack:
             form = self.manifest["format"]
         except UNREADABLE as error:
             raise PackError(f"{path} is not an evidence pack: {error!r}") from error
-        if form != FORMAT:
+        if form not in {OLD, FORMAT}:
             raise PackError(f"The pack has the format {form!r}; this verifier knows {FORMAT}.")
+        self.is_old = form == OLD
 
     def chunks(self, name: str) -> Iterator[bytes]:
         """Return the bytes of a member piece by piece."""
@@ -192,6 +210,15 @@ class Verification:
         self.recipients: dict[str, str] = {}
         self.replay.archived = frozenset(one["month"] for one in self.pack.manifest["archived"])
         self._books: dict[tuple[str, str | None], RuleBook | str] = {}
+        self._sealed: dict[int, Json] = {}
+        """By number of its entry what an act wrote, until its entry has been read."""
+        self._written = shown.Written()
+        self._papers: dict[str, Json] = {}
+        """Records of evidence by their ids."""
+        self._duties: set[str] = set()
+        """Obligations that the acts of the pack have written."""
+        self.differing: set[tuple[str, str, str]] = set()
+        """Cells that are not what the log says: table, row, column."""
 
     def run(self) -> None:
         """Check everything; `claims` then holds the verdicts."""
@@ -200,7 +227,9 @@ class Verification:
             ("manifest", self._manifest),
             ("checkpoint", self._checkpoint),
             ("witnesses", self._cosignatures),
+            ("columns", self._effects),
             ("inclusion", self._entries),
+            ("columns", self._columns),
             ("records", self._register),
             ("records", self._revisions),
             ("records", self._reviews),
@@ -264,7 +293,7 @@ class Verification:
             found = _ENTRY.match(line)
             if found is None or line[-1:] != b"}":
                 raise ValueError(f"This is no entry: {line[:80]!r}")
-            leaf, action = int(found[1]), found[2]
+            leaf, seq, action = int(found[1]), int(found[2]), found[3]
             while cover is not None and cover[0] < leaf:
                 tree.add(*cover)
                 cover = next(covers, None)
@@ -275,6 +304,9 @@ class Verification:
                 self.replay.withheld += 1
             elif action in self._acts:
                 self._take(leaf, body)
+            if seq in self._sealed or (action is not None and _SEALS in body and not action.startswith(_QUIET)):
+                with self._guarded("columns"):
+                    self._take_effects(leaf, seq, body)
         while cover is not None:
             tree.add(*cover)
             cover = next(covers, None)
@@ -293,21 +325,85 @@ class Verification:
         except UNREADABLE as error:
             self.claims["records"].gap(f"The entry of leaf {leaf} is not of a form that is known here: {error!r}"[:200])
 
+    # What acts wrote
+
+    def _effects(self) -> None:
+        """Read what entries seal of the rows that their acts wrote."""
+        if self.pack.is_old:
+            self.claims["columns"].gap(
+                "The pack was made by a version whose entries did not say what their acts wrote."
+            )
+            return
+        self._sealed = {one["seq"]: one for one in map(json.loads, self.pack.lines("effects.ndjson"))}
+
+    def _take_effects(self, leaf: int, seq: int, body: bytes) -> None:
+        """Hold what an entry seals against its seal, and take it in."""
+        seal, one = json.loads(body).get("effects"), self._sealed.pop(seq, None)
+        if seal is None and one is None:
+            return
+        if one is None:
+            if not self.pack.is_old:
+                self.claims["columns"].gap(f"What the act of leaf {leaf} wrote is not in the pack.")
+            return
+        salt, value = bytes.fromhex(one["salt"]), one["value"]
+        found = f"sha256:{hashlib.sha256(salt + value.encode()).hexdigest()}"
+        if seal is None or seal["sealed"] != found:
+            raise ValueError(f"What the act of leaf {leaf} wrote is not what its entry seals.")
+        written = json.loads(value)
+        self._written.take(leaf, seq, written)
+        self._duties |= {row for group in written if group["table"] == "obligations" for row in group["rows"]}
+
+    def _columns(self) -> None:
+        """Hold each cell that is shown against what the last act wrote that set it."""
+        if self.pack.is_old:
+            return
+        claim = self.claims["columns"]
+        for seq in self._sealed:
+            claim.fault(f"Of what is said to have been written by entry {seq} there is no entry.")
+        salts: dict[tuple[str, str, str], tuple[int, str]] = {}
+        for one in map(json.loads, self.pack.lines("columns.ndjson")):
+            salts |= {(one["table"], one["row"], name): (one["seq"], salt) for name, salt in one["salts"].items()}
+        for kind in shown.KINDS:
+            for record in self.pack.records(kind):
+                self._duties -= {record["id"]} if kind == "obligations" else set()
+                for cell in shown.cells_of(kind, record):
+                    self._cell(cell, salts.get(cell.place))
+        for duty in sorted(self._duties):
+            claim.fault(f"The log has the obligation {duty}, which is not shown.")
+
+    def _cell(self, cell: shown.Cell, told: tuple[int, str] | None) -> None:
+        setting = self._written.cells.get(cell.place)
+        if setting is None and shown.UNSAID.get((cell.table, cell.column)) == cell.content:
+            self.claims["columns"].checked += 1
+            return
+        if setting is None:
+            self.differing.add(cell.place)
+            self.replay.missing("columns", f"{cell.name}: there is no entry of an act that wrote it.")
+            return
+        same = told is not None and told[0] == setting.seq
+        same = same and shown.hashed(bytes.fromhex(told[1] if told else ""), cell.content) == setting.hash
+        if not same:
+            self.differing.add(cell.place)
+        self.claims["columns"].demand(same, f"{cell.name} is not what the act of leaf {setting.leaf} wrote.")
+
     # The records
 
     def _register(self) -> None:
         self.actors = {one["id"]: one for one in self.pack.records("actors")}
         self.recipients = {one["id"]: one["key"] for one in self.pack.records("recipients")}
         self.transfers = {one["id"] for one in self.pack.records("transfers")}
+        datasets, gradings = {one["id"] for one in self.pack.records("datasets")}, set[tuple[str, int]]()
         for one in self.pack.records("gradings"):
+            gradings.add((one["dataset"], one["number"]))
             known = self.replay.gradings.get((one["dataset"], one["number"]))
             self._demand(known, known == one["tags"], f"Grading {one['number']} of {one['dataset']}", one["graded_at"])
             for act in ("graded", "confirmed"):
                 by = self.replay.by.get((one["dataset"], one["number"], act))
                 self._by(f"Grading {one['number']} of {one['dataset']}", one, f"{act}_persons", by)
+        self._demand_all("grading", {one for one in self.replay.gradings if one[0] in datasets} - gradings)
         manifest = self.pack.manifest
-        shown = any(one["id"] == manifest["subject"] for one in self.pack.records(f"{manifest['kind']}s"))
-        self.claims["records"].demand(shown, f"What the pack is about, {manifest['subject']}, is not in it.")
+        there = any(one["id"] == manifest["subject"] for one in self.pack.records(f"{manifest['kind']}s"))
+        self.claims["records"].demand(there, f"What the pack is about, {manifest['subject']}, is not in it.")
 
     def _demand(self, known: object, truth: bool, name: str, at: str, claim: str = "records") -> None:  # noqa: FBT001
         """Hold a record, made at a moment, against its entry."""
@@ -381,6 +477,7 @@ class Verification:
             given = self.replay.reviews.get(one["id"])
             said = (*(one[name] for name in names), one["taken_back_at"] is not None)
             same = given is not None and given.said == said
+            same = same and given is not None and like_conditions(given.conditions, one["conditions"])
             self._demand(given, same, f"Review {one['id']}", one["at"])
             if given is not None:
                 self._by(f"Review {one['id']}", one, "persons", given.by)
@@ -393,6 +490,7 @@ class Verification:
     def _evidence(self) -> None:
         claim, checked = self.claims["evidence"], set[str]()
         for one in self.pack.records("evidence"):
+            self._papers[one["id"]] = one
             # What a renewal repeats was added once, to the request before, with the same file.
             added = one["repeats"] or one["id"]
             known = added in self.replay.evidence or None
@@ -404,7 +502,15 @@ class Verification:
                 checked.add(one["member"])
                 for _ in self.pack.chunks(one["member"]):
                     pass
-                claim.demand(self.pack.hashes[one["member"]][1] == one["sha256"], f"{one['member']} is another file.")
+                size, sha256 = self.pack.hashes[one["member"]]
+                claim.demand(sha256 == one["sha256"], f"{one['member']} is another file.")
+                claim.demand(size == one["size"], f"{one['member']} has another size than its record says.")
+            if not self.pack.is_old:
+                same = (one["repeats"] is None) == (one["reused_from"] is None)
+                claim.demand(same, f"Evidence {one['id']} repeats another one than its record says.")
+
+        known_papers = {one for one, transfer in self.replay.transfer_of.items() if transfer in self.transfers}
+        self._demand_all("evidence", known_papers - self._papers.keys())
 
     def _permits(self) -> None:
         keys, shown = {one["kid"]: one for one in self.keys["permits"]["keys"]}, set[str]()
@@ -416,11 +522,30 @@ class Verification:
             same = known is not None and known.status == one["stored_status"]
             if known is not None:
                 same &= all(is_sealed(known.scope[term]) or known.scope[term] == one[term] for term in TERMS)
+                same &= _like_all(known.scope["conditions"], one["conditions"])
+                self._standing(name, one, known)
             self._demand(known, same, name, one["issued_at"])
         self._demand_all(
             "permit",
             {name for name, permit in self.replay.permits.items() if permit.scope["transfer"] in self.transfers}
             - shown,
+        )
+
+    def _standing(self, name: str, one: Json, known: Permit) -> None:
+        """Hold what is computed of a permit against what it is computed from."""
+        if self.pack.is_old:
+            return
+        duties, papers = list(self.pack.records("obligations")), self._papers
+        told = standing_of(one, duties, papers, datetime.fromisoformat(self.pack.manifest["made_at"]))
+        same = all(one[member] == value for member, value in told.items())
+        self.claims["standing"].demand(
+            same, f"{name} is shown as {one['status']}; by its records it is {told['status']}."
+        )
+        sent, shown_sent = persons_of(known.sent), persons_of(one["sent"])
+        is_within = all(less <= more for less, more in zip(shown_sent, sent, strict=True))
+        same = is_within if known.by_hash else sent == shown_sent
+        self.claims["quota"].demand(
+            same, f"{name} is shown with {shown_sent} persons sent; its exports reported {sent}."
         )
 
     def _exports(self) -> None:
@@ -435,7 +560,8 @@ class Verification:
             sent = None if one["sent"] is None else persons_of(one["sent"])
             said = began if one["status"] == "reserved" else ended(began, one["status"], sent, one["ended_at"])
             found = known.pop(one["id"], None)
-            self._demand(found, found == said, f"Export {one['id']}", one["reserved_at"])
+            same = found == said and self.replay.counts.get(one["id"], one["counts"]) == one["counts"]
+            self._demand(found, same, f"Export {one['id']}", one["reserved_at"])
         self._demand_all("export", set(known))
 
     # The files
@@ -473,6 +599,11 @@ def _opened(token: str, keys: dict[str, Json]) -> object:
     return json.loads(_from_url(body))["permit"]
 
 
+def _like_all(said: Any, told: list[Json]) -> bool:
+    """Tell whether all conditions of a permit are shown as its entry has them."""
+    return is_sealed(said) or (len(said) == len(told) and all(map(like_conditions, said, told)))
+
+
 def _from_url(text: str) -> bytes:
     return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
 
@@ -481,8 +612,8 @@ def _from_url(text: str) -> bytes:
 
 
 def document(verification: Verification) -> Json:
-    """Return the verdicts as JSON."""
-    manifest = verification.pack.manifest
+    """Return the verdicts as JSON; `covers` names what of the records each claim is about."""
+    covers, manifest = shown.covers(), verification.pack.manifest
     return {
         "pack": manifest["pack"],
         "kind": manifest["kind"],
@@ -490,7 +621,14 @@ def document(verification: Verification) -> Json:
         "made_at": manifest["made_at"],
         "verdict": VERDICTS[code(verification)],
         "claims": [
-            {"claim": name, "text": one.text, "verdict": one.verdict, "checked": one.checked, "told": one.told}
+            {
+                "claim": name,
+                "text": one.text,
+                "covers": covers.get(name, []),
+                "verdict": one.verdict,
+                "checked": one.checked,
+                "told": one.told,
+            }
             for name, one in verification.claims.items()
         ],
         "entries_withheld": verification.replay.withheld,

@@ -32,16 +32,19 @@ PAUSE: Final = 0.2
 WITNESSED: Final = 5.0
 """Seconds that a cosignature is waited for, where witnesses cosign."""
 
+_WANTED: Final = f"{ENTRIES} union select seq, at from entries where seq = any(:setting)"  # noqa: S608 - no caller's text is in it  # nosec B608
+"""Also those whose acts set what the records show."""
 _SEQUENCED: Final = f"""
-  with wanted as materialized ({ENTRIES})
+  with wanted as materialized ({_WANTED})
   select l.leaf, w.seq, e.body from wanted w join leaves l on l.seq = w.seq join entries e on e.seq = w.seq and e.at = w.at
   order by l.leaf
 """  # noqa: S608 - no caller's text is in it  # nosec B608
 _WAITING: Final = f"""
-  with wanted as materialized ({ENTRIES})
+  with wanted as materialized ({_WANTED})
   select w.seq, e.body from wanted w join entries e on e.seq = w.seq and e.at = w.at
   where not exists (select from leaves l where l.seq = w.seq) order by w.seq limit {MOST_WAITING + 1}
 """  # noqa: S608 - no caller's text is in it  # nosec B608
+_ACTORS: Final = f"select distinct e.actor from ({ENTRIES}) w join entries e on e.seq = w.seq and e.at = w.at"  # noqa: S608 - no caller's text is in it  # nosec B608
 _COUNT: Final = f"select count(*) from ({ENTRIES}) wanted"  # noqa: S608 - no caller's text is in it  # nosec B608
 _CHECKPOINTS: Final = """
   select c.size, c.note, (select array_agg(s.line order by s.at) from cosignatures s where s.size = c.size) as lines
@@ -83,10 +86,18 @@ class Entries:
 
     def __init__(self, tx: Transaction, log: Database, extent: Extent, systems: frozenset[str]) -> None:
         self._tx, self._log, self._systems = tx, log, systems
-        self._parameters = extent.parameters | {"subjects": extent.subjects}
+        self._parameters = extent.parameters | {"subjects": extent.subjects, "setting": list[int]()}
         self.leaves = array("q")
         """Places of all that have been read, rising."""
         self.withheld = 0
+
+    async def actors(self) -> set[str]:
+        """Return who did what they tell of."""
+        return {str(row[0]) for row in await self._tx.execute(text(_ACTORS), self._parameters)}
+
+    def add(self, setting: Sequence[int]) -> None:
+        """Have entries of these numbers as well."""
+        self._parameters["setting"] = list(setting)
 
     async def count(self) -> int:
         """Return how many there are."""

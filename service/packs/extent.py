@@ -50,7 +50,11 @@ ENTRIES: Final = f"""
 
 
 _PERMITS: Final = "select id from permits where transfer = any(:transfers) order by id"
-_OBLIGATIONS: Final = "select id from obligations where transfer = any(:transfers) order by id"
+_OBLIGATIONS: Final = """
+  select id from obligations where transfer = any(:transfers)
+  union select id from obligations where handler = :handler and permit is null and transfer is null order by 1
+"""
+"""Those of the requests, and those of the handler, which may suspend its permits for important or core data."""
 _DATASETS: Final = f"""
   select distinct dataset from ({EXPORTS}) x
   union select unnest(datasets) from transfers where id = any(:transfers)
@@ -126,7 +130,7 @@ async def extent_of(tx: Transaction, pack: EvidencePack) -> Extent:
     query = _TRANSFERS[pack.kind]
     transfers = await _ids(tx, query, **{name: value for name, value in asked.items() if f":{name}" in query})
     permits = await _ids(tx, _PERMITS, transfers=transfers)
-    obligations = await _ids(tx, _OBLIGATIONS, transfers=transfers)
+    obligations = await _ids(tx, _OBLIGATIONS, transfers=transfers, handler=pack.handler)
     renewed = await _ids(tx, _RENEWED, transfers=transfers)
     found = Extent(
         pack.kind, pack.subject, pack.handler, begins, ends, transfers, permits, [], [], obligations, renewed

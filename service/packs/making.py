@@ -1,9 +1,10 @@
 """Making a pack: one snapshot is read from end to end, and streamed into the file. Memory does not grow with the number of exports.
 
 1. The snapshot (repeatable read) tells what belongs to the pack; records and entries are written as they are read.
-2. Entries that had no place in the log yet get theirs; a checkpoint above all of them, and the subtrees between them, are the proof.
-3. Evidence files, the law data, both reports and the instructions follow.
-4. The manifest names every file with its hash, and is signed with the log's key, under a name of its own.
+2. What set each column that they show is found, and goes into the pack as its entry sealed it.
+3. Entries that had no place in the log yet get theirs; a checkpoint above all of them, and the subtrees between them, are the proof.
+4. Evidence files, the law data, both reports and the instructions follow.
+5. The manifest names every file with its hash, and is signed with the log's key, under a name of its own.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ from service.audit.operations import plain
 from service.database import Database, Transaction
 from service.law import rules
 from service.packs.archive import CHUNK, Archive
+from service.packs.columns import Columns
 from service.packs.entries import Entries
 from service.packs.extent import EXPORTS, Extent, extent_of
 from service.packs.records import Json, Records
@@ -30,7 +32,7 @@ from service.packs.telling import Telling
 from service.permits.signing import Signer
 from service.transfers.tables import Document
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 INSTRUCTIONS: Final = Path(__file__).with_name("instructions.txt")
 
 _ARCHIVED: Final = """
@@ -98,10 +100,15 @@ class Making:
         entries = Entries(tx, self._tools.reader, extent, systems)
         telling = Telling(self._pack, extent, self._tools.version, tx.now)
         self._total = await entries.count() + await _exports(tx, extent)
+        columns = Columns(tx, extent)
         for kind, read in records.kinds().items():
-            await self._lines(archive, f"records/{kind}.ndjson", _told(telling, kind, read()))
-        await self._lines(archive, "entries.ndjson", _placed(telling, entries, records))
-        await self._lines(archive, "records/actors.ndjson", _told(telling, "actors", records.actors_shown()))
+            await self._lines(archive, f"records/{kind}.ndjson", _told(telling, columns, kind, read()))
+        records.actors |= await entries.actors()
+        await self._lines(archive, "records/actors.ndjson", _told(telling, columns, "actors", records.actors_shown()))
+        entries.add(await columns.find({*records.actors, *records.named}))
+        await self._lines(archive, "effects.ndjson", _lines_of(columns.sealed()))
+        await self._lines(archive, "columns.ndjson", _lines_of(columns.salts()))
+        await self._lines(archive, "entries.ndjson", _placed(telling, entries))
         telling.count_entries(len(entries.leaves), entries.withheld)
         origin = await self._prove(archive, entries, telling)
         await self._files(tx, archive, records)
@@ -203,17 +210,24 @@ async def _exports(tx: Transaction, extent: Extent) -> int:
     return int((await tx.execute(text(_COUNT), extent.parameters)).scalar_one())
 
 
-async def _told(telling: Telling, kind: str, records: AsyncIterator[Json]) -> AsyncIterator[tuple[bytes, int]]:
+async def _told(
+    telling: Telling, columns: Columns, kind: str, records: AsyncIterator[Json]
+) -> AsyncIterator[tuple[bytes, int]]:
     async for record in records:
         telling.take(kind, record)
+        columns.take(kind, record)
         yield line(record), kind == "exports"
 
 
-async def _placed(telling: Telling, entries: Entries, records: Records) -> AsyncIterator[tuple[bytes, int]]:
+async def _lines_of(records: AsyncIterator[Json]) -> AsyncIterator[tuple[bytes, int]]:
+    async for record in records:
+        yield line(record), 0
+
+
+async def _placed(telling: Telling, entries: Entries) -> AsyncIterator[tuple[bytes, int]]:
     async for entry in entries.read():
         written, body = entries.line(entry)
         if body is not None:
-            records.actors.add(body["actor"])
             telling.take_entry(entry.leaf, body)
         yield written, 1
 

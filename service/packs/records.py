@@ -15,6 +15,7 @@ from service.audit.operations import plain
 from service.database import Transaction
 from service.http import directory
 from service.ledger.tables import LedgerYear
+from service.obligations.tables import Obligation
 from service.packs.extent import EXPORTS, Extent
 from service.permits import operations as permits
 from service.permits.signing import Signer
@@ -106,6 +107,20 @@ _EVIDENCE: Final = (
     "verified_at",
     "replaced_by",
     "ended_at",
+    "reused_from",
+)
+_OBLIGATION: Final = (
+    "id",
+    "code",
+    "handler",
+    "transfer",
+    "permit",
+    "dataset",
+    "due_on",
+    "blocks",
+    "state",
+    "evidence",
+    "ended_at",
 )
 _EXPORTS: Final = f"""
   select id, evaluation, dataset, recipient, permit, system, purpose, persons, sensitive_persons, counts, status, reserved_at,
@@ -121,7 +136,8 @@ _FIRST: Final = """
 """
 """Of each record that a renewal repeats the one that was added."""
 
-_PERMIT_LEFT_OUT: Final = {"reason", "conditions", "headroom"}
+_PERMIT_LEFT_OUT: Final = {"reason", "conditions", "headroom", "reserved", "updated_at"}
+"""What is not for a pack, or changes with every export."""
 
 
 def portions(ids: Sequence[str], most: int = AT_ONCE) -> Iterator[list[str]]:
@@ -175,6 +191,7 @@ class Records:
             "reviews": self._reviews,
             "evidence": self._evidence,
             "permits": self._permits,
+            "obligations": self._obligations,
             "ledger": self._ledger,
             "exports": self._exports,
         }
@@ -209,7 +226,7 @@ class Records:
             of = RevisionStage
             query = select(of).where(of.transfer.in_(some)).order_by(of.transfer, of.revision, of.place)
             for stage in await self.tx.scalars(query):
-                stages[stage.transfer, stage.revision].append({"name": stage.name, "status": stage.status})
+                stages[stage.transfer, stage.revision].append(shown(stage, ("place", "name", "status")))
             revisions = select(Revision).where(Revision.transfer.in_(some)).order_by(Revision.transfer, Revision.number)
             for row in await self.tx.scalars(revisions):
                 self.actors.add(row.submitted_by)
@@ -255,6 +272,12 @@ class Records:
                 limits = [without_terms(one) for one in permit.conditions]
                 record = made | {"conditions": limits, "stored_status": stored[permit.id]}
                 yield record | {"signed": self.signer.record(record, at=self.tx.now)}
+            self.tx.expunge_all()
+
+    async def _obligations(self) -> AsyncIterator[Json]:
+        for some in portions(self.extent.obligations):
+            for row in await self.tx.scalars(select(Obligation).where(Obligation.id.in_(some)).order_by(Obligation.id)):
+                yield shown(row, _OBLIGATION)
             self.tx.expunge_all()
 
     async def _ledger(self) -> AsyncIterator[Json]:

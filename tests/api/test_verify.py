@@ -16,12 +16,13 @@ from typing import Any
 
 import pytest
 
-from service.audit import single_file, verify
+from service.audit import shown, single_file, verify
 from service.audit.notes import COSIGNATURE, Signer
+from service.audit.replay import CLAIMS
 from service.law import rules
 from service.law.rules import RuleBook
 from tests.faults.racing import times
-from tests.forging import Forgery, pem
+from tests.forging import Forgery, line, pem
 from tests.packing import Used, packed
 from tests.world import Json, World
 
@@ -298,6 +299,35 @@ def it_is_about_something_else(forged: Forgery) -> None:
     forged.manifest["subject"] = "pm_something_else"
 
 
+def review_with_other_conditions(forged: Forgery) -> None:
+    forged.records["reviews"][-1]["conditions"] = {"persons": 5}
+
+
+def permit_with_other_conditions(forged: Forgery) -> None:
+    forged.records["permits"][0]["conditions"] = [{"stage": "legal", "persons": 5}]
+
+
+def permit_is_shown_as_ended(forged: Forgery) -> None:
+    forged.records["permits"][0]["status"] = "expired"
+
+
+def permit_is_shown_with_a_duty_overdue(forged: Forgery) -> None:
+    forged.records["permits"][0]["overdue"] = ["ob_made_up"]
+
+
+def less_went_than_was_reported(forged: Forgery) -> None:
+    forged.records["permits"][0]["sent"]["persons"] -= 1
+
+
+def export_does_not_count(forged: Forgery) -> None:
+    export = next(one for one in forged.records["exports"] if one["counts"])
+    export["counts"] = False
+
+
+def evidence_of_another_size(forged: Forgery) -> None:
+    next(one for one in forged.records["evidence"] if one["size"] is not None)["size"] += 1
+
+
 def another_evidence_file(forged: Forgery) -> None:
     name = next(name for name in forged.files if name.startswith("evidence/"))
     forged.files[name] += b"more"
@@ -332,8 +362,8 @@ FORGERIES: dict[Callable[[Forgery], None], set[str]] = {
     used_for_another_recipient: {"standing"},
     used_for_another_dataset: {"standing"},
     used_for_more_fields: {"standing"},
-    more_went_than_allowed: {"quota"},
-    narrowed_below_what_went: {"quota"},
+    more_went_than_allowed: {"quota", "standing"},
+    narrowed_below_what_went: {"quota", "standing"},
     export_is_not_shown: {"records"},
     export_was_smaller: {"records"},
     export_is_made_up: {"records"},
@@ -342,9 +372,16 @@ FORGERIES: dict[Callable[[Forgery], None], set[str]] = {
     review_is_shown_as_another_decision: {"records"},
     revision_is_not_shown: {"records"},
     permit_is_wider: {"records"},
-    permit_is_shown_as_suspended: {"records"},
+    permit_is_shown_as_suspended: {"records", "standing"},
     permit_is_not_shown: {"records"},
     grading_was_another: {"records"},
+    review_with_other_conditions: {"records"},
+    permit_with_other_conditions: {"records"},
+    permit_is_shown_as_ended: {"standing"},
+    permit_is_shown_with_a_duty_overdue: {"standing"},
+    less_went_than_was_reported: {"quota"},
+    export_does_not_count: {"records"},
+    evidence_of_another_size: {"evidence"},
     it_is_about_something_else: {"records"},
     another_evidence_file: {"evidence"},
     another_evidence_hash: {"evidence"},
@@ -404,6 +441,93 @@ def test_the_verifier_in_one_file_finds_another_key_and_another_witness(
     assert {name for name, verdict in verdicts.items() if verdict == "broken"} == {"manifest", "checkpoint"}
     _, verdicts = by_file(verifier, pack, "--witness", Signer(pem(), "witness.example", COSIGNATURE).vkey)
     assert verdicts["witnesses"] == "broken"
+
+
+def another(value: Any) -> Any:
+    """Return another value of the same kind."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int):
+        return value + 1
+    if isinstance(value, list):
+        return [*value, "more"]
+    if isinstance(value, dict):
+        return {**value, "more": True}
+    return "2026-01-02" if value is None else f"{value} "
+
+
+def shown_cells(records: dict[str, list[Json]]) -> dict[tuple[str, str, str], bytes]:
+    return {
+        cell.place: cell.content
+        for kind, some in records.items()
+        for record in some
+        for cell in shown.cells_of(kind, record)
+    }
+
+
+def test_a_record_in_which_any_column_is_another_is_noticed(pack: Path, verifier: Path, tmp_path: Path) -> None:
+    """Whoever holds the log's key makes the pack anew, but cannot have the log say that the acts wrote otherwise."""
+    forged, tried = Forgery(pack), set[str]()
+    forged.save(tmp_path / "whole.zip")
+    whole = shown_cells(forged.records)
+    chance = random.Random(17)  # noqa: S311
+    columns = [(kind, member) for kind, told in shown.KINDS.items() for member in told.members if forged.records[kind]]
+    for kind, member in columns:
+        record = chance.choice(forged.records[kind])
+        if member in shown.KINDS[kind].optional and record[member] is None:
+            continue
+        before, record[member] = record[member], another(record[member])
+        if member in shown.KINDS[kind].hexadecimal:
+            record[member] = "00" * 32
+        forged.save(tmp_path / "forged.zip", is_honest=False)
+        found = verify.verify(tmp_path / "forged.zip")
+        expected = {place for place, content in shown_cells(forged.records).items() if whole.get(place) != content}
+        assert found.claims["columns"].verdict == "broken", (kind, member)
+        assert expected <= found.differing, (kind, member)
+        record[member] = before
+        tried.add(f"{kind}.{member}")
+    assert len(tried) > 80
+    forged.records["reviews"][0]["at"] = "2026-01-02T00:00:00Z"
+    code, verdicts = by_file(verifier, forged.save(tmp_path / "forged.zip", is_honest=False))
+    assert (code, verdicts["columns"]) == (1, "broken")
+
+
+def test_every_member_that_a_pack_shows_is_covered_by_a_claim(pack: Path) -> None:
+    covered = {name for names in shown.covers().values() for name in names}
+    told = verify.document(verify.verify(pack))
+    assert {name for claim in told["claims"] for name in claim["covers"]} == covered
+    shown_members = set[str]()
+    with zipfile.ZipFile(pack) as file:
+        for name in file.namelist():
+            if name.startswith("records/"):
+                kind = name.removeprefix("records/").removesuffix(".ndjson")
+                for record in map(json.loads, file.read(name).splitlines()):
+                    shown_members |= {f"{kind}.{member}" for member in record}
+                    for nested in ("stages", "datasets"):
+                        for one in record.get(nested, []):
+                            if isinstance(one, dict):
+                                shown_members |= {f"{kind}.{nested}.{member}" for member in one}
+    shown_members -= {"revisions.stages", "permits.datasets"}
+    assert shown_members <= covered
+    assert set(CLAIMS) >= shown.covers().keys()
+
+
+def test_what_an_act_wrote_cannot_be_left_out_or_be_another(pack: Path, tmp_path: Path) -> None:
+    whole = dict(members(pack))
+    lines = whole["effects.ndjson"].splitlines(keepends=True)
+    forged = Forgery(pack)
+
+    def verdict(effects: list[bytes]) -> str:
+        files = [(name, b"".join(effects) if name == "effects.ndjson" else content) for name, content in whole.items()]
+        return verify.verify(written(tmp_path / "changed.zip", files)).claims["columns"].verdict
+
+    assert len(lines) > 5
+    for place in range(len(lines)):
+        assert verdict([*lines[:place], *lines[place + 1 :]]) in {"broken", "cannot be checked"}
+    later = json.loads(lines[-1])
+    assert verdict([*lines[:-1], line({**later, "value": later["value"].replace("A", "B")}) + b"\n"]) == "broken"
+    assert verdict([*lines, line({**later, "seq": later["seq"] + 10_000}) + b"\n"]) == "broken"
+    assert forged.records["permits"]
 
 
 def test_another_key_than_the_logs_is_found(pack: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ def blocks(reading: Reading) -> Iterator[Block]:
     story, words = reading.story, reading.words
     yield Text(words("verify.told"))
     yield Points(tuple(words(f"verify.{step}") for step in range(1, 6)), numbered=True)
-    yield Listing("outbound verify PACK.zip --vkey 'VKEY'\npython -m service.audit.verify PACK.zip --vkey 'VKEY'")
+    yield Listing("outbound verify PACK.zip --vkey 'VKEY'\npython3 outbound-verifier.pyz PACK.zip --vkey 'VKEY'")
     yield Heading(words("log"))
     if story.log is None:
         yield Text(words("unproved.1"), "bad")

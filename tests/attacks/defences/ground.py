@@ -165,4 +165,28 @@ DEFENCES: Final = (
         "",
         "tests/api/test_verify.py::test_the_verifier_in_one_file_says_what_it_does_not_check",
     ),
+    one(
+        "A365",
+        "each column that a pack shows is what the last act wrote",
+        "service/audit/verify.py",
+        '        same = same and shown.hashed(bytes.fromhex(told[1] if told else ""), cell.content) == setting.hash\n',
+        "",
+        "tests/faults/test_shown_columns.py::test_a_change_of_any_column_that_a_pack_shows_is_noticed",
+    ),
+    one(
+        "A366",
+        "what the log has of a shown request is shown",
+        "service/audit/verify.py",
+        '            self.claims["records"].fault(f"The log has the {kind} {one}, which is not shown.")\n',
+        "            pass\n",
+        "tests/faults/test_shown_columns.py::test_what_is_moved_out_of_a_pack_is_noticed",
+    ),
+    one(
+        "A367",
+        "an entry that seals what its act wrote has it in the pack",
+        "service/audit/verify.py",
+        '                self.claims["columns"].gap(f"What the act of leaf {leaf} wrote is not in the pack.")\n',
+        "                pass\n",
+        "tests/api/test_verify.py::test_what_an_act_wrote_cannot_be_left_out_or_be_another",
+    ),
 )

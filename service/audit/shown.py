@@ -1,0 +1,253 @@
+"""Which columns of the tables a pack shows, and where in its records: pure data, for whoever makes a pack and for whoever verifies it.
+
+Each shown cell (a column of a row) is held against what the last act wrote that set it: see `effects`. What is no column, or is
+computed, is held against something else, which `ELSEWHERE` names.
+"""
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+Json = dict[str, Any]
+
+SIZE: Final = 12
+"""Bytes of the hash of a value in what an entry seals (`effects.SIZE`)."""
+WIDTH: Final = 16
+"""Characters that they take in base64."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A column of a row as a record shows it."""
+
+    table: str
+    row: str
+    column: str
+    content: bytes
+    """The value as it is hashed (`effects.canonical`)."""
+
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """Table, row and column."""
+        return self.table, self.row, self.column
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"{self.table}.{self.column} of {self.row}"
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """How the records of one kind show the columns of a table.
+
+    Attributes:
+        table: its name.
+        key: members of a record that make the key of its row.
+        columns: members that are columns of the same name.
+        renamed: members that are columns of another name.
+        hexadecimal: members that show bytes in hexadecimal, with the names of their columns.
+        optional: members that are left out where they are null.
+    """
+
+    table: str
+    key: tuple[str, ...]
+    columns: tuple[str, ...] = ()
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    hexadecimal: Mapping[str, str] = field(default_factory=dict)
+    optional: tuple[str, ...] = ()
+
+    def cells(self, record: Json) -> Iterator[Cell]:
+        """Return the cells that a record shows."""
+        row = "/".join(str(record[name]) for name in self.key)
+        for member, column in self.members.items():
+            value = record[member]
+            if value is None and member in self.optional:
+                continue
+            if member in self.hexadecimal and value is not None:
+                value = base64.b64encode(bytes.fromhex(value)).decode()
+            yield Cell(self.table, row, column, canonical(value))
+
+    @property
+    def members(self) -> dict[str, str]:
+        """The members that show a column, with its name."""
+        return {name: name for name in self.columns} | dict(self.renamed) | dict(self.hexadecimal)
+
+
+KINDS: Final[Mapping[str, Shown]] = {
+    "handlers": Shown("handlers", ("id",), ("key", "name", "uscc", "group", "facts")),
+    "datasets": Shown("datasets", ("id",), ("key", "handler", "title", "fields", "facts", "tags", "grading")),
+    "gradings": Shown(
+        "gradings",
+        ("dataset", "number"),
+        (
+            *("tags", "basis", "catalogue", "review_by", "state", "graded_by", "graded_persons", "graded_at"),
+            *("confirmed_by", "confirmed_persons", "effective_at", "ended_at"),
+        ),
+    ),
+    "recipients": Shown("recipients", ("id",), ("key", "name", "country", "kind", "group", "facts")),
+    "transfers": Shown(
+        "transfers",
+        ("id",),
+        (
+            *("handler", "datasets", "recipient", "purpose", "status", "requester", "authors", "renews", "revision"),
+            "created_at",
+        ),
+    ),
+    "revisions": Shown(
+        "revisions",
+        ("transfer", "number"),
+        ("hash", "content", "determination", "gradings", "ledger", "submitted_by", "submitted_at"),
+    ),
+    "reviews": Shown(
+        "reviews",
+        ("id",),
+        (
+            *("transfer", "revision", "hash", "stage", "decision", "reviewer", "persons", "on_behalf_of"),
+            *("carried_from", "at", "terms_accepted_at", "taken_back_at"),
+        ),
+    ),
+    "evidence": Shown(
+        "evidence",
+        ("id",),
+        (
+            *("transfer", "kind", "reference", "issuer", "issued_on", "valid_until", "added_by", "added_persons"),
+            *("added_at", "verified_by", "verified_persons", "verified_at", "replaced_by", "ended_at", "reused_from"),
+        ),
+        hexadecimal={"sha256": "document"},
+    ),
+    "permits": Shown(
+        "permits",
+        ("id",),
+        (
+            *("transfer", "revision", "handler", "recipient", "purpose", "fields", "systems", "persons"),
+            *("sensitive_persons", "valid_from", "valid_until", "mechanism", "route", "evidence", "receipt_due_on"),
+            *("supersedes", "superseded_by", "issued_at"),
+        ),
+        renamed={"stored_status": "status"},
+    ),
+    "obligations": Shown(
+        "obligations",
+        ("id",),
+        ("code", "handler", "transfer", "permit", "dataset", "due_on", "blocks", "state", "evidence", "ended_at"),
+    ),
+    "ledger": Shown("ledger_years", ("handler", "year"), ("persons", "sensitive_persons")),
+    "actors": Shown("principals", ("id",), ("kind", "name"), optional=("name",)),
+}
+"""The kinds of records, each of a table; records of exports are compared with the entries of their reservations and ends."""
+
+_STAGES: Final = Shown("stages", ("transfer", "revision", "place"), ("name", "status"))
+_BOUND: Final = Shown("permit_datasets", ("permit", "dataset"), ("tags", "grading", "fields"))
+_FILES: Final = Shown("documents", ("sha256",), ("media_type",))
+
+ELSEWHERE: Final[Mapping[str, Mapping[str, str]]] = {
+    "reviews": {"conditions": "records"},
+    "evidence": {"size": "evidence", "member": "evidence", "repeats": "evidence"},
+    "permits": {
+        **dict.fromkeys(("status", "overdue", "lost_evidence"), "standing"),
+        "sent": "quota",
+        "conditions": "records",
+        "signed": "permits",
+    },
+    "exports": dict.fromkeys(
+        (
+            *(
+                "id",
+                "evaluation",
+                "dataset",
+                "recipient",
+                "permit",
+                "system",
+                "purpose",
+                "persons",
+                "sensitive_persons",
+            ),
+            *("counts", "status", "reserved_at", "expires_at", "ended_at", "sent"),
+        ),
+        "records",
+    ),
+}
+"""Members of records that are no column by themselves, with the claim that is about them."""
+
+UNSAID: Final[Mapping[tuple[str, str], bytes]] = dict.fromkeys(
+    (("ledger_years", "persons"), ("ledger_years", "sensitive_persons")), b"0"
+)
+"""What columns hold that no act has set: a year of which nothing has been reported is begun by itself."""
+
+OPERATOR: Final = "operator"
+"""An actor that is no principal: whoever runs commands on the machine."""
+
+
+def cells_of(kind: str, record: Json) -> Iterator[Cell]:
+    """Return the cells that a record of a kind shows, those of rows within it included."""
+    shown = KINDS.get(kind)
+    if shown is None or (kind == "actors" and record["kind"] == OPERATOR):
+        return
+    yield from shown.cells(record)
+    if kind == "revisions":
+        for stage in record["stages"]:
+            yield from _STAGES.cells({"transfer": record["transfer"], "revision": record["number"], **stage})
+    elif kind == "permits":
+        for one in record["datasets"]:
+            yield from _BOUND.cells({"permit": record["id"], "dataset": one["id"], **one})
+    elif kind == "evidence" and record["sha256"] is not None:
+        yield from _FILES.cells(record)
+
+
+def covers() -> dict[str, list[str]]:
+    """Return what each claim is about: `<records>.<member>`, by the name of the claim."""
+    found: dict[str, list[str]] = {"columns": []}
+    for kind, shown in KINDS.items():
+        found["columns"] += [f"{kind}.{name}" for name in (*shown.key, *shown.members)]
+    found["columns"] += [f"revisions.stages.{name}" for name in ("place", *_STAGES.members)]
+    found["columns"] += [f"permits.datasets.{name}" for name in ("id", *_BOUND.members)]
+    found["columns"].append("evidence.media_type")
+    for kind, members in ELSEWHERE.items():
+        for member, claim in members.items():
+            found.setdefault(claim, []).append(f"{kind}.{member}")
+    return {claim: list(dict.fromkeys(names)) for claim, names in found.items()}
+
+
+def canonical(value: object) -> bytes:
+    """Return the bytes of a value of a record as they are hashed: RFC 8785, as `effects.canonical` writes what columns hold."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def hashed(salt: bytes, content: bytes) -> bytes:
+    """Return the hash of a value, given the salt of its column (`effects.hashed`)."""
+    return hashlib.sha256(salt + content).digest()[:SIZE]
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """The last act that set a cell."""
+
+    leaf: int
+    """Its place in the log."""
+    seq: int
+    hash: bytes
+
+
+class Written:
+    """What acts wrote, taken in by rising place in the log: of each cell the last one that set it."""
+
+    def __init__(self) -> None:
+        self.cells: dict[tuple[str, str, str], Setting] = {}
+
+    def take(self, leaf: int, seq: int, document: list[Json]) -> None:
+        """Take in what one entry seals.
+
+        Raises:
+            ValueError, LookupError, TypeError: it is no such document.
+        """
+        for group in document:
+            table, columns = group["table"], group["columns"]
+            for row, hashes in group["rows"].items():
+                if len(hashes) != len(columns) * WIDTH:
+                    raise ValueError(f"What is sealed of {table} {row} cannot be read.")
+                for place, column in enumerate(columns):
+                    at = place * WIDTH
+                    self.cells[table, row, column] = Setting(leaf, seq, base64.b64decode(hashes[at : at + WIDTH]))
