@@ -8,6 +8,7 @@ from datetime import date, timedelta
 from typing import Any
 
 from sqlalchemy import and_, func, or_, select, text
+from sqlalchemy.orm import aliased
 
 from service.database import FINDINGS_LOCK, Transaction, beyond, new_id
 from service.events import operations as events
@@ -25,7 +26,7 @@ from service.permits.tables import Permit
 from service.registry.tables import Handler, Recipient
 from service.transfers import structuring, telling, workflow
 from service.transfers.schemas import AnswerIn, FindingOut
-from service.transfers.structuring import Crossing, Line, Planned
+from service.transfers.structuring import Crossing, Line, Planned, Renewed
 from service.transfers.tables import Recusal, Revision, StructuringFinding, Transfer
 from service.transfers.workflow import Status
 
@@ -146,12 +147,15 @@ async def _around(tx: Transaction, transfer: Transfer) -> list[Planned]:
     today = day_in_shanghai(tx.now)
     group = await tx.scalar(select(Handler.group).where(Handler.id == transfer.handler))
     same = Handler.id == transfer.handler
+    renewed, before = aliased(Transfer), aliased(Permit)
     query = (
-        select(Transfer, Recipient.group, Permit)
+        select(Transfer, Recipient.group, Permit, renewed, before)
         .join(Handler, Handler.id == Transfer.handler)
         .join(Recipient, Recipient.id == Transfer.recipient)
         .join(Revision, (Revision.transfer == Transfer.id) & (Revision.number == Transfer.revision))
         .outerjoin(Permit, Permit.transfer == Transfer.id)
+        .outerjoin(renewed, renewed.id == Transfer.renews)
+        .outerjoin(before, before.transfer == renewed.id)
         .where(
             same if group is None else or_(same, func.lower(Handler.group) == group.lower()),
             or_(
@@ -164,11 +168,17 @@ async def _around(tx: Transaction, transfer: Transfer) -> list[Planned]:
         .order_by(Transfer.id)
     )
     rows = (await tx.execute(query)).all()
-    permits = [permit.id for _, _, permit in rows if permit is not None]
+    permits = [row[2].id for row in rows if row[2] is not None]
     under = await ledger.counted_under(tx, permits, today.year)
     found = [
-        _planned(one, kin, _count(one, permit, today), Count() if permit is None else under.get(permit.id, Count()))
-        for one, kin, permit in rows
+        _planned(
+            one,
+            kin,
+            _count(one, permit, today),
+            Count() if permit is None else under.get(permit.id, Count()),
+            _followed(one, permit, renewed_one, before_it),
+        )
+        for one, kin, permit, renewed_one, before_it in rows
     ]
     if all(one.transfer != transfer.id for one in found):
         kin = await tx.scalar(select(Recipient.group).where(Recipient.id == transfer.recipient))
@@ -185,7 +195,16 @@ def _count(transfer: Transfer, permit: Permit | None, today: date) -> Count:
     return Count(permit.persons, permit.sensitive_persons)
 
 
-def _planned(transfer: Transfer, kin: str | None, count: Count, exported: Count) -> Planned:
+def _followed(transfer: Transfer, permit: Permit | None, renewed: Transfer | None, before: Permit | None) -> str | None:
+    known = None
+    if renewed is not None:
+        of_it = (None, None) if before is None else (before.id, before.superseded_by)
+        known = Renewed(renewed.id, renewed.recipient, frozenset(renewed.datasets), *of_it)
+    own = (None, None) if permit is None else (permit.id, permit.supersedes)
+    return structuring.followed(known, transfer.recipient, transfer.datasets, *own)
+
+
+def _planned(transfer: Transfer, kin: str | None, count: Count, exported: Count, follows: str | None = None) -> Planned:
     return Planned(
         transfer=transfer.id,
         handler=transfer.handler,
@@ -194,7 +213,7 @@ def _planned(transfer: Transfer, kin: str | None, count: Count, exported: Count)
         recipient_group=kin,
         count=count,
         exported=exported,
-        renews=transfer.renews,
+        follows=follows,
     )
 
 

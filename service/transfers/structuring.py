@@ -30,7 +30,43 @@ class Planned:
     """What it is for; of an approved one what its permit allows, and once that is over what went under it."""
     exported: Count = NOTHING
     """What went under it this year already: it is in the handler's count of the year, too."""
-    renews: str | None = None
+    follows: str | None = None
+    """The request that it takes the place of, for the same persons (see `followed`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """The request that another says it renews, with what came of it."""
+
+    transfer: str
+    recipient: str
+    datasets: frozenset[str]
+    permit: str | None
+    superseded_by: str | None
+    """The permit that has taken the place of its own."""
+
+
+def followed(
+    renewed: Renewed | None, recipient: str, datasets: Iterable[str], permit: str | None, supersedes: str | None
+) -> str | None:
+    """Return the request that a renewal takes the place of; None: it stands beside it, whatever it says of itself.
+
+    It does where its permit supersedes the other's, or will once it is approved, and is for the same datasets and the same recipient:
+    then the same persons are meant, and no more than one of the two is used at a time.
+
+    Args:
+        renewed: what it says it renews.
+        recipient: whom it is for.
+        datasets: what it is for.
+        permit: its own, where it has one.
+        supersedes: the permit that its own took the place of.
+    """
+    if renewed is None or renewed.permit is None:
+        return None
+    if renewed.recipient != recipient or renewed.datasets != frozenset(datasets):
+        return None
+    takes_over = renewed.superseded_by is None if permit is None else supersedes == renewed.permit
+    return renewed.transfer if takes_over else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +100,8 @@ def crossings(
 ) -> list[Crossing]:
     """Return the lines that a request reaches only together with others for the same purpose, or to the same recipient or its group.
 
-    A handler's year counts with its requests, as it does when the law is asked of one of them. A renewed request and the one that
-    renews it are for the same persons: the larger of them counts.
+    A handler's year counts with its requests, as it does when the law is asked of one of them. A request and the one that
+    follows it are for the same persons: the larger of them counts.
 
     Args:
         mine: the request.
@@ -115,11 +151,11 @@ def adds_to(crossing: Crossing, transfers: Iterable[str], total: int) -> bool:
 
 
 def _first(one: Planned, around: Mapping[str, Planned]) -> str:
-    """Return the first request of a chain of renewals, as far back as it is known."""
-    while one.renews is not None:
-        if one.renews not in around:
-            return one.renews
-        one = around[one.renews]
+    """Return the first request of a chain that follow each other, as far back as it is known."""
+    while one.follows is not None:
+        if one.follows not in around:
+            return one.follows
+        one = around[one.follows]
     return one.transfer
 
 

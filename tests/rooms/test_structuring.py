@@ -1,7 +1,7 @@
 """Requests that stay below a line one by one and reach it together."""
 
 from service.law.facts import Count
-from service.transfers.structuring import Line, Planned, adds_to, crossings
+from service.transfers.structuring import Line, Planned, Renewed, adds_to, crossings, followed
 
 LINES = [Line("contract_persons", "persons", 100_000), Line("assessment_sensitive", "sensitive_persons", 10_000)]
 
@@ -79,7 +79,7 @@ def test_kin_by_purpose_and_kin_by_recipient_are_added() -> None:
 
 
 def renewing(transfer: str, renews: str, persons: int) -> Planned:
-    return Planned(transfer, "hd_1", "analytics", "rc_1", None, Count(persons), renews=renews)
+    return Planned(transfer, "hd_1", "analytics", "rc_1", None, Count(persons), follows=renews)
 
 
 def test_a_renewal_counts_once_with_what_it_renews() -> None:
@@ -101,3 +101,25 @@ def test_a_crossing_says_more_where_somebody_joins_or_the_total_grows() -> None:
     assert not adds_to(found, ["1", "2", "3"], 180_000)
     assert adds_to(found, ["1", "3"], 180_000)
     assert adds_to(found, ["1", "2"], 119_999)
+
+
+SAME = Renewed("old", "rc_1", frozenset({"ds_1", "ds_2"}), "pm_old", None)
+
+
+def test_a_renewal_follows_what_it_supersedes_with_the_same_recipient_and_datasets() -> None:
+    assert followed(SAME, "rc_1", ["ds_2", "ds_1"], None, None) == "old", "it will, once it is approved"
+    superseded = Renewed("old", "rc_1", SAME.datasets, "pm_old", "pm_new")
+    assert followed(superseded, "rc_1", SAME.datasets, "pm_new", "pm_old") == "old"
+
+
+def test_whatever_else_says_that_it_renews_stands_beside() -> None:
+    assert followed(None, "rc_1", SAME.datasets, None, None) is None
+    assert followed(SAME, "rc_2", SAME.datasets, None, None) is None, "to another recipient"
+    for datasets in (["ds_1"], ["ds_1", "ds_2", "ds_3"], ["ds_3"], []):
+        assert followed(SAME, "rc_1", datasets, None, None) is None, "a part, more, others"
+    assert followed(SAME, "rc_1", SAME.datasets, "pm_new", None) is None, "its permit superseded nothing"
+    assert followed(SAME, "rc_1", SAME.datasets, "pm_new", "pm_else") is None, "or something else"
+    taken = Renewed("old", "rc_1", SAME.datasets, "pm_old", "pm_other")
+    assert followed(taken, "rc_1", SAME.datasets, None, None) is None, "another has taken its place already"
+    never = Renewed("old", "rc_1", SAME.datasets, None, None)
+    assert followed(never, "rc_1", SAME.datasets, None, None) is None, "it was never approved"
