@@ -6,6 +6,7 @@ The model remembers only what people did and were answered; what the service say
 from __future__ import annotations
 
 import itertools
+import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -631,12 +632,18 @@ class Workflow(RuleBasedStateMachine):
             if number == but:
                 continue
             until = None if days is None else self.day(days)
-            paper = {"kind": kind, "reference": "1", "issuer": "I", "issued_on": self.day(-10), "valid_until": until}
+            paper = {
+                "kind": kind,
+                "reference": uuid.uuid4().hex,
+                "issuer": "I",
+                "issued_on": self.day(-10),
+                "valid_until": until,
+            }
             self._add("add_evidence", request, self.cast.people["requester"], paper)
 
     @rule(place=places, who=places, kind=st.sampled_from(KINDS), issued=st.sampled_from([-1, -1, -1060, 5]))
     def add_a_paper(self, place: int, who: int, kind: str, issued: int) -> None:
-        paper = {"kind": kind, "reference": "1", "issuer": "I", "issued_on": self.day(issued)}
+        paper = {"kind": kind, "reference": uuid.uuid4().hex, "issuer": "I", "issued_on": self.day(issued)}
         self._add("add_evidence", self.one(place), self.asker(who), paper)
 
     def _paper(self, request: Request, which: int) -> str | None:
@@ -651,7 +658,7 @@ class Workflow(RuleBasedStateMachine):
         if old is None:
             return
         until = None if days is None else self.day(days)
-        paper = {"kind": self.papers[old].kind, "reference": "2", "issuer": "I", "issued_on": self.day(0)}
+        paper = {"kind": self.papers[old].kind, "reference": uuid.uuid4().hex, "issuer": "I", "issued_on": self.day(0)}
         self._add("replace_evidence", request, self.asker(who), paper | {"valid_until": until, "replaces": old})
 
     @at_most(2, "withdraw_evidence")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,12 @@ def packed(world: World, folder: Path, **about: Any) -> Path:
 
 def add_file(world: World, transfer: Json, kind: str, content: bytes = PDF, name: str = "paper.pdf") -> httpx.Response:
     """Add evidence with a file."""
-    document = {"kind": kind, "reference": "No. 8", "issuer": "Provincial office", "issued_on": day(0)}
+    document = {
+        "kind": kind,
+        "reference": f"No. {uuid.uuid4().hex}",
+        "issuer": "Provincial office",
+        "issued_on": day(0),
+    }
     return world.http.post(
         f"/v1/transfers/{transfer['id']}/evidence",
         files={

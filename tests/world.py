@@ -147,7 +147,7 @@ class World:
 
     def add_evidence(self, transfer: Json, kinds: list[str] | None = None, **more: Any) -> None:
         for kind in transfer["missing_evidence"] if kinds is None else kinds:
-            paper = {"kind": kind, "reference": "No. 1", "issuer": "Legal", "issued_on": day(0), **more}
+            paper = {"kind": kind, "reference": self.name("No."), "issuer": "Legal", "issued_on": day(0), **more}
             self.requester.made(f"/v1/transfers/{transfer['id']}/evidence", paper)
 
     def review(self, transfer: Json, stage: str, decision: str = "approve", **more: Any) -> httpx.Response:

@@ -11,7 +11,7 @@ Json = dict[str, Any]
 
 
 HARMLESS: Final[Mapping[str, frozenset[str]]] = {
-    "handlers": frozenset({"name", "uscc", "group"}),
+    "handlers": frozenset({"name", "uscc", "group", "confirmed_group"}),
     "datasets": frozenset({"title", "owner", "description", "scale"}),
     "recipients": frozenset({"group"}),
 }
@@ -49,3 +49,24 @@ def change_of(thing: str, before: Json, after: Json) -> Change | None:
         after=changed,
         can_deny=not changed.keys() <= HARMLESS[thing],
     )
+
+
+def is_confirmed(group: str | None, confirmed: str | None) -> bool:
+    """Tell whether the group that a handler says it is of is the one that was agreed on."""
+    return group is not None and confirmed is not None and group.lower() == confirmed.lower()
+
+
+def confirmed_after(group: str | None, confirmed: str | None, *, is_named: bool, is_for_all: bool) -> str | None:
+    """Return the group of a handler that is agreed on once its group is said to be `group`.
+
+    A registrar of all handlers agrees for everybody by naming it; what one of some handlers says is a claim.
+
+    Args:
+        group: what the handler says from now on.
+        confirmed: what was agreed on before.
+        is_named: whether the group is in the request at all.
+        is_for_all: whether the caller is a registrar of all handlers.
+    """
+    if is_named and is_for_all:
+        return group
+    return confirmed if is_confirmed(group, confirmed) else None

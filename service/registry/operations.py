@@ -26,7 +26,7 @@ from service.ledger.person_keys import person_key
 from service.obligations import duties
 from service.obligations import operations as obligations
 from service.obligations.duties import Code, Due
-from service.registry.changes import change_of
+from service.registry.changes import change_of, confirmed_after
 from service.registry.looking import IS_OUTDATED, LOOKED_AT, lacks_tag_of_minors, news_in
 from service.registry.schemas import (
     AheadOut,
@@ -46,6 +46,7 @@ from service.registry.schemas import (
     ThresholdOut,
 )
 from service.registry.tables import Dataset, Handler, Recipient
+from service.tenancy import EVERYWHERE
 
 REGISTRARS = frozenset({Role.REGISTRAR})
 EXPORTERS = frozenset({Role.EXPORTER})
@@ -63,7 +64,7 @@ Entries = tuple[Sequence[EntryOut], str | None]
 async def create_handler(tx: Transaction, caller: Caller, wanted: HandlerIn) -> HandlerOut:
     """Register a handler; only a registrar of all handlers can, since nobody has a grant for it yet."""
     caller.demand_everywhere(Role.REGISTRAR)
-    fields = wanted.model_dump(mode="json")
+    fields = wanted.model_dump(mode="json") | {"confirmed_group": wanted.group}
     handler = Handler(id=new_id("hd"), created_at=tx.now, updated_at=tx.now, **fields)
     tx.add(handler)
     _record(tx, caller, "handler.created", handler, handler.id, fields)
@@ -93,9 +94,13 @@ async def change_handler(tx: Transaction, caller: Caller, reference: str, patch:
     """Change a handler's name, code, group or facts."""
     handler = await handler_of(tx, caller, reference, lock=True)
     caller.demand(REGISTRARS, handler.id)
-    before = HandlerOut.of(handler)
-    wanted = _patched(HandlerIn, before, patch.changes())
-    _apply(tx, caller, handler, before.model_dump(mode="json"), wanted, "handler.changed", handler.id)
+    before, changes = HandlerOut.of(handler), patch.changes()
+    is_for_all = caller.grants.get(Role.REGISTRAR) == EVERYWHERE
+    is_named = "group" in changes
+    wanted = _patched(HandlerIn, before, changes)
+    known = before.model_dump(mode="json") | {"confirmed_group": handler.confirmed_group}
+    agreed = confirmed_after(wanted.group, handler.confirmed_group, is_named=is_named, is_for_all=is_for_all)
+    _apply(tx, caller, handler, known, wanted, "handler.changed", handler.id, confirmed_group=agreed)
     await tx.flush()
     return HandlerOut.of(handler)
 
@@ -273,7 +278,13 @@ async def dataset_of(tx: Transaction, caller: Caller, reference: str, *, lock: b
 
 
 async def create_recipient(tx: Transaction, caller: Caller, wanted: RecipientIn) -> RecipientOut:
-    """Register a recipient, which all handlers share."""
+    """Register a recipient, which all handlers share; of what group it is a registrar of all of them says.
+
+    Raises:
+        Forbidden: a registrar of some handlers names a group.
+    """
+    if wanted.group is not None:
+        caller.demand_everywhere(Role.REGISTRAR)
     fields = wanted.model_dump(mode="json")
     recipient = Recipient(id=new_id("rc"), created_at=tx.now, updated_at=tx.now, **fields)
     tx.add(recipient)
@@ -378,8 +389,9 @@ def _apply(
     wanted: BaseModel,
     action: str,
     handler: str | None,
+    **derived: Any,
 ) -> None:
-    change = change_of(thing.__tablename__, before, wanted.model_dump(mode="json"))
+    change = change_of(thing.__tablename__, before, wanted.model_dump(mode="json") | derived)
     if change is None:
         return
     for name, value in change.after.items():

@@ -18,7 +18,7 @@ from service.http.router import room
 from service.law.facts import Tag
 from service.law.rules import RuleBook
 from service.law.schemas import NearDay
-from service.registry import bulk, contradictions, gradings, imports, operations
+from service.registry import bulk, contradictions, gradings, groups, imports, operations
 from service.registry.schemas import (
     BulkGradingIn,
     ConfirmIn,
@@ -29,6 +29,7 @@ from service.registry.schemas import (
     GradingIn,
     GradingOut,
     GradingsOut,
+    GroupClaimOut,
     HandlerIn,
     HandlerOut,
     HandlerPatch,
@@ -91,6 +92,18 @@ async def change_handler(exchange: Keeping, handler_id: Ref, body: HandlerPatch)
 async def handler_history(exchange: Reading, handler_id: Ref, cursor: Cursor = None, limit: Limit = 50) -> Response:
     """List every change of a handler."""
     return await exchange.page(lambda tx, caller: operations.handler_history(tx, caller, handler_id, cursor, limit))
+
+
+@router.get("/v1/handlers/{handler_id}/group-claims", response_model=Page[GroupClaimOut])
+async def list_group_claims(exchange: Keeping, handler_id: Ref, cursor: Cursor = None, limit: Limit = 50) -> Response:
+    """List the handlers that say they are of the same group, and that nobody has confirmed yet."""
+    return await exchange.page(lambda tx, caller: groups.list_claims(tx, caller, handler_id, cursor, limit))
+
+
+@router.post("/v1/handlers/{handler_id}/group-claims/{claimant_id}/confirm", response_model=GroupClaimOut)
+async def confirm_group_claim(exchange: Keeping, handler_id: Ref, claimant_id: Ref) -> Response:
+    """Agree, for a handler of the group, that another one is of it: their requests are looked at together from now on."""
+    return await exchange.act(lambda tx, caller: groups.confirm(tx, caller, handler_id, claimant_id))
 
 
 @router.get("/v1/handlers/{handler_id}/ledger", response_model=LedgerOut)

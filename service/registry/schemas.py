@@ -108,6 +108,9 @@ class HandlerOut(BaseModel):
     name: str
     uscc: str | None
     group: str | None
+    group_confirmed: bool = Field(
+        description="Whether its group counts: a registrar of all handlers, or one of another handler of the group, has agreed."
+    )
     facts: HandlerFactsIn
     created_at: datetime
     updated_at: datetime
@@ -117,6 +120,21 @@ class HandlerOut(BaseModel):
     def flags(self) -> list[Flag]:
         """What is odd about how it is named: `mixed_script`, or `looks_latin` and is not."""
         return flags_of_all(self.name)
+
+    @classmethod
+    def of(cls, handler: Handler) -> Self:
+        """Return the shape of a row."""
+        return cls.model_validate(handler, from_attributes=True)
+
+
+class GroupClaimOut(BaseModel):
+    """A handler that says it is of a group."""
+
+    id: str
+    key: str
+    name: str
+    group: str | None
+    group_confirmed: bool
 
     @classmethod
     def of(cls, handler: Handler) -> Self:

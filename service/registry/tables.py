@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.database import Base, Id, Key, Moment, PrimaryId
+from service.registry.changes import is_confirmed
 from service.tenancy import AMONG, OfHandler, View
 
 Json = dict[str, Any]
@@ -26,9 +27,17 @@ class Handler(OfHandler, Base):
     name: Mapped[str] = mapped_column(Text)
     uscc: Mapped[str | None] = mapped_column(Text, unique=True)
     group: Mapped[str | None] = mapped_column(Text)
+    """What it says of itself."""
+    confirmed_group: Mapped[str | None] = mapped_column(Text)
+    """The group that others, or a registrar of all handlers, have agreed that it is of."""
     facts: Mapped[Json] = mapped_column(JSON)
     created_at: Mapped[Moment]
     updated_at: Mapped[Moment]
+
+    @property
+    def group_confirmed(self) -> bool:
+        """Whether what it says of its group counts for others."""
+        return is_confirmed(self.group, self.confirmed_group)
 
     @classmethod
     def is_within(cls) -> ColumnElement[bool]:

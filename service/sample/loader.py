@@ -179,7 +179,8 @@ class _Story:
 
     async def _approve(self, shown: TransferOut) -> None:
         for kind in shown.missing_evidence:
-            paper = EvidenceIn(kind=kind, reference=f"Sample {kind}", issuer="Invented office", issued_on=self._today)
+            reference = f"Sample {kind} of {shown.id}"
+            paper = EvidenceIn(kind=kind, reference=reference, issuer="Invented office", issued_on=self._today)
             await evidence.add_evidence(self._tx, self._people["requester"], self._book, shown.id, paper)
         while shown.status == "in_review":
             shown = await self._review(shown, Decision.APPROVE, "Seen, in order.")

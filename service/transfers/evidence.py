@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final, cast
 
-from sqlalchemy import CursorResult, func, select
+from sqlalchemy import CursorResult, func, or_, select, text
 from sqlalchemy.dialects.postgresql import insert
 
 from service import persons
@@ -41,7 +41,7 @@ from service.transfers.reading import (
 )
 from service.transfers.schemas import EvidenceIn, EvidenceOut
 from service.transfers.tables import Document, Evidence, Transfer
-from service.transfers.workflow import Status
+from service.transfers.workflow import Filed, Status
 
 OTHER = "other"
 FILE_READERS = READERS - {Role.EXPORTER}
@@ -88,7 +88,7 @@ async def add_evidence(
 
     Raises:
         Forbidden: the caller has decided a stage of the revision, which rests on papers of this kind.
-        Invalid: a kind that nobody knows, a file that the caller has no record of or that serves one request only, nothing to replace, or a
+        Invalid: a kind that nobody knows, a file that the caller has no record of or that does not serve for it, nothing to replace, or a
             replacement that does not count today.
         Conflict: the transfer was rejected or withdrawn, or has expired.
     """
@@ -101,13 +101,15 @@ async def add_evidence(
     await _demand_may_file(tx, caller, transfer, wanted.kind)
     await _demand_room(tx, transfer)
     document, name = await _document(tx, caller, wanted, upload)
-    if wanted.kind in workflow.SINGLE_USE and document is not None:
-        await _demand_unused(tx, transfer, wanted.kind, document)
+    number = workflow.number_of(wanted.issuer, wanted.reference) if wanted.kind in workflow.BOUND else None
+    if number is not None:
+        await _demand_serves(tx, transfer, wanted, number, document)
     evidence = Evidence(
         id=new_id("ed"),
         transfer=transfer.id,
         document=document,
         file_name=name,
+        number=number,
         scope=scope_of(transfer) if wanted.kind in workflow.SCOPED else None,
         reused_from=None,
         added_by=caller.principal,
@@ -131,6 +133,7 @@ async def add_evidence(
         "evidence": evidence.id,
         "document": None if document is None else document.hex(),
         "file_name": name,
+        "number": number,
         "waits": waits,
     }
     telling.record(tx, caller, "transfer.evidence_added", transfer, details, audience=await _deciders(tx, transfer))
@@ -288,7 +291,18 @@ async def reuse(tx: Transaction, caller: Caller, book: RuleBook, old: Transfer, 
         check = workflow.check_evidence([row.kind], [paper], today, new.valid_from, scope_of(new))
         if not check.papers or row.kind in workflow.SINGLE_USE:
             continue
-        columns = ("kind", "reference", "issuer", "issued_on", "valid_until", "note", "document", "file_name", "scope")
+        columns = (
+            "kind",
+            "reference",
+            "issuer",
+            "issued_on",
+            "valid_until",
+            "note",
+            "document",
+            "file_name",
+            "scope",
+            "number",
+        )
         filed = await directory.persons_of(tx, (row.added_by, row.added_persons))
         verified = await directory.persons_of(tx, (row.verified_by, row.verified_persons))
         is_verified = row.verified_at is not None and persons.are_two(caller.persons, verified)
@@ -387,18 +401,85 @@ async def _document(
     return sha256, name
 
 
-async def _demand_unused(tx: Transaction, transfer: Transfer, kind: str, document: bytes) -> None:
-    """Refuse a paper for one request only that serves another one. Source: DSL art. 36."""
-    query = select(Evidence.id).where(
-        Evidence.kind == kind, Evidence.document == document, Evidence.transfer != transfer.id
+async def _demand_serves(
+    tx: Transaction, transfer: Transfer, wanted: EvidenceIn, number: str, document: bytes | None
+) -> None:
+    """Refuse a paper that does not serve for a request; of two requests that file it at once the second waits for the first."""
+    names = {f"{wanted.kind}/{number}", *(() if document is None else (f"{wanted.kind}/{document.hex()}",))}
+    for name in sorted(names):
+        await tx.execute(text("select pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": name})
+    bar = await _bar(tx, transfer, wanted.kind, number, document)
+    if bar is not None:
+        raise Invalid("This paper does not serve for this request.", errors=[("/reference", bar)])
+
+
+async def bar_to_rest_on(tx: Transaction, transfer: Transfer, evidence_id: str) -> str | None:
+    """Return why a permit cannot rest on a paper that was filed with its request; None: it can.
+
+    The request may have become another one since, or somebody may have filed the paper with another one before.
+    """
+    row = await tx.get_one(Evidence, evidence_id)
+    if row.kind not in workflow.BOUND:
+        return None
+    number = workflow.number_of(row.issuer, row.reference)
+    return await _bar(tx, transfer, row.kind, number, row.document, before=row.id)
+
+
+async def _bar(
+    tx: Transaction, transfer: Transfer, kind: str, number: str, document: bytes | None, before: str | None = None
+) -> str | None:
+    """Return why a paper does not serve for a request, by its other records, whoever filed them and however they are written.
+
+    The same paper is the same file, or the same number of the same issuer: an authority's at every company, one's own at one's own.
+    """
+    columns = (
+        Evidence.transfer,
+        Evidence.scope,
+        Evidence.ended_at,
+        Evidence.document,
+        Evidence.issuer,
+        Evidence.reference,
     )
+    same = or_(Evidence.number == number, Evidence.number.is_(None), Evidence.document == document)
+    query = (
+        select(*columns, Transfer.handler)
+        .join(Transfer, Transfer.id == Evidence.transfer)
+        .where(Evidence.kind == kind, same)
+        .order_by(Evidence.id)
+    )
+    if before is not None:
+        query = query.where(Evidence.id < before)
     async with beyond(tx, "papers of all"):
-        other = await tx.scalar(query.limit(1))
-    if other is not None:
-        raise Invalid(
-            "The paper serves one request only.",
-            errors=[("/document", "Another transfer has it already: each request takes an approval of its own.")],
+        rows = (await tx.execute(query)).all()
+        line = await _line_of(tx, transfer)
+    is_everywhere = workflow.is_known_everywhere(kind)
+    filed = [
+        Filed(row.transfer, row.scope, row.ended_at is not None)
+        for row in rows
+        if (document is not None and row.document == document)
+        or (
+            (is_everywhere or row.handler == transfer.handler)
+            and workflow.number_of(row.issuer, row.reference) == number
         )
+    ]
+    return workflow.bar_to_file(kind, transfer.id, scope_of(transfer), filed, line)
+
+
+async def _line_of(tx: Transaction, transfer: Transfer) -> set[str]:
+    """Return the requests that one takes the place of, or that take its place, each with the same recipient and datasets."""
+    line = {transfer.id}
+    while True:
+        renewed = select(Transfer.renews).where(Transfer.id.in_(line))
+        query = select(Transfer.id, Transfer.datasets).where(
+            or_(Transfer.id.in_(renewed), Transfer.renews.in_(line)),
+            Transfer.recipient == transfer.recipient,
+            Transfer.handler == transfer.handler,
+            Transfer.id.not_in(line),
+        )
+        more = {ident for ident, datasets in await tx.execute(query) if set(datasets) == set(transfer.datasets)}
+        if not more:
+            return line - {transfer.id}
+        line |= more
 
 
 async def _keep(tx: Transaction, upload: Upload) -> tuple[bytes, str]:

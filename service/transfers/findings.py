@@ -145,7 +145,8 @@ async def _around(tx: Transaction, transfer: Transfer) -> list[Planned]:
     Those that ended undecided are not among them: nothing can go under them.
     """
     today = day_in_shanghai(tx.now)
-    group = await tx.scalar(select(Handler.group).where(Handler.id == transfer.handler))
+    agreed = func.lower(Handler.group) == func.lower(Handler.confirmed_group)
+    group = await tx.scalar(select(Handler.group).where(Handler.id == transfer.handler, agreed))
     same = Handler.id == transfer.handler
     renewed, before = aliased(Transfer), aliased(Permit)
     query = (
@@ -157,7 +158,7 @@ async def _around(tx: Transaction, transfer: Transfer) -> list[Planned]:
         .outerjoin(renewed, renewed.id == Transfer.renews)
         .outerjoin(before, before.transfer == renewed.id)
         .where(
-            same if group is None else or_(same, func.lower(Handler.group) == group.lower()),
+            same if group is None else or_(same, and_(agreed, func.lower(Handler.group) == func.lower(group))),
             or_(
                 Transfer.status == Status.APPROVED,
                 and_(Transfer.status == Status.IN_REVIEW, Transfer.valid_until >= today),

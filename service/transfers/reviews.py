@@ -22,7 +22,7 @@ from service.obligations.duties import Code
 from service.permits import operations as permits
 from service.permits.schemas import Scope
 from service.registry.tables import Recipient
-from service.transfers import conditions, findings, telling, workflow
+from service.transfers import conditions, evidence, findings, telling, workflow
 from service.transfers.case import Case, Finding, case_of, find
 from service.transfers.conditions import Conditions, Extent
 from service.transfers.reading import (
@@ -501,12 +501,15 @@ async def _finish(
             determination=finding.document,
         )
     needed = [item.code for item in finding.determination.evidence]
-    papers = await papers_of(tx, transfer, book)
+    known = await papers_of(tx, transfer, book)
+    bars = {paper.id: await evidence.bar_to_rest_on(tx, transfer, paper.id) for paper in known if paper.kind in needed}
+    papers = [paper for paper in known if bars.get(paper.id) is None]
     check = workflow.check_evidence(needed, papers, today, transfer.valid_from, scope_of(transfer))
     if check.missing:
+        barred = {paper.kind: bar for paper in known if (bar := bars.get(paper.id)) is not None}
         raise EvidenceMissing(
             f"The permit needs: {', '.join(check.missing)}. Add it to the transfer, then approve again.",
-            errors=[(f"/evidence/{kind}", reason) for kind, reason in check.missing.items()],
+            errors=[(f"/evidence/{kind}", barred.get(kind, reason)) for kind, reason in check.missing.items()],
             missing_evidence=list(check.missing),
         )
     await _demand_filed_by_others(tx, transfer, check.papers)

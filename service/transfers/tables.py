@@ -174,6 +174,9 @@ class Evidence(Base):
     transfer: Mapped[str] = mapped_column(Id, ForeignKey("transfers.id"), index=True)
     kind: Mapped[str] = mapped_column(Text)
     reference: Mapped[str] = mapped_column(Text)
+    number: Mapped[str | None] = mapped_column(Text)
+    """What its kind, issuer and reference come to, however they are written; null: filed before that was stored, or of no kind that
+    is bound to a request."""
     issuer: Mapped[str] = mapped_column(Text)
     issued_on: Mapped[date] = mapped_column(Date)
     valid_until: Mapped[date | None] = mapped_column(Date)

@@ -3,6 +3,7 @@
 Source: the stages and the separation of duties of the design; evidence by the law data.
 """
 
+import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -247,6 +248,74 @@ SCOPED: Final = frozenset({"impact_assessment_report"})
 
 SINGLE_USE: Final = frozenset({"authority_approval"})
 """Papers that serve for one request only. Source: DSL art. 36."""
+
+RENEWABLE: Final = frozenset({"security_assessment_result", "certificate"})
+"""Papers that serve for one request, and for the renewals that take its place with the same recipient and datasets."""
+
+_BY_AUTHORITY: Final = SINGLE_USE | RENEWABLE
+BOUND: Final = SCOPED | _BY_AUTHORITY
+"""Papers that do not serve for whatever somebody files them with."""
+
+
+def is_known_everywhere(kind: str) -> bool:
+    """Tell whether a number of this kind is an authority's: the same at every company. Others number as they like."""
+    return kind in _BY_AUTHORITY
+
+
+def number_of(issuer: str, reference: str) -> str:
+    """Return what two ways to write the issuer and the number of a paper have in common.
+
+    Letters and digits alone, without case, width, accents or compatibility forms: `No. （2026） 17` is `no 2026-17`.
+    """
+    return f"{_essence(issuer)}/{_essence(reference)}"
+
+
+def _essence(written: str) -> str:
+    plain = unicodedata.normalize("NFKD", written).casefold()
+    kept = "".join(_digit(character) for character in unicodedata.normalize("NFKD", plain) if character.isalnum())
+    return kept or "".join(plain.split())
+
+
+def _digit(character: str) -> str:
+    value = unicodedata.decimal(character, None)
+    return character if value is None else str(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Filed:
+    """A record of a paper that has been filed before."""
+
+    transfer: str
+    scope: Mapping[str, Any] | None
+    has_ended: bool
+
+
+def bar_to_file(
+    kind: str, transfer: str, scope: Mapping[str, Any], before: Iterable[Filed], line: Collection[str]
+) -> str | None:
+    """Return why a paper cannot be filed with a request, given all the records of the same paper; None: it can.
+
+    A record that ended (withdrawn, or replaced) frees the paper for its own request, and for no other.
+
+    Args:
+        kind: of the paper.
+        transfer: the request.
+        scope: what the request is now.
+        before: the other records of the same paper.
+        line: the requests whose place this one takes, or that take its place.
+    """
+    for one in before:
+        if one.transfer == transfer and one.has_ended:
+            continue
+        if kind in SINGLE_USE and one.transfer != transfer:
+            return "It serves for one request only, and has been filed with another one."
+        if kind in RENEWABLE and one.transfer != transfer and one.transfer not in line:
+            return (
+                "It serves for one request and the renewals that take its place, and has been filed with another one."
+            )
+        if kind in SCOPED and outgrown(one.scope, scope):
+            return "It was made for another purpose or scope: have one made for this request."
+    return None
 
 
 def outgrown(made_for: Mapping[str, Any] | None, now: Mapping[str, Any]) -> list[str]:

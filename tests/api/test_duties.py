@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
@@ -49,7 +50,7 @@ def at(shown: Json, *rest: str) -> str:
 
 
 def paper(kind: str = "standard_contract", **more: Any) -> Json:
-    return {"kind": kind, "reference": "No. 1", "issuer": "Legal", "issued_on": day(0)} | more
+    return {"kind": kind, "reference": uuid.uuid4().hex, "issuer": "Legal", "issued_on": day(0)} | more
 
 
 def upload(
@@ -234,7 +235,7 @@ def test_an_approval_of_one_request_serves_no_other(world: World, case: Case) ->
     content = b"%PDF-1.7 approval of request 1"
     assert [upload(world.requester, first, content, record=record).status_code for _ in range(2)] == [201, 201]
     refused = upload(world.requester, second, content, record=record)
-    assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/document")
+    assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/reference")
 
 
 def test_evidence_is_verified_by_a_reviewer_who_did_not_add_it(world: World, case: Case) -> None:

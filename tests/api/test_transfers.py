@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -463,7 +464,7 @@ def review(shown: Json, stage: str) -> Json:
 
 
 def paper(kind: str, **more: Any) -> Json:
-    return {"kind": kind, "reference": "1", "issuer": "I", "issued_on": day(0)} | more
+    return {"kind": kind, "reference": uuid.uuid4().hex, "issuer": "I", "issued_on": day(0)} | more
 
 
 def test_transfers_are_found_by_what_they_are_about(world: World, case: Case) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -77,7 +78,7 @@ class Thing:
         return "/".join(["/v1/transfers", self.shown["id"], *rest])
 
     def record(self, kind: str = "standard_contract") -> Json:
-        return {"kind": kind, "reference": "No. 1", "issuer": "Legal", "issued_on": day(0)}
+        return {"kind": kind, "reference": uuid.uuid4().hex, "issuer": "Legal", "issued_on": day(0)}
 
     # Acts
 

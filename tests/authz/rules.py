@@ -246,6 +246,10 @@ RULES: Mapping[str, Rule] = {
         only("registrar"), ids={"handler_id": "handler"}, body=says(name="Invented Mobility")
     ),
     "GET /v1/handlers/{handler_id}/history": thing(READERS, ids={"handler_id": "handler"}),
+    "GET /v1/handlers/{handler_id}/group-claims": thing(only("registrar"), ids={"handler_id": "handler"}),
+    "POST /v1/handlers/{handler_id}/group-claims/{claimant_id}/confirm": thing(
+        only("registrar"), ids={"handler_id": "handler", "claimant_id": "claimant"}
+    ),
     "GET /v1/handlers/{handler_id}/ledger": thing(READERS, ids={"handler_id": "handler"}),
     "GET /v1/handlers/{handler_id}/person-key": thing(only("exporter"), ids={"handler_id": "handler"}),
     "POST /v1/datasets": named(only("registrar"), dataset),

@@ -43,6 +43,8 @@ class Side:
 
     handler: str = ""
     handler_key: str = ""
+    claimant: str = ""
+    """A handler that says to be of the same group."""
     dataset: str = ""
     dataset_key: str = ""
     lowered: str = ""
@@ -232,6 +234,7 @@ class Company:
         dataset, lowered = world.dataset(handler, "personal"), world.dataset(handler, "personal")
         self._lower(lowered)
         side = Side(handler["id"], handler["key"], dataset["id"], dataset["key"], lowered["id"])
+        side.claimant = self._claiming(self.handlers[place])
         to = {"id": self.recipient}
 
         def draft(**more: Any) -> Json:
@@ -262,6 +265,15 @@ class Company:
         side.pack = asked.json()["id"]
         side.seq = str(world.auditor.get("/v1/audit/entries", subject=side.handler).json()["items"][0]["seq"])
         return side
+
+    def _claiming(self, handler: Json) -> str:
+        """Give a handler a group, and return another one that says to be of it."""
+        group = self.world.name("group")
+        assert self.world.registrar.patch(f"/v1/handlers/{handler['id']}", {"group": group}).status_code == 200
+        other = self.world.handler()
+        keeper = self.world.person("registrar", handler=other["id"])
+        assert keeper.patch(f"/v1/handlers/{other['id']}", {"group": group}).json()["group_confirmed"] is False
+        return str(other["id"])
 
     def _lower(self, dataset: Json) -> None:
         body = {"tags": [], "reason": "Made anonymous", "basis": "Catalogue 2026, entry 8"}

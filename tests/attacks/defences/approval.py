@@ -234,7 +234,7 @@ DEFENCES: Final = (
         "A22",
         "an approval of an authority serves one request",
         EVIDENCE,
-        "    if wanted.kind in workflow.SINGLE_USE and document is not None:\n",
+        "    if number is not None:\n",
         "    if False:\n",
         DUTIES + "test_an_approval_of_one_request_serves_no_other",
     ),

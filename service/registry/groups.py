@@ -1,0 +1,82 @@
+"""Groups of companies: what one handler says of itself counts for others once they have agreed.
+
+A handler's group is a claim. It counts (requests of the whole group are looked at together, findings are raised on each) where a
+registrar of all handlers has set it, or a registrar of a handler that is in the group already has confirmed it.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import func, select
+
+from service.database import Transaction, beyond
+from service.events import operations as events
+from service.http.caller import FINDER, Caller, Role
+from service.http.paging import page_of
+from service.http.problems import Conflict, NotFound
+from service.http.references import is_of
+from service.registry.operations import handler_of
+from service.registry.schemas import GroupClaimOut
+from service.registry.tables import Handler
+
+REGISTRARS = frozenset({Role.REGISTRAR})
+
+
+async def list_claims(
+    tx: Transaction, caller: Caller, reference: str, cursor: str | None, limit: int
+) -> tuple[Sequence[GroupClaimOut], str | None]:
+    """Return who says to be of the group of a handler, and is not confirmed yet; nobody, where the handler itself is not."""
+    handler = await handler_of(tx, caller, reference)
+    caller.demand(REGISTRARS, handler.id)
+    if not handler.group_confirmed:
+        return [], None
+    query = select(Handler).where(
+        func.lower(Handler.group) == func.lower(handler.group),
+        func.lower(func.coalesce(Handler.confirmed_group, "")) != func.lower(Handler.group),
+    )
+    async with beyond(tx, "who claims to be of the group"):
+        rows, following = await page_of(tx, query, Handler.id, cursor, limit)
+    return [GroupClaimOut.of(row) for row in rows], following
+
+
+async def confirm(tx: Transaction, caller: Caller, reference: str, claimant: str) -> GroupClaimOut:
+    """Agree, as a registrar of a handler of the group, that another one is of it too.
+
+    Raises:
+        NotFound: no such handler says so.
+        Conflict: the handler itself is not confirmed.
+    """
+    handler = await handler_of(tx, caller, reference, lock=True)
+    caller.demand(REGISTRARS, handler.id)
+    if not handler.group_confirmed:
+        raise Conflict(
+            "This handler is of no group that was confirmed; a registrar of all handlers confirms the first of a group."
+        )
+    async with beyond(tx, "who claims to be of the group"):
+        query = select(Handler).where(
+            is_of(Handler.id, "handlers", claimant), func.lower(Handler.group) == func.lower(handler.group)
+        )
+        other = await tx.scalar(query.with_for_update().execution_options(populate_existing=True))
+        if other is None or other.id == handler.id:
+            raise NotFound("No such handler says that it is of this group.")
+        if not other.group_confirmed:
+            changed = {"before": {"confirmed_group": other.confirmed_group}, "after": {"confirmed_group": other.group}}
+            other.confirmed_group, other.updated_at = other.group, tx.now
+            # Who acted at the other company is for that one to know.
+            _record(tx, FINDER, "handler.group_confirmed", other, changed)
+            _record(tx, caller, "handler.group_agreed", handler, {"member": other.id, "group": other.group})
+            await tx.flush()
+    return GroupClaimOut.of(other)
+
+
+def _record(tx: Transaction, caller: Caller, action: str, handler: Handler, details: dict[str, Any]) -> None:
+    events.record(
+        tx,
+        caller,
+        action,
+        handler.id,
+        handler=handler.id,
+        details=details,
+        how_much={"key": handler.key},
+        href=f"/v1/handlers/{handler.id}",
+    )
