@@ -1,4 +1,4 @@
-"""Silence, and whose pid is believed."""
+"""Silence, whose pid is believed, and splitting in its disguises."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Final
 from tests.attacks.defences.model import one
 
 SILENCE: Final = "tests/faults/test_silence.py::"
+SPLITTING: Final = "tests/attacks/test_splitting.py::"
 POSTMASTER: Final = "tests/faults/test_postmaster.py::"
 
 DEFENCES: Final = (
@@ -98,5 +99,85 @@ DEFENCES: Final = (
         "        if process.pid == noted.pid and (_began",
         "        if noted.pid or (_began",
         POSTMASTER + "test_a_server_whose_file_does_not_say_so_is_neither_joined_nor_ended",
+    ),
+    one(
+        "A311",
+        "what says that it renews is counted beside it",
+        "service/transfers/structuring.py",
+        "    if renewed.recipient != recipient or renewed.datasets != frozenset(datasets):\n        return None\n",
+        "",
+        SPLITTING + "test_a_renewal_for_others_is_counted_with_what_it_says_it_renews",
+    ),
+    one(
+        "A312",
+        "what takes the place of its permit is counted with it",
+        "service/transfers/structuring.py",
+        "    return renewed.transfer if takes_over else None",
+        "    return None",
+        SPLITTING + "test_a_renewal_that_takes_the_place_of_its_permit_is_counted_once",
+    ),
+    one(
+        "A313",
+        "a claim counts for nobody",
+        "service/transfers/findings.py",
+        "    agreed = func.lower(Handler.group) == func.lower(Handler.confirmed_group)",
+        "    agreed = func.lower(Handler.group) == func.lower(Handler.group)",
+        SPLITTING + "test_who_names_another_companys_group_learns_nothing_and_leaves_nothing_there",
+    ),
+    one(
+        "A314",
+        "what was agreed on ends with the claim",
+        "service/registry/changes.py",
+        "    return confirmed if is_confirmed(group, confirmed) else None",
+        "    return confirmed",
+        SPLITTING + "test_a_group_counts_once_the_other_side_agrees",
+    ),
+    one(
+        "A315",
+        "a claim is held while it is confirmed, and counts as long as it is that one",
+        "service/registry/changes.py",
+        "    return group is not None and confirmed is not None and group.lower() == confirmed.lower()",
+        "    return group is not None and confirmed is not None",
+        SPLITTING + "test_a_claim_that_changes_while_it_is_confirmed_is_confirmed_as_what_it_was",
+    ),
+    one(
+        "A316",
+        "a registrar of all names a recipient's group",
+        "service/registry/operations.py",
+        "    if wanted.group is not None:\n        caller.demand_everywhere(Role.REGISTRAR)\n",
+        "",
+        SPLITTING + "test_the_group_of_a_recipient_is_named_by_a_registrar_of_all",
+    ),
+    one(
+        "A317",
+        "a number is one number, however it is written",
+        "service/transfers/workflow.py",
+        '    return f"{_essence(issuer)}/{_essence(reference)}"',
+        '    return f"{issuer}/{reference}"',
+        SPLITTING + "test_one_approval_serves_one_request_however_it_is_written",
+    ),
+    one(
+        "A318",
+        "who files a paper holds its name",
+        "service/transfers/evidence.py",
+        '        await tx.execute(text("select pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": name})',
+        '        await tx.execute(text("select cast(:name as text)"), {"name": name})',
+        SPLITTING + "test_of_two_requests_that_file_one_approval_at_once_one_has_it",
+    ),
+    one(
+        "A319",
+        "a result serves one request and its renewals",
+        "service/transfers/workflow.py",
+        "        if kind in RENEWABLE and one.transfer != transfer and one.transfer not in line:",
+        "        if False:",
+        SPLITTING + "test_a_result_serves_the_renewal_that_takes_over_and_no_other_request",
+    ),
+    one(
+        "A320",
+        "the papers are looked at again when the permit is issued",
+        "service/transfers/reviews.py",
+        "    papers = [paper for paper in known if bars.get(paper.id) is None]",
+        "    papers = list(known)",
+        SPLITTING + "test_a_result_that_was_taken_over_does_not_carry_a_renewal_for_another_recipient",
     ),
 )

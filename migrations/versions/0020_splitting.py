@@ -6,8 +6,8 @@ Groups of today stand. Papers of before have no number of this form: they are co
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0019"
-down_revision = "0018"
+revision = "0020"
+down_revision = "0019"
 branch_labels = None
 depends_on = None
 
