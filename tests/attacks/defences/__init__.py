@@ -20,6 +20,7 @@ from tests.attacks.defences import (
     keys,
     provider,
     register,
+    said,
     sessions,
     silence,
     tenants,
@@ -41,6 +42,7 @@ DEFENCES: Final[tuple[Defence, ...]] = (
     *floods.DEFENCES,
     *gate.DEFENCES,
     *framing.DEFENCES,
+    *said.DEFENCES,
     *ground.DEFENCES,
 )
 
