@@ -50,6 +50,8 @@ _MAX_DEPTH: Final = 40
 _CHUNK: Final = 250
 """Rows that are read, compared and written at a time."""
 
+MAX_LISTED: Final = 20_000
+"""Faults that an answer lists: a small file can have very many, and what lists them goes through the hands of everybody's process."""
 Fault = tuple[int, str, str]
 """The line, the pointer of the field, and what is wrong."""
 
@@ -69,14 +71,17 @@ class ImportRefused(Invalid):
 
     def __init__(self, faults: Sequence[Fault], *, count: int | None = None, listed: str | None = None) -> None:
         number = len(faults) if count is None else count
-        super().__init__(f"{number} fault(s) in the file; each names its line and field. Nothing was imported.")
+        most = f" The first {MAX_LISTED:,} are listed." if number > MAX_LISTED else ""
+        super().__init__(f"{number} fault(s) in the file; each names its line and field.{most} Nothing was imported.")
+        self.faults = faults
         self.errors: list[dict[str, Any]] = _errors_of(faults)
         self.listed = listed
 
 
 def _errors_of(faults: Sequence[Fault]) -> list[dict[str, Any]]:
     return [
-        {"pointer": field, "line": line, "field": field.lstrip("/"), "detail": detail} for line, field, detail in faults
+        {"pointer": field, "line": line, "field": field.lstrip("/"), "detail": detail}
+        for line, field, detail in faults[:MAX_LISTED]
     ]
 
 
@@ -136,7 +141,7 @@ class Reading:
         try:
             self._check(rows_of(content, kind), defaults)
         except ImportRefused as refused:
-            self._faults = [(error["line"], error["pointer"], error["detail"]) for error in refused.errors]
+            self._faults = list(refused.faults)
             self._rows = []
         # Always in the same order, so that two imports never wait for each other in a circle.
         self._rows.sort(key=lambda row: row.key)

@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from service.database import GATE_LOCK
+from service.registry.imports import MAX_LISTED
 from service.transfers.evidence import MAX_RECORDS
 from tests.catalogues import rows, send
 from tests.faults.racing import connected, until
@@ -184,6 +185,7 @@ def test_a_file_that_takes_long_to_read_holds_up_nobody(world: World, content: s
         done.set()
         assert asking.result() == {200}
     assert (refused.status_code, refused.json()["type"]) == (422, "/problems/import-refused")
+    assert len(refused.json()["errors"]) <= MAX_LISTED
     assert max(waits) < took / 2
 
 
