@@ -218,6 +218,20 @@ def test_who_could_have_made_an_act_is_in_its_entry(details: Json, persons: set[
     assert by.fits(None) is (not is_said)
 
 
+def test_who_could_have_graded_confirmed_added_and_verified_is_kept(log: Told) -> None:
+    log.tell("dataset.graded", "ds_1", "pr_a", number=1, tags=[], **shown_key("pr_b"))
+    log.tell("dataset.grading_confirmed", "ds_1", "pr_c", number=1, tags=[], **shown_key())
+    log.tell("transfer.evidence_added", "tr_1", "pr_d", evidence="ed_1", document=None, **shown_key())
+    log.tell("transfer.evidence_verified", "tr_1", "pr_e", evidence="ed_1", **shown_key("pr_b"))
+    log.tell("permit.evidence_replaced", "pm_elsewhere", replaced="ed_0", by="ed_1", valid_until="2026-12-31")
+    assert {act: set(by.persons) for act, by in log.replay.by.items()} == {
+        ("ds_1", 1, "graded"): {"pr_a", "pr_b"},
+        ("ds_1", 1, "confirmed"): {"pr_c"},
+        ("ed_1", "added"): {"pr_d"},
+        ("ed_1", "verified"): {"pr_b", "pr_e"},
+    }
+
+
 def test_the_same_person_may_decide_a_stage_again(log: Told) -> None:
     log.submit()
     log.review("privacy", "pr_privacy", "return")
