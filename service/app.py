@@ -25,7 +25,7 @@ from service.audit.sequencer import Sequencer
 from service.audit.witness import named
 from service.audit.witnessing import Witnessing
 from service.connections import LONG_SILENCE
-from service.database import Clock, Database, Transaction, utc_now
+from service.database import Database, Time, Transaction
 from service.events import routes as events
 from service.gate import reports
 from service.gate import routes as gate
@@ -115,18 +115,19 @@ class Outbound(FastAPI):
         await self.express(scope, receive, send)
 
 
-def create_app(settings: Settings, database_url: str, *, clock: Clock = utc_now) -> Outbound:
+def create_app(settings: Settings, database_url: str, *, clock: Time | None = None) -> Outbound:
     """Return the application.
 
     Args:
         settings: what the operator has set.
         database_url: the database, which may be an embedded one.
-        clock: returns the present moment in UTC.
+        clock: by how far PostgreSQL's time is taken to be ahead, and this machine's time.
 
     Raises:
         RuleFileError: the law data cannot be used; nothing starts with it.
         ValueError: the witnesses cannot be used.
     """
+    clock = clock or Time()
     logins = Logins.of(settings, database_url)
     database = _connected(logins.app, settings, clock)
     book = book_of(settings.policy_file)
@@ -287,13 +288,13 @@ async def _bring_up_to_date(database: Database, signer: Signer) -> None:
     await database.transaction(permits.reckon_anew, reach=EVERYWHERE)
 
 
-def _connected(login: Login, settings: Settings, clock: Clock, reach: Reach = NOWHERE, **differing: float) -> Database:
+def _connected(login: Login, settings: Settings, clock: Time, reach: Reach = NOWHERE, **differing: float) -> Database:
     usual = {"timeout": settings.database_timeout_seconds, "silence": settings.database_silence_seconds}
     pool = int(differing.pop("pool", settings.database_pool))
     return Database(login.url, role=login.role, clock=clock, reach=reach, pool=pool, **usual | differing)
 
 
-def _pack_worker(settings: Settings, login: Login, signer: Signer, log_key: LogKey, clock: Clock) -> Worker:
+def _pack_worker(settings: Settings, login: Login, signer: Signer, log_key: LogKey, clock: Time) -> Worker:
     """Return what makes evidence packs, of any handler, with connections of its own whose statements may take long."""
     tools = Tools(
         reader=_connected(

@@ -8,7 +8,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Annotated, Any, Final, TypeVar, cast
 
@@ -99,12 +99,37 @@ PrimaryId = Annotated[str, mapped_column(Id, primary_key=True)]
 Moment = Annotated[datetime, mapped_column(DateTime(timezone=True))]
 
 
+def utc_now() -> datetime:
+    """Return the time of this machine in UTC: for what no decision hangs on."""
+    return datetime.now(UTC)
+
+
+class Time:
+    """What time it is: for whatever is decided PostgreSQL tells it, which is the same for every process that decides with it.
+
+    Called, it tells the time of this machine.
+    """
+
+    ahead = timedelta()
+    """How far ahead of both it is: for a rehearsal of what a later day brings."""
+
+    def __call__(self) -> datetime:
+        """Return the time of this machine in UTC."""
+        return utc_now() + self.ahead
+
+
 Entity = TypeVar("Entity", bound=Base)
+
+_NOW: Final = text("select clock_timestamp() + cast(:ahead as interval)")
 
 
 class Transaction(AsyncSession):
-    """One database transaction, the one moment, in UTC, at which everything in it happens, and whose rows it sees: nobody's at first."""
+    """One database transaction, the one moment, in UTC, at which everything in it happens, and whose rows it sees: nobody's at first.
 
+    The moment is PostgreSQL's: the clocks of two server processes may differ, and what one has given away the other must not.
+    """
+
+    time: Time
     sync_session_class = Bounded
     sync_session: Bounded
     can_deny: bool = False
@@ -124,6 +149,10 @@ class Transaction(AsyncSession):
             await close_gate(self)
             if self.look_again is not None:
                 await self.look_again()
+
+    async def look_at_clock(self) -> None:
+        """Take PostgreSQL's time for the moment of this transaction: again, where it has waited for what it decides on."""
+        self.now = (await self.execute(_NOW, {"ahead": self.time.ahead})).scalar_one()
 
     @property
     def now(self) -> datetime:
@@ -163,11 +192,6 @@ class Transaction(AsyncSession):
         if self.view.reach == EVERYWHERE or not isinstance(row, OfHandler):
             return True
         return row.is_seen_by(self.view)
-
-
-def utc_now() -> datetime:
-    """Return the time of this machine in UTC: the only clock that the service reads."""
-    return datetime.now(UTC)
 
 
 def new_id(prefix: str) -> str:
@@ -247,7 +271,7 @@ class Database:
         url: address as for `address()`.
         pool: connections kept at most.
         timeout: seconds that one statement, or the wait for a connection, or all waiting for locks together, may take.
-        clock: returns the present moment in UTC.
+        clock: by how far PostgreSQL's time is taken to be ahead, and this machine's time.
         reach: the handlers that transactions see until they are told otherwise: none, save for what is no caller's.
         role: whose rights connections take, where the address does not log in as that role itself.
         silence: seconds that a transaction may be without a statement before PostgreSQL ends it.
@@ -259,13 +283,13 @@ class Database:
         *,
         pool: int = 10,
         timeout: float = 10.0,
-        clock: Clock = utc_now,
+        clock: Time | None = None,
         reach: Reach = NOWHERE,
         role: str | None = None,
         silence: float = SILENCE,
     ) -> None:
         bounds = Bounds(statement=timeout, silence=silence)
-        self.clock = clock
+        self.clock = clock or Time()
         self._timeout = timeout
         self._silence = silence
         self.view = View(reach)
@@ -328,8 +352,9 @@ class Database:
     async def _begun(self) -> AsyncIterator[Transaction]:
         """Give a transaction; its connection goes with it where nobody knows what is still on its way over it."""
         async with Transaction(self.engine, expire_on_commit=False) as tx:
-            tx.now = self.clock()
+            tx.time = self.clock
             try:
+                await tx.look_at_clock()
                 yield tx
             except (TimeoutError, asyncio.CancelledError):
                 await asyncio.shield(_undone(tx))
@@ -341,8 +366,8 @@ class Database:
         async with self.engine.connect() as plain:
             connection = await plain.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
             async with Transaction(connection, expire_on_commit=False) as tx:
-                await tx.execute(text("select 1"))
-                tx.now = self.clock()
+                tx.time = self.clock
+                await tx.look_at_clock()
                 await tx.look(self.view)
                 yield tx
 

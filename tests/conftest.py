@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import asyncpg
@@ -22,6 +22,7 @@ from hypothesis import settings as hypothesis_settings
 
 from service import logs, migrate
 from service.app import create_app
+from service.database import Time
 from service.embedded import EmbeddedServer
 from service.http.direct import Direct
 from service.http.protocol import Bounded
@@ -47,14 +48,8 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
-class Clock:
+class Clock(Time):
     """The time of the tests: real, plus what a test has set it ahead."""
-
-    def __init__(self) -> None:
-        self.ahead = timedelta()
-
-    def __call__(self) -> datetime:
-        return datetime.now(UTC) + self.ahead
 
 
 def run_sql(url: str, *statements: str) -> None:

@@ -97,9 +97,12 @@ def canonical(value: object) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
+DIGEST: Final = 16
+
+
 def digest(*parts: object) -> bytes:
-    """Return 16 bytes that stand for some texts and numbers."""
-    return hashlib.sha256(repr(parts).encode()).digest()[:16]
+    """Return `DIGEST` bytes that stand for some texts and numbers."""
+    return hashlib.sha256(repr(parts).encode()).digest()[:DIGEST]
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,7 +318,7 @@ class Replay:
         self.gradings: dict[tuple[str, int], list[str]] = {}
         self.permits: dict[str, Permit] = {}
         self.exports: dict[str, bytes] = {}
-        """Of each export a digest of what became of it."""
+        """Of each export a digest of its beginning, and behind it one of what became of it, if anything has."""
         self.counts: dict[str, bool] = {}
         """Whether its persons add to the handler's year."""
         # What is not named here says nothing that a claim is about.
@@ -341,6 +344,7 @@ class Replay:
             "permit.revoked": self._moved,
             "export.reserved": self._reserved,
             "export.completed": self._completed,
+            "export.reported_late": self._reported_late,
             "export.cancelled": self._cancelled,
         }
 
@@ -545,6 +549,16 @@ class Replay:
             permit.by_hash |= set(details["told_by"].values()) != {"number"}
             permit.report(body["subject"], sent)
 
+    def _reported_late(self, body: Json, details: Json, _: datetime) -> None:
+        """Take in a report of an export that had ended; versions before wrote down that it came, and counted nothing."""
+        if "sent" not in details:
+            return
+        self._ended(body, "completed", persons_of(details["sent"]))
+        permit = self.permits.get(details["permit"])
+        if permit is not None:
+            permit.by_hash |= set(details["told_by"].values()) != {"number"}
+            permit.report(body["subject"], persons_of(details["more"]))
+
     def _cancelled(self, body: Json, details: Json, _: datetime) -> None:
         self._ended(body, "cancelled", None)
         if details["permit"] in self.permits:
@@ -555,7 +569,8 @@ class Replay:
         if began is None:
             self.missing("records", f"{body['subject']} ended, and there is no entry of its beginning.")
             return
-        self.exports[body["subject"]] = ended(began, status, sent, body["at"])
+        began = began[:DIGEST]
+        self.exports[body["subject"]] = began + ended(began, status, sent, body["at"])
 
 
 def ended(began: bytes, status: str, sent: tuple[int, int] | None, at: str) -> bytes:

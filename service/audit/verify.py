@@ -558,7 +558,7 @@ class Verification:
                 one["expires_at"],
             )
             sent = None if one["sent"] is None else persons_of(one["sent"])
-            said = began if one["status"] == "reserved" else ended(began, one["status"], sent, one["ended_at"])
+            said = began if one["status"] == "reserved" else began + ended(began, one["status"], sent, one["ended_at"])
             found = known.pop(one["id"], None)
             same = found == said and self.replay.counts.get(one["id"], one["counts"]) == one["counts"]
             self._demand(found, same, f"Export {one['id']}", one["reserved_at"])

@@ -23,10 +23,15 @@ def rebuild_ledger(
     """Count years and permits again from the exports alone; ends with 1 when what is stored differs and was not repaired."""
 
     async def run(database: Database) -> int:
-        differing = 0
+        differing = above = 0
         async for counted in rebuild.rebuild(database, handler=handler, year=year, repair=repair):
             differing += not counted.is_same
+            above += counted.is_above
             typer.echo(f"{counted.sentence()}: {_outcome(counted, repair=repair)}")
+        if above:
+            typer.echo(
+                f"Under {above} permit(s) more persons went than they allow: see their findings, and what they say above."
+            )
         return differing
 
     differing = with_database(run)

@@ -11,10 +11,10 @@ from service.database import Transaction, is_id, join_gate
 from service.gate import reading, wire, writing
 from service.gate.reading import EXPORTERS, Wanted
 from service.gate.schemas import ExportOut
-from service.gate.sitting import ExportRefused, Reserved, Sitting, lapse
+from service.gate.sitting import ExportRefused, Reserved, Sitting, export_ended, lapse
 from service.http.caller import READERS, Caller
 from service.http.paging import page_of
-from service.http.problems import Conflict, NotFound
+from service.http.problems import NotFound
 from service.http.references import is_of
 from service.law.calendar import day_in_shanghai
 from service.law.rules import RuleBook
@@ -46,12 +46,14 @@ async def reserve(
 
 
 async def cancel(tx: Transaction, caller: Caller, export_id: str) -> ExportOut:
-    """Give a reservation back; nothing went.
+    """Give a reservation back; nothing went. The same again changes nothing.
 
     Raises:
-        Conflict: completed, cancelled or lapsed already.
+        ExportEnded: completed or lapsed already.
     """
     export = await held_export(tx, caller, export_id)
+    if export.status == "cancelled":
+        return shown(export, tx)
     demand_reserved(export, tx)
     await ledger.release(tx, export)
     export.status, export.ended_at = "cancelled", tx.now
@@ -92,6 +94,8 @@ async def held_export(tx: Transaction, caller: Caller, export_id: str) -> Export
     caller.demand(EXPORTERS, export.handler, what="export")
     await ledger.hold_year(tx, export.handler, export.year)
     await tx.refresh(export, with_for_update=True)
+    # Whoever held it before may have taken a while: by now it may have lapsed, and been given to another.
+    await tx.look_at_clock()
     return export
 
 
@@ -111,11 +115,11 @@ def demand_reserved(export: Export, tx: Transaction) -> None:
     """Refuse to end an export that has ended.
 
     Raises:
-        Conflict: completed, cancelled or lapsed already.
+        ExportEnded: completed, cancelled or lapsed already.
     """
     status = status_of(export, tx)
     if status != "reserved":
-        raise Conflict(f"This export is {status} already.")
+        raise export_ended(export.id, status)
 
 
 def shown(export: Export, tx: Transaction) -> ExportOut:

@@ -5,7 +5,7 @@ meanwhile. Exports are read some at a time, however many there are.
 """
 
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, and_, exists, func, or_, select, union
@@ -37,6 +37,15 @@ class Counted:
     """As stored in its own row."""
     stored: Tallies
     counted: Tallies
+    allows: Mapping[Kind, int] | None = None
+    """Of a permit: how many persons it allows."""
+
+    @property
+    def is_above(self) -> bool:
+        """Whether more went under a permit than it allows, beyond doubt where persons are estimated."""
+        return self.allows is not None and any(
+            self.counted[kind].plain + self.counted[kind].lower > self.allows[kind] for kind in KINDS
+        )
 
     @property
     def is_same(self) -> bool:
@@ -45,7 +54,10 @@ class Counted:
 
     def sentence(self) -> str:
         """Return a line for people."""
-        return f"{self.name}: " + "; ".join(self._of(kind) for kind in KINDS)
+        told = f"{self.name}: " + "; ".join(self._of(kind) for kind in KINDS)
+        if self.allows is None or not self.is_above:
+            return told
+        return f"{told}; ABOVE ITS QUOTA of {self.allows['persons']} and {self.allows['sensitive_persons']}"
 
     def _of(self, kind: Kind) -> str:
         counted, stored = self.counted[kind], self.stored[kind]
@@ -133,6 +145,7 @@ async def _permit(tx: Transaction, permit: str, *, repair: bool) -> Counted:
         await close_gate(tx)
     row = await tx.get_one(Permit, permit, with_for_update=True)
     compared = await _compared(tx, permit, permit, row, _PERMIT_TOTALS, (Export.permit == permit,))
+    compared = replace(compared, allows={kind: getattr(row, kind) for kind in KINDS})
     if repair and not compared.is_same:
         await _repair(tx, compared, permit, row, _PERMIT_TOTALS, subject=permit, handler=row.handler)
     return compared
@@ -155,11 +168,18 @@ async def _compared(
 
 
 async def _counted(tx: Transaction, kind: Kind, which: tuple[ColumnElement[bool], ...]) -> Tally:
-    """Count one kind of the completed exports that a condition names."""
+    """Count one kind of the completed exports that a condition names.
+
+    What an export with a sketch tells beyond it came as a number, see `ledger.tally_of`.
+    """
     by_hash = and_(StoredSketch.owner == Export.id, StoredSketch.kind == kind)
     completed = (*which, Export.status == "completed")
     sent = Export.sent_persons if kind == "persons" else Export.sent_sensitive_persons
-    sums = select(func.coalesce(func.sum(sent), 0)).where(*completed, ~exists().where(by_hash))
+    told_by_hash = func.least(StoredSketch.estimate, StoredSketch.at_most)
+    plain = func.greatest(sent - func.coalesce(told_by_hash, 0), 0)
+    sums = (
+        select(func.coalesce(func.sum(plain), 0)).select_from(Export).outerjoin(StoredSketch, by_hash).where(*completed)
+    )
     tally = Tally(plain=int(await tx.scalar(sums) or 0))
     sketches = select(Export.id, StoredSketch.content, StoredSketch.at_most).join(StoredSketch, onclause=by_hash)
     pages = sketches.where(*completed).order_by(Export.id).limit(_SKETCHES)

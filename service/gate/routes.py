@@ -203,11 +203,20 @@ async def complete(exchange: Exporting, request: Request, export_id: ExportId, s
     """Report the persons that really went; the rest of the reservation is given back.
 
     Numbers add up with every report. Persons told by hash, in JSON or as a stream of bytes, count once a year and once a permit.
+    What went always counts, also when it is reported late or is more than was reserved; above the permit's quota the permit is suspended.
     """
     body = await reports.Body.read(request, stated)
-    return await exchange.decide(
-        lambda tx, caller: completion.complete(tx, caller, export_id, body.completion), 200, sent=body.sent
-    )
+    try:
+        return await exchange.decide(
+            lambda tx, caller: completion.complete(tx, caller, export_id, body.completion), 200, sent=body.sent
+        )
+    except completion.GateNeededError:
+        return await exchange.decide(
+            lambda tx, caller: completion.complete(tx, caller, export_id, body.completion, is_gate_closed=True),
+            200,
+            gate="close",
+            sent=body.sent,
+        )
 
 
 @router.post("/v1/exports/{export_id}/cancel", response_model=ExportOut)

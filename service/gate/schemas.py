@@ -364,6 +364,9 @@ class ExportOut(BaseModel):
 
     id: str
     status: Literal["reserved", "completed", "cancelled", "lapsed"]
+    late: bool = Field(
+        description="Whether anything was reported after it had lapsed, was cancelled or reported before."
+    )
     evaluation: str
     handler: str
     dataset: str

@@ -143,6 +143,7 @@ class Reserved(Struct, frozen=True, kw_only=True):
 
     id: str
     status: Literal["reserved"] = "reserved"
+    late: Literal[False] = False
     evaluation: str
     handler: str
     dataset: str

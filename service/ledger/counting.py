@@ -217,8 +217,9 @@ class Report:
         return self.number > reserved or min(self.sketch.lower, self.at_most) > reserved
 
     def sent(self, reserved: int) -> int:
-        """Return the persons to show as sent, given how many were reserved."""
-        return self.number + min(self.sketch.estimate, self.at_most, reserved)
+        """Return the persons to show as sent, given how many were reserved: more than those only where it is beyond doubt."""
+        estimate = min(self.sketch.estimate, self.at_most)
+        return self.number + (estimate if self.exceeds(reserved) else min(estimate, reserved))
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +263,20 @@ class Tally:
     def growth(self, report: Report) -> int:
         """Return by how much the total would grow with a report; repeats of who is held already add nothing."""
         return self.plus(report).total - self.total
+
+    def more(self, report: Report) -> Report:
+        """Return what a later report of the same export tells beyond what is held of it; nobody, where it tells no more.
+
+        Persons by hash are united with those who are held. Where one report was a number and the other is not, nobody can tell whether
+        they are the same persons: then it is by how many they are more.
+        """
+        if report.sketch == NOBODY:
+            return Report(number=max(0, report.number - self.plain - self.estimate))
+        if self.sketch == NOBODY and self.plain:
+            return Report(number=max(0, min(report.sketch.estimate, report.at_most) - self.plain))
+        after = self.plus(report)
+        grown = after.upper - self.upper
+        return Report(sketch=after.sketch, at_most=grown) if self.surely_new(report) and grown > 0 else Report()
 
     def surely_new(self, report: Report) -> int:
         """Return how many persons of a report are not held yet, beyond doubt.

@@ -126,6 +126,13 @@ async def tally(tx: Transaction, owner: str, kind: Kind, plain: int = 0) -> Tall
     return Tally(plain) if row is None else Tally(plain, counting.stored(row.content), row.at_most)
 
 
+async def tally_of(tx: Transaction, export: Export, kind: Kind) -> Tally:
+    """Return what an export that was reported tells of one kind: by hash, and beyond that as a number."""
+    sent = (export.sent_persons if kind == "persons" else export.sent_sensitive_persons) or 0
+    by_hash = await tally(tx, export.id, kind)
+    return Tally(max(0, sent - by_hash.estimate), by_hash.sketch, by_hash.at_most)
+
+
 async def keep(tx: Transaction, owner: str, kind: Kind, held: Tally) -> None:
     """Store what an owner holds by hash; its row is held, so nobody else does. A sketch that has not changed is not written."""
     figures = {

@@ -45,6 +45,8 @@ class Export(OfHandler, Base):
     sent_sensitive_persons: Mapped[int | None] = mapped_column(BigInteger)
     status: Mapped[str] = mapped_column(Text)
     """As stored: `reserved`, `completed` or `cancelled`; a reservation past its end has lapsed, whatever stands here."""
+    late: Mapped[bool] = mapped_column(Boolean, default=False, server_default=text("false"))
+    """Whether anything of it was reported after it had ended."""
     reserved_at: Mapped[Moment]
     expires_at: Mapped[Moment]
     ended_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))

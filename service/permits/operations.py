@@ -22,6 +22,7 @@ from service.http.references import is_of
 from service.law.calendar import SHANGHAI, day_in_shanghai
 from service.law.facts import Count
 from service.ledger import operations as ledger
+from service.ledger.counting import Kind
 from service.ledger.operations import Share
 from service.obligations import operations as obligations
 from service.obligations.duties import Code
@@ -417,6 +418,30 @@ async def revoke(tx: Transaction, caller: Caller, permit_id: str, reason: str) -
     await obligations.void_of_permit(tx, caller, permit.id, "The permit was revoked.")
     await _stop_followers(tx, caller, permit, RESTORERS)
     return shown
+
+
+async def suspend_above_quota(
+    tx: Transaction, caller: Caller, permit: Permit, export: str, sent: Mapping[Kind, int]
+) -> None:
+    """Suspend a permit under which more persons have gone than it allows, if it stands; the gate is closed, and its row held.
+
+    Args:
+        tx: the transaction of the report that says so.
+        caller: who reports.
+        permit: the permit.
+        export: the export that was reported.
+        sent: of each kind of which too many went: how many, at least.
+    """
+    if permit.status != Standing.ACTIVE:
+        return
+    told = " and ".join(f"{went} {kind} of the {getattr(permit, kind)} that it allows" for kind, went in sent.items())
+    why = f"More went under the permit than it allows: at least {told}, with the report of {export}."
+    permit.status, permit.reason, permit.updated_at = Standing.SUSPENDED, why, tx.now
+    quota = {kind: getattr(permit, kind) for kind in sent}
+    details = {"reason": why, "cause": "quota_exceeded", "export": export, "sent": dict(sent), "quota": quota}
+    await _record(tx, caller, "permit.suspended", permit, details, why=why)
+    await tx.flush()
+    await _stop_followers(tx, caller, permit, AMENDERS)
 
 
 async def _stop_followers(tx: Transaction, caller: Caller, stopped: Permit, roles: frozenset[Role]) -> None:

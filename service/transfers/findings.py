@@ -1,9 +1,10 @@
-"""Findings of structuring: raised on each request concerned, and kept until somebody of legal answers.
+"""Findings of structuring, and of more persons who went than a permit allows: each is kept until somebody of legal answers.
 
+The first are raised on each request concerned, the others on the one behind the permit.
 What one of them says of another handler's request is for those alone who may read that one: the others learn how many there are.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any
 
@@ -26,8 +27,8 @@ from service.permits.tables import Permit
 from service.registry.tables import Handler, Recipient
 from service.transfers import structuring, telling, workflow
 from service.transfers.schemas import AnswerIn, FindingOut
-from service.transfers.structuring import Crossing, Line, Planned, Renewed
-from service.transfers.tables import Recusal, Revision, StructuringFinding, Transfer
+from service.transfers.structuring import Crossing, Kind, Line, Planned, Renewed
+from service.transfers.tables import OVER_QUOTA, Recusal, Revision, StructuringFinding, Transfer
 from service.transfers.workflow import Status
 
 LEGAL = frozenset({Role.LEGAL})
@@ -55,6 +56,52 @@ async def _look(tx: Transaction, caller: Caller, book: RuleBook, transfer: Trans
         for concerned in crossing.transfers:
             await _raise(tx, caller, transfer.handler, concerned, crossing)
     await tx.flush()
+
+
+async def raise_above_quota(tx: Transaction, caller: Caller, permit: Permit, sent: Mapping[Kind, int]) -> None:
+    """Raise a finding on the request behind a permit under which more persons have gone than it allows, one for each kind.
+
+    Args:
+        tx: holds the row of the permit.
+        caller: whose report says so.
+        permit: the permit.
+        sent: of each kind of which too many went: how many, at least.
+    """
+    transfer = await tx.get_one(Transfer, permit.transfer)
+    async with beyond(tx, "those of legal who are told"):
+        for kind, total in sent.items():
+            threshold = f"quota.{kind}"
+            open_one = select(StructuringFinding).where(
+                StructuringFinding.transfer == transfer.id,
+                StructuringFinding.threshold == threshold,
+                StructuringFinding.answered_at.is_(None),
+            )
+            finding = (await tx.scalars(open_one.with_for_update())).one_or_none()
+            action = "finding.raised" if finding is None else "finding.updated"
+            if finding is None:
+                finding = StructuringFinding(
+                    id=new_id("fi"),
+                    about=OVER_QUOTA,
+                    transfer=transfer.id,
+                    handler=transfer.handler,
+                    threshold=threshold,
+                    kind=kind,
+                    value=getattr(permit, kind),
+                    transfers=[transfer.id],
+                    handlers=[transfer.handler],
+                    exported=0,
+                    shared="purpose_or_recipient",
+                    found_at=tx.now,
+                    answer=None,
+                    answer_reason=None,
+                    answered_by=None,
+                    answered_at=None,
+                )
+                tx.add(finding)
+            finding.total = total
+            await tx.flush()
+            await _tell(tx, caller, action, finding, transfer)
+        await tx.flush()
 
 
 async def answer(tx: Transaction, caller: Caller, finding_id: str, wanted: AnswerIn) -> FindingOut:
@@ -268,7 +315,7 @@ async def _raise(tx: Transaction, caller: Caller, acts_at: str, concerned: str, 
 async def _tell(tx: Transaction, caller: Caller, action: str, finding: StructuringFinding, transfer: Transfer) -> None:
     """Record a finding as its handler's people may know it, and tell those of legal who may answer it."""
     shown = FindingOut.of(finding, frozenset({finding.handler}))
-    named = {"threshold", "value", "total", "exported", "transfers", "others", "shared"}
+    named = {"kind", "threshold", "value", "total", "exported", "transfers", "others", "shared"}
     details = {"finding": finding.id} | shown.model_dump(mode="json", include=named)
     telling.record(tx, caller, action, transfer, details, why=shown.text.en, href=f"/v1/findings/{finding.id}")
     authors, recused = await _barred(tx, finding)

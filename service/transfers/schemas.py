@@ -21,7 +21,7 @@ from service.law.schemas import CitationOut, DeterminationOut, NearDay, Persons,
 from service.tenancy import EVERYWHERE, Reach
 from service.transfers.changes import Change
 from service.transfers.structuring import Shared
-from service.transfers.tables import Evidence, StructuringFinding
+from service.transfers.tables import OVER_QUOTA, Evidence, StructuringFinding
 from service.transfers.workflow import Decision, Stage, StageStatus, Status
 
 
@@ -301,10 +301,10 @@ class CarryableOut(BaseModel):
 
 
 class FindingOut(BaseModel):
-    """Requests that stay below a threshold one by one and reach it together."""
+    """Requests that stay below a threshold one by one and reach it together, or one under whose permit more went than it allows."""
 
     id: str
-    kind: Literal["structuring"] = "structuring"
+    kind: Literal["structuring", "over_quota"] = "structuring"
     transfer: str
     handler: str
     threshold: str
@@ -341,13 +341,13 @@ class FindingOut(BaseModel):
         return cls.model_validate(
             columns
             | {
-                "kind": "structuring",
+                "kind": finding.about,
                 "counts": finding.kind,
                 "transfers": seen,
                 "others": others,
                 "total": None if others else finding.total,
                 "exported": None if others else finding.exported,
-                "citations": [{"instrument": "SCM", "article": "4"}],
+                "citations": [] if finding.about == OVER_QUOTA else [{"instrument": "SCM", "article": "4"}],
                 "text": _told(finding, is_whole=not others),
                 "state": "open" if finding.answered_at is None else "answered",
             }
@@ -363,6 +363,12 @@ _SHARED: Final[Mapping[str, tuple[str, str]]] = {
 
 def _told(finding: StructuringFinding, *, is_whole: bool) -> dict[str, str]:
     """Return a finding in words, without the figures of requests that the reader may not see."""
+    if finding.about == OVER_QUOTA:
+        return {
+            "en": f"At least {finding.total:,} persons went under the permit, which allows {finding.value:,}. It is suspended until "
+            "somebody of legal or security resumes it.",
+            "zh": f"许可允许{finding.value}人，实际出境至少{finding.total}人，超出许可范围。该许可已暂停，须由法务或安全人员恢复。",
+        }
     several, line = len(finding.transfers), f"{finding.value:,}"
     en, zh = _SHARED[finding.shared]
     total = (f" are for {finding.total:,} persons together and", f"合计{finding.total}人，") if is_whole else ("", "")

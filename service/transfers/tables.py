@@ -1,7 +1,7 @@
 """Tables of transfers, their revisions, stages, reviews and evidence."""
 
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
@@ -237,12 +237,20 @@ class Recusal(Base):
     at: Mapped[Moment]
 
 
+STRUCTURING: Final = "structuring"
+OVER_QUOTA: Final = "over_quota"
+
+
 class StructuringFinding(OfHandler, Base):
-    """Requests that stay below a threshold one by one and reach it together; kept until somebody of legal answers."""
+    """Requests that stay below a threshold one by one and reach it together; kept until somebody of legal answers.
+
+    Or, where it is `about` a quota, one request under whose permit more persons went than it allows.
+    """
 
     __tablename__ = "findings"
 
     id: Mapped[PrimaryId]
+    about: Mapped[str] = mapped_column(Text, default=STRUCTURING, server_default=STRUCTURING)
     transfer: Mapped[str] = mapped_column(Id, ForeignKey("transfers.id"), index=True)
     handler: Mapped[str] = mapped_column(Id, ForeignKey("handlers.id"))
     threshold: Mapped[str] = mapped_column(Text)

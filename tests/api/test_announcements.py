@@ -211,33 +211,28 @@ def test_what_is_held_is_given_back_exactly_however_it_ends(world: World, days_a
     days_ahead.ahead = timedelta(hours=2)
     assert feed.held() == (0, 0)
     late = feed.complete(lapsed, {"person_hashes": digits(part(1000, 1400))})
-    assert (late.status_code, late.json()["type"]) == (409, "/problems/export-lapsed")
-    assert used(feed) == (700, 700)
+    assert (late.status_code, late.json()["late"]) == (200, True)
+    assert used(feed) == (1100, 1100)
+    assert feed.held() == (0, 0)
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "total"),
     [
-        ({"persons": 101}, "tell who went by hash"),
-        ({"person_hashes": digits(part(0, 499) + part(600, 701))}, "in an export of their own"),
-        ({"sketch": sketch(part(1000, 1600))}, "in an export of their own"),
+        ({"persons": 101}, 601),
+        ({"person_hashes": digits(part(0, 499) + part(600, 701))}, 601),
+        ({"sketch": sketch(part(1000, 1600))}, 1100),
     ],
 )
-def test_others_than_were_announced_are_refused_as_far_as_nothing_is_held_for_them(
-    world: World, body: Any, told: str
+def test_others_than_were_announced_count_and_stop_a_permit_that_allows_no_more(
+    world: World, body: Any, total: int
 ) -> None:
-    feed = Feed(world, persons=3000)
+    feed = Feed(world, persons=600)
     feed.send({"person_hashes": digits(part(0, 500))}, 500)
     export = feed.announced(part(0, 600))
-    refused = feed.complete(export, body)
-    assert (refused.status_code, {error["pointer"] for error in refused.json()["errors"]}) == (
-        422,
-        {f"/{next(iter(body))}"},
-    )
-    assert told in refused.json()["errors"][0]["detail"]
-    assert (feed.held(), used(feed)) == ((100, 100), (500, 500))
-    assert feed.complete(export, {"person_hashes": digits(part(0, 400) + part(600, 700))}).status_code == 200
-    assert used(feed) == (600, 600), "a hundred others fit into what was held"
+    assert feed.complete(export, body).status_code == 200
+    assert (feed.held(), used(feed)) == ((0, 0), (total, total))
+    assert world.auditor.get(f"/v1/permits/{feed.permit}").json()["status"] == "suspended"
 
 
 def test_a_feed_too_large_to_be_exact_passes_with_a_hundredth_of_room(world: World) -> None:
@@ -250,8 +245,11 @@ def test_a_feed_too_large_to_be_exact_passes_with_a_hundredth_of_room(world: Wor
         assert feed.held() == (0, 0)
         assert feed.permitted()[0] <= 202_000
     made = feed.announce(sketch=sketch(crowd))
+    assert world.auditor.get(f"/v1/permits/{feed.permit}").json()["status"] == "active"
     others = feed.stream(made.json()["id"], hashes(200_000, seed=5))
-    assert others.status_code == 422, "beyond all errors these are others"
+    assert others.status_code == 200, others.text
+    shown = world.auditor.get(f"/v1/permits/{feed.permit}").json()
+    assert shown["status"] == "suspended", "beyond all errors these are others"
 
 
 def test_counting_again_gives_the_same_with_announcements(world: World, database_url: str) -> None:

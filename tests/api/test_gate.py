@@ -183,11 +183,12 @@ def test_reserve_and_complete_less(world: World, open_: Open) -> None:
     read = world.exporter.get(path)
     assert (made.headers["location"], made.headers["etag"]) == (path, read.headers["etag"])
     assert made.content == read.content
-    too_many = world.exporter.post(f"{path}/complete", {"persons": 101, "sensitive_persons": 0})
-    assert too_many.json()["errors"][0]["pointer"] == "/persons"
     done = world.exporter.post(f"{path}/complete", {"persons": 60, "sensitive_persons": 0}).json()
     assert (done["status"], done["sent_persons"], open_.used()) == ("completed", 60, (60, 0))
-    assert world.exporter.post(f"{path}/complete", {"persons": 60, "sensitive_persons": 0}).status_code == 409
+    again = world.exporter.post(f"{path}/complete", {"persons": 60})
+    assert (again.status_code, again.json()) == (200, done)
+    fewer = world.exporter.post(f"{path}/complete", {"persons": 59}).json()
+    assert (fewer["type"], fewer["counted"], open_.used()) == ("/problems/reported-otherwise", False, (60, 0))
     assert world.exporter.post(f"{path}/cancel").status_code == 409
     assert world.auditor.get(path).json()["status"] == "completed"
 
@@ -206,12 +207,14 @@ def test_what_is_never_reported_lapses_and_is_given_back(world: World, open_: Op
     path = f"/v1/exports/{export['id']}"
     assert world.auditor.get(path).json()["status"] == "lapsed"
     assert open_.used() == (0, 0)
+    assert world.exporter.post(f"{path}/cancel").json()["type"] == "/problems/export-ended"
     late = world.exporter.post(f"{path}/complete", {"persons": 10, "sensitive_persons": 0})
-    assert (late.status_code, late.json()["type"]) == (409, "/problems/export-lapsed")
+    assert (late.status_code, late.json()["status"], late.json()["late"]) == (200, "completed", True)
     entries = world.auditor.get("/v1/audit/entries", subject=export["id"]).json()["items"]
     assert entries[-1]["action"] == "export.reported_late"
-    assert entries[-1]["details"]["reported"]["persons"] == 10
-    assert open_.export(1000).status_code == 201
+    assert (entries[-1]["details"]["was"], entries[-1]["details"]["sent"]["persons"]) == ("lapsed", 10)
+    assert open_.export(991).json()["reason"] == "quota_exceeded", "what went late counts"
+    assert open_.export(990).status_code == 201
 
 
 def test_a_refused_export_tells_why_and_is_on_record(world: World, open_: Open) -> None:

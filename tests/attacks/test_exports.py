@@ -137,13 +137,17 @@ def test_personal_data_does_not_go_without_its_persons(world: World, victim: Com
 
 
 def test_more_than_was_reserved_is_not_reported_away(world: World) -> None:
-    company = Company(world)
+    """Reserving few and sending many goes round no quota: what went counts, and the permit is stopped."""
+    company = Company(world, persons=10)
     export = company.export(5).json()["id"]
     path = f"/v1/exports/{export}/complete"
-    for persons in (6, -1, 10**20):
+    for persons in (-1, 10**20):
         assert world.exporter.post(path, {"persons": persons, "sensitive_persons": 0}).status_code == 422
-    assert world.exporter.post(path, {"persons": 5, "sensitive_persons": 0}).status_code == 200
+    assert world.exporter.post(path, {"persons": 11, "sensitive_persons": 0}).status_code == 200
     assert world.exporter.post(path, {"persons": 0, "sensitive_persons": 0}).status_code == 409
+    permit = world.auditor.get(f"/v1/permits/{company.permit}").json()
+    assert (permit["sent"]["persons"], permit["status"]) == (11, "suspended")
+    assert company.export(0).json()["reason"] == "permit_suspended"
 
 
 def test_an_export_that_was_reported_is_not_cancelled(world: World) -> None:

@@ -328,7 +328,7 @@ def test_an_entry_on_its_way_while_the_table_of_its_month_is_made_is_written_all
         await database.transaction(lambda tx: tx.execute(text(INSERT_AT), {"at": month}))
 
     async def run() -> None:
-        database = Database(url, pool=1, clock=utc_now)
+        database = Database(url, pool=1)
         async with connected(url) as maker, connected(url) as watcher:
             making = maker.transaction()
             await making.start()

@@ -297,3 +297,47 @@ def test_a_sketch_without_another_holds_who_is_in_the_first_only() -> None:
     assert counting.without(first, second) == sketch_of(crowd[: 16 * 100])
     assert counting.without(first, NOBODY) == first
     assert counting.without(first, first).upper == counting.without(NOBODY, first).upper == 0
+
+
+def told(content: bytes) -> Report:
+    return Report(sketch=sketch_of(content), at_most=len(content) // 16)
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "more"),
+    [
+        (Report(number=10), Report(number=10), 0),
+        (Report(number=10), Report(number=9), 0),
+        (Report(number=10), Report(number=12), 2),
+        (Report(), Report(number=3), 3),
+        (Report(), told(hashes(5)), 5),
+        (told(hashes(100)), told(hashes(100)), 0),
+        (told(hashes(100)), told(hashes(100)[: 16 * 40]), 0),
+        (told(hashes(100)), told(hashes(100)[16 * 40 :] + hashes(7, seed=2)), 7),
+        (told(hashes(100)), told(hashes(100, seed=2)), 100),
+        (told(hashes(100)), Report(number=100), 0),
+        (told(hashes(100)), Report(number=104), 4),
+        (Report(number=100), told(hashes(100)), 0),
+        (Report(number=100), told(hashes(103)), 3),
+    ],
+)
+def test_a_later_report_tells_more_by_whoever_is_beyond_the_one_before(first: Report, then: Report, more: int) -> None:
+    before = Tally().plus(first)
+    found = before.more(then)
+    assert found.persons == more
+    assert (found == Report()) is (more == 0)
+    assert before.plus(found).total == before.total + more
+
+
+def test_of_an_estimate_only_what_is_beyond_doubt_counts_as_more() -> None:
+    crowd = hashes(300_000)
+    before = Tally().plus(told(crowd))
+    assert before.more(told(crowd)) == Report()
+    assert before.more(told(crowd[:-16])) == Report()
+    assert before.more(told(crowd + hashes(50_000, seed=2))).persons > 40_000
+
+
+def test_a_report_shows_no_more_than_was_reserved_unless_it_is_beyond_doubt() -> None:
+    assert (told(hashes(101)).sent(100), told(hashes(99)).sent(100), Report(number=7).sent(5)) == (101, 99, 7)
+    estimated = told(hashes(150_000))
+    assert estimated.sent(estimated.sketch.lower) == estimated.sketch.lower

@@ -421,8 +421,27 @@ def test_an_export_is_known_by_all_that_became_of_it(log: Told) -> None:
                    "2026-12-01T00:00:00Z")  # fmt: skip
     assert log.replay.exports["ex_1"] == began
     log.tell("export.completed", "ex_1", sent={"persons": 4}, permit="pm_1", told_by={}, at="2026-03-03T00:00:00Z")
-    assert log.replay.exports["ex_1"] == ended(began, "completed", (4, 0), "2026-03-03T00:00:00Z")
+    assert log.replay.exports["ex_1"] == began + ended(began, "completed", (4, 0), "2026-03-03T00:00:00Z")
     assert ended(began, "completed", (4, 0), "") != ended(began, "cancelled", None, "")
+
+
+def test_a_late_report_is_what_became_of_an_export_and_counts(log: Told) -> None:
+    log.approved()
+    log.reserve("ex_1", 60)
+    began = log.replay.exports["ex_1"]
+    log.tell("export.cancelled", "ex_1", "pr_system", permit="pm_1")
+    log.tell("export.reported_late", "ex_1", reported={"persons": 7})
+    assert log.replay.permits["pm_1"].used(datetime.fromisoformat("2026-05-01T00:00:00Z")) == (0, 0)
+    ways, at = {"persons": "number", "sensitive_persons": "number"}, "2026-05-02T00:00:00Z"
+    about = {"permit": "pm_1", "told_by": ways, "at": at}
+    log.tell("export.reported_late", "ex_1", sent={"persons": 50}, more={"persons": 50}, was="cancelled", **about)
+    log.tell("export.reported_late", "ex_1", sent={"persons": 70}, more={"persons": 20}, was="completed", **about)
+    assert log.replay.exports["ex_1"] == began + ended(began, "completed", (70, 0), at)
+    assert log.found("quota") == "held"
+    log.reserve("ex_2", 40)
+    assert log.found("quota") == "broken"
+    log.tell("export.reported_late", "ex_2", sent={"persons": 1}, more={"persons": 1}, **about | {"permit": None})
+    assert log.replay.permits["pm_1"].by_hash is False
 
 
 def test_an_end_without_a_beginning_is_found(log: Told) -> None:
