@@ -16,21 +16,28 @@ branch_labels = None
 depends_on = None
 
 READ: Final = """
-    create function gate_read_2(text, text, text, text, text, text, timestamptz, date, integer, bigint)
+    create function gate_read_2(text, text, text, text, text, text, timestamptz, date, interval, bigint)
     returns table (
       ask bigint, dataset varchar, handler varchar, recipient varchar, facts text, fields text,
       year_is_begun boolean, year_persons bigint, year_sensitive_persons bigint,
       caller varchar, caller_name text, caller_kind text, caller_sha256 bytea, caller_stands boolean, caller_reach text,
       permit varchar, permit_status text, permit_purpose text, permit_persons bigint, permit_sensitive_persons bigint,
       permit_used_persons bigint, permit_used_sensitive_persons bigint, permit_document text, permit_is_overdue boolean,
-      permit_has_evidence boolean
+      permit_has_evidence boolean, moment timestamptz
     )
     language plpgsql volatile as $read$
     #variable_conflict use_column
+    declare
+      at_moment timestamptz;
+      on_day date;
+      in_year integer;
     begin
     if $10 is not null then
       perform pg_advisory_lock_shared($10);
     end if;
+    at_moment := coalesce($7, clock_timestamp() + $9);
+    on_day := coalesce($8, (at_moment at time zone 'Asia/Shanghai')::date);
+    in_year := extract(year from on_day);
     return query
     with asked as materialized (
       select nullif(prefix, '-') as prefix, nullif(dataset_id, '') as dataset_id, nullif(dataset_key, '') as dataset_key,
@@ -41,11 +48,11 @@ READ: Final = """
       ) with ordinality as a(prefix, dataset_id, dataset_key, recipient_id, recipient_key, permit, n)
     ), callers as materialized (
       select a.n, a.prefix, k.sha256, p.id, p.name, p.kind,
-             k.revoked_at is null and p.disabled_at is null and (k.expires_at is null or k.expires_at > $7) as stands,
+             k.revoked_at is null and p.disabled_at is null and (k.expires_at is null or k.expires_at > at_moment) as stands,
              (
                select string_agg(coalesce(g.handler, '*'), ',') from grants g
                where g.principal = p.id and g.role = 'exporter' and g.withdrawn_at is null
-                 and g.effective_at is not null and g.valid_from <= $8 and (g.valid_until is null or g.valid_until >= $8)
+                 and g.effective_at is not null and g.valid_from <= on_day and (g.valid_until is null or g.valid_until >= on_day)
              ) as reach
       from (select prefix, min(n) as n from asked where prefix is not null group by prefix) a
       cross join lateral (
@@ -85,26 +92,26 @@ READ: Final = """
              coalesce(l.sensitive_persons, 0) + held.sensitive_persons as sensitive_persons,
              coalesce((
                select true from obligations o
-               where o.handler = f.handler and o.permit is null and o.state = 'open' and o.blocks and o.due_on < $8
-                 and (o.ended_at is null or (o.ended_at at time zone 'Asia/Shanghai')::date > $8) limit 1
+               where o.handler = f.handler and o.permit is null and o.state = 'open' and o.blocks and o.due_on < on_day
+                 and (o.ended_at is null or (o.ended_at at time zone 'Asia/Shanghai')::date > on_day) limit 1
              ), false) as is_overdue
       from (select distinct handler from found where handler is not null) f
       cross join lateral (
         select facts::text from handlers where id = f.handler offset 0
       ) h
       left join lateral (
-        select year, persons, sensitive_persons from ledger_years where handler = f.handler and year = $9 offset 0
+        select year, persons, sensitive_persons from ledger_years where handler = f.handler and year = in_year offset 0
       ) l on true
       cross join lateral (
         select coalesce(sum(persons), 0)::bigint as persons, coalesce(sum(sensitive_persons), 0)::bigint as sensitive_persons
-        from held_in_years where handler = f.handler and year = $9 and expires_at > $7
+        from held_in_years where handler = f.handler and year = in_year and expires_at > at_moment
       ) held
     )
     select f.n, f.dataset, f.handler, f.recipient, concat(y.facts, e'\\x1f', f.facts), f.looked_at,
            y.is_begun, y.persons, y.sensitive_persons,
            case when c.n = f.n then c.id end, case when c.n = f.n then c.name end, case when c.n = f.n then c.kind end,
            case when c.n = f.n then c.sha256 end, case when c.n = f.n then c.stands end, case when c.n = f.n then c.reach end,
-           p.*
+           p.*, case when f.n = 1 then at_moment end
     from found f
     left join callers c on c.prefix = f.prefix
     left join years y on y.handler = f.handler
@@ -118,8 +125,8 @@ READ: Final = """
                b.tags, e'\\x1f', p.requirements, e'\\x1f', p.route, e'\\x1f', p.claims, e'\\x1f', f.recipient_key
              ),
              coalesce((
-               select true from obligations o where o.permit = p.id and o.state = 'open' and o.blocks and o.due_on < $8
-                 and (o.ended_at is null or (o.ended_at at time zone 'Asia/Shanghai')::date > $8) limit 1
+               select true from obligations o where o.permit = p.id and o.state = 'open' and o.blocks and o.due_on < on_day
+                 and (o.ended_at is null or (o.ended_at at time zone 'Asia/Shanghai')::date > on_day) limit 1
              ), y.is_overdue and (
                select true from permit_datasets e where e.permit = p.id and e.tags && array['important', 'core'] limit 1
              ), false),
@@ -137,15 +144,17 @@ READ: Final = """
       ) p
       cross join lateral (
         select coalesce(sum(persons), 0)::bigint as persons, coalesce(sum(sensitive_persons), 0)::bigint as sensitive_persons
-        from held_by_permits where permit = p.id and expires_at > $7
+        from held_by_permits where permit = p.id and expires_at > at_moment
       ) held
     ) p on true;
     end $read$
 """
 """$1 to $6: of each ask the key's prefix, the dataset and the recipient (each as id or as key), and the permit, if only one matters;
 one text each, with a unit separator between the asks, for the driver is slow at arrays. An empty one stands for nothing, and so does
-a hyphen for a prefix; $7: the moment; $8: its day in Asia/Shanghai; $9: the year of the ledger; $10: the lock that the session takes
-shared before anything is read, and has until it lets go of it; none where whoever asks has it in its transaction.
+a hyphen for a prefix; $7: the moment; none: the one at which the lock has been taken, by PostgreSQL's clock, and as far ahead of it as $9 says;
+it is told with the first ask; $8: the day in Asia/Shanghai for which it is asked, in whose year the ledger is looked at; none: that of the
+moment; $10: the lock that the session takes shared before anything is read, and has until it lets go of it; none where whoever asks has it in
+its transaction.
 
 What only the law looks at comes as one text, with a unit separator between its parts, none of which can hold one: the same text means the
 same facts. So does what a permit says, its days as numbers from the first of the year 1 on: to the driver each column is work, and each

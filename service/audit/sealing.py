@@ -30,7 +30,8 @@ _TRANSFER: Final = (
 )
 _PERMIT: Final = (
     "id status transfer revision handler datasets recipient purpose fields systems valid_from valid_until mechanism route "
-    "evidence receipt_due_on overdue lost_evidence supersedes superseded_by issued_at updated_at by replaced recipients stage"
+    "evidence receipt_due_on overdue lost_evidence supersedes superseded_by issued_at updated_at by replaced recipients stage "
+    "cause export"
 )
 _DECISION: Final = "question dataset recipient permit mechanism reason evaluation export expires_at"
 
@@ -42,11 +43,11 @@ CLEAR: Final[Mapping[str, frozenset[str]]] = {
         "recipient": "key country kind",
         "transfer": _TRANSFER,
         "stage": "stage from to opened_at",
-        "finding": "finding answer threshold transfers shared",
+        "finding": "finding answer kind threshold transfers shared",
         "permit": _PERMIT,
         "obligation": "code transfer permit dataset owner due_on evidence settles_on",
         "gate": f"{_DECISION} search after results",
-        "export": f"{_DECISION} expired_at told_by",
+        "export": f"{_DECISION} expired_at told_by was",
         "ledger": "of",
         "principal": "kind",
         "api_key": "principal prefix expires_at seen_by",

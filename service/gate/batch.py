@@ -23,7 +23,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Final, cast
 
@@ -32,11 +32,11 @@ import structlog
 from msgspec import Struct, structs
 
 from service.connections import ANSWER, LATE, SILENCE, Bounds, connect
-from service.database import ATTEMPTS, GATE_LOCK, Clock, is_away, is_conflict, is_held, is_lost, pause
+from service.database import ATTEMPTS, GATE_LOCK, Time, is_away, is_conflict, is_held, is_lost, pause
 from service.gate import reading, writing
 from service.gate.growth import growths
 from service.gate.jobs import Before, Job, Reservation, admitted
-from service.gate.reading import Found, Wanted
+from service.gate.reading import Found
 from service.gate.sitting import Sitting, lapse
 from service.gate.writing import Kept
 from service.http import idempotency
@@ -117,7 +117,7 @@ class Gate:
     Args:
         login: the gate's, to the database.
         book: the law.
-        clock: returns the present moment in UTC.
+        clock: by how far PostgreSQL's time is taken to be ahead.
         lease: how long what is reserved stays reserved without a report.
         timeout: seconds that one statement, or a connection, may take.
         longest: seconds that one batch may take in all, and that a job may wait until one takes it.
@@ -132,7 +132,7 @@ class Gate:
         login: Login,
         book: RuleBook,
         *,
-        clock: Clock,
+        clock: Time,
         lease: timedelta,
         timeout: float,
         longest: float,
@@ -391,9 +391,8 @@ class Gate:
         if any(job.reserves for job in jobs):
             await self._begun(lane)
         connection = await self._connected(lane)
-        now = self._clock()
+        now, admissions = await self._admitted(connection, jobs, lock=None if lane.has_begun else GATE_LOCK)
         sitting = Sitting(self._book, now, lapse(now, self._lease))
-        admissions = await self._admitted(connection, jobs, now, lock=None if lane.has_begun else GATE_LOCK)
         await _repeats(connection, admissions)
         announcing = [
             one for one in admissions if one.job.announced is not None and one.outcome is None and one.before is None
@@ -422,16 +421,15 @@ class Gate:
         return [cast("Outcome", admission.outcome) for admission in admissions]
 
     async def _admitted(
-        self, connection: asyncpg.Connection, jobs: Sequence[Job], now: datetime, *, lock: int | None
-    ) -> list[_Admitted]:
-        """Return the jobs with what there is for each, and who its caller is."""
-        today = day_in_shanghai(now)
+        self, connection: asyncpg.Connection, jobs: Sequence[Job], *, lock: int | None
+    ) -> tuple[datetime, list[_Admitted]]:
+        """Return the moment, and the jobs with what there is for each at that, and who its caller is."""
         wanted = [one for job in jobs for one in job.wanted]
         reserving = [one for job in jobs if job.reserves for one in job.wanted]
-        found = (
-            await self._held(connection, wanted, reserving, now, today)
+        now, found = (
+            await writing.held(connection, wanted, reserving, self._clock.ahead)
             if reserving
-            else await reading.read(connection, wanted, now, today, lock=lock)
+            else await reading.read_now(connection, wanted, self._clock.ahead, lock)
         )
         place = 0
         admissions: list[_Admitted] = []
@@ -444,25 +442,7 @@ class Gate:
             except Problem as problem:
                 admission.outcome = problem
             admissions.append(admission)
-        return admissions
-
-    async def _held(
-        self,
-        connection: asyncpg.Connection,
-        wanted: Sequence[Wanted],
-        reserving: Sequence[Wanted],
-        now: datetime,
-        today: date,
-    ) -> Sequence[Found]:
-        """Read what a batch needs, and hold first what it may take from: the rows of years before those of permits."""
-        await writing.hold(connection, reserving, today.year)
-        found = await reading.read(connection, wanted, now, today)
-        new = sorted({one.handler for one in found if one.handler is not None and not one.year_is_begun})
-        if new:
-            await writing.begin_year(connection, new, today.year)
-            await writing.hold(connection, reserving, today.year)
-            found = await reading.read(connection, wanted, now, today)
-        return found
+        return now, admissions
 
 
 async def _repeats(connection: asyncpg.Connection, admissions: Sequence[_Admitted]) -> None:

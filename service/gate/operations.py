@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from service.audit import operations as audit
 from service.database import Transaction, is_id, join_gate
-from service.gate import reading, wire, writing
+from service.gate import wire, writing
 from service.gate.reading import EXPORTERS, Wanted
 from service.gate.schemas import ExportOut
 from service.gate.sitting import ExportRefused, Reserved, Sitting, export_ended, lapse
@@ -16,7 +16,6 @@ from service.http.caller import READERS, Caller
 from service.http.paging import page_of
 from service.http.problems import NotFound
 from service.http.references import is_of
-from service.law.calendar import day_in_shanghai
 from service.law.rules import RuleBook
 from service.ledger import operations as ledger
 from service.ledger.tables import Export
@@ -34,11 +33,8 @@ async def reserve(
     await tx.flush()
     raw = await (await tx.connection()).get_raw_connection()
     connection = cast("asyncpg.Connection", raw.driver_connection)
-    asked, today = [Wanted(wanted.dataset, wanted.recipient)], day_in_shanghai(tx.now)
-    handlers = [one.handler for one in await reading.read(connection, asked, tx.now, today) if one.handler is not None]
-    await writing.begin_year(connection, handlers, today.year)
-    await writing.hold(connection, asked, today.year)
-    (found,) = await reading.read(connection, asked, tx.now, today)
+    asked = [Wanted(wanted.dataset, wanted.recipient)]
+    tx.now, (found,) = await writing.held(connection, asked, asked, tx.time.ahead)
     sitting = Sitting(book, tx.now, lapse(tx.now, lease))
     made = sitting.reserve(wanted, found, caller)
     await writing.write(connection, sitting, [])

@@ -5,7 +5,7 @@ are the same values.
 """
 
 from collections.abc import Callable, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any, Final, TypeVar, cast
@@ -17,6 +17,7 @@ from msgspec import Struct
 from service.database import Transaction, is_id
 from service.gate.decide import Growth, Known, KnownDataset, KnownPermit, Terms
 from service.http.caller import Caller, Role
+from service.law.calendar import day_in_shanghai
 from service.law.determination import Mechanism
 from service.law.facts import (
     Count,
@@ -65,7 +66,9 @@ READ: Final = "select * from gate_read_2($1, $2, $3, $4, $5, $6, $7, $8, $9, $10
 
 OF_CALLER: Final = 9
 OF_PERMIT: Final = 15
-"""Where in a row its columns on the caller and on a permit begin: rows are taken apart by place, names would be looked up for each."""
+OF_MOMENT: Final = 25
+"""Where in a row its columns on the caller, on a permit and on the moment begin: rows are taken apart by place, names would be looked up
+for each."""
 
 
 class Wanted(Struct, frozen=True):
@@ -102,9 +105,7 @@ class Found(Struct, frozen=True):
     """By how much totals would grow, where it was announced who will go; nothing that is read tells it."""
 
 
-async def read(
-    connection: asyncpg.Connection, wanted: Sequence[Wanted], now: datetime, today: date, *, lock: int | None = None
-) -> Sequence[Found]:
+async def read(connection: asyncpg.Connection, wanted: Sequence[Wanted], now: datetime, today: date) -> Sequence[Found]:
     """Return what the decisions on some asks look at, in the order of the asks.
 
     Args:
@@ -112,10 +113,25 @@ async def read(
         wanted: the asks.
         now: the moment, in UTC.
         today: the day on which the answers are to hold; its year is the ledger's.
+    """
+    rows = await connection.fetch(READ, *arguments(wanted), now, today, None, None)
+    return found_in(rows, wanted, today)
+
+
+async def read_now(
+    connection: asyncpg.Connection, wanted: Sequence[Wanted], ahead: timedelta, lock: int | None
+) -> tuple[datetime, Sequence[Found]]:
+    """Return the moment at which it is read, by PostgreSQL's clock, and what the decisions on some asks look at then.
+
+    Args:
+        connection: whose session has the gate's lock, or takes it.
+        wanted: the asks: one at least.
+        ahead: how far ahead of PostgreSQL's clock it is.
         lock: is taken shared by the session before anything is read, and held until the session lets go of it.
     """
-    rows = await connection.fetch(READ, *arguments(wanted), now, today, today.year, lock)
-    return found_in(rows, wanted, today)
+    rows = await connection.fetch(READ, *arguments(wanted), None, None, ahead, lock)
+    now = next(row[OF_MOMENT] for row in rows if row[0] == 1)
+    return now, found_in(rows, wanted, day_in_shanghai(now))
 
 
 async def read_in(tx: Transaction, wanted: Sequence[Wanted], today: date) -> Sequence[Found]:
@@ -165,7 +181,7 @@ def found_in(rows: Sequence[asyncpg.Record], wanted: Sequence[Wanted], today: da
                 holders[prefix] = _holder(*row[OF_CALLER:OF_PERMIT])
             asks.append(_found(holders.get(prefix), permits, today, *row[1:OF_CALLER]))
         if row[OF_PERMIT] is not None:
-            permits.append(_permit(*row[OF_PERMIT:]))
+            permits.append(_permit(*row[OF_PERMIT:OF_MOMENT]))
     return asks
 
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 import asyncpg
 
 from service.database import GATE_LOCK
-from service.gate.reading import HASH, Wanted, arguments, arrays, joined, piece
+from service.gate import reading
+from service.gate.reading import HASH, Found, Wanted, arguments, arrays, joined, piece
 from service.gate.sitting import Earlier, Held, Reserved, Sitting, encode
 from service.http.idempotency import Reply, Use
 from service.http.problems import DatabaseAway
@@ -30,8 +31,12 @@ _ASKED: Final = f"""
 """  # noqa: S608 - no caller's text is in it  # nosec B608
 
 HOLD: Final = f"""
-  {_ASKED}, years as materialized (
-    select handler from ledger_years where year = $5 and handler = any(array(select handler from datasets_asked))
+  {_ASKED}, moments as materialized (
+    select clock_timestamp() + $5 as moment
+  ), years as materialized (
+    select handler from ledger_years
+    where year = (select extract(year from moment at time zone 'Asia/Shanghai')::integer from moments)
+      and handler = any(array(select handler from datasets_asked))
     order by handler for update
   ), held as materialized (
     select count(*) as years from years
@@ -44,10 +49,13 @@ HOLD: Final = f"""
     cross join lateral (
       select permit from permit_datasets where dataset = a.dataset and recipient = r.id offset 0
     ) b
+  ), permits_held as materialized (
+    select id from permits where (select years from held) >= 0 and id = any(array(select permit from bound)) order by id for update
   )
-  select from permits where (select years from held) >= 0 and id = any(array(select permit from bound)) order by id for update
+  select moment from moments where (select count(*) from permits_held) >= 0
 """  # noqa: S608 - no caller's text is in it  # nosec B608
-"""The years are counted before the first permit is looked at: so they are held before it."""
+"""The years are counted before the first permit is looked at: so they are held before it. It tells the moment at which it began: whatever
+lapses while it waits is still held by then, and not given away."""
 
 _BEGIN_YEAR: Final = """
   insert into ledger_years (handler, year, persons, sensitive_persons)
@@ -148,14 +156,28 @@ class Kept:
     reply: Reply
 
 
-async def hold(connection: asyncpg.Connection, wanted: Sequence[Wanted], year: int) -> None:
-    """Hold the years and the permits that reservations may take from until the transaction ends, always in the same order."""
-    await connection.execute(HOLD, *arguments(wanted)[1:5], year)
+async def held(
+    connection: asyncpg.Connection, wanted: Sequence[Wanted], reserving: Sequence[Wanted], ahead: timedelta
+) -> tuple[datetime, Sequence[Found]]:
+    """Return the moment, by PostgreSQL's clock, and what the decisions on some asks look at then, once what they may take from is held.
 
+    The rows of years are held before those of permits, until the transaction ends, and always in the same order. A handler whose first
+    export of the year this is gets a row in the ledger.
 
-async def begin_year(connection: asyncpg.Connection, handlers: Sequence[str], year: int) -> None:
-    """Give handlers whose first export of the year this is a row in the ledger."""
-    await connection.execute(_BEGIN_YEAR, handlers, year)
+    Args:
+        connection: in a transaction, with the gate's lock.
+        wanted: the asks.
+        reserving: those that may take from a quota.
+        ahead: how far ahead of PostgreSQL's clock it is.
+    """
+    while True:
+        now: datetime = await connection.fetchval(HOLD, *arguments(reserving)[1:5], ahead)
+        today = day_in_shanghai(now)
+        found = await reading.read(connection, wanted, now, today)
+        new = sorted({one.handler for one in found if one.handler is not None and not one.year_is_begun})
+        if not new:
+            return now, found
+        await connection.execute(_BEGIN_YEAR, new, today.year)
 
 
 async def earlier(

@@ -147,7 +147,7 @@ def test_more_than_was_reserved_is_not_reported_away(world: World) -> None:
     assert world.exporter.post(path, {"persons": 0, "sensitive_persons": 0}).status_code == 409
     permit = world.auditor.get(f"/v1/permits/{company.permit}").json()
     assert (permit["sent"]["persons"], permit["status"]) == (11, "suspended")
-    assert company.export(0).json()["reason"] == "permit_suspended"
+    assert company.export(1).json()["reason"] == "permit_suspended"
 
 
 def test_an_export_that_was_reported_is_not_cancelled(world: World) -> None:

@@ -277,6 +277,8 @@ def test_plans_look_everything_up_by_an_index_however_small_a_table_was(
         await connection.execute("analyze")
         function: str = await connection.fetchval("select prosrc from pg_proc where proname = 'gate_read_2'")
         read = function.partition("return query")[2].partition(";")[0]
+        for name, place in (("at_moment", "$7"), ("on_day", "$8"), ("in_year", "$9")):
+            read = read.replace(name, place)
         for statement in (read, HOLD, EARLIER, SKETCHES):
             found = list(scans(await plan_of(connection, statement)))
             assert found

@@ -346,4 +346,4 @@ def test_a_reservation_is_given_back_at_the_moment_that_it_names(
     late = world.exporter.post(f"/v1/exports/{first['id']}/complete", {"persons": 10, "sensitive_persons": 0})
     assert (late.status_code, late.json()["late"]) == (200, True)
     permit = world.auditor.get(f"/v1/permits/{first['permit']}").json()
-    assert (permit["sent"]["persons"], permit["status"]) == (10, "active"), "not above what it allows yet"
+    assert (permit["sent"]["persons"], permit["status"]) == (10, "exhausted"), "not above what it allows yet"

@@ -14,6 +14,8 @@ READING: Final = "service/gate/reading.py"
 READ: Final = "migrations/versions/0018_gate_read_2.py"
 SITTING: Final = "service/gate/sitting.py"
 COMPLETION: Final = "service/gate/completion.py"
+AGAIN: Final = "tests/api/test_run_again.py::"
+LATE: Final = "tests/api/test_late_reports.py::"
 
 DEFENCES: Final = (
     one(
@@ -203,5 +205,87 @@ DEFENCES: Final = (
         "    was = status_of(export, tx)\n",
         "    was = export.status\n",
         "tests/api/test_gate.py::test_what_is_never_reported_lapses_and_is_given_back",
+    ),
+    one(
+        "A281",
+        "a yes is decided on anew when its key comes again",
+        SITTING,
+        "        return None if decision.allowed else refusal(evaluation, decision, export=earlier.id)\n",
+        "        return None\n",
+        AGAIN + "test_a_permit_that_was_taken_away_is_no_yes_any_more",
+    ),
+    one(
+        "A282",
+        "what has ended is told as ended when its key comes again",
+        SITTING,
+        '            if state != "reserved":\n                return export_ended(earlier.id, state)\n',
+        "",
+        AGAIN + "test_what_has_ended_is_told_as_ended",
+    ),
+    one(
+        "A283",
+        "what an export holds itself is not counted against it",
+        SITTING,
+        "        known = earlier.taken_from(self._now_known(found))\n",
+        "        known = self._now_known(found)\n",
+        AGAIN + "test_while_it_holds_the_same_is_answered_and_nothing_more_is_taken",
+    ),
+    one(
+        "A284",
+        "a reservation goes under its own permit alone",
+        SITTING,
+        "        ask = _ask_of(asked, caller, earlier.permit or NO_PERMIT, growth)\n",
+        "        ask = _ask_of(asked, caller, earlier.permit, growth)\n",
+        AGAIN + "test_a_reservation_without_a_permit_takes_none_that_came_since",
+    ),
+    one(
+        "A285",
+        "a request is known by what it says",
+        "service/http/idempotency.py",
+        "        if content != self.content and request != self.request:\n",
+        "        if request != self.request:\n",
+        AGAIN + "test_the_same_written_otherwise_is_the_same",
+    ),
+    one(
+        "A286",
+        "a report of what was cancelled counts",
+        COMPLETION,
+        "    await _count(counting, reports)\n",
+        "    await _count(counting, reports if not is_late else {kind: NOTHING_MORE for kind in KINDS})\n",
+        LATE + "test_a_late_report_counts_in_the_year_and_under_the_permit",
+    ),
+    one(
+        "A287",
+        "whoever is beyond the first report counts",
+        COMPLETION,
+        "    await _count(counting, more, sketches)\n",
+        "",
+        LATE + "test_other_numbers_are_refused_and_whoever_went_beyond_counts",
+    ),
+    one(
+        "A288",
+        "above its quota a permit is suspended",
+        "service/permits/operations.py",
+        "    permit.status, permit.reason, permit.updated_at = Standing.SUSPENDED, why, tx.now\n    quota",
+        "    quota",
+        LATE + "test_above_the_quota_the_permit_is_suspended_and_a_finding_raised",
+    ),
+    one(
+        "A289",
+        "a reservation is decided on by PostgreSQL's clock",
+        BATCH,
+        "            await writing.held(connection, wanted, reserving, self._clock.ahead)\n",
+        (
+            "            await writing.held(connection, wanted, reserving, self._clock() - datetime.now().astimezone())\n"
+        ),
+        "tests/faults/test_clocks.py::test_processes_whose_clocks_differ_sell_a_quota_once",
+    ),
+    one(
+        "A290",
+        "a report looks at the clock once it holds its rows",
+        "service/gate/operations.py",
+        "    await tx.look_at_clock()\n",
+        "",
+        "tests/faults/test_clocks.py::test_a_report_that_waits_past_the_lease_is_late",
     ),
 )
