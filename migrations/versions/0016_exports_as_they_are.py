@@ -13,8 +13,8 @@ depends_on = None
 
 APP, GATE = "outbound_app", "outbound_gate"
 READ_OF_EXPORTS = (
-    "id, handler, dataset, recipient, permit, year, counts, permit_persons, permit_sensitive_persons, year_persons,"
-    " year_sensitive_persons, status, reserved_at, expires_at"
+    "id, permit, year, counts, permit_persons, permit_sensitive_persons, year_persons, year_sensitive_persons, status,"
+    " expires_at"
 )
 """What the gate looks at of an export whose key comes again."""
 

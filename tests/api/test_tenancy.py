@@ -97,7 +97,11 @@ GATE_SEES = {
     "evidence": {"id", "ended_at"},
     "sketches": {"owner", "kind", "content", "at_most"},
     "entries": {"seq", "at", "subject"},
-    "stored_answers": {"digest", "request", "status", "headers", "body"},
+    "exports": {
+        *("id", "permit", "status", "expires_at", "year", "counts"),
+        *("permit_persons", "permit_sensitive_persons", "year_persons", "year_sensitive_persons"),
+    },
+    "stored_answers": {"digest", "request", "content", "status", "headers", "body"},
 }
 """All that decisions look at."""
 
