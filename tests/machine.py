@@ -478,6 +478,8 @@ class Workflow(RuleBasedStateMachine):
             "valid_from": self.day(0),
             "valid_until": self.day(days),
         }
+        if any("sensitive" in self.tags[ident] for ident in wanted):
+            body |= {"sensitive_left_out": True, "fields": ["city"]}
         answer = person.post("/v1/transfers", body)
         if self.done("draft", answer):
             assert self.holds(person.id, {"requester"})
@@ -1004,7 +1006,8 @@ class Workflow(RuleBasedStateMachine):
         before = set(self.tags[data["id"]])
         tags = tags | before if more else tags
         path = f"/v1/datasets/{data['id']}/gradings"
-        body = {"tags": sorted(tags), "reason": "Looked", "basis": "Catalogue"}
+        body: Json = {"tags": sorted(tags), "reason": "Looked", "basis": "Catalogue"}
+        body |= {"sensitive_fields": ["amount"]} if "sensitive" in tags else {}
         made = self.world.registrar.post(path, body)
         if self.done("grade", made):
             self.tags[data["id"]] = self._tags(data)
