@@ -62,6 +62,7 @@ CLEAR: Final[Mapping[str, frozenset[str]]] = {
         "evidence_pack": "kind subject since until sha256",
         "log": "vkey previous",
         "signing_key": "jwk",
+        "state": "table",
     }.items()
 }
 """The members whose texts stay in clear, with all that is in them, by the thing that the action is about (`permit` in `permit.revoked`).

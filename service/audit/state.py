@@ -13,7 +13,7 @@ import hashlib
 from base64 import b64decode
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 from zlib import crc32
 
@@ -32,9 +32,8 @@ MOST: Final = 1_000
 """Differences of one kind that are told one by one."""
 BASELINE: Final = "state.baseline"
 """The action of entries that say what the tables held, where no entry from before says it."""
-LATE: Final = timedelta(hours=1)
-"""No transaction takes as long."""
-_EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
+LATE: Final = timedelta(minutes=1)
+"""No transaction that writes entries takes as long."""
 _ID: Final = 29
 """Characters of an id."""
 
@@ -95,6 +94,8 @@ class State:
     documents: int = 0
     incomparable: list[str] = field(default_factory=list)
     """What cannot be compared, and why: no fault."""
+    is_begun: bool = True
+    """Whether the log says of every row what it holds: it began so, or a baseline has been written."""
     unstated: list[tuple[str, str]] = field(default_factory=list)
     """Rows that a version wrote which said nothing of them: what the next baseline says."""
 
@@ -122,27 +123,30 @@ class _Said:
     made: bool
 
 
-async def check(connection: asyncpg.Connection, tables: Collection[str] = COVERED) -> State:
+async def check(connection: asyncpg.Connection, tables: Collection[str] = COVERED, late: timedelta = LATE) -> State:
     """Compare the tables with the log.
 
     Args:
         connection: in a transaction that sees one moment of the database from its beginning.
         tables: which of those that are covered.
+        late: how long before a baseline a version from before may have begun what it wrote after it.
     """
     for name in SETTINGS:
         await connection.execute(f"set local {name} = on")
-    return await _Comparison(connection, tables).run()
+    return await _Comparison(connection, tables, late).run()
 
 
 class _Comparison:
-    def __init__(self, connection: asyncpg.Connection, tables: Collection[str]) -> None:
+    def __init__(self, connection: asyncpg.Connection, tables: Collection[str], late: timedelta) -> None:
         self._connection = connection
+        self._late = late
         self._tables = sorted(tables)
         self._state = State()
         self._key = b""
         self._gone = 0
-        self._silent: dict[str, str] = {}
-        """Of each subject the last entry of a version that said nothing of what it wrote, as words for people."""
+        self._silent: dict[str, tuple[int, datetime, str]] = {}
+        """Of each thing the last entry of a version that said nothing of what it wrote: number, moment, and words for people."""
+        self._baselines: dict[int, datetime] = {}
         self._is_begun = True
         """Whether the log says of every row what it holds: it began so, or a baseline has been written."""
 
@@ -176,10 +180,11 @@ class _Comparison:
         first = await self._connection.fetchval(_FIRST)
         begun = await self._connection.fetchval(_BEGUN)
         self._is_begun = first is None or '"effects":' in first or begun is not None
-        for row in await self._connection.fetch(_SILENT, _EVER if begun is None else begun - LATE):
+        self._state.is_begun = self._is_begun
+        for row in [] if begun is None else await self._connection.fetch(_SILENT, begun - self._late):
             told = f"entry {row['seq']}, {row['action']} of {row['at']:%Y-%m-%d %H:%M}"
             for name in {row["subject"], *_ids(row["body"])}:
-                self._silent[name] = told
+                self._silent[name] = row["seq"], row["at"], told
         if not self._is_begun:
             self._state.cannot(
                 "The log began with a version that did not say what it wrote, and no baseline has been written: "
@@ -202,6 +207,8 @@ class _Comparison:
                         f"What entry {row['seq']} is said to have written is not what it sealed.",
                     )
                 continue
+            if row["is_baseline"]:
+                self._baselines[row["seq"]] = row["at"]
             for group in _groups(row["value"]):
                 self._file(found, group, row["seq"], row["salt"], part, parts)
         return found
@@ -223,9 +230,7 @@ class _Comparison:
 
     async def _compare(self, table: str, said: dict[str, list[_Said]], part: int, parts: int) -> None:
         """Compare the rows of a table with what the log says of them."""
-        columns = _Columns.of(table, await self._connection.fetch(_COLUMNS, table))
-        if columns is None:
-            return
+        columns = await Columns.load(self._connection, table)
         unsaid = COVERED[table].unsaid
         async for row in self._connection.cursor(columns.query, prefetch=ROWS):
             key = columns.key_of(row)
@@ -247,7 +252,7 @@ class _Comparison:
                     "deleted", table, key, (), f"{table} {key} is gone; entry {max(one.seq for one in found)} wrote it."
                 )
 
-    def _hashed(self, key: str, columns: "_Columns", row: asyncpg.Record, salt: bytes) -> bytes:
+    def _hashed(self, key: str, columns: "Columns", row: asyncpg.Record, salt: bytes) -> bytes:
         """Return the hashes of all columns of a row side by side; it is done for each row, and kept short."""
         sha256, begin, end = hashlib.sha256, self._key + salt, f"/{key}".encode()
         return b"".join(
@@ -261,14 +266,14 @@ class _Comparison:
         self,
         table: str,
         key: str,
-        columns: "_Columns",
+        columns: "Columns",
         row: asyncpg.Record,
         said: list[_Said] | None,
         unsaid: Mapping[str, Any],
     ) -> None:
         """Look at a row column by column."""
         if not any(one.made for one in said or ()) and table not in effects.IMPLIED:
-            if not self._excuse(table, key):
+            if not self._excuse(table, key, said):
                 self._state.add(
                     "inserted", table, key, (), f"{table} {key} is in the table, and no entry says who put it there."
                 )
@@ -287,33 +292,38 @@ class _Comparison:
                 is_same = effects.hashed(salt, content) == one.hashes[at * SIZE : (at + 1) * SIZE]
             if not is_same:
                 wrong.append(name)
-        if wrong and not self._excuse(table, key):
+        if wrong and not self._excuse(table, key, said):
             by = sorted({last[name][0].seq for name in wrong if name in last})
             told = f"{table} {key}: {', '.join(wrong)} are not as written" + (
                 f" by entry {', '.join(map(str, by))}." if by else ": by no entry."
             )
             self._state.add("changed", table, key, wrong, told)
 
-    def _excuse(self, table: str, key: str) -> bool:
+    def _excuse(self, table: str, key: str, said: list[_Said] | None) -> bool:
         """Tell whether a row may have been written by a version that did not say what it wrote; it is then for the next baseline."""
         if not self._is_begun:
             self._state.unstated.append((table, key))
             return True
         by = next((self._silent[name] for name in (key, *key.split("/")) if name in self._silent), None)
-        if by is None:
+        last = max((one.seq for one in said or ()), default=0)
+        if by is None or not (by[0] > last or (last in self._baselines and by[1] > self._baselines[last] - self._late)):
             return False
         self._state.unstated.append((table, key))
-        self._state.cannot(f"{table} {key} cannot be compared: written by the version before ({by}).")
+        self._state.cannot(f"{table} {key} cannot be compared: written by the version before ({by[2]}).")
         return True
 
 
 _decode: Final = msgspec.json.Decoder().decode
 _encode: Final = msgspec.json.Encoder(order="sorted").encode
-"""What `effects.canonical` makes of a value of JSON, several times as fast."""
+
+
+def of_json(text: str) -> bytes:
+    """Return what `effects.canonical` makes of a text of JSON, in a third of the time."""
+    return _encode(_decode(text))
 
 
 @dataclass(frozen=True, slots=True)
-class _Columns:
+class Columns:
     """The columns of a table that are compared, as the database has them."""
 
     keys: list[str]
@@ -325,9 +335,9 @@ class _Columns:
     """What the name of a column begins with where its salt is made."""
 
     @classmethod
-    def of(cls, table: str, rows: Sequence[asyncpg.Record]) -> "_Columns | None":
-        if not rows:
-            return None
+    async def load(cls, connection: asyncpg.Connection, table: str) -> "Columns":
+        """Return those of a table."""
+        rows = await connection.fetch(_COLUMNS, table)
         keys = [row["attname"] for row in rows if row["is_key"]]
         kinds = {row["attname"]: row["typname"] for row in rows}
         names = sorted(set(kinds) - {*keys, *COVERED[table].beside})
@@ -337,13 +347,14 @@ class _Columns:
         return cls(keys, names, json, f"select {named} from {table}", prefixes)  # noqa: S608 - names of columns  # nosec B608
 
     def key_of(self, row: asyncpg.Record) -> str:
+        """Return the key of a row."""
         return row[0] if len(self.keys) == 1 and isinstance(row[0], str) else effects.key_of(row[: len(self.keys)])
 
     def contents(self, row: asyncpg.Record) -> list[bytes]:
         """Return the canonical bytes of the columns that are compared."""
         canonical, json = effects.canonical, self.json
         return [
-            _encode(_decode(value)) if place in json and value is not None else canonical(value)
+            of_json(value) if place in json and value is not None else canonical(value)
             for place, value in enumerate(row[len(self.keys) :])
         ]
 

@@ -14,7 +14,7 @@ from service.audit.helpers import Processes, processors
 from service.audit.log_key import LogKey
 from service.audit.state import State
 from service.commands.failing import fail
-from service.commands.shared import database_url, in_transaction, with_database
+from service.commands.shared import database_url, in_transaction, with_database, write_baseline
 from service.connections import connect
 from service.database import Database
 from service.http.caller import OPERATOR
@@ -100,6 +100,14 @@ async def _own_verifier(settings: Settings, connection: asyncpg.Connection) -> l
             f"There is no {path}: name the log's key by --vkey, as /tlog/vkey told it when you could trust it."
         )
     return [LogKey(path).signer(origin).verifier]
+
+
+@audits.command("baseline")
+def baseline() -> None:
+    """Say in the log what the tables hold where a version before this one wrote it: once all processes run this version."""
+    with database_url(Settings()) as url:
+        rows = write_baseline(url)
+    typer.echo(f"The log says of {rows} rows what they hold.")
 
 
 @audits.command("rotate-key")

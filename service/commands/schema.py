@@ -3,12 +3,14 @@
 import typer
 
 from service import migrate as migrations
-from service.commands.shared import database_url
+from service.commands.shared import bring_up, database_url
 from service.settings import Settings
 
 
 def migrate() -> None:
     """Bring the database to the schema of this version."""
     with database_url(Settings(), migrated=False) as url:
-        migrations.upgrade(url)
+        rows = bring_up(url)
+    if rows is not None:
+        typer.echo(f"The log says of {rows} rows what they held before.")
     typer.echo(f"The database is at revision {migrations.head()}.")

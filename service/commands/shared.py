@@ -7,7 +7,9 @@ from typing import TypeVar
 
 import service.tables  # noqa: F401 - a table that is written to refers to those of other rooms
 from service import migrate
+from service.audit import baseline, check
 from service.commands.failing import fail
+from service.connections import connect
 from service.database import Database, DatabaseAwayError, Transaction
 from service.embedded import EmbeddedServer
 from service.settings import Settings
@@ -27,8 +29,31 @@ def database_url(settings: Settings, *, migrated: bool = True) -> Iterator[str]:
         return
     with EmbeddedServer(settings.data_dir) as server:
         if migrated:
-            migrate.upgrade(server.url)
+            bring_up(server.url)
         yield server.url
+
+
+def bring_up(url: str) -> int | None:
+    """Bring a database to the schema of this version, and say in the log what it held before; return of how many rows, if of any.
+
+    Where a database is new, or there already, nothing is to be said.
+    """
+    before = migrate.current(url)
+    migrate.upgrade(url)
+    return write_baseline(url) if before not in (None, migrate.head()) else None
+
+
+def write_baseline(url: str) -> int:
+    """Say in the log what the tables hold where it does not say so, and return of how many rows."""
+
+    async def run() -> int:
+        connection = await connect(url, name=check.NAME, bounds=check.BOUNDS)
+        try:
+            return await baseline.write(connection)
+        finally:
+            await connection.close()
+
+    return asyncio.run(run())
 
 
 def _demand_current(url: str) -> None:

@@ -5,20 +5,28 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
+import os
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 import pytest
+from hypothesis import given, strategies
 
+from service import migrate
 from service.audit import effects, state
 from service.audit.effects import BESIDE, COVERED
+from service.audit.operations import canonical
 from service.audit.state import State
+from service.commands.shared import bring_up, write_baseline
 from service.tables import METADATA
 from tests.authz.things import Company
 from tests.commands import outbound
+from tests.conftest import database_named, run_sql
 from tests.faults.racing import times
 from tests.feed import Feed, digits, hashes
 from tests.world import World
@@ -199,3 +207,124 @@ def test_what_nobody_changed_is_named_nowhere(database_url: str) -> None:
     assert [one.told for one in found.differences] == []
     assert found.incomparable == []
     assert found.rows > 100
+
+
+# The version before
+
+
+def old_entry(subject: str, action: str, ago: timedelta) -> tuple[object, ...]:
+    """Return an entry as a version before this one wrote them: it says nothing of rows."""
+    at = datetime.now(UTC) - ago
+    said = {"at": at, "actor": "operator", "action": action, "subject": subject, "handler": None, "details": {}}
+    body = canonical(said)
+    return at, "operator", action, subject, body.decode(), hashlib.sha256(body).digest()
+
+
+def write_old(url: str, statement: str, subject: str, action: str, ago: timedelta = timedelta()) -> None:
+    async def run() -> None:
+        connection = await asyncpg.connect(url)
+        await connection.execute(statement)
+        await connection.execute(
+            "insert into entries (at, actor, action, subject, body, sha256) values ($1, $2, $3, $4, $5, $6)",
+            *old_entry(subject, action, ago),
+        )
+        await connection.close()
+
+    asyncio.run(run())
+
+
+def checked(url: str) -> State:
+    found: State = as_superuser(url, lambda connection: state.check(connection, late=timedelta()))
+    return found
+
+
+def told(found: State) -> list[tuple[str, str]]:
+    return [(one.kind, one.row) for one in found.differences]
+
+
+FIRST, SECOND = ("pr_00000000000000000000000001", "pr_00000000000000000000000002")
+
+
+@pytest.fixture
+def before(postgres: str) -> Iterator[str]:
+    """A database that the version before has made and filled."""
+    name = f"before_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
+    run_sql(postgres, f"drop database if exists {name}", f"create database {name} template template_outbound")
+    url = database_named(postgres, name)
+    migrate.downgrade(url, "0015")
+    for place, one in enumerate((FIRST, SECOND)):
+        made = f"insert into principals values ('{one}', 'Yu {place}', 'person', now(), null, 'yu {place}')"
+        write_old(url, made, one, "principal.created", timedelta(hours=1))
+    yield url
+    run_sql(postgres, f"drop database {name}")
+
+
+def test_a_database_of_before_is_compared_from_its_migration_on(before: str) -> None:
+    migrate.upgrade(before)
+    found = checked(before)
+    assert told(found) == []
+    assert found.incomparable == [
+        "The log began with a version that did not say what it wrote, and no baseline has been written: run `outbound audit baseline`."
+    ]
+    assert write_baseline(before) == 2
+    assert (told(checked(before)), checked(before).incomparable) == ([], [])
+    run_sql(before, f"update principals set kind = 'system' where id = '{FIRST}'")
+    assert told(checked(before)) == [("changed", FIRST)]
+    assert write_baseline(before) == 0
+    assert told(checked(before)) == [("changed", FIRST)]
+
+
+def test_what_the_version_before_writes_beside_this_one_is_not_compared_until_the_next_baseline(before: str) -> None:
+    assert bring_up(before) == 2
+    assert bring_up(before) is None
+    write_old(before, f"update principals set disabled_at = now() where id = '{FIRST}'", FIRST, "principal.disabled")
+    found = checked(before)
+    assert told(found) == []
+    assert [one.partition(":")[0] for one in found.incomparable] == [f"principals {FIRST} cannot be compared"]
+    assert write_baseline(before) == 1
+    assert (told(checked(before)), checked(before).incomparable) == ([], [])
+    run_sql(before, f"update principals set disabled_at = null where id in ('{FIRST}', '{SECOND}')")
+    assert told(checked(before)) == [("changed", FIRST)]
+
+
+def test_migrating_back_and_again_keeps_what_entries_say(before: str) -> None:
+    assert bring_up(before) == 2
+    migrate.downgrade(before, "0015")
+    write_old(before, f"update principals set disabled_at = now() where id = '{SECOND}'", SECOND, "principal.disabled")
+    assert bring_up(before) == 1
+    assert (told(checked(before)), checked(before).incomparable) == ([], [])
+
+
+# The hashes
+
+
+@given(
+    strategies.recursive(
+        strategies.none()
+        | strategies.booleans()
+        | strategies.integers(-(2**53), 2**53)
+        | strategies.text(strategies.characters(exclude_categories=["Cs"])),
+        lambda inner: (
+            strategies.lists(inner)
+            | strategies.dictionaries(strategies.text(strategies.characters(exclude_categories=["Cs"])), inner)
+        ),
+        max_leaves=8,
+    )
+)
+def test_the_hash_of_a_value_takes_nothing_but_the_standard_library(value: Any) -> None:
+    plain = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    assert effects.canonical(value) == plain
+    assert state.of_json(plain.decode()) == plain
+
+
+def test_a_column_is_checked_by_its_own_salt_alone() -> None:
+    rows = [effects.Written("permits", "pm_1", True, {"persons": 500, "purpose": "analytics"})]
+    opening = effects.opening_of(rows, b"k" * 32, b"s" * 16)
+    (group,) = effects.groups_of(opening.content)
+    salts = [effects.column_salt(b"k" * 32, b"s" * 16, "permits", "pm_1", name) for name in group.columns]
+    assert group.columns == ["persons", "purpose"]
+    assert group.hash_of("pm_1", "persons") == effects.hashed(salts[0], b"500")
+    assert group.hash_of("pm_1", "purpose") == effects.hashed(salts[1], b'"analytics"')
+    assert len({*salts, effects.column_salt(b"k" * 32, b"s" * 16, "permits", "pm_2", "persons")}) == 3
+    with pytest.raises(ValueError, match="table"):
+        effects.groups_of('[{"rows":{}}]')
