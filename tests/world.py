@@ -99,7 +99,22 @@ class World:
 
     def handler(self, **facts: Any) -> Json:
         body = {"key": self.name("handler"), "name": "Invented Mobility", "facts": {"ciio": False, **facts}}
-        return self.registrar.made("/v1/handlers", body)
+        return self.confirmed("/v1/handlers", self.registrar.made("/v1/handlers", body))
+
+    def confirmed(self, path: str, made: Json) -> Json:
+        """Have a second person confirm what of a thing's facts waits for one."""
+        if not made["pending_facts"]:
+            return made
+        for waiting in made["pending_facts"].values():
+            self.second_registrar.made(f"/v1/fact-changes/{waiting['change']}/confirm", None)
+        shown: Json = self.registrar.get(f"{path}/{made['id']}").json()
+        return shown
+
+    def free(self, path: str, facts: Json) -> Json:
+        """State facts that free, and have them confirmed."""
+        patched = self.registrar.patch(path, {"facts": facts})
+        assert patched.status_code == 200, patched.text
+        return self.confirmed(path.rpartition("/")[0], patched.json())
 
     def dataset(self, handler: Json, *tags: str, graded: bool = True, **more: Any) -> Json:
         body = {
@@ -110,7 +125,7 @@ class World:
             "fields": [{"name": "city", "type": "text"}, {"name": "amount", "type": "numeric"}],
             **more,
         }
-        made = self.registrar.made("/v1/datasets", body)
+        made = self.confirmed("/v1/datasets", self.registrar.made("/v1/datasets", body))
         if graded:
             self.grade(made, *tags)
         return made
@@ -123,7 +138,7 @@ class World:
 
     def recipient(self, country: str = "SG", **more: Any) -> Json:
         body = {"key": self.name("recipient"), "name": "Invented Partner", "country": country, "kind": "company"}
-        return self.registrar.made("/v1/recipients", body | {"facts": {}} | more)
+        return self.confirmed("/v1/recipients", self.registrar.made("/v1/recipients", body | {"facts": {}} | more))
 
     def draft(self, handler: Json, datasets: list[Json], recipient: Json, **more: Any) -> Json:
         body = {

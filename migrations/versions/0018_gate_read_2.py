@@ -66,7 +66,7 @@ READ: Final = """
       ) p
     ), found as materialized (
       select a.n, a.prefix, a.permit, d.id as dataset, d.handler, d.looked_at, r.id as recipient, r.key as recipient_key,
-             concat(d.tags, e'\\x1f', d.facts, e'\\x1f', coalesce(r.facts, repeat(e'\\x1f', 3))) as facts
+             concat(d.tags, e'\\x1f', d.facts, e'\\x1f', coalesce(r.facts, repeat(e'\\x1f', 4))) as facts
       from asked a
       left join lateral (
         select id, handler, tags, facts, concat(
@@ -80,10 +80,10 @@ READ: Final = """
         ) as looked_at from datasets where key = a.dataset_key
       ) d on true
       left join lateral (
-        select id, key, concat(facts, e'\\x1f', country, e'\\x1f', kind, e'\\x1f', key) as facts
+        select id, key, concat(facts, e'\\x1f', country, e'\\x1f', kind, e'\\x1f', key, e'\\x1f', name) as facts
         from recipients where id = a.recipient_id
         union all
-        select id, key, concat(facts, e'\\x1f', country, e'\\x1f', kind, e'\\x1f', key)
+        select id, key, concat(facts, e'\\x1f', country, e'\\x1f', kind, e'\\x1f', key, e'\\x1f', name)
         from recipients where key = a.recipient_key
       ) r on true
     ), years as materialized (
@@ -122,7 +122,7 @@ READ: Final = """
              concat(
                p.valid_from - date '0001-01-01', e'\\x1f', p.valid_until - date '0001-01-01', e'\\x1f',
                p.fields, e'\\x1f', p.systems, e'\\x1f', array_to_string(b.fields, e'\\x1e'), e'\\x1f',
-               b.tags, e'\\x1f', p.requirements, e'\\x1f', p.route, e'\\x1f', p.claims, e'\\x1f', f.recipient_key
+               b.tags, e'\\x1f', b.facts, e'\\x1f', p.requirements, e'\\x1f', p.route, e'\\x1f', p.claims, e'\\x1f', f.recipient_key
              ),
              coalesce((
                select true from obligations o where o.permit = p.id and o.state = 'open' and o.blocks and o.due_on < on_day
@@ -134,7 +134,7 @@ READ: Final = """
                select false from evidence e where e.id = any(p.evidence) and e.ended_at is not null limit 1
              ), true)
       from (
-        select permit, tags, fields from permit_datasets
+        select permit, tags, fields, facts from permit_datasets
         where dataset = f.dataset and recipient = f.recipient and y.handler is not null offset 0
       ) b
       cross join lateral (

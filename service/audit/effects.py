@@ -42,11 +42,15 @@ class Covered:
 _RESERVED: Final = "the entry of its reservation says it (`service/audit/reservations.py`)"
 _USE: Final = "moves with use, and nothing is decided by it but when a session ends by itself"
 
+_SPELT: Final = dict.fromkeys(
+    ("folded_key", "twin_number"), "follows from the key, and from which spelling of it came first"
+)
+
 COVERED: Final[Mapping[str, Covered]] = {
     "api_keys": Covered(),
     "break_glass": Covered(),
     "comments": Covered(),
-    "datasets": Covered(),
+    "datasets": Covered(_SPELT, {"pending_facts": {}, "twins": [], "distinct_from": []}),
     "delegations": Covered(),
     "documents": Covered({"content": "its key is its SHA-256, which is computed again", "size": "the same"}),
     "events": Covered(),
@@ -80,7 +84,8 @@ COVERED: Final[Mapping[str, Covered]] = {
     "findings": Covered(unsaid={"about": "structuring"}),
     "gradings": Covered(),
     "grants": Covered(),
-    "handlers": Covered(),
+    "fact_changes": Covered(),
+    "handlers": Covered(_SPELT, {"pending_facts": {}}),
     "ledger_years": Covered(
         unsaid=dict.fromkeys(("persons", "sensitive_persons", "plain_persons", "plain_sensitive_persons"), 0)
     ),
@@ -92,7 +97,7 @@ COVERED: Final[Mapping[str, Covered]] = {
     "permits": Covered(),
     "person_keys": Covered(),
     "principals": Covered(),
-    "recipients": Covered(),
+    "recipients": Covered(_SPELT, {"pending_facts": {}}),
     "recusals": Covered(),
     "reviews": Covered(),
     "revisions": Covered(),

@@ -33,14 +33,15 @@ _PERMIT: Final = (
     "evidence receipt_due_on overdue lost_evidence supersedes superseded_by issued_at updated_at by replaced recipients stage "
     "cause export"
 )
+_FACTS: Final = "changes overtaken askers settled_persons pending_facts twins distinct_from"
 _DECISION: Final = "question dataset recipient permit mechanism reason evaluation export expires_at"
 
 CLEAR: Final[Mapping[str, frozenset[str]]] = {
     thing: _EVERYWHERE | frozenset(names.split())
     for thing, names in {
-        "handler": "key",
-        "dataset": "key handler facts fields tags state review_by sensitive_fields outdated code evaluation",
-        "recipient": "key country kind",
+        "handler": f"key {_FACTS}",
+        "dataset": f"key handler facts fields tags state review_by sensitive_fields outdated code evaluation {_FACTS}",
+        "recipient": f"key country kind {_FACTS}",
         "transfer": _TRANSFER,
         "stage": "stage from to opened_at",
         "finding": "finding answer kind threshold transfers shared",

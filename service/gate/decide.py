@@ -4,7 +4,7 @@ Source: the reasons of the design, in their order; the law of the day decides wh
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from enum import StrEnum
 from functools import lru_cache
@@ -125,6 +125,10 @@ class Terms:
     """The recipient as it was approved; None: not recorded."""
     papers: frozenset[str] | None
     """Kinds of evidence that the law asked for when it was approved; None: not recorded."""
+    handler: HandlerFacts | None = None
+    """The handler as it was approved; None: not recorded, and the register as it is counts alone."""
+    dataset: DatasetFacts | None = None
+    """The dataset as it was approved, but for its tags; None: not recorded."""
 
 
 class KnownPermit(Struct, frozen=True):
@@ -340,7 +344,8 @@ class _Claimed:
 @lru_cache(maxsize=REMEMBERED)
 def _claimed(law: LawByCount, terms: Terms) -> _Claimed:
     """Return what terms come to where the law on the facts, without any claims, is this."""
-    claimed = law.claiming(terms.transfer, terms.route)
+    # A register that has become freer since frees nothing of what was approved before: of each fact the stricter value counts.
+    claimed = law.claiming(terms.transfer, terms.route, terms.handler, terms.dataset)
     is_personal = not _PERSONAL.isdisjoint(terms.tags)
     return _Claimed(claimed, _binding(terms, claimed), is_personal, is_contract=terms.route in _CONTRACTS)
 
@@ -366,9 +371,14 @@ def _binding(terms: Terms, claimed: LawByCount) -> Reason | None:
     law, facts = claimed.at_nobody, claimed.facts
     if terms.tags != facts.dataset.tags:
         return Reason.GRADING_CHANGED
-    is_other = terms.recipient is not None and terms.recipient != facts.recipient
+    is_other = terms.recipient is not None and terms.recipient != _as_recorded(facts.recipient, terms.recipient)
     is_met = law.is_met_by(terms.requirements) and not _lacks_papers(terms, law)
     return None if is_met and not is_other else Reason.EVIDENCE_LAPSED
+
+
+def _as_recorded(now: RecipientFacts, approved: RecipientFacts) -> RecipientFacts:
+    """Return a recipient as it is now, without a name where none was recorded with the approval."""
+    return now if approved.name is not None else replace(now, name=None)
 
 
 def _lacks_papers(terms: Terms, law: Verdict) -> bool:

@@ -281,11 +281,13 @@ def _words(array: str) -> Sequence[str]:
 @lru_cache(maxsize=TEXTS)
 def _facts(text: str) -> tuple[HandlerFacts | None, DatasetFacts | None, RecipientFacts | None]:
     """Return handler, dataset and recipient as the law sees them; None for one that is not there, or not graded."""
-    handler, tags, dataset, recipient, country, kind, key = text.split(SEPARATOR)
+    handler, tags, dataset, recipient, country, kind, key, name = text.split(SEPARATOR)
     return (
         HandlerFactsIn.model_validate_json(handler).facts() if handler else None,
         OriginFactsIn.model_validate_json(dataset).dataset(frozenset(map(Tag, _words(tags)))) if tags else None,
-        RecipientFactsIn.model_validate(msgspec.json.decode(recipient) | {"country": country, "kind": kind}).facts(key)
+        RecipientFactsIn.model_validate(msgspec.json.decode(recipient) | {"country": country, "kind": kind}).facts(
+            key, name
+        )
         if recipient
         else None,
     )
@@ -308,9 +310,11 @@ def _day(number: str) -> date:
 
 @lru_cache(maxsize=TEXTS)
 def _terms(text: str) -> Terms:
-    tags, requirements, route, claims, key = text.split(SEPARATOR)
+    tags, dataset, requirements, route, claims, key = text.split(SEPARATOR)
     told: dict[str, Any] = msgspec.json.decode(claims)
     necessity, approved, papers = (told.get(name) for name in ("necessity", "recipient", "papers"))
+    handler, called = told.get("handler"), told.get("recipient_name")
+    bound = OriginFactsIn.model_validate_json(dataset).dataset(frozenset()) if dataset else None
     return Terms(
         tags=frozenset(map(Tag, _words(tags))),
         requirements=frozenset(map(Mechanism, _words(requirements))),
@@ -320,6 +324,8 @@ def _terms(text: str) -> Terms:
             necessity=None if necessity is None else Necessity(necessity),
             legal_basis=LegalBasis(told["legal_basis"]),
         ),
-        recipient=None if approved is None else RecipientFactsIn.model_validate(approved).facts(key),
+        recipient=None if approved is None else RecipientFactsIn.model_validate(approved).facts(key, called),
         papers=None if papers is None else frozenset(papers),
+        handler=None if handler is None else HandlerFactsIn.model_validate(handler).facts(),
+        dataset=bound,
     )

@@ -20,6 +20,7 @@ from service.law.determination import (
     strongest,
 )
 from service.law.facts import NOBODY, Count, DatasetFacts, Facts, HandlerFacts, RecipientFacts, Route, TransferFacts
+from service.law.freeing import stricter_dataset, stricter_handler
 from service.law.rules import RuleBook
 
 Band = tuple[int, int, int]
@@ -120,10 +121,21 @@ class LawByCount:
         band = self._band(count)
         return self._verdicts.get(band) or self._asked(band, count)
 
-    def claiming(self, transfer: TransferFacts, route: Route | None) -> "LawByCount":
-        """Return the law on the same facts with what a transfer claims, by the instrument that it chose."""
+    def claiming(
+        self,
+        transfer: TransferFacts,
+        route: Route | None,
+        handler: HandlerFacts | None = None,
+        dataset: DatasetFacts | None = None,
+    ) -> "LawByCount":
+        """Return the law with what a transfer claims, by the instrument that it chose, on the same facts.
+
+        Where facts of the handler or the dataset are given, of each fact the stricter value counts: theirs or the present one.
+        """
         facts = self.facts
-        return law_by_count(facts.as_of, facts.handler, facts.dataset, facts.recipient, transfer, route, self._book)
+        handler = facts.handler if handler is None else stricter_handler(facts.handler, handler)
+        dataset = facts.dataset if dataset is None else stricter_dataset(facts.dataset, dataset)
+        return law_by_count(facts.as_of, handler, dataset, facts.recipient, transfer, route, self._book)
 
     def room(self, count: Count, held: frozenset[Mechanism]) -> tuple[int | None, int | None]:
         """Return how many persons can be added to a count before the law asks for more than the mechanisms that were obtained.

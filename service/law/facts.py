@@ -139,6 +139,8 @@ class RecipientFacts:
     restricted: bool = False
     key: str | None = None
     """What the register calls it: for the company's own rules; the law does not look at it."""
+    name: str | None = None
+    """Who it is, as people approve it; None: not recorded. The law does not look at it."""
 
 
 @dataclass(frozen=True, slots=True)

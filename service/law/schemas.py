@@ -99,9 +99,9 @@ class RecipientFactsIn(RecipientMarksIn):
     country: Annotated[str, Field(strict=True, max_length=2)] = Field(description="ISO 3166-1 alpha-2.")
     kind: RecipientKind = RecipientKind.COMPANY
 
-    def facts(self, key: str | None = None) -> RecipientFacts:
-        """Return the values; `key` is what the register calls the recipient."""
-        return RecipientFacts(**self.model_dump(), key=key)
+    def facts(self, key: str | None = None, name: str | None = None) -> RecipientFacts:
+        """Return the values; `key` is what the register calls the recipient, `name` who it is."""
+        return RecipientFacts(**self.model_dump(), key=key, name=name)
 
 
 class TransferFactsIn(_In):

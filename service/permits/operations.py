@@ -127,13 +127,14 @@ async def issue(tx: Transaction, caller: Caller, scope: Scope) -> PermitOut:
     datasets = [
         PermitDataset(
             permit=permit.id,
-            dataset=dataset,
+            dataset=one.id,
             recipient=scope.recipient,
-            tags=list(tags),
-            grading=grading,
-            fields=list(fields),
+            tags=list(one.tags),
+            grading=one.grading,
+            fields=list(one.fields),
+            facts=one.facts,
         )
-        for dataset, tags, grading, fields in scope.datasets
+        for one in scope.datasets
     ]
     tx.add_all(datasets)
     shown = PermitOut.of(permit, datasets, Count(), day_in_shanghai(tx.now))

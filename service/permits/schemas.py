@@ -66,6 +66,9 @@ class BoundDataset(BaseModel):
     tags: list[str]
     grading: int
     fields: list[str] = Field(description="Fields that it had; one that is registered later is not covered.")
+    facts: dict[str, Any] | None = Field(
+        description="Facts that it had: of each the stricter value counts, this or the present one. Null: of a permit from before."
+    )
 
 
 class PermitOut(BaseModel):
@@ -78,6 +81,12 @@ class PermitOut(BaseModel):
     handler: str
     datasets: list[BoundDataset]
     recipient: str
+    recipient_name: str | None = Field(
+        description="Who the recipient was when it was approved; under another name nothing goes. Null: of a permit from before."
+    )
+    handler_facts: dict[str, Any] | None = Field(
+        description="Facts that the handler had: of each the stricter value counts, this or the present one. Null: as above."
+    )
     purpose: str
     fields: list[str] | None = Field(description="Fields that may go; null: all that the datasets had then.")
     systems: list[str] | None = Field(description="Systems that may export; null: every exporter of the handler.")
@@ -142,8 +151,11 @@ class PermitOut(BaseModel):
                 ),
                 "overdue": list(overdue),
                 "lost_evidence": list(lost),
+                "recipient_name": permit.claims.get("recipient_name"),
+                "handler_facts": permit.claims.get("handler"),
                 "datasets": [
-                    BoundDataset(id=d.dataset, tags=d.tags, grading=d.grading, fields=d.fields) for d in datasets
+                    BoundDataset(id=d.dataset, tags=d.tags, grading=d.grading, fields=d.fields, facts=d.facts)
+                    for d in datasets
                 ],
                 "sent": CountOut(**structs.asdict(sent)),
                 "reserved": CountOut(**structs.asdict(reserved)),
@@ -216,8 +228,7 @@ class Scope:
     transfer: str
     revision: str
     handler: str
-    datasets: Sequence[tuple[str, Sequence[str], int, Sequence[str]]]
-    """Dataset id, tags, number of the grading, names of the fields."""
+    datasets: Sequence[BoundDataset]
     recipient: str
     purpose: str
     fields: list[str] | None

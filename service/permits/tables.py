@@ -43,7 +43,8 @@ class Permit(OfHandler, Base):
     """Mechanisms of all the requirements that were met."""
     route: Mapped[str | None] = mapped_column(Text)
     claims: Mapped[dict[str, Any]] = mapped_column(JSON)
-    """`method`, `necessity` and `legal_basis` of the transfer; `recipient`, the facts of it, and `papers`, what the law asked for."""
+    """`method`, `necessity` and `legal_basis` of the transfer; `recipient`, the facts of it, `recipient_name`, `handler`, the facts of
+    that, and `papers`, what the law asked for."""
     evidence: Mapped[list[str]] = mapped_column(ARRAY(Text))
     """Ids of the evidence that it rests on."""
     receipt_due_on: Mapped[date | None] = mapped_column(Date)
@@ -73,6 +74,8 @@ class PermitDataset(Base):
     grading: Mapped[int] = mapped_column(Integer)
     fields: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
     """Names of the fields that it had: what is registered later nobody has approved. Empty: none were registered."""
+    facts: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """Facts that it had: of each the stricter value counts, this or the present one. Null: of a permit from before."""
 
     __table_args__ = (
         Index(None, "dataset", "recipient"),

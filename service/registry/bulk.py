@@ -13,6 +13,7 @@ from service.database import Transaction, new_ids
 from service.events import operations as events
 from service.http.caller import READERS, Caller
 from service.http.problems import Invalid
+from service.registry import twins
 from service.registry.asking import asked
 from service.registry.changes import Json
 from service.registry.grading import Graded, details_of, gradings_of
@@ -208,6 +209,8 @@ async def grade_many(tx: Transaction, caller: Caller, wanted: BulkGradingIn, gra
     numbers = await events.numbers_for(tx, await asked(tx, grading, "acting"))
     await events.record_all(tx, await asked(tx, grading, "acts", caller, tx.now, superseded, numbers))
     told: bytes = await asked(tx, grading, "outcome")
+    if effective != "[]":
+        await twins.settle_graded(tx, caller, [one["id"] for one in json.loads(effective)])
     return told
 
 

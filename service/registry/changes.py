@@ -3,9 +3,11 @@
 Nobody has to be told of what cannot deny: the gate is never closed for it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
+
+from service.law import freeing
 
 Json = dict[str, Any]
 
@@ -70,3 +72,64 @@ def confirmed_after(group: str | None, confirmed: str | None, *, is_named: bool,
     if is_named and is_for_all:
         return group
     return confirmed if is_confirmed(group, confirmed) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What comes to wait for a second person, and what waits no more."""
+
+    pending: Json
+    """Of each fact that waits then, its `value` and the `change` that confirms it."""
+    added: list[Json]
+    """The changes that are new: `id`, `subject`, `handler`, `fact`, `before` and `after`."""
+    overtaken: list[str]
+    """Ids of changes that a later statement of the same fact puts aside."""
+    askers: list[str]
+
+    @property
+    def details(self) -> Json:
+        """What the entry says."""
+        told = {
+            one["fact"]: {"change": one["id"], "before": one["before"], "after": one["after"]} for one in self.added
+        }
+        return {"changes": told, "overtaken": self.overtaken, "askers": self.askers, "pending_facts": self.pending}
+
+
+def waiting_of(pending: Json) -> Json:
+    """Return the facts that wait, with the value that waits."""
+    return {fact: told["value"] for fact, told in pending.items()}
+
+
+def waiting(
+    subject: str, handler: str | None, change: freeing.Change, pending: Json, askers: Sequence[str], ids: Iterator[str]
+) -> Waiting | None:
+    """Return what a statement leaves to wait; None: it asks for nothing that frees, and overtakes nothing.
+
+    Args:
+        subject: id of the thing.
+        handler: whose it is; None: of a recipient.
+        change: what the statement does.
+        pending: what waits so far.
+        askers: everybody who may be the one that states it.
+        ids: yields an id for each change.
+    """
+    if not change.asked and not change.overtaken:
+        return None
+    added = [
+        {
+            "id": next(ids),
+            "subject": subject,
+            "handler": handler,
+            "fact": fact,
+            "before": change.facts[fact],
+            "after": value,
+        }
+        for fact, value in sorted(change.asked.items())
+    ]
+    kept = {fact: told for fact, told in pending.items() if fact not in change.overtaken}
+    return Waiting(
+        pending=kept | {one["fact"]: {"value": one["after"], "change": one["id"]} for one in added},
+        added=added,
+        overtaken=sorted(pending[fact]["change"] for fact in change.overtaken),
+        askers=sorted(askers),
+    )

@@ -15,6 +15,7 @@ from service.http.paging import page_of
 from service.http.problems import Conflict, Forbidden, NotFound
 from service.http.references import is_of
 from service.law.calendar import SHANGHAI, day_in_shanghai
+from service.registry import twins
 from service.registry.grading import Columns, Graded, demand_tag_of_minors, details_of, gradings_of
 from service.registry.operations import REGISTRARS, dataset_of, look_at_scale
 from service.registry.schemas import (
@@ -45,6 +46,7 @@ async def _graded(tx: Transaction, caller: Caller, dataset: Dataset, wanted: Gra
     made = gradings_of(Graded(**stands, last=last or 0), wanted, caller, tx.now)
     await _supersede(tx, dataset.id, "pending")
     recorded = [await _record(tx, caller, dataset, columns) for columns in made]
+    await twins.settle_graded(tx, caller, [dataset.id])
     return GradingOut.of(recorded[-1])
 
 
@@ -82,6 +84,7 @@ async def confirm_grading(
         "catalogue": grading.catalogue,
     }
     _tell(tx, caller, "dataset.grading_confirmed", dataset, details, [grading.graded_by], wanted.reason)
+    await twins.settle_graded(tx, caller, [dataset.id])
     await tx.flush()
     return GradingOut.of(grading)
 

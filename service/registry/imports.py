@@ -25,12 +25,16 @@ from service.database import MovedError, Transaction, beyond, is_id, new_ids
 from service.events import operations as events
 from service.http.caller import READERS, Caller
 from service.http.problems import Forbidden, Invalid, NotFound, UnsupportedMediaType, pointer_to
+from service.law import freeing
 from service.law.schemas import OriginFactsIn
+from service.registry import twins
 from service.registry.asking import asked
-from service.registry.changes import Change, Json, change_of
+from service.registry.changes import Change, Json, change_of, waiting_of
+from service.registry.folding import folded_key
 from service.registry.looking import lacks_tag_of_minors, news_in
-from service.registry.operations import MINORS, REGISTRARS
-from service.registry.schemas import MAX_FIELDS, DatasetIn, FieldIn, ImportOut
+from service.registry.operations import MINORS, REGISTRARS, change_dataset
+from service.registry.schemas import DISTINCT, MAX_FIELDS, DatasetNewIn, DatasetPatch, FieldIn, ImportOut
+from service.registry.tables import Dataset
 from service.workers import Asks, Here
 
 Format = Literal["csv", "fides"]
@@ -41,7 +45,7 @@ _MEDIA_TYPES: Final[dict[str, Format]] = {
     "application/x-yaml": "fides",
     "text/yaml": "fides",
 }
-_COLUMNS: Final = ("key", "handler", "title", "owner", "description", "fields")
+_COLUMNS: Final = ("key", "handler", "title", "owner", "description", "fields", "distinct_from", "reason")
 _FACTS: Final = ("origin", "domestic_data_added", "ftz_list", "contains_minors")
 _REQUIRED: Final = ("key", "title")
 _TRUTH: Final = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
@@ -137,6 +141,8 @@ class Reading:
         self._faults: list[Fault] = []
         self._rows: list[_Wanted] = []
         self._ids = new_ids("ds")
+        self._spelt: dict[tuple[str, str], list[tuple[str, str, int]]] = {}
+        """Of each handler and folded key, the keys that are spellings of it, their ids and numbers."""
         defaults = {"handler": handler, "owner": owner or handler}
         try:
             self._check(rows_of(content, kind), defaults)
@@ -157,26 +163,34 @@ class Reading:
             if wanted.key in seen:
                 self._faults.append((row.line, "/key", f"The same key stands at line {seen[wanted.key]}."))
             seen.setdefault(wanted.key, row.line)
-            body = wanted.model_dump_json(exclude={"handler", "scale"})
-            self._rows.append(_Wanted(row.line, wanted.key, wanted.handler, body))
+            body = wanted.model_dump_json(exclude={"handler", "scale", *DISTINCT})
+            # A column that is not there says nothing of the fact.
+            stated = tuple(sorted(wanted.facts.model_fields_set))
+            said = None if wanted.distinct_from is None else (wanted.distinct_from, wanted.reason or "")
+            self._rows.append(_Wanted(row.line, wanted.key, wanted.handler, body, stated, folded_key(wanted.key), said))
 
     def chunks(self) -> int:
         """Return how many times some rows are looked at."""
         return -(-len(self._rows) // _CHUNK)
 
-    def about(self, chunk: int) -> tuple[list[str], list[str]]:
-        """Return the keys of some rows, and the handlers that they name."""
+    def about(self, chunk: int) -> tuple[list[str], list[str], list[str]]:
+        """Return the keys of some rows, the handlers that they name, and the folded keys."""
         rows = self._chunk(chunk)
-        return [row.key for row in rows], sorted({row.named for row in rows})
+        return [row.key for row in rows], sorted({row.named for row in rows}), sorted({row.folded for row in rows})
 
-    def compare(self, chunk: int, stored: str, handlers: Mapping[str, tuple[str | None, str]]) -> None:
+    def compare(self, chunk: int, stored: str, handlers: Mapping[str, tuple[str | None, str]], spelt: str) -> None:
         """Find out what some rows change.
 
         Args:
             chunk: which.
             stored: the datasets of their keys, whoever's they are, as `_STORED` has them.
             handlers: of each handler that they name its id or, where the caller does not keep it, None and what to say of it.
+            spelt: the datasets that have one of their folded keys, as `_SPELT` has them.
         """
+        for one in json.loads(spelt):
+            self._spelt.setdefault((one["handler"], one["folded_key"]), []).append(
+                (one["key"], one["id"], one["number"])
+            )
         found = _by_key(stored)
         for row in self._chunk(chunk):
             row.handler, refusal = handlers[row.named]
@@ -189,7 +203,39 @@ class Reading:
                 if there is not None and lacks_tag_of_minors(there, json.loads(row.body)):
                     self._faults.append((row.line, *MINORS))
                 row.is_new = there is None
+                facts = self._facts(row, there)
+                row.frees = bool(facts.asked or facts.overtaken)
                 row.differs = there is None or self._change(row, there) is not None
+                self._spell(row)
+
+    def _spell(self, row: "_Wanted") -> None:
+        """Find out whether a row's key is another spelling of one that is there, or stands in the file before it."""
+        twins = self._spelt.setdefault((row.handler or "", row.folded), [])
+        others = [one for one in twins if one[0] != row.key]
+        named = next((one for one in others if row.said and row.said[0] in one[:2]), None)
+        if row.said is not None and named is None:
+            self._faults.append((row.line, "/distinct_from", "The key is no other spelling of this."))
+        elif row.is_new and others and named is None:
+            said = (
+                f"{others[0][0]} is another spelling of this key. If it is something else, name it under `distinct_from`, "
+                "with a `reason`."
+            )
+            self._faults.append((row.line, "/key", said))
+        if row.is_new:
+            row.number = max((one[2] for one in twins), default=-1) + 1
+            twins.append((row.key, "", row.number))
+
+    def waits(self, chunk: int) -> list[tuple[str, str, Json]]:
+        """Return, of some rows that were written, what waits for a second person: key, folded key, and a body for `PATCH`."""
+        waiting: list[tuple[str, str, Json]] = []
+        for row in self._chunk(chunk):
+            facts = json.loads(row.body)["facts"] if row.frees else {}
+            patch: Json = {"facts": {fact: facts[fact] for fact in row.stated}} if row.frees else {}
+            if row.said is not None:
+                patch |= {"distinct_from": row.said[0], "reason": row.said[1]}
+            if patch:
+                waiting.append((row.key, row.folded, patch))
+        return waiting
 
     def refused(self) -> tuple[int, str]:
         """Return how much is wrong with the file, and what, as the answer lists it; 0: it can be taken."""
@@ -197,7 +243,7 @@ class Reading:
 
     def changes(self) -> bool:
         """Tell whether anything of the file is new or differs."""
-        return any(row.differs for row in self._rows)
+        return any(row.differs or row.frees or row.said is not None for row in self._rows)
 
     def to_lock(self, chunk: int) -> list[str]:
         """Return the keys of some rows that differ from what is stored."""
@@ -216,7 +262,8 @@ class Reading:
         for row in self._chunk(chunk):
             if row.is_new:
                 row.id = next(self._ids)
-                new.append(json.loads(row.body) | {"id": row.id, "handler": row.handler})
+                spelt = {"folded_key": row.folded, "twin_number": row.number}
+                new.append(self._kept(row, None) | {"id": row.id, "handler": row.handler} | spelt)
             elif row.differs:
                 there = found[row.key]
                 change = self._change(row, there)
@@ -228,7 +275,9 @@ class Reading:
                     row.can_deny = change.can_deny
                     row.outdated = json.dumps(news_in(there, change.after), ensure_ascii=False)
                     row.grading = there["grading"]
-                    changed.append({name: json.loads(row.body)[name] for name in _CHANGED} | {"id": row.id})
+                    kept = self._kept(row, there)
+                    row.kept = json.dumps(kept["facts"])
+                    changed.append({name: kept[name] for name in _CHANGED} | {"id": row.id})
         return _text(new), len(new), _text(changed)
 
     def acting(self, chunk: int) -> int:
@@ -246,9 +295,14 @@ class Reading:
     def _row(row: "_Wanted", now: datetime) -> Written:
         """Return what was written of a dataset."""
         wanted = json.loads(row.body)
+        if row.is_new:
+            wanted["facts"] = freeing.first("dataset", wanted["facts"]).facts
+        elif row.kept:
+            wanted["facts"] = json.loads(row.kept)
         values = {name: wanted[name] for name in _CHANGED} | {"updated_at": now}
         if row.is_new:
-            of_new = {"key": row.key, "handler": row.handler, "created_at": now}
+            of_new: Json = {"key": row.key, "handler": row.handler, "created_at": now}
+            of_new |= {"pending_facts": {}, "twins": [], "distinct_from": []}
             values |= of_new | dict.fromkeys(_NONE_YET)
         return Written("datasets", row.id, row.is_new, values)
 
@@ -259,7 +313,7 @@ class Reading:
     def outcome(self, dry_run: bool) -> bytes:  # noqa: FBT001
         """Return what was done, or would be, as the answer tells it."""
         created = sum(row.is_new for row in self._rows)
-        differing = [row for row in self._rows if row.differs]
+        differing = [row for row in self._rows if row.differs or row.frees]
         told = ImportOut(
             dry_run=dry_run,
             created=created,
@@ -273,9 +327,25 @@ class Reading:
         return self._rows[chunk * _CHUNK : (chunk + 1) * _CHUNK]
 
     @staticmethod
-    def _change(row: "_Wanted", there: Json) -> Change | None:
+    def _facts(row: "_Wanted", there: Json | None) -> freeing.Change:
+        """Return what a row does to the facts of a dataset: what frees waits for a second person."""
+        wanted = json.loads(row.body)["facts"]
+        if there is None:
+            return freeing.first("dataset", wanted)
+        held = {**freeing.UNSAID["dataset"], **there["facts"]}
+        stated = {fact: wanted[fact] for fact in row.stated}
+        return freeing.change("dataset", held, waiting_of(there["pending_facts"]), stated)
+
+    @classmethod
+    def _kept(cls, row: "_Wanted", there: Json | None) -> Json:
+        """Return what is written of a row: what it says, but for the facts that free."""
+        wanted: Json = json.loads(row.body)
+        return wanted | {"facts": cls._facts(row, there).facts}
+
+    @classmethod
+    def _change(cls, row: "_Wanted", there: Json) -> Change | None:
         """Return what a row changes of a dataset that is there: the same rule as for any other way to change one."""
-        wanted = json.loads(row.body)
+        wanted = cls._kept(row, there)
         before = {name: there[name] for name in _CHANGED}
         if all(before[name] == wanted[name] for name in _CHANGED):
             return None
@@ -285,7 +355,8 @@ class Reading:
 
     @staticmethod
     def _act(row: "_Wanted") -> events.Act:
-        created = json.loads(row.body) | {"handler": row.handler, "scale": None}
+        kept = Reading._kept(row, None) if row.is_new else {}
+        created = kept | {"handler": row.handler, "scale": None}
         return events.Act(
             action="dataset.created" if row.is_new else "dataset.changed",
             subject=row.id,
@@ -319,6 +390,15 @@ class _Wanted:
     named: str
     """The handler, as the row names it."""
     body: str
+    stated: tuple[str, ...]
+    """The facts that it states."""
+    folded: str
+    said: tuple[str, str] | None
+    """Another spelling of its key, which is something else, and why."""
+    frees: bool = False
+    """Whether something of it waits for a second person, or overtakes what does."""
+    kept: str = ""
+    number: int = 0
     handler: str | None = None
     is_new: bool = False
     differs: bool = False
@@ -338,9 +418,9 @@ def _text(rows: Sequence[Json]) -> str | None:
     return json.dumps(rows, ensure_ascii=False) if rows else None
 
 
-def _checked(row: Row, defaults: Mapping[str, str | None]) -> DatasetIn:
+def _checked(row: Row, defaults: Mapping[str, str | None]) -> DatasetNewIn:
     stated = {name: value for name, value in row.body.items() if value is not None}
-    return DatasetIn.model_validate({name: value for name, value in defaults.items() if value is not None} | stated)
+    return DatasetNewIn.model_validate({name: value for name, value in defaults.items() if value is not None} | stated)
 
 
 _NONE_YET: Final = ("scale", "filed_scale", "tags", "grading", "graded_fields", "graded_number", "sensitive_fields")
@@ -351,12 +431,18 @@ _FIELDS: Final = TypeAdapter(list[FieldIn])
 _MEMBERS: Final = """
   json_build_object('id', id, 'key', key, 'handler', handler, 'title', title, 'owner', owner, 'description', description,
                     'fields', fields, 'facts', facts, 'tags', tags, 'grading', grading, 'graded_fields', graded_fields,
-                    'graded_number', graded_number, 'sensitive_fields', sensitive_fields)
+                    'graded_number', graded_number, 'sensitive_fields', sensitive_fields, 'pending_facts', pending_facts)
 """
 _STORED: Final = text(f"""
   select coalesce(json_agg({_MEMBERS}), '[]')::text from datasets
   where key = any(array(select json_array_elements_text(cast(:keys as json))))
 """).bindparams(bindparam("keys", type_=Text))  # noqa: S608 - no caller's text is in it  # nosec B608
+_SPELT: Final = text("""
+  select coalesce(json_agg(json_build_object('handler', handler, 'folded_key', folded_key, 'key', key, 'id', id, 'number', twin_number)
+                           order by id), '[]')::text
+  from datasets where folded_key = any(array(select json_array_elements_text(cast(:folded as json))))
+    and handler = any(array(select json_array_elements_text(cast(:handlers as json))))
+""").bindparams(bindparam("folded", type_=Text), bindparam("handlers", type_=Text))
 _HANDLERS: Final = text("""
   select id, key from handlers where id = any(array(select json_array_elements_text(cast(:named as json))))
   union all
@@ -370,11 +456,12 @@ _LOCKED: Final = text(f"""
   select coalesce(json_agg({_MEMBERS}), '[]')::text from locked
 """).bindparams(bindparam("keys", type_=Text))  # noqa: S608 - no caller's text is in it  # nosec B608
 _ADD: Final = text("""
-  insert into datasets (id, key, handler, title, owner, description, fields, facts, created_at, updated_at)
-  select id, key, handler, title, owner, description, fields, facts, :at, :at
+  insert into datasets (id, key, handler, title, owner, description, fields, facts, folded_key, twin_number, created_at, updated_at)
+  select id, key, handler, title, owner, description, fields, facts, folded_key, twin_number, :at, :at
   from json_to_recordset(cast(:rows as json)) as d(
-    id text, key text, handler text, title text, owner text, description text, fields json, facts json
-  ) on conflict (key) do nothing
+    id text, key text, handler text, title text, owner text, description text, fields json, facts json, folded_key text,
+    twin_number smallint
+  ) on conflict do nothing
 """).bindparams(bindparam("rows", type_=Text), bindparam("at", type_=DateTime(timezone=True)))
 _CHANGE: Final = text("""
   update datasets set title = d.title, owner = d.owner, description = d.description, fields = d.fields, facts = d.facts,
@@ -401,9 +488,14 @@ async def load(tx: Transaction, caller: Caller, reading: Asks, *, dry_run: bool 
     chunks: int = await asked(tx, reading, "chunks")
     async with beyond(tx, "keys of datasets"):
         for chunk in range(chunks):
-            keys, named = await asked(tx, reading, "about", chunk)
+            keys, named, folded = await asked(tx, reading, "about", chunk)
             stored = await tx.scalar(_STORED, {"keys": json.dumps(keys, ensure_ascii=False)})
-            await asked(tx, reading, "compare", chunk, stored, await _handlers(tx, caller, named))
+            handlers = await _handlers(tx, caller, named)
+            mine = sorted({handler for handler, _ in handlers.values() if handler is not None})
+            for handler in mine:
+                await twins.fold(tx, caller, Dataset, handler)
+            spelt = {"folded": json.dumps(folded, ensure_ascii=False), "handlers": json.dumps(mine)}
+            await asked(tx, reading, "compare", chunk, stored, handlers, await tx.scalar(_SPELT, spelt))
     count, listed = await asked(tx, reading, "refused")
     if count:
         raise ImportRefused([], count=count, listed=listed)
@@ -442,7 +534,17 @@ async def _write(tx: Transaction, caller: Caller, reading: Asks, chunks: int) ->
         if count:
             numbers = await events.numbers_for(tx, count)
             await events.record_all(tx, await asked(tx, reading, "acts", chunk, tx.now, caller, numbers))
+    for chunk in range(chunks):
+        await _wait(tx, caller, await asked(tx, reading, "waits", chunk))
     tx.can_deny |= await asked(tx, reading, "can_deny")
+
+
+async def _wait(tx: Transaction, caller: Caller, waiting: Sequence[tuple[str, str, Json]]) -> None:
+    """Let wait for a second person what datasets that are written now would be freed by, as any other statement does."""
+    for dataset, folded, patch in waiting:
+        changed = await change_dataset(tx, caller, dataset, DatasetPatch.model_validate(patch))
+        if "distinct_from" in patch:
+            await twins.settle(tx, caller, changed.handler, [folded])
 
 
 async def _handlers(tx: Transaction, caller: Caller, named: Sequence[str]) -> dict[str, tuple[str | None, str]]:

@@ -1,6 +1,6 @@
 """What can be done with the register. A change that may turn an allow into a deny closes the gate, once all of it is written."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from datetime import date
 from typing import Any, TypeVar
@@ -26,21 +26,26 @@ from service.ledger.person_keys import person_key
 from service.obligations import duties
 from service.obligations import operations as obligations
 from service.obligations.duties import Code, Due
+from service.registry import fact_changes, twins
 from service.registry.changes import change_of, confirmed_after
 from service.registry.looking import IS_OUTDATED, LOOKED_AT, lacks_tag_of_minors, news_in
 from service.registry.schemas import (
+    DISTINCT,
     AheadOut,
     CountOut,
     DatasetIn,
+    DatasetNewIn,
     DatasetOut,
     DatasetPatch,
     HandlerIn,
+    HandlerNewIn,
     HandlerOut,
     HandlerPatch,
     KindOut,
     LedgerOut,
     PersonKeyOut,
     RecipientIn,
+    RecipientNewIn,
     RecipientOut,
     RecipientPatch,
     ThresholdOut,
@@ -61,13 +66,18 @@ Entries = tuple[Sequence[EntryOut], str | None]
 # Handlers
 
 
-async def create_handler(tx: Transaction, caller: Caller, wanted: HandlerIn) -> HandlerOut:
+async def create_handler(tx: Transaction, caller: Caller, wanted: HandlerNewIn) -> HandlerOut:
     """Register a handler; only a registrar of all handlers can, since nobody has a grant for it yet."""
     caller.demand_everywhere(Role.REGISTRAR)
-    fields = wanted.model_dump(mode="json") | {"confirmed_group": wanted.group}
-    handler = Handler(id=new_id("hd"), created_at=tx.now, updated_at=tx.now, **fields)
+    change = fact_changes.first_of("handler", wanted)
+    fields = fact_changes.with_facts(wanted, change.facts).model_dump(mode="json", exclude=DISTINCT)
+    fields |= {"confirmed_group": wanted.group}
+    spelt = {"twin_number": await twins.demand_distinct(tx, caller, Handler, None, wanted.key, wanted.distinct_from)}
+    handler = Handler(id=new_id("hd"), pending_facts={}, created_at=tx.now, updated_at=tx.now, **fields, **spelt)
     tx.add(handler)
-    _record(tx, caller, "handler.created", handler, handler.id, fields)
+    _record(tx, caller, "handler.created", handler, handler.id, fields | _said_distinct(wanted))
+    await twins.keep(tx)
+    await fact_changes.wait(tx, caller, handler, change)
     await tx.flush()
     return HandlerOut.of(handler)
 
@@ -100,7 +110,8 @@ async def change_handler(tx: Transaction, caller: Caller, reference: str, patch:
     wanted = _patched(HandlerIn, before, changes)
     known = before.model_dump(mode="json") | {"confirmed_group": handler.confirmed_group}
     agreed = confirmed_after(wanted.group, handler.confirmed_group, is_named=is_named, is_for_all=is_for_all)
-    _apply(tx, caller, handler, known, wanted, "handler.changed", handler.id, confirmed_group=agreed)
+    stated = fact_changes.facts_in(changes)
+    await _change(tx, caller, handler, known, wanted, stated, confirmed_group=agreed)
     await tx.flush()
     return HandlerOut.of(handler)
 
@@ -175,16 +186,31 @@ async def handler_of(tx: Transaction, caller: Caller, reference: str, *, lock: b
 # Datasets
 
 
-async def create_dataset(tx: Transaction, caller: Caller, wanted: DatasetIn) -> DatasetOut:
+async def create_dataset(tx: Transaction, caller: Caller, wanted: DatasetNewIn) -> DatasetOut:
     """Register a dataset; nothing of it leaves before it is graded."""
     handler = await named_handler(tx, caller, wanted.handler)
     caller.demand(REGISTRARS, handler.id)
-    fields = wanted.model_dump(mode="json") | {"handler": handler.id}
+    change = fact_changes.first_of("dataset", wanted)
+    fields = fact_changes.with_facts(wanted, change.facts).model_dump(mode="json", exclude=DISTINCT)
+    fields |= {"handler": handler.id}
     dataset = Dataset(
-        id=new_id("ds"), tags=None, grading=None, filed_scale=None, created_at=tx.now, updated_at=tx.now, **fields
+        id=new_id("ds"),
+        twin_number=await twins.demand_distinct(tx, caller, Dataset, handler.id, wanted.key, wanted.distinct_from),
+        pending_facts={},
+        tags=None,
+        grading=None,
+        filed_scale=None,
+        created_at=tx.now,
+        updated_at=tx.now,
+        **fields,
     )
     tx.add(dataset)
     _record(tx, caller, "dataset.created", dataset, handler.id, fields)
+    await twins.keep(tx)
+    if dataset.twin_number:
+        await twins.settle(tx, caller, handler.id, [dataset.folded_key or ""])
+    await fact_changes.wait(tx, caller, dataset, change)
+    await _say_distinct(tx, caller, dataset, wanted.distinct_from, wanted.reason)
     await tx.flush()
     return DatasetOut.of(dataset)
 
@@ -227,19 +253,43 @@ async def change_dataset(tx: Transaction, caller: Caller, reference: str, patch:
     dataset = await dataset_of(tx, caller, reference, lock=True)
     caller.demand(REGISTRARS, dataset.handler)
     before = DatasetOut.of(dataset)
-    wanted = _patched(DatasetIn, before, patch.changes())
+    stated = {name: value for name, value in patch.changes().items() if name not in DISTINCT}
+    wanted = _patched(DatasetIn, before, stated)
     stands = {name: getattr(dataset, name) for name in ("fields", "facts", *LOOKED_AT)}
     after = wanted.model_dump(mode="json")
     if lacks_tag_of_minors(stands, after):
         raise Invalid("All information about persons under 14 is sensitive (PIPL art. 28).", errors=[MINORS])
     outdated = news_in(stands, after)
-    _apply(tx, caller, dataset, before.model_dump(mode="json"), wanted, "dataset.changed", dataset.handler)
+    await _change(tx, caller, dataset, before, wanted, fact_changes.facts_in(stated))
     await look_at_scale(tx, caller, dataset)
+    await _say_distinct(tx, caller, dataset, patch.distinct_from, patch.reason)
     await tx.flush()
     if outdated:
         details = {"number": dataset.grading, "outdated": outdated}
         _record(tx, caller, "dataset.grading_outdated", dataset, dataset.handler, details)
     return DatasetOut.of(dataset)
+
+
+async def _say_distinct(
+    tx: Transaction, caller: Caller, dataset: Dataset, named: str | None, reason: str | None
+) -> None:
+    """Let it wait for a second person that a dataset is not what another spelling of its key names."""
+    if named is None:
+        return
+    await twins.fold(tx, caller, Dataset, dataset.handler)
+    spellings = await twins.spellings(tx, Dataset, dataset.handler, [dataset.folded_key or ""])
+    other = next((one for one in spellings if named in {one.id, one.key} and one is not dataset), None)
+    if other is None:
+        raise Invalid(
+            "The key is no other spelling of what `distinct_from` names.",
+            errors=[("/distinct_from", "Name another spelling of this key, by id or key.")],
+        )
+    if other.id not in dataset.distinct_from:
+        await fact_changes.wait(tx, caller, dataset, fact_changes.distinct(dataset, other), reason)
+
+
+def _said_distinct(wanted: HandlerNewIn | RecipientNewIn) -> dict[str, Any]:
+    return {} if wanted.distinct_from is None else wanted.model_dump(include=DISTINCT)
 
 
 async def look_at_scale(tx: Transaction, caller: Caller, dataset: Dataset) -> None:
@@ -277,7 +327,7 @@ async def dataset_of(tx: Transaction, caller: Caller, reference: str, *, lock: b
 # Recipients
 
 
-async def create_recipient(tx: Transaction, caller: Caller, wanted: RecipientIn) -> RecipientOut:
+async def create_recipient(tx: Transaction, caller: Caller, wanted: RecipientNewIn) -> RecipientOut:
     """Register a recipient, which all handlers share; of what group it is a registrar of all of them says.
 
     Raises:
@@ -285,10 +335,16 @@ async def create_recipient(tx: Transaction, caller: Caller, wanted: RecipientIn)
     """
     if wanted.group is not None:
         caller.demand_everywhere(Role.REGISTRAR)
-    fields = wanted.model_dump(mode="json")
-    recipient = Recipient(id=new_id("rc"), created_at=tx.now, updated_at=tx.now, **fields)
+    change = fact_changes.first_of("recipient", wanted)
+    fields = fact_changes.with_facts(wanted, change.facts).model_dump(mode="json", exclude=DISTINCT)
+    if wanted.distinct_from is not None:
+        caller.demand_everywhere(Role.REGISTRAR)
+    spelt = {"twin_number": await twins.demand_distinct(tx, caller, Recipient, None, wanted.key, wanted.distinct_from)}
+    recipient = Recipient(id=new_id("rc"), pending_facts={}, created_at=tx.now, updated_at=tx.now, **fields, **spelt)
     tx.add(recipient)
-    _record(tx, caller, "recipient.created", recipient, None, fields)
+    _record(tx, caller, "recipient.created", recipient, None, fields | _said_distinct(wanted))
+    await twins.keep(tx)
+    await fact_changes.wait(tx, caller, recipient, change)
     await tx.flush()
     return RecipientOut.of(recipient)
 
@@ -326,8 +382,9 @@ async def change_recipient(tx: Transaction, caller: Caller, reference: str, patc
             "A recipient abroad does not move to mainland China.",
             errors=[("/country", "Register the recipient at home as one of its own.")],
         )
-    wanted = _patched(RecipientIn, before, patch.changes())
-    _apply(tx, caller, recipient, before.model_dump(mode="json"), wanted, "recipient.changed", None)
+    stated = patch.changes()
+    wanted = _patched(RecipientIn, before, stated)
+    await _change(tx, caller, recipient, before, wanted, fact_changes.facts_in(stated))
     await tx.flush()
     return RecipientOut.of(recipient)
 
@@ -372,9 +429,27 @@ async def named_handler(tx: Transaction, caller: Caller, reference: str) -> Hand
         raise Invalid(error.detail, errors=[("/handler", "No handler that you may see has this id or key.")]) from error
 
 
+async def _change(
+    tx: Transaction,
+    caller: Caller,
+    thing: Handler | Dataset | Recipient,
+    before: BaseModel | dict[str, Any],
+    wanted: BaseModel,
+    stated: Collection[str],
+    **more: Any,
+) -> None:
+    """Make a change that somebody wants, but for the facts that free: these wait for a second person."""
+    change = fact_changes.change_of(thing, wanted, stated)
+    kept = fact_changes.with_facts(wanted, change.facts)
+    action = f"{fact_changes.thing_of(thing)}.changed"
+    known = before if isinstance(before, dict) else before.model_dump(mode="json")
+    _apply(tx, caller, thing, known, kept, action, fact_changes.handler_of(thing), **more)
+    await fact_changes.wait(tx, caller, thing, change)
+
+
 def _patched(shape: type[Wanted], before: BaseModel, changes: dict[str, Any]) -> Wanted:
     current = before.model_dump(mode="json", include=set(shape.model_fields))
-    facts = current["facts"] | changes.pop("facts", {})
+    facts = current["facts"] | changes.get("facts", {})
     try:
         return shape.model_validate(current | changes | {"facts": facts})
     except ValidationError as error:

@@ -18,27 +18,29 @@ from service.http.router import room
 from service.law.facts import Tag
 from service.law.rules import RuleBook
 from service.law.schemas import NearDay
-from service.registry import bulk, contradictions, gradings, groups, imports, operations
+from service.registry import bulk, contradictions, fact_changes, gradings, groups, imports, operations
 from service.registry.schemas import (
     BulkGradingIn,
     ConfirmIn,
     ContradictionOut,
-    DatasetIn,
+    DatasetNewIn,
     DatasetOut,
     DatasetPatch,
+    FactChangeOut,
     GradingIn,
     GradingOut,
     GradingsOut,
     GroupClaimOut,
-    HandlerIn,
+    HandlerNewIn,
     HandlerOut,
     HandlerPatch,
     ImportOut,
     LedgerOut,
     PersonKeyOut,
-    RecipientIn,
+    RecipientNewIn,
     RecipientOut,
     RecipientPatch,
+    SettleIn,
 )
 
 router = room("register")
@@ -48,6 +50,7 @@ Ref = Annotated[str, Path(description="Id or key.")]
 DatasetId = Annotated[str, Path()]
 Words = Annotated[str | None, Query(min_length=1, max_length=200, description="Text that a name or a key contains.")]
 Named = Annotated[str | None, Query(max_length=200, description="Id or key.")]
+ChangeId = Annotated[str, Path()]
 Number = Annotated[int, Path(ge=1, lt=2**31)]
 Tagged = Annotated[
     Literal["core", "important", "personal", "sensitive", "general", "ungraded"] | None,
@@ -58,7 +61,7 @@ Country = Annotated[str | None, Query(pattern="^[A-Z]{2}$")]
 
 
 @router.post("/v1/handlers", status_code=201, response_model=HandlerOut)
-async def create_handler(exchange: Keeping, body: HandlerIn) -> Response:
+async def create_handler(exchange: Keeping, body: HandlerNewIn) -> Response:
     """Register a handler."""
     return await exchange.create(
         lambda tx, caller: operations.create_handler(tx, caller, body), lambda made: f"/v1/handlers/{made.id}"
@@ -125,7 +128,7 @@ async def handler_person_key(exchange: Annotated[Exchange, allowed(Role.EXPORTER
 
 
 @router.post("/v1/datasets", status_code=201, response_model=DatasetOut)
-async def create_dataset(exchange: Keeping, body: DatasetIn) -> Response:
+async def create_dataset(exchange: Keeping, body: DatasetNewIn) -> Response:
     """Register a dataset; it is denied at the gate until it is graded."""
     return await exchange.create(
         lambda tx, caller: operations.create_dataset(tx, caller, body), lambda made: f"/v1/datasets/{made.id}"
@@ -313,7 +316,7 @@ async def confirm_grading(
 
 
 @router.post("/v1/recipients", status_code=201, response_model=RecipientOut)
-async def create_recipient(exchange: Keeping, body: RecipientIn) -> Response:
+async def create_recipient(exchange: Keeping, body: RecipientNewIn) -> Response:
     """Register a recipient."""
     return await exchange.create(
         lambda tx, caller: operations.create_recipient(tx, caller, body), lambda made: f"/v1/recipients/{made.id}"
@@ -347,3 +350,46 @@ async def change_recipient(exchange: Keeping, recipient_id: Ref, body: Recipient
 async def recipient_history(exchange: Reading, recipient_id: Ref, cursor: Cursor = None, limit: Limit = 50) -> Response:
     """List every change of a recipient."""
     return await exchange.page(lambda tx, _: operations.recipient_history(tx, recipient_id, cursor, limit))
+
+
+@router.get("/v1/fact-changes", response_model=Page[FactChangeOut])
+async def list_fact_changes(
+    exchange: Reading,
+    state: Annotated[Literal["pending", "effective", "refused", "overtaken"] | None, Query()] = None,
+    handler: Filter = None,
+    subject: Annotated[str | None, Query(max_length=200, description="Id of a handler, dataset or recipient.")] = None,
+    cursor: Cursor = None,
+    limit: Limit = 50,
+) -> Response:
+    """List facts that would free: those that wait for a second person, and what became of the others."""
+    return await exchange.page(
+        lambda tx, _: fact_changes.list_changes(
+            tx, state=state, handler=handler, subject=subject, cursor=cursor, limit=limit
+        )
+    )
+
+
+@router.get("/v1/fact-changes/{change_id}", response_model=FactChangeOut)
+async def read_fact_change(exchange: Reading, change_id: ChangeId) -> Response:
+    """Read one fact that waits, or waited."""
+    return await exchange.read(lambda tx, _: fact_changes.read(tx, change_id))
+
+
+@router.post("/v1/fact-changes/{change_id}/confirm", response_model=FactChangeOut)
+async def confirm_fact_change(exchange: Keeping, change_id: ChangeId, body: SettleIn | None = None) -> Response:
+    """Let a fact that frees take effect, as a second person."""
+    wanted = body or SettleIn()
+    return await exchange.act(
+        lambda tx, caller: fact_changes.confirm(tx, caller, change_id, wanted),
+        lambda tx, _: fact_changes.read(tx, change_id),
+    )
+
+
+@router.post("/v1/fact-changes/{change_id}/refuse", response_model=FactChangeOut)
+async def refuse_fact_change(exchange: Keeping, change_id: ChangeId, body: SettleIn | None = None) -> Response:
+    """Put aside a fact that waits; whoever stated it may as well."""
+    wanted = body or SettleIn()
+    return await exchange.act(
+        lambda tx, caller: fact_changes.refuse(tx, caller, change_id, wanted),
+        lambda tx, _: fact_changes.read(tx, change_id),
+    )

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import date, datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 import pycountry
 from pydantic import (
@@ -24,7 +24,7 @@ from service.http.texts import DatasetKey, Key, Name, OptionalProse, Prose, Refe
 from service.law.facts import RecipientKind, Tag
 from service.law.schemas import CitationOut, HandlerFactsIn, NearDay, OriginFactsIn, RecipientMarksIn
 from service.registry.looking import outdated_of
-from service.registry.tables import Dataset, Grading, Handler, Recipient
+from service.registry.tables import Dataset, FactChange, Grading, Handler, Recipient
 
 MAX_FIELDS = 5000
 
@@ -70,6 +70,37 @@ class _Patch(_PatchPart):
         return self.model_dump(mode="json", exclude_unset=True)
 
 
+class PendingFact(BaseModel):
+    """A fact that would free, and waits for a second person."""
+
+    value: bool | int | str | None = Field(description="What it will be.")
+    change: str = Field(description="Id of the change, which another registrar confirms or refuses.")
+
+
+PendingFacts = Annotated[
+    dict[str, PendingFact],
+    Field(description="Facts that would free: they take effect once a second person confirms them."),
+]
+
+
+class _Distinct(BaseModel):
+    """The statement that a key is no other spelling of one that is there."""
+
+    distinct_from: Reference | None = Field(
+        default=None, description="Id or key of another spelling of this key, which is something else all the same."
+    )
+    reason: Prose | None = Field(default=None, description="Why the two are not one thing.")
+
+    @model_validator(mode="after")
+    def _says_why(self) -> Self:
+        if (self.distinct_from is None) != (self.reason is None):
+            raise ValueError("Send `distinct_from` and `reason` together.")
+        return self
+
+
+DISTINCT: Final = set(_Distinct.model_fields)
+
+
 class HandlerIn(_In):
     """A legal entity that handles data."""
 
@@ -78,6 +109,10 @@ class HandlerIn(_In):
     uscc: Uscc | None = Field(default=None, description="Unified social credit code, 18 characters.")
     group: Name | None = Field(default=None, description="The group of companies that it belongs to.")
     facts: HandlerFactsIn
+
+
+class HandlerNewIn(HandlerIn, _Distinct):
+    """A legal entity that handles data, to be registered."""
 
 
 class HandlerFactsPatch(_PatchPart):
@@ -112,6 +147,7 @@ class HandlerOut(BaseModel):
         description="Whether its group counts: a registrar of all handlers, or one of another handler of the group, has agreed."
     )
     facts: HandlerFactsIn
+    pending_facts: PendingFacts
     created_at: datetime
     updated_at: datetime
 
@@ -185,6 +221,10 @@ class DatasetIn(_In):
     scale: Scale | None = Field(default=None, description=SCALE_MEANING)
 
 
+class DatasetNewIn(DatasetIn, _Distinct):
+    """A dataset to be registered."""
+
+
 class OriginFactsPatch(_PatchPart):
     """Origin facts of a dataset to change."""
 
@@ -194,7 +234,7 @@ class OriginFactsPatch(_PatchPart):
     contains_minors: bool = Field(default=False, strict=True)
 
 
-class DatasetPatch(_Patch):
+class DatasetPatch(_Distinct, _Patch):
     """What may change of a dataset; tags change by a grading alone."""
 
     title: Name = ""
@@ -216,12 +256,19 @@ class DatasetOut(BaseModel):
     description: str | None
     fields: list[FieldIn]
     facts: OriginFactsIn
+    pending_facts: PendingFacts
     scale: int | None = Field(description="Records or persons that it holds.")
     tags: list[Tag] | None = Field(description="Tags of the effective grading; null: nobody has graded it.")
     grading: int | None = Field(description="Number of the effective grading.")
     outdated_fields: list[str] = Field(
         description="Fields that came, or changed, after the effective grading: neither they nor all fields may be exported until "
         "somebody has graded the dataset again."
+    )
+    twins: list[str] = Field(
+        description="Datasets whose keys are other spellings of this one's: the stricter grading holds for each, in `tags`."
+    )
+    distinct_from: list[str] = Field(
+        description="Other spellings of which two persons have said that they are something else."
     )
     created_at: datetime
     updated_at: datetime
@@ -367,6 +414,10 @@ class RecipientIn(_In):
     facts: RecipientMarksIn = RecipientMarksIn()
 
 
+class RecipientNewIn(RecipientIn, _Distinct):
+    """Whoever receives data abroad, to be registered."""
+
+
 class RecipientMarksPatch(_PatchPart):
     """Facts of a recipient to change."""
 
@@ -394,6 +445,7 @@ class RecipientOut(BaseModel):
     kind: RecipientKind
     group: str | None
     facts: RecipientMarksIn
+    pending_facts: PendingFacts
     created_at: datetime
     updated_at: datetime
 
@@ -407,6 +459,37 @@ class RecipientOut(BaseModel):
     def of(cls, recipient: Recipient) -> Self:
         """Return the shape of a row."""
         return cls.model_validate(recipient, from_attributes=True)
+
+
+class SettleIn(_In):
+    """What the second person has to say."""
+
+    reason: Prose | None = None
+
+
+class FactChangeOut(BaseModel):
+    """A fact that would free, and what became of it."""
+
+    id: str
+    subject: str = Field(description="The handler, dataset or recipient that it is a fact of.")
+    handler: str | None = Field(description="Null: of a recipient, which all handlers share.")
+    fact: str
+    before: bool | int | str | None
+    after: bool | int | str | None
+    state: Literal["pending", "effective", "refused", "overtaken"] = Field(
+        description="`overtaken`: the same fact was stated anew before anybody confirmed this."
+    )
+    asked_by: str
+    asked_at: datetime
+    settled_by: str | None
+    settled_at: datetime | None
+    reason: str | None = Field(description="What whoever confirmed or refused it said.")
+    stated_reason: str | None = Field(description="Why it is so, as whoever stated it said.")
+
+    @classmethod
+    def of(cls, change: FactChange) -> Self:
+        """Return the shape of a row."""
+        return cls.model_validate(change, from_attributes=True)
 
 
 class ImportOut(BaseModel):

@@ -19,10 +19,10 @@ from service.identity import operations as identity
 from service.law.calendar import day_in_shanghai
 from service.law.facts import Count
 from service.law.rules import RuleBook
-from service.registry import gradings, imports
+from service.registry import fact_changes, gradings, imports
 from service.registry import operations as registry
-from service.registry.schemas import GradingIn, HandlerIn, RecipientIn
-from service.registry.tables import Dataset, Handler
+from service.registry.schemas import GradingIn, HandlerNewIn, RecipientNewIn, SettleIn
+from service.registry.tables import Dataset, FactChange, Handler
 from service.tenancy import EVERYWHERE
 from service.transfers import evidence, reviews
 from service.transfers import operations as transfers
@@ -134,16 +134,26 @@ class _Story:
             principal = await identity.enlist(self._tx, name, "person", [ROLES[part]])
             self._people[part] = Caller(principal.id, name, "person", {ROLES[part]: EVERYWHERE})
         for handler in self._company["handlers"]:
-            await registry.create_handler(self._tx, self._people["registrar"], HandlerIn.model_validate(handler))
+            await registry.create_handler(self._tx, self._people["registrar"], HandlerNewIn.model_validate(handler))
         for name, handler in self._company["systems"].items():
             principal = await identity.enlist(self._tx, name, "system", [Role.EXPORTER], handler)
             self._people[name] = Caller(principal.id, name, "system", {Role.EXPORTER: EVERYWHERE})
         for recipient in self._company["recipients"]:
-            await registry.create_recipient(self._tx, self._people["registrar"], RecipientIn.model_validate(recipient))
+            await registry.create_recipient(
+                self._tx, self._people["registrar"], RecipientNewIn.model_validate(recipient)
+            )
         content = (HERE / "datasets.csv").read_bytes()
         await imports.load_here(self._tx, self._people["registrar"], content, "csv")
+        await self._confirm_facts()
         for grading in self._company["gradings"]:
             await self._grade(grading)
+
+    async def _confirm_facts(self) -> None:
+        """Have the second registrar confirm the facts that free."""
+        mine = FactChange.asked_by == self._people["registrar"].principal
+        waiting = select(FactChange.id).where(FactChange.state == "pending", mine).order_by(FactChange.id)
+        for change in (await self._tx.scalars(waiting)).all():
+            await fact_changes.confirm(self._tx, self._people["second_registrar"], change, SettleIn())
 
     async def _grade(self, grading: dict[str, Any]) -> None:
         review_by = self._today + timedelta(days=365)

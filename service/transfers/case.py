@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import select
 
@@ -65,12 +65,19 @@ class Case:
         """What a reviewer decides on: the request, and everything of the register that the law looks at."""
         return {
             "request": {name: getattr(self.transfer, name) for name in _CONTENT} | self._stated(),
-            "handler": {"id": self.handler.id, "facts": self.handler.facts},
+            "handler": {
+                "id": self.handler.id,
+                "name": self.handler.name,
+                "uscc": self.handler.uscc,
+                "facts": self.handler.facts,
+            },
             "datasets": [
-                {"id": d.id, "key": d.key, "tags": d.tags, "fields": d.fields, "facts": d.facts} for d in self.datasets
+                {"id": d.id, "key": d.key, "title": d.title, "tags": d.tags, "fields": d.fields, "facts": d.facts}
+                for d in self.datasets
             ],
             "recipient": {
                 "id": self.recipient.id,
+                "name": self.recipient.name,
                 "country": self.recipient.country,
                 "kind": self.recipient.kind,
                 "facts": self.recipient.facts,
@@ -89,7 +96,34 @@ class Case:
     @property
     def hash(self) -> str:
         """`sha256:` over the canonical JSON of the content."""
-        return f"sha256:{hashlib.sha256(canonical(self.content)).hexdigest()}"
+        return _hash_of(self.content)
+
+    def is_still(self, then: dict[str, Any], hash_of_then: str) -> bool:
+        """Tell whether it is what was submitted; a revision from before said fewer names, and is compared by what it said."""
+        return _hash_of(said_then(self.content, then)) == hash_of_then
+
+
+NAMES: Final = {"handler": ("name", "uscc"), "datasets": ("title",), "recipient": ("name",)}
+"""What revisions have said since names are part of what is approved."""
+
+
+def said_then(now: dict[str, Any], then: dict[str, Any]) -> dict[str, Any]:
+    """Return the content of now without the names that the content of then did not say."""
+    return now | {
+        part: [_without(one, then[part], names) for one in now[part]]
+        if isinstance(now[part], list)
+        else _without(now[part], [then[part]], names)
+        for part, names in NAMES.items()
+    }
+
+
+def _without(now: dict[str, Any], then: Sequence[dict[str, Any]], names: Sequence[str]) -> dict[str, Any]:
+    said = {name for one in then for name in one}
+    return {name: value for name, value in now.items() if name in said or name not in names}
+
+
+def _hash_of(content: dict[str, Any]) -> str:
+    return f"sha256:{hashlib.sha256(canonical(content)).hexdigest()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +225,7 @@ def _facts(case: Case, today: date) -> Facts:
                 for dataset in case.datasets
             ]
         ),
-        recipient=RecipientFactsIn.model_validate(case.recipient_facts).facts(case.recipient.key),
+        recipient=RecipientFactsIn.model_validate(case.recipient_facts).facts(case.recipient.key, case.recipient.name),
         transfer=TransferFacts(
             method=Method(transfer.method),
             necessity=None if transfer.necessity is None else Necessity(transfer.necessity),

@@ -33,6 +33,9 @@ _NAMES: Final[Mapping[str, tuple[str, str]]] = {
     "valid_from": ("First day", "起始日"),
     "valid_until": ("Last day", "截止日"),
     "key": ("Key", "标识"),
+    "name": ("Name", "名称"),
+    "uscc": ("Unified social credit code", "统一社会信用代码"),
+    "title": ("Title", "标题"),
     "tags": ("Tags", "分级标签"),
     "facts": ("Facts", "事实"),
     "country": ("Country", "国家或者地区"),
@@ -101,7 +104,8 @@ def _members(pointer: str, before: Mapping[str, Any], after: Mapping[str, Any]) 
 
 def _whole(part: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Change]:
     for name in after:
-        if before[name] != after[name]:
+        # A revision from before says less: what it did not say has not changed.
+        if name in before and before[name] != after[name]:
             yield _change(part, f"/{part}/{name}", name, before[name], after[name])
 
 
@@ -114,8 +118,8 @@ def _datasets(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, 
         key = was[gone]["key"]
         yield Change("datasets", f"/datasets/{gone}", key, None, f"Dataset removed: {key}.", f"移除数据集：{key}。")
     for kept in sorted(was.keys() & now.keys()):
-        for name in ("tags", "facts", "fields"):
-            if was[kept][name] != now[kept][name]:
+        for name in ("title", "tags", "facts", "fields"):
+            if name in was[kept] and was[kept][name] != now[kept][name]:
                 told = _change("datasets", f"/datasets/{kept}/{name}", name, was[kept][name], now[kept][name])
                 key = now[kept]["key"]
                 yield Change(

@@ -20,7 +20,7 @@ from service.obligations import duties
 from service.obligations import operations as obligations
 from service.obligations.duties import Code
 from service.permits import operations as permits
-from service.permits.schemas import Scope
+from service.permits.schemas import BoundDataset, Scope
 from service.registry.tables import Recipient
 from service.transfers import conditions, evidence, findings, telling, workflow
 from service.transfers.case import Case, Finding, case_of, find
@@ -335,10 +335,10 @@ def _demand_hash(seen: str, revision: Revision) -> None:
 
 
 def _demand_unmoved(revision: Revision, case: Case) -> None:
-    if case.hash != revision.hash:
+    if not case.is_still(revision.content, revision.hash):
         raise RevisionMoved(
-            "The register has changed since the request was submitted (a grading, or facts of the handler, a dataset or the "
-            "recipient). The requester must submit it again.",
+            "The register has changed since the request was submitted (a grading, or facts or the name of the handler, a dataset "
+            "or the recipient). The requester must submit it again.",
             errors=[("/revision", "The content has moved since this revision.")],
         )
 
@@ -552,7 +552,16 @@ async def _scope(
         transfer=transfer.id,
         revision=revision.hash,
         handler=transfer.handler,
-        datasets=[(d.id, d.tags or [], d.grading or 0, [field["name"] for field in d.fields]) for d in case.datasets],
+        datasets=[
+            BoundDataset(
+                id=d.id,
+                tags=d.tags or [],
+                grading=d.grading or 0,
+                fields=[field["name"] for field in d.fields],
+                facts=d.facts,
+            )
+            for d in case.datasets
+        ],
         recipient=transfer.recipient,
         purpose=transfer.purpose,
         fields=None if extent.fields is None else list(extent.fields),
@@ -564,7 +573,12 @@ async def _scope(
         requirements=sorted({str(r.mechanism) for r in finding.determination.requirements}),
         route=_settled_route(transfer, finding),
         claims={name: getattr(transfer, name) for name in ("method", "necessity", "legal_basis")}
-        | {"recipient": case.recipient_facts, "papers": sorted(finding.determination.papers)},
+        | {
+            "recipient": case.recipient_facts,
+            "recipient_name": case.recipient.name,
+            "handler": case.handler.facts,
+            "papers": sorted(finding.determination.papers),
+        },
         evidence=[paper.id for paper in check.papers],
         receipt_due_on=_receipt_due(book, check.papers),
         conditions=[{"stage": stage, **(stored or {})} for stage, _, stored in tied],

@@ -77,13 +77,15 @@ def test_a_permit_holds_for_the_recipient_as_it_was_approved(world: World, case:
     world.registrar.patch(path, {"country": "US"})
     assert case.answer() == ("evidence_lapsed", approved["permit"])
     world.registrar.patch(path, {"country": "SG", "name": "Another name"})
+    assert case.answer() == ("evidence_lapsed", approved["permit"])
+    world.registrar.patch(path, {"name": case.recipient["name"], "group": "Invented Group"})
     assert case.answer() == ("permitted", approved["permit"])
 
 
 def test_foreign_data_that_turns_out_to_be_domestic_needs_the_papers_that_it_was_spared(world: World) -> None:
     case = Case(world)
     path = f"/v1/datasets/{case.dataset['id']}"
-    world.registrar.patch(path, {"facts": {"origin": "foreign", "domestic_data_added": False}})
+    world.free(path, {"origin": "foreign", "domestic_data_added": False})
     approved = case.approved()
     assert [paper["kind"] for paper in approved["evidence"]] == ["origin_statement"]
     assert case.answer() == ("permitted", approved["permit"])

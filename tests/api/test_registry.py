@@ -39,7 +39,7 @@ def test_only_a_registrar_of_all_handlers_registers_one(world: World) -> None:
 
 
 def test_a_change_of_facts_is_merged_and_recorded(world: World) -> None:
-    handler = world.handler(in_ftz=True, pi_subjects=5)
+    handler = world.handler(pi_subjects=5)
     path = f"/v1/handlers/{handler['id']}"
     changed = world.registrar.patch(path, {"facts": {"ciio": True}}).json()
     assert changed["facts"] == handler["facts"] | {"ciio": True}
@@ -215,7 +215,7 @@ def test_a_csv_is_imported_all_or_nothing(world: World) -> None:
     assert send(world, good, handler=handler["id"]).json()["created"] == 2
     first = world.auditor.get("/v1/datasets", handler=handler["id"]).json()["items"][0]
     assert first["fields"][0] == {"name": "id", "type": "bigint", "category": "system.operations"}
-    assert first["facts"]["origin"] == "foreign"
+    assert (first["facts"]["origin"], first["pending_facts"]["origin"]["value"]) == ("domestic", "foreign")
     assert first["facts"]["contains_minors"] is True
     assert send(world, good, handler=handler["id"]).json()["unchanged"] == 2
     assert send(world, good.replace("Riders", "People"), handler=handler["id"]).json()["updated"] == 1

@@ -35,7 +35,9 @@ OF_PERMIT = "(select handler from permits where id = t.{})"
 OWNER = {
     "handlers": "t.id",
     **dict.fromkeys(("datasets", "transfers", "permits", "obligations", "exports", "ledger_years"), "t.handler"),
-    **dict.fromkeys(("held_in_years", "person_keys", "evidence_packs", "findings", "entries", "events"), "t.handler"),
+    **dict.fromkeys(
+        ("held_in_years", "person_keys", "evidence_packs", "findings", "entries", "events", "fact_changes"), "t.handler"
+    ),
     **dict.fromkeys(("revisions", "stages", "reviews", "evidence", "comments", "recusals"), OF_TRANSFER),
     "gradings": "(select handler from datasets where id = t.dataset)",
     "permit_datasets": OF_PERMIT.format("permit"),
@@ -84,12 +86,12 @@ GATE_SEES = {
         *("id", "key", "handler", "tags", "facts", "fields"),
         *("grading", "graded_fields", "graded_number", "sensitive_fields"),
     },
-    "recipients": {"id", "key", "facts", "country", "kind"},
+    "recipients": {"id", "key", "name", "facts", "country", "kind"},
     "obligations": {"handler", "permit", "state", "blocks", "due_on", "ended_at"},
     "ledger_years": {"handler", "year", "persons", "sensitive_persons"},
     "held_in_years": {"handler", "year", "expires_at", "persons", "sensitive_persons"},
     "held_by_permits": {"permit", "expires_at", "persons", "sensitive_persons"},
-    "permit_datasets": {"permit", "dataset", "recipient", "tags", "fields"},
+    "permit_datasets": {"permit", "dataset", "recipient", "tags", "fields", "facts"},
     "permits": {
         *("id", "status", "valid_from", "valid_until", "purpose", "fields", "systems", "persons", "sensitive_persons"),
         *("sent_persons", "sent_sensitive_persons", "requirements", "route", "claims", "evidence"),
@@ -181,6 +183,8 @@ def _house(world: World) -> House:
     handler, recipient = world.handler(), world.recipient()
     system = world.person("exporter", kind="system", handler=handler["id"])
     dataset = world.dataset(handler, "personal")
+    freed = {"facts": {"ftz_list": "unlisted"}}
+    assert world.registrar.patch(f"/v1/datasets/{dataset['id']}", freed).json()["pending_facts"]
     content = f"%PDF-1.7 of {handler['id']}".encode()
     assert add_file(world, world.draft(handler, [dataset], recipient), "other", content).status_code == 201
     transfer = world.approved(handler, [dataset], recipient, persons=100)

@@ -277,6 +277,10 @@ RULES: Mapping[str, Rule] = {
     "GET /v1/contradictions": listed(READERS, None, filters={"handler": "handler", "dataset": "dataset"}),
     "GET /v1/gradings": listed(READERS, "dataset", filters={"handler": "handler", "dataset": "dataset"}),
     "POST /v1/gradings": named(only("registrar"), lambda side, _: grading(side, "") | {"datasets": [side.dataset]}),
+    "GET /v1/fact-changes": listed(READERS, "waiting", filters={"handler": "handler", "subject": "dataset"}),
+    "GET /v1/fact-changes/{change_id}": thing(READERS, ids={"change_id": "waiting"}),
+    "POST /v1/fact-changes/{change_id}/confirm": thing(only("registrar"), ids={"change_id": "waiting"}, body=says()),
+    "POST /v1/fact-changes/{change_id}/refuse": thing(only("registrar"), ids={"change_id": "unwanted"}, body=says()),
     "GET /v1/recipients": shared(READERS, filters={"country": "=SG", "text": "handler_key"}),
     "POST /v1/recipients": shared(
         only("registrar"), lambda *_: {"key": fresh("recipient"), "name": "Invented Partner", "country": "SG"}

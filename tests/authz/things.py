@@ -49,6 +49,9 @@ class Side:
     dataset_key: str = ""
     lowered: str = ""
     """A dataset whose second grading waits for a second person."""
+    waiting: str = ""
+    """A fact that would free, and waits for a second person; beside it one that is to be refused."""
+    unwanted: str = ""
     draft: str = ""
     to_submit: str = ""
     to_withdraw: str = ""
@@ -240,6 +243,10 @@ class Company:
         def draft(**more: Any) -> Json:
             return world.draft(handler, [dataset], to, **more)
 
+        freed = world.registrar.patch(
+            f"/v1/datasets/{dataset['id']}", {"facts": {"ftz_list": "unlisted", "origin": "foreign"}}
+        ).json()["pending_facts"]
+        side.waiting, side.unwanted = (freed[fact]["change"] for fact in ("ftz_list", "origin"))
         side.draft, side.to_submit, side.to_withdraw = (draft(persons=3)["id"] for _ in range(3))
         side.reviewer = local["reviewer:privacy"].id
         shown = [world.submitted(handler, [dataset], to, persons=150_000) for _ in range(4)]

@@ -16,6 +16,8 @@ _OF: Final[Mapping[str, str]] = {
     "POST /v1/datasets/{dataset_id}/gradings": "basis catalogue reason",
     "POST /v1/datasets/{dataset_id}/gradings/{number}/confirm": "catalogue reason",
     "POST /v1/delegations": "reason",
+    "POST /v1/fact-changes/{change_id}/confirm": "reason",
+    "POST /v1/fact-changes/{change_id}/refuse": "reason",
     "POST /v1/findings/{finding_id}/answer": "reason",
     "POST /v1/gradings": "basis catalogue reason",
     "POST /v1/handlers": "name group",

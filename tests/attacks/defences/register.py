@@ -11,6 +11,7 @@ GRADINGS: Final = "service/registry/gradings.py"
 REGISTER: Final = "service/registry/operations.py"
 DECIDE: Final = "service/gate/decide.py"
 REGISTERED: Final = "tests/attacks/test_register.py::"
+FREEING: Final = "tests/attacks/test_freeing.py::"
 IMPORTS: Final = "service/registry/imports.py"
 FACTS: Final = "service/law/facts.py"
 
@@ -51,7 +52,7 @@ DEFENCES: Final = (
         "A35",
         "a review is of the register as it was submitted",
         REVIEWS,
-        "    if case.hash != revision.hash:\n",
+        "    if not case.is_still(revision.content, revision.hash):\n",
         "    if False:\n",
         REGISTERED + "test_a_handler_that_stops_being_critical_in_its_own_words_changes_no_permit",
     ),
@@ -75,7 +76,7 @@ DEFENCES: Final = (
         "A38",
         "a permit is bound to its recipient as it was",
         DECIDE,
-        "    is_other = terms.recipient is not None and terms.recipient != facts.recipient\n",
+        "    is_other = terms.recipient is not None and terms.recipient != _as_recorded(facts.recipient, terms.recipient)\n",
         "    is_other = False\n",
         REGISTERED + "test_a_permit_does_not_follow_its_recipient_to_another_country",
     ),
@@ -126,5 +127,45 @@ DEFENCES: Final = (
         "    foreign = bool(datasets) and all(",
         "    foreign = bool(datasets) and any(",
         REGISTERED + "test_foreign_data_mixed_with_domestic_data_is_domestic",
+    ),
+    one(
+        "A241",
+        "a fact that frees takes a second person",
+        "service/law/freeing.py",
+        "        is_freeing = frees(thing, fact, held[fact], value)\n",
+        "        is_freeing = False\n",
+        FREEING + "test_one_registrar_takes_no_exports_out_of_the_count_of_the_year",
+    ),
+    one(
+        "A242",
+        "a permit is bound to the facts that it was approved on",
+        DECIDE,
+        "    claimed = law.claiming(terms.transfer, terms.route, terms.handler, terms.dataset)\n",
+        "    claimed = law.claiming(terms.transfer, terms.route)\n",
+        FREEING + "test_a_permit_counts_by_the_facts_that_it_was_approved_on",
+    ),
+    one(
+        "A243",
+        "a permit is bound to the name of its recipient",
+        DECIDE,
+        "    return now if approved.name is not None else replace(now, name=None)\n",
+        "    return replace(now, name=approved.name)\n",
+        FREEING + "test_a_permit_does_not_follow_its_recipient_to_another_name",
+    ),
+    one(
+        "A244",
+        "names are part of what is reviewed",
+        "service/transfers/case.py",
+        "name in said or name not in names}\n",
+        "name not in names}\n",
+        FREEING + "test_what_is_renamed_in_review_is_submitted_anew",
+    ),
+    one(
+        "A245",
+        "a second spelling of a key is refused",
+        "service/registry/twins.py",
+        "    if others and named is None and len(others) == len(twins):\n",
+        "    if False:\n",
+        FREEING + "test_a_second_spelling_of_a_key_frees_nothing",
     ),
 )

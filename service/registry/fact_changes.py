@@ -1,0 +1,274 @@
+"""Facts that free, and the second person that each of them takes. See `service.law.freeing` for which way a fact frees.
+
+A statement that protects takes effect at once; what frees waits in `fact_changes`, one row for each fact, until another registrar confirms
+or refuses it, or a later statement of the same fact overtakes it. Whoever calls holds the row of the thing.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+from pydantic import BaseModel
+from sqlalchemy import select
+
+from service import persons
+from service.database import Transaction, new_ids
+from service.events import operations as events
+from service.http.caller import Caller, Role
+from service.http.paging import page_of
+from service.http.problems import Conflict, Forbidden, NotFound
+from service.http.references import is_of
+from service.law import freeing
+from service.law.freeing import Thing
+from service.registry import twins
+from service.registry.changes import waiting, waiting_of
+from service.registry.schemas import FactChangeOut, SettleIn
+from service.registry.tables import Dataset, FactChange, Handler, Recipient
+
+Row = Handler | Dataset | Recipient
+Shape = TypeVar("Shape", bound=BaseModel)
+
+REGISTRARS: Final = frozenset({Role.REGISTRAR})
+THINGS: Final[Mapping[str, tuple[Thing, type[Row]]]] = {
+    "hd": ("handler", Handler),
+    "ds": ("dataset", Dataset),
+    "rc": ("recipient", Recipient),
+}
+"""What a subject is, by the prefix of its id."""
+DISTINCT_FROM: Final = "distinct_from/"
+"""What the fact that a dataset is not what another spelling of its key names begins with; the id of the other follows."""
+OF_ROW: Final = frozenset({"country", "kind"})
+"""Facts of a recipient that are columns of their own."""
+
+
+def acting(caller: Caller, handler: str | None) -> list[str]:
+    """Return who could have made an act on the register of a handler; None: on what all share."""
+    return caller.acting(None if handler is None else caller.behalf(REGISTRARS, handler))
+
+
+def thing_of(row: Row) -> Thing:
+    """Return what a row of the register is."""
+    return THINGS[row.id[:2]][0]
+
+
+def held_facts(row: Row) -> dict[str, Any]:
+    """Return the facts that hold of a row; of one that has been kept from before they were asked for, what holds unsaid."""
+    of_row = {"country": row.country, "kind": row.kind} if isinstance(row, Recipient) else {}
+    return {**freeing.UNSAID[thing_of(row)], **row.facts, **of_row}
+
+
+def facts_in(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the facts that a body states, those of a recipient that stand beside `facts` as well."""
+    return {**body.get("facts", {}), **{name: body[name] for name in OF_ROW & body.keys()}}
+
+
+def with_facts(wanted: Shape, facts: Mapping[str, Any]) -> Shape:
+    """Return a body with other facts in place of its own."""
+    body = wanted.model_dump(mode="json")
+    inner = {fact: value for fact, value in facts.items() if fact not in OF_ROW}
+    outer = {fact: value for fact, value in facts.items() if fact in OF_ROW}
+    return type(wanted).model_validate(body | outer | {"facts": body["facts"] | inner})
+
+
+def change_of(row: Row, wanted: BaseModel, stated: Collection[str]) -> freeing.Change:
+    """Return what a change does to the facts of a row that stands."""
+    facts = facts_in(wanted.model_dump(mode="json"))
+    return freeing.change(
+        thing_of(row),
+        held_facts(row),
+        waiting_of(row.pending_facts),
+        {fact: facts[fact] for fact in stated if fact in facts},
+    )
+
+
+def first_of(thing: Thing, wanted: BaseModel) -> freeing.Change:
+    """Return what holds of a new thing, and what waits."""
+    return freeing.first(thing, facts_in(wanted.model_dump(mode="json")))
+
+
+def distinct(dataset: Dataset, other: Dataset) -> freeing.Change:
+    """Return the statement that a dataset is not what another spelling of its key names."""
+    fact = DISTINCT_FROM + other.id
+    asked = {} if fact in dataset.pending_facts else {fact: True}
+    return freeing.Change({fact: False}, asked, frozenset())
+
+
+async def wait(tx: Transaction, caller: Caller, row: Row, change: freeing.Change, reason: str | None = None) -> None:
+    """Let what frees wait for a second person, and put aside what waited and has been overtaken.
+
+    Args:
+        tx: the transaction of the statement.
+        caller: who states it.
+        row: the thing, which this transaction holds.
+        change: what the statement does.
+        reason: why it is so, where whoever states it must say so.
+    """
+    left = waiting(row.id, handler_of(row), change, row.pending_facts, acting(caller, handler_of(row)), new_ids("fc"))
+    if left is None:
+        return
+    if left.overtaken:
+        query = select(FactChange).where(FactChange.id.in_(left.overtaken)).order_by(FactChange.id)
+        for one in (await tx.scalars(query)).all():
+            one.state, one.settled_by, one.settled_at = "overtaken", caller.principal, tx.now
+        await tx.flush()
+    stated = {"state": "pending", "asked_by": caller.principal, "askers": left.askers, "asked_at": tx.now}
+    stated |= {"stated_reason": reason}
+    tx.add_all(FactChange(**one, **stated, settled_by=None, settled_at=None, reason=None) for one in left.added)
+    row.pending_facts, row.updated_at = left.pending, tx.now
+    details = left.details if reason is None else left.details | {"stated_reason": reason}
+    _record(tx, caller, "facts_asked", row, details, [], reason)
+
+
+async def confirm(tx: Transaction, caller: Caller, change_id: str, wanted: SettleIn) -> FactChangeOut:
+    """Let a fact that frees take effect, as a second person.
+
+    Raises:
+        NotFound: no such change that the caller may see.
+        Conflict: it does not wait any more.
+        Forbidden: the caller may be whoever asked for it, or is no person.
+    """
+    change, row = await _held(tx, caller, change_id)
+    if caller.kind != "person" or not persons.are_two(acting(caller, change.handler), change.askers):
+        raise Forbidden(
+            "A fact that frees takes a second person than the one who stated it, each with a key that the other has neither made nor seen."
+        )
+    tx.can_deny = True
+    _settle(tx, caller, change, row, "effective", wanted.reason)
+    more: dict[str, Any] = {}
+    if isinstance(row, Dataset) and change.fact.startswith(DISTINCT_FROM):
+        more = {"distinct_from": await _part(tx, row, change.fact.removeprefix(DISTINCT_FROM))}
+    elif isinstance(row, Recipient) and change.fact in OF_ROW:
+        setattr(row, change.fact, change.after)
+    else:
+        row.facts = row.facts | {change.fact: change.after}
+    details = _told(change, row) | {"facts": row.facts, "reason": wanted.reason} | more
+    _record(tx, caller, "fact_confirmed", row, details, [change.asked_by], wanted.reason)
+    if isinstance(row, Dataset) and more:
+        await twins.settle(tx, caller, row.handler, [row.folded_key or ""])
+    await tx.flush()
+    return FactChangeOut.of(change)
+
+
+async def _part(tx: Transaction, dataset: Dataset, other_id: str) -> list[str]:
+    """Let two datasets be two things, whatever their keys look like."""
+    query = select(Dataset).where(Dataset.id == other_id).with_for_update(key_share=True)
+    other = (await tx.scalars(query.execution_options(populate_existing=True))).one()
+    for one, away in ((dataset, other_id), (other, dataset.id)):
+        one.distinct_from = sorted({*one.distinct_from, away})
+        one.updated_at = tx.now
+    return dataset.distinct_from
+
+
+async def refuse(tx: Transaction, caller: Caller, change_id: str, wanted: SettleIn) -> FactChangeOut:
+    """Put aside a fact that waits: it stays as it is. Whoever stated it may, too.
+
+    Raises:
+        NotFound: no such change that the caller may see.
+        Conflict: it does not wait any more.
+    """
+    change, row = await _held(tx, caller, change_id)
+    _settle(tx, caller, change, row, "refused", wanted.reason)
+    details = _told(change, row) | {"reason": wanted.reason}
+    _record(tx, caller, "fact_refused", row, details, [change.asked_by], wanted.reason)
+    await tx.flush()
+    return FactChangeOut.of(change)
+
+
+async def read(tx: Transaction, change_id: str, *, lock: bool = False) -> FactChangeOut:
+    """Return one fact that waits, or waited."""
+    return FactChangeOut.of(await _of(tx, change_id, lock=lock))
+
+
+async def list_changes(
+    tx: Transaction,
+    *,
+    state: str | None,
+    handler: str | None,
+    subject: str | None,
+    cursor: str | None,
+    limit: int,
+) -> tuple[Sequence[FactChangeOut], str | None]:
+    """Return the facts that wait, and those that waited, of what the caller may see; those of recipients are everybody's."""
+    query = select(FactChange)
+    if state is not None:
+        query = query.where(FactChange.state == state)
+    if handler is not None:
+        query = query.where(is_of(FactChange.handler, "handlers", handler))
+    if subject is not None:
+        query = query.where(FactChange.subject == subject)
+    rows, following = await page_of(tx, query, FactChange.id, cursor, limit)
+    return [FactChangeOut.of(row) for row in rows], following
+
+
+async def _of(tx: Transaction, change_id: str, *, lock: bool = False) -> FactChange:
+    change = await tx.get(FactChange, change_id, with_for_update=lock or None, populate_existing=lock)
+    if change is None:
+        raise NotFound("There is no such change of a fact.")
+    return change
+
+
+async def _held(tx: Transaction, caller: Caller, change_id: str) -> tuple[FactChange, Row]:
+    """Return a change that waits, and the thing that it is of: both held, the thing first, as whoever states facts holds it."""
+    change = await _of(tx, change_id)
+    table = THINGS[change.subject[:2]][1]
+    if change.handler is None:
+        caller.demand_everywhere(Role.REGISTRAR)
+    else:
+        caller.demand(REGISTRARS, change.handler, what="change of a fact")
+    query = (
+        select(table)
+        .where(table.id == change.subject)
+        .with_for_update(key_share=True)
+        .execution_options(populate_existing=True)
+    )
+    row: Any = (await tx.scalars(query)).one()
+    change = await _of(tx, change_id, lock=True)
+    if change.state != "pending":
+        raise Conflict(f"This change of a fact is {change.state}; only a pending one can be settled.")
+    return change, row
+
+
+def _settle(tx: Transaction, caller: Caller, change: FactChange, row: Row, state: str, reason: str | None) -> None:
+    change.state, change.settled_by, change.settled_at, change.reason = state, caller.principal, tx.now, reason
+    change.settled_persons = acting(caller, change.handler)
+    row.pending_facts = {fact: told for fact, told in row.pending_facts.items() if fact != change.fact}
+    row.updated_at = tx.now
+
+
+def _told(change: FactChange, row: Row) -> dict[str, Any]:
+    told = {"change": change.id, "before": change.before, "after": change.after}
+    return {
+        "changes": {change.fact: told},
+        "askers": change.askers,
+        "settled_persons": change.settled_persons,
+        "pending_facts": row.pending_facts,
+    }
+
+
+def handler_of(row: Row) -> str | None:
+    """Return the handler to which a row of the register belongs; None: to all."""
+    if isinstance(row, Handler):
+        return row.id
+    return row.handler if isinstance(row, Dataset) else None
+
+
+def _record(
+    tx: Transaction,
+    caller: Caller,
+    verb: str,
+    row: Row,
+    details: dict[str, Any],
+    audience: Sequence[str],
+    why: str | None,
+) -> None:
+    events.record(
+        tx,
+        caller,
+        f"{thing_of(row)}.{verb}",
+        row.id,
+        handler=handler_of(row),
+        details=details,
+        audience=audience,
+        why=why,
+        how_much={"key": row.key},
+        href=f"/v1/fact-changes?subject={row.id}",
+    )

@@ -1,0 +1,173 @@
+"""Keys of one handler that are spellings of one thing (see `folding`): one thing, until two persons say otherwise.
+
+1. Registering the second spelling is refused, unless the registrar names the first and says why the two are distinct.
+2. Until a second person confirms that, and for twins that are in the register already, the stricter grading holds for each: `tags` of a
+   dataset are those of its own grading and of its twins'. One that nobody has graded stays ungraded.
+3. Whatever changes a grading, or who is a twin of whom, calls `settle` in its transaction: the gate reads `tags` and nothing else.
+"""
+
+from collections.abc import Collection, Sequence
+from typing import Any, Final, TypeVar
+
+from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
+
+from service.database import MovedError, Transaction
+from service.events import operations as events
+from service.http.caller import Caller
+from service.http.problems import AlreadyExists, Invalid
+from service.law.facts import Tag
+from service.registry import tags as tagging
+from service.registry.folding import folded_key
+from service.registry.tables import Dataset, Grading, Handler, Recipient
+
+Row = TypeVar("Row", Handler, Dataset, Recipient)
+
+UNFOLDED: Final = 1000
+"""Rows of the version before, which knew no folded keys, that are looked after at a time."""
+
+
+class TwinExists(AlreadyExists):
+    """A key that is another spelling of one that is there."""
+
+    slug, title = "twin-exists", "Another spelling of this key is registered"
+
+
+async def demand_distinct(
+    tx: Transaction, caller: Caller, table: type[Row], handler: str | None, key: str, named: str | None
+) -> int:
+    """Return the number that a new key has among its spellings.
+
+    Args:
+        tx: the transaction.
+        caller: who registers it.
+        table: of what it is a key.
+        handler: whose it is; None: keys of all.
+        key: the new key.
+        named: the spelling, by id or key, from which somebody says that it is distinct.
+
+    Raises:
+        TwinExists: another spelling is there, and it is not named.
+        Invalid: what is named is no spelling of this key.
+    """
+    await fold(tx, caller, table, handler)
+    twins = await spellings(tx, table, handler, [folded_key(key)])
+    others = [one for one in twins if one.key != key]
+    if named is not None and not any(named in {one.id, one.key} for one in others):
+        raise Invalid(
+            "The key is no other spelling of what `distinct_from` names.",
+            errors=[("/distinct_from", "Name a spelling of this key, by id or key; leave it out where there is none.")],
+        )
+    if others and named is None and len(others) == len(twins):
+        first = others[0]
+        raise TwinExists(
+            f"{first.key} ({first.id}) is another spelling of this key. Work on that one; or, if the two are not one thing, name it in "
+            "`distinct_from`, with a `reason`.",
+            errors=[("/key", f"Another spelling is registered: {first.key}.")],
+            twin={"id": first.id, "key": first.key},
+        )
+    return max((one.twin_number for one in twins), default=-1) + 1
+
+
+async def spellings(tx: Transaction, table: type[Row], handler: str | None, folded: Collection[str]) -> Sequence[Row]:
+    """Return what has one of some folded keys, the first registered first."""
+    query = select(table).where(table.folded_key.in_(folded)).order_by(table.id)
+    if table is Dataset and handler is not None:
+        query = query.where(Dataset.handler == handler)
+    return (await tx.scalars(query)).all()
+
+
+async def fold(tx: Transaction, caller: Caller, table: type[Row], handler: str | None) -> None:
+    """Fold the keys that the version before has registered beside this one."""
+    query = select(table).where(table.folded_key.is_(None)).order_by(table.id).limit(UNFOLDED)
+    if table is Dataset and handler is not None:
+        query = query.where(Dataset.handler == handler)
+    for row in (await tx.scalars(query.with_for_update(key_share=True))).all():
+        folded = folded_key(row.key)
+        last = select(func.max(table.twin_number)).where(table.folded_key == folded)
+        if isinstance(row, Dataset):
+            last = last.where(Dataset.handler == row.handler)
+        found = await tx.scalar(last)
+        row.folded_key, row.twin_number = folded, 0 if found is None else found + 1
+        await keep(tx)
+        if isinstance(row, Dataset) and row.twin_number:
+            await settle(tx, caller, row.handler, [folded])
+
+
+async def keep(tx: Transaction) -> None:
+    """Write what is new; where another spelling has come to be registered meanwhile, all of it is done once more.
+
+    Raises:
+        MovedError: another spelling has come to be registered.
+    """
+    try:
+        await tx.flush()
+    except IntegrityError as error:
+        cause = getattr(error.orig, "__cause__", None)
+        if str(getattr(cause, "constraint_name", "")).endswith("_twins"):
+            raise MovedError from error
+        raise
+
+
+async def settle(tx: Transaction, caller: Caller, handler: str, folded: Collection[str]) -> None:
+    """Let the stricter grading hold for each of the datasets of one handler that share a folded key and are not said to be distinct."""
+    await tx.flush()
+    query = (
+        select(Dataset)
+        .where(Dataset.handler == handler, Dataset.folded_key.in_(folded))
+        .order_by(Dataset.id)
+        .with_for_update(key_share=True)
+        .execution_options(populate_existing=True)
+    )
+    groups: dict[str | None, list[Dataset]] = {}
+    for row in (await tx.scalars(query)).all():
+        groups.setdefault(row.folded_key, []).append(row)
+    shared = [row for group in groups.values() if len(group) > 1 for row in group]
+    if not shared:
+        return
+    own = await _own_tags(tx, [row.id for row in shared])
+    for row in shared:
+        twins = [other.id for other in groups[row.folded_key] if other is not row and other.id not in row.distinct_from]
+        held = held_tags(own.get(row.id), [own.get(twin) for twin in twins])
+        if (row.twins, row.tags) != (twins, held):
+            row.twins, row.tags, row.updated_at = twins, held, tx.now
+            tx.can_deny = True
+            _tell(tx, caller, row)
+    await tx.flush()
+
+
+async def settle_graded(tx: Transaction, caller: Caller, datasets: Collection[str]) -> None:
+    """Do the same for datasets whose grading has changed, as far as they have twins."""
+    await tx.flush()
+    query = select(Dataset.handler, Dataset.folded_key).where(Dataset.id.in_(datasets), Dataset.twins != [])
+    groups: dict[str, set[str]] = {}
+    for handler, folded in (await tx.execute(query)).all():
+        groups.setdefault(handler, set()).add(folded or "")
+    for handler, keys in sorted(groups.items()):
+        await settle(tx, caller, handler, keys)
+
+
+def held_tags(own: Sequence[str] | None, twins: Sequence[Sequence[str] | None]) -> list[str] | None:
+    """Return the tags that hold of a dataset: its own, and those of its twins; None while nobody has graded it itself."""
+    if own is None:
+        return None
+    return [str(tag) for tag in tagging.ordered(Tag(tag) for tags in (own, *twins) for tag in tags or ())]
+
+
+async def _own_tags(tx: Transaction, datasets: Sequence[str]) -> dict[str, list[str]]:
+    query = select(Grading.dataset, Grading.tags).where(Grading.dataset.in_(datasets), Grading.state == "effective")
+    return {dataset: tags for dataset, tags in (await tx.execute(query)).all()}  # noqa: C416 - rows are no pairs
+
+
+def _tell(tx: Transaction, caller: Caller, row: Dataset) -> None:
+    details: dict[str, Any] = {"twins": row.twins, "distinct_from": row.distinct_from, "tags": row.tags}
+    events.record(
+        tx,
+        caller,
+        "dataset.twins_changed",
+        row.id,
+        handler=row.handler,
+        details=details,
+        how_much={"key": row.key},
+        href=f"/v1/datasets/{row.id}",
+    )
