@@ -495,8 +495,8 @@ def test_counting_again_gives_the_same(world: World, database_url: str) -> None:
         start = 16 * 100 * number
         feed.send({"person_hashes": digits(hashes(5000)[start : start + 16 * 300]), "sensitive_persons": 3}, 300, 3)
     feed.send({"persons": 12, "sensitive_sketch": sketch(hashes(77))}, 12, 77)
-    assert feed.stream(feed.reserve(150_000), hashes(150_000)).status_code == 200
-    feed.reserve(5)
+    assert feed.stream(feed.reserve(150_000, 1), hashes(150_000)).status_code == 200
+    feed.reserve(5, 1)
     found = counted_again(database_url, handler=feed.handler["key"])
     assert [one.is_same for one in found] == [True, True]
     assert all(one.totals == {"persons": feed.year()[0], "sensitive_persons": 137} for one in found)
