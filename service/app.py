@@ -17,8 +17,8 @@ from sqlalchemy import text
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import Receive, Scope, Send
 
+from service.audit import powers, single_file
 from service.audit import routes as audit
-from service.audit import single_file
 from service.audit import tlog_routes as tlog
 from service.audit.log_key import LogKey
 from service.audit.sequencer import Sequencer
@@ -47,6 +47,7 @@ from service.identity.door import Door, door_of
 from service.identity.operations import recognize
 from service.law import routes as law
 from service.law.book import book_of
+from service.law.rules import RuleBook
 from service.obligations import routes as obligations
 from service.packs import routes as packs
 from service.packs.making import Tools
@@ -165,7 +166,7 @@ def create_app(settings: Settings, database_url: str, *, clock: Time | None = No
         with _told_why():
             app.state.signer = signer = Signer.from_file(settings.signing_key)
             await logins.demand_bound()
-            await _bring_up_to_date(database, signer)
+            await _bring_up_to_date(database, signer, settings, book)
             await decisions.open()
         maker = _pack_worker(settings, logins.app, signer, log_key, clock)
         if settings.pack_worker:
@@ -283,7 +284,8 @@ def _told_why() -> Iterator[None]:
         raise
 
 
-async def _bring_up_to_date(database: Database, signer: Signer) -> None:
+async def _bring_up_to_date(database: Database, signer: Signer, settings: Settings, book: RuleBook) -> None:
+    await database.transaction(lambda tx: powers.state(tx, settings, book), reach=EVERYWHERE)
     await database.transaction(lambda tx: permits.publish(tx, signer), reach=EVERYWHERE)
     await database.transaction(permits.reckon_anew, reach=EVERYWHERE)
 

@@ -50,6 +50,7 @@ GATE_LOCK: Final = 0x0B0D
 FIRST_ADMIN_LOCK: Final = 0x0B0E
 SAMPLE_LOCK: Final = 0x0B0F
 FINDINGS_LOCK: Final = 0x0B10
+POWERS_LOCK: Final = 0x0B30
 LOG_LOCK: Final = 0x0B11
 """The log: whoever holds it writes leaves, tiles and checkpoints. It belongs to a connection, and so does the gate's at first
 where questions alone are decided; the others belong to a transaction."""

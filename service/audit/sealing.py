@@ -62,6 +62,7 @@ CLEAR: Final[Mapping[str, frozenset[str]]] = {
         "archive": "month file sha256",
         "evidence_pack": "kind subject since until sha256",
         "log": "vkey previous",
+        "settings": "settings",
         "signing_key": "jwk",
         "state": "table",
     }.items()

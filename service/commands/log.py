@@ -8,7 +8,7 @@ from typing import Annotated
 import asyncpg
 import typer
 
-from service.audit import archive, check, notes, retention, rotation
+from service.audit import archive, check, notes, powers, retention, rotation
 from service.audit import operations as audit
 from service.audit.helpers import Processes, processors
 from service.audit.log_key import LogKey
@@ -18,6 +18,7 @@ from service.commands.shared import database_url, in_transaction, with_database,
 from service.connections import connect
 from service.database import Database
 from service.http.caller import OPERATOR
+from service.law.book import book_of
 from service.settings import Settings
 
 audits = typer.Typer(no_args_is_help=True, help="The log of entries.")
@@ -48,13 +49,17 @@ def check_log(
     """Hash the whole log again, compare it with what was signed and the tables with what it says; ends with 1 where either was changed."""
     settings = Settings()
     remembered = [path.read_text(encoding="utf-8") for path in since or []]
+    others: list[str] = []
 
     async def run(url: str) -> check.Result:
         connection = await connect(url, name=check.NAME, bounds=check.BOUNDS, settings=check.SETTINGS)
         try:
             trusted = [notes.Verifier.of(one) for one in vkey or []] or await _own_verifier(settings, connection)
             helpers = Processes(url, processors())
-            return await check.check(connection, trusted, remembered, archives, helpers, with_state=state)
+            found = await check.check(connection, trusted, remembered, archives, helpers, with_state=state)
+            if state:
+                others.extend(await powers.compared(connection, settings, book_of(settings.policy_file)))
+            return found
         finally:
             await connection.close()
 
@@ -78,6 +83,11 @@ def check_log(
         count = len(result.state.differences) + result.state.left_out
         fail(f"The tables do not hold what the log says: {count} rows differ.")
     typer.echo("The tables hold what the log says.")
+    if others:
+        typer.echo(
+            f"Settings here are others than those that the service stated last: {', '.join(others)}. Either this command runs without "
+            "the service's settings, or the service has not been started since they were changed."
+        )
 
 
 def _show_state(found: State) -> None:

@@ -219,4 +219,12 @@ DEFENCES: Final = (
         "return hashlib.sha256(key + salt).digest()[:SALT]",
         "tests/faults/test_state.py::test_a_column_is_checked_by_its_own_salt_alone",
     ),
+    one(
+        "A368",
+        "settings of power that differ are stated",
+        "service/audit/powers.py",
+        "    if last is None or differing(last, told):\n",
+        "    if last is None:\n",
+        "tests/faults/test_powers.py::test_what_a_service_starts_with_is_stated_once_and_compared",
+    ),
 )

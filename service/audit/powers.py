@@ -1,0 +1,87 @@
+"""States in the log which settings of power the service runs with, and compares a machine's settings with what was stated last.
+
+A setting of power decides who is believed, what is asked for, or how long something holds: whoever changes one needs no row of a table.
+A process that starts with others than those that were stated last states its own, before it serves anybody.
+"""
+
+import json
+from typing import Any, Final
+
+import asyncpg
+from sqlalchemy import text
+
+from service.audit import operations as audit
+from service.database import POWERS_LOCK, Transaction
+from service.http.caller import OPERATOR
+from service.law.rules import RuleBook
+from service.settings import Settings
+
+ACTION: Final = "settings.stated"
+SUBJECT: Final = "settings"
+NAMES: Final = (
+    "public_url",
+    "log_origin",
+    "witnesses",
+    "witness_max_age_seconds",
+    "oidc_issuer",
+    "oidc_audience",
+    "oidc_client_id",
+    "oidc_name_claim",
+    "oidc_groups_claim",
+    "oidc_groups",
+    "oidc_machine_claims",
+    "oidc_person_claims",
+    "oidc_provision",
+    "oidc_skew_seconds",
+    "oidc_token_max_age_seconds",
+    "session_idle_seconds",
+    "session_seconds",
+    "session_rotate_seconds",
+    "export_lease_seconds",
+    "keys_by_command",
+    "trusted_proxies",
+    "outgoing_allow",
+    "cors_origins",
+)
+"""Settings by their names. None of them is a secret."""
+BESIDE: Final = frozenset(
+    {
+        *("database_url", "database_app_url", "database_gate_url", "database_log_url", "database_pool"),
+        *("database_timeout_seconds", "database_silence_seconds", "data_dir", "host", "port", "workers"),
+        *("signing_key_file", "log_key_file", "packs_dir", "pack_worker", "pack_keep_days", "sequencer"),
+        *("policy_file", "oidc_client_secret", "oidc_scopes", "oidc_keys_seconds", "gate_queue", "rate_per_second"),
+        *("gate_rate_per_second", "public_rate_per_second", "failed_rate_per_second", "patience_seconds"),
+        *("connections", "connections_per_address", "body_limit_bytes", "request_timeout_seconds", "log_format"),
+        "log_level",
+    }
+)
+"""Settings that are none: where things lie, secrets, and bounds. Of the policy's file its hash is stated."""
+
+_LAST: Final = f"select body from entries where subject = '{SUBJECT}' and action = '{ACTION}' order by seq desc limit 1"  # noqa: S608  # nosec B608
+
+
+def powers_of(settings: Settings, book: RuleBook) -> dict[str, Any]:
+    """Return the settings of power by their names, and the hashes of the law and of the company's own rules."""
+    told = settings.model_dump(mode="json", include=set(NAMES))
+    return told | {"law": book.version, "policy": None if book.policy is None else book.policy.hash}
+
+
+async def state(tx: Transaction, settings: Settings, book: RuleBook) -> None:
+    """State the settings of power, where they are others than those that were stated last."""
+    await tx.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": POWERS_LOCK})
+    told = powers_of(settings, book)
+    last = await tx.scalar(text(_LAST))
+    if last is None or differing(last, told):
+        audit.append(tx, OPERATOR, ACTION, SUBJECT, details={"settings": told})
+
+
+def differing(body: str, told: dict[str, Any]) -> list[str]:
+    """Return the names of settings that are others than an entry's body states, in order."""
+    stated = json.loads(body)["details"]["settings"]
+    return sorted(name for name in told.keys() | stated.keys() if told.get(name) != stated.get(name))
+
+
+async def compared(connection: asyncpg.Connection, settings: Settings, book: RuleBook) -> list[str]:
+    """Return the names of settings of this machine that are others than those that the service stated last."""
+    last = await connection.fetchval(_LAST)
+    return [] if last is None else differing(last, powers_of(settings, book))
