@@ -128,8 +128,8 @@ DEFENCES: Final = (
             ),
             Edit(
                 READING,
-                "            permits.append(_permit(*row[OF_PERMIT:]))\n",
-                "            permits.append(_KEPT.setdefault(row[OF_PERMIT], _permit(*row[OF_PERMIT:])))\n",
+                "            permits.append(_permit(*row[OF_PERMIT:OF_MOMENT]))\n",
+                "            permits.append(_KEPT.setdefault(row[OF_PERMIT], _permit(*row[OF_PERMIT:OF_MOMENT])))\n",
             ),
         ),
         EXPORTS + "test_what_was_revoked_at_one_replica_is_denied_at_the_next",
