@@ -176,7 +176,7 @@ class Contradiction(OfHandler, Base):
     sensitive_persons: Mapped[int] = mapped_column(BigInteger)
     at: Mapped[Moment]
 
-    __table_args__ = (Index(None, "handler", "at"),)
+    __table_args__ = (Index("ix_contradictions_handler_at", "handler", "at"),)
 
 
 class FactChange(OfHandler, Base):

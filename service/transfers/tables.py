@@ -207,7 +207,10 @@ class Evidence(Base):
     """From then on it counts for nothing."""
     ended_reason: Mapped[str | None] = mapped_column(Text)
 
-    __table_args__ = (Index("ix_evidence_ended", "id", postgresql_where=text("ended_at is not null")),)
+    __table_args__ = (
+        Index("ix_evidence_ended", "id", postgresql_where=text("ended_at is not null")),
+        Index("ix_evidence_number", "kind", "number", postgresql_where=text("number is not null")),
+    )
     """The gate asks whether any of a permit's papers has ended: few have, and the others need not be looked at."""
 
 
