@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 COMMANDS: Final = {
     "serve": "serving:serve",
     "migrate": "schema:migrate",
+    "upgrade": "upgrades:upgrades",
     "login-link": "access:login_link",
     "review": "approvals:review",
     "remind": "approvals:remind",

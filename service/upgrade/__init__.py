@@ -1,0 +1,1 @@
+"""What this version answers otherwise than the one before, told from a database of before: see `outbound upgrade check`."""
