@@ -64,6 +64,8 @@ def test_a_field_that_is_registered_after_the_approval_is_not_covered(world: Wor
     approved = case.approved(fields=None)
     fields = [*case.dataset["fields"], {"name": "passport", "type": "text"}]
     world.registrar.patch(f"/v1/datasets/{case.dataset['id']}", {"fields": fields})
+    assert case.answer(fields=["passport"])[0] == "grading_outdated"
+    world.grade(case.dataset, "personal")
     assert case.answer(fields=["passport"])[0] == "fields_not_covered"
     assert case.answer()[0] == "fields_not_covered"
     assert case.answer(fields=["city", "amount"]) == ("permitted", approved["permit"])
@@ -111,7 +113,7 @@ def test_a_revision_stays_as_it_was_submitted(world: World, case: Case) -> None:
     assert before["hash"] == f"sha256:{hashlib.sha256(content).hexdigest()}"
     world.registrar.patch(f"/v1/handlers/{case.handler['id']}", {"facts": {"pi_subjects": 5}})
     world.grade(case.dataset, "personal", "sensitive")
-    world.requester.patch(at(shown), {"purpose": "support"})
+    world.requester.patch(at(shown), {"purpose": "support", "sensitive_persons": 5})
     assert world.auditor.get(path).json() == before
     assert before["gradings"] == [{"dataset": case.dataset["id"], "number": 1, "tags": ["personal"]}]
     now = world.auditor.get(at(shown, "revisions", "2")).json()

@@ -129,5 +129,7 @@ def test_a_field_that_comes_later_is_not_in_an_old_permit(world: World) -> None:
     company = Company(world)
     fields: list[Json] = [*company.dataset["fields"], {"name": "id_card", "type": "text"}]
     world.registrar.patch(f"/v1/datasets/{company.dataset['id']}", {"fields": fields})
+    assert company.reason(persons=1) == "grading_outdated"
+    world.grade(company.dataset, "personal")
     assert company.reason(persons=1) == "fields_not_covered"
     assert company.reason(persons=1, fields=["city"]) == "permitted"
