@@ -28,7 +28,7 @@ from service.audit.notes import COSIGNATURE, Signer, cosign, cosigned_at, parts_
 from service.audit.retention import Moved
 from service.audit.sequencing import Writer
 from service.audit.tables import Cosignature
-from service.database import Database, utc_now
+from service.database import Database, Time, utc_now
 from service.http.caller import OPERATOR
 from service.http.problems import Conflict
 from service.settings import Settings
@@ -51,7 +51,9 @@ class Own:
 
     def run(self, work: Any, now: datetime | None = None) -> Any:
         async def inside() -> Any:
-            database = Database(self.url, clock=utc_now if now is None else lambda: now, reach=EVERYWHERE)
+            clock = Time()
+            clock.ahead = timedelta() if now is None else now - utc_now()
+            database = Database(self.url, clock=clock, reach=EVERYWHERE)
             try:
                 return await work(database)
             finally:
@@ -74,7 +76,7 @@ class Own:
 
         async def work(database: Database) -> None:
             for number, moment in enumerate(moments):
-                database.clock = lambda moment=moment: moment  # type: ignore[misc]
+                database.clock.ahead = moment - utc_now()
 
                 async def append(tx: Any, number: int = number) -> None:
                     audit.append(tx, OPERATOR, "permit.suspended", f"pm_{number}", details={"reason": "Heard of it"})

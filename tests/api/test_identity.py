@@ -60,7 +60,7 @@ def test_what_happens_to_a_principal_and_its_keys_is_told(world: World) -> None:
     kinds = ["principal.created", "grant.created", "api_key.created", "api_key.created", "api_key.revoked"]
     assert [event["kind"] for event in told] == [*kinds, "principal.disabled", "principal.enabled"]
     assert [event["subject"] for event in told[3:5]] == [key["id"], key["id"]]
-    assert {event["who"]["name"] for event in told} == {"root"}
+    assert {event["who"]["name"] for event in told} == {"root", "operator"}
     assert key["secret"] not in str(told)
     of_one_handler = world.person("auditor", handler=world.handler()["id"])
     assert person.id not in of_one_handler.get("/v1/events", limit=200).text
