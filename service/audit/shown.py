@@ -140,7 +140,7 @@ KINDS: Final[Mapping[str, Shown]] = {
 """The kinds of records, each of a table; records of exports are compared with the entries of their reservations and ends."""
 
 _STAGES: Final = Shown("stages", ("transfer", "revision", "place"), ("name", "status"))
-_BOUND: Final = Shown("permit_datasets", ("permit", "dataset"), ("tags", "grading", "fields"))
+_BOUND: Final = Shown("permit_datasets", ("permit", "dataset"), ("tags", "grading", "fields", "facts"))
 _FILES: Final = Shown("documents", ("sha256",), ("media_type",))
 
 ELSEWHERE: Final[Mapping[str, Mapping[str, str]]] = {

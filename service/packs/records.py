@@ -136,7 +136,10 @@ _FIRST: Final = """
 """
 """Of each record that a renewal repeats the one that was added."""
 
-_PERMIT_LEFT_OUT: Final = {"reason", "conditions", "headroom", "reserved", "updated_at"}
+_PERMIT_LEFT_OUT: Final = {
+    *("reason", "conditions", "headroom", "reserved", "updated_at"),
+    *("recipient_name", "handler_facts"),
+}
 """What is not for a pack, or changes with every export."""
 
 

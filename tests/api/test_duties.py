@@ -149,10 +149,11 @@ def test_parts_that_are_missing_unknown_or_wrong_are_named(world: World, case: C
 
 def test_a_repeat_with_the_same_key_is_the_same_whatever_its_boundary(world: World, case: Case) -> None:
     shown = case.submitted()
-    first = upload(world.requester, shown, Idempotency_Key="once")
-    again = upload(world.requester, shown, Idempotency_Key="once")
+    record = paper()
+    first = upload(world.requester, shown, record=record, Idempotency_Key="once")
+    again = upload(world.requester, shown, record=record, Idempotency_Key="once")
     assert (first.status_code, again.json()["id"]) == (201, first.json()["id"])
-    assert upload(world.requester, shown, PDF + b".", Idempotency_Key="once").status_code == 422
+    assert upload(world.requester, shown, PDF + b".", record=record, Idempotency_Key="once").status_code == 422
 
 
 def test_one_document_serves_several_transfers(world: World, case: Case) -> None:

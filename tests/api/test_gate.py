@@ -129,7 +129,7 @@ def test_a_raised_grade_denies_from_its_commit_on(world: World, open_: Open) -> 
     world.grade(open_.dataset, "personal", "sensitive")
     assert open_.reason(persons=1) == "tags_contradicted"
     assert open_.reason(persons=1, sensitive_persons=1) == "grading_changed"
-    assert open_.export(1).json()["reason"] == "grading_changed"
+    assert open_.export(1).json()["reason"] == "tags_contradicted"
 
 
 def test_facts_that_move_deny(world: World, open_: Open) -> None:
