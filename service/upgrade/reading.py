@@ -53,11 +53,11 @@ _PERMITS: Final = f"""
   ) a on true
   where p.status <> 'revoked' and p.valid_until >= {_TODAY}
   order by p.id, b.dataset
-"""  # noqa: S608 - a constant
+"""  # noqa: S608 - a constant  # nosec B608
 _TRANSFERS: Final = f"""
   select id, status, sensitive_persons, fields::text as fields, datasets from transfers
   where status in ('draft', 'returned', 'in_review') and valid_until >= {_TODAY} order by id
-"""  # noqa: S608 - a constant
+"""  # noqa: S608 - a constant  # nosec B608
 _QUESTIONS: Final = """
   select system, dataset, fields::text as fields, is_counted, has_persons, has_sensitive_persons,
          count(*) as number, count(*) filter (where is_allowed) as allowed, max(day) as last_day
