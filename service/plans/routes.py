@@ -128,6 +128,6 @@ def _shown(one: Plan, book: RuleBook) -> PlanOut:
 def body_of(facts: Facts) -> dict[str, Any]:
     """Return facts as `POST /v1/determinations` takes them."""
     body: dict[str, Any] = msgspec.to_builtins(facts)
-    del body["recipient"]["key"]
+    del body["recipient"]["key"], body["recipient"]["name"]
     body["dataset"]["tags"] = sorted(facts.dataset.tags)
     return body
