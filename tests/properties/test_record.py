@@ -134,12 +134,12 @@ def row(number: int, permit: str | None, dataset: str | None, names: list[str] =
     """A row of `READ`: what stands in the other columns has no part in the grouping."""
     handler = None if dataset is None else "hd_1"
     facts = SEPARATOR.join(
-        ["" if dataset is None else '{"ciio": false}', "{personal}", "{}", "{}", "SG", "company", "partner"]
+        ["" if dataset is None else '{"ciio": false}', "{personal}", "{}", "{}", "SG", "company", "partner", "Partner"]
     )
     claims = '{"method": "transmission", "necessity": null, "legal_basis": "consent"}'
     day = str(TODAY.toordinal() - 1)
     scope = [day, day, '["city"]', "null", "\x1e".join(names)]
-    document = SEPARATOR.join([*scope, "{personal}", "{}", "", claims, "partner"])
+    document = SEPARATOR.join([*scope, "{personal}", "{}", "{}", "", claims, "partner"])
     asked = (number, dataset, handler, "rc_1", facts, "[]\x1f\x1f", True, 0, 0)
     caller = (None,) * (OF_PERMIT - OF_CALLER)
     return (*asked, *caller, permit, "active", "analytics", 10, 0, 0, 0, document, False, True)
