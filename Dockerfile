@@ -10,7 +10,7 @@ COPY pyproject.toml README.md ./
 COPY migrations ./migrations
 COPY service ./service
 RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
- && /opt/outbound/bin/pip install --no-cache-dir --no-deps --no-index /wheels/outbound-*.whl
+ && /opt/outbound/bin/pip install --no-cache-dir --no-deps --no-index /wheels/outbound_gate-*.whl
 
 FROM python:3.13-slim
 RUN useradd --system --uid 10001 --create-home --home-dir /var/lib/outbound outbound
