@@ -47,7 +47,8 @@ def add_links(document: Json) -> None:
     """Add to every answer that makes, reads or lists things the operations that take what it names.
 
     A link stands once under `components`; an answer refers to it. A thing leads to what can be done with it, a member that holds
-    the id of another thing to the reading of that one, and a list to the reading of its first item.
+    the id of another thing to the reading of that one, and a list to the reading of its first item, or to what can be done with
+    that one where it is read nowhere else.
     """
     _Linking(document).link()
 
@@ -107,6 +108,12 @@ class _Linking:
                 name = reading.name.removeprefix("read_")
                 pointers = _path_of(reading) | {reading.parameters[-1]: f"$response.body#/items/0/{key}"}
                 yield f"first_{name}", _link(reading, pointers, "Read the first of the page.")
+        for target in self._operations:
+            is_of = target.thing.rpartition("/")[0] == operation.path and target.thing not in self._readings
+            key = _key(target, self._resolved(items["items"]).get("properties", {})) if is_of else None
+            if key:
+                pointers = _path_of(target) | {target.parameters[-1]: f"$response.body#/items/0/{key}"}
+                yield target.name, _link(target, pointers)
 
     def _references(self, operation: _Operation, members: Json) -> Iterator[tuple[str, Json]]:
         for member, schema in members.items():

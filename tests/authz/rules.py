@@ -274,7 +274,9 @@ RULES: Mapping[str, Rule] = {
     "POST /v1/datasets/{dataset_id}/gradings/{number}/confirm": thing(
         only("registrar"), ids={"dataset_id": "lowered", "number": "=2"}, body=says()
     ),
-    "GET /v1/contradictions": listed(READERS, None, filters={"handler": "handler", "dataset": "dataset"}),
+    "GET /v1/contradictions": listed(
+        READERS, None, filters={"handler": "handler", "dataset": "dataset", "kind": "handler_key"}
+    ),
     "GET /v1/gradings": listed(READERS, "dataset", filters={"handler": "handler", "dataset": "dataset"}),
     "POST /v1/gradings": named(only("registrar"), lambda side, _: grading(side, "") | {"datasets": [side.dataset]}),
     "GET /v1/fact-changes": listed(READERS, "waiting", filters={"handler": "handler", "subject": "dataset"}),

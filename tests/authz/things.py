@@ -236,7 +236,8 @@ class Company:
         world, handler, local = self.world, self.handlers[place], self.local[place]
         dataset, lowered = world.dataset(handler, "personal"), world.dataset(handler, "personal")
         self._lower(lowered)
-        side = Side(handler["id"], handler["key"], dataset["id"], dataset["key"], lowered["id"])
+        side = Side(handler["id"], handler["key"])
+        side.dataset, side.dataset_key, side.lowered = dataset["id"], dataset["key"], lowered["id"]
         side.claimant = self._claiming(self.handlers[place])
         to = {"id": self.recipient}
 
