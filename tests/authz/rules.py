@@ -265,11 +265,11 @@ RULES: Mapping[str, Rule] = {
     ),
     "GET /v1/datasets/{dataset_id}": thing(READERS, ids={"dataset_id": "dataset"}),
     "PATCH /v1/datasets/{dataset_id}": thing(
-        only("registrar"), ids={"dataset_id": "dataset"}, body=says(title="Orders of the year")
+        only("registrar"), ids={"dataset_id": "edited"}, body=says(title="Orders of the year")
     ),
     "GET /v1/datasets/{dataset_id}/history": thing(READERS, ids={"dataset_id": "dataset"}),
     "GET /v1/datasets/{dataset_id}/gradings": thing(READERS, ids={"dataset_id": "dataset"}),
-    "POST /v1/datasets/{dataset_id}/gradings": thing(only("registrar"), ids={"dataset_id": "dataset"}, body=grading),
+    "POST /v1/datasets/{dataset_id}/gradings": thing(only("registrar"), ids={"dataset_id": "edited"}, body=grading),
     "GET /v1/datasets/{dataset_id}/gradings/{number}": thing(READERS, ids={"dataset_id": "dataset", "number": "=1"}),
     "POST /v1/datasets/{dataset_id}/gradings/{number}/confirm": thing(
         only("registrar"), ids={"dataset_id": "lowered", "number": "=2"}, body=says()
@@ -278,8 +278,8 @@ RULES: Mapping[str, Rule] = {
         READERS, None, filters={"handler": "handler", "dataset": "dataset", "kind": "handler_key"}
     ),
     "GET /v1/gradings": listed(READERS, "dataset", filters={"handler": "handler", "dataset": "dataset"}),
-    "POST /v1/gradings": named(only("registrar"), lambda side, _: grading(side, "") | {"datasets": [side.dataset]}),
-    "GET /v1/fact-changes": listed(READERS, "waiting", filters={"handler": "handler", "subject": "dataset"}),
+    "POST /v1/gradings": named(only("registrar"), lambda side, _: grading(side, "") | {"datasets": [side.edited]}),
+    "GET /v1/fact-changes": listed(READERS, "waiting", filters={"handler": "handler", "subject": "edited"}),
     "GET /v1/fact-changes/{change_id}": thing(READERS, ids={"change_id": "waiting"}),
     "POST /v1/fact-changes/{change_id}/confirm": thing(only("registrar"), ids={"change_id": "waiting"}, body=says()),
     "POST /v1/fact-changes/{change_id}/refuse": thing(only("registrar"), ids={"change_id": "unwanted"}, body=says()),

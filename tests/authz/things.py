@@ -49,6 +49,8 @@ class Side:
     dataset_key: str = ""
     lowered: str = ""
     """A dataset whose second grading waits for a second person."""
+    edited: str = ""
+    """A dataset that no transfer names: what changes it moves nothing that is in review."""
     waiting: str = ""
     """A fact that would free, and waits for a second person; beside it one that is to be refused."""
     unwanted: str = ""
@@ -234,10 +236,11 @@ class Company:
 
     def _side(self, place: int) -> Side:
         world, handler, local = self.world, self.handlers[place], self.local[place]
-        dataset, lowered = world.dataset(handler, "personal"), world.dataset(handler, "personal")
+        dataset, lowered, edited = (world.dataset(handler, "personal") for _ in range(3))
         self._lower(lowered)
         side = Side(handler["id"], handler["key"])
-        side.dataset, side.dataset_key, side.lowered = dataset["id"], dataset["key"], lowered["id"]
+        side.dataset, side.dataset_key = dataset["id"], dataset["key"]
+        side.lowered, side.edited = lowered["id"], edited["id"]
         side.claimant = self._claiming(self.handlers[place])
         to = {"id": self.recipient}
 
@@ -245,7 +248,7 @@ class Company:
             return world.draft(handler, [dataset], to, **more)
 
         freed = world.registrar.patch(
-            f"/v1/datasets/{dataset['id']}", {"facts": {"ftz_list": "unlisted", "origin": "foreign"}}
+            f"/v1/datasets/{edited['id']}", {"facts": {"ftz_list": "unlisted", "origin": "foreign"}}
         ).json()["pending_facts"]
         side.waiting, side.unwanted = (freed[fact]["change"] for fact in ("ftz_list", "origin"))
         side.draft, side.to_submit, side.to_withdraw = (draft(persons=3)["id"] for _ in range(3))
