@@ -205,3 +205,10 @@ def test_papers_come_with_their_typical_days() -> None:
     told = plans_of(FactsIn.model_validate(body_of(a_case(transfer={"persons": 150_000}))), TODAY, BOOK)
     contract = next(plan for plan in told.plans if plan.route == "standard_contract")
     assert {paper.code: paper.working_days for paper in contract.evidence}["standard_contract"] == 40
+
+
+def test_what_contradicts_itself_is_not_proposed_as_it_is() -> None:
+    nobody = a_case(dataset={"tags": ["sensitive"]}, transfer={"persons": 500, "sensitive_persons": 0})
+    proposed = codes(nobody)
+    assert "as_is" not in proposed
+    assert {"drop_sensitive_fields", "drop_personal_fields"} <= set(proposed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -10,7 +10,18 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.audit.replay import MAX_TOLD, Claim, Permit, Replay, by_of, canonical, digest, ended
+from service.audit.replay import (
+    MAX_TOLD,
+    Claim,
+    Permit,
+    Replay,
+    by_of,
+    canonical,
+    digest,
+    ended,
+    like_conditions,
+    standing_of,
+)
 from tests.world import Json
 
 HASH = "sha256:1"
@@ -465,3 +476,123 @@ _VALUES = st.recursive(
 @given(_VALUES)
 def test_what_is_hashed_again_is_canonical(value: Any) -> None:
     assert canonical(value) == rfc8785.dumps(value)
+
+
+def test_what_is_not_looked_at_here_is_said_once_and_counted() -> None:
+    claim = Claim("Something is so.")
+    for _ in range(3):
+        claim.leave_out("Not here.")
+    assert (claim.verdict, claim.left_out, claim.told) == ("not checked here", 3, ["Not here."])
+    claim.gap("unknown")
+    assert claim.verdict == "cannot be checked"
+
+
+def test_what_a_record_of_a_review_must_say_is_in_its_entry(log: Told) -> None:
+    log.submit()
+    log.review("privacy", "pr_privacy", on_behalf_of="pr_lin")
+    said = ("tr_1", 1, "privacy", "approve", HASH, "pr_privacy", "pr_lin")
+    assert log.replay.reviews["rv_privacy"].said == (*said, False)
+    log.tell("transfer.approval_taken_back", "tr_1", "pr_privacy", review="rv_privacy", stage="privacy", revision=1)
+    assert log.replay.reviews["rv_privacy"].said == (*said, True)
+
+
+def test_a_permit_knows_what_was_sent_of_it(log: Told) -> None:
+    log.approved()
+    assert log.replay.permits["pm_1"].sent == {"persons": 0, "sensitive_persons": 0}
+    log.reserve("ex_1", 60)
+    log.complete("ex_1", 50)
+    log.reserve("ex_2", 7)
+    assert log.replay.permits["pm_1"].sent == {"persons": 50, "sensitive_persons": 0}
+
+
+def test_whether_an_export_counts_is_kept_where_its_entry_says_so(log: Told) -> None:
+    log.reserve("ex_1", 5, permit=None, counts=True)
+    log.reserve("ex_2", 5, permit=None, counts=False)
+    log.reserve("ex_3", 5, permit=None)
+    assert log.replay.counts == {"ex_1": True, "ex_2": False}
+    assert log.found("standing") == "nothing to check"
+
+
+def test_a_paper_of_a_permit_that_is_not_in_the_pack_is_passed_over(log: Told) -> None:
+    log.tell("permit.evidence_replaced", "pm_9", replaced="ed_1", by="ed_2", valid_until="2026-12-31")
+    assert (log.replay.permits, log.found("separation")) == ({}, "nothing to check")
+
+
+@pytest.mark.parametrize(
+    ("said", "shown", "alike"),
+    [
+        (None, None, True),
+        (None, {}, False),
+        ({}, None, False),
+        ({"persons": 5, "fields": None}, {"persons": 5}, True),
+        ({"persons": 5}, {"persons": 6}, False),
+        ({"persons": 5}, {}, False),
+        ({"terms": ["a", "b"]}, {"terms": 2}, True),
+        ({"terms": ["a", "b"]}, {"terms": 1}, False),
+        ({"fields": {"sealed": HASH}}, {"fields": ["city"]}, True),
+        ({"fields": {"sealed": HASH}}, {}, False),
+    ],
+)
+def test_conditions_are_shown_as_they_were_said(said: Json | None, shown: Json | None, *, alike: bool) -> None:
+    assert like_conditions(said, shown) is alike
+
+
+STANDS: Json = PERMIT | {
+    "handler": "hd_1",
+    "datasets": [{"id": "ds_1", "tags": ["personal"]}],
+    "evidence": ["ed_1"],
+    "sent": {"persons": 99, "sensitive_persons": 10},
+    "stored_status": "active",
+}
+DUTY: Json = {
+    "id": "ob_1",
+    "permit": "pm_1",
+    "handler": "hd_1",
+    "blocks": True,
+    "state": "open",
+    "due_on": "2026-05-01",
+    "ended_at": None,
+}
+WEIGHTY: Json = {"datasets": [{"id": "ds_1", "tags": ["important"]}], "persons": 0, "sensitive_persons": 0}
+OF_ALL: Json = {"permit": None}
+USED_UP: Json = {"sent": {"persons": 100, "sensitive_persons": 10}}
+
+
+@pytest.mark.parametrize(
+    ("permit", "duty", "status"),
+    [
+        ({}, {"due_on": "2026-05-02"}, "active"),
+        ({}, {"blocks": False}, "active"),
+        ({}, {"state": "done"}, "active"),
+        ({}, {"permit": "pm_2"}, "active"),
+        ({}, OF_ALL, "active"),
+        ({}, {"ended_at": "2026-05-01T15:59:59Z"}, "active"),
+        ({}, {"ended_at": "2026-05-02T16:00:00Z"}, "suspended"),
+        ({}, {}, "suspended"),
+        (WEIGHTY, OF_ALL, "suspended"),
+        (WEIGHTY, OF_ALL | {"handler": "hd_2"}, "active"),
+        (USED_UP, {}, "suspended"),
+        (USED_UP, {"state": "done"}, "exhausted"),
+        (WEIGHTY | USED_UP, {"state": "done"}, "active"),
+        ({"stored_status": "suspended"}, {"state": "done"}, "suspended"),
+        ({"stored_status": "revoked", "valid_until": "2026-05-01"}, {}, "revoked"),
+        ({"stored_status": "suspended", "valid_until": "2026-05-01"}, {"state": "done"}, "expired"),
+        ({"valid_until": "2026-05-02"}, {"state": "done"}, "active"),
+    ],
+)
+def test_a_permit_stands_where_its_status_its_days_its_duties_and_its_quota_put_it(
+    permit: Json, duty: Json, status: str
+) -> None:
+    late = datetime(2026, 5, 1, 16, tzinfo=UTC)  # the second of May in China
+    stands = standing_of(STANDS | permit, [DUTY | duty], {}, late)
+    is_late = status == "suspended" and "stored_status" not in permit
+    assert stands["status"] == status
+    assert stands["lost_evidence"] == []
+    assert stands["overdue"] == (["ob_1"] if is_late or status == "revoked" else [])
+
+
+@pytest.mark.parametrize(("ended_at", "lost"), [(None, []), ("2026-04-01T00:00:00Z", ["ed_1"])])
+def test_a_permit_is_suspended_where_a_paper_that_it_rests_on_has_ended(ended_at: str | None, lost: list[str]) -> None:
+    now = datetime(2026, 5, 1, tzinfo=UTC)
+    stands = standing_of(STANDS, [], {"ed_1": {"ended_at": ended_at}}, now)
+    assert stands == {"status": "suspended" if lost else "active", "overdue": [], "lost_evidence": lost}

@@ -443,6 +443,15 @@ def test_reviews_are_told_by_stage_with_names_and_what_they_are_bound_to() -> No
     assert "terms" not in said
 
 
+def test_whoever_else_could_have_decided_is_told_beside_the_reviewer() -> None:
+    reviews = (a_review("privacy", PRIVACY, seen_by=(LEGAL, OWNER)), *REVIEWS[2:])
+    said = told(a_story([a_transfer(revisions=(a_revision(reviews=reviews),))]), "reviews")
+    assert said.count("who had seen the key or lent the role") == 1
+    line = next(line for line in said.splitlines() if "who had seen the key" in line)
+    assert line.startswith("or by ")
+    assert all(actor.name is not None and actor.name in line for actor in (LEGAL, OWNER))
+
+
 def test_a_revision_that_waits_for_its_first_review_tells_its_stages() -> None:
     said = told(a_story([a_transfer(revisions=(a_revision(reviews=()),), permit=None)]), "reviews")
     assert "Stages without a decision: data owner, privacy, legal." in said

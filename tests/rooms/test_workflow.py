@@ -9,7 +9,7 @@ import pytest
 
 from service.law.determination import determine
 from service.transfers import workflow
-from service.transfers.workflow import Decision, Paper, Stage, StageStatus, Status
+from service.transfers.workflow import Decision, Filed, Paper, Stage, StageStatus, Status
 from tests.law.builders import a_case
 from tests.law.strategies import BOOK
 
@@ -217,3 +217,57 @@ def test_a_report_for_another_purpose_is_missing_with_the_reason() -> None:
     assert workflow.check_evidence(["contract"], [report], DAY, DAY, SCOPE).papers == (report,)
     late = Paper("1", "contract", date(2026, 11, 25), None, SCOPE)
     assert "to come" in workflow.check_evidence(["contract"], [late], DAY, DAY, wanted).missing["contract"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_known"),
+    [
+        ("authority_approval", True),
+        ("certificate", True),
+        ("security_assessment_result", True),
+        ("impact_assessment_report", False),
+        ("standard_contract", False),
+    ],
+)
+def test_only_an_authoritys_number_is_the_same_at_every_company(kind: str, *, is_known: bool) -> None:
+    assert workflow.is_known_everywhere(kind) is is_known
+
+
+@pytest.mark.parametrize(
+    ("issuer", "reference", "number"),
+    [
+        ("CAC", "No. （2026） 17", "cac/no202617"),
+        ("cac ", "no 2026-17", "cac/no202617"),
+        ("Ｃ.A.C.", "NO２０２６·17", "cac/no202617"),
+        ("CAC", "٣", "cac/3"),
+        ("国家网信办", "第 5 号", "国家网信办/第5号"),
+        ("CAC", "- / -", "cac/-/-"),
+    ],
+)
+def test_a_number_is_the_same_however_it_is_written(issuer: str, reference: str, number: str) -> None:
+    assert workflow.number_of(issuer, reference) == number
+
+
+ONE_REQUEST = "It serves for one request only, and has been filed with another one."
+ONE_LINE = "It serves for one request and the renewals that take its place, and has been filed with another one."
+OTHER_SCOPE = "It was made for another purpose or scope: have one made for this request."
+
+
+@pytest.mark.parametrize(
+    ("kind", "before", "bar"),
+    [
+        ("authority_approval", [], None),
+        ("authority_approval", [Filed("tr_1", None, has_ended=False)], None),
+        ("authority_approval", [Filed("tr_1", None, has_ended=True)], None),
+        ("authority_approval", [Filed("tr_0", None, has_ended=False)], ONE_REQUEST),
+        ("authority_approval", [Filed("tr_1", None, has_ended=True), Filed("tr_0", None, has_ended=True)], ONE_REQUEST),
+        ("certificate", [Filed("tr_1", None, has_ended=False), Filed("tr_0", None, has_ended=False)], None),
+        ("certificate", [Filed("tr_9", None, has_ended=False)], ONE_LINE),
+        ("standard_contract", [Filed("tr_9", None, has_ended=False)], None),
+        ("impact_assessment_report", [Filed("tr_9", SCOPE, has_ended=False)], None),
+        ("impact_assessment_report", [Filed("tr_9", SCOPE | {"purpose": "other"}, has_ended=False)], OTHER_SCOPE),
+        ("impact_assessment_report", [Filed("tr_1", SCOPE | {"purpose": "other"}, has_ended=True)], None),
+    ],
+)
+def test_a_paper_is_filed_again_only_where_it_may_serve(kind: str, before: list[Filed], bar: str | None) -> None:
+    assert workflow.bar_to_file(kind, "tr_1", SCOPE, before, {"tr_0"}) == bar
