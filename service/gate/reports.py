@@ -147,7 +147,7 @@ class ByHash(BaseModel):
 
 
 class CompleteIn(ByHash):
-    """What really went: never more than was reserved; for each kind a number, hashes or a sketch."""
+    """What really went, also if it is more than was reserved; for each kind a number, hashes or a sketch."""
 
     persons: Persons = Field(default=0, description="As a number: it adds up with every report.")
     sensitive_persons: Persons = Field(default=0, description="The same of persons whose sensitive information went.")
