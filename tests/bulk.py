@@ -20,7 +20,7 @@ def _at(moment: datetime) -> str:
 
 
 async def export_many(url: str, permit: Json, system: str, count: int, *, persons: int = 1) -> None:
-    """Let a permit have been used so many times, completed each time; the permit's own sums stay as they were."""
+    """Let a permit have been used so many times, completed each time, and its sums with it."""
     connection = await asyncpg.connect(url)
     try:
         rows, entries = [], []
@@ -30,6 +30,11 @@ async def export_many(url: str, permit: Json, system: str, count: int, *, person
             rows.append([row[name] for name in COLUMNS])
             entries += told
         await connection.copy_records_to_table("exports", records=rows, columns=COLUMNS)
+        await connection.execute(
+            "update permits set sent_persons = sent_persons + $2, plain_persons = plain_persons + $2 where id = $1",
+            permit["id"],
+            count * persons,
+        )
         await connection.execute(
             "insert into entries (at, actor, action, subject, handler, body, sha256) select at, actor, action, subject, handler, body, "
             "sha256(convert_to(body, 'UTF8')) from unnest($1::timestamptz[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[]) "
@@ -58,6 +63,7 @@ def _export(permit: Json, system: str, persons: int, at: datetime) -> tuple[Json
         "fields": None,
         "year": at.year,
         "counts": True,
+        "late": False,
         **held,
         "permit_persons": persons,
         "permit_sensitive_persons": 0,
