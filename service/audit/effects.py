@@ -39,6 +39,27 @@ class Covered:
     unsaid: Mapping[str, Any] = field(default_factory=dict)
 
 
+RESERVED: Final = (
+    "evaluation",
+    "handler",
+    "dataset",
+    "recipient",
+    "permit",
+    "system",
+    "purpose",
+    "fields",
+    "year",
+    "counts",
+    "persons",
+    "sensitive_persons",
+    "permit_persons",
+    "permit_sensitive_persons",
+    "year_persons",
+    "year_sensitive_persons",
+    "reserved_at",
+    "expires_at",
+)
+"""Columns of exports that the entry of the reservation says: `service/audit/reservations.py` compares them."""
 _RESERVED: Final = "the entry of its reservation says it (`service/audit/reservations.py`)"
 _USE: Final = "moves with use, and nothing is decided by it but when a session ends by itself"
 
@@ -56,29 +77,7 @@ COVERED: Final[Mapping[str, Covered]] = {
     "events": Covered(),
     "evidence": Covered(),
     "exports": Covered(
-        dict.fromkeys(
-            (
-                "evaluation",
-                "handler",
-                "dataset",
-                "recipient",
-                "permit",
-                "system",
-                "purpose",
-                "fields",
-                "year",
-                "counts",
-                "persons",
-                "sensitive_persons",
-                "permit_persons",
-                "permit_sensitive_persons",
-                "year_persons",
-                "year_sensitive_persons",
-                "reserved_at",
-                "expires_at",
-            ),
-            _RESERVED,
-        ),
+        dict.fromkeys(RESERVED, _RESERVED),
         {"status": "reserved", "late": False},
     ),
     "findings": Covered(unsaid={"about": "structuring"}),

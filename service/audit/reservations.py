@@ -5,6 +5,8 @@ from typing import Final
 
 import asyncpg
 
+from service.audit.effects import RESERVED
+
 _SAID: Final = """
   select e.subject as id, d ->> 'evaluation' as evaluation, e.handler, d ->> 'dataset' as dataset, d ->> 'recipient' as recipient,
          d ->> 'permit' as permit, e.actor as system, q ->> 'purpose' as purpose,
@@ -22,32 +24,12 @@ _SAID: Final = """
   from entries e cross join lateral (select e.body::jsonb -> 'details' as d) d cross join lateral (select d -> 'question' as q) q
   where e.action = 'export.reserved'
 """
-COLUMNS: Final = (
-    "evaluation",
-    "handler",
-    "dataset",
-    "recipient",
-    "permit",
-    "system",
-    "purpose",
-    "fields",
-    "year",
-    "counts",
-    "persons",
-    "sensitive_persons",
-    "permit_persons",
-    "permit_sensitive_persons",
-    "year_persons",
-    "year_sensitive_persons",
-    "reserved_at",
-    "expires_at",
-)
 _UNLIKE: Final = {
     "fields": "not s.is_sealed and nullif(x.fields, 'null') is distinct from nullif(s.fields, 'null')",
     "counts": "s.counts is not null and x.counts <> s.counts",
 }
 _COMPARED: Final = ", ".join(
-    f"case when {_UNLIKE.get(name, f'x.{name} is distinct from s.{name}')} then '{name}' end" for name in COLUMNS
+    f"case when {_UNLIKE.get(name, f'x.{name} is distinct from s.{name}')} then '{name}' end" for name in RESERVED
 )
 _DIFFERING: Final = f"""
   with said as materialized ({_SAID}), both_of as (
