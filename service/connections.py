@@ -48,16 +48,19 @@ class Bounds:
         statement: for one statement; None: as long as it takes.
         silence: without a word from its client in a transaction; None: as long as it likes.
         idle: the same outside of a transaction, where the session may hold a lock; None: as long as it likes.
+        waiting: for one lock at most, where whoever asked is told sooner than silence takes; None: a part of the silence.
     """
 
     statement: float | None = None
     silence: float | None = SILENCE
     idle: float | None = None
+    waiting: float | None = None
 
     @property
     def lock(self) -> float | None:
         """How long one lock is waited for."""
-        return None if self.silence is None else self.silence * _OF_SILENCE
+        bounds = [self.waiting, None if self.silence is None else self.silence * _OF_SILENCE]
+        return min((bound for bound in bounds if bound is not None), default=None)
 
     @property
     def answer(self) -> float | None:

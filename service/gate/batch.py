@@ -140,7 +140,7 @@ class Gate:
         limits: Limits | None = None,
         silence: float = SILENCE,
     ) -> None:
-        self._bounds = Bounds(statement=timeout, silence=silence, idle=silence)
+        self._bounds = Bounds(statement=timeout, silence=silence, idle=silence, waiting=longest / 2)
         self._silence = silence
         self._beat = silence / BEATS
         self._limits = limits if limits is not None and limits.has_gate_rate else None
@@ -367,7 +367,7 @@ class Gate:
 
     async def _tried(self, lane: _Lane, jobs: Sequence[Job]) -> Sequence[Outcome]:
         """Decide in one transaction; try again where another one was in the way, or the connection had gone before."""
-        until = self._loop.time() + self._timeout
+        until = self._loop.time() + min(self._timeout, self._longest) - (self._bounds.lock or 0)
         for attempt in range(1, ATTEMPTS + 1):
             committing = _Commit()
             began = self._loop.time()

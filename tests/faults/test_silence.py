@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
@@ -36,6 +36,11 @@ SERVICE = Path(__file__).parents[2] / "service"
 HOLDS = """
   select a.pid from pg_locks l join pg_stat_activity a using (pid)
   where l.locktype = 'advisory' and l.classid = 0 and l.objid = $1 and l.granted and a.pid <> all($2::int[])
+"""
+ALONE = " and l.mode = 'ExclusiveLock'"
+AT_GATE = """
+  select count(*) from pg_locks where locktype = 'advisory' and classid = 0 and objid = $1 and mode = 'ExclusiveLock' and not granted
+  having count(*) >= $2
 """
 HELD_UP = """
   select a.pid from pg_stat_activity a where datname = current_database() and wait_event_type = 'Lock' and a.pid <> all($1::int[])
@@ -66,15 +71,28 @@ class Two:
         return asyncio.run(asked())
 
     @contextmanager
-    def frozen_while(self, held: str, act: Callable[[], Any], lock: str = HELD_UP) -> Iterator[Future[Any]]:
+    def frozen_while(self, held: str, act: Callable[[], Any]) -> Iterator[Future[Any]]:
         """Freeze the replica right when its session has got what an act needs.
 
         Something holds what the last statement of the act needs; once the session waits for it, the process is stopped, and the
         statement is let through. Afterwards the process goes on.
         """
+        with self._frozen(lambda pool, others: self._freeze(pool, held, act, others)) as answer:
+            yield answer
+
+    @contextmanager
+    def frozen_at_gate(self, act: Callable[[], Any], count: int = 1) -> Iterator[Future[Any]]:
+        """Freeze the replica right when one of its sessions has been given the gate, which as many of them wait for."""
+        with self._frozen(lambda pool, _: self._freeze_at_gate(pool, act, count)) as answer:
+            yield answer
+
+    @contextmanager
+    def _frozen(
+        self, freeze: Callable[[ThreadPoolExecutor, list[int]], Coroutine[Any, Any, Future[Any]]]
+    ) -> Iterator[Future[Any]]:
         others = [row["pid"] for row in self.rows("select pid from pg_stat_activity")]
         with ThreadPoolExecutor(1) as pool:
-            answer = asyncio.run(self._freeze(pool, held, act, lock, others))
+            answer = asyncio.run(freeze(pool, others))
             since = time.monotonic()
             try:
                 yield answer
@@ -84,7 +102,7 @@ class Two:
                 self.process.send_signal(signal.SIGCONT)
 
     async def _freeze(
-        self, pool: ThreadPoolExecutor, held: str, act: Callable[[], Any], lock: str, others: list[int]
+        self, pool: ThreadPoolExecutor, held: str, act: Callable[[], Any], others: list[int]
     ) -> Future[Any]:
         async with connected(self.url) as holder, connected(self.url) as watcher:
             known = [*others, holder.get_server_pid(), watcher.get_server_pid()]
@@ -92,9 +110,23 @@ class Two:
             async with holder.transaction():
                 await holder.execute(held)
                 answer = pool.submit(act)
-                await until(lambda: watcher.fetch(lock, known))
+                await until(lambda: watcher.fetch(HELD_UP, known))
                 self.process.send_signal(signal.SIGSTOP)
             return answer
+
+    async def _freeze_at_gate(self, pool: ThreadPoolExecutor, act: Callable[[], Any], count: int) -> Future[Any]:
+        """A session waits for the gate a moment at a time: where that moment ends before the gate is free, the same again."""
+        async with connected(self.url) as holder, connected(self.url) as watcher:
+            answer: Future[Any] | None = None
+            while True:
+                async with holder.transaction():
+                    await holder.execute("select pg_advisory_xact_lock_shared($1)", GATE_LOCK)
+                    self.process.send_signal(signal.SIGCONT)
+                    answer = answer or pool.submit(act)
+                    await until(lambda: watcher.fetch(AT_GATE, GATE_LOCK, count))
+                    self.process.send_signal(signal.SIGSTOP)
+                if await watcher.fetch(HOLDS + ALONE, GATE_LOCK, []):
+                    return answer
 
     async def _sessions(self, watcher: asyncpg.Connection) -> set[int]:
         return {
@@ -136,18 +168,13 @@ def two(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two
             process.send_signal(signal.SIGCONT)
 
 
-def row_of(dataset: Json) -> str:
-    return f"select 1 from datasets where id = '{dataset['id']}' for update"  # noqa: S608
-
-
 GRADING = {"tags": ["core", "personal"], "reason": "Looked again", "basis": "Catalogue 2026, entry 7"}
 
 
 def test_whoever_is_frozen_with_the_gate_to_itself_keeps_nobody_waiting_and_writes_nothing(two: Two) -> None:
     dataset, other = (two.world.dataset(two.handler, "personal") for _ in range(2))
     registrar, at = two.there(two.world.registrar), f"/v1/datasets/{dataset['id']}/gradings"
-    with two.frozen_while(row_of(dataset), lambda: registrar.post(at, GRADING)) as answer:
-        assert two.rows(HOLDS, GATE_LOCK, []), "the frozen one holds the gate"
+    with two.frozen_at_gate(lambda: registrar.post(at, GRADING)) as answer:
         began = time.monotonic()
         assert two.world.ask(other, two.recipient)["context"]["reason"] == "no_permit"
         assert two.world.registrar.post(f"/v1/datasets/{other['id']}/gradings", GRADING).status_code == 201
@@ -198,24 +225,25 @@ def test_whoever_is_frozen_while_it_reserves_holds_no_quota(two: Two) -> None:
 
 def test_of_several_that_one_frozen_client_has_waiting_only_the_first_holds_others_up(two: Two) -> None:
     """Each would be silent in its turn: all give up before the first is ended."""
-    dataset, other = (two.world.dataset(two.handler, "personal") for _ in range(2))
-    registrar, at = two.there(two.world.registrar), f"/v1/datasets/{dataset['id']}/gradings"
-    waiting = HELD_UP.replace("select a.pid", "select max(a.pid)") + " having count(*) >= 4"
+    datasets = [two.world.dataset(two.handler, "personal") for _ in range(4)]
+    other, registrar = two.world.dataset(two.handler, "personal"), two.there(two.world.registrar)
+
+    def grade(dataset: Json) -> httpx.Response:
+        return registrar.post(f"/v1/datasets/{dataset['id']}/gradings", GRADING)
 
     def act() -> list[httpx.Response]:
         with ThreadPoolExecutor(4) as pool:
-            return list(pool.map(lambda _: registrar.post(at, GRADING), range(4)))
+            return list(pool.map(grade, datasets))
 
     async def watch(asked: Future[Json]) -> set[int]:
         async with connected(two.url) as watcher:
             seen: set[int] = set()
             while not asked.done():
-                alone = HOLDS + " and l.mode = 'ExclusiveLock'"
-                seen |= {row["pid"] for row in await watcher.fetch(alone, GATE_LOCK, [])}
+                seen |= {row["pid"] for row in await watcher.fetch(HOLDS + ALONE, GATE_LOCK, [])}
                 await asyncio.sleep(0.01)
             return seen
 
-    with two.frozen_while(row_of(dataset), act, waiting) as answers, ThreadPoolExecutor(1) as pool:
+    with two.frozen_at_gate(act, len(datasets)) as answers, ThreadPoolExecutor(1) as pool:
         asked = pool.submit(two.world.ask, other, two.recipient)
         assert len(asyncio.run(watch(asked))) == 1
         assert asked.result()["context"]["reason"] == "no_permit"
