@@ -24,9 +24,12 @@ _OF_SILENCE: Final = 0.6
 for the one before, all give up before the first is ended."""
 LATE: Final = 2
 """Of as many silences a client knows that it was frozen itself: what it was doing then it does not begin again."""
+WITH_LOCK: Final = 2
+"""Of as many silences a transaction that holds the gate's lock may take in all: each of its statements takes milliseconds."""
 ANSWER: Final = 2.0
 """Seconds more than a statement may take after which a client takes the connection for dead; as long as it may take to undo one."""
 
+_WITH_TRANSACTION_TIMEOUT: Final = (17,)
 _IDLE, _INTERVAL, _COUNT = 5, 2, 3
 """Keepalive: seconds of quiet before the first probe, seconds between two, and how many may go unanswered."""
 _UNACKNOWLEDGED: Final = 10_000
@@ -49,12 +52,14 @@ class Bounds:
         silence: without a word from its client in a transaction; None: as long as it likes.
         idle: the same outside of a transaction, where the session may hold a lock; None: as long as it likes.
         waiting: for one lock at most, where whoever asked is told sooner than silence takes; None: a part of the silence.
+        transaction: for one transaction, whatever is on in it, where PostgreSQL is 17 or newer; None: as long as it takes.
     """
 
     statement: float | None = None
     silence: float | None = SILENCE
     idle: float | None = None
     waiting: float | None = None
+    transaction: float | None = None
 
     @property
     def lock(self) -> float | None:
@@ -109,7 +114,19 @@ async def connect(
         server_settings=bounds.settings(name) | dict(settings or {}),
     )
     watch(connection)
+    if bounds.transaction is not None and has_transaction_timeout(connection):
+        await connection.execute(f"set transaction_timeout = {round(1000 * bounds.transaction)}")
     return connection
+
+
+def has_transaction_timeout(connection: asyncpg.Connection) -> bool:
+    """Tell whether PostgreSQL can bound a whole transaction.
+
+    A statement that is sent for the first time is sent in two parts, and a client that is frozen between them is not silent to
+    PostgreSQL: this bound alone ends its session.
+    """
+    version: tuple[Any, ...] = connection.get_server_version()
+    return version >= _WITH_TRANSACTION_TIMEOUT
 
 
 def watch(connection: asyncpg.Connection) -> None:

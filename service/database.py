@@ -21,7 +21,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, AsyncSessionTransaction, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, mapped_column
 
-from service.connections import ANSWER, LATE, SILENCE, Bounds, watch_pooled
+from service.connections import ANSWER, LATE, SILENCE, WITH_LOCK, Bounds, has_transaction_timeout, watch_pooled
 from service.tenancy import EVERYWHERE, NOWHERE, TELL, Bounded, OfHandler, Reach, View
 
 Result = TypeVar("Result")
@@ -34,8 +34,8 @@ _ID: Final = re.compile(r"[a-z]{2}_[0-7][0-9a-hjkmnp-tv-z]{25}")
 
 ATTEMPTS: Final = 6
 _RETRY: Final = frozenset({"40001", "40P01"})
-_ENDED: Final = frozenset({"57P01", "57P05", "25P03"})
-"""PostgreSQL has ended the session: it was told to, or the session was silent for too long."""
+_ENDED: Final = frozenset({"57P01", "57P05", "25P03", "25P04"})
+"""PostgreSQL has ended the session: it was told to, or the session was silent, or its transaction open, for too long."""
 _HELD: Final = "55P03"
 """A lock was waited for as long as one is."""
 # Connection lost or refused, server going down or read-only, no room, a statement cancelled for its time.
@@ -131,6 +131,8 @@ class Transaction(AsyncSession):
     """
 
     time: Time
+    silence: float
+    """Seconds for which its session may be silent."""
     sync_session_class = Bounded
     sync_session: Bounded
     can_deny: bool = False
@@ -353,7 +355,7 @@ class Database:
     async def _begun(self) -> AsyncIterator[Transaction]:
         """Give a transaction; its connection goes with it where nobody knows what is still on its way over it."""
         async with Transaction(self.engine, expire_on_commit=False) as tx:
-            tx.time = self.clock
+            tx.time, tx.silence = self.clock, self._silence
             try:
                 await tx.look_at_clock()
                 yield tx
@@ -367,7 +369,7 @@ class Database:
         async with self.engine.connect() as plain:
             connection = await plain.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
             async with Transaction(connection, expire_on_commit=False) as tx:
-                tx.time = self.clock
+                tx.time, tx.silence = self.clock, self._silence
                 await tx.look_at_clock()
                 await tx.look(self.view)
                 yield tx
@@ -449,7 +451,8 @@ async def pause(attempt: int) -> None:
 
 async def join_gate(tx: Transaction) -> None:
     """Take the gate's lock beside other decisions: what the transaction reads from now on stands until it commits."""
-    await tx.execute(text("select pg_advisory_xact_lock_shared(:lock)"), {"lock": GATE_LOCK})
+    connection, bound = await _at_gate(tx)
+    await connection.execute(bound + _JOIN)
 
 
 async def close_gate(tx: Transaction) -> None:
@@ -461,12 +464,11 @@ async def close_gate(tx: Transaction) -> None:
     Raises:
         HeldError: it was not given in time.
     """
-    raw = await (await tx.connection()).get_raw_connection()
-    connection = cast("asyncpg.Connection", raw.driver_connection)
+    connection, bound = await _at_gate(tx)
     for attempt in range(1, WAITS + 1):
         await tx.execute(_BEFORE_CLOSING)
         try:
-            await connection.execute(_CLOSE)
+            await connection.execute(bound + _CLOSE)
         except asyncpg.LockNotAvailableError:
             await connection.execute(_NOT_CLOSED)
             await pause(min(attempt, 4))
@@ -475,6 +477,16 @@ async def close_gate(tx: Transaction) -> None:
     raise HeldError
 
 
+async def _at_gate(tx: Transaction) -> tuple[asyncpg.Connection, str]:
+    """Return the connection of a transaction, and the statement by which PostgreSQL ends it after some seconds, whatever is on in it."""
+    raw = await (await tx.connection()).get_raw_connection()
+    connection = cast("asyncpg.Connection", raw.driver_connection)
+    milliseconds = round(1000 * WITH_LOCK * tx.silence)
+    is_known = has_transaction_timeout(connection)
+    return connection, f"set local transaction_timeout = {milliseconds}; " if is_known else ""
+
+
+_JOIN: Final = f"select pg_advisory_xact_lock_shared({GATE_LOCK})"
 _BEFORE_CLOSING: Final = text("savepoint closing")
 _CLOSE: Final = (
     f"set local lock_timeout = {WAIT_MILLISECONDS}; select pg_advisory_xact_lock({GATE_LOCK}); "

@@ -2,20 +2,21 @@
 
 import asyncio
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.connections import Bounds
-from service.database import watched_engine
+from service.database import ATTEMPTS, is_conflict, is_held, pause, watched_engine
 
 _PARTITION = re.compile(r".+_(\d{4}_\d\d|default)")
-ROWS = 500
-"""Rows that one transaction fills in, at most."""
 _BESIDE = Path(__file__).parent / "migrations"
 _IN_CHECKOUT = Path(__file__).parent.parent / "migrations"
 DIRECTORY = _BESIDE if _BESIDE.is_dir() else _IN_CHECKOUT
@@ -36,17 +37,35 @@ def upgrade(database_url: str, revision: str = "head") -> None:
 
 
 async def fill(database_url: str) -> None:
-    """Fill in what gradings of before looked at, some rows a transaction; what was interrupted goes on at the next migration."""
-    engine = watched_engine(database_url, "outbound", Bounds(statement=600.0), isolation_level="AUTOCOMMIT")
+    """Fill in what rows of before have in new columns, some rows a transaction; what was interrupted goes on at the next migration.
+
+    A migration names what fills rows in as `FILLS`: functions of a connection and of what they returned last, at first "". None ends it.
+    """
+    engine = watched_engine(database_url, "outbound migrate", Bounds(statement=600.0))
     try:
         async with engine.connect() as connection:
-            is_there = text("select to_regproc('fill_graded_fields') is not null")
-            while await connection.scalar(is_there) and await connection.scalar(
-                text(f"select fill_graded_fields({ROWS})")
-            ):
-                pass
+            at = await connection.run_sync(lambda sync: MigrationContext.configure(sync).get_current_revision())
+        scripts = list(ScriptDirectory(str(DIRECTORY)).iterate_revisions(at, "base"))
+        for step in [step for script in reversed(scripts) for step in getattr(script.module, "FILLS", ())]:
+            after: str | None = ""
+            while after is not None:
+                after = await _filled(engine, step, after)
     finally:
         await engine.dispose()
+
+
+async def _filled(engine: AsyncEngine, step: Callable[[Connection, str], str | None], after: str) -> str | None:
+    """Take one step in its own transaction: again where the service was in the way."""
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            async with engine.begin() as connection:
+                return await connection.run_sync(step, after)
+        except DBAPIError as error:
+            is_taken = isinstance(error, IntegrityError)
+            if attempt == ATTEMPTS or not (is_taken or is_conflict(error) or is_held(error)):
+                raise
+            await pause(attempt)
+    raise AssertionError("unreachable")  # pragma: no cover
 
 
 def downgrade(database_url: str, revision: str) -> None:

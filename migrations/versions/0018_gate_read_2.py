@@ -242,7 +242,16 @@ FILL: Final = """
 """
 """Fills in what gradings from before looked at, so many at most; returns how many there were. What cannot be known is no field at all."""
 
+ROWS: Final = 500
 ID: Final = sa.String(29, collation="C")
+
+
+def _fill_graded_fields(connection: sa.Connection, _after: str) -> str | None:
+    return "" if connection.scalar(sa.text(f"select fill_graded_fields({ROWS})")) else None
+
+
+FILLS = (_fill_graded_fields,)
+"""Each fills some rows in, and returns None where there were none."""
 
 
 def upgrade() -> None:

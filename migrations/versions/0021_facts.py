@@ -1,11 +1,13 @@
 """Facts that free wait for a second person, and permits keep the facts that they were approved on.
 
-Only new columns with constant defaults and a new table: no table is written anew, and the version before goes on beside it.
+Only new columns with constant defaults and a new table: no table is written anew, and the version before goes on beside it. What rows of
+before have in these columns is filled in afterwards, some rows a transaction (`FILLS`).
 """
 
 import hashlib
 import json
 from datetime import UTC, datetime
+from functools import partial
 
 import rfc8785
 import sqlalchemy as sa
@@ -68,12 +70,10 @@ def upgrade() -> None:
     op.add_column("permit_datasets", sa.Column("facts", JSON))
     op.execute("grant select (facts) on permit_datasets to outbound_gate")
     op.execute("grant select (name) on recipients to outbound_gate")
-    _bind_permits()
     _add_spellings()
 
 
 def _add_spellings() -> None:
-    """Add the folded keys, and fold those that are there."""
     for table in THINGS:
         op.add_column(table, sa.Column("folded_key", sa.Text(collation="C")))
         op.add_column(table, sa.Column("twin_number", sa.SmallInteger, nullable=False, server_default=sa.text("0")))
@@ -86,59 +86,71 @@ def _add_spellings() -> None:
         whose = "handler, " if table == "datasets" else ""
         op.execute(f"create unique index uq_{table}_twins on {table} ({whose}folded_key, twin_number)")
     op.execute("create index ix_datasets_unfolded on datasets (handler) where folded_key is null")
-    for table in THINGS:
-        _fold(table)
 
 
-def _fold(table: str) -> None:
-    """Fold the keys that are there, some at a time, and let the stricter grading hold for those that are spellings of one key."""
-    connection = op.get_bind()
+def _fold(connection: sa.Connection, after: str, table: str) -> str | None:
+    """Fold keys that are there, and let the stricter grading hold for those that are spellings of one key."""
     whose = "handler" if table == "datasets" else "''"
-    seen: dict[tuple[str, str], list[str]] = {}
-    last = ""
-    while True:
-        rows = connection.execute(
-            sa.text(f"select id, {whose} as handler, key from {table} where id > :last order by id limit {BATCH}"),  # noqa: S608
-            {"last": last},
-        ).all()
-        if not rows:
-            break
-        last = rows[-1].id
-        filled = []
-        for row in rows:
-            twins = seen.setdefault((row.handler, folded_key(row.key)), [])
-            filled.append({"id": row.id, "folded_key": folded_key(row.key), "twin_number": len(twins)})
-            twins.append(row.id)
-        connection.execute(
-            sa.text(f"""
-                update {table} set folded_key = f.folded_key, twin_number = f.twin_number
-                from json_to_recordset(cast(:filled as json)) as f(id text, folded_key text, twin_number int)
-                where {table}.id = f.id
-            """),  # noqa: S608
-            {"filled": json.dumps(filled, ensure_ascii=False)},
-        )
+    rows = connection.execute(
+        sa.text(
+            f"select id, {whose} as handler, key from {table} where folded_key is null and id > :after order by id"  # noqa: S608
+            f" limit {BATCH} for no key update"
+        ),
+        {"after": after},
+    ).all()
+    if not rows:
+        return None
+    folded = {row.id: (row.handler, folded_key(row.key)) for row in rows}
+    taken = connection.execute(
+        sa.text(f"""
+            select {whose} as handler, folded_key, count(*) as spellings, max(twin_number) as last from {table}
+            where folded_key = any (:folded) group by 1, 2
+        """),  # noqa: S608
+        {"folded": sorted({key for _, key in folded.values()})},
+    )
+    last = {(row.handler, row.folded_key): row.last for row in taken}
+    filled = []
+    for row in rows:
+        place = folded[row.id]
+        last[place] = last.get(place, -1) + 1
+        filled.append({"id": row.id, "folded_key": place[1], "twin_number": last[place]})
+    connection.execute(
+        sa.text(f"""
+            update {table} set folded_key = f.folded_key, twin_number = f.twin_number
+            from json_to_recordset(cast(:filled as json)) as f(id text, folded_key text, twin_number int)
+            where {table}.id = f.id
+        """),  # noqa: S608
+        {"filled": json.dumps(filled, ensure_ascii=False)},
+    )
     if table == "datasets":
-        for (handler, _), twins in seen.items():
-            if len(twins) > 1:
-                _settle(handler, twins)
+        for place in sorted(set(folded.values())):
+            if last[place]:
+                _settle(connection, *place)
+    return str(rows[-1].id)
 
 
-def _settle(handler: str, twins: list[str]) -> None:
+def _settle(connection: sa.Connection, handler: str, folded: str) -> None:
     """Let the stricter grading hold for datasets that are spellings of one key, each with its entry."""
-    connection = op.get_bind()
-    query = sa.text("select id, tags from datasets where id = any (:twins) order by id for no key update")
-    own = {row.id: row.tags for row in connection.execute(query, {"twins": twins})}
-    joined = [tag for tag in TAGS if any(tag in (tags or ()) for tags in own.values())]
+    query = sa.text("""
+        select d.id, d.tags, d.twins, d.distinct_from, g.tags as own from datasets d
+        left join gradings g on g.dataset = d.id and g.state = 'effective'
+        where d.handler = :handler and d.folded_key = :folded order by d.id for no key update of d
+    """)
+    rows = connection.execute(query, {"handler": handler, "folded": folded}).all()
     at = datetime.now(UTC)
-    for dataset, tags in own.items():
-        others = [other for other in twins if other != dataset]
-        held = None if tags is None else joined
+    for row in rows:
+        twins = [other for other in rows if other.id != row.id and other.id not in row.distinct_from]
+        others = [other.id for other in twins]
+        joined = [tag for tag in TAGS if any(tag in (one.own or ()) for one in (row, *twins))]
+        held = None if row.own is None else joined
+        if (row.twins, row.tags) == (others, held):
+            continue
         connection.execute(
             sa.text("update datasets set twins = :twins, tags = :tags, updated_at = :at where id = :id"),
-            {"twins": others, "tags": held, "at": at, "id": dataset},
+            {"twins": others, "tags": held, "at": at, "id": row.id},
         )
-        details = {"twins": others, "distinct_from": [], "tags": held}
-        said = {"actor": ACTOR, "action": "dataset.twins_changed", "subject": dataset, "handler": handler}
+        details = {"twins": others, "distinct_from": row.distinct_from, "tags": held}
+        said = {"actor": ACTOR, "action": "dataset.twins_changed", "subject": row.id, "handler": handler}
         body = rfc8785.dumps(
             {"at": at.isoformat(timespec="microseconds").replace("+00:00", "Z"), **said, "details": details}
         )
@@ -151,24 +163,43 @@ def _settle(handler: str, twins: list[str]) -> None:
         )
 
 
-def _bind_permits() -> None:
-    """Bind the permits that may still be used to the facts that their approved revisions name, and to the recipients' names of today."""
-    op.execute("""
-        update permit_datasets b set facts = (one.content -> 'facts')::json
-        from permits p
-        join revisions r on r.transfer = p.transfer and r.hash = p.revision
-        cross join lateral jsonb_array_elements(r.content::jsonb -> 'datasets') one (content)
-        where b.permit = p.id and one.content ->> 'id' = b.dataset
-          and p.status <> 'revoked' and p.valid_until >= current_date - 1
-    """)
-    op.execute("""
-        update permits p set claims = (
-          p.claims::jsonb || jsonb_build_object('handler', r.content::jsonb -> 'handler' -> 'facts', 'recipient_name', c.name)
-        )::json
-        from revisions r, recipients c
-        where r.transfer = p.transfer and r.hash = p.revision and c.id = p.recipient
-          and p.status <> 'revoked' and p.valid_until >= current_date - 1
-    """)
+def _bind_permits(connection: sa.Connection, after: str) -> str | None:
+    """Bind permits that may still be used to the facts that their approved revisions name, and to the recipients' names of today."""
+    permits = connection.scalars(
+        sa.text(f"""
+            select id from permits where id > :after and status <> 'revoked' and valid_until >= current_date - 1
+              and not claims::jsonb ? 'recipient_name'
+            order by id limit {BATCH} for no key update
+        """),  # noqa: S608
+        {"after": after},
+    ).all()
+    if not permits:
+        return None
+    connection.execute(
+        sa.text("""
+            update permit_datasets b set facts = (one.content -> 'facts')::json
+            from permits p
+            join revisions r on r.transfer = p.transfer and r.hash = p.revision
+            cross join lateral jsonb_array_elements(r.content::jsonb -> 'datasets') one (content)
+            where b.permit = p.id and one.content ->> 'id' = b.dataset and p.id = any (:permits)
+        """),
+        {"permits": permits},
+    )
+    connection.execute(
+        sa.text("""
+            update permits p set claims = (
+              p.claims::jsonb || jsonb_build_object('handler', r.content::jsonb -> 'handler' -> 'facts', 'recipient_name', c.name)
+            )::json
+            from revisions r, recipients c
+            where r.transfer = p.transfer and r.hash = p.revision and c.id = p.recipient and p.id = any (:permits)
+        """),
+        {"permits": permits},
+    )
+    return str(permits[-1])
+
+
+FILLS = (_bind_permits, *(partial(_fold, table=table) for table in THINGS))
+"""Each fills some rows in after the id that it is given, and returns the last one; None: there were none."""
 
 
 def downgrade() -> None:

@@ -14,7 +14,7 @@ import structlog
 from service.audit.log_key import LogKey, LogKeyError
 from service.audit.sequencing import LogDamagedError, Writer, make_months
 from service.audit.witnessing import Witnessing
-from service.connections import SILENCE, Bounds, connect
+from service.connections import ANSWER, SILENCE, Bounds, connect
 from service.database import LOG_LOCK, Clock
 from service.roles import Login
 
@@ -63,7 +63,9 @@ class Sequencer:
         silence: float = SILENCE,
     ) -> None:
         # Whoever waits to lead says so at each attempt.
-        self._bounds = Bounds(statement=timeout, silence=silence, idle=max(silence, 3 * PATIENCE))
+        self._bounds = Bounds(
+            statement=timeout, silence=silence, idle=max(silence, 3 * PATIENCE), transaction=timeout + ANSWER
+        )
         self._login = login
         self._clock = clock
         self._key = key

@@ -31,7 +31,7 @@ import asyncpg
 import structlog
 from msgspec import Struct, structs
 
-from service.connections import ANSWER, LATE, SILENCE, Bounds, connect
+from service.connections import ANSWER, LATE, SILENCE, WITH_LOCK, Bounds, connect
 from service.database import ATTEMPTS, GATE_LOCK, Time, is_away, is_conflict, is_held, is_lost, pause
 from service.gate import reading, writing
 from service.gate.growth import growths
@@ -140,7 +140,9 @@ class Gate:
         limits: Limits | None = None,
         silence: float = SILENCE,
     ) -> None:
-        self._bounds = Bounds(statement=timeout, silence=silence, idle=silence, waiting=longest / 2)
+        self._bounds = Bounds(
+            statement=timeout, silence=silence, idle=silence, waiting=longest / 2, transaction=WITH_LOCK * silence
+        )
         self._silence = silence
         self._beat = silence / BEATS
         self._limits = limits if limits is not None and limits.has_gate_rate else None

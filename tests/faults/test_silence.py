@@ -223,6 +223,25 @@ def test_whoever_is_frozen_while_it_reserves_holds_no_quota(two: Two) -> None:
     assert len(two.rows("select id from exports where dataset = $1", dataset["id"])) == 5
 
 
+def test_whoever_is_frozen_in_the_middle_of_a_statement_holds_no_quota(two: Two) -> None:
+    """What is sent for the first time is sent in two parts: here the process is frozen between them."""
+    dataset = two.world.dataset(two.handler, "personal")
+    two.world.approved(two.handler, [dataset], two.recipient, persons=100)
+    exporter = two.there(two.world.exporter)
+    two.rows("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'outbound gate'")
+    locked = "lock table exports in share mode"
+    with two.frozen_while(locked, lambda: exporter.post("/v1/exports", export(dataset, two.recipient, 100))) as answer:
+        assert two.rows(HOLDS + " and a.state = 'active'", GATE_LOCK, []), (
+            "in the middle of a statement, with the gate's lock"
+        )
+        began = time.monotonic()
+        made = two.world.export(dataset, two.recipient, persons=100)
+        assert made.status_code == 201, made.text
+        assert time.monotonic() - began < 15
+    assert answer.result(60).status_code == 503
+    assert len(two.rows("select id from exports where dataset = $1", dataset["id"])) == 1
+
+
 def test_of_several_that_one_frozen_client_has_waiting_only_the_first_holds_others_up(two: Two) -> None:
     """Each would be silent in its turn: all give up before the first is ended."""
     datasets = [two.world.dataset(two.handler, "personal") for _ in range(4)]
@@ -280,7 +299,7 @@ def test_a_frozen_leader_loses_the_log(two: Two) -> None:
 def test_a_gate_that_others_hold_for_long_is_told_so(two: Two) -> None:
     """Whoever holds it here is not ours: nothing ends it. Each wait has an end, and says what it waited for."""
     settings = Settings(
-        data_dir=Path(), pack_worker=False, sequencer=False, log_level="error", database_timeout_seconds=1.5
+        data_dir=two.data, pack_worker=False, sequencer=False, log_level="error", database_timeout_seconds=1.5
     )
 
     async def hold(act: Callable[[], Any]) -> Any:

@@ -4,43 +4,61 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.attacks.defences.model import one
+from tests.attacks.defences.model import Defence, Edit, one
 
 SILENCE: Final = "tests/faults/test_silence.py::"
 SPLITTING: Final = "tests/attacks/test_splitting.py::"
 POSTMASTER: Final = "tests/faults/test_postmaster.py::"
 
+UNBOUNDED: Final = Edit(
+    "service/connections.py", "    return version >= _WITH_TRANSACTION_TIMEOUT", "    return version is None"
+)
+
 DEFENCES: Final = (
-    one(
+    Defence(
         "A301",
-        "PostgreSQL ends a session that is silent in a transaction",
-        "service/connections.py",
-        '            "idle_in_transaction_session_timeout": self.silence,\n',
-        '            "idle_in_transaction_session_timeout": None,\n',
+        "PostgreSQL ends a session that is silent in a transaction, and one whose transaction with the gate's lock lasts",
+        (
+            Edit(
+                "service/connections.py",
+                '            "idle_in_transaction_session_timeout": self.silence,\n',
+                '            "idle_in_transaction_session_timeout": None,\n',
+            ),
+            UNBOUNDED,
+        ),
         SILENCE + "test_whoever_is_frozen_with_the_gate_to_itself_keeps_nobody_waiting_and_writes_nothing",
     ),
-    one(
+    Defence(
         "A302",
-        "PostgreSQL ends a lane that is silent with the gate's lock",
-        "service/gate/batch.py",
-        "silence=silence, idle=silence)",
-        "silence=silence, idle=None)",
+        "PostgreSQL ends a lane that is silent with the gate's lock, and one whose transaction lasts",
+        (Edit("service/gate/batch.py", "silence=silence, idle=silence, ", "silence=silence, idle=None, "), UNBOUNDED),
         SILENCE + "test_whoever_is_frozen_between_reading_and_writing_decides_nothing",
+    ),
+    Defence(
+        "A369",
+        "a transaction with the gate's lock is bounded as a whole",
+        (UNBOUNDED,),
+        SILENCE + "test_whoever_is_frozen_in_the_middle_of_a_statement_holds_no_quota",
     ),
     one(
         "A303",
         "PostgreSQL ends a leader that is silent",
         "service/audit/sequencer.py",
-        "idle=max(silence, 3 * PATIENCE))",
-        "idle=None)",
+        "idle=max(silence, 3 * PATIENCE), ",
+        "idle=None, ",
         SILENCE + "test_a_frozen_leader_loses_the_log",
     ),
-    one(
+    Defence(
         "A304",
         "a lock is waited for less long than silence may last",
-        "service/connections.py",
-        '            "lock_timeout": self.lock,\n',
-        '            "lock_timeout": None,\n',
+        (
+            Edit(
+                "service/connections.py",
+                '            "lock_timeout": self.lock,\n',
+                '            "lock_timeout": None,\n',
+            ),
+            Edit("service/database.py", '    f"set local lock_timeout = {WAIT_MILLISECONDS}; select', '    f"select'),
+        ),
         SILENCE + "test_of_several_that_one_frozen_client_has_waiting_only_the_first_holds_others_up",
     ),
     one(
