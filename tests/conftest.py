@@ -9,8 +9,10 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import certifi
@@ -205,6 +207,26 @@ def http(address: str) -> Iterator[httpx.Client]:
 def world(http: httpx.Client, admin_keys: AdminKeys) -> World:
     """People for every role, and builders with defaults, all through HTTP."""
     return World(http, admin_keys)
+
+
+@contextmanager
+def apart(postgres: str, name: str, folder: Path, **more: Any) -> Iterator[tuple[World, str]]:
+    """A service with a database of its own, for what no act of the service does: the log of the shared one must stay right.
+
+    Args:
+        postgres: see the fixture.
+        name: of the database, beside which stands that of the test process.
+        folder: for what the service keeps.
+        more: settings.
+    """
+    name += "_" + os.environ.get("PYTEST_XDIST_WORKER", "main")
+    run_sql(
+        postgres, f"drop database if exists {name} with (force)", f"create database {name} template template_outbound"
+    )
+    url = database_named(postgres, name)
+    settings = Settings(data_dir=folder, **{"log_level": "error", "pack_worker": False, **more})
+    with Served(settings, url, Clock()) as address, httpx.Client(base_url=address, timeout=60) as client:
+        yield World(client, admins(url)), url
 
 
 SAMPLES = Path(os.environ.get("OUTBOUND_SAMPLES", "../shared/samples"))

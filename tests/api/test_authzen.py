@@ -600,7 +600,7 @@ def test_a_request_looks_at_a_bounded_part_of_the_register(world: World, databas
     try:
         pages = walked(fixture, RESOURCES, fixture.question(resource={"type": "dataset"}))
     finally:  # no entry says who put them there
-        run_sql(database_url, f"delete from datasets where handler = '{fixture.handler['id']}' and key like 'ungraded/%'")  # noqa: S608
+        run_sql(database_url, "delete from datasets where key like 'ungraded/%'")
     assert [page["context"]["looked_at"] for page in pages] == [1000, 1000, 302]
     assert [found(page) for page in pages] == [[], [], [fixture.open["id"]]]
 

@@ -21,7 +21,7 @@ from service.database import Base, Database, DatabaseAwayError, Transaction
 from service.embedded import EmbeddedServer
 from service.settings import Settings
 from tests.commands import outbound
-from tests.conftest import Clock, Served, database_named, run_sql
+from tests.conftest import Clock, Served, apart, database_named, run_sql
 from tests.world import Json, World
 
 
@@ -223,7 +223,15 @@ def test_an_owner_that_may_make_no_roles_is_told_what_to_have_run_and_then_migra
         assert migrate.current(url) == migrate.head()
 
 
-def test_gradings_of_before_get_the_fields_of_their_day_from_the_history(world: World, database_url: str) -> None:
+@pytest.fixture(scope="module")
+def before(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[World, str]]:
+    """A service whose rows a test may have as they were before a migration."""
+    with apart(postgres, "before", tmp_path_factory.mktemp("before")) as service:
+        yield service
+
+
+def test_gradings_of_before_get_the_fields_of_their_day_from_the_history(before: tuple[World, str]) -> None:
+    world, database_url = before
     handler = world.handler()
     one, two = ({"name": name, "type": "text"} for name in ("one", "two"))
     wide = [{"name": f"column_{number}", "type": "text"} for number in range(3000)]
@@ -259,16 +267,15 @@ def test_gradings_of_before_get_the_fields_of_their_day_from_the_history(world: 
         "--reason",
         "Asked for",
     )
-    before = [world.registrar.get(f"/v1/datasets/{dataset['id']}").json() for dataset, _ in cases]
-    assert all(one["outdated_fields"] == [field["name"] for field in one["fields"]] for one in before)
+    shown = [world.registrar.get(f"/v1/datasets/{dataset['id']}").json() for dataset, _ in cases]
+    assert all(one["outdated_fields"] == [field["name"] for field in one["fields"]] for one in shown)
     migrate.upgrade(database_url)
     after = [world.registrar.get(f"/v1/datasets/{dataset['id']}").json()["outdated_fields"] for dataset, _ in cases]
     assert after == [names for _, names in cases]
 
 
-def test_what_the_version_before_writes_of_a_grading_gets_the_fields_of_that_moment(
-    world: World, database_url: str
-) -> None:
+def test_what_the_version_before_writes_of_a_grading_gets_the_fields_of_that_moment(before: tuple[World, str]) -> None:
+    world, database_url = before
     dataset = world.dataset(world.handler())
     path = f"/v1/datasets/{dataset['id']}"
     world.registrar.patch(path, {"fields": [{"name": "face", "type": "blob"}]})

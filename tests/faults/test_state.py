@@ -26,7 +26,7 @@ from service.commands.shared import bring_up, write_baseline
 from service.tables import METADATA
 from tests.authz.things import Company
 from tests.commands import outbound
-from tests.conftest import database_named, run_sql
+from tests.conftest import apart, database_named, run_sql
 from tests.faults.racing import times
 from tests.feed import Feed, digits, hashes
 from tests.world import World
@@ -61,16 +61,23 @@ TYPES = """
 
 
 @pytest.fixture(scope="module")
-def company(world: World, database_url: str) -> Company:
-    """A company with at least one row in each table that is covered."""
-    made = Company(world, database_url, is_whole=False)
+def url(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of the database of a company with at least one row in each table that is covered, and with little else."""
+    with apart(postgres, "state", tmp_path_factory.mktemp("state")) as (world, made):
+        fill(world, made)
+        yield made
+
+
+def fill(world: World, url: str) -> None:
+    """Let there be at least one row in each table that is covered."""
+    Company(world, url, is_whole=False)
     feed = Feed(world)
     feed.send({"person_hashes": digits(hashes(40))}, 50)
     assert world.exporter.get(f"/v1/handlers/{feed.handler['key']}/person-key").status_code == 200
     shown = world.submitted(feed.handler, [feed.dataset], feed.recipient, persons=10)
     world.requester.made(f"/v1/transfers/{shown['id']}/comments", {"text": "Is this fine?", "mentions": []})
     world.person("reviewer:privacy").made(f"/v1/transfers/{shown['id']}/recuse", {"reason": "My brother works there"})
-    done = outbound(database_url, "login-link", "--principal", world.person("registrar").id)
+    done = outbound(url, "login-link", "--principal", world.person("registrar").id)
     token = parse_qs(urlsplit(done.stdout.strip()).query)["token"][0]
     answer = world.http.post(
         "/login/link",
@@ -78,7 +85,6 @@ def company(world: World, database_url: str) -> Company:
         headers={"Origin": str(world.http.base_url).rstrip("/"), "Sec-Fetch-Site": "same-origin"},
     )
     assert answer.status_code == 303, answer.text
-    return made
 
 
 def as_superuser(url: str, work: Callable[[asyncpg.Connection], Awaitable[Any]]) -> Any:
@@ -122,8 +128,7 @@ def test_every_table_and_column_is_compared_or_has_a_reason() -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("table", sorted(COVERED))
-@pytest.mark.usefixtures("company")
-def test_each_column_that_somebody_changed_is_named(database_url: str, table: str, seed: int) -> None:
+def test_each_column_that_somebody_changed_is_named(url: str, table: str, seed: int) -> None:
     draw = random.Random(f"{table} {seed}")  # noqa: S311
 
     async def tamper(connection: asyncpg.Connection) -> list[str]:
@@ -157,12 +162,11 @@ def test_each_column_that_somebody_changed_is_named(database_url: str, table: st
             await connection.execute("rollback to savepoint tampering")
         return missed
 
-    assert as_superuser(database_url, tamper) == []
+    assert as_superuser(url, tamper) == []
 
 
 @pytest.mark.parametrize("table", sorted(COVERED))
-@pytest.mark.usefixtures("company")
-def test_a_row_that_somebody_put_in_or_took_out_is_named(database_url: str, table: str) -> None:
+def test_a_row_that_somebody_put_in_or_took_out_is_named(url: str, table: str) -> None:
     async def tamper(connection: asyncpg.Connection) -> tuple[set[Any], set[Any], str, str]:
         keys = [row[0] for row in await connection.fetch(KEYS, table)]
         types = {row[0]: row[1] for row in await connection.fetch(TYPES, table)}
@@ -196,14 +200,13 @@ def test_a_row_that_somebody_put_in_or_took_out_is_named(database_url: str, tabl
         changed = [new if key == last else row[key] for key in keys]
         return gone, put, effects.key_of(values), effects.key_of(changed)
 
-    gone, put, old, new = as_superuser(database_url, tamper)
+    gone, put, old, new = as_superuser(url, tamper)
     assert any(one[:2] == (table, old) for one in gone)
     assert any(one[:2] == (table, new) for one in put)
 
 
-@pytest.mark.usefixtures("company")
-def test_what_nobody_changed_is_named_nowhere(database_url: str) -> None:
-    found: State = as_superuser(database_url, state.check)
+def test_what_nobody_changed_is_named_nowhere(url: str) -> None:
+    found: State = as_superuser(url, state.check)
     assert [one.told for one in found.differences] == []
     assert found.incomparable == []
     assert found.rows > 100
