@@ -57,7 +57,8 @@ soak: install
 	OUTBOUND_SOAK_EXAMPLES=$${OUTBOUND_SOAK_EXAMPLES:-500} OUTBOUND_SOAK_STEPS=$${OUTBOUND_SOAK_STEPS:-50} \
 		$(BIN)/python -m pytest tests/api/test_machine.py
 	OUTBOUND_SOAK_GATE=1 $(BIN)/python -m pytest -n 2 tests/faults/test_races_of_the_gate.py tests/faults/test_batches.py \
-		tests/api/test_races.py tests/api/test_verify.py tests/faults/test_tampering.py tests/faults/test_large_packs.py
+		tests/api/test_races.py tests/api/test_verify.py tests/faults/test_tampering.py tests/faults/test_large_packs.py \
+		tests/faults/test_state.py tests/api/test_two_persons.py
 	OUTBOUND_SOAK_REQUESTS=$${OUTBOUND_SOAK_REQUESTS:-100000} $(BIN)/python -m pytest -rs tests/api/test_fuzz.py
 	OUTBOUND_SOAK_AUTHZ=1 $(BIN)/python -m pytest -n 2 tests/authz
 	$(MAKE) --no-print-directory proxies

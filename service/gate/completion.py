@@ -187,8 +187,8 @@ async def _look_at_tags(tx: Transaction, caller: Caller, export: Export, sent: C
     facts = OriginFactsIn.model_validate(dataset.facts).dataset(frozenset(map(Tag, dataset.tags)))
     kind = contradicted(facts, fields_of(dataset), export.fields, sent if sent != Count() else None)
     if kind is not None:
-        stated = structs.asdict(sent) | {"kind": kind, "subject": export.id}
-        await contradictions.record(tx, caller, dataset, **stated)
+        stated = structs.asdict(sent) | {"kind": kind, "principal": caller.principal, "subject": export.id}
+        await contradictions.record(tx, dataset, **stated)
 
 
 async def _is_beyond(tx: Transaction, export: Export, completion: Completion) -> bool:

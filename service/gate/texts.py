@@ -20,9 +20,9 @@ REASONS: Final[Mapping[Reason, Mapping[str, str]]] = {
         "zh": "接收方位于中国内地，数据未出境。",
     },
     Reason.TAGS_CONTRADICTED: {
-        "en": "What is stated contradicts the dataset's tags: its persons do not fit them. The registrar has been told; "
+        "en": "What is stated contradicts the dataset's tags: its persons do not fit them. It is on the registrar's list; "
         "state the persons anew, or have the dataset graded again.",
-        "zh": "所报人数与数据集的分级不符，已通知登记人员；请核对人数，或者重新分级。",
+        "zh": "所报人数与数据集的分级不符，已列入登记人员的待核清单；请核对人数，或者重新分级。",
     },
     Reason.GRADING_OUTDATED: {
         "en": "No grading has looked at some of these fields: they came, or changed, after it. Have the dataset graded again.",

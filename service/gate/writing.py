@@ -15,7 +15,6 @@ from service.http.idempotency import Reply, Use
 from service.http.problems import DatabaseAway
 from service.law.calendar import day_in_shanghai
 from service.law.facts import Count
-from service.registry import contradictions
 
 _ASKED: Final = f"""
   with asked as materialized (
@@ -125,23 +124,11 @@ _ANSWERS: Final = f"""
 """  # noqa: S608 - no caller's text is in it  # nosec B608
 
 _CONTRADICTIONS: Final = f"""
-  with stated as (
-    insert into contradictions (dataset, grading, kind, principal, day, handler, subject, persons, sensitive_persons, at)
-    select c.dataset, d.grading, c.kind, c.principal, $1, c.handler, c.subject, c.persons, c.sensitive_persons, $2
-    from unnest({arrays(3, 7)}, {arrays(8, 9, "bigint")})
-      c(dataset, kind, principal, handler, subject, persons, sensitive_persons)
-    cross join lateral (select grading from datasets where id = c.dataset offset 0) d
-    order by c.dataset, c.kind, c.principal on conflict do nothing
-    returning dataset, grading, kind, principal, handler, subject, persons, sensitive_persons
-  )
-  insert into events (at, kind, subject, handler, audience, body)
-  select $2, '{contradictions.EVENT}', s.dataset, s.handler, '{{}}', jsonb_build_object(
-    'who', jsonb_build_object('id', p.id, 'name', p.name, 'on_behalf_of', null), 'why', null,
-    'how_much', jsonb_build_object('persons', s.persons, 'sensitive_persons', s.sensitive_persons),
-    'details', jsonb_build_object('kind', s.kind, 'grading', s.grading, 'decision', s.subject),
-    'where', jsonb_build_object('href', '{contradictions.PATH}?dataset=' || s.dataset, 'method', 'GET')
-  )
-  from stated s join principals p on p.id = s.principal order by s.dataset, s.kind, s.principal
+  insert into contradictions (dataset, grading, kind, principal, day, handler, subject, persons, sensitive_persons, at)
+  select c.dataset, d.grading, c.kind, c.principal, $1, c.handler, c.subject, c.persons, c.sensitive_persons, $2
+  from unnest({arrays(3, 7)}, {arrays(8, 9, "bigint")}) c(dataset, kind, principal, handler, subject, persons, sensitive_persons)
+  cross join lateral (select grading from datasets where id = c.dataset offset 0) d
+  order by c.dataset, c.kind, c.principal on conflict do nothing
 """  # noqa: S608 - no caller's text is in it  # nosec B608
 """Always in the same order, so that two batches never wait for each other in a circle."""
 

@@ -1,33 +1,26 @@
 """What is stated of datasets against their tags: a list for their registrars, which is written with the decision that denies."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 
 from service.database import Transaction
-from service.events import operations as events
-from service.http.caller import Caller
 from service.http.paging import page_of
 from service.http.references import is_of
 from service.law.calendar import day_in_shanghai
 from service.registry.schemas import ContradictionOut
 from service.registry.tables import Contradiction, Dataset
 
-EVENT: Final = "dataset.contradicted"
-"""What the registrars of a dataset are told, once for each row."""
-PATH: Final = "/v1/contradictions"
 
-
-async def record(tx: Transaction, caller: Caller, dataset: Dataset, **stated: Any) -> None:
-    """Keep what was stated and tell the registrars of it, unless the same principal has stated the like of it today.
+async def record(tx: Transaction, dataset: Dataset, **stated: Any) -> None:
+    """Keep what was stated, unless the same principal has stated the like of it today.
 
     Args:
         tx: the transaction of the act that states it.
-        caller: who states it.
         dataset: what it is about; graded.
-        stated: `kind`, `subject`, `persons` and `sensitive_persons`.
+        stated: `kind`, `principal`, `subject`, `persons` and `sensitive_persons`.
     """
     row = {
         "dataset": dataset.id,
@@ -35,21 +28,8 @@ async def record(tx: Transaction, caller: Caller, dataset: Dataset, **stated: An
         "handler": dataset.handler,
         "day": day_in_shanghai(tx.now),
         "at": tx.now,
-        "principal": caller.principal,
     }
-    made = insert(Contradiction).values(**row, **stated).on_conflict_do_nothing().returning(Contradiction.subject)
-    if await tx.scalar(made) is None:
-        return
-    events.tell(
-        tx,
-        caller,
-        EVENT,
-        dataset.id,
-        handler=dataset.handler,
-        how_much={name: stated[name] for name in ("persons", "sensitive_persons")},
-        details={"kind": stated["kind"], "grading": dataset.grading, "decision": stated["subject"]},
-        href=f"{PATH}?dataset={dataset.id}",
-    )
+    await tx.execute(insert(Contradiction).values(**row, **stated).on_conflict_do_nothing())
 
 
 async def find_contradictions(

@@ -429,16 +429,6 @@ def test_what_contradicts_the_tags_is_listed_once_a_day_until_somebody_grades_ag
     )
     assert (found["persons"], found["sensitive_persons"], found["principal"]) == (50_000, 10, world.exporter.id)
     assert found["key"] == data["key"]
-    (event,) = world.registrar.get("/v1/events", kind="dataset.contradicted", subject=data["id"]).json()["items"]
-    assert (event["handler"], event["who"]["id"], event["who"]["name"]) == (
-        data["handler"],
-        world.exporter.id,
-        world.exporter.name,
-    )
-    assert event["how_much"] == {"persons": 50_000, "sensitive_persons": 10}
-    assert event["details"] == {"kind": "persons_of_general_data", "grading": 1, "decision": first}
-    shown = world.registrar.get(event["where"]["href"]).json()["items"]
-    assert (event["where"]["method"], shown) == ("GET", [found])
     graded(world.registrar, data, "personal")
     assert contradictions(world, data, open=True) == []
     assert [one["subject"] for one in contradictions(world, data, open=False)] == [first]
@@ -473,11 +463,6 @@ def test_what_was_sent_against_the_tags_is_recorded_and_listed(world: World, rec
     assert [(one["kind"], one["subject"]) for one in contradictions(world, data)] == [
         ("no_sensitive_persons", made["id"])
     ]
-    (event,) = world.registrar.get("/v1/events", kind="dataset.contradicted", subject=data["id"]).json()["items"]
-    assert (event["how_much"], event["details"]) == (
-        {"persons": 5, "sensitive_persons": 0},
-        {"kind": "no_sensitive_persons", "grading": 1, "decision": made["id"]},
-    )
 
 
 def test_the_list_of_outdated_datasets_is_that_of_each_dataset(world: World) -> None:

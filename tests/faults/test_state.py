@@ -63,7 +63,7 @@ TYPES = """
 @pytest.fixture(scope="module")
 def url(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of the database of a company with at least one row in each table that is covered, and with little else."""
-    with apart(postgres, "state", tmp_path_factory.mktemp("state")) as (world, made):
+    with apart(postgres, "state", tmp_path_factory.mktemp("state"), pack_worker=True) as (world, made):
         fill(world, made)
         yield made
 

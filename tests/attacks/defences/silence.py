@@ -81,8 +81,8 @@ DEFENCES: Final = (
         "A306",
         "this end of a connection is watched",
         "service/connections.py",
-        "    watch(connection)\n    return connection",
-        "    return connection",
+        "    watch(connection)\n    if bounds",
+        "    if bounds",
         SILENCE + "test_both_ends_of_a_connection_notice_that_the_other_is_gone",
     ),
     one(
