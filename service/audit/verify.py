@@ -216,7 +216,7 @@ class Verification:
         self._papers: dict[str, Json] = {}
         """Records of evidence by their ids."""
         self._duties: set[str] = set()
-        """Obligations that the acts of the pack have written."""
+        """Obligations that the acts of the pack have written, as far as they are neither shown nor of others."""
         self.differing: set[tuple[str, str, str]] = set()
         """Cells that are not what the log says: table, row, column."""
 
@@ -361,15 +361,37 @@ class Verification:
         for seq in self._sealed:
             claim.fault(f"Of what is said to have been written by entry {seq} there is no entry.")
         salts: dict[tuple[str, str, str], tuple[int, str]] = {}
+        others: dict[tuple[str, str, str], object] = {}
         for one in map(json.loads, self.pack.lines("columns.ndjson")):
             salts |= {(one["table"], one["row"], name): (one["seq"], salt) for name, salt in one["salts"].items()}
+            others |= {(one["table"], one["row"], name): value for name, value in one.get("values", {}).items()}
         for kind in shown.KINDS:
             for record in self.pack.records(kind):
                 self._duties -= {record["id"]} if kind == "obligations" else set()
                 for cell in shown.cells_of(kind, record):
                     self._cell(cell, salts.get(cell.place))
+        self._leave_to_others(others, salts)
         for duty in sorted(self._duties):
             claim.fault(f"The log has the obligation {duty}, which is not shown.")
+
+    def _leave_to_others(
+        self, others: dict[tuple[str, str, str], object], salts: dict[tuple[str, str, str], tuple[int, str]]
+    ) -> None:
+        """Ask for no obligation that is proved to be one of another handler, or of a request that is not shown."""
+        for kind, column in (("handlers", "handler"), ("transfers", "transfer")):
+            own = {None, *(one["id"] for one in self.pack.records(kind))}
+            for (table, row, name), value in others.items():
+                cell = shown.Cell(table, row, name, shown.canonical(value))
+                is_other = (table, name) == ("obligations", column) and value not in own
+                if is_other and self._is_proved(cell, salts.get(cell.place)):
+                    self._duties.discard(row)
+
+    def _is_proved(self, cell: shown.Cell, told: tuple[int, str] | None) -> bool:
+        """Tell whether a cell is what the last act wrote that set it, given the number of that and the cell's salt."""
+        setting = self._written.cells.get(cell.place)
+        if setting is None or told is None or told[0] != setting.seq:
+            return False
+        return shown.hashed(bytes.fromhex(told[1]), cell.content) == setting.hash
 
     def _cell(self, cell: shown.Cell, told: tuple[int, str] | None) -> None:
         setting = self._written.cells.get(cell.place)
@@ -380,8 +402,7 @@ class Verification:
             self.differing.add(cell.place)
             self.replay.missing("columns", f"{cell.name}: there is no entry of an act that wrote it.")
             return
-        same = told is not None and told[0] == setting.seq
-        same = same and shown.hashed(bytes.fromhex(told[1] if told else ""), cell.content) == setting.hash
+        same = self._is_proved(cell, told)
         if not same:
             self.differing.add(cell.place)
         self.claims["columns"].demand(same, f"{cell.name} is not what the act of leaf {setting.leaf} wrote.")

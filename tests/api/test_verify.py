@@ -530,6 +530,68 @@ def test_what_an_act_wrote_cannot_be_left_out_or_be_another(pack: Path, tmp_path
     assert forged.records["permits"]
 
 
+def verdicts(path: Path) -> dict[str, str]:
+    found = verify.verify(path)
+    return {name: claim.verdict for name, claim in found.claims.items() if claim.verdict != "nothing to check"}
+
+
+def test_a_pack_holds_beside_what_others_do_at_the_same_handler(world: World, tmp_path: Path) -> None:
+    """The year's count of a handler is shown in each pack, and was set last by an export under another permit."""
+    used = Used(world)
+    dataset, recipient = world.dataset(used.handler, "personal"), world.recipient()
+    other = world.approved(used.handler, [dataset], recipient, persons=500)
+    export = world.export(dataset, recipient, 5)
+    assert export.status_code == 201, export.text
+    sent = {"persons": 5, "sensitive_persons": 0}
+    assert world.exporter.post(f"/v1/exports/{export.json()['id']}/complete", sent).status_code == 200
+    for about in ({"permit": used.permit}, {"permit": other["permit"]}, {"dataset": used.dataset["id"]}):
+        path = packed(world, tmp_path, **about)
+        assert set(verdicts(path).values()) == {"held"}, list(verify.sentences(verify.verify(path)))
+    hidden = next(one for one in Forgery(packed(world, tmp_path, permit=used.permit)).records["exports"])
+    forged = Forgery(packed(world, tmp_path, permit=used.permit))
+    forged.entries = [
+        one for one in forged.entries if (one["action"], one["subject"]) != ("export.reserved", hidden["id"])
+    ]
+    forged.records["exports"].remove(hidden)
+    assert "records" in broken(forged.save(tmp_path / "hidden.zip")), (
+        "its end is told, and no beginning under the permit of the pack"
+    )
+
+
+def with_a_duty_beside(pack: Path, **other: str) -> tuple[Forgery, Json]:
+    """Return a pack whose last act wrote an obligation that is not shown, and the line that would tell whose it is."""
+    forged = Forgery(pack)
+    duty = {**forged.records["obligations"][0], "id": "ob_another", **other}
+    forged.records["obligations"].append(duty)
+    forged.effects, forged.salts = forged.written()
+    forged.records["obligations"].pop()
+    own = [one for one in forged.salts if one["row"] == "ob_another"]
+    forged.salts = [one for one in forged.salts if one["row"] != "ob_another"]
+    (name,) = other or ("transfer",)
+    told = next(one for one in own if name in one["salts"])
+    return forged, told | {"values": {name: duty[name]}}
+
+
+def test_an_obligation_that_is_not_shown_is_one_of_others_or_was_left_out(pack: Path, tmp_path: Path) -> None:
+    def saved(forged: Forgery) -> set[str]:
+        return broken(forged.save(tmp_path / "forged.zip", is_honest=False))
+
+    for other in ({"transfer": "tr_another"}, {"handler": "hd_another"}):
+        forged, told = with_a_duty_beside(pack, **other)
+        assert saved(forged) == {"columns"}, "nothing says whose it is"
+        forged.salts.append(told)
+        assert saved(forged) == set(), other
+        forged.salts[-1] = told | {"values": {next(iter(other)): "another one"}}
+        assert saved(forged) == {"columns"}, "what is said is not what the act wrote"
+        forged.salts[-1] = told | {"seq": told["seq"] - 1}
+        assert saved(forged) == {"columns"}
+    forged, told = with_a_duty_beside(pack)
+    forged.salts.append(told)
+    assert saved(forged) == {"columns"}, "it is of a request that is shown"
+    forged.salts[-1] = told | {"values": {"transfer": "tr_another"}}
+    assert saved(forged) == {"columns"}
+
+
 def test_another_key_than_the_logs_is_found(pack: Path, tmp_path: Path) -> None:
     vkey = json.loads(zipfile.ZipFile(pack).read("keys.json"))["log"][0]
     forged = Forgery(pack).save(tmp_path / "forged.zip")

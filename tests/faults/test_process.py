@@ -20,6 +20,7 @@ import asyncpg
 import httpx
 import pytest
 
+from service.audit import verify
 from service.embedded import MIB, SHARED_BUFFERS, EmbeddedServer, memory
 
 OUTBOUND = str(Path(sys.executable).with_name("outbound"))
@@ -87,6 +88,22 @@ def test_a_newcomers_first_minutes(tmp_path: Path) -> None:
         assert len(http.get("/v1/datasets?limit=200").json()["items"]) >= 40
         assert len({item["country"] for item in http.get("/v1/recipients").json()["items"]}) == 8
         assert len(http.get("/v1/handlers").json()["items"]) == 3
+
+        for permit in http.get("/v1/permits").json()["items"]:
+            assert verified(http, tmp_path / f"{permit['id']}.zip", permit=permit["id"]) == {}
+
+
+def verified(http: httpx.Client, path: Path, **about: str) -> dict[str, list[str]]:
+    """Have a pack made, and return what its verifier says against it, by claim."""
+    asked = http.post("/v1/evidence-packs", json=about)
+    assert asked.status_code == 202, asked.text
+    until = time.monotonic() + 120
+    while (shown := http.get(asked.headers["Location"]).json())["state"] != "ready":
+        assert shown["state"] != "failed", shown
+        assert time.monotonic() < until, shown
+        time.sleep(0.05)
+    path.write_bytes(http.get(shown["content"]).content)
+    return {name: claim.told for name, claim in verify.verify(path).claims.items() if claim.faults}
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
