@@ -28,6 +28,7 @@ from bench.scenarios import (
     packs,
     processes,
     sizes,
+    state,
 )
 from bench.stage import FULL, QUICK, Stage, say
 from service.embedded import EmbeddedServer
@@ -44,6 +45,7 @@ SCENARIOS: Final[Mapping[str, Callable[[Stage], Section]]] = {
     "beside": beside.run,
     "law": law.run,
     "log": log.run,
+    "state": state.run,
     "packs": packs.run,
 }
 

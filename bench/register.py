@@ -270,11 +270,13 @@ class _Copied:
 
 def _copies() -> Mapping[str, _Copied]:
     dataset, transfer, permit = _id("ds"), _id("tr"), _id("pm")
-    handlers = {"id": "m.id", "key": f"'{HANDLER}-' || m.lane", "uscc": "null"}
+    key = f"'{HANDLER}-' || m.lane"
+    handlers = {"id": "m.id", "key": key, "folded_key": key, "uscc": "null"}
+    table = {"key": "'bench/' || m.n", "folded_key": "'bench/' || m.n"}
     return {
         "handlers": _Copied(handlers, "multiplied_handlers", f"t.key = '{HANDLER}'"),
         "datasets": _Copied(
-            {"id": dataset, "key": "'bench/' || m.n", "handler": "m.handler", "title": "'Orders ' || m.n"},
+            table | {"id": dataset, "handler": "m.handler", "title": "'Orders ' || m.n"},
             where="t.key = 'bench/0'",
         ),
         "gradings": _Copied({"id": "left(t.id, 3) || lpad(m.n::text, 26, '0')", "dataset": dataset}),

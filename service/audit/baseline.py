@@ -8,6 +8,7 @@ import json
 import secrets
 from collections import defaultdict
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -42,11 +43,18 @@ async def write(connection: asyncpg.Connection) -> int:
     if not found.is_begun:
         async with connection.transaction():
             await _enter(connection, secret, "", [])
-    return sum([await _table(connection, secret, table, wanted) for table, wanted in rows.items()])
+    return sum([await write_of(connection, secret, table, wanted) for table, wanted in rows.items()])
 
 
-async def _table(connection: asyncpg.Connection, secret: bytes, table: str, wanted: set[str]) -> int:
-    """Say what some rows of a table hold: some at a time, in the order of their keys."""
+async def write_of(connection: asyncpg.Connection, secret: bytes, table: str, wanted: AbstractSet[str]) -> int:
+    """Say what some rows of a table hold, some at a time, in the order of their keys; return how many there were.
+
+    Args:
+        connection: of the owner of the tables.
+        secret: of which the salts of columns are made.
+        table: its name.
+        wanted: keys of the rows.
+    """
     columns = await Columns.load(connection, table)
     keys = ", ".join(columns.keys)
     places = ", ".join(f"${place}" for place in range(1, len(columns.keys) + 1))

@@ -8,22 +8,19 @@ have follows from the log, column by column, and a change that no act did is fou
 import base64
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from json.encoder import encode_basestring
 from typing import Any, Final
 
 from service.audit.sealing import SALT, Opening
+from service.audit.shown import WIDTH, hashed
 from service.moments import rfc3339
 
 MEMBER: Final = "effects"
 """The member of a body, between `details` and `handler`; null: another entry of the transaction has them, or nothing was written."""
 POINTER: Final = f"/{MEMBER}"
-SIZE: Final = 12
-"""Bytes of the hash of a value: whoever wants another value with the same one must try 2^96 of them."""
-WIDTH: Final = 16
-"""Characters that they take in base64."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,20 +134,28 @@ BESIDE: Final[Mapping[str, str]] = {
 _as_json: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str).encode
 
 
+def _of_other(value: Any) -> bytes:
+    return _as_json(value).encode()
+
+
 def canonical(value: object) -> bytes:
     """Return what of a column's value is hashed: JSON without spaces, its members in order.
 
     Days are `2026-11-30`, moments as the log has them (RFC 3339 in UTC), bytes in base64.
     """
-    if isinstance(value, str):
-        return encode_basestring(value).encode()
-    if isinstance(value, datetime):
-        return f'"{rfc3339(value.astimezone(UTC))}"'.encode()
-    if isinstance(value, date):
-        return f'"{value.isoformat()}"'.encode()
-    if isinstance(value, bytes):
-        return b'"' + base64.b64encode(value) + b'"'
-    return _as_json(value).encode()
+    return CANONICAL.get(type(value), _of_other)(value)
+
+
+CANONICAL: Final[Mapping[type, Callable[[Any], bytes]]] = {
+    str: lambda value: encode_basestring(value).encode(),
+    int: lambda value: b"%d" % value,
+    bool: lambda value: b"true" if value else b"false",
+    type(None): lambda _: b"null",
+    datetime: lambda value: f'"{rfc3339(value.astimezone(UTC))}"'.encode(),
+    date: lambda value: f'"{value.isoformat()}"'.encode(),
+    bytes: lambda value: b'"' + base64.b64encode(value) + b'"',
+}
+"""By its type what a value becomes: each column of each row goes through here."""
 
 
 def column_salt(key: bytes, salt: bytes, table: str, row: str, column: str) -> bytes:
@@ -164,11 +169,6 @@ def column_salt(key: bytes, salt: bytes, table: str, row: str, column: str) -> b
         column: name of the column, which has none either.
     """
     return hashlib.sha256(key + salt + f"{table}/{column}/{row}".encode()).digest()[:SALT]
-
-
-def hashed(salt: bytes, content: bytes) -> bytes:
-    """Return the hash of a value by the salt of its column and its canonical bytes."""
-    return hashlib.sha256(salt + content).digest()[:SIZE]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import Any, Final
 Json = dict[str, Any]
 
 SIZE: Final = 12
-"""Bytes of the hash of a value in what an entry seals (`effects.SIZE`)."""
+"""Bytes of the hash of a value in what an entry seals: whoever wants another value with the same one must try 2^96 of them."""
 WIDTH: Final = 16
 """Characters that they take in base64."""
 
@@ -217,7 +217,7 @@ def canonical(value: object) -> bytes:
 
 
 def hashed(salt: bytes, content: bytes) -> bytes:
-    """Return the hash of a value, given the salt of its column (`effects.hashed`)."""
+    """Return the hash of a value, by the salt of its column and its canonical bytes."""
     return hashlib.sha256(salt + content).digest()[:SIZE]
 
 

@@ -11,7 +11,7 @@ The entries themselves are checked by the full check of the log, in the same vie
 
 import hashlib
 from base64 import b64decode
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
@@ -21,8 +21,10 @@ import asyncpg
 import msgspec
 
 from service.audit import effects, reservations
-from service.audit.effects import COVERED, POINTER, SIZE, Group
+from service.audit.effects import COVERED, POINTER, Group
 from service.audit.sealing import SALT
+from service.audit.shown import SIZE, hashed
+from service.moments import rfc3339
 
 PART: Final = 400_000
 """Statements of the log that are kept in memory at once: of more of them the log is read several times, each time for other rows."""
@@ -289,7 +291,7 @@ class _Comparison:
             else:
                 one, at = last[name]
                 salt = effects.column_salt(self._key, one.salt, table, key, name)
-                is_same = effects.hashed(salt, content) == one.hashes[at * SIZE : (at + 1) * SIZE]
+                is_same = hashed(salt, content) == one.hashes[at * SIZE : (at + 1) * SIZE]
             if not is_same:
                 wrong.append(name)
         if wrong and not self._excuse(table, key, said):
@@ -322,6 +324,17 @@ def of_json(text: str) -> bytes:
     return _encode(_decode(text))
 
 
+_MAKERS: Final[Mapping[str, Callable[[Any], bytes]]] = {
+    **dict.fromkeys(("json", "jsonb"), of_json),
+    **dict.fromkeys(("_text", "_varchar"), _encode),
+    **dict.fromkeys(("text", "varchar"), effects.CANONICAL[str]),
+    **dict.fromkeys(("int2", "int4", "int8"), effects.CANONICAL[int]),
+    "timestamptz": lambda value: f'"{rfc3339(value)}"'.encode(),  # it comes in UTC
+}
+"""By the type of a column what `effects.canonical` makes of its values: these are most, and each goes through here."""
+_NULL: Final = effects.canonical(None)
+
+
 @dataclass(frozen=True, slots=True)
 class Columns:
     """The columns of a table that are compared, as the database has them."""
@@ -330,6 +343,8 @@ class Columns:
     names: list[str]
     json: frozenset[int]
     """Places of those that hold JSON, which comes as text."""
+    makers: list[Callable[[Any], bytes]]
+    """What makes the canonical bytes of each."""
     query: str
     prefixes: list[bytes]
     """What the name of a column begins with where its salt is made."""
@@ -344,7 +359,8 @@ class Columns:
         named = ", ".join(f'"{name}"' for name in (*keys, *names))
         json = frozenset(place for place, name in enumerate(names) if kinds[name] in ("json", "jsonb"))
         prefixes = [f"{table}/{name}".encode() for name in names]
-        return cls(keys, names, json, f"select {named} from {table}", prefixes)  # noqa: S608 - names of columns  # nosec B608
+        made = [_MAKERS.get(kinds[name], effects.canonical) for name in names]
+        return cls(keys, names, json, made, f"select {named} from {table}", prefixes)  # noqa: S608 - names of columns  # nosec B608
 
     def key_of(self, row: asyncpg.Record) -> str:
         """Return the key of a row."""
@@ -352,11 +368,8 @@ class Columns:
 
     def contents(self, row: asyncpg.Record) -> list[bytes]:
         """Return the canonical bytes of the columns that are compared."""
-        canonical, json = effects.canonical, self.json
-        return [
-            of_json(value) if place in json and value is not None else canonical(value)
-            for place, value in enumerate(row[len(self.keys) :])
-        ]
+        values = row[len(self.keys) :]
+        return [_NULL if value is None else of(value) for of, value in zip(self.makers, values, strict=True)]
 
 
 def _groups(content: str) -> Sequence[Group]:

@@ -16,7 +16,7 @@ from sqlalchemy import Text, bindparam, text
 
 from service.audit import effects, recording
 from service.audit.effects import POINTER
-from service.audit.shown import Written, cells_of
+from service.audit.shown import Written, cells_of, hashed
 from service.database import Transaction
 from service.packs.extent import ENTRIES, Extent
 
@@ -166,7 +166,7 @@ class Columns:
         if found is None:
             return False
         salt = effects.column_salt(self._key, self._documents[found.seq].salt, *place)
-        return effects.hashed(salt, self._cells[place]) == found.hash
+        return hashed(salt, self._cells[place]) == found.hash
 
     async def sealed(self) -> AsyncIterator[Json]:
         """Return the documents, by rising number of their entries."""
