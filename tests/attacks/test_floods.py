@@ -139,7 +139,7 @@ def test_the_gate_is_closed_for_the_end_of_a_long_import_alone(world: World, dat
 @pytest.mark.parametrize(
     "content",
     [
-        "a: &a [x]\nb: [*a, *a]",
+        "dataset:\n- fides_key: &a x\n  description: *a\n  collections:\n  - {name: t, fields: [{name: a}]}\n",
         "- " * 100_000,
         "a: " + "1:" * 100_000 + "1",
         "a: 0x" + "f" * 200_000,

@@ -77,15 +77,30 @@ def write(folder: Path, text: str) -> None:
     os.chown(file, owner.st_uid, owner.st_gid)
 
 
+def is_served(folder: Path) -> bool:
+    """Tell whether something is taken for the server of a folder, or for one that may be."""
+    try:
+        return server_of(folder / "postgres") is not None
+    except DoubtfulServerError:
+        return True
+
+
 @pytest.mark.parametrize("who", [another_process, this_process, another_thread, nobody])
 def test_a_pid_that_is_somebody_elses_by_now_is_left_alone(folder: Path, who: object) -> None:
     with who() as pid:  # type: ignore[operator]
         started = str(int(time.time())) if who is this_process else "1700000000"
         write(folder, noted(folder, pid, started=started))
+        assert not is_served(folder)
         with EmbeddedServer(folder) as server:
             run_sql(server.url, "select 1")
             assert PidFile.of(folder / "postgres").pid != pid
     assert not (folder / "postgres" / "postmaster.pid").exists()
+
+
+def test_a_server_serves_no_folder_but_its_own(tmp_path: Path, postgres: str) -> None:
+    run_sql(postgres, "select 1")
+    (tmp_path / "postgres").mkdir()
+    assert not is_served(tmp_path)
 
 
 def test_the_server_of_another_folder_is_left_alone(folder: Path, postgres: str) -> None:
@@ -94,6 +109,7 @@ def test_the_server_of_another_folder_is_left_alone(folder: Path, postgres: str)
     theirs = PidFile.of(cluster)
     assert theirs.pid is not None
     write(folder, noted(folder, theirs.pid, started=str(theirs.started), sockets=str(cluster)))
+    assert not is_served(folder)
     with EmbeddedServer(folder) as server:
         assert server.url.partition("?host=")[2] == str(folder / "postgres")
     assert psutil.pid_exists(theirs.pid)

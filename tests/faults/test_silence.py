@@ -146,6 +146,7 @@ def two(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two
     settings = Settings(
         data_dir=folder / "data",
         database_silence_seconds=SILENCE,
+        sequencer=False,
         pack_worker=False,
         log_level="error",
         log_origin="a/b",
@@ -274,26 +275,30 @@ def test_a_frozen_leader_loses_the_log(two: Two) -> None:
     leads = HOLDS.replace("select a.pid", "select a.pid, a.state")
 
     async def frozen_leader(watcher: asyncpg.Connection) -> int:
-        """Freeze the leader between two of its statements."""
+        """Freeze the leader between two of its turns: it holds the log, and is in no transaction."""
         while True:
             two.process.send_signal(signal.SIGSTOP)
             for row in await watcher.fetch(leads, LOG_LOCK, []):
-                if row["state"].startswith("idle"):
+                if row["state"] == "idle":
                     return int(row["pid"])
             two.process.send_signal(signal.SIGCONT)
             await watcher.execute("select pg_sleep(0.1)")  # let it go on
 
-    async def taken_over() -> None:
+    async def freeze() -> int:
+        async with connected(two.url) as watcher, asyncio.timeout(90):
+            return await frozen_leader(watcher)
+
+    async def taken_over(leader: int) -> None:
         async with connected(two.url) as watcher:
-            leader = await frozen_leader(watcher)
             await until(lambda: watcher.fetch(HOLDS, LOG_LOCK, [leader]), 30)
 
     settings = Settings(data_dir=two.data, pack_worker=False, log_level="error")
-    with Served(settings, two.url, Clock()):
-        try:
-            asyncio.run(taken_over())
-        finally:
-            two.process.send_signal(signal.SIGCONT)
+    try:
+        leader = asyncio.run(freeze())
+        with Served(settings, two.url, Clock()):
+            asyncio.run(taken_over(leader))
+    finally:
+        two.process.send_signal(signal.SIGCONT)
 
 
 def test_a_gate_that_others_hold_for_long_is_told_so(two: Two) -> None:

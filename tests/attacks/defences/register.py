@@ -156,8 +156,8 @@ DEFENCES: Final = (
         "A244",
         "names are part of what is reviewed",
         "service/transfers/case.py",
-        "name in said or name not in names}\n",
-        "name not in names}\n",
+        "    return {name: value for name, value in now.items() if name in said or name not in names}\n",
+        '    return now | {name: one[name] for one in then if one["id"] == now["id"] for name in names if name in said}\n',
         FREEING + "test_what_is_renamed_in_review_is_submitted_anew",
     ),
     one(

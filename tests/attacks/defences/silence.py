@@ -61,12 +61,17 @@ DEFENCES: Final = (
         ),
         SILENCE + "test_of_several_that_one_frozen_client_has_waiting_only_the_first_holds_others_up",
     ),
-    one(
+    Defence(
         "A305",
-        "who gives up does not wait for an answer to that",
-        "service/database.py",
-        "        async with asyncio.timeout(ANSWER):\n            await tx.rollback()",
-        "        async with asyncio.timeout(None):\n            await tx.rollback()",
+        "who gives up does not wait for an answer to that, and no statement is waited for without end",
+        (
+            Edit(
+                "service/database.py",
+                "        async with asyncio.timeout(ANSWER):\n            await tx.rollback()",
+                "        async with asyncio.timeout(None):\n            await tx.rollback()",
+            ),
+            Edit("service/database.py", '            "command_timeout": bounds.answer,\n', ""),
+        ),
         SILENCE + "test_a_connection_that_swallows_everything_is_given_up_and_another_one_made",
     ),
     one(
@@ -108,7 +113,7 @@ DEFENCES: Final = (
         "service/postmaster.py",
         "        return (there if there.is_symlink() else Path(process.cwd())).samefile(cluster)",
         "        return True",
-        POSTMASTER + "test_the_server_of_another_folder_is_left_alone",
+        POSTMASTER + "test_a_server_serves_no_folder_but_its_own",
     ),
     one(
         "A310",
