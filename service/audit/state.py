@@ -11,6 +11,7 @@ The entries themselves are checked by the full check of the log, in the same vie
 
 import hashlib
 from base64 import b64decode
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -31,7 +32,7 @@ PART: Final = 400_000
 ROWS: Final = 2_000
 """Rows of a table that are read at once."""
 MOST: Final = 1_000
-"""Differences of one kind that are told one by one."""
+"""Differences of one kind in one table that are told one by one: many of them hide none of another kind, or in another table."""
 BASELINE: Final = "state.baseline"
 """The action of entries that say what the tables held, where no entry from before says it."""
 LATE: Final = timedelta(minutes=1)
@@ -91,7 +92,8 @@ class State:
     """What the check of the state has seen."""
 
     differences: list[Difference] = field(default_factory=list)
-    left_out: int = 0
+    counts: Counter[tuple[Kind, str]] = field(default_factory=Counter)
+    """How many there are by kind and table, those that are not told one by one included."""
     rows: int = 0
     documents: int = 0
     incomparable: list[str] = field(default_factory=list)
@@ -103,10 +105,13 @@ class State:
 
     def add(self, kind: Kind, table: str, row: str, columns: Sequence[str], told: str) -> None:
         """Add a difference."""
-        if len(self.differences) < MOST:
+        self.counts[kind, table] += 1
+        if self.counts[kind, table] <= MOST:
             self.differences.append(Difference(kind, table, row, tuple(columns), told))
-        else:
-            self.left_out += 1
+
+    def left_out(self) -> dict[tuple[Kind, str], int]:
+        """Return how many are not told one by one, by kind and table."""
+        return {place: count - MOST for place, count in self.counts.items() if count > MOST}
 
     def cannot(self, told: str) -> None:
         """Say that something cannot be compared."""

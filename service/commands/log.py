@@ -80,8 +80,7 @@ def check_log(
     if result.state is None:
         return
     if result.state.differences:
-        count = len(result.state.differences) + result.state.left_out
-        fail(f"The tables do not hold what the log says: {count} rows differ.")
+        fail(f"The tables do not hold what the log says: {result.state.counts.total()} rows differ.")
     typer.echo("The tables hold what the log says.")
     if others:
         typer.echo(
@@ -94,6 +93,8 @@ def _show_state(found: State) -> None:
     """Tell how the tables compare with the log, but for the verdict."""
     for difference in found.differences:
         typer.echo(f"{difference.kind}: {difference.told}")
+    for (kind, table), count in found.left_out().items():
+        typer.echo(f"{kind}: {table}: {count} more.")
     for told in found.incomparable:
         typer.echo(f"not compared: {told}")
     typer.echo(f"{found.rows} rows were compared with what {found.documents} entries say was written.")

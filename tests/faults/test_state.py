@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import random
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -204,6 +205,29 @@ def test_a_row_that_somebody_put_in_or_took_out_is_named(url: str, table: str) -
     gone, put, old, new = as_superuser(url, tamper)
     assert any(one[:2] == (table, old) for one in gone)
     assert any(one[:2] == (table, new) for one in put)
+
+
+def test_many_differences_hide_none_of_another_kind_or_in_another_table(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state, "MOST", 3)
+
+    async def tamper(connection: asyncpg.Connection) -> tuple[State, int, str]:
+        count = await connection.fetchval("select count(*) from events")
+        await connection.execute("delete from events")
+        await connection.execute("update grants set valid_from = valid_from - 1")
+        put = await connection.fetchval(
+            "insert into grants select (json_populate_record(g, json_build_object('id', 'gr_00000000000000000000000009', 'principal', "
+            "'pr_00000000000000000000000009'))).* from grants g limit 1 returning id"
+        )
+        return await state.check(connection), count, put
+
+    found, count, put = as_superuser(url, tamper)
+    told = Counter((one.kind, one.table) for one in found.differences)
+    assert told["deleted", "events"] == told["changed", "grants"] == 3
+    assert [one.row for one in found.differences if one.kind == "inserted"] == [put]
+    assert found.left_out()["deleted", "events"] == count - 3
+    assert found.counts.total() == len(found.differences) + sum(found.left_out().values())
 
 
 def test_what_nobody_changed_is_named_nowhere(url: str) -> None:

@@ -214,6 +214,14 @@ DEFENCES: Final = (
         "tests/faults/test_state.py::test_a_row_that_somebody_put_in_or_took_out_is_named",
     ),
     one(
+        "A376",
+        "differences are counted by kind and table",
+        "service/audit/state.py",
+        "        if self.counts[kind, table] <= MOST:\n",
+        "        if self.counts.total() <= MOST:\n",
+        "tests/faults/test_state.py::test_many_differences_hide_none_of_another_kind_or_in_another_table",
+    ),
+    one(
         "A343",
         "a baseline says nothing of what no entry of before is about",
         "service/audit/state.py",
