@@ -3,6 +3,7 @@
 Source: SCM art. 4 forbids splitting to avoid the assessment; the same holds for the other lines of CBDF art. 7 and 8.
 """
 
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -174,4 +175,6 @@ def _shared(mine: Planned, other: Planned) -> Literal["purpose", "recipient"] | 
 
 
 def _folded(text: str) -> str:
-    return " ".join(text.casefold().split())
+    """Return what two ways to write a purpose or a group have in common: letters and digits, without case, width and separators."""
+    plain = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    return "".join(one for one in plain if one.isalnum()) or plain

@@ -35,6 +35,15 @@ def test_the_same_recipient_or_its_group_is_something_in_common() -> None:
 
 def test_a_purpose_is_the_same_however_it_is_written() -> None:
     assert crossings(planned("1"), [planned("2", purpose="  ANALYTICS ", recipient="rc_2")], LINES)
+    for written in ("web-analytics", "Web Analytics", "web_analytics.", "ｗｅｂ－analytics", "webAnalytics"):
+        assert crossings(
+            planned("1", purpose="web analytics"), [planned("2", purpose=written, recipient="rc_2")], LINES
+        ), written
+    assert not crossings(
+        planned("1", purpose="web analytics"), [planned("2", purpose="web analysis", recipient="rc_2")], LINES
+    )
+    assert crossings(planned("1", purpose="——"), [planned("2", purpose="——", recipient="rc_2")], LINES)
+    assert not crossings(planned("1", purpose="——"), [planned("2", purpose="··", recipient="rc_2")], LINES)
 
 
 def test_what_reaches_the_line_alone_hides_nothing() -> None:
