@@ -436,6 +436,8 @@ async def _bar(
         Evidence.transfer,
         Evidence.scope,
         Evidence.ended_at,
+        Evidence.is_distrusted,
+        Evidence.verified_at,
         Evidence.document,
         Evidence.issuer,
         Evidence.reference,
@@ -453,14 +455,19 @@ async def _bar(
         rows = (await tx.execute(query)).all()
         line = await _line_of(tx, transfer)
     is_everywhere = workflow.is_known_everywhere(kind)
-    filed = [
-        Filed(row.transfer, row.scope, row.ended_at is not None)
+    same_paper = [
+        row
         for row in rows
         if (document is not None and row.document == document)
         or (
             (is_everywhere or row.handler == transfer.handler)
             and workflow.number_of(row.issuer, row.reference) == number
         )
+    ]
+    good = {row.transfer for row in same_paper if row.ended_at is None and row.verified_at is not None}
+    filed = [
+        Filed(row.transfer, row.scope, row.ended_at is not None, bool(row.is_distrusted) and row.transfer not in good)
+        for row in same_paper
     ]
     return workflow.bar_to_file(kind, transfer.id, scope_of(transfer), filed, line)
 

@@ -288,6 +288,8 @@ class Filed:
     transfer: str
     scope: Mapping[str, Any] | None
     has_ended: bool
+    is_distrusted: bool = False
+    """Whether a reviewer withdrew it, and nobody has verified it since."""
 
 
 def bar_to_file(
@@ -307,6 +309,8 @@ def bar_to_file(
     for one in before:
         if one.transfer == transfer and one.has_ended:
             continue
+        if one.is_distrusted:
+            return "A reviewer has withdrawn it with another request."
         if kind in SINGLE_USE and one.transfer != transfer:
             return "It serves for one request only, and has been filed with another one."
         if kind in RENEWABLE and one.transfer != transfer and one.transfer not in line:

@@ -289,3 +289,25 @@ def test_a_report_serves_the_scope_that_it_was_made_for_whoever_files_it_again(w
     stranger = Company(world)
     theirs = world.draft(stranger.handler, stranger.datasets[:1], stranger.recipients[0])
     assert filed(world, theirs, record) == 201, "each company numbers its own reports"
+
+
+def test_a_paper_that_a_reviewer_withdrew_serves_no_other_request_until_it_is_verified(
+    world: World, company: Company
+) -> None:
+    data, to = company.datasets[0], company.recipients[0]
+    first = world.draft(company.handler, [data], to, persons=150_000)
+    record = paper("impact_assessment_report", issuer="Privacy team")
+    legal = world.reviewers["legal"]
+    kept = world.requester.made(at(first, "evidence"), record)
+    withdrawn = legal.post(at(first, "evidence", kept["id"], "withdraw"), {"reason": "It is a forgery."})
+    assert withdrawn.status_code == 200, withdrawn.text
+    other = world.draft(company.handler, [data], to, persons=150_000)
+    assert filed(world, other, record) == 422
+    assert filed(world, other, record | {"reference": record["reference"].upper() + "."}) == 422, (
+        "however it is written"
+    )
+    again = world.requester.made(at(first, "evidence"), record)
+    assert filed(world, other, record) == 422, "nobody has verified it"
+    verified = world.reviewers["privacy"].post(at(first, "evidence", again["id"], "verify"))
+    assert verified.status_code == 200, verified.text
+    assert filed(world, other, record) == 201

@@ -250,6 +250,7 @@ def test_a_number_is_the_same_however_it_is_written(issuer: str, reference: str,
 
 ONE_REQUEST = "It serves for one request only, and has been filed with another one."
 ONE_LINE = "It serves for one request and the renewals that take its place, and has been filed with another one."
+DISTRUSTED = "A reviewer has withdrawn it with another request."
 OTHER_SCOPE = "It was made for another purpose or scope: have one made for this request."
 
 
@@ -267,6 +268,10 @@ OTHER_SCOPE = "It was made for another purpose or scope: have one made for this 
         ("impact_assessment_report", [Filed("tr_9", SCOPE, has_ended=False)], None),
         ("impact_assessment_report", [Filed("tr_9", SCOPE | {"purpose": "other"}, has_ended=False)], OTHER_SCOPE),
         ("impact_assessment_report", [Filed("tr_1", SCOPE | {"purpose": "other"}, has_ended=True)], None),
+        ("impact_assessment_report", [Filed("tr_0", SCOPE, has_ended=True)], None),
+        ("impact_assessment_report", [Filed("tr_0", SCOPE, has_ended=True, is_distrusted=True)], DISTRUSTED),
+        ("impact_assessment_report", [Filed("tr_1", SCOPE, has_ended=True, is_distrusted=True)], None),
+        ("certificate", [Filed("tr_0", None, has_ended=True, is_distrusted=True)], DISTRUSTED),
     ],
 )
 def test_a_paper_is_filed_again_only_where_it_may_serve(kind: str, before: list[Filed], bar: str | None) -> None:

@@ -124,6 +124,14 @@ DEFENCES: Final = (
         POSTMASTER + "test_a_server_whose_file_does_not_say_so_is_neither_joined_nor_ended",
     ),
     one(
+        "A377",
+        "what a reviewer withdrew serves no other request",
+        "service/transfers/workflow.py",
+        "        if one.is_distrusted:\n",
+        "        if False:\n",
+        "tests/attacks/test_splitting.py::test_a_paper_that_a_reviewer_withdrew_serves_no_other_request_until_it_is_verified",
+    ),
+    one(
         "A311",
         "what says that it renews is counted beside it",
         "service/transfers/structuring.py",
