@@ -57,6 +57,7 @@ class Register:
     key: str
     auditor: str
     registrar: str
+    reviewer: str
     seconds: float
     """How long the multiplying took."""
 
@@ -106,7 +107,8 @@ class Cluster:
             asyncio.run(_multiply(url, size, lanes))
             taken = time.monotonic() - began
             keys = self._keys
-            self._registers[size] = Register(url, size, keys[SYSTEM], keys["auditor"], keys["registrar"], taken)
+            people = (keys[name] for name in (SYSTEM, "auditor", "registrar", "legal"))
+            self._registers[size] = Register(url, size, *people, taken)
         return self._registers[size]
 
 

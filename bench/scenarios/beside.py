@@ -1,9 +1,10 @@
 """Evaluations alone, and beside what others send in bulk: a long import, one grading for many datasets, hostile files."""
 
+import statistics
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -11,6 +12,7 @@ import httpx
 
 from bench import load
 from bench.contestants import outbound
+from bench.probe import WAIT, Waited, probed
 from bench.register import HANDLER, Register
 from bench.report import Bar, Section, figure, table
 from bench.request import Run
@@ -21,10 +23,13 @@ MOST: Final = 3.0
 """Times the quiet 99th percentile at most."""
 LONGEST: Final = 100.0
 """Milliseconds that the event loop may stand."""
+STOPPED: Final = 1_000.0
+"""Milliseconds within which a permit is suspended."""
+QUIET: Final = 4
+"""Runs without anything beside."""
+KINDS: Final = 4
 GRADED: Final = 1_000
 FILE: Final = 512 * 1024
-PAUSE: Final = 0.01
-WAIT: Final = 900.0
 
 Act = Callable[[httpx.Client], None]
 
@@ -36,12 +41,14 @@ class Beside:
     runs: list[Run] = field(default_factory=list)
     longest: float = 0.0
     """Milliseconds until the slowest answer of `/livez`, asked for by one client."""
+    suspended: float = 0.0
+    """Milliseconds until the slowest suspension of a permit was answered."""
     seconds: float = 0.0
 
     @property
     def p99(self) -> float:
-        """Of the run in which it was highest, in milliseconds."""
-        return max((run.p99 for run in self.runs), default=0.0)
+        """The median of the runs, in milliseconds."""
+        return statistics.median(run.p99 for run in self.runs)
 
     @property
     def wrong(self) -> int:
@@ -57,8 +64,10 @@ def run(stage: Stage) -> Section:
         server = stage.serve(stack, register)
         target = Target(outbound.evaluation(server.base, register.key, register.size), server, CONNECTIONS)
         stage.load(target, stage.pace.warm_up, load.check)
-        for name, act in _acts(stage, register).items():
-            found[name] = _measured(stage, target, server.base, act)
+        for place, (name, act) in enumerate(_acts(stage, register).items()):
+            found[name] = _measured(
+                stage, target, probed(server.base, register.reviewer, 1 + place * register.size // KINDS), act
+            )
     for name, one in found.items():
         if one.wrong:
             stage.fail(f"beside, {name}: {one.wrong} answers were not what was expected")
@@ -76,38 +85,17 @@ def _acts(stage: Stage, register: Register) -> Mapping[str, Act | None]:
     }
 
 
-def _measured(stage: Stage, target: Target, base: str, act: Act | None) -> Beside:
+def _measured(stage: Stage, target: Target, probe: AbstractContextManager[Waited], act: Act | None) -> Beside:
     beside = Beside()
     began = time.monotonic()
-    with _probed(base, beside), httpx.Client(base_url=base, timeout=WAIT) as http:
-        working = threading.Thread(target=act or (lambda _: time.sleep(stage.pace.seconds)), args=(http,))
+    with probe as waited, httpx.Client(base_url=target.server.base, timeout=WAIT) as http:
+        working = threading.Thread(target=act or (lambda _: time.sleep(QUIET * stage.pace.seconds)), args=(http,))
         working.start()
         while working.is_alive() or not beside.runs:
             beside.runs.append(stage.load(target, stage.pace.seconds, load.run))
         working.join()
-    beside.seconds = time.monotonic() - began
+    beside.seconds, beside.longest, beside.suspended = time.monotonic() - began, waited.small, waited.suspended
     return beside
-
-
-@contextmanager
-def _probed(base: str, beside: Beside) -> Iterator[None]:
-    """Ask a small thing over and over from one connection: what waits for it is the event loop."""
-    done = threading.Event()
-
-    def probe() -> None:
-        with httpx.Client(base_url=base, timeout=WAIT) as http:
-            while not done.wait(PAUSE):
-                began = time.perf_counter()
-                http.get("/livez")
-                beside.longest = max(beside.longest, 1000 * (time.perf_counter() - began))
-
-    probing = threading.Thread(target=probe)
-    probing.start()
-    try:
-        yield
-    finally:
-        done.set()
-        probing.join()
 
 
 def _import(http: httpx.Client, register: Register, rows: int) -> None:
@@ -144,19 +132,30 @@ def _section(found: Mapping[str, Beside]) -> Section:
     quiet = found["quiet"]
     others = [one for name, one in found.items() if name != "quiet"]
     ratio = max(one.p99 for one in others) / quiet.p99
-    longest = max(one.longest for one in others)
+    longest, suspended = (max(getattr(one, name) for one in others) for name in ("longest", "suspended"))
     rows = [
         [
             name,
             figure(one.seconds),
             figure(max(run.rate for run in one.runs)),
             figure(one.p99, 1),
+            figure(max(run.p99 for run in one.runs), 1),
             figure(one.longest, 1),
+            figure(one.suspended, 1),
             str(one.wrong),
         ]
         for name, one in found.items()
     ]
-    head = ("", "seconds", "evaluations/s", "p99, ms", "longest /livez, ms", "wrong answers")
+    head = (
+        "",
+        "seconds",
+        "evaluations/s",
+        "p99, ms",
+        "highest p99, ms",
+        "longest /livez, ms",
+        "longest suspension, ms",
+        "wrong answers",
+    )
     wrong = sum(one.wrong for one in others)
     return Section(
         "beside",
@@ -165,5 +164,6 @@ def _section(found: Mapping[str, Beside]) -> Section:
             Bar("evaluations beside work in bulk: answers that are no answer", "none", str(wrong), wrong == 0),
             Bar("p99 beside work in bulk : alone", f"at most {MOST:g}", f"{ratio:.2f}", ratio <= MOST),
             Bar("the event loop stands", f"at most {LONGEST:g} ms", f"{longest:.0f} ms", longest <= LONGEST),
+            Bar("a permit is suspended", f"within {STOPPED:g} ms", f"{suspended:.0f} ms", suspended <= STOPPED),
         ],
     )
