@@ -85,6 +85,7 @@ COVERED: Final[Mapping[str, Covered]] = {
     "ledger_years": Covered(
         unsaid=dict.fromkeys(("persons", "sensitive_persons", "plain_persons", "plain_sensitive_persons"), 0)
     ),
+    "login_links": Covered(),
     "logins": Covered(
         {"told_at": "moves with each token that tells of groups; what these change is compared in the grants"}
     ),
@@ -97,6 +98,7 @@ COVERED: Final[Mapping[str, Covered]] = {
     "recusals": Covered(),
     "reviews": Covered(),
     "revisions": Covered(),
+    "session_tokens": Covered({"used_at": _USE, "replaced_at": _USE}),
     "sessions": Covered({"seen_at": _USE, "ends_at": _USE}),
     "signing_keys": Covered(),
     "sketches": Covered(),
@@ -123,9 +125,7 @@ BESIDE: Final[Mapping[str, str]] = {
     "log_state": "the log itself",
     "log_tiles": "the log itself",
     "column_key": "a secret: whoever changes it changes every hash",
-    "login_links": "serves once, for minutes; the session that comes of it is compared",
     "openings": "each is compared with its seal",
-    "session_tokens": "changes with use; the session that it belongs to is compared",
     "stored_answers": "repeats what was answered to one key for a day, and decides nothing",
     "witness_reports": "how witnesses answered last; only the log's health shows it",
 }

@@ -14,6 +14,7 @@ from typing import Any, Final
 from sqlalchemy import and_, bindparam, func, or_, select, update
 
 from service.audit import operations as audit
+from service.audit import recording
 from service.database import Transaction, new_id
 from service.events import operations as events
 from service.http.caller import FINDER, OPERATOR, Caller, Seated
@@ -97,7 +98,10 @@ async def visit(tx: Transaction, token: str, limits: Limits) -> Visit | None:
         shown.used_at = now
         earlier = and_(SessionToken.session == session.id, SessionToken.sha256 != shown.sha256)
         await tx.execute(
-            update(SessionToken).where(earlier, SessionToken.replaced_at.is_(None)).values(replaced_at=now)
+            update(SessionToken)
+            .where(earlier, SessionToken.replaced_at.is_(None))
+            .values(replaced_at=now)
+            .execution_options(**recording.STATED)  # it moves with use, and is not compared
         )
     session.seen_at = max(session.seen_at, now)
     return Visit(session.id, session.csrf, _new_token(tx, session.id) if seats.is_due(seat, now, limits) else None)
@@ -227,10 +231,12 @@ async def use_link(tx: Transaction, token: str, limits: Limits, *, instead_of: s
         )
         .values(used_at=tx.now)
         .returning(LoginLink.principal)
+        .execution_options(**recording.STATED)
     )
     ident = await tx.scalar(used)
     if ident is None:
         return None
+    recording.wrote(tx, LoginLink.__table__, [{"sha256": hashed(token), "used_at": tx.now}], made=False)
     principal = await principal_of(tx, ident)
     if principal.disabled_at is not None:
         refuse(tx, principal.id, "disabled")
