@@ -566,7 +566,8 @@ class Replay:
 
     def _ended(self, body: Json, status: str, sent: tuple[int, int] | None) -> None:
         began = self.exports.get(body["subject"])
-        if began is None and body["details"]["permit"] not in self.permits:
+        permit = body["details"].get("permit")
+        if began is None and permit is not None and permit not in self.permits:
             return  # under another permit of the handler: it is here for what else its act wrote, such as the year's count
         if began is None:
             self.missing("records", f"{body['subject']} ended, and there is no entry of its beginning.")

@@ -460,6 +460,19 @@ def test_an_end_without_a_beginning_is_found(log: Told) -> None:
     assert log.found("records") == "broken"
 
 
+def test_an_end_without_a_beginning_under_a_permit_of_the_pack_is_found(log: Told) -> None:
+    log.approved()
+    log.tell("export.cancelled", "ex_1", permit="pm_1")
+    assert log.found("records") == "broken"
+
+
+def test_an_end_under_a_permit_that_is_not_of_the_pack_is_left_to_others(log: Told) -> None:
+    log.approved()
+    before = log.found("records")
+    log.tell("export.cancelled", "ex_1", permit="pm_other")
+    assert log.found("records") == before != "broken"
+
+
 def test_evidence_and_gradings_are_kept(log: Told) -> None:
     log.tell("transfer.evidence_added", "tr_1", evidence="ed_1", document="00")
     log.tell("dataset.graded", "ds_1", number=2, tags=["personal"])
