@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.conftest import run_sql
+from tests.conftest import apart, run_sql
 from tests.world import Json, Person, World
 
 EVALUATION = "/access/v1/evaluation"
@@ -589,18 +589,16 @@ def test_pages_leave_nothing_out_and_repeat_nothing(many: Fixture, limit: int) -
     assert all(page["page"]["count"] == len(page["results"]) <= limit for page in pages)
 
 
-def test_a_request_looks_at_a_bounded_part_of_the_register(world: World, database_url: str) -> None:
-    fixture = Fixture(world)
+def test_a_request_looks_at_a_bounded_part_of_the_register(postgres: str, tmp_path: Path) -> None:
     columns = "id, key, handler, title, owner, fields, facts, created_at, updated_at"
-    run_sql(
-        database_url,
-        f"insert into datasets ({columns}) select 'ds_' || lpad(n::text, 26, '0'), 'ungraded/' || n, '{fixture.handler['id']}',"  # noqa: S608
-        " 'Orders', 'Order team', '[]', '{}', now(), now() from generate_series(1, 2300) n",
-    )
-    try:
+    with apart(postgres, "search", tmp_path) as (world, url):
+        fixture = Fixture(world)
+        run_sql(
+            url,
+            f"insert into datasets ({columns}) select 'ds_' || lpad(n::text, 26, '0'), 'ungraded/' || n, '{fixture.handler['id']}',"  # noqa: S608
+            " 'Orders', 'Order team', '[]', '{}', now(), now() from generate_series(1, 2300) n",
+        )
         pages = walked(fixture, RESOURCES, fixture.question(resource={"type": "dataset"}))
-    finally:  # no entry says who put them there
-        run_sql(database_url, "delete from datasets where key like 'ungraded/%'")
     assert [page["context"]["looked_at"] for page in pages] == [1000, 1000, 302]
     assert [found(page) for page in pages] == [[], [], [fixture.open["id"]]]
 
