@@ -364,7 +364,10 @@ async def moved_while(own: Own, statement: str) -> list[Moved]:
     try:
         await holder.execute(f"begin; {statement}")
         moving = asyncio.create_task(move())
-        waits = "select count(*) from pg_locks where not granted and mode = 'AccessExclusiveLock'"
+        waits = (
+            "select count(*) from pg_locks join pg_database d on d.oid = database"
+            " where datname = current_database() and not granted and mode = 'AccessExclusiveLock'"
+        )
         while not await watcher.fetchval(waits):  # noqa: ASYNC110 - what is waited for happens in PostgreSQL
             await asyncio.sleep(0.01)
         await holder.execute("commit")

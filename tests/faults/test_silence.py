@@ -36,10 +36,13 @@ SERVICE = Path(__file__).parents[2] / "service"
 HOLDS = """
   select a.pid from pg_locks l join pg_stat_activity a using (pid)
   where l.locktype = 'advisory' and l.classid = 0 and l.objid = $1 and l.granted and a.pid <> all($2::int[])
+    and a.datname = current_database()
 """
 ALONE = " and l.mode = 'ExclusiveLock'"
 AT_GATE = """
-  select count(*) from pg_locks where locktype = 'advisory' and classid = 0 and objid = $1 and mode = 'ExclusiveLock' and not granted
+  select count(*) from pg_locks l join pg_stat_activity a using (pid)
+  where locktype = 'advisory' and classid = 0 and objid = $1 and mode = 'ExclusiveLock' and not granted
+    and a.datname = current_database()
   having count(*) >= $2
 """
 HELD_UP = """
@@ -229,7 +232,10 @@ def test_whoever_is_frozen_in_the_middle_of_a_statement_holds_no_quota(two: Two)
     dataset = two.world.dataset(two.handler, "personal")
     two.world.approved(two.handler, [dataset], two.recipient, persons=100)
     exporter = two.there(two.world.exporter)
-    two.rows("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'outbound gate'")
+    two.rows(
+        "select pg_terminate_backend(pid) from pg_stat_activity"
+        " where application_name = 'outbound gate' and datname = current_database()"
+    )
     locked = "lock table exports in share mode"
     with two.frozen_while(locked, lambda: exporter.post("/v1/exports", export(dataset, two.recipient, 100))) as answer:
         assert two.rows(HOLDS + " and a.state = 'active'", GATE_LOCK, []), (
