@@ -27,7 +27,6 @@ STOPPED: Final = 1_000.0
 """Milliseconds within which a permit is suspended."""
 QUIET: Final = 4
 """Runs without anything beside."""
-KINDS: Final = 4
 GRADED: Final = 1_000
 FILE: Final = 512 * 1024
 
@@ -64,10 +63,10 @@ def run(stage: Stage) -> Section:
         server = stage.serve(stack, register)
         target = Target(outbound.evaluation(server.base, register.key, register.size), server, CONNECTIONS)
         stage.load(target, stage.pace.warm_up, load.check)
-        for place, (name, act) in enumerate(_acts(stage, register).items()):
-            found[name] = _measured(
-                stage, target, probed(server.base, register.reviewer, 1 + place * register.size // KINDS), act
-            )
+        acts = _acts(stage, register)
+        for place, (name, act) in enumerate(acts.items()):
+            first = 1 + place * register.size // len(acts)
+            found[name] = _measured(stage, target, probed(server.base, register.reviewer, first), act)
     for name, one in found.items():
         if one.wrong:
             stage.fail(f"beside, {name}: {one.wrong} answers were not what was expected")

@@ -103,7 +103,7 @@ def _fold(connection: sa.Connection, after: str, table: str) -> str | None:
     folded = {row.id: (row.handler, folded_key(row.key)) for row in rows}
     taken = connection.execute(
         sa.text(f"""
-            select {whose} as handler, folded_key, count(*) as spellings, max(twin_number) as last from {table}
+            select {whose} as handler, folded_key, max(twin_number) as last from {table}
             where folded_key = any (:folded) group by 1, 2
         """),  # noqa: S608
         {"folded": sorted({key for _, key in folded.values()})},
