@@ -1,6 +1,7 @@
 """What every answer goes through, as plain ASGI: request ids, the body's limit, the time, safe headers, one log line."""
 
 import asyncio
+import contextlib
 import itertools
 import re
 import time
@@ -44,6 +45,10 @@ SAFE_PAGE: Final = {
     "frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
 }
 """Headers of every page."""
+REST: Final = 1.0
+"""Seconds for which an answer waits for the rest of its request."""
+ASKED_FOR: Final = 64 * 1024
+"""Bytes of a body at most that is asked for although nobody reads it, where its caller waits to be told to go on."""
 
 
 def request_id(given: bytes | None) -> bytes:
@@ -165,6 +170,14 @@ class _Patience:
             self._bound.reschedule(None if seconds is None else asyncio.get_running_loop().time() + seconds)
 
 
+def _is_followed_by_a_body(headers: Headers) -> bool:
+    """Tell whether a body comes that can be taken in: behind the head, or when the caller is told to go on, unless it is long."""
+    length = headers.get("content-length", "0")
+    if headers.get("expect") and length.isdigit() and (len(length) > len(str(ASKED_FOR)) or int(length) > ASKED_FOR):
+        return False
+    return length != "0" or "transfer-encoding" in headers
+
+
 class _Passage:
     def __init__(self, scope: Scope, send: Send, limit: int, rates: Limits, safe: "_Safe", patience: _Patience) -> None:
         self._patience = patience
@@ -178,13 +191,17 @@ class _Passage:
         self._send = send
         self._limit = limit
         self._received = 0
+        self._is_unread = _is_followed_by_a_body(headers)
         self._status = 0
         self._began = time.perf_counter()
 
     async def serve(self, app: ASGIApp, receive: Receive) -> None:
+        self._receive = receive
+
         async def counted() -> Message:
             message = await self._patience.next(receive)
             self._received += len(message.get("body", b""))
+            self._is_unread = message.get("more_body", False)
             if self._received > self._limit:
                 raise TooLarge(f"A body of this route may have {self._limit} bytes at most.")
             return message
@@ -215,6 +232,8 @@ class _Passage:
     async def _answer(self, message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
             self._patience.end()
+            if self._is_unread:
+                await self._take_in_the_rest()
             self._status = message["status"]
             headers = MutableHeaders(scope=message)
             headers["X-Request-ID"] = self.request_id
@@ -224,6 +243,18 @@ class _Passage:
             for name, value in (self._safe.page if is_page else self._safe.answer).items():
                 headers.setdefault(name, value)
         await self._send(message)
+
+    async def _take_in_the_rest(self) -> None:
+        """Wait a moment for the rest of the body, and throw it away.
+
+        A proxy that hands on bodies as they come, and has the answer before all of the request, closes its caller's connection behind
+        it: what the caller sends next would get no answer.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(REST):
+                while self._is_unread:
+                    message = await self._receive()
+                    self._is_unread = message.get("more_body", False)
 
     async def _tell(self, problem: Problem) -> None:
         if self._status:  # the answer has begun: nothing more can be said

@@ -36,6 +36,38 @@ _CROWDS: Final[WeakKeyDictionary[ServerState, Crowd["Bounded"]]] = WeakKeyDictio
 """The connections of each server of the process."""
 
 
+class _Joined:
+    """Where an exchange writes: the head of its answer goes out together with the first piece of the body.
+
+    It saves a call to the system. And HAProxy up to 3.0 takes a head that comes alone for an answer without a body, now and then, if the
+    caller was told to go on before (its issue 2587).
+    """
+
+    def __init__(self, exchange: RequestResponseCycle, transport: asyncio.Transport) -> None:
+        self._exchange = exchange
+        self._transport = transport
+        self._is_begun = False
+        self._head = b""
+
+    def write(self, data: bytes) -> None:
+        """Write, or keep for the next time what is the head."""
+        if self._exchange.response_started and not self._is_begun:
+            self._is_begun, self._head = True, data
+            return
+        self._transport.write(self._head + data)
+        self._head = b""
+
+    def close(self) -> None:
+        """Close the connection when all has been written."""
+        if self._head:
+            self._transport.write(self._head)
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        """Tell whether nothing more is written."""
+        return self._transport.is_closing()
+
+
 class Bounded(HttpToolsProtocol):
     """One connection."""
 
@@ -154,6 +186,8 @@ class Bounded(HttpToolsProtocol):
         self._has_head = True
         super().on_headers_complete()
         self._own = self.cycle
+        if self.scope["method"] != "HEAD":  # its answer is all head
+            self.cycle.transport = _Joined(self.cycle, self.transport)  # type: ignore[assignment]
         self._unanswered += 1
 
     def on_message_complete(self) -> None:

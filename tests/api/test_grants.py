@@ -214,15 +214,19 @@ def test_a_system_with_a_reviewers_grant_of_before_reviews_nothing(world: World,
     handler, recipient = world.handler(), world.recipient()
     submitted = world.submitted(handler, [world.dataset(handler, "personal")], recipient, persons=10)
     machine, person = world.person("requester", kind="system"), world.person()
-    with_role = f"update grants set role = 'reviewer:privacy' where principal = '{machine.id}'"  # noqa: S608
-    run_sql(database_url, with_role)
-    body = {"stage": "privacy", "decision": "approve", "revision": submitted["revision"]["hash"], "comment": "Fine"}
-    assert machine.post(f"/v1/transfers/{submitted['id']}/reviews", body).status_code == 403
-    offered = world.requester.get(f"/v1/transfers/{submitted['id']}/reviewers", stage="privacy").json()["items"]
-    assert machine.id not in {one["principal"] for one in offered}
-    lent = {"delegate": person.id, "valid_from": day(0), "valid_until": day(1), "reason": "Leave"}
-    assert machine.post("/v1/delegations", lent).status_code == 403
-    assert world.admin.post("/v1/delegations", lent | {"delegator": machine.id}).status_code == 422
+    was, planted = "requester", "reviewer:privacy"
+    changed = f"update grants set role = '{{}}' where principal = '{machine.id}'"  # noqa: S608 - our own id
+    run_sql(database_url, changed.format(planted))
+    try:
+        body = {"stage": "privacy", "decision": "approve", "revision": submitted["revision"]["hash"], "comment": "Fine"}
+        assert machine.post(f"/v1/transfers/{submitted['id']}/reviews", body).status_code == 403
+        offered = world.requester.get(f"/v1/transfers/{submitted['id']}/reviewers", stage="privacy").json()["items"]
+        assert machine.id not in {one["principal"] for one in offered}
+        lent = {"delegate": person.id, "valid_from": day(0), "valid_until": day(1), "reason": "Leave"}
+        assert machine.post("/v1/delegations", lent).status_code == 403
+        assert world.admin.post("/v1/delegations", lent | {"delegator": machine.id}).status_code == 422
+    finally:
+        run_sql(database_url, changed.format(was))
 
 
 # Days

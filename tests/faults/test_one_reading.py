@@ -6,13 +6,16 @@ import asyncio
 import json
 import re
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from service.http.direct import Direct
+from service.http.middleware import ASKED_FOR
 from tests.faults.racing import export, question
 from tests.faults.test_direct import Line, Ordinary, request, run, served
 from tests.rooms.test_framing import REFUSED
@@ -185,15 +188,118 @@ def test_a_caller_who_waits_to_be_told_to_go_on_is_told_so_whatever_else_it_offe
     run(work())
 
 
+@pytest.mark.parametrize("framing", ["length", "chunks"])
+def test_an_answer_waits_for_the_end_of_its_request(world: World, place: str, hidden: bytes, framing: str) -> None:
+    """A proxy that has it before closes its caller's connection, and what the caller sends next is lost."""
+    known, unknown = world.auditor.secret, "ob_live_x"
+    cases = [
+        ("/v1/me", known, "GET", 200),
+        ("/livez", known, "GET", 200),
+        ("/v1/recipients?limit=1", known, "GET", 200),
+        ("/v1/nothing", known, "GET", 404),
+        ("/v1/me", known, "DELETE", 405),
+        ("/v1/datasets?handler=x", unknown, "GET", 401),
+    ]
+
+    async def work(case: tuple[str, str, str, int]) -> None:
+        path, secret, method, expected = case
+        data = asked(path, hidden, secret, (), framing, method)
+        line = await Line.to(place)
+        for piece in (data[: -len(hidden)], data[-len(hidden) : -7], data[-7:-1]):
+            line.writer.write(piece)
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(line.reader.read(1), 0.05)
+        status, _, _ = await line.ask(data[-1:])
+        assert status == expected, case
+        status, headers, _ = await line.ask(request("/livez", b"", known, "X-Request-ID: next", method="GET"))
+        assert (status, headers["x-request-id"]) == (200, "next"), case
+        line.writer.close()
+
+    async def works() -> None:
+        for case in cases:
+            await work(case)
+
+    run(works())
+
+
+def test_an_answer_does_not_wait_for_ever(world: World, place: str) -> None:
+    """Of a body that does not come to its end, or comes byte by byte, what comes after the answer is thrown away."""
+    me, more = request("/v1/me", b"", world.auditor.secret, method="GET"), 10
+
+    async def work(*, does_drip: bool) -> None:
+        line = await Line.to(place)
+        head = request("/livez", b"", "x", method="GET").replace(
+            b"Content-Length: 0", b"Content-Length: %d" % (more + len(me))
+        )
+        line.writer.write(head)
+        answer = asyncio.ensure_future(line.answer())
+        sent = 0
+        while does_drip and sent < more and not answer.done():
+            line.writer.write(b"x")
+            sent += 1
+            await asyncio.sleep(0.15)
+        assert (await answer)[0] == 200
+        line.writer.write(b"x" * (more - sent) + me)
+        status, headers, _ = await line.ask(request("/livez", b"", "x", "X-Request-ID: next", method="GET"))
+        assert (status, headers["x-request-id"]) == (200, "next")
+
+    async def works() -> None:
+        await work(does_drip=False)
+        await work(does_drip=True)
+
+    run(works())
+
+
+def test_a_short_body_that_nobody_reads_is_asked_for(world: World, place: str, hidden: bytes) -> None:
+    """Else it would have to be guessed whether what comes next is this body, and the connection would end."""
+
+    async def work() -> None:
+        line = await Line.to(place)
+        for framing in ("length", "chunks"):
+            data = asked("/v1/me", hidden, world.auditor.secret, ("Expect: 100-continue",), framing, "GET")
+            head = data.index(b"\r\n\r\n") + 4
+            line.writer.write(data[:head])
+            assert (await line.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100 ")
+            status, _, answer = await line.ask(data[head:])
+            assert (status, json.loads(answer)["id"]) == (200, world.auditor.id)
+
+    run(work())
+
+
+def test_an_answer_comes_in_one_piece(world: World, place: str) -> None:
+    """HAProxy before 3.1 takes a head that comes alone for all of the answer, now and then, if the caller was told to go on."""
+    me = request("/v1/me", b"", world.auditor.secret, method="GET")
+    address = urlsplit(place)
+    with socket.create_connection((address.hostname, address.port), timeout=60) as line:
+        for _ in range(100):
+            line.sendall(me)
+            head, _, body = line.recv(65536).partition(b"\r\n\r\n")
+            length = re.search(rb"content-length: ([0-9]+)", head)
+            assert length is not None
+            assert len(body) == int(length[1]) > 0
+
+
+def test_an_answer_without_a_body_comes_too(world: World, place: str) -> None:
+    async def work() -> None:
+        line = await Line.to(place)
+        for method, path, status in (("HEAD", "/livez", 405), ("OPTIONS", "/v1/me", 405), ("HEAD", "/v1/nothing", 404)):
+            line.writer.write(request(path, b"", world.auditor.secret, method=method))
+            head = await line.reader.readuntil(b"\r\n\r\n")
+            assert int(head.split()[1]) == status, (method, path)
+            if method != "HEAD":
+                await line.reader.readexactly(int(re.findall(rb"content-length: ([0-9]+)", head)[0]))
+
+    run(work())
+
+
 def test_who_is_answered_before_being_told_to_go_on_has_no_next_request_there(world: World, place: str) -> None:
     """Nobody knows whether the next bytes are the body that was announced."""
     me = request("/v1/me", b"", world.auditor.secret, method="GET")
-    length = f"Content-Length: {len(me)}"
 
     async def work() -> None:
         line = await Line.to(place)
         head = request("/livez", b"", "x", "Expect: 100-continue", method="GET").replace(
-            b"Content-Length: 0", length.encode()
+            b"Content-Length: 0", b"Content-Length: %d" % (ASKED_FOR + 1)
         )
         status, _, _ = await line.ask(head)
         assert status == 200

@@ -12,7 +12,7 @@ PEOPLE = ("a", "b", "c")
 SETS = [frozenset(some) for n in range(len(PEOPLE) + 1) for some in itertools.combinations(PEOPLE, n)]
 
 
-@pytest.mark.parametrize(("one", "other"), itertools.product(SETS, SETS))
+@pytest.mark.parametrize(("one", "other"), list(itertools.product(SETS, SETS)))
 def test_two_sets_are_two_persons_where_nobody_is_in_both_whichever_comes_first(
     one: frozenset[str], other: frozenset[str]
 ) -> None:

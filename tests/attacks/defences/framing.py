@@ -96,4 +96,20 @@ DEFENCES: Final = (
         ),
         REFUSED,
     ),
+    one(
+        "A378",
+        "an answer waits for the end of its request",
+        "service/http/middleware.py",
+        "                await self._take_in_the_rest()\n",
+        "                pass\n",
+        READING + "test_an_answer_waits_for_the_end_of_its_request",
+    ),
+    one(
+        "A379",
+        "the head of an answer goes out with its body",
+        PROTOCOL,
+        """        if self.scope["method"] != "HEAD":  # its answer is all head\n""",
+        "        if False:\n",
+        READING + "test_an_answer_comes_in_one_piece",
+    ),
 )
