@@ -6,11 +6,10 @@ import asyncio
 import json
 import re
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Any, ClassVar, cast
 
 import pytest
 
@@ -266,17 +265,51 @@ def test_a_short_body_that_nobody_reads_is_asked_for(world: World, place: str, h
     run(work())
 
 
-def test_an_answer_comes_in_one_piece(world: World, place: str) -> None:
+class Recorder:
+    """What a connection writes to, and what it has written."""
+
+    written: ClassVar[list[bytes]] = []
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        self.written.append(data)
+        self._transport.write(data)
+
+
+class Recorded(Kept):
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(cast("asyncio.Transport", Recorder(transport)))
+
+
+def test_an_answer_comes_in_one_piece(world: World, database_url: str, tmp_path: Path, hidden: bytes) -> None:
     """HAProxy before 3.1 takes a head that comes alone for all of the answer, now and then, if the caller was told to go on."""
-    me = request("/v1/me", b"", world.auditor.secret, method="GET")
-    address = urlsplit(place)
-    with socket.create_connection((address.hostname, address.port), timeout=60) as line:
-        for _ in range(100):
-            line.sendall(me)
-            head, _, body = line.recv(65536).partition(b"\r\n\r\n")
-            length = re.search(rb"content-length: ([0-9]+)", head)
-            assert length is not None
-            assert len(body) == int(length[1]) > 0
+    secret = world.auditor.secret
+
+    async def work(place: str) -> None:
+        line = await Line.to(place)
+        for path, status in (
+            ("/v1/me", 200),
+            ("/v1/recipients?limit=1", 200),
+            ("/v1/nothing", 404),
+            ("/openapi.json", 200),
+        ):
+            for more in ((), ("Expect: 100-continue",)):
+                Recorder.written.clear()
+                line.writer.write(request(path, hidden, secret, *more, method="GET"))
+                if more:
+                    assert (await line.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100 ")
+                found, _, answer = await line.answer()
+                assert found == status, path
+                assert len(Recorder.written) == 1 + len(more), path
+                assert Recorder.written[-1].endswith(answer), path
+
+    with served(Recorded, database_url, tmp_path) as place:
+        run(work(place))
 
 
 def test_an_answer_without_a_body_comes_too(world: World, place: str) -> None:
