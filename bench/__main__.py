@@ -31,7 +31,7 @@ from bench.scenarios import (
     state,
 )
 from bench.stage import FULL, QUICK, Stage, say
-from service.embedded import EmbeddedServer
+from service.database.embedded import EmbeddedServer
 
 PAGE: Final = Path(__file__).parent.parent / "docs" / "performance.md"
 SCENARIOS: Final[Mapping[str, Callable[[Stage], Section]]] = {

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from service.embedded import MIB, memory
+from service.database.embedded import MIB, memory
 
 CEILING: Final = Path("/proc/sys/vm/nr_overcommit_hugepages")
 """How many may be made on demand: none is set aside before somebody takes it, and each is ordinary memory again when it is given back."""

@@ -18,10 +18,10 @@ import asyncpg
 import httpx
 
 from bench.contestants import outbound
-from service import migrate
-from service.database import Database
-from service.embedded import EmbeddedServer
-from service.http.caller import Role
+from service.access.caller import Role
+from service.database import migrate
+from service.database.embedded import EmbeddedServer
+from service.database.session import Database
 from service.identity import operations as identity
 
 FIRST: Final = "first_permit"

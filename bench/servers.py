@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from service.commands.addresses import free_port
+from service.commands.listen_address import free_port
 
 READY_WITHIN: Final = 90.0
 STOPPED_WITHIN: Final = 20.0

@@ -6,8 +6,8 @@ from alembic import context
 from sqlalchemy import Connection, pool, text
 
 from service.connections import LONG_SILENCE, Bounds
-from service.database import watched_engine
-from service.migrate import is_no_partition
+from service.database.migrate import is_no_partition
+from service.database.session import watched_engine
 from service.tables import METADATA
 
 MIGRATION_LOCK = 0x0B0C

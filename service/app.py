@@ -17,51 +17,52 @@ from sqlalchemy import text
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import Receive, Scope, Send
 
-from service.audit import powers, single_file
-from service.audit import routes as audit
-from service.audit import tlog_routes as tlog
-from service.audit.log_key import LogKey
-from service.audit.sequencer import Sequencer
-from service.audit.witness import named
-from service.audit.witnessing import Witnessing
+from service.audit import powers
+from service.audit.log import routes as audit
+from service.audit.log import tlog_routes as tlog
+from service.audit.log.feeder import Witnessing
+from service.audit.log.leader import Sequencer
+from service.audit.log.log_key import LogKey
+from service.audit.tlog.witness_protocol import named
 from service.connections import LONG_SILENCE
-from service.database import Database, Time, Transaction
+from service.database.logins import Login, Logins, UnboundError
+from service.database.row_security import EVERYWHERE, NOWHERE, Reach
+from service.database.session import Database, Time, Transaction
 from service.events import routes as events
-from service.gate import reports
+from service.exports import person_counts
 from service.gate import routes as gate
-from service.gate.batch import Gate
-from service.gate.express import EVALUATION_PATH, EVALUATIONS_PATH, Express
+from service.gate.fast_path.asgi import EVALUATION_PATH, EVALUATIONS_PATH, Express
+from service.gate.group_commit import Gate
 from service.gate.jobs import EXPORTS_PATH
-from service.http import problems
-from service.http.limits import Limits
-from service.http.links import add_links
+from service.http.egress import Outgoing
 from service.http.middleware import Edge
-from service.http.outgoing import Outgoing
-from service.http.problems import REGISTRY
-from service.http.rates import Rate
+from service.http.openapi.links import add_links
+from service.http.openapi.response_headers import add_headers
+from service.http.rate_limits import Limits
 from service.http.router import REFUSALS
-from service.http.told import add_headers
-from service.identity import login_routes
+from service.http.token_bucket import Rate
 from service.identity import routes as identity
-from service.identity.door import Door, door_of
+from service.identity import sign_in_routes
+from service.identity.authentication import Door, door_of
 from service.identity.operations import recognize
-from service.law import routes as law
 from service.law.book import book_of
-from service.law.rules import RuleBook
+from service.law.rule_book import RuleBook
 from service.obligations import routes as obligations
 from service.packs import routes as packs
-from service.packs.making import Tools
+from service.packs.builder import Tools
 from service.packs.worker import Worker
 from service.permits import operations as permits
 from service.permits import routes as permit_routes
-from service.permits.signing import Signer
-from service.plans import routes as plans
+from service.permits.tokens import Signer
 from service.registry import routes as registry
-from service.roles import Login, Logins, UnboundError
 from service.settings import Settings
-from service.tenancy import EVERYWHERE, NOWHERE, Reach
 from service.transfers import routes as transfers
-from service.transfers.uploads import MAX_BODY
+from service.transfers.evidence_upload import MAX_BODY
+from service.validation import problems
+from service.validation.problems import REGISTRY
+from service.verifier import single_file
+from service.whatif import law_routes as law
+from service.whatif import plan_routes as plans
 from service.workers import Workshop
 
 log = structlog.get_logger("outbound")
@@ -104,7 +105,7 @@ class Outbound(FastAPI):
 
     @property
     def shortcut(self) -> Express:
-        """What a connection of ours may hand a request to without ASGI (see `service.http.direct`)."""
+        """What a connection of ours may hand a request to without ASGI (see `service.gate.fast_path.http_protocol`)."""
         return self.express
 
     async def by_routes(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -216,8 +217,8 @@ def create_app(settings: Settings, database_url: str, *, clock: Time | None = No
     limits = {
         re.compile("/v1/datasets/import"): limit * IMPORT_TIMES,
         re.compile("/v1/transfers/[^/]+/evidence"): max(limit, MAX_BODY),
-        re.compile("/v1/exports"): limit + reports.MAX_BODY,
-        re.compile("/v1/exports/[^/]+/complete"): max(limit, reports.MAX_BODY),
+        re.compile("/v1/exports"): limit + person_counts.MAX_BODY,
+        re.compile("/v1/exports/[^/]+/complete"): max(limit, person_counts.MAX_BODY),
     }
     if settings.cors_allowed:
         _add_cors(app, settings.cors_allowed)
@@ -237,8 +238,8 @@ def create_app(settings: Settings, database_url: str, *, clock: Time | None = No
 
 def _add_door(app: FastAPI, door: Door, settings: Settings) -> None:
     """Let people sign in, and routes ask who is calling."""
-    app.include_router(login_routes.router)
-    app.include_router(login_routes.pages)
+    app.include_router(sign_in_routes.router)
+    app.include_router(sign_in_routes.pages)
     app.state.door = door
     app.state.identify = door.identify
     app.state.authenticate = door.authenticate

@@ -89,7 +89,7 @@ def main() -> None:
     try:
         app()
     except Exception as error:
-        from service.commands.failing import fail, told_of  # noqa: PLC0415 - what all goes well without is not loaded
+        from service.commands.exit_status import fail, told_of  # noqa: PLC0415 - what all goes well without is not loaded
 
         told = told_of(error)
         if told is None:

@@ -5,7 +5,7 @@ session. So PostgreSQL is told, when a session begins, how long it may be silent
 
 Usage:
     connection = await connect(url, name="outbound log", bounds=Bounds(statement=10, idle=5), role=login.settings)
-    engine = watched_engine(url, "outbound", Bounds(statement=10))  # of `service.database`, for a pool
+    engine = watched_engine(url, "outbound", Bounds(statement=10))  # of `service.database.session`, for a pool
 """
 
 import socket

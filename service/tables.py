@@ -2,11 +2,11 @@
 
 from typing import Final
 
+from service.access import tables as identity
 from service.audit import tables as audit
-from service.database import Base
+from service.database.session import Base
 from service.events import tables as events
 from service.http import idempotency
-from service.identity import tables as identity
 from service.ledger import tables as ledger
 from service.obligations import tables as obligations
 from service.packs import tables as packs

@@ -22,12 +22,13 @@ import pytest
 import uvicorn
 from hypothesis import settings as hypothesis_settings
 
-from service import logs, migrate
+from service import logs
 from service.app import create_app
-from service.database import Time
-from service.embedded import EmbeddedServer
-from service.http.direct import Direct
-from service.http.protocol import Bounded
+from service.database import migrate
+from service.database.embedded import EmbeddedServer
+from service.database.session import Time
+from service.gate.fast_path.http_protocol import Direct
+from service.http.server_protocol import Bounded
 from service.settings import Settings
 from tests.headers import AsTold
 from tests.invariants import demand_exact, demand_sealed, demand_state

@@ -15,9 +15,10 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from service.audit import notes, shown
-from service.audit.merkle import Growth, leaf_hash
-from service.permits.signing import Signer
+from service.audit import shown
+from service.audit.tlog import signed_note
+from service.audit.tlog.merkle import Growth, leaf_hash
+from service.permits.tokens import Signer
 from tests.world import Json
 
 MADE = (
@@ -53,7 +54,7 @@ class Forgery:
         """What the last entry seals."""
         self.salts: list[Json] = []
         self.signer = Signer(pem())
-        self.log = notes.Signer(pem(), self.manifest["origin"])
+        self.log = signed_note.Signer(pem(), self.manifest["origin"])
 
     def entry(self, action: str) -> Json:
         """Return the first entry of an act."""
@@ -117,8 +118,8 @@ class Forgery:
             add("columns.ndjson", (line(one) + b"\n" for one in self.salts))
             add("entries.ndjson", self._entries(tree, more))
             add("proof.ndjson", [])
-            checkpoint = notes.Checkpoint.at(self.manifest["origin"], tree.size, tree.root(), datetime.now(UTC))
-            add("checkpoint", [notes.sign(checkpoint.text(), self.log).encode()])
+            checkpoint = signed_note.Checkpoint.at(self.manifest["origin"], tree.size, tree.root(), datetime.now(UTC))
+            add("checkpoint", [signed_note.sign(checkpoint.text(), self.log).encode()])
             keys = {"log": [self.log.vkey], "witnesses": [], "permits": {"keys": [self.signer.public]}}
             add("keys.json", [line(keys)])
             manifest = line(self.manifest | {"members": members})
@@ -126,7 +127,7 @@ class Forgery:
             signed = (
                 f"{self.manifest['origin']}/packs\n{self.manifest['pack']}\n{hashlib.sha256(manifest).hexdigest()}\n"
             )
-            pack.writestr("manifest.note", notes.sign(signed, self.log))
+            pack.writestr("manifest.note", signed_note.sign(signed, self.log))
         return path
 
     def _entries(self, tree: Growth, more: Iterable[Json]) -> Iterator[bytes]:

@@ -9,8 +9,8 @@ from typing import Any
 
 import asyncpg
 
-from service.audit import sealing, state
-from service.database import is_any_id
+from service.audit import commitments, state
+from service.database.session import is_any_id
 
 HELD = """
   with live as (
@@ -93,16 +93,16 @@ async def unsealed(connection: asyncpg.Connection, mark: str | None = None) -> A
         for row in await connection.fetch("select body from entries where action = 'opening.erased'")
         for told in [json.loads(row["body"])["details"]]
     }
-    openings: dict[int, list[sealing.Opening]] = {}
+    openings: dict[int, list[commitments.Opening]] = {}
     for row in await connection.fetch("select * from openings"):
-        opening = sealing.Opening(row["pointer"], row["salt"], row["value"])
+        opening = commitments.Opening(row["pointer"], row["salt"], row["value"])
         openings.setdefault(row["seq"], []).append(opening)
     for row in await connection.fetch("select seq, body from entries"):
         body = json.loads(row["body"])
         for text in set(_texts(body)):
             if text in written or (mark and mark in text):
                 yield f"entry {row['seq']} holds in clear: {text}"
-        for pointer in sealing.seals(sealing.opened(body, openings.get(row["seq"], []))):
+        for pointer in commitments.seals(commitments.opened(body, openings.get(row["seq"], []))):
             if (row["seq"], pointer) not in erased:
                 yield f"entry {row['seq']} has nothing that opens {pointer}"
 

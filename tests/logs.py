@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from service.audit import merkle, notes
-from service.audit.notes import COSIGNATURE, Checkpoint, Signer
-from service.audit.witness import Submission
+from service.audit.tlog import merkle, signed_note
+from service.audit.tlog.signed_note import COSIGNATURE, Checkpoint, Signer
+from service.audit.tlog.witness_protocol import Submission
 
 MADE = datetime(2026, 11, 25, 13, 21, 16, tzinfo=UTC)
 
@@ -45,7 +45,7 @@ class SmallLog:
         return Checkpoint.at(self.origin, size, merkle.root_of(self.leaves(size)), MADE)
 
     def note(self, size: int) -> str:
-        return notes.sign(self.checkpoint(size).text(), self.signer)
+        return signed_note.sign(self.checkpoint(size).text(), self.signer)
 
     def proof(self, old: int, new: int) -> tuple[bytes, ...]:
         leaves = self.leaves(new)

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from service.database import Database, Transaction
-from service.http.caller import OPERATOR
+from service.access.caller import OPERATOR
+from service.database.session import Database, Transaction
 from service.identity import operations as identity
 from service.identity.schemas import ApiKeyIn
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import httpx
 
-from service.audit.notes import Verifier
-from service.commands.addresses import free_port
+from service.audit.tlog.signed_note import Verifier
+from service.commands.listen_address import free_port
 from tests.faults.test_process import OUTBOUND, environment
 
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from bench.request import Request
 from bench.servers import Server
-from service.commands.addresses import free_port
+from service.commands.listen_address import free_port
 
 VERSION: Final = "0.55.0"
 PACKAGE: Final = "@cerbos/cerbos-linux-x64"

@@ -21,7 +21,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from bench.contestants import bare
 from bench.contestants.noop import Question
 from bench.servers import Server
-from service.database import address, new_id
+from service.database.session import address, new_id
 
 DATABASE = "BENCH_DATABASE_URL"
 

@@ -19,14 +19,15 @@ from bench.register import Register
 from bench.report import Bar, Section, at_least, figure, ratio_told, table
 from bench.servers import ended
 from bench.stage import Rounds, Stage, Target, say
-from service.audit import check, merkle, proofs, tiles
-from service.audit.helpers import Processes, processors
-from service.audit.log_key import LogKey
-from service.audit.merkle import HASH_SIZE, leaf_hash
-from service.audit.sequencer import SETTINGS
-from service.audit.sequencing import CHUNK, Writer
-from service.audit.tiles import Edge
-from service.database import Database, utc_now
+from service.audit.log import fsck, proofs
+from service.audit.log.fsck_workers import Processes, processors
+from service.audit.log.leader import SETTINGS
+from service.audit.log.log_key import LogKey
+from service.audit.log.sequencer import CHUNK, Writer
+from service.audit.tlog import merkle, tiles
+from service.audit.tlog.merkle import HASH_SIZE, leaf_hash
+from service.audit.tlog.tiles import Edge
+from service.database.session import Database, utc_now
 
 ON: Final = "the log going"
 OFF: Final = "the log standing still"
@@ -179,7 +180,7 @@ def _checks(stage: Stage, key: LogKey, entries: int) -> list[Checked]:
 
 
 async def _timed(url: str, work: Callable[[asyncpg.Connection], Awaitable[None]]) -> float:
-    connection = await asyncpg.connect(url, server_settings=check.SETTINGS)
+    connection = await asyncpg.connect(url, server_settings=fsck.SETTINGS)
     try:
         began = time.monotonic()
         await work(connection)
@@ -200,7 +201,7 @@ async def _read(connection: asyncpg.Connection) -> None:
 def _check_with(url: str, key: LogKey) -> Callable[[asyncpg.Connection], Awaitable[None]]:
     async def work(connection: asyncpg.Connection) -> None:
         origin = await connection.fetchval("select origin from log_state")
-        result = await check.check(connection, [key.signer(origin).verifier], helpers=Processes(url, processors()))
+        result = await fsck.check(connection, [key.signer(origin).verifier], helpers=Processes(url, processors()))
         if result.findings:
             raise RuntimeError(f"The check of an untouched log finds {result.findings[:3]}")
 

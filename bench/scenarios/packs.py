@@ -74,7 +74,7 @@ def run(stage: Stage) -> Section:
                 file.write(chunk)
         key = auditor.get("/tlog/vkey").text.splitlines()[0]
     say(f"  packs: {entries:,} entries in {taken:.1f} s, {path.stat().st_size / 2**20:.0f} MiB")
-    verifying = [sys.executable, "-m", "service.audit.verify", str(path), "--vkey", key]
+    verifying = [sys.executable, "-m", "service.verifier.pack", str(path), "--vkey", key]
     reading = [sys.executable, "-c", READING, str(path), str(entries)]
     rounds: list[tuple[float, float, float]] = []
     for number in range(stage.pace.rounds):

@@ -1,7 +1,7 @@
 """A grading knows the fields that it looked at, the gate reads them, and what contradicts a grading is kept for the registrar.
 
 The version before goes on beside this one: what it writes of a grading gets the fields of that moment by a trigger. Gradings from before
-are filled in afterwards, a few at a time (`service.migrate.fill`), for this transaction must be short.
+are filled in afterwards, a few at a time (`service.database.migrate.fill`), for this transaction must be short.
 """
 
 from typing import Final

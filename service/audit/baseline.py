@@ -14,10 +14,10 @@ from typing import Any, Final
 
 import asyncpg
 
-from service.audit import effects, recording, sealing, state
+from service.audit import commitments, effects, recording, state
 from service.audit.effects import Written
 from service.audit.state import BASELINE, Columns
-from service.moments import rfc3339
+from service.clock import rfc3339
 
 ROWS: Final = 1_000
 """Rows that are held at once, for as long as it takes to hash them."""
@@ -91,7 +91,7 @@ async def _enter(connection: asyncpg.Connection, secret: bytes, table: str, rows
         "handler": None,
         "details": {"table": table, "rows": len(rows)},
     }
-    made = recording.sealed(said, effects.opening_of(rows, secret, secrets.token_bytes(sealing.SALT)))
+    made = recording.sealed(said, effects.opening_of(rows, secret, secrets.token_bytes(commitments.SALT)))
     seq = await connection.fetchval(_ENTRY, now, made.actor, made.action, made.subject, made.body, made.sha256)
     for one in made.openings:
         await connection.execute(_OPENING, seq, now, one.pointer, one.salt, one.content)

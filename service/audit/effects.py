@@ -14,9 +14,9 @@ from datetime import UTC, date, datetime
 from json.encoder import encode_basestring
 from typing import Any, Final
 
-from service.audit.sealing import SALT, Opening
+from service.audit.commitments import SALT, Opening
 from service.audit.shown import WIDTH, hashed
-from service.moments import rfc3339
+from service.clock import rfc3339
 
 MEMBER: Final = "effects"
 """The member of a body, between `details` and `handler`; null: another entry of the transaction has them, or nothing was written."""

@@ -9,18 +9,18 @@ import rfc8785
 from sqlalchemy import Date, DateTime, Text, bindparam, cast, delete, func, select, text, union_all
 from sqlalchemy.orm import selectinload
 
-from service.audit import recording, sealing
+from service.access.caller import Caller, Role
+from service.audit import commitments, recording
 from service.audit.effects import POINTER
 from service.audit.recording import Record
 from service.audit.schemas import EntryFilter, EntryOut
 from service.audit.tables import Archive, ArchivedAct, Entry, Leaf, Opening
-from service.database import Transaction
-from service.http.caller import Caller, Role
+from service.clock import rfc3339
+from service.database.row_security import EVERYWHERE
+from service.database.session import Transaction
 from service.http.paging import page_of
-from service.http.problems import Archived, NotFound
 from service.http.references import is_of
-from service.moments import rfc3339
-from service.tenancy import EVERYWHERE
+from service.validation.problems import Archived, NotFound
 
 AUDITORS = frozenset({Role.AUDITOR})
 
@@ -56,7 +56,7 @@ def record_of(
     *,
     handler: str | None = None,
     details: dict[str, Any],
-    effects: sealing.Opening | None = None,
+    effects: commitments.Opening | None = None,
 ) -> Record:
     """Return the entry of an act, sealed, to be written with many others.
 
@@ -219,7 +219,7 @@ async def erase_opening(tx: Transaction, caller: Caller, seq: int, pointer: str,
         raise NotFound("Nothing is sealed there, or it has been erased; `sealed` of the entry names the pointers.")
     about = (await tx.execute(select(Entry.subject, Entry.handler).where(Entry.seq == seq))).one_or_none()
     subject, handler = (f"entry {seq}", None) if about is None else about
-    seal = sealing.Opening(pointer, found.salt, found.value).seal
+    seal = commitments.Opening(pointer, found.salt, found.value).seal
     details = {"entry": seq, "pointer": pointer, "seal": seal, "reason": reason}
     await tx.execute(delete(Opening).where(Opening.seq == seq, Opening.pointer == pointer))
     append(tx, caller, "opening.erased", subject, handler=handler, details=details)

@@ -10,10 +10,10 @@ from typing import Any, Final
 import asyncpg
 from sqlalchemy import text
 
+from service.access.caller import OPERATOR
 from service.audit import operations as audit
-from service.database import POWERS_LOCK, Transaction
-from service.http.caller import OPERATOR
-from service.law.rules import RuleBook
+from service.database.session import POWERS_LOCK, Transaction
+from service.law.rule_book import RuleBook
 from service.settings import Settings
 
 ACTION: Final = "settings.stated"

@@ -16,12 +16,12 @@ from sqlalchemy import Engine, FromClause, event, inspect, select
 from sqlalchemy.orm import ORMExecuteState, Session, SessionTransaction, UOWTransaction
 from sqlalchemy.orm.base import instance_state
 
-from service.audit import effects, sealing
+from service.audit import commitments, effects
 from service.audit.effects import COVERED, MEMBER, Written
 from service.audit.tables import ColumnKey, Entry, Opening
-from service.database import Transaction
-from service.moments import rfc3339
-from service.tenancy import Bounded
+from service.clock import rfc3339
+from service.database.row_security import Bounded
+from service.database.session import Transaction
 
 ROWS: Final = 1_000
 """Rows that one entry tells of; where a transaction wrote more, entries of their own tell of the others."""
@@ -53,7 +53,7 @@ class _Act:
     """What a transaction has written so far, and the entry that it has made last, which waits for it."""
 
     rows: dict[tuple[str, str], _Row] = field(default_factory=dict)
-    last: Callable[[sealing.Opening | None], Entry] | None = None
+    last: Callable[[commitments.Opening | None], Entry] | None = None
     before: dict[SessionTransaction, dict[tuple[str, str], _Row]] = field(default_factory=dict)
 
 
@@ -67,7 +67,7 @@ class Record:
     handler: str | None
     body: str
     sha256: bytes
-    openings: Sequence[sealing.Opening]
+    openings: Sequence[commitments.Opening]
 
     def entry(self, at: datetime) -> Entry:
         """Return its row."""
@@ -83,14 +83,14 @@ class Record:
         )
 
 
-def sealed(said: Mapping[str, Any], opening: sealing.Opening | None) -> Record:
+def sealed(said: Mapping[str, Any], opening: commitments.Opening | None) -> Record:
     """Return an entry, sealed.
 
     Args:
         said: at, actor, action, subject, handler and details, of plain JSON types.
         opening: of what its transaction wrote; None: nothing, or another entry has it.
     """
-    body, openings = sealing.seal(dict(said), lambda: secrets.token_bytes(sealing.SALT))
+    body, openings = commitments.seal(dict(said), lambda: secrets.token_bytes(commitments.SALT))
     content = rfc8785.dumps(body | {MEMBER: None if opening is None else {"sealed": opening.seal}})
     kept = openings if opening is None else [*openings, opening]
     named = said["actor"], said["action"], said["subject"], said["handler"]
@@ -209,7 +209,7 @@ def _seal(session: Bounded) -> None:
     rows = [found for found in map(_written, act.rows.items()) if found is not None]
     last, act.last = act.last, None
     parts = [
-        effects.opening_of(rows[first : first + ROWS], _key(session), secrets.token_bytes(sealing.SALT))
+        effects.opening_of(rows[first : first + ROWS], _key(session), secrets.token_bytes(commitments.SALT))
         for first in range(0, len(rows), ROWS)
     ]
     if last is not None:

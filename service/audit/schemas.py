@@ -6,10 +6,10 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.audit import sealing
+from service.audit import commitments
 from service.audit.effects import POINTER
 from service.audit.tables import Entry
-from service.http.texts import Instant
+from service.validation.text_types import Instant
 
 
 class EntryFilter(BaseModel):
@@ -59,7 +59,7 @@ class EntryOut(BaseModel):
     def of(cls, entry: Entry) -> Self:
         """Return the shape of a row with its openings."""
         body = json.loads(entry.body)
-        openings = {row.pointer: sealing.Opening(row.pointer, row.salt, row.value) for row in entry.openings}
+        openings = {row.pointer: commitments.Opening(row.pointer, row.salt, row.value) for row in entry.openings}
         return cls(
             seq=entry.seq,
             at=entry.at,
@@ -67,10 +67,10 @@ class EntryOut(BaseModel):
             action=entry.action,
             subject=entry.subject,
             handler=entry.handler,
-            details=sealing.opened(body, openings.values())["details"],
+            details=commitments.opened(body, openings.values())["details"],
             sealed=[
                 _sealed(pointer, told, openings.get(pointer))
-                for pointer, told in sorted(sealing.seals(body).items())
+                for pointer, told in sorted(commitments.seals(body).items())
                 if pointer != POINTER
             ],
             body=entry.body,
@@ -78,7 +78,7 @@ class EntryOut(BaseModel):
         )
 
 
-def _sealed(pointer: str, told: str, opening: sealing.Opening | None) -> SealedOut:
+def _sealed(pointer: str, told: str, opening: commitments.Opening | None) -> SealedOut:
     if opening is None or opening.seal != told:
         return SealedOut(pointer=pointer, hash=told, salt=None, value=None)
     return SealedOut(pointer=pointer, hash=told, salt=opening.salt.hex(), value=opening.value)

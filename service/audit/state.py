@@ -22,10 +22,10 @@ import asyncpg
 import msgspec
 
 from service.audit import effects, reservations
+from service.audit.commitments import SALT
 from service.audit.effects import COVERED, POINTER, Group
-from service.audit.sealing import SALT
 from service.audit.shown import SIZE, hashed
-from service.moments import rfc3339
+from service.clock import rfc3339
 
 PART: Final = 400_000
 """Statements of the log that are kept in memory at once: of more of them the log is read several times, each time for other rows."""

@@ -23,9 +23,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, foreign, mapped_column, relationship
 
-from service.audit.witness import Trouble
-from service.database import Base, Id, Key, Moment
-from service.tenancy import AMONG, VIEWER, OfHandler, View
+from service.audit.tlog.witness_protocol import Trouble
+from service.database.row_security import AMONG, VIEWER, OfHandler, View
+from service.database.session import Base, Id, Key, Moment
 
 NUMBER: Final = "case when pg_current_xact_id() is not null then nextval('entries_seq_seq') end"
 """The next number of an entry: whoever has drawn one has a transaction id, and a smaller one than whoever asks for one later."""

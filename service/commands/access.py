@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from service.commands.failing import fail
-from service.commands.shared import in_transaction
-from service.http.caller import Role
+from service.access.caller import Role
+from service.commands.database_access import in_transaction
+from service.commands.exit_status import fail
 from service.identity import operations as identity
 from service.identity import sessions
 from service.settings import Settings

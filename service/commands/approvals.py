@@ -5,12 +5,12 @@ from typing import Annotated
 
 import typer
 
-from service.commands.shared import in_transaction
-from service.gate import outlook
-from service.http.caller import OPERATOR
+from service.access.caller import OPERATOR
+from service.commands.database_access import in_transaction
 from service.law.book import book_of
 from service.settings import Settings
-from service.transfers import people
+from service.transfers import reviewers
+from service.whatif import outlook
 
 
 def review(
@@ -37,7 +37,7 @@ def review(
 def remind() -> None:
     """Remind of every stage that is open past its service time, and escalate those open for twice as long; each once."""
     book = book_of(Settings().policy_file)
-    told = in_transaction(lambda tx: people.remind(tx, OPERATOR, book))
+    told = in_transaction(lambda tx: reviewers.remind(tx, OPERATOR, book))
     for transfer, stage, verb in told:
         typer.echo(f"{transfer}: the stage {stage} was {verb}.")
     typer.echo(f"{len(told)} stage(s) were past their time." if told else "No stage is past its time.")

@@ -9,13 +9,13 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
-from service.http.problems import invalid_from
-from service.http.strict_json import parse
 from service.law.book import book_of
 from service.law.calendar import day_in_shanghai
-from service.law.routes import determination_of
 from service.law.schemas import FactsIn
 from service.settings import Settings
+from service.validation.problems import invalid_from
+from service.validation.strict_json import parse
+from service.whatif.law_routes import determination_of
 
 
 def determine(

@@ -4,10 +4,10 @@ from typing import Annotated
 
 import typer
 
-from service.commands.failing import fail
-from service.commands.shared import with_database
-from service.database import Database
-from service.gate import rebuild
+from service.commands.database_access import with_database
+from service.commands.exit_status import fail
+from service.database.session import Database
+from service.exports import recount
 
 ledgers = typer.Typer(no_args_is_help=True, help="The years' counts of persons.")
 
@@ -24,7 +24,7 @@ def rebuild_ledger(
 
     async def run(database: Database) -> int:
         differing = above = 0
-        async for counted in rebuild.rebuild(database, handler=handler, year=year, repair=repair):
+        async for counted in recount.rebuild(database, handler=handler, year=year, repair=repair):
             differing += not counted.is_same
             above += counted.is_above
             typer.echo(f"{counted.sentence()}: {_outcome(counted, repair=repair)}")
@@ -43,7 +43,7 @@ def rebuild_ledger(
         fail(f"{differing} differ. `--repair` stores what the exports add up to.")
 
 
-def _outcome(counted: rebuild.Counted, *, repair: bool) -> str:
+def _outcome(counted: recount.Counted, *, repair: bool) -> str:
     if counted.is_same:
         return "the same"
     return "repaired" if repair else "differs"

@@ -8,16 +8,18 @@ from typing import Annotated
 import asyncpg
 import typer
 
-from service.audit import archive, check, notes, powers, retention, rotation
+from service.access.caller import OPERATOR
 from service.audit import operations as audit
-from service.audit.helpers import Processes, processors
-from service.audit.log_key import LogKey
+from service.audit import powers
+from service.audit.log import fsck, key_rotation, retention
+from service.audit.log.fsck_workers import Processes, processors
+from service.audit.log.log_key import LogKey
 from service.audit.state import State
-from service.commands.failing import fail
-from service.commands.shared import database_url, in_transaction, with_database, write_baseline
+from service.audit.tlog import archive_file, signed_note
+from service.commands.database_access import database_url, in_transaction, with_database, write_baseline
+from service.commands.exit_status import fail
 from service.connections import connect
-from service.database import Database
-from service.http.caller import OPERATOR
+from service.database.session import Database
 from service.law.book import book_of
 from service.settings import Settings
 
@@ -51,12 +53,12 @@ def check_log(
     remembered = [path.read_text(encoding="utf-8") for path in since or []]
     others: list[str] = []
 
-    async def run(url: str) -> check.Result:
-        connection = await connect(url, name=check.NAME, bounds=check.BOUNDS, settings=check.SETTINGS)
+    async def run(url: str) -> fsck.Result:
+        connection = await connect(url, name=fsck.NAME, bounds=fsck.BOUNDS, settings=fsck.SETTINGS)
         try:
-            trusted = [notes.Verifier.of(one) for one in vkey or []] or await _own_verifier(settings, connection)
+            trusted = [signed_note.Verifier.of(one) for one in vkey or []] or await _own_verifier(settings, connection)
             helpers = Processes(url, processors())
-            found = await check.check(connection, trusted, remembered, archives, helpers, with_state=state)
+            found = await fsck.check(connection, trusted, remembered, archives, helpers, with_state=state)
             if state:
                 others.extend(await powers.compared(connection, settings, book_of(settings.policy_file)))
             return found
@@ -100,7 +102,7 @@ def _show_state(found: State) -> None:
     typer.echo(f"{found.rows} rows were compared with what {found.documents} entries say was written.")
 
 
-async def _own_verifier(settings: Settings, connection: asyncpg.Connection) -> list[notes.Verifier]:
+async def _own_verifier(settings: Settings, connection: asyncpg.Connection) -> list[signed_note.Verifier]:
     """Return the verifier of the key file; none is made here."""
     path = settings.log_key
     origin: str | None = await connection.fetchval("select origin from log_state")
@@ -126,7 +128,7 @@ def rotate_key() -> None:
     """Let another key sign the log from now on; the next checkpoint is signed by both, and the old key is kept beside the new one."""
     settings = Settings()
     key = LogKey(settings.log_key)
-    origin, vkey = in_transaction(lambda tx: rotation.rotate(tx, OPERATOR, key, settings.log_origin))
+    origin, vkey = in_transaction(lambda tx: key_rotation.rotate(tx, OPERATOR, key, settings.log_origin))
     key.replace(origin)
     typer.echo(f"The log is signed by another key from now on; give it to whoever checks the log:\n{vkey}")
 
@@ -156,7 +158,7 @@ def archive_months(
         return
     if before is None or to is None:
         fail("Say which months, and where to: `outbound archive --before 2023-11 --to FOLDER`.")
-    month, folder = archive.month_of(before), to
+    month, folder = archive_file.month_of(before), to
 
     async def run(database: Database) -> int:
         count = 0
@@ -188,10 +190,10 @@ def check_archive(
     ] = None,
 ) -> None:
     """Prove, offline, that a file holds the entries that the log promised by a signed checkpoint."""
-    head, own = archive.check(file)
+    head, own = archive_file.check(file)
     note = head.note if checkpoint is None else checkpoint.read_text(encoding="utf-8")
-    steps = [] if proof is None else [notes.hash_of(step) for step in json.loads(proof.read_bytes())["proof"]]
-    by = archive.signed_by(note, [notes.Verifier.of(one) for one in vkey], own, steps)
+    steps = [] if proof is None else [signed_note.hash_of(step) for step in json.loads(proof.read_bytes())["proof"]]
+    by = archive_file.signed_by(note, [signed_note.Verifier.of(one) for one in vkey], own, steps)
     typer.echo(
         f"{file}: {head.entries} entries of {head.month}, leaves {head.first} to {head.last} of {own.origin}, "
         f"as signed by {', '.join(sorted(by))}."

@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-from service.commands.shared import in_transaction
-from service.database import Transaction
-from service.gate import policy_check
-from service.law import policy, rules
+from service.commands.database_access import in_transaction
+from service.database.session import Transaction
+from service.law import policy, rule_book
 from service.law.book import book_of
 from service.settings import Settings
+from service.whatif import policy_impact
 
 policies = typer.Typer(no_args_is_help=True, help="The company's own rules, which can only be stricter than the law.")
 
@@ -23,11 +23,11 @@ def check_policy(
 ) -> None:
     """Check a policy file, and show which open transfers and permits it would change; nothing is changed."""
     checked = policy.load(file)
-    then = rules.load(policy=checked)
+    then = rule_book.load(policy=checked)
     now = book_of(Settings().policy_file)
 
-    async def work(tx: Transaction) -> tuple[list[policy_check.Effect], list[str]]:
-        return await policy_check.effects(tx, now, then), await policy_check.unknown_recipients(tx, checked)
+    async def work(tx: Transaction) -> tuple[list[policy_impact.Effect], list[str]]:
+        return await policy_impact.effects(tx, now, then), await policy_impact.unknown_recipients(tx, checked)
 
     found, unknown = in_transaction(work)
     if as_json:

@@ -9,14 +9,15 @@ import typer
 import uvicorn
 
 from service import logs
-from service.audit import single_file, witness_server
-from service.audit import verify as packs
-from service.audit.keys import read_or_make
-from service.audit.notes import COSIGNATURE, Signer
-from service.audit.witness import known_logs
-from service.commands.addresses import address, free_port
-from service.database import utc_now
+from service.audit.tlog import witness_server
+from service.audit.tlog.signed_note import COSIGNATURE, Signer
+from service.audit.tlog.witness_protocol import known_logs
+from service.commands.listen_address import address, free_port
+from service.database.session import utc_now
+from service.key_files import read_or_make
 from service.settings import Settings
+from service.verifier import pack as packs
+from service.verifier import single_file
 
 
 def witness(

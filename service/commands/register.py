@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from service.commands.shared import in_transaction
-from service.http.caller import OPERATOR, Caller, Role
+from service.access.caller import OPERATOR, Caller, Role
+from service.commands.database_access import in_transaction
 from service.registry import imports
 
 

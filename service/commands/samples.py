@@ -2,7 +2,7 @@
 
 import typer
 
-from service.commands.shared import in_transaction
+from service.commands.database_access import in_transaction
 from service.law.book import book_of
 from service.sample import loader as sample
 from service.settings import Settings

@@ -2,8 +2,8 @@
 
 import typer
 
-from service import migrate as migrations
-from service.commands.shared import bring_up, database_url
+from service.commands.database_access import bring_up, database_url
+from service.database import migrate as migrations
 from service.settings import Settings
 
 

@@ -15,19 +15,19 @@ import uvicorn
 
 from service import logs
 from service.app import create_app
-from service.audit.witness import named
-from service.commands.addresses import free_port
-from service.commands.shared import database_url
-from service.database import Database
-from service.http.crowding import Room
-from service.http.limits import spared_networks
-from service.http.problems import Invalid
+from service.audit.tlog.witness_protocol import named
+from service.commands.database_access import database_url
+from service.commands.listen_address import free_port
+from service.database.logins import Logins
+from service.database.row_security import EVERYWHERE
+from service.database.session import Database
+from service.http.connection_limits import Room
+from service.http.rate_limits import spared_networks
 from service.identity import operations as identity
 from service.law.book import book_of
-from service.roles import Logins
 from service.sample import loader as sample
 from service.settings import Settings
-from service.tenancy import EVERYWHERE
+from service.validation.problems import Invalid
 
 log = structlog.get_logger("outbound")
 
@@ -76,7 +76,7 @@ def serve(
             port=settings.port,
             workers=settings.workers,
             loop="uvloop" if sys.platform != "win32" else "asyncio",
-            http="service.http.direct:Direct" if sys.platform != "win32" else "auto",
+            http="service.gate.fast_path.http_protocol:Direct" if sys.platform != "win32" else "auto",
             ws="none",
             access_log=False,
             log_config=None,
@@ -113,7 +113,7 @@ def server() -> Any:
 
 def _bound(settings: Settings) -> None:
     """Set what a connection of this process may take."""
-    from service.http.protocol import Bounded  # noqa: PLC0415 - needs httptools
+    from service.http.server_protocol import Bounded  # noqa: PLC0415 - needs httptools
 
     Bounded.patience = settings.patience_seconds
     Bounded.room = Room(settings.connections, settings.connections_per_address)

@@ -9,11 +9,11 @@ import asyncpg
 import typer
 from alembic.script import ScriptDirectory
 
-from service import migrate
-from service.commands.failing import fail
-from service.commands.shared import database_url
+from service.commands.database_access import database_url
+from service.commands.exit_status import fail
 from service.connections import Bounds, connect
-from service.database import DatabaseAwayError
+from service.database import migrate
+from service.database.session import DatabaseAwayError
 from service.settings import Settings
 from service.upgrade.judging import ADVICE, Finding, judge
 from service.upgrade.reading import read, revision_of

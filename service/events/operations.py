@@ -9,16 +9,16 @@ from typing import Any, Final
 
 from sqlalchemy import DateTime, Text, and_, bindparam, or_, select, text
 
+from service.access.caller import READERS, Caller
 from service.audit import effects, recording
 from service.audit import operations as audit
+from service.audit.commitments import SALT
 from service.audit.effects import Written
-from service.audit.sealing import SALT
-from service.database import Transaction
+from service.database.row_security import EVERYWHERE
+from service.database.session import Transaction
 from service.events.schemas import EventOut
 from service.events.tables import Event
-from service.http.caller import READERS, Caller
 from service.http.paging import page_of
-from service.tenancy import EVERYWHERE
 
 
 def tell(

@@ -4,9 +4,9 @@ from typing import Annotated
 
 from fastapi import Query, Response
 
+from service.access.caller import ANYONE
 from service.events import operations
 from service.events.schemas import EventOut
-from service.http.caller import ANYONE
 from service.http.exchange import Exchange, allowed
 from service.http.paging import Cursor, Limit, Page
 from service.http.router import room

@@ -12,10 +12,10 @@ from typing import Final
 
 from msgspec import Struct
 
-from service.law.by_count import LawByCount, Verdict, law_by_count
+from service.law.count_bands import LawByCount, Verdict, law_by_count
 from service.law.determination import Mechanism
 from service.law.facts import Count, DatasetFacts, HandlerFacts, RecipientFacts, Route, Tag, TransferFacts
-from service.law.rules import RuleBook
+from service.law.rule_book import RuleBook
 from service.registry.fields import Fields
 
 

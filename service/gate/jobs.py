@@ -9,14 +9,14 @@ from typing import Final, Protocol
 
 import msgspec
 
-from service.gate import wire
-from service.gate.growth import Announced
-from service.gate.reading import EXPORTERS, Found, Holder, Wanted
-from service.gate.sitting import DATASET, Answer, Earlier, Sitting, encode
+from service.access.caller import Caller, Proof, named
+from service.gate import questions
+from service.gate.announced_growth import Announced
+from service.gate.batch_decisions import DATASET, Answer, Earlier, Sitting, encode
+from service.gate.batch_read import EXPORTERS, Found, Holder, Wanted
 from service.http import conditional
-from service.http.caller import Caller, Proof, named
 from service.http.idempotency import Reply, Sent, Use
-from service.http.problems import MEDIA_TYPE, Forbidden, Problem, Unauthenticated
+from service.validation.problems import MEDIA_TYPE, Forbidden, Problem, Unauthenticated
 
 EXPORTS_PATH: Final = "/v1/exports"
 _ENDS: Final = {"deny_on_first_deny": False, "permit_on_first_permit": True}
@@ -69,7 +69,7 @@ def admitted(credentials: Proof, holder: Holder | None) -> Caller:
     return holder.caller
 
 
-def wanted_by(asked: wire.Question, credentials: Proof) -> Wanted:
+def wanted_by(asked: questions.Question, credentials: Proof) -> Wanted:
     """Return what must be read for a question. A resource of another type is no dataset, whatever its id."""
     dataset = asked.resource.id if asked.resource.type == DATASET else ""
     context = asked.context
@@ -84,7 +84,7 @@ class Evaluation:
     reserves = False
     announced = None
 
-    def __init__(self, credentials: Proof, asked: wire.Question) -> None:
+    def __init__(self, credentials: Proof, asked: questions.Question) -> None:
         self.credentials = credentials
         self._asked = asked
         self.wanted = (wanted_by(asked, credentials),)
@@ -116,7 +116,7 @@ class Evaluations:
     reserves = False
     announced = None
 
-    def __init__(self, credentials: Proof, asked: Sequence[wire.Question | Failed], semantic: str) -> None:
+    def __init__(self, credentials: Proof, asked: Sequence[questions.Question | Failed], semantic: str) -> None:
         self.credentials = credentials
         self._asked = asked
         self._ends = _ENDS.get(semantic)
@@ -150,7 +150,7 @@ class Reservation:
     def __init__(
         self,
         credentials: Proof,
-        asked: wire.Export,
+        asked: questions.Export,
         key: str | None,
         sent: Sent | None,
         announced: Announced | None = None,

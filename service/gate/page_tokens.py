@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from service.http.problems import Malformed
+from service.validation.problems import Malformed
 
 _DIGEST: Final = 16
 """Bytes of the digest over query and place that a token begins with."""

@@ -7,9 +7,12 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
-from service.gate import announcing, completion, operations, outlook, reports, search, wire
-from service.gate.batch import Gate
-from service.gate.express import EVALUATION_PATH, EVALUATIONS_PATH
+from service.access.caller import READERS, Caller, Role
+from service.exports import completion, operations, person_counts, reservation_body
+from service.gate import questions as wire
+from service.gate import search
+from service.gate.fast_path.asgi import EVALUATION_PATH, EVALUATIONS_PATH
+from service.gate.group_commit import Gate
 from service.gate.jobs import EXPORTS_PATH, Evaluation, Evaluations, Failed, Job, Reservation
 from service.gate.schemas import (
     ActionSearchIn,
@@ -27,15 +30,15 @@ from service.gate.schemas import (
     SubjectSearchOut,
 )
 from service.http import idempotency
-from service.http.caller import READERS, Caller, Role
 from service.http.exchange import JSON, Exchange, allowed
 from service.http.paging import Cursor, Limit, Page
-from service.http.problems import Malformed, UnsupportedMediaType, invalid_from
 from service.http.references import Filter
 from service.http.router import REFUSALS, Handler, StrictRoute, room
 from service.law.facts import Count
-from service.law.rules import RuleBook
+from service.law.rule_book import RuleBook
 from service.law.schemas import NearDay
+from service.validation.problems import Malformed, UnsupportedMediaType, invalid_from
+from service.whatif import outlook
 
 
 class AuthZenRoute(StrictRoute):
@@ -163,14 +166,14 @@ async def metadata(request: Request, response: Response) -> MetadataOut:
     )
 
 
-@router.post(EXPORTS_PATH, status_code=201, response_model=ExportOut, openapi_extra=announcing.BODY)
+@router.post(EXPORTS_PATH, status_code=201, response_model=ExportOut, openapi_extra=reservation_body.BODY)
 async def reserve(exchange: Asking, request: Request) -> Response:
     """Reserve an export; refused with 403 `export-refused`, a `reason` and the id of the recorded evaluation.
 
     A number is held in full. Persons announced by hash are held as far as they are new: to the permit, and to the year.
     """
     key = idempotency.key_of(request)
-    body = await announcing.Reserving.read(request, request.app.state.body_limit)
+    body = await reservation_body.Reserving.read(request, request.app.state.body_limit)
     job = Reservation(exchange.proof, body.asked, key, body.sent, body.announced)
     return await _decided(exchange, request, job)
 
@@ -198,14 +201,16 @@ async def read_export(exchange: Reading, export_id: ExportId) -> Response:
     return await exchange.read(lambda tx, caller: operations.read_export(tx, caller, export_id))
 
 
-@router.post("/v1/exports/{export_id}/complete", response_model=ExportOut, openapi_extra=reports.BODY)
-async def complete(exchange: Exporting, request: Request, export_id: ExportId, stated: reports.StatedIn) -> Response:
+@router.post("/v1/exports/{export_id}/complete", response_model=ExportOut, openapi_extra=person_counts.BODY)
+async def complete(
+    exchange: Exporting, request: Request, export_id: ExportId, stated: person_counts.StatedIn
+) -> Response:
     """Report the persons that really went; the rest of the reservation is given back.
 
     Numbers add up with every report. Persons told by hash, in JSON or as a stream of bytes, count once a year and once a permit.
     What went always counts, also when it is reported late or is more than was reserved; above the permit's quota the permit is suspended.
     """
-    body = await reports.Body.read(request, stated)
+    body = await person_counts.Body.read(request, stated)
     try:
         return await exchange.decide(
             lambda tx, caller: completion.complete(tx, caller, export_id, body.completion), 200, sent=body.sent

@@ -9,9 +9,9 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from service.gate.decide import Reason
-from service.http.problems import FieldError, invalid_from
-from service.http.texts import Name, Reference
 from service.law.schemas import Persons, TextOut
+from service.validation.problems import FieldError, invalid_from
+from service.validation.text_types import Name, Reference
 
 MAX_EVALUATIONS = 1000
 LIMIT, MAX_LIMIT = 100, 1000

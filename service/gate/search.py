@@ -15,13 +15,17 @@ from typing import Any, Final, Generic, TypeVar
 from msgspec import Struct
 from sqlalchemy import text
 
+from service.access.caller import Caller, Proof
 from service.audit import operations as audit
-from service.database import Transaction, new_id
-from service.gate import page_tokens, reading, wire
+from service.database.row_security import EVERYWHERE
+from service.database.session import Transaction, new_id
+from service.gate import batch_read, page_tokens
+from service.gate import questions as wire
+from service.gate.batch_decisions import DATASET, EXPORT, SYSTEM, decision_on
+from service.gate.batch_read import EXPORTERS, Found
 from service.gate.decide import Decision
 from service.gate.jobs import wanted_by
 from service.gate.page_tokens import Place
-from service.gate.reading import EXPORTERS, Found
 from service.gate.schemas import (
     LIMIT,
     MAX_LIMIT,
@@ -40,11 +44,8 @@ from service.gate.schemas import (
     SubjectSearchIn,
     SubjectSearchOut,
 )
-from service.gate.sitting import DATASET, EXPORT, SYSTEM, decision_on
-from service.http.caller import Caller, Proof
 from service.law.calendar import day_in_shanghai
-from service.law.rules import RuleBook
-from service.tenancy import EVERYWHERE
+from service.law.rule_book import RuleBook
 
 Result = TypeVar("Result")
 
@@ -229,7 +230,7 @@ class _Search:
     async def read(self, questions: Sequence[wire.Question]) -> Sequence[Found]:
         """Return what the decisions on some questions look at."""
         wanted = [wanted_by(question, self._seeker.credentials) for question in questions]
-        return await reading.read_in(self._tx, wanted, day_in_shanghai(self._tx.now)) if wanted else ()
+        return await batch_read.read_in(self._tx, wanted, day_in_shanghai(self._tx.now)) if wanted else ()
 
     async def decisions(self, questions: Sequence[wire.Question]) -> Sequence[Decision]:
         """Return the decisions on some questions."""

@@ -4,7 +4,7 @@ import hashlib
 
 from fastapi import Request
 
-from service.http.problems import PreconditionFailed, PreconditionRequired
+from service.validation.problems import PreconditionFailed, PreconditionRequired
 
 
 def etag_of(representation: bytes) -> str:

@@ -18,14 +18,14 @@ from fastapi.responses import FileResponse
 from msgspec import structs
 from pydantic import BaseModel
 
-from service.database import Database, MovedError, Transaction, close_gate, join_gate
+from service.access.caller import ANYONE, READERS, Authenticator, Caller, Identifier, Proof, Role, named
+from service.database.row_security import NOWHERE, View, joined
+from service.database.session import Database, MovedError, Transaction, close_gate, join_gate
 from service.http import conditional, idempotency
-from service.http.caller import ANYONE, READERS, Authenticator, Caller, Identifier, Proof, Role, named
 from service.http.idempotency import Once, Reply, Sent
-from service.http.limits import note_let_in
 from service.http.paging import Page
-from service.http.problems import MEDIA_TYPE, Forbidden, Problem
-from service.tenancy import NOWHERE, View, joined
+from service.http.rate_limits import note_let_in
+from service.validation.problems import MEDIA_TYPE, Forbidden, Problem
 
 Shown = TypeVar("Shown", bound=BaseModel)
 Item = TypeVar("Item", bound=BaseModel)

@@ -9,7 +9,7 @@ from typing import Any, Final
 import structlog
 from fastapi import Request
 
-from service.http.problems import Busy, Invalid, TookTooLong
+from service.validation.problems import Busy, Invalid, TookTooLong
 from service.workers import Asks, CrowdedError, Here, SpentError, Workshop
 
 log = structlog.get_logger("outbound")

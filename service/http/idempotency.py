@@ -17,8 +17,8 @@ from sqlalchemy import LargeBinary, SmallInteger, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from service.database import Base, Id, Moment, Transaction
-from service.http.problems import Conflict, Invalid
+from service.database.session import Base, Id, Moment, Transaction
+from service.validation.problems import Conflict, Invalid
 
 HEADER: Final = "Idempotency-Key"
 _FORM: Final = re.compile(r"[\x21-\x7e]{1,255}")

@@ -16,9 +16,9 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import logs
-from service.database import new_id
-from service.http.limits import Limits, credential_of, is_let_in
-from service.http.problems import InternalError, Malformed, Problem, TookTooLong, TooLarge, response
+from service.database.session import new_id
+from service.http.rate_limits import Limits, credential_of, is_let_in
+from service.validation.problems import InternalError, Malformed, Problem, TookTooLong, TooLarge, response
 
 log = structlog.get_logger("outbound.access")
 

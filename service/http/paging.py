@@ -10,8 +10,8 @@ from pydantic import BaseModel
 from sqlalchemy import ColumnElement, Select
 from sqlalchemy.orm import InstrumentedAttribute
 
-from service.database import Transaction
-from service.http.problems import Invalid
+from service.database.session import Transaction
+from service.validation.problems import Invalid
 
 Item = TypeVar("Item")
 Row = TypeVar("Row")

@@ -8,10 +8,10 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
-from service.http import strict_json
-from service.http.caller import Role
+from service.access.caller import Role
 from service.http.exchange import Admission
-from service.http.problems import MEDIA_TYPE, Invalid, Malformed, ProblemOut, UnsupportedMediaType
+from service.validation import strict_json
+from service.validation.problems import MEDIA_TYPE, Invalid, Malformed, ProblemOut, UnsupportedMediaType
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 

@@ -8,17 +8,17 @@ from typing import Any, Final
 
 from sqlalchemy import and_, bindparam, func, or_, select
 
-from service.database import Transaction, is_id, new_id
+from service.access import grant_rules
+from service.access.caller import ANYONE, REVIEWERS, WATCHERS, Caller, Delegated, Role
+from service.access.lookup import handler_where, party
+from service.access.tables import TODAY, Delegation, Grant, Principal
+from service.database.row_security import EVERYWHERE, View, joined
+from service.database.session import Transaction, is_id, new_id
 from service.events import operations as events
-from service.http.caller import ANYONE, REVIEWERS, WATCHERS, Caller, Delegated, Role
 from service.http.paging import page_of
-from service.http.problems import Conflict, Forbidden, Invalid, NotFound
-from service.identity import grants
-from service.identity.people import handler_where, party
 from service.identity.schemas import DelegationIn, DelegationOut
-from service.identity.tables import TODAY, Delegation, Grant, Principal
 from service.law.calendar import day_in_shanghai
-from service.tenancy import EVERYWHERE, View, joined
+from service.validation.problems import Conflict, Forbidden, Invalid, NotFound
 
 _NOT_TOLD = {"id", "in_force", "ended_at", "made_by", "made_at", "effective_at", "confirmed_by"}
 
@@ -67,7 +67,7 @@ async def delegate(tx: Transaction, caller: Caller, wanted: DelegationIn) -> Del
     delegator = await _delegator(tx, caller, wanted)
     stand_in = await _person(tx, caller, wanted.delegate, "/delegate")
     is_own = delegator == caller.principal
-    bar = None if is_own else grants.bar_to_lend_for(party(caller), stand_in.id)
+    bar = None if is_own else grant_rules.bar_to_lend_for(party(caller), stand_in.id)
     if bar is not None:
         raise Forbidden(bar)
     if stand_in.id == delegator:
@@ -118,7 +118,7 @@ async def confirm(tx: Transaction, caller: Caller, delegation_id: str) -> Delega
     is_over = delegation.ended_at is not None or delegation.valid_until < today
     if is_over or delegation.effective_at is not None:
         raise Conflict("This delegation does not wait to be confirmed.")
-    bar = grants.bar_to_confirm_lending(
+    bar = grant_rules.bar_to_confirm_lending(
         party(caller),
         delegator=delegation.delegator,
         delegate=delegation.delegate,

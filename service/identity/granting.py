@@ -9,18 +9,19 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, false, or_, select
 
-from service.database import Transaction, close_gate, new_id
+from service.access import grant_rules
+from service.access.caller import OPERATOR, Caller, Role
+from service.access.grant_rules import Ask, Keeper, State
+from service.access.lookup import handler_of, is_of_principal, named_principal, party, principal_of
+from service.access.tables import Delegation, Grant, Principal
+from service.database.row_security import EVERYWHERE
+from service.database.session import Transaction, close_gate, new_id
 from service.events import operations as events
-from service.http.caller import OPERATOR, Caller, Role
 from service.http.paging import page_of
-from service.http.problems import AlreadyExists, Conflict, Forbidden, Invalid, NotFound
-from service.identity import breaking, grants
-from service.identity.grants import Ask, Keeper, State
-from service.identity.people import handler_of, is_of_principal, named_principal, party, principal_of
+from service.identity import break_glass
 from service.identity.schemas import GrantIn, GrantOut
-from service.identity.tables import Delegation, Grant, Principal
 from service.law.calendar import day_in_shanghai
-from service.tenancy import EVERYWHERE
+from service.validation.problems import AlreadyExists, Conflict, Forbidden, Invalid, NotFound
 
 
 async def create_grant(tx: Transaction, caller: Caller, wanted: GrantIn) -> GrantOut:
@@ -34,10 +35,10 @@ async def create_grant(tx: Transaction, caller: Caller, wanted: GrantIn) -> Gran
     principal = await named_principal(tx, wanted.principal)
     handler = None if wanted.handler is None else await handler_of(tx, caller, wanted.handler)
     _demand_fit(wanted.role, principal)
-    bar = grants.bar_to_grant(party(caller), await _ask(tx, principal, wanted.role, handler))
+    bar = grant_rules.bar_to_grant(party(caller), await _ask(tx, principal, wanted.role, handler))
     if bar is not None:
         raise Forbidden(bar)
-    faults = grants.faults_of_days(wanted.valid_from, wanted.valid_until, day_in_shanghai(tx.now))
+    faults = grant_rules.faults_of_days(wanted.valid_from, wanted.valid_until, day_in_shanghai(tx.now))
     if faults:
         raise Invalid("A grant is for days to come.", errors=[(f"/{field}", reason) for field, reason in faults])
     await _make_room(tx, caller, principal.id, wanted.role, handler)
@@ -54,13 +55,13 @@ async def confirm_grant(tx: Transaction, caller: Caller, grant_id: str) -> Grant
         Forbidden: not by this caller.
     """
     grant = await granted(tx, caller, grant_id, lock=True)
-    stands = grants.state(grant.life, tx.now)
+    stands = grant_rules.state(grant.life, tx.now)
     if stands is not State.PENDING:
         raise Conflict(f"The grant is {stands}; only a pending one can be confirmed.")
     principal = await principal_of(tx, grant.principal)
     _demand_fit(Role(grant.role), principal)
     ask = await _ask(tx, principal, Role(grant.role), grant.handler)
-    bar = grants.bar_to_confirm(party(caller), ask, frozenset(grant.askers) | {grant.granted_by})
+    bar = grant_rules.bar_to_confirm(party(caller), ask, frozenset(grant.askers) | {grant.granted_by})
     if bar is not None:
         raise Forbidden(bar)
     if principal.disabled_at is not None:
@@ -82,10 +83,10 @@ async def withdraw_grant(tx: Transaction, caller: Caller, grant_id: str) -> Gran
     """
     await close_gate(tx)
     grant = await granted(tx, caller, grant_id, lock=True)
-    stands = grants.state(grant.life, tx.now)
-    if stands not in grants.OPEN:
+    stands = grant_rules.state(grant.life, tx.now)
+    if stands not in grant_rules.OPEN:
         raise Conflict(f"This grant is {stands} already.")
-    bar = grants.bar_to_withdraw(party(caller), grant.handler)
+    bar = grant_rules.bar_to_withdraw(party(caller), grant.handler)
     if bar is not None:
         raise Forbidden(bar)
     if grant.source == "group":
@@ -96,7 +97,7 @@ async def withdraw_grant(tx: Transaction, caller: Caller, grant_id: str) -> Gran
     await demand_an_admin(tx, without=grant.id)
     _end(tx, caller, grant)
     if grant.role == Role.ADMIN:
-        await breaking.end_of(tx, caller, grant.principal)
+        await break_glass.end_of(tx, caller, grant.principal)
     await tx.flush()
     return GrantOut.of(grant, tx.now)
 
@@ -136,7 +137,7 @@ async def granted(tx: Transaction, caller: Caller, grant_id: str, *, lock: bool 
         NotFound: there is none, or it is on a handler of which the caller is no admin.
     """
     grant = await tx.get(Grant, grant_id, with_for_update=lock or None, populate_existing=lock)
-    if grant is None or not grants.sees(party(caller), grant.handler):
+    if grant is None or not grant_rules.sees(party(caller), grant.handler):
         raise NotFound("There is no such grant.")
     return grant
 
@@ -153,7 +154,7 @@ async def give(
 ) -> Grant:
     """Write a grant down, whatever the caller may do; it waits for a second admin where it must, save the operator's."""
     is_operator = caller.kind == "operator"
-    waits = grants.takes_two(role) and not is_operator
+    waits = grant_rules.takes_two(role) and not is_operator
     grant = Grant(
         id=new_id("gr"),
         principal=principal,
@@ -172,7 +173,9 @@ async def give(
     tx.add(grant)
     details = {"valid_from": grant.valid_from, "valid_until": last, "source": grant.source}
     asked = await _confirmers(tx, grant) if waits else ()
-    _record(tx, caller, "grant.created", grant, details | {"state": grants.state(grant.life, tx.now)}, audience=asked)
+    _record(
+        tx, caller, "grant.created", grant, details | {"state": grant_rules.state(grant.life, tx.now)}, audience=asked
+    )
     await tx.flush()
     return grant
 
@@ -186,7 +189,7 @@ async def see_to(tx: Transaction, principal: Principal, role: Role, handler: str
     _demand_fit(role, principal)
     same = await _same(tx, principal.id, role, handler)
     if same is not None:
-        if grants.state(same.life, tx.now) is State.STANDING and same.valid_until is None:
+        if grant_rules.state(same.life, tx.now) is State.STANDING and same.valid_until is None:
             return
         _end(tx, OPERATOR, same)
         await tx.flush()
@@ -201,13 +204,13 @@ async def ask_anew(tx: Transaction, caller: Caller, principal: Principal) -> Non
     """
     query = select(Grant).where(Grant.principal == principal.id, Grant.withdrawn_at.is_(None)).with_for_update()
     for grant in await tx.scalars(query.order_by(Grant.id)):
-        is_open = grants.state(grant.life, tx.now) in grants.OPEN
-        if not (is_open and grants.takes_two(grant.role) and grants.is_fit(grant.role, principal.kind)):
+        is_open = grant_rules.state(grant.life, tx.now) in grant_rules.OPEN
+        if not (is_open and grant_rules.takes_two(grant.role) and grant_rules.is_fit(grant.role, principal.kind)):
             continue
         if grant.source == "group":  # the next token that shows the group gives it again
             _end(tx, caller, grant)
             continue
-        bar = grants.bar_to_grant(party(caller), await _ask(tx, principal, Role(grant.role), grant.handler))
+        bar = grant_rules.bar_to_grant(party(caller), await _ask(tx, principal, Role(grant.role), grant.handler))
         if bar is not None:
             raise Forbidden(bar)
         first = max(grant.valid_from, day_in_shanghai(tx.now))
@@ -235,14 +238,14 @@ async def demand_an_admin(tx: Transaction, *, without: str) -> None:
         Keeper(grant.id, principal.id, principal.kind, principal.disabled_at is None, grant.source, grant.life)
         for grant, principal in await tx.execute(query)
     ]
-    if not grants.leaves_an_admin(keepers, without, tx.now):
+    if not grant_rules.leaves_an_admin(keepers, without, tx.now):
         raise Conflict(
             "The last admin cannot go: a person who is admin of all handlers, without a last day. Make another one first."
         )
 
 
 def _demand_fit(role: Role, principal: Principal) -> None:
-    if not grants.is_fit(role, principal.kind):
+    if not grant_rules.is_fit(role, principal.kind):
         raise Invalid(
             "Systems do not review.", errors=[("/role", f"{principal.name} is a system; give {role} to a person.")]
         )
@@ -257,8 +260,8 @@ async def _make_room(tx: Transaction, caller: Caller, principal: str, role: Role
     same = await _same(tx, principal, role, handler)
     if same is None:
         return
-    stands = grants.state(same.life, tx.now)
-    if stands in grants.OPEN:
+    stands = grant_rules.state(same.life, tx.now)
+    if stands in grant_rules.OPEN:
         raise AlreadyExists(
             f"The same grant is {stands} already; withdraw it first if it is to have other days.",
             errors=[("/role", "This principal has it already.")],
@@ -280,7 +283,7 @@ async def _same(tx: Transaction, principal: str, role: Role, handler: str | None
 
 
 def _end(tx: Transaction, caller: Caller, grant: Grant) -> None:
-    stood = grants.state(grant.life, tx.now)
+    stood = grant_rules.state(grant.life, tx.now)
     grant.withdrawn_at = tx.now
     action = "grant.lapsed" if stood is State.LAPSED else "grant.withdrawn"
     _record(tx, caller, action, grant, {"state": stood}, audience={grant.granted_by})
@@ -293,7 +296,7 @@ async def _ask(tx: Transaction, principal: Principal, role: Role, handler: str |
         Delegation.ended_at.is_(None),
         Delegation.valid_until >= day_in_shanghai(tx.now),
     )
-    stand_ins = frozenset(await tx.scalars(query)) if grants.is_reviewer(role) else frozenset()
+    stand_ins = frozenset(await tx.scalars(query)) if grant_rules.is_reviewer(role) else frozenset()
     return Ask(role, handler, principal.id, principal.kind, stand_ins)
 
 
@@ -305,7 +308,7 @@ async def _is_admin(tx: Transaction, principal: str, handler: str | None) -> boo
 async def _confirmers(tx: Transaction, grant: Grant) -> list[str]:
     """Return the people who may confirm a grant, as far as their roles go."""
     wide = Grant.handler.is_(None)
-    on = or_(wide, Grant.handler == grant.handler) if grants.is_reviewer(grant.role) and grant.handler else wide
+    on = or_(wide, Grant.handler == grant.handler) if grant_rules.is_reviewer(grant.role) and grant.handler else wide
     people = await tx.scalars(_admins(tx, on).where(Principal.kind == "person"))
     return sorted({person for person in people if person not in {*grant.askers, grant.principal}})
 
@@ -330,7 +333,7 @@ def _waits(tx: Transaction) -> ColumnElement[bool]:
     return and_(
         Grant.withdrawn_at.is_(None),
         Grant.effective_at.is_(None),
-        Grant.granted_at > tx.now - grants.PATIENCE,
+        Grant.granted_at > tx.now - grant_rules.PATIENCE,
         or_(Grant.valid_until.is_(None), Grant.valid_until >= day_in_shanghai(tx.now)),
     )
 

@@ -6,20 +6,20 @@ from typing import Any, Final
 
 from sqlalchemy import bindparam, func, select, text
 
-from service.database import FIRST_ADMIN_LOCK, Transaction, close_gate, new_id
+from service.access.caller import OPERATOR, Caller, Credentials, Role
+from service.access.grant_rules import is_fit
+from service.access.lookup import handler_of, named_principal, party, principal_of
+from service.access.tables import TODAY, ApiKey, Grant, Principal
+from service.database.row_security import EVERYWHERE, NOWHERE, Reach, joined
+from service.database.session import FIRST_ADMIN_LOCK, Transaction, close_gate, new_id
 from service.events import operations as events
-from service.http.caller import OPERATOR, Caller, Credentials, Role
 from service.http.paging import page_of
-from service.http.problems import AlreadyExists, Conflict, Invalid, NotFound, Unauthenticated
-from service.http.texts import folded
-from service.identity import breaking, delegations, granting, sessions
-from service.identity.grants import is_fit
-from service.identity.keys import Secret
-from service.identity.people import handler_of, named_principal, party, principal_of
+from service.identity import break_glass, delegations, granting, sessions
+from service.identity.api_keys import Secret
 from service.identity.schemas import ApiKeyIn, ApiKeyMade, ApiKeyOut, Kind, PrincipalIn, PrincipalOut
-from service.identity.tables import TODAY, ApiKey, Grant, Principal
 from service.law.calendar import day_in_shanghai
-from service.tenancy import EVERYWHERE, NOWHERE, Reach, joined
+from service.validation.problems import AlreadyExists, Conflict, Invalid, NotFound, Unauthenticated
+from service.validation.text_types import folded
 
 _HOLDER: Final = (
     select(Principal, ApiKey, Grant.role, Grant.handler)
@@ -66,7 +66,7 @@ async def caller_of(
         return Caller(principal.id, principal.name, kind, reaches, seen_by=seen_by, credential=credential)
     lent = await delegations.lent_to(tx, principal.id)
     caller = Caller(principal.id, principal.name, kind, reaches, lent, seen_by=seen_by, credential=credential)
-    return await breaking.opened(tx, caller) if caller.grants.get(Role.ADMIN) else caller
+    return await break_glass.opened(tx, caller) if caller.grants.get(Role.ADMIN) else caller
 
 
 def recognize(authorization: str | None) -> Credentials:
@@ -152,7 +152,7 @@ async def disable_principal(tx: Transaction, caller: Caller, reference: str) -> 
         raise Conflict("This principal is disabled already.")
     await granting.demand_an_admin(tx, without=principal.id)
     principal.disabled_at = tx.now
-    await breaking.end_of(tx, caller, principal.id)
+    await break_glass.end_of(tx, caller, principal.id)
     await sessions.end_all(tx, caller, "disabled", principal=principal.id)
     _record(tx, caller, "principal.disabled", principal.id, principal.id, {})
     await tx.flush()

@@ -4,12 +4,13 @@ from typing import Annotated
 
 from fastapi import Query, Request, Response
 
-from service.database import Transaction
-from service.http.caller import ANYONE, REVIEWERS, Caller, Role
+from service.access.caller import ANYONE, REVIEWERS, Caller, Role
+from service.database.session import Transaction
 from service.http.exchange import Exchange, allowed
 from service.http.paging import Cursor, Limit, Page
 from service.http.router import room
-from service.identity import breaking, delegations, granting, logins, operations
+from service.identity import break_glass as breaking
+from service.identity import delegations, granting, linked_identities, operations
 from service.identity.schemas import (
     ApiKeyIn,
     ApiKeyMade,
@@ -92,7 +93,7 @@ async def link_login(exchange: Administration, request: Request, principal_id: s
     """Say which subject of the identity provider a principal is; a subject is one principal's for good."""
     issuer: str | None = request.app.state.issuer
     return await exchange.create(
-        lambda tx, caller: logins.link(tx, caller, principal_id, body, issuer),
+        lambda tx, caller: linked_identities.link(tx, caller, principal_id, body, issuer),
         lambda made: f"/v1/principals/{made.principal}/logins/{made.id}",
     )
 
@@ -102,21 +103,23 @@ async def list_logins(
     exchange: Administration, principal_id: str, cursor: Cursor = None, limit: Limit = 50
 ) -> Response:
     """List the logins of a principal, the ended ones included."""
-    return await exchange.page(lambda tx, caller: logins.list_logins(tx, caller, principal_id, cursor, limit))
+    return await exchange.page(
+        lambda tx, caller: linked_identities.list_logins(tx, caller, principal_id, cursor, limit)
+    )
 
 
 @router.get("/v1/principals/{principal_id}/logins/{login_id}", response_model=LoginOut)
 async def read_login(exchange: Administration, principal_id: str, login_id: str) -> Response:
     """Read a login."""
-    return await exchange.read(lambda tx, caller: logins.read_login(tx, caller, principal_id, login_id))
+    return await exchange.read(lambda tx, caller: linked_identities.read_login(tx, caller, principal_id, login_id))
 
 
 @router.post("/v1/principals/{principal_id}/logins/{login_id}/end", response_model=LoginOut)
 async def end_login(exchange: Administration, principal_id: str, login_id: str) -> Response:
     """End a login at once and on every replica, with the roles that its groups stood for."""
     return await exchange.act(
-        lambda tx, caller: logins.end(tx, caller, principal_id, login_id),
-        lambda tx, caller: logins.read_login(tx, caller, principal_id, login_id, lock=True),
+        lambda tx, caller: linked_identities.end(tx, caller, principal_id, login_id),
+        lambda tx, caller: linked_identities.read_login(tx, caller, principal_id, login_id, lock=True),
         gate="close",
     )
 

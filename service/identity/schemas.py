@@ -5,13 +5,13 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, computed_field, field_validator
 
-from service.http.caller import Caller, Role
-from service.http.looks import Flag, flags_of_all
-from service.http.texts import Instant, Name, Prose, Reference, not_before
-from service.identity.grants import Glass, State, state
-from service.identity.tables import ApiKey, BreakGlass, Delegation, Grant, Login, Principal
+from service.access.caller import Caller, Role
+from service.access.grant_rules import Glass, State, state
+from service.access.tables import ApiKey, BreakGlass, Delegation, Grant, Login, Principal
+from service.database.row_security import EVERYWHERE
 from service.law.schemas import NearDay
-from service.tenancy import EVERYWHERE
+from service.validation.confusables import Flag, flags_of_all
+from service.validation.text_types import Instant, Name, Prose, Reference, not_before
 
 Kind = Literal["person", "system"]
 

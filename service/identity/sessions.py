@@ -13,18 +13,18 @@ from typing import Any, Final
 
 from sqlalchemy import and_, bindparam, func, or_, select, update
 
+from service.access.caller import FINDER, OPERATOR, Caller, Seated
+from service.access.lookup import principal_of
+from service.access.tables import NOW, TODAY, Grant, Login, LoginLink, Principal, Session, SessionToken
 from service.audit import operations as audit
 from service.audit import recording
-from service.database import Transaction, new_id
+from service.database.session import Transaction, new_id
 from service.events import operations as events
-from service.http.caller import FINDER, OPERATOR, Caller, Seated
-from service.http.problems import Conflict, Invalid, NotFound, Unauthenticated
-from service.identity import seats
-from service.identity.people import principal_of
+from service.identity import session_rules
 from service.identity.schemas import SessionOut
-from service.identity.seats import Limits, Seat, Verdict
-from service.identity.tables import NOW, TODAY, Grant, Login, LoginLink, Principal, Session, SessionToken
+from service.identity.session_rules import Limits, Seat, Verdict
 from service.law.calendar import day_in_shanghai
+from service.validation.problems import Conflict, Invalid, NotFound, Unauthenticated
 
 _BITS: Final = 32
 """Bytes of a token."""
@@ -83,14 +83,16 @@ async def visit(tx: Transaction, token: str, limits: Limits) -> Visit | None:
     if found is None:
         return None
     now = await _present(tx)
-    if seats.verdict(found[2], now, limits) is Verdict.STANDS and not seats.is_worth_a_note(found[2], now, limits):
+    if session_rules.verdict(found[2], now, limits) is Verdict.STANDS and not session_rules.is_worth_a_note(
+        found[2], now, limits
+    ):
         return Visit(found[0].id, found[0].csrf, None)
     found = await _seat(tx, token, lock=True)
     if found is None:
         return None
     session, shown, seat = found
-    told = seats.verdict(seat, now, limits)
-    if seats.ends(told):
+    told = session_rules.verdict(seat, now, limits)
+    if session_rules.ends(told):
         _end(tx, FINDER, session, str(told))
     if told is not Verdict.STANDS:
         return None
@@ -104,7 +106,9 @@ async def visit(tx: Transaction, token: str, limits: Limits) -> Visit | None:
             .execution_options(**recording.STATED)  # it moves with use, and is not compared
         )
     session.seen_at = max(session.seen_at, now)
-    return Visit(session.id, session.csrf, _new_token(tx, session.id) if seats.is_due(seat, now, limits) else None)
+    return Visit(
+        session.id, session.csrf, _new_token(tx, session.id) if session_rules.is_due(seat, now, limits) else None
+    )
 
 
 _SEATED: Final = (
@@ -225,7 +229,7 @@ async def use_link(tx: Transaction, token: str, limits: Limits, *, instead_of: s
         .where(
             LoginLink.sha256 == hashed(token),
             LoginLink.used_at.is_(None),
-            LoginLink.made_at <= tx.now + seats.SKEW,
+            LoginLink.made_at <= tx.now + session_rules.SKEW,
             LoginLink.expires_at > tx.now,
             LoginLink.expires_at > func.now(),
         )

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from service.law import policy, rules
-from service.law.rules import RuleBook
+from service.law import policy, rule_book
+from service.law.rule_book import RuleBook
 
 
 def book_of(policy_file: Path | None) -> RuleBook:
@@ -15,4 +15,4 @@ def book_of(policy_file: Path | None) -> RuleBook:
     Raises:
         RuleFileError, PolicyFileError: the files cannot be used; nothing starts with them.
     """
-    return rules.load(policy=None if policy_file is None else policy.load(policy_file))
+    return rule_book.load(policy=None if policy_file is None else policy.load(policy_file))

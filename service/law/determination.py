@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from service.law.facts import Count, Facts, Route, Tag
 from service.law.policy import Situation
-from service.law.rules import MECHANISMS, Citation, Edition, Entry, Rule, RuleBook
+from service.law.rule_book import MECHANISMS, Citation, Edition, Entry, Rule, RuleBook
 
 _STRICTNESS: Final = {name: place for place, name in enumerate(MECHANISMS)}
 

@@ -5,10 +5,10 @@ from typing import Final
 
 from sqlalchemy.dialects.postgresql import insert
 
+from service.access.caller import Caller
 from service.audit import operations as audit
 from service.audit import recording
-from service.database import Transaction
-from service.http.caller import Caller
+from service.database.session import Transaction
 from service.ledger.tables import PersonKey
 
 KEY_BYTES: Final = 32

@@ -5,15 +5,14 @@ from datetime import date, datetime, time
 
 from sqlalchemy import ColumnElement, and_, or_, select
 
-from service.database import Transaction, close_gate, new_id
+from service.access import directory
+from service.access.caller import READERS, Caller, Role
+from service.database.session import Transaction, close_gate, new_id
 from service.events import operations as events
-from service.http import directory
-from service.http.caller import READERS, Caller, Role
 from service.http.paging import page_of
-from service.http.problems import Conflict, Invalid, NotFound
 from service.http.references import is_of
 from service.law.calendar import SHANGHAI, day_in_shanghai
-from service.obligations.duties import (
+from service.obligations.obligation_rules import (
     BLOCKING,
     RECKONED,
     SETTLED_BY,
@@ -28,6 +27,7 @@ from service.obligations.duties import (
 )
 from service.obligations.schemas import ObligationOut
 from service.obligations.tables import Obligation
+from service.validation.problems import Conflict, Invalid, NotFound
 
 KEEPERS = frozenset({Role.REQUESTER, Role.REGISTRAR, Role.LEGAL, Role.PRIVACY, Role.SECURITY})
 """Who may say that a duty has been done."""

@@ -4,14 +4,14 @@ from typing import Annotated
 
 from fastapi import Path, Query, Response
 
-from service.http.caller import READERS
+from service.access.caller import READERS
 from service.http.exchange import Exchange, allowed
 from service.http.paging import Cursor, Limit, Page
 from service.http.references import Filter
 from service.http.router import room
 from service.law.schemas import NearDay
 from service.obligations import operations
-from service.obligations.duties import Code, State
+from service.obligations.obligation_rules import Code, State
 from service.obligations.schemas import CompleteIn, ObligationOut, OwnerIn, ReopenIn
 
 router = room("obligations")

@@ -5,11 +5,11 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.http.texts import Prose, Reference
 from service.law.schemas import CitationOut, TextOut
-from service.obligations.duties import SETTLED_BY, Code, State, standing
+from service.obligations.obligation_rules import SETTLED_BY, Code, State, standing
 from service.obligations.tables import Obligation
 from service.obligations.texts import TEXTS
+from service.validation.text_types import Prose, Reference
 
 
 class ObligationOut(BaseModel):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from service.obligations.duties import Code
+from service.obligations.obligation_rules import Code
 
 TEXTS: Final[Mapping[Code, Mapping[str, Any]]] = {
     Code.FILE_STANDARD_CONTRACT: {

@@ -17,8 +17,8 @@ from sqlalchemy import Text, bindparam, text
 from service.audit import effects, recording
 from service.audit.effects import POINTER
 from service.audit.shown import Written, cells_of, hashed
-from service.database import Transaction
-from service.packs.extent import ENTRIES, Extent
+from service.database.session import Transaction
+from service.packs.scope import ENTRIES, Extent
 
 Json = dict[str, Any]
 Place = tuple[str, str, str]

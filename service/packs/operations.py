@@ -5,17 +5,17 @@ from pathlib import Path
 
 from sqlalchemy import select
 
+from service.access.caller import Caller, Role
 from service.audit import operations as audit
-from service.database import Transaction, new_id
-from service.http.caller import Caller, Role
+from service.database.row_security import EVERYWHERE
+from service.database.session import Transaction, new_id
 from service.http.paging import page_of
-from service.http.problems import Conflict, NotFound
 from service.packs.schemas import PackIn, PackOut
 from service.packs.tables import EvidencePack
 from service.permits import operations as permits
 from service.registry import operations as registry
-from service.tenancy import EVERYWHERE
-from service.transfers import reading as transfers
+from service.transfers import queries as transfers
+from service.validation.problems import Conflict, NotFound
 
 AUDITORS = frozenset({Role.AUDITOR})
 

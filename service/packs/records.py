@@ -11,16 +11,16 @@ from typing import Any, Final
 
 from sqlalchemy import LargeBinary, column, select, table, text
 
+from service.access import directory
 from service.audit.operations import plain
-from service.database import Transaction
-from service.http import directory
+from service.database.session import Transaction
 from service.ledger.tables import LedgerYear
 from service.obligations.tables import Obligation
-from service.packs.extent import EXPORTS, Extent
+from service.packs.scope import EXPORTS, Extent
 from service.permits import operations as permits
-from service.permits.signing import Signer
+from service.permits.tokens import Signer
 from service.registry.tables import Dataset, Grading, Handler, Recipient
-from service.transfers.files import ENDINGS
+from service.transfers.file_types import ENDINGS
 from service.transfers.tables import Evidence, Review, Revision, RevisionStage, Transfer
 
 Json = dict[str, Any]

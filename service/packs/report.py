@@ -16,12 +16,12 @@ import jinja2
 import typst
 from markupsafe import Markup
 
-from service.law import rules
+from service.law import rule_book
 from service.packs import fonts
 from service.packs.chapters.document import document
 from service.packs.document import by_number
-from service.packs.drawing import COLOURS, Drawing, svg
-from service.packs.story import Story
+from service.packs.report_data import Story
+from service.packs.svg import COLOURS, Drawing, svg
 
 
 def html(story: Story, language: str) -> str:
@@ -67,8 +67,8 @@ def pdf(story: Story, language: str) -> bytes:
 
 
 @cache
-def _book() -> rules.RuleBook:
-    return rules.load()
+def _book() -> rule_book.RuleBook:
+    return rule_book.load()
 
 
 @cache

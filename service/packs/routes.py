@@ -4,8 +4,8 @@ from typing import Annotated, Any
 
 from fastapi import Path, Request, Response
 
-from service.database import Transaction
-from service.http.caller import Caller, Role
+from service.access.caller import Caller, Role
+from service.database.session import Transaction
 from service.http.exchange import Download, Exchange, allowed
 from service.http.paging import Cursor, Limit, Page
 from service.http.router import REFUSALS, room

@@ -17,13 +17,13 @@ from typing import Final
 
 from sqlalchemy import select, text, update
 
+from service.access.caller import FINDER
 from service.audit import operations as audit
-from service.database import Database, DatabaseAwayError, HeldError, Transaction
-from service.http.caller import FINDER
-from service.packs.making import Made, Making, Tools
+from service.database.row_security import EVERYWHERE, TELL, View
+from service.database.session import Database, DatabaseAwayError, HeldError, Transaction
+from service.packs.builder import Made, Making, Tools
 from service.packs.operations import file_name
 from service.packs.tables import EvidencePack
-from service.tenancy import EVERYWHERE, TELL, View
 
 logger = logging.getLogger(__name__)
 

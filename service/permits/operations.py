@@ -8,16 +8,14 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, ColumnElement, DateTime, and_, any_, column, exists, or_, select, table
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
-from service import persons
+from service.access import directory, persons
+from service.access.caller import OPERATOR, READERS, REVIEWERS, Caller, Role
 from service.audit import operations as audit
 from service.audit import recording
 from service.audit.schemas import EntryOut
-from service.database import Id, Transaction, close_gate, new_id
+from service.database.session import Id, Transaction, close_gate, new_id
 from service.events import operations as events
-from service.http import directory
-from service.http.caller import OPERATOR, READERS, REVIEWERS, Caller, Role
 from service.http.paging import page_of
-from service.http.problems import Conflict, Forbidden, Invalid, NotFound
 from service.http.references import is_of
 from service.law.calendar import SHANGHAI, day_in_shanghai
 from service.law.facts import Count
@@ -25,7 +23,7 @@ from service.ledger import operations as ledger
 from service.ledger.counting import Kind
 from service.ledger.operations import Share
 from service.obligations import operations as obligations
-from service.obligations.duties import Code
+from service.obligations.obligation_rules import Code
 from service.obligations.tables import Obligation
 from service.permits.schemas import (
     AmendIn,
@@ -39,9 +37,10 @@ from service.permits.schemas import (
     ShareOut,
     TokenOut,
 )
-from service.permits.signing import Signer
 from service.permits.standing import Standing, is_weighty, is_within
 from service.permits.tables import Permit, PermitDataset, SigningKey
+from service.permits.tokens import Signer
+from service.validation.problems import Conflict, Forbidden, Invalid, NotFound
 
 RESTORERS = frozenset({Role.LEGAL, Role.SECURITY})
 AMENDERS = REVIEWERS | {Role.REQUESTER}

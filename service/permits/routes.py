@@ -4,8 +4,8 @@ from typing import Annotated
 
 from fastapi import Path, Query, Request, Response
 
+from service.access.caller import READERS, REVIEWERS, Role
 from service.audit.schemas import EntryOut
-from service.http.caller import READERS, REVIEWERS, Role
 from service.http.exchange import Exchange, allowed
 from service.http.paging import Cursor, Limit, Page
 from service.http.references import Filter

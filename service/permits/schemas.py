@@ -8,11 +8,11 @@ from typing import Annotated, Any, Self
 from msgspec import structs
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from service.http.texts import Name, Prose
 from service.law.facts import Count
 from service.law.schemas import NearDay, Persons
 from service.permits.standing import Standing, is_personal, left, standing
 from service.permits.tables import Permit, PermitDataset
+from service.validation.text_types import Name, Prose
 
 Names = Annotated[list[Name], Field(min_length=1, max_length=5000)]
 

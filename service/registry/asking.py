@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from sqlalchemy import text
 
-from service.database import Transaction
+from service.database.session import Transaction
 from service.workers import Asks
 
 _WORD: Final = text("select 1")

@@ -7,12 +7,11 @@ from typing import Final
 
 from sqlalchemy import DateTime, Text, bindparam, select, text
 
+from service.access.caller import READERS, Caller
 from service.audit.effects import Written
 from service.audit.operations import plain
-from service.database import Transaction, new_ids
+from service.database.session import Transaction, new_ids
 from service.events import operations as events
-from service.http.caller import READERS, Caller
-from service.http.problems import Invalid
 from service.registry import twins
 from service.registry.asking import asked
 from service.registry.changes import Json
@@ -20,6 +19,7 @@ from service.registry.grading import Graded, details_of, gradings_of
 from service.registry.operations import REGISTRARS, look_at_scale
 from service.registry.schemas import BulkGradingIn, GradingIn, GradingOut, GradingsOut
 from service.registry.tables import Dataset, Grading
+from service.validation.problems import Invalid
 from service.workers import Asks
 
 FEW: Final = 20

@@ -10,12 +10,11 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel
 from sqlalchemy import select
 
-from service import persons
-from service.database import Transaction, new_ids
+from service.access import persons
+from service.access.caller import Caller, Role
+from service.database.session import Transaction, new_ids
 from service.events import operations as events
-from service.http.caller import Caller, Role
 from service.http.paging import page_of
-from service.http.problems import Conflict, Forbidden, NotFound
 from service.http.references import is_of
 from service.law import freeing
 from service.law.freeing import Thing
@@ -23,6 +22,7 @@ from service.registry import twins
 from service.registry.changes import waiting, waiting_of
 from service.registry.schemas import FactChangeOut, SettleIn
 from service.registry.tables import Dataset, FactChange, Handler, Recipient
+from service.validation.problems import Conflict, Forbidden, NotFound
 
 Row = Handler | Dataset | Recipient
 Shape = TypeVar("Shape", bound=BaseModel)

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, ClassVar
 
-from service.http.caller import Caller
-from service.http.problems import Invalid
+from service.access.caller import Caller
 from service.law.calendar import day_in_shanghai
 from service.law.facts import Tag
 from service.registry import tags as tagging
 from service.registry.fields import Fields, held_against, is_freeing, of_documents
 from service.registry.schemas import NOT_NOTIFIED, GradingIn
+from service.validation.problems import Invalid
 
 Json = dict[str, Any]
 Columns = dict[str, Any]

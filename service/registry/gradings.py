@@ -6,13 +6,11 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, func, or_, select
 
-from service import persons
-from service.database import Transaction, new_id
+from service.access import directory, persons
+from service.access.caller import Caller
+from service.database.session import Transaction, new_id
 from service.events import operations as events
-from service.http import directory
-from service.http.caller import Caller
 from service.http.paging import page_of
-from service.http.problems import Conflict, Forbidden, NotFound
 from service.http.references import is_of
 from service.law.calendar import SHANGHAI, day_in_shanghai
 from service.registry import twins
@@ -24,6 +22,7 @@ from service.registry.schemas import (
     GradingOut,
 )
 from service.registry.tables import Dataset, Grading
+from service.validation.problems import Conflict, Forbidden, NotFound
 
 
 async def grade(tx: Transaction, caller: Caller, reference: str, wanted: GradingIn) -> GradingOut:

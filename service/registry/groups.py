@@ -9,15 +9,15 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from service.database import Transaction, beyond
+from service.access.caller import FINDER, Caller, Role
+from service.database.session import Transaction, beyond
 from service.events import operations as events
-from service.http.caller import FINDER, Caller, Role
 from service.http.paging import page_of
-from service.http.problems import Conflict, NotFound
 from service.http.references import is_of
 from service.registry.operations import handler_of
 from service.registry.schemas import GroupClaimOut
 from service.registry.tables import Handler
+from service.validation.problems import Conflict, NotFound
 
 REGISTRARS = frozenset({Role.REGISTRAR})
 

@@ -20,11 +20,10 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import DateTime, Text, bindparam, text
 
+from service.access.caller import READERS, Caller
 from service.audit.effects import Written
-from service.database import MovedError, Transaction, beyond, is_id, new_ids
+from service.database.session import MovedError, Transaction, beyond, is_id, new_ids
 from service.events import operations as events
-from service.http.caller import READERS, Caller
-from service.http.problems import Forbidden, Invalid, NotFound, UnsupportedMediaType, pointer_to
 from service.law import freeing
 from service.law.schemas import OriginFactsIn
 from service.registry import twins
@@ -35,6 +34,7 @@ from service.registry.looking import lacks_tag_of_minors, news_in
 from service.registry.operations import MINORS, REGISTRARS, change_dataset
 from service.registry.schemas import DISTINCT, MAX_FIELDS, DatasetNewIn, DatasetPatch, FieldIn, ImportOut
 from service.registry.tables import Dataset
+from service.validation.problems import Forbidden, Invalid, NotFound, UnsupportedMediaType, pointer_to
 from service.workers import Asks, Here
 
 Format = Literal["csv", "fides"]

@@ -10,22 +10,22 @@ from pydantic import BaseModel, ValidationError
 from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.orm import InstrumentedAttribute
 
+from service.access.caller import READERS, Caller, Role
 from service.audit import operations as audit
 from service.audit.schemas import EntryOut
-from service.database import Transaction, is_id, new_id
+from service.database.row_security import EVERYWHERE
+from service.database.session import Transaction, is_id, new_id
 from service.events import operations as events
-from service.http.caller import READERS, Caller, Role
 from service.http.paging import page_of
-from service.http.problems import Invalid, NotFound, invalid_from
 from service.law.calendar import day_in_shanghai
 from service.law.facts import Count, Tag
-from service.law.rules import RuleBook
+from service.law.rule_book import RuleBook
 from service.ledger import operations as ledger
 from service.ledger.counting import KINDS
 from service.ledger.person_keys import person_key
-from service.obligations import duties
+from service.obligations import obligation_rules
 from service.obligations import operations as obligations
-from service.obligations.duties import Code, Due
+from service.obligations.obligation_rules import Code, Due
 from service.registry import fact_changes, twins
 from service.registry.changes import change_of, confirmed_after
 from service.registry.looking import IS_OUTDATED, LOOKED_AT, lacks_tag_of_minors, news_in
@@ -51,7 +51,7 @@ from service.registry.schemas import (
     ThresholdOut,
 )
 from service.registry.tables import Dataset, Handler, Recipient
-from service.tenancy import EVERYWHERE
+from service.validation.problems import Invalid, NotFound, invalid_from
 
 REGISTRARS = frozenset({Role.REGISTRAR})
 EXPORTERS = frozenset({Role.EXPORTER})
@@ -294,15 +294,15 @@ def _said_distinct(wanted: HandlerNewIn | RecipientNewIn) -> dict[str, Any]:
 
 async def look_at_scale(tx: Transaction, caller: Caller, dataset: Dataset) -> None:
     """Open the duty to file the catalogue anew where the scale of important or core data has changed enough. Source: MIIT art. 12."""
-    if dataset.scale is None or not duties.is_reported_yearly(dataset.tags or ()):
+    if dataset.scale is None or not obligation_rules.is_reported_yearly(dataset.tags or ()):
         return
     if dataset.filed_scale is None:
         dataset.filed_scale = dataset.scale
-    elif duties.must_be_refiled(dataset.filed_scale, dataset.scale):
+    elif obligation_rules.must_be_refiled(dataset.filed_scale, dataset.scale):
         dataset.filed_scale = dataset.scale
         code = Code.CATALOGUE_REFILING
         if not await obligations.has_open(tx, code, handler=dataset.handler, dataset=dataset.id):
-            due = Due(duties.months_after(day_in_shanghai(tx.now), duties.REFILING_MONTHS))
+            due = Due(obligation_rules.months_after(day_in_shanghai(tx.now), obligation_rules.REFILING_MONTHS))
             owned = {"handler": dataset.handler, "dataset": dataset.id, "owner": caller.principal}
             await obligations.open_duty(tx, caller, code, due, **owned)
 

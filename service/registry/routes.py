@@ -5,18 +5,18 @@ from typing import Annotated, Literal
 
 from fastapi import Path, Query, Request, Response
 
+from service.access.caller import READERS, Caller, Role
 from service.audit.schemas import EntryOut
-from service.database import Transaction
-from service.http.caller import READERS, Caller, Role
+from service.database.session import Transaction
+from service.http.client_disconnect import while_there
 from service.http.exchange import Exchange, allowed, reply_of
 from service.http.helping import hashing, helping
 from service.http.idempotency import Reply, Sent
-from service.http.leaving import while_there
 from service.http.paging import Cursor, Limit, Page
 from service.http.references import Filter
 from service.http.router import room
 from service.law.facts import Tag
-from service.law.rules import RuleBook
+from service.law.rule_book import RuleBook
 from service.law.schemas import NearDay
 from service.registry import bulk, contradictions, fact_changes, gradings, groups, imports, operations
 from service.registry.schemas import (

@@ -12,14 +12,14 @@ from typing import Any, Final, TypeVar
 from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 
-from service.database import MovedError, Transaction
+from service.access.caller import Caller
+from service.database.session import MovedError, Transaction
 from service.events import operations as events
-from service.http.caller import Caller
-from service.http.problems import AlreadyExists, Invalid
 from service.law.facts import Tag
 from service.registry import tags as tagging
 from service.registry.folding import folded_key
 from service.registry.tables import Dataset, Grading, Handler, Recipient
+from service.validation.problems import AlreadyExists, Invalid
 
 Row = TypeVar("Row", Handler, Dataset, Recipient)
 

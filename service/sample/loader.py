@@ -10,22 +10,23 @@ from typing import Any
 
 from sqlalchemy import select, text
 
-from service.database import SAMPLE_LOCK, Transaction
-from service.gate import completion, wire
-from service.gate import operations as gate
-from service.gate.sitting import Reserved
-from service.http.caller import Caller, Role
+from service.access.caller import Caller, Role
+from service.database.row_security import EVERYWHERE
+from service.database.session import SAMPLE_LOCK, Transaction
+from service.exports import completion
+from service.exports import operations as gate
+from service.gate import questions
+from service.gate.batch_decisions import Reserved
 from service.identity import operations as identity
 from service.law.calendar import day_in_shanghai
 from service.law.facts import Count
-from service.law.rules import RuleBook
+from service.law.rule_book import RuleBook
 from service.registry import fact_changes, gradings, imports
 from service.registry import operations as registry
 from service.registry.schemas import GradingIn, HandlerNewIn, RecipientNewIn, SettleIn
 from service.registry.tables import Dataset, FactChange, Handler
-from service.tenancy import EVERYWHERE
 from service.transfers import evidence, reviews
-from service.transfers import operations as transfers
+from service.transfers import requests as transfers
 from service.transfers.schemas import EvidenceIn, ReviewIn, TransferIn, TransferOut
 from service.transfers.workflow import Decision
 
@@ -205,7 +206,7 @@ class _Story:
     async def export(self, export: dict[str, Any]) -> None:
         """Ask the gate, and report what went where the sample says so."""
         system = self._people[export["system"]]
-        body = wire.Export(**{name: export[name] for name in ("dataset", "recipient", "purpose", "persons")})
+        body = questions.Export(**{name: export[name] for name in ("dataset", "recipient", "purpose", "persons")})
         answer = await gate.reserve(self._tx, system, self._book, body, LEASE)
         if isinstance(answer, Reserved) and "sent" in export:
             told = completion.by_number(Count(export["sent"]))

@@ -9,8 +9,7 @@ from typing import Any, Final
 from sqlalchemy import select
 
 from service.audit.operations import canonical
-from service.database import Transaction
-from service.http.problems import Invalid
+from service.database.session import Transaction
 from service.law.calendar import day_in_shanghai
 from service.law.determination import Determination, determine
 from service.law.explanation import answer
@@ -27,12 +26,13 @@ from service.law.facts import (
     faults,
     union,
 )
-from service.law.rules import RuleBook
+from service.law.rule_book import RuleBook
 from service.law.schemas import HandlerFactsIn, OriginFactsIn, RecipientFactsIn
 from service.ledger import operations as ledger
 from service.registry.looking import fields_of
 from service.registry.tables import Dataset, Handler, Recipient
 from service.transfers.tables import Transfer
+from service.validation.problems import Invalid
 
 _CONTENT = (
     "purpose",

@@ -8,22 +8,20 @@ from typing import Any, Final, cast
 from sqlalchemy import CursorResult, func, or_, select, text
 from sqlalchemy.dialects.postgresql import insert
 
-from service import persons
+from service.access import directory, persons
+from service.access.caller import READERS, REVIEWERS, Caller, Role
 from service.audit import recording
-from service.database import Transaction, beyond, close_gate, new_id
-from service.http import directory
-from service.http.caller import READERS, REVIEWERS, Caller, Role
+from service.database.row_security import EVERYWHERE
+from service.database.session import Transaction, beyond, close_gate, new_id
 from service.http.paging import page_of
-from service.http.problems import Conflict, Forbidden, Invalid, NotFound
 from service.law.calendar import day_in_shanghai
-from service.law.rules import RuleBook
-from service.obligations import duties
+from service.law.rule_book import RuleBook
+from service.obligations import obligation_rules
 from service.obligations import operations as obligations
-from service.obligations.duties import Code
+from service.obligations.obligation_rules import Code
 from service.permits import operations as permits
-from service.tenancy import EVERYWHERE
-from service.transfers import telling, workflow
-from service.transfers.reading import (
+from service.transfers import notifications, workflow
+from service.transfers.queries import (
     REQUESTERS,
     bars_of,
     demand_status,
@@ -42,6 +40,7 @@ from service.transfers.reading import (
 from service.transfers.schemas import EvidenceIn, EvidenceOut
 from service.transfers.tables import Document, Evidence, Transfer
 from service.transfers.workflow import Filed, Status
+from service.validation.problems import Conflict, Forbidden, Invalid, NotFound
 
 OTHER = "other"
 FILE_READERS = READERS - {Role.EXPORTER}
@@ -136,7 +135,9 @@ async def add_evidence(
         "number": number,
         "waits": waits,
     }
-    telling.record(tx, caller, "transfer.evidence_added", transfer, details, audience=await _deciders(tx, transfer))
+    notifications.record(
+        tx, caller, "transfer.evidence_added", transfer, details, audience=await _deciders(tx, transfer)
+    )
     if not (waits or old is None):
         await tx.flush()
         await close_gate(tx)  # before duties and permits: whoever stops a permit holds the gate when it comes to them
@@ -189,7 +190,7 @@ async def verify(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: s
     evidence.verified_by, evidence.verified_at = caller.principal, tx.now
     evidence.verified_persons = caller.acting(behalf)
     details = {"evidence": evidence.id, "kind": evidence.kind}
-    telling.record(tx, caller, "transfer.evidence_verified", transfer, details, on_behalf_of=behalf)
+    notifications.record(tx, caller, "transfer.evidence_verified", transfer, details, on_behalf_of=behalf)
     await tx.flush()
     if evidence.replaces is not None:
         await close_gate(tx)  # before duties and permits, as above
@@ -220,7 +221,7 @@ async def withdraw(
     _end(tx, caller, evidence, reason, by_reviewer=by_reviewer)
     details = {"evidence": evidence.id, "kind": evidence.kind, "reason": reason, "by_reviewer": by_reviewer}
     audience, behalf = await _deciders(tx, transfer), caller.behalf(REQUESTERS | REVIEWERS, transfer.handler)
-    telling.record(
+    notifications.record(
         tx,
         caller,
         "transfer.evidence_withdrawn",
@@ -344,7 +345,7 @@ async def _withdraw_repetitions(
                 "by_reviewer": by_reviewer,
                 "repeats": source.id,
             }
-            telling.record(tx, caller, "transfer.evidence_withdrawn", renewal, details, why=reason)
+            notifications.record(tx, caller, "transfer.evidence_withdrawn", renewal, details, why=reason)
             await obligations.unsettle(tx, caller, again.id)
         await _withdraw_repetitions(tx, caller, again, reason, by_reviewer=by_reviewer)
 
@@ -537,7 +538,7 @@ async def _replace(
     old.replaced_by = new.id
     details = {"evidence": old.id, "by": new.id, "kind": new.kind}
     audience = await _deciders(tx, transfer)
-    telling.record(tx, caller, "transfer.evidence_replaced", transfer, details, audience=audience)
+    notifications.record(tx, caller, "transfer.evidence_replaced", transfer, details, audience=audience)
     await tx.flush()
     await obligations.rest_on(tx, caller, old.id, new.id)
     for permit in await permits.rest_on(tx, caller, old.id, new.id, ends_on(new, book)):
@@ -554,11 +555,11 @@ async def _follow(
     owned = {"handler": transfer.handler, "transfer": transfer.id, "permit": permit, "owner": transfer.requester}
     receipt, end = book.follow_up_of(new.kind, new.issued_on), ends_on(new, book)
     if receipt is not None and new.issued_on != old.issued_on:
-        due = duties.after_working_days(new.issued_on, receipt.working_days)
+        due = obligation_rules.after_working_days(new.issued_on, receipt.working_days)
         await obligations.open_duty(tx, caller, Code.FILE_STANDARD_CONTRACT, due, **owned)
         await _settle_again(tx, caller, book, transfer, receipt.kind)
-    if new.kind == duties.SETTLED_BY[Code.RENEW_ASSESSMENT] and end is not None:
-        due = duties.before_end(end, duties.EXTENSION_WORKING_DAYS)
+    if new.kind == obligation_rules.SETTLED_BY[Code.RENEW_ASSESSMENT] and end is not None:
+        due = obligation_rules.before_end(end, obligation_rules.EXTENSION_WORKING_DAYS)
         why = f"The result was replaced by {new.id}."
         await obligations.void_of_permit(tx, caller, permit, why, codes={Code.RENEW_ASSESSMENT})
         await obligations.open_duty(tx, caller, Code.RENEW_ASSESSMENT, due, **owned)
@@ -569,7 +570,7 @@ async def _settle_again(tx: Transaction, caller: Caller, book: RuleBook, transfe
     today = day_in_shanghai(tx.now)
     papers = await papers_of(tx, transfer, book)
     effects = [paper.issued_on for paper in papers if book.follow_up_of(paper.kind, paper.issued_on) is not None]
-    is_receipt = kind == duties.SETTLED_BY[Code.FILE_STANDARD_CONTRACT]
+    is_receipt = kind == obligation_rules.SETTLED_BY[Code.FILE_STANDARD_CONTRACT]
     since = max(effects, default=date.min) if is_receipt else date.min
     fit = [paper for paper in papers if paper.kind == kind and paper.issued_on >= since]
     ahead = [paper for paper in fit if paper.issued_on > today and paper.is_trusted]

@@ -6,26 +6,24 @@ from typing import Any
 
 from sqlalchemy import select
 
-from service import persons
-from service.database import Transaction, new_id
-from service.http import directory
-from service.http.caller import Caller, Role
-from service.http.problems import Conflict, Forbidden, Invalid, NotFound
+from service.access import directory, persons
+from service.access.caller import Caller, Role
+from service.database.session import Transaction, new_id
 from service.http.references import id_of
 from service.law.calendar import day_in_shanghai
 from service.law.determination import Determination, Mechanism, covers
 from service.law.facts import Count
-from service.law.rules import RuleBook
-from service.obligations import duties
+from service.law.rule_book import RuleBook
+from service.obligations import obligation_rules
 from service.obligations import operations as obligations
-from service.obligations.duties import Code
+from service.obligations.obligation_rules import Code
 from service.permits import operations as permits
 from service.permits.schemas import BoundDataset, Scope
 from service.registry.tables import Recipient
-from service.transfers import conditions, evidence, findings, telling, workflow
+from service.transfers import conditions, evidence, notifications, structuring_findings, workflow
 from service.transfers.case import Case, Finding, case_of, find
 from service.transfers.conditions import Conditions, Extent
-from service.transfers.reading import (
+from service.transfers.queries import (
     REQUESTERS,
     add_author,
     bars_of,
@@ -52,6 +50,7 @@ from service.transfers.schemas import (
 )
 from service.transfers.tables import Evidence, Review, Revision, RevisionStage, Transfer
 from service.transfers.workflow import Decision, Outcome, Paper, Stage, StageStatus, Status
+from service.validation.problems import Conflict, Forbidden, Invalid, NotFound
 
 
 class RevisionMoved(Conflict):
@@ -169,7 +168,7 @@ async def take_back(
         "status": outcome.status,
     }
     behalf = given.on_behalf_of if caller.principal == given.reviewer else None
-    telling.record(
+    notifications.record(
         tx, caller, "transfer.approval_taken_back", transfer, details, why=wanted.reason, on_behalf_of=behalf
     )
     await _settle(tx, caller, transfer, stages, outcome)
@@ -212,11 +211,11 @@ async def accept_terms(
     stages = await stages_of(tx, transfer)
     outcome = workflow.advanced([StageStatus(stage.status) for stage in stages], has_terms=False)
     details = {"revision": revision.number, "hash": revision.hash, "terms": waiting, "status": outcome.status}
-    telling.record(tx, caller, "transfer.terms_accepted", transfer, details, audience=parties_of(given))
+    notifications.record(tx, caller, "transfer.terms_accepted", transfer, details, audience=parties_of(given))
     if outcome.status is Status.APPROVED:
         case = await case_of(tx, transfer)
         _demand_unmoved(revision, case)
-        await findings.look(tx, caller, book, transfer)
+        await structuring_findings.look(tx, caller, book, transfer)
         await _finish(tx, caller, book, case, revision, stages)
     else:
         await _settle(tx, caller, transfer, stages, outcome)
@@ -228,7 +227,7 @@ async def look_again(tx: Transaction, caller: Caller, book: RuleBook, transfer_i
     """Raise the findings that a refused approval came upon: that one left nothing behind."""
     transfer = await transfer_of(tx, caller, transfer_id, lock=True)
     if transfer.status == Status.IN_REVIEW:
-        await findings.look(tx, caller, book, transfer)
+        await structuring_findings.look(tx, caller, book, transfer)
     return await shown_of(tx, caller, transfer, book)
 
 
@@ -253,7 +252,7 @@ async def _decide(
     case = await case_of(tx, transfer)
     if wanted.decision is Decision.APPROVE:
         _demand_unmoved(revision, case)
-        await findings.look(tx, caller, book, transfer)
+        await structuring_findings.look(tx, caller, book, transfer)
     tied = await _conditions(tx, case, wanted.conditions, given)
     if carried is not None:
         tied = carried.conditions
@@ -272,7 +271,7 @@ async def _decide(
         "carried_from": made.carried_from,
         "status": outcome.status,
     }
-    telling.record(
+    notifications.record(
         tx,
         caller,
         "transfer.reviewed",
@@ -473,7 +472,7 @@ async def _settle(
     transfer.open_stage = next((stage.name for stage in stages if stage.status == StageStatus.OPEN), None)
     await tx.flush()
     if opened is not None:
-        await telling.tell_opened(tx, caller, transfer, opened)
+        await notifications.tell_opened(tx, caller, transfer, opened)
 
 
 async def _finish(
@@ -592,10 +591,10 @@ def _settled_route(transfer: Transfer, finding: Finding) -> str | None:
     return transfer.route if transfer.route in routes else next(iter(routes), None)
 
 
-def _receipt(book: RuleBook, papers: Sequence[Paper]) -> duties.Due | None:
+def _receipt(book: RuleBook, papers: Sequence[Paper]) -> obligation_rules.Due | None:
     """Return the last day without a filing receipt. Source: SCM art. 7."""
     due = [
-        duties.after_working_days(paper.issued_on, duty.working_days)
+        obligation_rules.after_working_days(paper.issued_on, duty.working_days)
         for paper in papers
         if (duty := book.follow_up_of(paper.kind, paper.issued_on)) is not None
     ]
@@ -631,17 +630,17 @@ async def _open_duties(
         for paper in [*receipts.papers, *ahead]:
             await obligations.settle(tx, caller, transfer.id, paper.kind, paper.id, paper.ends_on, paper.issued_on)
     for paper in rests_on:
-        if paper.kind == duties.SETTLED_BY[Code.RENEW_ASSESSMENT] and paper.ends_on is not None:
-            due = duties.before_end(paper.ends_on, duties.EXTENSION_WORKING_DAYS)
+        if paper.kind == obligation_rules.SETTLED_BY[Code.RENEW_ASSESSMENT] and paper.ends_on is not None:
+            due = obligation_rules.before_end(paper.ends_on, obligation_rules.EXTENSION_WORKING_DAYS)
             await obligations.open_duty(tx, caller, Code.RENEW_ASSESSMENT, due, **owned)
     asked = {item.code for item in determination.obligations}
     tags = {tag for dataset in case.datasets for tag in dataset.tags or ()}
     if (
         str(Code.ANNUAL_RISK_REPORT) in asked
-        and duties.is_reported_yearly(tags)
+        and obligation_rules.is_reported_yearly(tags)
         and not await obligations.has_open(tx, Code.ANNUAL_RISK_REPORT, handler=transfer.handler)
     ):
-        due = duties.Due(duties.a_year_after(today))
+        due = obligation_rules.Due(obligation_rules.a_year_after(today))
         await obligations.open_duty(
             tx, caller, Code.ANNUAL_RISK_REPORT, due, handler=transfer.handler, owner=transfer.requester
         )

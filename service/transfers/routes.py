@@ -5,15 +5,16 @@ from typing import Annotated, Literal
 
 from fastapi import Path, Query, Request, Response
 
+from service.access.caller import READERS, REVIEWERS, Caller, Role
 from service.audit.schemas import EntryOut
-from service.database import Transaction
-from service.http.caller import READERS, REVIEWERS, Caller, Role
+from service.database.session import Transaction
 from service.http.exchange import Download, Exchange, allowed
 from service.http.paging import Cursor, Limit, Page
 from service.http.references import Filter
 from service.http.router import room
-from service.law.rules import RuleBook
-from service.transfers import evidence, findings, operations, people, reviews, uploads
+from service.law.rule_book import RuleBook
+from service.transfers import evidence, evidence_upload, requests, reviews, structuring_findings
+from service.transfers import reviewers as people
 from service.transfers.schemas import (
     AcceptIn,
     AnswerIn,
@@ -61,7 +62,7 @@ async def create_transfer(exchange: Requesting, request: Request, body: Transfer
     """Write a transfer request down as a draft."""
     book = _book(request)
     return await exchange.create(
-        lambda tx, caller: operations.create_transfer(tx, caller, book, body),
+        lambda tx, caller: requests.create_transfer(tx, caller, book, body),
         lambda made: f"/v1/transfers/{made.id}",
     )
 
@@ -86,7 +87,7 @@ async def list_transfers(
     book = _book(request)
     stage = None if stage_role is None else Stage(stage_role.removeprefix("reviewer:"))
     return await exchange.page(
-        lambda tx, caller: operations.list_transfers(
+        lambda tx, caller: requests.list_transfers(
             tx,
             caller,
             book,
@@ -107,7 +108,7 @@ async def list_transfers(
 async def read_transfer(exchange: Reading, request: Request, transfer_id: TransferId) -> Response:
     """Read a transfer."""
     book = _book(request)
-    return await exchange.read(lambda tx, caller: operations.read_transfer(tx, caller, book, transfer_id))
+    return await exchange.read(lambda tx, caller: requests.read_transfer(tx, caller, book, transfer_id))
 
 
 @router.patch("/v1/transfers/{transfer_id}", response_model=TransferOut)
@@ -117,8 +118,8 @@ async def change_transfer(
     """Change a transfer; one in review becomes a new revision, and its stages begin anew."""
     book = _book(request)
     return await exchange.change(
-        lambda tx, caller: operations.change_transfer(tx, caller, book, transfer_id, body),
-        lambda tx, caller: operations.read_transfer(tx, caller, book, transfer_id, lock=True),
+        lambda tx, caller: requests.change_transfer(tx, caller, book, transfer_id, body),
+        lambda tx, caller: requests.read_transfer(tx, caller, book, transfer_id, lock=True),
     )
 
 
@@ -127,8 +128,8 @@ async def submit(exchange: Requesting, request: Request, transfer_id: TransferId
     """Submit a transfer: it becomes a revision, the law is determined, the first stage opens."""
     book = _book(request)
     return await exchange.act(
-        lambda tx, caller: operations.submit(tx, caller, book, transfer_id),
-        lambda tx, caller: operations.read_transfer(tx, caller, book, transfer_id, lock=True),
+        lambda tx, caller: requests.submit(tx, caller, book, transfer_id),
+        lambda tx, caller: requests.read_transfer(tx, caller, book, transfer_id, lock=True),
     )
 
 
@@ -140,8 +141,8 @@ async def withdraw(
     book = _book(request)
     reason = None if body is None else body.reason
     return await exchange.act(
-        lambda tx, caller: operations.withdraw(tx, caller, book, transfer_id, reason),
-        lambda tx, caller: operations.read_transfer(tx, caller, book, transfer_id, lock=True),
+        lambda tx, caller: requests.withdraw(tx, caller, book, transfer_id, reason),
+        lambda tx, caller: requests.read_transfer(tx, caller, book, transfer_id, lock=True),
     )
 
 
@@ -150,7 +151,7 @@ async def renew(exchange: Requesting, request: Request, transfer_id: TransferId,
     """Begin the transfer that follows an approved one: same content but for what is sent, and the evidence that still serves."""
     book = _book(request)
     return await exchange.create(
-        lambda tx, caller: operations.renew(tx, caller, book, transfer_id, body),
+        lambda tx, caller: requests.renew(tx, caller, book, transfer_id, body),
         lambda made: f"/v1/transfers/{made.id}",
     )
 
@@ -289,7 +290,7 @@ async def list_findings(
     """List findings of structuring: requests that stay below a threshold one by one and reach it together."""
     is_open = None if state is None else state == "open"
     return await exchange.page(
-        lambda tx, caller: findings.list_findings(
+        lambda tx, caller: structuring_findings.list_findings(
             tx, caller, is_open=is_open, handler=handler, transfer=transfer, cursor=cursor, limit=limit
         )
     )
@@ -298,7 +299,7 @@ async def list_findings(
 @router.get("/v1/findings/{finding_id}", response_model=FindingOut)
 async def read_finding(exchange: Reading, finding_id: Annotated[str, Path()]) -> Response:
     """Read a finding."""
-    return await exchange.read(lambda tx, caller: findings.read_finding(tx, caller, finding_id))
+    return await exchange.read(lambda tx, caller: structuring_findings.read_finding(tx, caller, finding_id))
 
 
 @router.post("/v1/findings/{finding_id}/answer", response_model=FindingOut)
@@ -307,8 +308,8 @@ async def answer_finding(
 ) -> Response:
     """Answer a finding, as somebody of legal."""
     return await exchange.act(
-        lambda tx, caller: findings.answer(tx, caller, finding_id, body),
-        lambda tx, caller: findings.read_finding(tx, caller, finding_id, lock=True),
+        lambda tx, caller: structuring_findings.answer(tx, caller, finding_id, body),
+        lambda tx, caller: structuring_findings.read_finding(tx, caller, finding_id, lock=True),
     )
 
 
@@ -316,16 +317,16 @@ async def answer_finding(
     "/v1/transfers/{transfer_id}/evidence",
     status_code=201,
     response_model=EvidenceOut,
-    openapi_extra=uploads.BODY,
+    openapi_extra=evidence_upload.BODY,
 )
 async def add_evidence(exchange: Requesting, request: Request, transfer_id: TransferId) -> Response:
     """Add the record of a paper, as JSON; with its file as multipart, the record in the part `document`, the bytes in `file`."""
     book = _book(request)
-    body, upload = await uploads.read(request, exchange.who)
+    body, upload = await evidence_upload.read(request, exchange.who)
     return await exchange.create(
         lambda tx, caller: evidence.add_evidence(tx, caller, book, transfer_id, body, upload),
         lambda made: f"/v1/transfers/{made.transfer}/evidence/{made.id}",
-        sent=uploads.fingerprint(body, upload),
+        sent=evidence_upload.fingerprint(body, upload),
     )
 
 
@@ -347,7 +348,7 @@ async def read_evidence(
     return await exchange.read(lambda tx, caller: evidence.read_evidence(tx, caller, book, transfer_id, evidence_id))
 
 
-@router.get("/v1/transfers/{transfer_id}/evidence/{evidence_id}/file", responses=uploads.FILE)
+@router.get("/v1/transfers/{transfer_id}/evidence/{evidence_id}/file", responses=evidence_upload.FILE)
 async def read_file(
     exchange: Annotated[Exchange, allowed(evidence.FILE_READERS)],
     transfer_id: TransferId,
@@ -391,13 +392,13 @@ async def list_revisions(
     exchange: Reading, transfer_id: TransferId, cursor: Cursor = None, limit: Limit = 50
 ) -> Response:
     """List the revisions of a transfer."""
-    return await exchange.page(lambda tx, caller: operations.list_revisions(tx, caller, transfer_id, cursor, limit))
+    return await exchange.page(lambda tx, caller: requests.list_revisions(tx, caller, transfer_id, cursor, limit))
 
 
 @router.get("/v1/transfers/{transfer_id}/revisions/{number}", response_model=RevisionOut)
 async def read_revision(exchange: Reading, transfer_id: TransferId, number: Number) -> Response:
     """Read a revision as it was submitted."""
-    return await exchange.read(lambda tx, caller: operations.read_revision(tx, caller, transfer_id, number))
+    return await exchange.read(lambda tx, caller: requests.read_revision(tx, caller, transfer_id, number))
 
 
 @router.get("/v1/transfers/{transfer_id}/revisions/{number}/diff", response_model=DiffOut)
@@ -408,10 +409,10 @@ async def diff(
     since: Annotated[int | None, Query(ge=1, lt=2**31, description="An earlier revision than the one before.")] = None,
 ) -> Response:
     """Tell in words what changed since the revision before, and which stages it touches."""
-    return await exchange.read(lambda tx, caller: operations.diff(tx, caller, transfer_id, number, since))
+    return await exchange.read(lambda tx, caller: requests.diff(tx, caller, transfer_id, number, since))
 
 
 @router.get("/v1/transfers/{transfer_id}/history", response_model=Page[EntryOut])
 async def history(exchange: Reading, transfer_id: TransferId, cursor: Cursor = None, limit: Limit = 50) -> Response:
     """List everything that happened to a transfer."""
-    return await exchange.page(lambda tx, caller: operations.history(tx, caller, transfer_id, cursor, limit))
+    return await exchange.page(lambda tx, caller: requests.history(tx, caller, transfer_id, cursor, limit))

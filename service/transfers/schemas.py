@@ -15,14 +15,14 @@ from pydantic import (
     model_validator,
 )
 
-from service.http.texts import Name, OptionalProse, Prose, Reference, not_before, without_defaults
+from service.database.row_security import EVERYWHERE, Reach
 from service.law.facts import LegalBasis, Method, Necessity, Route
 from service.law.schemas import CitationOut, DeterminationOut, NearDay, Persons, TextOut, Truth
-from service.tenancy import EVERYWHERE, Reach
-from service.transfers.changes import Change
+from service.transfers.revision_diff import Change
 from service.transfers.structuring import Shared
 from service.transfers.tables import OVER_QUOTA, Evidence, StructuringFinding
 from service.transfers.workflow import Decision, Stage, StageStatus, Status
+from service.validation.text_types import Name, OptionalProse, Prose, Reference, not_before, without_defaults
 
 
 class _In(BaseModel):

@@ -10,8 +10,8 @@ from datetime import date
 from enum import StrEnum
 from typing import Any, Final
 
+from service.access.persons import are_two
 from service.law.determination import Determination, Mechanism
-from service.persons import are_two
 
 
 class Stage(StrEnum):

@@ -18,21 +18,22 @@ import httpx
 import pytest
 from sqlalchemy import insert
 
-from service import migrate
-from service.audit import archive, check, retention
+from service.access.caller import OPERATOR
 from service.audit import operations as audit
-from service.audit.keys import read_or_make
-from service.audit.log_key import LogKey
-from service.audit.merkle import consistency_proof, leaf_hash, root_of
-from service.audit.notes import COSIGNATURE, Signer, cosign, cosigned_at, parts_of
-from service.audit.retention import Moved
-from service.audit.sequencing import Writer
+from service.audit.log import fsck, retention
+from service.audit.log.log_key import LogKey
+from service.audit.log.retention import Moved
+from service.audit.log.sequencer import Writer
 from service.audit.tables import Cosignature
-from service.database import Database, Time, utc_now
-from service.http.caller import OPERATOR
-from service.http.problems import Conflict
+from service.audit.tlog import archive_file
+from service.audit.tlog.merkle import consistency_proof, leaf_hash, root_of
+from service.audit.tlog.signed_note import COSIGNATURE, Signer, cosign, cosigned_at, parts_of
+from service.database import migrate
+from service.database.row_security import EVERYWHERE
+from service.database.session import Database, Time, utc_now
+from service.key_files import read_or_make
 from service.settings import Settings
-from service.tenancy import EVERYWHERE
+from service.validation.problems import Conflict
 from tests.commands import outbound
 from tests.conftest import Clock, Served, admins, database_named, run_sql
 from tests.world import Json, World
@@ -129,7 +130,7 @@ def test_the_command_moves_months_and_the_file_is_proved_offline(own: Own) -> No
     done = outbound(own.url, *words)
     assert done.returncode == 0, done.stderr
     files = [own.folder / f"entries-2023-0{month}.ndjson.gz" for month in (1, 2)]
-    told = [f"{file}: 2 entries of 2023-0{n}, sha256 {archive.sha256_of(file)}" for n, file in enumerate(files, 1)]
+    told = [f"{file}: 2 entries of 2023-0{n}, sha256 {archive_file.sha256_of(file)}" for n, file in enumerate(files, 1)]
     assert done.stdout.splitlines() == [*told, "2 month(s) were moved."]
     assert "2023-01" not in own.months()
     assert "2023-03" in own.months()
@@ -164,7 +165,7 @@ def test_a_file_can_be_held_against_a_checkpoint_that_was_kept_elsewhere(own: Ow
     assert refused.returncode == 1
     assert "/v1/audit/proofs/consistency?from=2&to=5" in refused.stderr
     bodies = [body for (body,) in own.fetch("select body from entries e join leaves l using (seq) order by leaf")]
-    left = {3: bodies[0]} | {line.leaf: line.body for line in archive.lines_of(moved.path)}
+    left = {3: bodies[0]} | {line.leaf: line.body for line in archive_file.lines_of(moved.path)}
     hashes = [leaf_hash(left[leaf].encode()) for leaf in range(5)]
     steps = consistency_proof(2, 5, lambda level, index: root_of(hashes[index << level : (index + 1) << level]))
     proof.write_text(json.dumps({"proof": [base64.b64encode(step).decode() for step in steps]}))
@@ -196,10 +197,10 @@ def checked(own: Own, folder: Path | None = None) -> set[str]:
     """Return the kinds of what the full check finds."""
 
     async def run() -> set[str]:
-        connection = await asyncpg.connect(own.url, server_settings=check.SETTINGS)
+        connection = await asyncpg.connect(own.url, server_settings=fsck.SETTINGS)
         try:
             trusted = [LogKey(own.folder / "log_key.pem").signer("outbound.test/log").verifier]
-            return (await check.check(connection, trusted, archives=folder)).kinds
+            return (await fsck.check(connection, trusted, archives=folder)).kinds
         finally:
             await connection.close()
 
@@ -258,8 +259,8 @@ def test_the_check_names_files_that_are_not_what_was_archived(own: Own, spoil: s
     if spoil == "change":
         moved.path.write_bytes(moved.path.read_bytes() + b"\x00")
     elif spoil == "replace":
-        with archive.written(moved.path, moved.head) as file:
-            file.writelines(archive.line_of(archive.Line(leaf, leaf, "{}")) for leaf in (0, 2))
+        with archive_file.written(moved.path, moved.head) as file:
+            file.writelines(archive_file.line_of(archive_file.Line(leaf, leaf, "{}")) for leaf in (0, 2))
     else:
         moved.path.unlink()
     assert checked(own, own.folder) == {"archive"}
@@ -295,10 +296,10 @@ def test_the_act_is_recorded_with_the_hash_of_the_file(own: Own) -> None:
     own.sequence()
     (moved,) = own.move(date(2023, 2, 1))
     ((body,),) = own.fetch("select body from entries where action = 'archive.made'")
-    told = {"month": "2023-01", "file": moved.path.name, "sha256": archive.sha256_of(moved.path)}
+    told = {"month": "2023-01", "file": moved.path.name, "sha256": archive_file.sha256_of(moved.path)}
     assert json.loads(body)["details"] == told | {"entries": 2, "first_leaf": 0, "last_leaf": 2, "size": 3}
     assert own.fetch("select month, file, encode(sha256, 'hex'), first_leaf, last_leaf, entries from archives") == [
-        (date(2023, 1, 1), moved.path.name, archive.sha256_of(moved.path), 0, 2, 2)
+        (date(2023, 1, 1), moved.path.name, archive_file.sha256_of(moved.path), 0, 2, 2)
     ]
 
 
@@ -395,7 +396,7 @@ def test_somebody_who_reads_the_log_is_waited_for(own: Own) -> None:
     own.write(JANUARY)
     own.sequence()
     (moved,) = asyncio.run(moved_while(own, "select count(*) from entries"))
-    assert archive.check(moved.path)[0] == moved.head
+    assert archive_file.check(moved.path)[0] == moved.head
     assert "2023-01" not in own.months()
 
 
@@ -404,7 +405,7 @@ def test_a_file_of_another_log_is_not_written_over(own: Own) -> None:
     own.sequence()
     theirs = own.folder / "entries-2023-01.ndjson.gz"
     note = "other.test/log\n0\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n\n— other.test/log AAAAAAAA\n"
-    with archive.written(theirs, archive.Head("2023-01", 0, 0, 0, note, {})):
+    with archive_file.written(theirs, archive_file.Head("2023-01", 0, 0, 0, note, {})):
         pass
     before = theirs.read_bytes()
     with pytest.raises(Conflict, match=r"other\.test/log"):
@@ -417,7 +418,7 @@ def test_what_an_earlier_run_left_is_written_over(own: Own) -> None:
     own.sequence()
     (own.folder / "entries-2023-01.ndjson.gz.part").write_bytes(b"half")
     (moved,) = own.move(date(2023, 2, 1))
-    assert archive.check(moved.path)[0] == moved.head
+    assert archive_file.check(moved.path)[0] == moved.head
     assert list(own.folder.glob("*.part")) == []
 
 
@@ -454,7 +455,7 @@ def test_the_ledger_permits_and_exports_do_not_change_when_all_their_entries_go(
         told: Json = answer.json()
         assert (answer.status_code, told["type"]) == (410, "/problems/archived")
         (file,) = own.folder.glob("entries-*")
-        assert (told["file"], told["sha256"]) == (file.name, archive.sha256_of(file))
+        assert (told["file"], told["sha256"]) == (file.name, archive_file.sha256_of(file))
         assert file.name in told["detail"]
         # Whose it was is in the file alone: an auditor of some handlers is told what there is of an entry that never was.
         narrow = world.person("auditor", handler=world.handler()["id"])

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.commands.addresses import free_port
+from service.commands.listen_address import free_port
 from service.settings import Settings
 from tests.api.test_sessions import Browser
 from tests.canaille_provider import CLIENT, GROUP, PASSWORD, SECRET, USER

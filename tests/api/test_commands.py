@@ -10,12 +10,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.database import Database
-from service.http.caller import OPERATOR
-from service.law import rules
+from service.access.caller import OPERATOR
+from service.database.row_security import EVERYWHERE
+from service.database.session import Database
+from service.law import rule_book
 from service.settings import Settings
-from service.tenancy import EVERYWHERE
-from service.transfers import people
+from service.transfers import reviewers
 from tests.commands import outbound
 from tests.conftest import Clock, Served
 from tests.world import Json, World, day
@@ -84,14 +84,14 @@ def test_a_stage_past_its_time_is_reminded_of_once_and_then_escalated_once(
 ) -> None:
     handler = world.handler()
     shown = world.submitted(handler, [world.dataset(handler, "personal")], world.recipient(), persons=10)
-    book = rules.load()
+    book = rule_book.load()
 
     def told(hours: int) -> list[str]:
         async def run() -> list[str]:
             ahead = Clock()
             ahead.ahead = clock.ahead + timedelta(hours=hours)
             database = Database(database_url, clock=ahead, reach=EVERYWHERE)
-            found = await database.transaction(lambda tx: people.remind(tx, OPERATOR, book))
+            found = await database.transaction(lambda tx: reviewers.remind(tx, OPERATOR, book))
             await database.close()
             return [verb for transfer, _, verb in found if transfer == shown["id"]]
 

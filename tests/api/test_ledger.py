@@ -21,9 +21,9 @@ from typing import Any
 import asyncpg
 import pytest
 
-from service.database import Database
-from service.gate.rebuild import Counted, rebuild
-from service.tenancy import EVERYWHERE
+from service.database.row_security import EVERYWHERE
+from service.database.session import Database
+from service.exports.recount import Counted, rebuild
 from tests.commands import outbound
 from tests.conftest import Clock, run_sql
 from tests.feed import OCTETS, Feed, digits, hashes, sketch

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from service.http.links import add_links
+from service.http.openapi.links import add_links
 from tests.authz.matrix import routes
 from tests.world import Person, World
 

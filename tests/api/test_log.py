@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from service.audit import notes, tiles
-from service.audit.merkle import leaf_hash, root_of, verify_consistency, verify_inclusion
-from service.audit.notes import Checkpoint, Verifier
+from service.audit.tlog import signed_note, tiles
+from service.audit.tlog.merkle import leaf_hash, root_of, verify_consistency, verify_inclusion
+from service.audit.tlog.signed_note import Checkpoint, Verifier
 from tests.world import World
 
 Json = dict[str, Any]
@@ -36,7 +36,7 @@ def verifiers(world: World) -> list[Verifier]:
 
 
 def opened(world: World, note: str) -> Checkpoint:
-    return Checkpoint.of(notes.open(note, verifiers(world)).text)
+    return Checkpoint.of(signed_note.open(note, verifiers(world)).text)
 
 
 def test_an_entry_comes_with_the_proof_that_a_signed_checkpoint_holds_it(world: World) -> None:

@@ -14,8 +14,8 @@ from typing import Any
 import httpx
 import pytest
 
-from service.audit import verify
 from service.settings import Settings
+from service.verifier import pack as verify
 from tests.conftest import Clock, Served, admins, database_named, run_sql
 from tests.packing import PDF, Used, add_file, packed, ready
 from tests.world import Json, World, today

@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 import rfc8785
 
-from service.audit.sealing import LIMIT, SALT
+from service.audit.commitments import LIMIT, SALT
 from tests.commands import outbound
 from tests.conftest import run_sql
 from tests.world import Json, World, day

@@ -18,14 +18,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.app import create_app
 from service.audit import recording
-from service.database import Base, Database, Transaction, beyond
-from service.http.problems import NotFound
+from service.database.logins import Logins, UnboundError
+from service.database.row_security import EVERYWHERE, TELL, OfHandler, View
+from service.database.session import Base, Database, Transaction, beyond
 from service.permits.tables import Permit
 from service.registry.tables import Dataset, Handler
-from service.roles import Logins, UnboundError
 from service.settings import Settings
-from service.tenancy import EVERYWHERE, TELL, OfHandler, View
 from service.transfers.tables import Transfer
+from service.validation.problems import NotFound
 from tests.conftest import Clock, Served, admins, database_named, run_sql
 from tests.feed import digits, hashes
 from tests.packing import add_file

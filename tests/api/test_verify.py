@@ -16,11 +16,13 @@ from typing import Any
 
 import pytest
 
-from service.audit import shown, single_file, verify
-from service.audit.notes import COSIGNATURE, Signer
-from service.audit.replay import CLAIMS
-from service.law import rules
-from service.law.rules import RuleBook
+from service.audit import shown
+from service.audit.tlog.signed_note import COSIGNATURE, Signer
+from service.law import rule_book
+from service.law.rule_book import RuleBook
+from service.verifier import pack as verify
+from service.verifier import single_file
+from service.verifier.replay import CLAIMS
 from tests.faults.racing import times
 from tests.forging import Forgery, line, pem
 from tests.packing import Used, packed
@@ -39,14 +41,14 @@ def pack(world: World, used: Used, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope="session")
 def own_law() -> RuleBook:
-    return rules.load()
+    return rule_book.load()
 
 
 @pytest.fixture(autouse=True)
 def compiled_once(own_law: RuleBook, monkeypatch: pytest.MonkeyPatch) -> None:
     """Spare each look at a pack the compiling of our own law data, which takes longer than a small pack does."""
-    load = rules.load
-    monkeypatch.setattr(rules, "load", lambda *of: own_law if of == (rules.DATA, None) else load(*of))
+    load = rule_book.load
+    monkeypatch.setattr(rule_book, "load", lambda *of: own_law if of == (rule_book.DATA, None) else load(*of))
 
 
 def broken(path: Path, *vkeys: str) -> set[str]:
@@ -734,7 +736,7 @@ def test_a_byte_of_the_file_itself_never_ends_in_anything_but_a_verdict(pack: Pa
 # The command
 
 
-def command(*arguments: str, module: str = "service.audit.verify") -> subprocess.CompletedProcess[str]:
+def command(*arguments: str, module: str = "service.verifier.pack") -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", module, *arguments], capture_output=True, text=True, check=False)
 
 
@@ -765,6 +767,6 @@ def test_the_command_line_has_it_too(pack: Path) -> None:
 
 
 def test_it_stands_alone() -> None:
-    program = "import service.audit.verify, sys; print(*{name.split('.')[0] for name in sys.modules})"
+    program = "import service.verifier.pack, sys; print(*{name.split('.')[0] for name in sys.modules})"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert not {"sqlalchemy", "asyncpg", "fastapi", "httpx", "starlette", "rfc8785"} & set(done.stdout.split())

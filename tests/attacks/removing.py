@@ -29,7 +29,7 @@ from pathlib import Path
 from queue import Queue
 from typing import Self
 
-from service.embedded import EmbeddedServer
+from service.database.embedded import EmbeddedServer
 from tests.attacks.defences import DEFENCES
 from tests.attacks.defences.model import ROOT, Defence
 

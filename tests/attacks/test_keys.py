@@ -15,7 +15,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import OctKey, OKPKey
 
-from service.http import caller as callers
+from service.access import caller as callers
 from service.settings import Settings
 from tests.attacks.companies import Company
 from tests.conftest import Clock, Served, admins, database_named, run_sql

@@ -16,8 +16,8 @@ import httpx
 import pytest
 
 from service import logs
-from service.http.strict_json import MAX_VALUES
 from service.settings import Settings
+from service.validation.strict_json import MAX_VALUES
 from tests.attacks.companies import Company
 from tests.conftest import Clock, Served, admins, database_named, run_sql
 from tests.world import Json, World

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from service.database import Database, Transaction, new_id
-from service.http.caller import Role
+from service.access.caller import Role
+from service.database.session import Database, Transaction, new_id
 from service.identity import operations as identity
 from tests.attacks.companies import PDF, upload
 from tests.authz.asking import ID, Answer, Line

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from service.database import Database, Transaction, new_id
+from service.access.tables import Login, Principal, Session
+from service.database.session import Database, Transaction, new_id
 from service.identity import sessions
-from service.identity.seats import Limits
-from service.identity.tables import Login, Principal, Session
+from service.identity.session_rules import Limits
 from tests.api.test_oidc import issuer, provided
 from tests.authz.asking import Answer, Line
 from tests.authz.matrix import Matrix, Outcome, fits, routes, wanted_of

@@ -10,8 +10,8 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from service.database import Database, Transaction, new_id
-from service.http.caller import Role
+from service.access.caller import Role
+from service.database.session import Database, Transaction, new_id
 from service.identity import operations as identity
 from tests.packing import add_file
 from tests.world import Json, Person, World, day

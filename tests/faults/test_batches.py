@@ -19,17 +19,17 @@ import asyncpg
 import httpx
 import pytest
 
-from service import migrate
-from service.database import GATE_LOCK
-from service.embedded import EmbeddedServer
-from service.gate import writing
-from service.gate.batch import SETTINGS
-from service.gate.growth import SKETCHES
-from service.gate.sitting import Entries, Sitting
-from service.gate.writing import EARLIER, HOLD
-from service.http.problems import DatabaseAway
-from service.law import rules
+from service.database import migrate
+from service.database.embedded import EmbeddedServer
+from service.database.session import GATE_LOCK
+from service.gate import batch_write
+from service.gate.announced_growth import SKETCHES
+from service.gate.batch_decisions import Entries, Sitting
+from service.gate.batch_write import EARLIER, HOLD
+from service.gate.group_commit import SETTINGS
+from service.law import rule_book
 from service.settings import Settings
+from service.validation.problems import DatabaseAway
 from tests.conftest import Clock, Served, admins, database_named, run_sql
 from tests.faults.racing import THE_GATE, Clients, connected, export, held, question, queued, times, until
 from tests.faults.test_process import serving
@@ -586,19 +586,19 @@ def test_no_session_keeps_the_gates_lock_whatever_became_of_a_batch(
 
 def test_without_the_gates_lock_nothing_is_recorded(database_url: str) -> None:
     """A session that lost it, however that came about, cannot commit what it decided under it."""
-    sitting = Sitting(rules.load(), datetime.now(UTC), datetime.now(UTC))
+    sitting = Sitting(rule_book.load(), datetime.now(UTC), datetime.now(UTC))
     sitting.entries = Entries(["system"], ["test.unlocked"], ["ev_unlocked"], [""], ["{}"], [bytes(32)])
 
     async def run() -> None:
         async with connected(database_url) as connection:
             recorded = "select count(*) from entries where subject = 'ev_unlocked'"
             with pytest.raises(DatabaseAway):
-                await writing.write_at_once(connection, sitting)
+                await batch_write.write_at_once(connection, sitting)
             assert await connection.fetchval(recorded) == 0
             await connection.execute(f"select pg_advisory_lock_shared({GATE_LOCK})")
             undone = connection.transaction()
             await undone.start()
-            await writing.write_at_once(connection, sitting)
+            await batch_write.write_at_once(connection, sitting)
             assert await connection.fetchval(recorded) == 1
             await undone.rollback()
 

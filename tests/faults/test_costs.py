@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import event
 
-from service.database import Database
-from service.http.problems import Unauthenticated
+from service.database.session import Database
 from service.identity import operations as identity
+from service.validation.problems import Unauthenticated
 from tests.conftest import Clock
 from tests.world import Json, World
 

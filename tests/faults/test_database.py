@@ -15,10 +15,10 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from service import migrate, roles
 from service.app import create_app
-from service.database import Base, Database, DatabaseAwayError, Transaction
-from service.embedded import EmbeddedServer
+from service.database import logins, migrate
+from service.database.embedded import EmbeddedServer
+from service.database.session import Base, Database, DatabaseAwayError, Transaction
 from service.settings import Settings
 from tests.commands import outbound
 from tests.conftest import Clock, Served, apart, database_named, run_sql
@@ -173,7 +173,7 @@ def test_the_tables_are_what_the_migrations_make(postgres: str) -> None:
     from alembic.runtime.migration import MigrationContext  # noqa: PLC0415
     from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415
 
-    from service.database import address  # noqa: PLC0415
+    from service.database.session import address  # noqa: PLC0415
 
     def differences(connection: Any) -> list[Any]:
         context = MigrationContext.configure(connection, opts={"include_name": migrate.is_no_partition})
@@ -212,7 +212,7 @@ def test_an_owner_that_may_make_no_roles_is_told_what_to_have_run_and_then_migra
         url = database_named(server.url, "kept").replace("://postgres:", "://keeper:")
         refused = outbound(url, "migrate")
         told = " ".join(refused.stderr.split())
-        wanted = [f"CREATE ROLE {role} LOGIN NOSUPERUSER NOBYPASSRLS" for role in (roles.APP, roles.GATE, roles.LOG)]
+        wanted = [f"CREATE ROLE {role} LOGIN NOSUPERUSER NOBYPASSRLS" for role in (logins.APP, logins.GATE, logins.LOG)]
         assert refused.returncode != 0
         assert [one for one in wanted if one not in told] == [], told
         assert "Traceback" not in told

@@ -12,8 +12,8 @@ from uuid import uuid4
 
 import pytest
 
-from service.http.direct import HEADS, HELD, LONGEST, Direct
-from service.http.protocol import Bounded
+from service.gate.fast_path.http_protocol import HEADS, HELD, LONGEST, Direct
+from service.http.server_protocol import Bounded
 from service.settings import Settings
 from tests.conftest import Clock, Served
 from tests.faults.racing import export, question

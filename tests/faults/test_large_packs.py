@@ -26,12 +26,12 @@ MAKE = """
 import asyncio, json, resource, sys
 from datetime import timedelta
 from pathlib import Path
-from service.audit.log_key import LogKey
-from service.database import Database
-from service.packs.making import Tools
+from service.audit.log.log_key import LogKey
+from service.database.session import Database
+from service.packs.builder import Tools
 from service.packs.worker import Worker
-from service.permits.signing import Signer
-from service.tenancy import EVERYWHERE
+from service.permits.tokens import Signer
+from service.database.row_security import EVERYWHERE
 
 url, data = sys.argv[1], Path(sys.argv[2])
 

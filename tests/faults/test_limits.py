@@ -10,10 +10,10 @@ from typing import Any
 import httpx
 import pytest
 
-from service.http.limits import Limits, address_of, counted_address, credential_of, spared_networks
-from service.http.problems import TooManyRequests
-from service.http.rates import Rate
+from service.http.rate_limits import Limits, address_of, counted_address, credential_of, spared_networks
+from service.http.token_bucket import Rate
 from service.settings import Settings
+from service.validation.problems import TooManyRequests
 from tests.conftest import Clock, Served
 from tests.world import World
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, cast
 
 import pytest
 
-from service.http.direct import Direct
+from service.gate.fast_path.http_protocol import Direct
 from service.http.middleware import ASKED_FOR
 from tests.faults.racing import export, question
 from tests.faults.test_direct import Line, Ordinary, request, run, served

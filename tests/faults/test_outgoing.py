@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from service.http.addresses import BarredError
-from service.http.outgoing import Answer, Outgoing, UnansweredError
+from service.http.egress import Answer, Outgoing, UnansweredError
+from service.http.egress_policy import BarredError
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 HOST = "idp.example.test"

@@ -20,8 +20,8 @@ import asyncpg
 import httpx
 import pytest
 
-from service.audit import verify
-from service.embedded import MIB, SHARED_BUFFERS, EmbeddedServer, memory
+from service.database.embedded import MIB, SHARED_BUFFERS, EmbeddedServer, memory
+from service.verifier import pack
 
 OUTBOUND = str(Path(sys.executable).with_name("outbound"))
 
@@ -103,7 +103,7 @@ def verified(http: httpx.Client, path: Path, **about: str) -> dict[str, list[str
         assert time.monotonic() < until, shown
         time.sleep(0.05)
     path.write_bytes(http.get(shown["content"]).content)
-    return {name: claim.told for name, claim in verify.verify(path).claims.items() if claim.faults}
+    return {name: claim.told for name, claim in pack.verify(path).claims.items() if claim.faults}
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

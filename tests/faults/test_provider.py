@@ -11,12 +11,12 @@ from typing import Any
 import httpx
 import pytest
 
-from service.database import utc_now
-from service.http.outgoing import Outgoing
-from service.http.problems import ProviderAway
-from service.identity.jose import TokenRefusedError
-from service.identity.provider import PAUSE, Provider
-from service.identity.tokens import Expected
+from service.database.session import utc_now
+from service.http.egress import Outgoing
+from service.identity.oidc.claims import Expected
+from service.identity.oidc.jws import TokenRefusedError
+from service.identity.oidc.provider import PAUSE, Provider
+from service.validation.problems import ProviderAway
 from tests.api.test_oidc import bearer, provided
 from tests.conftest import Clock, Served
 from tests.issuers import AUDIENCE, Issuer

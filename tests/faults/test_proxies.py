@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from service.commands.addresses import free_port
+from service.commands.listen_address import free_port
 from tests.faults.racing import export, question
 from tests.faults.test_direct import Line, request, served
 from tests.faults.test_one_reading import EVALUATION, EXPORTS, OFFERS, Kept, chunked

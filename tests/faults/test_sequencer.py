@@ -13,15 +13,16 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 
-from service.audit import check, notes, rotation, sequencing
-from service.audit.log_key import LogKey, LogKeyError
-from service.audit.merkle import leaf_hash, root_of
-from service.audit.notes import Checkpoint
-from service.audit.sequencer import Sequencer
-from service.audit.sequencing import LogDamagedError, Writer
-from service.database import LOG_LOCK, Database, is_conflict, utc_now
-from service.http.caller import OPERATOR
-from service.roles import Login
+from service.access.caller import OPERATOR
+from service.audit.log import fsck, key_rotation, sequencer
+from service.audit.log.leader import Sequencer
+from service.audit.log.log_key import LogKey, LogKeyError
+from service.audit.log.sequencer import LogDamagedError, Writer
+from service.audit.tlog import signed_note
+from service.audit.tlog.merkle import leaf_hash, root_of
+from service.audit.tlog.signed_note import Checkpoint
+from service.database.logins import Login
+from service.database.session import LOG_LOCK, Database, is_conflict, utc_now
 from tests.conftest import database_named, run_sql
 
 INSERT = """
@@ -97,7 +98,7 @@ async def demand_whole(connection: asyncpg.Connection, key: LogKey) -> None:
     stored = await connection.fetch("select size, root, note from checkpoints order by size")
     assert stored[-1]["size"] == len(rows)
     for row in stored:
-        checkpoint = Checkpoint.of(notes.open(row["note"], [key.signer(origin).verifier]).text)
+        checkpoint = Checkpoint.of(signed_note.open(row["note"], [key.signer(origin).verifier]).text)
         assert (checkpoint.origin, checkpoint.size, checkpoint.root) == (origin, row["size"], row["root"])
         assert checkpoint.root == root_of(hashes[: checkpoint.size])
 
@@ -249,7 +250,7 @@ def test_the_first_checkpoint_of_another_key_is_signed_by_the_older_one_as_well(
     async def rotate() -> str:
         database = Database(url, pool=1)
         try:
-            origin, _ = await database.transaction(lambda tx: rotation.rotate(tx, OPERATOR, key, None))
+            origin, _ = await database.transaction(lambda tx: key_rotation.rotate(tx, OPERATOR, key, None))
         finally:
             await database.close()
         key.replace(origin)
@@ -269,14 +270,14 @@ def test_the_first_checkpoint_of_another_key_is_signed_by_the_older_one_as_well(
 
             async def is_signed_by_newer_alone() -> bool:
                 note = await watcher.fetchval("select note from checkpoints order by size desc limit 1")
-                if notes.open(note, [older, newer]).keys == {newer}:
+                if signed_note.open(note, [older, newer]).keys == {newer}:
                     return True
                 await watcher.execute(INSERT, "more", 1)
                 return False
 
             await until(is_signed_by_newer_alone)
             told = [
-                notes.open(row["note"], [older, newer]).keys
+                signed_note.open(row["note"], [older, newer]).keys
                 for row in await watcher.fetch("select note from checkpoints order by size")
             ]
             assert [keys for number, keys in enumerate(told) if keys not in told[:number]] == [
@@ -288,7 +289,7 @@ def test_the_first_checkpoint_of_another_key_is_signed_by_the_older_one_as_well(
             body = await watcher.fetchval("select body from entries where action = 'log.key_rotated'")
             assert newer.vkey in body
             assert older.vkey in body
-            result = await check.check(watcher, [older])
+            result = await fsck.check(watcher, [older])
             assert [each for each in result.findings if each.kind != "changed"] == []
         assert key.path.stat().st_mode & 0o077 == 0
 
@@ -298,7 +299,7 @@ def test_the_first_checkpoint_of_another_key_is_signed_by_the_older_one_as_well(
 def test_this_month_and_the_next_two_have_tables_of_their_own(url: str) -> None:
     async def run() -> list[str]:
         async with connected(url) as connection:
-            assert await sequencing.make_months(connection, datetime(2031, 12, 5, tzinfo=UTC))
+            assert await sequencer.make_months(connection, datetime(2031, 12, 5, tzinfo=UTC))
             await connection.execute(INSERT.replace("now()", "'2032-02-29 23:59:59.9Z'::timestamptz"), "leap", 1)
             await connection.execute(INSERT.replace("now()", "'2040-01-01Z'::timestamptz"), "far", 1)
             return [row[0] for row in await connection.fetch("select tableoid::regclass::text from entries order by 1")]
@@ -310,7 +311,7 @@ def test_a_month_whose_entries_stand_in_the_default_table_gets_none(url: str) ->
     async def run() -> None:
         async with connected(url) as connection:
             await connection.execute(INSERT.replace("now()", "'2035-05-05Z'::timestamptz"), "early", 1)
-            assert not await sequencing.make_months(connection, datetime(2035, 4, 5, tzinfo=UTC))
+            assert not await sequencer.make_months(connection, datetime(2035, 4, 5, tzinfo=UTC))
             query = "select to_regclass('entries_2035_' || month) from unnest(array['04', '05', '06']) month"
             assert [row[0] is None for row in await connection.fetch(query)] == [False, True, False]
 

@@ -12,7 +12,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from service.audit import shown, verify
+from service.audit import shown
+from service.verifier import pack
 from tests.faults.racing import times
 from tests.packing import Used, packed
 from tests.world import World
@@ -144,9 +145,9 @@ def used(world: World) -> Used:
 @pytest.fixture(scope="module")
 def places(world: World, used: Used, tmp_path_factory: pytest.TempPathFactory) -> list[Place]:
     """Every cell that a pack of the permit shows."""
-    whole = verify.Verification(packed(world, tmp_path_factory.mktemp("whole"), permit=used.permit))
+    whole = pack.Verification(packed(world, tmp_path_factory.mktemp("whole"), permit=used.permit))
     whole.run()
-    assert verify.code(whole) == 0, list(verify.sentences(whole))
+    assert pack.code(whole) == 0, list(pack.sentences(whole))
     return [
         cell.place
         for kind in shown.KINDS
@@ -177,8 +178,8 @@ def test_a_change_of_any_column_that_a_pack_shows_is_noticed(
         # One cell of every column, each in a row that is drawn.
         drawn = [chance.choice([one for one in places if (one[0], one[2]) == column]) for column in columns]
         with changed(database_url, drawn):
-            found = verify.verify(packed(world, tmp_path, permit=used.permit))
-        assert verify.code(found) == 1
+            found = pack.verify(packed(world, tmp_path, permit=used.permit))
+        assert pack.code(found) == 1
         assert set(drawn) - found.differing == set()
 
 
@@ -189,4 +190,4 @@ def test_what_is_moved_out_of_a_pack_is_noticed(
     moving = [one for one in places if (one[0], one[2]) in MOVING and (one[0], one[2]) != ("permits", "transfer")]
     for place in chance.sample(moving, times(2, len(moving))):
         with changed(database_url, [place]):
-            assert verify.code(verify.verify(packed(world, tmp_path, permit=used.permit))) == 1, place
+            assert pack.code(pack.verify(packed(world, tmp_path, permit=used.permit))) == 1, place

@@ -22,7 +22,7 @@ import pytest
 from sqlalchemy import text
 
 from service.connections import LATE, Bounds, connect
-from service.database import GATE_LOCK, LOG_LOCK, Database, DatabaseAwayError
+from service.database.session import GATE_LOCK, LOG_LOCK, Database, DatabaseAwayError
 from service.settings import Settings
 from tests.conftest import Clock, Served, admins, database_named, run_sql
 from tests.faults.racing import connected, export, question, until
@@ -437,7 +437,7 @@ def test_nothing_connects_without_bounds() -> None:
         for path in folder.rglob("*.py")
         for match in ways.finditer(path.read_text("utf-8"))
     }
-    assert found == {("connections.py", "asyncpg.connect("), ("database.py", "create_async_engine(")}
+    assert found == {("connections.py", "asyncpg.connect("), ("database/session.py", "create_async_engine(")}
 
 
 def test_all_wait_for_less_than_one_may_be_silent() -> None:

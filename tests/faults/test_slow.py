@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from service.http.crowding import Room
-from service.http.direct import Direct
-from service.http.framing import MAX_FIELDS, MAX_HEAD, MAX_TARGET
+from service.gate.fast_path.http_protocol import Direct
+from service.http.connection_limits import Room
+from service.http.request_parser import MAX_FIELDS, MAX_HEAD, MAX_TARGET
 from service.settings import Settings
 from tests.conftest import Clock, Served
 from tests.faults.racing import export, question, until

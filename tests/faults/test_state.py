@@ -18,13 +18,13 @@ import asyncpg
 import pytest
 from hypothesis import given, strategies
 
-from service import migrate
 from service.audit import effects, state
 from service.audit.effects import BESIDE, COVERED
 from service.audit.operations import canonical
 from service.audit.shown import hashed
 from service.audit.state import State
-from service.commands.shared import bring_up, write_baseline
+from service.commands.database_access import bring_up, write_baseline
+from service.database import migrate
 from service.tables import METADATA
 from tests.authz.things import Company
 from tests.commands import outbound

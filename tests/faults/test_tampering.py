@@ -17,16 +17,17 @@ from unittest import mock
 import asyncpg
 import pytest
 
-from service.audit import check, merkle, notes, retention, sequencing, tiles, witness
-from service.audit.helpers import Processes, viewing
-from service.audit.log_key import LogKey
-from service.audit.notes import Checkpoint
+from service.audit.log import fsck, retention, sequencer
+from service.audit.log.fsck_workers import Processes, viewing
+from service.audit.log.log_key import LogKey
+from service.audit.log.sequencer import Writer
 from service.audit.operations import canonical
-from service.audit.sequencing import Writer
-from service.audit.tiles import WIDTH
-from service.audit.witness import Refusal, Submission
-from service.database import Database, utc_now
-from service.tenancy import EVERYWHERE
+from service.audit.tlog import merkle, signed_note, tiles, witness_protocol
+from service.audit.tlog.signed_note import Checkpoint
+from service.audit.tlog.tiles import WIDTH
+from service.audit.tlog.witness_protocol import Refusal, Submission
+from service.database.row_security import EVERYWHERE
+from service.database.session import Database, utc_now
 from tests.commands import outbound
 from tests.conftest import database_named, run_sql
 from tests.faults.racing import times
@@ -55,7 +56,7 @@ class Logs:
 
     @property
     def remembered(self) -> Checkpoint:
-        return Checkpoint.of(notes.parts_of(self.note)[0])
+        return Checkpoint.of(signed_note.parts_of(self.note)[0])
 
     def copy(self, name: str, of: str = WHOLE) -> str:
         run_sql(self.postgres, f"drop database if exists {name}", f"create database {name} template {of}")
@@ -142,28 +143,28 @@ async def tampered(url: str, act: Act, chance: random.Random) -> None:
         await connection.close()
 
 
-def helped(url: str) -> check.Helpers:
+def helped(url: str) -> fsck.Helpers:
     """Return what reads and hashes ahead as `Processes` do, but in this process."""
 
-    async def ahead(view: str, spans: Sequence[check.Span]) -> AsyncGenerator[check.Plain | None, None]:
+    async def ahead(view: str, spans: Sequence[fsck.Span]) -> AsyncGenerator[fsck.Plain | None, None]:
         async with viewing(url, view) as connection:
             for span in spans:
-                yield await check.plain(connection, span)
+                yield await fsck.plain(connection, span)
 
     return ahead
 
 
 async def checked(
-    url: str, logs: Logs, *remembered: str, helpers: Sequence[check.Helpers | None] | None = None
-) -> check.Result:
+    url: str, logs: Logs, *remembered: str, helpers: Sequence[fsck.Helpers | None] | None = None
+) -> fsck.Result:
     """Check a log alone and, in small chunks, with helpers; each time the same must be found."""
-    connection = await asyncpg.connect(url, server_settings=check.SETTINGS)
+    connection = await asyncpg.connect(url, server_settings=fsck.SETTINGS)
     trusted = [logs.key.signer(logs.origin).verifier]
     try:
-        alone = await check.check(connection, trusted, remembered)
-        with mock.patch.object(check, "CHUNK", WIDTH):
+        alone = await fsck.check(connection, trusted, remembered)
+        with mock.patch.object(fsck, "CHUNK", WIDTH):
             for each in (None, helped(url)) if helpers is None else helpers:
-                found = await check.check(connection, trusted, remembered, helpers=each)
+                found = await fsck.check(connection, trusted, remembered, helpers=each)
                 assert sorted(found.findings, key=str) == sorted(alone.findings, key=str)
                 assert replace(found, findings=[]) == replace(alone, findings=[])
     finally:
@@ -183,7 +184,7 @@ async def shown_to_witness(url: str, logs: Logs) -> None:
     old = min(logs.remembered.size, row["size"])
     proof = tuple(merkle.consistency_proof(old, row["size"], node))
     known = {logs.origin: [logs.key.signer(logs.origin).verifier]}
-    witness.vouched(Submission(old, proof, row["note"]), known, {logs.origin: logs.remembered})
+    witness_protocol.vouched(Submission(old, proof, row["note"]), known, {logs.origin: logs.remembered})
 
 
 async def some_seq(connection: asyncpg.Connection, chance: random.Random) -> int:
@@ -295,11 +296,11 @@ def test_a_log_that_nobody_touched_is_whole(logs: Logs) -> None:
 class Watched:
     """Helpers, and what they have told of each chunk."""
 
-    def __init__(self, helpers: check.Helpers) -> None:
+    def __init__(self, helpers: fsck.Helpers) -> None:
         self._helpers = helpers
         self.told: list[bool] = []
 
-    async def __call__(self, view: str, spans: Sequence[check.Span]) -> AsyncGenerator[check.Plain | None, None]:
+    async def __call__(self, view: str, spans: Sequence[fsck.Span]) -> AsyncGenerator[fsck.Plain | None, None]:
         async with aclosing(self._helpers(view, spans)) as telling:
             async for each in telling:
                 self.told.append(each is not None)
@@ -411,10 +412,10 @@ def test_a_month_that_was_moved_to_a_file_is_no_tampering(logs: Logs, tmp_path: 
     url = logs.copy(COPY, "template_outbound")
     long_ago = datetime(2020, 5, 5, tzinfo=UTC)
 
-    async def run() -> check.Result:
+    async def run() -> fsck.Result:
         connection = await asyncpg.connect(url)
         try:
-            await sequencing.make_months(connection, long_ago)
+            await sequencer.make_months(connection, long_ago)
             await grow(connection, logs.key, [5, 300], long_ago)
             await grow(connection, logs.key, [310], start())
             database = Database(url, pool=1, reach=EVERYWHERE)

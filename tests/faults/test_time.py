@@ -14,12 +14,12 @@ import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.app import UNHURRIED
-from service.database import GATE_LOCK
-from service.http.limits import Limits
+from service.database.session import GATE_LOCK
 from service.http.middleware import Edge
-from service.http.problems import Malformed
-from service.http.rates import Rate
+from service.http.rate_limits import Limits
+from service.http.token_bucket import Rate
 from service.settings import Settings
+from service.validation.problems import Malformed
 from tests.conftest import Clock, Served, run_sql
 from tests.world import Json, Person, World
 

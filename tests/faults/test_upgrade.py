@@ -14,7 +14,7 @@ import asyncpg
 import pytest
 from sqlalchemy import select
 
-from service import migrate
+from service.database import migrate
 from service.law.calendar import day_in_shanghai
 from service.registry.looking import IS_OUTDATED
 from service.registry.tables import Dataset

@@ -14,11 +14,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.audit import notes
-from service.audit.notes import Checkpoint
-from service.audit.witness import MAX_BODY
-from service.audit.witness_server import Memory, Witness
-from service.database import utc_now
+from service.audit.tlog import signed_note
+from service.audit.tlog.signed_note import Checkpoint
+from service.audit.tlog.witness_protocol import MAX_BODY
+from service.audit.tlog.witness_server import Memory, Witness
+from service.database.session import utc_now
 from tests.faults.test_process import environment
 from tests.logs import SmallLog, a_witness, pem
 from tests.witnesses import Running, command, witnessing
@@ -50,7 +50,7 @@ def cosigned(running: Running, log: SmallLog, old: int, new: int) -> int:
     """Have a checkpoint cosigned; return the time that the witness tells."""
     answer = running.add(log.submission(old, new).body())
     assert answer.status_code == 200, answer.text
-    time = notes.cosigned_at(f"{log.checkpoint(new).text()}\n{answer.text}", running.verifier)
+    time = signed_note.cosigned_at(f"{log.checkpoint(new).text()}\n{answer.text}", running.verifier)
     assert time is not None
     return time
 
@@ -97,10 +97,10 @@ def test_it_serves_monitors_what_it_cosigned(running: Running, origin: str) -> N
     cosigned(running, log, 0, 3)
     stranger = SmallLog("example.com/stranger").signer.line(log.checkpoint(5).text())
     assert running.add(log.submission(3, 5).body() + stranger.encode()).status_code == 200
-    opened = notes.open(httpx.get(of_log).text, [log.signer.verifier, running.verifier])
+    opened = signed_note.open(httpx.get(of_log).text, [log.signer.verifier, running.verifier])
     assert Checkpoint.of(opened.text).size == 5
     assert opened.keys == {log.signer.verifier, running.verifier}
-    assert len(notes.signatures_of(httpx.get(of_log).text)) == 2
+    assert len(signed_note.signatures_of(httpx.get(of_log).text)) == 2
 
 
 def test_a_fork_is_not_cosigned_and_both_sides_are_written_down(running: Running, origin: str) -> None:
@@ -182,7 +182,7 @@ def memory(folder: Path, *logs: SmallLog) -> Memory:
 
 
 def test_a_memory_that_was_turned_to_another_log_is_not_believed(tmp_path: Path) -> None:
-    note = notes.sign(OTHER.checkpoint(3).text(), LOG.signer)
+    note = signed_note.sign(OTHER.checkpoint(3).text(), LOG.signer)
     (tmp_path / "state.json").write_text(json.dumps({LOG.origin: note}))
     with pytest.raises(ValueError, match=r"is one of example\.com/other"), memory(tmp_path, LOG):
         pass
@@ -198,7 +198,7 @@ def test_a_memory_keeps_the_logs_that_are_not_looked_after_now(tmp_path: Path) -
 
 def test_a_witness_does_not_use_the_key_of_a_log(tmp_path: Path) -> None:
     signer = a_witness()
-    own = {"example.com/log": [notes.Verifier("example.com/log", signer.verifier.public)]}
+    own = {"example.com/log": [signed_note.Verifier("example.com/log", signer.verifier.public)]}
     with memory(tmp_path, LOG) as kept, pytest.raises(ValueError, match="needs a key of its own"):
         Witness(signer, own, kept, utc_now)
 

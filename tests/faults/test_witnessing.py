@@ -18,15 +18,16 @@ import asyncpg
 import httpx
 import pytest
 
-from service.audit import notes, witnessing
-from service.audit.log_key import LogKey
-from service.audit.notes import Checkpoint, Verifier
-from service.audit.sequencer import Sequencer
-from service.audit.witness import NamedWitness, Standing, Submission, complaints
-from service.audit.witnessing import Witnessing
-from service.commands.addresses import free_port
-from service.database import Database, utc_now
-from service.roles import Login
+from service.audit.log import feeder
+from service.audit.log.feeder import Witnessing
+from service.audit.log.leader import Sequencer
+from service.audit.log.log_key import LogKey
+from service.audit.tlog import signed_note
+from service.audit.tlog.signed_note import Checkpoint, Verifier
+from service.audit.tlog.witness_protocol import NamedWitness, Standing, Submission, complaints
+from service.commands.listen_address import free_port
+from service.database.logins import Login
+from service.database.session import Database, utc_now
 from tests.conftest import database_named, run_sql
 from tests.faults.test_process import run, serving
 from tests.logs import SmallLog, a_witness, pem
@@ -102,7 +103,7 @@ class Led:
         return bool(await self.connection.fetchval("select exists (select from checkpoints where size >= $1)", size))
 
     async def standing(self, number: int = 0) -> Standing:
-        found = await self.database.transaction(lambda tx: witnessing.standings(tx, self.witnesses))
+        found = await self.database.transaction(lambda tx: feeder.standings(tx, self.witnesses))
         return found[number]
 
     async def until(self, condition: Callable[[], Awaitable[bool]]) -> None:
@@ -127,7 +128,7 @@ class Led:
 
     async def cosigned_note(self, size: int) -> str:
         note = await self.connection.fetchval("select note from checkpoints where size = $1", size)
-        return await self.database.transaction(lambda tx: witnessing.with_cosignatures(tx, size, note))
+        return await self.database.transaction(lambda tx: feeder.with_cosignatures(tx, size, note))
 
 
 @pytest.fixture
@@ -202,9 +203,9 @@ async def test_each_checkpoint_comes_to_be_cosigned(log: Log, running: Running) 
             size = await led.grow(entries)
             await led.until_cosigned(size)
         note = await led.cosigned_note(size)
-        line = notes.cosigned_at(note, running.verifier)
+        line = signed_note.cosigned_at(note, running.verifier)
         assert signers(note, log.vkey, running.verifier.vkey) == [log.vkey, f"{line} {running.verifier.vkey}"]
-        assert await led.database.transaction(witnessing.newest_cosigned) == size
+        assert await led.database.transaction(feeder.newest_cosigned) == size
 
 
 @awaited
@@ -218,8 +219,8 @@ async def test_a_log_that_stands_still_is_cosigned_anew_and_shows_the_newest_lin
         await led.until(again)
         newest = await led.connection.fetchval("select extract(epoch from max(at))::bigint from cosignatures")
         note = await led.cosigned_note(size)
-        assert len(notes.signatures_of(note)) == 2
-        assert (notes.cosigned_at(note, running.verifier) or 0) >= newest
+        assert len(signed_note.signatures_of(note)) == 2
+        assert (signed_note.cosigned_at(note, running.verifier) or 0) >= newest
 
 
 @awaited
@@ -276,14 +277,14 @@ async def test_a_silent_witness_holds_up_neither_the_log_nor_another(log: Log, r
 
 
 def wrong_key(body: bytes) -> tuple[int, bytes]:
-    text = notes.parts_of(Submission.of(body).note)[0]
-    return 200, notes.cosign(text, a_witness("witness.example/other"), int(time.time())).encode()
+    text = signed_note.parts_of(Submission.of(body).note)[0]
+    return 200, signed_note.cosign(text, a_witness("witness.example/other"), int(time.time())).encode()
 
 
 def wrong_text(body: bytes) -> tuple[int, bytes]:
-    checkpoint = Checkpoint.of(notes.parts_of(Submission.of(body).note)[0])
+    checkpoint = Checkpoint.of(signed_note.parts_of(Submission.of(body).note)[0])
     other = Checkpoint(checkpoint.origin, checkpoint.size, bytes(32))
-    return 200, notes.cosign(other.text(), a_witness("witness.example/liar"), int(time.time())).encode()
+    return 200, signed_note.cosign(other.text(), a_witness("witness.example/liar"), int(time.time())).encode()
 
 
 @pytest.mark.parametrize(
@@ -318,7 +319,7 @@ async def test_a_witness_that_does_not_know_the_log_says_so(log: Log, tmp_path: 
 
 
 async def complaint(led: Led) -> str:
-    found = await led.database.transaction(lambda tx: witnessing.standings(tx, led.witnesses))
+    found = await led.database.transaction(lambda tx: feeder.standings(tx, led.witnesses))
     return " ".join(complaints(found, utc_now(), None))
 
 
@@ -386,7 +387,7 @@ def test_the_service_tells_how_its_witnesses_stand(log: Log, tmp_path: Path) -> 
             assert found["complaints"] == []
             assert found["witnesses"][0]["size"] >= 1
             note = http.get("/v1/audit/checkpoint").json()["note"]
-            assert notes.open(note, [running.verifier]).by == {running.verifier.name}
+            assert signed_note.open(note, [running.verifier]).by == {running.verifier.name}
             assert http.get("/tlog/checkpoint").text.startswith(log.origin)
         found = health(lambda found: not found["healthy"])
         assert "The youngest cosignature is" in found["complaints"][0]

@@ -8,12 +8,12 @@ from typing import Any
 from starlette.types import Message, Receive, Scope, Send
 
 from service.app import Outbound
-from service.gate.express import Given, Head, Tell
+from service.gate.fast_path.asgi import Given, Head, Tell
 from tests.conftest import Served
 
 
 class Counting:
-    """Wraps an application and counts its answers, those too that it gives without ASGI (`service.http.direct`)."""
+    """Wraps an application and counts its answers, those too that it gives without ASGI (`service.gate.fast_path.http_protocol`)."""
 
     def __init__(self, app: Outbound, paths: dict[str, Any]) -> None:
         self._app = app

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from service.law.by_count import LawByCount
+from service.law.count_bands import LawByCount
 from service.law.determination import Headroom, Mechanism, covers, determine
 from service.law.facts import Count, Route
 from tests.law.builders import a_case, codes

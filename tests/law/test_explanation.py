@@ -7,7 +7,7 @@ import pytest
 
 from service.law.determination import determine
 from service.law.explanation import answer, articles
-from service.law.rules import Citation
+from service.law.rule_book import Citation
 from tests.law.builders import a_case
 from tests.law.strategies import BOOK
 

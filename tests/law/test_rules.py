@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from service.law.facts import Count
-from service.law.rules import DATA, FollowUp, RuleFileError, load
+from service.law.rule_book import DATA, FollowUp, RuleFileError, load
 from tests.law.strategies import BOOK
 
 

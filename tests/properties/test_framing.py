@@ -11,7 +11,7 @@ import h11
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from service.http.framing import UnreadableError
+from service.http.request_parser import UnreadableError
 from tests.rooms.test_framing import Gathered
 
 BODIES = st.sampled_from(

@@ -10,11 +10,11 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.law.by_count import LawByCount
+from service.law.count_bands import LawByCount
 from service.law.determination import Headroom, Mechanism, covers, determine
 from service.law.explanation import answer
 from service.law.facts import Count, Facts, Necessity, Route, Tag, faults
-from service.law.rules import load
+from service.law.rule_book import load
 from service.law.schemas import DeterminationOut, FactsIn
 from tests.law.oracle import oracle
 from tests.law.strategies import BOOK, counts, facts, with_transfer

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.gate.page_tokens import Place, opened, sealed
-from service.http.problems import Malformed
+from service.validation.problems import Malformed
 
 PLACES = st.builds(Place, st.integers(0, 1000), st.from_regex(r"(ds_[0-9a-z]{26}|)", fullmatch=True))
 

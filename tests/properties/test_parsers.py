@@ -13,13 +13,14 @@ from fastapi import Request
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from service.http import conditional, idempotency, middleware, paging, strict_json
-from service.http.limits import credential_of
-from service.http.problems import Invalid, Malformed, PreconditionFailed, Problem
-from service.identity.keys import Secret
-from service.transfers import uploads
+from service.http import conditional, idempotency, middleware, paging
+from service.http.rate_limits import credential_of
+from service.identity.api_keys import Secret
+from service.transfers import evidence_upload
 from service.transfers.evidence import Upload
 from service.transfers.schemas import EvidenceIn
+from service.validation import strict_json
+from service.validation.problems import Invalid, Malformed, PreconditionFailed, Problem
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=8)
 NUMBERS = st.integers(-(10**60), 10**60) | st.floats(allow_nan=False, allow_infinity=False)
@@ -204,7 +205,7 @@ async def sent(body: bytes, parameters: str) -> tuple[EvidenceIn, Upload | None]
     async def receive() -> Any:
         return {"type": "http.request", "body": body, "more_body": False}
 
-    return await uploads.read(
+    return await evidence_upload.read(
         Request(request("POST", content_type=f"multipart/form-data{parameters}").scope, receive), "somebody"
     )
 

@@ -9,10 +9,10 @@ from hypothesis import given
 
 from service.law.determination import Mechanism, determine
 from service.law.facts import Facts
-from service.law.routes import determination_of
 from service.law.schemas import FactsIn
-from service.plans.planning import NO_SPLITTING, Plan, plans
-from service.plans.routes import body_of, plans_of, typical_times
+from service.whatif.law_routes import determination_of
+from service.whatif.plan_routes import body_of, plans_of, typical_times
+from service.whatif.plans import NO_SPLITTING, Plan, plans
 from tests.law.builders import TODAY, a_case
 from tests.law.strategies import BOOK, facts
 

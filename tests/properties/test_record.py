@@ -14,19 +14,19 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.gate import wire
+from service.access.caller import Caller, Role
+from service.clock import rfc3339
+from service.gate import questions
+from service.gate.batch_decisions import STEPS, Reserved, Sitting, encode, lapse
+from service.gate.batch_read import OF_CALLER, OF_PERMIT, SEPARATOR, Found, Wanted, found_in
 from service.gate.decide import Known, KnownDataset
-from service.gate.reading import OF_CALLER, OF_PERMIT, SEPARATOR, Found, Wanted, found_in
 from service.gate.schemas import EvaluationIn, ExportIn, ExportOut
-from service.gate.sitting import STEPS, Reserved, Sitting, encode, lapse
-from service.http.caller import Caller, Role
-from service.law import rules
+from service.law import rule_book
 from service.law.facts import Count, RecipientFacts
 from service.law.schemas import MAX_PERSONS, HandlerFactsIn, OriginFactsIn, RecipientFactsIn
-from service.moments import rfc3339
 from service.registry.fields import NO_FIELDS
 
-BOOK = rules.load()
+BOOK = rule_book.load()
 NOW = datetime(2026, 3, 1, 4, 5, 6, 789, tzinfo=UTC)
 TODAY = date(2026, 3, 1)
 CALLER = Caller("pr_1", "crm", "system", {Role.EXPORTER: "*"})
@@ -86,7 +86,7 @@ def check(sitting: Sitting) -> dict[str, Any]:
 def test_the_record_of_a_question_is_canonical_and_holds_it_as_it_was_asked(asked: dict[str, Any], seen: Found) -> None:
     sitting = Sitting(BOOK, NOW, NOW)
     read = EvaluationIn.model_validate(asked).model_dump(exclude_unset=True)
-    sitting.evaluate(wire.of(wire.Question, read), seen, CALLER)
+    sitting.evaluate(questions.of(questions.Question, read), seen, CALLER)
     assert check(sitting)["details"]["question"] == asked
 
 
@@ -94,7 +94,7 @@ def test_the_record_of_a_question_is_canonical_and_holds_it_as_it_was_asked(aske
 def test_the_record_of_an_export_is_canonical_and_holds_it_as_it_was_asked(asked: dict[str, Any], seen: Found) -> None:
     sitting = Sitting(BOOK, NOW, NOW + timedelta(hours=1))
     read = ExportIn.model_validate(asked).model_dump(exclude_unset=True)
-    sitting.reserve(wire.of(wire.Export, read), seen, CALLER)
+    sitting.reserve(questions.of(questions.Export, read), seen, CALLER)
     said = check(sitting)
     assert said["details"]["question"] == asked
     assert said["action"] in ({"export.reserved", "export.refused"} if seen is GENERAL else {"export.refused"})
@@ -103,7 +103,7 @@ def test_the_record_of_an_export_is_canonical_and_holds_it_as_it_was_asked(asked
 @given(export, moments, moments)
 def test_an_export_is_told_as_it_reads_later(asked: dict[str, Any], now: datetime, until: datetime) -> None:
     read = ExportIn.model_validate(asked).model_dump(exclude_unset=True)
-    made = Sitting(BOOK, now, until).reserve(wire.of(wire.Export, read), GENERAL, CALLER)
+    made = Sitting(BOOK, now, until).reserve(questions.of(questions.Export, read), GENERAL, CALLER)
     if isinstance(made, Reserved):
         assert encode(made) == ExportOut.model_validate_json(encode(made)).model_dump_json().encode()
         assert (made.reserved_at, made.expires_at) == (rfc3339(now), rfc3339(until))

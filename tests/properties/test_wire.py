@@ -13,12 +13,12 @@ from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from service.gate import wire
+from service.gate import questions as wire
+from service.gate.batch_decisions import encode
 from service.gate.schemas import EvaluationIn, EvaluationsIn, ExportIn, FailedOut
-from service.gate.sitting import encode
-from service.http import strict_json
-from service.http.problems import Malformed
 from service.law.schemas import MAX_PERSONS
+from service.validation import strict_json
+from service.validation.problems import Malformed
 
 Read = list[bytes] | None
 """The questions as they would be recorded; None: refused, or declined."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from service.law.determination import determine
 from service.law.explanation import answer
-from service.packs.story import (
+from service.packs.report_data import (
     Actor,
     Counts,
     DatasetShown,

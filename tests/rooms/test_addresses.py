@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.http.addresses import BarredError, demand_public, is_public, target_of
+from service.http.egress_policy import BarredError, demand_public, is_public, target_of
 
 INSIDE = [
     "0.0.0.0",  # noqa: S104 - a value, nothing is bound

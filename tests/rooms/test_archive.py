@@ -14,9 +14,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from service.audit import archive, merkle, notes
-from service.audit.archive import ArchiveError, Head, Line
-from service.audit.notes import Checkpoint, Signer
+from service.audit.tlog import archive_file, merkle, signed_note
+from service.audit.tlog.archive_file import ArchiveError, Head, Line
+from service.audit.tlog.signed_note import Checkpoint, Signer
 
 Json = dict[str, Any]
 ORIGIN = "outbound.test/log"
@@ -50,7 +50,7 @@ class Log:
         return Checkpoint.at(ORIGIN, size, merkle.root_of(self.hashes[:size]), datetime(2026, 1, 1, tzinfo=UTC))
 
     def note(self, size: int | None = None, by: Signer = KEY) -> str:
-        return notes.sign(self.checkpoint(size).text(), by)
+        return signed_note.sign(self.checkpoint(size).text(), by)
 
     @property
     def month(self) -> list[int]:
@@ -58,13 +58,13 @@ class Log:
 
     def head(self) -> Head:
         runs = [(leaf, leaf) for leaf in self.month]
-        covers = {node: self.node(*node) for node in archive.covers_for(runs, len(self.bodies))}
+        covers = {node: self.node(*node) for node in archive_file.covers_for(runs, len(self.bodies))}
         return Head("2023-01", len(self.month), self.month[0], self.month[-1], self.note(), covers)
 
     def write(self, path: Path, head: Head | None = None) -> Path:
-        with archive.written(path, head or self.head()) as file:
+        with archive_file.written(path, head or self.head()) as file:
             for leaf in self.month:
-                file.write(archive.line_of(Line(leaf, leaf + 100, self.bodies[leaf])))
+                file.write(archive_file.line_of(Line(leaf, leaf + 100, self.bodies[leaf])))
         return path
 
 
@@ -84,9 +84,9 @@ def rewritten(path: Path, change: Callable[[list[Json]], object]) -> Path:
 @pytest.mark.parametrize("size", [1, 2, 7, 8, 100, 700])
 def test_a_file_of_a_whole_log_proves_itself(path: Path, size: int) -> None:
     log = Log(size)
-    head, checkpoint = archive.check(log.write(path))
+    head, checkpoint = archive_file.check(log.write(path))
     assert (head, checkpoint) == (log.head(), log.checkpoint())
-    assert [line.body for line in archive.lines_of(path)] == log.bodies
+    assert [line.body for line in archive_file.lines_of(path)] == log.bodies
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -94,20 +94,20 @@ def test_entries_of_other_months_may_stand_anywhere_between(path: Path, seed: in
     chance = random.Random(seed)  # noqa: S311 - a choice of cases
     size = chance.randint(2, 300)
     log = Log(size, chance.sample(range(size), chance.randint(0, size - 1)))
-    head, _ = archive.check(log.write(path))
-    assert [line.leaf for line in archive.lines_of(path)] == log.month
+    head, _ = archive_file.check(log.write(path))
+    assert [line.leaf for line in archive_file.lines_of(path)] == log.month
     assert head.covers.keys() == log.head().covers.keys()
 
 
 def test_a_month_in_a_long_log_is_proved_by_a_few_hashes() -> None:
-    assert len(archive.covers_for([(300_000, 700_000)], 1_000_003)) < 40
+    assert len(archive_file.covers_for([(300_000, 700_000)], 1_000_003)) < 40
 
 
 def test_equal_entries_make_an_equal_file(path: Path, tmp_path: Path) -> None:
     log = Log(50, [3])
     head = log.head()
     assert log.write(path, head).read_bytes() == log.write(tmp_path / "other.gz", head).read_bytes()
-    assert archive.sha256_of(path) == archive.sha256_of(tmp_path / "other.gz")
+    assert archive_file.sha256_of(path) == archive_file.sha256_of(tmp_path / "other.gz")
 
 
 CHANGES: dict[str, Callable[[list[Json]], object]] = {
@@ -149,9 +149,9 @@ CHANGES: dict[str, Callable[[list[Json]], object]] = {
 @pytest.mark.parametrize("change", CHANGES)
 def test_whatever_is_changed_in_a_file_is_found(path: Path, change: str) -> None:
     log = Log(60, [2, 40, 41])
-    archive.check(log.write(path))
+    archive_file.check(log.write(path))
     with pytest.raises(ArchiveError):
-        archive.check(rewritten(path, CHANGES[change]))
+        archive_file.check(rewritten(path, CHANGES[change]))
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_whatever_is_changed_in_a_file_is_found(path: Path, change: str) -> None
 def test_what_is_no_such_file_is_refused(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(ArchiveError):
-        archive.check(path)
+        archive_file.check(path)
 
 
 @pytest.mark.parametrize("kept", [0.1, 0.5, 0.99])
@@ -175,18 +175,18 @@ def test_a_file_that_is_cut_off_is_refused(path: Path, kept: float) -> None:
     content = Log(300).write(path).read_bytes()
     path.write_bytes(content[: int(len(content) * kept)])
     with pytest.raises(ArchiveError):
-        archive.check(path)
+        archive_file.check(path)
 
 
 def test_its_own_checkpoint_tells_who_signed() -> None:
     log = Log(9)
-    assert archive.signed_by(log.note(), [KEY.verifier], log.checkpoint()) == {ORIGIN}
+    assert archive_file.signed_by(log.note(), [KEY.verifier], log.checkpoint()) == {ORIGIN}
 
 
 def test_a_checkpoint_that_nobody_known_has_signed_is_refused() -> None:
     log = Log(9)
     with pytest.raises(ArchiveError, match="known keys"):
-        archive.signed_by(log.note(by=signer()), [KEY.verifier], log.checkpoint())
+        archive_file.signed_by(log.note(by=signer()), [KEY.verifier], log.checkpoint())
 
 
 def test_a_checkpoint_of_another_log_is_refused() -> None:
@@ -194,22 +194,22 @@ def test_a_checkpoint_of_another_log_is_refused() -> None:
     log = Log(9)
     text = Checkpoint("other.test/log", 9, log.checkpoint().root).text()
     with pytest.raises(ArchiveError, match=r"other\.test/log"):
-        archive.signed_by(notes.sign(text, other), [other.verifier], log.checkpoint())
+        archive_file.signed_by(signed_note.sign(text, other), [other.verifier], log.checkpoint())
 
 
 def test_another_root_of_the_same_size_is_refused() -> None:
     with pytest.raises(ArchiveError, match="agree"):
-        archive.signed_by(Log(9, [1]).note(), [KEY.verifier], Log(9).checkpoint())
+        archive_file.signed_by(Log(9, [1]).note(), [KEY.verifier], Log(9).checkpoint())
 
 
 @pytest.mark.parametrize(("own", "kept"), [(9, 20), (20, 9)])
 def test_a_checkpoint_of_another_size_takes_a_proof_that_the_trees_agree(own: int, kept: int) -> None:
     log = Log(20)
     proof = merkle.consistency_proof(9, 20, log.node)
-    assert archive.signed_by(log.note(kept), [KEY.verifier], log.checkpoint(own), proof) == {ORIGIN}
+    assert archive_file.signed_by(log.note(kept), [KEY.verifier], log.checkpoint(own), proof) == {ORIGIN}
     for wrong in ([], proof[:-1], [*proof, proof[0]]):
         with pytest.raises(ArchiveError, match=r"consistency\?from=9&to=20"):
-            archive.signed_by(log.note(kept), [KEY.verifier], log.checkpoint(own), wrong)
+            archive_file.signed_by(log.note(kept), [KEY.verifier], log.checkpoint(own), wrong)
 
 
 @pytest.mark.parametrize(
@@ -223,17 +223,17 @@ def test_a_checkpoint_of_another_size_takes_a_proof_that_the_trees_agree(own: in
     ],
 )
 def test_what_was_written_within_the_time_stays_and_this_month_always(today: date, keep: int, first: date) -> None:
-    assert archive.must_stay_from(today, keep) == first
+    assert archive_file.must_stay_from(today, keep) == first
 
 
 @pytest.mark.parametrize("told", ["2026-13", "2026", "2026-1", "26-01", "2026-01-01", "x", "2026-W0", ""])
 def test_a_month_is_written_in_one_way(told: str) -> None:
-    assert archive.month_of("2026-01") == date(2026, 1, 1)
+    assert archive_file.month_of("2026-01") == date(2026, 1, 1)
     with pytest.raises(ValueError, match=r".+"):
-        archive.month_of(told)
+        archive_file.month_of(told)
 
 
 def test_an_entry_belongs_to_its_month_in_utc() -> None:
     shanghai = timezone(timedelta(hours=8))
-    assert archive.month_at(datetime(2026, 3, 1, 7, 59, tzinfo=shanghai)) == date(2026, 2, 1)
-    assert archive.month_at(datetime(2026, 3, 1, 8, 0, tzinfo=shanghai)) == date(2026, 3, 1)
+    assert archive_file.month_at(datetime(2026, 3, 1, 7, 59, tzinfo=shanghai)) == date(2026, 2, 1)
+    assert archive_file.month_at(datetime(2026, 3, 1, 8, 0, tzinfo=shanghai)) == date(2026, 3, 1)

@@ -15,8 +15,8 @@ from service.tables import METADATA
 
 TABLES = """
 from sqlalchemy.orm import configure_mappers
-import service.commands.shared
-from service.database import Base
+import service.commands.database_access
+from service.database.session import Base
 configure_mappers()
 print(*[table.name for table in Base.metadata.sorted_tables])
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.http.crowding import Crowd, Room
+from service.http.connection_limits import Crowd, Room
 
 ROOM = Room(most=8, by_address=3)
 

@@ -19,7 +19,7 @@ from service.gate.decide import (
     Terms,
     decide,
 )
-from service.gate.texts import REASONS
+from service.gate.reason_texts import REASONS
 from service.law.determination import Mechanism
 from service.law.facts import (
     Count,

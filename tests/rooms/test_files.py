@@ -8,7 +8,7 @@ import zipfile
 
 import pytest
 
-from service.transfers.files import MAX_BYTES, MAX_TABLE, MAX_UNPACKED, Looked, NotTaken, media_type_of, safe_name
+from service.transfers.file_types import MAX_BYTES, MAX_TABLE, MAX_UNPACKED, Looked, NotTaken, media_type_of, safe_name
 
 OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 WORD = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"

@@ -7,14 +7,7 @@ from http import HTTPStatus
 
 import pytest
 
-from service.http.framing import (
-    MAX_FIELDS,
-    MAX_HEAD,
-    MAX_SIZE_LINE,
-    MAX_TARGET,
-    RequestParser,
-    UnreadableError,
-)
+from service.http.request_parser import MAX_FIELDS, MAX_HEAD, MAX_SIZE_LINE, MAX_TARGET, RequestParser, UnreadableError
 
 Message = tuple[bytes, bytes, str, dict[bytes, bytes], bytes, bool]
 """Method, target, version, headers, body, and whether another one may follow."""

@@ -8,9 +8,9 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from service.http.caller import REVIEWERS, Role
-from service.identity import grants
-from service.identity.grants import EVERYWHERE, Ask, Keeper, Life, Party, State, state
+from service.access import grant_rules
+from service.access.caller import REVIEWERS, Role
+from service.access.grant_rules import EVERYWHERE, Ask, Keeper, Life, Party, State, state
 
 NOON = datetime(2026, 7, 1, 4, 0, tzinfo=UTC)
 """Noon in Shanghai."""
@@ -37,7 +37,7 @@ def midnight(day: date) -> datetime:
         (replace(FOREVER, first_day=TODAY - A_DAY, last_day=TODAY - A_DAY), State.LAPSED),
         (replace(FOREVER, effective_at=None), State.PENDING),
         (replace(FOREVER, effective_at=None, first_day=TODAY + A_DAY), State.PENDING),
-        (replace(FOREVER, effective_at=None, asked_at=NOON - grants.PATIENCE), State.LAPSED),
+        (replace(FOREVER, effective_at=None, asked_at=NOON - grant_rules.PATIENCE), State.LAPSED),
         (replace(FOREVER, effective_at=None, last_day=TODAY - A_DAY), State.LAPSED),
         (replace(FOREVER, ended_at=NOON), State.WITHDRAWN),
         (replace(FOREVER, effective_at=None, ended_at=NOON), State.WITHDRAWN),
@@ -77,18 +77,18 @@ def test_what_was_taken_away_stays_as_it_was_whenever_it_is_looked_at() -> None:
     [
         (None, None, []),
         (TODAY, TODAY, []),
-        (TODAY + grants.AHEAD, None, []),
-        (None, TODAY + grants.SPAN, []),
+        (TODAY + grant_rules.AHEAD, None, []),
+        (None, TODAY + grant_rules.SPAN, []),
         (TODAY - A_DAY, None, ["valid_from"]),
-        (TODAY + grants.AHEAD + A_DAY, None, ["valid_from"]),
+        (TODAY + grant_rules.AHEAD + A_DAY, None, ["valid_from"]),
         (None, TODAY - A_DAY, ["valid_until"]),
         (TODAY + A_DAY, TODAY, ["valid_until"]),
-        (None, TODAY + grants.SPAN + A_DAY, ["valid_until"]),
+        (None, TODAY + grant_rules.SPAN + A_DAY, ["valid_until"]),
         (TODAY - A_DAY, TODAY - A_DAY, ["valid_from", "valid_until"]),
     ],
 )
 def test_days_that_do_not_fit_are_named(first: date | None, last: date | None, wrong: list[str]) -> None:
-    assert [field for field, _ in grants.faults_of_days(first, last, TODAY)] == wrong
+    assert [field for field, _ in grant_rules.faults_of_days(first, last, TODAY)] == wrong
 
 
 # Who may do what
@@ -99,9 +99,9 @@ ADMINS = [EVERYWHERE, frozenset({"h"}), frozenset({"other"}), frozenset[str]()]
 
 
 def test_the_roles_that_take_two_are_those_of_reviewers_and_admins() -> None:
-    assert {role for role in ROLES if grants.takes_two(role)} == TWO
-    assert {role for role in ROLES if not grants.is_fit(role, "system")} == {str(role) for role in REVIEWERS}
-    assert all(grants.is_fit(role, "person") for role in ROLES)
+    assert {role for role in ROLES if grant_rules.takes_two(role)} == TWO
+    assert {role for role in ROLES if not grant_rules.is_fit(role, "system")} == {str(role) for role in REVIEWERS}
+    assert all(grant_rules.is_fit(role, "person") for role in ROLES)
 
 
 def test_who_may_give_a_role_is_told_case_by_case() -> None:
@@ -109,7 +109,7 @@ def test_who_may_give_a_role_is_told_case_by_case() -> None:
         ROLES, [None, "h"], ["person", "system", "operator"], ADMINS, ["a", "g", "d"]
     ):
         by = Party(who, kind, reach)
-        bar = grants.bar_to_grant(by, Ask(role, handler, "g", "person", frozenset({"d"})))
+        bar = grant_rules.bar_to_grant(by, Ask(role, handler, "g", "person", frozenset({"d"})))
         reaches = reach == EVERYWHERE or (handler == "h" and "h" in reach)
         alone = role not in TWO or (kind == "person" and who != "d")
         assert (bar is None) is (kind == "operator" or (who != "g" and reaches and alone)), (by, role, handler, bar)
@@ -120,7 +120,7 @@ def test_who_may_confirm_a_role_is_told_case_by_case() -> None:
         sorted(TWO), [None, "h"], ["person", "system"], ADMINS, ["a", "b", "g", "d"]
     ):
         by = Party(who, kind, reach)
-        bar = grants.bar_to_confirm(by, Ask(role, handler, "g", "person", frozenset({"d"})), frozenset({"a"}))
+        bar = grant_rules.bar_to_confirm(by, Ask(role, handler, "g", "person", frozenset({"d"})), frozenset({"a"}))
         reaches = reach == EVERYWHERE or (role != "admin" and handler == "h" and "h" in reach)
         assert (bar is None) is (who == "b" and kind == "person" and reaches), (by, role, handler, bar)
 
@@ -129,28 +129,28 @@ def test_who_may_confirm_a_role_is_told_case_by_case() -> None:
 def test_a_key_that_one_of_those_concerned_has_seen_confirms_nothing(seen: str) -> None:
     ask = Ask("reviewer:legal", None, "g", "person", frozenset({"d"}))
     by = Party("b", "person", EVERYWHERE, frozenset({"x", seen}))
-    assert grants.bar_to_confirm(by, ask, frozenset({"a"})) is not None
-    assert grants.bar_to_confirm(replace(by, seen_by=frozenset({"x"})), ask, frozenset({"a"})) is None
+    assert grant_rules.bar_to_confirm(by, ask, frozenset({"a"})) is not None
+    assert grant_rules.bar_to_confirm(replace(by, seen_by=frozenset({"x"})), ask, frozenset({"a"})) is None
 
 
 @pytest.mark.parametrize("seen", ["g", "d"])
 def test_a_key_that_its_user_to_be_has_seen_asks_for_nothing_for_them_nor_for_what_takes_two(seen: str) -> None:
     by = Party("a", "person", EVERYWHERE, frozenset({seen}))
     for role in ROLES:
-        bar = grants.bar_to_grant(by, Ask(role, None, "g", "person", frozenset({"d"})))
+        bar = grant_rules.bar_to_grant(by, Ask(role, None, "g", "person", frozenset({"d"})))
         assert (bar is not None) is (role in TWO or seen == "g")
 
 
 def test_whoever_has_seen_the_key_that_was_asked_with_does_not_confirm() -> None:
     ask = Ask("admin", None, "g", "person")
-    assert grants.bar_to_confirm(Party("b", "person", EVERYWHERE), ask, frozenset({"a", "b"})) is not None
+    assert grant_rules.bar_to_confirm(Party("b", "person", EVERYWHERE), ask, frozenset({"a", "b"})) is not None
 
 
 def test_to_take_away_needs_the_role_for_the_handler_and_no_second_admin() -> None:
     for reach, handler in itertools.product(ADMINS, [None, "h"]):
         allowed = reach == EVERYWHERE or (handler == "h" and "h" in reach)
-        assert (grants.bar_to_withdraw(Party("a", "system", reach), handler) is None) is allowed
-    assert grants.bar_to_withdraw(Party("operator", "operator"), None) is None
+        assert (grant_rules.bar_to_withdraw(Party("a", "system", reach), handler) is None) is allowed
+    assert grant_rules.bar_to_withdraw(Party("operator", "operator"), None) is None
 
 
 # Lending for somebody else
@@ -159,8 +159,8 @@ def test_to_take_away_needs_the_role_for_the_handler_and_no_second_admin() -> No
 def test_who_may_ask_that_roles_of_somebody_else_are_lent() -> None:
     for kind, reach, who in itertools.product(["person", "system"], ADMINS, ["a", "d"]):
         allowed = kind == "person" and reach == EVERYWHERE and who != "d"
-        assert (grants.bar_to_lend_for(Party(who, kind, reach), "d") is None) is allowed
-    assert grants.bar_to_lend_for(Party("a", "person", EVERYWHERE, frozenset({"d"})), "d") is not None
+        assert (grant_rules.bar_to_lend_for(Party(who, kind, reach), "d") is None) is allowed
+    assert grant_rules.bar_to_lend_for(Party("a", "person", EVERYWHERE, frozenset({"d"})), "d") is not None
 
 
 def test_the_delegator_or_a_second_admin_confirms_that_roles_are_lent() -> None:
@@ -168,7 +168,7 @@ def test_the_delegator_or_a_second_admin_confirms_that_roles_are_lent() -> None:
         ["person", "system"], ADMINS, ["a", "b", "g", "d"], [None, "x", "a", "d"]
     ):
         by = Party(who, kind, reach, frozenset({seen} if seen else ()))
-        bar = grants.bar_to_confirm_lending(by, delegator="g", delegate="d", askers=frozenset({"a"}))
+        bar = grant_rules.bar_to_confirm_lending(by, delegator="g", delegate="d", askers=frozenset({"a"}))
         entitled = who == "g" or (who == "b" and reach == EVERYWHERE)
         assert (bar is None) is (kind == "person" and entitled and seen in {None, "x"}), (by, bar)
 
@@ -190,15 +190,15 @@ OTHERS = [
 @pytest.mark.parametrize("other", OTHERS)
 @pytest.mark.parametrize("going", ["gr_1", "pr_1"])
 def test_the_last_admin_on_whom_one_can_rely_stays(other: Keeper, going: str) -> None:
-    assert not grants.leaves_an_admin([KEEPER, other], going, NOON)
-    assert grants.leaves_an_admin([KEEPER, other], "gr_2", NOON)
+    assert not grant_rules.leaves_an_admin([KEEPER, other], going, NOON)
+    assert grant_rules.leaves_an_admin([KEEPER, other], "gr_2", NOON)
     lasting = replace(KEEPER, grant="gr_3", principal="pr_3", source="operator")
-    assert grants.leaves_an_admin([KEEPER, other, lasting], going, NOON)
+    assert grant_rules.leaves_an_admin([KEEPER, other, lasting], going, NOON)
 
 
 def test_where_nobody_could_be_relied_on_nobody_is_kept() -> None:
-    assert grants.leaves_an_admin(OTHERS, "gr_2", NOON)
-    assert grants.leaves_an_admin([], "gr_1", NOON)
+    assert grant_rules.leaves_an_admin(OTHERS, "gr_2", NOON)
+    assert grant_rules.leaves_an_admin([], "gr_1", NOON)
 
 
 # Break-glass access
@@ -207,15 +207,15 @@ def test_where_nobody_could_be_relied_on_nobody_is_kept() -> None:
 def test_the_glass_is_broken_by_people_who_are_admins_there() -> None:
     for kind, reach, handler in itertools.product(["person", "system"], ADMINS, [None, "h"]):
         allowed = kind == "person" and (reach == EVERYWHERE or (handler == "h" and "h" in reach))
-        assert (grants.bar_to_break(Party("a", kind, reach), handler) is None) is allowed
+        assert (grant_rules.bar_to_break(Party("a", kind, reach), handler) is None) is allowed
 
 
 def test_whoever_opened_it_or_an_admin_closes_it() -> None:
     for reach, handler, who in itertools.product(ADMINS, [None, "h"], ["a", "b"]):
         allowed = who == "a" or reach == EVERYWHERE or (handler == "h" and "h" in reach)
-        assert (grants.bar_to_close(Party(who, "person", reach), "a", handler) is None) is allowed
+        assert (grant_rules.bar_to_close(Party(who, "person", reach), "a", handler) is None) is allowed
 
 
 def test_it_ends_after_its_hours() -> None:
-    assert grants.ends_at(NOON, 8) == NOON + timedelta(hours=8)
-    assert {glass.value for glass in grants.Glass} == {"auditor", "stop"}
+    assert grant_rules.ends_at(NOON, 8) == NOON + timedelta(hours=8)
+    assert {glass.value for glass in grant_rules.Glass} == {"auditor", "stop"}

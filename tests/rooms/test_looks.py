@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.http.looks import flags_of, flags_of_all
+from service.validation.confusables import flags_of, flags_of_all
 
 HONEST = [
     "Invented Partner",

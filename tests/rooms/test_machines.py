@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from service.identity.machines import PERSON_CLAIMS, Signs, kind_of
+from service.identity.oidc.machine_claims import PERSON_CLAIMS, Signs, kind_of
 
 UUID = "5d0c6c1e-9a53-4a5e-8d6c-0c5b7a3a1f10"
 USUAL = Signs()

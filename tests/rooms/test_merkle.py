@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 import pymerkle
 import pytest
 
-from service.audit import merkle
-from service.audit.merkle import EMPTY, Growth, leaf_hash, node_hash
+from service.audit.tlog import merkle
+from service.audit.tlog.merkle import EMPTY, Growth, leaf_hash, node_hash
 
 # The trees that implementations of RFC 6962 and 9162 test themselves with, and their roots by size.
 DATA = [

@@ -20,8 +20,8 @@ from sigstore._internal.trust import Keyring
 from sigstore.errors import VerificationError
 from sigstore_models.common import v1
 
-from service.audit import notes
-from service.audit.notes import COSIGNATURE, ED25519, MAX_SIZE, Checkpoint, SignatureError, Signer, Verifier
+from service.audit.tlog import signed_note
+from service.audit.tlog.signed_note import COSIGNATURE, ED25519, MAX_SIZE, Checkpoint, SignatureError, Signer, Verifier
 from tests.naive_notes import signers
 
 # The Go project's golang.org/x/mod/sumdb/note, which C2SP signed-note describes.
@@ -66,13 +66,15 @@ WITNESS = Signer(pem(b"w" * 32), "witness.example/w1", COSIGNATURE)
 
 
 def test_the_published_notes_are_opened() -> None:
-    opened = notes.open(f"{TEXT}\n{PETER_SIG}{ENOCH_SIG}", [Verifier.of(PETER), Verifier.of(ENOCH)])
+    opened = signed_note.open(f"{TEXT}\n{PETER_SIG}{ENOCH_SIG}", [Verifier.of(PETER), Verifier.of(ENOCH)])
     assert (opened.text, opened.by) == (TEXT, {"PeterNeumann", "EnochRoot"})
-    assert notes.open(FOO_NOTE, [Verifier.of(FOO)]).text == "This is an example message.\n"
+    assert signed_note.open(FOO_NOTE, [Verifier.of(FOO)]).text == "This is an example message.\n"
 
 
 def test_the_published_key_signs_as_it_did() -> None:
-    assert notes.sign(TEXT, Signer(pem(base64.b64decode(PETER_KEY)[1:]), "PeterNeumann")) == f"{TEXT}\n{PETER_SIG}"
+    assert (
+        signed_note.sign(TEXT, Signer(pem(base64.b64decode(PETER_KEY)[1:]), "PeterNeumann")) == f"{TEXT}\n{PETER_SIG}"
+    )
 
 
 @pytest.mark.parametrize(
@@ -117,7 +119,7 @@ def test_a_wrong_verifier_key_is_told(vkey: str, why: str) -> None:
 
 
 def test_the_published_cosignature_is_taken_apart() -> None:
-    text, (_, witness) = notes.parts_of(SOFA)
+    text, (_, witness) = signed_note.parts_of(SOFA)
     assert Checkpoint.of(text).size == 20852163
     assert Checkpoint.of(text).text() == text
     assert (witness.name, witness.id.hex(), int.from_bytes(witness.signature[:8])) == (
@@ -156,37 +158,37 @@ def test_the_published_cosignature_is_taken_apart() -> None:
 )
 def test_what_is_no_note_is_refused_before_any_key_is_asked(note: str) -> None:
     with pytest.raises(ValueError) as told:  # noqa: PT011 - it must be the plain one
-        notes.open(note, [Verifier.of(PETER)])
+        signed_note.open(note, [Verifier.of(PETER)])
     assert not isinstance(told.value, SignatureError)
 
 
 def test_a_hundred_signatures_are_read() -> None:
-    assert len(notes.signatures_of(f"{TEXT}\n{PETER_SIG * 100}")) == 100
+    assert len(signed_note.signatures_of(f"{TEXT}\n{PETER_SIG * 100}")) == 100
 
 
 def test_the_text_ends_at_the_last_empty_line() -> None:
     text = "one\n\ntwo\n\n"
-    note = notes.sign(text, LOG)
-    assert notes.open(note, [LOG.verifier]).text == text
+    note = signed_note.sign(text, LOG)
+    assert signed_note.open(note, [LOG.verifier]).text == text
 
 
 def test_lines_of_unknown_keys_are_passed_over_even_with_a_known_name_or_id() -> None:
-    note = notes.sign(TEXT, LOG, OTHER)
-    assert notes.open(note, [LOG.verifier]).keys == {LOG.verifier}
-    renamed = notes.signatures_of(note)[0].line.replace("example.com/log", "example.com/fog")
-    assert notes.open(notes.with_lines(note, [renamed]), [OTHER.verifier]).by == {"example.com/log"}
+    note = signed_note.sign(TEXT, LOG, OTHER)
+    assert signed_note.open(note, [LOG.verifier]).keys == {LOG.verifier}
+    renamed = signed_note.signatures_of(note)[0].line.replace("example.com/log", "example.com/fog")
+    assert signed_note.open(signed_note.with_lines(note, [renamed]), [OTHER.verifier]).by == {"example.com/log"}
 
 
 def test_a_note_that_no_known_key_has_signed_is_refused() -> None:
     with pytest.raises(SignatureError, match="None of the known keys"):
-        notes.open(f"{TEXT}\n{PETER_SIG}", [Verifier.of(ENOCH)])
+        signed_note.open(f"{TEXT}\n{PETER_SIG}", [Verifier.of(ENOCH)])
 
 
 def test_one_wrong_signature_of_a_known_key_refuses_the_note() -> None:
     wrong = f"{TEXT}\n{PETER_SIG}{ENOCH_SIG.replace('GrQ5', 'GrQ6')}"
     with pytest.raises(SignatureError, match=r"EnochRoot \(af0cfe78\) is wrong"):
-        notes.open(wrong, [Verifier.of(PETER), Verifier.of(ENOCH)])
-    assert notes.open(wrong, [Verifier.of(PETER)]).by == {"PeterNeumann"}
+        signed_note.open(wrong, [Verifier.of(PETER), Verifier.of(ENOCH)])
+    assert signed_note.open(wrong, [Verifier.of(PETER)]).by == {"PeterNeumann"}
 
 
 @pytest.mark.parametrize("length", [1, 8, 63, 65, 72])
@@ -198,13 +200,15 @@ def test_a_signature_of_another_length_is_wrong(length: int) -> None:
 @pytest.mark.parametrize("text", ["", "no newline", "tab\t\n", "\ud800\n"])
 def test_what_no_note_can_hold_is_not_signed(text: str) -> None:
     with pytest.raises(ValueError, match=r"newline|surrogates"):
-        notes.sign(text, LOG)
+        signed_note.sign(text, LOG)
 
 
 def test_lines_are_added_once() -> None:
-    note = notes.sign(TEXT, LOG)
+    note = signed_note.sign(TEXT, LOG)
     line = OTHER.line(TEXT)
-    assert notes.with_lines(notes.with_lines(note, [line, line]), [line]) == notes.sign(TEXT, LOG, OTHER)
+    assert signed_note.with_lines(signed_note.with_lines(note, [line, line]), [line]) == signed_note.sign(
+        TEXT, LOG, OTHER
+    )
 
 
 def test_a_signer_shows_its_verifier_key_and_nothing_else() -> None:
@@ -266,44 +270,47 @@ def test_a_line_of_a_checkpoint_holds_no_newline() -> None:
 
 
 def test_hashes_have_32_bytes() -> None:
-    assert notes.hash_of("47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=") == ROOT
+    assert signed_note.hash_of("47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=") == ROOT
     with pytest.raises(ValueError, match="not 31"):
-        notes.hash_of("47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuA==")
+        signed_note.hash_of("47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuA==")
 
 
 # Cosignatures
 
 
 def cosigned(time: int = 1_800_000_000) -> str:
-    return notes.with_lines(notes.sign(TOLD.text(), LOG), [notes.cosign(TOLD.text(), WITNESS, time)])
+    return signed_note.with_lines(signed_note.sign(TOLD.text(), LOG), [signed_note.cosign(TOLD.text(), WITNESS, time)])
 
 
 def test_a_cosignature_tells_its_time() -> None:
-    assert notes.cosigned_at(cosigned(), WITNESS.verifier) == 1_800_000_000
-    assert notes.open(cosigned(), [LOG.verifier, WITNESS.verifier]).by == {"example.com/log", "witness.example/w1"}
+    assert signed_note.cosigned_at(cosigned(), WITNESS.verifier) == 1_800_000_000
+    assert signed_note.open(cosigned(), [LOG.verifier, WITNESS.verifier]).by == {
+        "example.com/log",
+        "witness.example/w1",
+    }
 
 
 def test_the_newest_of_several_cosignatures_counts() -> None:
-    older = notes.cosign(TOLD.text(), WITNESS, 1_700_000_000)
-    assert notes.cosigned_at(notes.with_lines(cosigned(), [older]), WITNESS.verifier) == 1_800_000_000
+    older = signed_note.cosign(TOLD.text(), WITNESS, 1_700_000_000)
+    assert signed_note.cosigned_at(signed_note.with_lines(cosigned(), [older]), WITNESS.verifier) == 1_800_000_000
 
 
 def test_who_has_not_cosigned_has_no_time() -> None:
-    assert notes.cosigned_at(notes.sign(TOLD.text(), LOG), WITNESS.verifier) is None
+    assert signed_note.cosigned_at(signed_note.sign(TOLD.text(), LOG), WITNESS.verifier) is None
 
 
 def test_a_cosignature_of_another_text_or_time_is_wrong() -> None:
     text = TOLD.text()
-    line = notes.cosign(text, WITNESS, 1_800_000_000)
+    line = signed_note.cosign(text, WITNESS, 1_800_000_000)
     content = base64.b64decode(line.split(" ")[2])
     later = content[:4] + (1_800_000_001).to_bytes(8) + content[12:]
     moved = f"— witness.example/w1 {base64.b64encode(later).decode()}\n"
     for wrong in (
-        notes.with_lines(notes.sign(text, LOG), [moved]),
-        notes.with_lines(notes.sign(text.replace("time", "Time"), LOG), [line]),
+        signed_note.with_lines(signed_note.sign(text, LOG), [moved]),
+        signed_note.with_lines(signed_note.sign(text.replace("time", "Time"), LOG), [line]),
     ):
         with pytest.raises(SignatureError, match=r"cosignature of witness\.example/w1 is wrong"):
-            notes.cosigned_at(wrong, WITNESS.verifier)
+            signed_note.cosigned_at(wrong, WITNESS.verifier)
 
 
 def test_a_time_past_63_bits_is_wrong_even_when_it_is_signed() -> None:
@@ -316,21 +323,21 @@ def test_a_time_past_63_bits_is_wrong_even_when_it_is_signed() -> None:
 @pytest.mark.parametrize("time", [0, -1, MAX_SIZE + 1])
 def test_no_cosignature_is_made_for_a_time_that_it_cannot_tell(time: int) -> None:
     with pytest.raises(ValueError, match="no time"):
-        notes.cosign(TOLD.text(), WITNESS, time)
+        signed_note.cosign(TOLD.text(), WITNESS, time)
 
 
 def test_only_checkpoints_are_cosigned() -> None:
     with pytest.raises(ValueError, match="lines origin, size and root"):
-        notes.cosign("hello\n", WITNESS, 1)
+        signed_note.cosign("hello\n", WITNESS, 1)
 
 
 def test_keys_sign_only_what_they_are_for() -> None:
     with pytest.raises(ValueError, match="signs cosignatures, not notes"):
-        notes.sign(TEXT, WITNESS)
+        signed_note.sign(TEXT, WITNESS)
     with pytest.raises(ValueError, match="signs notes, not cosignatures"):
-        notes.cosign(TOLD.text(), LOG, 1)
+        signed_note.cosign(TOLD.text(), LOG, 1)
     with pytest.raises(ValueError, match="not one of cosignatures"):
-        notes.cosigned_at(cosigned(), LOG.verifier)
+        signed_note.cosigned_at(cosigned(), LOG.verifier)
 
 
 # Other verifiers
@@ -340,7 +347,7 @@ texts = st.text(st.characters(exclude_categories=["Cs"], min_codepoint=32)).map(
 
 @given(st.lists(texts, min_size=1).map("".join), st.integers(1, MAX_SIZE))
 def test_a_naive_reader_finds_the_same_signers(text: str, time: int) -> None:
-    note = notes.sign(text, LOG, OTHER)
+    note = signed_note.sign(text, LOG, OTHER)
     assert signers(note, LOG.vkey, OTHER.vkey, WITNESS.vkey) == [LOG.vkey, OTHER.vkey]
     assert signers(cosigned(time), LOG.vkey, WITNESS.vkey) == [LOG.vkey, f"{time} {WITNESS.vkey}"]
 
@@ -354,7 +361,9 @@ def keyring(signer: Signer) -> Keyring:
 @given(st.integers(0, MAX_SIZE), st.binary(min_size=32, max_size=32))
 def test_sigstore_reads_and_verifies_the_same_checkpoint(size: int, root: bytes) -> None:
     checkpoint = Checkpoint.at("example.com/log", size, root, datetime(2026, 11, 25, tzinfo=UTC))
-    note = notes.with_lines(notes.sign(checkpoint.text(), LOG), [notes.cosign(checkpoint.text(), WITNESS, 1)])
+    note = signed_note.with_lines(
+        signed_note.sign(checkpoint.text(), LOG), [signed_note.cosign(checkpoint.text(), WITNESS, 1)]
+    )
     read = SignedCheckpoint.from_text(note)
     read.signed_note.verify(keyring(LOG), LOG.verifier.id)
     told = read.checkpoint

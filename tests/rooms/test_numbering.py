@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.audit.numbering import LAST, Numbering
+from service.audit.tlog.sequence_gaps import LAST, Numbering
 
 
 def test_at_first_every_number_may_come() -> None:

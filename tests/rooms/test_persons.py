@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from service import persons
+from service.access import persons
 
 PEOPLE = ("a", "b", "c")
 SETS = [frozenset(some) for n in range(len(PEOPLE) + 1) for some in itertools.combinations(PEOPLE, n)]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.http.rates import Buckets, Rate, retry_after
+from service.http.token_bucket import Buckets, Rate, retry_after
 
 TEN = Rate(10, 20)
 

@@ -10,7 +10,7 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.audit.replay import (
+from service.verifier.replay import (
     MAX_TOLD,
     Claim,
     Permit,

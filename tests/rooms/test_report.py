@@ -24,10 +24,10 @@ from service.law.facts import LegalBasis, Method, Necessity, RecipientKind, Rout
 from service.packs import fonts, report
 from service.packs.chapters.document import document
 from service.packs.document import Document, Table, by_number, trusted
-from service.packs.drawing import COLOURS, Box, Curve, Drawing, Label, em, fitted, svg
-from service.packs.flow import Captions, Gate, Source, Target, flow
-from service.packs.story import Actor, Happening, LedgerShown, Story
-from service.packs.wording import LANGUAGES, TEXTS, Words
+from service.packs.flow_diagram import Captions, Gate, Source, Target, flow
+from service.packs.report_data import Actor, Happening, LedgerShown, Story
+from service.packs.svg import COLOURS, Box, Curve, Drawing, Label, em, fitted, svg
+from service.packs.translations import LANGUAGES, TEXTS, Words
 from service.transfers.workflow import Decision, Stage, Status
 from tests.law.strategies import BOOK
 from tests.rooms.stories import (

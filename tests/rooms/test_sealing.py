@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import rfc8785
 
-from service.audit import sealing
-from service.audit.sealing import Opening, opened, seal, seals
+from service.audit import commitments
+from service.audit.commitments import Opening, opened, seal, seals
 
 Json = dict[str, Any]
 
@@ -45,18 +45,18 @@ def test_equal_values_have_different_seals() -> None:
     assert told["before"] != told["after"]
 
 
-@pytest.mark.parametrize("thing", sorted(sealing.CLEAR))
+@pytest.mark.parametrize("thing", sorted(commitments.CLEAR))
 def test_a_text_in_a_member_that_nobody_put_on_the_list_is_sealed(thing: str) -> None:
     told = seal(body(f"{thing}.made", unheard_of="planted", nested=[{"of": ["planted"], "more": "planted"}]), salts())[
         0
     ]
-    assert json.dumps(told).count("planted") == (1 if "of" in sealing.CLEAR[thing] else 0)
+    assert json.dumps(told).count("planted") == (1 if "of" in commitments.CLEAR[thing] else 0)
 
 
 def test_an_action_about_a_thing_that_nobody_put_on_the_list_has_all_its_texts_sealed() -> None:
     told = sealed("rumour.spread", handler="hd_1", count=3, on_behalf_of="pr_2")
     assert told == {"handler": told["handler"], "count": 3, "on_behalf_of": "pr_2"}
-    assert sealing.is_sealed(told["handler"])
+    assert commitments.is_sealed(told["handler"])
 
 
 def test_numbers_truth_values_and_null_stay_in_clear() -> None:
@@ -64,17 +64,17 @@ def test_numbers_truth_values_and_null_stay_in_clear() -> None:
     assert sealed("rumour.spread", **details) == details
 
 
-@pytest.mark.parametrize("thing", sorted(sealing.CLEAR))
+@pytest.mark.parametrize("thing", sorted(commitments.CLEAR))
 def test_what_is_on_the_list_stays_in_clear_with_all_that_is_in_it(thing: str) -> None:
-    details = {name: ["x", {"reason": "y"}] for name in sealing.CLEAR[thing]}
+    details = {name: ["x", {"reason": "y"}] for name in commitments.CLEAR[thing]}
     assert sealed(f"{thing}.made", **details) == details
 
 
 def test_before_and_after_are_looked_into() -> None:
     told = sealed("dataset.changed", before={"title": "Old", "tags": ["core"]}, after={"title": "New"})
     assert told["before"]["tags"] == ["core"]
-    assert sealing.is_sealed(told["before"]["title"])
-    assert sealing.is_sealed(told["after"]["title"])
+    assert commitments.is_sealed(told["before"]["title"])
+    assert commitments.is_sealed(told["after"]["title"])
 
 
 def test_the_terms_of_a_condition_are_sealed_and_its_bounds_are_not() -> None:
@@ -83,12 +83,12 @@ def test_the_terms_of_a_condition_are_sealed_and_its_bounds_are_not() -> None:
     )
     (condition,) = told["conditions"]
     assert condition | {"terms": []} == {"stage": "legal", "persons": 5, "fields": ["city"], "terms": []}
-    assert sealing.is_sealed(condition["terms"][0])
+    assert commitments.is_sealed(condition["terms"][0])
 
 
 def test_the_owner_of_a_duty_is_an_id_and_the_owner_of_a_dataset_is_a_text() -> None:
     assert sealed("obligation.assigned", owner="pr_1") == {"owner": "pr_1"}
-    assert sealing.is_sealed(sealed("dataset.created", owner="Li")["owner"])
+    assert commitments.is_sealed(sealed("dataset.created", owner="Li")["owner"])
 
 
 def test_all_openings_together_give_back_what_was_said() -> None:
@@ -124,7 +124,7 @@ def test_a_body_that_is_too_long_has_its_longest_list_sealed_first() -> None:
     said = body("dataset.changed", before={"fields": fields[:100]}, after={"fields": fields})
     told, openings = seal(said, salts())
     assert told["details"]["before"] == {"fields": fields[:100]}
-    assert sealing.is_sealed(told["details"]["after"]["fields"])
+    assert commitments.is_sealed(told["details"]["after"]["fields"])
     assert opened(told, openings) == said
 
 
@@ -137,9 +137,9 @@ def test_what_is_sealed_as_a_whole_is_not_sealed_in_its_parts_as_well() -> None:
 
 def test_a_body_of_the_greatest_length_is_left_alone() -> None:
     empty = len(rfc8785.dumps(body("dataset.changed", fields=[""])))
-    fitting = body("dataset.changed", fields=["x" * (sealing.LIMIT - empty)])
+    fitting = body("dataset.changed", fields=["x" * (commitments.LIMIT - empty)])
     assert seal(fitting, salts()) == (fitting, [])
-    assert seals(seal(body("dataset.changed", fields=["x" * (sealing.LIMIT - empty + 1)]), salts())[0])
+    assert seals(seal(body("dataset.changed", fields=["x" * (commitments.LIMIT - empty + 1)]), salts())[0])
 
 
 def test_many_short_members_are_sealed_together() -> None:
@@ -152,7 +152,7 @@ def test_many_short_members_are_sealed_together() -> None:
 def test_every_body_that_can_be_is_brought_below_the_limit() -> None:
     said = body("rumour.spread", **{f"member_{number}": {"a": ["x" * 300] * 2, "b": number} for number in range(300)})
     told, openings = seal(said, salts())
-    assert len(rfc8785.dumps(told)) <= sealing.LIMIT
+    assert len(rfc8785.dumps(told)) <= commitments.LIMIT
     assert opened(told, openings) == said
 
 
@@ -173,11 +173,11 @@ def test_the_guide_for_auditors_lists_what_stays_in_clear() -> None:
     told = {
         thing: {*re.findall(r"`(\w+)`", names), "on_behalf_of", "break_glass", "credential"} for thing, names in rows
     }
-    assert told == sealing.CLEAR
+    assert told == commitments.CLEAR
 
 
 def test_an_entry_is_clear_once_every_text_of_it_is_sealed() -> None:
     before = body("permit.revoked", reason="the recipient moved", terms=[{"reason": "sold"}])
-    assert not sealing.is_clear(before)
-    assert sealing.is_clear(seal(before, salts())[0])
-    assert not sealing.is_clear(body("permit.revoked", reason="the recipient moved", note=seal(before, salts())[0]))
+    assert not commitments.is_clear(before)
+    assert commitments.is_clear(seal(before, salts())[0])
+    assert not commitments.is_clear(body("permit.revoked", reason="the recipient moved", note=seal(before, salts())[0]))

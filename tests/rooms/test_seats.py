@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from service.identity import seats
-from service.identity.seats import GRACE, NOTE_AFTER, SKEW, Limits, Seat, Verdict
+from service.identity import session_rules
+from service.identity.session_rules import GRACE, NOTE_AFTER, SKEW, Limits, Seat, Verdict
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 LIMITS = Limits(timedelta(minutes=30), timedelta(hours=12), timedelta(minutes=15))
@@ -35,11 +35,11 @@ FRESH = Seat(NOW, NOW + LIMITS.whole, None, NOW, NOW, None, None)
 def test_a_session_stands_until_its_time_or_a_replayed_token_ends_it(
     seat: Seat, after: timedelta, expected: Verdict
 ) -> None:
-    assert seats.verdict(seat, NOW + after, LIMITS) is expected
+    assert session_rules.verdict(seat, NOW + after, LIMITS) is expected
 
 
 def test_only_time_and_replay_end_a_session() -> None:
-    assert {found for found in Verdict if seats.ends(found)} == {Verdict.IDLE, Verdict.OVER, Verdict.REPLAY}
+    assert {found for found in Verdict if session_rules.ends(found)} == {Verdict.IDLE, Verdict.OVER, Verdict.REPLAY}
 
 
 @pytest.mark.parametrize(
@@ -53,12 +53,12 @@ def test_only_time_and_replay_end_a_session() -> None:
     ],
 )
 def test_an_old_token_gets_one_successor_at_a_time(seat: Seat, *, expected: bool) -> None:
-    assert seats.is_due(seat, NOW + LIMITS.rotate, LIMITS) is expected
+    assert session_rules.is_due(seat, NOW + LIMITS.rotate, LIMITS) is expected
 
 
 def test_a_use_is_noted_now_and_then_and_the_first_one_at_once() -> None:
-    assert not seats.is_worth_a_note(FRESH, NOW + NOTE_AFTER - SECOND, LIMITS)
-    assert seats.is_worth_a_note(FRESH, NOW + NOTE_AFTER, LIMITS)
-    assert seats.is_worth_a_note(replace(FRESH, token_used_at=None), NOW, LIMITS)
+    assert not session_rules.is_worth_a_note(FRESH, NOW + NOTE_AFTER - SECOND, LIMITS)
+    assert session_rules.is_worth_a_note(FRESH, NOW + NOTE_AFTER, LIMITS)
+    assert session_rules.is_worth_a_note(replace(FRESH, token_used_at=None), NOW, LIMITS)
     due = replace(FRESH, seen_at=NOW + LIMITS.rotate)
-    assert seats.is_worth_a_note(due, NOW + LIMITS.rotate, LIMITS)
+    assert session_rules.is_worth_a_note(due, NOW + LIMITS.rotate, LIMITS)

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from service.audit.keys import read_or_make
-from service.audit.log_key import LogKey
-from service.audit.notes import Signer as LogSigner
-from service.database import Database
-from service.http.caller import Credentials
-from service.http.limits import Limits, credential_of
-from service.identity.keys import Secret
-from service.permits.signing import Signer
+from service.access.caller import Credentials
+from service.audit.log.log_key import LogKey
+from service.audit.tlog.signed_note import Signer as LogSigner
+from service.database.session import Database
+from service.http.rate_limits import Limits, credential_of
+from service.identity.api_keys import Secret
+from service.key_files import read_or_make
+from service.permits.tokens import Signer
 from service.settings import Settings
 
 PASSWORD = "planted-correct-horse"

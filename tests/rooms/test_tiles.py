@@ -6,9 +6,9 @@ import random
 
 import pytest
 
-from service.audit import merkle, tiles
-from service.audit.merkle import leaf_hash, root_of
-from service.audit.tiles import Edge, Tile
+from service.audit.tlog import merkle, tiles
+from service.audit.tlog.merkle import leaf_hash, root_of
+from service.audit.tlog.tiles import Edge, Tile
 
 SIZE = 66_500
 """So large that the second level has a full tile and the third a hash."""

@@ -13,10 +13,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
-from service.identity import groups, jose, tokens
-from service.identity.groups import Changes, Held, Stands
-from service.identity.jose import Header, PublicKey, TokenRefusedError, UnknownKeyError
-from service.identity.tokens import Expected, Told
+from service.identity.oidc import claims as tokens
+from service.identity.oidc import group_roles, jws
+from service.identity.oidc.claims import Expected, Told
+from service.identity.oidc.group_roles import Changes, Held, Stands
+from service.identity.oidc.jws import Header, PublicKey, TokenRefusedError, UnknownKeyError
 from tests.issuers import b64, forged, public, signed
 
 Json = dict[str, Any]
@@ -25,7 +26,7 @@ EXPECTED = Expected("https://issuer.test", "https://outbound.test", timedelta(se
 RSA = RSAKey.generate_key(2048)
 EC = ECKey.generate_key("P-256")
 ED = OKPKey.generate_key("Ed25519")
-KEYS = jose.keys_in(json.dumps({"keys": [public(RSA, "r"), public(EC, "e"), public(ED, "o")]}).encode())
+KEYS = jws.keys_in(json.dumps({"keys": [public(RSA, "r"), public(EC, "e"), public(ED, "o")]}).encode())
 SIGNERS: dict[str, tuple[str, Any]] = {
     "RS256": ("r", RSA),
     "ES256": ("e", EC),
@@ -57,8 +58,8 @@ def token(body: Json | bytes | None = None, alg: str = "RS256", **header: Any) -
 
 
 def read(text: str, keys: tuple[PublicKey, ...] = KEYS, now: datetime = NOW) -> Told:
-    header = jose.header_of(text)
-    return tokens.access_token(header, jose.claims_in(text, header, jose.key_for(header, keys)), EXPECTED, now)
+    header = jws.header_of(text)
+    return tokens.access_token(header, jws.claims_in(text, header, jws.key_for(header, keys)), EXPECTED, now)
 
 
 def unsigned(header: Json | bytes, body: Json | bytes = b"{}") -> str:
@@ -120,7 +121,7 @@ def test_name_and_groups_are_where_the_settings_say() -> None:
 )
 def test_a_header_that_asks_for_something_else_is_refused(header: Any) -> None:
     with pytest.raises(TokenRefusedError):
-        jose.header_of(unsigned(header))
+        jws.header_of(unsigned(header))
 
 
 @pytest.mark.parametrize(
@@ -137,13 +138,13 @@ def test_a_header_that_asks_for_something_else_is_refused(header: Any) -> None:
         "aa.bb.cc\n",
         "aa.bb.c+",
         "ää.bb.cc",
-        "a" * jose.MAX_TOKEN + ".bb.cc",
+        "a" * jws.MAX_TOKEN + ".bb.cc",
     ],
 )
 def test_what_has_not_the_form_of_a_token_is_none(text: str) -> None:
-    assert not jose.is_token(text)
+    assert not jws.is_token(text)
     with pytest.raises(TokenRefusedError):
-        jose.header_of(text)
+        jws.header_of(text)
 
 
 def test_a_public_key_is_never_taken_for_a_shared_secret() -> None:
@@ -282,7 +283,7 @@ def test_of_a_key_set_only_what_checks_signatures_is_used() -> None:
         public(RSAKey.generate_key(1024), "short"),
     ]
     fine = [whole | {"use": "sig", "alg": "RS256", "key_ops": ["verify"], "x5c": ["?"]}, public(ED, None, alg="EdDSA")]
-    found = jose.keys_in(key_set(*left_out, *fine))
+    found = jws.keys_in(key_set(*left_out, *fine))
     assert [(key.kid, key.algorithms) for key in found] == [("r", {"RS256"}), (None, {"EdDSA"})]
 
 
@@ -291,7 +292,7 @@ def test_of_a_key_set_only_what_checks_signatures_is_used() -> None:
 )
 def test_what_is_no_key_set_is_refused(document: bytes) -> None:
     with pytest.raises(TokenRefusedError):
-        jose.keys_in(document)
+        jws.keys_in(document)
 
 
 ID_EXPECTED = Expected("https://issuer.test", "console", timedelta(seconds=60), timedelta(hours=24))
@@ -354,8 +355,8 @@ def test_an_id_token_of_another_sort_sign_in_or_client_is_refused(body: Json, ty
 def judged(text: str) -> None:
     """Read a text as a token of either sort: it is taken or refused, and nothing else can happen."""
     try:
-        header = jose.header_of(text)
-        found = jose.claims_in(text, header, jose.key_for(header, KEYS))
+        header = jws.header_of(text)
+        found = jws.claims_in(text, header, jws.key_for(header, KEYS))
         tokens.id_token(header, found, ID_EXPECTED, NOW, nonce="n", access="a")
         tokens.access_token(header, found, EXPECTED, NOW)
     except TokenRefusedError:
@@ -418,14 +419,14 @@ def test_any_signed_bytes_are_taken_or_refused(body: bytes) -> None:
 @given(VALUES.map(lambda value: json.dumps({"keys": [value, public(RSA, "r")]}).encode()) | st.binary())
 def test_any_key_set_is_read_or_refused(document: bytes) -> None:
     with contextlib.suppress(TokenRefusedError):
-        assert jose.keys_in(document)
+        assert jws.keys_in(document)
 
 
 @given(st.dictionaries(st.sampled_from(["n", "e", "x", "y", "crv", "kty", "use", "key_ops", "alg", "kid"]), VALUES))
 def test_any_change_to_a_key_is_read_or_refused(change: Json) -> None:
     for key in (RSA, EC, ED):
         with contextlib.suppress(TokenRefusedError):
-            assert jose.keys_in(key_set(public(key, "k") | change, public(RSA, "r")))[-1].kid == "r"
+            assert jws.keys_in(key_set(public(key, "k") | change, public(RSA, "r")))[-1].kid == "r"
 
 
 # Groups
@@ -471,10 +472,10 @@ def test_groups_stand_for_the_roles_of_the_mapping() -> None:
         Stands("etl", "exporter", "hd_1"),
         Stands("etl", "reviewer:legal", "hd_1"),
     ]
-    assert groups.roles_for({"law", "else"}, stands, kind="person") == {("reviewer:legal", None)}
-    assert groups.roles_for({"etl"}, stands, kind="person") == {("exporter", "hd_1"), ("reviewer:legal", "hd_1")}
-    assert groups.roles_for({"law", "etl"}, stands, kind="system") == {("exporter", "hd_1")}
-    assert groups.roles_for(set(), stands, kind="person") == frozenset()
+    assert group_roles.roles_for({"law", "else"}, stands, kind="person") == {("reviewer:legal", None)}
+    assert group_roles.roles_for({"etl"}, stands, kind="person") == {("exporter", "hd_1"), ("reviewer:legal", "hd_1")}
+    assert group_roles.roles_for({"law", "etl"}, stands, kind="system") == {("exporter", "hd_1")}
+    assert group_roles.roles_for(set(), stands, kind="person") == frozenset()
 
 
 TODAY = date(2026, 11, 27)
@@ -487,10 +488,10 @@ def test_a_role_is_granted_prolonged_and_withdrawn_with_its_group() -> None:
         Held("gr_3", "exporter", "hd_2", TODAY + timedelta(days=1)),
     ]
     wanted = frozenset({("auditor", None), ("exporter", "hd_1"), ("exporter", None), ("auditor", "hd_9")})
-    found = groups.changes(wanted, held, TODAY, told_at=NOW, last_told_at=None)
+    found = group_roles.changes(wanted, held, TODAY, told_at=NOW, last_told_at=None)
     assert found == Changes([("auditor", "hd_9"), ("exporter", None)], ["gr_2"], ["gr_3"])
     assert found
-    assert not groups.changes(frozenset(), [], TODAY, told_at=NOW, last_told_at=None)
+    assert not group_roles.changes(frozenset(), [], TODAY, told_at=NOW, last_told_at=None)
 
 
 def test_what_was_told_earlier_changes_nothing_and_in_the_same_moment_only_takes() -> None:
@@ -502,7 +503,7 @@ def test_what_was_told_earlier_changes_nothing_and_in_the_same_moment_only_takes
     ):
         told_at = NOW + timedelta(seconds=ahead)
         wanted = frozenset({("exporter", None)})
-        assert groups.changes(wanted, held, TODAY, told_at=told_at, last_told_at=NOW) == expected
+        assert group_roles.changes(wanted, held, TODAY, told_at=told_at, last_told_at=NOW) == expected
 
 
 def test_whatever_order_tokens_come_in_the_newest_decides() -> None:
@@ -514,7 +515,7 @@ def test_whatever_order_tokens_come_in_the_newest_decides() -> None:
             at = NOW + timedelta(seconds=second)
             held = [Held(role, role, None, TODAY) for role in has]
             wanted = frozenset((role, None) for role in roles)
-            found = groups.changes(wanted, held, TODAY, told_at=at, last_told_at=last)
+            found = group_roles.changes(wanted, held, TODAY, told_at=at, last_told_at=last)
             has = (has | {role for role, _ in found.granted}) - set(found.withdrawn)
             last = at if last is None else max(last, at)
         assert has == {"exporter"}

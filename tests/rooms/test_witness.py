@@ -4,9 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from service.audit import merkle, notes
-from service.audit.notes import Checkpoint
-from service.audit.witness import (
+from service.audit.tlog import merkle, signed_note
+from service.audit.tlog.signed_note import Checkpoint
+from service.audit.tlog.witness_protocol import (
     MAX_PROOF,
     SIZE_TYPE,
     Cosigned,
@@ -119,7 +119,7 @@ def test_a_proof_from_nothing_must_be_empty() -> None:
 
 
 def test_an_empty_log_has_the_root_of_the_empty_tree() -> None:
-    wrong = notes.sign(Checkpoint(LOG.origin, 0, bytes(32)).text(), LOG.signer)
+    wrong = signed_note.sign(Checkpoint(LOG.origin, 0, bytes(32)).text(), LOG.signer)
     assert refused(Submission(0, (), wrong), None).status == 422
 
 
@@ -144,7 +144,7 @@ def test_no_checkpoint_begins_with_a_larger_one() -> None:
 
 
 def test_what_is_no_checkpoint_is_not_vouched_for() -> None:
-    assert refused(Submission(0, (), notes.sign("hello\n", LOG.signer)), None).status == 400
+    assert refused(Submission(0, (), signed_note.sign("hello\n", LOG.signer)), None).status == 400
     assert refused(Submission(0, (), "hello"), None).status == 400
 
 
@@ -181,7 +181,7 @@ def answer(status: int, body: str | bytes, content_type: str = "text/plain") -> 
 
 
 def line(time: int = NOW, log: SmallLog = LOG, name: str = "witness.example/w1") -> str:
-    return notes.cosign(log.checkpoint(5).text(), a_witness(name), time)
+    return signed_note.cosign(log.checkpoint(5).text(), a_witness(name), time)
 
 
 def test_a_cosignature_is_taken_with_its_time() -> None:

@@ -10,7 +10,7 @@ from io import BytesIO
 
 import pytest
 
-from service.audit import zip_layout
+from service.verifier import zip_layout
 
 TEXT = b"A pack has a line. " * 40
 CENTRAL, END = 46, 22

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
-from service.law.rules import RuleBook
+from service.law.rule_book import RuleBook
 from service.packs.chapters import (
     evidence,
     exports,
@@ -19,7 +19,7 @@ from service.packs.chapters import (
     timeline,
     verify,
 )
-from service.packs.chapters.reading import Reading, both
+from service.packs.chapters.context import Reading, both
 from service.packs.document import (
     Block,
     Cell,
@@ -36,9 +36,9 @@ from service.packs.document import (
     plain,
     trusted,
 )
-from service.packs.drawing import fitted
-from service.packs.story import Story
-from service.packs.wording import LANGUAGES, TAGS, Words, second, whole
+from service.packs.report_data import Story
+from service.packs.svg import fitted
+from service.packs.translations import LANGUAGES, TAGS, Words, second, whole
 
 ROWS: Final = 300
 """The most rows of a table."""

@@ -3,10 +3,10 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from service.packs.chapters.reading import Reading
+from service.packs.chapters.context import Reading
 from service.packs.document import Block, Cell, Column, Heading, Span, Table, Text, lines, plain
-from service.packs.story import ExportsOfDay
-from service.packs.wording import day, whole
+from service.packs.report_data import ExportsOfDay
+from service.packs.translations import day, whole
 
 
 def blocks(reading: Reading) -> Iterator[Block]:

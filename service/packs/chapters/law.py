@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from service.packs.chapters.reading import Reading
+from service.packs.chapters.context import Reading
 from service.packs.document import Block, Column, Table, Text, plain
-from service.packs.story import Json
+from service.packs.report_data import Json
 
 
 def blocks(reading: Reading) -> Iterator[Block]:

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from service.packs.chapters.reading import Reading
+from service.packs.chapters.context import Reading
 from service.packs.document import Block, Column, Picture, Span, Table, Text, plain
-from service.packs.drawing import Tone
-from service.packs.flow import bars
-from service.packs.wording import whole
+from service.packs.flow_diagram import bars
+from service.packs.svg import Tone
+from service.packs.translations import whole
 
 _LINES: Final = (
     ("assessment_persons", False),

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from service.packs.chapters.reading import Reading, or_all, persons_told
+from service.packs.chapters.context import Reading, or_all, persons_told
 from service.packs.document import Block, Cell, Facts, Heading, Span, Text, code, lines, plain
-from service.packs.story import PermitShown
-from service.packs.wording import day, moment, whole
+from service.packs.report_data import PermitShown
+from service.packs.translations import day, moment, whole
 
 
 def blocks(reading: Reading) -> Iterator[Block]:

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 
-from service.packs.chapters.reading import Reading
+from service.packs.chapters.context import Reading
 from service.packs.document import Block, Column, Facts, Heading, Span, Table, Text, code, lines, plain
-from service.packs.story import DatasetShown, GradingShown, RecipientShown
-from service.packs.wording import moment
+from service.packs.report_data import DatasetShown, GradingShown, RecipientShown
+from service.packs.translations import moment
 
 
 def blocks(reading: Reading) -> Iterator[Block]:

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 
-from service.packs.chapters.reading import Reading, or_all, persons_told
+from service.packs.chapters.context import Reading, or_all, persons_told
 from service.packs.document import Block, Cell, Column, Facts, Heading, Notice, Table, Text, code, lines, plain
-from service.packs.story import Json, RevisionShown, TransferShown
-from service.packs.wording import moment
+from service.packs.report_data import Json, RevisionShown, TransferShown
+from service.packs.translations import moment
 
 
 def blocks(reading: Reading) -> Iterator[Block]:

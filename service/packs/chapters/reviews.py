@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from service.packs.chapters.reading import Reading
+from service.packs.chapters.context import Reading
 from service.packs.document import Block, Cell, Column, Heading, Look, Span, Table, Text, lines, plain
-from service.packs.story import ReviewShown, RevisionShown
-from service.packs.wording import moment
+from service.packs.report_data import ReviewShown, RevisionShown
+from service.packs.translations import moment
 
 
 def blocks(reading: Reading) -> Iterator[Block]:

@@ -3,11 +3,11 @@
 from collections import Counter
 from collections.abc import Iterator
 
+from service.packs.chapters.context import Reading
 from service.packs.chapters.ledger import held_of
-from service.packs.chapters.reading import Reading
 from service.packs.document import Block, Figures, Heading, Points, Text
-from service.packs.story import TransferShown
-from service.packs.wording import whole
+from service.packs.report_data import TransferShown
+from service.packs.translations import whole
 
 
 def blocks(reading: Reading) -> Iterator[Block]:

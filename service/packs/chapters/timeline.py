@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Final
 
-from service.packs.chapters.reading import Reading
+from service.packs.chapters.context import Reading
 from service.packs.document import Block, Day, Look, Moment, Text, Timeline
-from service.packs.story import Happening
-from service.packs.wording import Words, moment, whole
+from service.packs.report_data import Happening
+from service.packs.translations import Words, moment, whole
 
 _MOMENTS: Final = 600
 """Lines of the timeline; a reader of more than that reads the log."""

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from service.packs.chapters.reading import Reading, both
+from service.packs.chapters.context import Reading, both
 from service.packs.document import Block, Column, Facts, Heading, Listing, Points, Span, Table, Text, code, lines, plain
-from service.packs.story import LogShown
-from service.packs.wording import Words, whole
+from service.packs.report_data import LogShown
+from service.packs.translations import Words, whole
 
 
 def blocks(reading: Reading) -> Iterator[Block]:

@@ -21,7 +21,7 @@ DEFENCES: Final = (
     one(
         "A147",
         "each query is kept within the view",
-        "service/tenancy.py",
+        "service/database/row_security.py",
         "        state.statement = state.statement.options(_WITHIN)\n",
         "        pass\n",
         TENANCY + "test_without_policies_the_query_layer_still_shows_no_other_handler",
@@ -61,7 +61,7 @@ DEFENCES: Final = (
     one(
         "A152",
         "nothing is served with more rights than a server process may have",
-        "service/roles.py",
+        "service/database/logins.py",
         '            if rights["is_free"] or rights["is_owner"]:\n',
         "            if False:\n",
         TENANCY + "test_a_service_with_more_rights_than_it_may_have_does_not_start",

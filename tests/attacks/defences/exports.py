@@ -6,14 +6,14 @@ from typing import Final
 
 from tests.attacks.defences.model import Defence, Edit, one
 
-REQUESTS: Final = "service/transfers/operations.py"
+REQUESTS: Final = "service/transfers/requests.py"
 DECIDE: Final = "service/gate/decide.py"
 EXPORTS: Final = "tests/attacks/test_exports.py::"
-BATCH: Final = "service/gate/batch.py"
-READING: Final = "service/gate/reading.py"
+BATCH: Final = "service/gate/group_commit.py"
+READING: Final = "service/gate/batch_read.py"
 READ: Final = "migrations/versions/0018_gate_read_2.py"
-SITTING: Final = "service/gate/sitting.py"
-COMPLETION: Final = "service/gate/completion.py"
+SITTING: Final = "service/gate/batch_decisions.py"
+COMPLETION: Final = "service/exports/completion.py"
 AGAIN: Final = "tests/api/test_run_again.py::"
 LATE: Final = "tests/api/test_late_reports.py::"
 
@@ -45,7 +45,7 @@ DEFENCES: Final = (
     one(
         "A47",
         "persons are never fewer than none",
-        "service/gate/wire.py",
+        "service/gate/questions.py",
         "Persons = Annotated[int, Meta(ge=0, le=MAX_PERSONS)]\n",
         "Persons = Annotated[int, Meta(le=MAX_PERSONS)]\n",
         EXPORTS + "test_a_number_that_is_none_or_a_member_that_is_not_asked_for_reserves_nothing",
@@ -69,7 +69,7 @@ DEFENCES: Final = (
     one(
         "A51",
         "what has ended is not ended again",
-        "service/gate/operations.py",
+        "service/exports/operations.py",
         '    if status != "reserved":\n',
         "    if False:\n",
         EXPORTS + "test_an_export_that_was_reported_is_not_cancelled",
@@ -166,7 +166,7 @@ DEFENCES: Final = (
                 ),
             ),
             Edit(
-                "service/gate/writing.py",
+                "service/gate/batch_write.py",
                 "id = any(array(select permit from bound)) order by id for update",
                 "id = any(array(select permit from bound)) order by id",
             ),
@@ -283,7 +283,7 @@ DEFENCES: Final = (
     one(
         "A290",
         "a report looks at the clock once it holds its rows",
-        "service/gate/operations.py",
+        "service/exports/operations.py",
         "    await tx.look_at_clock()\n",
         "",
         "tests/faults/test_clocks.py::test_a_report_that_waits_past_the_lease_is_late",

@@ -6,10 +6,10 @@ from typing import Final
 
 from tests.attacks.defences.model import one
 
-LIMITS: Final = "service/http/limits.py"
-PROTOCOL: Final = "service/http/protocol.py"
-FRAMING: Final = "service/http/framing.py"
-CROWDING: Final = "service/http/crowding.py"
+LIMITS: Final = "service/http/rate_limits.py"
+PROTOCOL: Final = "service/http/server_protocol.py"
+FRAMING: Final = "service/http/request_parser.py"
+CROWDING: Final = "service/http/connection_limits.py"
 LIMITED: Final = "tests/faults/test_limits.py::"
 SLOW: Final = "tests/faults/test_slow.py::"
 
@@ -41,7 +41,7 @@ DEFENCES: Final = (
     one(
         "A173",
         "addresses are forgotten one day",
-        "service/http/rates.py",
+        "service/http/token_bucket.py",
         "        if len(self._full_at) > self._room:\n",
         "        if False:\n",
         LIMITED + "test_what_is_remembered_has_an_end_and_shows_no_secret",
@@ -97,7 +97,7 @@ DEFENCES: Final = (
     one(
         "A188",
         "a request is taken on the shortest way where nothing else is under way",
-        "service/http/direct.py",
+        "service/gate/fast_path/http_protocol.py",
         "            (self.cycle is None or self.cycle.response_complete)\n            and not (",
         "            not (",
         "tests/faults/test_direct.py::test_requests_that_follow_each_other_are_answered_in_order",
@@ -105,7 +105,7 @@ DEFENCES: Final = (
     one(
         "A189",
         "behind a head that is known comes all that it announced, and nothing else",
-        "service/http/direct.py",
+        "service/gate/fast_path/http_protocol.py",
         'is_whole = given.pop(_LENGTH) == b"%d" % len(body)',
         "is_whole = int(given.pop(_LENGTH)) >= len(body)",
         "tests/faults/test_direct.py::test_what_stands_behind_a_known_head_is_read_for_what_it_is",
@@ -121,7 +121,7 @@ DEFENCES: Final = (
     one(
         "A191",
         "what may differ in a known head is a word",
-        "service/http/direct.py",
+        "service/gate/fast_path/http_protocol.py",
         "is_whole and all(map(_VALUE.fullmatch, given.values()))",
         "is_whole",
         "tests/faults/test_direct.py::test_a_value_in_another_form_is_not_read_by_a_known_head",
@@ -129,7 +129,7 @@ DEFENCES: Final = (
     one(
         "A193",
         "behind the very head that came last comes all that it announced, and nothing else",
-        "service/http/direct.py",
+        "service/gate/fast_path/http_protocol.py",
         " and len(data) == len(self.latest) + self.length:",
         ":",
         "tests/faults/test_direct.py::test_what_stands_behind_a_known_head_is_read_for_what_it_is",
@@ -137,7 +137,7 @@ DEFENCES: Final = (
     one(
         "A214",
         "a body holds so many values",
-        "service/http/strict_json.py",
+        "service/validation/strict_json.py",
         "    if body.count(",
         "    if False and body.count(",
         "tests/attacks/test_texts.py::test_a_body_of_values_alone_is_refused_before_any_of_them_is_looked_at",

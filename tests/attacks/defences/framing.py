@@ -6,8 +6,8 @@ from typing import Final
 
 from tests.attacks.defences.model import Defence, Edit, one
 
-FRAMING: Final = "service/http/framing.py"
-PROTOCOL: Final = "service/http/protocol.py"
+FRAMING: Final = "service/http/request_parser.py"
+PROTOCOL: Final = "service/http/server_protocol.py"
 READING: Final = "tests/faults/test_one_reading.py::"
 REFUSED: Final = READING + "test_what_is_refused_is_answered_once_and_ends_the_connection"
 

@@ -10,7 +10,7 @@ TRIED: Final = "tests/attacks/test_floods.py::"
 HELPED: Final = "tests/faults/test_workers.py::"
 IMPORTS: Final = "service/registry/imports.py"
 EVIDENCE: Final = "service/transfers/evidence.py"
-DATABASE: Final = "service/database.py"
+DATABASE: Final = "service/database/session.py"
 
 DEFENCES: Final = (
     one(
@@ -56,7 +56,7 @@ DEFENCES: Final = (
     one(
         "A226",
         "nobody there, no work",
-        "service/http/leaving.py",
+        "service/http/client_disconnect.py",
         "asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)",
         "asyncio.wait({working})",
         TRIED + "test_a_client_that_goes_away_ends_its_work",
@@ -64,7 +64,7 @@ DEFENCES: Final = (
     one(
         "A227",
         "a table of contents is measured before it is read",
-        "service/transfers/files.py",
+        "service/transfers/file_types.py",
         "    if _table_of(content) > MAX_TABLE:\n",
         "    if False:\n",
         TRIED + "test_a_package_that_is_all_table_of_contents_is_not_read",
@@ -80,7 +80,7 @@ DEFENCES: Final = (
     one(
         "A229",
         "a list shows the last records alone",
-        "service/transfers/reading.py",
+        "service/transfers/queries.py",
         "one.evidence[-LISTED:]",
         "one.evidence",
         TRIED + "test_evidence_of_a_request_has_an_end_and_lists_do_not_repeat_it",

@@ -7,15 +7,15 @@ from typing import Final
 from tests.attacks.defences.model import one
 
 GROUND: Final = "tests/attacks/test_ground.py::"
-BATCH: Final = "service/gate/batch.py"
-CHECK: Final = "service/audit/check.py"
+BATCH: Final = "service/gate/group_commit.py"
+CHECK: Final = "service/audit/log/fsck.py"
 TAMPERED: Final = "tests/faults/test_tampering.py::"
 
 DEFENCES: Final = (
     one(
         "A105",
         "the version of the law is the hash of its files",
-        "service/law/rules.py",
+        "service/law/rule_book.py",
         '        digest.update(name.encode() + b"\\x00" + (directory / name).read_bytes() + b"\\x00")\n',
         '        digest.update(name.encode() + b"\\x00")\n',
         GROUND + "test_an_edited_threshold_shows_in_every_determination",
@@ -23,7 +23,7 @@ DEFENCES: Final = (
     one(
         "A106",
         "a rule cites its article",
-        "service/law/rules.py",
+        "service/law/rule_book.py",
         "        if bool(self.citations) == (self.uncited is not None):\n",
         "        if False:\n",
         GROUND + "test_nothing_starts_on_law_that_cannot_be_used",
@@ -88,7 +88,7 @@ DEFENCES: Final = (
     one(
         "A102",
         "a witness knows two roots of one size",
-        "service/audit/witness.py",
+        "service/audit/tlog/witness_protocol.py",
         "    if is_fork:\n        raise",
         "    if False:\n        raise",
         TAMPERED + "test_a_tree_rewritten_with_the_right_key_is_named_by_whoever_remembers",
@@ -120,7 +120,7 @@ DEFENCES: Final = (
     one(
         "A108",
         "texts are sealed",
-        "service/audit/sealing.py",
+        "service/audit/commitments.py",
         '    pointers = set(_texts(body["details"], _clear_in(body), "/details"))\n',
         "    pointers: set[str] = set()\n",
         "tests/api/test_sealed.py::test_the_name_of_a_person_is_nowhere_in_the_log",
@@ -136,7 +136,7 @@ DEFENCES: Final = (
     one(
         "A361",
         "every byte of a pack belongs to a member or the directory",
-        "service/audit/verify.py",
+        "service/verifier/pack.py",
         "            for fault in zip_layout.faults(file):\n",
         "            for fault in ():\n",
         "tests/api/test_verify.py::test_bytes_that_belong_to_no_member_are_noticed",
@@ -144,7 +144,7 @@ DEFENCES: Final = (
     one(
         "A362",
         "what was compressed ends where its member ends",
-        "service/audit/zip_layout.py",
+        "service/verifier/zip_layout.py",
         "        elif inflating.unused_data or (inflating.eof and left):\n",
         "        elif False:\n",
         "tests/rooms/test_zip_layout.py::test_the_content_takes_all_of_its_room",
@@ -160,7 +160,7 @@ DEFENCES: Final = (
     one(
         "A364",
         "a claim that is not looked at is told as not checked",
-        "service/audit/replay.py",
+        "service/verifier/replay.py",
         '        if self.left_out:\n            return "not checked here"\n',
         "",
         "tests/api/test_verify.py::test_the_verifier_in_one_file_says_what_it_does_not_check",
@@ -168,7 +168,7 @@ DEFENCES: Final = (
     one(
         "A365",
         "each column that a pack shows is what the last act wrote",
-        "service/audit/verify.py",
+        "service/verifier/pack.py",
         "        return shown.hashed(bytes.fromhex(told[1]), cell.content) == setting.hash\n",
         "        return True\n",
         "tests/faults/test_shown_columns.py::test_a_change_of_any_column_that_a_pack_shows_is_noticed",
@@ -176,7 +176,7 @@ DEFENCES: Final = (
     one(
         "A375",
         "an obligation is another's where its act wrote so",
-        "service/audit/verify.py",
+        "service/verifier/pack.py",
         "                if is_other and self._is_proved(cell, salts.get(cell.place)):\n",
         "                if is_other:\n",
         "tests/api/test_verify.py::test_an_obligation_that_is_not_shown_is_one_of_others_or_was_left_out",
@@ -184,7 +184,7 @@ DEFENCES: Final = (
     one(
         "A366",
         "what the log has of a shown request is shown",
-        "service/audit/verify.py",
+        "service/verifier/pack.py",
         '            self.claims["records"].fault(f"The log has the {kind} {one}, which is not shown.")\n',
         "            pass\n",
         "tests/faults/test_shown_columns.py::test_what_is_moved_out_of_a_pack_is_noticed",
@@ -192,7 +192,7 @@ DEFENCES: Final = (
     one(
         "A367",
         "an entry that seals what its act wrote has it in the pack",
-        "service/audit/verify.py",
+        "service/verifier/pack.py",
         '                self.claims["columns"].gap(f"What the act of leaf {leaf} wrote is not in the pack.")\n',
         "                pass\n",
         "tests/api/test_verify.py::test_what_an_act_wrote_cannot_be_left_out_or_be_another",

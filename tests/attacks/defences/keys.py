@@ -7,18 +7,18 @@ from typing import Final
 from tests.attacks.defences.model import Defence, Edit, one
 
 WORKFLOW: Final = "service/transfers/workflow.py"
-CALLER: Final = "service/http/caller.py"
+CALLER: Final = "service/access/caller.py"
 APPROVAL: Final = "tests/attacks/test_approval.py::"
 KEYS: Final = "tests/attacks/test_keys.py::"
 GRANTS: Final = "tests/api/test_grants.py::"
 TWO: Final = "tests/api/test_two_persons.py::"
 OUTGOING: Final = "tests/faults/test_outgoing.py::"
-FORM: Final = "service/identity/keys.py"
-RULES: Final = "service/identity/grants.py"
+FORM: Final = "service/identity/api_keys.py"
+RULES: Final = "service/access/grant_rules.py"
 PRINCIPALS: Final = "service/identity/operations.py"
 GRANTING: Final = "service/identity/granting.py"
 DELEGATIONS: Final = "service/identity/delegations.py"
-BREAKING: Final = "service/identity/breaking.py"
+BREAKING: Final = "service/identity/break_glass.py"
 GLASS: Final = "tests/api/test_break_glass.py::"
 
 DEFENCES: Final = (
@@ -41,7 +41,7 @@ DEFENCES: Final = (
     one(
         "A73",
         "the private key is not published",
-        "service/permits/signing.py",
+        "service/permits/tokens.py",
         "        return {**self._key.as_dict(private=False), ",
         "        return {**self._key.as_dict(private=True), ",
         KEYS + "test_a_permits_token_is_believed_by_its_signature_alone",
@@ -77,15 +77,15 @@ DEFENCES: Final = (
         "A112",
         "whoever asked does not confirm, by any key",
         (
-            Edit("service/identity/grants.py", "    if not are_two({by.principal}, askers):\n", "    if False:\n"),
-            Edit("service/identity/grants.py", "    if not are_two(by.seen_by, askers):\n", "    if False:\n"),
+            Edit("service/access/grant_rules.py", "    if not are_two({by.principal}, askers):\n", "    if False:\n"),
+            Edit("service/access/grant_rules.py", "    if not are_two(by.seen_by, askers):\n", "    if False:\n"),
         ),
         GRANTS + "test_whoever_asked_does_not_confirm_not_even_by_another_key",
     ),
     one(
         "A113",
         "the hand that made a key counts",
-        "service/identity/grants.py",
+        "service/access/grant_rules.py",
         "    if not are_two(by.seen_by, askers):\n",
         "    if False:\n",
         GRANTS + "test_a_key_that_the_asker_made_for_another_admin_confirms_nothing",
@@ -101,7 +101,7 @@ DEFENCES: Final = (
     one(
         "A116",
         "nobody lends to themselves",
-        "service/identity/grants.py",
+        "service/access/grant_rules.py",
         "    if not are_two(by.persons, {delegate}):\n",
         "    if False:\n",
         GRANTS + "test_no_admin_makes_themselves_a_stand_in",
@@ -109,7 +109,7 @@ DEFENCES: Final = (
     one(
         "A122",
         "one address inside bars a host",
-        "service/http/addresses.py",
+        "service/http/egress_policy.py",
         "    if not target.is_trusted and not all(is_public(address) for address in addresses):\n",
         "    if not target.is_trusted and not any(is_public(address) for address in addresses):\n",
         OUTGOING + "test_nothing_is_sent_where_one_address_is_inside",
@@ -117,7 +117,7 @@ DEFENCES: Final = (
     one(
         "A123",
         "what was checked is what is called",
-        "service/http/outgoing.py",
+        "service/http/egress.py",
         "        target.url.copy_with(host=address),\n",
         "        target.url,\n",
         OUTGOING + "test_a_name_that_is_public_first_and_private_then_is_never_called_inside",
@@ -125,7 +125,7 @@ DEFENCES: Final = (
     one(
         "A124",
         "redirects are not followed",
-        "service/http/outgoing.py",
+        "service/http/egress.py",
         "trust_env=False, follow_redirects=False, timeout",
         "trust_env=False, follow_redirects=True, timeout",
         OUTGOING + "test_a_redirect_is_an_answer_and_is_not_followed",
@@ -158,7 +158,7 @@ DEFENCES: Final = (
     one(
         "A72",
         "without a provider no token is taken; without this it is a fault, and still nobody",
-        "service/identity/door.py",
+        "service/identity/authentication.py",
         "        if self.provider is None:\n            raise Unauthenticated(",
         "        if self.provider is False:\n            raise Unauthenticated(",
         KEYS + "test_a_permits_token_is_no_key",
@@ -278,7 +278,7 @@ DEFENCES: Final = (
     one(
         "A120",
         "a grant ends with its last day",
-        "service/http/directory.py",
+        "service/access/directory.py",
         "        or_(grant.valid_until.is_(None), grant.valid_until >= today),\n",
         "",
         GRANTS + "test_a_reviewer_whose_days_are_over_is_offered_nothing_and_decides_nothing",
@@ -326,7 +326,7 @@ DEFENCES: Final = (
     one(
         "A143",
         "it ends by itself",
-        "service/identity/tables.py",
+        "service/access/tables.py",
         "and_(cls.closed_at.is_(None), cls.ends_at > now)\n",
         "and_(cls.closed_at.is_(None), cls.ends_at > cls.opened_at)\n",
         GLASS + "test_an_admin_reads_as_an_auditor_until_it_ends",
@@ -385,7 +385,7 @@ DEFENCES: Final = (
     one(
         "A327",
         "the verifier compares everybody who could have decided",
-        "service/audit/replay.py",
+        "service/verifier/replay.py",
         "for one in others for party in one.by.persons}",
         "for one in others for party in (one.reviewer, one.behalf)}",
         "tests/rooms/test_replay.py::test_two_keys_of_one_maker_are_one_hand_in_two_stages",

@@ -7,10 +7,10 @@ from typing import Final
 from tests.attacks.defences.model import Defence, Edit, one
 
 LOGINS: Final = "tests/api/test_oidc.py::"
-JOSE: Final = "service/identity/jose.py"
-LOGINS_: Final = "service/identity/logins.py"
-DOOR: Final = "service/identity/door.py"
-PROVIDER_: Final = "service/identity/provider.py"
+JOSE: Final = "service/identity/oidc/jws.py"
+LOGINS_: Final = "service/identity/linked_identities.py"
+DOOR: Final = "service/identity/authentication.py"
+PROVIDER_: Final = "service/identity/oidc/provider.py"
 EXPORTS: Final = "tests/attacks/test_exports.py::"
 PROVIDED: Final = "tests/faults/test_provider.py::"
 
@@ -18,7 +18,7 @@ DEFENCES: Final = (
     one(
         "A126",
         "a token is for its audience",
-        "service/identity/tokens.py",
+        "service/identity/oidc/claims.py",
         "    if expected.audience not in _audience(claims):\n",
         "    if False:\n",
         LOGINS + "test_forged_and_foreign_tokens_are_refused",
@@ -26,7 +26,7 @@ DEFENCES: Final = (
     one(
         "A126",
         "a token is of its type",
-        "service/identity/tokens.py",
+        "service/identity/oidc/claims.py",
         "    if _kind(header) not in ACCESS_TYPES:\n",
         "    if False:\n",
         LOGINS + "test_forged_and_foreign_tokens_are_refused",
@@ -34,7 +34,7 @@ DEFENCES: Final = (
     one(
         "A127",
         "a token ends",
-        "service/identity/tokens.py",
+        "service/identity/oidc/claims.py",
         "    if expires + expected.skew <= now:\n",
         "    if False:\n",
         LOGINS + "test_a_token_ends_with_its_time",
@@ -44,12 +44,12 @@ DEFENCES: Final = (
         "what is older is not heard",
         (
             Edit(
-                "service/identity/groups.py",
+                "service/identity/oidc/group_roles.py",
                 "    if last_told_at is not None and told_at < last_told_at:\n",
                 "    if False:\n",
             ),
             Edit(
-                "service/identity/logins.py",
+                "service/identity/linked_identities.py",
                 "(login.told_at is None or told.issued_at > login.told_at)",
                 "True",
             ),
@@ -59,7 +59,7 @@ DEFENCES: Final = (
     one(
         "A137",
         "a provider's description is its own",
-        "service/identity/provider.py",
+        "service/identity/oidc/provider.py",
         "        if metadata.issuer != self.expected.issuer:\n",
         "        if False:\n",
         "tests/faults/test_provider.py::test_a_description_of_somebody_else_or_with_other_addresses_is_not_used",
@@ -67,7 +67,7 @@ DEFENCES: Final = (
     one(
         "A126",
         "a token is of its issuer",
-        "service/identity/tokens.py",
+        "service/identity/oidc/claims.py",
         '    if _text(claims, "iss", longest=2048) != expected.issuer:\n',
         "    if False:\n",
         LOGINS + "test_forged_and_foreign_tokens_are_refused",
@@ -185,7 +185,7 @@ DEFENCES: Final = (
     one(
         "A133",
         "a role goes with its group",
-        "service/identity/groups.py",
+        "service/identity/oidc/group_roles.py",
         "    withdrawn = [one.grant for one in held if (one.role, one.handler) not in wanted]\n",
         "    withdrawn: list[str] = []\n",
         LOGINS + "test_groups_give_roles_and_take_them_at_once",
@@ -193,7 +193,7 @@ DEFENCES: Final = (
     one(
         "A133",
         "a role lapses where its group is seen no more",
-        "service/identity/groups.py",
+        "service/identity/oidc/group_roles.py",
         "    return today + timedelta(days=DAYS)\n",
         "    return today + timedelta(days=365 * DAYS)\n",
         LOGINS + "test_a_role_of_a_group_lapses_where_the_group_is_seen_no_more",
@@ -211,7 +211,7 @@ DEFENCES: Final = (
         "a system has no reviewer's role, when a group gives it and when it is used",
         (
             Edit(
-                "service/identity/groups.py",
+                "service/identity/oidc/group_roles.py",
                 (
                     "    return frozenset((one.role, one.handler) for one in stands if one.group in groups and "
                     "is_fit(one.role, kind))\n"
@@ -291,7 +291,7 @@ DEFENCES: Final = (
     one(
         "A329",
         "the signs of providers' machines are known",
-        "service/identity/machines.py",
+        "service/identity/oidc/machine_claims.py",
         "    if any(_is_like(member(claims, name), texts) for known in (KNOWN, signs.machine) for name, texts in known.items()):\n",
         "    if False:\n",
         LOGINS + "test_a_machine_is_no_person_and_nobody_is_provisioned_of_whom_nothing_is_certain",
@@ -299,7 +299,7 @@ DEFENCES: Final = (
     one(
         "A329",
         "nobody is provisioned of whom nothing is certain",
-        "service/identity/logins.py",
+        "service/identity/linked_identities.py",
         "    if told.kind is None:\n        raise uncertain()\n",
         '    if told.kind is None:\n        told = replace(told, kind="person")\n',
         LOGINS + "test_a_machine_is_no_person_and_nobody_is_provisioned_of_whom_nothing_is_certain",
@@ -307,7 +307,7 @@ DEFENCES: Final = (
     one(
         "A330",
         "groups that are elsewhere are not none",
-        "service/identity/signing_in.py",
+        "service/identity/oidc/authorization_code.py",
         "told.groups is not None or told.has_more_groups",
         "told.groups is not None",
         "tests/api/test_sessions.py::test_groups_that_are_too_many_for_a_token_take_no_role",

@@ -6,13 +6,13 @@ from typing import Final
 
 from tests.attacks.defences.model import Defence, Edit, one
 
-DOOR: Final = "service/identity/door.py"
-BROWSING: Final = "service/identity/browsing.py"
-LOGIN_ROUTES: Final = "service/identity/login_routes.py"
+DOOR: Final = "service/identity/authentication.py"
+BROWSING: Final = "service/identity/session_cookies.py"
+LOGIN_ROUTES: Final = "service/identity/sign_in_routes.py"
 SITTINGS: Final = "service/identity/sessions.py"
-SEATS: Final = "service/identity/seats.py"
-SIGNING: Final = "service/identity/signing_in.py"
-TOKENS: Final = "service/identity/tokens.py"
+SEATS: Final = "service/identity/session_rules.py"
+SIGNING: Final = "service/identity/oidc/authorization_code.py"
+TOKENS: Final = "service/identity/oidc/claims.py"
 SESSIONS: Final = "tests/api/test_sessions.py::"
 
 DEFENCES: Final = (
@@ -173,7 +173,7 @@ DEFENCES: Final = (
     one(
         "A169",
         "a page escapes what it shows",
-        "service/identity/pages.py",
+        "service/identity/sign_in_pages.py",
         "Environment(autoescape=True)",
         "Environment(autoescape=False)",
         SESSIONS + "test_what_a_page_shows_is_escaped",

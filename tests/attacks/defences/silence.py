@@ -31,7 +31,10 @@ DEFENCES: Final = (
     Defence(
         "A302",
         "PostgreSQL ends a lane that is silent with the gate's lock, and one whose transaction lasts",
-        (Edit("service/gate/batch.py", "silence=silence, idle=silence, ", "silence=silence, idle=None, "), UNBOUNDED),
+        (
+            Edit("service/gate/group_commit.py", "silence=silence, idle=silence, ", "silence=silence, idle=None, "),
+            UNBOUNDED,
+        ),
         SILENCE + "test_whoever_is_frozen_between_reading_and_writing_decides_nothing",
     ),
     Defence(
@@ -43,7 +46,7 @@ DEFENCES: Final = (
     one(
         "A303",
         "PostgreSQL ends a leader that is silent",
-        "service/audit/sequencer.py",
+        "service/audit/log/leader.py",
         "idle=max(silence, 3 * PATIENCE), ",
         "idle=None, ",
         SILENCE + "test_a_frozen_leader_loses_the_log",
@@ -57,7 +60,11 @@ DEFENCES: Final = (
                 '            "lock_timeout": self.lock,\n',
                 '            "lock_timeout": None,\n',
             ),
-            Edit("service/database.py", '    f"set local lock_timeout = {WAIT_MILLISECONDS}; select', '    f"select'),
+            Edit(
+                "service/database/session.py",
+                '    f"set local lock_timeout = {WAIT_MILLISECONDS}; select',
+                '    f"select',
+            ),
         ),
         SILENCE + "test_of_several_that_one_frozen_client_has_waiting_only_the_first_holds_others_up",
     ),
@@ -66,18 +73,18 @@ DEFENCES: Final = (
         "who gives up does not wait for an answer to that, and no statement is waited for without end",
         (
             Edit(
-                "service/database.py",
+                "service/database/session.py",
                 "        async with asyncio.timeout(ANSWER):\n            await tx.rollback()",
                 "        async with asyncio.timeout(None):\n            await tx.rollback()",
             ),
-            Edit("service/database.py", '            "command_timeout": bounds.answer,\n', ""),
+            Edit("service/database/session.py", '            "command_timeout": bounds.answer,\n', ""),
         ),
         SILENCE + "test_a_connection_that_swallows_everything_is_given_up_and_another_one_made",
     ),
     one(
         "A306",
         "this end of a pooled connection is watched",
-        "service/database.py",
+        "service/database/session.py",
         '    event.listen(engine.sync_engine, "connect", watch_pooled)\n',
         "",
         SILENCE + "test_both_ends_of_a_connection_notice_that_the_other_is_gone",
@@ -93,7 +100,7 @@ DEFENCES: Final = (
     one(
         "A307",
         "the wait for the gate's lock ends: here the lanes take it for a fault",
-        "service/gate/batch.py",
+        "service/gate/group_commit.py",
         "    if is_held(error):\n        return Busy()\n    return DatabaseAway() if _is_away(error) else error",
         "    return error",
         SILENCE + "test_a_gate_that_others_hold_for_long_is_told_so",
@@ -101,7 +108,7 @@ DEFENCES: Final = (
     one(
         "A308",
         "the server of a folder works in it: here any living process is believed",
-        "service/postmaster.py",
+        "service/database/postmaster.py",
         "    noted = PidFile.of(cluster)\n    for process in _servers(cluster, noted.pid):",
         "    noted = PidFile.of(cluster)\n    if noted.pid and psutil.pid_exists(noted.pid):\n"
         "        return psutil.Process(noted.pid)\n    for process in _servers(cluster, noted.pid):",
@@ -110,7 +117,7 @@ DEFENCES: Final = (
     one(
         "A309",
         "the folder itself, not any PostgreSQL",
-        "service/postmaster.py",
+        "service/database/postmaster.py",
         "        return (there if there.is_symlink() else Path(process.cwd())).samefile(cluster)",
         "        return True",
         POSTMASTER + "test_a_server_serves_no_folder_but_its_own",
@@ -118,7 +125,7 @@ DEFENCES: Final = (
     one(
         "A310",
         "a server that its file does not name is not joined",
-        "service/postmaster.py",
+        "service/database/postmaster.py",
         "        if process.pid == noted.pid and (_began",
         "        if noted.pid or (_began",
         POSTMASTER + "test_a_server_whose_file_does_not_say_so_is_neither_joined_nor_ended",
@@ -150,7 +157,7 @@ DEFENCES: Final = (
     one(
         "A313",
         "a claim counts for nobody",
-        "service/transfers/findings.py",
+        "service/transfers/structuring_findings.py",
         "    agreed = func.lower(Handler.group) == func.lower(Handler.confirmed_group)",
         "    agreed = func.lower(Handler.group) == func.lower(Handler.group)",
         SPLITTING + "test_who_names_another_companys_group_learns_nothing_and_leaves_nothing_there",

@@ -6,7 +6,7 @@ from typing import Final
 
 from tests.attacks.defences.model import Defence, Edit, one
 
-CALLER: Final = "service/http/caller.py"
+CALLER: Final = "service/access/caller.py"
 EXCHANGE: Final = "service/http/exchange.py"
 JOBS: Final = "service/gate/jobs.py"
 READ: Final = "migrations/versions/0018_gate_read_2.py"

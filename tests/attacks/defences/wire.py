@@ -6,11 +6,11 @@ from typing import Final
 
 from tests.attacks.defences.model import Defence, Edit, one
 
-FILES: Final = "service/transfers/files.py"
+FILES: Final = "service/transfers/file_types.py"
 REGISTER: Final = "service/registry/operations.py"
 PAPERS: Final = "tests/attacks/test_evidence.py::"
 TEXTS: Final = "tests/attacks/test_texts.py::"
-REQUESTS: Final = "service/transfers/operations.py"
+REQUESTS: Final = "service/transfers/requests.py"
 EDGE: Final = "service/http/middleware.py"
 
 DEFENCES: Final = (
@@ -74,7 +74,7 @@ DEFENCES: Final = (
     one(
         "A92",
         "a member stands once",
-        "service/http/strict_json.py",
+        "service/validation/strict_json.py",
         "    if len(members) != len(pairs):\n",
         "    if False:\n",
         TEXTS + "test_a_body_that_two_readers_would_read_differently_is_refused",
@@ -82,7 +82,7 @@ DEFENCES: Final = (
     one(
         "A93",
         "nothing invisible is in a name",
-        "service/http/texts.py",
+        "service/validation/text_types.py",
         "    if any(unicodedata.category(character) in _INVISIBLE for character in value):\n",
         "    if False:\n",
         TEXTS + "test_an_invisible_letter_makes_no_second_thing_of_a_name",
@@ -130,7 +130,7 @@ DEFENCES: Final = (
     one(
         "A94",
         "an answer names paths alone",
-        "service/http/problems.py",
+        "service/validation/problems.py",
         "        return response(problem, request.url.path)\n",
         "        return response(problem, str(request.url))\n",
         TEXTS + "test_the_address_in_an_answer_is_not_the_callers_to_choose",
@@ -138,7 +138,7 @@ DEFENCES: Final = (
     one(
         "A95",
         "a fault is told to callers in one sentence",
-        "service/http/problems.py",
+        "service/validation/problems.py",
         '    return InternalError("The fault is ours and has been logged. Nothing was allowed.")\n',
         "    return InternalError(str(error))\n",
         TEXTS + "test_a_fault_tells_nothing_of_the_inside",
@@ -179,7 +179,7 @@ DEFENCES: Final = (
     one(
         "A180",
         "letters of another script that look like Latin ones are told",
-        "service/http/looks.py",
+        "service/validation/confusables.py",
         '    if letters and "LATIN" not in scripts and all(map(_looks_latin, letters)):\n',
         "    if False:\n",
         TEXTS + "test_a_name_in_letters_that_look_like_others_is_flagged",
@@ -187,7 +187,7 @@ DEFENCES: Final = (
     one(
         "A181",
         "a secret has no repr",
-        "service/identity/keys.py",
+        "service/identity/api_keys.py",
         "@dataclass(slots=True, repr=False)\nclass Secret:\n",
         "@dataclass(slots=True)\nclass Secret:\n",
         "tests/rooms/test_secrets.py::test_nothing_that_holds_a_secret_shows_it",

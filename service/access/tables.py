@@ -1,0 +1,248 @@
+"""Tables of principals, API keys, grants and what is like them; nothing is ever removed from them."""
+
+from datetime import date, datetime
+from typing import Any, Final
+
+from sqlalchemy import (
+    BindParameter,
+    CheckConstraint,
+    ColumnElement,
+    Date,
+    DateTime,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    Text,
+    UniqueConstraint,
+    and_,
+    bindparam,
+    column,
+    table,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm import Mapped, mapped_column
+
+from service.access import directory
+from service.access.grant_rules import Life
+from service.database.session import Base, Id, Key, Moment, PrimaryId
+from service.validation.text_types import folded
+
+EndOf = DateTime(timezone=True)
+
+TODAY: Final = bindparam("today", type_=Date)
+"""A day in Asia/Shanghai, in queries that are made once because every request asks them."""
+NOW: Final = bindparam("now", type_=DateTime(timezone=True))
+"""A moment, in such queries."""
+
+
+def _folded_name(context: Any) -> str:
+    return folded(context.get_current_parameters()["name"])
+
+
+class Principal(Base):
+    """One person or one system, however many keys it has."""
+
+    __tablename__ = "principals"
+
+    id: Mapped[PrimaryId]
+    name: Mapped[str] = mapped_column(Text, index=True)
+    kind: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[Moment]
+    disabled_at: Mapped[datetime | None] = mapped_column(EndOf)
+    folded: Mapped[str] = mapped_column(Text, default=_folded_name)
+    """The name as it is compared: two that differ in case, in the width of letters or in kinds of spaces are one."""
+
+    __table_args__ = (
+        CheckConstraint("kind in ('person', 'system')", name="kind"),
+        UniqueConstraint("folded", name="uq_principals_name"),
+    )
+
+
+class ApiKey(Base):
+    """A bearer key: found by its prefix, known by the SHA-256 of the whole."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[PrimaryId]
+    principal: Mapped[str] = mapped_column(Id, ForeignKey("principals.id"), index=True)
+    label: Mapped[str | None] = mapped_column(Text)
+    prefix: Mapped[str] = mapped_column(Key, unique=True)
+    sha256: Mapped[bytes] = mapped_column(LargeBinary)
+    created_at: Mapped[Moment]
+    expires_at: Mapped[datetime | None] = mapped_column(EndOf)
+    revoked_at: Mapped[datetime | None] = mapped_column(EndOf)
+    seen_by: Mapped[list[str]] = mapped_column(ARRAY(Id), default=list)
+    """Principals other than the holder who have seen the secret: whoever made it, and whoever had seen what it was made with."""
+
+
+class Login(Base):
+    """What an identity provider calls a principal: one subject of one issuer, which is one principal's for good."""
+
+    __tablename__ = "logins"
+
+    id: Mapped[PrimaryId]
+    principal: Mapped[str] = mapped_column(Id, ForeignKey("principals.id"), index=True)
+    issuer: Mapped[str] = mapped_column(Text)
+    subject: Mapped[str] = mapped_column(Key)
+    made_by: Mapped[str] = mapped_column(Id)
+    made_at: Mapped[Moment]
+    seen_by: Mapped[list[str]] = mapped_column(ARRAY(Id), default=list)
+    """Principals other than its own who have linked it: they could have named a subject of their own."""
+    told_at: Mapped[datetime | None] = mapped_column(EndOf)
+    """When the newest token that told of groups was issued; an older one changes nothing."""
+    ended_at: Mapped[datetime | None] = mapped_column(EndOf)
+
+    __table_args__ = (UniqueConstraint("subject", "issuer"),)
+
+
+class Session(Base):
+    """A person who has signed in with a browser."""
+
+    __tablename__ = "sessions"
+
+    id: Mapped[PrimaryId]
+    principal: Mapped[str] = mapped_column(Id, ForeignKey("principals.id"), index=True)
+    login: Mapped[str | None] = mapped_column(Id, ForeignKey("logins.id"))
+    csrf: Mapped[bytes] = mapped_column(LargeBinary)
+    """What pages of this session show with whatever they ask for, and other sites' pages cannot."""
+    begun_at: Mapped[Moment]
+    seen_at: Mapped[Moment]
+    ends_at: Mapped[Moment]
+    ended_at: Mapped[datetime | None] = mapped_column(EndOf)
+    how: Mapped[str | None] = mapped_column(Text)
+    """How it ended."""
+
+
+class SessionToken(Base):
+    """A token of a session, known by its SHA-256; those of before stay, so that whoever shows one is recognized."""
+
+    __tablename__ = "session_tokens"
+
+    sha256: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    session: Mapped[str] = mapped_column(Id, ForeignKey("sessions.id"), index=True)
+    made_at: Mapped[Moment]
+    used_at: Mapped[datetime | None] = mapped_column(EndOf)
+    replaced_at: Mapped[datetime | None] = mapped_column(EndOf)
+
+
+class LoginLink(Base):
+    """A link by which a person signs in once, known by the SHA-256 of its token."""
+
+    __tablename__ = "login_links"
+
+    sha256: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    principal: Mapped[str] = mapped_column(Id, ForeignKey("principals.id"))
+    made_at: Mapped[Moment]
+    expires_at: Mapped[Moment]
+    used_at: Mapped[datetime | None] = mapped_column(EndOf)
+
+
+class Grant(Base):
+    """A role of a principal on one handler, or on all when `handler` is null."""
+
+    __tablename__ = "grants"
+
+    id: Mapped[PrimaryId]
+    principal: Mapped[str] = mapped_column(Id, ForeignKey("principals.id"), index=True)
+    role: Mapped[str] = mapped_column(Text)
+    handler: Mapped[str | None] = mapped_column(Id, ForeignKey("handlers.id"))
+    granted_by: Mapped[str] = mapped_column(Id)
+    askers: Mapped[list[str]] = mapped_column(ARRAY(Id), default=list)
+    """Whoever granted it, and whoever had seen the secret that it was granted with: none of them confirms it."""
+    granted_at: Mapped[Moment]
+    valid_from: Mapped[date] = mapped_column(Date)
+    """Its first day, in Asia/Shanghai."""
+    valid_until: Mapped[date | None] = mapped_column(Date)
+    """Its last day, in Asia/Shanghai."""
+    source: Mapped[str] = mapped_column(Text)
+    """Who answers for it: an admin, the operator, or a group of the identity provider, as the operator's settings map it."""
+    effective_at: Mapped[datetime | None] = mapped_column(EndOf)
+    """Since when it stands; null: it waits for a second admin."""
+    confirmed_by: Mapped[str | None] = mapped_column(Id)
+    login: Mapped[str | None] = mapped_column(Id, ForeignKey("logins.id"))
+    """Whose groups it was given for, where its source is a group."""
+    withdrawn_at: Mapped[datetime | None] = mapped_column(EndOf)
+
+    @property
+    def life(self) -> Life:
+        """What its state follows from."""
+        return Life(self.granted_at, self.valid_from, self.valid_until, self.effective_at, self.withdrawn_at)
+
+    @classmethod
+    def standing(cls, today: date | BindParameter[date]) -> ColumnElement[bool]:
+        """Return the condition that a grant stands on a day: confirmed, within its days, not withdrawn."""
+        return directory.standing(cls, today)
+
+    @classmethod
+    def standing_of_principals(cls, today: date | BindParameter[date]) -> ColumnElement[bool]:
+        """Return the condition that joins principals with their grants that stand on a day."""
+        return and_(cls.principal == Principal.id, cls.standing(today))
+
+    __table_args__ = (
+        CheckConstraint("source in ('admin', 'operator', 'group')", name="source"),
+        CheckConstraint("(source = 'group') = (login is not null)", name="login"),
+        CheckConstraint("valid_until is null or valid_until >= valid_from", name="days"),
+        Index(
+            "uq_grants_role",
+            "principal",
+            "role",
+            text("coalesce(handler, '*')"),
+            text("coalesce(login, '')"),
+            unique=True,
+            postgresql_where=text("withdrawn_at is null"),
+        ),
+    )
+
+
+class Delegation(Base):
+    """Reviewers' roles lent to somebody for the days of an absence; it lends only what the delegator still has."""
+
+    __tablename__ = "delegations"
+
+    id: Mapped[PrimaryId]
+    delegator: Mapped[str] = mapped_column(Id, ForeignKey("principals.id"), index=True)
+    delegate: Mapped[str] = mapped_column(Id, ForeignKey("principals.id"), index=True)
+    roles: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    handler: Mapped[str | None] = mapped_column(Id, ForeignKey("handlers.id"))
+    valid_from: Mapped[date] = mapped_column(Date)
+    valid_until: Mapped[date] = mapped_column(Date)
+    reason: Mapped[str] = mapped_column(Text)
+    made_by: Mapped[str] = mapped_column(Id)
+    askers: Mapped[list[str]] = mapped_column(ARRAY(Id), default=list)
+    """Whoever made it, and whoever had seen the secret that it was made with: none of them confirms it."""
+    made_at: Mapped[Moment]
+    effective_at: Mapped[datetime | None] = mapped_column(EndOf)
+    """Since when it stands; null: an admin asked for it, and it waits for the delegator or another admin."""
+    confirmed_by: Mapped[str | None] = mapped_column(Id)
+    ended_at: Mapped[datetime | None] = mapped_column(EndOf)
+
+
+class BreakGlass(Base):
+    """Access that an admin has taken in an emergency, for themselves and for some hours."""
+
+    __tablename__ = "break_glass"
+
+    id: Mapped[PrimaryId]
+    principal: Mapped[str] = mapped_column(Id, ForeignKey("principals.id"), index=True)
+    role: Mapped[str] = mapped_column(Text)
+    handler: Mapped[str | None] = mapped_column(Id, ForeignKey("handlers.id"))
+    reason: Mapped[str] = mapped_column(Text)
+    opened_at: Mapped[Moment]
+    ends_at: Mapped[Moment]
+    closed_at: Mapped[datetime | None] = mapped_column(EndOf)
+    closed_by: Mapped[str | None] = mapped_column(Id)
+
+    @classmethod
+    def is_open(cls, now: datetime | BindParameter[datetime]) -> ColumnElement[bool]:
+        """Return the condition that access is open at a moment."""
+        return and_(cls.closed_at.is_(None), cls.ends_at > now)
+
+    __table_args__ = (
+        CheckConstraint("role in ('auditor', 'stop')", name="role"),
+        CheckConstraint("ends_at > opened_at", name="hours"),
+    )
+
+
+HANDLERS = table("handlers", column("id", Id), column("key", Text))
+"""What grants need of the handlers, which `registry` keeps: their ids, and the keys that people call them by."""

@@ -1,0 +1,268 @@
+"""The log before its witnesses: the leader shows each of them the newest checkpoint, and keeps what they sign.
+
+1. The sequencer announces each checkpoint that it has signed, and goes on: nothing here is waited for.
+2. For each witness a task of its own takes the newest, proves it from the size that the witness has cosigned before, and asks.
+3. A witness that is elsewhere tells its size, and is shown the proof from there; one that has seen more than there is sounds an alarm.
+4. The line that it answers is verified and kept. Why there is none is kept too: `/v1/audit/health` tells it, on any replica.
+"""
+
+import asyncio
+import random
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import httpx
+import structlog
+from sqlalchemy import func, select, tuple_
+from sqlalchemy.dialects.postgresql import distinct_on, insert
+
+from service.audit.tables import Cosignature, LogTile, StoredCheckpoint, WitnessReport
+from service.audit.tlog import merkle, signed_note, tiles, witness_protocol
+from service.audit.tlog.signed_note import Checkpoint
+from service.audit.tlog.witness_protocol import ALARMS, Cosigned, Elsewhere, Failed, NamedWitness, Standing, Submission
+from service.database.session import Database, Transaction
+
+PACE: Final = 1.0
+"""Seconds at least from one cosignature of a witness to the next."""
+REFRESH: Final = timedelta(hours=1)
+"""How often a checkpoint is cosigned anew while the log stands still, unless younger cosignatures are asked for."""
+TIMEOUT: Final = 10.0
+"""Seconds that a witness may take."""
+LONGEST_PAUSE: Final = 15.0
+"""Seconds at most between attempts with a witness that does not cosign."""
+
+log = structlog.get_logger("outbound.log")
+
+
+class Witnessing:
+    """Has the log cosigned for as long as it is open.
+
+    Args:
+        database: holds the log.
+        witnesses: whom to ask.
+        max_age: how old a cosignature may be for the log to be called healthy, if that is asked for.
+    """
+
+    def __init__(
+        self, database: Database, witnesses: Sequence[NamedWitness], *, max_age: timedelta | None = None
+    ) -> None:
+        self._database = database
+        self._refresh = REFRESH if max_age is None else min(REFRESH, max_age / 3)
+        self._attended = [_Attended(each) for each in witnesses]
+        self._tasks: list[asyncio.Task[None]] = []
+        self._newest: str | None = None
+
+    def open(self) -> None:
+        """Begin; called by whoever leads."""
+        self._tasks = [asyncio.create_task(self._attend(each)) for each in self._attended]
+
+    async def close(self) -> None:
+        """Stop."""
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with suppress(asyncio.CancelledError):
+                await task
+        self._tasks = []
+        self._newest = None
+
+    def announce(self, note: str) -> None:
+        """Tell of a checkpoint that has been signed and committed; returns at once."""
+        self._newest = note
+        for each in self._attended:
+            each.announced.set()
+
+    async def _attend(self, attended: "_Attended") -> None:
+        """Ask one witness, again and again: whatever goes wrong here, the log and the other witnesses go on."""
+        attended.cosigned = attended.reported = None
+        failures = 0
+        async with httpx.AsyncClient(timeout=TIMEOUT) as client:
+            while True:
+                attended.announced.clear()
+                try:
+                    is_well = await self._ask(attended, client)
+                except Exception as error:  # noqa: BLE001 - it is told, and tried again
+                    log.warning("cannot ask", witness=attended.witness.name, error=type(error).__name__)
+                    is_well = False
+                if is_well:
+                    failures = 0
+                    await asyncio.sleep(min(PACE, self._refresh.total_seconds()))
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(attended.announced.wait(), self._refresh.total_seconds())
+                else:
+                    failures += 1
+                    longest = min(LONGEST_PAUSE, PACE * 2.0 ** min(failures, 10))
+                    await asyncio.sleep(random.uniform(longest / 2, longest))  # noqa: S311 - jitter, not a secret  # nosec B311
+
+    async def _ask(self, attended: "_Attended", client: httpx.AsyncClient) -> bool:
+        """Have the newest checkpoint cosigned; tell whether there is nothing to complain of."""
+        note = self._newest or await self._database.transaction(newest)
+        if note is None:
+            return True
+        reply = await self._cosigned(attended, client, note)
+        now = self._database.clock()
+        if isinstance(reply, Cosigned):
+            size = Checkpoint.of(signed_note.parts_of(note)[0]).size
+            attended.cosigned = size
+            await self._database.transaction(lambda tx: keep(tx, attended.witness, size, reply))
+        trouble = reply if isinstance(reply, Failed) else None
+        if attended.reported != (trouble,):
+            await self._database.transaction(lambda tx: report(tx, attended.witness, trouble, now))
+            attended.reported = (trouble,)
+            _tell(attended.witness, trouble)
+        return trouble is None
+
+    async def _cosigned(self, attended: "_Attended", client: httpx.AsyncClient, note: str) -> Cosigned | Failed:
+        """Ask for a cosignature, and once more from the size that the witness tells."""
+        size = Checkpoint.of(signed_note.parts_of(note)[0]).size
+        known = attended.witness
+        old = attended.cosigned
+        if old is None:
+            old = await self._database.transaction(lambda tx: cosigned_size(tx, known))
+        for _ in range(2):
+            if old > size:
+                return witness_protocol.behind(known.verifier, old, size)
+            reply = await self._post(known, client, Submission(old, await self._proof(old, size), note))
+            if not isinstance(reply, Elsewhere):
+                return reply
+            old = reply.size
+        return Failed("untrue", f"{known.name} does not stand by the size that it tells.")
+
+    async def _proof(self, old: int, new: int) -> tuple[bytes, ...]:
+        return tuple(await self._database.transaction(lambda tx: proof_between(tx, old, new)))
+
+    async def _post(
+        self, known: NamedWitness, client: httpx.AsyncClient, submission: Submission
+    ) -> witness_protocol.Reply:
+        try:
+            async with (
+                asyncio.timeout(TIMEOUT),
+                client.stream("POST", f"{known.url}/add-checkpoint", content=submission.body()) as answer,
+            ):
+                body = await _body(answer)
+        except (httpx.HTTPError, TimeoutError) as error:
+            return Failed("away", f"{known.name} does not answer ({type(error).__name__}).")
+        if len(body) > witness_protocol.MAX_BODY:
+            return Failed("untrue", f"The answer of {known.name} has no end.")
+        now = int(self._database.clock().timestamp())
+        content_type = answer.headers.get("Content-Type", "")
+        return witness_protocol.read_reply(answer.status_code, content_type, body, submission.note, known.verifier, now)
+
+
+class _Attended:
+    """One witness, and what is known of it while this process leads."""
+
+    def __init__(self, named: NamedWitness) -> None:
+        self.witness = named
+        self.announced = asyncio.Event()
+        self.cosigned: int | None = None
+        """The size that it has cosigned last, None for unknown."""
+        self.reported: tuple[Failed | None] | None = None
+        """The trouble that was reported last, None for unknown."""
+
+
+async def _body(answer: httpx.Response) -> bytes:
+    """Read an answer, but not much more than one may hold."""
+    body = bytearray()
+    async for part in answer.aiter_bytes():
+        body += part
+        if len(body) > witness_protocol.MAX_BODY:
+            break
+    return bytes(body)
+
+
+def _tell(known: NamedWitness, trouble: Failed | None) -> None:
+    if trouble is None:
+        log.info("the witness cosigns", witness=known.name)
+    elif trouble.trouble in ALARMS:
+        log.critical(trouble.detail, witness=known.name)
+    else:
+        log.warning(trouble.detail, witness=known.name)
+
+
+async def newest(tx: Transaction) -> str | None:
+    """Return the note of the newest checkpoint, if there is one."""
+    return await tx.scalar(select(StoredCheckpoint.note).order_by(StoredCheckpoint.size.desc()).limit(1))
+
+
+async def proof_between(tx: Transaction, old: int, new: int) -> list[bytes]:
+    """Return the proof that the log of the first `new` entries begins with that of the first `old`."""
+    nodes = [node for step in merkle.consistency_nodes(old, new) for node in step]
+    wanted = tiles.tiles_for(nodes)
+    rows = await tx.execute(
+        select(LogTile.level, LogTile.number, LogTile.hashes).where(tuple_(LogTile.level, LogTile.number).in_(wanted))
+    )
+    read = tiles.reader({(row.level, row.number): row.hashes for row in rows})
+    return merkle.consistency_proof(old, new, read)
+
+
+async def cosigned_size(tx: Transaction, known: NamedWitness) -> int:
+    """Return the largest size that a witness has cosigned, as far as it is known here; 0 for none."""
+    query = select(func.max(Cosignature.size)).where(Cosignature.witness == known.verifier.vkey)
+    return await tx.scalar(query) or 0
+
+
+async def keep(tx: Transaction, known: NamedWitness, size: int, cosigned: Cosigned) -> None:
+    """Keep a cosignature, once."""
+    at = datetime.fromtimestamp(cosigned.time, UTC)
+    row = {"size": size, "witness": known.verifier.vkey, "line": cosigned.line, "at": at}
+    await tx.execute(insert(Cosignature).values(row).on_conflict_do_nothing())
+
+
+async def report(tx: Transaction, known: NamedWitness, trouble: Failed | None, at: datetime) -> None:
+    """Keep how asking a witness ended, in the place of what was kept before."""
+    told = {"trouble": trouble and trouble.trouble, "detail": trouble and trouble.detail, "since": at}
+    statement = insert(WitnessReport).values(told | {"witness": known.verifier.vkey})
+    # Whose report it is stays: the application's role may not change that.
+    await tx.execute(statement.on_conflict_do_update(index_elements=["witness"], set_=told))
+
+
+async def lines_under(tx: Transaction, sizes: Sequence[int]) -> dict[int, list[str]]:
+    """Return the signature lines of witnesses under checkpoints, by size: the newest of each witness, in the order of their names."""
+    query = (
+        select(Cosignature.size, Cosignature.line)
+        .where(Cosignature.size.in_(sizes))
+        .ext(distinct_on(Cosignature.size, Cosignature.witness))
+        .order_by(Cosignature.size, Cosignature.witness, Cosignature.at.desc())
+    )
+    lines: dict[int, list[str]] = {}
+    for row in await tx.execute(query):
+        lines.setdefault(row.size, []).append(row.line)
+    return lines
+
+
+async def with_cosignatures(tx: Transaction, size: int, note: str) -> str:
+    """Return the checkpoint of a size with the lines of its witnesses below."""
+    return signed_note.with_lines(note, (await lines_under(tx, [size])).get(size, []))
+
+
+async def newest_cosigned(tx: Transaction) -> int | None:
+    """Return the size of the largest checkpoint that any witness has cosigned, None for none."""
+    return await tx.scalar(select(func.max(Cosignature.size)))
+
+
+async def standings(tx: Transaction, witnesses: Sequence[NamedWitness]) -> list[Standing]:
+    """Return where each witness stands with the log, in the order in which the operator has named them."""
+    keys = [each.verifier.vkey for each in witnesses]
+    reports = {
+        row.witness: row for row in await tx.scalars(select(WitnessReport).where(WitnessReport.witness.in_(keys)))
+    }
+    found = []
+    for each in witnesses:
+        vkey = each.verifier.vkey
+        query = select(Cosignature.at).where(Cosignature.witness == vkey).order_by(Cosignature.at.desc()).limit(1)
+        told = reports.get(vkey)
+        found.append(
+            Standing(
+                name=each.name,
+                vkey=vkey,
+                size=await cosigned_size(tx, each) or None,
+                cosigned_at=await tx.scalar(query),
+                trouble=told.trouble if told else None,
+                detail=told.detail if told else None,
+                since=told.since if told and told.trouble else None,
+            )
+        )
+    return found

@@ -1,0 +1,81 @@
+"""HTTP of the audit log."""
+
+from typing import Annotated
+
+from fastapi import Path, Query, Request, Response
+
+from service.access.caller import Role
+from service.audit import operations
+from service.audit.log import proofs
+from service.audit.schemas import (
+    CheckpointOut,
+    ConsistencyOut,
+    EntryFilter,
+    EntryInLogOut,
+    EntryOut,
+    HealthOut,
+    InclusionOut,
+)
+from service.http.exchange import Exchange, allowed
+from service.http.paging import Cursor, Limit, Page
+from service.http.router import REFUSALS, room
+from service.validation.text_types import Instant
+
+router = room("audit")
+Auditing = Annotated[Exchange, allowed(Role.AUDITOR)]
+Place = Annotated[int, Query(ge=0, lt=2**63)]
+Text = Annotated[str | None, Query(max_length=200)]
+
+
+@router.get("/v1/audit/entries", response_model=Page[EntryOut])
+async def list_entries(
+    exchange: Auditing,
+    subject: Text = None,
+    actor: Text = None,
+    action: Text = None,
+    handler: Text = None,
+    since: Annotated[Instant | None, Query()] = None,
+    until: Annotated[Instant | None, Query()] = None,
+    cursor: Cursor = None,
+    limit: Limit = 50,
+) -> Response:
+    """List entries, oldest first, by what they are about (`subject`), who acted, the act, the handler and the time."""
+    wanted = EntryFilter(subject=subject, actor=actor, action=action, handler=handler, since=since, until=until)
+    return await exchange.page(lambda tx, caller: operations.entries(tx, caller, wanted, cursor, limit))
+
+
+@router.get("/v1/audit/entries/{seq}", response_model=EntryInLogOut, responses={410: REFUSALS[410]})
+async def read_entry(exchange: Auditing, seq: Annotated[int, Path(ge=0, lt=2**63)]) -> Response:
+    """Read one entry, with the proof that the log holds it."""
+    return await exchange.read(lambda tx, caller: proofs.entry(tx, caller, seq))
+
+
+@router.get("/v1/audit/checkpoint", response_model=CheckpointOut)
+async def read_checkpoint(exchange: Auditing) -> Response:
+    """Read the newest checkpoint: what the log promises, signed, with the signatures of its witnesses."""
+    return await exchange.read(lambda tx, _: proofs.checkpoint(tx))
+
+
+@router.get("/v1/audit/checkpoints", response_model=Page[CheckpointOut])
+async def list_checkpoints(exchange: Auditing, cursor: Cursor = None, limit: Limit = 50) -> Response:
+    """List checkpoints, the smallest first."""
+    return await exchange.page(lambda tx, _: proofs.checkpoints(tx, cursor, limit))
+
+
+@router.get("/v1/audit/proofs/inclusion", response_model=InclusionOut)
+async def prove_inclusion(exchange: Auditing, leaf: Place, size: Place) -> Response:
+    """Prove that a leaf is in the log of a size."""
+    return await exchange.read(lambda tx, _: proofs.inclusion(tx, leaf, size))
+
+
+@router.get("/v1/audit/proofs/consistency", response_model=ConsistencyOut)
+async def prove_consistency(exchange: Auditing, old: Annotated[Place, Query(alias="from")], to: Place) -> Response:
+    """Prove that the log of the size `to` begins with the log of the size `from`: nothing was changed or cut."""
+    return await exchange.read(lambda tx, _: proofs.consistency(tx, old, to))
+
+
+@router.get("/v1/audit/health", response_model=HealthOut)
+async def read_health(exchange: Auditing, request: Request) -> Response:
+    """Tell whether each entry gets its place in time, and whether witnesses cosign the log."""
+    state = request.app.state
+    return await exchange.tell(lambda tx, _: proofs.health(tx, state.witnesses, state.witness_max_age))

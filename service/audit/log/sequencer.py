@@ -1,0 +1,208 @@
+"""What the one process that leads does with the log: gives new entries their leaves, grows the tree and signs what it has become.
+
+All of it goes over one connection, which holds the lock of the log: a process that loses it can write nothing more. A turn that fails
+leaves nothing behind in the database; what is in memory is then to be thrown away.
+"""
+
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import asyncpg
+
+from service.audit.log import log_key
+from service.audit.log.log_key import LogKey
+from service.audit.tlog import signed_note
+from service.audit.tlog.sequence_gaps import Numbering
+from service.audit.tlog.signed_note import Checkpoint, Signer
+from service.audit.tlog.tiles import Edge, Tile, edge_tiles
+from service.database.session import Clock
+
+CHUNK: Final = 2_048
+"""Leaves that are hashed at once: about 2 milliseconds, in which the process does nothing else."""
+CHUNKS: Final = 16
+"""Chunks of one turn at most, so that a checkpoint is never long in coming."""
+MONTHS: Final = 3
+"""Months that have a table of their own from now on: this one and two more."""
+
+_STATE: Final = "select origin, watermark, size from log_state"
+_NEWEST: Final = "select size, root, note from checkpoints order by size desc limit 1"
+_TILES: Final = """
+  select level, number, hashes from log_tiles
+  where (level, number) in (select * from unnest($1::smallint[], $2::bigint[]))
+"""
+_TAKEN: Final = "select seq from leaves where seq > $1 order by seq"
+_LAST: Final = "select case when is_called then last_value else 0 end from entries_seq_seq"
+_OLDEST: Final = "select pg_snapshot_xmin(pg_current_snapshot())::text"
+_OWN: Final = "select pg_current_xact_id()::text"
+_TAKE: Final = """
+  with fresh as materialized (
+    select e.* from unnest($1::bigint[], $2::bigint[]) as r(first, last) cross join lateral (
+      select seq, at, sha256('\\x00'::bytea || convert_to(body, 'UTF8')) as hash
+      from entries where seq between r.first and r.last order by seq limit $3
+    ) e order by seq limit $3
+  ), placed as (
+    insert into leaves (leaf, seq, at) select $4 + row_number() over (order by seq) - 1, seq, at from fresh
+  )
+  select array_agg(seq order by seq) as numbers, string_agg(hash, ''::bytea order by seq) as hashes from fresh
+"""
+_PUT_TILES: Final = """
+  insert into log_tiles (level, number, hashes) select * from unnest($1::smallint[], $2::bigint[], $3::bytea[])
+  on conflict (level, number) do update set hashes = excluded.hashes
+"""
+_MONTH: Final = """
+  select make_month_of_entries((date_trunc('month', $1::timestamptz at time zone 'UTC') + n * interval '1 month')::date)
+  from generate_series(0, $2 - 1) n
+"""
+
+
+class LogDamagedError(Exception):
+    """What the log has signed and what is stored of it do not agree: nothing more is signed. `outbound audit check` tells more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Numbers up to this one had been drawn by transactions older than this one."""
+
+    number: int
+    transaction: int
+
+
+class Writer:
+    """The end of the log, as the leader holds it in memory."""
+
+    def __init__(
+        self,
+        connection: asyncpg.Connection,
+        clock: Clock,
+        origin: str,
+        numbering: Numbering,
+        edge: Edge,
+        signers: tuple[Signer, ...],
+    ) -> None:
+        self._connection = connection
+        self._clock = clock
+        self._numbering = numbering
+        self._edge = edge
+        self._signers = signers
+        self._seen: Seen | None = None
+        self.origin = origin
+
+    @classmethod
+    async def load(
+        cls, connection: asyncpg.Connection, clock: Clock, key: LogKey, origin: str | None = None
+    ) -> "Writer":
+        """Read where the log ends; begin it, if there is none.
+
+        Args:
+            connection: holds the lock of the log.
+            clock: tells the time of checkpoints.
+            key: signs them.
+            origin: the name of a log that is begun; made up, if None.
+
+        Raises:
+            LogKeyError: the key is not the log's.
+            LogDamagedError: what is stored is not what was signed last.
+        """
+        state = await begin(connection, origin)
+        size: int = state["size"]
+        await log_key.demand_known(connection, key.signer(state["origin"]))
+        newest = await connection.fetchrow(_NEWEST)
+        wanted = edge_tiles(size)
+        rows = await connection.fetch(_TILES, [tile[0] for tile in wanted], [tile[1] for tile in wanted])
+        try:
+            edge = Edge(size, {(row["level"], row["number"]): row["hashes"] for row in rows})
+        except ValueError as error:
+            raise LogDamagedError(str(error)) from error
+        if (newest["size"], newest["root"]) != (size, edge.root()) if newest is not None else size:
+            raise LogDamagedError("The tree that is stored is not the one that was signed last.")
+        taken = [row["seq"] for row in await connection.fetch(_TAKEN, state["watermark"])]
+        signers = key.signers(state["origin"], None if newest is None else newest["note"])
+        return cls(connection, clock, state["origin"], Numbering(state["watermark"], taken), edge, signers)
+
+    async def turn(self) -> tuple[str | None, bool]:
+        """Take what is new into the log.
+
+        Returns:
+            The note of the checkpoint that was signed, if there was anything new, and whether there may be more already.
+        """
+        # Before the transaction that draws an id below: whoever has drawn a number up to this one has an older id.
+        last: int = await self._connection.fetchval(_LAST)
+        if last <= self._numbering.watermark:
+            return None, False
+        async with self._connection.transaction(isolation="repeatable_read"):
+            oldest = int(await self._connection.fetchval(_OLDEST))
+            before = self._edge.size
+            is_drained = await self._grow()
+            is_risen = is_drained and self._rise(oldest)
+            note = await self._sign() if self._edge.size > before else None
+            if note is not None or is_risen:
+                state = "update log_state set watermark = $1, size = $2"
+                await self._connection.execute(state, self._numbering.watermark, self._edge.size)
+            if self._seen is None:
+                self._seen = Seen(last, int(await self._connection.fetchval(_OWN)))
+        return note, not is_drained
+
+    async def _grow(self) -> bool:
+        """Give leaves to what can be seen, as much as one turn takes; tell whether that was all."""
+        changed: dict[Tile, bytes] = {}
+        is_drained = False
+        for _ in range(CHUNKS):
+            ranges = self._numbering.ranges
+            row = await self._connection.fetchrow(
+                _TAKE, [first for first, _ in ranges], [last for _, last in ranges], CHUNK, self._edge.size
+            )
+            numbers = row["numbers"] or []
+            changed |= self._edge.append(row["hashes"] or b"")
+            self._numbering.take(numbers)
+            if len(numbers) < CHUNK:
+                is_drained = True
+                break
+        if changed:
+            levels, places = [tile[0] for tile in changed], [tile[1] for tile in changed]
+            await self._connection.execute(_PUT_TILES, levels, places, list(changed.values()))
+        return is_drained
+
+    def _rise(self, oldest: int) -> bool:
+        """Raise the watermark, if all that could still bring a number up to it has ended; what it has left is in the tree."""
+        if self._seen is None or oldest < self._seen.transaction:
+            return False
+        is_risen = self._seen.number > self._numbering.watermark
+        self._numbering.raise_to(self._seen.number)
+        self._seen = None
+        return is_risen
+
+    async def _sign(self) -> str:
+        now = self._clock()
+        checkpoint = Checkpoint.at(self.origin, self._edge.size, self._edge.root(), now)
+        note = signed_note.sign(checkpoint.text(), *self._signers)
+        await self._connection.execute(
+            "insert into checkpoints (size, root, note, at) values ($1, $2, $3, $4)",
+            checkpoint.size,
+            checkpoint.root,
+            note,
+            now,
+        )
+        self._signers = self._signers[-1:]
+        return note
+
+
+async def begin(connection: asyncpg.Connection, origin: str | None) -> asyncpg.Record:
+    """Return the state of the log; begin it, if there is none, under a name that is given or made up."""
+    insert = "insert into log_state (origin, watermark, size) values ($1, 0, 0) on conflict do nothing"
+    state = await connection.fetchrow(_STATE)
+    if state is None:
+        await connection.execute(insert, origin or f"outbound.local/{secrets.token_hex(4)}")
+        state = await connection.fetchrow(_STATE)
+    return state
+
+
+async def make_months(connection: asyncpg.Connection, now: datetime) -> bool:
+    """Give this month and the next two tables of their own; tell whether each has one.
+
+    Whoever reads the log for long is not waited for: it is tried again later.
+    """
+    async with connection.transaction():
+        await connection.execute("set local lock_timeout = '1s'")
+        return all(row[0] for row in await connection.fetch(_MONTH, now, MONTHS))

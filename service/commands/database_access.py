@@ -1,0 +1,88 @@
+"""What several commands need: the database."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import service.tables  # noqa: F401 - a table that is written to refers to those of other rooms
+from service.audit import baseline
+from service.audit.log import fsck
+from service.commands.exit_status import fail
+from service.connections import connect
+from service.database import migrate
+from service.database.embedded import EmbeddedServer
+from service.database.row_security import EVERYWHERE
+from service.database.session import Database, DatabaseAwayError, Transaction
+from service.settings import Settings
+
+Result = TypeVar("Result")
+
+
+@contextmanager
+def database_url(settings: Settings, *, migrated: bool = True) -> Iterator[str]:
+    """Give the address of the database: the external one, or the embedded one for as long as it is needed."""
+    if settings.database_url is not None:
+        url = settings.database_url.get_secret_value()
+        if migrated:
+            _demand_current(url)
+        yield url
+        return
+    with EmbeddedServer(settings.data_dir) as server:
+        if migrated:
+            bring_up(server.url)
+        yield server.url
+
+
+def bring_up(url: str) -> int | None:
+    """Bring a database to the schema of this version, and say in the log what it held before; return of how many rows, if of any.
+
+    Where a database is new, or there already, nothing is to be said.
+    """
+    before = migrate.current(url)
+    migrate.upgrade(url)
+    return write_baseline(url) if before not in (None, migrate.head()) else None
+
+
+def write_baseline(url: str) -> int:
+    """Say in the log what the tables hold where it does not say so, and return of how many rows."""
+
+    async def run() -> int:
+        connection = await connect(url, name=fsck.NAME, bounds=fsck.BOUNDS)
+        try:
+            return await baseline.write(connection)
+        finally:
+            await connection.close()
+
+    return asyncio.run(run())
+
+
+def _demand_current(url: str) -> None:
+    try:
+        current = migrate.current(url)
+    except Exception as error:
+        raise DatabaseAwayError(type(error).__name__) from error
+    if current != migrate.head():
+        fail(
+            f"The database is at revision {current or 'none'}, this version needs {migrate.head()}. Run `outbound migrate` first."
+        )
+
+
+def in_transaction(work: Callable[[Transaction], Awaitable[Result]]) -> Result:
+    """Do some work in one transaction that sees all handlers."""
+    return with_database(lambda database: database.transaction(work))
+
+
+def with_database(work: Callable[[Database], Awaitable[Result]], timeout: float | None = None) -> Result:
+    """Do some work on the database, with one connection; `timeout`: seconds for a statement, where not as it is set."""
+    settings = Settings()
+
+    async def run(url: str) -> Result:
+        database = Database(url, pool=1, timeout=timeout or settings.database_timeout_seconds, reach=EVERYWHERE)
+        try:
+            return await work(database)
+        finally:
+            await database.close()
+
+    with database_url(settings) as url:
+        return asyncio.run(run(url))

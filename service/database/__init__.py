@@ -1,0 +1,1 @@
+"""PostgreSQL: sessions, ids, locks, faults, row-level security, logins, migrations, the embedded server."""

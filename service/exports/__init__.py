@@ -1,0 +1,1 @@
+"""Reserves, completes and cancels exports under permits, and counts their persons."""

@@ -1,0 +1,257 @@
+"""The end of an export: what really went, as a number or by hash, and what the year and the permit hold from then on.
+
+1. The year's row, the export's and the permit's are held, in the order in which a reservation holds them; then the moment is looked at.
+2. What went always counts, in the year in which it was reserved: reported in time or late, no more than was reserved or more.
+3. A number is added; persons by hash are united with those of the year and of the permit, which grow by whoever is new.
+4. The export keeps its own sketch, so that both can be counted again from the exports alone.
+5. A permit under which more has gone than it allows is suspended, and a finding raised: whoever gave a quota away twice, it is seen here.
+
+What counts more than was held can turn an allow into a deny, so it takes the gate closed: the work is undone and done again with it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from msgspec import structs
+
+from service.access.caller import Caller
+from service.audit import operations as audit
+from service.database.session import Transaction
+from service.exports.operations import held_export, shown, status_of
+from service.gate.decide import contradicted
+from service.gate.schemas import ExportOut
+from service.law.facts import Count, Tag
+from service.law.schemas import OriginFactsIn
+from service.ledger import operations as ledger
+from service.ledger.counting import KINDS, NOBODY, Kind, Report, Tally
+from service.ledger.tables import Export
+from service.permits import operations as permits
+from service.permits.tables import Permit
+from service.registry import contradictions
+from service.registry.looking import fields_of
+from service.registry.tables import Dataset
+from service.transfers import structuring_findings
+from service.validation.problems import Conflict
+
+Way = Literal["number", "hashes", "sketch"]
+
+
+class ReportedOtherwise(Conflict):
+    """An export that was reported before, with other numbers."""
+
+    slug, title = "reported-otherwise", "This export was reported with other numbers"
+
+
+class GateNeededError(Exception):
+    """What is to be counted may turn an allow into a deny: do it again with the gate closed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a caller tells of one kind, in which way, and where in the request it stands."""
+
+    report: Report
+    way: Way
+    pointer: str
+
+
+Completion = dict[Kind, Told]
+
+
+def by_number(sent: Count) -> Completion:
+    """Return a completion that tells both kinds as numbers."""
+    return {kind: Told(Report(number=getattr(sent, kind)), "number", f"/{kind}") for kind in KINDS}
+
+
+@dataclass(frozen=True, slots=True)
+class Counting:
+    """One report that is about to be counted."""
+
+    tx: Transaction
+    caller: Caller
+    export: Export
+    permit: Permit | None
+    completion: Completion
+    is_gate_closed: bool
+
+    def demand_gate(self) -> None:
+        """Demand that the gate is closed.
+
+        Raises:
+            GateNeededError: it is not.
+        """
+        if not self.is_gate_closed:
+            raise GateNeededError
+
+
+async def complete(
+    tx: Transaction, caller: Caller, export_id: str, completion: Completion, *, is_gate_closed: bool = False
+) -> ExportOut | ReportedOtherwise:
+    """Report what really went; what was reserved and did not go is given back.
+
+    The same again changes nothing. Other numbers than were reported before are refused; persons who went beyond those are counted all the
+    same, and the refusal, which says so, is returned, not raised.
+
+    Raises:
+        GateNeededError: this takes the gate closed.
+    """
+    export = await held_export(tx, caller, export_id)
+    permit = None
+    if export.permit is not None:
+        permit = await tx.get_one(Permit, export.permit, with_for_update=True, populate_existing=True)
+    counting = Counting(tx, caller, export, permit, completion, is_gate_closed)
+    if status_of(export, tx) == "completed":
+        return await _again(counting)
+    return await _first(counting)
+
+
+async def _first(counting: Counting) -> ExportOut:
+    """Count the first report of an export, late or not."""
+    tx, export, completion = counting.tx, counting.export, counting.completion
+    was = status_of(export, tx)
+    is_late = was != "reserved"
+    if is_late or await _is_beyond(tx, export, completion):
+        counting.demand_gate()
+    if export.status == "reserved":
+        await ledger.release(tx, export)
+    reports = {kind: completion[kind].report for kind in KINDS}
+    sent = Count(**{kind: reports[kind].sent(getattr(export, kind)) for kind in KINDS})
+    await _count(counting, reports)
+    action, late = "export.completed", dict[str, Any]()
+    if is_late:
+        action, late = "export.reported_late", {"was": was, "more": structs.asdict(sent)}
+    return await _reported(counting, action, sent, late)
+
+
+async def _again(counting: Counting) -> ExportOut | ReportedOtherwise:
+    """Answer a report of an export that was reported before: the same is the same, and whoever went beyond it counts."""
+    tx, export, completion = counting.tx, counting.export, counting.completion
+    before = Count(export.sent_persons or 0, export.sent_sensitive_persons or 0)
+    held = {kind: await ledger.tally_of(tx, export, kind) for kind in KINDS}
+    more = {kind: held[kind].more(completion[kind].report) for kind in KINDS}
+    if all(more[kind] == NOTHING_MORE for kind in KINDS):
+        stated = Count(**{kind: completion[kind].report.sent(getattr(before, kind)) for kind in KINDS})
+        if stated == before:
+            return shown(export, tx)
+        return _otherwise(export, before, "It tells fewer persons, so the first report stands.")
+    counting.demand_gate()
+    sketches = {kind: held[kind].plus(completion[kind].report) for kind in KINDS if more[kind].sketch != NOBODY}
+    sent = Count(**{kind: _told(sketches.get(kind, held[kind]), more[kind], getattr(before, kind)) for kind in KINDS})
+    await _count(counting, more, sketches)
+    grown = Count(sent.persons - before.persons, sent.sensitive_persons - before.sensitive_persons)
+    await _reported(counting, "export.reported_late", sent, {"was": "completed", "more": structs.asdict(grown)})
+    return _otherwise(
+        export, before, "Whoever went beyond it is on record now and counted: the export says how many.", sent
+    )
+
+
+NOTHING_MORE: Final = Report()
+
+
+def _told(held: Tally, more: Report, before: int) -> int:
+    return before if more == NOTHING_MORE else held.plain + held.estimate + more.number
+
+
+def _otherwise(export: Export, before: Count, what: str, sent: Count | None = None) -> ReportedOtherwise:
+    return ReportedOtherwise(
+        f"The export {export.id} was reported as sent before, with {before.persons} persons and {before.sensitive_persons} "
+        f"whose sensitive information went. {what}",
+        export=export.id,
+        state="completed",
+        counted=sent is not None,
+        sent=structs.asdict(sent or before),
+    )
+
+
+async def _reported(counting: Counting, action: str, sent: Count, late: Mapping[str, Any]) -> ExportOut:
+    """Write down that an export was reported, and look whether its permit has let more go than it allows."""
+    tx, export = counting.tx, counting.export
+    export.status, export.ended_at = "completed", tx.now
+    export.late = export.late or bool(late)
+    export.sent_persons, export.sent_sensitive_persons = sent.persons, sent.sensitive_persons
+    ways = {kind: counting.completion[kind].way for kind in KINDS}
+    details = {"sent": structs.asdict(sent), "permit": export.permit, "told_by": ways, **late}
+    audit.append(tx, counting.caller, action, export.id, handler=export.handler, details=details)
+    await _look_at_tags(tx, counting.caller, export, sent)
+    await tx.flush()
+    await _hold_against_quota(counting)
+    return shown(export, tx)
+
+
+async def _look_at_tags(tx: Transaction, caller: Caller, export: Export, sent: Count) -> None:
+    """Keep what a report says against the tags of the dataset: it went all the same, so that it is recorded, and found."""
+    dataset = await tx.get_one(Dataset, export.dataset)
+    if dataset.tags is None:
+        return
+    facts = OriginFactsIn.model_validate(dataset.facts).dataset(frozenset(map(Tag, dataset.tags)))
+    kind = contradicted(facts, fields_of(dataset), export.fields, sent if sent != Count() else None)
+    if kind is not None:
+        stated = structs.asdict(sent) | {"kind": kind, "principal": caller.principal, "subject": export.id}
+        await contradictions.record(tx, dataset, **stated)
+
+
+async def _is_beyond(tx: Transaction, export: Export, completion: Completion) -> bool:
+    """Tell whether more went than was reserved, or others than were announced: such as make a total grow by more than is held of it.
+
+    Those who were announced never do: whoever has been reported since is not new any more.
+    """
+    if any(completion[kind].report.exceeds(getattr(export, kind)) for kind in KINDS):
+        return True
+    owners: list[tuple[str, Count]] = []
+    if export.permit is not None:
+        owners.append((export.permit, export.held_of_permit))
+    if export.counts:
+        owners.append((ledger.year_of(export.handler, export.year), export.held_in_year))
+    for owner, held in owners:
+        for kind in KINDS:
+            report, room = completion[kind].report, getattr(held, kind)
+            if report.exceeds(room) and (await ledger.tally(tx, owner, kind)).surely_new(report) > room:
+                return True
+    return False
+
+
+async def _hold_against_quota(counting: Counting) -> None:
+    """Suspend a permit under which more has gone than it allows, and raise a finding.
+
+    Persons who are estimated count as few as they can be: a report of what really went is no fault of a permit for an error of ours.
+    """
+    tx, permit = counting.tx, counting.permit
+    if permit is None:
+        return
+    above: dict[Kind, int] = {}
+    for kind in KINDS:
+        quota = getattr(permit, kind)
+        if getattr(permit, f"sent_{kind}") > quota:
+            held = await ledger.tally(tx, permit.id, kind, getattr(permit, f"plain_{kind}"))
+            if held.plain + held.lower > quota:
+                above[kind] = held.plain + held.lower
+    if above:
+        counting.demand_gate()
+        await permits.suspend_above_quota(tx, counting.caller, permit, counting.export.id, above)
+        await structuring_findings.raise_above_quota(tx, counting.caller, permit, above)
+
+
+async def _count(
+    counting: Counting, reports: Mapping[Kind, Report], sketches: Mapping[Kind, Tally] | None = None
+) -> None:
+    """Add reports to everything that counts them, and keep the export's own sketches.
+
+    Args:
+        counting: the report.
+        reports: what comes to the totals.
+        sketches: what the export holds by hash from now on; of reports that are the first: themselves.
+    """
+    tx, export, permit = counting.tx, counting.export, counting.permit
+    persons, sensitive = reports["persons"], reports["sensitive_persons"]
+    if export.counts:
+        await ledger.add(tx, export.handler, export.year, persons, sensitive)
+    if permit is not None:
+        permit.sent_persons += await ledger.gain(tx, permit.id, "persons", persons)
+        permit.sent_sensitive_persons += await ledger.gain(tx, permit.id, "sensitive_persons", sensitive)
+        permit.plain_persons += persons.number
+        permit.plain_sensitive_persons += sensitive.number
+    if sketches is None:
+        sketches = {kind: Tally().plus(reports[kind]) for kind in KINDS if reports[kind].sketch != NOBODY}
+    for kind, tally in sketches.items():
+        await ledger.keep(tx, export.id, kind, tally)

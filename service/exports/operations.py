@@ -1,0 +1,124 @@
+"""What can be done with exports besides reserving them, which batches do."""
+
+from datetime import timedelta
+from typing import cast
+
+import asyncpg
+from sqlalchemy import select
+
+from service.access.caller import READERS, Caller
+from service.audit import operations as audit
+from service.database.session import Transaction, is_id, join_gate
+from service.gate import batch_write, questions
+from service.gate.batch_decisions import ExportRefused, Reserved, Sitting, export_ended, lapse
+from service.gate.batch_read import EXPORTERS, Wanted
+from service.gate.schemas import ExportOut
+from service.http.paging import page_of
+from service.http.references import is_of
+from service.law.rule_book import RuleBook
+from service.ledger import operations as ledger
+from service.ledger.tables import Export
+from service.validation.problems import NotFound
+
+
+async def reserve(
+    tx: Transaction, caller: Caller, book: RuleBook, wanted: questions.Export, lease: timedelta
+) -> Reserved | ExportRefused:
+    """Decide on one export as a batch does, within a transaction that does more than that; a refusal is recorded too.
+
+    Raises:
+        Invalid: personal data without the number of persons.
+    """
+    await join_gate(tx)
+    await tx.flush()
+    raw = await (await tx.connection()).get_raw_connection()
+    connection = cast("asyncpg.Connection", raw.driver_connection)
+    asked = [Wanted(wanted.dataset, wanted.recipient)]
+    tx.now, (found,) = await batch_write.held(connection, asked, asked, tx.time.ahead)
+    sitting = Sitting(book, tx.now, lapse(tx.now, lease))
+    made = sitting.reserve(wanted, found, caller)
+    await batch_write.write(connection, sitting, [])
+    return made
+
+
+async def cancel(tx: Transaction, caller: Caller, export_id: str) -> ExportOut:
+    """Give a reservation back; nothing went. The same again changes nothing.
+
+    Raises:
+        ExportEnded: completed or lapsed already.
+    """
+    export = await held_export(tx, caller, export_id)
+    if export.status == "cancelled":
+        return shown(export, tx)
+    demand_reserved(export, tx)
+    await ledger.release(tx, export)
+    export.status, export.ended_at = "cancelled", tx.now
+    audit.append(tx, caller, "export.cancelled", export.id, handler=export.handler, details={"permit": export.permit})
+    await tx.flush()
+    return shown(export, tx)
+
+
+async def read_export(tx: Transaction, caller: Caller, export_id: str) -> ExportOut:
+    """Return an export."""
+    return shown(await _export(tx, caller, export_id), tx)
+
+
+async def list_exports(
+    tx: Transaction,
+    *,
+    handler: str | None,
+    dataset: str | None,
+    permit: str | None,
+    cursor: str | None,
+    limit: int,
+) -> tuple[list[ExportOut], str | None]:
+    """Return the exports that the caller may see, oldest first."""
+    query = select(Export)
+    if handler is not None:
+        query = query.where(is_of(Export.handler, "handlers", handler))
+    if dataset is not None:
+        query = query.where(is_of(Export.dataset, "datasets", dataset))
+    if permit is not None:
+        query = query.where(Export.permit == permit)
+    rows, following = await page_of(tx, query, Export.id, cursor, limit)
+    return [shown(row, tx) for row in rows], following
+
+
+async def held_export(tx: Transaction, caller: Caller, export_id: str) -> Export:
+    """Return an export that the caller may end, held with the year's count, in the order in which `reserve` holds them."""
+    export = await _export(tx, caller, export_id)
+    caller.demand(EXPORTERS, export.handler, what="export")
+    await ledger.hold_year(tx, export.handler, export.year)
+    await tx.refresh(export, with_for_update=True)
+    # Whoever held it before may have taken a while: by now it may have lapsed, and been given to another.
+    await tx.look_at_clock()
+    return export
+
+
+async def _export(tx: Transaction, caller: Caller, export_id: str) -> Export:
+    export = await tx.get(Export, export_id) if is_id(export_id, "ex") else None
+    if export is None or not caller.reaches(READERS, export.handler):
+        raise NotFound("There is no such export.")
+    return export
+
+
+def status_of(export: Export, tx: Transaction) -> str:
+    """Return how a stored export reads at this moment."""
+    return "lapsed" if export.status == "reserved" and export.expires_at <= tx.now else export.status
+
+
+def demand_reserved(export: Export, tx: Transaction) -> None:
+    """Refuse to end an export that has ended.
+
+    Raises:
+        ExportEnded: completed, cancelled or lapsed already.
+    """
+    status = status_of(export, tx)
+    if status != "reserved":
+        raise export_ended(export.id, status)
+
+
+def shown(export: Export, tx: Transaction) -> ExportOut:
+    """Return the shape of an export."""
+    columns = {name: getattr(export, name) for name in ExportOut.model_fields if name in Export.__table__.columns}
+    return ExportOut.model_validate(columns | {"status": status_of(export, tx), "counts_toward_ledger": export.counts})

@@ -1,0 +1,218 @@
+"""Counting again: what years and permits hold, from nothing but the exports, beside what is stored.
+
+Each year and each permit is counted in a transaction of its own that holds its row, as a completion does, so that the service may run
+meanwhile. Exports are read some at a time, however many there are.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, and_, exists, func, or_, select, union
+
+from service.access.caller import OPERATOR
+from service.audit import operations as audit
+from service.database.session import Database, Transaction, close_gate
+from service.ledger import counting
+from service.ledger import operations as ledger
+from service.ledger.counting import KINDS, Kind, Report, Tally
+from service.ledger.tables import Export, LedgerYear, StoredSketch
+from service.permits.tables import Permit
+from service.registry.tables import Handler
+from service.validation.problems import NotFound
+
+_SKETCHES: Final = 16
+_PERMITS: Final = 500
+_PERMIT_TOTALS: Final[Mapping[Kind, str]] = {"persons": "sent_persons", "sensitive_persons": "sent_sensitive_persons"}
+_YEAR_TOTALS: Final[Mapping[Kind, str]] = {"persons": "persons", "sensitive_persons": "sensitive_persons"}
+Tallies = Mapping[Kind, Tally]
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """One year or permit, as stored and as its exports add up."""
+
+    name: str
+    totals: Mapping[Kind, int]
+    """As stored in its own row."""
+    stored: Tallies
+    counted: Tallies
+    allows: Mapping[Kind, int] | None = None
+    """Of a permit: how many persons it allows."""
+
+    @property
+    def is_above(self) -> bool:
+        """Whether more went under a permit than it allows, beyond doubt where persons are estimated."""
+        return self.allows is not None and any(
+            self.counted[kind].plain + self.counted[kind].lower > self.allows[kind] for kind in KINDS
+        )
+
+    @property
+    def is_same(self) -> bool:
+        """Whether everything that is stored is what the exports add up to."""
+        return self.stored == self.counted and all(self.totals[kind] == self.counted[kind].total for kind in KINDS)
+
+    def sentence(self) -> str:
+        """Return a line for people."""
+        told = f"{self.name}: " + "; ".join(self._of(kind) for kind in KINDS)
+        if self.allows is None or not self.is_above:
+            return told
+        return f"{told}; ABOVE ITS QUOTA of {self.allows['persons']} and {self.allows['sensitive_persons']}"
+
+    def _of(self, kind: Kind) -> str:
+        counted, stored = self.counted[kind], self.stored[kind]
+        told = f"{kind} {counted.total} ({counted.plain} plain, {counted.upper} by hash)"
+        if counted == stored and self.totals[kind] == counted.total:
+            return told
+        return f"{told}, but {self.totals[kind]} ({stored.plain} plain, {stored.upper} by hash) stored"
+
+
+async def rebuild(
+    database: Database, *, handler: str | None = None, year: int | None = None, repair: bool = False
+) -> AsyncIterator[Counted]:
+    """Count every year and permit again; with `repair`, what differs is stored, with an entry in the log.
+
+    Args:
+        database: where they are.
+        handler: id or key of the only handler to look at.
+        year: the only year to look at, and permits that were used in it.
+        repair: whether to store what differs.
+
+    Raises:
+        NotFound: there is no such handler.
+    """
+    only = None if handler is None else await database.transaction(lambda tx: _handler(tx, handler))
+    for owner, key, of_year in await database.transaction(lambda tx: _years(tx, only, year)):
+        yield await database.transaction(lambda tx, o=owner, k=key, y=of_year: _year(tx, o, k, y, repair=repair))  # type: ignore[misc]
+    last = ""
+    while permits := await database.transaction(lambda tx, after=last: _permits(tx, only, year, after)):  # type: ignore[misc]
+        for permit in permits:
+            yield await database.transaction(lambda tx, p=permit: _permit(tx, p, repair=repair))  # type: ignore[misc]
+        last = permits[-1]
+
+
+async def _handler(tx: Transaction, reference: str) -> str:
+    found = await tx.scalar(select(Handler.id).where(or_(Handler.id == reference, Handler.key == reference)))
+    if found is None:
+        raise NotFound("There is no such handler.")
+    return found
+
+
+async def _years(tx: Transaction, handler: str | None, year: int | None) -> list[tuple[str, str, int]]:
+    """Return every handler's years that are stored, or that exports count in."""
+    counting_exports = select(Export.handler, Export.year).where(Export.counts.is_(True), Export.status == "completed")
+    found = union(select(LedgerYear.handler, LedgerYear.year), counting_exports).subquery()
+    query = select(found.c.handler, Handler.key, found.c.year).join(Handler, Handler.id == found.c.handler)
+    if handler is not None:
+        query = query.where(found.c.handler == handler)
+    if year is not None:
+        query = query.where(found.c.year == year)
+    rows = await tx.execute(query.order_by(found.c.handler, found.c.year))
+    return [(row[0], row[1], row[2]) for row in rows]
+
+
+async def _permits(tx: Transaction, handler: str | None, year: int | None, after: str) -> list[str]:
+    """Return some permits that were used, or that hold something all the same."""
+    sums = Permit.sent_persons + Permit.sent_sensitive_persons + Permit.plain_persons + Permit.plain_sensitive_persons
+    used = or_(
+        sums != 0,
+        exists().where(Export.permit == Permit.id, Export.status == "completed"),
+        exists().where(StoredSketch.owner == Permit.id),
+    )
+    query = select(Permit.id).where(Permit.id > after, used).order_by(Permit.id).limit(_PERMITS)
+    if handler is not None:
+        query = query.where(Permit.handler == handler)
+    if year is not None:
+        query = query.where(exists().where(Export.permit == Permit.id, Export.year == year))
+    return list(await tx.scalars(query))
+
+
+async def _year(tx: Transaction, handler: str, key: str, year: int, *, repair: bool) -> Counted:
+    if repair:
+        await close_gate(tx)  # a higher count can turn an allow into a deny
+    await ledger.hold_year(tx, handler, year)
+    row = await tx.get_one(LedgerYear, (handler, year))
+    owner = ledger.year_of(handler, year)
+    which = (Export.handler == handler, Export.year == year, Export.counts.is_(True))
+    compared = await _compared(tx, f"{key} {year}", owner, row, _YEAR_TOTALS, which)
+    if repair and not compared.is_same:
+        await _repair(tx, compared, owner, row, _YEAR_TOTALS, subject=handler, handler=handler)
+    return compared
+
+
+async def _permit(tx: Transaction, permit: str, *, repair: bool) -> Counted:
+    if repair:
+        await close_gate(tx)
+    row = await tx.get_one(Permit, permit, with_for_update=True)
+    compared = await _compared(tx, permit, permit, row, _PERMIT_TOTALS, (Export.permit == permit,))
+    compared = replace(compared, allows={kind: getattr(row, kind) for kind in KINDS})
+    if repair and not compared.is_same:
+        await _repair(tx, compared, permit, row, _PERMIT_TOTALS, subject=permit, handler=row.handler)
+    return compared
+
+
+async def _compared(
+    tx: Transaction,
+    name: str,
+    owner: str,
+    row: LedgerYear | Permit,
+    totals: Mapping[Kind, str],
+    which: tuple[ColumnElement[bool], ...],
+) -> Counted:
+    return Counted(
+        name=name,
+        totals={kind: getattr(row, totals[kind]) for kind in KINDS},
+        stored={kind: await ledger.tally(tx, owner, kind, getattr(row, f"plain_{kind}")) for kind in KINDS},
+        counted={kind: await _counted(tx, kind, which) for kind in KINDS},
+    )
+
+
+async def _counted(tx: Transaction, kind: Kind, which: tuple[ColumnElement[bool], ...]) -> Tally:
+    """Count one kind of the completed exports that a condition names.
+
+    What an export with a sketch tells beyond it came as a number, see `ledger.tally_of`.
+    """
+    by_hash = and_(StoredSketch.owner == Export.id, StoredSketch.kind == kind)
+    completed = (*which, Export.status == "completed")
+    sent = Export.sent_persons if kind == "persons" else Export.sent_sensitive_persons
+    told_by_hash = func.least(StoredSketch.estimate, StoredSketch.at_most)
+    plain = func.greatest(sent - func.coalesce(told_by_hash, 0), 0)
+    sums = (
+        select(func.coalesce(func.sum(plain), 0)).select_from(Export).outerjoin(StoredSketch, by_hash).where(*completed)
+    )
+    tally = Tally(plain=int(await tx.scalar(sums) or 0))
+    sketches = select(Export.id, StoredSketch.content, StoredSketch.at_most).join(StoredSketch, onclause=by_hash)
+    pages = sketches.where(*completed).order_by(Export.id).limit(_SKETCHES)
+    last = ""
+    while rows := (await tx.execute(pages.where(Export.id > last))).all():
+        for _, content, at_most in rows:
+            tally = tally.plus(Report(sketch=counting.stored(content), at_most=at_most))
+        last = rows[-1][0]
+    return tally
+
+
+async def _repair(
+    tx: Transaction,
+    compared: Counted,
+    owner: str,
+    row: LedgerYear | Permit,
+    totals: Mapping[Kind, str],
+    *,
+    subject: str,
+    handler: str,
+) -> None:
+    for kind in KINDS:
+        tally = compared.counted[kind]
+        setattr(row, totals[kind], tally.total)
+        setattr(row, f"plain_{kind}", tally.plain)
+        await ledger.keep(tx, owner, kind, tally)
+    details = {
+        "of": compared.name,
+        "stored": {kind: _told(compared.stored[kind], compared.totals[kind]) for kind in KINDS},
+        "counted": {kind: _told(tally, tally.total) for kind, tally in compared.counted.items()},
+    }
+    audit.append(tx, OPERATOR, "ledger.rebuilt", subject, handler=handler, details=details)
+
+
+def _told(tally: Tally, total: int) -> dict[str, Any]:
+    return {"total": total, "plain": tally.plain, "by_hash": tally.upper}

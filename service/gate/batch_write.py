@@ -1,0 +1,311 @@
+"""What the gate writes, and what it holds before: plain statements, one a table for a whole batch."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+import asyncpg
+
+from service.database.session import GATE_LOCK
+from service.gate import batch_read
+from service.gate.batch_decisions import Earlier, Held, Reserved, Sitting, encode
+from service.gate.batch_read import HASH, Found, Wanted, arguments, arrays, joined, piece
+from service.http.idempotency import Reply, Use
+from service.law.calendar import day_in_shanghai
+from service.law.facts import Count
+from service.validation.problems import DatabaseAway
+
+_ASKED: Final = f"""
+  with asked as materialized (
+    select nullif(dataset_id, '') as dataset_id, nullif(dataset_key, '') as dataset_key,
+           nullif(recipient_id, '') as recipient_id, nullif(recipient_key, '') as recipient_key
+    from unnest({arrays(1, 4)}) as a(dataset_id, dataset_key, recipient_id, recipient_key)
+  ), datasets_asked as materialized (
+    select a.*, d.id as dataset, d.handler from asked a cross join lateral (
+      select id, handler from datasets where id = a.dataset_id
+      union all
+      select id, handler from datasets where key = a.dataset_key
+    ) d
+  )
+"""  # noqa: S608 - no caller's text is in it  # nosec B608
+
+HOLD: Final = f"""
+  {_ASKED}, moments as materialized (
+    select clock_timestamp() + $5 as moment
+  ), years as materialized (
+    select handler from ledger_years
+    where year = (select extract(year from moment at time zone 'Asia/Shanghai')::integer from moments)
+      and handler = any(array(select handler from datasets_asked))
+    order by handler for update
+  ), held as materialized (
+    select count(*) as years from years
+  ), bound as materialized (
+    select b.permit from datasets_asked a cross join lateral (
+      select id from recipients where id = a.recipient_id
+      union all
+      select id from recipients where key = a.recipient_key
+    ) r
+    cross join lateral (
+      select permit from permit_datasets where dataset = a.dataset and recipient = r.id offset 0
+    ) b
+  ), permits_held as materialized (
+    select id from permits where (select years from held) >= 0 and id = any(array(select permit from bound)) order by id for update
+  )
+  select moment from moments where (select count(*) from permits_held) >= 0
+"""  # noqa: S608 - no caller's text is in it  # nosec B608
+"""The years are counted before the first permit is looked at: so they are held before it. It tells the moment at which it began: whatever
+lapses while it waits is still held by then, and not given away."""
+
+_BEGIN_YEAR: Final = """
+  insert into ledger_years (handler, year, persons, sensitive_persons)
+  select handler, $2, 0, 0 from unnest($1::text[]) handler order by handler on conflict do nothing
+"""
+
+_ENTRIES: Final = f"""
+  insert into entries (at, actor, action, subject, handler, body, sha256)
+  select $1, actor, action, subject, nullif(handler, ''), body, {piece(7)}
+  from unnest({arrays(2, 6)}) with ordinality as a(actor, action, subject, handler, body, n)
+"""  # noqa: S608 - no caller's text is in it  # nosec B608
+
+_AT_ONCE: Final = f"""
+  {_ENTRIES}
+  where (
+    select case when pg_advisory_xact_lock_shared({GATE_LOCK}) is not null then pg_advisory_unlock_shared({GATE_LOCK}) end
+  )
+"""
+"""Goes over from a lock of the session to one that ends with the transaction, which has it before the session lets go. Where the session
+has none, nothing is written."""
+
+_UNLOCK: Final = f"select pg_advisory_unlock_shared({GATE_LOCK})"
+
+_OPENINGS: Final = """
+  insert into openings (seq, at, pointer, salt, value)
+  select e.seq, e.at, o.pointer, o.salt, o.value
+  from unnest($2::text[], $3::text[], $4::bytea[], $5::text[]) as o(subject, pointer, salt, value)
+  join entries e on e.subject = o.subject and e.at = $1
+"""
+
+_EXPORTS: Final = f"""
+  with reserved as materialized (
+    select id, evaluation, handler, dataset, recipient, nullif(permit, '') as permit, system, purpose, nullif(fields, '')::jsonb as fields,
+           counts, persons, sensitive_persons, permit_persons, permit_sensitive_persons, year_persons, year_sensitive_persons
+    from unnest(
+      {arrays(1, 9)}, {arrays(10, 10, "bool")}, {arrays(11, 16, "bigint")}
+    ) as reserved(
+      id, evaluation, handler, dataset, recipient, permit, system, purpose, fields, counts, persons, sensitive_persons,
+      permit_persons, permit_sensitive_persons, year_persons, year_sensitive_persons
+    )
+  ), of_permits as (
+    insert into held_by_permits as held (permit, expires_at, persons, sensitive_persons)
+    select permit, $19, sum(permit_persons), sum(permit_sensitive_persons)
+    from reserved where permit is not null group by permit order by permit
+    on conflict (permit, expires_at) do update
+    set persons = held.persons + excluded.persons, sensitive_persons = held.sensitive_persons + excluded.sensitive_persons
+  ), of_years as (
+    insert into held_in_years as held (handler, year, expires_at, persons, sensitive_persons)
+    select handler, $17, $19, sum(year_persons), sum(year_sensitive_persons)
+    from reserved where counts group by handler order by handler
+    on conflict (handler, year, expires_at) do update
+    set persons = held.persons + excluded.persons, sensitive_persons = held.sensitive_persons + excluded.sensitive_persons
+  )
+  insert into exports (
+    id, evaluation, handler, dataset, recipient, permit, system, purpose, fields, counts, persons, sensitive_persons,
+    permit_persons, permit_sensitive_persons, year_persons, year_sensitive_persons, year, status, reserved_at, expires_at
+  )
+  select *, $17, 'reserved', $18, $19 from reserved
+"""  # noqa: S608 - no caller's text is in it  # nosec B608
+
+_ANSWERS: Final = f"""
+  insert into stored_answers (digest, principal, request, content, at, status, headers, body)
+  select {piece(2)}, principal, {piece(3)}, {piece(8)}, $1, status, headers, convert_to(body, 'UTF8')
+  from unnest({arrays(4, 4)}, {arrays(5, 5, "smallint")}, {arrays(6, 6, "jsonb")}, {arrays(7, 7)})
+    with ordinality as kept(principal, status, headers, body, n)
+"""  # noqa: S608 - no caller's text is in it  # nosec B608
+
+_CONTRADICTIONS: Final = f"""
+  insert into contradictions (dataset, grading, kind, principal, day, handler, subject, persons, sensitive_persons, at)
+  select c.dataset, d.grading, c.kind, c.principal, $1, c.handler, c.subject, c.persons, c.sensitive_persons, $2
+  from unnest({arrays(3, 7)}, {arrays(8, 9, "bigint")}) c(dataset, kind, principal, handler, subject, persons, sensitive_persons)
+  cross join lateral (select grading from datasets where id = c.dataset offset 0) d
+  order by c.dataset, c.kind, c.principal on conflict do nothing
+"""  # noqa: S608 - no caller's text is in it  # nosec B608
+"""Always in the same order, so that two batches never wait for each other in a circle."""
+
+_LOCKS: Final = f"""
+  select pg_try_advisory_xact_lock(lock) from unnest({arrays(1, 1, "bigint")}) lock
+"""  # noqa: S608 - no caller's text is in it  # nosec B608
+EARLIER: Final = f"""
+  select digest, request, content, status, headers, body from stored_answers
+  where digest = any(array(select {piece(1)} from generate_series(1, octet_length($1::bytea) / {HASH}) n))
+"""  # noqa: S608 - no caller's text is in it  # nosec B608
+
+
+_EARLIER_EXPORTS: Final = """
+  select id, permit, status, year, counts, expires_at, permit_persons, permit_sensitive_persons, year_persons, year_sensitive_persons
+  from exports where id = any($1::text[])
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An answer to keep for a repeat."""
+
+    use: Use
+    principal: str
+    reply: Reply
+
+
+async def held(
+    connection: asyncpg.Connection, wanted: Sequence[Wanted], reserving: Sequence[Wanted], ahead: timedelta
+) -> tuple[datetime, Sequence[Found]]:
+    """Return the moment, by PostgreSQL's clock, and what the decisions on some asks look at then, once what they may take from is held.
+
+    The rows of years are held before those of permits, until the transaction ends, and always in the same order. A handler whose first
+    export of the year this is gets a row in the ledger.
+
+    Args:
+        connection: in a transaction, with the gate's lock.
+        wanted: the asks.
+        reserving: those that may take from a quota.
+        ahead: how far ahead of PostgreSQL's clock it is.
+    """
+    while True:
+        now: datetime = await connection.fetchval(HOLD, *arguments(reserving)[1:5], ahead)
+        today = day_in_shanghai(now)
+        found = await batch_read.read(connection, wanted, now, today)
+        new = sorted({one.handler for one in found if one.handler is not None and not one.year_is_begun})
+        if not new:
+            return now, found
+        await connection.execute(_BEGIN_YEAR, new, today.year)
+
+
+async def earlier(
+    connection: asyncpg.Connection, uses: Sequence[Use]
+) -> tuple[set[bytes], Mapping[bytes, asyncpg.Record]]:
+    """Return the digests of the keys that this transaction holds from now on, and what was answered to a key before."""
+    locks = await connection.fetch(_LOCKS, joined([str(use.lock) for use in uses]))
+    held = {use.digest for use, lock in zip(uses, locks, strict=True) if lock[0]}
+    stored = await connection.fetch(EARLIER, b"".join([use.digest for use in uses]))
+    return held, {row["digest"]: row for row in stored}
+
+
+async def earlier_exports(connection: asyncpg.Connection, exports: Sequence[str]) -> Mapping[str, Earlier]:
+    """Return exports as they are now, by their ids."""
+    return {
+        row["id"]: Earlier(
+            id=row["id"],
+            permit=row["permit"],
+            status=row["status"],
+            year=row["year"],
+            counts=row["counts"],
+            expires_at=row["expires_at"],
+            held=Held(Count(row[6], row[7]), Count(row[8], row[9])),
+        )
+        for row in await connection.fetch(_EARLIER_EXPORTS, exports)
+    }
+
+
+async def write_at_once(connection: asyncpg.Connection, sitting: Sitting) -> None:
+    """Write the entries of a sitting and commit them, with one statement; the session has the gate's lock, and lets go of it.
+
+    Raises:
+        DatabaseAway: it had not; nothing is written.
+    """
+    entries = sitting.entries
+    if not entries.subject:
+        await unlock(connection)
+        return
+    told = await connection.execute(_AT_ONCE, *_columns_of(sitting))
+    if told != f"INSERT 0 {len(entries.subject)}":
+        raise DatabaseAway
+
+
+async def unlock(connection: asyncpg.Connection) -> None:
+    """Have the session let go of the gate's lock."""
+    await connection.execute(_UNLOCK)
+
+
+async def write(connection: asyncpg.Connection, sitting: Sitting, kept: Sequence[Kept]) -> None:
+    """Write all that a sitting leaves."""
+    entries = sitting.entries
+    if entries.subject:
+        await connection.execute(_ENTRIES, *_columns_of(sitting))
+    if entries.openings:
+        await connection.execute(
+            _OPENINGS,
+            sitting.now,
+            [subject for subject, _ in entries.openings],
+            [opening.pointer for _, opening in entries.openings],
+            [opening.salt for _, opening in entries.openings],
+            [opening.content for _, opening in entries.openings],
+        )
+    if sitting.contradictions:
+        rows = list(sitting.contradictions.values())
+        await connection.execute(
+            _CONTRADICTIONS,
+            day_in_shanghai(sitting.now),
+            sitting.now,
+            *[joined([str(row[column]) for row in rows]) for column in range(len(rows[0]))],
+        )
+    if sitting.exports:
+        await _write_exports(connection, sitting)
+    if kept:
+        await connection.execute(
+            _ANSWERS,
+            sitting.now,
+            b"".join([one.use.digest for one in kept]),
+            b"".join([one.use.request for one in kept]),
+            joined([one.principal for one in kept]),
+            joined([str(one.reply.status) for one in kept]),
+            joined([encode(one.reply.headers).decode() for one in kept]),
+            joined([one.reply.body.decode() for one in kept]),
+            b"".join([one.use.content for one in kept]),
+        )
+
+
+def _columns_of(sitting: Sitting) -> tuple[datetime, str, str, str, str, str, bytes]:
+    """Return the arguments of `_ENTRIES`."""
+    entries = sitting.entries
+    return (
+        sitting.now,
+        joined(entries.actor),
+        joined(entries.action),
+        joined(entries.subject),
+        joined(entries.handler),
+        joined(entries.body),
+        b"".join(entries.sha256),
+    )
+
+
+_COLUMNS: Final = (
+    "id",
+    "evaluation",
+    "handler",
+    "dataset",
+    "recipient",
+    "permit",
+    "system",
+    "purpose",
+)
+
+
+async def _write_exports(connection: asyncpg.Connection, sitting: Sitting) -> None:
+    """Write reservations, and add what they hold to what is held of their permits and years."""
+    exports = sitting.exports
+    await connection.execute(
+        _EXPORTS,
+        *[joined([getattr(export, name) or "" for export in exports]) for name in _COLUMNS],
+        joined(["" if export.fields is None else encode(export.fields).decode() for export in exports]),
+        joined([str(export.counts_toward_ledger) for export in exports]),
+        *_persons(exports),
+        *_persons([held.of_permit for held in sitting.held]),
+        *_persons([held.in_year for held in sitting.held]),
+        day_in_shanghai(sitting.now).year,
+        sitting.now,
+        sitting.lapses_at,
+    )
+
+
+def _persons(counted: Sequence[Reserved | Count]) -> tuple[str, str]:
+    return joined([str(one.persons) for one in counted]), joined([str(one.sensitive_persons) for one in counted])

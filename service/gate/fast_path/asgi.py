@@ -1,0 +1,238 @@
+"""The way that exporting systems take, as plain ASGI and shorter still (see `direct`): decode, join a batch, answer.
+
+It serves the three routes that decide, for requests that are plain (see `wire`). Whatever is not goes on to the application as it came,
+whose routes read it strictly, say what is wrong, and join the same batches. There is no line in the access log for what is served here:
+each answer is a row of the audit log before it is given.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.access.caller import Credentials, Recognizer
+from service.gate import questions as wire
+from service.gate.group_commit import Gate, Outcome
+from service.gate.jobs import EXPORTS_PATH, Evaluation, Evaluations, Job, Reservation
+from service.http import idempotency
+from service.http.idempotency import Reply, Sent
+from service.http.middleware import SAFE, header_lines, request_id
+from service.http.rate_limits import Limits, is_of_known_caller, note_let_in
+from service.validation import problems
+from service.validation.problems import InternalError, Problem, Unauthenticated
+
+EVALUATION_PATH: Final = "/access/v1/evaluation"
+EVALUATIONS_PATH: Final = "/access/v1/evaluations"
+
+Headers = Sequence[tuple[bytes, bytes]]
+Given = Mapping[bytes, bytes]
+"""What the headers that vary hold."""
+Tell = Callable[[int, bytes, bytes], None]
+"""Takes an answer: status, header lines, body."""
+Reader = Callable[[Credentials, bytes, str | None], Job | None]
+"""Turns credentials, a body and an `Idempotency-Key` into a job; None: not plain."""
+
+_SAFE: Final = [(name.lower().encode(), value.encode()) for name, value in SAFE.items()]
+_KEY: Final = b"idempotency-key"
+_REQUEST: Final = b"x-request-id"
+_VARYING: Final = frozenset({_KEY, _REQUEST})
+_LOOKED_AT: Final = _VARYING | {b"authorization", b"content-type"}
+_JSON: Final = (b"content-type", b"application/json")
+"""The answer's type, and the only one of a request that is plain."""
+_SAFE_JSON: Final = [*_SAFE, _JSON]
+
+
+def _evaluation(credentials: Credentials, body: bytes, _: str | None) -> Job | None:
+    asked = wire.plain_question(body)
+    return None if asked is None else Evaluation(credentials, asked)
+
+
+def _evaluations(credentials: Credentials, body: bytes, _: str | None) -> Job | None:
+    asked = wire.plain_questions(body)
+    questions = None if asked is None else wire.asked(asked)
+    if asked is None or questions is None:
+        return None
+    if not asked.evaluations:
+        return Evaluation(credentials, questions[0])
+    options = asked.options or wire.Options()
+    return Evaluations(credentials, questions, options.evaluations_semantic or "execute_all")
+
+
+def _export(credentials: Credentials, body: bytes, key: str | None) -> Job | None:
+    asked = wire.plain_export(body)
+    return None if asked is None else Reservation(credentials, asked, key, None if key is None else Sent.json(body))
+
+
+@dataclass(slots=True, repr=False)
+class Head:
+    """What the head of a plain request says, but for what varies: a mere reading of its bytes, and nothing that could be revoked."""
+
+    path: str
+    reader: Reader
+    credentials: Credentials
+
+    def job(self, given: Given, body: bytes) -> Job | None:
+        """Return the job that comes with what varies and with a body; None: not plain."""
+        key = given.get(_KEY)
+        text = None if key is None else key.decode("latin-1")
+        return self.reader(self.credentials, body, text) if text is None or idempotency.is_key(text) else None
+
+
+_READERS: Final[dict[str, Reader]] = {
+    EVALUATION_PATH: _evaluation,
+    EVALUATIONS_PATH: _evaluations,
+    EXPORTS_PATH: _export,
+}
+_TARGETS: Final = {path.encode(): path for path in _READERS}
+"""Paths as they come on the wire, whole and without a query."""
+
+
+class Express:
+    """Serves plain requests of the routes that decide, and hands everything else on.
+
+    Args:
+        app: the application.
+        gate: decides.
+        recognize: reads credentials from the `Authorization` header.
+        limit: bytes of a body at most.
+        rates: how much one caller may ask.
+    """
+
+    varying = _VARYING
+
+    def __init__(self, app: ASGIApp, *, gate: Gate, recognize: Recognizer, limit: int, rates: Limits) -> None:
+        self._app = app
+        self._rates = rates
+        self._gate = gate
+        self._recognize = recognize
+        self._limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        path = scope["path"] if scope["type"] == "http" else ""
+        if path not in _READERS or scope["method"] != "POST" or scope["query_string"]:
+            await self._app(scope, receive, send)
+            return
+        seen: list[Message] = []
+        body = await _body(receive, self._limit, seen)
+        head = None if body is None else self._read(path, scope["headers"])
+        given = {name: value for name, value in scope["headers"] if name in _VARYING}
+        job = None if body is None or head is None else head.job(given, body)
+        if job is None:
+            await self._app(scope, _again(seen, receive), send)
+            return
+        ident = request_id(given.get(_REQUEST))
+        counted = job.credentials.counted
+        try:
+            if self._rates.has_failures:
+                self._rates.demand_attempt(scope, counted)
+            reply = await self._gate.decide(job)
+        except Exception as error:  # noqa: BLE001 - whatever it is becomes a problem document
+            reply = _told(error, path)
+        self._rates.told(scope, counted, reply.status)
+        if is_of_known_caller(reply.status):
+            note_let_in(scope)
+        await _send(send, reply, ident)
+
+    def takes(self, target: bytes) -> bool:
+        """Tell whether a path, as it came on the wire, is one of the three."""
+        return target in _TARGETS
+
+    def read(self, target: bytes, headers: Headers) -> Head | None:
+        """Return what the head of a request to one of them says, but for what varies; None: not plain."""
+        return self._read(_TARGETS[target], headers)
+
+    def begin(self, head: Head, given: Given, body: bytes, client: tuple[str, int] | None, tell: Tell) -> bool:
+        """Take a plain request on the shortest way: the same as by ASGI, without it (see `direct`)."""
+        job = head.job(given, body) if len(body) <= self._limit else None
+        if job is None:
+            return False
+        path, ident = head.path, request_id(given.get(_REQUEST))
+        scope = {"path": path, "client": client}
+        counted = job.credentials.counted
+
+        def told(outcome: Outcome) -> None:
+            reply = outcome if isinstance(outcome, Reply) else _told(outcome, path)
+            self._rates.told(scope, counted, reply.status)
+            tell(reply.status, _lines_of(reply, ident), reply.body)
+
+        try:
+            if self._rates.has_failures:
+                self._rates.demand_attempt(scope, counted)
+            self._gate.submit(job, told)
+        except Exception as error:  # noqa: BLE001 - whatever it is becomes a problem document
+            told(error)
+        return True
+
+    def _read(self, path: str, headers: Headers) -> Head | None:
+        """Return what the headers of a request say; None: not plain."""
+        looked_at = [header for header in headers if header[0] in _LOOKED_AT]
+        given = dict(looked_at)
+        if len(given) < len(looked_at) or given.get(b"content-type") != _JSON[1]:
+            return None
+        try:
+            credentials = self._recognize(given.get(b"authorization", b"").decode("latin-1"))
+        except Unauthenticated:
+            return None
+        return Head(path, _READERS[path], credentials)
+
+
+async def _body(receive: Receive, limit: int, seen: list[Message]) -> bytes | None:
+    """Return the body of a request; None if it is larger than it may be, or never arrived whole."""
+    message = await receive()
+    seen.append(message)
+    if message["type"] == "http.request" and not message.get("more_body"):
+        body: bytes = message.get("body", b"")
+        return body if len(body) <= limit else None
+    size = len(message.get("body", b""))
+    while message["type"] == "http.request" and message.get("more_body") and size <= limit:
+        message = await receive()
+        seen.append(message)
+        size += len(message.get("body", b""))
+    if message["type"] != "http.request" or size > limit:
+        return None
+    return b"".join([one.get("body", b"") for one in seen])
+
+
+def _again(seen: list[Message], receive: Receive) -> Receive:
+    """Return a `receive` that gives again what has been received, and then what is still to come."""
+    waiting = iter(seen)
+
+    async def next_message() -> Message:
+        return next(waiting, None) or await receive()
+
+    return next_message
+
+
+def _told(error: Exception, path: str) -> Reply:
+    """Return the problem document that tells of a refusal, or of a fault."""
+    if not isinstance(error, Problem):
+        problems.log.error("unexpected fault", error=type(error).__name__, exc_info=error)
+        error = InternalError("The fault is ours and has been logged. Nothing was allowed.")
+    response = problems.response(error, path)
+    headers = {name: value for name, value in response.headers.items() if name != "content-length"}
+    return Reply(response.status_code, bytes(response.body), headers)
+
+
+def _headers_of(reply: Reply) -> Headers:
+    """Return the headers of an answer, all but its length and its request's id."""
+    if not reply.headers:
+        return _SAFE_JSON
+    named = {"content-type": "application/json"} | {name.lower(): value for name, value in reply.headers.items()}
+    return [*_SAFE, *((name.encode("latin-1"), value.encode("latin-1")) for name, value in named.items())]
+
+
+def _lines_of(reply: Reply, ident: bytes) -> bytes:
+    """Return the headers of an answer as they are written."""
+    more = header_lines(_headers_of(reply)) if reply.headers else _SAFE_JSON_LINES
+    return b"content-length: %d\r\nx-request-id: %s\r\n%s" % (len(reply.body), ident, more)
+
+
+_SAFE_JSON_LINES: Final = header_lines(_SAFE_JSON)
+
+
+async def _send(send: Send, reply: Reply, ident: bytes) -> None:
+    headers = [(b"content-length", b"%d" % len(reply.body)), (b"x-request-id", ident), *_headers_of(reply)]
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": reply.body})

@@ -1,0 +1,289 @@
+"""The shortest way of a request: from the parser to whoever takes it, and the answer in one piece back to the socket.
+
+An ASGI server makes a scope, an event, a task and two messages for every request. For one that is whole already, and whose answer comes
+as a whole, a good part of the server's time goes there. So an application may have a `shortcut`: what it takes is answered without
+any of these. All else, and whatever it does not take after a look at it, goes on as it came: the answers are the same.
+
+Who asks again and again sends the same head again and again, but for a few values. So each connection keeps a few that it has read: a
+request that comes whole and begins, byte for byte, with one of them, those values apart, is known to mean the same, and is not taken
+apart again.
+"""
+
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Any, Final, Protocol, Self
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from service.http.middleware import header_lines
+from service.http.rate_limits import is_of_known_caller
+from service.http.server_protocol import Bounded
+
+HELD: Final = 64 * 1024
+"""Bytes of a body that are kept back at most, until all of it is there."""
+HEADS: Final = 16
+"""Heads of a connection at most that are kept."""
+LONGEST: Final = 2048
+"""Bytes of one that is kept at most: what many connections keep must be little."""
+_LENGTH: Final = b"content-length"
+_LINE: Final = b"\r\n"
+_END: Final = b"\r\n\r\n"
+_WORD: Final = rb"[\x21-\x7e]{1,255}"
+_VALUE: Final = re.compile(_WORD)
+_HEADER: Final = re.compile(rb"(?<=\r\n)([!#-'*+.^_`|~0-9A-Za-z-]+):[ \t]*(" + _WORD + rb")(?=\r\n)")
+"""A header whose value is one word, where its line begins and to where it ends."""
+
+Tell = Callable[[int, bytes, bytes], None]
+"""Takes the answer: status, header lines, body."""
+
+
+Given = Mapping[bytes, bytes]
+"""What the headers that vary hold, by their names in small letters."""
+
+
+class Shortcut(Protocol):
+    """Answers some requests without ASGI."""
+
+    @property
+    def varying(self) -> Collection[bytes]:
+        """Names of headers that well differ from one request to the next, in small letters."""
+
+    def takes(self, target: bytes) -> bool:
+        """Tell whether a path may have such requests; one with a query has none."""
+
+    def read(self, target: bytes, headers: Sequence[tuple[bytes, bytes]]) -> object | None:
+        """Return what the head of a POST request says, what varies left out; None: it is not taken.
+
+        The same bytes mean the same, always.
+        """
+
+    def begin(self, head: Any, given: Given, body: bytes, client: tuple[str, int] | None, tell: Tell) -> bool:
+        """Take a request, and tell its answer now or later; False: not taken, and nothing has happened."""
+
+
+@dataclass(slots=True)
+class _Known:
+    """A head that was read before."""
+
+    head: object
+    parts: Sequence[bytes]
+    """Its text without the values that may differ."""
+    names: Sequence[bytes]
+    """Whose values stand between two parts each: how long the body is, and what varies."""
+    latest: bytes
+    """Its text as it came last, with the values."""
+    given: Given
+    """What varies, as it came last."""
+    length: int
+    """How long the body was then."""
+
+    @classmethod
+    def of(cls, head: object, text: bytes, given: Given, length: int) -> Self | None:
+        """Return a head to be known again by its text; None: its values do not stand in it as they were read."""
+        values = {**given, _LENGTH: b"%d" % length}
+        parts, names, place = list[bytes](), list[bytes](), 0
+        for found in _HEADER.finditer(text):
+            name = found[1].lower()
+            if values.get(name) == found[2]:
+                parts.append(text[place : found.start(2)])
+                names.append(name)
+                place = found.end(2)
+        parts.append(text[place:])
+        return cls(head, parts, names, text, given, length) if sorted(names) == sorted(values) else None
+
+    def begins(self, data: bytes) -> tuple[Given, bytes] | None:
+        """Return the values of a request that begins with this head, and its body; None: it does not."""
+        if data.startswith(self.latest) and len(data) == len(self.latest) + self.length:
+            return self.given, data[len(self.latest) :]
+        place, given = 0, dict[bytes, bytes]()
+        for part, name in zip(self.parts, self.names, strict=False):
+            if not data.startswith(part, place):
+                return None
+            place += len(part)
+            end = data.find(_LINE, place)
+            given[name] = data[place:end]
+            place = end
+        last = self.parts[-1]
+        if not data.startswith(last, place):
+            return None
+        place += len(last)
+        body = data[place:]
+        is_whole = given.pop(_LENGTH) == b"%d" % len(body)
+        if not (is_whole and all(map(_VALUE.fullmatch, given.values()))):
+            return None
+        self.latest, self.given, self.length = data[:place], given, len(body)
+        return given, body
+
+
+_lines: Final = lru_cache(maxsize=4)(header_lines)
+"""The default headers as they are written: those of all answers of a second are the same."""
+
+
+class _Unheard:
+    """An event that nobody waits for."""
+
+    def set(self) -> None:
+        """Do nothing."""
+
+
+class _Exchange:
+    """A request that was taken, where uvicorn keeps the one that is under way."""
+
+    message_event = _Unheard()
+    more_body = disconnected = response_started = response_complete = False
+
+    def __init__(self, *, keep_alive: bool) -> None:
+        self.keep_alive = keep_alive
+
+
+class Direct(Bounded):
+    """One connection to an application that may have a shortcut.
+
+    Behind a proxy that is trusted there is none: who came is known only once its headers have been read.
+    """
+
+    _held: list[bytes] | None = None
+    """What has come of the body of a request that may be taken; None: it goes on as it comes."""
+    _size = 0
+    _is_known = False
+    """Whether a request was taken of a caller who was let in."""
+    _whole: bytes = b""
+    """What has come last, if a request began with it and has not come to its end."""
+
+    def __init__(self, config: Config, *others: Any, **named: Any) -> None:
+        super().__init__(config, *others, **named)
+        self._shortcut: Shortcut | None = getattr(config.loaded_app, "shortcut", None)
+        self._heads: list[_Known] = []
+
+    def data_received(self, data: bytes) -> None:
+        """Take what has come: without a look at its head, if that is known."""
+        is_between = self._is_whole and self._has_head and not self._is_refused
+        if is_between and self._heads and self._is_free() and self._is_begun(data):
+            return
+        self._whole = data if is_between else b""
+        super().data_received(data)
+
+    def _is_begun(self, data: bytes) -> bool:
+        """Begin a request that is whole and has a head that is known; False: it is none, or not taken."""
+        for known in self._heads:
+            found = known.begins(data)
+            if found is not None:
+                break
+        else:
+            return False
+        given, body = found
+        if not self._is_taken(known.head, given, body, keep_alive=True):
+            return False
+        self._number += 1
+        self._received += len(data)
+        self._unset_keepalive_if_required()
+        return True
+
+    def _is_taken(self, head: object, given: Given, body: bytes, *, keep_alive: bool) -> bool:
+        before = self.cycle
+        exchange: Any = _Exchange(keep_alive=keep_alive)
+        self.cycle = exchange
+        self._unanswered += 1
+        if self._shortcut is not None and self._shortcut.begin(
+            head, given, body, self.client, partial(self._tell, exchange)
+        ):
+            return True
+        self.cycle = before
+        self._unanswered -= 1
+        return False
+
+    def on_headers_complete(self) -> None:
+        """Keep a request back that may be taken, until its body has come."""
+        if self._may_be_taken():
+            self._has_head = True
+            self._held, self._size = [], 0
+        else:
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Keep a part of a body, or hand it on."""
+        if self._held is None:
+            super().on_body(body)
+            return
+        self._held.append(body)
+        self._size += len(body)
+        if self._size > HELD:
+            self._hand_on()
+
+    def on_message_complete(self) -> None:
+        """Have a request taken, or hand it on."""
+        if self._held is not None:
+            self._end_held(b"".join(self._held))
+        self._whole = b""
+        super().on_message_complete()
+
+    def _end_held(self, body: bytes) -> None:
+        """Have a request taken that was kept back, or begin the ordinary way."""
+        shortcut, keep_alive = self._shortcut, self.parser.should_keep_alive()
+        head = None if shortcut is None else shortcut.read(self.url, self.headers)
+        given = {} if shortcut is None else {name: value for name, value in self.headers if name in shortcut.varying}
+        if head is None or not self._is_taken(head, given, body, keep_alive=keep_alive):
+            self._hand_on()
+            return
+        self._held = None
+        if keep_alive:
+            self._keep(head, given, body)
+
+    def _keep(self, head: object, given: Given, body: bytes) -> None:
+        """Keep a head, if it came in one piece with all of the body and nothing else."""
+        text = self._whole.removesuffix(body)
+        lengths = [value for name, value in self.headers if name in {_LENGTH, b"transfer-encoding"}]
+        is_all_of_it = text.startswith(b"POST ") and text.find(_END) == len(text) - len(_END)
+        if not is_all_of_it or len(text) > LONGEST or lengths != [b"%d" % len(body)]:
+            return
+        known = _Known.of(head, text, given, len(body))
+        if known is not None:
+            self._heads = [known, *self._heads[: HEADS - 1]]
+
+    def _may_be_taken(self) -> bool:
+        """Tell whether a request is worth keeping back: nothing is under way, and its body comes unasked."""
+        return (
+            self._shortcut is not None
+            and self._shortcut.takes(self.url)
+            and self.parser.get_method() == b"POST"
+            and self._is_free()
+            and not self.expect_100_continue
+            and self.parser.get_http_version() == "1.1"
+        )
+
+    def _is_free(self) -> bool:
+        """Tell whether nothing is under way, and answers are taken."""
+        return (
+            (self.cycle is None or self.cycle.response_complete)
+            and not (self.pipeline or self.flow.write_paused)
+            and self.limit_concurrency is None
+        )
+
+    def _hand_on(self) -> None:
+        """Begin the ordinary way, with what has been kept back."""
+        held, self._held = self._held or (), None
+        super().on_headers_complete()
+        if held:
+            super().on_body(b"".join(held))
+
+    def _tell(self, exchange: _Exchange, status: int, lines: bytes, body: bytes) -> None:
+        """Write an answer, unless nobody is there any more."""
+        exchange.response_started = exchange.response_complete = True
+        if not self._is_known and is_of_known_caller(status):
+            self._is_known = True
+            self.let_in()
+        if exchange.disconnected or self.transport.is_closing():
+            return
+        end = b"\r\n" if exchange.keep_alive else b"connection: close\r\n\r\n"
+        defaults = _lines(tuple(self.server_state.default_headers))
+        self.transport.write(b"".join([STATUS_LINE[status], defaults, lines, end, body]))
+        if not exchange.keep_alive:
+            self.transport.close()
+        if self.pipeline or self.flow.read_paused or self._is_refused:
+            self.on_response_complete()
+        else:  # no timer for when it is idle: the connection looks after that by itself
+            self._unanswered -= 1
+            self.server_state.total_requests += 1

@@ -1,0 +1,1 @@
+"""Completes the OpenAPI document: links between operations, headers of answers."""

@@ -1,0 +1,176 @@
+"""Break-glass access: what an admin takes in an emergency, alone, at once, for some hours, and so that everybody hears of it.
+
+It lets them read as an auditor, or stop permits; nothing that it opens lets data out or counts as a stage of a review.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, bindparam, false, func, or_, select, true
+
+from service.access import grant_rules
+from service.access.caller import REVIEWERS, WATCHERS, Caller, Role
+from service.access.grant_rules import Glass
+from service.access.lookup import handler_of, is_of_principal, party, principal_of
+from service.access.tables import NOW, BreakGlass, Grant, Principal
+from service.database.row_security import EVERYWHERE, NOWHERE, Reach, joined
+from service.database.session import Transaction, new_id
+from service.events import operations as events
+from service.http.paging import page_of
+from service.identity.schemas import BreakGlassIn, BreakGlassOut
+from service.law.calendar import day_in_shanghai
+from service.validation.problems import Conflict, Forbidden, NotFound
+
+RECENT = timedelta(days=30)
+
+_OPEN: Final = (
+    select(BreakGlass)
+    .where(BreakGlass.principal == bindparam("principal"), BreakGlass.is_open(NOW))
+    .order_by(BreakGlass.id.desc())
+    .limit(1)
+)
+
+
+async def opened(tx: Transaction, caller: Caller) -> Caller:
+    """Return a caller with what break-glass access opens now: for as long as they are an admin there."""
+    access = await tx.scalar(_OPEN, {"principal": caller.principal, "now": tx.now})
+    if access is None or grant_rules.bar_to_break(party(caller), access.handler) is not None:
+        return caller
+    reach: Reach = EVERYWHERE if access.handler is None else frozenset({access.handler})
+    if access.role == Glass.STOP:
+        return replace(caller, break_glass=access.id, stops=reach)
+    wider = joined(caller.grants.get(Role.AUDITOR, NOWHERE), reach)
+    return replace(caller, break_glass=access.id, grants={**caller.grants, Role.AUDITOR: wider})
+
+
+async def break_glass(tx: Transaction, caller: Caller, wanted: BreakGlassIn) -> BreakGlassOut:
+    """Take access for oneself, at once.
+
+    Raises:
+        Forbidden: no person, or no admin of the handler.
+        Invalid: no such handler.
+        Conflict: access of theirs is open already.
+    """
+    handler = None if wanted.handler is None else await handler_of(tx, caller, wanted.handler)
+    bar = grant_rules.bar_to_break(party(caller), handler)
+    if bar is not None:
+        raise Forbidden(bar)
+    await principal_of(tx, caller.principal, lock=True)  # one at a time, so that one is open at most
+    mine = BreakGlass.principal == caller.principal
+    still = await tx.scalar(select(BreakGlass.id).where(mine, BreakGlass.is_open(tx.now)))
+    if still is not None:
+        raise Conflict(
+            "Break-glass access of yours is open; close it first.", next={"href": f"/v1/break-glass/{still}/close"}
+        )
+    earlier = await tx.scalar(select(func.count()).where(mine, BreakGlass.opened_at > tx.now - RECENT))
+    access = BreakGlass(
+        id=new_id("bg"),
+        principal=caller.principal,
+        role=wanted.role,
+        handler=handler,
+        reason=wanted.reason,
+        opened_at=tx.now,
+        ends_at=grant_rules.ends_at(tx.now, wanted.hours),
+        closed_at=None,
+        closed_by=None,
+    )
+    tx.add(access)
+    await tx.flush()
+    details = {"reason": wanted.reason, "hours": wanted.hours, f"earlier_in_{RECENT.days}_days": earlier}
+    await _record(tx, replace(caller, break_glass=access.id), "break_glass.opened", access, details, wanted.reason)
+    await tx.flush()
+    return BreakGlassOut.of(access, tx.now)
+
+
+async def close(tx: Transaction, caller: Caller, access_id: str) -> BreakGlassOut:
+    """End access before its time.
+
+    Raises:
+        NotFound: there is none that the caller may see.
+        Forbidden: somebody else's, and no admin of its handler.
+        Conflict: it is over.
+    """
+    access = await _found(tx, caller, access_id, lock=True)
+    bar = grant_rules.bar_to_close(party(caller), access.principal, access.handler)
+    if bar is not None:
+        raise Forbidden(bar)
+    if access.closed_at is not None or access.ends_at <= tx.now:
+        raise Conflict("This access is over already.")
+    await _close(tx, caller, access)
+    await tx.flush()
+    return BreakGlassOut.of(access, tx.now)
+
+
+async def end_of(tx: Transaction, caller: Caller, principal: str) -> None:
+    """End what is open of somebody who loses the right to it."""
+    query = select(BreakGlass).where(BreakGlass.principal == principal, BreakGlass.is_open(tx.now)).with_for_update()
+    for access in await tx.scalars(query):
+        await _close(tx, caller, access)
+
+
+async def read(tx: Transaction, caller: Caller, access_id: str, *, lock: bool = False) -> BreakGlassOut:
+    """Return one access."""
+    return BreakGlassOut.of(await _found(tx, caller, access_id, lock=lock), tx.now)
+
+
+async def list_all(
+    tx: Transaction, caller: Caller, principal: str | None, cursor: str | None, limit: int
+) -> tuple[Sequence[BreakGlassOut], str | None]:
+    """Return access that there is or was on the caller's handlers, and their own, in the order of the opening."""
+    query = select(BreakGlass).where(_visible(caller))
+    if principal is not None:
+        query = query.where(is_of_principal(BreakGlass.principal, principal))
+    rows, following = await page_of(tx, query, BreakGlass.id, cursor, limit)
+    return [BreakGlassOut.of(row, tx.now) for row in rows], following
+
+
+def _visible(caller: Caller) -> ColumnElement[bool]:
+    reach = caller.reach(WATCHERS)
+    if reach == EVERYWHERE:
+        return true()
+    on_mine = BreakGlass.handler.in_(reach) if reach else false()
+    return or_(BreakGlass.principal == caller.principal, on_mine)
+
+
+async def _found(tx: Transaction, caller: Caller, access_id: str, *, lock: bool) -> BreakGlass:
+    query = select(BreakGlass).where(BreakGlass.id == access_id, _visible(caller))
+    if lock:
+        query = query.with_for_update().execution_options(populate_existing=True)
+    access = await tx.scalar(query)
+    if access is None:
+        raise NotFound("There is no such access.")
+    return access
+
+
+async def _close(tx: Transaction, caller: Caller, access: BreakGlass) -> None:
+    access.closed_at, access.closed_by = tx.now, caller.principal
+    await _record(tx, caller, "break_glass.closed", access, {}, None)
+
+
+async def _record(
+    tx: Transaction, caller: Caller, action: str, access: BreakGlass, details: dict[str, Any], why: str | None
+) -> None:
+    """Record it and tell every admin and auditor that it concerns, and the reviewers of its handler."""
+    wide = Grant.handler.is_(None)
+    on = wide if access.handler is None else or_(wide, Grant.handler == access.handler)
+    told = WATCHERS if access.handler is None else WATCHERS | REVIEWERS
+    people = await tx.scalars(
+        select(Principal.id)
+        .join(Grant, Grant.standing_of_principals(day_in_shanghai(tx.now)))
+        .where(Grant.role.in_([str(role) for role in told]), Principal.disabled_at.is_(None), on)
+    )
+    said = {"principal": access.principal, "role": access.role, "ends_at": access.ends_at}
+    events.record(
+        tx,
+        caller,
+        action,
+        access.id,
+        handler=access.handler,
+        details=said | details,
+        audience={access.principal, *people},
+        why=why,
+        how_much={"role": access.role, "handler": access.handler, "until": access.ends_at},
+        href=f"/v1/break-glass/{access.id}",
+    )

@@ -1,0 +1,158 @@
+"""Signing in through the identity provider: authorization code with PKCE (RFC 6749, RFC 7636, RFC 9207; OpenID Connect Core 3.1).
+
+1. The browser gets a secret in a cookie for some minutes. What goes to the provider (`state`, `nonce`, the challenge) is made from it, so
+   whoever comes back must be the browser that went, and nothing needs to be kept here.
+2. Coming back, state and issuer are checked; the code is changed for an ID token, which must hold the nonce and be for this client.
+3. Its subject is a principal like that of any token. A session begins with a token that nobody has seen before.
+"""
+
+import base64
+import hashlib
+import hmac
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+from urllib.parse import quote, urlencode, urlsplit
+
+from pydantic import SecretStr
+
+from service.identity.oidc.claims import Told
+from service.identity.oidc.jws import TokenRefusedError
+from service.identity.oidc.provider import Metadata, Provider
+from service.validation.problems import ProviderAway
+
+SECONDS: Final = 600
+"""How long signing in may take."""
+_SECRET: Final = 43
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One browser's way to the provider and back."""
+
+    secret: str
+    then: str
+    """Where it goes afterwards."""
+
+    @classmethod
+    def new(cls, then: str) -> "Attempt":
+        """Begin one."""
+        return cls(secrets.token_urlsafe(32), then)
+
+    @classmethod
+    def in_cookie(cls, text: str | None) -> "Attempt | None":
+        """Return the one that a cookie holds."""
+        secret, _, then = (text or "").partition(".")
+        try:
+            path = base64.urlsafe_b64decode(then + "=" * (-len(then) % 4)).decode()
+        except ValueError:
+            return None
+        return cls(secret, path) if len(secret) == _SECRET and secret.isascii() else None
+
+    @property
+    def cookie(self) -> str:
+        """What the cookie holds."""
+        return f"{self.secret}.{base64.urlsafe_b64encode(self.then.encode()).rstrip(b'=').decode()}"
+
+    def part(self, name: str) -> str:
+        """Return what is made from the secret under a name."""
+        digest = hmac.digest(self.secret.encode(), name.encode(), "sha256")
+        return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+    @property
+    def challenge(self) -> str:
+        """The S256 challenge of the verifier."""
+        digest = hashlib.sha256(self.part("verifier").encode()).digest()
+        return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+class SigningIn:
+    """The console's client at the provider.
+
+    Args:
+        provider: the provider.
+        client: the client's id.
+        secret: its secret; None: a public client.
+        scopes: what is asked for.
+    """
+
+    def __init__(self, provider: Provider, client: str, secret: SecretStr | None, scopes: str) -> None:
+        self._provider = provider
+        self._client = client
+        self._secret = secret
+        self._scopes = scopes
+
+    async def address(self, attempt: Attempt, callback: str) -> str:
+        """Return where the browser goes to sign in.
+
+        Raises:
+            ProviderAway: the provider does not tell.
+        """
+        metadata = await self._provider.metadata()
+        endpoint = metadata.authorization_endpoint
+        if endpoint is None or urlsplit(endpoint).scheme not in {"https", "http"}:
+            raise ProviderAway
+        asked = {
+            "response_type": "code",
+            "client_id": self._client,
+            "redirect_uri": callback,
+            "scope": self._scopes,
+            "state": attempt.part("state"),
+            "nonce": attempt.part("nonce"),
+            "code_challenge": attempt.challenge,
+            "code_challenge_method": "S256",
+        }
+        return f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(asked)}"
+
+    async def finish(self, attempt: Attempt, came_back: Mapping[str, str], callback: str) -> Told:
+        """Return who has signed in.
+
+        Args:
+            attempt: of this very browser.
+            came_back: the parameters that it came back with.
+            callback: the address that it came back to.
+
+        Raises:
+            TokenRefusedError: nobody, or not in this browser.
+            ProviderAway: the provider does not answer.
+        """
+        if not hmac.compare_digest(came_back.get("state", "").encode(), attempt.part("state").encode()):
+            raise TokenRefusedError("This sign-in was not begun in this browser, or another one was begun since.")
+        metadata = await self._provider.metadata()
+        issuer = came_back.get("iss")
+        if issuer != metadata.issuer and (issuer or metadata.authorization_response_iss_parameter_supported):
+            raise TokenRefusedError("The answer is of another provider.")
+        if "error" in came_back or not came_back.get("code"):
+            raise TokenRefusedError("The provider did not let you sign in.")
+        answer = await self._changed(metadata, came_back["code"], attempt, callback)
+        token, access = answer.get("id_token"), answer.get("access_token")
+        if not isinstance(token, str) or not (access is None or isinstance(access, str)):
+            raise TokenRefusedError("The provider's answer holds no ID token.")
+        expected = replace(self._provider.expected, audience=self._client)
+        told = await self._provider.id_token(token, expected, nonce=attempt.part("nonce"), access=access)
+        # No claim of groups is none; groups that are elsewhere are not known, and change nothing.
+        is_told = told.groups is not None or told.has_more_groups
+        return told if is_told else replace(told, groups=frozenset())
+
+    async def _changed(self, metadata: Metadata, code: str, attempt: Attempt, callback: str) -> Mapping[str, Any]:
+        form = {
+            "grant_type": "authorization_code",
+            "code": code,
+            "redirect_uri": callback,
+            "code_verifier": attempt.part("verifier"),
+        }
+        authorization: str | None = None
+        if self._secret is None:
+            form["client_id"] = self._client
+        elif "client_secret_basic" in metadata.token_endpoint_auth_methods_supported:
+            pair = f"{quote(self._client, safe='')}:{quote(self._secret.get_secret_value(), safe='')}"
+            authorization = f"Basic {base64.b64encode(pair.encode()).decode()}"
+        else:
+            form |= {"client_id": self._client, "client_secret": self._secret.get_secret_value()}
+        if metadata.token_endpoint is None:
+            raise ProviderAway
+        answer: Mapping[str, Any] = await self._provider.exchange(
+            metadata.token_endpoint, urlencode(form).encode(), authorization
+        )
+        return answer

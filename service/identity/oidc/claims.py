@@ -1,0 +1,184 @@
+"""What the claims of a token whose signature is true must say, pure: access tokens (RFC 9068) and ID tokens (OpenID Connect Core 2).
+
+A token is for one issuer, one audience and a span of time; each is checked exactly, with some tolerance for clocks and for nothing else.
+An ID token tells the console who has just signed in, an access token tells a service who calls it: neither passes for the other.
+"""
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from service.identity.oidc.jws import Header, TokenRefusedError
+from service.identity.oidc.machine_claims import Kind, Signs, kind_of, member
+
+ACCESS_TYPES: Final = frozenset({"at+jwt", "application/at+jwt"})
+ID_TYPES: Final = frozenset({None, "jwt", "application/jwt"})
+MAX_TEXT: Final = 255
+"""Characters of a subject at most. Source: OpenID Connect Core 1.0, section 2."""
+_LATEST: Final = datetime(9000, 1, 1, tzinfo=UTC).timestamp()
+_SHA512: Final = frozenset({"EdDSA", "Ed25519"})
+"""Algorithms whose own hash is SHA-512, so that `at_hash` is made with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What tokens are checked against."""
+
+    issuer: str
+    audience: str
+    skew: timedelta
+    max_age: timedelta
+    """How long ago a token may have been issued, however long it says that it lives."""
+    name_claim: str = "name"
+    groups_claim: str = "groups"
+    signs: Signs = field(default_factory=Signs)
+    """What tells a machine's token from a person's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What an identity provider tells of whoever holds a token."""
+
+    issuer: str
+    subject: str
+    client: str
+    issued_at: datetime
+    expires_at: datetime
+    name: str | None
+    groups: frozenset[str] | None
+    """None: nothing is told of groups."""
+    kind: Kind | None = None
+    """Whose it is; None: that is not certain."""
+    has_more_groups: bool = False
+    """The groups are too many for the token, which says where they could be asked for: not that there are none."""
+
+    @property
+    def is_system(self) -> bool:
+        """Whether a client holds it on its own account."""
+        return self.kind == "system"
+
+
+def access_token(header: Header, claims: Mapping[str, Any], expected: Expected, now: datetime) -> Told:
+    """Return what an access token tells.
+
+    Raises:
+        TokenRefusedError: it is another sort of token, for somebody else, or of another time.
+    """
+    if _kind(header) not in ACCESS_TYPES:
+        raise TokenRefusedError("This is no access token: its `typ` is not at+jwt (RFC 9068).")
+    _text(claims, "jti")
+    # What RFC 9068 has as `client_id` several providers have as `azp` alone.
+    client = "azp" if "client_id" not in claims and "azp" in claims else "client_id"
+    return _told(claims, expected, now, _text(claims, client))
+
+
+def id_token(
+    header: Header, claims: Mapping[str, Any], expected: Expected, now: datetime, *, nonce: str, access: str | None
+) -> Told:
+    """Return what an ID token tells of the person who has just signed in.
+
+    Args:
+        header: of the token.
+        claims: its own.
+        expected: the audience is the console's client.
+        now: the moment.
+        nonce: what the console had asked to find in it.
+        access: the access token that came with it, which `at_hash` then binds to it.
+
+    Raises:
+        TokenRefusedError: it is another sort of token, for somebody else, of another sign-in, or of another time.
+    """
+    if _kind(header) not in ID_TYPES:
+        raise TokenRefusedError("This is no ID token, by its `typ`.")
+    told = _told(claims, expected, now, expected.audience)
+    party = claims.get("azp")
+    if (party is None and _audience(claims) != {expected.audience}) or party not in {None, expected.audience}:
+        raise TokenRefusedError("The ID token was issued for another client (`azp`).")
+    if not hmac.compare_digest(_text(claims, "nonce").encode(), nonce.encode()):
+        raise TokenRefusedError("The ID token belongs to another sign-in (`nonce`).")
+    if access is not None and "at_hash" in claims:
+        bound = _text(claims, "at_hash")
+        if not hmac.compare_digest(bound.encode(), half_hash(header.alg, access).encode()):
+            raise TokenRefusedError("The access token is not the one that came with this ID token (`at_hash`).")
+    return replace(told, kind=kind_of(claims, told.client, expected.signs, has_signed_in=True))
+
+
+def half_hash(alg: str, access: str) -> str:
+    """Return the `at_hash` of an access token: the left half of the hash that the algorithm uses, in base64url."""
+    digest = (hashlib.sha512 if alg in _SHA512 else hashlib.sha256)(access.encode()).digest()
+    return base64.urlsafe_b64encode(digest[: len(digest) // 2]).rstrip(b"=").decode()
+
+
+def _told(claims: Mapping[str, Any], expected: Expected, now: datetime, client: str) -> Told:
+    if _text(claims, "iss", longest=2048) != expected.issuer:
+        raise TokenRefusedError("The token is of another issuer.")
+    if expected.audience not in _audience(claims):
+        raise TokenRefusedError("The token is for another audience.")
+    issued, expires = _moment(claims, "iat"), _moment(claims, "exp")
+    begins = _moment(claims, "nbf") if "nbf" in claims else issued
+    if max(issued, begins) > now + expected.skew:
+        raise TokenRefusedError("The token does not hold yet.")
+    if expires + expected.skew <= now:
+        raise TokenRefusedError("The token has expired.")
+    if issued + expected.max_age + expected.skew <= now:
+        raise TokenRefusedError("The token was issued too long ago.")
+    name = member(claims, expected.name_claim)
+    return Told(
+        issuer=expected.issuer,
+        subject=_text(claims, "sub"),
+        client=client,
+        issued_at=issued,
+        expires_at=expires,
+        name=name if isinstance(name, str) else None,
+        groups=_groups(claims, expected.groups_claim),
+        kind=kind_of(claims, client, expected.signs),
+        has_more_groups=_has_more_groups(claims, expected.groups_claim),
+    )
+
+
+def _kind(header: Header) -> str | None:
+    return None if header.typ is None else header.typ.lower()
+
+
+def _text(claims: Mapping[str, Any], name: str, *, longest: int = MAX_TEXT) -> str:
+    value = claims.get(name)
+    if not isinstance(value, str) or not 0 < len(value) <= longest or not value.isprintable():
+        raise TokenRefusedError(f"The token's claim `{name}` is missing, or no text of up to {longest} characters.")
+    return value
+
+
+def _audience(claims: Mapping[str, Any]) -> frozenset[str]:
+    value = claims.get("aud")
+    listed = value if isinstance(value, list) else [value]
+    if not all(isinstance(one, str) for one in listed):
+        raise TokenRefusedError("The token's claim `aud` is missing, or no text and no list of texts.")
+    return frozenset(listed)
+
+
+def _moment(claims: Mapping[str, Any], name: str) -> datetime:
+    value = claims.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LATEST:
+        raise TokenRefusedError(f"The token's claim `{name}` is missing, or no time (seconds since 1970).")
+    return datetime.fromtimestamp(value, UTC)
+
+
+def _groups(claims: Mapping[str, Any], name: str) -> frozenset[str] | None:
+    value = member(claims, name)
+    if value is None or _has_more_groups(claims, name):
+        return None
+    if isinstance(value, str):
+        return frozenset({value})
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        raise TokenRefusedError("The token's groups are no list of texts.")
+    return frozenset(value)
+
+
+def _has_more_groups(claims: Mapping[str, Any], name: str) -> bool:
+    """Tell whether the groups are elsewhere: a claim that is to be fetched (OpenID Connect Core 5.6.2), or too many (Entra)."""
+    elsewhere = claims.get("_claim_names")
+    is_named = isinstance(elsewhere, Mapping) and (name in elsewhere or name.split(".", maxsplit=1)[0] in elsewhere)
+    return is_named or claims.get("hasgroups") in (True, "true")

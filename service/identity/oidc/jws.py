@@ -1,0 +1,188 @@
+"""Signed tokens as they arrive (RFC 7515, RFC 7519): form, header, key, signature. Pure; whatever is wrong with one is one refusal.
+
+1. The length and the form are looked at before anything is decoded.
+2. The header is read, and only three of its members count: `alg`, `typ` and `kid`. What would bring a key along, or say where to fetch
+   one, is not looked at; what would change the meaning of the rest (`crit`, `b64`, `enc`, `zip`) is refused.
+3. A key fits an algorithm by what the key is, never by what the token says of it: so no public key is ever taken for a shared secret.
+4. Only after the signature has been found true is the payload read at all.
+
+Source: RFC 8725 (best current practices for JWT).
+"""
+
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+from joserfc import jws
+from joserfc.errors import JoseError, SecurityWarning
+from joserfc.jwk import ECKey, OKPKey, RSAKey
+from joserfc.util import to_bytes, urlsafe_b64decode
+
+from service.validation import strict_json
+from service.validation.problems import Malformed
+
+# RFC 9864 prefers the name Ed25519 for what providers in use still call EdDSA; both are taken, for that curve alone.
+warnings.filterwarnings("ignore", message="EdDSA is deprecated", category=SecurityWarning)
+
+MAX_TOKEN: Final = 16_384
+"""Characters of a token at most."""
+MAX_KEYS: Final = 100
+MIN_RSA, MAX_RSA = 2048, 8192
+"""Bits of an RSA key: fewer can be broken, more take too long. Source: RFC 7518 section 3.3."""
+
+Key = RSAKey | ECKey | OKPKey
+
+_FORM: Final = re.compile(r"[A-Za-z0-9_-]{2,}\.[A-Za-z0-9_-]{2,}\.[A-Za-z0-9_-]{2,}")
+_CURVES: Final = {"P-256": frozenset({"ES256"}), "Ed25519": frozenset({"EdDSA", "Ed25519"})}
+ALGORITHMS: Final = frozenset({"RS256", "ES256", "EdDSA", "Ed25519"})
+_REFUSED: Final = frozenset({"crit", "b64", "enc", "zip"})
+_NEEDED: Final = {"RSA": ("n", "e"), "EC": ("crv", "x", "y"), "OKP": ("crv", "x")}
+_KINDS: Final[Mapping[str, type[Key]]] = {"RSA": RSAKey, "EC": ECKey, "OKP": OKPKey}
+_TEXT: Final = 255
+
+
+class TokenRefusedError(Exception):
+    """A token is not taken. The message says why, and holds nothing of the token."""
+
+
+class UnknownKeyError(TokenRefusedError):
+    """A token is signed with a key that is not among those at hand: the issuer may have a new one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What of a token's header counts."""
+
+    alg: str
+    typ: str | None
+    kid: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PublicKey:
+    """A key of an issuer, and the algorithms that it may be used with."""
+
+    kid: str | None
+    algorithms: frozenset[str]
+    key: Key
+
+
+def is_token(text: str) -> bool:
+    """Tell whether a text has the form of a signed token: three parts of base64url, and not too long."""
+    return len(text) <= MAX_TOKEN and _FORM.fullmatch(text) is not None
+
+
+def header_of(token: str) -> Header:
+    """Return the header of a token, of which nothing is sure yet.
+
+    Raises:
+        TokenRefusedError: no token, or one that would never be taken.
+    """
+    if not is_token(token):
+        raise TokenRefusedError("This is no signed token.")
+    members = _object(token.partition(".")[0], "header")
+    if not _REFUSED.isdisjoint(members):
+        raise TokenRefusedError("The token's header asks for something that is not done here.")
+    alg = members.get("alg")
+    if not isinstance(alg, str) or alg not in ALGORITHMS:
+        raise TokenRefusedError(f"The token must be signed with one of {', '.join(sorted(ALGORITHMS))}.")
+    return Header(alg, _text(members, "typ"), _text(members, "kid"))
+
+
+def keys_in(document: bytes) -> tuple[PublicKey, ...]:
+    """Return the keys of a JWK set that signatures can be checked with; others in it are left out.
+
+    Raises:
+        TokenRefusedError: it is no JWK set, or has no such key.
+    """
+    try:
+        listed = strict_json.parse(document)["keys"]
+    except (Malformed, KeyError, TypeError) as error:
+        raise TokenRefusedError("The issuer's keys cannot be read.") from error
+    if not isinstance(listed, list) or len(listed) > MAX_KEYS:
+        raise TokenRefusedError("The issuer's keys cannot be read.")
+    found = tuple(key for key in map(_public_key, listed) if key is not None)
+    if not found:
+        raise TokenRefusedError("The issuer has no key that signatures can be checked with.")
+    return found
+
+
+def key_for(header: Header, keys: Sequence[PublicKey]) -> PublicKey:
+    """Return the one key that a token can have been signed with.
+
+    Raises:
+        UnknownKeyError: none of these.
+        TokenRefusedError: more than one could be meant.
+    """
+    if header.kid is None and len(keys) > 1:
+        raise TokenRefusedError("The token does not say by `kid` which key signed it.")
+    named = [key for key in keys if header.kid is None or key.kid == header.kid]
+    fitting = [key for key in named if header.alg in key.algorithms]
+    if not fitting:
+        raise UnknownKeyError("The token is signed with no key that the issuer has for this algorithm.")
+    if len(fitting) > 1:
+        raise TokenRefusedError("The issuer has several keys of this `kid`.")
+    return fitting[0]
+
+
+def claims_in(token: str, header: Header, key: PublicKey) -> Mapping[str, Any]:
+    """Return the claims of a token whose signature is true.
+
+    Raises:
+        TokenRefusedError: the signature is not of this key, or the claims are no JSON object.
+    """
+    registry = jws.JWSRegistry(algorithms=[header.alg], strict_check_header=False)
+    registry.max_header_length = registry.max_payload_length = registry.max_signature_length = MAX_TOKEN
+    try:
+        jws.deserialize_compact(token, key.key, registry=registry)
+    except (JoseError, ValueError, TypeError) as error:
+        raise TokenRefusedError("The token's signature is not true.") from error
+    return _object(token.split(".")[1], "payload")
+
+
+def _object(part: str, name: str) -> Mapping[str, Any]:
+    """Return the JSON object of a part: strictly read, so that nobody else can read it as another one."""
+    try:
+        value = strict_json.parse(urlsafe_b64decode(to_bytes(part)))
+    except (Malformed, ValueError) as error:
+        raise TokenRefusedError(f"The token's {name} is no proper JSON.") from error
+    if not isinstance(value, dict):
+        raise TokenRefusedError(f"The token's {name} is no JSON object.")
+    return value
+
+
+def _text(members: Mapping[str, Any], name: str) -> str | None:
+    value = members.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, str) or not 0 < len(value) <= _TEXT:
+        raise TokenRefusedError(f"The token's `{name}` is no text of up to {_TEXT} characters.")
+    return value
+
+
+def _public_key(listed: object) -> PublicKey | None:
+    """Return one key of a set; None for one that is not meant for signatures, or that nobody should trust."""
+    if not isinstance(listed, dict) or "d" in listed:
+        return None
+    kind, use, operations = str(listed.get("kty")), listed.get("use", "sig"), listed.get("key_ops", ["verify"])
+    if kind not in _KINDS or use != "sig" or not isinstance(operations, list) or "verify" not in operations:
+        return None
+    kid = listed.get("kid")
+    try:
+        key = _KINDS[kind].import_key(cast("Any", {"kty": kind} | {name: listed[name] for name in _NEEDED[kind]}))
+        algorithms = _algorithms(key)
+    except (JoseError, KeyError, ValueError, TypeError, AttributeError):
+        return None
+    if "alg" in listed:
+        algorithms &= {listed["alg"]} if isinstance(listed["alg"], str) else frozenset()
+    if not algorithms or not (kid is None or isinstance(kid, str)):
+        return None
+    return PublicKey(kid, algorithms, key)
+
+
+def _algorithms(key: Key) -> frozenset[str]:
+    if isinstance(key, RSAKey):
+        return frozenset({"RS256"}) if MIN_RSA <= key.raw_value.key_size <= MAX_RSA else frozenset()
+    return _CURVES.get(key.curve_name, frozenset())

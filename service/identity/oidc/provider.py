@@ -1,0 +1,228 @@
+"""The identity provider: where it is, what keys it has now, and what a token of its tells.
+
+What was fetched is kept for a while, fetched by one request at a time, and not again at once: a flood of tokens with invented keys makes
+one call every `PAUSE` seconds. While the provider is away its keys stay good for some time; then tokens, and only tokens, are answered 503.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
+
+import structlog
+from pydantic import BaseModel, ValidationError
+
+from service.database.session import Clock
+from service.http.egress import Outgoing, UnansweredError
+from service.http.egress_policy import BarredError
+from service.identity.oidc import claims as tokens
+from service.identity.oidc import jws
+from service.identity.oidc.claims import Expected, Told
+from service.identity.oidc.jws import PublicKey, TokenRefusedError, UnknownKeyError
+from service.validation import strict_json
+from service.validation.problems import Malformed, ProviderAway
+
+log = structlog.get_logger(__name__)
+
+Value = TypeVar("Value")
+Ticks = Callable[[], float]
+"""Seconds of a clock that nobody can set."""
+
+SECONDS: Final = 5.0
+"""How long one call to the provider may take."""
+PAUSE: Final = 5.0
+"""Seconds between two calls for the same thing at least."""
+METADATA_SECONDS: Final = 3600.0
+LASTS: Final = 6
+"""For how many times its span something may be used while it cannot be fetched again."""
+_FAULTS: Final = (BarredError, UnansweredError, TokenRefusedError, Malformed, ValidationError, ProviderAway)
+
+
+class Metadata(BaseModel):
+    """What a provider publishes of itself. Source: OpenID Connect Discovery 1.0; RFC 8414; RFC 9207."""
+
+    issuer: str
+    jwks_uri: str
+    authorization_endpoint: str | None = None
+    token_endpoint: str | None = None
+    token_endpoint_auth_methods_supported: Sequence[str] = ("client_secret_basic",)
+    code_challenge_methods_supported: Sequence[str] | None = None
+    authorization_response_iss_parameter_supported: bool = False
+
+
+class Kept(Generic[Value]):
+    """Something that is fetched when it is needed, and kept for a while.
+
+    Args:
+        fetch: fetches it.
+        seconds: how long it is as good as new.
+        ticks: tells the time.
+    """
+
+    def __init__(self, fetch: Callable[[], Awaitable[Value]], *, seconds: float, ticks: Ticks) -> None:
+        self._fetch = fetch
+        self._seconds = seconds
+        self._ticks = ticks
+        self._value: Value | None = None
+        self._fetched = self._tried = float("-inf")
+        self._one = asyncio.Lock()
+
+    async def get(self, *, newer_than: Value | None = None) -> Value:
+        """Return it, fetched again if it is old, or if what the caller has seen of it will not do.
+
+        Raises:
+            ProviderAway: it is not there, or too old, and cannot be fetched.
+        """
+        if (kept := self._good(newer_than)) is not None:
+            return kept
+        async with self._one:
+            if (kept := self._good(newer_than)) is not None:
+                return kept
+            if self._ticks() < self._tried + PAUSE:
+                return self._left(newer_than)
+            self._tried = self._ticks()
+            try:
+                self._value = await self._fetch()
+            except _FAULTS as error:
+                log.warning("the identity provider cannot be used", error=type(error).__name__, why=_why(error))
+                return self._left(newer_than)
+            self._fetched = self._ticks()
+            return self._value
+
+    def _good(self, newer_than: Value | None) -> Value | None:
+        is_new = self._ticks() < self._fetched + self._seconds
+        return self._value if is_new and self._value is not newer_than else None
+
+    def _left(self, newer_than: Value | None) -> Value:
+        """Return what there is where nothing newer is to be had."""
+        is_answer = self._fetched >= self._tried  # the last call was answered: what is kept is all that there is
+        lasts = self._ticks() < self._fetched + self._seconds * LASTS
+        if self._value is None or not lasts or (newer_than is not None and not is_answer):
+            raise ProviderAway
+        return self._value
+
+
+def _why(error: Exception) -> str:
+    """Return the reason; of an answer that cannot be read, not what is in it."""
+    return str(error) if isinstance(error, BarredError | UnansweredError | TokenRefusedError) else "not as it should be"
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A token whose signature is true."""
+
+    header: jws.Header
+    claims: Any
+
+
+class Provider:
+    """One issuer.
+
+    Args:
+        expected: what access tokens are checked against.
+        outgoing: makes the calls.
+        clock: tells the moment.
+        keys_seconds: how long its keys are as good as new.
+        ticks: tells the time that something has been kept for.
+    """
+
+    def __init__(
+        self,
+        expected: Expected,
+        outgoing: Outgoing,
+        clock: Clock,
+        *,
+        keys_seconds: float = 600.0,
+        ticks: Ticks = time.monotonic,
+    ) -> None:
+        self.expected = expected
+        self._outgoing = outgoing
+        self._clock = clock
+        self._metadata = Kept(self._discover, seconds=METADATA_SECONDS, ticks=ticks)
+        self._keys = Kept(self._fetch_keys, seconds=keys_seconds, ticks=ticks)
+
+    async def metadata(self) -> Metadata:
+        """Return what the provider publishes of itself.
+
+        Raises:
+            ProviderAway: it cannot be fetched.
+        """
+        return await self._metadata.get()
+
+    async def access_token(self, token: str) -> Told:
+        """Return what an access token tells.
+
+        Raises:
+            TokenRefusedError: it is not taken.
+            ProviderAway: the keys that it takes cannot be fetched.
+        """
+        checked = await self._checked(token)
+        return tokens.access_token(checked.header, checked.claims, self.expected, self._clock())
+
+    async def id_token(self, token: str, expected: Expected, *, nonce: str, access: str | None) -> Told:
+        """Return what an ID token tells.
+
+        Raises:
+            TokenRefusedError: it is not taken.
+            ProviderAway: the keys that it takes cannot be fetched.
+        """
+        checked = await self._checked(token)
+        now = self._clock()
+        return tokens.id_token(checked.header, checked.claims, expected, now, nonce=nonce, access=access)
+
+    async def _checked(self, token: str) -> Checked:
+        header = jws.header_of(token)
+        keys = await self._keys.get()
+        try:
+            key = jws.key_for(header, keys)
+        except UnknownKeyError:
+            key = jws.key_for(header, await self._keys.get(newer_than=keys))
+        return Checked(header, jws.claims_in(token, header, key))
+
+    async def _fetch_keys(self) -> tuple[PublicKey, ...]:
+        return jws.keys_in(await self._document((await self.metadata()).jwks_uri))
+
+    async def _discover(self) -> Metadata:
+        metadata = Metadata.model_validate(strict_json.parse(await self._described()))
+        if metadata.issuer != self.expected.issuer:
+            raise UnansweredError("The provider calls itself by another name than OUTBOUND_OIDC_ISSUER.")
+        return metadata
+
+    async def _described(self) -> bytes:
+        """Return the document that OpenID Connect has below the issuer or, where there is none, that of RFC 8414 before its path."""
+        issuer = self.expected.issuer.rstrip("/")
+        try:
+            return await self._document(issuer + "/.well-known/openid-configuration")
+        except UnansweredError:
+            scheme, _, rest = issuer.partition("://")
+            host, slash, path = rest.partition("/")
+            return await self._document(f"{scheme}://{host}/.well-known/oauth-authorization-server{slash}{path}")
+
+    async def _document(self, url: str) -> bytes:
+        answer = await self._outgoing.fetch(url, headers={"Accept": "application/json"}, seconds=SECONDS)
+        if answer.status != 200:  # noqa: PLR2004 - a redirect is no answer either
+            raise UnansweredError(f"The provider answers {answer.status}.")
+        return answer.body
+
+    async def exchange(self, endpoint: str, form: bytes, authorization: str | None) -> Any:
+        """Return what the token endpoint answers to a form.
+
+        Raises:
+            TokenRefusedError: it refuses, or answers something that cannot be read.
+            ProviderAway: it cannot be reached.
+        """
+        headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
+        named = {} if authorization is None else {"Authorization": authorization}
+        try:
+            answer = await self._outgoing.fetch(
+                endpoint, method="POST", headers=headers | named, content=form, seconds=SECONDS
+            )
+            body = strict_json.parse(answer.body)
+        except (BarredError, UnansweredError) as error:
+            raise ProviderAway from error
+        except Malformed as error:
+            raise TokenRefusedError("The provider's answer cannot be read.") from error
+        if answer.status != 200 or not isinstance(body, dict):  # noqa: PLR2004
+            raise TokenRefusedError("The provider does not take the code.")
+        return body

@@ -1,0 +1,148 @@
+"""Evidence as it comes over HTTP: JSON alone, or multipart with the record in `document` and the bytes in `file`."""
+
+import asyncio
+from typing import Any, Final
+
+from fastapi import Request
+from pydantic import ValidationError
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from service.http.helping import hashing, helping
+from service.http.idempotency import Sent
+from service.transfers.evidence import Upload
+from service.transfers.file_types import LITTLE, MAX_BYTES, MEDIA_TYPES, TAKEN, Looked, safe_name
+from service.transfers.schemas import EvidenceIn
+from service.validation import strict_json
+from service.validation.problems import Invalid, Malformed, TooLarge, UnsupportedMediaType, invalid_from
+
+MULTIPART: Final = "multipart/form-data"
+MAX_RECORD: Final = 64 * 1024
+MAX_BODY: Final = MAX_BYTES + 1024 * 1024
+"""Bytes of a whole body: the file, its record and what stands between them."""
+
+_RECORD: Final = EvidenceIn.model_json_schema()
+BODY: Final[dict[str, Any]] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": _RECORD},
+            MULTIPART: {
+                "schema": {
+                    "type": "object",
+                    "required": ["document"],
+                    "additionalProperties": False,
+                    "properties": {
+                        "document": _RECORD,
+                        "file": {"type": "string", "format": "binary", "description": f"At most 20 MiB. {TAKEN}."},
+                    },
+                },
+                "encoding": {"document": {"contentType": "application/json"}},
+            },
+        },
+    }
+}
+FILE: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "description": "The bytes, always as an attachment.",
+        "content": {media_type: {"schema": {"type": "string", "format": "binary"}} for media_type in MEDIA_TYPES},
+    }
+}
+
+
+async def read(request: Request, who: str) -> tuple[EvidenceIn, Upload | None]:
+    """Return the record and the file of a request, which is looked at here: before the transaction, which holds rows and the gate.
+
+    Raises:
+        Malformed: no JSON, or no multipart.
+        Invalid: parts or fields that are missing, unknown or wrong, or a file that is not taken.
+        TooLarge: the file.
+        UnsupportedMediaType: another type of body.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == MULTIPART:
+        # Read as it comes, large files by way of the disk: the body as a whole is never in memory.
+        form = await _form(request)
+        try:
+            return await _parts(request, who, form)
+        finally:
+            await form.close()
+    body = await request.body()
+    if body and kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
+        raise UnsupportedMediaType(f"Send the record as application/json, or with its file as {MULTIPART}.")
+    return _record(body, ()), None
+
+
+def fingerprint(record: EvidenceIn, upload: Upload | None) -> Sent:
+    """Return what a repeat of the request has the same, whatever boundary its parts came with."""
+    sent = record.model_dump_json().encode()
+    if upload is not None:
+        sent += upload.name.encode() + b"\x00" + upload.sha256
+    return Sent.plain(sent)
+
+
+class _WholeParser(MultiPartParser):
+    """Reads parts, and knows whether the last of them was the last: a body that breaks off would be short of its file."""
+
+    has_ended = False
+
+    def on_end(self) -> None:
+        """Note the closing boundary."""
+        self.has_ended = True
+
+
+async def _form(request: Request) -> FormData:
+    parser = _WholeParser(request.headers, request.stream(), max_files=2, max_fields=2, max_part_size=MAX_RECORD)
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        raise Malformed(error.message) from error
+    if not parser.has_ended:
+        await form.close()
+        raise Malformed("The body breaks off: its closing boundary is missing.")
+    return form
+
+
+async def _parts(request: Request, who: str, form: FormData) -> tuple[EvidenceIn, Upload | None]:
+    unknown = sorted({name for name, _ in form.multi_items()} - {"document", "file"})
+    twice = [name for name in ("document", "file") if len(form.getlist(name)) > 1]
+    errors = [(f"/{name}", "This part is not known here.") for name in unknown]
+    errors += [(f"/{name}", "Send this part once.") for name in twice]
+    if "document" not in form:
+        errors.append(("/document", "This part is required: the record as JSON."))
+    if errors:
+        raise Invalid("The parts of the body are not the ones that are read here.", errors=errors)
+    record = _record(await _bytes(form["document"], MAX_RECORD), ("document",))
+    sent = form.get("file")
+    if sent is None:
+        return record, None
+    if record.document is not None:
+        raise Invalid(
+            "Either a file or the hash of one.", errors=[("/document/document", "Leave it out: a file came with it.")]
+        )
+    if isinstance(sent, str):
+        raise Invalid("The file has no name.", errors=[("/file", "Send the file with its file name.")])
+    content = await _bytes(sent, MAX_BYTES)
+    # Looked at in a helper process: a hostile file takes long, and a thread would hold the interpreter, and with it the gate.
+    async with helping(request, who, Looked, content, few=len(content) <= LITTLE) as looked:
+        media_type, refusal = await looked.ask("media_type")
+    if refusal:
+        raise Invalid("The file is not taken.", errors=[("/file", refusal)])
+    sha256 = await asyncio.to_thread(hashing, content)
+    return record, Upload(safe_name(sent.filename, media_type), media_type, sha256, content)
+
+
+async def _bytes(part: UploadFile | str, limit: int) -> bytes:
+    content = part.encode() if isinstance(part, str) else await part.read(limit + 1)
+    if len(content) > limit:
+        raise TooLarge(f"A part of this body may have {limit} bytes at most.")
+    return content
+
+
+def _record(body: bytes, within: tuple[str, ...]) -> EvidenceIn:
+    if not body:
+        raise Invalid("The record is missing.", errors=[("", "This field is required.")])
+    try:
+        return EvidenceIn.model_validate(strict_json.parse(body))
+    except ValidationError as error:
+        raise invalid_from(error.errors(), prefix=within) from error

@@ -1,0 +1,419 @@
+"""People around a request: who may review it, who is asked to, who stands back, what they say, what waits for whom."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, and_, or_, select
+
+from service.access import directory, persons
+from service.access.caller import READERS, REVIEWERS, Caller, Role
+from service.database.row_security import EVERYWHERE
+from service.database.session import Transaction, new_id
+from service.events import operations as events
+from service.http import paging
+from service.http.paging import page_of
+from service.http.references import is_of
+from service.law.calendar import day_in_shanghai
+from service.law.rule_book import RuleBook
+from service.transfers import notifications, workflow
+from service.transfers.queries import (
+    REQUESTERS,
+    bars_of,
+    bars_of_many,
+    demand_status,
+    service_time,
+    shown_of,
+    stages_of,
+    transfer_of,
+)
+from service.transfers.schemas import (
+    AssignIn,
+    CommentIn,
+    CommentOut,
+    QueueItemOut,
+    QueueOut,
+    ReviewerOut,
+    ReviewersOut,
+    RevisionRef,
+    TransferOut,
+)
+from service.transfers.tables import (
+    Comment,
+    Recusal,
+    Review,
+    Revision,
+    RevisionStage,
+    StructuringFinding,
+    Transfer,
+)
+from service.transfers.workflow import Stage, StageStatus, Status
+from service.validation.problems import Conflict, Invalid
+
+SPEAKERS = READERS - {Role.EXPORTER}
+"""Who may say something about a request of their handlers: everybody who reads it but the systems that export."""
+
+MAX_QUEUE = 1000
+"""Open stages that one answer looks through; more than anybody can have before them."""
+
+
+async def reviewers(tx: Transaction, caller: Caller, transfer_id: str, stage: Stage) -> ReviewersOut:
+    """Return who may decide a stage of a request now."""
+    transfer = await transfer_of(tx, caller, transfer_id)
+    people = await notifications.offered(tx, transfer, stage) if await _is_to_come(tx, transfer, stage) else []
+    return ReviewersOut(
+        stage=stage,
+        items=[
+            ReviewerOut(principal=person.principal, name=person.name, on_behalf_of=person.on_behalf_of)
+            for person in people
+        ],
+    )
+
+
+async def _is_to_come(tx: Transaction, transfer: Transfer, stage: Stage) -> bool:
+    """Tell whether a stage of a request can still be decided: it is undecided, and in review that is one of its stages."""
+    status = workflow.standing(transfer.status, transfer.valid_until, day_in_shanghai(tx.now))
+    if status is Status.IN_REVIEW:
+        return stage in {one.name for one in await stages_of(tx, transfer)}
+    return status in {Status.DRAFT, Status.RETURNED}
+
+
+async def assign(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str, wanted: AssignIn) -> TransferOut:
+    """Ask one of those who may decide a stage to do it; the others still may.
+
+    Raises:
+        Invalid: the person may not decide the stage.
+        Conflict: not in review, no such stage, or decided already.
+    """
+    transfer = await transfer_of(tx, caller, transfer_id, lock=True)
+    caller.demand(REVIEWERS | REQUESTERS, transfer.handler, what="transfer")
+    demand_status(transfer, tx, frozenset({Status.IN_REVIEW}), "assigned")
+    stage = next((one for one in await stages_of(tx, transfer) if one.name == wanted.stage), None)
+    if stage is None or stage.status not in {StageStatus.OPEN, StageStatus.WAITING}:
+        raise Conflict(f"There is no stage {wanted.stage} to be decided.")
+    people = await notifications.offered(tx, transfer, wanted.stage)
+    chosen = next((person for person in people if wanted.reviewer in {person.principal, person.name}), None)
+    if chosen is None:
+        raise Invalid(
+            "Nobody can be asked to review what they may not.",
+            errors=[("/reviewer", "Choose one of GET …/reviewers for this stage.")],
+        )
+    before, stage.assignee = stage.assignee, chosen.principal
+    details = {"stage": wanted.stage, "from": before, "to": chosen.principal, "reason": wanted.reason}
+    notifications.record(
+        tx,
+        caller,
+        "stage.assigned",
+        transfer,
+        details,
+        why=wanted.reason,
+        audience=[person for person in (before, chosen.principal) if person is not None],
+        href=f"/v1/transfers/{transfer.id}/reviews",
+        method="POST",
+        on_behalf_of=caller.behalf(REVIEWERS | REQUESTERS, transfer.handler),
+    )
+    await tx.flush()
+    return await shown_of(tx, caller, transfer, book)
+
+
+async def recuse(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str, reason: str) -> TransferOut:
+    """Stand back from a request for good: no stage of it can be decided by the caller, nor on the caller's behalf.
+
+    Raises:
+        Conflict: the request is decided, the caller has stood back already, or has a standing decision (take it back first).
+    """
+    transfer = await transfer_of(tx, caller, transfer_id, lock=True)
+    caller.demand(REVIEWERS, transfer.handler, what="transfer")
+    undecided = frozenset({Status.DRAFT, Status.IN_REVIEW, Status.RETURNED})
+    demand_status(transfer, tx, undecided, "left to others")
+    if not persons.are_two(caller.persons, (await bars_of(tx, transfer)).earlier):
+        raise Conflict("You have decided a stage of this revision; take that back first.")
+    if await tx.get(Recusal, (transfer.id, caller.principal)) is not None:
+        raise Conflict("You have recused yourself from this request already.")
+    tx.add(Recusal(transfer=transfer.id, principal=caller.principal, persons=caller.acting(), reason=reason, at=tx.now))
+    freed = [stage for stage in await stages_of(tx, transfer) if stage.assignee == caller.principal]
+    for stage in freed:
+        stage.assignee = None
+    notifications.record(tx, caller, "transfer.recused", transfer, {"reason": reason}, why=reason)
+    await tx.flush()
+    for stage in freed:
+        if stage.status == StageStatus.OPEN:
+            await notifications.tell_opened(tx, caller, transfer, stage)
+    await tx.flush()
+    return await shown_of(tx, caller, transfer, book)
+
+
+async def comment(tx: Transaction, caller: Caller, transfer_id: str, wanted: CommentIn) -> CommentOut:
+    """Say something about a request; whoever is mentioned is told.
+
+    Raises:
+        Invalid: a mention of somebody who is not there or may not read the request.
+    """
+    transfer = await transfer_of(tx, caller, transfer_id)
+    caller.demand(SPEAKERS, transfer.handler, what="transfer")
+    today = day_in_shanghai(tx.now)
+    found = await directory.readers_among(tx, transfer.handler, wanted.mentions, today)
+    unknown = [place for place, reference in enumerate(wanted.mentions) if reference not in found]
+    if unknown:
+        raise Invalid(
+            "Some people cannot be mentioned.",
+            errors=[(f"/mentions/{place}", "Nobody of this id or name may read the request.") for place in unknown],
+        )
+    mentions = sorted(set(found.values()))
+    made = Comment(
+        id=new_id("cm"),
+        transfer=transfer.id,
+        author=caller.principal,
+        text=wanted.text,
+        mentions=mentions,
+        at=tx.now,
+    )
+    tx.add(made)
+    details = {"comment": made.id, "text": wanted.text, "mentions": mentions}
+    notifications.record(tx, caller, "transfer.commented", transfer, details, why=wanted.text, audience=mentions)
+    await tx.flush()
+    return CommentOut.model_validate(made, from_attributes=True)
+
+
+async def list_comments(
+    tx: Transaction, caller: Caller, transfer_id: str, cursor: str | None, limit: int
+) -> tuple[Sequence[CommentOut], str | None]:
+    """Return what was said about a request, oldest first."""
+    transfer = await transfer_of(tx, caller, transfer_id)
+    query = select(Comment).where(Comment.transfer == transfer.id)
+    rows, following = await page_of(tx, query, Comment.id, cursor, limit)
+    return [CommentOut.model_validate(row, from_attributes=True) for row in rows], following
+
+
+async def queue(
+    tx: Transaction,
+    caller: Caller,
+    book: RuleBook,
+    *,
+    stage: Stage | None,
+    handler: str | None,
+    overdue: bool | None,
+    assigned: bool | None,
+    after: str | None,
+    limit: int,
+) -> QueueOut:
+    """Return the open stages that the caller may decide, the oldest first, with counts of all of them."""
+    items = await _waiting(tx, caller, book, handler)
+    counts: dict[str, int] = {name.value: 0 for name in Stage} | {"overdue": 0, "all": len(items)}
+    for item in items:
+        counts[item.stage] += 1
+        counts["overdue"] += item.overdue
+    wanted = [
+        item
+        for item in items
+        if (stage is None or item.stage is stage)
+        and (overdue is None or item.overdue is overdue)
+        and (assigned is None or (item.assignee == caller.principal) is assigned)
+    ]
+    begin = 0
+    if after is not None:
+        seen = _place(paging.opened(after))
+        begin = sum((item.opened_at, item.transfer) <= seen for item in wanted)
+    page = wanted[begin : begin + limit]
+    more = begin + limit < len(wanted)
+    return QueueOut(items=page, next_cursor=_cursor(page[-1]) if more else None, counts=counts)
+
+
+def _cursor(last: QueueItemOut) -> str:
+    return paging.sealed(f"{last.opened_at.isoformat()} {last.transfer}")
+
+
+def _place(cursor: str) -> tuple[datetime, str]:
+    """Return where a page of the queue ended; what stood there may have been decided since."""
+    opened_at, _, transfer = cursor.partition(" ")
+    try:
+        moment = datetime.fromisoformat(opened_at)
+    except ValueError as error:
+        raise paging.unknown_cursor() from error
+    if moment.tzinfo is None:
+        raise paging.unknown_cursor()
+    return moment, transfer
+
+
+async def _waiting(tx: Transaction, caller: Caller, book: RuleBook, handler: str | None) -> list[QueueItemOut]:
+    query = (
+        select(Transfer, RevisionStage, Revision)
+        .join(
+            RevisionStage,
+            and_(
+                RevisionStage.transfer == Transfer.id,
+                RevisionStage.revision == Transfer.revision,
+                RevisionStage.status == StageStatus.OPEN,
+            ),
+        )
+        .join(Revision, and_(Revision.transfer == Transfer.id, Revision.number == Transfer.revision))
+        .where(
+            Transfer.status == Status.IN_REVIEW,
+            Transfer.valid_until >= day_in_shanghai(tx.now),
+            or_(*(_within(caller, stage) for stage in Stage)),
+            ~select(Review.id)
+            .where(
+                Review.transfer == Transfer.id,
+                Review.revision == Transfer.revision,
+                Review.taken_back_at.is_(None),
+                or_(Review.reviewer == caller.principal, Review.on_behalf_of == caller.principal),
+            )
+            .exists(),
+            ~Transfer.authors.contains([caller.principal]),
+            ~select(Recusal.principal)
+            .where(Recusal.transfer == Transfer.id, Recusal.principal == caller.principal)
+            .exists(),
+        )
+        .order_by(RevisionStage.opened_at, Transfer.id)
+        .limit(MAX_QUEUE)
+    )
+    if handler is not None:
+        query = query.where(is_of(Transfer.handler, "handlers", handler))
+    rows = (await tx.execute(query)).all()
+    ids = [row[0].id for row in rows]
+    barred = await bars_of_many(tx, [row[0] for row in rows])
+    findings = await _findings(tx, ids)
+    items: list[QueueItemOut] = []
+    for transfer, stage, revision in rows:
+        role = frozenset({Role(Stage(stage.name).role)})
+        behalves = [
+            behalf
+            for behalf in (caller.lenders(role, transfer.handler) or (None,))
+            if workflow.bar_to_review(
+                caller.principal,
+                is_person=caller.kind == "person",
+                seen_by=caller.seen_by,
+                authors=barred[transfer.id].authors,
+                earlier=barred[transfer.id].earlier,
+                recused=barred[transfer.id].recused,
+                filed=barred[transfer.id].filed,
+                behalf=behalf,
+            )
+            is None
+        ]
+        if behalves:
+            items.append(_item(tx, book, transfer, stage, revision, behalves[0], findings.get(transfer.id, 0)))
+    return items
+
+
+def _within(caller: Caller, stage: Stage) -> ColumnElement[bool]:
+    """Return the condition that a stage is one that the caller has the role for."""
+    reach = caller.reach(frozenset({Role(stage.role)}))
+    named = RevisionStage.name == stage
+    return named if reach == EVERYWHERE else and_(named, Transfer.handler.in_(reach))
+
+
+def _item(
+    tx: Transaction,
+    book: RuleBook,
+    transfer: Transfer,
+    stage: RevisionStage,
+    revision: Revision,
+    behalf: str | None,
+    findings: int,
+) -> QueueItemOut:
+    opened = stage.opened_at or revision.submitted_at
+    due = opened + service_time(book, stage.name)
+    return QueueItemOut(
+        transfer=transfer.id,
+        stage=Stage(stage.name),
+        handler=transfer.handler,
+        recipient=transfer.recipient,
+        purpose=transfer.purpose,
+        persons=transfer.persons,
+        sensitive_persons=transfer.sensitive_persons,
+        mechanism=revision.determination["mechanism"],
+        revision=RevisionRef(number=revision.number, hash=revision.hash),
+        requester=transfer.requester,
+        opened_at=opened,
+        age_hours=round((tx.now - opened) / timedelta(hours=1), 1),
+        due_at=due,
+        overdue=tx.now > due,
+        assignee=stage.assignee,
+        on_behalf_of=behalf,
+        findings=findings,
+    )
+
+
+async def _findings(tx: Transaction, ids: Sequence[str]) -> dict[str, int]:
+    query = select(StructuringFinding.transfer).where(
+        StructuringFinding.transfer.in_(ids), StructuringFinding.answered_at.is_(None)
+    )
+    found: dict[str, int] = {}
+    for transfer in await tx.scalars(query):
+        found[transfer] = found.get(transfer, 0) + 1
+    return found
+
+
+async def remind(tx: Transaction, caller: Caller, book: RuleBook) -> list[tuple[str, str, str]]:
+    """Remind of every open stage whose service time is over, and escalate those open for twice as long; each once.
+
+    Both go to those who may decide the stage. That it is overdue the requester is told as well, and by an escalation the
+    executives of the handler: they may not decide it, and may ask another one to.
+
+    Returns:
+        Transfer, stage and `reminded` or `escalated`, in the order of opening.
+    """
+    query = (
+        select(Transfer, RevisionStage)
+        .join(
+            RevisionStage,
+            and_(RevisionStage.transfer == Transfer.id, RevisionStage.revision == Transfer.revision),
+        )
+        .where(
+            Transfer.status == Status.IN_REVIEW,
+            Transfer.valid_until >= day_in_shanghai(tx.now),
+            RevisionStage.status == StageStatus.OPEN,
+            RevisionStage.escalated_at.is_(None),
+        )
+        .order_by(RevisionStage.opened_at, Transfer.id)
+        .with_for_update(of=RevisionStage)
+    )
+    told: list[tuple[str, str, str]] = []
+    for transfer, stage in (await tx.execute(query)).all():
+        verb = _due(stage, service_time(book, stage.name), tx.now)
+        if verb is None:
+            continue
+        people = {person.principal for person in await notifications.offered(tx, transfer, Stage(stage.name))}
+        watching = {transfer.requester}
+        stage.reminded_at = stage.reminded_at or tx.now
+        if verb == "escalated":
+            stage.escalated_at = tx.now
+            executives = await directory.entitled(tx, Role.EXECUTIVE, transfer.handler, day_in_shanghai(tx.now))
+            watching = {transfer.requester} | {person.principal for person in executives}
+        details = {"stage": stage.name, "revision": transfer.revision, "opened_at": stage.opened_at}
+        events.record(
+            tx,
+            caller,
+            f"stage.{verb}",
+            transfer.id,
+            handler=transfer.handler,
+            details=details,
+            audience=people,
+            how_much=notifications.how_much(transfer),
+            href=f"/v1/transfers/{transfer.id}/reviews",
+            method="POST",
+        )
+        events.tell(
+            tx,
+            caller,
+            "stage.overdue",
+            transfer.id,
+            handler=transfer.handler,
+            audience=watching - people,
+            how_much=notifications.how_much(transfer),
+            details=details,
+            href=f"/v1/transfers/{transfer.id}/assign",
+            method="POST",
+        )
+        told.append((transfer.id, stage.name, verb))
+    await tx.flush()
+    return told
+
+
+def _due(stage: RevisionStage, service: timedelta, now: datetime) -> str | None:
+    """Return what is due for an open stage: `reminded` after its service time, `escalated` after twice that."""
+    if stage.opened_at is None or now <= stage.opened_at + service:
+        return None
+    if now > stage.opened_at + 2 * service:
+        return "escalated"
+    return "reminded" if stage.reminded_at is None else None

@@ -1,0 +1,67 @@
+"""The law applied again to what was submitted, for `verify`: by the law data of the verifier, or by those of the pack."""
+
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from service.law import policy, rule_book
+from service.law.determination import determine
+from service.law.explanation import answer
+from service.law.facts import Count, Facts, Ledger, LegalBasis, Method, Necessity, Route, Tag, TransferFacts, union
+from service.law.rule_book import RuleBook
+from service.law.schemas import HandlerFactsIn, OriginFactsIn, RecipientFactsIn
+
+Json = dict[str, Any]
+
+
+def book_of(folder: Path, version: str, own: str | None) -> RuleBook | str:
+    """Return the law data of a version with the company's own rules, or why they are not to be had.
+
+    Args:
+        folder: the law data of the pack, with the company's own rules as `policy.toml`.
+        version: hash of the law data that are wanted; the verifier's own are taken where they are these.
+        own: hash of the company's own rules; None: there were none.
+    """
+    company = None
+    if own is not None:
+        file = folder / "policy.toml"
+        if not file.exists() or (company := policy.load(file)).hash != own:
+            return "the company's own rules that it was made with are not in the pack."
+    for source in (rule_book.DATA, folder):
+        if (source / "rules.toml").exists() and (book := rule_book.load(source, company)).version == version:
+            return book
+    return f"it was made with the law data {version[:15]}…, which are neither here nor in the pack."
+
+
+def determined(revision: Json, recipient_key: str, book: RuleBook) -> Json:
+    """Return what the law asks for, given the content of a revision, as the service tells it."""
+    facts, route = _facts_of(revision, recipient_key)
+    return answer(facts, determine(facts, book, route), book)
+
+
+def _facts_of(revision: Json, recipient_key: str) -> tuple[Facts, Route | None]:
+    """Return what the law looked at: the request and the register as they were, and the year's count."""
+    content, request = revision["content"], revision["content"]["request"]
+    recipient = content["recipient"]
+    marks = recipient["facts"] | {"country": recipient["country"], "kind": recipient["kind"]}
+    facts = Facts(
+        as_of=date.fromisoformat(revision["determination"]["as_of"]),
+        handler=HandlerFactsIn.model_validate(content["handler"]["facts"]).facts(),
+        dataset=union(
+            [
+                OriginFactsIn.model_validate(one["facts"]).dataset(frozenset(Tag(tag) for tag in one["tags"]))
+                for one in content["datasets"]
+            ]
+        ),
+        recipient=RecipientFactsIn.model_validate(marks).facts(recipient_key),
+        transfer=TransferFacts(
+            method=Method(request["method"]),
+            necessity=None if request["necessity"] is None else Necessity(request["necessity"]),
+            legal_basis=LegalBasis(request["legal_basis"]),
+            persons=request["persons"],
+            sensitive_persons=request["sensitive_persons"],
+            sensitive_left_out=request.get("sensitive_left_out", False),
+        ),
+        ledger=Ledger(this_year=Count(**revision["ledger"])),
+    )
+    return facts, None if request["route"] is None else Route(request["route"])

@@ -1,0 +1,387 @@
+"""What the law and the gate would say later, and why: of a transfer, of a permit, and of all permits at once."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import date, timedelta
+from typing import Any, Literal
+
+from msgspec import structs
+from pydantic import BaseModel, Field
+from sqlalchemy import select
+
+from service.access.caller import Caller
+from service.database.session import Transaction
+from service.gate.batch_read import Wanted, read_in
+from service.gate.decide import Ask, Decision, Known, Reason, decide
+from service.gate.reason_texts import REASONS
+from service.law import forecast
+from service.law.calendar import day_in_shanghai
+from service.law.determination import determine
+from service.law.explanation import answer
+from service.law.facts import NOBODY, Count, Facts, Route
+from service.law.forecast import Turn
+from service.law.rule_book import RuleBook
+from service.law.schemas import DeterminationOut, TextOut
+from service.ledger import operations as ledger
+from service.obligations import operations as obligations
+from service.obligations.obligation_rules import State
+from service.permits import operations as permits
+from service.permits.standing import left
+from service.permits.tables import Permit, PermitDataset
+from service.registry.fields import NO_FIELDS
+from service.registry.tables import Grading
+from service.transfers.case import Case, case_of, facts_of, route_of
+from service.transfers.queries import papers_of, transfer_of
+from service.transfers.tables import Transfer
+from service.transfers.workflow import stages_for
+from service.validation.problems import Invalid
+
+HORIZON = timedelta(days=3 * 366)
+"""How far ahead changes are looked for, at most."""
+
+
+class AnswerOut(BaseModel):
+    """What the law says of the facts on a day, and the stages that it would take."""
+
+    on: date
+    determination: DeterminationOut
+    stages: list[str]
+
+
+class AheadOut(BaseModel):
+    """A day on which something changes, and what."""
+
+    on: date
+    kind: Literal[
+        "law_changes", "year_begins", "evidence_ends", "permit_ends", "transfer_ends", "duty_due", "grading_review"
+    ]
+    subject: str | None = Field(description="Id of the paper, duty or dataset that it is about.")
+    text: TextOut
+
+
+class ContradictionOut(BaseModel):
+    """Why nothing can be said: a fact of the register that the request contradicts."""
+
+    pointer: str
+    detail: str
+
+
+class LineOut(BaseModel):
+    """A line that the year's count has not reached yet, and at which more would be asked for."""
+
+    id: str
+    kind: Literal["persons", "sensitive_persons"]
+    mechanism: str
+    value: int = Field(description="As it is applied: the company's own may be lower than the law's.")
+    law_value: int
+    count: int = Field(description="The year's count once all that is left of this transfer has been sent.")
+    headroom: int
+    near: bool
+
+
+class WhyOut(BaseModel):
+    """Why something no longer stands."""
+
+    dataset: str
+    reason: Reason
+    text: TextOut
+
+
+class TransferOutlook(BaseModel):
+    """What the law would say of a transfer: today, later, with more persons, and when and why that changes."""
+
+    transfer: str
+    now: AnswerOut | None = Field(
+        description="On what is left of it. Null where the request contradicts the register as it stands now."
+    )
+    contradictions: list[ContradictionOut]
+    later: AnswerOut | None
+    with_more: AnswerOut | None
+    changes: list[AheadOut]
+    thresholds: list[LineOut]
+
+
+class PermitOutlook(TransferOutlook):
+    """The same of a permit, and whether it stands."""
+
+    permit: str
+    stands: bool = Field(description="Whether the gate would allow something under it today.")
+    why_not: list[WhyOut]
+    stands_later: bool | None
+    why_not_later: list[WhyOut]
+    stands_with_more: bool | None
+    why_not_with_more: list[WhyOut]
+
+
+class Fallen(BaseModel):
+    """A permit in force that no longer stands."""
+
+    permit: str
+    transfer: str
+    handler: str
+    purpose: str
+    why: list[WhyOut]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What an outlook is asked for."""
+
+    on: date | None = None
+    more: Count = NOBODY
+
+    @property
+    def has_more(self) -> bool:
+        """Whether a higher count is asked about."""
+        return self.more != Count()
+
+
+async def of_transfer(
+    tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str, asked: Asked
+) -> TransferOutlook:
+    """Return the outlook of a transfer, on the register as it stands.
+
+    Raises:
+        Invalid: a day that has passed.
+    """
+    transfer = await transfer_of(tx, caller, transfer_id)
+    _demand_ahead(tx, asked)
+    case = await case_of(tx, transfer)
+    seen = await _answers(tx, book, case, asked)
+    ends = [_end("transfer_ends", transfer.id, transfer.valid_until, "The transfer", "申请")]
+    changes = [*seen.changes, *ends, *await _of_papers(tx, book, transfer), *await _of_register(tx, case)]
+    return seen.model_copy(update={"changes": _sorted(tx, changes)})
+
+
+async def of_permit(tx: Transaction, caller: Caller, book: RuleBook, permit_id: str, asked: Asked) -> PermitOutlook:
+    """Return the outlook of a permit: the gate's own check of it, today, on a later day and with a higher count.
+
+    Raises:
+        Invalid: a day that has passed.
+    """
+    permit = await permits.permit_of(tx, caller, permit_id)
+    _demand_ahead(tx, asked)
+    transfer = await tx.get_one(Transfer, permit.transfer)
+    case = await case_of(tx, transfer)
+    seen = await _answers(tx, book, case, asked)
+    today = day_in_shanghai(tx.now)
+    why = await why_not(tx, book, permit, today)
+    later = None if asked.on is None else await why_not(tx, book, permit, asked.on)
+    more = await why_not(tx, book, permit, today, asked.more) if asked.has_more else None
+    ends = [_end("permit_ends", permit.id, permit.valid_until, "The permit", "许可")]
+    changes = [*seen.changes, *ends, *await _of_papers(tx, book, transfer), *await _of_register(tx, case)]
+    return PermitOutlook(
+        **seen.model_dump(exclude={"changes"}),
+        changes=_sorted(tx, changes),
+        permit=permit.id,
+        stands=not why,
+        why_not=why,
+        stands_later=None if later is None else not later,
+        why_not_later=later or [],
+        stands_with_more=None if more is None else not more,
+        why_not_with_more=more or [],
+    )
+
+
+async def fallen(tx: Transaction, book: RuleBook) -> list[Fallen]:
+    """Return the permits that people hold to be in force and that the gate would allow nothing under, with the reasons.
+
+    A permit that has not begun is looked at as of its first day.
+    """
+    today = day_in_shanghai(tx.now)
+    query = (
+        select(Permit)
+        .where(Permit.status.in_(["active", "suspended"]), Permit.valid_until >= today)
+        .order_by(Permit.id)
+    )
+    found: list[Fallen] = []
+    for permit in (await tx.scalars(query)).all():
+        why = await why_not(tx, book, permit, max(today, permit.valid_from))
+        if why:
+            found.append(
+                Fallen(
+                    permit=permit.id,
+                    transfer=permit.transfer,
+                    handler=permit.handler,
+                    purpose=permit.purpose,
+                    why=why,
+                )
+            )
+    return found
+
+
+async def why_not(
+    tx: Transaction,
+    book: RuleBook,
+    permit: Permit,
+    today: date,
+    more: Count = Count(),  # noqa: B008 - immutable
+) -> list[WhyOut]:
+    """Return for each dataset of a permit why the gate would allow nothing of it under the permit; nothing, if it stands."""
+    return [
+        WhyOut(dataset=dataset, reason=decision.reason, text=TextOut.model_validate(REASONS[decision.reason]))
+        for dataset, known in await known_under(tx, permit, today)
+        if not (decision := decision_under(permit, structs.replace(known, year=_sum(known.year, more)), book)).allowed
+    ]
+
+
+async def known_under(tx: Transaction, permit: Permit, today: date) -> list[tuple[str, Known]]:
+    """Return for each dataset of a permit what the gate knows when it decides under this permit on a day."""
+    query = select(PermitDataset.dataset).where(PermitDataset.permit == permit.id).order_by(PermitDataset.dataset)
+    datasets = (await tx.scalars(query)).all()
+    wanted = [Wanted(dataset, permit.recipient, permit=permit.id) for dataset in datasets]
+    return [(dataset, one.known) for dataset, one in zip(datasets, await read_in(tx, wanted, today), strict=True)]
+
+
+def decision_under(permit: Permit, known: Known, book: RuleBook) -> Decision:
+    """Ask the gate for the least that the permit speaks of: nobody yet, and only fields that the dataset has had since.
+
+    Fields that have changed since they were graded are left out, unless there are no others. Where the year leaves room for not one
+    person of those that the permit is for, that is an answer too.
+    """
+    held = NO_FIELDS if known.dataset is None else known.dataset.fields
+    approved = set[str]().union(*(one.registered for one in known.permits if one.id == permit.id))
+    covered = set(held.names) & approved & set(approved if permit.fields is None else permit.fields)
+    fields = sorted(covered - held.outdated or covered) or permit.fields
+    ask = Ask(
+        system=next(iter(permit.systems or ()), ""),
+        purpose=permit.purpose,
+        persons=None,
+        sensitive_persons=None,
+        fields=fields,
+        permit=permit.id,
+    )
+    found = decide(ask, known, book)
+    is_for_persons = permit.persons + permit.sensitive_persons > 0
+    if found.reason is Reason.PERMITTED and is_for_persons and found.headroom == Count():
+        return structs.replace(found, allowed=False, reason=Reason.LEDGER_THRESHOLD)
+    return found
+
+
+def _sum(one: Count, other: Count) -> Count:
+    return Count(one.persons + other.persons, one.sensitive_persons + other.sensitive_persons)
+
+
+def _demand_ahead(tx: Transaction, asked: Asked) -> None:
+    if asked.on is not None and asked.on < day_in_shanghai(tx.now):
+        raise Invalid("An outlook looks ahead.", errors=[("/on", "Choose today or a day to come.")])
+
+
+async def _answers(tx: Transaction, book: RuleBook, case: Case, asked: Asked) -> TransferOutlook:
+    today = day_in_shanghai(tx.now)
+    try:
+        facts, route = await _still_to_go(tx, case, facts_of(case, today)), route_of(case)
+    except Invalid as contradiction:
+        return TransferOutlook(
+            transfer=case.transfer.id,
+            now=None,
+            contradictions=[ContradictionOut.model_validate(error) for error in contradiction.errors],
+            later=None,
+            with_more=None,
+            changes=[],
+            thresholds=[],
+        )
+    until = max(today, min(case.transfer.valid_until, today + HORIZON))
+    return TransferOutlook(
+        transfer=case.transfer.id,
+        now=_answer(facts, book, route),
+        contradictions=[],
+        later=None if asked.on is None else _answer(forecast.on(facts, asked.on), book, route),
+        with_more=_answer(forecast.with_more(facts, asked.more), book, route) if asked.has_more else None,
+        changes=[_turn(turn) for turn in forecast.turns(facts, book, until, route)],
+        thresholds=[LineOut(**asdict(line)) for line in forecast.approaches(facts, book)],
+    )
+
+
+async def _still_to_go(tx: Transaction, case: Case, facts: Facts) -> Facts:
+    """Return the facts with what can still go under the permit: what went or is reserved stands in the year's count already."""
+    permit = await tx.scalar(select(Permit).where(Permit.transfer == case.transfer.id))
+    if permit is None:
+        return facts
+    held = (await ledger.reserved_of_permits(tx, [permit.id])).get(permit.id, Count())
+    used = _sum(Count(permit.sent_persons, permit.sent_sensitive_persons), held)
+    rest = left(Count(permit.persons, permit.sensitive_persons), used)
+    return replace(facts, transfer=replace(facts.transfer, **structs.asdict(rest)))
+
+
+def _answer(facts: Facts, book: RuleBook, route: Route | None) -> AnswerOut:
+    found = determine(facts, book, route)
+    told = DeterminationOut.model_validate(answer(facts, found, book))
+    return AnswerOut(on=facts.as_of, determination=told, stages=[str(stage) for stage in stages_for(found)])
+
+
+def _turn(turn: Turn) -> AheadOut:
+    was, now = turn.before.mechanism, turn.after.mechanism
+    why = {
+        "law_changes": ("Another rule comes into force", "新的规则生效"),
+        "year_begins": ("The count of a new year begins", "新的年度累计开始"),
+    }[turn.kind]
+    moved = (
+        (f"the law then asks for {now} instead of {was}", f"法定要求由{was}变更为{now}")
+        if was is not now
+        else ("other instruments, duties or papers are asked for", "所需路径、义务或者材料发生变化")
+    )
+    return AheadOut(
+        on=turn.on,
+        kind=turn.kind,
+        subject=None,
+        text=TextOut(en=f"{why[0]}: {moved[0]}.", zh=f"{why[1]}：{moved[1]}。"),
+    )
+
+
+def _end(kind: Literal["permit_ends", "transfer_ends"], subject: str, last: date, en: str, zh: str) -> AheadOut:
+    text = TextOut(en=f"{en} ends with {last}.", zh=f"{zh}于{last}届满。")
+    return AheadOut(on=last + timedelta(days=1), kind=kind, subject=subject, text=text)
+
+
+async def _of_papers(tx: Transaction, book: RuleBook, transfer: Transfer) -> list[AheadOut]:
+    """Return the days on which papers end and duties are due."""
+    found = [
+        AheadOut(
+            on=paper.ends_on + timedelta(days=1),
+            kind="evidence_ends",
+            subject=paper.id,
+            text=TextOut(
+                en=f"The {paper.kind} ends with {paper.ends_on}.", zh=f"材料{paper.kind}于{paper.ends_on}到期。"
+            ),
+        )
+        for paper in await papers_of(tx, transfer, book)
+        if paper.ends_on is not None
+    ]
+    duties = [
+        AheadOut(on=duty.due_on, kind="duty_due", subject=duty.id, text=duty.text)
+        for duty in await obligations.of_transfer(tx, [transfer.id])
+        if duty.state in {State.OPEN, State.OVERDUE}
+    ]
+    return [*found, *duties]
+
+
+async def _of_register(tx: Transaction, case: Case) -> list[AheadOut]:
+    """Return the days by which the gradings of the datasets must be looked at again."""
+    query = select(Grading).where(
+        Grading.dataset.in_([dataset.id for dataset in case.datasets]),
+        Grading.state == "effective",
+        Grading.review_by.is_not(None),
+    )
+    return [
+        AheadOut(
+            on=grading.review_by,
+            kind="grading_review",
+            subject=grading.dataset,
+            text=TextOut(en="The grading must be looked at again.", zh="数据分级须重新审视。"),
+        )
+        for grading in await tx.scalars(query)
+        if grading.review_by is not None
+    ]
+
+
+def _sorted(tx: Transaction, changes: Sequence[AheadOut]) -> list[AheadOut]:
+    """Return what is still to come, and what should have been done already, the first first."""
+    today = day_in_shanghai(tx.now)
+    kept = [change for change in changes if change.on > today or change.kind in {"duty_due", "grading_review"}]
+    return sorted(kept, key=lambda change: (change.on, change.kind, change.subject or ""))
+
+
+def told(found: Sequence[Fallen]) -> list[dict[str, Any]]:
+    """Return permits that have fallen as JSON."""
+    return [one.model_dump(mode="json") for one in found]

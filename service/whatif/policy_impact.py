@@ -1,0 +1,110 @@
+"""Which open transfers and permits a policy would change, and how."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from sqlalchemy import select
+
+from service.database.session import Transaction
+from service.gate.decide import Decision
+from service.law.calendar import day_in_shanghai
+from service.law.policy import Policy
+from service.law.rule_book import RuleBook
+from service.permits.tables import Permit
+from service.registry.tables import Recipient
+from service.transfers.case import case_of, find
+from service.transfers.tables import Transfer
+from service.transfers.workflow import Status, stages_for
+from service.validation.problems import Invalid
+from service.whatif.outlook import decision_under, known_under
+
+
+@dataclass(slots=True)
+class Effect:
+    """What a policy would change of one thing: member to (before, after)."""
+
+    id: str
+    status: str
+    changes: dict[str, tuple[Any, Any]] = field(default_factory=dict)
+
+    def sentences(self) -> list[str]:
+        """Return the changes in words."""
+        return [f"{name}: {_said(before)} -> {_said(after)}" for name, (before, after) in self.changes.items()]
+
+
+async def effects(tx: Transaction, now: RuleBook, then: RuleBook) -> list[Effect]:
+    """Return what would be other under another policy: of transfers that are open, and of permits in force."""
+    return [*await _of_transfers(tx, now, then), *await _of_permits(tx, now, then)]
+
+
+async def unknown_recipients(tx: Transaction, policy: Policy) -> list[str]:
+    """Return the keys that conditions name and that no recipient of the register has: such a condition fits nothing."""
+    named = policy.recipients
+    return sorted(named - set(await tx.scalars(select(Recipient.key).where(Recipient.key.in_(named)))))
+
+
+async def _of_transfers(tx: Transaction, now: RuleBook, then: RuleBook) -> list[Effect]:
+    today = day_in_shanghai(tx.now)
+    open_ = [Status.DRAFT, Status.RETURNED, Status.IN_REVIEW]
+    query = select(Transfer).where(Transfer.status.in_(open_), Transfer.valid_until >= today).order_by(Transfer.id)
+    found: list[Effect] = []
+    for transfer in (await tx.scalars(query)).all():
+        case = await case_of(tx, transfer)
+        try:
+            before, after = (find(case, tx, book).determination for book in (now, then))
+        except Invalid:  # not graded, or contradicting the register: nothing can be said of it yet
+            continue
+        effect = Effect(transfer.id, transfer.status)
+        for name, was, is_now in (
+            ("mechanism", str(before.mechanism), str(after.mechanism)),
+            ("stages", [*map(str, stages_for(before))], [*map(str, stages_for(after))]),
+            ("evidence", [item.code for item in before.evidence], [item.code for item in after.evidence]),
+        ):
+            if was != is_now:
+                effect.changes[name] = (was, is_now)
+        if effect.changes:
+            found.append(effect)
+    return found
+
+
+async def _of_permits(tx: Transaction, now: RuleBook, then: RuleBook) -> list[Effect]:
+    today = day_in_shanghai(tx.now)
+    query = (
+        select(Permit)
+        .where(Permit.status.in_(["active", "suspended"]), Permit.valid_until >= today)
+        .order_by(Permit.id)
+    )
+    found: list[Effect] = []
+    for permit in (await tx.scalars(query)).all():
+        known = await known_under(tx, permit, max(today, permit.valid_from))
+        before, after = ([decision_under(permit, one, book) for _, one in known] for book in (now, then))
+        effect = Effect(permit.id, permit.status)
+        if _denied(before) != _denied(after):
+            effect.changes["denied"] = (_denied(before), _denied(after))
+        elif _headroom(before) != _headroom(after):
+            effect.changes["headroom"] = (_headroom(before), _headroom(after))
+        if effect.changes:
+            found.append(effect)
+    return found
+
+
+def _denied(decisions: Sequence[Decision]) -> list[str]:
+    return sorted({str(decision.reason) for decision in decisions if not decision.allowed})
+
+
+def _headroom(decisions: Sequence[Decision]) -> dict[str, int]:
+    """Return how many persons could still go, of the dataset for which they are fewest."""
+    counts = [decision.headroom for decision in decisions if decision.headroom is not None]
+    return {kind: min(getattr(count, kind) for count in counts) for kind in _KINDS if counts}
+
+
+_KINDS: Final = ("persons", "sensitive_persons")
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{count:,} {kind.replace('_', ' ')}" for kind, count in value.items()) or "any number"
+    if isinstance(value, list):
+        return ", ".join(value) or "nothing"
+    return str(value)
