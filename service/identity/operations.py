@@ -14,7 +14,8 @@ from service.database.row_security import EVERYWHERE, NOWHERE, Reach, joined
 from service.database.session import FIRST_ADMIN_LOCK, Transaction, close_gate, new_id
 from service.events import operations as events
 from service.http.paging import page_of
-from service.identity import break_glass, delegations, granting, sessions
+from service.identity import break_glass, delegations, sessions
+from service.identity import grants as granting
 from service.identity.api_keys import Secret
 from service.identity.schemas import ApiKeyIn, ApiKeyMade, ApiKeyOut, Kind, PrincipalIn, PrincipalOut
 from service.law.calendar import day_in_shanghai

@@ -10,7 +10,7 @@ from service.http.exchange import Exchange, allowed
 from service.http.paging import Cursor, Limit, Page
 from service.http.router import room
 from service.identity import break_glass as breaking
-from service.identity import delegations, granting, linked_identities, operations
+from service.identity import delegations, grants, linked_identities, operations
 from service.identity.schemas import (
     ApiKeyIn,
     ApiKeyMade,
@@ -163,7 +163,7 @@ async def revoke_key(exchange: Administration, key_id: str) -> Response:
 async def create_grant(exchange: Administration, body: GrantIn) -> Response:
     """Give a principal a role on one handler, or on all when none is named; a reviewer's or an admin's waits for a second admin."""
     return await exchange.create(
-        lambda tx, caller: granting.create_grant(tx, caller, body), lambda made: f"/v1/grants/{made.id}", gate="join"
+        lambda tx, caller: grants.create_grant(tx, caller, body), lambda made: f"/v1/grants/{made.id}", gate="join"
     )
 
 
@@ -178,7 +178,7 @@ async def list_grants(
 ) -> Response:
     """List grants, those that are over included."""
     return await exchange.page(
-        lambda tx, caller: granting.list_grants(
+        lambda tx, caller: grants.list_grants(
             tx, caller, principal=principal, handler=handler, pending=pending, cursor=cursor, limit=limit
         )
     )
@@ -187,15 +187,15 @@ async def list_grants(
 @router.get("/v1/grants/{grant_id}", response_model=GrantOut)
 async def read_grant(exchange: Administration, grant_id: str) -> Response:
     """Read a grant."""
-    return await exchange.read(lambda tx, caller: granting.read_grant(tx, caller, grant_id))
+    return await exchange.read(lambda tx, caller: grants.read_grant(tx, caller, grant_id))
 
 
 @router.post("/v1/grants/{grant_id}/confirm", response_model=GrantOut)
 async def confirm_grant(exchange: Administration, grant_id: str) -> Response:
     """Let a grant take effect that another admin has asked for; to decline it, withdraw it."""
     return await exchange.act(
-        lambda tx, caller: granting.confirm_grant(tx, caller, grant_id),
-        lambda tx, caller: granting.read_grant(tx, caller, grant_id, lock=True),
+        lambda tx, caller: grants.confirm_grant(tx, caller, grant_id),
+        lambda tx, caller: grants.read_grant(tx, caller, grant_id, lock=True),
         gate="join",
     )
 
@@ -204,8 +204,8 @@ async def confirm_grant(exchange: Administration, grant_id: str) -> Response:
 async def withdraw_grant(exchange: Administration, grant_id: str) -> Response:
     """Take a role away at once, or decline one that is asked for; the grant stays on record."""
     return await exchange.act(
-        lambda tx, caller: granting.withdraw_grant(tx, caller, grant_id),
-        lambda tx, caller: granting.read_grant(tx, caller, grant_id, lock=True),
+        lambda tx, caller: grants.withdraw_grant(tx, caller, grant_id),
+        lambda tx, caller: grants.read_grant(tx, caller, grant_id, lock=True),
         gate="close",
     )
 
