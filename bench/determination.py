@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
-from service.law import rule_book
+from service.law import loader
 from service.law.determination import determine
 from service.law.explanation import answer
 from service.law.facts import Facts
@@ -19,7 +19,7 @@ ROUNDS = 200
 
 def run() -> dict[str, float]:
     """Return microseconds: the median and the 99th percentile of one determination, without and with texts."""
-    book = rule_book.load()
+    book = loader.load()
     today = date(2026, 11, 24)
     facts = [FactsIn.model_validate(case["facts"]).facts(today) for case in json.loads(CASES.read_text("utf-8"))]
     bare = _measure(facts, lambda one: determine(one, book))

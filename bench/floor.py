@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 import asyncpg
 
 from bench.request import Run
-from service.database.session import new_id
+from service.database.ids import new_id
 
 DECISIONS: Final = 1_000
 TEXTS: Final = ("character varying", "text")

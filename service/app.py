@@ -30,14 +30,14 @@ from service.database.row_security import EVERYWHERE, NOWHERE, Reach
 from service.database.session import Database, Time, Transaction
 from service.events import routes as events
 from service.exports import person_counts
+from service.exports import routes as exports
 from service.gate import routes as gate
-from service.gate.fast_path.asgi import EVALUATION_PATH, EVALUATIONS_PATH, Express
+from service.gate.fast_path.asgi import Express
 from service.gate.group_commit import Gate
-from service.gate.jobs import EXPORTS_PATH
+from service.gate.jobs import EVALUATION_PATH, EVALUATIONS_PATH, EXPORTS_PATH
 from service.http.egress import Outgoing
 from service.http.middleware import Edge
-from service.http.openapi.links import add_links
-from service.http.openapi.response_headers import add_headers
+from service.http.openapi.document import complete_document
 from service.http.rate_limits import Limits
 from service.http.router import REFUSALS
 from service.http.token_bucket import Rate
@@ -45,7 +45,7 @@ from service.identity import routes as identity
 from service.identity import sign_in_routes
 from service.identity.authentication import Door, door_of
 from service.identity.operations import recognize
-from service.law.book import book_of
+from service.law.loader import book_of
 from service.law.rule_book import RuleBook
 from service.obligations import routes as obligations
 from service.packs import routes as packs
@@ -62,6 +62,7 @@ from service.validation import problems
 from service.validation.problems import REGISTRY
 from service.verifier import single_file
 from service.whatif import law_routes as law
+from service.whatif import outlook_routes as outlooks
 from service.whatif import plan_routes as plans
 from service.workers import Workshop
 
@@ -207,7 +208,21 @@ def create_app(settings: Settings, database_url: str, *, clock: Time | None = No
     )
     _add_door(app, door, settings)
     problems.install(app)
-    rooms = (law, plans, registry, transfers, permit_routes, obligations, gate, events, audit, tlog, packs, identity)
+    rooms = (
+        law,
+        plans,
+        registry,
+        transfers,
+        permit_routes,
+        obligations,
+        exports,
+        outlooks,
+        events,
+        audit,
+        tlog,
+        packs,
+        identity,
+    )
     for room in rooms:
         app.include_router(room.router)
     app.include_router(gate.authzen)
@@ -341,7 +356,7 @@ def _add_health(app: FastAPI, database: Database) -> None:
 
 
 def _add_docs(app: FastAPI) -> None:
-    _complete(app)
+    complete_document(app)
     app.mount("/docs/files", StaticFiles(directory=DOCS_FILES))
 
     @app.get("/", include_in_schema=False)
@@ -365,24 +380,3 @@ def _add_docs(app: FastAPI) -> None:
         return JSONResponse(
             {"type": f"/problems/{slug}", "title": kind.title, "status": kind.status, "meaning": kind.__doc__}
         )
-
-
-def _complete(app: FastAPI) -> None:
-    """Add to the OpenAPI document what the framework does not know: who may call, and what leads where."""
-    produce = app.openapi
-
-    def document() -> dict[str, Any]:
-        if app.openapi_schema is not None:
-            return app.openapi_schema
-        made = produce()
-        add_links(made)
-        add_headers(made)
-        schemes = made.setdefault("components", {}).setdefault("securitySchemes", {})
-        schemes["api_key"] = {"type": "http", "scheme": "bearer", "bearerFormat": "ob_live_…"}
-        meaning = "An access token of the operator's identity provider for this service's audience (RFC 9068: `typ` is `at+jwt`)."
-        session = "A person who has signed in with a browser. What changes something needs `X-CSRF-Token` too (GET /v1/session)."
-        schemes["session"] = {"type": "apiKey", "in": "cookie", "name": "__Host-outbound", "description": session}
-        schemes["access_token"] = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": meaning}
-        return made
-
-    app.openapi = document  # type: ignore[method-assign]

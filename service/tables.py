@@ -4,7 +4,7 @@ from typing import Final
 
 from service.access import tables as identity
 from service.audit import tables as audit
-from service.database.session import Base
+from service.database.columns import Base
 from service.events import tables as events
 from service.http import idempotency
 from service.ledger import tables as ledger

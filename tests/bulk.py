@@ -8,7 +8,7 @@ from typing import Any
 
 import asyncpg
 
-from service.database.session import new_id
+from service.database.ids import new_id
 from service.ledger.tables import Export
 from tests.world import Json
 

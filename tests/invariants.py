@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 
 from service.audit import commitments, state
-from service.database.session import is_any_id
+from service.database.ids import is_any_id
 
 HELD = """
   with live as (

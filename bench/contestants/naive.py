@@ -21,7 +21,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from bench.contestants import bare
 from bench.contestants.noop import Question
 from bench.servers import Server
-from service.database.session import address, new_id
+from service.database.ids import new_id
+from service.database.session import address
 
 DATABASE = "BENCH_DATABASE_URL"
 

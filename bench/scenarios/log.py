@@ -27,7 +27,8 @@ from service.audit.log.sequencer import CHUNK, Writer
 from service.audit.tlog import merkle, tiles
 from service.audit.tlog.merkle import HASH_SIZE, leaf_hash
 from service.audit.tlog.tiles import Edge
-from service.database.session import Database, utc_now
+from service.clock import utc_now
+from service.database.session import Database
 
 ON: Final = "the log going"
 OFF: Final = "the log standing still"

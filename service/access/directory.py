@@ -24,7 +24,8 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from service.access import persons
 from service.access.caller import READERS, REVIEWERS, Role
-from service.database.session import Id, Transaction
+from service.database.columns import Id
+from service.database.session import Transaction
 
 _PRINCIPALS = table(
     "principals", column("id", Id), column("name", Text), column("kind", Text), column("disabled_at", DateTime)

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Final, Literal
 
 from service.access.persons import are_two
-from service.law.calendar import day_in_shanghai
+from service.clock import day_in_shanghai
 
 ADMIN: Final = "admin"
 REVIEWER: Final = "reviewer:"

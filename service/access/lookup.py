@@ -8,7 +8,8 @@ from sqlalchemy.orm import InstrumentedAttribute
 from service.access.caller import Caller, Role
 from service.access.grant_rules import Party, sees
 from service.access.tables import HANDLERS, Principal
-from service.database.session import Transaction, is_id
+from service.database.ids import is_id
+from service.database.session import Transaction
 from service.validation.problems import Invalid, NotFound
 
 

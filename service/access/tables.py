@@ -25,7 +25,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from service.access import directory
 from service.access.grant_rules import Life
-from service.database.session import Base, Id, Key, Moment, PrimaryId
+from service.database.columns import Base, Id, Key, Moment, PrimaryId
 from service.validation.text_types import folded
 
 EndOf = DateTime(timezone=True)

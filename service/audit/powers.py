@@ -12,7 +12,8 @@ from sqlalchemy import text
 
 from service.access.caller import OPERATOR
 from service.audit import operations as audit
-from service.database.session import POWERS_LOCK, Transaction
+from service.database.locks import POWERS_LOCK
+from service.database.session import Transaction
 from service.law.rule_book import RuleBook
 from service.settings import Settings
 

@@ -3,7 +3,7 @@
 Openings of what is sealed in entries may be deleted one by one.
 """
 
-from datetime import date, datetime
+from datetime import date
 from typing import Final
 
 from sqlalchemy import (
@@ -11,11 +11,8 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     ColumnElement,
-    DateTime,
-    ForeignKey,
     Index,
     LargeBinary,
-    SmallInteger,
     Text,
     and_,
     or_,
@@ -23,9 +20,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, foreign, mapped_column, relationship
 
-from service.audit.tlog.witness_protocol import Trouble
+from service.database.columns import Base, Id, Moment
 from service.database.row_security import AMONG, VIEWER, OfHandler, View
-from service.database.session import Base, Id, Key, Moment
 
 NUMBER: Final = "case when pg_current_xact_id() is not null then nextval('entries_seq_seq') end"
 """The next number of an entry: whoever has drawn one has a transaction id, and a smaller one than whoever asks for one later."""
@@ -84,79 +80,6 @@ class Leaf(Base):
     seq: Mapped[int] = mapped_column(BigInteger, unique=True)
     at: Mapped[Moment]
     """The moment of the entry, which tells its month."""
-
-
-class LogTile(Base):
-    """256 hashes of 8 levels of the tree, side by side; the last one of each level grows until it is full.
-
-    Source: C2SP tlog-tiles.
-    """
-
-    __tablename__ = "log_tiles"
-
-    level: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
-    number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
-    hashes: Mapped[bytes] = mapped_column(LargeBinary)
-
-
-class StoredCheckpoint(Base):
-    """What the log has promised: its size and root, signed."""
-
-    __tablename__ = "checkpoints"
-
-    size: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
-    root: Mapped[bytes] = mapped_column(LargeBinary)
-    note: Mapped[str] = mapped_column(Text)
-    at: Mapped[Moment]
-
-
-class LogKey(Base):
-    """A verifier key of the log, and from when until when it has signed."""
-
-    __tablename__ = "log_keys"
-
-    vkey: Mapped[str] = mapped_column(Key, primary_key=True)
-    since: Mapped[Moment]
-    until: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
-
-
-class LogState(Base):
-    """One row: how far the sequencer is."""
-
-    __tablename__ = "log_state"
-
-    origin: Mapped[str] = mapped_column(Key, primary_key=True)
-    watermark: Mapped[int] = mapped_column(BigInteger)
-    """No entry with a number up to this one can come any more: what there is of them is in the tree."""
-    size: Mapped[int] = mapped_column(BigInteger)
-
-    __table_args__ = (Index("uq_log_state_one", text("(true)"), unique=True),)
-
-
-class Cosignature(Base):
-    """What a witness has signed of a checkpoint."""
-
-    __tablename__ = "cosignatures"
-
-    size: Mapped[int] = mapped_column(ForeignKey("checkpoints.size"), primary_key=True, autoincrement=False)
-    witness: Mapped[str] = mapped_column(Key, primary_key=True)
-    """Its verifier key."""
-    line: Mapped[str] = mapped_column(Text)
-    at: Mapped[Moment] = mapped_column(primary_key=True)
-
-    __table_args__ = (Index(None, "witness", "at"),)
-
-
-class WitnessReport(Base):
-    """How asking a witness ended the last time that it ended in another way than before."""
-
-    __tablename__ = "witness_reports"
-
-    witness: Mapped[str] = mapped_column(Key, primary_key=True)
-    """Its verifier key."""
-    trouble: Mapped[Trouble | None] = mapped_column(Text)
-    detail: Mapped[str | None] = mapped_column(Text)
-    since: Mapped[Moment]
 
 
 class Opening(Base):

@@ -7,7 +7,7 @@ import typer
 
 from service.access.caller import OPERATOR
 from service.commands.database_access import in_transaction
-from service.law.book import book_of
+from service.law.loader import book_of
 from service.settings import Settings
 from service.transfers import reviewers
 from service.whatif import outlook

@@ -12,8 +12,9 @@ from service.commands.exit_status import fail
 from service.connections import connect
 from service.database import migrate
 from service.database.embedded import EmbeddedServer
+from service.database.faults import DatabaseAwayError
 from service.database.row_security import EVERYWHERE
-from service.database.session import Database, DatabaseAwayError, Transaction
+from service.database.session import Database, Transaction
 from service.settings import Settings
 
 Result = TypeVar("Result")

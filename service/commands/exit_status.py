@@ -4,9 +4,9 @@ import sys
 from typing import Any, NoReturn
 
 from service.database.embedded import EmbeddedServerError
+from service.database.faults import DatabaseAwayError, HeldError
 from service.database.logins import UnboundError
-from service.database.session import DatabaseAwayError, HeldError
-from service.law.rule_book import RuleFileError
+from service.law.rule_files import RuleFileError
 from service.validation.problems import Problem
 
 

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
-from service.law.book import book_of
-from service.law.calendar import day_in_shanghai
+from service.clock import day_in_shanghai
+from service.law.loader import book_of
 from service.law.schemas import FactsIn
 from service.settings import Settings
 from service.validation.problems import invalid_from

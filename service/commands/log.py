@@ -20,7 +20,7 @@ from service.commands.database_access import database_url, in_transaction, with_
 from service.commands.exit_status import fail
 from service.connections import connect
 from service.database.session import Database
-from service.law.book import book_of
+from service.law.loader import book_of
 from service.settings import Settings
 
 audits = typer.Typer(no_args_is_help=True, help="The log of entries.")

@@ -8,8 +8,8 @@ import typer
 
 from service.commands.database_access import in_transaction
 from service.database.session import Transaction
-from service.law import policy, rule_book
-from service.law.book import book_of
+from service.law import loader, policy
+from service.law.loader import book_of
 from service.settings import Settings
 from service.whatif import policy_impact
 
@@ -23,7 +23,7 @@ def check_policy(
 ) -> None:
     """Check a policy file, and show which open transfers and permits it would change; nothing is changed."""
     checked = policy.load(file)
-    then = rule_book.load(policy=checked)
+    then = loader.load(policy=checked)
     now = book_of(Settings().policy_file)
 
     async def work(tx: Transaction) -> tuple[list[policy_impact.Effect], list[str]]:

@@ -12,8 +12,8 @@ from service import logs
 from service.audit.tlog import witness_server
 from service.audit.tlog.signed_note import COSIGNATURE, Signer
 from service.audit.tlog.witness_protocol import known_logs
+from service.clock import utc_now
 from service.commands.listen_address import address, free_port
-from service.database.session import utc_now
 from service.key_files import read_or_make
 from service.settings import Settings
 from service.verifier import pack as packs

@@ -3,7 +3,7 @@
 import typer
 
 from service.commands.database_access import in_transaction
-from service.law.book import book_of
+from service.law.loader import book_of
 from service.sample import loader as sample
 from service.settings import Settings
 

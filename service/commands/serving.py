@@ -24,7 +24,7 @@ from service.database.session import Database
 from service.http.connection_limits import Room
 from service.http.rate_limits import spared_networks
 from service.identity import operations as identity
-from service.law.book import book_of
+from service.law.loader import book_of
 from service.sample import loader as sample
 from service.settings import Settings
 from service.validation.problems import Invalid

@@ -13,7 +13,7 @@ from service.commands.database_access import database_url
 from service.commands.exit_status import fail
 from service.connections import Bounds, connect
 from service.database import migrate
-from service.database.session import DatabaseAwayError
+from service.database.faults import DatabaseAwayError
 from service.settings import Settings
 from service.upgrade.judging import ADVICE, Finding, judge
 from service.upgrade.reading import read, revision_of

@@ -14,7 +14,8 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.connections import Bounds
-from service.database.session import ATTEMPTS, is_conflict, is_held, pause, watched_engine
+from service.database.faults import is_conflict, is_held, pause
+from service.database.session import ATTEMPTS, watched_engine
 
 _PARTITION = re.compile(r".+_(\d{4}_\d\d|default)")
 _BESIDE = Path(__file__).parents[1] / "migrations"

@@ -2,58 +2,33 @@
 
 import asyncio
 import json
-import random
-import re
-import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
-from typing import Annotated, Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 import asyncpg
-import uuid_utils
-from sqlalchemy import DateTime, MetaData, String, Text, event, text
+from sqlalchemy import event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, AsyncSessionTransaction, create_async_engine
-from sqlalchemy.orm import DeclarativeBase, mapped_column
 
+from service.clock import utc_now
 from service.connections import ANSWER, LATE, SILENCE, WITH_LOCK, Bounds, has_transaction_timeout, watch_pooled
+from service.database.columns import Base
+from service.database.faults import DatabaseAwayError, HeldError, is_away, is_conflict, is_held, is_lost, pause
+from service.database.locks import GATE_LOCK
 from service.database.row_security import EVERYWHERE, NOWHERE, TELL, Bounded, OfHandler, Reach, View
 
 Result = TypeVar("Result")
-Clock = Callable[[], datetime]
-
-_ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
-_TRIPLES: Final = tuple(high + mid + low for high in _ALPHABET for mid in _ALPHABET for low in _ALPHABET)
-_COUNTED: Final = (1 << 30) - 1
-_ID: Final = re.compile(r"[a-z]{2}_[0-7][0-9a-hjkmnp-tv-z]{25}")
 
 ATTEMPTS: Final = 6
-_RETRY: Final = frozenset({"40001", "40P01"})
-_ENDED: Final = frozenset({"57P01", "57P05", "25P03", "25P04"})
-"""PostgreSQL has ended the session: it was told to, or the session was silent, or its transaction open, for too long."""
-_HELD: Final = "55P03"
-"""A lock was waited for as long as one is."""
-# Connection lost or refused, server going down or read-only, no room, a statement cancelled for its time.
-_AWAY: Final = _ENDED | {"53000", "53100", "53200", "53300", "57014", "57P02", "57P03", "25006"}
 
 _AS_JSON: Final = partial(json.dumps, ensure_ascii=False, separators=(",", ":"))
 """Columns of JSON keep the text as it is written here: short."""
-
-# The advisory locks, all here, so that no two are one.
-GATE_LOCK: Final = 0x0B0D
-"""The gate: shared by decisions, exclusive to whatever can turn an allow into a deny."""
-FIRST_ADMIN_LOCK: Final = 0x0B0E
-SAMPLE_LOCK: Final = 0x0B0F
-FINDINGS_LOCK: Final = 0x0B10
-POWERS_LOCK: Final = 0x0B30
-LOG_LOCK: Final = 0x0B11
-"""The log: whoever holds it writes leaves, tiles and checkpoints. It belongs to a connection, and so does the gate's at first
-where questions alone are decided; the others belong to a transaction."""
 
 
 WAITS: Final = 12
@@ -64,45 +39,8 @@ HELD_MILLISECONDS: Final = 500
 """How long whoever has closed the gate waits for a row at most: everybody waits with it."""
 
 
-class DatabaseAwayError(Exception):
-    """The database cannot be reached, or did not answer in time: nothing may be allowed now."""
-
-
-class HeldError(Exception):
-    """A lock that others hold was not given in time: the database is there, and the same again may well succeed."""
-
-
 class MovedError(Exception):
     """What a transaction was made for has changed under it: it is undone, and tried again."""
-
-
-class Base(DeclarativeBase):
-    """The base of every table; constraint names are fixed so that migrations can name them."""
-
-    metadata = MetaData(
-        naming_convention={
-            "ix": "ix_%(column_0_N_label)s",
-            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-            "ck": "ck_%(table_name)s_%(constraint_name)s",
-            "fk": "fk_%(table_name)s_%(column_0_name)s",
-            "pk": "pk_%(table_name)s",
-        }
-    )
-
-
-Id = String(29, collation="C")
-Key = Text(collation="C")
-"""What people and systems call a thing: compared byte by byte as well, since the gate looks things up by it."""
-
-PrimaryId = Annotated[str, mapped_column(Id, primary_key=True)]
-"""`<prefix>_<uuidv7 in Crockford base32>`, compared byte by byte, so that order is order of making."""
-
-Moment = Annotated[datetime, mapped_column(DateTime(timezone=True))]
-
-
-def utc_now() -> datetime:
-    """Return the time of this machine in UTC: for what no decision hangs on."""
-    return datetime.now(UTC)
 
 
 class Time:
@@ -195,39 +133,6 @@ class Transaction(AsyncSession):
         if self.view.reach == EVERYWHERE or not isinstance(row, OfHandler):
             return True
         return row.is_seen_by(self.view)
-
-
-def new_id(prefix: str) -> str:
-    """Return a fresh identifier of 29 characters: two-letter prefix, underscore, UUIDv7 in Crockford base32."""
-    return next(new_ids(prefix))
-
-
-def new_ids(prefix: str) -> Iterator[str]:
-    """Yield fresh identifiers for what is made at one moment: the first is drawn, and each other follows the one before.
-
-    An id opens nothing, so that one may be told from its neighbour. Source: RFC 9562 section 6.2, method 2: of several UUIDv7 that are made
-    at once the random part is counted on; here its last 30 bits are.
-    """
-    three = _TRIPLES
-    while True:
-        number = uuid_utils.uuid7().int
-        head = (
-            f"{prefix}_{_ALPHABET[number >> 125]}{_ALPHABET[number >> 120 & 31]}"
-            f"{three[number >> 105 & 32767]}{three[number >> 90 & 32767]}{three[number >> 75 & 32767]}{three[number >> 60 & 32767]}"
-            f"{three[number >> 45 & 32767]}{three[number >> 30 & 32767]}"
-        )
-        for last in range(number & _COUNTED, _COUNTED + 1):
-            yield f"{head}{three[last >> 15]}{three[last & 32767]}"
-
-
-def is_id(candidate: str, prefix: str) -> bool:
-    """Tell whether a reference is an identifier with this prefix, and not a key."""
-    return candidate.startswith(prefix + "_") and _ID.fullmatch(candidate) is not None
-
-
-def is_any_id(candidate: str) -> bool:
-    """Tell whether a text has the form of an identifier, whatever its prefix."""
-    return _ID.fullmatch(candidate) is not None
 
 
 def address(url: str) -> URL:
@@ -388,67 +293,6 @@ async def _undone(tx: Transaction) -> None:
         await tx.invalidate()
 
 
-def _state(error: BaseException) -> str | None:
-    state = getattr(getattr(error, "orig", error), "sqlstate", None)
-    return state if isinstance(state, str) else None
-
-
-def is_conflict(error: BaseException) -> bool:
-    """Tell whether another transaction was in the way: the same again may well succeed."""
-    return _state(error) in _RETRY or _is_partition_new(error)
-
-
-def _is_partition_new(error: BaseException) -> bool:
-    """Tell whether a row was on its way into one table of a partitioned one while another was made for it."""
-    if _state(error) != "23514":
-        return False
-    found: BaseException | None = error
-    while found is not None and not hasattr(found, "constraint_name"):
-        found = found.__cause__
-    return found is not None and found.constraint_name is None  # that of a partition has no name
-
-
-def is_held(error: BaseException) -> bool:
-    """Tell whether a lock was not given in time."""
-    return _state(error) == _HELD
-
-
-def is_lost(error: BaseException) -> bool:
-    """Tell whether the connection is gone."""
-    state = _state(error)
-    if state is not None and (state.startswith("08") or state in _ENDED):
-        return True
-    if isinstance(error, DBAPIError):
-        return error.connection_invalidated
-    return _is_closed(error) or (isinstance(error, OSError) and not isinstance(error, TimeoutError))
-
-
-def is_away(error: BaseException) -> bool:
-    """Tell whether an error means that the database cannot serve now, whatever was asked of it."""
-    if isinstance(error, PoolTimeoutError | OSError | TimeoutError) or _is_closed(error):
-        return True
-    state = _state(error)
-    if state is not None:
-        return state in _AWAY or state.startswith("08")
-    return isinstance(error, DBAPIError) and (error.connection_invalidated or _is_driver_fault(error))
-
-
-def _is_driver_fault(error: DBAPIError) -> bool:
-    cause = getattr(error.orig, "__cause__", None)
-    return isinstance(cause, OSError | TimeoutError) or _is_closed(cause)
-
-
-def _is_closed(error: object) -> bool:
-    """Tell whether the driver itself says that its connection cannot be used, or does not know any more where it stands with it."""
-    fault = isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError)
-    return fault and not isinstance(error, asyncpg.DataError)
-
-
-async def pause(attempt: int) -> None:
-    """Wait a little before the next attempt, longer each time, and never in step with others."""
-    await asyncio.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311 - jitter, not a secret  # nosec B311
-
-
 async def join_gate(tx: Transaction) -> None:
     """Take the gate's lock beside other decisions: what the transaction reads from now on stands until it commits."""
     connection, bound = await _at_gate(tx)
@@ -514,8 +358,3 @@ async def beyond(tx: Transaction, why: str) -> AsyncIterator[None]:  # noqa: ARG
             await tx.execute(TELL, before.told)
         raise
     await tx.look(before)
-
-
-def new_secret(length: int) -> str:
-    """Return `length` random characters of Crockford base32, five bits each, from the system's source of secrets."""
-    return "".join(secrets.choice(_ALPHABET) for _ in range(length))

@@ -6,8 +6,8 @@ from sqlalchemy import BigInteger, ColumnElement, Identity, Index, Text, and_, a
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
+from service.database.columns import Base, Id, Moment
 from service.database.row_security import AMONG, VIEWER, OfHandler, View
-from service.database.session import Base, Id, Moment
 
 
 class Event(OfHandler, Base):

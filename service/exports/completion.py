@@ -19,8 +19,8 @@ from service.access.caller import Caller
 from service.audit import operations as audit
 from service.database.session import Transaction
 from service.exports.operations import held_export, shown, status_of
+from service.exports.schemas import ExportOut
 from service.gate.decide import contradicted
-from service.gate.schemas import ExportOut
 from service.law.facts import Count, Tag
 from service.law.schemas import OriginFactsIn
 from service.ledger import operations as ledger

@@ -8,11 +8,12 @@ from sqlalchemy import select
 
 from service.access.caller import READERS, Caller
 from service.audit import operations as audit
-from service.database.session import Transaction, is_id, join_gate
+from service.database.ids import is_id
+from service.database.session import Transaction, join_gate
+from service.exports.schemas import ExportOut
 from service.gate import batch_write, questions
 from service.gate.batch_decisions import ExportRefused, Reserved, Sitting, export_ended, lapse
 from service.gate.batch_read import EXPORTERS, Wanted
-from service.gate.schemas import ExportOut
 from service.http.paging import page_of
 from service.http.references import is_of
 from service.law.rule_book import RuleBook

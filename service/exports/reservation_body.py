@@ -7,9 +7,9 @@ from fastapi import Request
 
 from service.exports import person_counts
 from service.exports.person_counts import ByHash
+from service.exports.schemas import ExportIn
 from service.gate import questions
 from service.gate.announced_growth import Announced
-from service.gate.schemas import ExportIn
 from service.http.idempotency import Sent
 from service.law.schemas import MAX_PERSONS
 from service.ledger.counting import KINDS

@@ -20,7 +20,7 @@ from msgspec import UNSET, Struct, UnsetType, structs
 from service.access.caller import Caller
 from service.audit.commitments import LIMIT, SALT, Opening, seal
 from service.clock import rfc3339
-from service.database.session import new_ids
+from service.database.ids import new_ids
 from service.gate import questions
 from service.gate.batch_read import Found
 from service.gate.decide import Ask, Decision, Growth, Known, KnownPermit, Reason, contradicted, decide

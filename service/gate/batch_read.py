@@ -15,10 +15,11 @@ import msgspec
 from msgspec import Struct
 
 from service.access.caller import Caller, Role
+from service.clock import day_in_shanghai
+from service.database.ids import is_id
 from service.database.row_security import EVERYWHERE, Reach
-from service.database.session import Transaction, is_id
+from service.database.session import Transaction
 from service.gate.decide import Growth, Known, KnownDataset, KnownPermit, Terms
-from service.law.calendar import day_in_shanghai
 from service.law.determination import Mechanism
 from service.law.facts import (
     Count,

@@ -7,12 +7,12 @@ from typing import Final
 
 import asyncpg
 
-from service.database.session import GATE_LOCK
+from service.clock import day_in_shanghai
+from service.database.locks import GATE_LOCK
 from service.gate import batch_read
 from service.gate.batch_decisions import Earlier, Held, Reserved, Sitting, encode
 from service.gate.batch_read import HASH, Found, Wanted, arguments, arrays, joined, piece
 from service.http.idempotency import Reply, Use
-from service.law.calendar import day_in_shanghai
 from service.law.facts import Count
 from service.validation.problems import DatabaseAway
 

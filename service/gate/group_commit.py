@@ -32,9 +32,12 @@ import structlog
 from msgspec import Struct, structs
 
 from service.access.caller import Caller
+from service.clock import day_in_shanghai
 from service.connections import ANSWER, LATE, SILENCE, WITH_LOCK, Bounds, connect
+from service.database.faults import is_away, is_conflict, is_held, is_lost, pause
+from service.database.locks import GATE_LOCK
 from service.database.logins import Login
-from service.database.session import ATTEMPTS, GATE_LOCK, Time, is_away, is_conflict, is_held, is_lost, pause
+from service.database.session import ATTEMPTS, Time
 from service.gate import batch_read, batch_write
 from service.gate.announced_growth import growths
 from service.gate.batch_decisions import Sitting, lapse
@@ -44,7 +47,6 @@ from service.gate.jobs import Before, Job, Reservation, admitted
 from service.http import idempotency
 from service.http.idempotency import Reply, Use
 from service.http.rate_limits import Limits
-from service.law.calendar import day_in_shanghai
 from service.law.rule_book import RuleBook
 from service.validation.problems import Busy, DatabaseAway, Problem
 

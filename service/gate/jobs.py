@@ -186,3 +186,7 @@ class Reservation:
 def _refused(problem: Problem) -> Reply:
     document = json.dumps(problem.document(EXPORTS_PATH), ensure_ascii=False).encode()
     return Reply(problem.status, document, {"Content-Type": MEDIA_TYPE})
+
+
+EVALUATION_PATH: Final = "/access/v1/evaluation"
+EVALUATIONS_PATH: Final = "/access/v1/evaluations"

@@ -3,17 +3,22 @@
 from typing import Annotated, Any, Final
 
 import msgspec
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
 from service.access.caller import READERS, Caller, Role
-from service.exports import completion, operations, person_counts, reservation_body
 from service.gate import questions as wire
 from service.gate import search
-from service.gate.fast_path.asgi import EVALUATION_PATH, EVALUATIONS_PATH
 from service.gate.group_commit import Gate
-from service.gate.jobs import EXPORTS_PATH, Evaluation, Evaluations, Failed, Job, Reservation
+from service.gate.jobs import (
+    EVALUATION_PATH,
+    EVALUATIONS_PATH,
+    Evaluation,
+    Evaluations,
+    Failed,
+    Job,
+)
 from service.gate.schemas import (
     ActionSearchIn,
     ActionSearchOut,
@@ -21,7 +26,6 @@ from service.gate.schemas import (
     EvaluationOut,
     EvaluationsIn,
     EvaluationsOut,
-    ExportOut,
     FailedOut,
     MetadataOut,
     ResourceSearchIn,
@@ -29,16 +33,9 @@ from service.gate.schemas import (
     SubjectSearchIn,
     SubjectSearchOut,
 )
-from service.http import idempotency
 from service.http.exchange import JSON, Exchange, allowed
-from service.http.paging import Cursor, Limit, Page
-from service.http.references import Filter
-from service.http.router import REFUSALS, Handler, StrictRoute, room
-from service.law.facts import Count
-from service.law.rule_book import RuleBook
-from service.law.schemas import NearDay
+from service.http.router import REFUSALS, Handler, StrictRoute
 from service.validation.problems import Malformed, UnsupportedMediaType, invalid_from
-from service.whatif import outlook
 
 
 class AuthZenRoute(StrictRoute):
@@ -81,18 +78,14 @@ METADATA_SECONDS: Final = 600
 """How long callers may keep the metadata."""
 
 authzen = APIRouter(tags=["gate"], route_class=AuthZenRoute)
-router = room("gate")
 Asking = Annotated[Exchange, allowed(Role.EXPORTER, takes_session=False)]
-Exporting = Annotated[Exchange, allowed(Role.EXPORTER)]
 Reading = Annotated[Exchange, allowed(READERS)]
-ExportId = Annotated[str, Path()]
-Named = Annotated[str | None, Query(max_length=29)]
 
 
 @authzen.post(EVALUATION_PATH, response_model=EvaluationOut)
 async def evaluation(exchange: Asking, request: Request, body: EvaluationIn) -> Response:
     """May this system export this dataset to that recipient? The answer was recorded before it was given."""
-    return await _decided(exchange, request, Evaluation(exchange.proof, _question(body)))
+    return await decided(exchange, request, Evaluation(exchange.proof, _question(body)))
 
 
 @authzen.post(EVALUATIONS_PATH, response_model=EvaluationsOut | EvaluationOut)
@@ -104,19 +97,19 @@ async def evaluations(exchange: Asking, request: Request, body: EvaluationsIn) -
             asked = body.single()
         except ValidationError as error:
             raise _malformed(error) from error
-        return await _decided(exchange, request, Evaluation(proof, _question(asked)))
+        return await decided(exchange, request, Evaluation(proof, _question(asked)))
     questions = [
         Failed(msgspec.Raw(one.model_dump_json().encode())) if isinstance(one, FailedOut) else _question(one)
         for one in body.asked()
     ]
-    return await _decided(exchange, request, Evaluations(proof, questions, body.semantic))
+    return await decided(exchange, request, Evaluations(proof, questions, body.semantic))
 
 
 def _question(body: EvaluationIn) -> wire.Question:
     return wire.of(wire.Question, body.model_dump(exclude_unset=True))
 
 
-async def _decided(_: Exchange, request: Request, job: Job) -> Response:
+async def decided(_: Exchange, request: Request, job: Job) -> Response:
     """Answer once a batch has decided: it looks the caller up again, with everything else."""
     gate: Gate = request.app.state.gate
     reply = await gate.decide(job)
@@ -164,96 +157,3 @@ async def metadata(request: Request, response: Response) -> MetadataOut:
         search_resource_endpoint=base + RESOURCE_SEARCH_PATH,
         search_action_endpoint=base + ACTION_SEARCH_PATH,
     )
-
-
-@router.post(EXPORTS_PATH, status_code=201, response_model=ExportOut, openapi_extra=reservation_body.BODY)
-async def reserve(exchange: Asking, request: Request) -> Response:
-    """Reserve an export; refused with 403 `export-refused`, a `reason` and the id of the recorded evaluation.
-
-    A number is held in full. Persons announced by hash are held as far as they are new: to the permit, and to the year.
-    """
-    key = idempotency.key_of(request)
-    body = await reservation_body.Reserving.read(request, request.app.state.body_limit)
-    job = Reservation(exchange.proof, body.asked, key, body.sent, body.announced)
-    return await _decided(exchange, request, job)
-
-
-@router.get("/v1/exports", response_model=Page[ExportOut])
-async def list_exports(
-    exchange: Reading,
-    handler: Filter = None,
-    dataset: Filter = None,
-    permit: Named = None,
-    cursor: Cursor = None,
-    limit: Limit = 50,
-) -> Response:
-    """List exports, by the ids of what they are about."""
-    return await exchange.page(
-        lambda tx, _: operations.list_exports(
-            tx, handler=handler, dataset=dataset, permit=permit, cursor=cursor, limit=limit
-        )
-    )
-
-
-@router.get("/v1/exports/{export_id}", response_model=ExportOut)
-async def read_export(exchange: Reading, export_id: ExportId) -> Response:
-    """Read an export."""
-    return await exchange.read(lambda tx, caller: operations.read_export(tx, caller, export_id))
-
-
-@router.post("/v1/exports/{export_id}/complete", response_model=ExportOut, openapi_extra=person_counts.BODY)
-async def complete(
-    exchange: Exporting, request: Request, export_id: ExportId, stated: person_counts.StatedIn
-) -> Response:
-    """Report the persons that really went; the rest of the reservation is given back.
-
-    Numbers add up with every report. Persons told by hash, in JSON or as a stream of bytes, count once a year and once a permit.
-    What went always counts, also when it is reported late or is more than was reserved; above the permit's quota the permit is suspended.
-    """
-    body = await person_counts.Body.read(request, stated)
-    try:
-        return await exchange.decide(
-            lambda tx, caller: completion.complete(tx, caller, export_id, body.completion), 200, sent=body.sent
-        )
-    except completion.GateNeededError:
-        return await exchange.decide(
-            lambda tx, caller: completion.complete(tx, caller, export_id, body.completion, is_gate_closed=True),
-            200,
-            gate="close",
-            sent=body.sent,
-        )
-
-
-@router.post("/v1/exports/{export_id}/cancel", response_model=ExportOut)
-async def cancel(exchange: Exporting, export_id: ExportId) -> Response:
-    """Give a reservation back."""
-    return await exchange.act(lambda tx, caller: operations.cancel(tx, caller, export_id))
-
-
-def _asked(
-    on: Annotated[NearDay | None, Query(description="A later day.")] = None,
-    more_persons: Annotated[int, Query(ge=0, lt=2**53, description="So many persons more in the year's count.")] = 0,
-    more_sensitive_persons: Annotated[int, Query(ge=0, lt=2**53)] = 0,
-) -> outlook.Asked:
-    return outlook.Asked(on=on, more=Count(more_persons, more_sensitive_persons))
-
-
-Asked = Annotated[outlook.Asked, Depends(_asked)]
-
-
-@router.get("/v1/transfers/{transfer_id}/outlook", response_model=outlook.TransferOutlook)
-async def transfer_outlook(
-    exchange: Reading, request: Request, transfer_id: Annotated[str, Path()], asked: Asked
-) -> Response:
-    """Tell what the law would say of a transfer today, on a later day, with a higher count, and when and why that changes."""
-    book: RuleBook = request.app.state.book
-    return await exchange.read(lambda tx, caller: outlook.of_transfer(tx, caller, book, transfer_id, asked))
-
-
-@router.get("/v1/permits/{permit_id}/outlook", response_model=outlook.PermitOutlook)
-async def permit_outlook(
-    exchange: Reading, request: Request, permit_id: Annotated[str, Path()], asked: Asked
-) -> Response:
-    """Tell whether a permit stands today, on a later day and with a higher count, and when and why that changes."""
-    book: RuleBook = request.app.state.book
-    return await exchange.read(lambda tx, caller: outlook.of_permit(tx, caller, book, permit_id, asked))

@@ -17,8 +17,10 @@ from sqlalchemy import text
 
 from service.access.caller import Caller, Proof
 from service.audit import operations as audit
+from service.clock import day_in_shanghai
+from service.database.ids import new_id
 from service.database.row_security import EVERYWHERE
-from service.database.session import Transaction, new_id
+from service.database.session import Transaction
 from service.gate import batch_read, page_tokens
 from service.gate import questions as wire
 from service.gate.batch_decisions import DATASET, EXPORT, SYSTEM, decision_on
@@ -44,7 +46,6 @@ from service.gate.schemas import (
     SubjectSearchIn,
     SubjectSearchOut,
 )
-from service.law.calendar import day_in_shanghai
 from service.law.rule_book import RuleBook
 
 Result = TypeVar("Result")

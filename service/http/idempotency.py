@@ -17,7 +17,8 @@ from sqlalchemy import LargeBinary, SmallInteger, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from service.database.session import Base, Id, Moment, Transaction
+from service.database.columns import Base, Id, Moment
+from service.database.session import Transaction
 from service.validation.problems import Conflict, Invalid
 
 HEADER: Final = "Idempotency-Key"

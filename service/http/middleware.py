@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import logs
-from service.database.session import new_id
+from service.database.ids import new_id
 from service.http.rate_limits import Limits, credential_of, is_let_in
 from service.validation.problems import InternalError, Malformed, Problem, TookTooLong, TooLarge, response
 

@@ -6,7 +6,8 @@ from fastapi import Query
 from sqlalchemy import ColumnElement, ScalarSelect, Text, column, select, table
 from sqlalchemy.orm import InstrumentedAttribute
 
-from service.database.session import Id, is_any_id
+from service.database.columns import Id
+from service.database.ids import is_any_id
 
 Kind = Literal["handlers", "datasets", "recipients"]
 Filter = Annotated[str | None, Query(max_length=500, description="Id or key.")]

@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from service.database.session import new_secret
+from service.database.ids import new_secret
 
 _BEARER: Final = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] +(ob_live_[0-9a-hjkmnp-tv-z]{12}_[0-9a-hjkmnp-tv-z]{52}) *")
 _PREFIX: Final = len("ob_live_") + 12

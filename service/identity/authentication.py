@@ -15,8 +15,9 @@ from typing import Final
 from starlette.requests import Request
 
 from service.access.caller import Caller, Credentials, Proof, Role, Seated, Vouched
+from service.clock import Clock
 from service.database.row_security import EVERYWHERE
-from service.database.session import Clock, Database, Transaction
+from service.database.session import Database, Transaction
 from service.http.egress import Outgoing
 from service.identity import linked_identities, operations, sessions
 from service.identity.oidc import jws

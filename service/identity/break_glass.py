@@ -15,12 +15,13 @@ from service.access.caller import REVIEWERS, WATCHERS, Caller, Role
 from service.access.grant_rules import Glass
 from service.access.lookup import handler_of, is_of_principal, party, principal_of
 from service.access.tables import NOW, BreakGlass, Grant, Principal
+from service.clock import day_in_shanghai
+from service.database.ids import new_id
 from service.database.row_security import EVERYWHERE, NOWHERE, Reach, joined
-from service.database.session import Transaction, new_id
+from service.database.session import Transaction
 from service.events import operations as events
 from service.http.paging import page_of
 from service.identity.schemas import BreakGlassIn, BreakGlassOut
-from service.law.calendar import day_in_shanghai
 from service.validation.problems import Conflict, Forbidden, NotFound
 
 RECENT = timedelta(days=30)

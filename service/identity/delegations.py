@@ -12,12 +12,13 @@ from service.access import grant_rules
 from service.access.caller import ANYONE, REVIEWERS, WATCHERS, Caller, Delegated, Role
 from service.access.lookup import handler_where, party
 from service.access.tables import TODAY, Delegation, Grant, Principal
+from service.clock import day_in_shanghai
+from service.database.ids import is_id, new_id
 from service.database.row_security import EVERYWHERE, View, joined
-from service.database.session import Transaction, is_id, new_id
+from service.database.session import Transaction
 from service.events import operations as events
 from service.http.paging import page_of
 from service.identity.schemas import DelegationIn, DelegationOut
-from service.law.calendar import day_in_shanghai
 from service.validation.problems import Conflict, Forbidden, Invalid, NotFound
 
 _NOT_TOLD = {"id", "in_force", "ended_at", "made_by", "made_at", "effective_at", "confirmed_by"}

@@ -14,13 +14,14 @@ from service.access.caller import OPERATOR, Caller, Role
 from service.access.grant_rules import Ask, Keeper, State
 from service.access.lookup import handler_of, is_of_principal, named_principal, party, principal_of
 from service.access.tables import Delegation, Grant, Principal
+from service.clock import day_in_shanghai
+from service.database.ids import new_id
 from service.database.row_security import EVERYWHERE
-from service.database.session import Transaction, close_gate, new_id
+from service.database.session import Transaction, close_gate
 from service.events import operations as events
 from service.http.paging import page_of
 from service.identity import break_glass
 from service.identity.schemas import GrantIn, GrantOut
-from service.law.calendar import day_in_shanghai
 from service.validation.problems import AlreadyExists, Conflict, Forbidden, Invalid, NotFound
 
 

@@ -15,7 +15,9 @@ from service.access.caller import OPERATOR, Caller, Role, Vouched
 from service.access.lookup import principal_of
 from service.access.tables import HANDLERS, TODAY, Grant, Login, Principal
 from service.audit import operations as audit
-from service.database.session import Transaction, close_gate, new_id
+from service.clock import day_in_shanghai
+from service.database.ids import new_id
+from service.database.session import Transaction, close_gate
 from service.events import operations as events
 from service.http.paging import page_of
 from service.identity import operations, sessions
@@ -23,7 +25,6 @@ from service.identity.oidc import group_roles
 from service.identity.oidc.claims import Told
 from service.identity.oidc.group_roles import Changes, Held, Stands
 from service.identity.schemas import LoginIn, LoginOut, PrincipalIn
-from service.law.calendar import day_in_shanghai
 from service.validation.problems import AlreadyExists, Conflict, Invalid, NotFound, Unauthenticated
 from service.validation.text_types import Name, folded
 

@@ -10,15 +10,17 @@ from service.access.caller import OPERATOR, Caller, Credentials, Role
 from service.access.grant_rules import is_fit
 from service.access.lookup import handler_of, named_principal, party, principal_of
 from service.access.tables import TODAY, ApiKey, Grant, Principal
+from service.clock import day_in_shanghai
+from service.database.ids import new_id
+from service.database.locks import FIRST_ADMIN_LOCK
 from service.database.row_security import EVERYWHERE, NOWHERE, Reach, joined
-from service.database.session import FIRST_ADMIN_LOCK, Transaction, close_gate, new_id
+from service.database.session import Transaction, close_gate
 from service.events import operations as events
 from service.http.paging import page_of
 from service.identity import break_glass, delegations, sessions
 from service.identity import grants as granting
 from service.identity.api_keys import Secret
 from service.identity.schemas import ApiKeyIn, ApiKeyMade, ApiKeyOut, Kind, PrincipalIn, PrincipalOut
-from service.law.calendar import day_in_shanghai
 from service.validation.problems import AlreadyExists, Conflict, Invalid, NotFound, Unauthenticated
 from service.validation.text_types import folded
 

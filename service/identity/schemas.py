@@ -9,9 +9,8 @@ from service.access.caller import Caller, Role
 from service.access.grant_rules import Glass, State, state
 from service.access.tables import ApiKey, BreakGlass, Delegation, Grant, Login, Principal
 from service.database.row_security import EVERYWHERE
-from service.law.schemas import NearDay
 from service.validation.confusables import Flag, flags_of_all
-from service.validation.text_types import Instant, Name, Prose, Reference, not_before
+from service.validation.text_types import Instant, Name, NearDay, Prose, Reference, not_before
 
 Kind = Literal["person", "system"]
 

@@ -18,12 +18,13 @@ from service.access.lookup import principal_of
 from service.access.tables import NOW, TODAY, Grant, Login, LoginLink, Principal, Session, SessionToken
 from service.audit import operations as audit
 from service.audit import recording
-from service.database.session import Transaction, new_id
+from service.clock import day_in_shanghai
+from service.database.ids import new_id
+from service.database.session import Transaction
 from service.events import operations as events
 from service.identity import session_rules
 from service.identity.schemas import SessionOut
 from service.identity.session_rules import Limits, Seat, Verdict
-from service.law.calendar import day_in_shanghai
 from service.validation.problems import Conflict, Invalid, NotFound, Unauthenticated
 
 _BITS: Final = 32

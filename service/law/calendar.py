@@ -1,12 +1,9 @@
 """Days of the law: calendar days in Asia/Shanghai, and working days with the State Council's holidays and make-up days."""
 
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from functools import cache
-from zoneinfo import ZoneInfo
 
 import chinese_calendar
-
-SHANGHAI = ZoneInfo("Asia/Shanghai")
 
 
 class CalendarNotCovered(LookupError):  # noqa: N818 - says what it is
@@ -15,11 +12,6 @@ class CalendarNotCovered(LookupError):  # noqa: N818 - says what it is
     def __init__(self, year: int) -> None:
         super().__init__(f"The public holidays of {year} are not known to the calendar.")
         self.year = year
-
-
-def day_in_shanghai(moment: datetime) -> date:
-    """Return the calendar day of a moment in Asia/Shanghai, where a day of the law begins and ends."""
-    return moment.astimezone(SHANGHAI).date()
 
 
 def working_days_after(start: date, days: int) -> date:

@@ -11,7 +11,8 @@ from typing import Final, Protocol
 
 from service.law.facts import Count, Facts, Route, Tag
 from service.law.policy import Situation
-from service.law.rule_book import MECHANISMS, Citation, Edition, Entry, Rule, RuleBook
+from service.law.rule_book import Citation, Edition, Entry, Rule, RuleBook
+from service.law.rule_files import MECHANISMS
 
 _STRICTNESS: Final = {name: place for place, name in enumerate(MECHANISMS)}
 

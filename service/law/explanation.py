@@ -7,10 +7,11 @@ from typing import Any, Final
 
 import pycountry
 
+from service.law.conditions import measures
 from service.law.determination import Determination, Item, Mechanism, State
 from service.law.facts import Facts, Method, Tag
 from service.law.policy import Policy
-from service.law.rule_book import Citation, Edition, Entry, Rule, RuleBook, measures
+from service.law.rule_book import Citation, Edition, Entry, Rule, RuleBook
 
 LANGUAGES: Final = ("en", "zh")
 _CHINESE_COUNTRIES: Final = gettext.translation("iso3166-1", pycountry.LOCALES_DIR, languages=["zh_CN"], fallback=True)

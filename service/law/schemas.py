@@ -42,9 +42,6 @@ def _iso_date(value: object) -> object:
 Day = Annotated[date, BeforeValidator(_iso_date)]
 """A calendar day in Asia/Shanghai, written YYYY-MM-DD and no other way."""
 
-NearDay = Annotated[Day, Field(ge=date(1990, 1, 1), le=date(2200, 12, 31))]
-"""A day of a paper, a permit or a deadline: in the years for which a calendar can be trusted."""
-
 
 class _In(BaseModel):
     model_config = ConfigDict(extra="forbid")

@@ -14,7 +14,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import InstrumentedAttribute
 
 from service.audit import recording
-from service.database.session import Id, Transaction
+from service.database.columns import Id
+from service.database.session import Transaction
 from service.law.facts import Count
 from service.ledger import counting
 from service.ledger.counting import KINDS, LG_K, NOBODY, Kind, Report, Tally

@@ -6,8 +6,8 @@ from sqlalchemy import BigInteger, Boolean, DateTime, ForeignKey, Index, LargeBi
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
+from service.database.columns import Base, Id, Moment, PrimaryId
 from service.database.row_security import OfHandler
-from service.database.session import Base, Id, Moment, PrimaryId
 from service.law.facts import Count
 
 

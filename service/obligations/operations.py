@@ -7,11 +7,12 @@ from sqlalchemy import ColumnElement, and_, or_, select
 
 from service.access import directory
 from service.access.caller import READERS, Caller, Role
-from service.database.session import Transaction, close_gate, new_id
+from service.clock import SHANGHAI, day_in_shanghai
+from service.database.ids import new_id
+from service.database.session import Transaction, close_gate
 from service.events import operations as events
 from service.http.paging import page_of
 from service.http.references import is_of
-from service.law.calendar import SHANGHAI, day_in_shanghai
 from service.obligations.obligation_rules import (
     BLOCKING,
     RECKONED,

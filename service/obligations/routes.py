@@ -9,10 +9,10 @@ from service.http.exchange import Exchange, allowed
 from service.http.paging import Cursor, Limit, Page
 from service.http.references import Filter
 from service.http.router import room
-from service.law.schemas import NearDay
 from service.obligations import operations
 from service.obligations.obligation_rules import Code, State
 from service.obligations.schemas import CompleteIn, ObligationOut, OwnerIn, ReopenIn
+from service.validation.text_types import NearDay
 
 router = room("obligations")
 Reading = Annotated[Exchange, allowed(READERS)]

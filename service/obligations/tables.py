@@ -5,9 +5,9 @@ from datetime import date, datetime
 from sqlalchemy import Boolean, Date, DateTime, ForeignKey, Index, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from service.clock import day_in_shanghai
+from service.database.columns import Base, Id, Moment, PrimaryId
 from service.database.row_security import OfHandler
-from service.database.session import Base, Id, Moment, PrimaryId
-from service.law.calendar import day_in_shanghai
 
 
 class Obligation(OfHandler, Base):

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from service.law.calendar import SHANGHAI
+from service.clock import SHANGHAI
 
 COMPRESSED: Final = (".json", ".ndjson", ".txt", ".html", ".toml", ".note", "checkpoint")
 CHUNK: Final = 1 << 18

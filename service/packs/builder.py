@@ -20,7 +20,7 @@ from sqlalchemy import select, text
 from service.audit.operations import plain
 from service.audit.tlog import signed_note
 from service.database.session import Database, Transaction
-from service.law import rule_book
+from service.law import loader
 from service.packs.archive import CHUNK, Archive
 from service.packs.columns import Columns
 from service.packs.log_entries import Entries
@@ -151,7 +151,7 @@ class Making:
             await asyncio.to_thread(archive.add, member, content)
 
     async def _law(self, archive: Archive) -> None:
-        for path in sorted(rule_book.DATA.glob("*.toml")):
+        for path in sorted(loader.DATA.glob("*.toml")):
             archive.add(f"law/{path.name}", path.read_bytes())
         if self._tools.policy_file is not None:
             archive.add("law/policy.toml", self._tools.policy_file.read_bytes())

@@ -7,8 +7,9 @@ from sqlalchemy import select
 
 from service.access.caller import Caller, Role
 from service.audit import operations as audit
+from service.database.ids import new_id
 from service.database.row_security import EVERYWHERE
-from service.database.session import Transaction, new_id
+from service.database.session import Transaction
 from service.http.paging import page_of
 from service.packs.schemas import PackIn, PackOut
 from service.packs.tables import EvidencePack

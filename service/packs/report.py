@@ -16,7 +16,7 @@ import jinja2
 import typst
 from markupsafe import Markup
 
-from service.law import rule_book
+from service.law import loader, rule_book
 from service.packs import fonts
 from service.packs.chapters.document import document
 from service.packs.document import by_number
@@ -68,7 +68,7 @@ def pdf(story: Story, language: str) -> bytes:
 
 @cache
 def _book() -> rule_book.RuleBook:
-    return rule_book.load()
+    return loader.load()
 
 
 @cache

@@ -5,7 +5,7 @@ from datetime import date, datetime
 from typing import Any, Final
 
 from service.audit.tlog import signed_note
-from service.law.calendar import day_in_shanghai
+from service.clock import day_in_shanghai
 from service.packs.report_data import (
     Actor,
     Counts,

@@ -5,8 +5,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from service.law.schemas import NearDay
 from service.packs.tables import EvidencePack
+from service.validation.text_types import NearDay
 
 Kind = Literal["permit", "transfer", "dataset", "handler"]
 State = Literal["waiting", "working", "ready", "failed", "expired"]

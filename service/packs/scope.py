@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from sqlalchemy import text
 
+from service.clock import SHANGHAI
 from service.database.session import Transaction
-from service.law.calendar import SHANGHAI
 from service.packs.tables import EvidencePack
 
 BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)

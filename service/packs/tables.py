@@ -5,8 +5,8 @@ from datetime import date, datetime
 from sqlalchemy import BigInteger, CheckConstraint, Date, DateTime, ForeignKey, Index, Integer, LargeBinary, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from service.database.columns import Base, Id, Moment, PrimaryId
 from service.database.row_security import OfHandler
-from service.database.session import Base, Id, Moment, PrimaryId
 
 
 class EvidencePack(OfHandler, Base):

@@ -19,8 +19,9 @@ from sqlalchemy import select, text, update
 
 from service.access.caller import FINDER
 from service.audit import operations as audit
+from service.database.faults import DatabaseAwayError, HeldError
 from service.database.row_security import EVERYWHERE, TELL, View
-from service.database.session import Database, DatabaseAwayError, HeldError, Transaction
+from service.database.session import Database, Transaction
 from service.packs.builder import Made, Making, Tools
 from service.packs.operations import file_name
 from service.packs.tables import EvidencePack

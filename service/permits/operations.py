@@ -13,11 +13,13 @@ from service.access.caller import OPERATOR, READERS, REVIEWERS, Caller, Role
 from service.audit import operations as audit
 from service.audit import recording
 from service.audit.schemas import EntryOut
-from service.database.session import Id, Transaction, close_gate, new_id
+from service.clock import SHANGHAI, day_in_shanghai
+from service.database.columns import Id
+from service.database.ids import new_id
+from service.database.session import Transaction, close_gate
 from service.events import operations as events
 from service.http.paging import page_of
 from service.http.references import is_of
-from service.law.calendar import SHANGHAI, day_in_shanghai
 from service.law.facts import Count
 from service.ledger import operations as ledger
 from service.ledger.counting import Kind

@@ -9,10 +9,10 @@ from msgspec import structs
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from service.law.facts import Count
-from service.law.schemas import NearDay, Persons
+from service.law.schemas import Persons
 from service.permits.standing import Standing, is_personal, left, standing
 from service.permits.tables import Permit, PermitDataset
-from service.validation.text_types import Name, Prose
+from service.validation.text_types import Name, NearDay, Prose
 
 Names = Annotated[list[Name], Field(min_length=1, max_length=5000)]
 

@@ -10,8 +10,8 @@ from sqlalchemy import JSON, BigInteger, Date, ForeignKey, Index, Integer, Text,
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
+from service.database.columns import Base, Id, Moment, PrimaryId
 from service.database.row_security import OfHandler
-from service.database.session import Base, Id, Moment, PrimaryId
 
 
 class Permit(OfHandler, Base):

@@ -10,7 +10,8 @@ from sqlalchemy import DateTime, Text, bindparam, select, text
 from service.access.caller import READERS, Caller
 from service.audit.effects import Written
 from service.audit.operations import plain
-from service.database.session import Transaction, new_ids
+from service.database.ids import new_ids
+from service.database.session import Transaction
 from service.events import operations as events
 from service.registry import twins
 from service.registry.asking import asked

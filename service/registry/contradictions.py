@@ -6,10 +6,10 @@ from typing import Any
 from sqlalchemy import select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 
+from service.clock import day_in_shanghai
 from service.database.session import Transaction
 from service.http.paging import page_of
 from service.http.references import is_of
-from service.law.calendar import day_in_shanghai
 from service.registry.schemas import ContradictionOut
 from service.registry.tables import Contradiction, Dataset
 

@@ -12,7 +12,8 @@ from sqlalchemy import select
 
 from service.access import persons
 from service.access.caller import Caller, Role
-from service.database.session import Transaction, new_ids
+from service.database.ids import new_ids
+from service.database.session import Transaction
 from service.events import operations as events
 from service.http.paging import page_of
 from service.http.references import is_of

@@ -6,7 +6,7 @@ from datetime import date, datetime
 from typing import Any, ClassVar
 
 from service.access.caller import Caller
-from service.law.calendar import day_in_shanghai
+from service.clock import day_in_shanghai
 from service.law.facts import Tag
 from service.registry import tags as tagging
 from service.registry.fields import Fields, held_against, is_freeing, of_documents

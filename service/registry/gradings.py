@@ -8,11 +8,12 @@ from sqlalchemy import ColumnElement, and_, func, or_, select
 
 from service.access import directory, persons
 from service.access.caller import Caller
-from service.database.session import Transaction, new_id
+from service.clock import SHANGHAI, day_in_shanghai
+from service.database.ids import new_id
+from service.database.session import Transaction
 from service.events import operations as events
 from service.http.paging import page_of
 from service.http.references import is_of
-from service.law.calendar import SHANGHAI, day_in_shanghai
 from service.registry import twins
 from service.registry.grading import Columns, Graded, demand_tag_of_minors, details_of, gradings_of
 from service.registry.operations import REGISTRARS, dataset_of, look_at_scale

@@ -22,7 +22,8 @@ from sqlalchemy import DateTime, Text, bindparam, text
 
 from service.access.caller import READERS, Caller
 from service.audit.effects import Written
-from service.database.session import MovedError, Transaction, beyond, is_id, new_ids
+from service.database.ids import is_id, new_ids
+from service.database.session import MovedError, Transaction, beyond
 from service.events import operations as events
 from service.law import freeing
 from service.law.schemas import OriginFactsIn

@@ -13,11 +13,12 @@ from sqlalchemy.orm import InstrumentedAttribute
 from service.access.caller import READERS, Caller, Role
 from service.audit import operations as audit
 from service.audit.schemas import EntryOut
+from service.clock import day_in_shanghai
+from service.database.ids import is_id, new_id
 from service.database.row_security import EVERYWHERE
-from service.database.session import Transaction, is_id, new_id
+from service.database.session import Transaction
 from service.events import operations as events
 from service.http.paging import page_of
-from service.law.calendar import day_in_shanghai
 from service.law.facts import Count, Tag
 from service.law.rule_book import RuleBook
 from service.ledger import operations as ledger

@@ -17,7 +17,6 @@ from service.http.references import Filter
 from service.http.router import room
 from service.law.facts import Tag
 from service.law.rule_book import RuleBook
-from service.law.schemas import NearDay
 from service.registry import bulk, contradictions, fact_changes, gradings, groups, imports, operations
 from service.registry.schemas import (
     BulkGradingIn,
@@ -42,6 +41,7 @@ from service.registry.schemas import (
     RecipientPatch,
     SettleIn,
 )
+from service.validation.text_types import NearDay
 
 router = room("register")
 Reading = Annotated[Exchange, allowed(READERS)]

@@ -20,11 +20,20 @@ from stdnum.cn import uscc as stdnum_uscc
 from stdnum.exceptions import ValidationError as StdnumError
 
 from service.law.facts import RecipientKind, Tag
-from service.law.schemas import CitationOut, HandlerFactsIn, NearDay, OriginFactsIn, RecipientMarksIn
+from service.law.schemas import CitationOut, HandlerFactsIn, OriginFactsIn, RecipientMarksIn
 from service.registry.looking import outdated_of
 from service.registry.tables import Dataset, FactChange, Grading, Handler, Recipient
 from service.validation.confusables import Flag, flags_of_all
-from service.validation.text_types import DatasetKey, Key, Name, OptionalProse, Prose, Reference, without_defaults
+from service.validation.text_types import (
+    DatasetKey,
+    Key,
+    Name,
+    NearDay,
+    OptionalProse,
+    Prose,
+    Reference,
+    without_defaults,
+)
 
 MAX_FIELDS = 5000
 

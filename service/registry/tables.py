@@ -23,8 +23,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
+from service.database.columns import Base, Id, Key, Moment, PrimaryId
 from service.database.row_security import AMONG, OfHandler, View
-from service.database.session import Base, Id, Key, Moment, PrimaryId
 from service.registry.changes import is_confirmed
 from service.registry.folding import folded_key
 

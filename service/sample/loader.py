@@ -11,14 +11,15 @@ from typing import Any
 from sqlalchemy import select, text
 
 from service.access.caller import Caller, Role
+from service.clock import day_in_shanghai
+from service.database.locks import SAMPLE_LOCK
 from service.database.row_security import EVERYWHERE
-from service.database.session import SAMPLE_LOCK, Transaction
+from service.database.session import Transaction
 from service.exports import completion
 from service.exports import operations as gate
 from service.gate import questions
 from service.gate.batch_decisions import Reserved
 from service.identity import operations as identity
-from service.law.calendar import day_in_shanghai
 from service.law.facts import Count
 from service.law.rule_book import RuleBook
 from service.registry import fact_changes, gradings, imports

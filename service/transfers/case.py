@@ -9,8 +9,8 @@ from typing import Any, Final
 from sqlalchemy import select
 
 from service.audit.operations import canonical
+from service.clock import day_in_shanghai
 from service.database.session import Transaction
-from service.law.calendar import day_in_shanghai
 from service.law.determination import Determination, determine
 from service.law.explanation import answer
 from service.law.facts import (

@@ -11,21 +11,22 @@ from sqlalchemy.dialects.postgresql import insert
 from service.access import directory, persons
 from service.access.caller import READERS, REVIEWERS, Caller, Role
 from service.audit import recording
+from service.clock import day_in_shanghai
+from service.database.ids import new_id
 from service.database.row_security import EVERYWHERE
-from service.database.session import Transaction, beyond, close_gate, new_id
+from service.database.session import Transaction, beyond, close_gate
 from service.http.paging import page_of
-from service.law.calendar import day_in_shanghai
 from service.law.rule_book import RuleBook
 from service.obligations import obligation_rules
 from service.obligations import operations as obligations
 from service.obligations.obligation_rules import Code
 from service.permits import operations as permits
 from service.transfers import notifications, workflow
+from service.transfers.presenter import documents_of, shown_evidence
 from service.transfers.queries import (
     REQUESTERS,
     bars_of,
     demand_status,
-    documents_of,
     ends_on,
     kinds_distrusted,
     paper_of,
@@ -34,7 +35,6 @@ from service.transfers.queries import (
     reviews_of,
     revision_of,
     scope_of,
-    shown_evidence,
     transfer_of,
 )
 from service.transfers.schemas import EvidenceIn, EvidenceOut

@@ -6,9 +6,9 @@ from typing import Any
 from service.access import directory
 from service.access.caller import Caller, Role
 from service.access.directory import Entitled
+from service.clock import day_in_shanghai
 from service.database.session import Transaction
 from service.events import operations as events
-from service.law.calendar import day_in_shanghai
 from service.transfers import workflow
 from service.transfers.queries import bars_of
 from service.transfers.tables import RevisionStage, Transfer

@@ -4,35 +4,20 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import ColumnElement, and_, select, tuple_
 
 from service.access import directory, persons
 from service.access.caller import READERS, Caller, Role
-from service.access.directory import Tenure
-from service.database.row_security import Reach
-from service.database.session import Base, Transaction, beyond
-from service.law.calendar import day_in_shanghai
+from service.clock import day_in_shanghai
+from service.database.columns import Base
+from service.database.session import Transaction, beyond
 from service.law.rule_book import RuleBook
-from service.permits import operations as permits
 from service.permits.tables import Permit
 from service.transfers import revision_diff, workflow
 from service.transfers.conditions import Conditions
-from service.transfers.schemas import (
-    CarryableOut,
-    ChangeOut,
-    DocumentOut,
-    EvidenceOut,
-    FindingOut,
-    FollowsOut,
-    ReviewOut,
-    RevisionRef,
-    StageOut,
-    TransferOut,
-)
 from service.transfers.tables import (
-    Document,
     Evidence,
     Recusal,
     Review,
@@ -41,7 +26,7 @@ from service.transfers.tables import (
     StructuringFinding,
     Transfer,
 )
-from service.transfers.workflow import Paper, Stage, StageStatus, Status
+from service.transfers.workflow import Paper, Stage, Status
 from service.validation.problems import Conflict, Forbidden, NotFound
 
 REQUESTERS = frozenset({Role.REQUESTER})
@@ -130,9 +115,9 @@ async def bars_of_many(tx: Transaction, transfers: Sequence[Transfer], *, but: s
     ids = [transfer.id for transfer in transfers]
     last = [(transfer.id, transfer.revision) for transfer in transfers]
     stands = and_(tuple_(Review.transfer, Review.revision).in_(last), Review.taken_back_at.is_(None))
-    reviews = await _by(tx, Review, "transfer", stands, Review.id)
-    recusals = await _by(tx, Recusal, "transfer", Recusal.transfer.in_(ids), Recusal.principal)
-    evidence = await _by(
+    reviews = await rows_by(tx, Review, "transfer", stands, Review.id)
+    recusals = await rows_by(tx, Recusal, "transfer", Recusal.transfer.in_(ids), Recusal.principal)
+    evidence = await rows_by(
         tx, Evidence, "transfer", and_(Evidence.transfer.in_(ids), Evidence.ended_at.is_(None)), Evidence.id
     )
     asked = select(Revision.transfer, Revision.determination["evidence"]).where(
@@ -271,261 +256,20 @@ def service_time(book: RuleBook, stage: str) -> timedelta:
     return timedelta(hours=book.service_hours(stage))
 
 
-async def shown_of(tx: Transaction, caller: Caller, transfer: Transfer, book: RuleBook) -> TransferOut:
-    """Return a transfer as the API shows it to the caller."""
-    return (await _shown_some(tx, caller, [transfer], book))[0]
-
-
-class _Rows(NamedTuple):
-    """The rows of a page of transfers, each kind by the transfer that it belongs to."""
-
-    revisions: Mapping[str, Sequence[Revision]]
-    stages: Mapping[str, Sequence[RevisionStage]]
-    reviews: Mapping[str, Sequence[Review]]
-    evidence: Mapping[str, Sequence[Evidence]]
-    findings: Mapping[str, Sequence[StructuringFinding]]
-    recusals: Mapping[str, Sequence[Recusal]]
-    permits: Mapping[str, Sequence[Permit]]
-    """Of the transfers and of those that they renew."""
-    renewals: Mapping[str, Sequence[Transfer]]
-    documents: Mapping[bytes, DocumentOut]
-    tenures: Sequence[Tenure]
-    disabled: Collection[str]
-
-
 LISTED: Final = 10
 """Records of evidence that a list shows of each transfer."""
-_AT_ONCE: Final = 10
+AT_ONCE: Final = 10
 """Transfers of a list that are read and made ready before others get a turn."""
 
 
-async def shown_many(
-    tx: Transaction, caller: Caller, transfers: Sequence[Transfer], book: RuleBook
-) -> list[TransferOut]:
-    """Return the transfers of a list as the API shows them to the caller: of each the last records of evidence alone."""
-    shown: list[TransferOut] = []
-    for first in range(0, len(transfers), _AT_ONCE):
-        some = await _shown_some(tx, caller, transfers[first : first + _AT_ONCE], book)
-        shown += [one.model_copy(update={"evidence": one.evidence[-LISTED:]}) for one in some]
-    return shown
-
-
-async def _shown_some(
-    tx: Transaction, caller: Caller, transfers: Sequence[Transfer], book: RuleBook
-) -> list[TransferOut]:
-    await tx.flush()
-    rows = await _read(tx, transfers)
-    reach = caller.reach(READERS)
-    return [_shown(tx, transfer, rows, book, reach) for transfer in transfers]
-
-
-async def _read(tx: Transaction, transfers: Sequence[Transfer]) -> _Rows:
-    ids = [transfer.id for transfer in transfers]
-    last = [(transfer.id, transfer.revision) for transfer in transfers]
-    reviews = await _by(tx, Review, "transfer", Review.transfer.in_(ids), Review.id)
-    reviewed = [(review.transfer, review.revision) for several in reviews.values() for review in several]
-    evidence = await _by(tx, Evidence, "transfer", Evidence.transfer.in_(ids), Evidence.id)
-    people = {party for several in reviews.values() for party in parties_of(several)}
-    return _Rows(
-        revisions=await _by(
-            tx,
-            Revision,
-            "transfer",
-            tuple_(Revision.transfer, Revision.number).in_([*last, *reviewed]),
-            Revision.number,
-        ),
-        stages=await _by(
-            tx,
-            RevisionStage,
-            "transfer",
-            tuple_(RevisionStage.transfer, RevisionStage.revision).in_(last),
-            RevisionStage.place,
-        ),
-        reviews=reviews,
-        evidence=evidence,
-        findings=await _by(
-            tx, StructuringFinding, "transfer", StructuringFinding.transfer.in_(ids), StructuringFinding.id
-        ),
-        recusals=await _by(tx, Recusal, "transfer", Recusal.transfer.in_(ids), Recusal.principal),
-        permits=await _by(
-            tx,
-            Permit,
-            "transfer",
-            Permit.transfer.in_({*ids, *(one.renews for one in transfers if one.renews)}),
-            Permit.id,
-        ),
-        renewals=await _by(tx, Transfer, "renews", Transfer.renews.in_(ids), Transfer.id),
-        documents=await documents_of(tx, [row for several in evidence.values() for row in several]),
-        tenures=await directory.tenures(tx, people, day_in_shanghai(tx.now)),
-        disabled=await directory.disabled(tx, people),
-    )
-
-
-async def _by(
+async def rows_by(
     tx: Transaction, table: type[Row], owner: str, condition: ColumnElement[bool], order: Any
 ) -> Mapping[str, Sequence[Row]]:
+    """Return rows by the value of a column, in an order."""
     found: defaultdict[str, list[Row]] = defaultdict(list)
     for row in await tx.scalars(select(table).where(condition).order_by(order)):
         found[getattr(row, owner)].append(row)
     return found
-
-
-async def documents_of(tx: Transaction, evidence: Iterable[Evidence]) -> Mapping[bytes, DocumentOut]:
-    """Return what is known of the files of some records, without their bytes; `name` is left to the record."""
-    wanted = {row.document for row in evidence if row.document is not None}
-    if not wanted:
-        return {}
-    query = select(Document.sha256, Document.size, Document.media_type).where(Document.sha256.in_(wanted))
-    return {
-        sha256: DocumentOut(sha256=sha256.hex(), size=size, media_type=media_type, name="")
-        for sha256, size, media_type in await tx.execute(query)
-    }
-
-
-def shown_evidence(row: Evidence, documents: Mapping[bytes, DocumentOut], book: RuleBook) -> EvidenceOut:
-    """Return a record as the API shows it."""
-    document = None if row.document is None else documents[row.document]
-    named = None if document is None else document.model_copy(update={"name": row.file_name or "document"})
-    return EvidenceOut.of(row, ends_on(row, book), named)
-
-
-def _shown(tx: Transaction, transfer: Transfer, rows: _Rows, book: RuleBook, reach: Reach) -> TransferOut:
-    revisions = {revision.number: revision for revision in rows.revisions.get(transfer.id, ())}
-    revision = revisions.get(transfer.revision)
-    reviews = rows.reviews.get(transfer.id, ())
-    standing = [r for r in reviews if r.revision == transfer.revision and r.taken_back_at is None]
-    evidence = rows.evidence.get(transfer.id, ())
-    today = day_in_shanghai(tx.now)
-    status = workflow.standing(transfer.status, transfer.valid_until, today)
-    columns = {name: getattr(transfer, name) for name in TransferOut.model_fields if name in Transfer.__table__.columns}
-    stages = rows.stages.get(transfer.id, ())
-    in_review = status is Status.IN_REVIEW and revision is not None
-    issued = rows.permits.get(transfer.id, ())
-    shown = columns | {
-        "status": status,
-        "revision": None if revision is None else RevisionRef(number=revision.number, hash=revision.hash),
-        "determination": None if revision is None else revision.determination,
-        "stages": [_stage(tx, stage, status, book) for stage in stages],
-        "missing_evidence": _missing(transfer, revision, evidence, today, book) if in_review else [],
-        "evidence": [shown_evidence(row, rows.documents, book) for row in evidence],
-        "evidence_count": len(evidence),
-        "reviews": [_review(review, transfer, rows) for review in reviews],
-        "terms_pending": terms_waiting(standing) if in_review else [],
-        "carryable": _carryable(revision, revisions, reviews, stages) if in_review else [],
-        "findings": [FindingOut.of(finding, reach) for finding in rows.findings.get(transfer.id, ())],
-        "recused": [recusal.principal for recusal in rows.recusals.get(transfer.id, ())],
-        "follows": _follows(transfer, rows.permits.get(transfer.renews or "", ())),
-        "renewed_by": [renewal.id for renewal in rows.renewals.get(transfer.id, ())],
-        "permit": issued[0].id if issued else None,
-    }
-    return TransferOut.model_validate(shown)
-
-
-def _follows(transfer: Transfer, renewed: Sequence[Permit]) -> FollowsOut | None:
-    """Return the permit that a request renews, so that its reviewers see on what conditions it was given."""
-    if not renewed:
-        return None
-    permit = renewed[0]
-    allowed, asked = ({name: getattr(side, name) for name in permits.EXTENT} for side in (permit, transfer))
-    return FollowsOut(
-        permit=permit.id,
-        persons=permit.persons,
-        sensitive_persons=permit.sensitive_persons,
-        fields=permit.fields,
-        systems=permit.systems,
-        valid_from=permit.valid_from,
-        valid_until=permit.valid_until,
-        conditions=permit.conditions,
-        reason=permit.reason,
-        changes=[ChangeOut.of(change) for change in revision_diff.since_permit(allowed, asked)],
-    )
-
-
-def _stage(tx: Transaction, stage: RevisionStage, transfer: Status, book: RuleBook) -> StageOut:
-    status = workflow.shown(stage.status, transfer)
-    due_at = None if stage.opened_at is None else stage.opened_at + service_time(book, stage.name)
-    is_open = status is StageStatus.OPEN
-    return StageOut(
-        name=Stage(stage.name),
-        role=Stage(stage.name).role,
-        status=status,
-        opened_at=stage.opened_at,
-        due_at=due_at if is_open else None,
-        overdue=is_open and due_at is not None and tx.now > due_at,
-        assignee=stage.assignee,
-    )
-
-
-def _review(review: Review, transfer: Transfer, rows: _Rows) -> ReviewOut:
-    standing = "counts" if review.revision == transfer.revision else "earlier_revision"
-    columns = {name: getattr(review, name) for name in ReviewOut.model_fields if name in Review.__table__.columns}
-    return ReviewOut.model_validate(
-        columns
-        | {
-            "standing": standing if review.taken_back_at is None else "taken_back",
-            "grant": _grant(review, transfer, rows),
-        }
-    )
-
-
-def _grant(review: Review, transfer: Transfer, rows: _Rows) -> str:
-    """Tell what became of the role with which a stage was decided: a later grant of it is another one."""
-    if parties_of([review]) & set(rows.disabled):
-        return "disabled"
-    holder, role = review.on_behalf_of or review.reviewer, Role(Stage(review.stage).role)
-    standing = [
-        tenure.effective_at
-        for tenure in rows.tenures
-        if (tenure.principal, tenure.role) == (holder, role)
-        and tenure.handler in {None, transfer.handler}
-        and not tenure.has_ended
-    ]
-    if any(effective_at <= review.at for effective_at in standing):
-        return "stands"
-    return "regranted" if standing else "withdrawn"
-
-
-def _missing(
-    transfer: Transfer, revision: Revision | None, evidence: Sequence[Evidence], today: date, book: RuleBook
-) -> list[str]:
-    if revision is None:
-        return []
-    needed = [item["code"] for item in revision.determination["evidence"]]
-    papers = papers_among(evidence, book)
-    return list(workflow.check_evidence(needed, papers, today, transfer.valid_from, scope_of(transfer)).missing)
-
-
-def _carryable(
-    revision: Revision | None,
-    revisions: Mapping[int, Revision],
-    reviews: Sequence[Review],
-    stages: Sequence[RevisionStage],
-) -> list[CarryableOut]:
-    """Return the last approval of each stage that is not approved yet, from an earlier revision."""
-    if revision is None:
-        return []
-    wanted = {stage.name for stage in stages if stage.status != StageStatus.APPROVED}
-    last = {
-        review.stage: review
-        for review in reviews
-        if review.revision < revision.number
-        and review.stage in wanted
-        and review.decision == workflow.Decision.APPROVE
-        and review.taken_back_at is None
-    }
-    return [_carried(review, revisions[review.revision], revision) for review in last.values()]
-
-
-def _carried(review: Review, then: Revision, now: Revision) -> CarryableOut:
-    changed = changed_inputs(Stage(review.stage), then, now)
-    return CarryableOut(
-        review=review.id,
-        stage=Stage(review.stage),
-        reviewer=review.reviewer,
-        revision=review.revision,
-        changed=changed,
-        allowed=not changed,
-    )
 
 
 def changed_inputs(stage: Stage, then: Revision, now: Revision) -> list[str]:

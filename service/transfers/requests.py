@@ -10,10 +10,11 @@ from sqlalchemy import ColumnElement, and_, any_, or_, select
 from service.access.caller import Caller
 from service.audit import operations as audit
 from service.audit.schemas import EntryOut
-from service.database.session import Transaction, new_id
+from service.clock import day_in_shanghai
+from service.database.ids import new_id
+from service.database.session import Transaction
 from service.http.paging import page_of
 from service.http.references import is_of
-from service.law.calendar import day_in_shanghai
 from service.law.determination import Mechanism
 from service.law.rule_book import RuleBook
 from service.obligations import operations as obligations
@@ -23,6 +24,7 @@ from service.registry import operations as registry
 from service.registry.tables import Dataset
 from service.transfers import evidence, notifications, structuring_findings, workflow
 from service.transfers.case import Finding, case_of, demand_route, find
+from service.transfers.presenter import shown_many, shown_of
 from service.transfers.queries import (
     REQUESTERS,
     add_author,
@@ -34,8 +36,6 @@ from service.transfers.queries import (
     reviews_of,
     revision_of,
     scope_of,
-    shown_many,
-    shown_of,
     stages_of,
     transfer_of,
 )

@@ -7,22 +7,23 @@ from sqlalchemy import ColumnElement, and_, or_, select
 
 from service.access import directory, persons
 from service.access.caller import READERS, REVIEWERS, Caller, Role
+from service.clock import day_in_shanghai
+from service.database.ids import new_id
 from service.database.row_security import EVERYWHERE
-from service.database.session import Transaction, new_id
+from service.database.session import Transaction
 from service.events import operations as events
 from service.http import paging
 from service.http.paging import page_of
 from service.http.references import is_of
-from service.law.calendar import day_in_shanghai
 from service.law.rule_book import RuleBook
 from service.transfers import notifications, workflow
+from service.transfers.presenter import shown_of
 from service.transfers.queries import (
     REQUESTERS,
     bars_of,
     bars_of_many,
     demand_status,
     service_time,
-    shown_of,
     stages_of,
     transfer_of,
 )

@@ -8,9 +8,10 @@ from sqlalchemy import select
 
 from service.access import directory, persons
 from service.access.caller import Caller, Role
-from service.database.session import Transaction, new_id
+from service.clock import day_in_shanghai
+from service.database.ids import new_id
+from service.database.session import Transaction
 from service.http.references import id_of
-from service.law.calendar import day_in_shanghai
 from service.law.determination import Determination, Mechanism, covers
 from service.law.facts import Count
 from service.law.rule_book import RuleBook
@@ -23,6 +24,7 @@ from service.registry.tables import Recipient
 from service.transfers import conditions, evidence, notifications, structuring_findings, workflow
 from service.transfers.case import Case, Finding, case_of, find
 from service.transfers.conditions import Conditions, Extent
+from service.transfers.presenter import shown_of
 from service.transfers.queries import (
     REQUESTERS,
     add_author,
@@ -35,7 +37,6 @@ from service.transfers.queries import (
     parties_of,
     reviews_of,
     scope_of,
-    shown_of,
     stages_of,
     terms_waiting,
     transfer_of,

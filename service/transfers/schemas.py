@@ -17,12 +17,12 @@ from pydantic import (
 
 from service.database.row_security import EVERYWHERE, Reach
 from service.law.facts import LegalBasis, Method, Necessity, Route
-from service.law.schemas import CitationOut, DeterminationOut, NearDay, Persons, TextOut, Truth
+from service.law.schemas import CitationOut, DeterminationOut, Persons, TextOut, Truth
 from service.transfers.revision_diff import Change
 from service.transfers.structuring import Shared
 from service.transfers.tables import OVER_QUOTA, Evidence, StructuringFinding
 from service.transfers.workflow import Decision, Stage, StageStatus, Status
-from service.validation.text_types import Name, OptionalProse, Prose, Reference, not_before, without_defaults
+from service.validation.text_types import Name, NearDay, OptionalProse, Prose, Reference, not_before, without_defaults
 
 
 class _In(BaseModel):

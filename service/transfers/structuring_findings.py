@@ -13,11 +13,13 @@ from sqlalchemy.orm import aliased
 
 from service.access import directory
 from service.access.caller import FINDER, READERS, Caller, Role
-from service.database.session import FINDINGS_LOCK, Transaction, beyond, new_id
+from service.clock import day_in_shanghai
+from service.database.ids import new_id
+from service.database.locks import FINDINGS_LOCK
+from service.database.session import Transaction, beyond
 from service.events import operations as events
 from service.http.paging import page_of
 from service.http.references import is_of
-from service.law.calendar import day_in_shanghai
 from service.law.facts import Count
 from service.law.rule_book import RuleBook
 from service.ledger import operations as ledger

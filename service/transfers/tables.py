@@ -19,8 +19,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
+from service.database.columns import Base, Id, Moment, PrimaryId
 from service.database.row_security import OfHandler
-from service.database.session import Base, Id, Moment, PrimaryId
 
 Json = dict[str, Any]
 Instant = DateTime(timezone=True)

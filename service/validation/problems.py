@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
 
-from service.database.session import DatabaseAwayError, HeldError
+from service.database.faults import DatabaseAwayError, HeldError
 
 log = structlog.get_logger(__name__)
 

@@ -6,7 +6,8 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, StringConstraints, ValidationInfo
 
-from service.database.session import is_any_id
+from service.database.ids import is_any_id
+from service.law.schemas import Day
 
 _INVISIBLE: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 """Unicode categories that a reader cannot see, or that turn what is seen around."""
@@ -97,3 +98,7 @@ Instant = Annotated[
     Field(ge=datetime(1990, 1, 1, tzinfo=UTC), le=datetime(2200, 12, 31, tzinfo=UTC)),
 ]
 """A moment with its offset, in the years for which a calendar can be trusted."""
+
+
+NearDay = Annotated[Day, Field(ge=date(1990, 1, 1), le=date(2200, 12, 31))]
+"""A day of a paper, a permit or a deadline: in the years for which a calendar can be trusted."""

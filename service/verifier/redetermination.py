@@ -4,7 +4,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from service.law import policy, rule_book
+from service.law import loader, policy
 from service.law.determination import determine
 from service.law.explanation import answer
 from service.law.facts import Count, Facts, Ledger, LegalBasis, Method, Necessity, Route, Tag, TransferFacts, union
@@ -27,8 +27,8 @@ def book_of(folder: Path, version: str, own: str | None) -> RuleBook | str:
         file = folder / "policy.toml"
         if not file.exists() or (company := policy.load(file)).hash != own:
             return "the company's own rules that it was made with are not in the pack."
-    for source in (rule_book.DATA, folder):
-        if (source / "rules.toml").exists() and (book := rule_book.load(source, company)).version == version:
+    for source in (loader.DATA, folder):
+        if (source / "rules.toml").exists() and (book := loader.load(source, company)).version == version:
             return book
     return f"it was made with the law data {version[:15]}…, which are neither here nor in the pack."
 

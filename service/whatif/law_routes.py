@@ -6,24 +6,18 @@ from typing import Annotated
 from fastapi import Query, Request, Response
 
 from service.access.caller import ANYONE, Caller
+from service.clock import day_in_shanghai
 from service.database.session import Transaction
 from service.http.exchange import Exchange, allowed
 from service.http.router import QuestionRoute, room
-from service.law.calendar import CalendarNotCovered, day_in_shanghai, working_days_after, working_days_before
+from service.law.calendar import CalendarNotCovered, working_days_after, working_days_before
 from service.law.determination import determine
 from service.law.explanation import answer
 from service.law.facts import FIRST_DAY, faults
 from service.law.rule_book import RuleBook
-from service.law.schemas import (
-    Day,
-    DeterminationOut,
-    FactsIn,
-    InstrumentsOut,
-    NearDay,
-    RulesOut,
-    WorkingDaysOut,
-)
+from service.law.schemas import Day, DeterminationOut, FactsIn, InstrumentsOut, RulesOut, WorkingDaysOut
 from service.validation.problems import Invalid
+from service.validation.text_types import NearDay
 
 router = room("law", QuestionRoute)
 Asking = Annotated[Exchange, allowed(ANYONE)]

@@ -10,12 +10,12 @@ from pydantic import BaseModel, Field
 from sqlalchemy import select
 
 from service.access.caller import Caller
+from service.clock import day_in_shanghai
 from service.database.session import Transaction
 from service.gate.batch_read import Wanted, read_in
 from service.gate.decide import Ask, Decision, Known, Reason, decide
 from service.gate.reason_texts import REASONS
 from service.law import forecast
-from service.law.calendar import day_in_shanghai
 from service.law.determination import determine
 from service.law.explanation import answer
 from service.law.facts import NOBODY, Count, Facts, Route

@@ -12,10 +12,10 @@ from fastapi import Request, Response
 from pydantic import RootModel, model_validator
 
 from service.access.caller import ANYONE, Caller
+from service.clock import day_in_shanghai
 from service.database.session import Transaction
 from service.http.exchange import Exchange, allowed
 from service.http.router import QuestionRoute, room
-from service.law.calendar import day_in_shanghai
 from service.law.determination import determine
 from service.law.explanation import answer
 from service.law.facts import Facts, faults

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from service.law.conditions import Limit
 from service.law.determination import Determination, Mechanism, State, determine
 from service.law.facts import Count, Facts, FtzList, LegalBasis, Necessity, Origin, Route, Tag, faults
-from service.law.rule_book import Edition, Limit, RuleBook
+from service.law.rule_book import Edition, RuleBook
 from service.transfers.workflow import stages_for
 
 Words = Mapping[str, str]

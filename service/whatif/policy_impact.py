@@ -6,9 +6,9 @@ from typing import Any, Final
 
 from sqlalchemy import select
 
+from service.clock import day_in_shanghai
 from service.database.session import Transaction
 from service.gate.decide import Decision
-from service.law.calendar import day_in_shanghai
 from service.law.policy import Policy
 from service.law.rule_book import RuleBook
 from service.permits.tables import Permit

@@ -24,13 +24,14 @@ from service.audit.log import fsck, retention
 from service.audit.log.log_key import LogKey
 from service.audit.log.retention import Moved
 from service.audit.log.sequencer import Writer
-from service.audit.tables import Cosignature
+from service.audit.log.tables import Cosignature
 from service.audit.tlog import archive_file
 from service.audit.tlog.merkle import consistency_proof, leaf_hash, root_of
 from service.audit.tlog.signed_note import COSIGNATURE, Signer, cosign, cosigned_at, parts_of
+from service.clock import utc_now
 from service.database import migrate
 from service.database.row_security import EVERYWHERE
-from service.database.session import Database, Time, utc_now
+from service.database.session import Database, Time
 from service.key_files import read_or_make
 from service.settings import Settings
 from service.validation.problems import Conflict

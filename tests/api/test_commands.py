@@ -13,7 +13,7 @@ import pytest
 from service.access.caller import OPERATOR
 from service.database.row_security import EVERYWHERE
 from service.database.session import Database
-from service.law import rule_book
+from service.law import loader
 from service.settings import Settings
 from service.transfers import reviewers
 from tests.commands import outbound
@@ -84,7 +84,7 @@ def test_a_stage_past_its_time_is_reminded_of_once_and_then_escalated_once(
 ) -> None:
     handler = world.handler()
     shown = world.submitted(handler, [world.dataset(handler, "personal")], world.recipient(), persons=10)
-    book = rule_book.load()
+    book = loader.load()
 
     def told(hours: int) -> list[str]:
         async def run() -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.law.calendar import SHANGHAI
+from service.clock import SHANGHAI
 from service.settings import Settings
 from tests.conftest import Clock, Served, run_sql
 from tests.world import Json, Person, World, day

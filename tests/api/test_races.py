@@ -17,7 +17,7 @@ import asyncpg
 import httpx
 import pytest
 
-from service.database.session import FINDINGS_LOCK, GATE_LOCK
+from service.database.locks import FINDINGS_LOCK, GATE_LOCK
 from tests.faults.racing import times
 from tests.world import Json, World, day
 

@@ -18,9 +18,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.app import create_app
 from service.audit import recording
+from service.database.columns import Base
 from service.database.logins import Logins, UnboundError
 from service.database.row_security import EVERYWHERE, TELL, OfHandler, View
-from service.database.session import Base, Database, Transaction, beyond
+from service.database.session import Database, Transaction, beyond
 from service.permits.tables import Permit
 from service.registry.tables import Dataset, Handler
 from service.settings import Settings

@@ -18,7 +18,7 @@ import pytest
 
 from service.audit import shown
 from service.audit.tlog.signed_note import COSIGNATURE, Signer
-from service.law import rule_book
+from service.law import loader, rule_book
 from service.law.rule_book import RuleBook
 from service.verifier import pack as verify
 from service.verifier import single_file
@@ -41,14 +41,14 @@ def pack(world: World, used: Used, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope="session")
 def own_law() -> RuleBook:
-    return rule_book.load()
+    return loader.load()
 
 
 @pytest.fixture(autouse=True)
 def compiled_once(own_law: RuleBook, monkeypatch: pytest.MonkeyPatch) -> None:
     """Spare each look at a pack the compiling of our own law data, which takes longer than a small pack does."""
-    load = rule_book.load
-    monkeypatch.setattr(rule_book, "load", lambda *of: own_law if of == (rule_book.DATA, None) else load(*of))
+    load = loader.load
+    monkeypatch.setattr(rule_book, "load", lambda *of: own_law if of == (loader.DATA, None) else load(*of))
 
 
 def broken(path: Path, *vkeys: str) -> set[str]:

@@ -16,7 +16,7 @@ import asyncpg
 import httpx
 import pytest
 
-from service.database.session import GATE_LOCK
+from service.database.locks import GATE_LOCK
 from service.registry.imports import MAX_LISTED
 from service.transfers.evidence import MAX_RECORDS
 from tests.catalogues import rows, send

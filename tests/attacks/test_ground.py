@@ -13,7 +13,7 @@ import pytest
 
 from service.database.session import Database
 from service.identity import operations as identity
-from service.law import rule_book
+from service.law import loader, rule_files
 from service.settings import Settings
 from tests.conftest import Clock, Served, database_named, run_sql
 from tests.world import World, today
@@ -83,7 +83,7 @@ def test_the_log_is_not_rewritten_through_the_database(world: World, database_ur
 @pytest.fixture
 def edited_law(tmp_path: Path) -> Path:
     folder = tmp_path / "law"
-    shutil.copytree(rule_book.DATA, folder)
+    shutil.copytree(loader.DATA, folder)
     return folder
 
 
@@ -94,7 +94,7 @@ def test_an_edited_threshold_shows_in_every_determination(edited_law: Path) -> N
     assert "100000" in text.replace("_", "") or "100_000" in text
     changed = text.replace("100_000", "900_000").replace("100000", "900000")
     file.write_text(changed, encoding="utf-8")
-    assert rule_book.load(edited_law).version != rule_book.load().version
+    assert loader.load(edited_law).version != loader.load().version
 
 
 @pytest.mark.parametrize("spoil", ["unreadable", "missing", "unknown word", "no citation"])
@@ -110,13 +110,13 @@ def test_nothing_starts_on_law_that_cannot_be_used(edited_law: Path, spoil: str)
             file.write_text(text.replace('when = ["inside"]', 'when = ["whoever_asks"]'), encoding="utf-8")
         case _:
             file.write_text(text.replace('citations = [{ instrument = "PIPL", article = "42" }]', ""), encoding="utf-8")
-    with pytest.raises(rule_book.RuleFileError):
-        rule_book.load(edited_law)
+    with pytest.raises(rule_files.RuleFileError):
+        loader.load(edited_law)
 
 
 def test_a_company_policy_that_frees_something_stops_the_start(tmp_path: Path, database_url: str) -> None:
     policy = tmp_path / "policy.toml"
-    name, value = next(iter(rule_book.load().edition(today()).law.items()))
+    name, value = next(iter(loader.load().edition(today()).law.items()))
     settings = Settings(data_dir=tmp_path, policy_file=policy, log_level="error")
     for freed in (f"{name} = {value + 1}", "made_up = 9"):
         policy.write_text(f"[thresholds]\n{freed}\n", encoding="utf-8")

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from service.access.caller import Role
-from service.database.session import Database, Transaction, new_id
+from service.database.ids import new_id
+from service.database.session import Database, Transaction
 from service.identity import operations as identity
 from tests.attacks.companies import PDF, upload
 from tests.authz.asking import ID, Answer, Line

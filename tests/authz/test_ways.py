@@ -11,7 +11,8 @@ import pytest
 from sqlalchemy import select
 
 from service.access.tables import Login, Principal, Session
-from service.database.session import Database, Transaction, new_id
+from service.database.ids import new_id
+from service.database.session import Database, Transaction
 from service.identity import sessions
 from service.identity.session_rules import Limits
 from tests.api.test_oidc import issuer, provided

@@ -11,7 +11,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from service.access.caller import Role
-from service.database.session import Database, Transaction, new_id
+from service.database.ids import new_id
+from service.database.session import Database, Transaction
 from service.identity import operations as identity
 from tests.packing import add_file
 from tests.world import Json, Person, World, day

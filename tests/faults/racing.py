@@ -12,7 +12,7 @@ from typing import Any, Self
 import asyncpg
 import httpx
 
-from service.database.session import GATE_LOCK
+from service.database.locks import GATE_LOCK
 from tests.world import Json, Person
 
 IS_SOAK = "OUTBOUND_SOAK_GATE" in os.environ

@@ -21,13 +21,13 @@ import pytest
 
 from service.database import migrate
 from service.database.embedded import EmbeddedServer
-from service.database.session import GATE_LOCK
+from service.database.locks import GATE_LOCK
 from service.gate import batch_write
 from service.gate.announced_growth import SKETCHES
 from service.gate.batch_decisions import Entries, Sitting
 from service.gate.batch_write import EARLIER, HOLD
 from service.gate.group_commit import SETTINGS
-from service.law import rule_book
+from service.law import loader
 from service.settings import Settings
 from service.validation.problems import DatabaseAway
 from tests.conftest import Clock, Served, admins, database_named, run_sql
@@ -586,7 +586,7 @@ def test_no_session_keeps_the_gates_lock_whatever_became_of_a_batch(
 
 def test_without_the_gates_lock_nothing_is_recorded(database_url: str) -> None:
     """A session that lost it, however that came about, cannot commit what it decided under it."""
-    sitting = Sitting(rule_book.load(), datetime.now(UTC), datetime.now(UTC))
+    sitting = Sitting(loader.load(), datetime.now(UTC), datetime.now(UTC))
     sitting.entries = Entries(["system"], ["test.unlocked"], ["ev_unlocked"], [""], ["{}"], [bytes(32)])
 
     async def run() -> None:

@@ -17,8 +17,10 @@ from sqlalchemy import text
 
 from service.app import create_app
 from service.database import logins, migrate
+from service.database.columns import Base
 from service.database.embedded import EmbeddedServer
-from service.database.session import Base, Database, DatabaseAwayError, Transaction
+from service.database.faults import DatabaseAwayError
+from service.database.session import Database, Transaction
 from service.settings import Settings
 from tests.commands import outbound
 from tests.conftest import Clock, Served, apart, database_named, run_sql

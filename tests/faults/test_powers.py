@@ -13,7 +13,7 @@ import pytest
 from service.audit import powers
 from service.database.row_security import EVERYWHERE
 from service.database.session import Database
-from service.law import rule_book
+from service.law import loader
 from service.settings import Settings
 from tests.conftest import database_named, run_sql
 
@@ -33,7 +33,7 @@ def test_no_secret_is_stated() -> None:
     "other", [{"keys_by_command": False}, {"oidc_issuer": "https://id.example"}, {"export_lease_seconds": 60}]
 )
 def test_another_setting_differs_by_name(other: dict[str, object]) -> None:
-    book = rule_book.load()
+    book = loader.load()
     body = json.dumps({"details": {"settings": powers.powers_of(Settings(), book)}})
     told = powers.powers_of(Settings(**other), book)  # type: ignore[arg-type]
     assert powers.differing(body, told) == list(other)
@@ -50,7 +50,7 @@ async def _stated_and_compared(postgres: str, tmp_path: Path) -> None:
     url = database_named(postgres, NAME)
     database = Database(url, reach=EVERYWHERE)
     book, first, second = (
-        rule_book.load(),
+        loader.load(),
         Settings(data_dir=tmp_path),
         Settings(data_dir=tmp_path, keys_by_command=False),
     )

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.database.session import utc_now
+from service.clock import utc_now
 from service.http.egress import Outgoing
 from service.identity.oidc.claims import Expected
 from service.identity.oidc.jws import TokenRefusedError

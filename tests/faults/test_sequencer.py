@@ -21,8 +21,11 @@ from service.audit.log.sequencer import LogDamagedError, Writer
 from service.audit.tlog import signed_note
 from service.audit.tlog.merkle import leaf_hash, root_of
 from service.audit.tlog.signed_note import Checkpoint
+from service.clock import utc_now
+from service.database.faults import is_conflict
+from service.database.locks import LOG_LOCK
 from service.database.logins import Login
-from service.database.session import LOG_LOCK, Database, is_conflict, utc_now
+from service.database.session import Database
 from tests.conftest import database_named, run_sql
 
 INSERT = """

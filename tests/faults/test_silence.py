@@ -22,7 +22,9 @@ import pytest
 from sqlalchemy import text
 
 from service.connections import LATE, Bounds, connect
-from service.database.session import GATE_LOCK, LOG_LOCK, Database, DatabaseAwayError
+from service.database.faults import DatabaseAwayError
+from service.database.locks import GATE_LOCK, LOG_LOCK
+from service.database.session import Database
 from service.settings import Settings
 from tests.conftest import Clock, Served, admins, database_named, run_sql
 from tests.faults.racing import connected, export, question, until

@@ -26,8 +26,9 @@ from service.audit.tlog import merkle, signed_note, tiles, witness_protocol
 from service.audit.tlog.signed_note import Checkpoint
 from service.audit.tlog.tiles import WIDTH
 from service.audit.tlog.witness_protocol import Refusal, Submission
+from service.clock import utc_now
 from service.database.row_security import EVERYWHERE
-from service.database.session import Database, utc_now
+from service.database.session import Database
 from tests.commands import outbound
 from tests.conftest import database_named, run_sql
 from tests.faults.racing import times

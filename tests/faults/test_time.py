@@ -14,7 +14,7 @@ import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.app import UNHURRIED
-from service.database.session import GATE_LOCK
+from service.database.locks import GATE_LOCK
 from service.http.middleware import Edge
 from service.http.rate_limits import Limits
 from service.http.token_bucket import Rate

@@ -14,8 +14,8 @@ import asyncpg
 import pytest
 from sqlalchemy import select
 
+from service.clock import day_in_shanghai
 from service.database import migrate
-from service.law.calendar import day_in_shanghai
 from service.registry.looking import IS_OUTDATED
 from service.registry.tables import Dataset
 from service.upgrade.judging import ADVICE, fields_then

@@ -18,7 +18,7 @@ from service.audit.tlog import signed_note
 from service.audit.tlog.signed_note import Checkpoint
 from service.audit.tlog.witness_protocol import MAX_BODY
 from service.audit.tlog.witness_server import Memory, Witness
-from service.database.session import utc_now
+from service.clock import utc_now
 from tests.faults.test_process import environment
 from tests.logs import SmallLog, a_witness, pem
 from tests.witnesses import Running, command, witnessing

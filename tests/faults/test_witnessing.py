@@ -25,9 +25,10 @@ from service.audit.log.log_key import LogKey
 from service.audit.tlog import signed_note
 from service.audit.tlog.signed_note import Checkpoint, Verifier
 from service.audit.tlog.witness_protocol import NamedWitness, Standing, Submission, complaints
+from service.clock import utc_now
 from service.commands.listen_address import free_port
 from service.database.logins import Login
-from service.database.session import Database, utc_now
+from service.database.session import Database
 from tests.conftest import database_named, run_sql
 from tests.faults.test_process import run, serving
 from tests.logs import SmallLog, a_witness, pem

@@ -24,7 +24,7 @@ from service.law.facts import (
     Tag,
     TransferFacts,
 )
-from service.law.rule_book import load
+from service.law.loader import load
 
 BOOK = load()
 CHANGES = [

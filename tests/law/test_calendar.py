@@ -4,7 +4,8 @@ from datetime import UTC, date, datetime, timedelta, timezone
 
 import pytest
 
-from service.law.calendar import CalendarNotCovered, day_in_shanghai, working_days_after, working_days_before
+from service.clock import day_in_shanghai
+from service.law.calendar import CalendarNotCovered, working_days_after, working_days_before
 
 
 def test_a_day_of_the_law_begins_at_four_in_the_afternoon_utc() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from service.law import policy, rule_book
+from service.law import loader, policy
 from service.law.determination import determine
 from service.law.explanation import answer
 from service.law.facts import Count
@@ -56,7 +56,7 @@ text = { en = "Always a report", zh = "始终需要评估报告" }
 @pytest.fixture
 def book(tmp_path: Path) -> RuleBook:
     (tmp_path / "policy.toml").write_text(FILE, encoding="utf-8")
-    return rule_book.load(policy=policy.load(tmp_path / "policy.toml"))
+    return loader.load(policy=policy.load(tmp_path / "policy.toml"))
 
 
 def codes(found: Any) -> list[str]:
@@ -65,7 +65,7 @@ def codes(found: Any) -> list[str]:
 
 def test_a_lower_threshold_asks_for_more_sooner(book: RuleBook) -> None:
     facts = a_case(transfer={"persons": 50_000})
-    assert determine(facts, rule_book.load()).mechanism == "exempt"
+    assert determine(facts, loader.load()).mechanism == "exempt"
     assert determine(facts, book).mechanism == "standard_contract_or_certification"
 
 
@@ -123,12 +123,12 @@ def test_the_hash_stands_in_every_determination(book: RuleBook) -> None:
         found = determine(facts, book)
         assert found.policy is not None
         assert answer(facts, found, book)["policy"] == found.policy
-        assert determine(facts, rule_book.load()).policy is None
+        assert determine(facts, loader.load()).policy is None
 
 
 def test_service_times_are_those_of_the_file_or_three_days(book: RuleBook) -> None:
     assert (book.service_hours("privacy"), book.service_hours("legal")) == (24, 72)
-    assert rule_book.load().service_hours("privacy") == 72
+    assert loader.load().service_hours("privacy") == 72
 
 
 TEXT = 'text = { en = "x", zh = "y" }'
@@ -169,7 +169,7 @@ def test_a_file_that_would_free_something_or_cannot_be_read_is_refused(tmp_path:
     path = tmp_path / "policy.toml"
     path.write_text(content, encoding="utf-8")
     with pytest.raises(PolicyFileError, match=r".") as refused:
-        rule_book.load(policy=policy.load(path))
+        loader.load(policy=policy.load(path))
     assert said in str(refused.value)
 
 
@@ -181,7 +181,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_a_line_above_a_former_law_serves_today_and_frees_nothing_of_then(tmp_path: Path) -> None:
     path = tmp_path / "policy.toml"
     path.write_text("[thresholds]\nassessment_persons = 500000\n", encoding="utf-8")
-    strict = rule_book.load(policy=policy.load(path))
+    strict = loader.load(policy=policy.load(path))
     assert determine(a_case(transfer={"persons": 500_000}), strict).mechanism == "security_assessment"
     then = a_case(date(2023, 7, 1), transfer={"persons": 100_000})
     assert determine(then, strict).mechanism == "security_assessment"
@@ -214,5 +214,5 @@ def test_the_recipients_that_conditions_name_are_known(book: RuleBook) -> None:
 def test_an_empty_file_changes_nothing_but_the_hash(tmp_path: Path) -> None:
     path = tmp_path / "policy.toml"
     path.write_text("", encoding="utf-8")
-    found = determine(a_case(), rule_book.load(policy=policy.load(path)))
-    assert replace(found, policy=None) == determine(a_case(), rule_book.load())
+    found = determine(a_case(), loader.load(policy=policy.load(path)))
+    assert replace(found, policy=None) == determine(a_case(), loader.load())

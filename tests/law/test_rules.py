@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from service.law.facts import Count
-from service.law.rule_book import DATA, FollowUp, RuleFileError, load
+from service.law.loader import DATA, load
+from service.law.rule_book import FollowUp
+from service.law.rule_files import RuleFileError
 from tests.law.strategies import BOOK
 
 

@@ -14,7 +14,7 @@ from service.law.count_bands import LawByCount
 from service.law.determination import Headroom, Mechanism, covers, determine
 from service.law.explanation import answer
 from service.law.facts import Count, Facts, Necessity, Route, Tag, faults
-from service.law.rule_book import load
+from service.law.loader import load
 from service.law.schemas import DeterminationOut, FactsIn
 from tests.law.oracle import oracle
 from tests.law.strategies import BOOK, counts, facts, with_transfer

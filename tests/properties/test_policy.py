@@ -5,7 +5,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.law import rule_book
+from service.law import loader
 from service.law.count_bands import LawByCount
 from service.law.determination import Determination, Headroom, Mechanism, covers, determine
 from service.law.facts import Facts
@@ -62,7 +62,7 @@ def codes(found: Determination) -> set[str]:
 def test_a_policy_never_makes_anything_freer(
     known: Facts, policy: Policy, thresholds: dict[str, int], obtained: frozenset[Mechanism]
 ) -> None:
-    book = rule_book.load(policy=replace(policy, thresholds=thresholds))
+    book = loader.load(policy=replace(policy, thresholds=thresholds))
     law, with_policy = determine(known, BOOK), determine(known, book)
     assert with_policy.mechanism.strictness >= law.mechanism.strictness
     assert with_policy.policy == "sha256:test"

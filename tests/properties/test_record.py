@@ -16,17 +16,18 @@ from hypothesis import strategies as st
 
 from service.access.caller import Caller, Role
 from service.clock import rfc3339
+from service.exports.schemas import ExportIn, ExportOut
 from service.gate import questions
 from service.gate.batch_decisions import STEPS, Reserved, Sitting, encode, lapse
 from service.gate.batch_read import OF_CALLER, OF_PERMIT, SEPARATOR, Found, Wanted, found_in
 from service.gate.decide import Known, KnownDataset
-from service.gate.schemas import EvaluationIn, ExportIn, ExportOut
-from service.law import rule_book
+from service.gate.schemas import EvaluationIn
+from service.law import loader
 from service.law.facts import Count, RecipientFacts
 from service.law.schemas import MAX_PERSONS, HandlerFactsIn, OriginFactsIn, RecipientFactsIn
 from service.registry.fields import NO_FIELDS
 
-BOOK = rule_book.load()
+BOOK = loader.load()
 NOW = datetime(2026, 3, 1, 4, 5, 6, 789, tzinfo=UTC)
 TODAY = date(2026, 3, 1)
 CALLER = Caller("pr_1", "crm", "system", {Role.EXPORTER: "*"})

@@ -13,9 +13,11 @@ from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
+from service.exports.schemas import ExportIn
 from service.gate import questions as wire
 from service.gate.batch_decisions import encode
-from service.gate.schemas import EvaluationIn, EvaluationsIn, ExportIn, FailedOut
+from service.gate.fast_path import plain_json
+from service.gate.schemas import EvaluationIn, EvaluationsIn, FailedOut
 from service.law.schemas import MAX_PERSONS
 from service.validation import strict_json
 from service.validation.problems import Malformed
@@ -64,12 +66,12 @@ def strict_export(body: bytes) -> Read:
 
 
 def plain_question(body: bytes) -> Read:
-    read = wire.plain_question(body)
+    read = plain_json.plain_question(body)
     return None if read is None else [encode(read)]
 
 
 def plain_questions(body: bytes) -> Read:
-    read = wire.plain_questions(body)
+    read = plain_json.plain_questions(body)
     asked = None if read is None else wire.asked(read)
     if read is None or asked is None:
         return None
@@ -78,7 +80,7 @@ def plain_questions(body: bytes) -> Read:
 
 
 def plain_export(body: bytes) -> Read:
-    read = wire.plain_export(body)
+    read = plain_json.plain_export(body)
     return None if read is None else [encode(read)]
 
 

@@ -18,7 +18,7 @@ import structlog
 from sqlalchemy import func, select, tuple_
 from sqlalchemy.dialects.postgresql import distinct_on, insert
 
-from service.audit.tables import Cosignature, LogTile, StoredCheckpoint, WitnessReport
+from service.audit.log.tables import Cosignature, LogTile, StoredCheckpoint, WitnessReport
 from service.audit.tlog import merkle, signed_note, tiles, witness_protocol
 from service.audit.tlog.signed_note import Checkpoint
 from service.audit.tlog.witness_protocol import ALARMS, Cosigned, Elsewhere, Failed, NamedWitness, Standing, Submission

@@ -6,7 +6,7 @@ from service.access.caller import Caller
 from service.audit import operations as audit
 from service.audit.log import sequencer
 from service.audit.log.log_key import LogKey
-from service.audit.tables import LogKey as StoredKey
+from service.audit.log.tables import LogKey as StoredKey
 from service.database.session import Transaction
 
 LOG = "log"

@@ -14,9 +14,10 @@ import structlog
 from service.audit.log.feeder import Witnessing
 from service.audit.log.log_key import LogKey, LogKeyError
 from service.audit.log.sequencer import LogDamagedError, Writer, make_months
+from service.clock import Clock
 from service.connections import ANSWER, SILENCE, Bounds, connect
+from service.database.locks import LOG_LOCK
 from service.database.logins import Login
-from service.database.session import LOG_LOCK, Clock
 
 CADENCE: Final = 0.3
 """Seconds between turns: with the turn itself less than one from a commit to the checkpoint over it."""

@@ -10,15 +10,9 @@ from sqlalchemy import func, select, tuple_
 from service.access.caller import Caller
 from service.audit import operations as audit
 from service.audit.log import feeder
-from service.audit.schemas import (
-    CheckpointOut,
-    ConsistencyOut,
-    EntryInLogOut,
-    HealthOut,
-    InclusionOut,
-    WitnessOut,
-)
-from service.audit.tables import Entry, Leaf, LogState, LogTile, StoredCheckpoint
+from service.audit.log.schemas import CheckpointOut, ConsistencyOut, EntryInLogOut, HealthOut, InclusionOut, WitnessOut
+from service.audit.log.tables import LogState, LogTile, StoredCheckpoint
+from service.audit.tables import Entry, Leaf
 from service.audit.tlog import merkle, signed_note, tiles, witness_protocol
 from service.audit.tlog.merkle import Node, NodeReader
 from service.audit.tlog.signed_note import Checkpoint

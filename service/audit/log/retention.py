@@ -20,12 +20,14 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from service.access.caller import OPERATOR
 from service.audit import operations as audit
-from service.audit.tables import Archive, ArchivedAct, Cosignature, Entry, Leaf, LogTile, StoredCheckpoint
+from service.audit.log.tables import Cosignature, LogTile, StoredCheckpoint
+from service.audit.tables import Archive, ArchivedAct, Entry, Leaf
 from service.audit.tlog import archive_file, signed_note, tiles
 from service.audit.tlog.archive_file import Head, Line, months_after
 from service.audit.tlog.merkle import Node
 from service.audit.tlog.signed_note import Checkpoint
-from service.database.session import Database, DatabaseAwayError, HeldError, Transaction
+from service.database.faults import DatabaseAwayError, HeldError
+from service.database.session import Database, Transaction
 from service.validation.problems import Conflict
 
 KEEP_MONTHS: Final = 36

@@ -7,15 +7,8 @@ from fastapi import Path, Query, Request, Response
 from service.access.caller import Role
 from service.audit import operations
 from service.audit.log import proofs
-from service.audit.schemas import (
-    CheckpointOut,
-    ConsistencyOut,
-    EntryFilter,
-    EntryInLogOut,
-    EntryOut,
-    HealthOut,
-    InclusionOut,
-)
+from service.audit.log.schemas import CheckpointOut, ConsistencyOut, EntryInLogOut, HealthOut, InclusionOut
+from service.audit.schemas import EntryFilter, EntryOut
 from service.http.exchange import Exchange, allowed
 from service.http.paging import Cursor, Limit, Page
 from service.http.router import REFUSALS, room

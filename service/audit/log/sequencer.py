@@ -17,7 +17,7 @@ from service.audit.tlog import signed_note
 from service.audit.tlog.sequence_gaps import Numbering
 from service.audit.tlog.signed_note import Checkpoint, Signer
 from service.audit.tlog.tiles import Edge, Tile, edge_tiles
-from service.database.session import Clock
+from service.clock import Clock
 
 CHUNK: Final = 2_048
 """Leaves that are hashed at once: about 2 milliseconds, in which the process does nothing else."""

@@ -12,7 +12,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import aliased
 
 from service.audit.log import proofs
-from service.audit.tables import Archive, Entry, Leaf, LogKey, LogTile
+from service.audit.log.tables import LogKey, LogTile
+from service.audit.tables import Archive, Entry, Leaf
 from service.audit.tlog import tiles
 from service.audit.tlog.archive_file import month_at
 from service.audit.tlog.merkle import HASH_SIZE

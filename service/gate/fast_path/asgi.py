@@ -13,17 +13,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.access.caller import Credentials, Recognizer
 from service.gate import questions as wire
+from service.gate.fast_path import plain_json
 from service.gate.group_commit import Gate, Outcome
-from service.gate.jobs import EXPORTS_PATH, Evaluation, Evaluations, Job, Reservation
+from service.gate.jobs import EVALUATION_PATH, EVALUATIONS_PATH, EXPORTS_PATH, Evaluation, Evaluations, Job, Reservation
 from service.http import idempotency
 from service.http.idempotency import Reply, Sent
 from service.http.middleware import SAFE, header_lines, request_id
 from service.http.rate_limits import Limits, is_of_known_caller, note_let_in
 from service.validation import problems
 from service.validation.problems import InternalError, Problem, Unauthenticated
-
-EVALUATION_PATH: Final = "/access/v1/evaluation"
-EVALUATIONS_PATH: Final = "/access/v1/evaluations"
 
 Headers = Sequence[tuple[bytes, bytes]]
 Given = Mapping[bytes, bytes]
@@ -44,12 +42,12 @@ _SAFE_JSON: Final = [*_SAFE, _JSON]
 
 
 def _evaluation(credentials: Credentials, body: bytes, _: str | None) -> Job | None:
-    asked = wire.plain_question(body)
+    asked = plain_json.plain_question(body)
     return None if asked is None else Evaluation(credentials, asked)
 
 
 def _evaluations(credentials: Credentials, body: bytes, _: str | None) -> Job | None:
-    asked = wire.plain_questions(body)
+    asked = plain_json.plain_questions(body)
     questions = None if asked is None else wire.asked(asked)
     if asked is None or questions is None:
         return None
@@ -60,7 +58,7 @@ def _evaluations(credentials: Credentials, body: bytes, _: str | None) -> Job | 
 
 
 def _export(credentials: Credentials, body: bytes, key: str | None) -> Job | None:
-    asked = wire.plain_export(body)
+    asked = plain_json.plain_export(body)
     return None if asked is None else Reservation(credentials, asked, key, None if key is None else Sent.json(body))
 
 

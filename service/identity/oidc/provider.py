@@ -13,7 +13,7 @@ from typing import Any, Final, Generic, TypeVar
 import structlog
 from pydantic import BaseModel, ValidationError
 
-from service.database.session import Clock
+from service.clock import Clock
 from service.http.egress import Outgoing, UnansweredError
 from service.http.egress_policy import BarredError
 from service.identity.oidc import claims as tokens

@@ -1,0 +1,31 @@
+"""Base class and column types of all tables."""
+
+from datetime import datetime
+from typing import Annotated
+
+from sqlalchemy import DateTime, MetaData, String, Text
+from sqlalchemy.orm import DeclarativeBase, mapped_column
+
+
+class Base(DeclarativeBase):
+    """The base of every table; constraint names are fixed so that migrations can name them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(column_0_N_label)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+Id = String(29, collation="C")
+Key = Text(collation="C")
+"""What people and systems call a thing: compared byte by byte as well, since the gate looks things up by it."""
+
+PrimaryId = Annotated[str, mapped_column(Id, primary_key=True)]
+"""`<prefix>_<uuidv7 in Crockford base32>`, compared byte by byte, so that order is order of making."""
+
+Moment = Annotated[datetime, mapped_column(DateTime(timezone=True))]

@@ -1,0 +1,172 @@
+"""Fast-path eligible bodies: the cheap decode accepts exactly what the strict one would."""
+
+import unicodedata
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from service.gate.questions import Body, Context, Export, Item, Question, Questions
+
+
+def members_of_context(context: Context | UnsetType | None) -> int:
+    """Return how many members a context was sent with, itself included."""
+    if context is UNSET:
+        return 0
+    if context is None:
+        return 1
+    return (
+        1
+        + (context.fields is not UNSET)
+        + (context.persons is not UNSET)
+        + (context.purpose is not UNSET)
+        + (context.recipient is not UNSET)
+        + (context.sensitive_persons is not UNSET)
+    )
+
+
+def members_of_item(item: Item | Questions) -> int:
+    """Return how many members of one of several questions, or of the defaults, were sent."""
+    members = members_of_context(item.context)
+    if item.action is not UNSET:
+        members += 1 if item.action is None else 2
+    if item.resource is not UNSET:
+        members += 1 if item.resource is None else 3
+    if item.subject is not UNSET:
+        members += 1 if item.subject is None else 3
+    return members
+
+
+def members_of_question(question: Question) -> int:
+    """Return how many members a question was sent with: eight that every one has, and its context's."""
+    return 8 + members_of_context(question.context)
+
+
+def members_of_questions(questions: Questions) -> int:
+    """Return how many members several questions were sent with."""
+    members = members_of_item(questions)
+    if questions.evaluations is not UNSET:
+        members += 1 + sum([members_of_item(item) for item in questions.evaluations])
+    if questions.options is not UNSET:
+        members += 1 + (questions.options.evaluations_semantic is not UNSET)
+    return members
+
+
+def members_of_export(export: Export) -> int:
+    """Return how many members an export was sent with."""
+    return (
+        3
+        + (export.fields is not UNSET)
+        + (export.permit is not UNSET)
+        + (export.persons is not UNSET)
+        + (export.sensitive_persons is not UNSET)
+    )
+
+
+def are_plain(texts: Sequence[str]) -> bool:
+    """Tell whether texts without quotes are as the strict reading would leave them.
+
+    No spaces around them, nothing invisible in them, each letter written in one way (NFC).
+    """
+    quoted = '"'.join(("", *texts, ""))
+    return (
+        quoted.isprintable()
+        and '" ' not in quoted
+        and ' "' not in quoted
+        and (quoted.isascii() or unicodedata.is_normalized("NFC", quoted))
+    )
+
+
+def _texts_of_context(context: Context | UnsetType | None) -> list[str]:
+    texts: list[str] = []
+    if context:
+        if context.recipient:
+            texts.append(context.recipient)
+        if context.purpose:
+            texts.append(context.purpose)
+        if context.fields:
+            texts += context.fields
+    return texts
+
+
+def texts_of_question(question: Question) -> list[str]:
+    """Return every text of a question."""
+    resource, subject = question.resource, question.subject
+    texts = _texts_of_context(question.context)
+    texts += (question.action.name, resource.id, resource.type, subject.id, subject.type)
+    return texts
+
+
+def texts_of_item(item: Item | Questions) -> list[str]:
+    """Return every text of one of several questions, or of the defaults."""
+    texts = _texts_of_context(item.context)
+    if item.action:
+        texts.append(item.action.name)
+    for party in (item.resource, item.subject):
+        if party:
+            texts += (party.id, party.type)
+    return texts
+
+
+def texts_of_questions(questions: Questions) -> list[str]:
+    """Return every text of several questions, save how they are answered."""
+    texts = texts_of_item(questions)
+    for item in questions.evaluations or ():
+        texts += texts_of_item(item)
+    return texts
+
+
+def texts_of_export(export: Export) -> list[str]:
+    """Return every text of an export."""
+    return [export.dataset, export.recipient, export.purpose, *(export.fields or ()), *filter(None, (export.permit,))]
+
+
+SEMANTICS: Final = frozenset({"execute_all", "deny_on_first_deny", "permit_on_first_permit"})
+
+
+def _has_members(body: bytes, members: int) -> bool:
+    """Tell whether a body has no more members than those that were read: others are unknown, or came twice.
+
+    Each has a colon. Where texts hold some as well, those are looked at that follow a quote: a text holds no quote here, so that is one
+    member each, unless a colon stands apart from its name.
+    """
+    if body.count(b":") == members:
+        return True
+    return body.count(b'":') == members and not any(apart in body for apart in (b" :", b"\n:", b"\r:", b"\t:"))
+
+
+def _plain(
+    kind: type[Body],
+    members: Callable[[Body], int],
+    texts: Callable[[Body], list[str]],
+    is_known: Callable[[Body], bool],
+) -> Callable[[bytes], Body | None]:
+    decode = msgspec.json.Decoder(kind).decode
+
+    def decoded(body: bytes) -> Body | None:
+        if b"\\" in body:
+            return None
+        try:
+            found = decode(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return None
+        is_plain = _has_members(body, members(found)) and are_plain(texts(found)) and is_known(found)
+        return found if is_plain else None
+
+    return decoded
+
+
+def _has_known_semantic(questions: Questions) -> bool:
+    semantic = UNSET if questions.options is UNSET else questions.options.evaluations_semantic
+    return semantic is UNSET or semantic in SEMANTICS
+
+
+def _has_distinct_fields(export: Export) -> bool:
+    return not export.fields or len(set(export.fields)) == len(export.fields)
+
+
+plain_question = _plain(Question, members_of_question, texts_of_question, lambda _: True)
+plain_questions = _plain(Questions, members_of_questions, texts_of_questions, _has_known_semantic)
+plain_export = _plain(Export, members_of_export, texts_of_export, _has_distinct_fields)
+"""Each returns what a plain body holds, and None for any other."""

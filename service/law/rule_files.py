@@ -1,0 +1,270 @@
+"""Shapes of the rule files (TOML), checked when they are read."""
+
+from collections.abc import Mapping
+from datetime import date
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+
+from service.law.facts import Route
+
+MECHANISMS: Final = (
+    "not_cross_border",
+    "exempt",
+    "standard_contract_or_certification",
+    "security_assessment",
+    "authority_approval",
+    "state_approval",
+    "prohibited",
+)
+"""From free to strict."""
+
+MechanismName = Literal[
+    "not_cross_border",
+    "exempt",
+    "standard_contract_or_certification",
+    "security_assessment",
+    "authority_approval",
+    "state_approval",
+    "prohibited",
+]
+Exemption = Literal[
+    "general_data",
+    "foreign_origin",
+    "ftz_unlisted",
+    "contract",
+    "hr",
+    "emergency",
+    "statutory_duty",
+    "small_volume",
+    "not_in_force",
+]
+
+
+class RuleFileError(ValueError):
+    """A file of the law data that cannot be used; the message names the file and the key."""
+
+    def __init__(self, file: str, key: str, detail: str) -> None:
+        super().__init__(f"{file}: {key}: {detail}")
+
+
+# What the files hold
+
+
+def _whole_day(value: object) -> object:
+    if type(value) is not date:
+        raise ValueError("a date, written 2024-03-22 without quotes, is expected")
+    return value
+
+
+Day = Annotated[date, BeforeValidator(_whole_day)]
+Line = Annotated[str, StringConstraints(pattern=r"\S", strict=True)]
+"""Text that says something: white space alone does not."""
+
+
+NAMES: Final = ("id", "code", "kind")
+
+
+class Record(BaseModel):
+    """A record of a rule file: unknown members are faults."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True, strict=True)
+
+
+class WordsRecord(Record):
+    """A text in English and Chinese."""
+
+    en: Line
+    zh: Line
+
+
+class CitationRecord(Record):
+    """An article of an instrument."""
+
+    instrument: Line
+    article: Line | None = None
+    begins: Day = Field(default=date.min, alias="from")
+    ends: Day = Field(default=date.max, alias="to")
+    when: Line | None = None
+
+
+class DatedRecord(Record):
+    """A record in force from one day to another."""
+
+    begins: Day = Field(alias="from")
+    ends: Day = Field(default=date.max, alias="to")
+    citations: list[CitationRecord] = []
+    uncited: Line | None = None
+    """Why there is no article to cite; one of the two must be there."""
+
+    @model_validator(mode="after")
+    def _is_cited_for_some_time(self) -> Self:
+        if self.begins >= self.ends:
+            raise ValueError("`to` must come after `from`")
+        if bool(self.citations) == (self.uncited is not None):
+            raise ValueError("give citations, or say under `uncited` why there is no article to cite")
+        return self
+
+    @property
+    def identity(self) -> str:
+        """What its file calls it."""
+        return str(next(getattr(self, name) for name in NAMES if hasattr(self, name)))
+
+
+class InstrumentRecord(Record):
+    """A law, regulation, measure or standard."""
+
+    code: Line
+    begins: Day = Field(alias="from")
+    confidence: Literal["H", "M", "L"]
+    title: WordsRecord
+
+
+class ThresholdRecord(DatedRecord):
+    """A number that conditions compare counts with."""
+
+    id: Line
+    unit: Literal["persons", "percent"]
+    value: Annotated[int, Field(gt=0)]
+
+
+class RuleRecord(DatedRecord):
+    """A rule: its step, its condition and what it asks for."""
+
+    id: Line
+    step: Literal["border", "bar", "mechanism"]
+    mechanism: MechanismName
+    exemption: Exemption | None = None
+    when: list[Line]
+    confidence: Literal["H", "M", "L"]
+    text: WordsRecord
+
+    @model_validator(mode="after")
+    def _names_its_exemption(self) -> Self:
+        if (self.mechanism == "exempt") != (self.exemption is not None):
+            raise ValueError("`exemption` belongs to the mechanism exempt, and to no other")
+        return self
+
+
+class RouteRecord(DatedRecord):
+    """A route that a mechanism may take."""
+
+    id: Line
+    route: Annotated[Route, Field(strict=False)]
+    mechanism: MechanismName
+    when: list[Line]
+    text: WordsRecord
+
+
+class ItemRecord(DatedRecord):
+    """A record with a code, a text and citations."""
+
+    when: list[Line]
+    text: WordsRecord
+
+
+class ObligationRecord(ItemRecord):
+    """A duty that comes with a determination."""
+
+    code: Line
+
+
+class WarningRecord(ObligationRecord):
+    """A warning that comes with a determination."""
+
+
+class EvidenceRecord(ItemRecord):
+    """A kind of evidence that a mechanism asks for."""
+
+    kind: Line
+
+
+class LifeRecord(DatedRecord):
+    """How long evidence of a kind serves."""
+
+    kind: Line
+    years: Annotated[int, Field(gt=0)] | None = None
+    """Without them it serves until the law changes, which is when this period ends."""
+
+    def last_day(self, issued_on: date) -> date | None:
+        """Return the last day of a paper issued in this period; None: no end is known."""
+        if self.years is not None:
+            return _years_after(issued_on, self.years)
+        return None if self.ends == date.max else date.fromordinal(self.ends.toordinal() - 1)
+
+
+class FollowUpRecord(DatedRecord):
+    """A receipt that must follow evidence of a kind."""
+
+    kind: Line
+    after: list[Line]
+    working_days: Annotated[int, Field(gt=0)]
+
+
+class _Amount(Record):
+    min: int | None = None
+    max: int | None = None
+    turnover_share: float | None = None
+
+
+class _Fine(Record):
+    ordinary: _Amount | None = None
+    grave: _Amount | None = None
+
+
+class ExposureRecord(ObligationRecord):
+    """Fines that a breach may bring."""
+
+    company: _Fine
+    person: _Fine | None = None
+
+
+class _InstrumentFile(Record):
+    instrument: list[InstrumentRecord]
+
+
+class _ThresholdFile(Record):
+    threshold: list[ThresholdRecord]
+
+
+class _RuleFile(Record):
+    rule: list[RuleRecord]
+    route: list[RouteRecord]
+
+
+class _ObligationFile(Record):
+    obligation: list[ObligationRecord]
+
+
+class _EvidenceFile(Record):
+    evidence: list[EvidenceRecord]
+    life: list[LifeRecord]
+    follow_up: list[FollowUpRecord]
+
+
+class _WarningFile(Record):
+    warning: list[WarningRecord]
+
+
+class _ExposureFile(Record):
+    exposure: list[ExposureRecord]
+
+
+FILES: Final[Mapping[str, type[Record]]] = {
+    "instruments.toml": _InstrumentFile,
+    "thresholds.toml": _ThresholdFile,
+    "rules.toml": _RuleFile,
+    "obligations.toml": _ObligationFile,
+    "evidence.toml": _EvidenceFile,
+    "warnings.toml": _WarningFile,
+    "exposure.toml": _ExposureFile,
+}
+
+
+def _years_after(start: date, years: int) -> date:
+    """Return the last day of a term of years: the day before the same date, or 28 February where there is no 29th."""
+    try:
+        end = start.replace(year=start.year + years)
+    except ValueError:
+        return date(start.year + years, 2, 28)
+    return date.fromordinal(end.toordinal() - 1)

@@ -1,0 +1,43 @@
+"""HTTP of outlooks: what the law and the gate would say of a transfer or a permit later."""
+
+from typing import Annotated
+
+from fastapi import Depends, Path, Query, Request, Response
+
+from service.gate.routes import Reading
+from service.http.router import room
+from service.law.facts import Count
+from service.law.rule_book import RuleBook
+from service.validation.text_types import NearDay
+from service.whatif import outlook
+
+router = room("gate")
+
+
+def _asked(
+    on: Annotated[NearDay | None, Query(description="A later day.")] = None,
+    more_persons: Annotated[int, Query(ge=0, lt=2**53, description="So many persons more in the year's count.")] = 0,
+    more_sensitive_persons: Annotated[int, Query(ge=0, lt=2**53)] = 0,
+) -> outlook.Asked:
+    return outlook.Asked(on=on, more=Count(more_persons, more_sensitive_persons))
+
+
+Asked = Annotated[outlook.Asked, Depends(_asked)]
+
+
+@router.get("/v1/transfers/{transfer_id}/outlook", response_model=outlook.TransferOutlook)
+async def transfer_outlook(
+    exchange: Reading, request: Request, transfer_id: Annotated[str, Path()], asked: Asked
+) -> Response:
+    """Tell what the law would say of a transfer today, on a later day, with a higher count, and when and why that changes."""
+    book: RuleBook = request.app.state.book
+    return await exchange.read(lambda tx, caller: outlook.of_transfer(tx, caller, book, transfer_id, asked))
+
+
+@router.get("/v1/permits/{permit_id}/outlook", response_model=outlook.PermitOutlook)
+async def permit_outlook(
+    exchange: Reading, request: Request, permit_id: Annotated[str, Path()], asked: Asked
+) -> Response:
+    """Tell whether a permit stands today, on a later day and with a higher count, and when and why that changes."""
+    book: RuleBook = request.app.state.book
+    return await exchange.read(lambda tx, caller: outlook.of_permit(tx, caller, book, permit_id, asked))
