@@ -1,9 +1,10 @@
-"""The tables of every room: each refers to others by name, so whoever writes to one must have loaded them all."""
+"""The tables of every package: each refers to others by name, so whoever writes to one must have loaded them all."""
 
 from typing import Final
 
 from service.access import tables as identity
 from service.audit import tables as audit
+from service.audit.log import tables as log
 from service.database.columns import Base
 from service.events import tables as events
 from service.http import idempotency
@@ -14,6 +15,6 @@ from service.permits import tables as permits
 from service.registry import tables as registry
 from service.transfers import tables as transfers
 
-ROOMS: Final = (audit, events, idempotency, identity, ledger, obligations, packs, permits, registry, transfers)
+ROOMS: Final = (audit, log, events, idempotency, identity, ledger, obligations, packs, permits, registry, transfers)
 METADATA: Final = Base.metadata
 """What all of them are."""

@@ -56,7 +56,7 @@ text = { en = "Always a report", zh = "始终需要评估报告" }
 @pytest.fixture
 def book(tmp_path: Path) -> RuleBook:
     (tmp_path / "policy.toml").write_text(FILE, encoding="utf-8")
-    return loader.load(policy=policy.load(tmp_path / "policy.toml"))
+    return loader.book_of(tmp_path / "policy.toml")
 
 
 def codes(found: Any) -> list[str]:
