@@ -86,7 +86,7 @@ DEFENCES: Final = (
         "A53",
         "related requests are looked for at submission",
         REQUESTS,
-        "        await findings.look(tx, caller, book, transfer)\n",
+        "        await structuring_findings.look(tx, caller, book, transfer)\n",
         "        pass\n",
         EXPORTS + "test_split_requests_are_found_together",
     ),
@@ -274,9 +274,9 @@ DEFENCES: Final = (
         "A289",
         "a reservation is decided on by PostgreSQL's clock",
         BATCH,
-        "            await writing.held(connection, wanted, reserving, self._clock.ahead)\n",
+        "            await batch_write.held(connection, wanted, reserving, self._clock.ahead)\n",
         (
-            "            await writing.held(connection, wanted, reserving, self._clock() - datetime.now().astimezone())\n"
+            "            await batch_write.held(connection, wanted, reserving, self._clock() - datetime.now().astimezone())\n"
         ),
         "tests/faults/test_clocks.py::test_processes_whose_clocks_differ_sell_a_quota_once",
     ),

@@ -80,7 +80,7 @@ DEFENCES: Final = (
     one(
         "A229",
         "a list shows the last records alone",
-        "service/transfers/queries.py",
+        "service/transfers/presenter.py",
         "one.evidence[-LISTED:]",
         "one.evidence",
         TRIED + "test_evidence_of_a_request_has_an_end_and_lists_do_not_repeat_it",

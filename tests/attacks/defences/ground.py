@@ -15,7 +15,7 @@ DEFENCES: Final = (
     one(
         "A105",
         "the version of the law is the hash of its files",
-        "service/law/rule_book.py",
+        "service/law/loader.py",
         '        digest.update(name.encode() + b"\\x00" + (directory / name).read_bytes() + b"\\x00")\n',
         '        digest.update(name.encode() + b"\\x00")\n',
         GROUND + "test_an_edited_threshold_shows_in_every_determination",
@@ -23,7 +23,7 @@ DEFENCES: Final = (
     one(
         "A106",
         "a rule cites its article",
-        "service/law/rule_book.py",
+        "service/law/rule_files.py",
         "        if bool(self.citations) == (self.uncited is not None):\n",
         "        if False:\n",
         GROUND + "test_nothing_starts_on_law_that_cannot_be_used",
@@ -41,7 +41,7 @@ DEFENCES: Final = (
         "A99",
         "a decision is written before it is told",
         BATCH,
-        "            await writing.write_at_once(connection, sitting)\n",
+        "            await batch_write.write_at_once(connection, sitting)\n",
         "",
         GROUND + "test_a_database_that_may_only_be_read_gives_no_answer",
     ),

@@ -260,9 +260,9 @@ DEFENCES: Final = (
             ),
             Edit(
                 "service/identity/routes.py",
-                "        lambda tx, caller: granting.read_grant(tx, caller, grant_id, lock=True),\n"
+                "        lambda tx, caller: grants.read_grant(tx, caller, grant_id, lock=True),\n"
                 '        gate="close",\n',
-                "        lambda tx, caller: granting.read_grant(tx, caller, grant_id, lock=True),\n",
+                "        lambda tx, caller: grants.read_grant(tx, caller, grant_id, lock=True),\n",
             ),
         ),
         GRANTS + "test_two_admins_who_remove_each_other_at_once_leave_one",
@@ -345,23 +345,23 @@ DEFENCES: Final = (
         (
             Edit(
                 PRINCIPALS,
-                "    await breaking.end_of(tx, caller, principal.id)\n",
+                "    await break_glass.end_of(tx, caller, principal.id)\n",
                 "",
             ),
             Edit(
                 GRANTING,
-                "        await breaking.end_of(tx, caller, grant.principal)\n",
+                "        await break_glass.end_of(tx, caller, grant.principal)\n",
                 "        pass\n",
             ),
             Edit(
                 BREAKING,
-                "    if access is None or grants.bar_to_break(party(caller), access.handler) is not None:\n",
+                "    if access is None or grant_rules.bar_to_break(party(caller), access.handler) is not None:\n",
                 "    if access is None:\n",
             ),
             Edit(
                 PRINCIPALS,
-                "await breaking.opened(tx, caller) if caller.grants.get(Role.ADMIN) else caller",
-                "await breaking.opened(tx, caller)",
+                "await break_glass.opened(tx, caller) if caller.grants.get(Role.ADMIN) else caller",
+                "await break_glass.opened(tx, caller)",
             ),
         ),
         GLASS + "test_whoever_is_no_admin_any_more_has_no_access",

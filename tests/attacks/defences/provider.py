@@ -250,9 +250,9 @@ DEFENCES: Final = (
             ),
             Edit(
                 "service/identity/routes.py",
-                "        lambda tx, caller: logins.read_login(tx, caller, principal_id, login_id, lock=True),\n"
+                "        lambda tx, caller: linked_identities.read_login(tx, caller, principal_id, login_id, lock=True),\n"
                 '        gate="close",\n',
-                "        lambda tx, caller: logins.read_login(tx, caller, principal_id, login_id, lock=True),\n",
+                "        lambda tx, caller: linked_identities.read_login(tx, caller, principal_id, login_id, lock=True),\n",
             ),
         ),
         EXPORTS + "test_whatever_takes_a_right_away_waits_for_the_decisions_that_are_under_way",
