@@ -21,7 +21,7 @@ from service.audit import powers
 from service.audit.log import routes as audit
 from service.audit.log import tlog_routes as tlog
 from service.audit.log.feeder import Witnessing
-from service.audit.log.leader import Sequencer
+from service.audit.log.leader import Leader
 from service.audit.log.log_key import LogKey
 from service.audit.tlog.witness_protocol import named
 from service.connections import LONG_SILENCE
@@ -36,11 +36,11 @@ from service.gate.fast_path.asgi import Express
 from service.gate.group_commit import Gate
 from service.gate.jobs import EVALUATION_PATH, EVALUATIONS_PATH, EXPORTS_PATH
 from service.http.egress import Outgoing
-from service.http.middleware import Edge
+from service.http.middleware import RequestGuard
 from service.http.openapi.document import complete_document
 from service.http.rate_limits import Limits
 from service.http.router import REFUSALS
-from service.http.token_bucket import Rate
+from service.http.token_bucket import TokenBucket
 from service.identity import routes as identity
 from service.identity import sign_in_routes
 from service.identity.authentication import Door, door_of
@@ -151,7 +151,7 @@ def create_app(settings: Settings, database_url: str, *, clock: Time | None = No
     witnesses = named(settings.witnesses)
     max_age = None if settings.witness_max_age_seconds is None else timedelta(seconds=settings.witness_max_age_seconds)
     log_key = LogKey(settings.log_key)
-    sequencer = Sequencer(
+    sequencer = Leader(
         logins.log,
         clock=clock,
         key=log_key,
@@ -167,7 +167,7 @@ def create_app(settings: Settings, database_url: str, *, clock: Time | None = No
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with _told_why():
             app.state.signer = signer = Signer.from_file(settings.signing_key)
-            await logins.demand_bound()
+            await logins.require_bound()
             await _bring_up_to_date(database, signer, settings, book)
             await decisions.open()
         maker = _pack_worker(settings, logins.app, signer, log_key, clock)
@@ -239,7 +239,7 @@ def create_app(settings: Settings, database_url: str, *, clock: Time | None = No
         _add_cors(app, settings.cors_allowed)
     is_https = (settings.public_url or "").startswith("https://")
     app.add_middleware(
-        Edge,
+        RequestGuard,
         limit=limit,
         limits=limits,
         rates=rates,
@@ -269,10 +269,10 @@ def _hand_on(app: FastAPI, **named: Any) -> None:
 
 def _rates_of(settings: Settings) -> Limits:
     return Limits(
-        keyed=Rate.of(settings.rate_per_second),
-        gate=Rate.of(settings.gate_rate_per_second),
-        public=Rate.of(settings.public_rate_per_second),
-        failed=Rate.of(settings.failed_rate_per_second),
+        keyed=TokenBucket.of(settings.rate_per_second),
+        gate=TokenBucket.of(settings.gate_rate_per_second),
+        public=TokenBucket.of(settings.public_rate_per_second),
+        failed=TokenBucket.of(settings.failed_rate_per_second),
         gate_paths=GATE_PATHS,
     )
 

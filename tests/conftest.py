@@ -28,12 +28,12 @@ from service.database import migrate
 from service.database.embedded import EmbeddedServer
 from service.database.session import Time
 from service.gate.fast_path.http_protocol import Direct
-from service.http.server_protocol import Bounded
+from service.http.server_protocol import TimeoutProtocol
 from service.settings import Settings
 from tests.headers import AsTold
-from tests.invariants import demand_exact, demand_sealed, demand_state
+from tests.invariants import require_exact, require_sealed, require_state
 from tests.operator import AdminKeys, equipped
-from tests.planted import demand_clean
+from tests.planted import require_clean
 from tests.world import World
 
 __all__ = ["AdminKeys", "equipped"]
@@ -79,7 +79,7 @@ def logs_of_the_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
         logs.configure("json", "debug", file)
         yield
         logs.configure("json", "critical")
-    demand_clean(base)
+    require_clean(base)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -120,9 +120,9 @@ def database_url(postgres: str) -> Iterator[str]:
     name = "worker_" + os.environ.get("PYTEST_XDIST_WORKER", "main")
     run_sql(postgres, f"create database {name} template template_outbound")
     yield database_named(postgres, name)
-    demand_exact(database_named(postgres, name))
-    demand_sealed(database_named(postgres, name))
-    demand_state(database_named(postgres, name))
+    require_exact(database_named(postgres, name))
+    require_sealed(database_named(postgres, name))
+    require_state(database_named(postgres, name))
 
 
 class Patient(Direct):
@@ -134,7 +134,7 @@ class Patient(Direct):
 class Served(uvicorn.Server):
     """The service on a port of its own, in a thread of the test process."""
 
-    def __init__(self, settings: Settings, url: str, clock: Clock, http: type[Bounded] = Patient) -> None:
+    def __init__(self, settings: Settings, url: str, clock: Clock, http: type[TimeoutProtocol] = Patient) -> None:
         self._socket = socket.socket()
         self._socket.bind(("127.0.0.1", 0))
         port = self._socket.getsockname()[1]

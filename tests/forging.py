@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from service.audit import shown
 from service.audit.tlog import signed_note
-from service.audit.tlog.merkle import Growth, leaf_hash
+from service.audit.tlog.merkle import CompactRange, leaf_hash
 from service.permits.tokens import Signer
 from tests.world import Json
 
@@ -113,7 +113,7 @@ class Forgery:
                 add(name, [content])
             for kind, records in self.records.items():
                 add(f"records/{kind}.ndjson", (line(one) + b"\n" for one in records))
-            tree = Growth()
+            tree = CompactRange()
             add("effects.ndjson", [line(self.effects) + b"\n"])
             add("columns.ndjson", (line(one) + b"\n" for one in self.salts))
             add("entries.ndjson", self._entries(tree, more))
@@ -130,7 +130,7 @@ class Forgery:
             pack.writestr("manifest.note", signed_note.sign(signed, self.log))
         return path
 
-    def _entries(self, tree: Growth, more: Iterable[Json]) -> Iterator[bytes]:
+    def _entries(self, tree: CompactRange, more: Iterable[Json]) -> Iterator[bytes]:
         for entries in (self.entries, more):
             for body in entries:
                 written = line(body)

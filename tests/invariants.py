@@ -114,13 +114,13 @@ def _texts(value: Any) -> Iterator[str]:
         yield from _texts(member)
 
 
-def demand_exact(url: str) -> None:
+def require_exact(url: str) -> None:
     """Demand that every sum is what its rows add up to, and every reservation on record once."""
     faults = _seen(url, broken)
     assert not faults, faults
 
 
-def demand_sealed(url: str, mark: str | None = None) -> None:
+def require_sealed(url: str, mark: str | None = None) -> None:
     """Demand that nothing that people wrote is in the log in clear, and that everything sealed can be opened or was erased.
 
     Args:
@@ -135,7 +135,7 @@ def demand_sealed(url: str, mark: str | None = None) -> None:
     assert not faults, faults
 
 
-def demand_state(url: str) -> None:
+def require_state(url: str) -> None:
     """Demand that the tables hold what the entries of the log say, and nothing else."""
 
     async def look(connection: asyncpg.Connection) -> list[str]:

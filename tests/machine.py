@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests.conftest import Clock
-from tests.invariants import demand_exact
+from tests.invariants import require_exact
 from tests.told import PERMIT, REQUEST, Told
 from tests.world import STAGES, Json, Person, World
 
@@ -1283,7 +1283,7 @@ class Workflow(RuleBasedStateMachine):
         for shown in permits.values():
             self._in_force(shown)
         self._nothing_oversold()
-        demand_exact(self.database_url)
+        require_exact(self.database_url)
         self._approvals_stand(transfers)
         self._explained(transfers, permits)
 

@@ -52,7 +52,7 @@ def found_in(path: Path) -> Iterator[str]:
             yield f"{path.name}:{number} holds a secret"
 
 
-def demand_clean(folder: Path) -> None:
+def require_clean(folder: Path) -> None:
     """Demand that no log under a folder holds what it must not."""
     found = [one for path in sorted(set(logs_under(folder))) for one in found_in(path)]
     assert not found, "\n".join(found[:20])

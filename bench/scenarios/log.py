@@ -23,10 +23,10 @@ from service.audit.log import fsck, proofs
 from service.audit.log.fsck_workers import Processes, processors
 from service.audit.log.leader import SETTINGS
 from service.audit.log.log_key import LogKey
-from service.audit.log.sequencer import CHUNK, Writer
+from service.audit.log.sequencer import CHUNK, Sequencer
 from service.audit.tlog import merkle, tiles
 from service.audit.tlog.merkle import HASH_SIZE, leaf_hash
-from service.audit.tlog.tiles import Edge
+from service.audit.tlog.tiles import TreeEdge
 from service.clock import utc_now
 from service.database.session import Database
 
@@ -100,7 +100,7 @@ async def _sequence(url: str, key: LogKey) -> float:
     """Take in all entries that wait, and return how many a second."""
     connection = await asyncpg.connect(url, server_settings=SETTINGS)
     try:
-        writer = await Writer.load(connection, utc_now, key, "bench.example/log")
+        writer = await Sequencer.load(connection, utc_now, key, "bench.example/log")
         before: int = await connection.fetchval("select size from log_state")
         began, is_more = time.monotonic(), True
         while is_more:
@@ -145,7 +145,7 @@ def _rows(leaf: int, old: int, size: int, *, is_inclusion: bool) -> int:
 
 async def _fill(connection: asyncpg.Connection, size: int) -> None:
     """Store the tiles of a tree whose leaves are random."""
-    edge, columns = Edge(), ["level", "number", "hashes"]
+    edge, columns = TreeEdge(), ["level", "number", "hashes"]
     await connection.execute(
         "set session_replication_role = replica; delete from log_tiles; reset session_replication_role"
     )

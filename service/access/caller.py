@@ -129,7 +129,7 @@ class Caller:
             raise NotFound(f"There is no such {what}.")
         raise Forbidden(f"This takes one of the roles: {named(roles)}; you have none of them for this handler.")
 
-    def demand_everywhere(self, role: Role) -> None:
+    def require_everywhere(self, role: Role) -> None:
         """Refuse a caller whose role is limited to some handlers where the act concerns all.
 
         Raises:
@@ -157,7 +157,7 @@ class Credentials:
 
 
 @dataclass(frozen=True, slots=True)
-class Vouched:
+class FederatedCredential:
     """A principal for whom the identity provider has vouched, by a token that was verified."""
 
     principal: str
@@ -180,7 +180,7 @@ class Vouched:
 
 
 @dataclass(frozen=True, slots=True)
-class Seated:
+class SessionCredential:
     """Somebody who has signed in with a browser; the gate does not know of such, and takes nothing of it."""
 
     session: str
@@ -200,7 +200,7 @@ class Seated:
         return False
 
 
-Proof = Credentials | Vouched | Seated
+Credential = Credentials | FederatedCredential | SessionCredential
 """What shows who is calling; whether it stands, the transaction that does the work finds out."""
 
 Recognizer = Callable[[str | None], Credentials]
@@ -209,14 +209,14 @@ Recognizer = Callable[[str | None], Credentials]
 OPERATOR: Final = Caller(principal="operator", name="operator", kind="operator")
 """Whoever holds the database's own credentials and acts through the command line."""
 
-FINDER: Final = Caller(principal="outbound", name="outbound", kind="operator")
+SYSTEM_ACTOR: Final = Caller(principal="outbound", name="outbound", kind="operator")
 """The service itself, where it tells one handler's people what an act at another one has brought to light."""
 
-Identifier = Callable[[Request, bool], Awaitable[Proof]]
+Identifier = Callable[[Request, bool], Awaitable[Credential]]
 """Finds what a request shows, outside of any transaction since it may have to ask others, or raises `Unauthenticated`; told whether the
 route takes sessions."""
 
-Authenticator = Callable[[Transaction, Proof], Awaitable[Caller]]
+Authenticator = Callable[[Transaction, Credential], Awaitable[Caller]]
 """Turns what a request shows into a caller, or raises `Unauthenticated`."""
 
 

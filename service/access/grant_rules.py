@@ -144,7 +144,7 @@ def sees(by: Party, handler: str | None) -> bool:
     return handler is not None and handler in by.admin_of
 
 
-def bar_to_grant(by: Party, ask: Ask) -> str | None:
+def grant_denial(by: Party, ask: Ask) -> str | None:
     """Return why somebody may not give, or ask for, a grant; None: they may."""
     if by.kind == "operator":
         return None
@@ -158,10 +158,10 @@ def bar_to_grant(by: Party, ask: Ask) -> str | None:
         return None
     if by.kind != "person":
         return f"The role {ask.role} is asked for by a person."
-    return _bar_to_part(by, ask)
+    return _part_denial(by, ask)
 
 
-def bar_to_confirm(by: Party, ask: Ask, askers: frozenset[str]) -> str | None:
+def confirm_denial(by: Party, ask: Ask, askers: frozenset[str]) -> str | None:
     """Return why somebody may not be the second admin; None: they may.
 
     Args:
@@ -180,10 +180,10 @@ def bar_to_confirm(by: Party, ask: Ask, askers: frozenset[str]) -> str | None:
         return _missing(None)
     if not are_two(by.seen_by, askers):
         return "Your key was made by whoever asked for this grant. Sign in with one that nobody else has seen."
-    return _bar_to_part(by, ask)
+    return _part_denial(by, ask)
 
 
-def _bar_to_part(by: Party, ask: Ask) -> str | None:
+def _part_denial(by: Party, ask: Ask) -> str | None:
     if not are_two({by.principal}, ask.stand_ins):
         return "You stand in for the grantee, and would have the use of this role yourself; another admin must do this."
     if not are_two(by.persons, ask.users):
@@ -191,7 +191,7 @@ def _bar_to_part(by: Party, ask: Ask) -> str | None:
     return None
 
 
-def bar_to_withdraw(by: Party, handler: str | None) -> str | None:
+def withdraw_denial(by: Party, handler: str | None) -> str | None:
     """Return why somebody may not take a grant away; None: they may. To take away needs no second admin."""
     return None if sees(by, handler) else _missing(handler)
 
@@ -200,7 +200,7 @@ def _missing(handler: str | None) -> str:
     return f"This takes the role {ADMIN} for {'all handlers' if handler is None else 'this handler'}."
 
 
-def bar_to_lend_for(by: Party, delegate: str) -> str | None:
+def lend_for_denial(by: Party, delegate: str) -> str | None:
     """Return why an admin may not ask that somebody else's roles be lent; None: they may, and it waits for a second admin."""
     if by.kind != "person":
         return "Only a person can lend a reviewer's role."
@@ -211,7 +211,7 @@ def bar_to_lend_for(by: Party, delegate: str) -> str | None:
     return None
 
 
-def bar_to_confirm_lending(by: Party, *, delegator: str, delegate: str, askers: frozenset[str]) -> str | None:
+def confirm_lending_denial(by: Party, *, delegator: str, delegate: str, askers: frozenset[str]) -> str | None:
     """Return why somebody may not confirm that roles of somebody who is away are lent; the delegator may."""
     if by.kind != "person" or (by.principal != delegator and by.admin_of != EVERYWHERE):
         return "This takes whoever lends the roles, or an admin of all handlers; a person in either case."
@@ -263,14 +263,14 @@ class Glass(StrEnum):
     STOP = "stop"
 
 
-def bar_to_break(by: Party, handler: str | None) -> str | None:
+def break_denial(by: Party, handler: str | None) -> str | None:
     """Return why somebody may not break the glass; None: they may. It opens nothing that lets data out."""
     if by.kind != "person":
         return "Break-glass access is for people."
     return None if sees(by, handler) else _missing(handler)
 
 
-def bar_to_close(by: Party, opener: str, handler: str | None) -> str | None:
+def close_denial(by: Party, opener: str, handler: str | None) -> str | None:
     """Return why somebody may not end break-glass access early; None: they may."""
     return None if by.principal == opener or sees(by, handler) else _missing(handler)
 

@@ -20,7 +20,7 @@ from service.audit import commitments, effects
 from service.audit.effects import COVERED, MEMBER, Written
 from service.audit.tables import ColumnKey, Entry, Opening
 from service.clock import rfc3339
-from service.database.row_security import Bounded
+from service.database.row_security import ScopedSession
 from service.database.session import Transaction
 
 ROWS: Final = 1_000
@@ -105,7 +105,7 @@ def enter(tx: Transaction, said: Mapping[str, Any]) -> None:
     tx.sync_session.deferred = lambda: let_go(tx.sync_session)
 
 
-def let_go(session: Bounded) -> None:
+def let_go(session: ScopedSession) -> None:
     """Have the entry that waits written now, without what the transaction wrote: a later one tells of that."""
     act = _act(session)
     if act.last is not None:
@@ -129,7 +129,7 @@ def wrote(tx: Transaction, table: FromClause, rows: Sequence[Mapping[str, Any]],
         _note(act, name, effects.key_of(row[key] for key in keys), set(row) - beside, row, made=made)
 
 
-def _act(session: Bounded) -> _Act:
+def _act(session: ScopedSession) -> _Act:
     found: _Act = session.info.setdefault(MEMBER, _Act())
     return found
 
@@ -143,8 +143,8 @@ def _note(act: _Act, table: str, key: str, columns: set[str], source: object, *,
         row.source = source if not isinstance(row.source, Mapping) else {**row.source, **_values(source, columns)}
 
 
-@event.listens_for(Bounded, "after_flush")
-def _collect(session: Bounded, _: UOWTransaction) -> None:
+@event.listens_for(ScopedSession, "after_flush")
+def _collect(session: ScopedSession, _: UOWTransaction) -> None:
     """Note which columns of which rows a flush has written."""
     act = _act(session)
     for row in session.new:
@@ -173,7 +173,7 @@ def _collect_row(act: _Act, row: Any, *, made: bool) -> None:
         _note(act, row.__tablename__, key, columns, row, made=made)
 
 
-@event.listens_for(Bounded, "do_orm_execute")
+@event.listens_for(ScopedSession, "do_orm_execute")
 def _guard(state: ORMExecuteState) -> None:
     """Refuse a plain statement that writes rows of which nobody would tell the log."""
     if not (state.is_insert or state.is_update or state.is_delete) or state.execution_options.get("effects"):
@@ -183,24 +183,24 @@ def _guard(state: ORMExecuteState) -> None:
         raise UnstatedError(f"A statement writes {name}: report its rows to the log, by `recording.wrote`.")
 
 
-@event.listens_for(Bounded, "after_transaction_create")
-def _remember(session: Bounded, transaction: SessionTransaction) -> None:
+@event.listens_for(ScopedSession, "after_transaction_create")
+def _remember(session: ScopedSession, transaction: SessionTransaction) -> None:
     """Remember what was written before a savepoint."""
     if transaction.nested:
         act = _act(session)
         act.before[transaction] = {key: _Row(row.made, {*row.columns}, row.source) for key, row in act.rows.items()}
 
 
-@event.listens_for(Bounded, "after_soft_rollback")
-def _forget(session: Bounded, transaction: SessionTransaction) -> None:
+@event.listens_for(ScopedSession, "after_soft_rollback")
+def _forget(session: ScopedSession, transaction: SessionTransaction) -> None:
     """Forget what was written, and the entry that was made, since a savepoint that is gone back to."""
     act = _act(session)
     if transaction in act.before:
         act.rows, act.last = act.before.pop(transaction), None
 
 
-@event.listens_for(Bounded, "before_commit")
-def _seal(session: Bounded) -> None:
+@event.listens_for(ScopedSession, "before_commit")
+def _seal(session: ScopedSession) -> None:
     """Seal all that was written into the last entry; into more of them, where it is too much for one or where there is none."""
     if session.in_nested_transaction():
         return
@@ -231,7 +231,7 @@ def _key(session: Session) -> bytes:
     return found
 
 
-def _rest(session: Bounded) -> dict[str, Any]:
+def _rest(session: ScopedSession) -> dict[str, Any]:
     return {
         "at": rfc3339(session.now),
         "actor": session.view.principal or OPERATOR,

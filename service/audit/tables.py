@@ -21,7 +21,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, foreign, mapped_column, relationship
 
 from service.database.columns import Base, Id, Moment
-from service.database.row_security import AMONG, VIEWER, OfHandler, View
+from service.database.row_security import AMONG, VIEWER, OfHandler, RowScope
 
 NUMBER: Final = "case when pg_current_xact_id() is not null then nextval('entries_seq_seq') end"
 """The next number of an entry: whoever has drawn one has a transaction id, and a smaller one than whoever asks for one later."""
@@ -57,7 +57,7 @@ class Entry(OfHandler, Base):
         )
         return or_(cls.handler == AMONG, of_all)
 
-    def is_seen_by(self, view: View) -> bool:
+    def is_seen_by(self, view: RowScope) -> bool:
         """Tell the same of a row that is at hand."""
         if self.handler is not None:
             return self.handler in view.reach

@@ -12,7 +12,7 @@ from service.commands.exit_status import fail
 from service.connections import connect
 from service.database import migrate
 from service.database.embedded import EmbeddedServer
-from service.database.faults import DatabaseAwayError
+from service.database.faults import DatabaseUnavailableError
 from service.database.row_security import EVERYWHERE
 from service.database.session import Database, Transaction
 from service.settings import Settings
@@ -26,7 +26,7 @@ def database_url(settings: Settings, *, migrated: bool = True) -> Iterator[str]:
     if settings.database_url is not None:
         url = settings.database_url.get_secret_value()
         if migrated:
-            _demand_current(url)
+            _require_current(url)
         yield url
         return
     with EmbeddedServer(settings.data_dir) as server:
@@ -58,11 +58,11 @@ def write_baseline(url: str) -> int:
     return asyncio.run(run())
 
 
-def _demand_current(url: str) -> None:
+def _require_current(url: str) -> None:
     try:
         current = migrate.current(url)
     except Exception as error:
-        raise DatabaseAwayError(type(error).__name__) from error
+        raise DatabaseUnavailableError(type(error).__name__) from error
     if current != migrate.head():
         fail(
             f"The database is at revision {current or 'none'}, this version needs {migrate.head()}. Run `outbound migrate` first."

@@ -4,7 +4,7 @@ import sys
 from typing import Any, NoReturn
 
 from service.database.embedded import EmbeddedServerError
-from service.database.faults import DatabaseAwayError, HeldError
+from service.database.faults import DatabaseUnavailableError, LockTimeoutError
 from service.database.logins import UnboundError
 from service.law.rule_files import RuleFileError
 from service.validation.problems import Problem
@@ -20,9 +20,9 @@ def told_of(error: Exception) -> str | None:
     """Return what is to be told of an error; None: it is a fault of the program."""
     if isinstance(error, Problem):
         return "\n".join([error.detail, *(_line(one) for one in error.errors)])
-    if isinstance(error, DatabaseAwayError):
+    if isinstance(error, DatabaseUnavailableError):
         return "The database does not answer. Check OUTBOUND_DATABASE_URL, or that the embedded server can start."
-    if isinstance(error, HeldError):
+    if isinstance(error, LockTimeoutError):
         return "Others hold what this needs; nothing was changed. Try again in a moment."
     if isinstance(error, EmbeddedServerError | RuleFileError | UnboundError | ValueError | OSError):
         return str(error)

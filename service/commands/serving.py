@@ -62,7 +62,7 @@ def serve(
         )
     with database_url(settings) as url:
         os.environ |= _told(settings) | {URL: url}
-        if borrowed := asyncio.run(Logins.of(settings, url).demand_bound()):
+        if borrowed := asyncio.run(Logins.of(settings, url).require_bound()):
             log.warning(
                 "server processes log in as the owner of the database and act as lesser roles; logins of their own are stricter: "
                 "OUTBOUND_DATABASE_APP_URL, OUTBOUND_DATABASE_GATE_URL, OUTBOUND_DATABASE_LOG_URL",
@@ -113,11 +113,11 @@ def server() -> Any:
 
 def _bound(settings: Settings) -> None:
     """Set what a connection of this process may take."""
-    from service.http.server_protocol import Bounded  # noqa: PLC0415 - needs httptools
+    from service.http.server_protocol import TimeoutProtocol  # noqa: PLC0415 - needs httptools
 
-    Bounded.patience = settings.patience_seconds
-    Bounded.room = Room(settings.connections, settings.connections_per_address)
-    Bounded.spared = spared_networks(settings.trusted_proxies)
+    TimeoutProtocol.patience = settings.patience_seconds
+    TimeoutProtocol.room = Room(settings.connections, settings.connections_per_address)
+    TimeoutProtocol.spared = spared_networks(settings.trusted_proxies)
 
 
 async def _prepare(settings: Settings, url: str, *, with_sample: bool) -> None:

@@ -13,7 +13,7 @@ from service.commands.database_access import database_url
 from service.commands.exit_status import fail
 from service.connections import Bounds, connect
 from service.database import migrate
-from service.database.faults import DatabaseAwayError
+from service.database.faults import DatabaseUnavailableError
 from service.settings import Settings
 from service.upgrade.judging import ADVICE, Finding, judge
 from service.upgrade.reading import read, revision_of
@@ -44,7 +44,7 @@ def check(
     if revision is None:
         fail("The database holds no tables of the service: there is nothing to check.")
     if found is None:
-        _demand_later(revision)
+        _require_later(revision)
         told = f"There is nothing to check: the database is at revision {revision}, beyond the version before."
         typer.echo(json.dumps({"revision": revision, "note": told, "findings": []}, indent=2) if as_json else told)
         return
@@ -67,7 +67,7 @@ async def _found(url: str, days: int) -> tuple[str | None, list[Finding] | None]
     try:
         connection = await connect(url, name="outbound upgrade", bounds=BOUNDS)
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise DatabaseAwayError(type(error).__name__) from error
+        raise DatabaseUnavailableError(type(error).__name__) from error
     try:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             revision = await revision_of(connection)
@@ -77,7 +77,7 @@ async def _found(url: str, days: int) -> tuple[str | None, list[Finding] | None]
     return revision, None if register is None else judge(register)
 
 
-def _demand_later(revision: str) -> None:
+def _require_later(revision: str) -> None:
     """Refuse a database of which the migrations up to the version before are still to be made."""
     before = ScriptDirectory(str(migrate.DIRECTORY)).iterate_revisions(BEFORE, "base")
     if revision in {one.revision for one in before}:

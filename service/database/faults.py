@@ -17,11 +17,11 @@ _HELD: Final = "55P03"
 _AWAY: Final = _ENDED | {"53000", "53100", "53200", "53300", "57014", "57P02", "57P03", "25006"}
 
 
-class DatabaseAwayError(Exception):
+class DatabaseUnavailableError(Exception):
     """The database cannot be reached, or did not answer in time: nothing may be allowed now."""
 
 
-class HeldError(Exception):
+class LockTimeoutError(Exception):
     """A lock that others hold was not given in time: the database is there, and the same again may well succeed."""
 
 
@@ -45,12 +45,12 @@ def _is_partition_new(error: BaseException) -> bool:
     return found is not None and found.constraint_name is None  # that of a partition has no name
 
 
-def is_held(error: BaseException) -> bool:
+def is_lock_timeout(error: BaseException) -> bool:
     """Tell whether a lock was not given in time."""
     return _state(error) == _HELD
 
 
-def is_lost(error: BaseException) -> bool:
+def is_disconnected(error: BaseException) -> bool:
     """Tell whether the connection is gone."""
     state = _state(error)
     if state is not None and (state.startswith("08") or state in _ENDED):
@@ -60,7 +60,7 @@ def is_lost(error: BaseException) -> bool:
     return _is_closed(error) or (isinstance(error, OSError) and not isinstance(error, TimeoutError))
 
 
-def is_away(error: BaseException) -> bool:
+def is_unavailable(error: BaseException) -> bool:
     """Tell whether an error means that the database cannot serve now, whatever was asked of it."""
     if isinstance(error, PoolTimeoutError | OSError | TimeoutError) or _is_closed(error):
         return True

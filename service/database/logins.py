@@ -81,7 +81,7 @@ class Logins:
             login(LOG, settings.database_log_url),
         )
 
-    async def demand_bound(self) -> list[str]:
+    async def require_bound(self) -> list[str]:
         """Refuse to serve with more rights than a server process may have; return the roles that have no login of their own.
 
         Raises:

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.connections import Bounds
-from service.database.faults import is_conflict, is_held, pause
+from service.database.faults import is_conflict, is_lock_timeout, pause
 from service.database.session import ATTEMPTS, watched_engine
 
 _PARTITION = re.compile(r".+_(\d{4}_\d\d|default)")
@@ -63,7 +63,7 @@ async def _filled(engine: AsyncEngine, step: Callable[[Connection, str], str | N
                 return await connection.run_sync(step, after)
         except DBAPIError as error:
             is_taken = isinstance(error, IntegrityError)
-            if attempt == ATTEMPTS or not (is_taken or is_conflict(error) or is_held(error)):
+            if attempt == ATTEMPTS or not (is_taken or is_conflict(error) or is_lock_timeout(error)):
                 raise
             await pause(attempt)
     raise AssertionError("unreachable")  # pragma: no cover

@@ -40,7 +40,7 @@ TELL: Final = text(
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class RowScope:
     """Who looks, and as far as which handlers."""
 
     reach: Reach = NOWHERE
@@ -53,7 +53,7 @@ class View:
         return {"handlers": handlers, "principal": self.principal}
 
 
-_view: Final[ContextVar[View]] = ContextVar("view")
+_view: Final[ContextVar[RowScope]] = ContextVar("view")
 """That of the statement which is about to be sent: a plan of a query serves every view, and takes its values from here."""
 
 
@@ -76,7 +76,7 @@ class OfHandler:
         column = getattr(cls, "handler", None)
         return false() if column is None else column == AMONG
 
-    def is_seen_by(self, view: View) -> bool:
+    def is_seen_by(self, view: RowScope) -> bool:
         """Tell the same of a row that is at hand."""
         return getattr(self, "handler", None) in view.reach
 
@@ -86,19 +86,19 @@ _WITHIN: Final = with_loader_criteria(
 )
 
 
-class Bounded(Session):
+class ScopedSession(Session):
     """A session of the ORM that has a view, and keeps its queries within it."""
 
-    view = View()
+    view = RowScope()
     now: datetime
     deferred: Callable[[], None] = staticmethod(lambda: None)
     """Has what waits for the end of the transaction written at once."""
 
 
-@event.listens_for(Bounded, "do_orm_execute")
+@event.listens_for(ScopedSession, "do_orm_execute")
 def _limit(state: ORMExecuteState) -> None:
     """Limit a query to what its transaction sees."""
-    view: View = state.session.view  # type: ignore[attr-defined]
+    view: RowScope = state.session.view  # type: ignore[attr-defined]
     if view.reach != EVERYWHERE and (state.is_select or state.is_update or state.is_delete):
         _view.set(view)
         state.statement = state.statement.options(_WITHIN)

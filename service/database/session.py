@@ -19,9 +19,17 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, AsyncSessionTransa
 from service.clock import utc_now
 from service.connections import ANSWER, LATE, SILENCE, WITH_LOCK, Bounds, has_transaction_timeout, watch_pooled
 from service.database.columns import Base
-from service.database.faults import DatabaseAwayError, HeldError, is_away, is_conflict, is_held, is_lost, pause
+from service.database.faults import (
+    DatabaseUnavailableError,
+    LockTimeoutError,
+    is_conflict,
+    is_disconnected,
+    is_lock_timeout,
+    is_unavailable,
+    pause,
+)
 from service.database.locks import GATE_LOCK
-from service.database.row_security import EVERYWHERE, NOWHERE, TELL, Bounded, OfHandler, Reach, View
+from service.database.row_security import EVERYWHERE, NOWHERE, TELL, OfHandler, Reach, RowScope, ScopedSession
 
 Result = TypeVar("Result")
 
@@ -71,8 +79,8 @@ class Transaction(AsyncSession):
     time: Time
     silence: float
     """Seconds for which its session may be silent."""
-    sync_session_class = Bounded
-    sync_session: Bounded
+    sync_session_class = ScopedSession
+    sync_session: ScopedSession
     can_deny: bool = False
     """Whether what it did can turn an allow into a deny: then the gate is closed once, right before the commit."""
     look_again: Callable[[], Awaitable[None]] | None = None
@@ -82,7 +90,7 @@ class Transaction(AsyncSession):
         """Make ready to commit; where that can turn an allow into a deny, the gate is closed, once everything else is done.
 
         Raises:
-            HeldError: the gate's lock was not given in time.
+            LockTimeoutError: the gate's lock was not given in time.
             MovedError: what was looked at again is not the same any more.
         """
         await self.flush()
@@ -105,11 +113,11 @@ class Transaction(AsyncSession):
         self.sync_session.now = moment
 
     @property
-    def view(self) -> View:
+    def view(self) -> RowScope:
         """Who looks, and as far as which handlers."""
         return self.sync_session.view
 
-    async def look(self, view: View) -> None:
+    async def look(self, view: RowScope) -> None:
         """See from now on what a view sees: what has been added before is written under the one before."""
         if view != self.view:
             self.sync_session.deferred()
@@ -200,7 +208,7 @@ class Database:
         self.clock = clock or Time()
         self._timeout = timeout
         self._silence = silence
-        self.view = View(reach)
+        self.view = RowScope(reach)
         self.engine = watched_engine(
             url,
             "outbound",
@@ -224,8 +232,8 @@ class Database:
         transaction. What was silent for so long that PostgreSQL ends it is not tried again: who was frozen does nothing late.
 
         Raises:
-            HeldError: others held a lock that it needs for all the time that it may wait.
-            DatabaseAwayError: PostgreSQL is not there, or not in time. Of a commit that was under way nothing is known.
+            LockTimeoutError: others held a lock that it needs for all the time that it may wait.
+            DatabaseUnavailableError: PostgreSQL is not there, or not in time. Of a commit that was under way nothing is known.
         """
         until = time.monotonic() + self._timeout if waits else 0.0
         for attempt in range(1, ATTEMPTS + 1):
@@ -233,7 +241,7 @@ class Database:
             began = time.monotonic()
             try:
                 async with self._begun() as tx:
-                    await tx.look(self.view if reach is None else View(reach))
+                    await tx.look(self.view if reach is None else RowScope(reach))
                     result = await work(tx)
                     await tx.ready()
                     committing = True
@@ -241,17 +249,17 @@ class Database:
                     return result
             except MovedError as error:
                 if attempt == ATTEMPTS:
-                    raise HeldError from error
+                    raise LockTimeoutError from error
             except (DBAPIError, PoolTimeoutError, OSError, TimeoutError, asyncpg.PostgresError) as error:
                 now = time.monotonic()
                 is_late = now - began >= LATE * self._silence
-                is_first_loss = is_lost(error) and not committing and attempt == 1 and not is_late
-                again = is_conflict(error) or is_first_loss or (is_held(error) and not is_late and now < until)
+                is_first_loss = is_disconnected(error) and not committing and attempt == 1 and not is_late
+                again = is_conflict(error) or is_first_loss or (is_lock_timeout(error) and not is_late and now < until)
                 if not again or attempt == ATTEMPTS:
-                    if is_held(error):
-                        raise HeldError from error
-                    if is_away(error) or is_conflict(error):
-                        raise DatabaseAwayError(type(error).__name__) from error
+                    if is_lock_timeout(error):
+                        raise LockTimeoutError from error
+                    if is_unavailable(error) or is_conflict(error):
+                        raise DatabaseUnavailableError(type(error).__name__) from error
                     raise
             await pause(attempt)
         raise AssertionError("unreachable")  # pragma: no cover
@@ -306,7 +314,7 @@ async def close_gate(tx: Transaction) -> None:
     lock is waited for a little at a time, since decisions that come meanwhile wait behind whoever waits for it.
 
     Raises:
-        HeldError: it was not given in time.
+        LockTimeoutError: it was not given in time.
     """
     connection, bound = await _at_gate(tx)
     for attempt in range(1, WAITS + 1):
@@ -318,7 +326,7 @@ async def close_gate(tx: Transaction) -> None:
             await pause(min(attempt, 4))
         else:
             return
-    raise HeldError
+    raise LockTimeoutError
 
 
 async def _at_gate(tx: Transaction) -> tuple[asyncpg.Connection, str]:
@@ -340,7 +348,7 @@ _NOT_CLOSED: Final = "rollback to savepoint closing; release savepoint closing"
 
 
 @asynccontextmanager
-async def beyond(tx: Transaction, why: str) -> AsyncIterator[None]:  # noqa: ARG001 - for whoever reads, and for a search
+async def elevated(tx: Transaction, why: str) -> AsyncIterator[None]:  # noqa: ARG001 - for whoever reads, and for a search
     """See all handlers for a moment, where a caller's act must look further than the caller: as little as can be goes in here.
 
     Args:
@@ -348,7 +356,7 @@ async def beyond(tx: Transaction, why: str) -> AsyncIterator[None]:  # noqa: ARG
         why: what of others is looked at, in a word or two.
     """
     before = tx.view
-    await tx.look(View(EVERYWHERE, before.principal))
+    await tx.look(RowScope(EVERYWHERE, before.principal))
     try:
         yield
     except BaseException:

@@ -9,9 +9,9 @@ from service.events import operations
 from service.events.schemas import EventOut
 from service.http.exchange import Exchange, allowed
 from service.http.paging import Cursor, Limit, Page
-from service.http.router import room
+from service.http.router import api_router
 
-router = room("events")
+router = api_router("events")
 Reading = Annotated[Exchange, allowed(ANYONE)]
 
 

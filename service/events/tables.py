@@ -7,7 +7,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.database.columns import Base, Id, Moment
-from service.database.row_security import AMONG, VIEWER, OfHandler, View
+from service.database.row_security import AMONG, VIEWER, OfHandler, RowScope
 
 
 class Event(OfHandler, Base):
@@ -31,7 +31,7 @@ class Event(OfHandler, Base):
         own = and_(cls.handler.is_(None), cls.body["who"]["id"].astext == VIEWER)
         return or_(cls.handler == AMONG, any_(cls.audience) == VIEWER, own)
 
-    def is_seen_by(self, view: View) -> bool:
+    def is_seen_by(self, view: RowScope) -> bool:
         """Tell the same of a row that is at hand."""
         is_own = self.handler is None and self.body["who"]["id"] == view.principal
         return is_own or self.handler in view.reach or view.principal in self.audience

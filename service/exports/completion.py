@@ -75,7 +75,7 @@ class Counting:
     completion: Completion
     is_gate_closed: bool
 
-    def demand_gate(self) -> None:
+    def require_gate(self) -> None:
         """Demand that the gate is closed.
 
         Raises:
@@ -112,7 +112,7 @@ async def _first(counting: Counting) -> ExportOut:
     was = status_of(export, tx)
     is_late = was != "reserved"
     if is_late or await _is_beyond(tx, export, completion):
-        counting.demand_gate()
+        counting.require_gate()
     if export.status == "reserved":
         await ledger.release(tx, export)
     reports = {kind: completion[kind].report for kind in KINDS}
@@ -135,7 +135,7 @@ async def _again(counting: Counting) -> ExportOut | ReportedOtherwise:
         if stated == before:
             return shown(export, tx)
         return _otherwise(export, before, "It tells fewer persons, so the first report stands.")
-    counting.demand_gate()
+    counting.require_gate()
     sketches = {kind: held[kind].plus(completion[kind].report) for kind in KINDS if more[kind].sketch != NOBODY}
     sent = Count(**{kind: _told(sketches.get(kind, held[kind]), more[kind], getattr(before, kind)) for kind in KINDS})
     await _count(counting, more, sketches)
@@ -227,7 +227,7 @@ async def _hold_against_quota(counting: Counting) -> None:
             if held.plain + held.lower > quota:
                 above[kind] = held.plain + held.lower
     if above:
-        counting.demand_gate()
+        counting.require_gate()
         await permits.suspend_above_quota(tx, counting.caller, permit, counting.export.id, above)
         await structuring_findings.raise_above_quota(tx, counting.caller, permit, above)
 

@@ -12,7 +12,7 @@ from service.database.ids import is_id
 from service.database.session import Transaction, join_gate
 from service.exports.schemas import ExportOut
 from service.gate import batch_write, questions
-from service.gate.batch_decisions import ExportRefused, Reserved, Sitting, export_ended, lapse
+from service.gate.batch_decisions import DecisionBatch, ExportRefused, Reserved, export_ended, lapse
 from service.gate.batch_read import EXPORTERS, Wanted
 from service.http.paging import page_of
 from service.http.references import is_of
@@ -36,7 +36,7 @@ async def reserve(
     connection = cast("asyncpg.Connection", raw.driver_connection)
     asked = [Wanted(wanted.dataset, wanted.recipient)]
     tx.now, (found,) = await batch_write.held(connection, asked, asked, tx.time.ahead)
-    sitting = Sitting(book, tx.now, lapse(tx.now, lease))
+    sitting = DecisionBatch(book, tx.now, lapse(tx.now, lease))
     made = sitting.reserve(wanted, found, caller)
     await batch_write.write(connection, sitting, [])
     return made
@@ -51,7 +51,7 @@ async def cancel(tx: Transaction, caller: Caller, export_id: str) -> ExportOut:
     export = await held_export(tx, caller, export_id)
     if export.status == "cancelled":
         return shown(export, tx)
-    demand_reserved(export, tx)
+    require_reserved(export, tx)
     await ledger.release(tx, export)
     export.status, export.ended_at = "cancelled", tx.now
     audit.append(tx, caller, "export.cancelled", export.id, handler=export.handler, details={"permit": export.permit})
@@ -108,7 +108,7 @@ def status_of(export: Export, tx: Transaction) -> str:
     return "lapsed" if export.status == "reserved" and export.expires_at <= tx.now else export.status
 
 
-def demand_reserved(export: Export, tx: Transaction) -> None:
+def require_reserved(export: Export, tx: Transaction) -> None:
     """Refuse to end an export that has ended.
 
     Raises:

@@ -364,7 +364,7 @@ async def _counted(name: str, text: memoryview) -> Report:
             return _sketched(bytes(text).replace(rb"\/", b"/"))
         gathering = Gathering()
         for hashes in _pieces(text):
-            _demand_room(gathering.hashes + len(hashes))
+            _require_room(gathering.hashes + len(hashes))
             gathering.add(_bytes_of(hashes, gathering.hashes))
             await asyncio.sleep(0)
     except ValueError as error:
@@ -375,7 +375,7 @@ async def _counted(name: str, text: memoryview) -> Report:
     return _report(gathering)
 
 
-def _demand_room(hashes: int) -> None:
+def _require_room(hashes: int) -> None:
     if hashes > MAX_HASHES:
         raise ValueError(_TOO_MANY)
 

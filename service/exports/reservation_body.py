@@ -9,7 +9,7 @@ from service.exports import person_counts
 from service.exports.person_counts import ByHash
 from service.exports.schemas import ExportIn
 from service.gate import questions
-from service.gate.announced_growth import Announced
+from service.gate.announced_growth import AnnouncedPersons
 from service.http.idempotency import Sent
 from service.law.schemas import MAX_PERSONS
 from service.ledger.counting import KINDS
@@ -19,7 +19,7 @@ from service.validation.problems import Invalid
 class ReserveIn(ExportIn, ByHash):
     """An export that is about to happen; for each kind of persons a number, hashes or a sketch of who will go."""
 
-    def announced(self) -> Announced | None:
+    def announced(self) -> AnnouncedPersons | None:
         """Return who will go; None where numbers are all that is told.
 
         Raises:
@@ -49,7 +49,7 @@ class Reserving:
 
     asked: questions.Export
     """With the number of those who are announced; no hash and no sketch goes on from here to what is recorded."""
-    announced: Announced | None
+    announced: AnnouncedPersons | None
     sent: Sent
 
     @classmethod

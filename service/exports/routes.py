@@ -13,9 +13,9 @@ from service.http import idempotency
 from service.http.exchange import Exchange, allowed
 from service.http.paging import Cursor, Limit, Page
 from service.http.references import Filter
-from service.http.router import room
+from service.http.router import api_router
 
-router = room("gate")
+router = api_router("gate")
 
 Exporting = Annotated[Exchange, allowed(Role.EXPORTER)]
 ExportId = Annotated[str, Path()]

@@ -18,7 +18,7 @@ from service.ledger import counting
 from service.ledger.counting import KINDS, NOBODY, Kind, Report, Tally
 from service.ledger.operations import year_of
 
-Announced = Mapping[Kind, Report]
+AnnouncedPersons = Mapping[Kind, Report]
 """Who will go, of each kind: by hash, or as a number."""
 
 SKETCHES: Final = """
@@ -30,7 +30,7 @@ SKETCHES: Final = """
 
 
 async def growths(
-    connection: asyncpg.Connection, told: Sequence[tuple[Found, Announced]], year: int
+    connection: asyncpg.Connection, told: Sequence[tuple[Found, AnnouncedPersons]], year: int
 ) -> Sequence[Growth]:
     """Return the growth of every total that some reservations might take from, read with one statement.
 
@@ -78,7 +78,7 @@ def _may_allow(permit: KnownPermit, found: Found) -> bool:
     return permit.status == "active" and permit.valid_from <= found.known.today <= permit.valid_until
 
 
-async def _growth(announced: Announced, owned: _Owners, held: Mapping[tuple[str, Kind], Tally]) -> Growth:
+async def _growth(announced: AnnouncedPersons, owned: _Owners, held: Mapping[tuple[str, Kind], Tally]) -> Growth:
     counts: dict[str, Count] = {}
     for owner in owned.all:
         grown = {kind: held.get((owner, kind), Tally()).growth(announced[kind]) for kind in KINDS}

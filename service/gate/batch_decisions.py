@@ -220,7 +220,7 @@ class Entries:
     """What opens the lists that a body was too long with, by subject."""
 
 
-class Sitting:
+class DecisionBatch:
     """One transaction's decisions.
 
     Args:
@@ -259,7 +259,7 @@ class Sitting:
         Raises:
             Invalid: personal data without the number of persons.
         """
-        _demand_persons(asked, found.known)
+        _require_persons(asked, found.known)
         ask = _ask_of(asked, caller, asked.permit or None, found.growth)
         known = self._now_known(found)
         decision = decide(ask, known, self._book)
@@ -316,7 +316,7 @@ class Sitting:
             state = earlier.state(self.now)
             if state != "reserved":
                 return export_ended(earlier.id, state)
-            _demand_persons(asked, found.known)
+            _require_persons(asked, found.known)
         growth = None
         if is_announced:
             growth = Growth(
@@ -487,7 +487,7 @@ def refusal(evaluation: str, decision: Decision, **more: Any) -> ExportRefused:
     )
 
 
-def _demand_persons(asked: questions.Export, known: Known) -> None:
+def _require_persons(asked: questions.Export, known: Known) -> None:
     """Refuse an export of personal data that states nobody; where that contradicts the tags, it is refused for this reason instead."""
     dataset = known.dataset
     if dataset is None or dataset.facts is None or not dataset.facts.is_personal:

@@ -10,7 +10,7 @@ import asyncpg
 from service.clock import day_in_shanghai
 from service.database.locks import GATE_LOCK
 from service.gate import batch_read
-from service.gate.batch_decisions import Earlier, Held, Reserved, Sitting, encode
+from service.gate.batch_decisions import DecisionBatch, Earlier, Held, Reserved, encode
 from service.gate.batch_read import HASH, Found, Wanted, arguments, arrays, joined, piece
 from service.http.idempotency import Reply, Use
 from service.law.facts import Count
@@ -206,7 +206,7 @@ async def earlier_exports(connection: asyncpg.Connection, exports: Sequence[str]
     }
 
 
-async def write_at_once(connection: asyncpg.Connection, sitting: Sitting) -> None:
+async def write_at_once(connection: asyncpg.Connection, sitting: DecisionBatch) -> None:
     """Write the entries of a sitting and commit them, with one statement; the session has the gate's lock, and lets go of it.
 
     Raises:
@@ -226,7 +226,7 @@ async def unlock(connection: asyncpg.Connection) -> None:
     await connection.execute(_UNLOCK)
 
 
-async def write(connection: asyncpg.Connection, sitting: Sitting, kept: Sequence[Kept]) -> None:
+async def write(connection: asyncpg.Connection, sitting: DecisionBatch, kept: Sequence[Kept]) -> None:
     """Write all that a sitting leaves."""
     entries = sitting.entries
     if entries.subject:
@@ -264,7 +264,7 @@ async def write(connection: asyncpg.Connection, sitting: Sitting, kept: Sequence
         )
 
 
-def _columns_of(sitting: Sitting) -> tuple[datetime, str, str, str, str, str, bytes]:
+def _columns_of(sitting: DecisionBatch) -> tuple[datetime, str, str, str, str, str, bytes]:
     """Return the arguments of `_ENTRIES`."""
     entries = sitting.entries
     return (
@@ -290,7 +290,7 @@ _COLUMNS: Final = (
 )
 
 
-async def _write_exports(connection: asyncpg.Connection, sitting: Sitting) -> None:
+async def _write_exports(connection: asyncpg.Connection, sitting: DecisionBatch) -> None:
     """Write reservations, and add what they hold to what is held of their permits and years."""
     exports = sitting.exports
     await connection.execute(

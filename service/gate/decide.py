@@ -12,7 +12,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from service.law.count_bands import LawByCount, Verdict, law_by_count
+from service.law.count_bands import LawByCount, LegalOutcome, law_by_count
 from service.law.determination import Mechanism
 from service.law.facts import Count, DatasetFacts, HandlerFacts, RecipientFacts, Route, Tag, TransferFacts
 from service.law.rule_book import RuleBook
@@ -289,7 +289,7 @@ class _Case:
         """The law on the case where no transfer claims anything."""
 
 
-def _by_permit(case: _Case, law: Verdict) -> Decision:
+def _by_permit(case: _Case, law: LegalOutcome) -> Decision:
     """Take of several permits one that allows, the first to end; else tell the reason furthest down the list."""
     permits, asked_for = case.known.permits, case.ask.permit
     if asked_for is not None:
@@ -381,7 +381,7 @@ def _as_recorded(now: RecipientFacts, approved: RecipientFacts) -> RecipientFact
     return now if approved.name is not None else replace(now, name=None)
 
 
-def _lacks_papers(terms: Terms, law: Verdict) -> bool:
+def _lacks_papers(terms: Terms, law: LegalOutcome) -> bool:
     """Tell whether the law has come to ask for papers that nobody looked at, as where foreign data turns out to be domestic.
 
     An exemption of its own is left out: one dataset of several may be freer by it than all of them together were.
@@ -390,7 +390,7 @@ def _lacks_papers(terms: Terms, law: Verdict) -> bool:
     return terms.papers is not None and not is_freer and not law.papers <= terms.papers
 
 
-def _instrument(terms: Terms, law: Verdict) -> Reason | None:
+def _instrument(terms: Terms, law: LegalOutcome) -> Reason | None:
     """The instrument that was obtained must still be offered where the law asks for one of its kind."""
     has_lapsed = law.mechanism is _CONTRACT and terms.route not in law.routes
     return Reason.EVIDENCE_LAPSED if has_lapsed else None
@@ -420,7 +420,7 @@ def _covers_fields(asked: Sequence[str] | None, permit: KnownPermit, registered:
     return wanted <= set(permit.registered) and wanted <= set(covered)
 
 
-def _quantity(case: _Case, permit: KnownPermit, law: Verdict, *, is_personal: bool) -> Reason | None:
+def _quantity(case: _Case, permit: KnownPermit, law: LegalOutcome, *, is_personal: bool) -> Reason | None:
     used, quota, count = permit.used, permit.quota, case.count
     if not is_personal:
         return None  # A permit for data about nobody has no quota, and persons that are stated contradict the tags.

@@ -34,13 +34,13 @@ from msgspec import Struct, structs
 from service.access.caller import Caller
 from service.clock import day_in_shanghai
 from service.connections import ANSWER, LATE, SILENCE, WITH_LOCK, Bounds, connect
-from service.database.faults import is_away, is_conflict, is_held, is_lost, pause
+from service.database.faults import is_conflict, is_disconnected, is_lock_timeout, is_unavailable, pause
 from service.database.locks import GATE_LOCK
 from service.database.logins import Login
 from service.database.session import ATTEMPTS, Time
 from service.gate import batch_read, batch_write
 from service.gate.announced_growth import growths
-from service.gate.batch_decisions import Sitting, lapse
+from service.gate.batch_decisions import DecisionBatch, lapse
 from service.gate.batch_read import Found
 from service.gate.batch_write import Kept
 from service.gate.jobs import Before, Job, Reservation, admitted
@@ -208,7 +208,7 @@ class Gate:
         """
         asks = len(job.wanted)
         if self._limits is not None:
-            self._limits.demand_asks(job.credentials.counted, asks)
+            self._limits.require_asks(job.credentials.counted, asks)
         if asks > self._room:
             raise Busy
         self._room -= asks
@@ -384,8 +384,8 @@ class Gate:
                     raise DatabaseAway from error
                 now = self._loop.time()
                 is_late = now - began >= LATE * self._silence  # who was frozen for so long does nothing late
-                is_first_loss = is_lost(error) and attempt == 1 and not committing.begun and not is_late
-                again = is_conflict(error) or is_first_loss or (is_held(error) and not is_late and now < until)
+                is_first_loss = is_disconnected(error) and attempt == 1 and not committing.begun and not is_late
+                again = is_conflict(error) or is_first_loss or (is_lock_timeout(error) and not is_late and now < until)
                 if not again or attempt == ATTEMPTS:
                     raise
             await pause(attempt)
@@ -396,7 +396,7 @@ class Gate:
             await self._begun(lane)
         connection = await self._connected(lane)
         now, admissions = await self._admitted(connection, jobs, lock=None if lane.has_begun else GATE_LOCK)
-        sitting = Sitting(self._book, now, lapse(now, self._lease))
+        sitting = DecisionBatch(self._book, now, lapse(now, self._lease))
         await _repeats(connection, admissions)
         announcing = [
             one for one in admissions if one.job.announced is not None and one.outcome is None and one.before is None
@@ -503,7 +503,7 @@ async def _grow(connection: asyncpg.Connection, announcing: Sequence[_Admitted],
         admission.found = [structs.replace(admission.found[0], growth=growth)]
 
 
-def _settle(admission: _Admitted, sitting: Sitting) -> None:
+def _settle(admission: _Admitted, sitting: DecisionBatch) -> None:
     if admission.outcome is None and admission.caller is not None:
         job, before = admission.job, admission.before
         try:
@@ -526,13 +526,13 @@ def _set(answered: asyncio.Future[Reply], outcome: Outcome) -> None:
 
 def _told(error: Exception) -> Exception:
     """Return what whoever waits is told of an error."""
-    if is_held(error):
+    if is_lock_timeout(error):
         return Busy()
     return DatabaseAway() if _is_away(error) else error
 
 
 def _is_away(error: BaseException) -> bool:
-    return isinstance(error, DatabaseAway) or is_away(error) or is_conflict(error)
+    return isinstance(error, DatabaseAway) or is_unavailable(error) or is_conflict(error)
 
 
 async def _undo(lane: _Lane) -> None:

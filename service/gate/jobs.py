@@ -9,10 +9,10 @@ from typing import Final, Protocol
 
 import msgspec
 
-from service.access.caller import Caller, Proof, named
+from service.access.caller import Caller, Credential, named
 from service.gate import questions
-from service.gate.announced_growth import Announced
-from service.gate.batch_decisions import DATASET, Answer, Earlier, Sitting, encode
+from service.gate.announced_growth import AnnouncedPersons
+from service.gate.batch_decisions import DATASET, Answer, DecisionBatch, Earlier, encode
 from service.gate.batch_read import EXPORTERS, Found, Holder, Wanted
 from service.http import conditional
 from service.http.idempotency import Reply, Sent, Use
@@ -26,7 +26,7 @@ class Job(Protocol):
     """Something to be decided."""
 
     @property
-    def credentials(self) -> Proof:
+    def credentials(self) -> Credential:
         """What the caller shows."""
 
     @property
@@ -38,13 +38,13 @@ class Job(Protocol):
         """Whether it may take from a quota: the rows that hold it are then held first."""
 
     @property
-    def announced(self) -> Announced | None:
+    def announced(self) -> AnnouncedPersons | None:
         """Who will go, by hash, where that is told."""
 
     def use_of(self, caller: Caller) -> Use | None:
         """Return the use of an `Idempotency-Key` that comes with it."""
 
-    def settle(self, sitting: Sitting, found: Sequence[Found], caller: Caller) -> Reply:
+    def settle(self, sitting: DecisionBatch, found: Sequence[Found], caller: Caller) -> Reply:
         """Decide, and return what to answer once the transaction is committed."""
 
 
@@ -55,7 +55,7 @@ class Before(msgspec.Struct, frozen=True):
     earlier: Earlier
 
 
-def admitted(credentials: Proof, holder: Holder | None) -> Caller:
+def admitted(credentials: Credential, holder: Holder | None) -> Caller:
     """Return the caller.
 
     Raises:
@@ -69,7 +69,7 @@ def admitted(credentials: Proof, holder: Holder | None) -> Caller:
     return holder.caller
 
 
-def wanted_by(asked: questions.Question, credentials: Proof) -> Wanted:
+def wanted_by(asked: questions.Question, credentials: Credential) -> Wanted:
     """Return what must be read for a question. A resource of another type is no dataset, whatever its id."""
     dataset = asked.resource.id if asked.resource.type == DATASET else ""
     context = asked.context
@@ -84,7 +84,7 @@ class Evaluation:
     reserves = False
     announced = None
 
-    def __init__(self, credentials: Proof, asked: questions.Question) -> None:
+    def __init__(self, credentials: Credential, asked: questions.Question) -> None:
         self.credentials = credentials
         self._asked = asked
         self.wanted = (wanted_by(asked, credentials),)
@@ -93,7 +93,7 @@ class Evaluation:
         """A question may be repeated."""
         return None
 
-    def settle(self, sitting: Sitting, found: Sequence[Found], caller: Caller) -> Reply:
+    def settle(self, sitting: DecisionBatch, found: Sequence[Found], caller: Caller) -> Reply:
         """Answer it."""
         return Reply(200, encode(sitting.evaluate(self._asked, found[0], caller)))
 
@@ -116,7 +116,7 @@ class Evaluations:
     reserves = False
     announced = None
 
-    def __init__(self, credentials: Proof, asked: Sequence[questions.Question | Failed], semantic: str) -> None:
+    def __init__(self, credentials: Credential, asked: Sequence[questions.Question | Failed], semantic: str) -> None:
         self.credentials = credentials
         self._asked = asked
         self._ends = _ENDS.get(semantic)
@@ -129,7 +129,7 @@ class Evaluations:
         """Questions may be repeated."""
         return None
 
-    def settle(self, sitting: Sitting, found: Sequence[Found], caller: Caller) -> Reply:
+    def settle(self, sitting: DecisionBatch, found: Sequence[Found], caller: Caller) -> Reply:
         """Answer them."""
         answers: list[Answer | msgspec.Raw] = []
         for one, seen in zip(self._asked, found, strict=True):
@@ -149,11 +149,11 @@ class Reservation:
 
     def __init__(
         self,
-        credentials: Proof,
+        credentials: Credential,
         asked: questions.Export,
         key: str | None,
         sent: Sent | None,
-        announced: Announced | None = None,
+        announced: AnnouncedPersons | None = None,
     ) -> None:
         self.credentials = credentials
         self.announced = announced
@@ -167,7 +167,7 @@ class Reservation:
             return None
         return Use.of(caller.principal, "POST", EXPORTS_PATH, "", self._key, self._sent)
 
-    def settle(self, sitting: Sitting, found: Sequence[Found], caller: Caller) -> Reply:
+    def settle(self, sitting: DecisionBatch, found: Sequence[Found], caller: Caller) -> Reply:
         """Reserve it, or refuse; both are recorded."""
         made = sitting.reserve(self._asked, found[0], caller)
         if isinstance(made, Problem):
@@ -176,7 +176,7 @@ class Reservation:
         headers = {"ETag": conditional.etag_of(body), "Location": f"{EXPORTS_PATH}/{made.id}"}
         return Reply(201, body, headers)
 
-    def repeat(self, sitting: Sitting, found: Sequence[Found], caller: Caller, before: Before) -> Reply:
+    def repeat(self, sitting: DecisionBatch, found: Sequence[Found], caller: Caller, before: Before) -> Reply:
         """Say again that it is reserved, if it is and still may happen; else what stands in its way now."""
         is_announced = self.announced is not None
         problem = sitting.repeat(self._asked, found[0], caller, before.earlier, is_announced=is_announced)

@@ -28,13 +28,13 @@ class Place:
     after: str
 
 
-def sealed(place: Place, query: bytes) -> str:
+def encode_cursor(place: Place, query: bytes) -> str:
     """Return the token of a place in the results of a query."""
     told = f"{place.limit} {place.after}".encode()
     return base64.urlsafe_b64encode(_digest(query, told) + told).decode().rstrip("=")
 
 
-def opened(token: str, query: bytes, limit: int | None) -> Place:
+def decode_cursor(token: str, query: bytes, limit: int | None) -> Place:
     """Return the place that a token names.
 
     Args:

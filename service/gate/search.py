@@ -15,7 +15,7 @@ from typing import Any, Final, Generic, TypeVar
 from msgspec import Struct
 from sqlalchemy import text
 
-from service.access.caller import Caller, Proof
+from service.access.caller import Caller, Credential
 from service.audit import operations as audit
 from service.clock import day_in_shanghai
 from service.database.ids import new_id
@@ -98,7 +98,7 @@ class Seeker:
     """Who searches, and the law by which candidates are decided on."""
 
     caller: Caller
-    credentials: Proof
+    credentials: Credential
     book: RuleBook
 
 
@@ -219,7 +219,7 @@ class _Search:
         self._query = json.dumps(told, sort_keys=True).encode()
         limit = None if page.limit is None else min(page.limit, MAX_LIMIT)
         if page.token:
-            self._place = page_tokens.opened(page.token, self._query, limit)
+            self._place = page_tokens.decode_cursor(page.token, self._query, limit)
         else:
             self._place = Place(LIMIT if limit is None else limit, "")
 
@@ -256,5 +256,7 @@ class _Search:
             "is_last": walk.after is None,
         }
         audit.append(self._tx, self._seeker.caller, "gate.searched", ident, handler=handler, details=details)
-        token = "" if walk.after is None else page_tokens.sealed(Place(self._place.limit, walk.after), self._query)
+        token = (
+            "" if walk.after is None else page_tokens.encode_cursor(Place(self._place.limit, walk.after), self._query)
+        )
         return PageOut(next_token=token, count=len(results)), SearchContext(id=ident, looked_at=walk.looked_at)

@@ -12,7 +12,7 @@ def etag_of(representation: bytes) -> str:
     return f'"{hashlib.sha256(representation).hexdigest()[:32]}"'
 
 
-def demand_match(request: Request, current: str, *, required: bool) -> None:
+def require_match(request: Request, current: str, *, required: bool) -> None:
     """Refuse a change to something else than the caller has read.
 
     Raises:

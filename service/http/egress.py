@@ -17,7 +17,7 @@ from typing import Final
 
 import httpx
 
-from service.http.egress_policy import Target, demand_public, target_of
+from service.http.egress_policy import Target, require_public, target_of
 
 MAX_BYTES: Final = 1024 * 1024
 SECONDS: Final = 10.0
@@ -75,7 +75,7 @@ class Outgoing:
         """Refuse a URL that would never be called, when it is told.
 
         Raises:
-            BarredError: it never would.
+            BlockedAddressError: it never would.
         """
         target_of(url, self._allowed)
 
@@ -100,7 +100,7 @@ class Outgoing:
             seconds: for all of it.
 
         Raises:
-            BarredError: the address may not be called; nothing was sent.
+            BlockedAddressError: the address may not be called; nothing was sent.
             UnansweredError: no answer that can be used.
         """
         target = target_of(url, self._allowed)
@@ -118,7 +118,7 @@ class Outgoing:
             raise UnansweredError(f"The host {target.host} is not known.") from error
         if not addresses:
             raise UnansweredError(f"The host {target.host} is not known.")
-        demand_public(target, addresses)
+        require_public(target, addresses)
         return addresses
 
     async def _first_that_connects(

@@ -47,7 +47,7 @@ _NUMERIC: Final = re.compile(r"(?:0[xX][0-9a-fA-F]*|[0-9]+)")
 _HOST: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,62})(?:\.[a-z0-9_](?:[a-z0-9_-]{0,62}))*")
 
 
-class BarredError(Exception):
+class BlockedAddressError(Exception):
     """The address may not be called; the message says why, and holds nothing that was secret in it."""
 
 
@@ -87,49 +87,51 @@ def target_of(url: str, allowed: Collection[str] = ()) -> Target:
         allowed: hosts, or `host:port`, that the operator trusts: there `http` and private addresses are taken.
 
     Raises:
-        BarredError: it is nothing that may be called, whatever its host resolves to.
+        BlockedAddressError: it is nothing that may be called, whatever its host resolves to.
     """
     parsed = _parsed(url)
     host = parsed.raw_host.decode("ascii").lower()
     port = parsed.port or (80 if parsed.scheme == "http" else 443)
     is_trusted = not {host, f"{host}:{port}"}.isdisjoint(allowed)
     if parsed.scheme != "https" and not (parsed.scheme == "http" and is_trusted):
-        raise BarredError("Only https is called.")
+        raise BlockedAddressError("Only https is called.")
     if _USER.match(url) or "#" in url:
-        raise BarredError("An address that is called holds no user, no password and no fragment.")
-    _demand_host(host, is_trusted=is_trusted)
+        raise BlockedAddressError("An address that is called holds no user, no password and no fragment.")
+    _require_host(host, is_trusted=is_trusted)
     return Target(parsed, host, port, is_trusted)
 
 
-def demand_public(target: Target, addresses: Collection[str]) -> None:
+def require_public(target: Target, addresses: Collection[str]) -> None:
     """Refuse a target unless every address that its host resolves to is public, or the operator trusts it.
 
     Raises:
-        BarredError: one of them is not.
+        BlockedAddressError: one of them is not.
     """
     if not target.is_trusted and not all(is_public(address) for address in addresses):
-        raise BarredError(f"The host {target.host} is not, or not only, on the public internet.")
+        raise BlockedAddressError(f"The host {target.host} is not, or not only, on the public internet.")
 
 
 def _parsed(url: str) -> httpx.URL:
     if len(url) > MAX_URL or not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
-        raise BarredError(f"An address that is called is up to {MAX_URL} visible ASCII characters without a backslash.")
+        raise BlockedAddressError(
+            f"An address that is called is up to {MAX_URL} visible ASCII characters without a backslash."
+        )
     try:
         parsed = httpx.URL(url)
     except (httpx.InvalidURL, ValueError) as error:
-        raise BarredError("This is no address.") from error
+        raise BlockedAddressError("This is no address.") from error
     if not parsed.raw_host or not 0 < (parsed.port or 1) <= MAX_PORT:
-        raise BarredError("The address names no host, or no port that there is.")
+        raise BlockedAddressError("The address names no host, or no port that there is.")
     return parsed
 
 
-def _demand_host(host: str, *, is_trusted: bool) -> None:
+def _require_host(host: str, *, is_trusted: bool) -> None:
     """Refuse hosts that resolvers read in ways of their own: `0x7f.1`, `2130706433`, `0177.0.0.1`; and literals that are not public."""
     try:
         ipaddress.ip_address(host)
     except ValueError:
         if not _HOST.fullmatch(host) or _NUMERIC.fullmatch(host.rsplit(".", 1)[-1]):
-            raise BarredError("The address names no host that can be called.") from None
+            raise BlockedAddressError("The address names no host that can be called.") from None
         return
     if not is_trusted and not is_public(host):
-        raise BarredError(f"The host {host} is not on the public internet.")
+        raise BlockedAddressError(f"The host {host} is not on the public internet.")

@@ -18,8 +18,8 @@ from fastapi.responses import FileResponse
 from msgspec import structs
 from pydantic import BaseModel
 
-from service.access.caller import ANYONE, READERS, Authenticator, Caller, Identifier, Proof, Role, named
-from service.database.row_security import NOWHERE, View, joined
+from service.access.caller import ANYONE, READERS, Authenticator, Caller, Credential, Identifier, Role, named
+from service.database.row_security import NOWHERE, RowScope, joined
 from service.database.session import Database, MovedError, Transaction, close_gate, join_gate
 from service.http import conditional, idempotency
 from service.http.idempotency import Once, Reply, Sent
@@ -61,7 +61,7 @@ class Download:
 class Exchange:
     """A request of a caller who has one of the route's roles, and the ways to answer it."""
 
-    def __init__(self, request: Request, roles: frozenset[Role], proof: Proof, *, or_stops: bool = False) -> None:
+    def __init__(self, request: Request, roles: frozenset[Role], proof: Credential, *, or_stops: bool = False) -> None:
         self._request = request
         self._roles = roles
         self._or_stops = or_stops
@@ -90,7 +90,7 @@ class Exchange:
             raise Forbidden(f"This takes one of the roles: {named(self._roles)}.")
         # Whoever stops a permit must come to its rows, on the routes that stop one.
         reach = joined(caller.reach(self._seen_by), caller.stops if self._or_stops else NOWHERE)
-        await tx.look(View(reach, caller.principal))
+        await tx.look(RowScope(reach, caller.principal))
         return caller
 
     async def read(self, work: Work[Shown]) -> Response:
@@ -238,7 +238,7 @@ class Exchange:
     ) -> Reply:
         if current is not None:
             seen = _encoded(await current(tx, caller))
-            conditional.demand_match(self._request, conditional.etag_of(seen), required=required)
+            conditional.require_match(self._request, conditional.etag_of(seen), required=required)
         return await self._answer(200, work, tx, caller)
 
     async def _answer(

@@ -63,7 +63,7 @@ def header_lines(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     return b"".join([b"%s: %s\r\n" % header for header in headers])
 
 
-class Edge:
+class RequestGuard:
     """The outermost layer of the application.
 
     Args:
@@ -103,7 +103,7 @@ class Edge:
             return
         path = scope["path"]
         seconds = None if any(paths.fullmatch(path) for paths in self._unhurried) else self._seconds
-        exchange = _Passage(scope, send, self._limit_of(path), self._rates, self._safe, _Patience(seconds))
+        exchange = _Request(scope, send, self._limit_of(path), self._rates, self._safe, _WorkDeadline(seconds))
         structlog.contextvars.bind_contextvars(request_id=logs.told_id(exchange.request_id))
         try:
             await exchange.serve(self._app, receive)
@@ -122,7 +122,7 @@ class _Safe:
     page: Mapping[str, str]
 
 
-class _Patience:
+class _WorkDeadline:
     """How long may be worked on a request: the time begins anew with each piece of its body, and ends when the answer begins."""
 
     def __init__(self, seconds: float | None) -> None:
@@ -178,8 +178,10 @@ def _is_followed_by_a_body(headers: Headers) -> bool:
     return length != "0" or "transfer-encoding" in headers
 
 
-class _Passage:
-    def __init__(self, scope: Scope, send: Send, limit: int, rates: Limits, safe: "_Safe", patience: _Patience) -> None:
+class _Request:
+    def __init__(
+        self, scope: Scope, send: Send, limit: int, rates: Limits, safe: "_Safe", patience: _WorkDeadline
+    ) -> None:
         self._patience = patience
         headers = Headers(scope=scope)
         given = headers.get("x-request-id")

@@ -43,21 +43,21 @@ async def page_of(
         Invalid: the cursor is not one that a page gave.
     """
     if cursor is not None:
-        text = opened(cursor)
+        text = decode_cursor(cursor)
         query = query.where(key > (_seq(text) if key.type.python_type is int else text))
     rows = (await tx.scalars(query.order_by(key).limit(limit + 1))).all()
     if len(rows) <= limit:
         return rows, None
     last = rows[limit - 1]
-    return rows[:limit], sealed(getattr(last, key.key))  # type: ignore[arg-type]
+    return rows[:limit], encode_cursor(getattr(last, key.key))  # type: ignore[arg-type]
 
 
-def sealed(value: str | int) -> str:
+def encode_cursor(value: str | int) -> str:
     """Return the cursor of a page that ended with this key."""
     return base64.urlsafe_b64encode(str(value).encode()).decode().rstrip("=")
 
 
-def opened(cursor: str) -> str:
+def decode_cursor(cursor: str) -> str:
     """Return the key that a page ended with.
 
     Raises:

@@ -13,7 +13,7 @@ from typing import Final
 
 from starlette.types import Scope
 
-from service.http.token_bucket import Buckets, Rate, retry_after
+from service.http.token_bucket import Buckets, TokenBucket, retry_after
 from service.validation.problems import TooManyRequests
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -42,10 +42,10 @@ class Limits:
     def __init__(
         self,
         *,
-        keyed: Rate | None = None,
-        gate: Rate | None = None,
-        public: Rate | None = None,
-        failed: Rate | None = None,
+        keyed: TokenBucket | None = None,
+        gate: TokenBucket | None = None,
+        public: TokenBucket | None = None,
+        failed: TokenBucket | None = None,
         gate_paths: frozenset[str] = frozenset(),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -54,7 +54,7 @@ class Limits:
         self._clock = clock
         self._known: dict[bytes, None] = {}
         self.has_gate_rate = gate is not None
-        """Whether `demand_asks` ever refuses."""
+        """Whether `require_asks` ever refuses."""
         self.has_failures = False
         """Whether any attempt has failed: until then there is nothing to look up."""
 
@@ -71,10 +71,10 @@ class Limits:
             _take(self._keyed if path not in self._gate_paths else None, credential, self._clock())
             return
         if credential is not None:
-            self.demand_attempt(scope, credential)
+            self.require_attempt(scope, credential)
         _take(self._public, address_of(scope), self._clock())
 
-    def demand_attempt(self, scope: Scope, credential: bytes) -> None:
+    def require_attempt(self, scope: Scope, credential: bytes) -> None:
         """Refuse credentials that are not known where too many attempts have failed.
 
         Raises:
@@ -85,7 +85,7 @@ class Limits:
             if wait:
                 raise TooManyRequests(retry_after(wait))
 
-    def demand_asks(self, credential: bytes, asks: int) -> None:
+    def require_asks(self, credential: bytes, asks: int) -> None:
         """Count asks of the gate.
 
         Raises:
@@ -178,7 +178,7 @@ def _parsed(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     return (found.ipv4_mapped or found) if isinstance(found, ipaddress.IPv6Address) else found
 
 
-def _buckets(rate: Rate | None) -> Buckets | None:
+def _buckets(rate: TokenBucket | None) -> Buckets | None:
     return None if rate is None else Buckets(rate)
 
 

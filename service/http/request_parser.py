@@ -235,7 +235,7 @@ class RequestParser:
             if not self._left:
                 found = self._size.match(data, at)
                 if found is None:
-                    self._demand_size_to_come(data, at)
+                    self._require_size_to_come(data, at)
                     break
                 at = self._take_size(found)
                 if self._read is _TRAILERS:
@@ -255,7 +255,7 @@ class RequestParser:
             self._read = _TRAILERS
         return found.end()
 
-    def _demand_size_to_come(self, data: bytes, at: int) -> None:
+    def _require_size_to_come(self, data: bytes, at: int) -> None:
         """Refuse what cannot become the line before a chunk any more."""
         begun = data[at : at + MAX_SIZE_LINE]
         digits = begun.removeprefix(_LINE) if self._size is _NEXT_SIZE else begun

@@ -65,10 +65,10 @@ class StrictRoute(APIRoute):
 
         async def strict(request: Request) -> Response:
             if not self.ignores_unknown:
-                _demand_known(request, known)
+                _require_known(request, known)
             strict_request = StrictRequest(request.scope, request.receive)
             if self.body_field is not None:
-                await _demand_json(strict_request, takes_suffixes=self.takes_suffixes)
+                await _require_json(strict_request, takes_suffixes=self.takes_suffixes)
             return await handle(strict_request)
 
         return strict
@@ -99,7 +99,7 @@ def _security(dependant: Dependant) -> list[dict[str, list[str]]]:
     return [{name: []} for name in named]
 
 
-def _demand_known(request: Request, known: set[str]) -> None:
+def _require_known(request: Request, known: set[str]) -> None:
     unknown = sorted(set(request.query_params) - known)
     if unknown:
         raise Invalid(
@@ -108,7 +108,7 @@ def _demand_known(request: Request, known: set[str]) -> None:
         )
 
 
-async def _demand_json(request: Request, *, takes_suffixes: bool) -> None:
+async def _require_json(request: Request, *, takes_suffixes: bool) -> None:
     if not await request.body():
         return
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -162,6 +162,6 @@ class QuestionRoute(StrictRoute):
     stores = False
 
 
-def room(tag: str, route_class: type[StrictRoute] = StrictRoute) -> APIRouter:
+def api_router(tag: str, route_class: type[StrictRoute] = StrictRoute) -> APIRouter:
     """Return a router for one room of the house."""
     return APIRouter(tags=[tag], route_class=route_class)

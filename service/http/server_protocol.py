@@ -32,7 +32,7 @@ from service.http.request_parser import RequestParser, UnreadableError
 
 log = structlog.get_logger("outbound.access")
 
-_CROWDS: Final[WeakKeyDictionary[ServerState, Crowd["Bounded"]]] = WeakKeyDictionary()
+_CROWDS: Final[WeakKeyDictionary[ServerState, Crowd["TimeoutProtocol"]]] = WeakKeyDictionary()
 """The connections of each server of the process."""
 
 
@@ -68,7 +68,7 @@ class _Joined:
         return self._transport.is_closing()
 
 
-class Bounded(HttpToolsProtocol):
+class TimeoutProtocol(HttpToolsProtocol):
     """One connection."""
 
     patience: ClassVar[float] = 10.0

@@ -9,14 +9,14 @@ ROOM: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Rate:
+class TokenBucket:
     """So many a second, and so many at once."""
 
     per_second: float
     burst: float
 
     @classmethod
-    def of(cls, per_second: float) -> "Rate | None":
+    def of(cls, per_second: float) -> "TokenBucket | None":
         """Return the rate with ten seconds' worth at once; None for 0, which is no limit."""
         return cls(per_second, max(10 * per_second, 1)) if per_second else None
 
@@ -51,7 +51,7 @@ class Buckets:
 
     __slots__ = ("_full_at", "_room", "rate")
 
-    def __init__(self, rate: Rate, room: int = ROOM) -> None:
+    def __init__(self, rate: TokenBucket, room: int = ROOM) -> None:
         self.rate = rate
         self._room = room
         self._full_at: dict[bytes, float] = {}

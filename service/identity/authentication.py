@@ -14,7 +14,7 @@ from typing import Final
 
 from starlette.requests import Request
 
-from service.access.caller import Caller, Credentials, Proof, Role, Seated, Vouched
+from service.access.caller import Caller, Credential, Credentials, FederatedCredential, Role, SessionCredential
 from service.clock import Clock
 from service.database.row_security import EVERYWHERE
 from service.database.session import Database, Transaction
@@ -22,12 +22,12 @@ from service.http.egress import Outgoing
 from service.identity import linked_identities, operations, sessions
 from service.identity.oidc import jws
 from service.identity.oidc.authorization_code import SigningIn
-from service.identity.oidc.claims import Expected, Told
+from service.identity.oidc.claims import Expected, TokenClaims
 from service.identity.oidc.group_roles import Stands
 from service.identity.oidc.jws import TokenRefusedError
 from service.identity.oidc.machine_claims import PERSON_CLAIMS, Signs
 from service.identity.oidc.provider import Provider
-from service.identity.session_cookies import SAFE_METHODS, Browsing, demand_csrf
+from service.identity.session_cookies import SAFE_METHODS, Browsing, require_csrf
 from service.identity.session_rules import Limits
 from service.settings import Settings
 from service.validation.problems import Unauthenticated
@@ -65,7 +65,7 @@ class Door:
         self._stands = stands
         self._provision = provision
 
-    async def identify(self, request: Request, takes_session: bool) -> Proof:  # noqa: FBT001
+    async def identify(self, request: Request, takes_session: bool) -> Credential:  # noqa: FBT001
         """Return what a request shows.
 
         Raises:
@@ -88,7 +88,7 @@ class Door:
             raise Unauthenticated(str(refused), error="invalid_token") from refused
         return await self.vouch(told)
 
-    async def vouch(self, told: Told) -> Vouched:
+    async def vouch(self, told: TokenClaims) -> FederatedCredential:
         """Return the principal that somebody is, with the roles of their groups as they are now.
 
         Raises:
@@ -97,9 +97,9 @@ class Door:
         known = await self._known(told)
         if known.is_behind:
             await self._keep_step(told)
-        return Vouched(known.principal, known.login)
+        return FederatedCredential(known.principal, known.login)
 
-    async def authenticate(self, tx: Transaction, proof: Proof) -> Caller:
+    async def authenticate(self, tx: Transaction, proof: Credential) -> Caller:
         """Return who shows it, in the transaction that does the work.
 
         Raises:
@@ -107,44 +107,44 @@ class Door:
         """
         if isinstance(proof, Credentials):
             return await operations.authenticate(tx, proof)
-        if isinstance(proof, Seated):
+        if isinstance(proof, SessionCredential):
             return await operations.caller_of(tx, *await sessions.admit(tx, proof))
         return await linked_identities.authenticate(tx, proof)
 
-    async def _seated(self, request: Request, shown: str) -> Seated:
+    async def _seated(self, request: Request, shown: str) -> SessionCredential:
         limits = self.browsing.limits
         visit = await self._database.transaction(lambda tx: sessions.visit(tx, shown, limits), reach=EVERYWHERE)
         if visit is None:
             raise sessions.over()
         if request.method not in SAFE_METHODS:
-            self.browsing.demand_own_page(request)
-            demand_csrf(visit, request.headers.get("x-csrf-token"))
+            self.browsing.require_own_page(request)
+            require_csrf(visit, request.headers.get("x-csrf-token"))
         if visit.token is not None:
             self.browsing.hand_out(request, visit.token)
-        return Seated(visit.session)
+        return SessionCredential(visit.session)
 
-    async def _known(self, told: Told) -> linked_identities.Known:
+    async def _known(self, told: TokenClaims) -> linked_identities.Known:
         known = await self._database.transaction(
-            lambda tx: linked_identities.recall(tx, told, self._stands), reach=EVERYWHERE
+            lambda tx: linked_identities.find_principal(tx, told, self._stands), reach=EVERYWHERE
         )
         if known is None and self._provision:
             await self._database.transaction(lambda tx: linked_identities.provision(tx, told), reach=EVERYWHERE)
             known = await self._database.transaction(
-                lambda tx: linked_identities.recall(tx, told, self._stands), reach=EVERYWHERE
+                lambda tx: linked_identities.find_principal(tx, told, self._stands), reach=EVERYWHERE
             )
         if known is None:
             raise linked_identities.unknown()
         return known
 
-    async def _keep_step(self, told: Told) -> None:
+    async def _keep_step(self, told: TokenClaims) -> None:
         """Bring the roles up to date; the gate is closed where one must be taken, and only there."""
         try:
             await self._database.transaction(
-                lambda tx: linked_identities.keep_step(tx, told, self._stands, closing=False), reach=EVERYWHERE
+                lambda tx: linked_identities.sync_group_roles(tx, told, self._stands, closing=False), reach=EVERYWHERE
             )
         except linked_identities.GateIsOpenError:
             await self._database.transaction(
-                lambda tx: linked_identities.keep_step(tx, told, self._stands, closing=True), reach=EVERYWHERE
+                lambda tx: linked_identities.sync_group_roles(tx, told, self._stands, closing=True), reach=EVERYWHERE
             )
 
 

@@ -37,7 +37,7 @@ _OPEN: Final = (
 async def opened(tx: Transaction, caller: Caller) -> Caller:
     """Return a caller with what break-glass access opens now: for as long as they are an admin there."""
     access = await tx.scalar(_OPEN, {"principal": caller.principal, "now": tx.now})
-    if access is None or grant_rules.bar_to_break(party(caller), access.handler) is not None:
+    if access is None or grant_rules.break_denial(party(caller), access.handler) is not None:
         return caller
     reach: Reach = EVERYWHERE if access.handler is None else frozenset({access.handler})
     if access.role == Glass.STOP:
@@ -55,7 +55,7 @@ async def break_glass(tx: Transaction, caller: Caller, wanted: BreakGlassIn) -> 
         Conflict: access of theirs is open already.
     """
     handler = None if wanted.handler is None else await handler_of(tx, caller, wanted.handler)
-    bar = grant_rules.bar_to_break(party(caller), handler)
+    bar = grant_rules.break_denial(party(caller), handler)
     if bar is not None:
         raise Forbidden(bar)
     await principal_of(tx, caller.principal, lock=True)  # one at a time, so that one is open at most
@@ -94,7 +94,7 @@ async def close(tx: Transaction, caller: Caller, access_id: str) -> BreakGlassOu
         Conflict: it is over.
     """
     access = await _found(tx, caller, access_id, lock=True)
-    bar = grant_rules.bar_to_close(party(caller), access.principal, access.handler)
+    bar = grant_rules.close_denial(party(caller), access.principal, access.handler)
     if bar is not None:
         raise Forbidden(bar)
     if access.closed_at is not None or access.ends_at <= tx.now:

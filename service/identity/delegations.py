@@ -14,7 +14,7 @@ from service.access.lookup import handler_where, party
 from service.access.tables import TODAY, Delegation, Grant, Principal
 from service.clock import day_in_shanghai
 from service.database.ids import is_id, new_id
-from service.database.row_security import EVERYWHERE, View, joined
+from service.database.row_security import EVERYWHERE, RowScope, joined
 from service.database.session import Transaction
 from service.events import operations as events
 from service.http.paging import page_of
@@ -68,7 +68,7 @@ async def delegate(tx: Transaction, caller: Caller, wanted: DelegationIn) -> Del
     delegator = await _delegator(tx, caller, wanted)
     stand_in = await _person(tx, caller, wanted.delegate, "/delegate")
     is_own = delegator == caller.principal
-    bar = None if is_own else grant_rules.bar_to_lend_for(party(caller), stand_in.id)
+    bar = None if is_own else grant_rules.lend_for_denial(party(caller), stand_in.id)
     if bar is not None:
         raise Forbidden(bar)
     if stand_in.id == delegator:
@@ -119,7 +119,7 @@ async def confirm(tx: Transaction, caller: Caller, delegation_id: str) -> Delega
     is_over = delegation.ended_at is not None or delegation.valid_until < today
     if is_over or delegation.effective_at is not None:
         raise Conflict("This delegation does not wait to be confirmed.")
-    bar = grant_rules.bar_to_confirm_lending(
+    bar = grant_rules.confirm_lending_denial(
         party(caller),
         delegator=delegation.delegator,
         delegate=delegation.delegate,
@@ -192,7 +192,7 @@ async def _delegator(tx: Transaction, caller: Caller, wanted: DelegationIn) -> s
         if caller.kind != "person":
             raise Forbidden("Only a person can lend a reviewer's role.")
         return caller.principal
-    caller.demand_everywhere(Role.ADMIN)
+    caller.require_everywhere(Role.ADMIN)
     return (await _person(tx, caller, wanted.delegator, "/delegator")).id
 
 
@@ -241,7 +241,7 @@ async def _held_for(tx: Transaction, caller: Caller, delegation_id: str) -> Dele
     """Return a delegation to act on, with the view that its record takes: a party of it need have no other role on its handler."""
     delegation = await _found(tx, caller, delegation_id, lock=True)
     if delegation.handler is not None:
-        await tx.look(View(joined(tx.view.reach, frozenset({delegation.handler})), tx.view.principal))
+        await tx.look(RowScope(joined(tx.view.reach, frozenset({delegation.handler})), tx.view.principal))
     return delegation
 
 

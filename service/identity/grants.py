@@ -35,8 +35,8 @@ async def create_grant(tx: Transaction, caller: Caller, wanted: GrantIn) -> Gran
     """
     principal = await named_principal(tx, wanted.principal)
     handler = None if wanted.handler is None else await handler_of(tx, caller, wanted.handler)
-    _demand_fit(wanted.role, principal)
-    bar = grant_rules.bar_to_grant(party(caller), await _ask(tx, principal, wanted.role, handler))
+    _require_fit(wanted.role, principal)
+    bar = grant_rules.grant_denial(party(caller), await _ask(tx, principal, wanted.role, handler))
     if bar is not None:
         raise Forbidden(bar)
     faults = grant_rules.faults_of_days(wanted.valid_from, wanted.valid_until, day_in_shanghai(tx.now))
@@ -60,9 +60,9 @@ async def confirm_grant(tx: Transaction, caller: Caller, grant_id: str) -> Grant
     if stands is not State.PENDING:
         raise Conflict(f"The grant is {stands}; only a pending one can be confirmed.")
     principal = await principal_of(tx, grant.principal)
-    _demand_fit(Role(grant.role), principal)
+    _require_fit(Role(grant.role), principal)
     ask = await _ask(tx, principal, Role(grant.role), grant.handler)
-    bar = grant_rules.bar_to_confirm(party(caller), ask, frozenset(grant.askers) | {grant.granted_by})
+    bar = grant_rules.confirm_denial(party(caller), ask, frozenset(grant.askers) | {grant.granted_by})
     if bar is not None:
         raise Forbidden(bar)
     if principal.disabled_at is not None:
@@ -87,7 +87,7 @@ async def withdraw_grant(tx: Transaction, caller: Caller, grant_id: str) -> Gran
     stands = grant_rules.state(grant.life, tx.now)
     if stands not in grant_rules.OPEN:
         raise Conflict(f"This grant is {stands} already.")
-    bar = grant_rules.bar_to_withdraw(party(caller), grant.handler)
+    bar = grant_rules.withdraw_denial(party(caller), grant.handler)
     if bar is not None:
         raise Forbidden(bar)
     if grant.source == "group":
@@ -95,7 +95,7 @@ async def withdraw_grant(tx: Transaction, caller: Caller, grant_id: str) -> Gran
             "This role is that of a group at the identity provider: take the person out of the group, end the login, or disable the "
             "principal. Withdrawn here, it would be back with the next token."
         )
-    await demand_an_admin(tx, without=grant.id)
+    await require_an_admin(tx, without=grant.id)
     _end(tx, caller, grant)
     if grant.role == Role.ADMIN:
         await break_glass.end_of(tx, caller, grant.principal)
@@ -187,7 +187,7 @@ async def see_to(tx: Transaction, principal: Principal, role: Role, handler: str
     Raises:
         Invalid: a reviewer's role for a system.
     """
-    _demand_fit(role, principal)
+    _require_fit(role, principal)
     same = await _same(tx, principal.id, role, handler)
     if same is not None:
         if grant_rules.state(same.life, tx.now) is State.STANDING and same.valid_until is None:
@@ -211,7 +211,7 @@ async def ask_anew(tx: Transaction, caller: Caller, principal: Principal) -> Non
         if grant.source == "group":  # the next token that shows the group gives it again
             _end(tx, caller, grant)
             continue
-        bar = grant_rules.bar_to_grant(party(caller), await _ask(tx, principal, Role(grant.role), grant.handler))
+        bar = grant_rules.grant_denial(party(caller), await _ask(tx, principal, Role(grant.role), grant.handler))
         if bar is not None:
             raise Forbidden(bar)
         first = max(grant.valid_from, day_in_shanghai(tx.now))
@@ -220,7 +220,7 @@ async def ask_anew(tx: Transaction, caller: Caller, principal: Principal) -> Non
         await give(tx, caller, principal.id, Role(grant.role), grant.handler, first=first, last=grant.valid_until)
 
 
-async def demand_an_admin(tx: Transaction, *, without: str) -> None:
+async def require_an_admin(tx: Transaction, *, without: str) -> None:
     """Refuse to lock everyone out; the caller holds the gate, so two admins cannot remove each other at once.
 
     Args:
@@ -245,7 +245,7 @@ async def demand_an_admin(tx: Transaction, *, without: str) -> None:
         )
 
 
-def _demand_fit(role: Role, principal: Principal) -> None:
+def _require_fit(role: Role, principal: Principal) -> None:
     if not grant_rules.is_fit(role, principal.kind):
         raise Invalid(
             "Systems do not review.", errors=[("/role", f"{principal.name} is a system; give {role} to a person.")]

@@ -11,7 +11,7 @@ from typing import Final
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import bindparam, func, or_, select, text
 
-from service.access.caller import OPERATOR, Caller, Role, Vouched
+from service.access.caller import OPERATOR, Caller, FederatedCredential, Role
 from service.access.lookup import principal_of
 from service.access.tables import HANDLERS, TODAY, Grant, Login, Principal
 from service.audit import operations as audit
@@ -22,7 +22,7 @@ from service.events import operations as events
 from service.http.paging import page_of
 from service.identity import operations, sessions
 from service.identity.oidc import group_roles
-from service.identity.oidc.claims import Told
+from service.identity.oidc.claims import TokenClaims
 from service.identity.oidc.group_roles import Changes, Held, Stands
 from service.identity.schemas import LoginIn, LoginOut, PrincipalIn
 from service.validation.problems import AlreadyExists, Conflict, Invalid, NotFound, Unauthenticated
@@ -46,7 +46,7 @@ class Known:
     """Whether what was told of its groups has not been taken note of yet."""
 
 
-async def recall(tx: Transaction, told: Told, stands: Sequence[Stands]) -> Known | None:
+async def find_principal(tx: Transaction, told: TokenClaims, stands: Sequence[Stands]) -> Known | None:
     """Return which principal a subject is; None: nobody has linked it.
 
     Raises:
@@ -60,7 +60,7 @@ async def recall(tx: Transaction, told: Told, stands: Sequence[Stands]) -> Known
     return Known(login.id, principal.id, is_news or bool(await _changes(tx, login, principal, told, stands)))
 
 
-async def provision(tx: Transaction, told: Told) -> None:
+async def provision(tx: Transaction, told: TokenClaims) -> None:
     """Make a principal for a subject that nobody has linked; two tokens at once make one.
 
     Raises:
@@ -80,7 +80,7 @@ async def provision(tx: Transaction, told: Told) -> None:
     await tx.flush()
 
 
-async def keep_step(tx: Transaction, told: Told, stands: Sequence[Stands], *, closing: bool) -> None:
+async def sync_group_roles(tx: Transaction, told: TokenClaims, stands: Sequence[Stands], *, closing: bool) -> None:
     """Give and take the roles that the groups stand for, and remember when that was told, so that nothing older is heard after it.
 
     Args:
@@ -140,7 +140,7 @@ _VOUCHED: Final = (
 )
 
 
-async def authenticate(tx: Transaction, vouched: Vouched) -> Caller:
+async def authenticate(tx: Transaction, vouched: FederatedCredential) -> Caller:
     """Return the principal that was vouched for, with the grants that stand now.
 
     Raises:
@@ -168,7 +168,7 @@ async def link(tx: Transaction, caller: Caller, reference: str, wanted: LoginIn,
         Conflict: it is linked already, or the principal is disabled.
         Invalid: no issuer.
     """
-    caller.demand_everywhere(Role.ADMIN)
+    caller.require_everywhere(Role.ADMIN)
     named = wanted.issuer or issuer
     if named is None:
         raise Invalid(
@@ -199,7 +199,7 @@ async def list_logins(
     tx: Transaction, caller: Caller, reference: str, cursor: str | None, limit: int
 ) -> tuple[Sequence[LoginOut], str | None]:
     """Return the logins of a principal, ended ones included."""
-    caller.demand_everywhere(Role.ADMIN)
+    caller.require_everywhere(Role.ADMIN)
     principal = await principal_of(tx, reference)
     rows, following = await page_of(tx, select(Login).where(Login.principal == principal.id), Login.id, cursor, limit)
     return [LoginOut.of(row) for row in rows], following
@@ -207,7 +207,7 @@ async def list_logins(
 
 async def read_login(tx: Transaction, caller: Caller, reference: str, login_id: str, *, lock: bool = False) -> LoginOut:
     """Return a login of a principal."""
-    caller.demand_everywhere(Role.ADMIN)
+    caller.require_everywhere(Role.ADMIN)
     return LoginOut.of(await _of(tx, reference, login_id, lock=lock))
 
 
@@ -217,7 +217,7 @@ async def end(tx: Transaction, caller: Caller, reference: str, login_id: str) ->
     Raises:
         Conflict: it has ended already.
     """
-    caller.demand_everywhere(Role.ADMIN)
+    caller.require_everywhere(Role.ADMIN)
     await close_gate(tx)
     login = await _of(tx, reference, login_id, lock=True)
     if login.ended_at is not None:
@@ -232,7 +232,7 @@ async def end(tx: Transaction, caller: Caller, reference: str, login_id: str) ->
     return LoginOut.of(login)
 
 
-async def note_refusal(tx: Transaction, told: Told) -> None:
+async def note_refusal(tx: Transaction, told: TokenClaims) -> None:
     """Record that somebody known was not let in; of strangers nothing is kept."""
     query = (
         select(Login.ended_at, Principal.id, Principal.disabled_at)
@@ -263,7 +263,7 @@ def _refused() -> Unauthenticated:
     return Unauthenticated("This login is not known, or no longer stands.", error="invalid_token")
 
 
-async def _found(tx: Transaction, told: Told, *, lock: bool = False) -> tuple[Login, Principal] | None:
+async def _found(tx: Transaction, told: TokenClaims, *, lock: bool = False) -> tuple[Login, Principal] | None:
     query = (
         select(Login, Principal)
         .join(Principal, Principal.id == Login.principal)
@@ -282,7 +282,7 @@ async def _found(tx: Transaction, told: Told, *, lock: bool = False) -> tuple[Lo
 
 
 async def _changes(
-    tx: Transaction, login: Login, principal: Principal, told: Told, stands: Sequence[Stands]
+    tx: Transaction, login: Login, principal: Principal, told: TokenClaims, stands: Sequence[Stands]
 ) -> Changes:
     if told.groups is None:
         return Changes((), (), ())
@@ -308,7 +308,7 @@ async def _with_ids(tx: Transaction, stands: Sequence[Stands]) -> Sequence[Stand
     ]
 
 
-async def _free_name(tx: Transaction, told: Told) -> str:
+async def _free_name(tx: Transaction, told: TokenClaims) -> str:
     """Return the name that the provider tells, if it can be one and nobody has it; else the same with the subject."""
     try:
         name = _NAMES.validate_python(told.name)

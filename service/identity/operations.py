@@ -104,7 +104,7 @@ async def create_principal(tx: Transaction, caller: Caller, wanted: PrincipalIn)
     Raises:
         AlreadyExists: one of this name, or of one that differs in case, width or spaces only: one person is one principal.
     """
-    _demand_admin(caller)
+    _require_admin(caller)
     same = await tx.scalar(select(Principal.name).where(Principal.folded == folded(wanted.name)))
     if same is not None:
         raise AlreadyExists(
@@ -148,12 +148,12 @@ async def read_principal(tx: Transaction, caller: Caller, reference: str, *, loc
 
 async def disable_principal(tx: Transaction, caller: Caller, reference: str) -> PrincipalOut:
     """Shut a principal out, with all of its keys, from this commit on."""
-    _demand_admin(caller)
+    _require_admin(caller)
     await close_gate(tx)
     principal = await principal_of(tx, reference, lock=True)
     if principal.disabled_at is not None:
         raise Conflict("This principal is disabled already.")
-    await granting.demand_an_admin(tx, without=principal.id)
+    await granting.require_an_admin(tx, without=principal.id)
     principal.disabled_at = tx.now
     await break_glass.end_of(tx, caller, principal.id)
     await sessions.end_all(tx, caller, "disabled", principal=principal.id)
@@ -168,7 +168,7 @@ async def enable_principal(tx: Transaction, caller: Caller, reference: str) -> P
     Raises:
         Forbidden: it has such roles, and the caller may not ask for them.
     """
-    _demand_admin(caller)
+    _require_admin(caller)
     principal = await principal_of(tx, reference, lock=True)
     if principal.disabled_at is None:
         raise Conflict("This principal is not disabled.")
@@ -186,7 +186,7 @@ async def create_key(tx: Transaction, caller: Caller, wanted: ApiKeyIn) -> ApiKe
         Invalid: no such principal, or an end in the past.
         Conflict: the principal is disabled.
     """
-    _demand_admin(caller)
+    _require_admin(caller)
     principal = await named_principal(tx, wanted.principal)
     if principal.disabled_at is not None:
         raise Conflict("This principal is disabled; enable it before giving it a key.")
@@ -215,7 +215,7 @@ async def list_keys(
     tx: Transaction, caller: Caller, principal: str | None, cursor: str | None, limit: int
 ) -> tuple[Sequence[ApiKeyOut], str | None]:
     """Return keys, of one principal or of all, in the order of their making."""
-    _demand_admin(caller)
+    _require_admin(caller)
     query = select(ApiKey)
     if principal is not None:
         query = query.where(ApiKey.principal == (await principal_of(tx, principal)).id)
@@ -225,13 +225,13 @@ async def list_keys(
 
 async def read_key(tx: Transaction, caller: Caller, key_id: str, *, lock: bool = False) -> ApiKeyOut:
     """Return one key, without its secret."""
-    _demand_admin(caller)
+    _require_admin(caller)
     return ApiKeyOut.of(await _key(tx, key_id, lock=lock))
 
 
 async def revoke_key(tx: Transaction, caller: Caller, key_id: str) -> ApiKeyOut:
     """End a key, from this commit on."""
-    _demand_admin(caller)
+    _require_admin(caller)
     await close_gate(tx)
     key = await _key(tx, key_id, lock=True)
     if key.revoked_at is not None:
@@ -292,10 +292,10 @@ def _record(
     events.record(tx, caller, action, subject, handler=None, details=details, audience=[principal], href="/v1/me")
 
 
-def _demand_admin(caller: Caller) -> None:
+def _require_admin(caller: Caller) -> None:
     """Keep principals and keys to the admins of all handlers: a person may work for several of them."""
     if caller is not OPERATOR:
-        caller.demand_everywhere(Role.ADMIN)
+        caller.require_everywhere(Role.ADMIN)
 
 
 async def _key(tx: Transaction, key_id: str, *, lock: bool) -> ApiKey:

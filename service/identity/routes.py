@@ -8,7 +8,7 @@ from service.access.caller import ANYONE, REVIEWERS, Caller, Role
 from service.database.session import Transaction
 from service.http.exchange import Exchange, allowed
 from service.http.paging import Cursor, Limit, Page
-from service.http.router import room
+from service.http.router import api_router
 from service.identity import break_glass as breaking
 from service.identity import delegations, grants, linked_identities, operations
 from service.identity.schemas import (
@@ -28,7 +28,7 @@ from service.identity.schemas import (
     PrincipalOut,
 )
 
-router = room("identity")
+router = api_router("identity")
 Administration = Annotated[Exchange, allowed(Role.ADMIN)]
 Lending = Annotated[Exchange, allowed(REVIEWERS, Role.ADMIN)]
 Watching = Annotated[Exchange, allowed(Role.ADMIN, Role.AUDITOR)]

@@ -64,7 +64,7 @@ class Browsing:
         if isinstance(cookies, list):
             cookies.append(cookie)
 
-    def demand_own_page(self, request: Request) -> None:
+    def require_own_page(self, request: Request) -> None:
         """Refuse what does not come from a page of this service.
 
         Raises:
@@ -90,7 +90,7 @@ class Browsing:
         return urlsplit(origin).netloc == request.headers.get("host")
 
 
-def demand_csrf(visit: Visit, given: str | None) -> None:
+def require_csrf(visit: Visit, given: str | None) -> None:
     """Refuse what changes something without having been told by a page of this very session what to show.
 
     Raises:

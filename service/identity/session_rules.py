@@ -45,7 +45,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Seat:
+class SessionState:
     """A session and the token that was shown for it."""
 
     seen_at: datetime
@@ -59,7 +59,7 @@ class Seat:
     """When the newest token that is to follow it was given, and has not been used yet."""
 
 
-def verdict(seat: Seat, now: datetime, limits: Limits) -> Verdict:
+def verdict(seat: SessionState, now: datetime, limits: Limits) -> Verdict:
     """Return what becomes of a session."""
     if seat.ended_at is not None:
         return Verdict.ENDED
@@ -79,13 +79,13 @@ def ends(found: Verdict) -> bool:
     return found in {Verdict.IDLE, Verdict.OVER, Verdict.REPLAY}
 
 
-def is_due(seat: Seat, now: datetime, limits: Limits) -> bool:
+def is_due(seat: SessionState, now: datetime, limits: Limits) -> bool:
     """Tell whether the token is to be replaced: it is old, it is the newest in use, and no successor is on its way to the browser."""
     is_current = seat.token_replaced_at is None
     on_its_way = seat.successor_made_at is not None and now < seat.successor_made_at + GRACE
     return is_current and not on_its_way and now >= seat.token_made_at + limits.rotate
 
 
-def is_worth_a_note(seat: Seat, now: datetime, limits: Limits) -> bool:
+def is_worth_a_note(seat: SessionState, now: datetime, limits: Limits) -> bool:
     """Tell whether anything is to be written down: the use, the first use of a token, or a new token."""
     return seat.token_used_at is None or now >= seat.seen_at + NOTE_AFTER or is_due(seat, now, limits)

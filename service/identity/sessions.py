@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from sqlalchemy import and_, bindparam, func, or_, select, update
 
-from service.access.caller import FINDER, OPERATOR, Caller, Seated
+from service.access.caller import OPERATOR, SYSTEM_ACTOR, Caller, SessionCredential
 from service.access.lookup import principal_of
 from service.access.tables import NOW, TODAY, Grant, Login, LoginLink, Principal, Session, SessionToken
 from service.audit import operations as audit
@@ -24,7 +24,7 @@ from service.database.session import Transaction
 from service.events import operations as events
 from service.identity import session_rules
 from service.identity.schemas import SessionOut
-from service.identity.session_rules import Limits, Seat, Verdict
+from service.identity.session_rules import Limits, SessionState, Verdict
 from service.validation.problems import Conflict, Invalid, NotFound, Unauthenticated
 
 _BITS: Final = 32
@@ -94,7 +94,7 @@ async def visit(tx: Transaction, token: str, limits: Limits) -> Visit | None:
     session, shown, seat = found
     told = session_rules.verdict(seat, now, limits)
     if session_rules.ends(told):
-        _end(tx, FINDER, session, str(told))
+        _end(tx, SYSTEM_ACTOR, session, str(told))
     if told is not Verdict.STANDS:
         return None
     if shown.used_at is None:
@@ -130,7 +130,7 @@ _SEATED: Final = (
 
 
 async def admit(
-    tx: Transaction, seated: Seated
+    tx: Transaction, seated: SessionCredential
 ) -> tuple[Principal, Sequence[tuple[str | None, str | None]], frozenset[str], str]:
     """Return who holds a session, their roles, who else could (whoever linked the login), and the session's id.
 
@@ -251,7 +251,7 @@ async def use_link(tx: Transaction, token: str, limits: Limits, *, instead_of: s
 
 def refuse(tx: Transaction, principal: str, why: str) -> None:
     """Record that somebody known tried to sign in and was not let in."""
-    audit.append(tx, FINDER, "login.refused", principal, details={"principal": principal, "why": why})
+    audit.append(tx, SYSTEM_ACTOR, "login.refused", principal, details={"principal": principal, "why": why})
 
 
 def over() -> Unauthenticated:
@@ -266,13 +266,15 @@ async def _end_by_token(tx: Transaction, caller: Caller, token: str) -> None:
 
 
 async def _own(tx: Transaction, seated: object) -> Session:
-    found = await tx.get(Session, seated.session, with_for_update=True) if isinstance(seated, Seated) else None
+    found = (
+        await tx.get(Session, seated.session, with_for_update=True) if isinstance(seated, SessionCredential) else None
+    )
     if found is None:
         raise NotFound("You did not come by a session, but by a key or a token.")
     return found
 
 
-async def _seat(tx: Transaction, token: str, *, lock: bool) -> tuple[Session, SessionToken, Seat] | None:
+async def _seat(tx: Transaction, token: str, *, lock: bool) -> tuple[Session, SessionToken, SessionState] | None:
     query = (
         select(Session, SessionToken)
         .join(SessionToken, SessionToken.session == Session.id)
@@ -291,7 +293,7 @@ async def _seat(tx: Transaction, token: str, *, lock: bool) -> tuple[Session, Se
     return (
         session,
         shown,
-        Seat(
+        SessionState(
             seen_at=session.seen_at,
             ends_at=session.ends_at,
             ended_at=session.ended_at,

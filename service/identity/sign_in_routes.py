@@ -12,18 +12,18 @@ from service.access.lookup import principal_of
 from service.database.row_security import EVERYWHERE
 from service.database.session import Database, Transaction
 from service.http.exchange import Exchange, allowed
-from service.http.router import room
+from service.http.router import api_router
 from service.identity import linked_identities, sessions
 from service.identity.authentication import Door
 from service.identity.oidc.authorization_code import SECONDS, Attempt
-from service.identity.oidc.claims import Told
+from service.identity.oidc.claims import TokenClaims
 from service.identity.oidc.jws import TokenRefusedError
 from service.identity.schemas import SessionOut, SessionsEnded
-from service.identity.session_cookies import demand_csrf, local_path
+from service.identity.session_cookies import local_path, require_csrf
 from service.identity.sign_in_pages import page
 from service.validation.problems import Forbidden, Problem, ProviderAway, Unauthenticated
 
-router = room("identity")
+router = api_router("identity")
 pages = APIRouter(include_in_schema=False)
 Signed = Annotated[Exchange, allowed(ANYONE)]
 
@@ -106,7 +106,7 @@ async def callback(request: Request) -> Response:
     return RedirectResponse(local_path(attempt.then), 303)
 
 
-async def _begun(request: Request, door: Door, told: Told) -> str:
+async def _begun(request: Request, door: Door, told: TokenClaims) -> str:
     """Return the token of a new session of whoever has signed in."""
     database: Database = request.app.state.database
     try:
@@ -144,7 +144,7 @@ async def use_link(request: Request) -> Response:
     door: Door = request.app.state.door
     browsing = door.browsing
     try:
-        browsing.demand_own_page(request)
+        browsing.require_own_page(request)
     except Forbidden as problem:
         return _failed(problem)
     token, shown = (await _form(request)).get("token", ""), browsing.token_of(request)
@@ -172,11 +172,11 @@ async def logout(request: Request) -> Response:
         visit = None if shown is None else await sessions.visit(tx, shown, browsing.limits)
         if visit is None:
             return
-        demand_csrf(visit, given)
+        require_csrf(visit, given)
         await sessions.sign_out(tx, visit)
 
     try:
-        browsing.demand_own_page(request)
+        browsing.require_own_page(request)
         await database.transaction(end, reach=EVERYWHERE)
     except Forbidden as problem:
         return _failed(problem)

@@ -33,7 +33,7 @@ REMEMBERED: Final = 16_384
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class LegalOutcome:
     """What a decision needs of a determination, for every count between two limits."""
 
     mechanism: Mechanism
@@ -107,7 +107,7 @@ class LawByCount:
             sorted({line.least for line in self._limits if (line.persons, line.sensitive_persons) == kinds})
             for kinds in ((1, 0), (0, 1), (1, 1))
         )
-        self._verdicts: dict[Band, Verdict] = {}
+        self._verdicts: dict[Band, LegalOutcome] = {}
         self._lines: dict[tuple[Band, frozenset[Mechanism]], tuple[_Line | None, _Line | None]] = {}
         self._has_one_order = all(
             len({(line.persons, line.sensitive_persons) for line in self._limits if getattr(line, kind)}) <= 1
@@ -116,7 +116,7 @@ class LawByCount:
         self.at_nobody = self.at(NOBODY)
         """What is asked for whatever the count."""
 
-    def at(self, count: Count) -> Verdict:
+    def at(self, count: Count) -> LegalOutcome:
         """Return what the law asks for once the year's count, with what is asked about, is this."""
         band = self._band(count)
         return self._verdicts.get(band) or self._asked(band, count)
@@ -174,7 +174,7 @@ class LawByCount:
             bisect_right(self._both, persons + sensitive),
         )
 
-    def _asked(self, band: Band, count: Count) -> Verdict:
+    def _asked(self, band: Band, count: Count) -> LegalOutcome:
         ledger = replace(self.facts.ledger, this_year=count)
         law = determine(replace(self.facts, ledger=ledger), self._book, self._route)
         export = (
@@ -182,7 +182,7 @@ class LawByCount:
             if law.mechanism is Mechanism.NOT_CROSS_BORDER
             else mechanism_rules(State(self.facts, self._edition, count))
         )
-        found = self._verdicts[band] = Verdict(
+        found = self._verdicts[band] = LegalOutcome(
             mechanism=law.mechanism,
             exemption=law.exemption,
             requirements=law.requirements,

@@ -13,7 +13,7 @@ Kind = Literal["law_changes", "year_begins"]
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class LegalChange:
     """A day from which the law's answer is another."""
 
     on: date
@@ -23,7 +23,7 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
-class Approach:
+class ThresholdDistance:
     """A line at which more is asked for of this transfer, and how far the year's count is from it once all of it has been sent."""
 
     id: str
@@ -52,31 +52,31 @@ def with_more(facts: Facts, more: Count) -> Facts:
     return replace(facts, ledger=replace(facts.ledger, this_year=count))
 
 
-def turns(facts: Facts, book: RuleBook, until: date, route: Route | None = None) -> list[Turn]:
+def turns(facts: Facts, book: RuleBook, until: date, route: Route | None = None) -> list[LegalChange]:
     """Return the days after the facts' own, up to a last one, from which the answer is another, the first first."""
-    found: list[Turn] = []
+    found: list[LegalChange] = []
     before = determine(facts, book, route)
     for day, kind in sorted(_days(facts, book, until)):
         after = determine(on(facts, day), book, route)
         if _gist(after) != _gist(before):
-            found.append(Turn(day, kind, before, after))
+            found.append(LegalChange(day, kind, before, after))
         before = after
     return found
 
 
-def approaches(facts: Facts, book: RuleBook) -> list[Approach]:
+def approaches(facts: Facts, book: RuleBook) -> list[ThresholdDistance]:
     """Return the lines that the year's count with this transfer does not reach yet, and that would change the answer if it did."""
     now = _gist(determine(facts, book))
     year, transfer = facts.ledger.this_year, facts.transfer
     count = Count(year.persons + transfer.persons, year.sensitive_persons + transfer.sensitive_persons)
     near = book.edition(facts.as_of).thresholds["near"]
-    found: list[Approach] = []
+    found: list[ThresholdDistance] = []
     for line in book.volume_lines(facts.as_of, count):
         beyond = with_more(facts, Count(**{line["kind"]: line["headroom"] + 1}))
         if not line["reached"] and _gist(determine(beyond, book)) != now:
             reached = int(getattr(count, line["kind"]))
             found.append(
-                Approach(
+                ThresholdDistance(
                     line["id"],
                     line["kind"],
                     line["mechanism"],

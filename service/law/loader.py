@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from service.law import policy as policies
 from service.law.conditions import MEASURES, Condition, Test
 from service.law.facts import FIRST_DAY
-from service.law.policy import Policy, demand_stricter
+from service.law.policy import Policy, require_stricter
 from service.law.rule_book import Citation, Cited, Edition, Entry, Offer, Rule, RuleBook, Text
 from service.law.rule_files import (
     FILES,
@@ -105,15 +105,15 @@ class _Compiler:
         self._begins = {instrument.code: instrument.begins for instrument in self._instruments}
 
     def book(self) -> RuleBook:
-        self._demand_distinct_instruments()
+        self._require_distinct_instruments()
         for file, records in self._dated():
-            _demand_disjoint(file, records)
+            _require_disjoint(file, records)
             for record in records:
-                self._demand_citations(file, record)
-                self._demand_known_duties(file, record)
-        self._demand_known_papers()
+                self._require_citations(file, record)
+                self._require_known_duties(file, record)
+        self._require_known_papers()
         if self._policy is not None:
-            demand_stricter(self._policy, [self._limits(day) for day in self._change_days()])
+            require_stricter(self._policy, [self._limits(day) for day in self._change_days()])
         wanted = () if self._policy is None else self._policy.papers
         editions = tuple(self._edition(day) for day in self._change_days())
         return RuleBook(
@@ -146,13 +146,13 @@ class _Compiler:
         yield "warnings.toml", self._warnings
         yield "exposure.toml", self._exposure
 
-    def _demand_distinct_instruments(self) -> None:
+    def _require_distinct_instruments(self) -> None:
         if len(self._begins) < len(self._instruments):
             codes = [instrument.code for instrument in self._instruments]
             twice = next(code for code in codes if codes.count(code) > 1)
             raise RuleFileError("instruments.toml", twice, "this code stands twice")
 
-    def _demand_citations(self, file: str, record: DatedRecord) -> None:
+    def _require_citations(self, file: str, record: DatedRecord) -> None:
         for citation in record.citations:
             begins = self._begins.get(citation.instrument)
             if begins is None:
@@ -164,14 +164,14 @@ class _Compiler:
                     file, record.identity, f"cites {citation.instrument} on no day on which both are in force"
                 )
 
-    def _demand_known_duties(self, file: str, record: DatedRecord) -> None:
+    def _require_known_duties(self, file: str, record: DatedRecord) -> None:
         codes = {obligation.code for obligation in self._obligations}
         lines = (*getattr(record, "when", ()), *(citation.when or "" for citation in record.citations))
         for word in " ".join(lines).split():
             if word.startswith("duty:") and word.removeprefix("duty:") not in codes:
                 raise RuleFileError(file, f"{record.identity}.when", f"asks for {word!r}, which is no known obligation")
 
-    def _demand_known_papers(self) -> None:
+    def _require_known_papers(self) -> None:
         """Refuse a life or a receipt of a paper that is not there: it would bind nobody, and nobody would notice."""
         known = {evidence.kind for evidence in self._evidence}
         named = [(life.identity, life.kind) for life in self._lives]
@@ -217,7 +217,7 @@ class _Compiler:
     def _rule(self, record: RuleRecord, day: date, thresholds: Mapping[str, int]) -> Rule:
         condition = _compiled("rules.toml", record.identity, record.when, thresholds)
         cited = self._cited("rules.toml", record, day, thresholds)
-        _demand_text("rules.toml", record, thresholds)
+        _require_text("rules.toml", record, thresholds)
         words = set(" ".join(record.when).split())
         document = {
             "id": record.id,
@@ -298,7 +298,7 @@ def _compiled(file: str, key: str, lines: Sequence[str], thresholds: Mapping[str
         raise RuleFileError(file, f"{key}.when", str(error)) from error
 
 
-def _demand_text(file: str, record: RuleRecord, thresholds: Mapping[str, int]) -> None:
+def _require_text(file: str, record: RuleRecord, thresholds: Mapping[str, int]) -> None:
     """Refuse a sentence that asks for a number nobody has, or for its form: numbers come written out for each language."""
     known = dict.fromkeys((*thresholds, *MEASURES), "0")
     for language, sentence in _text(record.text).items():
@@ -310,7 +310,7 @@ def _demand_text(file: str, record: RuleRecord, thresholds: Mapping[str, int]) -
             ) from error
 
 
-def _demand_disjoint(file: str, records: Sequence[DatedRecord]) -> None:
+def _require_disjoint(file: str, records: Sequence[DatedRecord]) -> None:
     seen: dict[str, list[DatedRecord]] = {}
     for record in records:
         for other in seen.setdefault(record.identity, []):

@@ -196,7 +196,7 @@ def load(path: Path) -> Policy:
     except ValidationError as error:
         first = error.errors()[0]
         raise PolicyFileError(path.name, ".".join(str(step) for step in first["loc"]), str(first["msg"])) from error
-    _demand_countries(path.name, read)
+    _require_countries(path.name, read)
     return Policy(
         hash=f"sha256:{hashlib.sha256(raw).hexdigest()}",
         file=path.name,
@@ -211,7 +211,7 @@ def load(path: Path) -> Policy:
     )
 
 
-def demand_stricter(policy: Policy, law: Iterable[Mapping[str, int]]) -> None:
+def require_stricter(policy: Policy, law: Iterable[Mapping[str, int]]) -> None:
     """Refuse thresholds that the law does not know, or that are above the law's newest.
 
     On days on which the law draws a line lower than the company does, the law's counts: see the rule book's editions.
@@ -235,7 +235,7 @@ def demand_stricter(policy: Policy, law: Iterable[Mapping[str, int]]) -> None:
             raise PolicyFileError(policy.file, f"thresholds.{name}", f"must not be above the law's {newest[name]}")
 
 
-def _demand_countries(file: str, read: _File) -> None:
+def _require_countries(file: str, read: _File) -> None:
     sections: tuple[tuple[str, list[Any]], ...] = (
         ("stage", list(read.stage)),
         ("evidence", list(read.evidence)),

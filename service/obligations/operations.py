@@ -205,7 +205,7 @@ async def complete(tx: Transaction, caller: Caller, obligation_id: str, note: st
     """
     obligation = await _found(tx, caller, obligation_id, lock=True)
     caller.demand(KEEPERS, obligation.handler, what="obligation")
-    _demand_open(obligation, tx)
+    _require_open(obligation, tx)
     code = Code(obligation.code)
     if code in SETTLED_BY:
         raise Conflict(
@@ -242,7 +242,7 @@ async def give(tx: Transaction, caller: Caller, obligation_id: str, owner: str) 
     """
     obligation = await _found(tx, caller, obligation_id, lock=True)
     caller.demand(KEEPERS, obligation.handler, what="obligation")
-    _demand_open(obligation, tx)
+    _require_open(obligation, tx)
     person = (await directory.readers_among(tx, obligation.handler, [owner], day_in_shanghai(tx.now))).get(owner)
     if person is None:
         raise Invalid(
@@ -351,7 +351,7 @@ async def _found(tx: Transaction, caller: Caller, obligation_id: str, *, lock: b
     return found
 
 
-def _demand_open(obligation: Obligation, tx: Transaction) -> None:
+def _require_open(obligation: Obligation, tx: Transaction) -> None:
     if (state := _state(obligation, tx)) not in {State.OPEN, State.OVERDUE}:
         raise Conflict(f"This duty is {state} already.")
 

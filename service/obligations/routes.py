@@ -8,13 +8,13 @@ from service.access.caller import READERS
 from service.http.exchange import Exchange, allowed
 from service.http.paging import Cursor, Limit, Page
 from service.http.references import Filter
-from service.http.router import room
+from service.http.router import api_router
 from service.obligations import operations
 from service.obligations.obligation_rules import Code, State
 from service.obligations.schemas import CompleteIn, ObligationOut, OwnerIn, ReopenIn
 from service.validation.text_types import NearDay
 
-router = room("obligations")
+router = api_router("obligations")
 Reading = Annotated[Exchange, allowed(READERS)]
 Keeping = Annotated[Exchange, allowed(operations.KEEPERS)]
 ObligationId = Annotated[str, Path()]

@@ -8,11 +8,11 @@ from service.access.caller import Caller, Role
 from service.database.session import Transaction
 from service.http.exchange import Download, Exchange, allowed
 from service.http.paging import Cursor, Limit, Page
-from service.http.router import REFUSALS, room
+from service.http.router import REFUSALS, api_router
 from service.packs import operations
 from service.packs.schemas import PackIn, PackOut
 
-router = room("evidence packs")
+router = api_router("evidence packs")
 Auditing = Annotated[Exchange, allowed(Role.AUDITOR)]
 PackId = Annotated[str, Path(max_length=29, description="Id of an evidence pack.")]
 ZIP: dict[int | str, dict[str, Any]] = {200: {"description": "The ZIP file.", "content": {"application/zip": {}}}}

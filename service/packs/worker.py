@@ -17,10 +17,10 @@ from typing import Final
 
 from sqlalchemy import select, text, update
 
-from service.access.caller import FINDER
+from service.access.caller import SYSTEM_ACTOR
 from service.audit import operations as audit
-from service.database.faults import DatabaseAwayError, HeldError
-from service.database.row_security import EVERYWHERE, TELL, View
+from service.database.faults import DatabaseUnavailableError, LockTimeoutError
+from service.database.row_security import EVERYWHERE, TELL, RowScope
 from service.database.session import Database, Transaction
 from service.packs.builder import Made, Making, Tools
 from service.packs.operations import file_name
@@ -81,7 +81,7 @@ class Worker:
                 while await self.work():
                     pass
                 await self._sweep()
-            except (DatabaseAwayError, HeldError):
+            except (DatabaseUnavailableError, LockTimeoutError):
                 logger.warning("Packs wait: the database does not answer.")
             except Exception:
                 logger.exception("A pack could not be made.")
@@ -99,7 +99,7 @@ class Worker:
     async def _claimed(self) -> AsyncIterator[EvidencePack | None]:
         """Hold the lock of the first pack that nobody works on."""
         async with self._tools.reader.engine.connect() as connection:
-            await connection.execute(TELL, View(EVERYWHERE).told)
+            await connection.execute(TELL, RowScope(EVERYWHERE).told)
             found = (await connection.execute(_OPEN, {"locks": LOCKS})).scalar()
             asked = {"locks": LOCKS, "pack": found}
             if found is None or not (await connection.execute(_LOCK, asked)).scalar_one():
@@ -140,7 +140,7 @@ class Worker:
         try:
             made = await Making(pack, self._tools, draft, progress).make()
             draft.replace(self._directory / file_name(pack.id, pack.attempts))
-        except (DatabaseAwayError, HeldError):
+        except (DatabaseUnavailableError, LockTimeoutError):
             raise
         except Exception as error:
             logger.exception("The pack %s could not be made.", pack.id)
@@ -157,7 +157,7 @@ class Worker:
         row.done = row.total = row.total or 0
         row.expires_at = tx.now + self._keep
         details = {"kind": row.kind, "subject": row.subject, "sha256": made.sha256.hex(), "bytes": made.size}
-        audit.append(tx, FINDER, "evidence_pack.made", row.id, handler=row.handler, details=details)
+        audit.append(tx, SYSTEM_ACTOR, "evidence_pack.made", row.id, handler=row.handler, details=details)
 
     async def _set(self, pack: EvidencePack, **values: object) -> None:
         """Tell how far a pack is, unless somebody else has begun it anew."""

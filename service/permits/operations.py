@@ -379,8 +379,8 @@ async def suspend(tx: Transaction, caller: Caller, permit_id: str, reason: str |
     """
     await close_gate(tx)
     permit = await permit_of(tx, caller, permit_id, lock=True, is_to_stop=True)
-    _demand_to_stop(caller, permit, REVIEWERS, reason)
-    _demand_in_time(tx, permit)
+    _require_to_stop(caller, permit, REVIEWERS, reason)
+    _require_in_time(tx, permit)
     shown = await _set(tx, caller, permit, (Standing.ACTIVE,), Standing.SUSPENDED, reason, REVIEWERS)
     await _stop_followers(tx, caller, permit, REVIEWERS)
     return shown
@@ -414,8 +414,8 @@ async def revoke(tx: Transaction, caller: Caller, permit_id: str, reason: str) -
     """End a permit for good, and suspend whatever is to follow it; legal or security may."""
     await close_gate(tx)
     permit = await permit_of(tx, caller, permit_id, lock=True, is_to_stop=True)
-    _demand_to_stop(caller, permit, RESTORERS, reason)
-    _demand_in_time(tx, permit)
+    _require_to_stop(caller, permit, RESTORERS, reason)
+    _require_in_time(tx, permit)
     shown = await _set(tx, caller, permit, (Standing.ACTIVE, Standing.SUSPENDED), Standing.REVOKED, reason, RESTORERS)
     await obligations.void_of_permit(tx, caller, permit.id, "The permit was revoked.")
     await _stop_followers(tx, caller, permit, RESTORERS)
@@ -515,7 +515,7 @@ async def permit_of(
     return permit
 
 
-def _demand_to_stop(caller: Caller, permit: Permit, roles: frozenset[Role], reason: str | None) -> None:
+def _require_to_stop(caller: Caller, permit: Permit, roles: frozenset[Role], reason: str | None) -> None:
     """Let those stop a permit whose role it is, and by break-glass access those who say why."""
     if caller.reaches(roles, permit.handler) or not caller.may_stop(permit.handler):
         caller.demand(roles, permit.handler, what="permit")
@@ -523,7 +523,7 @@ def _demand_to_stop(caller: Caller, permit: Permit, roles: frozenset[Role], reas
         raise Invalid("A permit is stopped by break-glass access for a reason.", errors=[("/reason", "Say why.")])
 
 
-def _demand_in_time(tx: Transaction, permit: Permit) -> None:
+def _require_in_time(tx: Transaction, permit: Permit) -> None:
     """Refuse to stop a permit that another has taken over from: whoever wants to stop the exports must stop that one."""
     if permit.superseded_by is not None and permit.valid_until < day_in_shanghai(tx.now):
         raise Conflict(

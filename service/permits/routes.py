@@ -9,12 +9,12 @@ from service.audit.schemas import EntryOut
 from service.http.exchange import Exchange, allowed
 from service.http.paging import Cursor, Limit, Page
 from service.http.references import Filter
-from service.http.router import REFUSALS, room
+from service.http.router import REFUSALS, api_router
 from service.permits import operations
 from service.permits.schemas import AmendIn, JwksOut, NoteIn, PermitOut, ReasonIn, ReportOut, TokenOut
 from service.permits.standing import Standing
 
-router = room("permits")
+router = api_router("permits")
 Reading = Annotated[Exchange, allowed(READERS)]
 PermitId = Annotated[str, Path()]
 Named = Annotated[str | None, Query(max_length=29)]

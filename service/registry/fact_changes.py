@@ -212,7 +212,7 @@ async def _held(tx: Transaction, caller: Caller, change_id: str) -> tuple[FactCh
     change = await _of(tx, change_id)
     table = THINGS[change.subject[:2]][1]
     if change.handler is None:
-        caller.demand_everywhere(Role.REGISTRAR)
+        caller.require_everywhere(Role.REGISTRAR)
     else:
         caller.demand(REGISTRARS, change.handler, what="change of a fact")
     query = (

@@ -58,7 +58,7 @@ def gradings_of(dataset: Graded, wanted: GradingIn, caller: Caller, now: datetim
     Raises:
         Invalid: the grading does not fit this dataset.
     """
-    _demand_fitting(dataset, wanted, day_in_shanghai(now))
+    _require_fitting(dataset, wanted, day_in_shanghai(now))
     held = None if dataset.tags is None else [Tag(tag) for tag in dataset.tags]
     first = dataset.last + 1
     if held is None or not (tagging.is_lowering(held, wanted.tags) or _frees_fields(dataset, held, wanted)):
@@ -81,7 +81,7 @@ def details_of(grading: Columns) -> dict[str, Any]:
     return {name: grading[name] for name in told}
 
 
-def _demand_fitting(dataset: Graded, wanted: GradingIn, today: date) -> None:
+def _require_fitting(dataset: Graded, wanted: GradingIn, today: date) -> None:
     if wanted.review_by is not None and wanted.review_by < today:
         raise Invalid("The day of the next review has passed.", errors=[("/review_by", "Choose a day to come.")])
     held = [Tag(tag) for tag in dataset.tags or ()]
@@ -99,10 +99,10 @@ def _demand_fitting(dataset: Graded, wanted: GradingIn, today: date) -> None:
     ]
     if unknown:
         raise Invalid("The grading names fields that there are not.", errors=unknown)
-    demand_tag_of_minors(dataset.facts, wanted.tags)
+    require_tag_of_minors(dataset.facts, wanted.tags)
 
 
-def demand_tag_of_minors(facts: Mapping[str, Any], tags: Iterable[str]) -> None:
+def require_tag_of_minors(facts: Mapping[str, Any], tags: Iterable[str]) -> None:
     """Refuse tags without `sensitive` for data about persons under 14. Source: PIPL art. 28.
 
     Raises:

@@ -15,7 +15,7 @@ from service.events import operations as events
 from service.http.paging import page_of
 from service.http.references import is_of
 from service.registry import twins
-from service.registry.grading import Columns, Graded, demand_tag_of_minors, details_of, gradings_of
+from service.registry.grading import Columns, Graded, details_of, gradings_of, require_tag_of_minors
 from service.registry.operations import REGISTRARS, dataset_of, look_at_scale
 from service.registry.schemas import (
     ConfirmIn,
@@ -70,7 +70,7 @@ async def confirm_grading(
         raise Forbidden(
             "A lowering takes a second person than the one who asked for it, each with a key that the other has neither made nor seen."
         )
-    demand_tag_of_minors(dataset.facts, grading.tags)
+    require_tag_of_minors(dataset.facts, grading.tags)
     tx.can_deny = True
     await _supersede(tx, dataset.id, "effective")
     grading.state, grading.confirmed_by, grading.effective_at = "effective", caller.principal, tx.now

@@ -9,8 +9,8 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from service.access.caller import FINDER, Caller, Role
-from service.database.session import Transaction, beyond
+from service.access.caller import SYSTEM_ACTOR, Caller, Role
+from service.database.session import Transaction, elevated
 from service.events import operations as events
 from service.http.paging import page_of
 from service.http.references import is_of
@@ -34,7 +34,7 @@ async def list_claims(
         func.lower(Handler.group) == func.lower(handler.group),
         func.lower(func.coalesce(Handler.confirmed_group, "")) != func.lower(Handler.group),
     )
-    async with beyond(tx, "who claims to be of the group"):
+    async with elevated(tx, "who claims to be of the group"):
         rows, following = await page_of(tx, query, Handler.id, cursor, limit)
     return [GroupClaimOut.of(row) for row in rows], following
 
@@ -52,7 +52,7 @@ async def confirm(tx: Transaction, caller: Caller, reference: str, claimant: str
         raise Conflict(
             "This handler is of no group that was confirmed; a registrar of all handlers confirms the first of a group."
         )
-    async with beyond(tx, "who claims to be of the group"):
+    async with elevated(tx, "who claims to be of the group"):
         query = select(Handler).where(
             is_of(Handler.id, "handlers", claimant), func.lower(Handler.group) == func.lower(handler.group)
         )
@@ -63,7 +63,7 @@ async def confirm(tx: Transaction, caller: Caller, reference: str, claimant: str
             changed = {"before": {"confirmed_group": other.confirmed_group}, "after": {"confirmed_group": other.group}}
             other.confirmed_group, other.updated_at = other.group, tx.now
             # Who acted at the other company is for that one to know.
-            _record(tx, FINDER, "handler.group_confirmed", other, changed)
+            _record(tx, SYSTEM_ACTOR, "handler.group_confirmed", other, changed)
             _record(tx, caller, "handler.group_agreed", handler, {"member": other.id, "group": other.group})
             await tx.flush()
     return GroupClaimOut.of(other)

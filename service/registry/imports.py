@@ -23,7 +23,7 @@ from sqlalchemy import DateTime, Text, bindparam, text
 from service.access.caller import READERS, Caller
 from service.audit.effects import Written
 from service.database.ids import is_id, new_ids
-from service.database.session import MovedError, Transaction, beyond
+from service.database.session import MovedError, Transaction, elevated
 from service.events import operations as events
 from service.law import freeing
 from service.law.schemas import OriginFactsIn
@@ -487,7 +487,7 @@ async def load(tx: Transaction, caller: Caller, reading: Asks, *, dry_run: bool 
         MovedError: a key has come to be meanwhile.
     """
     chunks: int = await asked(tx, reading, "chunks")
-    async with beyond(tx, "keys of datasets"):
+    async with elevated(tx, "keys of datasets"):
         for chunk in range(chunks):
             keys, named, folded = await asked(tx, reading, "about", chunk)
             stored = await tx.scalar(_STORED, {"keys": json.dumps(keys, ensure_ascii=False)})
@@ -688,7 +688,7 @@ def _tree(text: str) -> Any:
         elif isinstance(event, yaml.ScalarEvent):
             stack[-1].take(_scalar(event, line))
         elif isinstance(event, yaml.CollectionStartEvent):
-            _demand_plain(event.tag, line)
+            _require_plain(event.tag, line)
             if len(stack) > _MAX_DEPTH:
                 _refuse(line, f"This nests deeper than {_MAX_DEPTH} levels.")
             stack.append(_Open({_LINE: line} if isinstance(event, yaml.MappingStartEvent) else [], line))
@@ -722,7 +722,7 @@ class _Open:
 
 
 def _scalar(event: Any, line: int) -> Any:
-    _demand_plain(event.tag, line)
+    _require_plain(event.tag, line)
     if event.tag is not None:
         kind = event.tag.removeprefix(_TAGGED)
     elif not event.implicit[0] or len(event.value) > _LONG_SCALAR:
@@ -734,7 +734,7 @@ def _scalar(event: Any, line: int) -> Any:
     return None if kind == "null" else _OTHER
 
 
-def _demand_plain(tag: str | None, line: int) -> None:
+def _require_plain(tag: str | None, line: int) -> None:
     if (
         tag is not None
         and tag != "!"

@@ -69,11 +69,11 @@ Entries = tuple[Sequence[EntryOut], str | None]
 
 async def create_handler(tx: Transaction, caller: Caller, wanted: HandlerNewIn) -> HandlerOut:
     """Register a handler; only a registrar of all handlers can, since nobody has a grant for it yet."""
-    caller.demand_everywhere(Role.REGISTRAR)
+    caller.require_everywhere(Role.REGISTRAR)
     change = fact_changes.first_of("handler", wanted)
     fields = fact_changes.with_facts(wanted, change.facts).model_dump(mode="json", exclude=DISTINCT)
     fields |= {"confirmed_group": wanted.group}
-    spelt = {"twin_number": await twins.demand_distinct(tx, caller, Handler, None, wanted.key, wanted.distinct_from)}
+    spelt = {"twin_number": await twins.require_distinct(tx, caller, Handler, None, wanted.key, wanted.distinct_from)}
     handler = Handler(id=new_id("hd"), pending_facts={}, created_at=tx.now, updated_at=tx.now, **fields, **spelt)
     tx.add(handler)
     _record(tx, caller, "handler.created", handler, handler.id, fields | _said_distinct(wanted))
@@ -196,7 +196,7 @@ async def create_dataset(tx: Transaction, caller: Caller, wanted: DatasetNewIn) 
     fields |= {"handler": handler.id}
     dataset = Dataset(
         id=new_id("ds"),
-        twin_number=await twins.demand_distinct(tx, caller, Dataset, handler.id, wanted.key, wanted.distinct_from),
+        twin_number=await twins.require_distinct(tx, caller, Dataset, handler.id, wanted.key, wanted.distinct_from),
         pending_facts={},
         tags=None,
         grading=None,
@@ -335,12 +335,12 @@ async def create_recipient(tx: Transaction, caller: Caller, wanted: RecipientNew
         Forbidden: a registrar of some handlers names a group.
     """
     if wanted.group is not None:
-        caller.demand_everywhere(Role.REGISTRAR)
+        caller.require_everywhere(Role.REGISTRAR)
     change = fact_changes.first_of("recipient", wanted)
     fields = fact_changes.with_facts(wanted, change.facts).model_dump(mode="json", exclude=DISTINCT)
     if wanted.distinct_from is not None:
-        caller.demand_everywhere(Role.REGISTRAR)
-    spelt = {"twin_number": await twins.demand_distinct(tx, caller, Recipient, None, wanted.key, wanted.distinct_from)}
+        caller.require_everywhere(Role.REGISTRAR)
+    spelt = {"twin_number": await twins.require_distinct(tx, caller, Recipient, None, wanted.key, wanted.distinct_from)}
     recipient = Recipient(id=new_id("rc"), pending_facts={}, created_at=tx.now, updated_at=tx.now, **fields, **spelt)
     tx.add(recipient)
     _record(tx, caller, "recipient.created", recipient, None, fields | _said_distinct(wanted))
@@ -376,7 +376,7 @@ async def change_recipient(tx: Transaction, caller: Caller, reference: str, patc
         Invalid: it was abroad and would be in mainland China: nothing would cross the border any more, by one person's word.
     """
     recipient = await recipient_of(tx, reference, lock=True)
-    caller.demand_everywhere(Role.REGISTRAR)
+    caller.require_everywhere(Role.REGISTRAR)
     before = RecipientOut.of(recipient)
     if patch.country == HOME and before.country != HOME:
         raise Invalid(

@@ -14,7 +14,7 @@ from service.http.helping import hashing, helping
 from service.http.idempotency import Reply, Sent
 from service.http.paging import Cursor, Limit, Page
 from service.http.references import Filter
-from service.http.router import room
+from service.http.router import api_router
 from service.law.facts import Tag
 from service.law.rule_book import RuleBook
 from service.registry import bulk, contradictions, fact_changes, gradings, groups, imports, operations
@@ -43,7 +43,7 @@ from service.registry.schemas import (
 )
 from service.validation.text_types import NearDay
 
-router = room("register")
+router = api_router("register")
 Reading = Annotated[Exchange, allowed(READERS)]
 Keeping = Annotated[Exchange, allowed(Role.REGISTRAR)]
 Ref = Annotated[str, Path(description="Id or key.")]

@@ -24,7 +24,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.database.columns import Base, Id, Key, Moment, PrimaryId
-from service.database.row_security import AMONG, OfHandler, View
+from service.database.row_security import AMONG, OfHandler, RowScope
 from service.registry.changes import is_confirmed
 from service.registry.folding import folded_key
 
@@ -73,7 +73,7 @@ class Handler(Spelt, OfHandler, Base):
         """Return the condition that a handler is one of those of the view."""
         return cls.id == AMONG
 
-    def is_seen_by(self, view: View) -> bool:
+    def is_seen_by(self, view: RowScope) -> bool:
         """Tell the same of a row that is at hand."""
         return self.id in view.reach
 
@@ -216,7 +216,7 @@ class FactChange(OfHandler, Base):
         """Return the condition that a change is of one of the handlers of the view, or of a recipient, which is everybody's."""
         return or_(cls.handler == AMONG, cls.handler.is_(None))
 
-    def is_seen_by(self, view: View) -> bool:
+    def is_seen_by(self, view: RowScope) -> bool:
         """Tell the same of a row that is at hand."""
         return self.handler is None or self.handler in view.reach
 

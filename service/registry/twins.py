@@ -33,7 +33,7 @@ class TwinExists(AlreadyExists):
     slug, title = "twin-exists", "Another spelling of this key is registered"
 
 
-async def demand_distinct(
+async def require_distinct(
     tx: Transaction, caller: Caller, table: type[Row], handler: str | None, key: str, named: str | None
 ) -> int:
     """Return the number that a new key has among its spellings.

@@ -127,7 +127,7 @@ def _hash_of(content: dict[str, Any]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CaseDetermination:
     """What the law says of a case on a day."""
 
     facts: Facts
@@ -181,7 +181,7 @@ def _field_faults(case: Case) -> Iterator[tuple[str, str]]:
             yield "/fields", f"Sensitive by the grading of dataset {place + 1}: {', '.join(sensitive[:10])}."
 
 
-def find(case: Case, tx: Transaction, book: RuleBook) -> Finding:
+def find(case: Case, tx: Transaction, book: RuleBook) -> CaseDetermination:
     """Return what the law says of a case today.
 
     Raises:
@@ -189,10 +189,10 @@ def find(case: Case, tx: Transaction, book: RuleBook) -> Finding:
     """
     facts = facts_of(case, day_in_shanghai(tx.now))
     determination = determine(facts, book, route_of(case))
-    return Finding(facts, determination, answer(facts, determination, book))
+    return CaseDetermination(facts, determination, answer(facts, determination, book))
 
 
-def demand_route(case: Case, finding: Finding) -> None:
+def require_route(case: Case, finding: CaseDetermination) -> None:
     """Refuse a route that the law does not offer.
 
     Raises:

@@ -14,7 +14,7 @@ from service.audit import recording
 from service.clock import day_in_shanghai
 from service.database.ids import new_id
 from service.database.row_security import EVERYWHERE
-from service.database.session import Transaction, beyond, close_gate
+from service.database.session import Transaction, close_gate, elevated
 from service.http.paging import page_of
 from service.law.rule_book import RuleBook
 from service.obligations import obligation_rules
@@ -26,12 +26,12 @@ from service.transfers.presenter import documents_of, shown_evidence
 from service.transfers.queries import (
     REQUESTERS,
     bars_of,
-    demand_status,
     ends_on,
+    evidence_item_of,
+    evidence_of,
     kinds_distrusted,
-    paper_of,
-    papers_of,
     parties_of,
+    require_status,
     reviews_of,
     revision_of,
     scope_of,
@@ -96,13 +96,13 @@ async def add_evidence(
     if wanted.kind not in book.kinds | {OTHER}:
         known = ", ".join(sorted(book.kinds | {OTHER}))
         raise Invalid("This kind of evidence is not known.", errors=[("/kind", f"Choose one of: {known}.")])
-    demand_status(transfer, tx, frozenset(Status) - _BARRED, "given evidence")
-    await _demand_may_file(tx, caller, transfer, wanted.kind)
-    await _demand_room(tx, transfer)
+    require_status(transfer, tx, frozenset(Status) - _BARRED, "given evidence")
+    await _require_may_file(tx, caller, transfer, wanted.kind)
+    await _require_room(tx, transfer)
     document, name = await _document(tx, caller, wanted, upload)
     number = workflow.number_of(wanted.issuer, wanted.reference) if wanted.kind in workflow.BOUND else None
     if number is not None:
-        await _demand_serves(tx, transfer, wanted, number, document)
+        await _require_serves(tx, transfer, wanted, number, document)
     evidence = Evidence(
         id=new_id("ed"),
         transfer=transfer.id,
@@ -155,7 +155,7 @@ class TooManyRecords(Conflict):
     slug, title = "too-many-records", "The request has as much evidence as it may have"
 
 
-async def _demand_room(tx: Transaction, transfer: Transfer) -> None:
+async def _require_room(tx: Transaction, transfer: Transfer) -> None:
     query = select(func.count()).select_from(Evidence).where(Evidence.transfer == transfer.id)
     # What follows an approval, such as a receipt, has room of its own.
     most = 2 * MAX_RECORDS if transfer.status == Status.APPROVED else MAX_RECORDS
@@ -184,7 +184,7 @@ async def verify(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: s
             "Evidence is verified by a reviewer who has neither added it nor written the request: by a role that was not lent by whoever "
             "did, and with a key that they have not seen; nor have you made or seen theirs."
         )
-    _demand_standing(evidence)
+    _require_standing(evidence)
     if evidence.verified_at is not None:
         raise Conflict("This evidence has been verified already.")
     evidence.verified_by, evidence.verified_at = caller.principal, tx.now
@@ -216,7 +216,7 @@ async def withdraw(
     transfer = await transfer_of(tx, caller, transfer_id, lock=True)
     caller.demand(REQUESTERS | REVIEWERS, transfer.handler, what="transfer")
     evidence = await _of(tx, transfer, evidence_id)
-    _demand_standing(evidence)
+    _require_standing(evidence)
     by_reviewer = caller.reaches(REVIEWERS, transfer.handler)
     _end(tx, caller, evidence, reason, by_reviewer=by_reviewer)
     details = {"evidence": evidence.id, "kind": evidence.kind, "reason": reason, "by_reviewer": by_reviewer}
@@ -288,7 +288,7 @@ async def reuse(tx: Transaction, caller: Caller, book: RuleBook, old: Transfer, 
     for row in known:
         if row.ended_at is not None:
             continue
-        paper = paper_of(row, book, distrusted)
+        paper = evidence_item_of(row, book, distrusted)
         check = workflow.check_evidence([row.kind], [paper], today, new.valid_from, scope_of(new))
         if not check.papers or row.kind in workflow.SINGLE_USE:
             continue
@@ -360,7 +360,7 @@ async def _all_of(tx: Transaction, transfer: Transfer) -> Sequence[Evidence]:
     return (await tx.scalars(select(Evidence).where(Evidence.transfer == transfer.id).order_by(Evidence.id))).all()
 
 
-async def _demand_may_file(tx: Transaction, caller: Caller, transfer: Transfer, kind: str) -> None:
+async def _require_may_file(tx: Transaction, caller: Caller, transfer: Transfer, kind: str) -> None:
     """Refuse a paper that a stage rests on from whoever has decided one."""
     revision = await revision_of(tx, transfer)
     if revision is None or kind not in {item["code"] for item in revision.determination["evidence"]}:
@@ -402,7 +402,7 @@ async def _document(
     return sha256, name
 
 
-async def _demand_serves(
+async def _require_serves(
     tx: Transaction, transfer: Transfer, wanted: EvidenceIn, number: str, document: bytes | None
 ) -> None:
     """Refuse a paper that does not serve for a request; of two requests that file it at once the second waits for the first."""
@@ -414,7 +414,7 @@ async def _demand_serves(
         raise Invalid("This paper does not serve for this request.", errors=[("/reference", bar)])
 
 
-async def bar_to_rest_on(tx: Transaction, transfer: Transfer, evidence_id: str) -> str | None:
+async def rest_on_denial(tx: Transaction, transfer: Transfer, evidence_id: str) -> str | None:
     """Return why a permit cannot rest on a paper that was filed with its request; None: it can.
 
     The request may have become another one since, or somebody may have filed the paper with another one before.
@@ -452,7 +452,7 @@ async def _bar(
     )
     if before is not None:
         query = query.where(Evidence.id < before)
-    async with beyond(tx, "papers of all"):
+    async with elevated(tx, "papers of all"):
         rows = (await tx.execute(query)).all()
         line = await _line_of(tx, transfer)
     is_everywhere = workflow.is_known_everywhere(kind)
@@ -470,7 +470,7 @@ async def _bar(
         Filed(row.transfer, row.scope, row.ended_at is not None, bool(row.is_distrusted) and row.transfer not in good)
         for row in same_paper
     ]
-    return workflow.bar_to_file(kind, transfer.id, scope_of(transfer), filed, line)
+    return workflow.file_denial(kind, transfer.id, scope_of(transfer), filed, line)
 
 
 async def _line_of(tx: Transaction, transfer: Transfer) -> set[str]:
@@ -507,7 +507,7 @@ async def _keep(tx: Transaction, upload: Upload) -> tuple[bytes, str]:
 
 def _counts(tx: Transaction, evidence: Evidence, book: RuleBook) -> bool:
     today = day_in_shanghai(tx.now)
-    return bool(workflow.check_evidence([evidence.kind], [paper_of(evidence, book)], today, today).papers)
+    return bool(workflow.check_evidence([evidence.kind], [evidence_item_of(evidence, book)], today, today).papers)
 
 
 async def _to_replace(tx: Transaction, book: RuleBook, transfer: Transfer, old_id: str, new: Evidence) -> Evidence:
@@ -568,7 +568,7 @@ async def _follow(
 async def _settle_again(tx: Transaction, caller: Caller, book: RuleBook, transfer: Transfer, kind: str) -> None:
     """Let the papers of a kind that are left settle what they can; a receipt from before the contract's effect is of another one."""
     today = day_in_shanghai(tx.now)
-    papers = await papers_of(tx, transfer, book)
+    papers = await evidence_of(tx, transfer, book)
     effects = [paper.issued_on for paper in papers if book.follow_up_of(paper.kind, paper.issued_on) is not None]
     is_receipt = kind == obligation_rules.SETTLED_BY[Code.FILE_STANDARD_CONTRACT]
     since = max(effects, default=date.min) if is_receipt else date.min
@@ -590,7 +590,7 @@ async def _of(tx: Transaction, transfer: Transfer, evidence_id: str) -> Evidence
     return evidence
 
 
-def _demand_standing(evidence: Evidence) -> None:
+def _require_standing(evidence: Evidence) -> None:
     if evidence.ended_at is not None:
         raise Conflict("This evidence has been withdrawn or replaced already.")
 

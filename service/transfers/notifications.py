@@ -60,14 +60,14 @@ def how_much(transfer: Transfer) -> dict[str, Any]:
     }
 
 
-async def offered(tx: Transaction, transfer: Transfer, stage: Stage) -> list[Entitled]:
+async def eligible_reviewers(tx: Transaction, transfer: Transfer, stage: Stage) -> list[Entitled]:
     """Return who may decide a stage of a request now: the role, their own or lent, and nothing that bars them; each once."""
     barred = await bars_of(tx, transfer, but=stage)
     people = await directory.entitled(tx, Role(stage.role), transfer.handler, day_in_shanghai(tx.now))
     able = [
         person
         for person in people
-        if workflow.bar_to_review(
+        if workflow.review_denial(
             person.principal,
             is_person=True,
             authors=barred.authors,
@@ -86,7 +86,7 @@ async def offered(tx: Transaction, transfer: Transfer, stage: Stage) -> list[Ent
 
 async def tell_opened(tx: Transaction, caller: Caller, transfer: Transfer, stage: RevisionStage) -> None:
     """Tell those who may decide a stage that it waits for them, or its assignee alone."""
-    people = [person.principal for person in await offered(tx, transfer, Stage(stage.name))]
+    people = [person.principal for person in await eligible_reviewers(tx, transfer, Stage(stage.name))]
     audience = [stage.assignee] if stage.assignee in people else people
     events.tell(
         tx,

@@ -21,7 +21,7 @@ from service.transfers.queries import (
     LISTED,
     changed_inputs,
     ends_on,
-    papers_among,
+    evidence_among,
     parties_of,
     rows_by,
     scope_of,
@@ -53,7 +53,7 @@ from service.transfers.tables import (
 from service.transfers.workflow import Stage, StageStatus, Status
 
 
-async def shown_of(tx: Transaction, caller: Caller, transfer: Transfer, book: RuleBook) -> TransferOut:
+async def present(tx: Transaction, caller: Caller, transfer: Transfer, book: RuleBook) -> TransferOut:
     """Return a transfer as the API shows it to the caller."""
     return (await _shown_some(tx, caller, [transfer], book))[0]
 
@@ -75,7 +75,7 @@ class _Rows(NamedTuple):
     disabled: Collection[str]
 
 
-async def shown_many(
+async def present_many(
     tx: Transaction, caller: Caller, transfers: Sequence[Transfer], book: RuleBook
 ) -> list[TransferOut]:
     """Return the transfers of a list as the API shows them to the caller: of each the last records of evidence alone."""
@@ -258,7 +258,7 @@ def _missing(
     if revision is None:
         return []
     needed = [item["code"] for item in revision.determination["evidence"]]
-    papers = papers_among(evidence, book)
+    papers = evidence_among(evidence, book)
     return list(workflow.check_evidence(needed, papers, today, transfer.valid_from, scope_of(transfer)).missing)
 
 

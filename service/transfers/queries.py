@@ -12,7 +12,7 @@ from service.access import directory, persons
 from service.access.caller import READERS, Caller, Role
 from service.clock import day_in_shanghai
 from service.database.columns import Base
-from service.database.session import Transaction, beyond
+from service.database.session import Transaction, elevated
 from service.law.rule_book import RuleBook
 from service.permits.tables import Permit
 from service.transfers import revision_diff, workflow
@@ -26,7 +26,7 @@ from service.transfers.tables import (
     StructuringFinding,
     Transfer,
 )
-from service.transfers.workflow import Paper, Stage, Status
+from service.transfers.workflow import EvidenceItem, Stage, Status
 from service.validation.problems import Conflict, Forbidden, NotFound
 
 REQUESTERS = frozenset({Role.REQUESTER})
@@ -45,7 +45,7 @@ async def transfer_of(tx: Transaction, caller: Caller, transfer_id: str, *, lock
     return transfer
 
 
-def demand_status(transfer: Transfer, tx: Transaction, allowed: frozenset[Status], verb: str) -> Status:
+def require_status(transfer: Transfer, tx: Transaction, allowed: frozenset[Status], verb: str) -> Status:
     """Return where a transfer stands, or refuse what cannot be done to it there.
 
     Raises:
@@ -162,7 +162,7 @@ async def add_author(tx: Transaction, caller: Caller, transfer: Transfer) -> Non
     transfer.author_persons = sorted(before | caller.persons)
 
 
-async def demand_may_write(tx: Transaction, caller: Caller, transfer: Transfer) -> None:
+async def require_may_write(tx: Transaction, caller: Caller, transfer: Transfer) -> None:
     """Refuse to become an author of a request to whoever has said, as somebody else than its authors, that it is in order.
 
     Raises:
@@ -175,7 +175,7 @@ async def demand_may_write(tx: Transaction, caller: Caller, transfer: Transfer) 
         StructuringFinding.transfers.contains([transfer.id]), StructuringFinding.answered_at.is_not(None)
     )
     acts = [(row[0], row[1]) for row in await tx.execute(verified)]
-    async with beyond(tx, "who answered findings on affiliates' requests"):
+    async with elevated(tx, "who answered findings on affiliates' requests"):
         acts += [(row[0], row[1]) for row in await tx.execute(answered)]
     if not persons.are_two(caller.persons, await directory.persons_of(tx, *acts)):
         raise Forbidden(
@@ -194,17 +194,17 @@ def terms_waiting(reviews: Iterable[Review]) -> list[str]:
     ]
 
 
-async def papers_of(tx: Transaction, transfer: Transfer, book: RuleBook) -> list[Paper]:
+async def evidence_of(tx: Transaction, transfer: Transfer, book: RuleBook) -> list[EvidenceItem]:
     """Return the evidence of a transfer that counts, with the last day of each."""
     await tx.flush()
     query = select(Evidence).where(Evidence.transfer == transfer.id).order_by(Evidence.id)
-    return papers_among((await tx.scalars(query)).all(), book)
+    return evidence_among((await tx.scalars(query)).all(), book)
 
 
-def papers_among(evidence: Sequence[Evidence], book: RuleBook) -> list[Paper]:
+def evidence_among(evidence: Sequence[Evidence], book: RuleBook) -> list[EvidenceItem]:
     """Return, of all the evidence of one transfer, what counts or may come to, with the last day of each."""
     distrusted = kinds_distrusted(evidence)
-    return [paper_of(row, book, distrusted) for row in evidence if row.ended_at is None]
+    return [evidence_item_of(row, book, distrusted) for row in evidence if row.ended_at is None]
 
 
 def kinds_distrusted(evidence: Iterable[Evidence]) -> set[str]:
@@ -225,10 +225,10 @@ def kinds_distrusted(evidence: Iterable[Evidence]) -> set[str]:
     }
 
 
-def paper_of(row: Evidence, book: RuleBook, distrusted: Collection[str] = ()) -> Paper:
+def evidence_item_of(row: Evidence, book: RuleBook, distrusted: Collection[str] = ()) -> EvidenceItem:
     """Return a record as the workflow looks at it."""
     is_trusted = row.verified_at is not None or row.kind not in distrusted
-    return Paper(row.id, row.kind, row.issued_on, ends_on(row, book), row.scope, is_trusted)
+    return EvidenceItem(row.id, row.kind, row.issued_on, ends_on(row, book), row.scope, is_trusted)
 
 
 def ends_on(evidence: Evidence, book: RuleBook) -> date | None:
@@ -285,7 +285,7 @@ def differences(then: Revision, now: Revision) -> list[revision_diff.Change]:
     ]
 
 
-async def kin_of(tx: Transaction, transfer: Transfer) -> str | None:
+async def renewed_permit_of(tx: Transaction, transfer: Transfer) -> str | None:
     """Return the permit of the transfer that this one renews, while it has not been superseded and is for the same recipient."""
     if transfer.renews is None:
         return None

@@ -23,16 +23,16 @@ from service.permits import operations as permits
 from service.registry import operations as registry
 from service.registry.tables import Dataset
 from service.transfers import evidence, notifications, structuring_findings, workflow
-from service.transfers.case import Finding, case_of, demand_route, find
-from service.transfers.presenter import shown_many, shown_of
+from service.transfers.case import CaseDetermination, case_of, find, require_route
+from service.transfers.presenter import present, present_many
 from service.transfers.queries import (
     REQUESTERS,
     add_author,
-    demand_may_write,
-    demand_status,
     differences,
-    papers_of,
+    evidence_of,
     parties_of,
+    require_may_write,
+    require_status,
     reviews_of,
     revision_of,
     scope_of,
@@ -83,7 +83,7 @@ async def create_transfer(tx: Transaction, caller: Caller, book: RuleBook, wante
     }
     notifications.record(tx, caller, "transfer.created", transfer, details)
     await tx.flush()
-    return await shown_of(tx, caller, transfer, book)
+    return await present(tx, caller, transfer, book)
 
 
 async def change_transfer(
@@ -96,7 +96,7 @@ async def change_transfer(
     """
     transfer = await transfer_of(tx, caller, transfer_id, lock=True)
     caller.demand(REQUESTERS, transfer.handler, what="transfer")
-    status = demand_status(transfer, tx, _CHANGEABLE, "changed")
+    status = require_status(transfer, tx, _CHANGEABLE, "changed")
     before = _request(transfer)
     changes = patch.model_dump(mode="json", exclude_unset=True)
     try:
@@ -109,14 +109,14 @@ async def change_transfer(
     changed = {name: after[name] for name in after if after[name] != before[name]}
     transfer.updated_at = tx.now
     if changed:
-        await demand_may_write(tx, caller, transfer)
+        await require_may_write(tx, caller, transfer)
         await add_author(tx, caller, transfer)
     details = {"before": {name: before[name] for name in changed}, "after": changed}
     notifications.record(tx, caller, "transfer.changed", transfer, details)
     await tx.flush()
     if status is Status.IN_REVIEW and changed:
         await _freeze(tx, caller, book, transfer)
-    return await shown_of(tx, caller, transfer, book)
+    return await present(tx, caller, transfer, book)
 
 
 async def submit(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str) -> TransferOut:
@@ -128,13 +128,13 @@ async def submit(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: s
     """
     transfer = await transfer_of(tx, caller, transfer_id, lock=True)
     caller.demand(REQUESTERS, transfer.handler, what="transfer")
-    status = demand_status(transfer, tx, _CHANGEABLE, "submitted")
+    status = require_status(transfer, tx, _CHANGEABLE, "submitted")
     if status is Status.IN_REVIEW:
         frozen = await revision_of(tx, transfer)
         if frozen is not None and (await case_of(tx, transfer)).hash == frozen.hash:
             raise Conflict("This request is in review already, and nothing in it has changed.")
     await _freeze(tx, caller, book, transfer)
-    return await shown_of(tx, caller, transfer, book)
+    return await present(tx, caller, transfer, book)
 
 
 async def withdraw(
@@ -143,13 +143,13 @@ async def withdraw(
     """Take a request back before it is decided."""
     transfer = await transfer_of(tx, caller, transfer_id, lock=True)
     caller.demand(REQUESTERS, transfer.handler, what="transfer")
-    demand_status(transfer, tx, _CHANGEABLE, "withdrawn")
+    require_status(transfer, tx, _CHANGEABLE, "withdrawn")
     reviewed = parties_of(await reviews_of(tx, transfer))
     _end(transfer, tx, Status.WITHDRAWN, reason)
     notifications.record(tx, caller, "transfer.withdrawn", transfer, {"reason": reason}, why=reason, audience=reviewed)
     await obligations.void_of_transfer(tx, caller, transfer.id, "The request was withdrawn.")
     await tx.flush()
-    return await shown_of(tx, caller, transfer, book)
+    return await present(tx, caller, transfer, book)
 
 
 async def list_transfers(
@@ -185,14 +185,14 @@ async def list_transfers(
     if stage is not None:
         query = query.where(Transfer.open_stage == stage, _stands(Status.IN_REVIEW, day_in_shanghai(tx.now)))
     rows, following = await page_of(tx, query, Transfer.id, cursor, limit)
-    return await shown_many(tx, caller, rows, book), following
+    return await present_many(tx, caller, rows, book), following
 
 
 async def read_transfer(
     tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str, *, lock: bool = False
 ) -> TransferOut:
     """Return a transfer."""
-    return await shown_of(tx, caller, await transfer_of(tx, caller, transfer_id, lock=lock), book)
+    return await present(tx, caller, await transfer_of(tx, caller, transfer_id, lock=lock), book)
 
 
 async def read_revision(tx: Transaction, caller: Caller, transfer_id: str, number: int) -> RevisionOut:
@@ -257,7 +257,7 @@ async def renew(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: st
     """
     old = await transfer_of(tx, caller, transfer_id, lock=True)
     caller.demand(REQUESTERS, old.handler, what="transfer")
-    demand_status(old, tx, frozenset({Status.APPROVED}), "renewed")
+    require_status(old, tx, frozenset({Status.APPROVED}), "renewed")
     under_way = select(Transfer.id).where(
         Transfer.renews == old.id,
         Transfer.status.in_([Status.DRAFT, Status.IN_REVIEW, Status.RETURNED]),
@@ -287,7 +287,7 @@ async def renew(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: st
     }
     notifications.record(tx, caller, "transfer.renewal_begun", new, details)
     await tx.flush()
-    return await shown_of(tx, caller, new, book)
+    return await present(tx, caller, new, book)
 
 
 async def history(
@@ -362,14 +362,14 @@ async def _freeze(tx: Transaction, caller: Caller, book: RuleBook, transfer: Tra
     """Make the next revision: content, hash, determination and stages."""
     case = await case_of(tx, transfer)
     finding = find(case, tx, book)
-    demand_route(case, finding)
+    require_route(case, finding)
     if finding.determination.mechanism is Mechanism.NOT_CROSS_BORDER:
         raise Invalid(
             "Nothing crosses the border, so there is nothing to approve.",
             errors=[("/recipient", "The recipient is in mainland China.")],
         )
     stages = workflow.stages_for(finding.determination)
-    await demand_may_write(tx, caller, transfer)
+    await require_may_write(tx, caller, transfer)
     transfer.revision += 1
     await add_author(tx, caller, transfer)
     transfer.updated_at = tx.now
@@ -426,16 +426,16 @@ async def _freeze(tx: Transaction, caller: Caller, book: RuleBook, transfer: Tra
 
 
 async def _renew_impact_assessment(
-    tx: Transaction, caller: Caller, book: RuleBook, transfer: Transfer, finding: Finding
+    tx: Transaction, caller: Caller, book: RuleBook, transfer: Transfer, finding: CaseDetermination
 ) -> None:
     """Open the duty to assess the impact anew where a report was made for another purpose or scope. Source: PIPL art. 55, 56.
 
     The report may be one of the transfer that is renewed. Where the request has come back to what was assessed the duty falls away.
     """
     needed = [item.code for item in finding.determination.evidence if item.code in workflow.SCOPED]
-    papers = await papers_of(tx, transfer, book)
+    papers = await evidence_of(tx, transfer, book)
     renewed = None if transfer.renews is None else await tx.get_one(Transfer, transfer.renews)
-    known = [*([] if renewed is None else await papers_of(tx, renewed, book)), *papers]
+    known = [*([] if renewed is None else await evidence_of(tx, renewed, book)), *papers]
     today = day_in_shanghai(tx.now)
     before = workflow.check_evidence(needed, known, today, transfer.valid_from)
     after = workflow.check_evidence(needed, papers, today, transfer.valid_from, scope_of(transfer))

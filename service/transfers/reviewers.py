@@ -17,12 +17,12 @@ from service.http.paging import page_of
 from service.http.references import is_of
 from service.law.rule_book import RuleBook
 from service.transfers import notifications, workflow
-from service.transfers.presenter import shown_of
+from service.transfers.presenter import present
 from service.transfers.queries import (
     REQUESTERS,
     bars_of,
     bars_of_many,
-    demand_status,
+    require_status,
     service_time,
     stages_of,
     transfer_of,
@@ -60,7 +60,9 @@ MAX_QUEUE = 1000
 async def reviewers(tx: Transaction, caller: Caller, transfer_id: str, stage: Stage) -> ReviewersOut:
     """Return who may decide a stage of a request now."""
     transfer = await transfer_of(tx, caller, transfer_id)
-    people = await notifications.offered(tx, transfer, stage) if await _is_to_come(tx, transfer, stage) else []
+    people = (
+        await notifications.eligible_reviewers(tx, transfer, stage) if await _is_to_come(tx, transfer, stage) else []
+    )
     return ReviewersOut(
         stage=stage,
         items=[
@@ -87,11 +89,11 @@ async def assign(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: s
     """
     transfer = await transfer_of(tx, caller, transfer_id, lock=True)
     caller.demand(REVIEWERS | REQUESTERS, transfer.handler, what="transfer")
-    demand_status(transfer, tx, frozenset({Status.IN_REVIEW}), "assigned")
+    require_status(transfer, tx, frozenset({Status.IN_REVIEW}), "assigned")
     stage = next((one for one in await stages_of(tx, transfer) if one.name == wanted.stage), None)
     if stage is None or stage.status not in {StageStatus.OPEN, StageStatus.WAITING}:
         raise Conflict(f"There is no stage {wanted.stage} to be decided.")
-    people = await notifications.offered(tx, transfer, wanted.stage)
+    people = await notifications.eligible_reviewers(tx, transfer, wanted.stage)
     chosen = next((person for person in people if wanted.reviewer in {person.principal, person.name}), None)
     if chosen is None:
         raise Invalid(
@@ -113,7 +115,7 @@ async def assign(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: s
         on_behalf_of=caller.behalf(REVIEWERS | REQUESTERS, transfer.handler),
     )
     await tx.flush()
-    return await shown_of(tx, caller, transfer, book)
+    return await present(tx, caller, transfer, book)
 
 
 async def recuse(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str, reason: str) -> TransferOut:
@@ -125,7 +127,7 @@ async def recuse(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: s
     transfer = await transfer_of(tx, caller, transfer_id, lock=True)
     caller.demand(REVIEWERS, transfer.handler, what="transfer")
     undecided = frozenset({Status.DRAFT, Status.IN_REVIEW, Status.RETURNED})
-    demand_status(transfer, tx, undecided, "left to others")
+    require_status(transfer, tx, undecided, "left to others")
     if not persons.are_two(caller.persons, (await bars_of(tx, transfer)).earlier):
         raise Conflict("You have decided a stage of this revision; take that back first.")
     if await tx.get(Recusal, (transfer.id, caller.principal)) is not None:
@@ -140,7 +142,7 @@ async def recuse(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: s
         if stage.status == StageStatus.OPEN:
             await notifications.tell_opened(tx, caller, transfer, stage)
     await tx.flush()
-    return await shown_of(tx, caller, transfer, book)
+    return await present(tx, caller, transfer, book)
 
 
 async def comment(tx: Transaction, caller: Caller, transfer_id: str, wanted: CommentIn) -> CommentOut:
@@ -212,7 +214,7 @@ async def queue(
     ]
     begin = 0
     if after is not None:
-        seen = _place(paging.opened(after))
+        seen = _place(paging.decode_cursor(after))
         begin = sum((item.opened_at, item.transfer) <= seen for item in wanted)
     page = wanted[begin : begin + limit]
     more = begin + limit < len(wanted)
@@ -220,7 +222,7 @@ async def queue(
 
 
 def _cursor(last: QueueItemOut) -> str:
-    return paging.sealed(f"{last.opened_at.isoformat()} {last.transfer}")
+    return paging.encode_cursor(f"{last.opened_at.isoformat()} {last.transfer}")
 
 
 def _place(cursor: str) -> tuple[datetime, str]:
@@ -279,7 +281,7 @@ async def _waiting(tx: Transaction, caller: Caller, book: RuleBook, handler: str
         behalves = [
             behalf
             for behalf in (caller.lenders(role, transfer.handler) or (None,))
-            if workflow.bar_to_review(
+            if workflow.review_denial(
                 caller.principal,
                 is_person=caller.kind == "person",
                 seen_by=caller.seen_by,
@@ -374,7 +376,9 @@ async def remind(tx: Transaction, caller: Caller, book: RuleBook) -> list[tuple[
         verb = _due(stage, service_time(book, stage.name), tx.now)
         if verb is None:
             continue
-        people = {person.principal for person in await notifications.offered(tx, transfer, Stage(stage.name))}
+        people = {
+            person.principal for person in await notifications.eligible_reviewers(tx, transfer, Stage(stage.name))
+        }
         watching = {transfer.requester}
         stage.reminded_at = stage.reminded_at or tx.now
         if verb == "escalated":

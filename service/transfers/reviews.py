@@ -22,19 +22,19 @@ from service.permits import operations as permits
 from service.permits.schemas import BoundDataset, Scope
 from service.registry.tables import Recipient
 from service.transfers import conditions, evidence, notifications, structuring_findings, workflow
-from service.transfers.case import Case, Finding, case_of, find
+from service.transfers.case import Case, CaseDetermination, case_of, find
 from service.transfers.conditions import Conditions, Extent
-from service.transfers.presenter import shown_of
+from service.transfers.presenter import present
 from service.transfers.queries import (
     REQUESTERS,
     add_author,
     bars_of,
     changed_inputs,
-    demand_may_write,
-    demand_status,
-    kin_of,
-    papers_of,
+    evidence_of,
     parties_of,
+    renewed_permit_of,
+    require_may_write,
+    require_status,
     reviews_of,
     scope_of,
     stages_of,
@@ -50,7 +50,7 @@ from service.transfers.schemas import (
     TransferOut,
 )
 from service.transfers.tables import Evidence, Review, Revision, RevisionStage, Transfer
-from service.transfers.workflow import Decision, Outcome, Paper, Stage, StageStatus, Status
+from service.transfers.workflow import Decision, EvidenceItem, Outcome, Stage, StageStatus, Status
 from service.validation.problems import Conflict, Forbidden, Invalid, NotFound
 
 
@@ -152,7 +152,7 @@ async def take_back(
         raise Forbidden("Only whoever gave an approval, or on whose behalf it was given, can take it back.")
     if transfer.status == Status.APPROVED:
         raise Conflict("The permit has been issued; suspend it, and have it revoked.")
-    demand_status(transfer, tx, frozenset({Status.IN_REVIEW}), "changed")
+    require_status(transfer, tx, frozenset({Status.IN_REVIEW}), "changed")
     if given.revision != transfer.revision or given.decision != Decision.APPROVE or given.taken_back_at is not None:
         raise Conflict("Only a standing approval of the revision in review can be taken back.")
     given.taken_back_at, given.taken_back_by, given.taken_back_reason = tx.now, caller.principal, wanted.reason
@@ -174,7 +174,7 @@ async def take_back(
     )
     await _settle(tx, caller, transfer, stages, outcome)
     await tx.flush()
-    return await shown_of(tx, caller, transfer, book)
+    return await present(tx, caller, transfer, book)
 
 
 async def accept_terms(
@@ -190,9 +190,9 @@ async def accept_terms(
     """
     transfer = await transfer_of(tx, caller, transfer_id, lock=True)
     caller.demand(REQUESTERS, transfer.handler, what="transfer")
-    demand_status(transfer, tx, frozenset({Status.IN_REVIEW}), "accepted")
+    require_status(transfer, tx, frozenset({Status.IN_REVIEW}), "accepted")
     revision = await _revision(tx, transfer)
-    _demand_hash(wanted.revision, revision)
+    _require_hash(wanted.revision, revision)
     given = await reviews_of(tx, transfer)
     bars = await bars_of(tx, transfer)
     if not persons.are_two(caller.persons, bars.earlier):
@@ -200,7 +200,7 @@ async def accept_terms(
             "You have decided a stage of this request, or have made or seen the key by which it was done; the requester must accept "
             "the terms."
         )
-    await demand_may_write(tx, caller, transfer)
+    await require_may_write(tx, caller, transfer)
     waiting = terms_waiting(given)
     if not waiting:
         raise Conflict("No terms wait to be accepted.")
@@ -215,13 +215,13 @@ async def accept_terms(
     notifications.record(tx, caller, "transfer.terms_accepted", transfer, details, audience=parties_of(given))
     if outcome.status is Status.APPROVED:
         case = await case_of(tx, transfer)
-        _demand_unmoved(revision, case)
+        _require_unmoved(revision, case)
         await structuring_findings.look(tx, caller, book, transfer)
         await _finish(tx, caller, book, case, revision, stages)
     else:
         await _settle(tx, caller, transfer, stages, outcome)
     await tx.flush()
-    return await shown_of(tx, caller, transfer, book)
+    return await present(tx, caller, transfer, book)
 
 
 async def look_again(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str) -> TransferOut:
@@ -229,7 +229,7 @@ async def look_again(tx: Transaction, caller: Caller, book: RuleBook, transfer_i
     transfer = await transfer_of(tx, caller, transfer_id, lock=True)
     if transfer.status == Status.IN_REVIEW:
         await structuring_findings.look(tx, caller, book, transfer)
-    return await shown_of(tx, caller, transfer, book)
+    return await present(tx, caller, transfer, book)
 
 
 async def _decide(
@@ -245,19 +245,19 @@ async def _decide(
     caller.demand(role, transfer.handler, what="transfer")
     given = await reviews_of(tx, transfer)
     behalf = await _behalf(tx, caller, transfer, role)
-    demand_status(transfer, tx, frozenset({Status.IN_REVIEW}), "reviewed")
+    require_status(transfer, tx, frozenset({Status.IN_REVIEW}), "reviewed")
     stages = await stages_of(tx, transfer)
     revision = await _revision(tx, transfer)
-    _demand_hash(wanted.revision, revision)
+    _require_hash(wanted.revision, revision)
     place = _open_place(stages, wanted.stage, terms_waiting(given))
     case = await case_of(tx, transfer)
     if wanted.decision is Decision.APPROVE:
-        _demand_unmoved(revision, case)
+        _require_unmoved(revision, case)
         await structuring_findings.look(tx, caller, book, transfer)
     tied = await _conditions(tx, case, wanted.conditions, given)
     if carried is not None:
         tied = carried.conditions
-        _demand_fitting(tx, case, tied, given)
+        _require_fitting(tx, case, tied, given)
     terms = bool(Conditions.of(tied).terms)
     made = _record_review(tx, caller, transfer, revision, wanted, tied, behalf, carried)
     outcome = workflow.after(wanted.decision, place, [StageStatus(stage.status) for stage in stages], has_terms=terms)
@@ -291,7 +291,7 @@ async def _decide(
         transfer.reason = wanted.comment
         await obligations.void_of_transfer(tx, caller, transfer.id, "The request was rejected.")
     await tx.flush()
-    return await shown_of(tx, caller, transfer, book)
+    return await present(tx, caller, transfer, book)
 
 
 async def _behalf(tx: Transaction, caller: Caller, transfer: Transfer, role: frozenset[Role]) -> str | None:
@@ -299,7 +299,7 @@ async def _behalf(tx: Transaction, caller: Caller, transfer: Transfer, role: fro
     barred = await bars_of(tx, transfer)
     bars: list[str] = []
     for behalf in caller.lenders(role, transfer.handler) or (None,):
-        bar = workflow.bar_to_review(
+        bar = workflow.review_denial(
             caller.principal,
             is_person=caller.kind == "person",
             seen_by=caller.seen_by,
@@ -325,7 +325,7 @@ def _open_place(stages: Sequence[RevisionStage], wanted: Stage, waiting: Sequenc
     raise Conflict(f"The stage {wanted} is not open; the open one is {now}.")
 
 
-def _demand_hash(seen: str, revision: Revision) -> None:
+def _require_hash(seen: str, revision: Revision) -> None:
     if seen != revision.hash:
         raise RevisionMoved(
             "There is another revision than the one you have seen; read the request again.",
@@ -334,7 +334,7 @@ def _demand_hash(seen: str, revision: Revision) -> None:
         )
 
 
-def _demand_unmoved(revision: Revision, case: Case) -> None:
+def _require_unmoved(revision: Revision, case: Case) -> None:
     if not case.is_still(revision.content, revision.hash):
         raise RevisionMoved(
             "The register has changed since the request was submitted (a grading, or facts or the name of the handler, a dataset "
@@ -381,7 +381,7 @@ async def _conditions(
     return stored
 
 
-def _demand_fitting(tx: Transaction, case: Case, tied: dict[str, Any] | None, given: Iterable[Review]) -> None:
+def _require_fitting(tx: Transaction, case: Case, tied: dict[str, Any] | None, given: Iterable[Review]) -> None:
     """Refuse to carry over an approval whose conditions do not fit the request as it is now: its stage may not look at all of it."""
     faults = _faults(tx, case, Conditions.of(tied), given)
     if faults:
@@ -501,8 +501,8 @@ async def _finish(
             determination=finding.document,
         )
     needed = [item.code for item in finding.determination.evidence]
-    known = await papers_of(tx, transfer, book)
-    bars = {paper.id: await evidence.bar_to_rest_on(tx, transfer, paper.id) for paper in known if paper.kind in needed}
+    known = await evidence_of(tx, transfer, book)
+    bars = {paper.id: await evidence.rest_on_denial(tx, transfer, paper.id) for paper in known if paper.kind in needed}
     papers = [paper for paper in known if bars.get(paper.id) is None]
     check = workflow.check_evidence(needed, papers, today, transfer.valid_from, scope_of(transfer))
     if check.missing:
@@ -512,7 +512,7 @@ async def _finish(
             errors=[(f"/evidence/{kind}", barred.get(kind, reason)) for kind, reason in check.missing.items()],
             missing_evidence=list(check.missing),
         )
-    await _demand_filed_by_others(tx, transfer, check.papers)
+    await _require_filed_by_others(tx, transfer, check.papers)
     scope = await _scope(tx, book, case, revision, finding, check)
     issued = await permits.issue(tx, caller, scope)
     await _open_duties(tx, caller, book, transfer, issued.id, check.papers, papers, finding.determination, case)
@@ -521,7 +521,7 @@ async def _finish(
         await permits.supersede(tx, caller, scope.supersedes, issued.id, begins=begins, asked_at=revision.submitted_at)
 
 
-async def _demand_filed_by_others(tx: Transaction, transfer: Transfer, papers: Iterable[Paper]) -> None:
+async def _require_filed_by_others(tx: Transaction, transfer: Transfer, papers: Iterable[EvidenceItem]) -> None:
     """Refuse to rest a permit on papers of whoever decided a stage: what is asked for may have changed since they filed it."""
     filed = select(Evidence.kind, Evidence.added_by, Evidence.added_persons).where(
         Evidence.id.in_([paper.id for paper in papers])
@@ -537,7 +537,7 @@ async def _demand_filed_by_others(tx: Transaction, transfer: Transfer, papers: I
 
 
 async def _scope(
-    tx: Transaction, book: RuleBook, case: Case, revision: Revision, finding: Finding, check: workflow.Check
+    tx: Transaction, book: RuleBook, case: Case, revision: Revision, finding: CaseDetermination, check: workflow.Check
 ) -> Scope:
     transfer = case.transfer
     given = sorted(await reviews_of(tx, transfer), key=lambda one: one.id)
@@ -582,17 +582,17 @@ async def _scope(
         evidence=[paper.id for paper in check.papers],
         receipt_due_on=_receipt_due(book, check.papers),
         conditions=[{"stage": stage, **(stored or {})} for stage, _, stored in tied],
-        supersedes=await kin_of(tx, transfer),
+        supersedes=await renewed_permit_of(tx, transfer),
     )
 
 
-def _settled_route(transfer: Transfer, finding: Finding) -> str | None:
+def _settled_route(transfer: Transfer, finding: CaseDetermination) -> str | None:
     """Return the instrument that meets the strictest requirement: the one chosen, where it is still offered."""
     routes = [str(route) for route in finding.determination.routes]
     return transfer.route if transfer.route in routes else next(iter(routes), None)
 
 
-def _receipt(book: RuleBook, papers: Sequence[Paper]) -> obligation_rules.Due | None:
+def _receipt(book: RuleBook, papers: Sequence[EvidenceItem]) -> obligation_rules.Due | None:
     """Return the last day without a filing receipt. Source: SCM art. 7."""
     due = [
         obligation_rules.after_working_days(paper.issued_on, duty.working_days)
@@ -602,7 +602,7 @@ def _receipt(book: RuleBook, papers: Sequence[Paper]) -> obligation_rules.Due | 
     return min(due, key=lambda one: one.on, default=None)
 
 
-def _receipt_due(book: RuleBook, papers: Sequence[Paper]) -> date | None:
+def _receipt_due(book: RuleBook, papers: Sequence[EvidenceItem]) -> date | None:
     due = _receipt(book, papers)
     return None if due is None else due.on
 
@@ -613,8 +613,8 @@ async def _open_duties(
     book: RuleBook,
     transfer: Transfer,
     permit: str,
-    rests_on: Sequence[Paper],
-    papers: Sequence[Paper],
+    rests_on: Sequence[EvidenceItem],
+    papers: Sequence[EvidenceItem],
     determination: Determination,
     case: Case,
 ) -> None:

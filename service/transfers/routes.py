@@ -11,7 +11,7 @@ from service.database.session import Transaction
 from service.http.exchange import Download, Exchange, allowed
 from service.http.paging import Cursor, Limit, Page
 from service.http.references import Filter
-from service.http.router import room
+from service.http.router import api_router
 from service.law.rule_book import RuleBook
 from service.transfers import evidence, evidence_upload, requests, reviews, structuring_findings
 from service.transfers import reviewers as people
@@ -41,7 +41,7 @@ from service.transfers.schemas import (
 )
 from service.transfers.workflow import Stage, Status
 
-router = room("transfers")
+router = api_router("transfers")
 Reading = Annotated[Exchange, allowed(READERS)]
 Requesting = Annotated[Exchange, allowed(Role.REQUESTER)]
 Reviewing = Annotated[Exchange, allowed(REVIEWERS)]

@@ -12,11 +12,11 @@ from sqlalchemy import and_, func, or_, select, text
 from sqlalchemy.orm import aliased
 
 from service.access import directory
-from service.access.caller import FINDER, READERS, Caller, Role
+from service.access.caller import READERS, SYSTEM_ACTOR, Caller, Role
 from service.clock import day_in_shanghai
 from service.database.ids import new_id
 from service.database.locks import FINDINGS_LOCK
-from service.database.session import Transaction, beyond
+from service.database.session import Transaction, elevated
 from service.events import operations as events
 from service.http.paging import page_of
 from service.http.references import is_of
@@ -43,7 +43,7 @@ async def look(tx: Transaction, caller: Caller, book: RuleBook, transfer: Transf
     At every submission and approval: handlers and recipients may have come into a group since, and the year's count moves.
     """
     await tx.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": FINDINGS_LOCK})
-    async with beyond(tx, "the requests of affiliates"):
+    async with elevated(tx, "the requests of affiliates"):
         await _look(tx, caller, book, transfer)
 
 
@@ -70,7 +70,7 @@ async def raise_above_quota(tx: Transaction, caller: Caller, permit: Permit, sen
         sent: of each kind of which too many went: how many, at least.
     """
     transfer = await tx.get_one(Transfer, permit.transfer)
-    async with beyond(tx, "those of legal who are told"):
+    async with elevated(tx, "those of legal who are told"):
         for kind, total in sent.items():
             threshold = f"quota.{kind}"
             open_one = select(StructuringFinding).where(
@@ -134,7 +134,7 @@ async def _behalf(tx: Transaction, caller: Caller, finding: StructuringFinding) 
     authors, recused = await _barred(tx, finding)
     bars: list[str] = []
     for behalf in caller.lenders(LEGAL, finding.handler) or (None,):
-        bar = workflow.bar_to_review(
+        bar = workflow.review_denial(
             caller.principal,
             is_person=caller.kind == "person",
             seen_by=caller.seen_by,
@@ -152,7 +152,7 @@ async def _behalf(tx: Transaction, caller: Caller, finding: StructuringFinding) 
 async def _barred(tx: Transaction, finding: StructuringFinding) -> tuple[frozenset[str], frozenset[str]]:
     """Return who could have written any of the requests of a finding, and have stood back from the one that it is on."""
     wrote = select(Transfer.authors, Transfer.author_persons).where(Transfer.id.in_(finding.transfers))
-    async with beyond(tx, "authors of affiliates' requests"):
+    async with elevated(tx, "authors of affiliates' requests"):
         authors = [(row[0], row[1]) for row in await tx.execute(wrote)]
     stood_back = select(Recusal.principal, Recusal.persons).where(Recusal.transfer == finding.transfer)
     recused = [(row[0], row[1]) for row in await tx.execute(stood_back)]
@@ -311,7 +311,7 @@ async def _raise(tx: Transaction, caller: Caller, acts_at: str, concerned: str, 
         tx.add(finding)
         action = "finding.raised"
     await tx.flush()
-    await _tell(tx, caller if transfer.handler == acts_at else FINDER, action, finding, transfer)
+    await _tell(tx, caller if transfer.handler == acts_at else SYSTEM_ACTOR, action, finding, transfer)
 
 
 async def _tell(tx: Transaction, caller: Caller, action: str, finding: StructuringFinding, transfer: Transfer) -> None:

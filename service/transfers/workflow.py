@@ -102,7 +102,7 @@ def standing(stored: str, valid_until: date, today: date) -> Status:
 _OR_A_KEY: Final = ", or have made or seen the key by which it was done"
 
 
-def bar_to_review(
+def review_denial(
     reviewer: str,
     *,
     is_person: bool,
@@ -229,7 +229,7 @@ def shown(stage: str, transfer: Status) -> StageStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class Paper:
+class EvidenceItem:
     """A piece of evidence, with the last day on which it counts; None: no end."""
 
     id: str
@@ -292,7 +292,7 @@ class Filed:
     """Whether a reviewer withdrew it, and nobody has verified it since."""
 
 
-def bar_to_file(
+def file_denial(
     kind: str, transfer: str, scope: Mapping[str, Any], before: Iterable[Filed], line: Collection[str]
 ) -> str | None:
     """Return why a paper cannot be filed with a request, given all the records of the same paper; None: it can.
@@ -317,12 +317,12 @@ def bar_to_file(
             return (
                 "It serves for one request and the renewals that take its place, and has been filed with another one."
             )
-        if kind in SCOPED and outgrown(one.scope, scope):
+        if kind in SCOPED and out_of_scope(one.scope, scope):
             return "It was made for another purpose or scope: have one made for this request."
     return None
 
 
-def outgrown(made_for: Mapping[str, Any] | None, now: Mapping[str, Any]) -> list[str]:
+def out_of_scope(made_for: Mapping[str, Any] | None, now: Mapping[str, Any]) -> list[str]:
     """Return in which respects a request goes beyond the one that a scoped paper was made for.
 
     Another purpose, recipient or method, one more dataset or one more field, sensitive information where there was none; fewer
@@ -350,7 +350,7 @@ def outgrown(made_for: Mapping[str, Any] | None, now: Mapping[str, Any]) -> list
 class Check:
     """Which papers a permit would rest on, and what is missing, each with the reason."""
 
-    papers: tuple[Paper, ...]
+    papers: tuple[EvidenceItem, ...]
     missing: Mapping[str, str]
 
     @property
@@ -361,7 +361,7 @@ class Check:
 
 def check_evidence(
     needed: Iterable[str],
-    papers: Sequence[Paper],
+    papers: Sequence[EvidenceItem],
     today: date,
     begins: date,
     scope: Mapping[str, Any] | None = None,
@@ -375,16 +375,16 @@ def check_evidence(
         begins: the first day of the transfer: a paper that ends before serves for nothing.
         scope: what the request is now, for papers that only serve for what they were made for.
     """
-    chosen: list[Paper] = []
+    chosen: list[EvidenceItem] = []
     missing: dict[str, str] = {}
     for kind in needed:
         candidates = [paper for paper in papers if paper.kind == kind]
         in_date = [paper for paper in candidates if paper.is_trusted and _serves(paper, today, begins)]
-        good = [paper for paper in in_date if scope is None or not outgrown(paper.scope, scope)]
+        good = [paper for paper in in_date if scope is None or not out_of_scope(paper.scope, scope)]
         if good:
             chosen.append(max(good, key=lambda paper: (paper.ends_on or date.max, paper.issued_on)))
         elif in_date and scope is not None:
-            other = ", ".join(outgrown(in_date[-1].scope, scope))
+            other = ", ".join(out_of_scope(in_date[-1].scope, scope))
             missing[kind] = f"What was added was made for another purpose or scope: {other}."
         elif candidates:
             missing[kind] = _why_not(candidates[-1], today)
@@ -393,11 +393,11 @@ def check_evidence(
     return Check(tuple(chosen), missing)
 
 
-def _serves(paper: Paper, today: date, begins: date) -> bool:
+def _serves(paper: EvidenceItem, today: date, begins: date) -> bool:
     return paper.issued_on <= today and (paper.ends_on is None or paper.ends_on >= max(today, begins))
 
 
-def _why_not(paper: Paper, today: date) -> str:
+def _why_not(paper: EvidenceItem, today: date) -> str:
     if not paper.is_trusted:
         return "A reviewer withdrew a paper of this kind; what takes its place must be verified first."
     if paper.issued_on > today:

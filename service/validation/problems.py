@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
 
-from service.database.faults import DatabaseAwayError, HeldError
+from service.database.faults import DatabaseUnavailableError, LockTimeoutError
 
 log = structlog.get_logger(__name__)
 
@@ -301,7 +301,14 @@ def install(app: FastAPI) -> None:
             log.error("request failed", problem=problem.slug, error=type(error).__name__, path=_template(request))
         return response(problem, request.url.path)
 
-    for kind in (Problem, RequestValidationError, HTTPException, DatabaseAwayError, HeldError, DBAPIError):
+    for kind in (
+        Problem,
+        RequestValidationError,
+        HTTPException,
+        DatabaseUnavailableError,
+        LockTimeoutError,
+        DBAPIError,
+    ):
         app.add_exception_handler(kind, told)
 
 
@@ -332,9 +339,9 @@ def as_problem(error: Exception) -> Problem:
         return error
     if isinstance(error, RequestValidationError):
         return invalid_from(error.errors())
-    if isinstance(error, DatabaseAwayError):
+    if isinstance(error, DatabaseUnavailableError):
         return DatabaseAway()
-    if isinstance(error, HeldError):
+    if isinstance(error, LockTimeoutError):
         return Busy()
     if isinstance(error, HTTPException):
         return _from_http(error)

@@ -24,7 +24,7 @@ def parse(body: bytes) -> Any:
             `MAX_DIGITS` digits, a NUL or an unpaired surrogate in a text, deeper than `MAX_DEPTH`, or more than `MAX_VALUES` values.
     """
     # Most calls of ours for each value are spared where nothing in the bytes asks for them: callers choose how many values there are.
-    _demand_few_values(body)
+    _require_few_values(body)
     to_integer = _integer if _MANY_DIGITS in body.translate(_DIGITS) else None
     try:
         value = json.loads(
@@ -40,7 +40,7 @@ def parse(body: bytes) -> Any:
     return value
 
 
-def _demand_few_values(body: bytes) -> None:
+def _require_few_values(body: bytes) -> None:
     """Refuse too many values: before each stands a comma, or the beginning of a list or an object.
 
     Those in texts are counted as well: of what is written by people they are far fewer.

@@ -27,7 +27,7 @@ from typing import Any, Final
 
 from service.audit import ed25519, shown
 from service.audit.tlog import signed_note
-from service.audit.tlog.merkle import HASH_SIZE, Growth, leaf_hash, parents
+from service.audit.tlog.merkle import HASH_SIZE, CompactRange, leaf_hash, parents
 from service.verifier import zip_layout
 from service.verifier.replay import (
     By,
@@ -146,7 +146,7 @@ class _Tree:
 
     def __init__(self) -> None:
         self.size = 0
-        self._growth = Growth()
+        self._growth = CompactRange()
         self._run: list[bytes] = []
 
     def add(self, leaf: int, level: int, hash_: bytes) -> None:
@@ -423,7 +423,7 @@ class Verification:
             for act in ("graded", "confirmed"):
                 by = self.replay.by.get((one["dataset"], one["number"], act))
                 self._by(f"Grading {one['number']} of {one['dataset']}", one, f"{act}_persons", by)
-        self._demand_all("grading", {one for one in self.replay.gradings if one[0] in datasets} - gradings)
+        self._require_all("grading", {one for one in self.replay.gradings if one[0] in datasets} - gradings)
         manifest = self.pack.manifest
         there = any(one["id"] == manifest["subject"] for one in self.pack.records(f"{manifest['kind']}s"))
         self.claims["records"].demand(there, f"What the pack is about, {manifest['subject']}, is not in it.")
@@ -462,9 +462,9 @@ class Verification:
             self._demand(asked, same, name, one["submitted_at"])
             with self._guarded("law"):
                 self._law(name, one)
-        self._demand_all("revision", {key for key in self.replay.submitted if key[0] in self.transfers} - shown)
+        self._require_all("revision", {key for key in self.replay.submitted if key[0] in self.transfers} - shown)
 
-    def _demand_all(self, kind: str, hidden: set[Any]) -> None:
+    def _require_all(self, kind: str, hidden: set[Any]) -> None:
         """Demand that whatever the log has of the requests that are shown is shown."""
         for one in sorted(hidden):
             self.claims["records"].fault(f"The log has the {kind} {one}, which is not shown.")
@@ -508,7 +508,7 @@ class Verification:
             self.claims["separation"].demand(person, f"{one['id']}: {one['reviewer']} is no person.")
             shown.add(one["id"])
         known = {name for name, given in self.replay.reviews.items() if given.transfer in self.transfers}
-        self._demand_all("review", known - shown)
+        self._require_all("review", known - shown)
 
     def _evidence(self) -> None:
         claim, checked = self.claims["evidence"], set[str]()
@@ -533,7 +533,7 @@ class Verification:
                 claim.demand(same, f"Evidence {one['id']} repeats another one than its record says.")
 
         known_papers = {one for one, transfer in self.replay.transfer_of.items() if transfer in self.transfers}
-        self._demand_all("evidence", known_papers - self._papers.keys())
+        self._require_all("evidence", known_papers - self._papers.keys())
 
     def _permits(self) -> None:
         keys, shown = {one["kid"]: one for one in self.keys["permits"]["keys"]}, set[str]()
@@ -548,7 +548,7 @@ class Verification:
                 same &= _like_all(known.scope["conditions"], one["conditions"])
                 self._standing(name, one, known)
             self._demand(known, same, name, one["issued_at"])
-        self._demand_all(
+        self._require_all(
             "permit",
             {name for name, permit in self.replay.permits.items() if permit.scope["transfer"] in self.transfers}
             - shown,
@@ -585,7 +585,7 @@ class Verification:
             found = known.pop(one["id"], None)
             same = found == said and self.replay.counts.get(one["id"], one["counts"]) == one["counts"]
             self._demand(found, same, f"Export {one['id']}", one["reserved_at"])
-        self._demand_all("export", set(known))
+        self._require_all("export", set(known))
 
     # The files
 

@@ -154,11 +154,11 @@ def _local(file: BinaryIO, at: int, member: _Member) -> int:
         size, packed = long_size, long_packed
     if _Member(name, flags, method, (time, day), crc, packed, size) != member:
         raise _LayoutError(f"{_shown(member)} is another one by the header before it than by the directory.")
-    _demand_whole(file, member)
+    _require_whole(file, member)
     return at + _LOCAL.size + int(of_name) + int(of_extra) + member.packed
 
 
-def _demand_whole(file: BinaryIO, member: _Member) -> None:
+def _require_whole(file: BinaryIO, member: _Member) -> None:
     """Demand that the content, which begins here, takes all of its room: a reader may go by where the compressed stream ends."""
     inflating = zlib.decompressobj(-zlib.MAX_WBITS) if member.method else None
     left, size = member.packed, 0

@@ -9,7 +9,7 @@ from service.access.caller import ANYONE, Caller
 from service.clock import day_in_shanghai
 from service.database.session import Transaction
 from service.http.exchange import Exchange, allowed
-from service.http.router import QuestionRoute, room
+from service.http.router import QuestionRoute, api_router
 from service.law.calendar import CalendarNotCovered, working_days_after, working_days_before
 from service.law.determination import determine
 from service.law.explanation import answer
@@ -19,7 +19,7 @@ from service.law.schemas import Day, DeterminationOut, FactsIn, InstrumentsOut, 
 from service.validation.problems import Invalid
 from service.validation.text_types import NearDay
 
-router = room("law", QuestionRoute)
+router = api_router("law", QuestionRoute)
 Asking = Annotated[Exchange, allowed(ANYONE)]
 
 

@@ -19,7 +19,7 @@ from service.law import forecast
 from service.law.determination import determine
 from service.law.explanation import answer
 from service.law.facts import NOBODY, Count, Facts, Route
-from service.law.forecast import Turn
+from service.law.forecast import LegalChange
 from service.law.rule_book import RuleBook
 from service.law.schemas import DeterminationOut, TextOut
 from service.ledger import operations as ledger
@@ -31,7 +31,7 @@ from service.permits.tables import Permit, PermitDataset
 from service.registry.fields import NO_FIELDS
 from service.registry.tables import Grading
 from service.transfers.case import Case, case_of, facts_of, route_of
-from service.transfers.queries import papers_of, transfer_of
+from service.transfers.queries import evidence_of, transfer_of
 from service.transfers.tables import Transfer
 from service.transfers.workflow import stages_for
 from service.validation.problems import Invalid
@@ -113,7 +113,7 @@ class PermitOutlook(TransferOutlook):
     why_not_with_more: list[WhyOut]
 
 
-class Fallen(BaseModel):
+class InvalidatedPermit(BaseModel):
     """A permit in force that no longer stands."""
 
     permit: str
@@ -145,7 +145,7 @@ async def of_transfer(
         Invalid: a day that has passed.
     """
     transfer = await transfer_of(tx, caller, transfer_id)
-    _demand_ahead(tx, asked)
+    _require_ahead(tx, asked)
     case = await case_of(tx, transfer)
     seen = await _answers(tx, book, case, asked)
     ends = [_end("transfer_ends", transfer.id, transfer.valid_until, "The transfer", "申请")]
@@ -160,7 +160,7 @@ async def of_permit(tx: Transaction, caller: Caller, book: RuleBook, permit_id: 
         Invalid: a day that has passed.
     """
     permit = await permits.permit_of(tx, caller, permit_id)
-    _demand_ahead(tx, asked)
+    _require_ahead(tx, asked)
     transfer = await tx.get_one(Transfer, permit.transfer)
     case = await case_of(tx, transfer)
     seen = await _answers(tx, book, case, asked)
@@ -183,7 +183,7 @@ async def of_permit(tx: Transaction, caller: Caller, book: RuleBook, permit_id: 
     )
 
 
-async def fallen(tx: Transaction, book: RuleBook) -> list[Fallen]:
+async def fallen(tx: Transaction, book: RuleBook) -> list[InvalidatedPermit]:
     """Return the permits that people hold to be in force and that the gate would allow nothing under, with the reasons.
 
     A permit that has not begun is looked at as of its first day.
@@ -194,12 +194,12 @@ async def fallen(tx: Transaction, book: RuleBook) -> list[Fallen]:
         .where(Permit.status.in_(["active", "suspended"]), Permit.valid_until >= today)
         .order_by(Permit.id)
     )
-    found: list[Fallen] = []
+    found: list[InvalidatedPermit] = []
     for permit in (await tx.scalars(query)).all():
         why = await why_not(tx, book, permit, max(today, permit.valid_from))
         if why:
             found.append(
-                Fallen(
+                InvalidatedPermit(
                     permit=permit.id,
                     transfer=permit.transfer,
                     handler=permit.handler,
@@ -262,7 +262,7 @@ def _sum(one: Count, other: Count) -> Count:
     return Count(one.persons + other.persons, one.sensitive_persons + other.sensitive_persons)
 
 
-def _demand_ahead(tx: Transaction, asked: Asked) -> None:
+def _require_ahead(tx: Transaction, asked: Asked) -> None:
     if asked.on is not None and asked.on < day_in_shanghai(tx.now):
         raise Invalid("An outlook looks ahead.", errors=[("/on", "Choose today or a day to come.")])
 
@@ -310,7 +310,7 @@ def _answer(facts: Facts, book: RuleBook, route: Route | None) -> AnswerOut:
     return AnswerOut(on=facts.as_of, determination=told, stages=[str(stage) for stage in stages_for(found)])
 
 
-def _turn(turn: Turn) -> AheadOut:
+def _turn(turn: LegalChange) -> AheadOut:
     was, now = turn.before.mechanism, turn.after.mechanism
     why = {
         "law_changes": ("Another rule comes into force", "新的规则生效"),
@@ -345,7 +345,7 @@ async def _of_papers(tx: Transaction, book: RuleBook, transfer: Transfer) -> lis
                 en=f"The {paper.kind} ends with {paper.ends_on}.", zh=f"材料{paper.kind}于{paper.ends_on}到期。"
             ),
         )
-        for paper in await papers_of(tx, transfer, book)
+        for paper in await evidence_of(tx, transfer, book)
         if paper.ends_on is not None
     ]
     duties = [
@@ -382,6 +382,6 @@ def _sorted(tx: Transaction, changes: Sequence[AheadOut]) -> list[AheadOut]:
     return sorted(kept, key=lambda change: (change.on, change.kind, change.subject or ""))
 
 
-def told(found: Sequence[Fallen]) -> list[dict[str, Any]]:
+def told(found: Sequence[InvalidatedPermit]) -> list[dict[str, Any]]:
     """Return permits that have fallen as JSON."""
     return [one.model_dump(mode="json") for one in found]

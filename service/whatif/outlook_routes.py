@@ -5,13 +5,13 @@ from typing import Annotated
 from fastapi import Depends, Path, Query, Request, Response
 
 from service.gate.routes import Reading
-from service.http.router import room
+from service.http.router import api_router
 from service.law.facts import Count
 from service.law.rule_book import RuleBook
 from service.validation.text_types import NearDay
 from service.whatif import outlook
 
-router = room("gate")
+router = api_router("gate")
 
 
 def _asked(

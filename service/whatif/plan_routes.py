@@ -15,7 +15,7 @@ from service.access.caller import ANYONE, Caller
 from service.clock import day_in_shanghai
 from service.database.session import Transaction
 from service.http.exchange import Exchange, allowed
-from service.http.router import QuestionRoute, room
+from service.http.router import QuestionRoute, api_router
 from service.law.determination import determine
 from service.law.explanation import answer
 from service.law.facts import Facts, faults
@@ -28,7 +28,7 @@ from service.validation.problems import Invalid
 from service.whatif.plan_schemas import ChangeOut, EvidenceTimeOut, PlanOut, PlansOut, RegisteredIn, StageTimeOut
 from service.whatif.plans import Plan, days_for, plans
 
-router = room("plans", QuestionRoute)
+router = api_router("plans", QuestionRoute)
 NOTICE = TextOut(
     en="Times are estimates of practice. Whether a condition is true only you can know. This is not legal advice.",
     zh="时间为实务估计；条件是否成立由贵方判断。本内容不构成法律意见。",

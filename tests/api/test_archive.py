@@ -23,7 +23,7 @@ from service.audit import operations as audit
 from service.audit.log import fsck, retention
 from service.audit.log.log_key import LogKey
 from service.audit.log.retention import Moved
-from service.audit.log.sequencer import Writer
+from service.audit.log.sequencer import Sequencer
 from service.audit.log.tables import Cosignature
 from service.audit.tlog import archive_file
 from service.audit.tlog.merkle import consistency_proof, leaf_hash, root_of
@@ -96,7 +96,7 @@ class Own:
         async def turn() -> str:
             connection = await asyncpg.connect(self.url)
             try:
-                writer = await Writer.load(connection, utc_now, key, "outbound.test/log")
+                writer = await Sequencer.load(connection, utc_now, key, "outbound.test/log")
                 await writer.turn()
                 return key.signer(writer.origin).vkey
             finally:

@@ -64,7 +64,7 @@ def run(request: pytest.FixtureRequest, world: World) -> Run:
     return Run(Company(world, persons=10), request.param)
 
 
-def demand_refused(answer: httpx.Response, reason: str, run: Run, export: str) -> None:
+def require_refused(answer: httpx.Response, reason: str, run: Run, export: str) -> None:
     problem = answer.json()
     assert (answer.status_code, problem["type"], problem["reason"]) == (403, "/problems/export-refused", reason)
     (entry,) = run.entries(problem["evaluation"])
@@ -105,7 +105,7 @@ def test_what_has_lapsed_is_told_as_lapsed(run: Run, days_ahead: Clock) -> None:
 def test_a_permit_that_was_taken_away_is_no_yes_any_more(run: Run, act: str, reason: str) -> None:
     export = run.reserve()
     run.world.reviewers["legal"].made(f"/v1/permits/{run.company.permit}/{act}", {"reason": "Looked at again"})
-    demand_refused(run.send(), reason, run, export)
+    require_refused(run.send(), reason, run, export)
     assert run.used() == (0, 10), "it is held until somebody ends it: what went may still be reported"
     run.world.exporter.made(f"/v1/exports/{export}/complete", {"persons": 4})
     assert run.used() == (4, 0)
@@ -115,7 +115,7 @@ def test_a_permit_that_is_resumed_is_a_yes_again(run: Run) -> None:
     first = run.send()
     permit = f"/v1/permits/{run.company.permit}"
     run.world.reviewers["legal"].made(f"{permit}/suspend", {"reason": "Looked at again"})
-    demand_refused(run.send(), "permit_suspended", run, first.json()["id"])
+    require_refused(run.send(), "permit_suspended", run, first.json()["id"])
     run.world.reviewers["security"].made(f"{permit}/resume", {"reason": "All is well"})
     assert (run.send().status_code, run.send().content) == (201, first.content)
 
@@ -123,7 +123,7 @@ def test_a_permit_that_is_resumed_is_a_yes_again(run: Run) -> None:
 def test_whatever_else_denies_today_denies_the_repeat(run: Run) -> None:
     export = run.reserve()
     run.world.grade(run.company.dataset, "personal", "important")
-    demand_refused(run.send(), "grading_changed", run, export)
+    require_refused(run.send(), "grading_changed", run, export)
 
 
 def test_a_permit_that_is_over_denies_the_repeat(world: World, days_ahead: Clock) -> None:

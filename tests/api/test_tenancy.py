@@ -20,8 +20,8 @@ from service.app import create_app
 from service.audit import recording
 from service.database.columns import Base
 from service.database.logins import Logins, UnboundError
-from service.database.row_security import EVERYWHERE, TELL, OfHandler, View
-from service.database.session import Database, Transaction, beyond
+from service.database.row_security import EVERYWHERE, TELL, OfHandler, RowScope
+from service.database.session import Database, Transaction, elevated
 from service.permits.tables import Permit
 from service.registry.tables import Dataset, Handler
 from service.settings import Settings
@@ -121,7 +121,7 @@ class House:
 
     id: str
     exporter: Person
-    view: View
+    view: RowScope
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ class Street:
     """As whom the service was connected while it served."""
 
     @asynccontextmanager
-    async def app(self, view: View | None = None) -> AsyncIterator[asyncpg.Connection]:
+    async def app(self, view: RowScope | None = None) -> AsyncIterator[asyncpg.Connection]:
         """A connection of the application, in a transaction that is undone."""
         connection = await asyncpg.connect(self.logins.app.url)
         try:
@@ -207,7 +207,7 @@ def _house(world: World) -> House:
     stood = world.reviewers["executive"].post(f"/v1/transfers/{waiting}/recuse", {"reason": "My brother works there"})
     pack = world.auditor.post("/v1/evidence-packs", {"permit": transfer["permit"]})
     assert [answer.status_code for answer in (said, stood, pack)] == [201, 200, 202]
-    return House(handler["id"], system, View(frozenset({handler["id"]}), system.id))
+    return House(handler["id"], system, RowScope(frozenset({handler["id"]}), system.id))
 
 
 async def _connected(url: str) -> set[tuple[str, str]]:
@@ -268,7 +268,7 @@ def test_every_table_is_under_a_policy_or_on_the_list_of_those_that_need_none(st
 
 @pytest.mark.parametrize("table", sorted(OWNER))
 def test_a_transaction_sees_the_rows_of_its_handlers_and_no_others(street: Street, table: str) -> None:
-    async def seen(view: View | None) -> set[str]:
+    async def seen(view: RowScope | None) -> set[str]:
         async with street.app(view) as connection:
             return {row[0] for row in await connection.fetch(f"select to_jsonb(t)::text from {table} t")}  # noqa: S608
 
@@ -279,10 +279,10 @@ def test_a_transaction_sees_the_rows_of_its_handlers_and_no_others(street: Stree
     assert set(here) <= found
     assert not found & set(there)
     assert run(seen(None)) == set()
-    assert run(seen(View(frozenset(), street.here.exporter.id))) & {*here, *there} <= (
+    assert run(seen(RowScope(frozenset(), street.here.exporter.id))) & {*here, *there} <= (
         {*here} if table in {"stored_answers", "events"} else set()
     )
-    assert run(seen(View(EVERYWHERE))) >= {*here, *there}
+    assert run(seen(RowScope(EVERYWHERE))) >= {*here, *there}
 
 
 @pytest.mark.parametrize("table", sorted(set(OWNER) - {"documents"}))
@@ -445,7 +445,7 @@ def test_without_logins_of_its_own_a_server_process_acts_as_the_roles_all_the_sa
     street: Street, tmp_path: Path
 ) -> None:
     settings = Settings(data_dir=tmp_path, database_url=SecretStr(street.url))
-    assert run(Logins.of(settings, street.url).demand_bound()) == ["outbound_app", "outbound_gate", "outbound_log"]
+    assert run(Logins.of(settings, street.url).require_bound()) == ["outbound_app", "outbound_gate", "outbound_log"]
 
     async def attempt() -> list[str]:
         login = Logins.of(settings, street.url).app
@@ -460,7 +460,7 @@ def test_without_logins_of_its_own_a_server_process_acts_as_the_roles_all_the_sa
     assert run(attempt()) == [street.here.id]
 
 
-async def _handlers(tx: Transaction, view: View) -> list[str]:
+async def _handlers(tx: Transaction, view: RowScope) -> list[str]:
     await tx.look(view)
     return [row[0] for row in await tx.execute(text("select id from handlers"))]
 
@@ -501,7 +501,7 @@ def test_every_table_with_a_handler_of_its_own_is_kept_by_the_query_layer() -> N
 def test_without_policies_the_query_layer_still_shows_no_other_handler(street: Street, owner: Any, table: Any) -> None:
     async def look(tx: Transaction) -> tuple[set[Any], set[Any], list[Any]]:
         key = inspect(table).primary_key
-        async with beyond(tx, "all of them"):
+        async with elevated(tx, "all of them"):
             rows = list(await tx.scalars(select(table)))
         all_of = {tuple(getattr(row, column.name) for column in key): row for row in rows}
         foreign = {
@@ -555,16 +555,16 @@ def test_without_the_query_layer_the_policies_still_show_no_other_handler(street
 def test_who_looks_further_for_a_moment_sees_as_little_as_before_afterwards_whatever_happens(street: Street) -> None:
     async def look(tx: Transaction) -> list[list[str]]:
         await tx.look(street.here.view)
-        async with beyond(tx, "a test"):
+        async with elevated(tx, "a test"):
             found = [await _ids(tx)]
         found.append(await _ids(tx))
         for fault in (NotFound("There is none."), RuntimeError()):
             with pytest.raises(type(fault)):
-                async with beyond(tx, "a test"):
+                async with elevated(tx, "a test"):
                     raise fault
             found.append(await _ids(tx))
         async with tx.begin_nested() as attempt:
-            async with beyond(tx, "a test"):
+            async with elevated(tx, "a test"):
                 pass
             await attempt.rollback()
         return [*found, await _ids(tx)]

@@ -24,7 +24,7 @@ from service.database.embedded import EmbeddedServer
 from service.database.locks import GATE_LOCK
 from service.gate import batch_write
 from service.gate.announced_growth import SKETCHES
-from service.gate.batch_decisions import Entries, Sitting
+from service.gate.batch_decisions import DecisionBatch, Entries
 from service.gate.batch_write import EARLIER, HOLD
 from service.gate.group_commit import SETTINGS
 from service.law import loader
@@ -33,7 +33,7 @@ from service.validation.problems import DatabaseAway
 from tests.conftest import Clock, Served, admins, database_named, run_sql
 from tests.faults.racing import THE_GATE, Clients, connected, export, held, question, queued, times, until
 from tests.faults.test_process import serving
-from tests.invariants import broken, demand_exact
+from tests.invariants import broken, require_exact
 from tests.world import Json, Person, World
 
 
@@ -416,7 +416,7 @@ def test_a_request_that_poisons_its_batch_harms_no_other(
                 assert len({row["xmin"] for row in rows}) > 2, "they were tried again one by one"
 
     asyncio.run(run())
-    demand_exact(database_url)
+    require_exact(database_url)
 
 
 @pytest.fixture
@@ -471,7 +471,7 @@ def test_an_export_that_poisons_its_batch_takes_nothing_of_the_quota(
             return [answer.status_code for answer in await asyncio.gather(*tasks)]
 
     assert asyncio.run(run()) == [201, 500] * 10
-    demand_exact(database_url)
+    require_exact(database_url)
 
 
 # A queue that is full
@@ -586,7 +586,7 @@ def test_no_session_keeps_the_gates_lock_whatever_became_of_a_batch(
 
 def test_without_the_gates_lock_nothing_is_recorded(database_url: str) -> None:
     """A session that lost it, however that came about, cannot commit what it decided under it."""
-    sitting = Sitting(loader.load(), datetime.now(UTC), datetime.now(UTC))
+    sitting = DecisionBatch(loader.load(), datetime.now(UTC), datetime.now(UTC))
     sitting.entries = Entries(["system"], ["test.unlocked"], ["ev_unlocked"], [""], ["{}"], [bytes(32)])
 
     async def run() -> None:
@@ -632,7 +632,7 @@ def test_a_key_that_comes_several_times_in_one_batch_happens_once(
     }
     again = gateway.person.post("/v1/exports", gateway.export(), Idempotency_Key=key)
     assert (again.json()["id"], again.headers["Idempotent-Replayed"]) == (made.pop(), "true")
-    demand_exact(database_url)
+    require_exact(database_url)
 
 
 def test_a_key_over_two_replicas_happens_once(

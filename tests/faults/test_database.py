@@ -19,7 +19,7 @@ from service.app import create_app
 from service.database import logins, migrate
 from service.database.columns import Base
 from service.database.embedded import EmbeddedServer
-from service.database.faults import DatabaseAwayError
+from service.database.faults import DatabaseUnavailableError
 from service.database.session import Database, Transaction
 from service.settings import Settings
 from tests.commands import outbound
@@ -91,7 +91,7 @@ def test_after_the_database_is_back_the_service_serves_again(own_server: Embedde
 def test_a_statement_that_takes_too_long_is_given_up(database_url: str) -> None:
     async def run() -> None:
         database = Database(database_url, timeout=0.3)
-        with pytest.raises(DatabaseAwayError):
+        with pytest.raises(DatabaseUnavailableError):
             await database.transaction(lambda tx: tx.execute(text("select pg_sleep(5)")))
         await database.close()
 

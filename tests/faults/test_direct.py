@@ -13,7 +13,7 @@ from uuid import uuid4
 import pytest
 
 from service.gate.fast_path.http_protocol import HEADS, HELD, LONGEST, Direct
-from service.http.server_protocol import Bounded
+from service.http.server_protocol import TimeoutProtocol
 from service.settings import Settings
 from tests.conftest import Clock, Served
 from tests.faults.racing import export, question
@@ -48,11 +48,11 @@ class Watched(Direct):
         super()._tell(exchange, status, lines, body)
 
 
-class Ordinary(Bounded):
+class Ordinary(TimeoutProtocol):
     patience = 300
 
 
-def served(protocol: type[Bounded], url: str, folder: Path) -> Served:
+def served(protocol: type[TimeoutProtocol], url: str, folder: Path) -> Served:
     return Served(Settings(data_dir=folder, sequencer=False, pack_worker=False), url, Clock(), protocol)
 
 

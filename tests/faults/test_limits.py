@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from service.http.rate_limits import Limits, address_of, counted_address, credential_of, spared_networks
-from service.http.token_bucket import Rate
+from service.http.token_bucket import TokenBucket
 from service.settings import Settings
 from service.validation.problems import TooManyRequests
 from tests.conftest import Clock, Served
@@ -38,7 +38,7 @@ def bearer(secret: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {secret}"}
 
 
-def demand_told(answer: httpx.Response) -> None:
+def require_told(answer: httpx.Response) -> None:
     assert answer.status_code == answer.json()["status"] == 429
     assert answer.json()["type"] == "/problems/too-many-requests"
     assert answer.headers["Content-Type"] == "application/problem+json"
@@ -53,7 +53,7 @@ def test_a_key_that_asks_too_often_is_told_when_to_come_back_and_others_are_serv
         answers = [http.get("/v1/me", headers=mine) for _ in range(5)]
         assert answers[0].status_code == 200
         assert answers[-1].status_code == 429
-        demand_told(answers[-1])
+        require_told(answers[-1])
         assert http.get("/v1/me", headers=other).status_code == 200
         assert http.get("/readyz").status_code == 200
         begins_alike = world.auditor.secret[:-1] + ("0" if world.auditor.secret[-1] != "0" else "1")
@@ -74,9 +74,9 @@ def test_asks_of_the_gate_are_counted_by_ask_on_either_way(world: World, databas
     with limited(tmp_path, database_url, gate_rate_per_second=0.2) as http:
         mine = bearer(world.exporter.secret)
         assert http.post("/access/v1/evaluations", json=many, headers=mine).status_code == 200
-        demand_told(http.post("/access/v1/evaluation", json=question, headers=mine))
+        require_told(http.post("/access/v1/evaluation", json=question, headers=mine))
         escaped = question | {"subject": {"type": "system", "id": "\u00e9"}}
-        demand_told(http.post("/access/v1/evaluation", json=escaped, headers=mine))
+        require_told(http.post("/access/v1/evaluation", json=escaped, headers=mine))
         assert http.get("/v1/me", headers=mine).status_code == 200, "the other routes have a rate of their own"
 
 
@@ -90,10 +90,10 @@ def test_failed_attempts_of_an_address_end_and_whoever_is_known_goes_on(
         answers = [http.get("/v1/me", headers=bearer(UNKNOWN)).status_code for _ in range(6)]
         assert (answers[0], answers[-1]) == (401, 429)
         guessed, real = (http.get("/v1/me", headers=shown) for shown in (bearer(UNKNOWN), stranger))
-        demand_told(guessed)
-        demand_told(real)
+        require_told(guessed)
+        require_told(real)
         assert guessed.json()["title"] == real.json()["title"], "nothing is said of any key"
-        demand_told(http.post("/access/v1/evaluation", json=question, headers=bearer(UNKNOWN)))
+        require_told(http.post("/access/v1/evaluation", json=question, headers=bearer(UNKNOWN)))
         assert http.post("/access/v1/evaluation", json=question, headers=mine).status_code == 200
         assert http.get("/v1/me", headers=mine).status_code == 200
 
@@ -102,7 +102,7 @@ def test_public_routes_are_counted_by_address_whatever_is_shown_with_them(databa
     with limited(tmp_path, database_url, public_rate_per_second=0.5) as http:
         answers = [http.get("/openapi.json", headers=bearer(f"made-up-{number}")) for number in range(9)]
         assert [answers[0].status_code, answers[-1].status_code] == [200, 200 if len(set(answers)) == 1 else 429]
-        demand_told(answers[-1])
+        require_told(answers[-1])
         assert http.get("/livez").status_code == 200
 
 
@@ -136,7 +136,7 @@ def test_an_address_of_ipv6_counts_by_its_network() -> None:
 
 
 def test_what_is_remembered_has_an_end_and_shows_no_secret() -> None:
-    limits = Limits(keyed=Rate(1, 1), failed=Rate(1, 1))
+    limits = Limits(keyed=TokenBucket(1, 1), failed=TokenBucket(1, 1))
     for number in range(11_000):
         address = f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"
         limits.told({"type": "http", "path": "/v1/me", "client": (address, 1)}, b"wrong", 401)

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from service.http.egress import Answer, Outgoing, UnansweredError
-from service.http.egress_policy import BarredError
+from service.http.egress_policy import BlockedAddressError
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 HOST = "idp.example.test"
@@ -146,7 +146,7 @@ def test_a_name_that_is_public_first_and_private_then_is_never_called_inside() -
         names = Names(["1.1.1.1"], ["127.0.0.1"])
         out = Outgoing(resolve=names, transport=httpx.MockTransport(caught))
         assert (await out.fetch("https://rebinding.example/x")).status == 200
-        with pytest.raises(BarredError):
+        with pytest.raises(BlockedAddressError):
             await out.fetch("https://rebinding.example/x")
         assert [str(request.url) for request in called] == ["https://1.1.1.1/x"]
         assert called[0].headers["host"] == "rebinding.example"
@@ -166,9 +166,9 @@ def test_nothing_is_sent_where_one_address_is_inside(addresses: list[str]) -> No
             writer.close()
 
         async with listening(serve) as port:
-            with pytest.raises((BarredError, UnansweredError)) as refused:
+            with pytest.raises((BlockedAddressError, UnansweredError)) as refused:
                 await Outgoing(resolve=Names(addresses)).fetch(f"https://{HOST}:{port}/")
-            assert isinstance(refused.value, BarredError), "it was called"
+            assert isinstance(refused.value, BlockedAddressError), "it was called"
         assert not connections
 
     run(work)
@@ -177,7 +177,7 @@ def test_nothing_is_sent_where_one_address_is_inside(addresses: list[str]) -> No
 @pytest.mark.parametrize("host", ["localhost", "127.1", "2130706433", "0x7f.1", "[::1]", "127.0.0.1"])
 def test_names_of_this_machine_are_barred_by_the_systems_own_resolver(host: str) -> None:
     async def work() -> None:
-        with pytest.raises(BarredError):
+        with pytest.raises(BlockedAddressError):
             await Outgoing().fetch(f"https://{host}:1/")
 
     run(work)
@@ -278,7 +278,7 @@ def test_an_ipv6_address_is_called_in_brackets() -> None:
         out = Outgoing(resolve=Names(["2606:4700::1111"]), transport=httpx.MockTransport(caught))
         await out.fetch("https://six.example:8443/x")
         out.check("https://six.example:8443/x")
-        with pytest.raises(BarredError):
+        with pytest.raises(BlockedAddressError):
             out.check("https://user:word@six.example/")
 
     run(work)

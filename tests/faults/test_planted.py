@@ -18,7 +18,7 @@ import pytest
 from service import logs
 from tests.conftest import Clock, Served, Settings, database_named, run_sql
 from tests.faults.test_process import serving
-from tests.planted import PERSON, PERSON_ZH, PLANTED, demand_clean
+from tests.planted import PERSON, PERSON_ZH, PLANTED, require_clean
 from tests.world import STAGES, Json, Person, World, day
 
 EVERYTHING = " / ".join(PLANTED.values())
@@ -98,7 +98,7 @@ def test_every_route_is_sent_persons_and_secrets_in_every_part_of_a_request(
                     assert answer.status_code < 500, (method, path, answer.text)
                     answered.add(answer.status_code)
     assert {401, 404, 422} <= answered
-    demand_clean(tmp_path_factory.getbasetemp())
+    require_clean(tmp_path_factory.getbasetemp())
 
 
 def test_a_whole_story_about_a_planted_person(world: World) -> None:
@@ -176,7 +176,7 @@ def test_a_server_process_that_is_sent_persons_and_faults_logs_none_of_them(tmp_
                 http.post("/v1/principals", content=f"{{{plant}".encode(), headers=asked)
                 http.get(f"/{quote(plant)}", headers=asked)
         assert len(output.read_text().splitlines()) > 4 * len(PLANTED), "lines were written"
-    demand_clean(tmp_path)
+    require_clean(tmp_path)
 
 
 @contextmanager
@@ -197,13 +197,13 @@ def a_log(folder: Path, text: str) -> Iterator[Path]:
 )
 def test_what_is_planted_in_a_log_is_found_however_it_is_written(tmp_path: Path, spelling: str) -> None:
     with a_log(tmp_path, f"a line\nwith {spelling} in it\n"), pytest.raises(AssertionError, match="output-1:2 holds a"):
-        demand_clean(tmp_path)
+        require_clean(tmp_path)
 
 
 @pytest.mark.parametrize("secret", ["ob_live_abcdefghjkmn_" + "a" * 52, "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJhYmMifQ.x"])
 def test_a_secret_in_a_log_is_found(tmp_path: Path, secret: str) -> None:
     with a_log(tmp_path, f'{{"event": "{secret}"}}\n'), pytest.raises(AssertionError, match="holds a secret"):
-        demand_clean(tmp_path)
+        require_clean(tmp_path)
 
 
 def test_the_log_of_the_session_is_the_one_that_is_searched(

@@ -16,7 +16,7 @@ import pytest
 from service.settings import Settings
 from tests.conftest import Clock, Served
 from tests.faults.racing import Clients, allows, connected, export, question, times
-from tests.invariants import broken, demand_exact
+from tests.invariants import broken, require_exact
 from tests.world import Json, Person, World, day
 
 
@@ -170,7 +170,7 @@ def test_nothing_is_allowed_after_a_revocation_returned(
         assert min(allowed, denied) > times(10, 450)
 
     asyncio.run(run())
-    demand_exact(database_url)
+    require_exact(database_url)
 
 
 def test_the_last_of_a_quota_is_sold_once_whoever_races_for_it(
@@ -270,7 +270,7 @@ def test_the_threshold_holds_to_the_person_when_many_come_at_once(
             assert (ledger["persons"], ledger["headroom"]["persons"]) == (LIMIT, 0)
 
     asyncio.run(run())
-    demand_exact(database_url)
+    require_exact(database_url)
 
 
 def test_a_year_ends_for_everybody_at_once_and_each_is_counted_by_itself(

@@ -15,9 +15,9 @@ from sqlalchemy import text
 
 from service.access.caller import OPERATOR
 from service.audit.log import fsck, key_rotation, sequencer
-from service.audit.log.leader import Sequencer
+from service.audit.log.leader import Leader
 from service.audit.log.log_key import LogKey, LogKeyError
-from service.audit.log.sequencer import LogDamagedError, Writer
+from service.audit.log.sequencer import LogDamagedError, Sequencer
 from service.audit.tlog import signed_note
 from service.audit.tlog.merkle import leaf_hash, root_of
 from service.audit.tlog.signed_note import Checkpoint
@@ -71,7 +71,7 @@ async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
 
 @asynccontextmanager
 async def sequencing_on(url: str, *keys: LogKey) -> AsyncIterator[None]:
-    sequencers = [Sequencer(Login(url), clock=utc_now, key=key) for key in keys]
+    sequencers = [Leader(Login(url), clock=utc_now, key=key) for key in keys]
     for each in sequencers:
         each.open()
     try:
@@ -91,7 +91,7 @@ async def all_sequenced(connection: asyncpg.Connection) -> bool:
     return bool(await connection.fetchval(UNSEQUENCED) == 0)
 
 
-async def demand_whole(connection: asyncpg.Connection, key: LogKey) -> None:
+async def require_whole(connection: asyncpg.Connection, key: LogKey) -> None:
     """Demand that the log is what its entries amount to: each once, all places taken, every checkpoint true and signed."""
     rows = await connection.fetch("select l.leaf, e.body from leaves l join entries e using (seq, at) order by l.leaf")
     assert [row["leaf"] for row in rows] == list(range(len(rows)))
@@ -150,7 +150,7 @@ def test_each_entry_becomes_one_leaf_though_transactions_overlap_linger_and_fail
                 return bool(await watcher.fetchval("select watermark from log_state") == last)
 
             await until(is_past_all)
-            await demand_whole(watcher, key)
+            await require_whole(watcher, key)
 
     asyncio.run(run())
 
@@ -194,7 +194,7 @@ def test_one_leads_and_another_takes_over_when_its_connection_dies(url: str, key
             await watcher.execute(INSERT, "last", 5)
             await until(lambda: all_sequenced(watcher))
             assert len(seen) == 3
-            await demand_whole(watcher, key)
+            await require_whole(watcher, key)
 
     asyncio.run(run())
 
@@ -202,9 +202,9 @@ def test_one_leads_and_another_takes_over_when_its_connection_dies(url: str, key
 def test_a_process_with_another_key_does_not_sign(url: str, key: LogKey, tmp_path: Path) -> None:
     async def run() -> None:
         async with connected(url) as connection:
-            await Writer.load(connection, utc_now, key)
+            await Sequencer.load(connection, utc_now, key)
             with pytest.raises(LogKeyError, match="outbound audit rotate-key"):
-                await Writer.load(connection, utc_now, LogKey(tmp_path / "another.pem"))
+                await Sequencer.load(connection, utc_now, LogKey(tmp_path / "another.pem"))
 
     asyncio.run(run())
 
@@ -223,11 +223,11 @@ def test_nothing_is_signed_on_top_of_a_log_that_is_not_what_was_signed(url: str,
         async with connected(url) as connection:
             for count in (3, 4):
                 await connection.execute(INSERT, "before", count)
-                assert (await (await Writer.load(connection, utc_now, key)).turn())[0]
+                assert (await (await Sequencer.load(connection, utc_now, key)).turn())[0]
             await connection.execute("set session_replication_role = replica")
             await connection.execute(damage)
             with pytest.raises(LogDamagedError):
-                await Writer.load(connection, utc_now, key)
+                await Sequencer.load(connection, utc_now, key)
 
     asyncio.run(run())
 
@@ -236,7 +236,7 @@ def test_a_log_goes_on_after_a_sequencer_that_failed_in_mid_turn(url: str, key: 
     async def run() -> None:
         async with connected(url) as connection:
             await connection.execute(INSERT, "before", 3)
-            writer = await Writer.load(connection, utc_now, key)
+            writer = await Sequencer.load(connection, utc_now, key)
             await connection.execute("alter table checkpoints add constraint no_more check (size < 2)")
             with pytest.raises(asyncpg.CheckViolationError):
                 await writer.turn()
@@ -244,7 +244,7 @@ def test_a_log_goes_on_after_a_sequencer_that_failed_in_mid_turn(url: str, key: 
             await connection.execute("alter table checkpoints drop constraint no_more")
         async with sequencing_on(url, key), connected(url) as watcher:
             await until(lambda: all_sequenced(watcher))
-            await demand_whole(watcher, key)
+            await require_whole(watcher, key)
 
     asyncio.run(run())
 

@@ -22,7 +22,7 @@ import pytest
 from sqlalchemy import text
 
 from service.connections import LATE, Bounds, connect
-from service.database.faults import DatabaseAwayError
+from service.database.faults import DatabaseUnavailableError
 from service.database.locks import GATE_LOCK, LOG_LOCK
 from service.database.session import Database
 from service.settings import Settings
@@ -390,7 +390,7 @@ def test_a_connection_that_swallows_everything_is_given_up_and_another_one_made(
             database = Database(url, pool=1, timeout=0.3)
             await database.transaction(lambda tx: tx.execute(text("select 1")))
             proxy.swallow()
-            with pytest.raises(DatabaseAwayError):
+            with pytest.raises(DatabaseUnavailableError):
                 await database.transaction(lambda tx: tx.execute(text("select 1")))
             await database.transaction(lambda tx: tx.execute(text("select 1")))
             proxy.swallow()
@@ -407,12 +407,12 @@ def test_both_ends_of_a_connection_notice_that_the_other_is_gone(database_url: s
     async def run() -> None:
         async with proxied(database_url) as (url, _):
             direct = await connect(url, name="outbound test", bounds=Bounds(statement=7, silence=3, idle=4))
-            demand_watched(direct)
+            require_watched(direct)
             assert [await direct.fetchval(f"show {name}") for name in SETTINGS] == ["7s", "3s", "1800ms", "4s"]
             await direct.close()
             database = Database(url, pool=1, silence=5)
             async with database.engine.connect() as pooled:
-                demand_watched((await pooled.get_raw_connection()).driver_connection)
+                require_watched((await pooled.get_raw_connection()).driver_connection)
                 shown = [(await pooled.execute(text(f"show {name}"))).scalar() for name in SETTINGS]
                 assert shown == ["10s", "5s", "3s", "0"]
             await database.close()
@@ -423,7 +423,7 @@ def test_both_ends_of_a_connection_notice_that_the_other_is_gone(database_url: s
 SETTINGS = ("statement_timeout", "idle_in_transaction_session_timeout", "lock_timeout", "idle_session_timeout")
 
 
-def demand_watched(connection: Any) -> None:
+def require_watched(connection: Any) -> None:
     ours = connection._transport.get_extra_info("socket")  # noqa: SLF001 - there is no other way to it
     assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
     assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 10_000

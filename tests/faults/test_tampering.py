@@ -20,7 +20,7 @@ import pytest
 from service.audit.log import fsck, retention, sequencer
 from service.audit.log.fsck_workers import Processes, viewing
 from service.audit.log.log_key import LogKey
-from service.audit.log.sequencer import Writer
+from service.audit.log.sequencer import Sequencer
 from service.audit.operations import canonical
 from service.audit.tlog import merkle, signed_note, tiles, witness_protocol
 from service.audit.tlog.signed_note import Checkpoint
@@ -107,7 +107,7 @@ async def grow(connection: asyncpg.Connection, key: LogKey, sizes: list[int], be
         there = await connection.fetchval("select count(*) from entries")
         await connection.executemany(INSERT, [entry(number, at) for number in range(there, size)])
         await connection.execute("begin; select nextval('entries_seq_seq'), nextval('entries_seq_seq'); commit")
-        writer = await Writer.load(connection, clock_at(at + timedelta(seconds=1)), key, "example.com/log")
+        writer = await Sequencer.load(connection, clock_at(at + timedelta(seconds=1)), key, "example.com/log")
         note, _ = await writer.turn()
         await writer.turn()
     assert note
@@ -150,7 +150,7 @@ def helped(url: str) -> fsck.Helpers:
     async def ahead(view: str, spans: Sequence[fsck.Span]) -> AsyncGenerator[fsck.Plain | None, None]:
         async with viewing(url, view) as connection:
             for span in spans:
-                yield await fsck.plain(connection, span)
+                yield await fsck.hash_clean_chunk(connection, span)
 
     return ahead
 
@@ -261,7 +261,7 @@ async def insert(connection: asyncpg.Connection, chance: random.Random) -> None:
 
 async def backdate(connection: asyncpg.Connection, chance: random.Random, logs: Logs) -> None:
     await connection.execute(INSERT, *entry(9999, start() - timedelta(days=chance.randrange(1, 400))))
-    writer = await Writer.load(connection, clock_at(datetime.now(UTC)), logs.key)
+    writer = await Sequencer.load(connection, clock_at(datetime.now(UTC)), logs.key)
     assert (await writer.turn())[0]
 
 
@@ -283,7 +283,7 @@ async def rewrite(connection: asyncpg.Connection, chance: random.Random, key: Lo
     for table in ("leaves", "log_tiles", "cosignatures", "checkpoints", "log_keys"):
         await connection.execute(f"delete from {table}")  # noqa: S608
     await connection.execute("update log_state set size = 0, watermark = 0")
-    writer = await Writer.load(connection, clock_at(start() + timedelta(hours=3)), key)
+    writer = await Sequencer.load(connection, clock_at(start() + timedelta(hours=3)), key)
     assert (await writer.turn())[0]
     await writer.turn()
 
@@ -423,7 +423,7 @@ def test_a_month_that_was_moved_to_a_file_is_no_tampering(logs: Logs, tmp_path: 
             moved = [each async for each in retention.move(database, date(2020, 6, 1), tmp_path)]
             await database.close()
             assert [each.head.entries for each in moved] == [300]
-            writer = await Writer.load(connection, utc_now, logs.key)
+            writer = await Sequencer.load(connection, utc_now, logs.key)
             await writer.turn()
         finally:
             await connection.close()

@@ -15,9 +15,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.app import UNHURRIED
 from service.database.locks import GATE_LOCK
-from service.http.middleware import Edge
+from service.http.middleware import RequestGuard
 from service.http.rate_limits import Limits
-from service.http.token_bucket import Rate
+from service.http.token_bucket import TokenBucket
 from service.settings import Settings
 from service.validation.problems import Malformed
 from tests.conftest import Clock, Served, run_sql
@@ -68,7 +68,7 @@ def through(client: httpx.Client, person: Person) -> Person:
     return Person(client, person.secret, person.id, person.name)
 
 
-def demand_told(answer: httpx.Response) -> None:
+def require_told(answer: httpx.Response) -> None:
     told = (answer.status_code, answer.json()["type"], answer.headers["Retry-After"])
     assert told == (503, "/problems/took-too-long", "1"), answer.text
     assert answer.headers["Content-Type"] == "application/problem+json"
@@ -98,7 +98,7 @@ def test_a_change_that_waits_too_long_is_undone_and_lets_the_gate_go(
     row = f"select 1 from datasets where id = '{dataset['id']}' for update"  # noqa: S608
     answers, asked = while_held(database_url, row, act)
     for answer in answers:
-        demand_told(answer)
+        require_told(answer)
     assert asked.status_code == 200
     assert len(world.auditor.get(at).json()["items"]) == 1
     history = world.auditor.get(f"/v1/datasets/{dataset['id']}/history").json()["items"]
@@ -119,7 +119,7 @@ def test_reading_that_waits_too_long_costs_no_connection(
             return list(pool.map(auditor.get, paths * 2))
 
     for answer in while_held(database_url, locked, act):
-        demand_told(answer)
+        require_told(answer)
     assert [auditor.get(path).status_code for path in paths] == [200] * 4
     assert hurried.get("/readyz").status_code == 200
 
@@ -132,7 +132,7 @@ def test_a_change_that_is_given_up_while_it_commits_is_told_of_by_its_key(
     registrar = through(hurried, world.registrar)
     run_sql(database_url, *SLOW_COMMIT)
     try:
-        demand_told(registrar.post("/v1/recipients", body, Idempotency_Key=key))
+        require_told(registrar.post("/v1/recipients", body, Idempotency_Key=key))
     finally:
         run_sql(database_url, *QUICK_COMMIT)
     again = registrar.post("/v1/recipients", body, Idempotency_Key=key)
@@ -194,8 +194,8 @@ def test_no_route_but_those_that_take_much_has_more_time(
     with Served(settings, database_url, clock) as address, httpx.Client(base_url=address, timeout=30) as client:
         registrar = through(client, world.registrar)
         for path in ("/v1/me", "/v1/datasets", "/readyz", "/v1/permits", "/tlog/checkpoint"):
-            demand_told(registrar.get(path))
-        demand_told(registrar.post("/v1/handlers", {"key": "never", "name": "Never", "facts": {}}))
+            require_told(registrar.get(path))
+        require_told(registrar.post("/v1/handlers", {"key": "never", "name": "Never", "facts": {}}))
         head = {"Authorization": f"Bearer {registrar.secret}", "Content-Type": "text/csv"}
         at = f"/v1/datasets/import?handler={handler['id']}&owner=Orders"
         assert client.post(at, content=rows, headers=head).status_code in {200, 201}
@@ -205,10 +205,10 @@ def test_no_route_but_those_that_take_much_has_more_time(
 # At the edge alone
 
 
-def edge(app: ASGIApp) -> Edge:
-    unlimited = Rate.of(0)
+def edge(app: ASGIApp) -> RequestGuard:
+    unlimited = TokenBucket.of(0)
     rates = Limits(keyed=unlimited, gate=unlimited, public=unlimited, failed=unlimited, gate_paths=frozenset())
-    return Edge(app, limit=10_000, limits={}, rates=rates, seconds=0.2)
+    return RequestGuard(app, limit=10_000, limits={}, rates=rates, seconds=0.2)
 
 
 def served(

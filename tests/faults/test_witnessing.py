@@ -20,7 +20,7 @@ import pytest
 
 from service.audit.log import feeder
 from service.audit.log.feeder import Witnessing
-from service.audit.log.leader import Sequencer
+from service.audit.log.leader import Leader
 from service.audit.log.log_key import LogKey
 from service.audit.tlog import signed_note
 from service.audit.tlog.signed_note import Checkpoint, Verifier
@@ -75,7 +75,7 @@ class Log:
     async def kept_going(self, *witnesses: NamedWitness, max_age: timedelta | None = None) -> AsyncIterator[Led]:
         database = Database(self.url)
         asked = Witnessing(database, witnesses, max_age=max_age)
-        sequencer = Sequencer(Login(self.url), clock=utc_now, key=self.key, origin=self.origin, witnessing=asked)
+        sequencer = Leader(Login(self.url), clock=utc_now, key=self.key, origin=self.origin, witnessing=asked)
         connection = await asyncpg.connect(self.url)
         sequencer.open()
         try:

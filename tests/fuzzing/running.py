@@ -17,7 +17,7 @@ from tests.conftest import Clock, admins, database_named, run_sql
 from tests.fuzzing.corpus import corpus, write
 from tests.fuzzing.counting import Counted
 from tests.fuzzing.planting import MARK
-from tests.invariants import demand_exact, demand_sealed
+from tests.invariants import require_exact, require_sealed
 from tests.world import World
 
 CHECKS = (
@@ -87,8 +87,8 @@ def fuzz(
         told = _run(address, folder, seed, timeout, extent)
         server.counting.is_on = False
     assert told == []
-    demand_exact(url)
-    demand_sealed(url, MARK)
+    require_exact(url)
+    require_sealed(url, MARK)
     return server.counting.answers
 
 

@@ -18,7 +18,7 @@ from service.access.caller import Caller, Role
 from service.clock import rfc3339
 from service.exports.schemas import ExportIn, ExportOut
 from service.gate import questions
-from service.gate.batch_decisions import STEPS, Reserved, Sitting, encode, lapse
+from service.gate.batch_decisions import STEPS, DecisionBatch, Reserved, encode, lapse
 from service.gate.batch_read import OF_CALLER, OF_PERMIT, SEPARATOR, Found, Wanted, found_in
 from service.gate.decide import Known, KnownDataset
 from service.gate.schemas import EvaluationIn
@@ -74,7 +74,7 @@ GENERAL = Found(
 found = st.sampled_from([NOTHING, GENERAL])
 
 
-def check(sitting: Sitting) -> dict[str, Any]:
+def check(sitting: DecisionBatch) -> dict[str, Any]:
     """Hold the one record against the canonical form of what it says, and return that."""
     (body,) = sitting.entries.body
     said: dict[str, Any] = json.loads(body)
@@ -85,7 +85,7 @@ def check(sitting: Sitting) -> dict[str, Any]:
 
 @given(question, found)
 def test_the_record_of_a_question_is_canonical_and_holds_it_as_it_was_asked(asked: dict[str, Any], seen: Found) -> None:
-    sitting = Sitting(BOOK, NOW, NOW)
+    sitting = DecisionBatch(BOOK, NOW, NOW)
     read = EvaluationIn.model_validate(asked).model_dump(exclude_unset=True)
     sitting.evaluate(questions.of(questions.Question, read), seen, CALLER)
     assert check(sitting)["details"]["question"] == asked
@@ -93,7 +93,7 @@ def test_the_record_of_a_question_is_canonical_and_holds_it_as_it_was_asked(aske
 
 @given(export, found)
 def test_the_record_of_an_export_is_canonical_and_holds_it_as_it_was_asked(asked: dict[str, Any], seen: Found) -> None:
-    sitting = Sitting(BOOK, NOW, NOW + timedelta(hours=1))
+    sitting = DecisionBatch(BOOK, NOW, NOW + timedelta(hours=1))
     read = ExportIn.model_validate(asked).model_dump(exclude_unset=True)
     sitting.reserve(questions.of(questions.Export, read), seen, CALLER)
     said = check(sitting)
@@ -104,7 +104,7 @@ def test_the_record_of_an_export_is_canonical_and_holds_it_as_it_was_asked(asked
 @given(export, moments, moments)
 def test_an_export_is_told_as_it_reads_later(asked: dict[str, Any], now: datetime, until: datetime) -> None:
     read = ExportIn.model_validate(asked).model_dump(exclude_unset=True)
-    made = Sitting(BOOK, now, until).reserve(questions.of(questions.Export, read), GENERAL, CALLER)
+    made = DecisionBatch(BOOK, now, until).reserve(questions.of(questions.Export, read), GENERAL, CALLER)
     if isinstance(made, Reserved):
         assert encode(made) == ExportOut.model_validate_json(encode(made)).model_dump_json().encode()
         assert (made.reserved_at, made.expires_at) == (rfc3339(now), rfc3339(until))

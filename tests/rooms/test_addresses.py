@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.http.egress_policy import BarredError, demand_public, is_public, target_of
+from service.http.egress_policy import BlockedAddressError, is_public, require_public, target_of
 
 INSIDE = [
     "0.0.0.0",  # noqa: S104 - a value, nothing is bound
@@ -155,7 +155,7 @@ def test_an_https_address_may_be_called(url: str) -> None:
     ],
 )
 def test_anything_else_is_barred(url: str) -> None:
-    with pytest.raises(BarredError) as barred:
+    with pytest.raises(BlockedAddressError) as barred:
         target_of(url)
     assert "secret" not in str(barred.value)
 
@@ -163,13 +163,13 @@ def test_anything_else_is_barred(url: str) -> None:
 @pytest.mark.parametrize("allowed", ["idp.internal", "idp.internal:8080"])
 def test_a_host_that_the_operator_trusts_may_be_anywhere_and_without_tls(allowed: str) -> None:
     target = target_of("http://idp.internal:8080/x", {allowed})
-    demand_public(target, ["10.0.0.7"])
+    require_public(target, ["10.0.0.7"])
     assert target.is_trusted
     assert target_of("http://127.0.0.1:9/", {"127.0.0.1"}).is_trusted
 
 
 def test_trust_in_one_port_is_not_trust_in_another() -> None:
-    with pytest.raises(BarredError):
+    with pytest.raises(BlockedAddressError):
         target_of("http://idp.internal/", {"idp.internal:8080"})
     assert target_of("http://idp.internal/", {"idp.internal:80"}).port == 80
     assert target_of("https://idp.internal/", {"idp.internal:443"}).is_trusted
@@ -177,6 +177,6 @@ def test_trust_in_one_port_is_not_trust_in_another() -> None:
 
 @pytest.mark.parametrize("addresses", [["127.0.0.1"], ["1.1.1.1", "10.0.0.1"], ["10.0.0.1", "1.1.1.1"], ["nonsense"]])
 def test_one_address_inside_bars_a_host(addresses: list[str]) -> None:
-    with pytest.raises(BarredError):
-        demand_public(target_of("https://example.com/"), addresses)
-    demand_public(target_of("https://example.com/"), ["1.1.1.1", "2606:4700::1111"])
+    with pytest.raises(BlockedAddressError):
+        require_public(target_of("https://example.com/"), addresses)
+    require_public(target_of("https://example.com/"), ["1.1.1.1", "2606:4700::1111"])

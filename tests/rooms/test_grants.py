@@ -109,7 +109,7 @@ def test_who_may_give_a_role_is_told_case_by_case() -> None:
         ROLES, [None, "h"], ["person", "system", "operator"], ADMINS, ["a", "g", "d"]
     ):
         by = Party(who, kind, reach)
-        bar = grant_rules.bar_to_grant(by, Ask(role, handler, "g", "person", frozenset({"d"})))
+        bar = grant_rules.grant_denial(by, Ask(role, handler, "g", "person", frozenset({"d"})))
         reaches = reach == EVERYWHERE or (handler == "h" and "h" in reach)
         alone = role not in TWO or (kind == "person" and who != "d")
         assert (bar is None) is (kind == "operator" or (who != "g" and reaches and alone)), (by, role, handler, bar)
@@ -120,7 +120,7 @@ def test_who_may_confirm_a_role_is_told_case_by_case() -> None:
         sorted(TWO), [None, "h"], ["person", "system"], ADMINS, ["a", "b", "g", "d"]
     ):
         by = Party(who, kind, reach)
-        bar = grant_rules.bar_to_confirm(by, Ask(role, handler, "g", "person", frozenset({"d"})), frozenset({"a"}))
+        bar = grant_rules.confirm_denial(by, Ask(role, handler, "g", "person", frozenset({"d"})), frozenset({"a"}))
         reaches = reach == EVERYWHERE or (role != "admin" and handler == "h" and "h" in reach)
         assert (bar is None) is (who == "b" and kind == "person" and reaches), (by, role, handler, bar)
 
@@ -129,28 +129,28 @@ def test_who_may_confirm_a_role_is_told_case_by_case() -> None:
 def test_a_key_that_one_of_those_concerned_has_seen_confirms_nothing(seen: str) -> None:
     ask = Ask("reviewer:legal", None, "g", "person", frozenset({"d"}))
     by = Party("b", "person", EVERYWHERE, frozenset({"x", seen}))
-    assert grant_rules.bar_to_confirm(by, ask, frozenset({"a"})) is not None
-    assert grant_rules.bar_to_confirm(replace(by, seen_by=frozenset({"x"})), ask, frozenset({"a"})) is None
+    assert grant_rules.confirm_denial(by, ask, frozenset({"a"})) is not None
+    assert grant_rules.confirm_denial(replace(by, seen_by=frozenset({"x"})), ask, frozenset({"a"})) is None
 
 
 @pytest.mark.parametrize("seen", ["g", "d"])
 def test_a_key_that_its_user_to_be_has_seen_asks_for_nothing_for_them_nor_for_what_takes_two(seen: str) -> None:
     by = Party("a", "person", EVERYWHERE, frozenset({seen}))
     for role in ROLES:
-        bar = grant_rules.bar_to_grant(by, Ask(role, None, "g", "person", frozenset({"d"})))
+        bar = grant_rules.grant_denial(by, Ask(role, None, "g", "person", frozenset({"d"})))
         assert (bar is not None) is (role in TWO or seen == "g")
 
 
 def test_whoever_has_seen_the_key_that_was_asked_with_does_not_confirm() -> None:
     ask = Ask("admin", None, "g", "person")
-    assert grant_rules.bar_to_confirm(Party("b", "person", EVERYWHERE), ask, frozenset({"a", "b"})) is not None
+    assert grant_rules.confirm_denial(Party("b", "person", EVERYWHERE), ask, frozenset({"a", "b"})) is not None
 
 
 def test_to_take_away_needs_the_role_for_the_handler_and_no_second_admin() -> None:
     for reach, handler in itertools.product(ADMINS, [None, "h"]):
         allowed = reach == EVERYWHERE or (handler == "h" and "h" in reach)
-        assert (grant_rules.bar_to_withdraw(Party("a", "system", reach), handler) is None) is allowed
-    assert grant_rules.bar_to_withdraw(Party("operator", "operator"), None) is None
+        assert (grant_rules.withdraw_denial(Party("a", "system", reach), handler) is None) is allowed
+    assert grant_rules.withdraw_denial(Party("operator", "operator"), None) is None
 
 
 # Lending for somebody else
@@ -159,8 +159,8 @@ def test_to_take_away_needs_the_role_for_the_handler_and_no_second_admin() -> No
 def test_who_may_ask_that_roles_of_somebody_else_are_lent() -> None:
     for kind, reach, who in itertools.product(["person", "system"], ADMINS, ["a", "d"]):
         allowed = kind == "person" and reach == EVERYWHERE and who != "d"
-        assert (grant_rules.bar_to_lend_for(Party(who, kind, reach), "d") is None) is allowed
-    assert grant_rules.bar_to_lend_for(Party("a", "person", EVERYWHERE, frozenset({"d"})), "d") is not None
+        assert (grant_rules.lend_for_denial(Party(who, kind, reach), "d") is None) is allowed
+    assert grant_rules.lend_for_denial(Party("a", "person", EVERYWHERE, frozenset({"d"})), "d") is not None
 
 
 def test_the_delegator_or_a_second_admin_confirms_that_roles_are_lent() -> None:
@@ -168,7 +168,7 @@ def test_the_delegator_or_a_second_admin_confirms_that_roles_are_lent() -> None:
         ["person", "system"], ADMINS, ["a", "b", "g", "d"], [None, "x", "a", "d"]
     ):
         by = Party(who, kind, reach, frozenset({seen} if seen else ()))
-        bar = grant_rules.bar_to_confirm_lending(by, delegator="g", delegate="d", askers=frozenset({"a"}))
+        bar = grant_rules.confirm_lending_denial(by, delegator="g", delegate="d", askers=frozenset({"a"}))
         entitled = who == "g" or (who == "b" and reach == EVERYWHERE)
         assert (bar is None) is (kind == "person" and entitled and seen in {None, "x"}), (by, bar)
 
@@ -207,13 +207,13 @@ def test_where_nobody_could_be_relied_on_nobody_is_kept() -> None:
 def test_the_glass_is_broken_by_people_who_are_admins_there() -> None:
     for kind, reach, handler in itertools.product(["person", "system"], ADMINS, [None, "h"]):
         allowed = kind == "person" and (reach == EVERYWHERE or (handler == "h" and "h" in reach))
-        assert (grant_rules.bar_to_break(Party("a", kind, reach), handler) is None) is allowed
+        assert (grant_rules.break_denial(Party("a", kind, reach), handler) is None) is allowed
 
 
 def test_whoever_opened_it_or_an_admin_closes_it() -> None:
     for reach, handler, who in itertools.product(ADMINS, [None, "h"], ["a", "b"]):
         allowed = who == "a" or reach == EVERYWHERE or (handler == "h" and "h" in reach)
-        assert (grant_rules.bar_to_close(Party(who, "person", reach), "a", handler) is None) is allowed
+        assert (grant_rules.close_denial(Party(who, "person", reach), "a", handler) is None) is allowed
 
 
 def test_it_ends_after_its_hours() -> None:

@@ -11,7 +11,7 @@ import pymerkle
 import pytest
 
 from service.audit.tlog import merkle
-from service.audit.tlog.merkle import EMPTY, Growth, leaf_hash, node_hash
+from service.audit.tlog.merkle import EMPTY, CompactRange, leaf_hash, node_hash
 
 # The trees that implementations of RFC 6962 and 9162 test themselves with, and their roots by size.
 DATA = [
@@ -259,11 +259,11 @@ def test_what_is_missing_there_twice_or_left_over_is_refused() -> None:
 def test_a_tree_grows_by_leaves_and_by_whole_subtrees_and_goes_on_from_its_peaks() -> None:
     node = reader(many())
     for start in range(MOST):
-        grown = Growth(start, [node(*peak) for peak in merkle.peaks(start)])
+        grown = CompactRange(start, [node(*peak) for peak in merkle.peaks(start)])
         for leaf in range(start, MOST):
             grown.add(many()[leaf])
         assert grown.root() == defined_root(many())
-    grown = Growth()
+    grown = CompactRange()
     grown.add(node(2, 0), 2)
     grown.add(node(2, 1), 2)
     grown.add(many()[8])
@@ -276,7 +276,7 @@ def test_a_tree_grows_by_leaves_and_by_whole_subtrees_and_goes_on_from_its_peaks
 @pytest.mark.parametrize("level", range(5))
 def test_a_tree_is_cut_to_its_whole_subtrees_of_a_level(level: int) -> None:
     for size in range(MOST):
-        grown = Growth(size, [reader(many())(*peak) for peak in merkle.peaks(size)])
+        grown = CompactRange(size, [reader(many())(*peak) for peak in merkle.peaks(size)])
         grown.cut(level)
         assert grown.size == size >> level << level
         assert grown.root() == defined_root(many()[: grown.size])

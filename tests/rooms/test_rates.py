@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.http.token_bucket import Buckets, Rate, retry_after
+from service.http.token_bucket import Buckets, TokenBucket, retry_after
 
-TEN = Rate(10, 20)
+TEN = TokenBucket(10, 20)
 
 
 def test_a_full_bucket_gives_its_burst_and_then_makes_wait() -> None:
@@ -22,7 +22,7 @@ def test_a_full_bucket_gives_its_burst_and_then_makes_wait() -> None:
 
 
 def test_to_ask_what_there_is_takes_nothing() -> None:
-    buckets = Buckets(Rate(1, 1))
+    buckets = Buckets(TokenBucket(1, 1))
     assert [buckets.wait(b"a", 0.0) for _ in range(9)] == [0.0] * 9
     assert len(buckets) == 0
 
@@ -59,7 +59,7 @@ def test_the_fullest_are_forgotten_first() -> None:
 
 
 def test_no_rate_is_no_limit_and_ten_seconds_come_at_once() -> None:
-    assert Rate.of(0) is None
-    assert Rate.of(2.5) == Rate(2.5, 25)
-    assert Rate.of(0.001) == Rate(0.001, 1)
+    assert TokenBucket.of(0) is None
+    assert TokenBucket.of(2.5) == TokenBucket(2.5, 25)
+    assert TokenBucket.of(0.001) == TokenBucket(0.001, 1)
     assert [retry_after(wait) for wait in (0.001, 1.0, 1.1)] == [1, 1, 2]

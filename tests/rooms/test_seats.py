@@ -8,12 +8,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from service.identity import session_rules
-from service.identity.session_rules import GRACE, NOTE_AFTER, SKEW, Limits, Seat, Verdict
+from service.identity.session_rules import GRACE, NOTE_AFTER, SKEW, Limits, SessionState, Verdict
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 LIMITS = Limits(timedelta(minutes=30), timedelta(hours=12), timedelta(minutes=15))
 SECOND = timedelta(seconds=1)
-FRESH = Seat(NOW, NOW + LIMITS.whole, None, NOW, NOW, None, None)
+FRESH = SessionState(NOW, NOW + LIMITS.whole, None, NOW, NOW, None, None)
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ FRESH = Seat(NOW, NOW + LIMITS.whole, None, NOW, NOW, None, None)
     ],
 )
 def test_a_session_stands_until_its_time_or_a_replayed_token_ends_it(
-    seat: Seat, after: timedelta, expected: Verdict
+    seat: SessionState, after: timedelta, expected: Verdict
 ) -> None:
     assert session_rules.verdict(seat, NOW + after, LIMITS) is expected
 
@@ -52,7 +52,7 @@ def test_only_time_and_replay_end_a_session() -> None:
         (replace(FRESH, successor_made_at=NOW + LIMITS.rotate - GRACE + SECOND), False),
     ],
 )
-def test_an_old_token_gets_one_successor_at_a_time(seat: Seat, *, expected: bool) -> None:
+def test_an_old_token_gets_one_successor_at_a_time(seat: SessionState, *, expected: bool) -> None:
     assert session_rules.is_due(seat, NOW + LIMITS.rotate, LIMITS) is expected
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from service.audit.tlog import merkle, tiles
 from service.audit.tlog.merkle import leaf_hash, root_of
-from service.audit.tlog.tiles import Edge, Tile
+from service.audit.tlog.tiles import Tile, TreeEdge
 
 SIZE = 66_500
 """So large that the second level has a full tile and the third a hash."""
@@ -21,7 +21,7 @@ def hashes() -> bytes:
 
 @pytest.fixture(scope="module")
 def grown(hashes: bytes) -> dict[Tile, bytes]:
-    edge, kept = Edge(), {}
+    edge, kept = TreeEdge(), {}
     for at in range(0, SIZE, 5000):
         kept |= edge.append(hashes[at * 32 : (at + 5000) * 32])
     return kept
@@ -41,7 +41,7 @@ def test_tiles_hold_what_the_specification_says(hashes: bytes, grown: dict[Tile,
 @pytest.mark.parametrize("seed", range(5))
 def test_a_tree_that_grows_by_and_by_is_the_same_and_goes_on_from_its_tiles(seed: int, hashes: bytes) -> None:
     chance = random.Random(seed)  # noqa: S311 - a choice of sizes, no secret
-    edge, kept, size = Edge(), {}, 0
+    edge, kept, size = TreeEdge(), {}, 0
     while size < 2_000:
         count = chance.choice([1, 2, 255, 256, 257, 600])
         kept |= edge.append(hashes[size * 32 : (size + count) * 32])
@@ -50,22 +50,22 @@ def test_a_tree_that_grows_by_and_by_is_the_same_and_goes_on_from_its_tiles(seed
         assert edge.root() == root_of([hashes[at * 32 : at * 32 + 32] for at in range(size)])
         wanted = tiles.edge_tiles(size)
         assert edge.tiles() == {tile: kept[tile] for tile in wanted}
-        edge = Edge(size, {tile: kept[tile] for tile in wanted})
+        edge = TreeEdge(size, {tile: kept[tile] for tile in wanted})
     assert edge.append(b"") == {}
 
 
 def test_an_edge_of_an_earlier_size_is_read_from_tiles_that_have_grown(hashes: bytes, grown: dict[Tile, bytes]) -> None:
     for size in (0, 1, 255, 256, 257, 65_536, 66_000):
-        assert Edge(size, grown).root() == root_of([hashes[at * 32 : at * 32 + 32] for at in range(size)])
+        assert TreeEdge(size, grown).root() == root_of([hashes[at * 32 : at * 32 + 32] for at in range(size)])
 
 
 def test_an_edge_whose_tiles_are_missing_is_refused(grown: dict[Tile, bytes]) -> None:
     with pytest.raises(ValueError, match="does not hold node"):
-        Edge(257, {(0, 1): grown[0, 1]})
+        TreeEdge(257, {(0, 1): grown[0, 1]})
 
 
 def test_a_copy_grows_by_itself(hashes: bytes) -> None:
-    edge = Edge()
+    edge = TreeEdge()
     edge.append(hashes[: 300 * 32])
     other = edge.copy()
     other.append(hashes[300 * 32 : 301 * 32])
@@ -75,7 +75,7 @@ def test_a_copy_grows_by_itself(hashes: bytes) -> None:
 
 
 def test_proofs_come_from_tiles_alone(hashes: bytes, grown: dict[Tile, bytes]) -> None:
-    root = Edge(SIZE, grown).root()
+    root = TreeEdge(SIZE, grown).root()
     for leaf in (0, 255, 256, 40_000, SIZE - 1):
         wanted = tiles.tiles_for(each for step in merkle.inclusion_nodes(leaf, SIZE) for each in step)
         assert len(wanted) <= 6

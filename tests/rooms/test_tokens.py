@@ -15,7 +15,7 @@ from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
 from service.identity.oidc import claims as tokens
 from service.identity.oidc import group_roles, jws
-from service.identity.oidc.claims import Expected, Told
+from service.identity.oidc.claims import Expected, TokenClaims
 from service.identity.oidc.group_roles import Changes, Held, Stands
 from service.identity.oidc.jws import Header, PublicKey, TokenRefusedError, UnknownKeyError
 from tests.issuers import b64, forged, public, signed
@@ -57,7 +57,7 @@ def token(body: Json | bytes | None = None, alg: str = "RS256", **header: Any) -
     )
 
 
-def read(text: str, keys: tuple[PublicKey, ...] = KEYS, now: datetime = NOW) -> Told:
+def read(text: str, keys: tuple[PublicKey, ...] = KEYS, now: datetime = NOW) -> TokenClaims:
     header = jws.header_of(text)
     return tokens.access_token(header, jws.claims_in(text, header, jws.key_for(header, keys)), EXPECTED, now)
 
@@ -300,7 +300,7 @@ ID_EXPECTED = Expected("https://issuer.test", "console", timedelta(seconds=60), 
 
 def signed_in(
     body: Json, *, typ: str | None = "JWT", alg: str = "RS256", nonce: str = "n", access: str | None = None
-) -> Told:
+) -> TokenClaims:
     header = Header(alg, typ, None)
     whole = claims(aud="console", client_id=None, nonce="n") | body
     return tokens.id_token(header, whole, ID_EXPECTED, NOW, nonce=nonce, access=access)

@@ -9,7 +9,7 @@ import pytest
 
 from service.law.determination import determine
 from service.transfers import workflow
-from service.transfers.workflow import Decision, Filed, Paper, Stage, StageStatus, Status
+from service.transfers.workflow import Decision, EvidenceItem, Filed, Stage, StageStatus, Status
 from tests.law.builders import a_case
 from tests.law.strategies import BOOK
 
@@ -54,7 +54,7 @@ def test_only_what_nobody_decided_expires(status: Status) -> None:
     [("a", True, True), ("b", True, True), ("c", True, False), ("c", False, True)],
 )
 def test_no_author_no_earlier_reviewer_and_no_system_reviews(reviewer: str, *, person: bool, barred: bool) -> None:
-    bar = workflow.bar_to_review(reviewer, is_person=person, authors={"a"}, earlier={"b"})
+    bar = workflow.review_denial(reviewer, is_person=person, authors={"a"}, earlier={"b"})
     assert (bar is not None) == barred
 
 
@@ -80,8 +80,8 @@ def test_nothing_is_open_of_what_is_not_in_review() -> None:
     assert workflow.shown("approved", Status.WITHDRAWN) is StageStatus.APPROVED
 
 
-def paper(ident: str = "1", kind: str = "contract", issued: int = 1, ends: date | None = None) -> Paper:
-    return Paper(ident, kind, date(2026, 11, issued), ends)
+def paper(ident: str = "1", kind: str = "contract", issued: int = 1, ends: date | None = None) -> EvidenceItem:
+    return EvidenceItem(ident, kind, date(2026, 11, issued), ends)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def paper(ident: str = "1", kind: str = "contract", issued: int = 1, ends: date 
         ([paper(ends=date(2026, 11, 30))], "before the transfer begins"),
     ],
 )
-def test_a_paper_that_does_not_count_is_missing_with_the_reason(papers: list[Paper], said: str) -> None:
+def test_a_paper_that_does_not_count_is_missing_with_the_reason(papers: list[EvidenceItem], said: str) -> None:
     check = workflow.check_evidence(["contract"], papers, DAY, date(2026, 12, 1))
     assert said in check.missing["contract"]
     assert check.papers == ()
@@ -112,7 +112,7 @@ def test_papers_without_an_end_end_nothing() -> None:
 
 
 def test_a_paper_counts_on_its_last_day_and_on_its_first() -> None:
-    today = Paper("1", "contract", DAY, DAY)
+    today = EvidenceItem("1", "contract", DAY, DAY)
     assert workflow.check_evidence(["contract"], [today], DAY, DAY).papers == (today,)
 
 
@@ -138,7 +138,7 @@ def test_a_paper_counts_on_its_last_day_and_on_its_first() -> None:
 def test_a_lent_role_and_a_key_that_others_have_seen_are_barred_where_these_are(
     more: dict[str, Any], *, barred: bool
 ) -> None:
-    bar = workflow.bar_to_review("c", is_person=True, authors={"a"}, earlier={"b"}, **more)
+    bar = workflow.review_denial("c", is_person=True, authors={"a"}, earlier={"b"}, **more)
     assert (bar is not None) == barred
 
 
@@ -204,18 +204,18 @@ SCOPE: dict[str, Any] = {
     ],
 )
 def test_a_report_serves_for_what_it_was_made_for_and_for_less(now: dict[str, Any], outgrown: list[str]) -> None:
-    assert workflow.outgrown(SCOPE, SCOPE | now) == outgrown
-    assert workflow.outgrown(None, SCOPE | now) == []
-    assert workflow.outgrown(SCOPE | {"is_sensitive": True}, SCOPE) == []
-    assert workflow.outgrown(SCOPE | {"fields": None}, SCOPE | now) == [one for one in outgrown if one != "fields"]
+    assert workflow.out_of_scope(SCOPE, SCOPE | now) == outgrown
+    assert workflow.out_of_scope(None, SCOPE | now) == []
+    assert workflow.out_of_scope(SCOPE | {"is_sensitive": True}, SCOPE) == []
+    assert workflow.out_of_scope(SCOPE | {"fields": None}, SCOPE | now) == [one for one in outgrown if one != "fields"]
 
 
 def test_a_report_for_another_purpose_is_missing_with_the_reason() -> None:
-    report = Paper("1", "contract", DAY, None, SCOPE)
+    report = EvidenceItem("1", "contract", DAY, None, SCOPE)
     wanted = SCOPE | {"purpose": "advertising"}
     assert "purpose" in workflow.check_evidence(["contract"], [report], DAY, DAY, wanted).missing["contract"]
     assert workflow.check_evidence(["contract"], [report], DAY, DAY, SCOPE).papers == (report,)
-    late = Paper("1", "contract", date(2026, 11, 25), None, SCOPE)
+    late = EvidenceItem("1", "contract", date(2026, 11, 25), None, SCOPE)
     assert "to come" in workflow.check_evidence(["contract"], [late], DAY, DAY, wanted).missing["contract"]
 
 
@@ -275,4 +275,4 @@ OTHER_SCOPE = "It was made for another purpose or scope: have one made for this 
     ],
 )
 def test_a_paper_is_filed_again_only_where_it_may_serve(kind: str, before: list[Filed], bar: str | None) -> None:
-    assert workflow.bar_to_file(kind, "tr_1", SCOPE, before, {"tr_0"}) == bar
+    assert workflow.file_denial(kind, "tr_1", SCOPE, before, {"tr_0"}) == bar

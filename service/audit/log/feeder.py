@@ -50,7 +50,7 @@ class Witnessing:
     ) -> None:
         self._database = database
         self._refresh = REFRESH if max_age is None else min(REFRESH, max_age / 3)
-        self._attended = [_Attended(each) for each in witnesses]
+        self._attended = [_WitnessTask(each) for each in witnesses]
         self._tasks: list[asyncio.Task[None]] = []
         self._newest: str | None = None
 
@@ -74,7 +74,7 @@ class Witnessing:
         for each in self._attended:
             each.announced.set()
 
-    async def _attend(self, attended: "_Attended") -> None:
+    async def _attend(self, attended: "_WitnessTask") -> None:
         """Ask one witness, again and again: whatever goes wrong here, the log and the other witnesses go on."""
         attended.cosigned = attended.reported = None
         failures = 0
@@ -96,7 +96,7 @@ class Witnessing:
                     longest = min(LONGEST_PAUSE, PACE * 2.0 ** min(failures, 10))
                     await asyncio.sleep(random.uniform(longest / 2, longest))  # noqa: S311 - jitter, not a secret  # nosec B311
 
-    async def _ask(self, attended: "_Attended", client: httpx.AsyncClient) -> bool:
+    async def _ask(self, attended: "_WitnessTask", client: httpx.AsyncClient) -> bool:
         """Have the newest checkpoint cosigned; tell whether there is nothing to complain of."""
         note = self._newest or await self._database.transaction(newest)
         if note is None:
@@ -114,7 +114,7 @@ class Witnessing:
             _tell(attended.witness, trouble)
         return trouble is None
 
-    async def _cosigned(self, attended: "_Attended", client: httpx.AsyncClient, note: str) -> Cosigned | Failed:
+    async def _cosigned(self, attended: "_WitnessTask", client: httpx.AsyncClient, note: str) -> Cosigned | Failed:
         """Ask for a cosignature, and once more from the size that the witness tells."""
         size = Checkpoint.of(signed_note.parts_of(note)[0]).size
         known = attended.witness
@@ -151,7 +151,7 @@ class Witnessing:
         return witness_protocol.read_reply(answer.status_code, content_type, body, submission.note, known.verifier, now)
 
 
-class _Attended:
+class _WitnessTask:
     """One witness, and what is known of it while this process leads."""
 
     def __init__(self, named: NamedWitness) -> None:

@@ -25,13 +25,13 @@ import asyncpg
 
 from service.audit import state
 from service.audit.log import fsck_attachments
-from service.audit.log.fsck_attachments import Gone
+from service.audit.log.fsck_attachments import ArchivedRange
 from service.audit.state import State
 from service.audit.tlog import archive_file, signed_note
 from service.audit.tlog.merkle import HASH_SIZE
 from service.audit.tlog.sequence_gaps import LAST
 from service.audit.tlog.signed_note import Checkpoint, Verifier
-from service.audit.tlog.tiles import FULL, WIDTH, Edge, Tile
+from service.audit.tlog.tiles import FULL, WIDTH, Tile, TreeEdge
 from service.clock import rfc3339
 from service.connections import Bounds
 
@@ -63,7 +63,7 @@ Span: TypeAlias = tuple[int, int]
 Plain: TypeAlias = tuple[bytes, datetime]
 """The hashes of the leaves of a chunk that is as it should be, and the time of its oldest entry."""
 Helpers: TypeAlias = Callable[[str, Sequence[Span]], AsyncGenerator[Plain | None, None]]
-"""Given a view of the database, as PostgreSQL exports it, and the chunks of a log: yields what `plain` returns of each, in their order."""
+"""Given a view of the database, as PostgreSQL exports it, and the chunks of a log: yields what `hash_clean_chunk` returns of each."""
 
 _Row: TypeAlias = tuple[Any, ...]
 """Leaf, seq, at, how the body begins and ends by what the columns say, body and sha256; the last four are None: there is no entry."""
@@ -187,7 +187,7 @@ async def check(
         return result
 
 
-async def plain(connection: asyncpg.Connection, span: Span) -> Plain | None:
+async def hash_clean_chunk(connection: asyncpg.Connection, span: Span) -> Plain | None:
     """Read and hash a chunk for `check`, and return what it comes to; None: it holds something that needs a second look.
 
     Args:
@@ -198,7 +198,7 @@ async def plain(connection: asyncpg.Connection, span: Span) -> Plain | None:
 
 
 @dataclass(slots=True)
-class _Mark:
+class _ExpectedRoot:
     """A size at which the tree must have a root: that of a checkpoint that is stored, or of one that was remembered."""
 
     size: int
@@ -215,7 +215,7 @@ class _Chunk:
     beyond: int
     rows: Sequence[_Row]
     told: bytes
-    marks: Sequence[_Mark]
+    marks: Sequence[_ExpectedRoot]
 
     def told_of(self, first: int, beyond: int) -> list[bytes]:
         """Return the hashes that the tiles tell of some leaves."""
@@ -225,13 +225,13 @@ class _Chunk:
 class _Ahead:
     """Marks in rising order, taken from a stream as far as they are needed."""
 
-    def __init__(self, stream: AsyncIterator[_Mark]) -> None:
+    def __init__(self, stream: AsyncIterator[_ExpectedRoot]) -> None:
         self._stream = stream
-        self._waiting: _Mark | None = None
+        self._waiting: _ExpectedRoot | None = None
 
-    async def upto(self, size: int) -> list[_Mark]:
+    async def upto(self, size: int) -> list[_ExpectedRoot]:
         """Return the next marks, up to a size."""
-        taken: list[_Mark] = []
+        taken: list[_ExpectedRoot] = []
         while True:
             self._waiting = self._waiting or await anext(self._stream, None)
             if self._waiting is None or self._waiting.size > size:
@@ -255,16 +255,16 @@ class _Check:
         self._connection = connection
         self._trusted = trusted
         self._result = Result()
-        self._entries = Edge()
+        self._entries = TreeEdge()
         """The tree of the entries; where one is missing, of its tile."""
-        self._tiles: Edge | None = None
+        self._tiles: TreeEdge | None = None
         """The tree of the tiles, from the first leaf on at which it is another."""
         self._blamed: Literal["entries", "tiles"] | None = None
         """Which of the two was changed, by what was signed."""
         self._differing: list[_Differing] = []
         self._missing: list[tuple[int, int]] = []
         self._archived: set[date] = set()
-        self._gone: dict[date, Gone] = {}
+        self._gone: dict[date, ArchivedRange] = {}
         self._latest = datetime.min.replace(tzinfo=UTC)
         """No entry from here on is older, by the last checkpoint that was signed without it."""
 
@@ -297,7 +297,7 @@ class _Check:
         self._tell_differing()
         await self._strangers(0 if state is None else state["watermark"])
         self._ends(None if state is None else state["size"])
-        for told in await fsck_attachments.misfiled(self._connection, self._gone, archives):
+        for told in await fsck_attachments.check_archives(self._connection, self._gone, archives):
             self._result.add("archive", told)
         return self._result
 
@@ -320,11 +320,11 @@ class _Check:
     def _opened(self, note: str) -> Checkpoint:
         return Checkpoint.of(signed_note.open(note, self._trusted.values()).text)
 
-    def _kept(self, note: str) -> _Mark:
+    def _kept(self, note: str) -> _ExpectedRoot:
         checkpoint = self._opened(note)
-        return _Mark(checkpoint.size, checkpoint.root, checkpoint.time, is_remembered=True)
+        return _ExpectedRoot(checkpoint.size, checkpoint.root, checkpoint.time, is_remembered=True)
 
-    async def _checkpoints(self) -> AsyncIterator[_Mark]:
+    async def _checkpoints(self) -> AsyncIterator[_ExpectedRoot]:
         """Yield the checkpoints that a trusted key has signed, the smallest first; tell of the others."""
         size = -1
         while rows := await self._connection.fetch(_CHECKPOINTS, size):
@@ -347,7 +347,7 @@ class _Check:
                     )
                     continue
                 self._result.newest = checkpoint
-                yield _Mark(size, checkpoint.root, checkpoint.time, is_remembered=False)
+                yield _ExpectedRoot(size, checkpoint.root, checkpoint.time, is_remembered=False)
 
     # Leaf by leaf
 
@@ -358,7 +358,7 @@ class _Check:
             return None
         return found, min(row[2] for row in chunk.rows)
 
-    async def _look(self, span: Span, marks: Sequence[_Mark], known: Plain | None) -> None:
+    async def _look(self, span: Span, marks: Sequence[_ExpectedRoot], known: Plain | None) -> None:
         """Let the trees grow by a chunk, which is read and hashed here unless that was done, and nothing in it needs a second look."""
         times = [self._latest, *(latest for _, latest in _steps(marks))]
         if known is not None and known[1] >= max(times):
@@ -367,14 +367,14 @@ class _Check:
             return
         await self._walk(*await self._read(span, marks))
 
-    async def _read(self, span: Span, marks: Sequence[_Mark]) -> tuple[_Chunk, bytes]:
+    async def _read(self, span: Span, marks: Sequence[_ExpectedRoot]) -> tuple[_Chunk, bytes]:
         """Return a chunk and the hashes of its leaves; look for what opens its seals."""
         chunk = _Chunk(*span, await self._rows(*span), await self._told(*span), marks)
         found = self._hashed(chunk)
         bodies = {
             row[1]: body for row in chunk.rows if (body := row[_BODY]) is not None and fsck_attachments.has_seals(body)
         }
-        for told in await fsck_attachments.unopened(self._connection, bodies):
+        for told in await fsck_attachments.check_openings(self._connection, bodies):
             self._result.add("opening", told)
         return chunk, found
 
@@ -442,7 +442,7 @@ class _Check:
         month = archive_file.month_at(at)
         if month in self._archived:
             self._result.archived += 1
-            seen = self._gone.setdefault(month, Gone(0, leaf, leaf))
+            seen = self._gone.setdefault(month, ArchivedRange(0, leaf, leaf))
             seen.entries, seen.last_leaf = seen.entries + 1, leaf
         else:
             self._note_missing(leaf, leaf + 1)
@@ -502,7 +502,7 @@ class _Check:
         if not rows or rows[0]["hashes"] != content:
             self._result.add("tile", f"Tile {tile[0]}/{tile[1]} is not what the tiles below it amount to.")
 
-    def _compare(self, mark: _Mark) -> None:
+    def _compare(self, mark: _ExpectedRoot) -> None:
         """Compare a root that was promised with the trees."""
         by_entries = mark.size == 0 or self._entries.root() == mark.root
         by_tiles = by_entries if self._tiles is None else self._tiles.root() == mark.root
@@ -573,12 +573,12 @@ async def _nothing(spans: Sequence[Span]) -> AsyncGenerator[None, None]:
         yield None
 
 
-def _steps(marks: Sequence[_Mark]) -> list[tuple[int, datetime]]:
+def _steps(marks: Sequence[_ExpectedRoot]) -> list[tuple[int, datetime]]:
     """Return the sizes from which on no entry is older than some time."""
     return [(mark.size, mark.time - LATE) for mark in marks if mark.time and not mark.is_remembered]
 
 
-def _taken(kept: list[_Mark], beyond: int) -> list[_Mark]:
+def _taken(kept: list[_ExpectedRoot], beyond: int) -> list[_ExpectedRoot]:
     """Take the remembered checkpoints up to a size out of a list that rises."""
     count = sum(mark.size <= beyond for mark in kept)
     taken = kept[:count]

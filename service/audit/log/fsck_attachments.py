@@ -27,7 +27,7 @@ _TOLD: Final = ("file", "sha256", "first_leaf", "last_leaf", "entries")
 
 
 @dataclass(slots=True)
-class Gone:
+class ArchivedRange:
     """What the check has seen of an archived month: how many leaves have no entry any more, the first and the last of them."""
 
     entries: int
@@ -40,7 +40,7 @@ def has_seals(body: str) -> bool:
     return '"sealed":' in body
 
 
-async def unopened(connection: asyncpg.Connection, bodies: Mapping[int, str]) -> list[str]:
+async def check_openings(connection: asyncpg.Connection, bodies: Mapping[int, str]) -> list[str]:
     """Return sentences on the seals, in entries by number, that nothing opens and that nobody has erased by an act.
 
     A body that is no JSON object any more was changed, and that is told of already.
@@ -69,7 +69,9 @@ async def _erased(connection: asyncpg.Connection, seq: int, subject: str) -> set
     return {act["pointer"] for act in acts if act["entry"] == seq}
 
 
-async def misfiled(connection: asyncpg.Connection, gone: Mapping[date, Gone], folder: Path | None) -> list[str]:
+async def check_archives(
+    connection: asyncpg.Connection, gone: Mapping[date, ArchivedRange], folder: Path | None
+) -> list[str]:
     """Return sentences on archived months that are not what the log tells of them.
 
     Args:
@@ -81,7 +83,7 @@ async def misfiled(connection: asyncpg.Connection, gone: Mapping[date, Gone], fo
     months = {row["month"] for row in rows}
     found: list[str] = []
     for row in rows:
-        month, seen = f"{row['month']:%Y-%m}", gone.get(row["month"], Gone(0, 0, 0))
+        month, seen = f"{row['month']:%Y-%m}", gone.get(row["month"], ArchivedRange(0, 0, 0))
         made = [json.loads(act["body"])["details"] for act in await connection.fetch(_MADE, f"entries {month}")]
         # The act itself may have been archived since: then its own file tells of it.
         if not any(_is_told(act, month, row) for act in made) and archive_file.month_at(row["at"]) not in months:

@@ -124,7 +124,7 @@ async def _serve(lines: Iterable[bytes]) -> None:
     async with viewing(url, view) as connection:
         for line in told:
             first, beyond = map(int, line.split())
-            _answer(await fsck.plain(connection, (first, beyond)))
+            _answer(await fsck.hash_clean_chunk(connection, (first, beyond)))
 
 
 def _answer(found: Plain | None) -> None:

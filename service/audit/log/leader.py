@@ -13,7 +13,7 @@ import structlog
 
 from service.audit.log.feeder import Witnessing
 from service.audit.log.log_key import LogKey, LogKeyError
-from service.audit.log.sequencer import LogDamagedError, Writer, make_months
+from service.audit.log.sequencer import LogDamagedError, Sequencer, make_months
 from service.clock import Clock
 from service.connections import ANSWER, SILENCE, Bounds, connect
 from service.database.locks import LOG_LOCK
@@ -39,7 +39,7 @@ SETTINGS: Final = {
 log = structlog.get_logger("outbound.log")
 
 
-class Sequencer:
+class Leader:
     """Keeps the log going for as long as it is open.
 
     Args:
@@ -125,7 +125,7 @@ class Sequencer:
 
     async def _lead(self, connection: asyncpg.Connection) -> None:
         """Take turns until the connection or the key is another; what was in memory goes with them."""
-        writer = await Writer.load(connection, self._clock, self._key, self._origin)
+        writer = await Sequencer.load(connection, self._clock, self._key, self._origin)
         mark = self._key.mark()
         self._told = None
         looked: datetime | None = None

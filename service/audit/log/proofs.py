@@ -95,7 +95,7 @@ async def inclusion(tx: Transaction, leaf: int, size: int) -> InclusionOut:
     Raises:
         Invalid: the log is not that large, or had no such leaf at that size.
     """
-    await _demand_size(tx, size, "/size")
+    await _require_size(tx, size, "/size")
     if leaf >= size:
         raise Invalid(f"A log of {size} entries has no leaf {leaf}.", errors=[("/leaf", "Ask for a smaller leaf.")])
     steps = merkle.inclusion_nodes(leaf, size)
@@ -112,7 +112,7 @@ async def consistency(tx: Transaction, old: int, new: int) -> ConsistencyOut:
     Raises:
         Invalid: the log is not that large, or the sizes are the wrong way round.
     """
-    await _demand_size(tx, new, "/to")
+    await _require_size(tx, new, "/to")
     if old > new:
         raise Invalid(f"A log of {new} entries does not begin with one of {old}.", errors=[("/from", "Swap them.")])
     steps = merkle.consistency_nodes(old, new)
@@ -128,7 +128,7 @@ async def consistency(tx: Transaction, old: int, new: int) -> ConsistencyOut:
     )
 
 
-async def _demand_size(tx: Transaction, size: int, pointer: str) -> None:
+async def _require_size(tx: Transaction, size: int, pointer: str) -> None:
     there = await size_of(tx)
     if size > there:
         raise Invalid(f"The log holds {there} entries by now.", errors=[(pointer, f"At most {there}.")])

@@ -26,7 +26,7 @@ from service.audit.tlog import archive_file, signed_note, tiles
 from service.audit.tlog.archive_file import Head, Line, months_after
 from service.audit.tlog.merkle import Node
 from service.audit.tlog.signed_note import Checkpoint
-from service.database.faults import DatabaseAwayError, HeldError
+from service.database.faults import DatabaseUnavailableError, LockTimeoutError
 from service.database.session import Database, Transaction
 from service.validation.problems import Conflict
 
@@ -88,7 +88,7 @@ async def _move_month(database: Database, month: date, folder: Path) -> Moved:
     name = archive_file.name_of(f"{month:%Y-%m}")
     path, half = folder / name, folder / f"{name}.part"
     head, runs, seqs = await database.transaction(lambda tx: _look(tx, month))
-    _demand_ours(path, head)
+    _require_ours(path, head)
     with archive_file.written(half, head) as file:
         for run in runs:
             async for line in _lines(database, month, run):
@@ -192,7 +192,7 @@ async def _forget(database: Database, month: date, moved: Moved, seqs: tuple[int
     for attempt in range(1, ATTEMPTS + 1):
         try:
             await database.transaction(lambda tx: _drop(tx, month, moved, seqs), waits=False)
-        except (DatabaseAwayError, HeldError):
+        except (DatabaseUnavailableError, LockTimeoutError):
             if attempt == ATTEMPTS:
                 raise
             await asyncio.sleep(1)
@@ -246,7 +246,7 @@ def _of(month: date, column: InstrumentedAttribute[datetime] = Entry.at) -> tupl
     return column >= first, column < beyond
 
 
-def _demand_ours(path: Path, head: Head) -> None:
+def _require_ours(path: Path, head: Head) -> None:
     """Let a file of the same name be written over only where an earlier run of the same log has left it."""
     if not path.exists():
         return

@@ -11,10 +11,10 @@ from service.audit.log.schemas import CheckpointOut, ConsistencyOut, EntryInLogO
 from service.audit.schemas import EntryFilter, EntryOut
 from service.http.exchange import Exchange, allowed
 from service.http.paging import Cursor, Limit, Page
-from service.http.router import REFUSALS, room
+from service.http.router import REFUSALS, api_router
 from service.validation.text_types import Instant
 
-router = room("audit")
+router = api_router("audit")
 Auditing = Annotated[Exchange, allowed(Role.AUDITOR)]
 Place = Annotated[int, Query(ge=0, lt=2**63)]
 Text = Annotated[str | None, Query(max_length=200)]

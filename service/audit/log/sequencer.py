@@ -16,7 +16,7 @@ from service.audit.log.log_key import LogKey
 from service.audit.tlog import signed_note
 from service.audit.tlog.sequence_gaps import Numbering
 from service.audit.tlog.signed_note import Checkpoint, Signer
-from service.audit.tlog.tiles import Edge, Tile, edge_tiles
+from service.audit.tlog.tiles import Tile, TreeEdge, edge_tiles
 from service.clock import Clock
 
 CHUNK: Final = 2_048
@@ -69,7 +69,7 @@ class Seen:
     transaction: int
 
 
-class Writer:
+class Sequencer:
     """The end of the log, as the leader holds it in memory."""
 
     def __init__(
@@ -78,7 +78,7 @@ class Writer:
         clock: Clock,
         origin: str,
         numbering: Numbering,
-        edge: Edge,
+        edge: TreeEdge,
         signers: tuple[Signer, ...],
     ) -> None:
         self._connection = connection
@@ -92,7 +92,7 @@ class Writer:
     @classmethod
     async def load(
         cls, connection: asyncpg.Connection, clock: Clock, key: LogKey, origin: str | None = None
-    ) -> "Writer":
+    ) -> "Sequencer":
         """Read where the log ends; begin it, if there is none.
 
         Args:
@@ -107,12 +107,12 @@ class Writer:
         """
         state = await begin(connection, origin)
         size: int = state["size"]
-        await log_key.demand_known(connection, key.signer(state["origin"]))
+        await log_key.require_known(connection, key.signer(state["origin"]))
         newest = await connection.fetchrow(_NEWEST)
         wanted = edge_tiles(size)
         rows = await connection.fetch(_TILES, [tile[0] for tile in wanted], [tile[1] for tile in wanted])
         try:
-            edge = Edge(size, {(row["level"], row["number"]): row["hashes"] for row in rows})
+            edge = TreeEdge(size, {(row["level"], row["number"]): row["hashes"] for row in rows})
         except ValueError as error:
             raise LogDamagedError(str(error)) from error
         if (newest["size"], newest["root"]) != (size, edge.root()) if newest is not None else size:

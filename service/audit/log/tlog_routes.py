@@ -11,9 +11,9 @@ from service.audit.log.tile_store import Wanted
 from service.database.session import Transaction
 from service.http.exchange import Exchange, allowed
 from service.http.idempotency import Reply
-from service.http.router import REFUSALS, room
+from service.http.router import REFUSALS, api_router
 
-router = room("audit")
+router = api_router("audit")
 Auditing = Annotated[Exchange, allowed(Role.AUDITOR)]
 
 TEXT: Final = "text/plain; charset=utf-8"
@@ -30,7 +30,7 @@ async def tlog_checkpoint(exchange: Auditing) -> Response:
     """Read the newest checkpoint as a signed note. Takes the role for all handlers, as all of `/tlog` does."""
 
     async def work(tx: Transaction, caller: Caller) -> Reply:
-        caller.demand_everywhere(Role.AUDITOR)
+        caller.require_everywhere(Role.AUDITOR)
         note = (await proofs.checkpoint(tx)).note
         return Reply(200, note.encode(), {"Content-Type": TEXT, "Cache-Control": "no-store"})
 
@@ -46,7 +46,7 @@ async def tlog_tile(exchange: Auditing, path: str) -> Response:
     """Read a tile of hashes, `<level>/<number>`, or a bundle of entries, `entries/<number>`; a part of one with `.p/<width>`."""
 
     async def work(tx: Transaction, caller: Caller) -> Reply:
-        caller.demand_everywhere(Role.AUDITOR)
+        caller.require_everywhere(Role.AUDITOR)
         wanted = Wanted.of(path)
         cached = FOREVER if wanted.is_full else "no-store"
         return Reply(200, await tile_store.content(tx, wanted), {"Content-Type": BYTES, "Cache-Control": cached})

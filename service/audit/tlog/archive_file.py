@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from service.audit.tlog import merkle, signed_note
-from service.audit.tlog.merkle import Growth, Node
+from service.audit.tlog.merkle import CompactRange, Node
 from service.audit.tlog.signed_note import Checkpoint, Verifier
 
 FORMAT: Final = "outbound-archive/1"
@@ -160,7 +160,7 @@ def check(path: Path) -> tuple[Head, Checkpoint]:
     """
     head = head_of(path)
     checkpoint = _checkpoint(head.note)
-    grown, covers = Growth(), sorted(head.covers.items(), key=lambda item: item[0][1] << item[0][0])
+    grown, covers = CompactRange(), sorted(head.covers.items(), key=lambda item: item[0][1] << item[0][0])
     first = last = None
     count = 0
     for line in lines_of(path):
@@ -213,7 +213,7 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _grow(grown: Growth, covers: list[tuple[Node, bytes]], until: int) -> None:
+def _grow(grown: CompactRange, covers: list[tuple[Node, bytes]], until: int) -> None:
     """Add the subtrees that come before a leaf."""
     try:
         while grown.size < until:

@@ -52,13 +52,13 @@ def root(size: int, node: NodeReader) -> bytes:
 
 def root_of(hashes: Sequence[bytes]) -> bytes:
     """Return the root of the tree of these hashes of leaves."""
-    grown = Growth()
+    grown = CompactRange()
     for each in hashes:
         grown.add(each)
     return grown.root()
 
 
-class Growth:
+class CompactRange:
     """A tree that grows to the right; holds no more than the hashes of its peaks."""
 
     def __init__(self, size: int = 0, hashes: Iterable[bytes] = ()) -> None:
@@ -259,7 +259,7 @@ def root_of_some(leaves: Mapping[int, bytes], covers: Mapping[Node, bytes], size
     parts = [(index, 0, hash_) for index, hash_ in leaves.items()]
     parts += [(index << level, level, hash_) for (level, index), hash_ in covers.items()]
     parts.sort(key=lambda part: part[:2])
-    grown = Growth()
+    grown = CompactRange()
     for start, level, hash_ in parts:
         if start != grown.size:
             raise ValueError(f"What is given leaves out or repeats leaf {min(start, grown.size)}.")

@@ -50,7 +50,7 @@ class Verifier:
 
     def __post_init__(self) -> None:
         """Demand a name and a key that a vkey can hold."""
-        _demand_name(self.name)
+        _require_name(self.name)
         if len(self.public) != KEY_SIZE:
             raise ValueError(f"The public key of {self.name} has {len(self.public)} bytes, an Ed25519 key has 32.")
 
@@ -127,7 +127,7 @@ class Signer:
         Raises:
             ValueError: the text cannot be that of a note, or the key is one of cosignatures.
         """
-        _demand_text(text)
+        _require_text(text)
         if self.verifier.kind != ED25519:
             raise ValueError(f"{self.name} signs cosignatures, not notes.")
         return self._line(self._key.sign(text.encode()))
@@ -183,7 +183,7 @@ def parts_of(note: str) -> tuple[str, list[Signature]]:
     Raises:
         ValueError: it is no note.
     """
-    _demand_text(note)
+    _require_text(note)
     end = note.rfind("\n\n")
     lines = note[end + 2 :].split("\n")[:-1]
     if end < 0 or not lines:
@@ -244,7 +244,7 @@ class Checkpoint:
         for line in (self.origin, *self.extensions):
             if not line or "\n" in line:
                 raise ValueError("The lines of a checkpoint are not empty.")
-            _demand_text(line + "\n")
+            _require_text(line + "\n")
         if not 0 <= self.size <= MAX_SIZE:
             raise ValueError(f"{self.size} is no size of a log.")
         if len(self.root) != ROOT_SIZE:
@@ -341,20 +341,20 @@ def _signature(line: str) -> Signature:
     parts = line.split(" ")
     if len(parts) != 3 or parts[0] != DASH:  # noqa: PLR2004
         raise ValueError("A signature line is `— name base64`.")
-    _demand_name(parts[1])
+    _require_name(parts[1])
     content = _bytes_of(parts[2])
     if len(content) <= ID_SIZE:
         raise ValueError("A signature line holds 4 bytes of key id and a signature.")
     return Signature(parts[1], content[:ID_SIZE], content[ID_SIZE:], f"{line}\n")
 
 
-def _demand_name(name: str) -> None:
+def _require_name(name: str) -> None:
     if not name or "+" in name or any(character.isspace() for character in name):
         raise ValueError("The name of a key is not empty and has neither spaces nor `+`.")
-    _demand_text(name + "\n")
+    _require_text(name + "\n")
 
 
-def _demand_text(text: str) -> None:
+def _require_text(text: str) -> None:
     text.encode()  # what is not UTF-8 cannot be signed
     if not text.endswith("\n") or any(character < " " and character != "\n" for character in text):
         raise ValueError("The text of a note ends with a newline and has no other control characters.")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
 from service.audit.tlog import merkle
-from service.audit.tlog.merkle import HASH_SIZE, Growth, Node, NodeReader
+from service.audit.tlog.merkle import HASH_SIZE, CompactRange, Node, NodeReader
 
 HEIGHT = 8
 WIDTH = 1 << HEIGHT
@@ -54,7 +54,7 @@ def reader(tiles: Mapping[Tile, bytes]) -> NodeReader:
     return node
 
 
-class Edge:
+class TreeEdge:
     """The right edge of the tree: the tiles that are not full yet, and the root.
 
     Args:
@@ -72,7 +72,9 @@ class Edge:
             width = (size >> (HEIGHT * level)) % WIDTH
             self._open[level] = known.get((level, number), b"")[: width * HASH_SIZE]
         peaks = merkle.peaks(size)
-        self._growth = Growth(size, [node_in(self._open.get(level // HEIGHT, b""), (level, i)) for level, i in peaks])
+        self._growth = CompactRange(
+            size, [node_in(self._open.get(level // HEIGHT, b""), (level, i)) for level, i in peaks]
+        )
 
     @property
     def size(self) -> int:
@@ -83,11 +85,11 @@ class Edge:
         """Return the root of the tree."""
         return self._growth.root()
 
-    def copy(self) -> "Edge":
+    def copy(self) -> "TreeEdge":
         """Return another one that grows by itself."""
-        made = Edge()
+        made = TreeEdge()
         made._open = dict(self._open)
-        made._growth = Growth(self._growth.size, self._growth.hashes)
+        made._growth = CompactRange(self._growth.size, self._growth.hashes)
         return made
 
     def tiles(self) -> dict[Tile, bytes]:

@@ -96,11 +96,11 @@ def vouched(
         opened = signed_note.open(submission.note, logs[checkpoint.origin])
     except SignatureError as error:
         raise Refusal(403, f"The checkpoint is not signed by {checkpoint.origin}: {error}") from error
-    _demand_consistent(submission, checkpoint, seen.get(checkpoint.origin))
+    _require_consistent(submission, checkpoint, seen.get(checkpoint.origin))
     return checkpoint, opened
 
 
-def _demand_consistent(submission: Submission, new: Checkpoint, before: Checkpoint | None) -> None:
+def _require_consistent(submission: Submission, new: Checkpoint, before: Checkpoint | None) -> None:
     old, old_root = (0, merkle.EMPTY) if before is None else (before.size, before.root)
     if submission.old > new.size:
         raise Refusal(400, f"A checkpoint of size {new.size} does not begin with one of size {submission.old}.")

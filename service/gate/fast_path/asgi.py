@@ -124,7 +124,7 @@ class Express:
         counted = job.credentials.counted
         try:
             if self._rates.has_failures:
-                self._rates.demand_attempt(scope, counted)
+                self._rates.require_attempt(scope, counted)
             reply = await self._gate.decide(job)
         except Exception as error:  # noqa: BLE001 - whatever it is becomes a problem document
             reply = _told(error, path)
@@ -157,7 +157,7 @@ class Express:
 
         try:
             if self._rates.has_failures:
-                self._rates.demand_attempt(scope, counted)
+                self._rates.require_attempt(scope, counted)
             self._gate.submit(job, told)
         except Exception as error:  # noqa: BLE001 - whatever it is becomes a problem document
             told(error)

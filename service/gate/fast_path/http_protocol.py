@@ -20,7 +20,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from service.http.middleware import header_lines
 from service.http.rate_limits import is_of_known_caller
-from service.http.server_protocol import Bounded
+from service.http.server_protocol import TimeoutProtocol
 
 HELD: Final = 64 * 1024
 """Bytes of a body that are kept back at most, until all of it is there."""
@@ -65,7 +65,7 @@ class Shortcut(Protocol):
 
 
 @dataclass(slots=True)
-class _Known:
+class _HeaderTemplate:
     """A head that was read before."""
 
     head: object
@@ -139,7 +139,7 @@ class _Exchange:
         self.keep_alive = keep_alive
 
 
-class Direct(Bounded):
+class Direct(TimeoutProtocol):
     """One connection to an application that may have a shortcut.
 
     Behind a proxy that is trusted there is none: who came is known only once its headers have been read.
@@ -156,7 +156,7 @@ class Direct(Bounded):
     def __init__(self, config: Config, *others: Any, **named: Any) -> None:
         super().__init__(config, *others, **named)
         self._shortcut: Shortcut | None = getattr(config.loaded_app, "shortcut", None)
-        self._heads: list[_Known] = []
+        self._heads: list[_HeaderTemplate] = []
 
     def data_received(self, data: bytes) -> None:
         """Take what has come: without a look at its head, if that is known."""
@@ -239,7 +239,7 @@ class Direct(Bounded):
         is_all_of_it = text.startswith(b"POST ") and text.find(_END) == len(text) - len(_END)
         if not is_all_of_it or len(text) > LONGEST or lengths != [b"%d" % len(body)]:
             return
-        known = _Known.of(head, text, given, len(body))
+        known = _HeaderTemplate.of(head, text, given, len(body))
         if known is not None:
             self._heads = [known, *self._heads[: HEADS - 1]]
 

@@ -17,7 +17,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from pydantic import SecretStr
 
-from service.identity.oidc.claims import Told
+from service.identity.oidc.claims import TokenClaims
 from service.identity.oidc.jws import TokenRefusedError
 from service.identity.oidc.provider import Metadata, Provider
 from service.validation.problems import ProviderAway
@@ -105,7 +105,7 @@ class SigningIn:
         }
         return f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(asked)}"
 
-    async def finish(self, attempt: Attempt, came_back: Mapping[str, str], callback: str) -> Told:
+    async def finish(self, attempt: Attempt, came_back: Mapping[str, str], callback: str) -> TokenClaims:
         """Return who has signed in.
 
         Args:

@@ -40,7 +40,7 @@ class Expected:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class TokenClaims:
     """What an identity provider tells of whoever holds a token."""
 
     issuer: str
@@ -62,7 +62,7 @@ class Told:
         return self.kind == "system"
 
 
-def access_token(header: Header, claims: Mapping[str, Any], expected: Expected, now: datetime) -> Told:
+def access_token(header: Header, claims: Mapping[str, Any], expected: Expected, now: datetime) -> TokenClaims:
     """Return what an access token tells.
 
     Raises:
@@ -78,7 +78,7 @@ def access_token(header: Header, claims: Mapping[str, Any], expected: Expected, 
 
 def id_token(
     header: Header, claims: Mapping[str, Any], expected: Expected, now: datetime, *, nonce: str, access: str | None
-) -> Told:
+) -> TokenClaims:
     """Return what an ID token tells of the person who has just signed in.
 
     Args:
@@ -113,7 +113,7 @@ def half_hash(alg: str, access: str) -> str:
     return base64.urlsafe_b64encode(digest[: len(digest) // 2]).rstrip(b"=").decode()
 
 
-def _told(claims: Mapping[str, Any], expected: Expected, now: datetime, client: str) -> Told:
+def _told(claims: Mapping[str, Any], expected: Expected, now: datetime, client: str) -> TokenClaims:
     if _text(claims, "iss", longest=2048) != expected.issuer:
         raise TokenRefusedError("The token is of another issuer.")
     if expected.audience not in _audience(claims):
@@ -127,7 +127,7 @@ def _told(claims: Mapping[str, Any], expected: Expected, now: datetime, client: 
     if issued + expected.max_age + expected.skew <= now:
         raise TokenRefusedError("The token was issued too long ago.")
     name = member(claims, expected.name_claim)
-    return Told(
+    return TokenClaims(
         issuer=expected.issuer,
         subject=_text(claims, "sub"),
         client=client,

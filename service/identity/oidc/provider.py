@@ -15,10 +15,10 @@ from pydantic import BaseModel, ValidationError
 
 from service.clock import Clock
 from service.http.egress import Outgoing, UnansweredError
-from service.http.egress_policy import BarredError
+from service.http.egress_policy import BlockedAddressError
 from service.identity.oidc import claims as tokens
 from service.identity.oidc import jws
-from service.identity.oidc.claims import Expected, Told
+from service.identity.oidc.claims import Expected, TokenClaims
 from service.identity.oidc.jws import PublicKey, TokenRefusedError, UnknownKeyError
 from service.validation import strict_json
 from service.validation.problems import Malformed, ProviderAway
@@ -36,7 +36,7 @@ PAUSE: Final = 5.0
 METADATA_SECONDS: Final = 3600.0
 LASTS: Final = 6
 """For how many times its span something may be used while it cannot be fetched again."""
-_FAULTS: Final = (BarredError, UnansweredError, TokenRefusedError, Malformed, ValidationError, ProviderAway)
+_FAULTS: Final = (BlockedAddressError, UnansweredError, TokenRefusedError, Malformed, ValidationError, ProviderAway)
 
 
 class Metadata(BaseModel):
@@ -105,7 +105,11 @@ class Kept(Generic[Value]):
 
 def _why(error: Exception) -> str:
     """Return the reason; of an answer that cannot be read, not what is in it."""
-    return str(error) if isinstance(error, BarredError | UnansweredError | TokenRefusedError) else "not as it should be"
+    return (
+        str(error)
+        if isinstance(error, BlockedAddressError | UnansweredError | TokenRefusedError)
+        else "not as it should be"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +154,7 @@ class Provider:
         """
         return await self._metadata.get()
 
-    async def access_token(self, token: str) -> Told:
+    async def access_token(self, token: str) -> TokenClaims:
         """Return what an access token tells.
 
         Raises:
@@ -160,7 +164,7 @@ class Provider:
         checked = await self._checked(token)
         return tokens.access_token(checked.header, checked.claims, self.expected, self._clock())
 
-    async def id_token(self, token: str, expected: Expected, *, nonce: str, access: str | None) -> Told:
+    async def id_token(self, token: str, expected: Expected, *, nonce: str, access: str | None) -> TokenClaims:
         """Return what an ID token tells.
 
         Raises:
@@ -219,7 +223,7 @@ class Provider:
                 endpoint, method="POST", headers=headers | named, content=form, seconds=SECONDS
             )
             body = strict_json.parse(answer.body)
-        except (BarredError, UnansweredError) as error:
+        except (BlockedAddressError, UnansweredError) as error:
             raise ProviderAway from error
         except Malformed as error:
             raise TokenRefusedError("The provider's answer cannot be read.") from error

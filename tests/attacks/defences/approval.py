@@ -183,7 +183,7 @@ DEFENCES: Final = (
         (
             Edit(
                 REVIEWS,
-                '    demand_status(transfer, tx, frozenset({Status.IN_REVIEW}), "reviewed")\n',
+                '    require_status(transfer, tx, frozenset({Status.IN_REVIEW}), "reviewed")\n',
                 "",
             ),
             Edit(
@@ -202,7 +202,7 @@ DEFENCES: Final = (
         "A14",
         "only what is in review is reviewed",
         REVIEWS,
-        '    demand_status(transfer, tx, frozenset({Status.IN_REVIEW}), "reviewed")\n',
+        '    require_status(transfer, tx, frozenset({Status.IN_REVIEW}), "reviewed")\n',
         "",
         APPROVAL + "test_a_withdrawn_request_is_not_approved_from_an_old_page",
     ),
@@ -226,7 +226,7 @@ DEFENCES: Final = (
         "A21",
         "a report serves for what it was made for",
         WORKFLOW,
-        "        good = [paper for paper in in_date if scope is None or not outgrown(paper.scope, scope)]\n",
+        "        good = [paper for paper in in_date if scope is None or not out_of_scope(paper.scope, scope)]\n",
         "        good = in_date\n",
         DUTIES + "test_a_report_does_not_serve_for_another_purpose",
     ),
@@ -314,7 +314,7 @@ DEFENCES: Final = (
         "A323",
         "whoever decided a stage does not file what it rests on",
         EVIDENCE,
-        "    await _demand_may_file(tx, caller, transfer, wanted.kind)\n",
+        "    await _require_may_file(tx, caller, transfer, wanted.kind)\n",
         "",
         TWO + "test_whoever_filed_the_evidence_decides_no_stage_that_rests_on_it",
     ),

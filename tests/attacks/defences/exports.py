@@ -146,11 +146,11 @@ DEFENCES: Final = (
                 (
                     "    await close_gate(tx)\n"
                     "    permit = await permit_of(tx, caller, permit_id, lock=True, is_to_stop=True)\n"
-                    "    _demand_to_stop(caller, permit, RESTORERS"
+                    "    _require_to_stop(caller, permit, RESTORERS"
                 ),
                 (
                     "    permit = await permit_of(tx, caller, permit_id, lock=True, is_to_stop=True)\n"
-                    "    _demand_to_stop(caller, permit, RESTORERS"
+                    "    _require_to_stop(caller, permit, RESTORERS"
                 ),
             ),
             Edit(
@@ -177,7 +177,7 @@ DEFENCES: Final = (
         "A49",
         "personal data goes with its number of persons",
         SITTING,
-        "        _demand_persons(asked, found.known)\n        ask = _ask_of(asked",
+        "        _require_persons(asked, found.known)\n        ask = _ask_of(asked",
         "        ask = _ask_of(asked",
         EXPORTS + "test_personal_data_does_not_go_without_its_persons",
     ),

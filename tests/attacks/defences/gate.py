@@ -33,8 +33,8 @@ DEFENCES: Final = (
         "A223",
         "the gate is closed last",
         IMPORTS,
-        '    async with beyond(tx, "keys of datasets"):\n',
-        '    tx.can_deny = True\n    await tx.ready()\n    async with beyond(tx, "keys of datasets"):\n',
+        '    async with elevated(tx, "keys of datasets"):\n',
+        '    tx.can_deny = True\n    await tx.ready()\n    async with elevated(tx, "keys of datasets"):\n',
         TRIED + "test_the_gate_is_closed_for_the_end_of_a_long_import_alone",
     ),
     one(

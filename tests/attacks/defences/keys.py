@@ -355,7 +355,7 @@ DEFENCES: Final = (
             ),
             Edit(
                 BREAKING,
-                "    if access is None or grant_rules.bar_to_break(party(caller), access.handler) is not None:\n",
+                "    if access is None or grant_rules.break_denial(party(caller), access.handler) is not None:\n",
                 "    if access is None:\n",
             ),
             Edit(

@@ -178,7 +178,7 @@ DEFENCES: Final = (
         "A131",
         "to link a login takes an admin of all handlers",
         LOGINS_,
-        "    caller.demand_everywhere(Role.ADMIN)\n    named = ",
+        "    caller.require_everywhere(Role.ADMIN)\n    named = ",
         "    named = ",
         LOGINS + "test_only_an_admin_of_all_links_logins",
     ),

@@ -68,7 +68,7 @@ DEFENCES: Final = (
         "A37",
         "what all share takes a registrar of all",
         REGISTER,
-        "    recipient = await recipient_of(tx, reference, lock=True)\n    caller.demand_everywhere(Role.REGISTRAR)\n",
+        "    recipient = await recipient_of(tx, reference, lock=True)\n    caller.require_everywhere(Role.REGISTRAR)\n",
         "    recipient = await recipient_of(tx, reference, lock=True)\n",
         REGISTERED + "test_a_shared_recipient_is_not_changed_by_a_registrar_of_one_handler",
     ),

@@ -16,8 +16,8 @@ TENANTS: Final = "tests/attacks/test_tenants.py::"
 
 ALL_SEEN: Final = Edit(
     "service/http/exchange.py",
-    "        await tx.look(View(reach, caller.principal))\n",
-    '        await tx.look(View("*", caller.principal))\n',
+    "        await tx.look(RowScope(reach, caller.principal))\n",
+    '        await tx.look(RowScope("*", caller.principal))\n',
 )
 """The view of a transaction, by which both the query layer and the policies of PostgreSQL go."""
 
