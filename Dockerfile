@@ -1,19 +1,22 @@
-# Stage 1 builds the wheel and installs everything from the hashed lock; stage 2 carries only what runs.
-FROM python:3.13-slim AS build
+# Stage 1 builds the wheel and installs everything from the hashed locks; stage 2 carries only what runs.
+# A digest pins the base image: docker build --build-arg BASE=python:3.13-slim@sha256:… .
+ARG BASE=python:3.13-slim
+FROM ${BASE} AS build
 WORKDIR /build
-COPY requirements.lock requirements-dev.lock ./
+COPY requirements.lock deploy/build.lock ./
 RUN python -m venv /opt/outbound \
  && /opt/outbound/bin/pip install --no-cache-dir --no-deps --require-hashes -r requirements.lock \
  && python -m venv /opt/build \
- && /opt/build/bin/pip install --no-cache-dir --no-deps --require-hashes -r requirements-dev.lock
+ && /opt/build/bin/pip install --no-cache-dir --no-deps --require-hashes -r build.lock
 COPY pyproject.toml README.md ./
 COPY migrations ./migrations
 COPY service ./service
 RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
  && /opt/outbound/bin/pip install --no-cache-dir --no-deps --no-index /wheels/outbound_gate-*.whl
 
-FROM python:3.13-slim
-RUN useradd --system --uid 10001 --create-home --home-dir /var/lib/outbound outbound
+FROM ${BASE}
+RUN groupadd --system --gid 10001 outbound \
+ && useradd --system --uid 10001 --gid outbound --create-home --home-dir /var/lib/outbound outbound
 COPY --from=build /opt/outbound /opt/outbound
 ENV PATH=/opt/outbound/bin:$PATH \
     PYTHONUNBUFFERED=1 \
@@ -21,7 +24,7 @@ ENV PATH=/opt/outbound/bin:$PATH \
     OUTBOUND_PORT=8000 \
     OUTBOUND_DATA_DIR=/var/lib/outbound \
     OUTBOUND_LOG_FORMAT=json
-USER outbound
+USER 10001:10001
 VOLUME /var/lib/outbound
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s \

@@ -85,6 +85,8 @@ lock:
 		--no-emit-index-url pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--no-emit-index-url --extra dev pyproject.toml -o requirements-dev.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		--no-emit-index-url --constraint requirements-dev.lock deploy/build.in -o deploy/build.lock
 
 clean:
 	rm -rf .venv .outbound build
