@@ -1,4 +1,4 @@
-"""Moments as texts."""
+"""Clock: UTC and Shanghai time, and moments as RFC 3339."""
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime

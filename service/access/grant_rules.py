@@ -1,7 +1,10 @@
-"""Who may give, confirm and take away which role, when a grant stands, who must remain, and who may break the glass: pure.
+"""Rules of grants: who may give, confirm and withdraw which role, when a grant stands, who may break the glass. Pure.
 
-A reviewer's role and that of an admin take two: one admin asks, another one, a person, confirms. Nobody has a part in a grant of which
-they would have the use: neither as its grantee, nor by standing in for the grantee, nor by a key whose secret one of these has seen.
+A reviewer's role and that of an admin take two persons: one admin asks, another confirms. Excluded from a grant are
+
+1. its grantee,
+2. whoever stands in for the grantee,
+3. whoever acts by a key whose secret one of these has seen.
 """
 
 from collections.abc import Iterable

@@ -1,7 +1,7 @@
-"""What of an entry stands in the log in clear, and how the rest is sealed: as a salted hash, whose opening is kept apart and can be erased.
+"""Salted-hash commitments: which values of an audit entry are public, and how all other text is replaced.
 
-A log cannot forget: whoever reads it once has it for good. So nothing that people wrote and no name is in it, save as the hash of a
-random salt and the value, which says nothing to those who have not been given both.
+A text is replaced by its commitment, the hash of a random salt and the value. The opening (salt and value) is stored apart and can be
+erased; a log cannot forget, so no name and no text that people wrote stands in it.
 Source: PIPL art. 47 (erasure), art. 19 (no longer than necessary).
 """
 

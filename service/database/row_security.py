@@ -1,9 +1,9 @@
-"""Whose rows a transaction sees: the one place that limits every query, and what PostgreSQL's own policies are told.
+"""Row-level security by handler: a WHERE criterion on every ORM query, and the variables that PostgreSQL's policies read.
 
-1. A transaction has a view: the handlers that its caller reaches, and the caller. Who has been given none sees nothing of any handler.
-2. Each query through the ORM on a table `OfHandler` gets the condition of that table, wherever in the query it stands.
-3. The view is told to PostgreSQL as well, for this transaction alone: its policies limit what any other statement sees or writes,
-   and the tables that belong to a handler through another one.
+1. A transaction has a row scope: the handlers that its caller reaches, and the caller. Without one it sees no row of any handler.
+2. Each ORM query on a table `OfHandler` gets the criterion of that table, wherever in the query it stands.
+3. The scope is set in PostgreSQL too, for this transaction alone: policies limit every other statement, and the tables that belong to a
+   handler through another table.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""The database: engine, the one `transaction()`, retry, identifiers, the clock, and the gate's lock."""
+"""Database sessions: the engine, the one `transaction()` with its retries, PostgreSQL's clock, and closing the gate."""
 
 import asyncio
 import json

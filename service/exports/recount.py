@@ -1,7 +1,7 @@
-"""Counting again: what years and permits hold, from nothing but the exports, beside what is stored.
+"""Recounts years and permits from exports alone, and rebuilds or compares the stored totals.
 
-Each year and each permit is counted in a transaction of its own that holds its row, as a completion does, so that the service may run
-meanwhile. Exports are read some at a time, however many there are.
+Each year and each permit is counted in a transaction of its own that locks its row, as a completion does, so that the service may run
+meanwhile. Exports are read in pages, however many there are.
 """
 
 from collections.abc import AsyncIterator, Mapping

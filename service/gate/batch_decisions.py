@@ -1,6 +1,6 @@
-"""The decisions of one transaction, taken one after the other, and what they leave to be written.
+"""Decides a batch of jobs in order, in memory, and collects the rows to write.
 
-An export that one decision lets happen is counted by those after it; so a whole batch comes to what its asks would have come to one by one.
+An export that one decision allows is counted by those after it, so a batch decides as its jobs would one by one.
 """
 
 import hashlib

@@ -1,7 +1,6 @@
-"""What the gate reads for its decisions: one statement for all that a batch is asked, inside the transaction that records them.
+"""Reads what a batch's decisions need: one statement, inside the transaction that records them.
 
-Every row is read anew in every transaction. What is kept between them is only what texts mean: the same facts, written the same way,
-are the same values.
+Every row is read anew in every transaction. Only parsed values are memoised, by their source text.
 """
 
 from collections.abc import Callable, Sequence

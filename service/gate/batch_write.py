@@ -1,4 +1,4 @@
-"""What the gate writes, and what it holds before: plain statements, one a table for a whole batch."""
+"""Locks quotas and writes a batch's rows: one plain statement per table."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,20 +1,18 @@
-"""Group commit: whatever is waiting to be decided shares one transaction, and is answered after its commit.
+"""Group commit: all questions and exports that wait share one transaction, and are answered after its commit.
 
-1. A job joins the queue; a full queue refuses it (503), and nothing that was taken is ever dropped.
-2. A lane, one connection with one batch in flight, takes what is waiting: the busier the service, the larger the batch. There are two
-   lanes. Of many questions, one takes at most half of all that are under way, so that PostgreSQL reads for one while the service decides
-   for the other. Reservations hold rows that the next ones want as well, and few questions are not worth two batches: the lane that
-   has the floor, of which there is one, takes all that waits, reads and decides, then gives it to the other. Whoever waits longest does
-   not wait for the floor for ever: where one lane is held up, by a row that somebody holds, the other goes on without it.
-3. The gate's lock, beside other decisions; the rows of quotas, if anything is to be reserved; one read for all of the batch.
-4. Decide each, in order, in memory. Write, a statement a table. Commit. Then everybody is answered.
+1. A job joins the queue; a full queue refuses it (503). A job that was accepted is never dropped.
+2. A worker owns one connection and has one batch in flight; it takes what waits, so batches grow with the load. There are two workers:
+   PostgreSQL reads for one while the service decides for the other, and of many questions one worker takes at most half. Reservations
+   contend for the same rows, and few questions are not worth two batches: for these a worker holds the turn lock while it reads and
+   decides, and releases it before it writes. Waiting for the turn lock times out, so one stuck worker cannot stall the other.
+3. Take the gate's lock, shared with other decisions; lock the rows of quotas if anything is to be reserved; read once for the whole batch.
+4. Decide each job, in order, in memory. Write one statement per table. Commit. Answer.
 
-Questions take two trips to PostgreSQL: one takes the lock for the session and reads; the other gives it to its own transaction, writes, and
-is committed by itself. Whatever else there is to do makes it one transaction from the beginning.
+Questions take two round trips to PostgreSQL: one takes the lock for the session and reads; the other moves the lock to its own
+transaction, writes, and commits by itself. Everything else is one transaction from the start.
 
-A batch that takes too long is given up, and whoever has waited too long for one is told to come back: nobody waits for ever.
-A batch that fails is tried again job by job, so that one that cannot be carried out harms no other. When the connection is lost nothing is
-known of a commit under way: everybody gets 503, and nobody an answer that may not be there.
+A batch that takes too long is cancelled, and a job that has waited too long is told to come back. A batch that fails is retried job by
+job, so that a faulty job harms no other. When the connection is lost during a commit its outcome is unknown: every job gets 503.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
-"""Tokens of search pages: where the next page begins, and for which query.
+"""Cursors of AuthZEN search pages: where the next page begins, and for which query.
 
-A token says nothing that its holder does not know, and opens nothing: whoever changes one is told so, and whoever makes one up begins the
-same search of their own somewhere else. So there is no key, and every replica understands every token.
+A cursor is plain base64: it holds nothing that its holder does not know, and grants nothing. A changed one is refused; a made-up one
+begins the holder's own search elsewhere. So there is no key, and every replica reads every cursor.
 
 Source: AuthZEN Authorization API 1.0, 8.2.
 """

@@ -1,8 +1,4 @@
-"""Questions as they come over the wire, decoded in one pass where they are plain; everything else takes the long way.
-
-A body is plain when one look is enough to know that the strict reading would come to the same: no escapes, no member that is not known
-or comes twice, no text with anything invisible in it. Nothing is refused here.
-"""
+"""Types of questions and exports, as the gate takes them from requests."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, TypeVar

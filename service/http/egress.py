@@ -1,10 +1,10 @@
-"""Calls to addresses that somebody else has named: resolved once, checked, and made to the very address that was checked.
+"""SSRF guard: HTTP calls to addresses that callers name, resolved once, checked, and made to the pinned address.
 
-1. The URL is read once; only `https`, or hosts that the operator has named.
+1. The URL is parsed once; only `https`, or hosts that the operator has listed.
 2. Its host is resolved once. If any address is not public, nothing is called.
-3. The connection is made to an address of that answer, while the name still decides about the certificate: whoever answers the next
-   look-up with another address wins nothing.
-4. Redirects are not followed, proxies of the environment not asked, answers read up to a limit of bytes and of seconds.
+3. The connection is made to an address of that answer, while the name still decides about the certificate: a DNS answer that changes
+   (DNS rebinding) has no effect.
+4. Redirects are not followed, proxies of the environment are ignored, answers are read up to a limit of bytes and of seconds.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Which addresses this service may call when somebody else has named them, pure: never one inside the operator's own network."""
+"""SSRF policy, pure: which addresses the service may call when a caller names them; never one inside the operator's own network."""
 
 import ipaddress
 import re

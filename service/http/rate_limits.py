@@ -1,8 +1,8 @@
-"""How much one caller may ask of one server process: by key, by address for those who are not known, and for failed attempts.
+"""Rate limits: how much one caller may ask of one server process, by key, by address for unknown callers, and for failed attempts.
 
-Each server process counts for itself. A key counts by the SHA-256 of all of it, not by how it begins: who knows only that must not be
-able to use up another's room. Whoever has never been let in counts by their address. While an address has used up its
-failed attempts, only credentials that have been let in before are looked at there: what is answered to others says nothing of any key.
+Each process counts for itself, in token buckets. A key counts by the SHA-256 of all of it: whoever knows its beginning cannot use up its
+allowance. A caller who was never let in counts by address. While an address has used up its failed attempts, only credentials that were
+let in before are looked at there: other answers say nothing of any key.
 """
 
 import hashlib

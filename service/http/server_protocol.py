@@ -1,16 +1,16 @@
-"""HTTP as uvicorn speaks it, read by `framing`, with an end to everything that a caller may be slow at.
+"""uvicorn's HTTP protocol with timeouts for slow clients and limits of connections; requests are read by `request_parser`.
 
-A connection looks after itself every few seconds, so that a request that is in time costs nothing: what has not moved on from one
-look to the next has taken too long. So a limit of `patience` seconds ends after one to two of them.
+A connection checks itself every few seconds, so that a request in time costs nothing: what has not moved on between two checks has taken
+too long. A limit of `patience` seconds therefore ends after one to two of them.
 
-| what is slow | what happens |
+| slow at | result |
 |---|---|
 | a head that is not complete, or nothing at all | the connection is closed |
 | a body that brings less than `least_rate` bytes a second, or takes longer than `longest` | 408 and the connection is closed |
 | an answer of which nothing is taken | the connection is closed |
 | idle between requests | uvicorn's own limit closes it |
 
-What cannot be read is refused in its turn: requests that came before it on the connection are answered first.
+A request that cannot be read is refused in its turn: requests before it on the connection are answered first.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""How often is too often, pure: buckets that fill by themselves, and give the seconds to wait where one is empty."""
+"""Token bucket rate limiting (in the form of GCRA), pure: burst, refill rate, and the seconds to wait where a bucket is empty."""
 
 import math
 from dataclasses import dataclass

@@ -1,11 +1,11 @@
-"""The door: what a request shows, and who that is.
+"""Authentication: finds the credential of a request, and who the caller is.
 
 1. An API key in `Authorization` is taken as it is; the transaction that does the work looks it up.
-2. A token there is checked first, which may take a call to its issuer, and so happens outside of any transaction. Then its subject is
-   looked up, and the roles of its groups are brought up to date, in transactions of their own. What is left for the transaction that does
-   the work is the login, which it looks up again.
-3. Without `Authorization`, the cookie of a session is looked at where the route takes one. What changes something must then come from a
-   page of this service: the browser says so (`Sec-Fetch-Site`, `Origin`), and the page shows what only its session knows (`X-CSRF-Token`).
+2. A token there (OIDC) is verified first, which may take a call to its issuer, and so happens outside of any transaction. Its subject is
+   looked up and the roles of its groups are synchronised, in transactions of their own. The transaction that does the work looks up the
+   linked identity again.
+3. Without `Authorization`, a session cookie is looked at where the route takes one. A request that changes something must then come from
+   a page of this service: the browser says so (`Sec-Fetch-Site`, `Origin`), and the page sends the session's CSRF token (`X-CSRF-Token`).
 """
 
 from collections.abc import Sequence

@@ -1,11 +1,11 @@
-"""How long a session stands, and whether the token that is shown for it is its own, pure.
+"""Session policy: idle and absolute timeouts, token rotation, and reuse detection. Pure.
 
-A session ends by itself when nobody has used it for a while, and after some hours however much it was used. Its token is replaced now
-and then; the old one is good until its successor has been used, and some seconds longer, since a browser sends several requests at once.
-Whoever shows one later than that has kept a copy: nobody can tell who of the two is the thief, so the session ends for both.
+A session ends when it was unused for a while (idle timeout), and after some hours in any case (absolute timeout). Its token is rotated;
+the old token is good until its successor has been used, and some seconds longer, since a browser sends several requests at once.
+A token that is shown later than that was copied: the thief and the owner cannot be told apart, so the session ends for both.
 
-A clock that was set back gives nothing back: what ended is written down, the later of two clocks counts (the service's and the database's),
-and a session that was seen later than it is now is not taken.
+A clock that is set back revives nothing: an end is stored, the later of two clocks counts (the service's and the database's), and a
+session that was seen in the future is refused.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,6 @@
-"""What the law asks of given facts as the year's count grows: the same answers as `determine`, found again in no time.
+"""Memoised `determine` per band of the year's count: between two thresholds the answer is constant.
 
-What is asked can only change where a count meets one of the day's limits; between two limits the answer is one, and is kept. So nothing is
-remembered here that anybody could revoke: only what the law says of facts.
+Only answers of the law to given facts are kept, none of which anybody could revoke.
 """
 
 from bisect import bisect_right

@@ -1,4 +1,4 @@
-"""What a pack's report tells, gathered while the records and entries are written; exports are only added up."""
+"""Collects the data of a pack's report while its records and entries are written; exports are only added up."""
 
 from collections import Counter, defaultdict, deque
 from datetime import date, datetime

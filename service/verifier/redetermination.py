@@ -1,4 +1,4 @@
-"""The law applied again to what was submitted, for `verify`: by the law data of the verifier, or by those of the pack."""
+"""Applies the law again to a submitted revision: by the verifier's own law data, or by those of the pack."""
 
 from datetime import date
 from pathlib import Path

@@ -1,9 +1,9 @@
-"""The log before its witnesses: the leader shows each of them the newest checkpoint, and keeps what they sign.
+"""Feeder: submits checkpoints to witnesses and stores their cosignatures. Run by the leader.
 
-1. The sequencer announces each checkpoint that it has signed, and goes on: nothing here is waited for.
-2. For each witness a task of its own takes the newest, proves it from the size that the witness has cosigned before, and asks.
-3. A witness that is elsewhere tells its size, and is shown the proof from there; one that has seen more than there is sounds an alarm.
-4. The line that it answers is verified and kept. Why there is none is kept too: `/v1/audit/health` tells it, on any replica.
+1. The sequencer announces each checkpoint that it has signed, and waits for nothing here.
+2. Each witness has a task: it takes the newest checkpoint, proves it from the size that the witness cosigned last, and asks.
+3. A witness at another size says so, and is given the proof from there; one that has seen a larger log raises an alarm.
+4. A cosignature is verified and stored; the reason why there is none is stored too: `/v1/audit/health` reports it, on any replica.
 """
 
 import asyncio

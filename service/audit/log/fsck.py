@@ -1,14 +1,12 @@
-"""The full check of the log: everything is hashed again from the entries, and compared with what was signed.
+"""Integrity check (fsck) of the whole log: hashes every entry again and compares with the signed checkpoints.
 
-1. Leaf by leaf, in the order of the log, the entry is read and hashed, and compared with the hash in its tile.
-2. The tree grows from these hashes; each checkpoint must have its root at its size, signed by a key that is trusted.
-3. Where an entry and its tile differ, a second tree grows from the tiles: what was signed tells which of the two was changed.
-4. At last: tiles above, entries that are in no leaf, what was remembered elsewhere, archived months.
+1. Leaf by leaf, in the order of the log, the entry is read, hashed, and compared with the hash in its tile.
+2. The tree grows from these hashes; each checkpoint must have its root at its size, signed by a trusted key.
+3. Where an entry and its tile differ, a second tree grows from the tiles: the signature shows which of the two was changed.
+4. At last: upper tiles, entries without a leaf, checkpoints known from elsewhere, archived months, openings.
 
-What opens sealed values is compared with the seals on the way.
-
-All in one view of the database, and in little memory, however large the log is. Helpers may read and hash ahead, in that view: a chunk
-in which one finds nothing that needs a second look is taken as it says, and every other one is looked at here.
+All in one view of the database and in little memory, however large the log is. Worker processes may read and hash ahead in that view; a
+chunk in which one finds anything is looked at again here, so that findings have one source.
 """
 
 import hashlib

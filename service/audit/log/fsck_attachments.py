@@ -1,6 +1,6 @@
-"""What stands beside the log and is promised by it: what opens sealed values, and the files of months that were archived.
+"""Checks what the log commits to and does not hold: openings of commitments, and files of archived months.
 
-Used by the full check, in its view of the database.
+Part of the fsck, in its view of the database.
 """
 
 import json

@@ -1,6 +1,6 @@
-"""The task of each server process that keeps the log going: one leads, the others wait to take over.
+"""Leader election for the sequencer: one server process leads, the others wait to take over.
 
-The lock of the log belongs to a connection: when the leader or its connection dies, PostgreSQL gives the lock to whoever asks next.
+The advisory lock of the log belongs to a connection: when the leader or its connection dies, PostgreSQL gives the lock to the next.
 """
 
 import asyncio

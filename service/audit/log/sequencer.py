@@ -1,7 +1,7 @@
-"""What the one process that leads does with the log: gives new entries their leaves, grows the tree and signs what it has become.
+"""Sequences and integrates: gives new entries their leaf indexes, grows the tree and signs checkpoints. Run by the leader alone.
 
-All of it goes over one connection, which holds the lock of the log: a process that loses it can write nothing more. A turn that fails
-leaves nothing behind in the database; what is in memory is then to be thrown away.
+All of it goes over the connection that holds the lock of the log: a process that loses the lock can write nothing more. A pass that
+fails leaves nothing in the database; the state in memory must then be thrown away.
 """
 
 import secrets

@@ -1,6 +1,7 @@
-"""Which entries are still to come, pure: numbers drawn by transactions, some under way, some rolled back, some in the tree.
+"""Sequence gaps: numbers that transactions have allocated and that are not integrated into the tree yet. Pure.
 
-The order of the log is decided here and nowhere else; docs/decisions/0018 has the argument.
+A gap closes when its transaction can no longer commit; the watermark is the number below which there is none. The order of the log is
+decided here alone; docs/decisions/0018 has the argument.
 """
 
 from collections import deque

@@ -1,8 +1,7 @@
-"""The way that exporting systems take, as plain ASGI and shorter still (see `direct`): decode, join a batch, answer.
+"""Serves the three deciding routes as plain ASGI, for fast-path eligible requests: decode, join a batch, answer.
 
-It serves the three routes that decide, for requests that are plain (see `wire`). Whatever is not goes on to the application as it came,
-whose routes read it strictly, say what is wrong, and join the same batches. There is no line in the access log for what is served here:
-each answer is a row of the audit log before it is given.
+Exists for throughput only. A request that is not eligible (see `plain_json`) goes to the routes, which read it strictly, say what is
+wrong, and join the same batches. The fast path writes no access log: each answer is a row of the audit log before it is given.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -1,12 +1,10 @@
-"""The shortest way of a request: from the parser to whoever takes it, and the answer in one piece back to the socket.
+"""Answers eligible gate requests straight from the HTTP parser, without an ASGI scope or task.
 
-An ASGI server makes a scope, an event, a task and two messages for every request. For one that is whole already, and whose answer comes
-as a whole, a good part of the server's time goes there. So an application may have a `shortcut`: what it takes is answered without
-any of these. All else, and whatever it does not take after a look at it, goes on as it came: the answers are the same.
+Exists for throughput only: every request can also be served by plain ASGI, with the same answer. A request is eligible when it has come
+as a whole and the application's `shortcut` accepts it after a look; everything else goes on as it came.
 
-Who asks again and again sends the same head again and again, but for a few values. So each connection keeps a few that it has read: a
-request that comes whole and begins, byte for byte, with one of them, those values apart, is known to mean the same, and is not taken
-apart again.
+Each connection caches header templates. A client repeats the same head but for a few values, so a request that matches a cached template
+byte for byte, those values apart, is not parsed again.
 """
 
 import re

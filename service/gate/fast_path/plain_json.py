@@ -1,4 +1,8 @@
-"""Fast-path eligible bodies: the cheap decode accepts exactly what the strict one would."""
+"""Fast-path eligibility of request bodies.
+
+A body is eligible when the cheap msgspec decode provably accepts exactly what the strict decoder would: no escapes, no unknown or
+duplicate members, NFC text without invisible characters. Nothing is refused here: other bodies take the strict decoder.
+"""
 
 import unicodedata
 from collections.abc import Callable, Sequence

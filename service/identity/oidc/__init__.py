@@ -1,1 +1,1 @@
-"""An OpenID Connect relying party: provider metadata, JWS, claims, authorization code flow with PKCE, groups."""
+"""An OpenID Connect (OIDC) relying party: provider metadata, JWS, claims, authorization code flow with PKCE, groups."""
