@@ -21,7 +21,7 @@ REVIEWER: Final = "reviewer:"
 EVERYWHERE: Final = "*"
 Reach = frozenset[str] | Literal["*"]
 
-PATIENCE: Final = timedelta(days=7)
+PENDING_PERIOD: Final = timedelta(days=7)
 """How long a grant waits for a second admin."""
 
 AHEAD: Final = timedelta(days=366)
@@ -66,7 +66,7 @@ def state(life: Life, now: datetime) -> State:
     if life.last_day is not None and today > life.last_day:
         return State.LAPSED
     if life.effective_at is None:
-        return State.LAPSED if now >= life.asked_at + PATIENCE else State.PENDING
+        return State.LAPSED if now >= life.asked_at + PENDING_PERIOD else State.PENDING
     return State.UPCOMING if today < life.first_day else State.STANDING
 
 

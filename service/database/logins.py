@@ -22,7 +22,7 @@ GATE: Final = "outbound_gate"
 LOG: Final = "outbound_log"
 """Whoever keeps the log going: reads entries, adds to the tree."""
 
-PATIENCE: Final = 10.0
+CONNECT_TIMEOUT: Final = 10.0
 """Seconds that a connection may take."""
 
 _RIGHTS: Final = """
@@ -102,7 +102,7 @@ class Logins:
 async def _rights(login: Login) -> asyncpg.Record:
     try:
         connection = await connect(
-            login.url, name="outbound", bounds=Bounds(PATIENCE), timeout=PATIENCE, settings=login.settings
+            login.url, name="outbound", bounds=Bounds(CONNECT_TIMEOUT), timeout=CONNECT_TIMEOUT, settings=login.settings
         )
     except _REFUSED as error:
         raise UnboundError(

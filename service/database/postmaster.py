@@ -25,7 +25,7 @@ READY: Final = "ready"
 _EXECUTABLE: Final = "postgres"
 _TOLERANCE: Final = 10.0
 """Seconds between the start of a process and the one that it notes, on a machine with much to do."""
-_PATIENCE: Final = 10.0
+_START_TIMEOUT: Final = 10.0
 """Seconds that the last processes of a server which has died are waited for."""
 _CREDENTIALS: Final = struct.Struct("3i")
 _GONE: Final = (psutil.Error, OSError)
@@ -84,7 +84,7 @@ def discard_stale_file(cluster: Path) -> None:
     Raises:
         DoubtfulServerError: processes of a server that has died are still there.
     """
-    until = time.monotonic() + _PATIENCE
+    until = time.monotonic() + _START_TIMEOUT
     while remaining := [process.pid for process in psutil.process_iter() if _works_in(process, cluster)]:
         if time.monotonic() > until:
             raise DoubtfulServerError(f"Processes of a PostgreSQL that has died are still there ({remaining})")

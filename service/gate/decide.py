@@ -323,7 +323,7 @@ def _under(case: _Case, permit: KnownPermit) -> Decision:
         reason or Reason.PERMITTED,
         law.mechanism,
         permit.id,
-        _headroom(permit, *claimed.law.room(case.known.year, permit.terms.requirements)),
+        _headroom(permit, *claimed.law.headroom(case.known.year, permit.terms.requirements)),
         law.counts_toward_ledger,
         valid_from=permit.valid_from if reason is Reason.PERMIT_NOT_BEGUN else None,
     )

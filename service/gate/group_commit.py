@@ -50,19 +50,19 @@ from service.validation.problems import Busy, DatabaseAway, Problem
 
 log = structlog.get_logger("outbound.gate")
 
-PATIENCE: Final = (0.02, 0.2)
-"""Seconds, at least and at most, that whoever waits longest waits for the floor before a lane takes what is waiting without it. Between the
-two it is twice as long as a batch usually has the floor."""
+TURN_TIMEOUT: Final = (0.02, 0.2)
+"""Seconds, at least and at most, that a worker waits for the turn lock while jobs wait, before it takes them without it. Between the two it
+is twice the time that a batch usually holds the turn."""
 CREATED: Final = 201
 MAX_ASKS: Final = 2000
 """Asks in one batch at most, unless a single job has more."""
-FEW: Final = 40
-"""Asks under way, waiting ones included, that are too few for two lanes: a batch costs as much as some asks, whatever is in it."""
+MIN_ASKS_FOR_TWO_WORKERS: Final = 40
+"""Asks under way, waiting ones included, that are too few for two workers: a batch costs as much as some asks, whatever is in it."""
 
 _BEGIN: Final = f"begin; select pg_advisory_xact_lock_shared({GATE_LOCK})"
 _UNDO: Final = "rollback; select pg_advisory_unlock_all()"
 BEATS: Final = 3
-"""How often in the time that it may be silent a lane says that it is there."""
+"""How often in the time that it may be silent a worker says that it is there."""
 NAME: Final = "outbound gate"
 SETTINGS: Final = {
     "jit": "off",
@@ -88,10 +88,10 @@ class Waiting(Struct, eq=False):
 
 
 @dataclass(slots=True)
-class _Lane:
+class _Worker:
     connection: asyncpg.Connection | None = None
     task: asyncio.Task[None] | None = None
-    has_floor: bool = False
+    has_turn: bool = False
     """Whether the other one waits until this one has decided."""
     since: float = 0.0
     """When it began to decide."""
@@ -123,8 +123,8 @@ class Gate:
         longest: seconds that one batch may take in all, and that a job may wait until one takes it.
         queue: asks that may wait at most.
         limits: how much one caller may ask.
-        silence: seconds for which a lane may say nothing to PostgreSQL before that ends its session, and whatever lock it has: a frozen
-            process keeps nobody waiting for longer. A lane that has nothing to do says in time that it is there.
+        silence: seconds for which a worker may say nothing to PostgreSQL before that ends its session, and whatever lock it has: a frozen
+            process keeps nobody waiting for longer. A worker that has nothing to do says in time that it is there.
     """
 
     def __init__(
@@ -157,29 +157,31 @@ class Gate:
         self._queue: deque[Waiting] = deque()
         self._arrived = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop
-        self._lanes = (_Lane(), _Lane())
-        self._floor = asyncio.Lock()
+        self._workers = (_Worker(), _Worker())
+        self._turn_lock = asyncio.Lock()
         self._usual = 0.0
-        """Seconds for which a batch usually has the floor."""
+        """Seconds for which a batch usually has the turn."""
         self._reservations = 0
         """Jobs that reserve and still wait."""
 
     async def open(self) -> None:
         """Begin to take jobs; connections are made when they are needed."""
         self._loop = asyncio.get_running_loop()
-        for lane in self._lanes:
-            lane.task = self._loop.create_task(self._run(lane))
+        for worker in self._workers:
+            worker.task = self._loop.create_task(self._run(worker))
 
     async def close(self) -> None:
         """Stop; whoever still waits gets 503."""
-        for lane in self._lanes:
-            if lane.task is not None:
-                lane.task.cancel()
-        await asyncio.gather(*(lane.task for lane in self._lanes if lane.task is not None), return_exceptions=True)
+        for worker in self._workers:
+            if worker.task is not None:
+                worker.task.cancel()
+        await asyncio.gather(
+            *(worker.task for worker in self._workers if worker.task is not None), return_exceptions=True
+        )
         while self._queue:
             self._answer(self._next(), DatabaseAway())
-        for lane in self._lanes:
-            await _leave(lane)
+        for worker in self._workers:
+            await _leave(worker)
 
     async def decide(self, job: Job) -> Reply:
         """Return the answer to a job, committed.
@@ -224,25 +226,25 @@ class Gate:
         except Exception as error:  # one caller who cannot be told must not keep it from the others
             log.exception("an answer could not be told", error=type(error).__name__)
 
-    async def _run(self, lane: _Lane) -> None:
+    async def _run(self, worker: _Worker) -> None:
         while True:
             if not self._arrived.is_set():
-                await self._idle(lane)
-            lane.has_floor = self._is_for_one() and await self._is_given_floor()
+                await self._idle(worker)
+            worker.has_turn = self._is_for_one() and await self._acquire_turn()
             try:
-                lane.since = self._loop.time()
+                worker.since = self._loop.time()
                 if self._reservations:
-                    await self._begin(lane)
-                batch = self._taken(whole=lane.has_floor)
+                    await self._begin(worker)
+                batch = self._take_batch(whole=worker.has_turn)
                 if batch:
-                    await self._answer_all(lane, batch)
-                elif lane.has_begun:
-                    await _undo(lane)
+                    await self._answer_all(worker, batch)
+                elif worker.has_begun:
+                    await _undo(worker)
             finally:
-                self._give_floor(lane)
+                self._release_turn(worker)
 
-    async def _idle(self, lane: _Lane) -> None:
-        """Wait for a job, and let PostgreSQL hear of the lane meanwhile: it ends a session that says nothing."""
+    async def _idle(self, worker: _Worker) -> None:
+        """Wait for a job, and let PostgreSQL hear of the worker meanwhile: it ends a session that says nothing."""
         while not self._arrived.is_set():
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._beat):
@@ -250,67 +252,67 @@ class Gate:
                 return
             try:
                 async with asyncio.timeout(ANSWER):
-                    if lane.connection is not None:
-                        await lane.connection.execute("select 1")
+                    if worker.connection is not None:
+                        await worker.connection.execute("select 1")
             except Exception:  # noqa: BLE001 - whatever it is, the next batch makes another connection
-                await _leave(lane)
+                await _leave(worker)
 
-    async def _begin(self, lane: _Lane) -> None:
+    async def _begin(self, worker: _Worker) -> None:
         """Begin before the batch is taken, so that whoever comes meanwhile is in it; the batch itself tries again where that fails."""
-        if lane.connection is None:
+        if worker.connection is None:
             return
         try:
-            await self._begun(lane)
+            await self._ensure_transaction(worker)
         except Exception:  # noqa: BLE001 - the batch will find out what it is, and tell whoever waits
-            await _undo(lane)
+            await _undo(worker)
 
-    async def _begun(self, lane: _Lane) -> asyncpg.Connection:
-        """Return the lane's connection, in a transaction with the gate's lock."""
-        connection = await self._connected(lane)
-        if not lane.has_begun:
+    async def _ensure_transaction(self, worker: _Worker) -> asyncpg.Connection:
+        """Return the worker's connection, in a transaction with the gate's lock."""
+        connection = await self._ensure_connection(worker)
+        if not worker.has_begun:
             await connection.execute(_BEGIN, timeout=min(self._timeout, self._longest))
-            lane.has_begun = True
+            worker.has_begun = True
         return connection
 
-    async def _connected(self, lane: _Lane) -> asyncpg.Connection:
-        """Return the lane's connection."""
-        if lane.connection is None:
-            lane.connection = await connect(
+    async def _ensure_connection(self, worker: _Worker) -> asyncpg.Connection:
+        """Return the worker's connection."""
+        if worker.connection is None:
+            worker.connection = await connect(
                 self._login.url,
                 name=NAME,
                 bounds=self._bounds,
                 timeout=self._timeout,
                 settings=SETTINGS | self._login.settings,
             )
-        return lane.connection
+        return worker.connection
 
-    async def _is_given_floor(self) -> bool:
-        """Wait for the floor; False: whoever waits longest still does after some patience, and is to be taken without it."""
+    async def _acquire_turn(self) -> bool:
+        """Wait for the turn; False: whoever waits longest still does after some patience, and is to be taken without it."""
         while True:
             longest = self._queue[0] if self._queue else None
             try:
-                async with asyncio.timeout(min(max(PATIENCE[0], 2 * self._usual), PATIENCE[1])):
-                    return await self._floor.acquire()
+                async with asyncio.timeout(min(max(TURN_TIMEOUT[0], 2 * self._usual), TURN_TIMEOUT[1])):
+                    return await self._turn_lock.acquire()
             except TimeoutError:
                 if longest is not None and self._queue and self._queue[0] is longest:
                     return False
 
-    def _give_floor(self, lane: _Lane) -> None:
-        if lane.has_floor:
-            lane.has_floor = False
-            self._usual += (self._loop.time() - lane.since - self._usual) / 8
-            self._floor.release()
+    def _release_turn(self, worker: _Worker) -> None:
+        if worker.has_turn:
+            worker.has_turn = False
+            self._usual += (self._loop.time() - worker.since - self._usual) / 8
+            self._turn_lock.release()
 
     def _is_for_one(self) -> bool:
-        """Tell whether one lane is to take all that waits."""
-        return self._reservations > 0 or self._under_way < FEW
+        """Tell whether one worker is to take all that waits."""
+        return self._reservations > 0 or self._under_way < MIN_ASKS_FOR_TWO_WORKERS
 
     @property
     def _under_way(self) -> int:
         """Asks that were taken in and are not answered yet, waiting ones included."""
         return self._size - self._room
 
-    def _taken(self, *, whole: bool) -> list[Waiting]:
+    def _take_batch(self, *, whole: bool) -> list[Waiting]:
         """Take from the queue as much as one batch may hold: all of it, or half of what is under way."""
         batch: list[Waiting] = []
         asks = 0
@@ -336,14 +338,14 @@ class Gate:
         self._reservations -= waiting.job.reserves
         return waiting
 
-    async def _answer_all(self, lane: _Lane, batch: Sequence[Waiting]) -> None:
+    async def _answer_all(self, worker: _Worker, batch: Sequence[Waiting]) -> None:
         outcomes: Sequence[Outcome]
         try:
             async with asyncio.timeout(self._longest):
-                outcomes = await self._decided(lane, [waiting.job for waiting in batch])
+                outcomes = await self._decide_jobs(worker, [waiting.job for waiting in batch])
         except TimeoutError:
             log.warning("a batch took too long and is given up", jobs=len(batch))
-            await _undo(lane)
+            await _undo(worker)
             outcomes = [DatabaseAway()] * len(batch)
         except asyncio.CancelledError:
             for waiting in batch:
@@ -352,10 +354,10 @@ class Gate:
         for waiting, outcome in zip(batch, outcomes, strict=True):
             self._answer(waiting, outcome)
 
-    async def _decided(self, lane: _Lane, jobs: Sequence[Job]) -> Sequence[Outcome]:
+    async def _decide_jobs(self, worker: _Worker, jobs: Sequence[Job]) -> Sequence[Outcome]:
         """Return what came of some jobs: of all in one transaction, or of each in its own where that failed."""
         try:
-            return await self._tried(lane, jobs)
+            return await self._decide_with_retry(worker, jobs)
         except Exception as error:  # noqa: BLE001 - each waiter is told of its own
             if len(jobs) == 1 or _is_away(error):
                 return [_told(error)] * len(jobs)
@@ -364,19 +366,19 @@ class Gate:
         for job in jobs:
             # Once the database is away, nobody is made to wait for finding that out again.
             is_over = bool(outcomes) and isinstance(outcomes[-1], DatabaseAway | Busy)
-            outcomes += [DatabaseAway()] if is_over else await self._decided(lane, [job])
+            outcomes += [DatabaseAway()] if is_over else await self._decide_jobs(worker, [job])
         return outcomes
 
-    async def _tried(self, lane: _Lane, jobs: Sequence[Job]) -> Sequence[Outcome]:
+    async def _decide_with_retry(self, worker: _Worker, jobs: Sequence[Job]) -> Sequence[Outcome]:
         """Decide in one transaction; try again where another one was in the way, or the connection had gone before."""
         until = self._loop.time() + min(self._timeout, self._longest) - (self._bounds.lock or 0)
         for attempt in range(1, ATTEMPTS + 1):
             committing = _Commit()
             began = self._loop.time()
             try:
-                return await self._transaction(lane, jobs, committing)
+                return await self._transaction(worker, jobs, committing)
             except Exception as error:
-                await _undo(lane)
+                await _undo(worker)
                 if committing.begun and not isinstance(error, asyncpg.PostgresError):
                     # Only PostgreSQL itself can say that nothing was committed.
                     raise DatabaseAway from error
@@ -389,11 +391,11 @@ class Gate:
             await pause(attempt)
         raise AssertionError("unreachable")  # pragma: no cover
 
-    async def _transaction(self, lane: _Lane, jobs: Sequence[Job], committing: "_Commit") -> Sequence[Outcome]:
+    async def _transaction(self, worker: _Worker, jobs: Sequence[Job], committing: "_Commit") -> Sequence[Outcome]:
         if any(job.reserves for job in jobs):
-            await self._begun(lane)
-        connection = await self._connected(lane)
-        now, admissions = await self._admitted(connection, jobs, lock=None if lane.has_begun else GATE_LOCK)
+            await self._ensure_transaction(worker)
+        connection = await self._ensure_connection(worker)
+        now, admissions = await self._load_admissions(connection, jobs, lock=None if worker.has_begun else GATE_LOCK)
         sitting = DecisionBatch(self._book, now, lapse(now, self._lease))
         await _repeats(connection, admissions)
         announcing = [
@@ -408,21 +410,21 @@ class Gate:
             for one in admissions
             if one.use is not None and one.caller is not None and isinstance(one.outcome, Reply)
         ]
-        self._give_floor(lane)
-        if (sitting.entries.openings or sitting.contradictions) and not lane.has_begun:
-            await self._begun(lane)
+        self._release_turn(worker)
+        if (sitting.entries.openings or sitting.contradictions) and not worker.has_begun:
+            await self._ensure_transaction(worker)
             await batch_write.unlock(connection)
-        if lane.has_begun:
+        if worker.has_begun:
             await batch_write.write(connection, sitting, kept)
             committing.begun = True
-            lane.has_begun = False
+            worker.has_begun = False
             await connection.execute("commit")
         else:
             committing.begun = True
             await batch_write.write_at_once(connection, sitting)
         return [cast("Outcome", admission.outcome) for admission in admissions]
 
-    async def _admitted(
+    async def _load_admissions(
         self, connection: asyncpg.Connection, jobs: Sequence[Job], *, lock: int | None
     ) -> tuple[datetime, list[_Admitted]]:
         """Return the moment, and the jobs with what there is for each at that, and who its caller is."""
@@ -533,21 +535,21 @@ def _is_away(error: BaseException) -> bool:
     return isinstance(error, DatabaseAway) or is_unavailable(error) or is_conflict(error)
 
 
-async def _undo(lane: _Lane) -> None:
+async def _undo(worker: _Worker) -> None:
     """End a transaction that failed, and let go of the gate's lock; a connection that cannot even do that is given up."""
-    lane.has_begun = False
+    worker.has_begun = False
     try:
-        if lane.connection is not None:
+        if worker.connection is not None:
             async with asyncio.timeout(ANSWER):
-                await lane.connection.execute(_UNDO)
+                await worker.connection.execute(_UNDO)
     except Exception:  # noqa: BLE001 - whatever the driver says: this connection is no use any more
-        await _leave(lane)
+        await _leave(worker)
 
 
-async def _leave(lane: _Lane) -> None:
-    if lane.connection is not None:
-        lane.connection.terminate()
-        lane.connection = None
+async def _leave(worker: _Worker) -> None:
+    if worker.connection is not None:
+        worker.connection.terminate()
+        worker.connection = None
 
 
 @dataclass(slots=True)

@@ -334,7 +334,7 @@ def _waits(tx: Transaction) -> ColumnElement[bool]:
     return and_(
         Grant.withdrawn_at.is_(None),
         Grant.effective_at.is_(None),
-        Grant.granted_at > tx.now - grant_rules.PATIENCE,
+        Grant.granted_at > tx.now - grant_rules.PENDING_PERIOD,
         or_(Grant.valid_until.is_(None), Grant.valid_until >= day_in_shanghai(tx.now)),
     )
 

@@ -72,7 +72,7 @@ class _Line:
     sensitive_persons: int
     least: int
 
-    def room(self, count: Count) -> int:
+    def headroom(self, count: Count) -> int:
         """Return how many more of whoever is counted do not reach it."""
         rest = self.least - 1 - self.persons * count.persons - self.sensitive_persons * count.sensitive_persons
         return max(0, rest)
@@ -136,7 +136,7 @@ class LawByCount:
         dataset = facts.dataset if dataset is None else stricter_dataset(facts.dataset, dataset)
         return law_by_count(facts.as_of, handler, dataset, facts.recipient, transfer, route, self._book)
 
-    def room(self, count: Count, held: frozenset[Mechanism]) -> tuple[int | None, int | None]:
+    def headroom(self, count: Count, held: frozenset[Mechanism]) -> tuple[int | None, int | None]:
         """Return how many persons can be added to a count before the law asks for more than the mechanisms that were obtained.
 
         The first number is of persons, the second of those whose sensitive information goes; None: as many as there are.
@@ -149,8 +149,8 @@ class LawByCount:
                 self._lines[key] = lines
         persons, sensitive = lines
         return (
-            None if persons is None else persons.room(count),
-            None if sensitive is None else sensitive.room(count),
+            None if persons is None else persons.headroom(count),
+            None if sensitive is None else sensitive.headroom(count),
         )
 
     def _lines_of_day(self) -> list[_Line]:
@@ -209,8 +209,8 @@ class LawByCount:
 
     def _first_line(self, count: Count, limit: int, kind: Kind) -> _Line | None:
         ahead = [line for line in self._limits if line.is_ahead(count, kind)]
-        for line in sorted(ahead, key=lambda line: line.room(count)):
-            if self.at(_more(count, kind, line.room(count) + 1)).strictness > limit:
+        for line in sorted(ahead, key=lambda line: line.headroom(count)):
+            if self.at(_more(count, kind, line.headroom(count) + 1)).strictness > limit:
                 return line
         return None
 

@@ -129,7 +129,7 @@ class Bar:
 
 
 @dataclass(frozen=True, slots=True)
-class Paper:
+class EvidenceKind:
     """A kind of evidence that the company wants."""
 
     kind: str
@@ -147,7 +147,7 @@ class Policy:
     """Name of the file, for messages."""
     stages: tuple[tuple[str, Condition], ...] = ()
     bars: tuple[Bar, ...] = ()
-    papers: tuple[Paper, ...] = ()
+    papers: tuple[EvidenceKind, ...] = ()
     thresholds: Mapping[str, int] = field(default_factory=dict)
     hours: Mapping[str, int] = field(default_factory=dict)
 
@@ -166,7 +166,7 @@ class Policy:
         """Return the bars that hold."""
         return tuple(bar for bar in self.bars if bar.condition.holds(situation))
 
-    def papers_in(self, situation: Situation) -> tuple[Paper, ...]:
+    def papers_in(self, situation: Situation) -> tuple[EvidenceKind, ...]:
         """Return the evidence that the company wants, each kind once."""
         found = {paper.kind: paper for paper in self.papers if paper.condition.holds(situation)}
         return tuple(found.values())
@@ -205,7 +205,7 @@ def load(path: Path) -> Policy:
             Bar(bar.id, Condition(countries=frozenset(bar.countries), tags=_set(bar.tags)), bar.text.model_dump())
             for bar in read.bar
         ),
-        papers=tuple(Paper(paper.kind, _condition(paper), paper.text.model_dump()) for paper in read.evidence),
+        papers=tuple(EvidenceKind(paper.kind, _condition(paper), paper.text.model_dump()) for paper in read.evidence),
         thresholds=read.thresholds,
         hours={str(stage): hours for stage, hours in read.service_times.items()},
     )

@@ -27,7 +27,7 @@ Json = dict[str, Any]
 ROWS: Final = 500
 MOST_WAITING: Final = 10_000
 """Entries without a place that are held in memory until they have one."""
-PATIENCE: Final = 30.0
+SEQUENCING_TIMEOUT: Final = 30.0
 """Seconds until which the log must have come as far as the snapshot."""
 PAUSE: Final = 0.2
 WITNESSED: Final = 5.0
@@ -148,13 +148,13 @@ class Entries:
         async def look(tx: Transaction) -> dict[int, int]:
             return {row[0]: row[1] for row in await tx.execute(query, {"waiting": list(waiting)})}
 
-        for _ in range(round(PATIENCE / PAUSE)):
+        for _ in range(round(SEQUENCING_TIMEOUT / PAUSE)):
             places = await self._log.transaction(look)
             if len(places) == len(waiting):
                 return places
             await asyncio.sleep(PAUSE)
         raise LogBehindError(
-            f"{len(waiting) - len(places)} entries have no place in the log after {PATIENCE:.0f} seconds."
+            f"{len(waiting) - len(places)} entries have no place in the log after {SEQUENCING_TIMEOUT:.0f} seconds."
         )
 
     async def proved(self) -> Proved:
@@ -170,7 +170,7 @@ class Entries:
             return list(rows), bool(await tx.scalar(text("select exists (select from cosignatures)")))
 
         newest: Proved | None = None
-        for turn in range(round(PATIENCE / PAUSE)):
+        for turn in range(round(SEQUENCING_TIMEOUT / PAUSE)):
             rows, are_witnesses = await self._log.transaction(look)
             cosigned = next((row for row in rows if row[2]), None)
             if cosigned is not None:
@@ -180,7 +180,7 @@ class Entries:
                 if not are_witnesses or turn > WITNESSED / PAUSE:
                     return newest
             await asyncio.sleep(PAUSE)
-        raise LogBehindError(f"The log has no checkpoint above leaf {size - 1} after {PATIENCE:.0f} seconds.")
+        raise LogBehindError(f"The log has no checkpoint above leaf {size - 1} after {SEQUENCING_TIMEOUT:.0f} seconds.")
 
     async def proof(self, size: int) -> AsyncIterator[bytes]:
         """Return the lines of the proof: level, index and hash of each subtree between the entries, left to right."""

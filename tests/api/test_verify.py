@@ -18,7 +18,7 @@ import pytest
 
 from service.audit import shown
 from service.audit.tlog.signed_note import COSIGNATURE, Signer
-from service.law import loader, rule_book
+from service.law import loader
 from service.law.rule_book import RuleBook
 from service.verifier import pack as verify
 from service.verifier import single_file
@@ -48,7 +48,7 @@ def own_law() -> RuleBook:
 def compiled_once(own_law: RuleBook, monkeypatch: pytest.MonkeyPatch) -> None:
     """Spare each look at a pack the compiling of our own law data, which takes longer than a small pack does."""
     load = loader.load
-    monkeypatch.setattr(rule_book, "load", lambda *of: own_law if of == (loader.DATA, None) else load(*of))
+    monkeypatch.setattr(loader, "load", lambda *of: own_law if of == (loader.DATA, None) else load(*of))
 
 
 def broken(path: Path, *vkeys: str) -> set[str]:

@@ -104,7 +104,7 @@ def test_two_processes_make_each_pack_once(queue: Queue) -> None:
 def test_a_pack_is_given_up_where_the_log_stands_still(
     postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log_entries, "PATIENCE", 0.4)
+    monkeypatch.setattr(log_entries, "SEQUENCING_TIMEOUT", 0.4)
     url = database_named(postgres, "packs_still")
     run_sql(postgres, "create database packs_still template template_outbound")
     settings = Settings(data_dir=tmp_path / "data", log_level="error", sequencer=False)

@@ -166,6 +166,6 @@ def test_a_clock_that_was_set_since_makes_no_stranger_of_a_server(folder: Path) 
 
 
 def test_what_a_dead_server_has_left_is_waited_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.database.postmaster._PATIENCE", 0.2)
+    monkeypatch.setattr("service.database.postmaster._START_TIMEOUT", 0.2)
     with EmbeddedServer(folder), pytest.raises(DoubtfulServerError, match="still there"):
         discard_stale_file(folder / "postgres")

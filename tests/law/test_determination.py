@@ -87,10 +87,10 @@ def test_what_was_obtained_covers_what_is_asked(held: frozenset[Mechanism], part
 
 def test_headroom_under_a_contract_reaches_to_the_assessment() -> None:
     law = LawByCount(a_case(), BOOK)
-    assert Headroom(*law.room(Count(persons=1), CONTRACT)) == Headroom(999_998, 9_999)
-    assert Headroom(*law.room(Count(persons=1_000_000), CONTRACT)) == Headroom(0, 0)
+    assert Headroom(*law.headroom(Count(persons=1), CONTRACT)) == Headroom(999_998, 9_999)
+    assert Headroom(*law.headroom(Count(persons=1_000_000), CONTRACT)) == Headroom(0, 0)
     inside = LawByCount(a_case(recipient={"country": "CN"}), BOOK)
-    assert Headroom(*inside.room(Count(persons=1), CONTRACT)) == Headroom(None, None)
+    assert Headroom(*inside.headroom(Count(persons=1), CONTRACT)) == Headroom(None, None)
 
 
 def test_citations_are_those_in_force_on_the_day() -> None:

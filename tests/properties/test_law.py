@@ -105,7 +105,7 @@ def test_the_law_by_count_is_the_law(asked: Facts, others: list[Count], route: R
 @some
 @given(facts(), st.frozensets(st.sampled_from(Mechanism)))
 def test_headroom_under_a_permit_is_exact(asked: Facts, held: frozenset[Mechanism]) -> None:
-    room = Headroom(*LawByCount(asked, BOOK).room(with_transfer(asked), held))
+    room = Headroom(*LawByCount(asked, BOOK).headroom(with_transfer(asked), held))
     for kind in ("persons", "sensitive_persons"):
         most = getattr(room, kind)
         if most is None:

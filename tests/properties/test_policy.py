@@ -9,7 +9,7 @@ from service.law import loader
 from service.law.count_bands import LawByCount
 from service.law.determination import Determination, Headroom, Mechanism, covers, determine
 from service.law.facts import Facts
-from service.law.policy import Bar, Condition, Paper, Policy
+from service.law.policy import Bar, Condition, EvidenceKind, Policy
 from service.transfers.workflow import stages_for
 from tests.law.strategies import BOOK, facts, with_transfer
 
@@ -40,7 +40,8 @@ policies = st.builds(
         max_size=1,
     ).map(tuple),
     papers=st.lists(
-        st.builds(Paper, st.sampled_from(["dpo_opinion", "consent_record"]), conditions, st.just(TEXT)), max_size=2
+        st.builds(EvidenceKind, st.sampled_from(["dpo_opinion", "consent_record"]), conditions, st.just(TEXT)),
+        max_size=2,
     ).map(tuple),
 )
 NEWEST = {name: value for day in BOOK.days for name, value in BOOK.edition(day).law.items()}
@@ -86,7 +87,7 @@ def test_a_policy_never_makes_anything_freer(
         "file_standard_contract"
     }
     assert covers(obtained, law) or not covers(obtained, with_policy)
-    before, after = (Headroom(*LawByCount(known, one).room(with_transfer(known), obtained)) for one in (BOOK, book))
+    before, after = (Headroom(*LawByCount(known, one).headroom(with_transfer(known), obtained)) for one in (BOOK, book))
     for kind in ("persons", "sensitive_persons"):
         may, might = getattr(before, kind), getattr(after, kind)
         assert may is None or (might is not None and might <= may)

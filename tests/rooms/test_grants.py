@@ -37,7 +37,7 @@ def midnight(day: date) -> datetime:
         (replace(FOREVER, first_day=TODAY - A_DAY, last_day=TODAY - A_DAY), State.LAPSED),
         (replace(FOREVER, effective_at=None), State.PENDING),
         (replace(FOREVER, effective_at=None, first_day=TODAY + A_DAY), State.PENDING),
-        (replace(FOREVER, effective_at=None, asked_at=NOON - grant_rules.PATIENCE), State.LAPSED),
+        (replace(FOREVER, effective_at=None, asked_at=NOON - grant_rules.PENDING_PERIOD), State.LAPSED),
         (replace(FOREVER, effective_at=None, last_day=TODAY - A_DAY), State.LAPSED),
         (replace(FOREVER, ended_at=NOON), State.WITHDRAWN),
         (replace(FOREVER, effective_at=None, ended_at=NOON), State.WITHDRAWN),

@@ -21,7 +21,7 @@ from service.database.logins import Login
 
 CADENCE: Final = 0.3
 """Seconds between turns: with the turn itself less than one from a commit to the checkpoint over it."""
-PATIENCE: Final = 1.0
+POLL_INTERVAL: Final = 1.0
 """Seconds between attempts to lead."""
 MONTHLY: Final = timedelta(hours=1)
 """How often it is looked whether the coming months have tables."""
@@ -65,7 +65,7 @@ class Leader:
     ) -> None:
         # Whoever waits to lead says so at each attempt.
         self._bounds = Bounds(
-            statement=timeout, silence=silence, idle=max(silence, 3 * PATIENCE), transaction=timeout + ANSWER
+            statement=timeout, silence=silence, idle=max(silence, 3 * POLL_INTERVAL), transaction=timeout + ANSWER
         )
         self._login = login
         self._clock = clock
@@ -94,7 +94,7 @@ class Leader:
                 await self._connected()
             except Exception as error:  # noqa: BLE001 - it is told, and tried again
                 self._tell(error)
-            await asyncio.sleep(PATIENCE)
+            await asyncio.sleep(POLL_INTERVAL)
 
     def _tell(self, error: Exception) -> None:
         """Tell of a fault once, however often it comes again."""
@@ -115,13 +115,13 @@ class Leader:
         )
         try:
             while not await connection.fetchval("select pg_try_advisory_lock($1)", LOG_LOCK):  # noqa: ASYNC110 - it is PostgreSQL's
-                await asyncio.sleep(PATIENCE)
+                await asyncio.sleep(POLL_INTERVAL)
             await self._lead(connection)
         finally:
             if self._witnessing is not None:
                 await self._witnessing.close()
             with suppress(*_GONE):
-                await connection.close(timeout=PATIENCE)
+                await connection.close(timeout=POLL_INTERVAL)
 
     async def _lead(self, connection: asyncpg.Connection) -> None:
         """Take turns until the connection or the key is another; what was in memory goes with them."""

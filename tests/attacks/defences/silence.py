@@ -47,7 +47,7 @@ DEFENCES: Final = (
         "A303",
         "PostgreSQL ends a leader that is silent",
         "service/audit/log/leader.py",
-        "idle=max(silence, 3 * PATIENCE), ",
+        "idle=max(silence, 3 * POLL_INTERVAL), ",
         "idle=None, ",
         SILENCE + "test_a_frozen_leader_loses_the_log",
     ),
