@@ -9,7 +9,7 @@ PARALLEL := -n $(JOBS) --maxprocesses 6 --dist worksteal
 
 ONLY ?=
 
-.PHONY: install run test check format openapi lock bench cores soak proxies attacks sbom clean
+.PHONY: install run test test-slowest check format openapi lock bench cores soak proxies attacks sbom clean
 
 install: $(STAMP)
 
@@ -26,6 +26,11 @@ run: install
 # The tests start the program a hundred times: what it is compiled to is kept, whatever the environment says.
 test: install
 	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest $(PARALLEL) -p tests.core_coverage
+
+# The slowest tenth of the suite, by name.
+test-slowest: install
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest $(PARALLEL) --durations-min=0 \
+		--durations=$$($(BIN)/python -m pytest --collect-only -qq | awk -F': ' '{ all += $$2 } END { print int(all / 10) }')
 
 check: install
 	$(BIN)/ruff check .

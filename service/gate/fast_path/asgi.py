@@ -141,7 +141,7 @@ class Express:
         return self._read(_TARGETS[target], headers)
 
     def begin(self, head: Head, given: Given, body: bytes, client: tuple[str, int] | None, tell: Tell) -> bool:
-        """Take a plain request on the shortest way: the same as by ASGI, without it (see `direct`)."""
+        """Answer a fast-path eligible request without ASGI (see `http_protocol`)."""
         job = head.job(given, body) if len(body) <= self._limit else None
         if job is None:
             return False
