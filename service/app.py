@@ -43,7 +43,7 @@ from service.http.router import REFUSALS
 from service.http.token_bucket import TokenBucket
 from service.identity import routes as identity
 from service.identity import sign_in_routes
-from service.identity.authentication import Door, door_of
+from service.identity.authentication import Authenticator, authenticator_of
 from service.identity.operations import recognize
 from service.law.loader import book_of
 from service.law.rule_book import RuleBook
@@ -147,7 +147,7 @@ def create_app(settings: Settings, database_url: str, *, clock: Time | None = No
         silence=settings.database_silence_seconds,
     )
     outgoing = Outgoing(settings.outgoing_allowed)
-    door = door_of(settings, database, outgoing, clock)
+    authenticator = authenticator_of(settings, database, outgoing, clock)
     witnesses = named(settings.witnesses)
     max_age = None if settings.witness_max_age_seconds is None else timedelta(seconds=settings.witness_max_age_seconds)
     log_key = LogKey(settings.log_key)
@@ -206,7 +206,7 @@ def create_app(settings: Settings, database_url: str, *, clock: Time | None = No
         packs_dir=settings.packs,
         workshop=workshop,
     )
-    _add_door(app, door, settings)
+    _add_authentication(app, authenticator, settings)
     problems.install(app)
     rooms = (
         law,
@@ -251,13 +251,13 @@ def create_app(settings: Settings, database_url: str, *, clock: Time | None = No
     return app
 
 
-def _add_door(app: FastAPI, door: Door, settings: Settings) -> None:
+def _add_authentication(app: FastAPI, authenticator: Authenticator, settings: Settings) -> None:
     """Let people sign in, and routes ask who is calling."""
     app.include_router(sign_in_routes.router)
     app.include_router(sign_in_routes.pages)
-    app.state.door = door
-    app.state.identify = door.identify
-    app.state.authenticate = door.authenticate
+    app.state.authenticator = authenticator
+    app.state.identify = authenticator.identify
+    app.state.authenticate = authenticator.authenticate
     app.state.issuer = settings.oidc_issuer
 
 

@@ -212,11 +212,11 @@ OPERATOR: Final = Caller(principal="operator", name="operator", kind="operator")
 SYSTEM_ACTOR: Final = Caller(principal="outbound", name="outbound", kind="operator")
 """The service itself, where it tells one handler's people what an act at another one has brought to light."""
 
-Identifier = Callable[[Request, bool], Awaitable[Credential]]
+Identify = Callable[[Request, bool], Awaitable[Credential]]
 """Finds what a request shows, outside of any transaction since it may have to ask others, or raises `Unauthenticated`; told whether the
 route takes sessions."""
 
-Authenticator = Callable[[Transaction, Credential], Awaitable[Caller]]
+Authenticate = Callable[[Transaction, Credential], Awaitable[Caller]]
 """Turns what a request shows into a caller, or raises `Unauthenticated`."""
 
 

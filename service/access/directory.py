@@ -84,7 +84,7 @@ async def entitled(tx: Transaction, role: Role, handler: str, today: date) -> li
     own = (
         select(_PRINCIPALS.c.id, _PRINCIPALS.c.name, null().cast(Id).label("behalf"))
         .join(_GRANTS, _GRANTS.c.principal == _PRINCIPALS.c.id)
-        .where(_stands(role, handler, today))
+        .where(_grant_stands(role, handler, today))
     )
     away = _PRINCIPALS.alias()
     lent = (
@@ -93,7 +93,7 @@ async def entitled(tx: Transaction, role: Role, handler: str, today: date) -> li
         .join(_GRANTS, _GRANTS.c.principal == _DELEGATIONS.c.delegator)
         .join(away, and_(away.c.id == _DELEGATIONS.c.delegator, away.c.kind == "person", away.c.disabled_at.is_(None)))
         .where(
-            _stands(role, handler, today),
+            _grant_stands(role, handler, today),
             literal(str(role)) == _DELEGATIONS.c.roles.any_(),
             or_(_DELEGATIONS.c.handler.is_(None), _DELEGATIONS.c.handler == handler),
             _DELEGATIONS.c.ended_at.is_(None),
@@ -202,7 +202,7 @@ async def readers_among(tx: Transaction, handler: str, references: Collection[st
     return {reference: found[reference] for reference in references if reference in found}
 
 
-def _stands(role: Role, handler: str, today: date) -> ColumnElement[bool]:
+def _grant_stands(role: Role, handler: str, today: date) -> ColumnElement[bool]:
     return and_(
         _PRINCIPALS.c.kind == "person",
         _PRINCIPALS.c.disabled_at.is_(None),

@@ -40,7 +40,7 @@ def check(
 ) -> None:
     """List what this version answers otherwise, before you migrate; nothing is changed, and it ends with 1 where there is any."""
     with database_url(Settings(), migrated=False) as url:
-        revision, found = asyncio.run(_found(url, days))
+        revision, found = asyncio.run(_find_contradictions(url, days))
     if revision is None:
         fail("The database holds no tables of the service: there is nothing to check.")
     if found is None:
@@ -62,7 +62,7 @@ def check(
         raise typer.Exit(1)
 
 
-async def _found(url: str, days: int) -> tuple[str | None, list[Finding] | None]:
+async def _find_contradictions(url: str, days: int) -> tuple[str | None, list[Finding] | None]:
     """Return the revision of a database and, where it is that of before, what is answered otherwise."""
     try:
         connection = await connect(url, name="outbound upgrade", bounds=BOUNDS)

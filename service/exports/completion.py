@@ -18,7 +18,7 @@ from msgspec import structs
 from service.access.caller import Caller
 from service.audit import operations as audit
 from service.database.session import Transaction
-from service.exports.operations import held_export, shown, status_of
+from service.exports.operations import held_export, present, status_of
 from service.exports.schemas import ExportOut
 from service.gate.decide import contradicted
 from service.law.facts import Count, Tag
@@ -133,7 +133,7 @@ async def _again(counting: Counting) -> ExportOut | ReportedOtherwise:
     if all(more[kind] == NOTHING_MORE for kind in KINDS):
         stated = Count(**{kind: completion[kind].report.sent(getattr(before, kind)) for kind in KINDS})
         if stated == before:
-            return shown(export, tx)
+            return present(export, tx)
         return _otherwise(export, before, "It tells fewer persons, so the first report stands.")
     counting.require_gate()
     sketches = {kind: held[kind].plus(completion[kind].report) for kind in KINDS if more[kind].sketch != NOBODY}
@@ -176,7 +176,7 @@ async def _reported(counting: Counting, action: str, sent: Count, late: Mapping[
     await _look_at_tags(tx, counting.caller, export, sent)
     await tx.flush()
     await _hold_against_quota(counting)
-    return shown(export, tx)
+    return present(export, tx)
 
 
 async def _look_at_tags(tx: Transaction, caller: Caller, export: Export, sent: Count) -> None:

@@ -50,18 +50,18 @@ async def cancel(tx: Transaction, caller: Caller, export_id: str) -> ExportOut:
     """
     export = await held_export(tx, caller, export_id)
     if export.status == "cancelled":
-        return shown(export, tx)
+        return present(export, tx)
     require_reserved(export, tx)
     await ledger.release(tx, export)
     export.status, export.ended_at = "cancelled", tx.now
     audit.append(tx, caller, "export.cancelled", export.id, handler=export.handler, details={"permit": export.permit})
     await tx.flush()
-    return shown(export, tx)
+    return present(export, tx)
 
 
 async def read_export(tx: Transaction, caller: Caller, export_id: str) -> ExportOut:
     """Return an export."""
-    return shown(await _export(tx, caller, export_id), tx)
+    return present(await _export(tx, caller, export_id), tx)
 
 
 async def list_exports(
@@ -82,7 +82,7 @@ async def list_exports(
     if permit is not None:
         query = query.where(Export.permit == permit)
     rows, following = await page_of(tx, query, Export.id, cursor, limit)
-    return [shown(row, tx) for row in rows], following
+    return [present(row, tx) for row in rows], following
 
 
 async def held_export(tx: Transaction, caller: Caller, export_id: str) -> Export:
@@ -119,7 +119,7 @@ def require_reserved(export: Export, tx: Transaction) -> None:
         raise export_ended(export.id, status)
 
 
-def shown(export: Export, tx: Transaction) -> ExportOut:
+def present(export: Export, tx: Transaction) -> ExportOut:
     """Return the shape of an export."""
     columns = {name: getattr(export, name) for name in ExportOut.model_fields if name in Export.__table__.columns}
     return ExportOut.model_validate(columns | {"status": status_of(export, tx), "counts_toward_ledger": export.counts})

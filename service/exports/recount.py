@@ -208,11 +208,11 @@ async def _repair(
         await ledger.keep(tx, owner, kind, tally)
     details = {
         "of": compared.name,
-        "stored": {kind: _told(compared.stored[kind], compared.totals[kind]) for kind in KINDS},
-        "counted": {kind: _told(tally, tally.total) for kind, tally in compared.counted.items()},
+        "stored": {kind: _tally_document(compared.stored[kind], compared.totals[kind]) for kind in KINDS},
+        "counted": {kind: _tally_document(tally, tally.total) for kind, tally in compared.counted.items()},
     }
     audit.append(tx, OPERATOR, "ledger.rebuilt", subject, handler=handler, details=details)
 
 
-def _told(tally: Tally, total: int) -> dict[str, Any]:
+def _tally_document(tally: Tally, total: int) -> dict[str, Any]:
     return {"total": total, "plain": tally.plain, "by_hash": tally.upper}

@@ -89,7 +89,7 @@ class Export(Struct, frozen=True, kw_only=True):
     sensitive_persons: Persons | UnsetType | None = UNSET
 
 
-def asked(questions: Questions) -> Sequence[Question] | None:
+def questions_of(questions: Questions) -> Sequence[Question] | None:
     """Return the questions with the defaults filled in, an item's context in place of the default one; None if one is incomplete."""
     items = questions.evaluations or (Item(),)
     filled: list[Question] = []

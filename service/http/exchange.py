@@ -18,7 +18,7 @@ from fastapi.responses import FileResponse
 from msgspec import structs
 from pydantic import BaseModel
 
-from service.access.caller import ANYONE, READERS, Authenticator, Caller, Credential, Identifier, Role, named
+from service.access.caller import ANYONE, READERS, Authenticate, Caller, Credential, Identify, Role, named
 from service.database.row_security import NOWHERE, RowScope, joined
 from service.database.session import Database, MovedError, Transaction, close_gate, join_gate
 from service.http import conditional, idempotency
@@ -82,7 +82,7 @@ class Exchange:
             Unauthenticated: no key, or none that stands.
             Forbidden: none of the route's roles.
         """
-        authenticate: Authenticator = self._request.app.state.authenticate
+        authenticate: Authenticate = self._request.app.state.authenticate
         caller = await authenticate(tx, self.proof)
         note_let_in(self._request.scope)
         stops = self._or_stops and bool(caller.stops)
@@ -295,7 +295,7 @@ class Admission:
 
     async def __call__(self, request: Request) -> Exchange:
         """Admit the caller, or refuse before anything of the body is looked at."""
-        identify: Identifier = request.app.state.identify
+        identify: Identify = request.app.state.identify
         proof = await identify(request, self.takes_session)
         exchange = Exchange(request, self.roles, proof, or_stops=self.or_stops)
         database: Database = request.app.state.database

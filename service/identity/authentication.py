@@ -36,7 +36,7 @@ _BEARER: Final = "bearer"
 _KEY: Final = "ob_live_"
 
 
-class Door:
+class Authenticator:
     """Tells who is calling.
 
     Args:
@@ -156,8 +156,8 @@ def token_in(authorization: str | None) -> str | None:
     return text if is_token else None
 
 
-def door_of(settings: Settings, database: Database, outgoing: Outgoing, clock: Clock) -> Door:
-    """Return the door that the settings ask for.
+def authenticator_of(settings: Settings, database: Database, outgoing: Outgoing, clock: Clock) -> Authenticator:
+    """Return the authenticator that the settings ask for.
 
     Raises:
         ValueError: the settings on the identity provider do not go together.
@@ -170,7 +170,7 @@ def door_of(settings: Settings, database: Database, outgoing: Outgoing, clock: C
     )
     browsing = Browsing(settings.public_url, limits)
     if settings.oidc_issuer is None:
-        return Door(database, browsing=browsing)
+        return Authenticator(database, browsing=browsing)
     if settings.oidc_audience is None:
         raise ValueError("OUTBOUND_OIDC_ISSUER needs OUTBOUND_OIDC_AUDIENCE: tokens for others must not be taken here.")
     expected = Expected(
@@ -190,4 +190,6 @@ def door_of(settings: Settings, database: Database, outgoing: Outgoing, clock: C
     signing_in = None
     if settings.oidc_client_id is not None:
         signing_in = SigningIn(provider, settings.oidc_client_id, settings.oidc_client_secret, settings.oidc_scopes)
-    return Door(database, provider, stands, provision=settings.oidc_provision, browsing=browsing, signing_in=signing_in)
+    return Authenticator(
+        database, provider, stands, provision=settings.oidc_provision, browsing=browsing, signing_in=signing_in
+    )

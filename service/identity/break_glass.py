@@ -93,7 +93,7 @@ async def close(tx: Transaction, caller: Caller, access_id: str) -> BreakGlassOu
         Forbidden: somebody else's, and no admin of its handler.
         Conflict: it is over.
     """
-    access = await _found(tx, caller, access_id, lock=True)
+    access = await _find_access(tx, caller, access_id, lock=True)
     bar = grant_rules.close_denial(party(caller), access.principal, access.handler)
     if bar is not None:
         raise Forbidden(bar)
@@ -113,7 +113,7 @@ async def end_of(tx: Transaction, caller: Caller, principal: str) -> None:
 
 async def read(tx: Transaction, caller: Caller, access_id: str, *, lock: bool = False) -> BreakGlassOut:
     """Return one access."""
-    return BreakGlassOut.of(await _found(tx, caller, access_id, lock=lock), tx.now)
+    return BreakGlassOut.of(await _find_access(tx, caller, access_id, lock=lock), tx.now)
 
 
 async def list_all(
@@ -135,7 +135,7 @@ def _visible(caller: Caller) -> ColumnElement[bool]:
     return or_(BreakGlass.principal == caller.principal, on_mine)
 
 
-async def _found(tx: Transaction, caller: Caller, access_id: str, *, lock: bool) -> BreakGlass:
+async def _find_access(tx: Transaction, caller: Caller, access_id: str, *, lock: bool) -> BreakGlass:
     query = select(BreakGlass).where(BreakGlass.id == access_id, _visible(caller))
     if lock:
         query = query.with_for_update().execution_options(populate_existing=True)

@@ -76,7 +76,7 @@ async def delegate(tx: Transaction, caller: Caller, wanted: DelegationIn) -> Del
     if wanted.valid_until < today:
         raise Invalid("The absence would be over already.", errors=[("/valid_until", "Choose a day to come.")])
     handler = None if wanted.handler is None else await _handler(tx, caller, wanted.handler)
-    held = await _held(tx, delegator, handler)
+    held = await _roles_of(tx, delegator, handler)
     roles = sorted(held) if wanted.roles is None else sorted({Role(role) for role in wanted.roles})
     missing = [role for role in roles if role not in held]
     if missing or not roles:
@@ -170,7 +170,7 @@ def _record(
 
 async def read_delegation(tx: Transaction, caller: Caller, delegation_id: str, *, lock: bool = False) -> DelegationOut:
     """Return a delegation."""
-    return DelegationOut.of(await _found(tx, caller, delegation_id, lock=lock), day_in_shanghai(tx.now))
+    return DelegationOut.of(await _find_delegation(tx, caller, delegation_id, lock=lock), day_in_shanghai(tx.now))
 
 
 async def list_delegations(
@@ -219,7 +219,7 @@ async def _handler(tx: Transaction, caller: Caller, reference: str) -> str:
     return await handler_where(tx, reference, lambda handler: caller.reaches(ANYONE, handler))
 
 
-async def _held(tx: Transaction, principal: str, handler: str | None) -> set[Role]:
+async def _roles_of(tx: Transaction, principal: str, handler: str | None) -> set[Role]:
     query = select(Grant.role).where(
         Grant.principal == principal,
         Grant.standing(day_in_shanghai(tx.now)),
@@ -230,7 +230,7 @@ async def _held(tx: Transaction, principal: str, handler: str | None) -> set[Rol
     return {Role(role) for role in await tx.scalars(query)}
 
 
-async def _found(tx: Transaction, caller: Caller, delegation_id: str, *, lock: bool) -> Delegation:
+async def _find_delegation(tx: Transaction, caller: Caller, delegation_id: str, *, lock: bool) -> Delegation:
     delegation = await tx.get(Delegation, delegation_id, with_for_update=lock or None, populate_existing=lock)
     if delegation is None or not _sees(caller, delegation, frozenset({Role.ADMIN}) if lock else WATCHERS):
         raise NotFound("There is no such delegation.")
@@ -239,7 +239,7 @@ async def _found(tx: Transaction, caller: Caller, delegation_id: str, *, lock: b
 
 async def _held_for(tx: Transaction, caller: Caller, delegation_id: str) -> Delegation:
     """Return a delegation to act on, with the view that its record takes: a party of it need have no other role on its handler."""
-    delegation = await _found(tx, caller, delegation_id, lock=True)
+    delegation = await _find_delegation(tx, caller, delegation_id, lock=True)
     if delegation.handler is not None:
         await tx.look(RowScope(joined(tx.view.reach, frozenset({delegation.handler})), tx.view.principal))
     return delegation

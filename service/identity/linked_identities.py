@@ -52,7 +52,7 @@ async def find_principal(tx: Transaction, told: TokenClaims, stands: Sequence[St
     Raises:
         Unauthenticated: the principal is disabled, the login has ended, or a system asks to be a person.
     """
-    found = await _found(tx, told)
+    found = await _find_login(tx, told)
     if found is None:
         return None
     login, principal = found
@@ -72,7 +72,7 @@ async def provision(tx: Transaction, told: TokenClaims) -> None:
         text("select pg_advisory_xact_lock(hashtextextended(:subject, 0))"),
         {"subject": f"{told.issuer} {told.subject}"},
     )
-    if await _found(tx, told) is not None:
+    if await _find_login(tx, told) is not None:
         return
     wanted = PrincipalIn.model_validate({"name": await _free_name(tx, told), "kind": told.kind})
     made = await operations.create_principal(tx, OPERATOR, wanted)
@@ -94,7 +94,7 @@ async def sync_group_roles(tx: Transaction, told: TokenClaims, stands: Sequence[
     """
     if closing:
         await close_gate(tx)
-    found = await _found(tx, told, lock=True)
+    found = await _find_login(tx, told, lock=True)
     if found is None or told.groups is None:
         return
     login, principal = found
@@ -263,7 +263,7 @@ def _refused() -> Unauthenticated:
     return Unauthenticated("This login is not known, or no longer stands.", error="invalid_token")
 
 
-async def _found(tx: Transaction, told: TokenClaims, *, lock: bool = False) -> tuple[Login, Principal] | None:
+async def _find_login(tx: Transaction, told: TokenClaims, *, lock: bool = False) -> tuple[Login, Principal] | None:
     query = (
         select(Login, Principal)
         .join(Principal, Principal.id == Login.principal)

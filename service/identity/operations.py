@@ -41,7 +41,7 @@ async def authenticate(tx: Transaction, credentials: Credentials) -> Caller:
     """
     rows = (await tx.execute(_HOLDER, {"prefix": credentials.prefix, "today": day_in_shanghai(tx.now)})).all()
     stored = rows[0][1].sha256 if rows else bytes(32)
-    if not credentials.match(stored) or not rows or not _stands(rows[0][0], rows[0][1], tx.now):
+    if not credentials.match(stored) or not rows or not _is_valid_key(rows[0][0], rows[0][1], tx.now):
         raise Unauthenticated("This API key is not known, or no longer stands.")
     key = rows[0][1]
     return await caller_of(tx, rows[0][0], [(row[2], row[3]) for row in rows], frozenset(key.seen_by), key.id)
@@ -84,7 +84,7 @@ def recognize(authorization: str | None) -> Credentials:
     return Credentials(secret.prefix, secret.sha256)
 
 
-def _stands(principal: Principal, key: ApiKey, now: datetime) -> bool:
+def _is_valid_key(principal: Principal, key: ApiKey, now: datetime) -> bool:
     return key.revoked_at is None and principal.disabled_at is None and (key.expires_at is None or now < key.expires_at)
 
 

@@ -14,7 +14,7 @@ from service.database.session import Database, Transaction
 from service.http.exchange import Exchange, allowed
 from service.http.router import api_router
 from service.identity import linked_identities, sessions
-from service.identity.authentication import Door
+from service.identity.authentication import Authenticator
 from service.identity.oidc.authorization_code import SECONDS, Attempt
 from service.identity.oidc.claims import TokenClaims
 from service.identity.oidc.jws import TokenRefusedError
@@ -35,16 +35,18 @@ MAX_FORM = 8192
 @router.get("/v1/session", response_model=SessionOut)
 async def read_session(exchange: Signed, request: Request) -> Response:
     """Read the session by which the browser came, with what its pages show as `X-CSRF-Token`."""
-    door: Door = request.app.state.door
-    return await exchange.read(lambda tx, _: sessions.read(tx, exchange.proof, door.browsing.limits))
+    authenticator: Authenticator = request.app.state.authenticator
+    return await exchange.read(lambda tx, _: sessions.read(tx, exchange.proof, authenticator.browsing.limits))
 
 
 @router.post("/v1/session/end", response_model=SessionOut)
 async def end_session(exchange: Signed, request: Request) -> Response:
     """Sign out."""
-    door: Door = request.app.state.door
-    answer = await exchange.act(lambda tx, caller: sessions.end(tx, caller, exchange.proof, door.browsing.limits))
-    door.browsing.take_back(request)
+    authenticator: Authenticator = request.app.state.authenticator
+    answer = await exchange.act(
+        lambda tx, caller: sessions.end(tx, caller, exchange.proof, authenticator.browsing.limits)
+    )
+    authenticator.browsing.take_back(request)
     return answer
 
 
@@ -61,8 +63,8 @@ async def end_sessions(exchange: Signed) -> Response:
 @pages.get("/login")
 async def login(request: Request) -> HTMLResponse:
     """Show how to sign in."""
-    door: Door = request.app.state.door
-    if door.signing_in is None:
+    authenticator: Authenticator = request.app.state.authenticator
+    if authenticator.signing_in is None:
         text = "No identity provider is set. Ask the operator for a link that works once:"
         return page("Sign in", text, command="outbound login-link --principal NAME")
     asked = urlencode({"next": local_path(request.query_params.get("next"))})
@@ -73,15 +75,15 @@ async def login(request: Request) -> HTMLResponse:
 @pages.get("/login/start")
 async def start(request: Request) -> Response:
     """Send the browser to the provider."""
-    door: Door = request.app.state.door
-    if door.signing_in is None:
+    authenticator: Authenticator = request.app.state.authenticator
+    if authenticator.signing_in is None:
         return RedirectResponse("/login", 303)
     attempt = Attempt.new(local_path(request.query_params.get("next")))
     try:
-        address = await door.signing_in.address(attempt, _callback(request))
+        address = await authenticator.signing_in.address(attempt, _callback(request))
     except ProviderAway as away:
         return _failed(away)
-    browsing = door.browsing
+    browsing = authenticator.browsing
     browsing.set_cookie(request, browsing.cookie(browsing.name(ATTEMPT), attempt.cookie, SECONDS))
     return RedirectResponse(address, 303)
 
@@ -89,15 +91,15 @@ async def start(request: Request) -> Response:
 @pages.get(CALLBACK)
 async def callback(request: Request) -> Response:
     """Take the browser back from the provider, and begin a session."""
-    door: Door = request.app.state.door
-    browsing = door.browsing
+    authenticator: Authenticator = request.app.state.authenticator
+    browsing = authenticator.browsing
     attempt = Attempt.in_cookie(request.cookies.get(browsing.name(ATTEMPT)))
     browsing.set_cookie(request, browsing.cookie(browsing.name(ATTEMPT), "", 0))
-    if door.signing_in is None or attempt is None:
+    if authenticator.signing_in is None or attempt is None:
         return _failed(Unauthenticated("This sign-in took too long, or was not begun in this browser. Begin again."))
     try:
-        told = await door.signing_in.finish(attempt, _once_each(request), _callback(request))
-        token = await _begun(request, door, told)
+        told = await authenticator.signing_in.finish(attempt, _once_each(request), _callback(request))
+        token = await _begun(request, authenticator, told)
     except TokenRefusedError as refused:
         return _failed(Unauthenticated(str(refused)))
     except (Unauthenticated, ProviderAway) as problem:
@@ -106,11 +108,11 @@ async def callback(request: Request) -> Response:
     return RedirectResponse(local_path(attempt.then), 303)
 
 
-async def _begun(request: Request, door: Door, told: TokenClaims) -> str:
+async def _begun(request: Request, authenticator: Authenticator, told: TokenClaims) -> str:
     """Return the token of a new session of whoever has signed in."""
     database: Database = request.app.state.database
     try:
-        vouched = await door.vouch(told)
+        vouched = await authenticator.vouch(told)
     except Unauthenticated:
         await database.transaction(lambda tx: linked_identities.note_refusal(tx, told), reach=EVERYWHERE)
         raise
@@ -121,8 +123,10 @@ async def _begun(request: Request, door: Door, told: TokenClaims) -> str:
         if principal.kind != "person":
             sessions.refuse(tx, principal.id, "system")
             return None
-        shown = door.browsing.token_of(request)
-        return await sessions.begin(tx, principal, vouched.login, "provider", door.browsing.limits, instead_of=shown)
+        shown = authenticator.browsing.token_of(request)
+        return await sessions.begin(
+            tx, principal, vouched.login, "provider", authenticator.browsing.limits, instead_of=shown
+        )
 
     token = await database.transaction(begin, reach=EVERYWHERE)
     if token is None:
@@ -141,8 +145,8 @@ async def show_link(request: Request) -> HTMLResponse:
 @pages.post("/login/link")
 async def use_link(request: Request) -> Response:
     """Use a link up, and begin a session."""
-    door: Door = request.app.state.door
-    browsing = door.browsing
+    authenticator: Authenticator = request.app.state.authenticator
+    browsing = authenticator.browsing
     try:
         browsing.require_own_page(request)
     except Forbidden as problem:
@@ -163,8 +167,8 @@ async def use_link(request: Request) -> Response:
 @pages.post("/logout")
 async def logout(request: Request) -> Response:
     """Sign out by a form, whose field `csrf_token` stands for the header."""
-    door: Door = request.app.state.door
-    browsing, database = door.browsing, request.app.state.database
+    authenticator: Authenticator = request.app.state.authenticator
+    browsing, database = authenticator.browsing, request.app.state.database
     shown = browsing.token_of(request)
     given = request.headers.get("x-csrf-token") or (await _form(request)).get("csrf_token")
 

@@ -203,7 +203,7 @@ async def complete(tx: Transaction, caller: Caller, obligation_id: str, note: st
     Raises:
         Conflict: it is not open, or only a paper settles it.
     """
-    obligation = await _found(tx, caller, obligation_id, lock=True)
+    obligation = await _find_obligation(tx, caller, obligation_id, lock=True)
     caller.demand(KEEPERS, obligation.handler, what="obligation")
     _require_open(obligation, tx)
     code = Code(obligation.code)
@@ -218,20 +218,20 @@ async def complete(tx: Transaction, caller: Caller, obligation_id: str, note: st
         due = a_year_after(max(obligation.due_on, day_in_shanghai(tx.now)))
         await open_duty(tx, caller, code, Due(due), handler=obligation.handler, owner=obligation.owner)
     await tx.flush()
-    return _shown(obligation, tx)
+    return _present(obligation, tx)
 
 
 async def reopen(tx: Transaction, caller: Caller, obligation_id: str, reason: str) -> ObligationOut:
     """Open a duty again that was called done by mistake; the gate is closed while it is, for it may be overdue."""
     await close_gate(tx)
-    obligation = await _found(tx, caller, obligation_id, lock=True)
+    obligation = await _find_obligation(tx, caller, obligation_id, lock=True)
     caller.demand(REOPENERS, obligation.handler, what="obligation")
     if (state := _state(obligation, tx)) is not State.DONE:
         raise Conflict(f"This duty is {state}; only one that was called done can be opened again.")
     obligation.state, obligation.ended_by, obligation.ended_at, obligation.evidence = State.OPEN, None, None, None
     _record(tx, caller, "obligation.reopened", obligation, why=reason)
     await tx.flush()
-    return _shown(obligation, tx)
+    return _present(obligation, tx)
 
 
 async def give(tx: Transaction, caller: Caller, obligation_id: str, owner: str) -> ObligationOut:
@@ -240,7 +240,7 @@ async def give(tx: Transaction, caller: Caller, obligation_id: str, owner: str) 
     Raises:
         Invalid: nobody of this id or name may read the handler's transfers.
     """
-    obligation = await _found(tx, caller, obligation_id, lock=True)
+    obligation = await _find_obligation(tx, caller, obligation_id, lock=True)
     caller.demand(KEEPERS, obligation.handler, what="obligation")
     _require_open(obligation, tx)
     person = (await directory.readers_among(tx, obligation.handler, [owner], day_in_shanghai(tx.now))).get(owner)
@@ -251,7 +251,7 @@ async def give(tx: Transaction, caller: Caller, obligation_id: str, owner: str) 
     obligation.owner = person
     _record(tx, caller, "obligation.assigned", obligation)
     await tx.flush()
-    return _shown(obligation, tx)
+    return _present(obligation, tx)
 
 
 async def reckon_anew(tx: Transaction, caller: Caller) -> list[tuple[Obligation, date]]:
@@ -273,7 +273,7 @@ async def reckon_anew(tx: Transaction, caller: Caller) -> list[tuple[Obligation,
 
 async def read_obligation(tx: Transaction, caller: Caller, obligation_id: str, *, lock: bool = False) -> ObligationOut:
     """Return a duty."""
-    return _shown(await _found(tx, caller, obligation_id, lock=lock), tx)
+    return _present(await _find_obligation(tx, caller, obligation_id, lock=lock), tx)
 
 
 async def list_obligations(
@@ -297,7 +297,7 @@ async def list_obligations(
         if state is None:
             query = query.where(_is_open(today))
     if state is not None:
-        query = query.where(_stands(state, today))
+        query = query.where(_state_criterion(state, today))
     if handler is not None:
         query = query.where(is_of(Obligation.handler, "handlers", handler))
     for column, value in (
@@ -309,16 +309,16 @@ async def list_obligations(
         if value is not None:
             query = query.where(column == value)
     rows, following = await page_of(tx, query, Obligation.id, cursor, limit)
-    return [_shown(row, tx) for row in rows], following
+    return [_present(row, tx) for row in rows], following
 
 
 async def of_transfer(tx: Transaction, transfers: Collection[str]) -> Sequence[ObligationOut]:
     """Return the duties of some transfers, oldest first."""
     query = select(Obligation).where(Obligation.transfer.in_(transfers)).order_by(Obligation.id)
-    return [_shown(row, tx) for row in await tx.scalars(query)]
+    return [_present(row, tx) for row in await tx.scalars(query)]
 
 
-def _stands(state: State, today: date) -> ColumnElement[bool]:
+def _state_criterion(state: State, today: date) -> ColumnElement[bool]:
     if state is State.OVERDUE:
         return and_(_is_open(today), Obligation.due_on < today)
     if state is State.OPEN:
@@ -344,7 +344,7 @@ async def _void(tx: Transaction, caller: Caller, why: str, *conditions: ColumnEl
         _end(tx, caller, obligation, State.VOID, why=why)
 
 
-async def _found(tx: Transaction, caller: Caller, obligation_id: str, *, lock: bool) -> Obligation:
+async def _find_obligation(tx: Transaction, caller: Caller, obligation_id: str, *, lock: bool) -> Obligation:
     found = await tx.get(Obligation, obligation_id, with_for_update=lock or None, populate_existing=lock)
     if found is None or not caller.reaches(READERS, found.handler):
         raise NotFound("There is no such obligation.")
@@ -400,5 +400,5 @@ def _record(tx: Transaction, caller: Caller, action: str, obligation: Obligation
     )
 
 
-def _shown(obligation: Obligation, tx: Transaction) -> ObligationOut:
+def _present(obligation: Obligation, tx: Transaction) -> ObligationOut:
     return ObligationOut.of(obligation, day_in_shanghai(tx.now))

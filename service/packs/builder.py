@@ -172,7 +172,7 @@ class Making:
                 "since": pack.since,
                 "until": pack.until,
                 "made_at": moment,
-                **single_file.told(),
+                **single_file.verifier_document(),
                 "origin": origin,
                 "archived": archived,
                 "counts": telling.counts(),
@@ -187,7 +187,7 @@ class Making:
 
 def instructions() -> bytes:
     """Return how a pack is verified, with the hashes by which the program that does it can be known."""
-    program = single_file.told()
+    program = single_file.verifier_document()
     wheel = program["wheel_sha256"]
     return (
         INSTRUCTIONS.read_text("utf-8")

@@ -270,7 +270,7 @@ class Records:
         for some in portions(self.extent.permits):
             query = text("select id, status from permits where id = any(:ids)")
             stored = {row[0]: row[1] for row in await self.tx.execute(query, {"ids": some})}
-            for permit in await permits.shown_of(self.tx, some):
+            for permit in await permits.present(self.tx, some):
                 made = permit.model_dump(mode="json", exclude=_PERMIT_LEFT_OUT)
                 limits = [without_terms(one) for one in permit.conditions]
                 record = made | {"conditions": limits, "stored_status": stored[permit.id]}

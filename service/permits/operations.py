@@ -208,7 +208,7 @@ async def amend(tx: Transaction, caller: Caller, permit_id: str, wanted: AmendIn
     await close_gate(tx)
     permit = await permit_of(tx, caller, permit_id, lock=True)
     caller.demand(AMENDERS, permit.handler, what="permit")
-    shown = (await _shown(tx, [permit]))[0]
+    shown = (await _present_permits(tx, [permit]))[0]
     if shown.status in {Standing.REVOKED, Standing.EXPIRED}:
         raise Conflict(f"The permit is {shown.status}; there is nothing left to narrow.")
     changes = wanted.model_dump(exclude={"reason"}, exclude_none=True)
@@ -248,7 +248,7 @@ async def amend(tx: Transaction, caller: Caller, permit_id: str, wanted: AmendIn
     details = {"before": before, "after": changes, "reason": wanted.reason}
     await _record(tx, caller, "permit.amended", permit, details, why=wanted.reason)
     await tx.flush()
-    return (await _shown(tx, [permit]))[0]
+    return (await _present_permits(tx, [permit]))[0]
 
 
 def _told(value: object) -> str:
@@ -278,7 +278,7 @@ async def rest_on(tx: Transaction, caller: Caller, old: str, new: str, ends_on: 
 async def report(tx: Transaction, caller: Caller, permit_id: str) -> ReportOut:
     """Return what was planned and what was exported under a permit; it is closed once nothing more can go or be reported."""
     permit = await permit_of(tx, caller, permit_id)
-    shown = (await _shown(tx, [permit]))[0]
+    shown = (await _present_permits(tx, [permit]))[0]
     shares = await ledger.shares_of_permit(tx, permit.id)
     datasets = [dataset.id for dataset in shown.datasets]
     months = sorted({share.month for share in shares})
@@ -346,22 +346,22 @@ async def list_permits(
             Permit.id.in_(select(PermitDataset.permit).where(is_of(PermitDataset.dataset, "datasets", dataset)))
         )
     if status is not None:
-        query = query.where(_stands(status, tx.now))
+        query = query.where(_status_criterion(status, tx.now))
     rows, following = await page_of(tx, query, Permit.id, cursor, limit)
-    return await _shown(tx, rows), following
+    return await _present_permits(tx, rows), following
 
 
-async def shown_of(tx: Transaction, permits: Sequence[str]) -> list[PermitOut]:
+async def present(tx: Transaction, permits: Sequence[str]) -> list[PermitOut]:
     """Return some permits by their ids, in the order of these; the caller's right to them has been checked."""
     query = select(Permit).where(Permit.id.in_(permits)).order_by(Permit.id)
-    return await _shown(tx, (await tx.scalars(query)).all())
+    return await _present_permits(tx, (await tx.scalars(query)).all())
 
 
 async def read_permit(
     tx: Transaction, caller: Caller, permit_id: str, *, lock: bool = False, is_to_stop: bool = False
 ) -> PermitOut:
     """Return a permit."""
-    return (await _shown(tx, [await permit_of(tx, caller, permit_id, lock=lock, is_to_stop=is_to_stop)]))[0]
+    return (await _present_permits(tx, [await permit_of(tx, caller, permit_id, lock=lock, is_to_stop=is_to_stop)]))[0]
 
 
 async def history(
@@ -577,7 +577,7 @@ async def _set(
     verb = "resumed" if status is Standing.ACTIVE else status.value
     await _record(tx, caller, f"permit.{verb}", permit, {"reason": reason}, why=reason, roles=roles)
     await tx.flush()
-    return (await _shown(tx, [permit]))[0]
+    return (await _present_permits(tx, [permit]))[0]
 
 
 async def lost_evidence(tx: Transaction, permits: Sequence[Permit]) -> Mapping[str, list[str]]:
@@ -622,7 +622,7 @@ async def _record(
     )
 
 
-async def _shown(tx: Transaction, permits: Sequence[Permit]) -> list[PermitOut]:
+async def _present_permits(tx: Transaction, permits: Sequence[Permit]) -> list[PermitOut]:
     ids = [permit.id for permit in permits]
     held = await ledger.reserved_of_permits(tx, ids)
     query = select(PermitDataset).where(PermitDataset.permit.in_(ids)).order_by(PermitDataset.dataset)
@@ -649,7 +649,7 @@ async def _shown(tx: Transaction, permits: Sequence[Permit]) -> list[PermitOut]:
     ]
 
 
-def _stands(status: Standing, now: datetime) -> ColumnElement[bool]:
+def _status_criterion(status: Standing, now: datetime) -> ColumnElement[bool]:
     """The same as `standing()`, for a query."""
     today = day_in_shanghai(now)
     in_time = Permit.valid_until >= today

@@ -127,7 +127,7 @@ async def confirm(tx: Transaction, caller: Caller, change_id: str, wanted: Settl
         Conflict: it does not wait any more.
         Forbidden: the caller may be whoever asked for it, or is no person.
     """
-    change, row = await _held(tx, caller, change_id)
+    change, row = await _lock_change(tx, caller, change_id)
     if caller.kind != "person" or not persons.are_two(acting(caller, change.handler), change.askers):
         raise Forbidden(
             "A fact that frees takes a second person than the one who stated it, each with a key that the other has neither made nor seen."
@@ -141,7 +141,7 @@ async def confirm(tx: Transaction, caller: Caller, change_id: str, wanted: Settl
         setattr(row, change.fact, change.after)
     else:
         row.facts = row.facts | {change.fact: change.after}
-    details = _told(change, row) | {"facts": row.facts, "reason": wanted.reason} | more
+    details = _details(change, row) | {"facts": row.facts, "reason": wanted.reason} | more
     _record(tx, caller, "fact_confirmed", row, details, [change.asked_by], wanted.reason)
     if isinstance(row, Dataset) and more:
         await twins.settle(tx, caller, row.handler, [row.folded_key or ""])
@@ -166,9 +166,9 @@ async def refuse(tx: Transaction, caller: Caller, change_id: str, wanted: Settle
         NotFound: no such change that the caller may see.
         Conflict: it does not wait any more.
     """
-    change, row = await _held(tx, caller, change_id)
+    change, row = await _lock_change(tx, caller, change_id)
     _settle(tx, caller, change, row, "refused", wanted.reason)
-    details = _told(change, row) | {"reason": wanted.reason}
+    details = _details(change, row) | {"reason": wanted.reason}
     _record(tx, caller, "fact_refused", row, details, [change.asked_by], wanted.reason)
     await tx.flush()
     return FactChangeOut.of(change)
@@ -207,7 +207,7 @@ async def _of(tx: Transaction, change_id: str, *, lock: bool = False) -> FactCha
     return change
 
 
-async def _held(tx: Transaction, caller: Caller, change_id: str) -> tuple[FactChange, Row]:
+async def _lock_change(tx: Transaction, caller: Caller, change_id: str) -> tuple[FactChange, Row]:
     """Return a change that waits, and the thing that it is of: both held, the thing first, as whoever states facts holds it."""
     change = await _of(tx, change_id)
     table = THINGS[change.subject[:2]][1]
@@ -235,7 +235,7 @@ def _settle(tx: Transaction, caller: Caller, change: FactChange, row: Row, state
     row.updated_at = tx.now
 
 
-def _told(change: FactChange, row: Row) -> dict[str, Any]:
+def _details(change: FactChange, row: Row) -> dict[str, Any]:
     told = {"change": change.id, "before": change.before, "after": change.after}
     return {
         "changes": {change.fact: told},

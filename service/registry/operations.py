@@ -178,7 +178,7 @@ async def handler_of(tx: Transaction, caller: Caller, reference: str, *, lock: b
     Raises:
         NotFound: there is none with this id or key, or the caller has no role there.
     """
-    handler = await _found(tx, Handler, "hd", reference, lock=lock)
+    handler = await _find(tx, Handler, "hd", reference, lock=lock)
     if handler is None or not caller.reaches(READERS, handler.id):
         raise NotFound("There is no such handler.")
     return handler
@@ -319,7 +319,7 @@ async def dataset_of(tx: Transaction, caller: Caller, reference: str, *, lock: b
     Raises:
         NotFound: there is none with this id or key, or the caller has no role on its handler.
     """
-    dataset = await _found(tx, Dataset, "ds", reference, lock=lock)
+    dataset = await _find(tx, Dataset, "ds", reference, lock=lock)
     if dataset is None or not caller.reaches(READERS, dataset.handler):
         raise NotFound("There is no such dataset.")
     return dataset
@@ -401,7 +401,7 @@ async def recipient_of(tx: Transaction, reference: str, *, lock: bool = False) -
     Raises:
         NotFound: there is none with this id or key.
     """
-    recipient = await _found(tx, Recipient, "rc", reference, lock=lock)
+    recipient = await _find(tx, Recipient, "rc", reference, lock=lock)
     if recipient is None:
         raise NotFound("There is no such recipient.")
     return recipient
@@ -410,7 +410,7 @@ async def recipient_of(tx: Transaction, reference: str, *, lock: bool = False) -
 # What they share
 
 
-async def _found(tx: Transaction, table: type[Thing], prefix: str, reference: str, *, lock: bool) -> Thing | None:
+async def _find(tx: Transaction, table: type[Thing], prefix: str, reference: str, *, lock: bool) -> Thing | None:
     column = table.id if is_id(reference, prefix) else table.key
     query = select(table).where(column == reference)
     if lock:

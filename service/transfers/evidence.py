@@ -22,7 +22,7 @@ from service.obligations import operations as obligations
 from service.obligations.obligation_rules import Code
 from service.permits import operations as permits
 from service.transfers import notifications, workflow
-from service.transfers.presenter import documents_of, shown_evidence
+from service.transfers.presenter import documents_of, present_evidence
 from service.transfers.queries import (
     REQUESTERS,
     bars_of,
@@ -146,7 +146,7 @@ async def add_evidence(
     if old is not None and not waits:
         await _replace(tx, caller, book, transfer, old, evidence)
     await tx.flush()
-    return await _shown(tx, evidence, book)
+    return await _present(tx, evidence, book)
 
 
 class TooManyRecords(Conflict):
@@ -200,7 +200,7 @@ async def verify(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: s
     if old is not None and old.replaced_by is None and _counts(tx, evidence, book):
         await _replace(tx, caller, book, transfer, old, evidence)
     await tx.flush()
-    return await _shown(tx, evidence, book)
+    return await _present(tx, evidence, book)
 
 
 async def withdraw(
@@ -238,14 +238,14 @@ async def withdraw(
     await tx.flush()
     await _settle_again(tx, caller, book, transfer, evidence.kind)
     await tx.flush()
-    return await _shown(tx, evidence, book)
+    return await _present(tx, evidence, book)
 
 
 async def read_evidence(
     tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str, evidence_id: str
 ) -> EvidenceOut:
     """Return one record."""
-    return await _shown(tx, await _of(tx, await transfer_of(tx, caller, transfer_id), evidence_id), book)
+    return await _present(tx, await _of(tx, await transfer_of(tx, caller, transfer_id), evidence_id), book)
 
 
 async def read_file(tx: Transaction, caller: Caller, transfer_id: str, evidence_id: str) -> Kept:
@@ -272,7 +272,7 @@ async def list_evidence(
     query = select(Evidence).where(Evidence.transfer == transfer.id)
     rows, following = await page_of(tx, query, Evidence.id, cursor, limit)
     documents = await documents_of(tx, rows)
-    return [shown_evidence(row, documents, book) for row in rows], following
+    return [present_evidence(row, documents, book) for row in rows], following
 
 
 async def reuse(tx: Transaction, caller: Caller, book: RuleBook, old: Transfer, new: Transfer) -> Sequence[Evidence]:
@@ -595,5 +595,5 @@ def _require_standing(evidence: Evidence) -> None:
         raise Conflict("This evidence has been withdrawn or replaced already.")
 
 
-async def _shown(tx: Transaction, evidence: Evidence, book: RuleBook) -> EvidenceOut:
-    return shown_evidence(evidence, await documents_of(tx, [evidence]), book)
+async def _present(tx: Transaction, evidence: Evidence, book: RuleBook) -> EvidenceOut:
+    return present_evidence(evidence, await documents_of(tx, [evidence]), book)

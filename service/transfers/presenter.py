@@ -55,7 +55,7 @@ from service.transfers.workflow import Stage, StageStatus, Status
 
 async def present(tx: Transaction, caller: Caller, transfer: Transfer, book: RuleBook) -> TransferOut:
     """Return a transfer as the API shows it to the caller."""
-    return (await _shown_some(tx, caller, [transfer], book))[0]
+    return (await _present_some(tx, caller, [transfer], book))[0]
 
 
 class _Rows(NamedTuple):
@@ -81,18 +81,18 @@ async def present_many(
     """Return the transfers of a list as the API shows them to the caller: of each the last records of evidence alone."""
     shown: list[TransferOut] = []
     for first in range(0, len(transfers), AT_ONCE):
-        some = await _shown_some(tx, caller, transfers[first : first + AT_ONCE], book)
+        some = await _present_some(tx, caller, transfers[first : first + AT_ONCE], book)
         shown += [one.model_copy(update={"evidence": one.evidence[-LISTED:]}) for one in some]
     return shown
 
 
-async def _shown_some(
+async def _present_some(
     tx: Transaction, caller: Caller, transfers: Sequence[Transfer], book: RuleBook
 ) -> list[TransferOut]:
     await tx.flush()
     rows = await _read(tx, transfers)
     reach = caller.reach(READERS)
-    return [_shown(tx, transfer, rows, book, reach) for transfer in transfers]
+    return [_present_transfer(tx, transfer, rows, book, reach) for transfer in transfers]
 
 
 async def _read(tx: Transaction, transfers: Sequence[Transfer]) -> _Rows:
@@ -149,14 +149,14 @@ async def documents_of(tx: Transaction, evidence: Iterable[Evidence]) -> Mapping
     }
 
 
-def shown_evidence(row: Evidence, documents: Mapping[bytes, DocumentOut], book: RuleBook) -> EvidenceOut:
+def present_evidence(row: Evidence, documents: Mapping[bytes, DocumentOut], book: RuleBook) -> EvidenceOut:
     """Return a record as the API shows it."""
     document = None if row.document is None else documents[row.document]
     named = None if document is None else document.model_copy(update={"name": row.file_name or "document"})
     return EvidenceOut.of(row, ends_on(row, book), named)
 
 
-def _shown(tx: Transaction, transfer: Transfer, rows: _Rows, book: RuleBook, reach: Reach) -> TransferOut:
+def _present_transfer(tx: Transaction, transfer: Transfer, rows: _Rows, book: RuleBook, reach: Reach) -> TransferOut:
     revisions = {revision.number: revision for revision in rows.revisions.get(transfer.id, ())}
     revision = revisions.get(transfer.revision)
     reviews = rows.reviews.get(transfer.id, ())
@@ -174,7 +174,7 @@ def _shown(tx: Transaction, transfer: Transfer, rows: _Rows, book: RuleBook, rea
         "determination": None if revision is None else revision.determination,
         "stages": [_stage(tx, stage, status, book) for stage in stages],
         "missing_evidence": _missing(transfer, revision, evidence, today, book) if in_review else [],
-        "evidence": [shown_evidence(row, rows.documents, book) for row in evidence],
+        "evidence": [present_evidence(row, rows.documents, book) for row in evidence],
         "evidence_count": len(evidence),
         "reviews": [_review(review, transfer, rows) for review in reviews],
         "terms_pending": terms_waiting(standing) if in_review else [],

@@ -181,9 +181,9 @@ async def list_transfers(
     if dataset is not None:
         query = query.where(is_of(any_(Transfer.datasets), "datasets", dataset))
     if status is not None:
-        query = query.where(_stands(status, day_in_shanghai(tx.now)))
+        query = query.where(_status_criterion(status, day_in_shanghai(tx.now)))
     if stage is not None:
-        query = query.where(Transfer.open_stage == stage, _stands(Status.IN_REVIEW, day_in_shanghai(tx.now)))
+        query = query.where(Transfer.open_stage == stage, _status_criterion(Status.IN_REVIEW, day_in_shanghai(tx.now)))
     rows, following = await page_of(tx, query, Transfer.id, cursor, limit)
     return await present_many(tx, caller, rows, book), following
 
@@ -450,7 +450,7 @@ async def _renew_impact_assessment(
     await obligations.open_duty(tx, caller, code, due, **owned)
 
 
-def _stands(status: Status, today: date) -> ColumnElement[bool]:
+def _status_criterion(status: Status, today: date) -> ColumnElement[bool]:
     """The same as `workflow.standing()`, for a query."""
     undecided = Transfer.status.in_([Status.DRAFT, Status.IN_REVIEW, Status.RETURNED])
     if status is Status.EXPIRED:

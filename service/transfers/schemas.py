@@ -348,7 +348,7 @@ class FindingOut(BaseModel):
                 "total": None if others else finding.total,
                 "exported": None if others else finding.exported,
                 "citations": [] if finding.about == OVER_QUOTA else [{"instrument": "SCM", "article": "4"}],
-                "text": _told(finding, is_whole=not others),
+                "text": _finding_texts(finding, is_whole=not others),
                 "state": "open" if finding.answered_at is None else "answered",
             }
         )
@@ -361,7 +361,7 @@ _SHARED: Final[Mapping[str, tuple[str, str]]] = {
 }
 
 
-def _told(finding: StructuringFinding, *, is_whole: bool) -> dict[str, str]:
+def _finding_texts(finding: StructuringFinding, *, is_whole: bool) -> dict[str, str]:
     """Return a finding in words, without the figures of requests that the reader may not see."""
     if finding.about == OVER_QUOTA:
         return {

@@ -114,7 +114,7 @@ async def answer(tx: Transaction, caller: Caller, finding_id: str, wanted: Answe
         Forbidden: not of legal, or barred.
         Conflict: it has been answered already.
     """
-    finding = await _found(tx, caller, finding_id, lock=True)
+    finding = await _find_finding(tx, caller, finding_id, lock=True)
     caller.demand(LEGAL, finding.handler, what="finding")
     transfer = await tx.get_one(Transfer, finding.transfer)
     behalf = await _behalf(tx, caller, finding)
@@ -161,7 +161,7 @@ async def _barred(tx: Transaction, finding: StructuringFinding) -> tuple[frozens
 
 async def read_finding(tx: Transaction, caller: Caller, finding_id: str, *, lock: bool = False) -> FindingOut:
     """Return a finding."""
-    return FindingOut.of(await _found(tx, caller, finding_id, lock=lock), caller.reach(READERS))
+    return FindingOut.of(await _find_finding(tx, caller, finding_id, lock=lock), caller.reach(READERS))
 
 
 async def list_findings(
@@ -341,7 +341,7 @@ async def _tell(tx: Transaction, caller: Caller, action: str, finding: Structuri
     )
 
 
-async def _found(tx: Transaction, caller: Caller, finding_id: str, *, lock: bool) -> StructuringFinding:
+async def _find_finding(tx: Transaction, caller: Caller, finding_id: str, *, lock: bool) -> StructuringFinding:
     finding = await tx.get(StructuringFinding, finding_id, with_for_update=lock or None, populate_existing=lock)
     if finding is None or not caller.reaches(READERS, finding.handler):
         raise NotFound("There is no such finding.")

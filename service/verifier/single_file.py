@@ -63,7 +63,7 @@ def written() -> bytes:
     return file.getvalue()
 
 
-def told() -> dict[str, Any]:
+def verifier_document() -> dict[str, Any]:
     """Return what a pack says of the program that made it: its version, and hashes by which a verifier can be known.
 
     The hash of the wheel is null where the installer did not record it. Source: PEP 610, `direct_url.json`.

@@ -98,12 +98,12 @@ def plans_on(facts: Facts, book: RuleBook) -> PlansOut:
         as_of=facts.as_of,
         lawful_as_is=any(one.code == "as_is" for one in found),
         determination=DeterminationOut.model_validate(answer(facts, determine(facts, book), book)),
-        plans=[_shown(one, book) for one in found],
+        plans=[_present_plan(one, book) for one in found],
         notice=NOTICE,
     )
 
 
-def _shown(one: Plan, book: RuleBook) -> PlanOut:
+def _present_plan(one: Plan, book: RuleBook) -> PlanOut:
     told = DeterminationOut.model_validate(answer(one.facts, one.determination, book))
     days, papers = typical_times()["stages"], typical_times()["evidence"]
     return PlanOut(

@@ -72,7 +72,7 @@ def plain_question(body: bytes) -> Read:
 
 def plain_questions(body: bytes) -> Read:
     read = plain_json.plain_questions(body)
-    asked = None if read is None else wire.asked(read)
+    asked = None if read is None else wire.questions_of(read)
     if read is None or asked is None:
         return None
     semantic = (read.options or wire.Options()).evaluations_semantic or "execute_all"

@@ -52,16 +52,16 @@ async def checkpoint(tx: Transaction) -> CheckpointOut:
     row = await tx.scalar(select(StoredCheckpoint).order_by(StoredCheckpoint.size.desc()).limit(1))
     if row is None:
         raise NotFound("The log has no checkpoint yet: the first is signed within a second of the first entry.")
-    return (await _shown(tx, [row]))[0]
+    return (await _present_checkpoints(tx, [row]))[0]
 
 
 async def checkpoints(tx: Transaction, cursor: str | None, limit: int) -> tuple[Sequence[CheckpointOut], str | None]:
     """Return checkpoints, the smallest first."""
     rows, following = await page_of(tx, select(StoredCheckpoint), StoredCheckpoint.size, cursor, limit)
-    return await _shown(tx, rows), following
+    return await _present_checkpoints(tx, rows), following
 
 
-async def _shown(tx: Transaction, rows: Sequence[StoredCheckpoint]) -> list[CheckpointOut]:
+async def _present_checkpoints(tx: Transaction, rows: Sequence[StoredCheckpoint]) -> list[CheckpointOut]:
     lines = await feeder.lines_under(tx, [row.size for row in rows])
     return [
         CheckpointOut(

@@ -47,7 +47,7 @@ def _evaluation(credentials: Credentials, body: bytes, _: str | None) -> Job | N
 
 def _evaluations(credentials: Credentials, body: bytes, _: str | None) -> Job | None:
     asked = plain_json.plain_questions(body)
-    questions = None if asked is None else wire.asked(asked)
+    questions = None if asked is None else wire.questions_of(asked)
     if asked is None or questions is None:
         return None
     if not asked.evaluations:
@@ -126,7 +126,7 @@ class Express:
                 self._rates.require_attempt(scope, counted)
             reply = await self._gate.decide(job)
         except Exception as error:  # noqa: BLE001 - whatever it is becomes a problem document
-            reply = _told(error, path)
+            reply = _problem_reply(error, path)
         self._rates.told(scope, counted, reply.status)
         if is_of_known_caller(reply.status):
             note_let_in(scope)
@@ -150,7 +150,7 @@ class Express:
         counted = job.credentials.counted
 
         def told(outcome: Outcome) -> None:
-            reply = outcome if isinstance(outcome, Reply) else _told(outcome, path)
+            reply = outcome if isinstance(outcome, Reply) else _problem_reply(outcome, path)
             self._rates.told(scope, counted, reply.status)
             tell(reply.status, _lines_of(reply, ident), reply.body)
 
@@ -202,7 +202,7 @@ def _again(seen: list[Message], receive: Receive) -> Receive:
     return next_message
 
 
-def _told(error: Exception, path: str) -> Reply:
+def _problem_reply(error: Exception, path: str) -> Reply:
     """Return the problem document that tells of a refusal, or of a fault."""
     if not isinstance(error, Problem):
         problems.log.error("unexpected fault", error=type(error).__name__, exc_info=error)

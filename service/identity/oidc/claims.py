@@ -73,7 +73,7 @@ def access_token(header: Header, claims: Mapping[str, Any], expected: Expected, 
     _text(claims, "jti")
     # What RFC 9068 has as `client_id` several providers have as `azp` alone.
     client = "azp" if "client_id" not in claims and "azp" in claims else "client_id"
-    return _told(claims, expected, now, _text(claims, client))
+    return _token_claims(claims, expected, now, _text(claims, client))
 
 
 def id_token(
@@ -94,7 +94,7 @@ def id_token(
     """
     if _kind(header) not in ID_TYPES:
         raise TokenRefusedError("This is no ID token, by its `typ`.")
-    told = _told(claims, expected, now, expected.audience)
+    told = _token_claims(claims, expected, now, expected.audience)
     party = claims.get("azp")
     if (party is None and _audience(claims) != {expected.audience}) or party not in {None, expected.audience}:
         raise TokenRefusedError("The ID token was issued for another client (`azp`).")
@@ -113,7 +113,7 @@ def half_hash(alg: str, access: str) -> str:
     return base64.urlsafe_b64encode(digest[: len(digest) // 2]).rstrip(b"=").decode()
 
 
-def _told(claims: Mapping[str, Any], expected: Expected, now: datetime, client: str) -> TokenClaims:
+def _token_claims(claims: Mapping[str, Any], expected: Expected, now: datetime, client: str) -> TokenClaims:
     if _text(claims, "iss", longest=2048) != expected.issuer:
         raise TokenRefusedError("The token is of another issuer.")
     if expected.audience not in _audience(claims):

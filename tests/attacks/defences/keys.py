@@ -232,8 +232,8 @@ DEFENCES: Final = (
         "A117",
         "only a role of one's own is lent",
         DELEGATIONS,
-        "    held = await _held(tx, delegator, handler)\n",
-        "    held = await _held(tx, delegator, handler) | {lent.role for lent in caller.delegations}\n",
+        "    held = await _roles_of(tx, delegator, handler)\n",
+        "    held = await _roles_of(tx, delegator, handler) | {lent.role for lent in caller.delegations}\n",
         GRANTS + "test_a_stand_in_lends_nothing_on",
     ),
     Defence(

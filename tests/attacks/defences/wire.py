@@ -99,7 +99,7 @@ DEFENCES: Final = (
         "A84",
         "what an address holds is bound to the query: here it is written into one",
         REGISTER,
-        '    handler = await _found(tx, Handler, "hd", reference, lock=lock)\n',
+        '    handler = await _find(tx, Handler, "hd", reference, lock=lock)\n',
         (
             '    named = __import__("sqlalchemy").text(f"handlers.id = \'{reference}\' or handlers.key = '
             "'{reference}'\")\n"
