@@ -22,7 +22,7 @@ LONG_SILENCE: Final = 60.0
 _OF_SILENCE: Final = 0.6
 """Part of it that one lock is waited for at most: less than all, so that of several sessions of one silent client, each of which waits
 for the one before, all give up before the first is ended."""
-LATE: Final = 2
+FROZEN_SILENCES: Final = 2
 """Of as many silences a client knows that it was frozen itself: what it was doing then it does not begin again."""
 WITH_LOCK: Final = 2
 """Of as many silences a transaction that holds the gate's lock may take in all: each of its statements takes milliseconds."""

@@ -24,10 +24,10 @@ Reach = frozenset[str] | Literal["*"]
 PENDING_PERIOD: Final = timedelta(days=7)
 """How long a grant waits for a second admin."""
 
-AHEAD: Final = timedelta(days=366)
+MAX_AHEAD: Final = timedelta(days=366)
 """How far ahead a grant can begin at most."""
 
-SPAN: Final = timedelta(days=3660)
+MAX_DURATION: Final = timedelta(days=3660)
 """How long a grant with a last day can be at most."""
 
 
@@ -76,12 +76,12 @@ def faults_of_days(first: date | None, last: date | None, today: date) -> list[t
     found: list[tuple[str, str]] = []
     if begins < today:
         found.append(("valid_from", "Choose today or a day to come."))
-    elif begins > today + AHEAD:
-        found.append(("valid_from", f"Choose a day within {AHEAD.days} days."))
+    elif begins > today + MAX_AHEAD:
+        found.append(("valid_from", f"Choose a day within {MAX_AHEAD.days} days."))
     if last is not None and last < max(begins, today):
         found.append(("valid_until", "Choose its first day or a later one."))
-    elif last is not None and last > begins + SPAN:
-        found.append(("valid_until", f"Choose a day within {SPAN.days} days of the first one, or none."))
+    elif last is not None and last > begins + MAX_DURATION:
+        found.append(("valid_until", f"Choose a day within {MAX_DURATION.days} days of the first one, or none."))
     return found
 
 

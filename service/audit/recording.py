@@ -25,7 +25,7 @@ from service.database.session import Transaction
 
 ROWS: Final = 1_000
 """Rows that one entry tells of; where a transaction wrote more, entries of their own tell of the others."""
-REST: Final = "rows.written"
+ROWS_WRITTEN: Final = "rows.written"
 """The action of such an entry, and of one that tells of rows whose act left none."""
 OPERATOR: Final = "operator"
 _THE_KEY: Final = select(ColumnKey.key)
@@ -235,7 +235,7 @@ def _rest(session: ScopedSession) -> dict[str, Any]:
     return {
         "at": rfc3339(session.now),
         "actor": session.view.principal or OPERATOR,
-        "action": REST,
+        "action": ROWS_WRITTEN,
         "subject": "rows",
         "handler": None,
         "details": {},

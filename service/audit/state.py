@@ -27,15 +27,15 @@ from service.audit.effects import COVERED, POINTER, Group
 from service.audit.shown import SIZE, hashed
 from service.clock import rfc3339
 
-PART: Final = 400_000
+MAX_STATEMENTS: Final = 400_000
 """Statements of the log that are kept in memory at once: of more of them the log is read several times, each time for other rows."""
-ROWS: Final = 2_000
+PREFETCH_ROWS: Final = 2_000
 """Rows of a table that are read at once."""
-MOST: Final = 1_000
+MAX_DIFFERENCES: Final = 1_000
 """Differences of one kind in one table that are told one by one: many of them hide none of another kind, or in another table."""
 BASELINE: Final = "state.baseline"
 """The action of entries that say what the tables held, where no entry from before says it."""
-LATE: Final = timedelta(minutes=1)
+LONGEST_TRANSACTION: Final = timedelta(minutes=1)
 """No transaction that writes entries takes as long."""
 _ID: Final = 29
 """Characters of an id."""
@@ -106,16 +106,16 @@ class State:
     def add(self, kind: Kind, table: str, row: str, columns: Sequence[str], told: str) -> None:
         """Add a difference."""
         self.counts[kind, table] += 1
-        if self.counts[kind, table] <= MOST:
+        if self.counts[kind, table] <= MAX_DIFFERENCES:
             self.differences.append(Difference(kind, table, row, tuple(columns), told))
 
     def left_out(self) -> dict[tuple[Kind, str], int]:
         """Return how many are not told one by one, by kind and table."""
-        return {place: count - MOST for place, count in self.counts.items() if count > MOST}
+        return {place: count - MAX_DIFFERENCES for place, count in self.counts.items() if count > MAX_DIFFERENCES}
 
     def cannot(self, told: str) -> None:
         """Say that something cannot be compared."""
-        if len(self.incomparable) < MOST:
+        if len(self.incomparable) < MAX_DIFFERENCES:
             self.incomparable.append(told)
 
 
@@ -130,7 +130,9 @@ class _Said:
     made: bool
 
 
-async def check(connection: asyncpg.Connection, tables: Collection[str] = COVERED, late: timedelta = LATE) -> State:
+async def check(
+    connection: asyncpg.Connection, tables: Collection[str] = COVERED, late: timedelta = LONGEST_TRANSACTION
+) -> State:
     """Compare the tables with the log.
 
     Args:
@@ -161,7 +163,7 @@ class _Comparison:
         """Compare everything."""
         await self._learn()
         statements, size = await self._connection.fetchrow(_COUNT)
-        parts = max(1, -(-max(statements, (size or 0) // 600) // PART))
+        parts = max(1, -(-max(statements, (size or 0) // 600) // MAX_STATEMENTS))
         for part in range(parts):
             said = await self._read(part, parts)
             for table in self._tables:
@@ -232,14 +234,14 @@ class _Comparison:
                 rows.setdefault(key, []).append(said)
 
     async def _documents(self) -> AsyncIterator[asyncpg.Record]:
-        async for row in self._connection.cursor(_DOCUMENTS, prefetch=ROWS):
+        async for row in self._connection.cursor(_DOCUMENTS, prefetch=PREFETCH_ROWS):
             yield row
 
     async def _compare(self, table: str, said: dict[str, list[_Said]], part: int, parts: int) -> None:
         """Compare the rows of a table with what the log says of them."""
         columns = await Columns.load(self._connection, table)
         unsaid = COVERED[table].unsaid
-        async for row in self._connection.cursor(columns.query, prefetch=ROWS):
+        async for row in self._connection.cursor(columns.query, prefetch=PREFETCH_ROWS):
             key = columns.key_of(row)
             if parts > 1 and crc32(key.encode()) % parts != part:
                 continue

@@ -17,7 +17,15 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, AsyncSessionTransaction, create_async_engine
 
 from service.clock import utc_now
-from service.connections import ANSWER, LATE, SILENCE, WITH_LOCK, Bounds, has_transaction_timeout, watch_pooled
+from service.connections import (
+    ANSWER,
+    FROZEN_SILENCES,
+    SILENCE,
+    WITH_LOCK,
+    Bounds,
+    has_transaction_timeout,
+    watch_pooled,
+)
 from service.database.columns import Base
 from service.database.faults import (
     DatabaseUnavailableError,
@@ -252,7 +260,7 @@ class Database:
                     raise LockTimeoutError from error
             except (DBAPIError, PoolTimeoutError, OSError, TimeoutError, asyncpg.PostgresError) as error:
                 now = time.monotonic()
-                is_late = now - began >= LATE * self._silence
+                is_late = now - began >= FROZEN_SILENCES * self._silence
                 is_first_loss = is_disconnected(error) and not committing and attempt == 1 and not is_late
                 again = is_conflict(error) or is_first_loss or (is_lock_timeout(error) and not is_late and now < until)
                 if not again or attempt == ATTEMPTS:

@@ -34,7 +34,7 @@ DATASET: Final = "dataset"
 EXPORT: Final = "export"
 """The subjects, the resources and the action that the gate knows."""
 
-STEPS: Final = 240
+LEASE_STEPS: Final = 240
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 encode: Final = msgspec.json.Encoder().encode
@@ -438,11 +438,11 @@ def _ask_of(asked: questions.Export, caller: Caller, permit: str | None, growth:
 
 
 def lapse(now: datetime, lease: timedelta) -> datetime:
-    """Return when what is reserved now lapses: the last whole step before the lease is over, of which it has `STEPS`.
+    """Return when what is reserved now lapses: the last whole step before the lease is over, of which it has `LEASE_STEPS`.
 
     So reservations lapse together, and what they hold until then is a few sums, however many they are.
     """
-    step = max(lease // STEPS, timedelta(microseconds=1))
+    step = max(lease // LEASE_STEPS, timedelta(microseconds=1))
     return EPOCH + (now + lease - EPOCH) // step * step
 
 

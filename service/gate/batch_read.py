@@ -42,7 +42,7 @@ TEXTS: Final = 16_384
 """Texts of each kind at most whose meaning is kept."""
 DOCUMENTS: Final = 4_096
 """Of those that list fields."""
-LONG: Final = 4_096
+MAX_MEMOISED_LIST: Final = 4_096
 """Characters from which on a list of fields is read anew each time: what is kept must be little, however wide the tables are."""
 SEPARATOR: Final = "\x1f"
 """Between texts that go to PostgreSQL, or come from it, as one; no key, id, code or canonical JSON holds it."""
@@ -253,7 +253,7 @@ _decode_names = msgspec.json.Decoder(list[str]).decode
 def _kept(meaning: Callable[[str], Meaning]) -> Callable[[str], Meaning]:
     """Keep what texts mean, but for long ones."""
     kept = lru_cache(maxsize=DOCUMENTS)(meaning)
-    return lambda text: kept(text) if len(text) < LONG else meaning(text)
+    return lambda text: kept(text) if len(text) < MAX_MEMOISED_LIST else meaning(text)
 
 
 _UNKNOWN: Final = "-"

@@ -31,7 +31,7 @@ from msgspec import Struct, structs
 
 from service.access.caller import Caller
 from service.clock import day_in_shanghai
-from service.connections import ANSWER, LATE, SILENCE, WITH_LOCK, Bounds, connect
+from service.connections import ANSWER, FROZEN_SILENCES, SILENCE, WITH_LOCK, Bounds, connect
 from service.database.faults import is_conflict, is_disconnected, is_lock_timeout, is_unavailable, pause
 from service.database.locks import GATE_LOCK
 from service.database.logins import Login
@@ -383,7 +383,7 @@ class Gate:
                     # Only PostgreSQL itself can say that nothing was committed.
                     raise DatabaseAway from error
                 now = self._loop.time()
-                is_late = now - began >= LATE * self._silence  # who was frozen for so long does nothing late
+                is_late = now - began >= FROZEN_SILENCES * self._silence  # who was frozen for so long does nothing late
                 is_first_loss = is_disconnected(error) and attempt == 1 and not committing.begun and not is_late
                 again = is_conflict(error) or is_first_loss or (is_lock_timeout(error) and not is_late and now < until)
                 if not again or attempt == ATTEMPTS:

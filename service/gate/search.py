@@ -52,7 +52,7 @@ Result = TypeVar("Result")
 
 LOOKED_AT: Final = 1000
 """Candidates that one request looks at, at most."""
-STEP: Final = 250
+CANDIDATES_PER_READ: Final = 250
 """Candidates that are read at once."""
 _KINDS: Final = {ResourceSearchIn: "resource", SubjectSearchIn: "subject", ActionSearchIn: "action"}
 """What is searched for: the member that a candidate takes the place of."""
@@ -125,7 +125,7 @@ class _Walk(Generic[Result]):
     async def go(self, step: Step[Result], limit: int) -> None:
         """Look at candidates until there are results enough, no more candidates, or as many as a request may look at."""
         while self.after is not None and len(self.results) < limit and self.looked_at < LOOKED_AT:
-            size = min(STEP, LOOKED_AT - self.looked_at)
+            size = min(CANDIDATES_PER_READ, LOOKED_AT - self.looked_at)
             candidates = await step(self.after, size)
             if self._take(candidates, limit) == len(candidates) < size:
                 self.after = None

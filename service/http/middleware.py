@@ -26,18 +26,18 @@ _PROCESS: Final = new_id("rq").encode()
 _REQUESTS: Final = itertools.count(1)
 _REQUEST_ID: Final = re.compile(r"[\x20-\x7e]{1,1024}")
 """Whatever a reader of the log can see: to callers it is an arbitrary text, which they want back as it was (AuthZEN 1.0, 10.1.3)."""
-STAY: Final = "max-age=63072000; includeSubDomains"
+HSTS: Final = "max-age=63072000; includeSubDomains"
 """Two years of https."""
-SAFE: Final = {
+SAFE_HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
 """Headers of every answer, unless a route sets its own; an answer of the gate has no more than these."""
-SAFE_ANSWER: Final = {**SAFE, "Cross-Origin-Resource-Policy": "same-origin", "X-Frame-Options": "DENY"}
+ANSWER_HEADERS: Final = {**SAFE_HEADERS, "Cross-Origin-Resource-Policy": "same-origin", "X-Frame-Options": "DENY"}
 """Headers of every other answer."""
-SAFE_PAGE: Final = {
-    **SAFE_ANSWER,
+PAGE_HEADERS: Final = {
+    **ANSWER_HEADERS,
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()",
@@ -45,9 +45,9 @@ SAFE_PAGE: Final = {
     "frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
 }
 """Headers of every page."""
-REST: Final = 1.0
+DRAIN_SECONDS: Final = 1.0
 """Seconds for which an answer waits for the rest of its request."""
-ASKED_FOR: Final = 64 * 1024
+MAX_UNREAD_EXPECTED: Final = 64 * 1024
 """Bytes of a body at most that is asked for although nobody reads it, where its caller waits to be told to go on."""
 
 
@@ -91,8 +91,8 @@ class RequestGuard:
         self._seconds = seconds
         self._unhurried = unhurried
         self._rates = rates
-        more = {"Strict-Transport-Security": STAY} if is_https else {}
-        self._safe = _Safe(answer=SAFE_ANSWER | more, page=SAFE_PAGE | more)
+        more = {"Strict-Transport-Security": HSTS} if is_https else {}
+        self._safe = _Safe(answer=ANSWER_HEADERS | more, page=PAGE_HEADERS | more)
         self._limit = limit
         self._limits = limits
 
@@ -173,7 +173,11 @@ class _WorkDeadline:
 def _is_followed_by_a_body(headers: Headers) -> bool:
     """Tell whether a body comes that can be taken in: behind the head, or when the caller is told to go on, unless it is long."""
     length = headers.get("content-length", "0")
-    if headers.get("expect") and length.isdigit() and (len(length) > len(str(ASKED_FOR)) or int(length) > ASKED_FOR):
+    if (
+        headers.get("expect")
+        and length.isdigit()
+        and (len(length) > len(str(MAX_UNREAD_EXPECTED)) or int(length) > MAX_UNREAD_EXPECTED)
+    ):
         return False
     return length != "0" or "transfer-encoding" in headers
 
@@ -253,7 +257,7 @@ class _Request:
         it: what the caller sends next would get no answer.
         """
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(REST):
+            async with asyncio.timeout(DRAIN_SECONDS):
                 while self._is_unread:
                     message = await self._receive()
                     self._is_unread = message.get("more_body", False)

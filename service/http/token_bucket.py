@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-ROOM: Final = 10_000
+MAX_BUCKETS: Final = 10_000
 """Buckets that are kept at most."""
 
 
@@ -51,7 +51,7 @@ class Buckets:
 
     __slots__ = ("_full_at", "_room", "rate")
 
-    def __init__(self, rate: TokenBucket, room: int = ROOM) -> None:
+    def __init__(self, rate: TokenBucket, room: int = MAX_BUCKETS) -> None:
         self.rate = rate
         self._room = room
         self._full_at: dict[bytes, float] = {}

@@ -24,7 +24,7 @@ from service.transfers.file_types import ENDINGS
 from service.transfers.tables import Evidence, Review, Revision, RevisionStage, Transfer
 
 Json = dict[str, Any]
-AT_ONCE: Final = 100
+THINGS_PER_QUERY: Final = 100
 """Things that are read with one query."""
 ROWS: Final = 500
 """Rows of a long list that are taken at a time, so that nothing else waits long."""
@@ -143,7 +143,7 @@ _PERMIT_LEFT_OUT: Final = {
 """What is not for a pack, or changes with every export."""
 
 
-def portions(ids: Sequence[str], most: int = AT_ONCE) -> Iterator[list[str]]:
+def portions(ids: Sequence[str], most: int = THINGS_PER_QUERY) -> Iterator[list[str]]:
     """Return ids in lists of at most so many."""
     for start in range(0, len(ids), most):
         yield list(ids[start : start + most])

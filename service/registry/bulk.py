@@ -23,7 +23,7 @@ from service.registry.tables import Dataset, Grading
 from service.validation.problems import Invalid
 from service.workers import Asks
 
-FEW: Final = 20
+MAX_WITHOUT_WORKER: Final = 20
 """Datasets that are no work to speak of."""
 
 Faults = list[tuple[str, str]]

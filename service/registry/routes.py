@@ -249,7 +249,9 @@ async def grade_many(exchange: Keeping, request: Request, body: BulkGradingIn) -
     """Give many datasets one grading: all of them, or none."""
 
     async def answered() -> Response:
-        async with helping(request, exchange.who, bulk.Planning, body, few=len(body.datasets) <= bulk.FEW) as planning:
+        async with helping(
+            request, exchange.who, bulk.Planning, body, few=len(body.datasets) <= bulk.MAX_WITHOUT_WORKER
+        ) as planning:
 
             async def work(tx: Transaction, caller: Caller) -> Reply:
                 return reply_of(201, await bulk.grade_many(tx, caller, body, planning))

@@ -11,7 +11,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from service.http.helping import hashing, helping
 from service.http.idempotency import Sent
 from service.transfers.evidence import Upload
-from service.transfers.file_types import LITTLE, MAX_BYTES, MEDIA_TYPES, TAKEN, Looked, safe_name
+from service.transfers.file_types import MAX_BYTES, MAX_WITHOUT_WORKER, MEDIA_TYPES, TAKEN, Looked, safe_name
 from service.transfers.schemas import EvidenceIn
 from service.validation import strict_json
 from service.validation.problems import Invalid, Malformed, TooLarge, UnsupportedMediaType, invalid_from
@@ -124,7 +124,7 @@ async def _parts(request: Request, who: str, form: FormData) -> tuple[EvidenceIn
         raise Invalid("The file has no name.", errors=[("/file", "Send the file with its file name.")])
     content = await _bytes(sent, MAX_BYTES)
     # Looked at in a helper process: a hostile file takes long, and a thread would hold the interpreter, and with it the gate.
-    async with helping(request, who, Looked, content, few=len(content) <= LITTLE) as looked:
+    async with helping(request, who, Looked, content, few=len(content) <= MAX_WITHOUT_WORKER) as looked:
         media_type, refusal = await looked.ask("media_type")
     if refusal:
         raise Invalid("The file is not taken.", errors=[("/file", refusal)])

@@ -19,7 +19,7 @@ MAX_NAME_BYTES: Final = 240
 
 MAX_TABLE: Final = 1024 * 1024
 """Bytes of a package's table of contents: some thousand parts. More than that is no document, and takes long to read."""
-LITTLE: Final = 64 * 1024
+MAX_WITHOUT_WORKER: Final = 64 * 1024
 """Bytes of a file that is no work to speak of."""
 
 MAX_UNPACKED: Final = 512 * 1024 * 1024

@@ -17,8 +17,8 @@ from service.permits import operations as permits
 from service.permits.tables import Permit
 from service.transfers import revision_diff, workflow
 from service.transfers.queries import (
-    AT_ONCE,
-    LISTED,
+    LISTED_EVIDENCE,
+    TRANSFERS_PER_TURN,
     changed_inputs,
     ends_on,
     evidence_among,
@@ -80,9 +80,9 @@ async def present_many(
 ) -> list[TransferOut]:
     """Return the transfers of a list as the API shows them to the caller: of each the last records of evidence alone."""
     shown: list[TransferOut] = []
-    for first in range(0, len(transfers), AT_ONCE):
-        some = await _present_some(tx, caller, transfers[first : first + AT_ONCE], book)
-        shown += [one.model_copy(update={"evidence": one.evidence[-LISTED:]}) for one in some]
+    for first in range(0, len(transfers), TRANSFERS_PER_TURN):
+        some = await _present_some(tx, caller, transfers[first : first + TRANSFERS_PER_TURN], book)
+        shown += [one.model_copy(update={"evidence": one.evidence[-LISTED_EVIDENCE:]}) for one in some]
     return shown
 
 

@@ -256,9 +256,9 @@ def service_time(book: RuleBook, stage: str) -> timedelta:
     return timedelta(hours=book.service_hours(stage))
 
 
-LISTED: Final = 10
+LISTED_EVIDENCE: Final = 10
 """Records of evidence that a list shows of each transfer."""
-AT_ONCE: Final = 10
+TRANSFERS_PER_TURN: Final = 10
 """Transfers of a list that are read and made ready before others get a turn."""
 
 

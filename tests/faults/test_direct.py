@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import pytest
 
-from service.gate.fast_path.http_protocol import HEADS, HELD, LONGEST, Direct
+from service.gate.fast_path.http_protocol import MAX_HELD_BODY, MAX_TEMPLATE, MAX_TEMPLATES, Direct
 from service.http.server_protocol import TimeoutProtocol
 from service.settings import Settings
 from tests.conftest import Clock, Served
@@ -286,7 +286,7 @@ def test_other_methods_queries_and_large_bodies_go_the_ordinary_way(
         before = Watched.taken
         assert (await line.ask(request(path, body, key, method="PUT")))[0] == 405
         assert (await line.ask(request(f"{path}?a=1", body, key)))[0] in {200, 400, 422}
-        assert (await line.ask(request(path, b" " * HELD + body, key)))[0] == 200
+        assert (await line.ask(request(path, b" " * MAX_HELD_BODY + body, key)))[0] == 200
         assert Watched.taken == before
         status, _, told = await line.ask(request(path, chunked, key, "Transfer-Encoding: chunked"))
         assert (status, json.loads(told)["decision"], Watched.taken - before) == (200, True, 1)
@@ -351,8 +351,8 @@ def test_a_head_that_came_before_is_known_and_means_the_same(
             (request(path, body, key, "X-Request-ID: one"), True),
             (request(EXPORTS, body, key), False),
             (request(path, body, key), True),
-            (request(path, body, key, f"More: {'x' * LONGEST}"), False),
-            (request(path, body, key, f"More: {'x' * LONGEST}"), False),
+            (request(path, body, key, f"More: {'x' * MAX_TEMPLATE}"), False),
+            (request(path, body, key, f"More: {'x' * MAX_TEMPLATE}"), False),
             (closing, False),
         ]:
             before = Watched.known
@@ -361,10 +361,10 @@ def test_a_head_that_came_before_is_known_and_means_the_same(
             told.append((status, json.loads(answer).get("decision"), headers["x-request-id"] == "one"))
         yes, no = (200, True, False), (200, False, False)
         assert told == [yes, yes, no, yes, (200, True, True), (200, True, True), (422, None, False)] + 4 * [yes]
-        for extra in range(3 * HEADS):
+        for extra in range(3 * MAX_TEMPLATES):
             line = line if extra else await Line.to(direct)
             assert (await line.ask(request(path, body, key, f"More: {extra}")))[0] == 200
-            assert Watched.kept <= HEADS
+            assert Watched.kept <= MAX_TEMPLATES
 
     run(work())
 

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, cast
 import pytest
 
 from service.gate.fast_path.http_protocol import Direct
-from service.http.middleware import ASKED_FOR
+from service.http.middleware import MAX_UNREAD_EXPECTED
 from tests.faults.racing import export, question
 from tests.faults.test_direct import Line, Ordinary, request, run, served
 from tests.rooms.test_framing import REFUSED
@@ -332,7 +332,7 @@ def test_who_is_answered_before_being_told_to_go_on_has_no_next_request_there(wo
     async def work() -> None:
         line = await Line.to(place)
         head = request("/livez", b"", "x", "Expect: 100-continue", method="GET").replace(
-            b"Content-Length: 0", b"Content-Length: %d" % (ASKED_FOR + 1)
+            b"Content-Length: 0", b"Content-Length: %d" % (MAX_UNREAD_EXPECTED + 1)
         )
         status, _, _ = await line.ask(head)
         assert status == 200

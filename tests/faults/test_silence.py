@@ -21,7 +21,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from service.connections import LATE, Bounds, connect
+from service.connections import FROZEN_SILENCES, Bounds, connect
 from service.database.faults import DatabaseUnavailableError
 from service.database.locks import GATE_LOCK, LOG_LOCK
 from service.database.session import Database
@@ -102,7 +102,7 @@ class Two:
             try:
                 yield answer
                 # Frozen for so long that whoever it was knows.
-                self.rows("select pg_sleep($1)", max(0.0, since + LATE * SILENCE + 0.2 - time.monotonic()))
+                self.rows("select pg_sleep($1)", max(0.0, since + FROZEN_SILENCES * SILENCE + 0.2 - time.monotonic()))
             finally:
                 self.process.send_signal(signal.SIGCONT)
 

@@ -210,7 +210,7 @@ def test_a_row_that_somebody_put_in_or_took_out_is_named(url: str, table: str) -
 def test_many_differences_hide_none_of_another_kind_or_in_another_table(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(state, "MOST", 3)
+    monkeypatch.setattr(state, "MAX_DIFFERENCES", 3)
 
     async def tamper(connection: asyncpg.Connection) -> tuple[State, int, str]:
         count = await connection.fetchval("select count(*) from events")

@@ -18,7 +18,7 @@ from service.access.caller import Caller, Role
 from service.clock import rfc3339
 from service.exports.schemas import ExportIn, ExportOut
 from service.gate import questions
-from service.gate.batch_decisions import STEPS, DecisionBatch, Reserved, encode, lapse
+from service.gate.batch_decisions import LEASE_STEPS, DecisionBatch, Reserved, encode, lapse
 from service.gate.batch_read import OF_CALLER, OF_PERMIT, SEPARATOR, Found, Wanted, found_in
 from service.gate.decide import Known, KnownDataset
 from service.gate.schemas import EvaluationIn
@@ -119,7 +119,7 @@ def test_a_reservation_lapses_within_its_lease_at_one_of_few_moments(
     now: datetime, lease: timedelta, part: float
 ) -> None:
     first, later = lapse(now, lease), lapse(now + lease * part, lease)
-    step = lease // STEPS
+    step = lease // LEASE_STEPS
     assert now + lease - step < first <= now + lease
     assert (later - first) % step == timedelta()
     assert first <= later <= first + lease

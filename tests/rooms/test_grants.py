@@ -77,13 +77,13 @@ def test_what_was_taken_away_stays_as_it_was_whenever_it_is_looked_at() -> None:
     [
         (None, None, []),
         (TODAY, TODAY, []),
-        (TODAY + grant_rules.AHEAD, None, []),
-        (None, TODAY + grant_rules.SPAN, []),
+        (TODAY + grant_rules.MAX_AHEAD, None, []),
+        (None, TODAY + grant_rules.MAX_DURATION, []),
         (TODAY - A_DAY, None, ["valid_from"]),
-        (TODAY + grant_rules.AHEAD + A_DAY, None, ["valid_from"]),
+        (TODAY + grant_rules.MAX_AHEAD + A_DAY, None, ["valid_from"]),
         (None, TODAY - A_DAY, ["valid_until"]),
         (TODAY + A_DAY, TODAY, ["valid_until"]),
-        (None, TODAY + grant_rules.SPAN + A_DAY, ["valid_until"]),
+        (None, TODAY + grant_rules.MAX_DURATION + A_DAY, ["valid_until"]),
         (TODAY - A_DAY, TODAY - A_DAY, ["valid_from", "valid_until"]),
     ],
 )

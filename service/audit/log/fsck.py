@@ -37,9 +37,9 @@ CHUNK: Final = 8 * WIDTH
 """Leaves that are read at once; whole tiles."""
 SCATTERED: Final = 4
 """Times so many numbers as leaves, from which on entries are not read as one range."""
-MOST: Final = 1_000
+MAX_FINDINGS: Final = 1_000
 """Faults of one kind that are kept one by one."""
-LATE: Final = timedelta(hours=1)
+BACKDATING_TOLERANCE: Final = timedelta(hours=1)
 """No transaction of the service takes as long: an entry that claims to be older than the checkpoint before it by more was put in later."""
 
 NAME: Final = "outbound audit"
@@ -145,7 +145,7 @@ class Result:
 
     def add(self, kind: Kind, told: str) -> None:
         """Add a finding."""
-        if len(self.findings) < MOST:
+        if len(self.findings) < MAX_FINDINGS:
             self.findings.append(Finding(kind, told))
         else:
             self.left_out += 1
@@ -432,7 +432,7 @@ class _Check:
         """Note the leaves whose entries do not have the hashes that their tiles tell."""
         for row in chunk.rows:
             part = slice((row[0] - chunk.first) * HASH_SIZE, (row[0] - chunk.first + 1) * HASH_SIZE)
-            if found[part] != chunk.told[part] and len(self._differing) < MOST:
+            if found[part] != chunk.told[part] and len(self._differing) < MAX_FINDINGS:
                 self._differing.append(_Differing(row[0], row[1], found[part], chunk.told[part]))
 
     def _note_bare(self, leaf: int, at: datetime) -> None:
@@ -573,7 +573,7 @@ async def _nothing(spans: Sequence[Span]) -> AsyncGenerator[None, None]:
 
 def _steps(marks: Sequence[_ExpectedRoot]) -> list[tuple[int, datetime]]:
     """Return the sizes from which on no entry is older than some time."""
-    return [(mark.size, mark.time - LATE) for mark in marks if mark.time and not mark.is_remembered]
+    return [(mark.size, mark.time - BACKDATING_TOLERANCE) for mark in marks if mark.time and not mark.is_remembered]
 
 
 def _taken(kept: list[_ExpectedRoot], beyond: int) -> list[_ExpectedRoot]:

@@ -17,9 +17,9 @@ from service.connections import connect
 
 WORTHWHILE: Final = 100 * CHUNK
 """Leaves from which on a log is worth the start of processes."""
-MOST: Final = 8
+MAX_WORKERS: Final = 8
 """Processes at most."""
-AHEAD: Final = 4
+PREFETCH_CHUNKS: Final = 4
 """Chunks that each of them is told of before they are needed."""
 
 _START: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -52,13 +52,13 @@ class Processes:
 
     Args:
         url: address of the database.
-        count: how many of them, at most `MOST`.
+        count: how many of them, at most `MAX_WORKERS`.
         worthwhile: leaves from which on any are started.
     """
 
     def __init__(self, url: str, count: int, worthwhile: int = WORTHWHILE) -> None:
         self._url = url
-        self._count = min(count, MOST)
+        self._count = min(count, MAX_WORKERS)
         self._worthwhile = worthwhile
 
     async def __call__(self, view: str, spans: Sequence[Span]) -> AsyncGenerator[Plain | None, None]:
@@ -66,9 +66,9 @@ class Processes:
         count = self._count if self._count > 1 and spans and spans[-1][1] >= self._worthwhile else 0
         helpers = [await _Helper.begin(self._url, view) for _ in range(count)]
         try:
-            for place in range(-AHEAD * count, len(spans)):
-                if helpers and place + AHEAD * count < len(spans):
-                    helpers[place % count].ask(spans[place + AHEAD * count])
+            for place in range(-PREFETCH_CHUNKS * count, len(spans)):
+                if helpers and place + PREFETCH_CHUNKS * count < len(spans):
+                    helpers[place % count].ask(spans[place + PREFETCH_CHUNKS * count])
                 if place >= 0:
                     yield await helpers[place % count].answer() if helpers else None
         finally:

@@ -17,7 +17,7 @@ from service.gate.group_commit import Gate, Outcome
 from service.gate.jobs import EVALUATION_PATH, EVALUATIONS_PATH, EXPORTS_PATH, Evaluation, Evaluations, Job, Reservation
 from service.http import idempotency
 from service.http.idempotency import Reply, Sent
-from service.http.middleware import SAFE, header_lines, request_id
+from service.http.middleware import SAFE_HEADERS, header_lines, request_id
 from service.http.rate_limits import Limits, is_of_known_caller, note_let_in
 from service.validation import problems
 from service.validation.problems import InternalError, Problem, Unauthenticated
@@ -30,7 +30,7 @@ Tell = Callable[[int, bytes, bytes], None]
 Reader = Callable[[Credentials, bytes, str | None], Job | None]
 """Turns credentials, a body and an `Idempotency-Key` into a job; None: not plain."""
 
-_SAFE: Final = [(name.lower().encode(), value.encode()) for name, value in SAFE.items()]
+_SAFE: Final = [(name.lower().encode(), value.encode()) for name, value in SAFE_HEADERS.items()]
 _KEY: Final = b"idempotency-key"
 _REQUEST: Final = b"x-request-id"
 _VARYING: Final = frozenset({_KEY, _REQUEST})

@@ -20,11 +20,11 @@ from service.http.middleware import header_lines
 from service.http.rate_limits import is_of_known_caller
 from service.http.server_protocol import TimeoutProtocol
 
-HELD: Final = 64 * 1024
+MAX_HELD_BODY: Final = 64 * 1024
 """Bytes of a body that are kept back at most, until all of it is there."""
-HEADS: Final = 16
+MAX_TEMPLATES: Final = 16
 """Heads of a connection at most that are kept."""
-LONGEST: Final = 2048
+MAX_TEMPLATE: Final = 2048
 """Bytes of one that is kept at most: what many connections keep must be little."""
 _LENGTH: Final = b"content-length"
 _LINE: Final = b"\r\n"
@@ -208,7 +208,7 @@ class Direct(TimeoutProtocol):
             return
         self._held.append(body)
         self._size += len(body)
-        if self._size > HELD:
+        if self._size > MAX_HELD_BODY:
             self._hand_on()
 
     def on_message_complete(self) -> None:
@@ -235,11 +235,11 @@ class Direct(TimeoutProtocol):
         text = self._whole.removesuffix(body)
         lengths = [value for name, value in self.headers if name in {_LENGTH, b"transfer-encoding"}]
         is_all_of_it = text.startswith(b"POST ") and text.find(_END) == len(text) - len(_END)
-        if not is_all_of_it or len(text) > LONGEST or lengths != [b"%d" % len(body)]:
+        if not is_all_of_it or len(text) > MAX_TEMPLATE or lengths != [b"%d" % len(body)]:
             return
         known = _HeaderTemplate.of(head, text, given, len(body))
         if known is not None:
-            self._heads = [known, *self._heads[: HEADS - 1]]
+            self._heads = [known, *self._heads[: MAX_TEMPLATES - 1]]
 
     def _may_be_taken(self) -> bool:
         """Tell whether a request is worth keeping back: nothing is under way, and its body comes unasked."""

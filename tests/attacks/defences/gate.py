@@ -81,7 +81,7 @@ DEFENCES: Final = (
         "A229",
         "a list shows the last records alone",
         "service/transfers/presenter.py",
-        "one.evidence[-LISTED:]",
+        "one.evidence[-LISTED_EVIDENCE:]",
         "one.evidence",
         TRIED + "test_evidence_of_a_request_has_an_end_and_lists_do_not_repeat_it",
     ),
