@@ -69,4 +69,4 @@ class Reserving:
         announced = body.announced()
         if announced is not None:
             document |= {kind: announced[kind].persons for kind in KINDS}
-        return cls(questions.of(questions.Export, document), announced, sent)
+        return cls(questions.convert(questions.Export, document), announced, sent)

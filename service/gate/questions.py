@@ -102,6 +102,6 @@ def questions_of(questions: Questions) -> Sequence[Question] | None:
     return filled
 
 
-def of(kind: type[Body], document: dict[str, Any]) -> Body:
+def convert(kind: type[Body], document: dict[str, Any]) -> Body:
     """Return a question that was read the long way."""
     return msgspec.convert(document, kind)

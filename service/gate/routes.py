@@ -8,7 +8,6 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
 from service.access.caller import READERS, Caller, Role
-from service.gate import questions as wire
 from service.gate import search
 from service.gate.group_commit import Gate
 from service.gate.jobs import (
@@ -19,6 +18,7 @@ from service.gate.jobs import (
     Failed,
     Job,
 )
+from service.gate.questions import Question, convert
 from service.gate.schemas import (
     ActionSearchIn,
     ActionSearchOut,
@@ -105,8 +105,8 @@ async def evaluations(exchange: Asking, request: Request, body: EvaluationsIn) -
     return await decided(exchange, request, Evaluations(proof, questions, body.semantic))
 
 
-def _question(body: EvaluationIn) -> wire.Question:
-    return wire.of(wire.Question, body.model_dump(exclude_unset=True))
+def _question(body: EvaluationIn) -> Question:
+    return convert(Question, body.model_dump(exclude_unset=True))
 
 
 async def decided(_: Exchange, request: Request, job: Job) -> Response:

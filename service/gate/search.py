@@ -22,12 +22,12 @@ from service.database.ids import new_id
 from service.database.row_security import EVERYWHERE
 from service.database.session import Transaction
 from service.gate import batch_read, page_tokens
-from service.gate import questions as wire
 from service.gate.batch_decisions import DATASET, EXPORT, SYSTEM, decision_on
 from service.gate.batch_read import EXPORTERS, Found
 from service.gate.decide import Decision
 from service.gate.jobs import wanted_by
 from service.gate.page_tokens import Place
+from service.gate.questions import Action, Context, Party, Question, convert
 from service.gate.schemas import (
     LIMIT,
     MAX_LIMIT,
@@ -57,10 +57,10 @@ CANDIDATES_PER_READ: Final = 250
 _KINDS: Final = {ResourceSearchIn: "resource", SubjectSearchIn: "subject", ActionSearchIn: "action"}
 """What is searched for: the member that a candidate takes the place of."""
 _PARTS: Final[Mapping[str, type[Struct]]] = {
-    "subject": wire.Party,
-    "action": wire.Action,
-    "resource": wire.Party,
-    "context": wire.Context,
+    "subject": Party,
+    "action": Action,
+    "resource": Party,
+    "context": Context,
 }
 _NOT_RECORDED: Final[Mapping[str, Any]] = {
     "page": True,
@@ -150,7 +150,7 @@ async def resources(tx: Transaction, seeker: Seeker, asked: ResourceSearchIn) ->
         among = {} if reach == EVERYWHERE else {"handlers": sorted(reach)}
         query = _DATASETS if reach == EVERYWHERE else _DATASETS_OF
         rows = (await tx.execute(query, {"after": after, "size": size} | among)).all()
-        questions = [search.question(wire.Party(row.id, DATASET)) for row in rows]
+        questions = [search.question(Party(row.id, DATASET)) for row in rows]
         decisions = zip(rows, await search.decisions(questions), strict=True)
         return [_Candidate(row.id, _resource(row.id, row.key, decision)) for row, decision in decisions]
 
@@ -169,7 +169,7 @@ def _resource(ident: str, key: str, decision: Decision) -> FoundResource | None:
 async def subjects(tx: Transaction, seeker: Seeker, asked: SubjectSearchIn) -> SubjectSearchOut:
     """Return the systems that may export a dataset: exporters of its handler to whom the gate would say yes."""
     search = _Search(tx, seeker, asked)
-    (found,) = await search.read([search.question(wire.Party("", SYSTEM))])
+    (found,) = await search.read([search.question(Party("", SYSTEM))])
 
     async def step(after: str, size: int) -> Sequence[_Candidate[FoundSubject]]:
         among = {"handler": found.handler, "today": day_in_shanghai(tx.now)}
@@ -177,7 +177,7 @@ async def subjects(tx: Transaction, seeker: Seeker, asked: SubjectSearchIn) -> S
         return [_Candidate(row.id, subject(row.name) if row.may_export else None) for row in rows]
 
     def subject(name: str) -> FoundSubject | None:
-        question = search.question(wire.Party(name, SYSTEM))
+        question = search.question(Party(name, SYSTEM))
         is_allowed = decision_on(question, found.known, seeker.book).allowed
         return FoundSubject(type=SYSTEM, id=name) if is_allowed else None
 
@@ -189,7 +189,7 @@ async def subjects(tx: Transaction, seeker: Seeker, asked: SubjectSearchIn) -> S
 async def actions(tx: Transaction, seeker: Seeker, asked: ActionSearchIn) -> ActionSearchOut:
     """Return what a system may do to a dataset: export it, or nothing."""
     search = _Search(tx, seeker, asked)
-    question = search.question(wire.Action(EXPORT))
+    question = search.question(Action(EXPORT))
     (found,) = await search.read([question])
 
     async def step(after: str, _: int) -> Sequence[_Candidate[FoundAction]]:
@@ -213,7 +213,7 @@ class _Search:
         self._kind = _KINDS[type(asked)]
         self._asked = asked.model_dump(exclude=dict(_NOT_RECORDED), exclude_none=True)
         given = self._asked.keys() & _PARTS.keys() - {self._kind}
-        self._parts: Mapping[str, Any] = {name: wire.of(_PARTS[name], self._asked[name]) for name in given}
+        self._parts: Mapping[str, Any] = {name: convert(_PARTS[name], self._asked[name]) for name in given}
         page = asked.page or PageIn()
         told = [self._kind, seeker.caller.principal, asked.model_dump(exclude={"page"}), page.properties]
         self._query = json.dumps(told, sort_keys=True).encode()
@@ -223,17 +223,17 @@ class _Search:
         else:
             self._place = Place(LIMIT if limit is None else limit, "")
 
-    def question(self, candidate: wire.Party | wire.Action) -> wire.Question:
+    def question(self, candidate: Party | Action) -> Question:
         """Return the question that an evaluation of one candidate would ask."""
         parts: Mapping[str, Any] = {**self._parts, self._kind: candidate}
-        return wire.Question(**parts)
+        return Question(**parts)
 
-    async def read(self, questions: Sequence[wire.Question]) -> Sequence[Found]:
+    async def read(self, questions: Sequence[Question]) -> Sequence[Found]:
         """Return what the decisions on some questions look at."""
         wanted = [wanted_by(question, self._seeker.credentials) for question in questions]
         return await batch_read.read_in(self._tx, wanted, day_in_shanghai(self._tx.now)) if wanted else ()
 
-    async def decisions(self, questions: Sequence[wire.Question]) -> Sequence[Decision]:
+    async def decisions(self, questions: Sequence[Question]) -> Sequence[Decision]:
         """Return the decisions on some questions."""
         found = await self.read(questions)
         return [decision_on(one, seen.known, self._seeker.book) for one, seen in zip(questions, found, strict=True)]

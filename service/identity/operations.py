@@ -18,8 +18,8 @@ from service.database.session import Transaction, close_gate
 from service.events import operations as events
 from service.http.paging import page_of
 from service.identity import break_glass, delegations, sessions
-from service.identity import grants as granting
 from service.identity.api_keys import Secret
+from service.identity.grants import ask_anew, require_an_admin, see_to
 from service.identity.schemas import ApiKeyIn, ApiKeyMade, ApiKeyOut, Kind, PrincipalIn, PrincipalOut
 from service.validation.problems import AlreadyExists, Conflict, Invalid, NotFound, Unauthenticated
 from service.validation.text_types import folded
@@ -153,7 +153,7 @@ async def disable_principal(tx: Transaction, caller: Caller, reference: str) -> 
     principal = await principal_of(tx, reference, lock=True)
     if principal.disabled_at is not None:
         raise Conflict("This principal is disabled already.")
-    await granting.require_an_admin(tx, without=principal.id)
+    await require_an_admin(tx, without=principal.id)
     principal.disabled_at = tx.now
     await break_glass.end_of(tx, caller, principal.id)
     await sessions.end_all(tx, caller, "disabled", principal=principal.id)
@@ -173,7 +173,7 @@ async def enable_principal(tx: Transaction, caller: Caller, reference: str) -> P
     if principal.disabled_at is None:
         raise Conflict("This principal is not disabled.")
     principal.disabled_at = None
-    await granting.ask_anew(tx, caller, principal)
+    await ask_anew(tx, caller, principal)
     _record(tx, caller, "principal.enabled", principal.id, principal.id, {})
     await tx.flush()
     return PrincipalOut.of(principal)
@@ -259,7 +259,7 @@ async def enlist(
         raise Conflict(f"{name} is known as a {principal.kind}, not as a {kind}.")
     handler_id = None if handler is None else await handler_of(tx, OPERATOR, handler)
     for role in dict.fromkeys(roles):
-        await granting.see_to(tx, principal, role, handler_id)
+        await see_to(tx, principal, role, handler_id)
     return PrincipalOut.of(principal)
 
 

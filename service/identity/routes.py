@@ -9,7 +9,7 @@ from service.database.session import Transaction
 from service.http.exchange import Exchange, allowed
 from service.http.paging import Cursor, Limit, Page
 from service.http.router import api_router
-from service.identity import break_glass as breaking
+from service.identity import break_glass as emergency
 from service.identity import delegations, grants, linked_identities, operations
 from service.identity.schemas import (
     ApiKeyIn,
@@ -255,7 +255,7 @@ async def end_delegation(exchange: Annotated[Exchange, allowed(ANYONE)], delegat
 async def break_glass(exchange: Administration, body: BreakGlassIn) -> Response:
     """Take access in an emergency, for yourself, at once and for some hours; all admins and auditors are told."""
     return await exchange.create(
-        lambda tx, caller: breaking.break_glass(tx, caller, body),
+        lambda tx, caller: emergency.break_glass(tx, caller, body),
         lambda made: f"/v1/break-glass/{made.id}",
         gate="join",
     )
@@ -266,19 +266,19 @@ async def list_break_glass(
     exchange: Watching, principal: Named = None, cursor: Cursor = None, limit: Limit = 50
 ) -> Response:
     """List break-glass access, what is over included: what there has been on the caller's handlers."""
-    return await exchange.page(lambda tx, caller: breaking.list_all(tx, caller, principal, cursor, limit))
+    return await exchange.page(lambda tx, caller: emergency.list_all(tx, caller, principal, cursor, limit))
 
 
 @router.get("/v1/break-glass/{access_id}", response_model=BreakGlassOut)
 async def read_break_glass(exchange: Watching, access_id: str) -> Response:
     """Read break-glass access."""
-    return await exchange.read(lambda tx, caller: breaking.read(tx, caller, access_id))
+    return await exchange.read(lambda tx, caller: emergency.read(tx, caller, access_id))
 
 
 @router.post("/v1/break-glass/{access_id}/close", response_model=BreakGlassOut)
 async def close_break_glass(exchange: Administration, access_id: str) -> Response:
     """End break-glass access before its time: your own, or as an admin that of others."""
     return await exchange.act(
-        lambda tx, caller: breaking.close(tx, caller, access_id),
-        lambda tx, caller: breaking.read(tx, caller, access_id, lock=True),
+        lambda tx, caller: emergency.close(tx, caller, access_id),
+        lambda tx, caller: emergency.read(tx, caller, access_id, lock=True),
     )

@@ -14,7 +14,7 @@ from service.http.references import Filter
 from service.http.router import api_router
 from service.law.rule_book import RuleBook
 from service.transfers import evidence, evidence_upload, requests, reviews, structuring_findings
-from service.transfers import reviewers as people
+from service.transfers import reviewers as reviewer_acts
 from service.transfers.schemas import (
     AcceptIn,
     AnswerIn,
@@ -209,7 +209,7 @@ async def _with_findings(exchange: Exchange, book: RuleBook, transfer_id: str, a
 @router.get("/v1/transfers/{transfer_id}/reviewers", response_model=ReviewersOut)
 async def reviewers(exchange: Reading, transfer_id: TransferId, stage: Annotated[Stage, Query()]) -> Response:
     """List who may decide a stage: nobody barred by the separation of duties is among them."""
-    return await exchange.read(lambda tx, caller: people.reviewers(tx, caller, transfer_id, stage))
+    return await exchange.read(lambda tx, caller: reviewer_acts.reviewers(tx, caller, transfer_id, stage))
 
 
 @router.post("/v1/transfers/{transfer_id}/assign", response_model=TransferOut)
@@ -221,14 +221,14 @@ async def assign(
 ) -> Response:
     """Ask one of those who may decide a stage to do it."""
     book = _book(request)
-    return await exchange.act(lambda tx, caller: people.assign(tx, caller, book, transfer_id, body))
+    return await exchange.act(lambda tx, caller: reviewer_acts.assign(tx, caller, book, transfer_id, body))
 
 
 @router.post("/v1/transfers/{transfer_id}/recuse", response_model=TransferOut)
 async def recuse(exchange: Reviewing, request: Request, transfer_id: TransferId, body: RecuseIn) -> Response:
     """Stand back from a request for good."""
     book = _book(request)
-    return await exchange.act(lambda tx, caller: people.recuse(tx, caller, book, transfer_id, body.reason))
+    return await exchange.act(lambda tx, caller: reviewer_acts.recuse(tx, caller, book, transfer_id, body.reason))
 
 
 @router.post("/v1/transfers/{transfer_id}/comments", status_code=201, response_model=CommentOut)
@@ -237,7 +237,7 @@ async def comment(
 ) -> Response:
     """Say something about a request; whoever is mentioned is told."""
     return await exchange.create(
-        lambda tx, caller: people.comment(tx, caller, transfer_id, body),
+        lambda tx, caller: reviewer_acts.comment(tx, caller, transfer_id, body),
         lambda made: f"/v1/transfers/{made.transfer}/comments",
     )
 
@@ -247,7 +247,7 @@ async def list_comments(
     exchange: Reading, transfer_id: TransferId, cursor: Cursor = None, limit: Limit = 50
 ) -> Response:
     """List what was said about a request."""
-    return await exchange.page(lambda tx, caller: people.list_comments(tx, caller, transfer_id, cursor, limit))
+    return await exchange.page(lambda tx, caller: reviewer_acts.list_comments(tx, caller, transfer_id, cursor, limit))
 
 
 @router.get("/v1/queue", response_model=QueueOut)
@@ -264,7 +264,7 @@ async def queue(
     """List the stages that wait for the caller and that the caller may decide, the oldest first, with counts of all of them."""
     book = _book(request)
     return await exchange.tell(
-        lambda tx, caller: people.queue(
+        lambda tx, caller: reviewer_acts.queue(
             tx,
             caller,
             book,

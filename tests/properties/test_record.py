@@ -87,7 +87,7 @@ def check(sitting: DecisionBatch) -> dict[str, Any]:
 def test_the_record_of_a_question_is_canonical_and_holds_it_as_it_was_asked(asked: dict[str, Any], seen: Found) -> None:
     sitting = DecisionBatch(BOOK, NOW, NOW)
     read = EvaluationIn.model_validate(asked).model_dump(exclude_unset=True)
-    sitting.evaluate(questions.of(questions.Question, read), seen, CALLER)
+    sitting.evaluate(questions.convert(questions.Question, read), seen, CALLER)
     assert check(sitting)["details"]["question"] == asked
 
 
@@ -95,7 +95,7 @@ def test_the_record_of_a_question_is_canonical_and_holds_it_as_it_was_asked(aske
 def test_the_record_of_an_export_is_canonical_and_holds_it_as_it_was_asked(asked: dict[str, Any], seen: Found) -> None:
     sitting = DecisionBatch(BOOK, NOW, NOW + timedelta(hours=1))
     read = ExportIn.model_validate(asked).model_dump(exclude_unset=True)
-    sitting.reserve(questions.of(questions.Export, read), seen, CALLER)
+    sitting.reserve(questions.convert(questions.Export, read), seen, CALLER)
     said = check(sitting)
     assert said["details"]["question"] == asked
     assert said["action"] in ({"export.reserved", "export.refused"} if seen is GENERAL else {"export.refused"})
@@ -104,7 +104,7 @@ def test_the_record_of_an_export_is_canonical_and_holds_it_as_it_was_asked(asked
 @given(export, moments, moments)
 def test_an_export_is_told_as_it_reads_later(asked: dict[str, Any], now: datetime, until: datetime) -> None:
     read = ExportIn.model_validate(asked).model_dump(exclude_unset=True)
-    made = DecisionBatch(BOOK, now, until).reserve(questions.of(questions.Export, read), GENERAL, CALLER)
+    made = DecisionBatch(BOOK, now, until).reserve(questions.convert(questions.Export, read), GENERAL, CALLER)
     if isinstance(made, Reserved):
         assert encode(made) == ExportOut.model_validate_json(encode(made)).model_dump_json().encode()
         assert (made.reserved_at, made.expires_at) == (rfc3339(now), rfc3339(until))

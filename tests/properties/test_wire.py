@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from service.exports.schemas import ExportIn
-from service.gate import questions as wire
 from service.gate.batch_decisions import encode
 from service.gate.fast_path import plain_json
+from service.gate.questions import Export, Options, Question, convert, questions_of
 from service.gate.schemas import EvaluationIn, EvaluationsIn, FailedOut
 from service.law.schemas import MAX_PERSONS
 from service.validation import strict_json
@@ -37,12 +37,12 @@ def strictly(kind: type[BaseModel], body: bytes) -> BaseModel | None:
 
 
 def recorded(kind: type[msgspec.Struct], read: BaseModel) -> bytes:
-    return encode(wire.of(kind, read.model_dump(exclude_unset=True)))
+    return encode(convert(kind, read.model_dump(exclude_unset=True)))
 
 
 def strict_question(body: bytes) -> Read:
     read = strictly(EvaluationIn, body)
-    return None if read is None else [recorded(wire.Question, read)]
+    return None if read is None else [recorded(Question, read)]
 
 
 def strict_questions(body: bytes) -> Read:
@@ -56,13 +56,13 @@ def strict_questions(body: bytes) -> Read:
         return None
     if any(isinstance(question, FailedOut) for question in questions):
         return None
-    asked = [recorded(wire.Question, question) for question in questions]
+    asked = [recorded(Question, question) for question in questions]
     return [*asked, read.semantic.encode() if read.evaluations else b"single"]
 
 
 def strict_export(body: bytes) -> Read:
     read = strictly(ExportIn, body)
-    return None if read is None else [recorded(wire.Export, read)]
+    return None if read is None else [recorded(Export, read)]
 
 
 def plain_question(body: bytes) -> Read:
@@ -72,10 +72,10 @@ def plain_question(body: bytes) -> Read:
 
 def plain_questions(body: bytes) -> Read:
     read = plain_json.plain_questions(body)
-    asked = None if read is None else wire.questions_of(read)
+    asked = None if read is None else questions_of(read)
     if read is None or asked is None:
         return None
-    semantic = (read.options or wire.Options()).evaluations_semantic or "execute_all"
+    semantic = (read.options or Options()).evaluations_semantic or "execute_all"
     return [*map(encode, asked), semantic.encode() if read.evaluations else b"single"]
 
 

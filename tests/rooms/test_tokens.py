@@ -13,9 +13,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
-from service.identity.oidc import claims as tokens
 from service.identity.oidc import group_roles, jws
-from service.identity.oidc.claims import Expected, TokenClaims
+from service.identity.oidc.claims import Expected, TokenClaims, access_token, half_hash, id_token
 from service.identity.oidc.group_roles import Changes, Held, Stands
 from service.identity.oidc.jws import Header, PublicKey, TokenRefusedError, UnknownKeyError
 from tests.issuers import b64, forged, public, signed
@@ -59,7 +58,7 @@ def token(body: Json | bytes | None = None, alg: str = "RS256", **header: Any) -
 
 def read(text: str, keys: tuple[PublicKey, ...] = KEYS, now: datetime = NOW) -> TokenClaims:
     header = jws.header_of(text)
-    return tokens.access_token(header, jws.claims_in(text, header, jws.key_for(header, keys)), EXPECTED, now)
+    return access_token(header, jws.claims_in(text, header, jws.key_for(header, keys)), EXPECTED, now)
 
 
 def unsigned(header: Json | bytes, body: Json | bytes = b"{}") -> str:
@@ -88,9 +87,9 @@ def test_name_and_groups_are_where_the_settings_say() -> None:
     deep = Expected("i", "a", timedelta(), timedelta(days=1), name_claim="a.b", groups_claim="realm.roles")
     header = Header("RS256", "at+jwt", None)
     body = claims(iss="i", aud=["a", "b"], **{"a.b": "Named", "realm": {"roles": ["x"]}})
-    assert tokens.access_token(header, body, deep, NOW).groups == {"x"}
-    assert tokens.access_token(header, body | {"realm": "x"}, deep, NOW).groups is None
-    assert tokens.access_token(header, body | {"a.b": 7}, deep, NOW).name is None
+    assert access_token(header, body, deep, NOW).groups == {"x"}
+    assert access_token(header, body | {"realm": "x"}, deep, NOW).groups is None
+    assert access_token(header, body | {"a.b": 7}, deep, NOW).name is None
 
 
 @pytest.mark.parametrize(
@@ -303,7 +302,7 @@ def signed_in(
 ) -> TokenClaims:
     header = Header(alg, typ, None)
     whole = claims(aud="console", client_id=None, nonce="n") | body
-    return tokens.id_token(header, whole, ID_EXPECTED, NOW, nonce=nonce, access=access)
+    return id_token(header, whole, ID_EXPECTED, NOW, nonce=nonce, access=access)
 
 
 def test_an_id_token_tells_who_signed_in() -> None:
@@ -314,7 +313,7 @@ def test_an_id_token_tells_who_signed_in() -> None:
 
 @pytest.mark.parametrize("alg", ["RS256", "EdDSA"])
 def test_an_access_token_is_bound_to_its_id_token(alg: str) -> None:
-    bound = {"at_hash": tokens.half_hash(alg, "opaque")}
+    bound = {"at_hash": half_hash(alg, "opaque")}
     assert signed_in(bound, alg=alg, access="opaque").subject == "s-1"
     assert signed_in(bound, alg=alg).subject == "s-1"
     assert signed_in({}, alg=alg, access="opaque").subject == "s-1"
@@ -325,7 +324,7 @@ def test_an_access_token_is_bound_to_its_id_token(alg: str) -> None:
 
 def test_the_half_hash_is_that_of_the_specification() -> None:
     """OpenID Connect Core 1.0, appendix A.3."""
-    assert tokens.half_hash("RS256", "jHkWEdUXMU1BwAsC4vtUsZwnNvTIxEl0z9K3vx5KF0Y") == "77QmUPtjPfzWtF2AnpK9RQ"
+    assert half_hash("RS256", "jHkWEdUXMU1BwAsC4vtUsZwnNvTIxEl0z9K3vx5KF0Y") == "77QmUPtjPfzWtF2AnpK9RQ"
 
 
 @pytest.mark.parametrize(
@@ -357,8 +356,8 @@ def judged(text: str) -> None:
     try:
         header = jws.header_of(text)
         found = jws.claims_in(text, header, jws.key_for(header, KEYS))
-        tokens.id_token(header, found, ID_EXPECTED, NOW, nonce="n", access="a")
-        tokens.access_token(header, found, EXPECTED, NOW)
+        id_token(header, found, ID_EXPECTED, NOW, nonce="n", access="a")
+        access_token(header, found, EXPECTED, NOW)
     except TokenRefusedError:
         pass
 
@@ -459,7 +458,7 @@ def test_what_says_nothing_of_groups_is_no_overage(more: Json) -> None:
 def test_groups_within_an_object_that_is_elsewhere_are_not_known() -> None:
     deep = Expected("i", "a", timedelta(), timedelta(days=1), groups_claim="realm.roles")
     body = claims(iss="i", aud="a", _claim_names={"realm": "src1"})
-    assert tokens.access_token(Header("RS256", "at+jwt", None), body, deep, NOW).has_more_groups
+    assert access_token(Header("RS256", "at+jwt", None), body, deep, NOW).has_more_groups
 
 
 def test_the_party_serves_as_the_client_where_that_is_not_named() -> None:

@@ -11,10 +11,10 @@ from typing import Final
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.access.caller import Credentials, Recognizer
-from service.gate import questions as wire
 from service.gate.fast_path import plain_json
 from service.gate.group_commit import Gate, Outcome
 from service.gate.jobs import EVALUATION_PATH, EVALUATIONS_PATH, EXPORTS_PATH, Evaluation, Evaluations, Job, Reservation
+from service.gate.questions import Options, questions_of
 from service.http import idempotency
 from service.http.idempotency import Reply, Sent
 from service.http.middleware import SAFE_HEADERS, header_lines, request_id
@@ -47,12 +47,12 @@ def _evaluation(credentials: Credentials, body: bytes, _: str | None) -> Job | N
 
 def _evaluations(credentials: Credentials, body: bytes, _: str | None) -> Job | None:
     asked = plain_json.plain_questions(body)
-    questions = None if asked is None else wire.questions_of(asked)
+    questions = None if asked is None else questions_of(asked)
     if asked is None or questions is None:
         return None
     if not asked.evaluations:
         return Evaluation(credentials, questions[0])
-    options = asked.options or wire.Options()
+    options = asked.options or Options()
     return Evaluations(credentials, questions, options.evaluations_semantic or "execute_all")
 
 

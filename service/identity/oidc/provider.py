@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 from service.clock import Clock
 from service.http.egress import Outgoing, UnansweredError
 from service.http.egress_policy import BlockedAddressError
-from service.identity.oidc import claims as tokens
+from service.identity.oidc import claims as token_claims
 from service.identity.oidc import jws
 from service.identity.oidc.claims import Expected, TokenClaims
 from service.identity.oidc.jws import PublicKey, TokenRefusedError, UnknownKeyError
@@ -162,7 +162,7 @@ class Provider:
             ProviderAway: the keys that it takes cannot be fetched.
         """
         checked = await self._checked(token)
-        return tokens.access_token(checked.header, checked.claims, self.expected, self._clock())
+        return token_claims.access_token(checked.header, checked.claims, self.expected, self._clock())
 
     async def id_token(self, token: str, expected: Expected, *, nonce: str, access: str | None) -> TokenClaims:
         """Return what an ID token tells.
@@ -173,7 +173,7 @@ class Provider:
         """
         checked = await self._checked(token)
         now = self._clock()
-        return tokens.id_token(checked.header, checked.claims, expected, now, nonce=nonce, access=access)
+        return token_claims.id_token(checked.header, checked.claims, expected, now, nonce=nonce, access=access)
 
     async def _checked(self, token: str) -> Checked:
         header = jws.header_of(token)

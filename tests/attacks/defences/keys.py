@@ -271,7 +271,7 @@ DEFENCES: Final = (
         "A119",
         "roles that take two are asked for anew",
         PRINCIPALS,
-        "    await granting.ask_anew(tx, caller, principal)\n",
+        "    await ask_anew(tx, caller, principal)\n",
         "",
         GRANTS + "test_letting_somebody_in_again_gives_no_role_back_that_takes_two",
     ),
