@@ -42,7 +42,7 @@ check: install
 
 # Every pure decision is covered to the last branch by the tests that need no database; `make test` demands it too.
 cores: install
-	$(BIN)/python -m pytest $(PARALLEL) -p tests.core_coverage tests/law tests/rooms tests/properties
+	$(BIN)/python -m pytest $(PARALLEL) -p tests.core_coverage tests/law tests/unit tests/properties
 
 format: install
 	$(BIN)/ruff check --fix .
@@ -57,7 +57,7 @@ openapi: install
 # 10,000 mixed requests through a real nginx and as many through a real HAProxy: every answer belongs to its own request.
 # 100,000 requests made from the OpenAPI document, by several callers, along its links: no 5xx, every answer as documented.
 soak: install
-	OUTBOUND_COUNTING_TRIALS=$${OUTBOUND_COUNTING_TRIALS:-1000} $(BIN)/python -m pytest tests/rooms/test_counting.py
+	OUTBOUND_COUNTING_TRIALS=$${OUTBOUND_COUNTING_TRIALS:-1000} $(BIN)/python -m pytest tests/unit/test_counting.py
 	OUTBOUND_SOAK_EXAMPLES=$${OUTBOUND_SOAK_EXAMPLES:-500} OUTBOUND_SOAK_STEPS=$${OUTBOUND_SOAK_STEPS:-50} \
 		$(BIN)/python -m pytest tests/api/test_machine.py
 	OUTBOUND_SOAK_GATE=1 $(BIN)/python -m pytest -n 2 tests/faults/test_races_of_the_gate.py tests/faults/test_batches.py \

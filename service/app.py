@@ -208,7 +208,7 @@ def create_app(settings: Settings, database_url: str, *, clock: Time | None = No
     )
     _add_authentication(app, authenticator, settings)
     problems.install(app)
-    rooms = (
+    packages = (
         law,
         plans,
         registry,
@@ -223,8 +223,8 @@ def create_app(settings: Settings, database_url: str, *, clock: Time | None = No
         packs,
         identity,
     )
-    for room in rooms:
-        app.include_router(room.router)
+    for package in packages:
+        app.include_router(package.router)
     app.include_router(gate.authzen)
     _add_health(app, database)
     _add_docs(app)

@@ -13,7 +13,7 @@ from pathlib import Path
 import coverage
 import pytest
 
-MEASURED = tuple(str(Path(__file__).parent / folder) for folder in ("law", "rooms", "properties"))
+MEASURED = tuple(str(Path(__file__).parent / folder) for folder in ("law", "unit", "properties"))
 RAN = pytest.StashKey[set[str]]()
 REPORT = pytest.StashKey[str]()
 

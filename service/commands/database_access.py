@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-import service.tables  # noqa: F401 - a table that is written to refers to those of other rooms
+import service.tables  # noqa: F401 - a table that is written to refers to those of other packages
 from service.audit import baseline
 from service.audit.log import fsck
 from service.commands.exit_status import fail

@@ -17,7 +17,7 @@ from service.gate.fast_path.http_protocol import Direct
 from service.http.middleware import MAX_UNREAD_EXPECTED
 from tests.faults.racing import export, question
 from tests.faults.test_direct import Line, Ordinary, request, run, served
-from tests.rooms.test_framing import REFUSED
+from tests.unit.test_request_parser import REFUSED
 from tests.world import Json, World
 
 EVALUATION, DETERMINATIONS, EXPORTS = "/access/v1/evaluation", "/v1/determinations", "/v1/exports"

@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from service.http.request_parser import UnreadableError
-from tests.rooms.test_framing import Gathered
+from tests.unit.test_request_parser import Gathered
 
 BODIES = st.sampled_from(
     [b"", b"a", b"\r\n", b"\r\n\r\n", b"0\r\n\r\n", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"]

@@ -147,7 +147,7 @@ DEFENCES: Final = (
         "service/verifier/zip_layout.py",
         "        elif inflating.unused_data or (inflating.eof and left):\n",
         "        elif False:\n",
-        "tests/rooms/test_zip_layout.py::test_the_content_takes_all_of_its_room",
+        "tests/unit/test_zip_layout.py::test_the_content_takes_all_of_its_room",
     ),
     one(
         "A363",

@@ -388,7 +388,7 @@ DEFENCES: Final = (
         "service/verifier/replay.py",
         "for one in others for party in one.by.persons}",
         "for one in others for party in (one.reviewer, one.behalf)}",
-        "tests/rooms/test_replay.py::test_two_keys_of_one_maker_are_one_hand_in_two_stages",
+        "tests/unit/test_replay.py::test_two_keys_of_one_maker_are_one_hand_in_two_stages",
     ),
     one(
         "A328",

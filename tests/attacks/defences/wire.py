@@ -190,7 +190,7 @@ DEFENCES: Final = (
         "service/identity/api_keys.py",
         "@dataclass(slots=True, repr=False)\nclass Secret:\n",
         "@dataclass(slots=True)\nclass Secret:\n",
-        "tests/rooms/test_secrets.py::test_nothing_that_holds_a_secret_shows_it",
+        "tests/unit/test_secrets.py::test_nothing_that_holds_a_secret_shows_it",
     ),
     one(
         "A211",

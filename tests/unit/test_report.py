@@ -30,7 +30,7 @@ from service.packs.svg import COLOURS, Box, Curve, Drawing, Label, em, fitted, s
 from service.packs.translations import LANGUAGES, TEXTS, Words
 from service.transfers.workflow import Decision, Stage, Status
 from tests.law.strategies import BOOK
-from tests.rooms.stories import (
+from tests.unit.stories import (
     HASH,
     LEGAL,
     OWNER,
@@ -797,7 +797,7 @@ def test_no_font_of_the_machine_is_looked_at() -> None:
 
 def test_the_same_story_gives_the_same_bytes_in_every_process() -> None:
     program = (
-        "import hashlib; from service.packs import report; from tests.rooms.stories import a_story;"
+        "import hashlib; from service.packs import report; from tests.unit.stories import a_story;"
         "print(*(hashlib.sha256(report.html(a_story(), l).encode() + report.pdf(a_story(), l)).hexdigest() for l in ('en', 'zh')))"
     )
     told_by = {
