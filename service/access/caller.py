@@ -1,4 +1,4 @@
-"""Who is calling: a principal with its roles on handlers. `identity` installs the authenticator; routes ask here."""
+"""Callers: a principal with its roles on handlers. `identity` installs the authenticator; routes ask here."""
 
 import hmac
 from collections.abc import Awaitable, Callable, Mapping

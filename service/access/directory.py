@@ -1,4 +1,4 @@
-"""Who is there and who may do what, for packages that ask about other people than the caller: read straight from identity's tables."""
+"""Directory of principals and their roles, for packages that ask about others than the caller: read straight from identity's tables."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass

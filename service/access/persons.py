@@ -1,4 +1,4 @@
-"""Whether two acts are those of two persons, pure: an act may be that of anybody who could have made it.
+"""Separation of duties: decides whether two acts are those of two persons. Pure. An act may be that of anybody who could have made it.
 
 Who could have made an act: the holder of the credential, whoever has made or seen it, and whoever lent the role. Two acts are two
 persons' where these sets have nobody in common, whichever act came first. Every rule that wants two asks here.

@@ -1,4 +1,4 @@
-"""What an act has written, in its own entry: a salted hash of each column that it set, of each row; and what is compared so at all.
+"""Effects of an act, in its own entry: a salted hash of each column that it set, of each row; and which columns are compared at all.
 
 An entry holds, under `effects`, the seal of a document that is kept beside it as what opens it is (`openings`, at `/effects`): it names the
 rows that the transaction of the act wrote, and has of each column that it set the hash of the value. So the state that the tables must

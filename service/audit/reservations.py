@@ -1,4 +1,4 @@
-"""What the check of the state counts again: reservations from the entries of their decisions, what they hold, and files by their hash."""
+"""Recounts for the check of the state: reservations from the entries of their decisions, held quotas, and files by their hash."""
 
 from collections.abc import Sequence
 from typing import Final

@@ -1,1 +1,1 @@
-"""What the `outbound` command does, a module for what is asked together: each is loaded when one of its commands is asked for."""
+"""Subcommands of `outbound`, a module for each subject: each is loaded when one of its commands is called."""

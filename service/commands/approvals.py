@@ -1,4 +1,4 @@
-"""What is to be looked after once requests are approved, or wait: `outbound review`, `outbound remind`."""
+"""Commands that look after approved and waiting requests: `outbound review`, `outbound remind`."""
 
 import json
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""What several commands need: the database."""
+"""Connects commands to the database."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator

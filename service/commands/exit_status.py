@@ -1,4 +1,4 @@
-"""How a command ends that cannot do what it was asked: with 1, and a sentence on standard error."""
+"""Ends a command that cannot do what it was asked: with status 1, and a sentence on standard error."""
 
 import sys
 from typing import Any, NoReturn

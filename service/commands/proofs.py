@@ -1,4 +1,4 @@
-"""What needs no database and is best done by others: `outbound witness`, `outbound verify`, `outbound verifier`."""
+"""Commands that need no database and are best run by others: `outbound witness`, `outbound verify`, `outbound verifier`."""
 
 import hashlib
 import sys

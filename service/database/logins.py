@@ -1,4 +1,4 @@
-"""How server processes log in: as roles of their own, none of which can see past PostgreSQL's policies.
+"""Logs server processes in to PostgreSQL: as roles of their own, none of which can see past its policies.
 
 1. With the embedded server, over the same socket as the owner, who the operator's commands log in as.
 2. With logins of their own (`OUTBOUND_DATABASE_APP_URL` and so on).

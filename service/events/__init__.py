@@ -1,1 +1,1 @@
-"""What happened, told to those whom it concerns, with everything they need to act."""
+"""Notifies those whom a change concerns, with everything they need to act."""

@@ -1,4 +1,4 @@
-"""What can be done with exports besides reserving them, which batches do."""
+"""Operations on exports besides reserving them, which batches do."""
 
 from datetime import timedelta
 from typing import cast

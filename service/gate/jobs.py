@@ -1,4 +1,4 @@
-"""What callers wait for: one question, several, or a reservation.
+"""Jobs of the gate: one question, several, or a reservation.
 
 A job is decided in the batch that it joins, and answered after its commit.
 """

@@ -1,1 +1,1 @@
-"""What the routes of every room share."""
+"""Shares what all routes need: the lifecycle of a request."""

@@ -1,4 +1,4 @@
-"""What every answer goes through, as plain ASGI: request ids, the body's limit, the time, safe headers, one log line."""
+"""Guards every request, as plain ASGI: request ids, the body's limit, the time, safe headers, one log line."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""What can be done with grants: ask, confirm, take away. What takes a right away closes the gate, what gives one joins it.
+"""Operations on grants: ask, confirm, withdraw. Whatever takes a right away closes the gate; what gives one joins it.
 
 To join it keeps whoever acts from being shut out in the meantime: either is wholly before the other.
 """

@@ -1,4 +1,4 @@
-"""What can be done with principals and keys. Whatever takes a right away closes the gate while it does."""
+"""Operations on principals and API keys. Whatever takes a right away closes the gate while it does."""
 
 from collections.abc import Sequence
 from datetime import datetime

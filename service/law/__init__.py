@@ -1,1 +1,1 @@
-"""What the law asks for, on a given day: rules as dated data, a small engine, and texts in English and Chinese."""
+"""Determines what the law asks for on a given day: rules as dated data, a small engine, and texts in English and Chinese."""

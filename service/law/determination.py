@@ -1,4 +1,4 @@
-"""What the law asks for, given facts: a pure function of the facts and the rule book.
+"""Determines what the law asks for: a pure function of the facts and the rule book.
 
 Source: the procedure of LAW (steps A to D); each rule names its own articles in `data/rules.toml`.
 """

@@ -1,4 +1,4 @@
-"""What can be done with duties. Nothing needs to run for them to hold: whoever asks compares the due day with today."""
+"""Operations on obligations. Nothing needs to run for them to hold: readers compare the due day with today."""
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime, time

@@ -1,4 +1,4 @@
-"""What a report is made of, in one language and for every medium: plain text in blocks, never markup. Pure values."""
+"""Blocks of a report, in one language and for every medium: plain text, never markup. Pure values."""
 
 import unicodedata
 from collections.abc import Mapping

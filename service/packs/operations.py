@@ -1,4 +1,4 @@
-"""What can be done with evidence packs: ask for one, see how far it is, fetch it. `worker` makes them."""
+"""Operations on evidence packs: ask for one, see how far it is, fetch it. `worker` makes them."""
 
 from collections.abc import Sequence
 from pathlib import Path

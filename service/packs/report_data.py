@@ -1,4 +1,4 @@
-"""What an evidence pack tells a person: plain values, from which the report is made. Nothing here is read or written.
+"""Data of a pack's report: plain values, from which the report is made. Nothing here is read or written.
 
 All moments are in UTC; days are days in Asia/Shanghai. Of persons only reviewers are named; everybody else is an id.
 """

@@ -1,4 +1,4 @@
-"""What belongs to a pack: ids of things, and the queries for the exports and the entries that are too many to name."""
+"""Scope of a pack: ids of things, and the queries for the exports and the entries that are too many to name."""
 
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta

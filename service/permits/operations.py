@@ -1,4 +1,4 @@
-"""What can be done with permits. Whatever ends or stops one closes the gate while it does."""
+"""Operations on permits. Whatever ends or stops one closes the gate while it does."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence

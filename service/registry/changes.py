@@ -1,4 +1,4 @@
-"""What a change of the register changes, and whether it can turn an allow into a deny: the one rule for PATCH, imports and whatever comes.
+"""Compares versions of a record, and decides whether a change can turn an allow into a deny: one rule for PATCH and imports.
 
 Nobody has to be told of what cannot deny: the gate is never closed for it.
 """

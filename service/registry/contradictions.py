@@ -1,4 +1,4 @@
-"""What is stated of datasets against their tags: a list for their registrars, which is written with the decision that denies."""
+"""Lists contradictions of what is stated and the tags of datasets for their registrars, written with the decision that denies."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a grading looked at, field by field, and what of a dataset's fields it says nothing about."""
+"""Compares a dataset's fields with those that its grading looked at."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final

@@ -1,4 +1,4 @@
-"""What one grading of a dataset records: the rule for one dataset, for many at once, and for whatever comes."""
+"""Records one grading of a dataset: the rule for one dataset and for many at once."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What the effective grading of a dataset looked at: of a row of the register, or of one that has been read as JSON."""
+"""Reads which fields the effective grading of a dataset looked at: of a row of the register, or of one that was read as JSON."""
 
 from collections.abc import Mapping
 from typing import Any, Final

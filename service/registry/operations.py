@@ -1,4 +1,4 @@
-"""What can be done with the register. A change that may turn an allow into a deny closes the gate, once all of it is written."""
+"""Operations on the register. A change that may turn an allow into a deny closes the gate, once all of it is written."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import asdict

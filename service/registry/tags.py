@@ -1,4 +1,4 @@
-"""What tags imply of each other, and when a new set of them protects less than the old one."""
+"""Rules of tags: which imply each other, and when a new set of them protects less than the old one."""
 
 from collections.abc import Iterable
 

@@ -1,4 +1,4 @@
-"""What the rows of transfers say: found, held, and shown as the API shows them, a page with one query a table."""
+"""Queries of transfers: load and lock rows, a list with one query for each table."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence

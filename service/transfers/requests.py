@@ -1,4 +1,4 @@
-"""What can be done with requests. Every act holds the transfer's row, so that two people who race for it take turns."""
+"""Operations on requests. Every act locks the transfer's row, so that two people who race for it take turns."""
 
 from collections.abc import Sequence
 from datetime import date

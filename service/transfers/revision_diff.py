@@ -1,4 +1,4 @@
-"""What changed between two revisions of a request, in words and by parts. Pure decisions."""
+"""Compares two revisions of a request, in words and by parts. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

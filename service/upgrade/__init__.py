@@ -1,1 +1,1 @@
-"""What this version answers otherwise than the one before, told from a database of before: see `outbound upgrade check`."""
+"""Finds what this version answers otherwise than the one before, in a database of before: see `outbound upgrade check`."""

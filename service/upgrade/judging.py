@@ -1,4 +1,4 @@
-"""What of a register of before is answered otherwise now: pure decisions, taken with the rules of the gate and of the law."""
+"""Judges which parts of a register of before are answered otherwise now. Pure, with the rules of the gate and of the law."""
 
 import json
 from collections import defaultdict

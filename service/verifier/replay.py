@@ -1,4 +1,4 @@
-"""What the entries of the log say, taken in one after the other, and what of it cannot be: the core of `verify`.
+"""Replays the entries of a log one after the other, and finds contradictions among them: the core of `verify`.
 
 The order of the log can be relied on: whatever stops a permit waits for the gate's lock, and whatever takes from a quota for the permit's
 row, so an entry that was written in knowledge of another one always has the higher leaf.

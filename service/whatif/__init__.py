@@ -1,1 +1,1 @@
-"""What-if: the ways to make a transfer lawful, cheapest first."""
+"""Answers what would be: determinations on request, plans (cheapest first), outlooks, the impact of a policy. Nothing is stored."""

@@ -1,4 +1,4 @@
-"""What the law and the gate would say later, and why: of a transfer, of a permit, and of all permits at once."""
+"""Outlook: what the law and the gate would say later, and why, of a transfer, of a permit, and of all permits at once."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace

@@ -125,3 +125,10 @@ def test_the_lists_name_what_they_are_for() -> None:
     assert [name for _, name in defined(planted)] == ["Sitting", "demand_more"]
     assert "Sitting" in OLD_CLASSES
     assert "demand_more".startswith(OLD_BEGINNINGS)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(SERVICE.parent)))
+def test_a_module_says_what_it_does_in_its_first_words(file: Path) -> None:
+    """A verb or a standard noun: no clause that has to be read to its end."""
+    first = (ast.get_docstring(ast.parse(file.read_text("utf-8"))) or "").partition(" ")[0]
+    assert first not in {"", "What", "Who", "Whoever", "Of", "Whether", "How"}

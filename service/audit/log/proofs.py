@@ -1,4 +1,4 @@
-"""What the log has promised, and the proofs of it: read from few tiles, however large the log is."""
+"""Serves checkpoints and proofs of inclusion and consistency: read from few tiles, however large the log is."""
 
 import base64
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""What a witness and a log say to each other, pure: what is asked, what a witness vouches for, what its answer means to the log.
+"""Witness protocol of C2SP, pure: requests, cosignatures, and what an answer means to the log.
 
 A witness remembers the largest checkpoint of a log that it has cosigned and cosigns another only if it is shown that it begins with that
 one. So whoever has a cosigned checkpoint knows that the log was never cut or rewritten before it, as far as the witness was asked.

@@ -1,4 +1,4 @@
-"""How one answer leads to the next call: the `links` of the OpenAPI document, read off its own paths and schemas."""
+"""Derives the `links` of the OpenAPI document, which lead from one answer to the next call, from its own paths and schemas."""
 
 import re
 from collections.abc import Iterator

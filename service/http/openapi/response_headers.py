@@ -1,4 +1,4 @@
-"""What comes with an answer besides its body: the response headers of the OpenAPI document, read off its own paths and schemas."""
+"""Derives the response headers of the OpenAPI document from its own paths and schemas."""
 
 from typing import Any, Final
 

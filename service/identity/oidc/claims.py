@@ -1,4 +1,4 @@
-"""What the claims of a token whose signature is true must say, pure: access tokens (RFC 9068) and ID tokens (OpenID Connect Core 2).
+"""Validates the claims of a token whose signature is true. Pure: access tokens (RFC 9068) and ID tokens (OpenID Connect Core 2).
 
 A token is for one issuer, one audience and a span of time; each is checked exactly, with some tolerance for clocks and for nothing else.
 An ID token tells the console who has just signed in, an access token tells a service who calls it: neither passes for the other.

@@ -1,4 +1,4 @@
-"""Whether a token is that of a person or of a machine, pure: by the signs that identity providers leave in its claims.
+"""Tells a machine's token from a person's, by the signs that identity providers leave in its claims. Pure.
 
 A client that acts on its own account gets a token like a person's, with a subject that looks like one. No standard says how to tell
 (RFC 9068 2.2 only that `sub` may be the client's id), so the signs of each provider are known by name, and more can be set. A token

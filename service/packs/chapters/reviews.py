@@ -1,4 +1,4 @@
-"""Who decided on what, stage by stage. Pure."""
+"""Chapter of reviews: who decided on what, stage by stage. Pure."""
 
 from collections.abc import Iterator, Mapping
 from typing import Final

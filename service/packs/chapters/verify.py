@@ -1,4 +1,4 @@
-"""How to verify a pack, with the checkpoint that everything is proved against. Pure."""
+"""Chapter on verification: how to verify the pack, with the checkpoint that everything is proved against. Pure."""
 
 from collections.abc import Iterator
 
