@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import time
 import uuid
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from tests.waiting import seen
 from tests.world import Json, World, day
 
 PDF = b"%PDF-1.7\n1 0 obj<</Type/Catalog>>endobj\ntrailer<</Root 1 0 R>>\n%%EOF\n"
@@ -19,13 +19,12 @@ def ready(world: World, **about: Any) -> Json:
     """Ask for a pack, and wait until it is ready."""
     asked = world.auditor.post("/v1/evidence-packs", about)
     assert asked.status_code == 202, asked.text
-    until = time.monotonic() + 120
-    while True:
+
+    def look() -> Json | None:
         shown: Json = world.auditor.get(asked.headers["Location"]).json()
-        if shown["state"] not in {"waiting", "working"}:
-            break
-        assert time.monotonic() < until, shown
-        time.sleep(0.05)
+        return None if shown["state"] in {"waiting", "working"} else shown
+
+    shown = seen(look)
     assert shown["state"] == "ready", shown
     return shown
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import time
 from typing import Any
 
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from service.audit.tlog import signed_note, tiles
 from service.audit.tlog.merkle import leaf_hash, root_of, verify_consistency, verify_inclusion
 from service.audit.tlog.signed_note import Checkpoint, Verifier
+from tests.waiting import seen
 from tests.world import World
 
 Json = dict[str, Any]
@@ -23,12 +23,12 @@ def hashes_of(told: list[str]) -> list[bytes]:
 def sequenced(world: World, **wanted: str) -> Json:
     """The newest entry of a thing, once it is in the log, as `/entries/{seq}` shows it."""
     seq = world.auditor.get("/v1/audit/entries", **wanted, limit=200).json()["items"][-1]["seq"]
-    until = time.monotonic() + 30
-    while time.monotonic() < until:
+
+    def look() -> Json | None:
         entry: Json = world.auditor.get(f"/v1/audit/entries/{seq}").json()
-        if entry["leaf"] is not None:
-            return entry
-    raise AssertionError(f"entry {seq} did not get into the log")
+        return None if entry["leaf"] is None else entry
+
+    return seen(look)
 
 
 def verifiers(world: World) -> list[Verifier]:

@@ -13,7 +13,8 @@ import pytest
 from service.settings import Settings
 from tests.attacks.companies import Company
 from tests.conftest import Clock, Served
-from tests.faults.racing import connected, until
+from tests.faults.racing import connected
+from tests.waiting import until
 from tests.world import Person, World, day
 
 

@@ -20,7 +20,8 @@ from service.database.locks import GATE_LOCK
 from service.registry.imports import MAX_LISTED
 from service.transfers.evidence import MAX_RECORDS
 from tests.catalogues import rows, send
-from tests.faults.racing import connected, until
+from tests.faults.racing import connected
+from tests.waiting import until
 from tests.world import Json, World, day
 
 CLOSED = """

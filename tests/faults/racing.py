@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Self
 
@@ -13,6 +13,7 @@ import asyncpg
 import httpx
 
 from service.database.locks import GATE_LOCK
+from tests.waiting import until
 from tests.world import Json, Person
 
 IS_SOAK = "OUTBOUND_SOAK_GATE" in os.environ
@@ -76,13 +77,6 @@ async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
         yield connection
     finally:
         await connection.close()
-
-
-async def until(condition: Callable[[], Awaitable[Any]], seconds: float = 90) -> None:
-    """Wait for a condition, and fail if it does not come."""
-    async with asyncio.timeout(seconds):
-        while not await condition():  # noqa: ASYNC110 - what is waited for happens in another process
-            await asyncio.sleep(0.002)
 
 
 WAITING = """

@@ -31,9 +31,10 @@ from service.law import loader
 from service.settings import Settings
 from service.validation.problems import DatabaseAway
 from tests.conftest import Clock, Served, admins, database_named, run_sql
-from tests.faults.racing import THE_GATE, Clients, connected, export, held, question, queued, times, until
+from tests.faults.racing import THE_GATE, Clients, connected, export, held, question, queued, times
 from tests.faults.test_process import serving
 from tests.invariants import broken, require_exact
+from tests.waiting import until
 from tests.world import Json, Person, World
 
 

@@ -14,7 +14,8 @@ import pytest
 from service.settings import Settings
 from tests.attacks.companies import Company
 from tests.conftest import Clock, Served
-from tests.faults.racing import connected, until
+from tests.faults.racing import connected
+from tests.waiting import until
 from tests.world import Json, World
 
 SKEWS = (5, 70, 3700)

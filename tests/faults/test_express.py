@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from service.settings import Settings
-from tests.faults.racing import connected, export, question, until
+from tests.faults.racing import connected, export, question
+from tests.waiting import until
 from tests.world import Json, World
 
 PATHS = ["/access/v1/evaluation", "/access/v1/evaluations", "/v1/exports"]

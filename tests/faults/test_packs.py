@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import signal
 import subprocess
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from tests.bulk import export_many
 from tests.conftest import Clock, Served, admins, database_named, run_sql
 from tests.faults.test_large_packs import sequenced
 from tests.faults.test_process import serving
+from tests.waiting import seen
 from tests.world import Json, World
 
 EXPORTS = 20_000
@@ -62,13 +62,6 @@ def queue(postgres: str, tmp_path: Path) -> Iterator[Queue]:
         yield Queue(url, settings.data_dir, World(http, admins(url)))
 
 
-def wait(condition: Callable[[], bool], seconds: float = 120) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.02)
-
-
 def worker(queue: Queue) -> AbstractContextManager[tuple[str, subprocess.Popen[str], Path]]:
     """A process of its own that makes packs."""
     return serving(queue.data, OUTBOUND_DATABASE_URL=queue.url, OUTBOUND_LOG_LEVEL="error")
@@ -78,14 +71,14 @@ def test_a_pack_whose_process_is_killed_is_made_by_the_next_one(queue: Queue) ->
     queue.fill()
     pack = queue.ask()
     with worker(queue) as (_, process, _):
-        wait(lambda: 0 < queue.state(pack)["progress"] < 99)
+        seen(lambda: 0 < queue.state(pack)["progress"] < 99)
         process.send_signal(signal.SIGKILL)
         process.wait(10)
         assert queue.state(pack)["state"] == "working"
     drafts = list((queue.data / "packs").glob("*.part"))
     assert len(drafts) == 1
     with worker(queue):
-        wait(lambda: queue.state(pack)["state"] == "ready")
+        seen(lambda: queue.state(pack)["state"] == "ready")
     assert [path.name for path in (queue.data / "packs").iterdir()] == [f"{pack}-2.zip"]
     found = verify.verify(queue.data / "packs" / f"{pack}-2.zip")
     # The exports, and the state of the permit that follows from them.
@@ -95,7 +88,7 @@ def test_a_pack_whose_process_is_killed_is_made_by_the_next_one(queue: Queue) ->
 def test_two_processes_make_each_pack_once(queue: Queue) -> None:
     packs = [queue.ask() for _ in range(6)]
     with worker(queue), worker(queue):
-        wait(lambda: all(queue.state(pack)["state"] == "ready" for pack in packs))
+        seen(lambda: all(queue.state(pack)["state"] == "ready" for pack in packs))
     made = queue.world.auditor.get("/v1/audit/entries", action="evidence_pack.made").json()["items"]
     assert sorted(entry["subject"] for entry in made) == packs
     assert all(verify.code(verify.verify(queue.data / "packs" / f"{pack}-1.zip")) == 0 for pack in packs)
@@ -111,7 +104,7 @@ def test_a_pack_is_given_up_where_the_log_stands_still(
     with Served(settings, url, Clock()) as address, httpx.Client(base_url=address, timeout=60, limits=FRESH) as http:
         queue = Queue(url, settings.data_dir, World(http, admins(url)))
         pack = queue.ask()
-        wait(lambda: queue.state(pack)["state"] == "failed")
+        seen(lambda: queue.state(pack)["state"] == "failed")
         assert "no place in the log" in queue.state(pack)["detail"]
         assert list((settings.data_dir / "packs").iterdir()) == []
         refused = queue.world.auditor.get(f"/v1/evidence-packs/{pack}/content")
@@ -122,7 +115,7 @@ def test_a_pack_that_kills_its_process_each_time_is_given_up(queue: Queue) -> No
     pack = queue.ask()
     run_sql(queue.url, f"update evidence_packs set state = 'working', attempts = 3 where id = '{pack}'")  # noqa: S608
     with worker(queue):
-        wait(lambda: queue.state(pack)["state"] == "failed")
+        seen(lambda: queue.state(pack)["state"] == "failed")
     assert "begun 3 times" in queue.state(pack)["detail"]
 
 

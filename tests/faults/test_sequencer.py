@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +27,7 @@ from service.database.locks import LOG_LOCK
 from service.database.logins import Login
 from service.database.session import Database
 from tests.conftest import database_named, run_sql
+from tests.waiting import until
 
 INSERT = """
   insert into entries (at, actor, action, subject, handler, body, sha256)
@@ -79,12 +80,6 @@ async def sequencing_on(url: str, *keys: LogKey) -> AsyncIterator[None]:
     finally:
         for each in sequencers:
             await each.close()
-
-
-async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 60) -> None:
-    async with asyncio.timeout(seconds):
-        while not await condition():  # noqa: ASYNC110 - what is waited for happens in PostgreSQL
-            await asyncio.sleep(0.02)
 
 
 async def all_sequenced(connection: asyncpg.Connection) -> bool:

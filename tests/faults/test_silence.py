@@ -27,8 +27,9 @@ from service.database.locks import GATE_LOCK, LOG_LOCK
 from service.database.session import Database
 from service.settings import Settings
 from tests.conftest import Clock, Served, admins, database_named, run_sql
-from tests.faults.racing import connected, export, question, until
+from tests.faults.racing import connected, export, question
 from tests.faults.test_process import serving
+from tests.waiting import until
 from tests.world import Json, Person, World
 
 SILENCE = 1.0

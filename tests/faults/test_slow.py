@@ -18,8 +18,9 @@ from service.http.connection_limits import Room
 from service.http.request_parser import MAX_FIELDS, MAX_HEAD, MAX_TARGET
 from service.settings import Settings
 from tests.conftest import Clock, Served
-from tests.faults.racing import export, question, until
+from tests.faults.racing import export, question
 from tests.faults.test_direct import request
+from tests.waiting import until
 from tests.world import World
 
 PATIENCE = 0.6

@@ -11,7 +11,7 @@ import pytest
 
 from service import workers
 from service.workers import CrowdedError, Here, SpentError, Workshop
-from tests.faults.racing import until
+from tests.waiting import until
 
 
 def in_workshop(act: Callable[[Workshop], Awaitable[None]]) -> None:
