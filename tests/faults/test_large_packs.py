@@ -56,7 +56,7 @@ asyncio.run(make())
 VERIFY = """
 import json, sys
 from pathlib import Path
-from service.audit import verify
+from service.verifier import pack as verify
 
 def peak():
     told = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
