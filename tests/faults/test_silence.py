@@ -440,7 +440,7 @@ def test_nothing_connects_without_bounds() -> None:
         for path in folder.rglob("*.py")
         for match in ways.finditer(path.read_text("utf-8"))
     }
-    assert found == {("connections.py", "asyncpg.connect("), ("database/session.py", "create_async_engine(")}
+    assert found == {("connections.py", "asyncpg.connect("), ("session.py", "create_async_engine(")}
 
 
 def test_all_wait_for_less_than_one_may_be_silent() -> None:
