@@ -173,11 +173,7 @@ class _WorkDeadline:
 def _is_followed_by_a_body(headers: Headers) -> bool:
     """Tell whether a body comes that can be taken in: behind the head, or when the caller is told to go on, unless it is long."""
     length = headers.get("content-length", "0")
-    if (
-        headers.get("expect")
-        and length.isdigit()
-        and (len(length) > len(str(MAX_UNREAD_EXPECTED)) or int(length) > MAX_UNREAD_EXPECTED)
-    ):
+    if headers.get("expect") and length.isdigit() and int(length) > MAX_UNREAD_EXPECTED:
         return False
     return length != "0" or "transfer-encoding" in headers
 
