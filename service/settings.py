@@ -279,6 +279,11 @@ class Settings(BaseSettings):
         return self.log_key_file or self.data_dir / "log_key.pem"
 
     @property
+    def sample_file(self) -> Path:
+        """File of shell variables that `outbound serve --sample` writes."""
+        return self.data_dir / "sample.env"
+
+    @property
     def outgoing_allowed(self) -> frozenset[str]:
         """The hosts that may be called wherever they are."""
         return frozenset(host.lower() for host in _listed(self.outgoing_allow))

@@ -135,7 +135,9 @@ async def _prepare(settings: Settings, url: str, *, with_sample: bool) -> None:
         if admin is not None:
             typer.echo(f"The first admin's key, shown this once: {admin.secret}")
         if with_sample:
-            typer.echo(await database.transaction(lambda tx: sample.welcome(tx, base)))
+            access = await database.transaction(sample.issue_keys)
+            access.write_variables(settings.sample_file, base)
+            typer.echo(access.welcome(base, settings.sample_file))
         sys.stdout.flush()
     finally:
         await database.close()

@@ -1,6 +1,5 @@
 """Loads the invented company through the operations that the API calls, in one transaction: all of it is there, or none."""
 
-import json
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,10 +21,12 @@ from service.gate.batch_decisions import Reserved
 from service.identity import operations as identity
 from service.law.facts import Count
 from service.law.rule_book import RuleBook
+from service.permits.tables import Permit
 from service.registry import fact_changes, gradings, imports
 from service.registry import operations as registry
 from service.registry.schemas import GradingIn, HandlerNewIn, RecipientNewIn, SettleIn
 from service.registry.tables import Dataset, FactChange, Handler
+from service.sample.access import SampleAccess, SampleKey
 from service.transfers import evidence, reviews
 from service.transfers import requests as transfers
 from service.transfers.schemas import EvidenceIn, ReviewIn, TransferIn, TransferOut
@@ -66,44 +67,23 @@ async def load(tx: Transaction, book: RuleBook) -> bool:
     return True
 
 
-async def welcome(tx: Transaction, base: str) -> str:
-    """Return what a newcomer needs: a fresh key for everybody, and three lines to paste."""
+async def issue_keys(tx: Transaction) -> SampleAccess:
+    """Issue a fresh key to each person and system of the company, and look up the ids that commands need."""
     company = _company()
     ends = tx.now + KEY_LIFE
-    secrets: dict[str, str] = {}
+    keys: list[SampleKey] = []
     for part, name in company["people"].items():
-        made = await identity.equip(tx, name, "person", [ROLES[part]], expires_at=ends)
-        secrets[f"{part} ({name})"] = made.secret or ""
+        issued = await identity.equip(tx, name, "person", [ROLES[part]], expires_at=ends)
+        keys.append(SampleKey(part.upper(), f"{part} ({name})", issued.secret or ""))
     for name, handler in company["systems"].items():
-        made = await identity.equip(tx, name, "system", [Role.EXPORTER], handler, expires_at=ends)
-        secrets[name] = made.secret or ""
+        issued = await identity.equip(tx, name, "system", [Role.EXPORTER], handler, expires_at=ends)
+        keys.append(SampleKey(name.replace("-", "_").upper(), name, issued.secret or ""))
     export = company["exports"][0]
-    width = max(len(who) for who in secrets)
-    keys = "\n".join(f"  {who:<{width}}  {secret}" for who, secret in secrets.items())
-    lines = "\n\n".join(_lines(base, secrets[export["system"]], export))
-    return (
-        f"{company['notice']}\n\nKeys, good for {KEY_LIFE.days} days:\n{keys}\n\nTry, in another terminal:\n\n{lines}\n"
+    newest = select(Permit.id).where(Permit.purpose == export["purpose"]).order_by(Permit.id.desc()).limit(1)
+    permit = await tx.scalar(newest)
+    return SampleAccess(
+        company["notice"], KEY_LIFE.days, tuple(keys), {"PERMIT": permit} if permit is not None else {}, export
     )
-
-
-def _lines(base: str, secret: str, export: dict[str, Any]) -> Iterator[str]:
-    head = f"curl -s -H 'Authorization: Bearer {secret}' -H 'Content-Type: application/json'"
-    facts = json.dumps(
-        {
-            "handler": {"ciio": False},
-            "dataset": {"tags": ["personal"]},
-            "recipient": {"country": "SG"},
-            "transfer": {"persons": 150000},
-        }
-    )
-    yield f"{head} {base}/v1/determinations -d '{facts}'"
-    for purpose in (export["purpose"], "advertising"):
-        question = (
-            f'{{"subject": {{"type": "system", "id": "{export["system"]}"}}, "action": {{"name": "export"}}, '
-            f'"resource": {{"type": "dataset", "id": "{export["dataset"]}"}}, '
-            f'"context": {{"recipient": "{export["recipient"]}", "purpose": "{purpose}", "persons": 1200}}}}'
-        )
-        yield f"{head} {base}/access/v1/evaluation -d '{question}'"
 
 
 def _company() -> dict[str, Any]:
