@@ -31,7 +31,7 @@ from typing import Self
 
 from service.database.embedded import EmbeddedServer
 from tests.attacks.defences import DEFENCES
-from tests.attacks.defences.model import ROOT, Defence
+from tests.attacks.defences.model import ROOT, Defence, StaleEditError
 
 PARTS = ("service", "tests", "migrations", "docs", "openapi", "deploy", "pyproject.toml", "README.md")
 WARM = Path(__file__).with_name("warm.py")
@@ -91,12 +91,12 @@ class Copy:
             for edit in defence.edits:
                 file = self._tree / edit.file
                 text = file.read_text(encoding="utf-8")
-                if text.count(edit.original) != 1:
-                    return Outcome(defence, is_noticed=False, told=f"{edit.file} no longer holds it once", seconds=0)
-                file.write_text(text.replace(edit.original, edit.replacement), encoding="utf-8")
+                file.write_text(edit.apply(text), encoding="utf-8")
                 _made_at(file, times[edit.file] + 10 * next(RUNS))  # what was compiled before is not taken for it
             is_noticed, told = self._run(defence)
             return Outcome(defence, is_noticed, told, time.monotonic() - began)
+        except StaleEditError as stale:
+            return Outcome(defence, is_noticed=False, told=str(stale), seconds=0)
         finally:
             for name, text in kept.items():
                 (self._tree / name).write_text(text, encoding="utf-8")

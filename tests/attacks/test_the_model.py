@@ -7,11 +7,12 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
 from tests.attacks.defences import DEFENCES, ELSEWHERE
-from tests.attacks.defences.model import ROOT, Defence
+from tests.attacks.defences.model import ROOT, Defence, Edit, StaleEditError
 
 PAGE = ROOT / "docs" / "security.md"
 ROW = re.compile(r"^\| (A\d+) \|(.*)\|$", re.MULTILINE)
@@ -90,7 +91,40 @@ def test_each_defence_can_be_taken_away_where_the_list_says(defence: Defence) ->
     assert tuple(defence.test.split("::")) in attack.tests
     for edit in defence.edits:
         text = (ROOT / edit.file).read_text(encoding="utf-8")
-        assert text.count(edit.original) == 1, f"{edit.file} no longer holds it once; say what stands there now"
-        assert edit.replacement != edit.original
+        without = edit.apply(text)
+        assert without != text
         if edit.file.endswith(".py"):
-            ast.parse(text.replace(edit.original, edit.replacement))
+            assert ast.dump(ast.parse(without)) != ast.dump(ast.parse(text))
+
+
+def test_an_edit_names_a_function_and_what_goes_there_by_syntax() -> None:
+    text = dedent("""
+        def other() -> bool:
+            return is_open and is_known
+
+        def gate(
+            row: Row) -> bool:
+            require_role(row)
+            if (row.closed_at is None
+                and row.owner):
+                for part in row.parts:
+                    add(part, size=1, kind="x")
+            return {"a": 1, "b": 2} and [row.first, row.last]
+    """)
+
+    def edited(target: str, replacement: str = "") -> str:
+        return Edit("a.py", "gate", target, replacement).apply(text)
+
+    assert edited("require_role(…)") == text.replace("require_role(row)", "pass")
+    assert edited("if row.closed_at is None and row.owner", "False") == text.replace(
+        "(row.closed_at is None\n        and row.owner)", "(False)"
+    )
+    assert edited("row.closed_at is None") == text.replace("row.closed_at is None\n        and ", "")
+    assert edited("for part in row.parts", "()") == text.replace("in row.parts", "in ()")
+    assert edited("size=") == text.replace("size=1, ", "")
+    assert edited("kind=") == text.replace(', kind="x"', "")
+    assert edited("'b'") == text.replace(', "b": 2', "")
+    assert edited("row.first") == text.replace("row.first, ", "")
+    for function, target in (("gate", "row.middle"), ("gate", "row"), ("other", "row.first"), ("others", "is_open")):
+        with pytest.raises(StaleEditError):
+            Edit("a.py", function, target, "None").apply(text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.attacks.defences.model import Defence, Edit, one
+from tests.attacks.defences.model import Defence, Edit, Text, one
 
 REQUESTS: Final = "service/transfers/requests.py"
 DECIDE: Final = "service/gate/decide.py"
@@ -22,99 +22,105 @@ DEFENCES: Final = (
         "A41",
         "the permit's count is looked at",
         DECIDE,
-        "    if used.persons + count.persons > quota.persons or (\n",
-        "    if False or (\n",
+        "_quantity",
+        "used.persons + count.persons > quota.persons",
+        "False",
         EXPORTS + "test_the_last_of_a_quota_is_sold_once",
     ),
     one(
         "A42",
         "a key goes with one body",
         "service/http/idempotency.py",
-        "        if content != self.content and request != self.request:\n",
-        "        if False:\n",
+        "Use.repeated",
+        "content != self.content and request != self.request",
+        "False",
         EXPORTS + "test_a_key_sent_again_takes_nothing_of_the_quota",
     ),
-    one(
+    Defence(
         "A45",
         "the gate looks whether a key stands, at each decision",
-        READ,
-        "         k.revoked_at is null and p.disabled_at is null",
-        "         p.disabled_at is null",
+        (Text(READ, "         k.revoked_at is null and p.disabled_at is null", "         p.disabled_at is null"),),
         EXPORTS + "test_a_key_that_was_revoked_at_one_replica_is_dead_at_the_next",
     ),
     one(
         "A47",
         "persons are never fewer than none",
         "service/gate/questions.py",
-        "Persons = Annotated[int, Meta(ge=0, le=MAX_PERSONS)]\n",
-        "Persons = Annotated[int, Meta(le=MAX_PERSONS)]\n",
+        "",
+        "ge=",
+        "",
         EXPORTS + "test_a_number_that_is_none_or_a_member_that_is_not_asked_for_reserves_nothing",
     ),
     one(
         "A48",
         "a permit for some systems is for those alone",
         DECIDE,
-        "    if permit.systems is not None and ask.system not in permit.systems:\n",
-        "    if False:\n",
+        "_scope",
+        "permit.systems is not None and ask.system not in permit.systems",
+        "False",
         EXPORTS + "test_a_system_exports_under_no_other_systems_permit",
     ),
     one(
         "A50",
         "what went is held against the quota",
         COMPLETION,
-        "    if above:\n",
-        "    if False:\n",
+        "_hold_against_quota",
+        "if above",
+        "False",
         EXPORTS + "test_more_than_was_reserved_is_not_reported_away",
     ),
     one(
         "A51",
         "what has ended is not ended again",
         "service/exports/operations.py",
-        '    if status != "reserved":\n',
-        "    if False:\n",
+        "require_reserved",
+        "status != 'reserved'",
+        "False",
         EXPORTS + "test_an_export_that_was_reported_is_not_cancelled",
     ),
     one(
         "A52",
         "the year's count is looked at",
         DECIDE,
-        "    return None if law.is_met_by(permit.terms.requirements) else Reason.LEDGER_THRESHOLD\n",
-        "    return None\n",
+        "_quantity",
+        "None if law.is_met_by(permit.terms.requirements) else Reason.LEDGER_THRESHOLD",
+        "None",
         EXPORTS + "test_many_small_exports_do_not_go_round_a_threshold",
     ),
     one(
         "A53",
         "related requests are looked for at submission",
         REQUESTS,
-        "        await structuring_findings.look(tx, caller, book, transfer)\n",
-        "        pass\n",
+        "_freeze",
+        "structuring_findings.look(…)",
+        "",
         EXPORTS + "test_split_requests_are_found_together",
     ),
     one(
         "A54",
         "a permit is for its purpose",
         DECIDE,
-        "    if ask.purpose != permit.purpose:\n",
-        "    if False:\n",
+        "_scope",
+        "ask.purpose != permit.purpose",
+        "False",
         EXPORTS + "test_a_purpose_a_recipient_or_a_field_that_was_not_approved_goes_nowhere",
     ),
     one(
         "A56",
         "a permit ends with its last day",
         DECIDE,
-        "    return Reason.PERMIT_EXPIRED if today > permit.valid_until else None\n",
-        "    return None\n",
+        "_standing",
+        "Reason.PERMIT_EXPIRED if today > permit.valid_until else None",
+        "None",
         EXPORTS + "test_a_permit_ends_by_the_services_clock_and_not_by_the_callers",
     ),
     one(
         "A43",
         "what was answered to a key is its answer",
         BATCH,
-        (
-            "        if use.digest in stored:\n"
-            "            admission.outcome, admission.use = _repeated(use, stored[use.digest]), None\n"
-        ),
-        "        if use.digest in stored:\n            admission.use = None\n",
+        "_repeats",
+        "admission.outcome, admission.use = (_repeated(use, stored[use.digest]), None)",
+        "admission.use = None",
         EXPORTS + "test_a_refusal_is_not_turned_by_sending_its_key_again_later",
     ),
     Defence(
@@ -123,13 +129,15 @@ DEFENCES: Final = (
         (
             Edit(
                 READING,
-                "OF_CALLER: Final = 9\n",
-                "OF_CALLER: Final = 9\n_KEPT: dict[str, KnownPermit] = {}\n",
+                "",
+                "OF_CALLER: Final = 9",
+                "OF_CALLER: Final = 9\n_KEPT: dict[str, KnownPermit] = {}",
             ),
             Edit(
                 READING,
-                "            permits.append(_permit(*row[OF_PERMIT:OF_MOMENT]))\n",
-                "            permits.append(_KEPT.setdefault(row[OF_PERMIT], _permit(*row[OF_PERMIT:OF_MOMENT])))\n",
+                "found_in",
+                "_permit(*row[OF_PERMIT:OF_MOMENT])",
+                "_KEPT.setdefault(row[OF_PERMIT], _permit(*row[OF_PERMIT:OF_MOMENT]))",
             ),
         ),
         EXPORTS + "test_what_was_revoked_at_one_replica_is_denied_at_the_next",
@@ -143,29 +151,17 @@ DEFENCES: Final = (
         (
             Edit(
                 "service/permits/operations.py",
-                (
-                    "    await close_gate(tx)\n"
-                    "    permit = await permit_of(tx, caller, permit_id, lock=True, is_to_stop=True)\n"
-                    "    _require_to_stop(caller, permit, RESTORERS"
-                ),
-                (
-                    "    permit = await permit_of(tx, caller, permit_id, lock=True, is_to_stop=True)\n"
-                    "    _require_to_stop(caller, permit, RESTORERS"
-                ),
+                "revoke",
+                "close_gate(…)",
+                "",
             ),
             Edit(
                 "service/permits/routes.py",
-                (
-                    "operations.revoke(tx, caller, permit_id, body.reason),\n"
-                    "        lambda tx, caller: operations.read_permit(tx, caller, permit_id, lock=True, is_to_stop=True),\n"
-                    '        gate="close",\n'
-                ),
-                (
-                    "operations.revoke(tx, caller, permit_id, body.reason),\n"
-                    "        lambda tx, caller: operations.read_permit(tx, caller, permit_id, lock=True, is_to_stop=True),\n"
-                ),
+                "revoke",
+                "gate=",
+                "",
             ),
-            Edit(
+            Text(
                 "service/gate/batch_write.py",
                 "id = any(array(select permit from bound)) order by id for update",
                 "id = any(array(select permit from bound)) order by id",
@@ -177,8 +173,9 @@ DEFENCES: Final = (
         "A49",
         "personal data goes with its number of persons",
         SITTING,
-        "        _require_persons(asked, found.known)\n        ask = _ask_of(asked",
-        "        ask = _ask_of(asked",
+        "DecisionBatch.reserve",
+        "_require_persons(…)",
+        "",
         EXPORTS + "test_personal_data_does_not_go_without_its_persons",
     ),
     Defence(
@@ -187,10 +184,11 @@ DEFENCES: Final = (
         (
             Edit(
                 DECIDE,
-                "        permits = [permit for permit in permits if permit.id == asked_for]\n",
-                "        pass\n",
+                "_by_permit",
+                "permits = [permit for permit in permits if permit.id == asked_for]",
+                "pass",
             ),
-            Edit(
+            Text(
                 READ,
                 "where id = b.permit and (f.permit is null or id = f.permit) offset 0",
                 "where id = b.permit offset 0",
@@ -202,63 +200,71 @@ DEFENCES: Final = (
         "A57",
         "what was not reported in time has lapsed",
         COMPLETION,
-        "    was = status_of(export, tx)\n",
-        "    was = export.status\n",
+        "_first",
+        "status_of(export, tx)",
+        "export.status",
         "tests/api/test_gate.py::test_what_is_never_reported_lapses_and_is_given_back",
     ),
     one(
         "A281",
         "a yes is decided on anew when its key comes again",
         SITTING,
-        "        return None if decision.allowed else refusal(evaluation, decision, export=earlier.id)\n",
-        "        return None\n",
+        "DecisionBatch.repeat",
+        "None if decision.allowed else refusal(evaluation, decision, export=earlier.id)",
+        "None",
         AGAIN + "test_a_permit_that_was_taken_away_is_no_yes_any_more",
     ),
     one(
         "A282",
         "what has ended is told as ended when its key comes again",
         SITTING,
-        '            if state != "reserved":\n                return export_ended(earlier.id, state)\n',
-        "",
+        "DecisionBatch.repeat",
+        "if state != 'reserved'",
+        "False",
         AGAIN + "test_what_has_ended_is_told_as_ended",
     ),
     one(
         "A283",
         "what an export holds itself is not counted against it",
         SITTING,
-        "        known = earlier.taken_from(self._now_known(found))\n",
-        "        known = self._now_known(found)\n",
+        "DecisionBatch.repeat",
+        "earlier.taken_from(self._now_known(found))",
+        "self._now_known(found)",
         AGAIN + "test_while_it_holds_the_same_is_answered_and_nothing_more_is_taken",
     ),
     one(
         "A284",
         "a reservation goes under its own permit alone",
         SITTING,
-        "        ask = _ask_of(asked, caller, earlier.permit or NO_PERMIT, growth)\n",
-        "        ask = _ask_of(asked, caller, earlier.permit, growth)\n",
+        "DecisionBatch.repeat",
+        "NO_PERMIT",
+        "",
         AGAIN + "test_a_reservation_without_a_permit_takes_none_that_came_since",
     ),
     one(
         "A285",
         "a request is known by what it says",
         "service/http/idempotency.py",
-        "        if content != self.content and request != self.request:\n",
-        "        if request != self.request:\n",
+        "Use.repeated",
+        "content != self.content",
+        "",
         AGAIN + "test_the_same_written_otherwise_is_the_same",
     ),
     one(
         "A286",
         "a report of what was cancelled counts",
         COMPLETION,
-        "    await _count(counting, reports)\n",
-        "    await _count(counting, reports if not is_late else {kind: NOTHING_MORE for kind in KINDS})\n",
+        "_first",
+        "_count(counting, reports)",
+        "_count(counting, reports if not is_late else {kind: NOTHING_MORE for kind in KINDS})",
         LATE + "test_a_late_report_counts_in_the_year_and_under_the_permit",
     ),
     one(
         "A287",
         "whoever is beyond the first report counts",
         COMPLETION,
-        "    await _count(counting, more, sketches)\n",
+        "_again",
+        "_count(…)",
         "",
         LATE + "test_other_numbers_are_refused_and_whoever_went_beyond_counts",
     ),
@@ -266,25 +272,26 @@ DEFENCES: Final = (
         "A288",
         "above its quota a permit is suspended",
         "service/permits/operations.py",
-        "    permit.status, permit.reason, permit.updated_at = Standing.SUSPENDED, why, tx.now\n    quota",
-        "    quota",
+        "suspend_above_quota",
+        "permit.status, permit.reason, permit.updated_at = (Standing.SUSPENDED, why, tx.now)",
+        "pass",
         LATE + "test_above_the_quota_the_permit_is_suspended_and_a_finding_raised",
     ),
     one(
         "A289",
         "a reservation is decided on by PostgreSQL's clock",
         BATCH,
-        "            await batch_write.held(connection, wanted, reserving, self._clock.ahead)\n",
-        (
-            "            await batch_write.held(connection, wanted, reserving, self._clock() - datetime.now().astimezone())\n"
-        ),
+        "Gate._load_admissions",
+        "batch_write.held(connection, wanted, reserving, self._clock.ahead)",
+        "batch_write.held(connection, wanted, reserving, self._clock() - datetime.now().astimezone())",
         "tests/faults/test_clocks.py::test_processes_whose_clocks_differ_sell_a_quota_once",
     ),
     one(
         "A290",
         "a report looks at the clock once it holds its rows",
         "service/exports/operations.py",
-        "    await tx.look_at_clock()\n",
+        "held_export",
+        "tx.look_at_clock(…)",
         "",
         "tests/faults/test_clocks.py::test_a_report_that_waits_past_the_lease_is_late",
     ),

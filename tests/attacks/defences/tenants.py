@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.attacks.defences.model import Defence, Edit, one
+from tests.attacks.defences.model import Defence, Edit, Text, one
 
 CALLER: Final = "service/access/caller.py"
 EXCHANGE: Final = "service/http/exchange.py"
@@ -16,15 +16,17 @@ TENANTS: Final = "tests/attacks/test_tenants.py::"
 
 ALL_SEEN: Final = Edit(
     "service/http/exchange.py",
-    "        await tx.look(RowScope(reach, caller.principal))\n",
-    '        await tx.look(RowScope("*", caller.principal))\n',
+    "Exchange.admit",
+    "reach",
+    "'*'",
 )
 """The view of a transaction, by which both the query layer and the policies of PostgreSQL go."""
 
 ALL_REACHED: Final = Edit(
     CALLER,
-    "        reach = self.reach(roles)\n        return reach == EVERYWHERE or handler in reach\n",
-    "        return True\n",
+    "Caller.reaches",
+    "reach == EVERYWHERE or handler in reach",
+    "True",
 )
 
 
@@ -53,15 +55,16 @@ DEFENCES: Final = (
     Defence(
         "A62",
         "a file is had by a record that the caller may read",
-        (ALL_SEEN, Edit(EVIDENCE, "        query = query.where(Transfer.handler.in_(reach))\n", "        pass\n")),
+        (ALL_SEEN, Edit(EVIDENCE, "_document", "query.where(…)", "")),
         TENANTS + "test_a_file_is_not_had_by_knowing_its_hash",
     ),
     one(
         "A63",
         "a key is one caller's",
         "service/http/idempotency.py",
-        '        scope = f"{principal}\\x00{method}\\x00{path}\\x00{key}"\n',
-        '        scope = f"{method}\\x00{path}\\x00{key}"\n',
+        "Use.of",
+        "f'{principal}\\x00{method}\\x00{path}\\x00{key}'",
+        "f'{method}\\x00{path}\\x00{key}'",
         TENANTS + "test_one_callers_idempotency_key_tells_nothing_to_another",
     ),
     Defence(
@@ -74,8 +77,9 @@ DEFENCES: Final = (
         "A64",
         "whoever shows an old key is admitted anew: before the repeat is looked up",
         JOBS,
-        "    if not holder.reach:\n",
-        "    if False:\n",
+        "admitted",
+        "not holder.reach",
+        "False",
         TENANTS + "test_a_replay_answers_nobody_whose_role_has_gone",
     ),
     Defence(
@@ -84,47 +88,56 @@ DEFENCES: Final = (
         (
             Edit(
                 EXCHANGE,
-                "if self._roles != ANYONE and not stops and not caller.has(self._roles):\n",
-                "if False:\n",
+                "Exchange.admit",
+                "self._roles != ANYONE and (not stops) and (not caller.has(self._roles))",
+                "False",
             ),
             Edit(
                 PRINCIPALS,
-                "    query = select(Principal)\n    reach = party(caller).admin_of\n    if reach != EVERYWHERE:\n",
-                "    query = select(Principal)\n    reach = party(caller).admin_of\n    if False:\n",
+                "list_principals",
+                "reach != EVERYWHERE",
+                "False",
             ),
         ),
         TENANTS + "test_an_insider_learns_no_name_of_a_person_elsewhere",
     ),
-    one(
+    Defence(
         "A66",
         "what belongs to a handler is joined on the caller's grants",
-        READ,
-        "\n      and (f.prefix is null or c.reach = '*' or f.handler = any(string_to_array(c.reach, ',')))\n",
-        "\n",
+        (
+            Text(
+                READ,
+                "\n      and (f.prefix is null or c.reach = '*' or f.handler = any(string_to_array(c.reach, ',')))\n",
+                "\n",
+            ),
+        ),
         TENANTS + "test_a_dataset_of_another_company_cannot_be_told_from_none",
     ),
     one(
         "A67",
         "a token of a page fits one query of one caller",
         "service/gate/page_tokens.py",
-        "    if told is None or raw[:_DIGEST] != _digest(query, told[0]):\n",
-        "    if told is None:\n",
+        "decode_cursor",
+        "raw[:_DIGEST] != _digest(query, told[0])",
+        "",
         "tests/api/test_authzen.py::test_a_token_of_another_search_or_another_caller_is_refused",
     ),
     one(
         "A154",
         "a route admits its roles alone",
         EXCHANGE,
-        "if self._roles != ANYONE and not stops and not caller.has(self._roles):\n",
-        "if False:\n",
+        "Exchange.admit",
+        "self._roles != ANYONE and (not stops) and (not caller.has(self._roles))",
+        "False",
         "tests/authz/test_matrix.py::test_everybody_is_answered_as_the_rules_say",
     ),
     one(
         "A155",
         "each route has a rule: here one has been added without",
         "service/identity/routes.py",
-        '@router.get("/v1/me", response_model=CallerOut)\n',
-        '@router.get("/v1/me/beside", response_model=CallerOut)\n@router.get("/v1/me", response_model=CallerOut)\n',
+        "me",
+        "router.get('/v1/me', response_model=CallerOut)",
+        'router.get("/v1/me/beside", response_model=CallerOut)\n@router.get("/v1/me", response_model=CallerOut)',
         "tests/authz/test_matrix.py::test_every_route_has_a_rule_and_every_rule_a_route",
     ),
 )
