@@ -15,7 +15,7 @@ import httpx
 from tests.waiting import seen
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "docs/tutorial.md")
+PAGES = ("README.md", "docs/tutorial.md", "docs/auditors.md")
 FENCE = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 TWO_COMMANDS = {"make run", "make test"}
 """Commands of README that start a service and a suite: the test starts the one by itself and is part of the other."""
@@ -33,8 +33,7 @@ def commands(block: str) -> set[str]:
 @contextmanager
 def served(folder: Path) -> Iterator[None]:
     """Serve from a folder that looks like a clone, by the command of `make run` and on a free port."""
-    (folder / ".venv").mkdir()
-    (folder / ".venv" / "bin").symlink_to(Path(sys.executable).parent)
+    (folder / ".venv").symlink_to(Path(sys.executable).parents[1])
     planned = subprocess.check_output(["make", "--dry-run", "--silent", "run"], cwd=ROOT, text=True)
     command = planned.splitlines()[-1]
     assert command == ".venv/bin/outbound serve --sample"
@@ -86,6 +85,10 @@ def test_the_commands_of_each_page_work_as_pasted(tmp_path: Path) -> None:
             assert shell, page
             ended = run_shell(tmp_path, "\n".join(shell))
             assert ended.returncode == 0, f"{page}: {ended.stderr[-3000:]}{ended.stdout[-2000:]}"
+            if program := "\n".join(blocks(page, "python")):
+                (tmp_path / "page.py").write_text(program)
+                ended = run_shell(tmp_path, ". .outbound/sample.env\n.venv/bin/python page.py")
+                assert ended.returncode == 0, f"{page}: {ended.stderr[-3000:]}"
             if page == "README.md":
                 assert '{"decision":true,' in ended.stdout
                 assert '"reason":"permitted"' in ended.stdout
