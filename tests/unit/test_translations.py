@@ -1,54 +1,58 @@
-"""The pages that tell people what the product does say the same in English and in Simplified Chinese."""
+"""Each page says the same in English and in Simplified Chinese."""
 
 from __future__ import annotations
 
+import os
 import re
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 
-DOCS = Path(__file__).parents[2] / "docs"
-PAGES = ("auditors", "callers", "registrars", "reviewers", "security")
-HEADING = re.compile(r"^(#+) ")
-COMMENT = re.compile(r"\s*#.*$")
-CHINESE = re.compile(r"[\u4e00-\u9fff]")
-NAME = re.compile(r"^\| (A\d+) \|.*\| (`[^|]+`) \|$")
+from tests.translations import CHINESE, PAGES, ROOT, Section, differences, read, sections
+
+FENCES = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+OTHER_TERMS = ("审批人员", "出境关口", "出境闸的", "回答", "封存", "不予放行")
+"""Chinese words for which docs/terms.md has another one."""
 
 
-def shape(page: Path) -> dict[str, list[str]]:
-    """Return what two pages that say the same have in common: levels of headings, rows of tables, code without its comments."""
-    found: dict[str, list[str]] = {"headings": [], "rows": [], "code": [], "attacks": []}
-    is_code = False
-    for line in page.read_text("utf-8").splitlines():
-        if line.startswith("```"):
-            is_code = not is_code
-        elif is_code:
-            found["code"].append(COMMENT.sub("", line).rstrip())
-        elif heading := HEADING.match(line):
-            found["headings"].append(heading[1])
-        elif line.startswith("|"):
-            found["rows"].append(str(line.count("|")))
-            if attack := NAME.match(line):
-                found["attacks"].append(f"{attack[1]} {attack[2]}")
-    return found
+@pytest.mark.parametrize("page", PAGES)
+def test_each_section_is_translated_from_the_english_of_today(page: str) -> None:
+    assert list(differences(read(page), read(PAGES[page]))) == []
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_a_page_has_the_same_parts_in_both_languages(name: str) -> None:
-    english, chinese = (shape(DOCS / f"{name}{suffix}.md") for suffix in ("", ".zh"))
-    assert chinese["headings"] == english["headings"]
-    assert chinese["rows"] == english["rows"]
-    assert chinese["attacks"] == english["attacks"]
-    assert [line for line in chinese["code"] if not CHINESE.search(line)] == [
-        line for line, other in zip(english["code"], chinese["code"], strict=True) if not CHINESE.search(other)
-    ]
+@pytest.mark.parametrize(("page", "twin"), PAGES.items())
+def test_a_page_leads_to_the_other_language(page: str, twin: str) -> None:
+    for one, other in ((page, twin), (twin, page)):
+        link = os.path.relpath(ROOT / other, (ROOT / one).parent)
+        assert f"]({link})" in (ROOT / one).read_text("utf-8")
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_a_page_leads_to_the_other_language(name: str) -> None:
-    assert f"]({name}.zh.md)" in (DOCS / f"{name}.md").read_text("utf-8")
-    chinese = (DOCS / f"{name}.zh.md").read_text("utf-8")
-    assert f"]({name}.md)" in chinese
-    text = re.sub(r"^```.*?^```$", "", chinese, flags=re.MULTILINE | re.DOTALL)
-    sentences = [line for line in text.splitlines() if len(line) > 60 and not line.startswith("|")]
+@pytest.mark.parametrize("twin", PAGES.values())
+def test_a_chinese_page_is_in_chinese_and_keeps_to_the_terms(twin: str) -> None:
+    text = FENCES.sub("", (ROOT / twin).read_text("utf-8"))
+    sentences = [line for line in text.splitlines() if len(line) > 60 and not line.startswith(("|", "!["))]
     assert all(CHINESE.search(line) for line in sentences)
+    assert [term for term in OTHER_TERMS if term in text] == []
+
+
+def translated(english: list[Section]) -> list[Section]:
+    return [replace(section, body=f"<!-- en {section.digest} -->\n{section.body}") for section in english]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ("Ask it twice.", "Ask it once.", "translate it again"),
+        ("Ask it twice.", "Ask it\ntwice.", None),
+        ("run --now", "run --later", "the code blocks differ"),
+        ("# at once", "# soon", "translate it again"),
+        ("| a | b |", "| a |", "the tables differ"),
+        ("## Ask", "### Ask", "the headings differ"),
+    ],
+)
+def test_a_change_of_the_english_page_is_named(old: str, new: str, complaint: str | None) -> None:
+    text = "# Page\n\n## Ask\n\nAsk it twice.\n\n```sh\nrun --now  # at once\n```\n\n| a | b |\n"
+    chinese = translated(sections(text))
+    assert list(differences(sections(text), chinese)) == []
+    found = " ".join(differences(sections(text.replace(old, new)), chinese))
+    assert (complaint in found) if complaint else not found
