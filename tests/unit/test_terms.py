@@ -8,7 +8,13 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 ROW = re.compile(r"^\| ([^|]+) \| ([^|]+) \| [^|]+ \|$", re.MULTILINE)
 TABLE = re.compile(r'__tablename__ = "(\w+)"')
-PLURALS = {"entries": "entry", "cosignatures": "cosignature", "log_tiles": "tile", "ledger_years": "ledger"}
+PLURALS = {
+    "entries": "entry",
+    "cosignatures": "cosignature",
+    "log_tiles": "tile",
+    "ledger_years": "ledger",
+    "break_glass": "break glass",
+}
 WITHOUT_A_TERM = {
     *("api_keys", "archived_acts", "archives", "column_key", "comments", "contradictions", "documents", "events"),
     *("fact_changes", "held_by_permits", "held_in_years", "leaves", "log_keys", "log_state", "login_links", "logins"),
