@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Final, Literal
 
-from service.packs.svg import Drawing
+from service.drawing.svg import Drawing
 
 Look = Literal["plain", "code", "quiet", "good", "warn", "bad"]
 """How a text is shown; `good`, `warn` and `bad` say nothing that the words do not say."""

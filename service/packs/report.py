@@ -16,12 +16,12 @@ import jinja2
 import typst
 from markupsafe import Markup
 
+from service.drawing import fonts
+from service.drawing.svg import COLOURS, Drawing, svg
 from service.law import loader, rule_book
-from service.packs import fonts
 from service.packs.chapters.document import document
 from service.packs.document import by_number
 from service.packs.report_data import Story
-from service.packs.svg import COLOURS, Drawing, svg
 
 
 def html(story: Story, language: str) -> str:

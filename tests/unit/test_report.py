@@ -20,15 +20,16 @@ from typing import Any
 import pypdf
 import pytest
 
+from service.drawing import fonts
+from service.drawing.flow_diagram import Captions, Gate, Source, Target, flow
+from service.drawing.svg import COLOURS, Box, Curve, Drawing, Label, em, fitted, svg
 from service.law.facts import LegalBasis, Method, Necessity, RecipientKind, Route
-from service.packs import fonts, report
+from service.packs import report
 from service.packs.chapters.document import document
 from service.packs.document import Document, Table, by_number, trusted
-from service.packs.flow_diagram import Captions, Gate, Source, Target, flow
 from service.packs.report_data import Actor, Happening, LedgerShown, Story
-from service.packs.svg import COLOURS, Box, Curve, Drawing, Label, em, fitted, svg
-from service.packs.translations import LANGUAGES, TEXTS, Words
 from service.transfers.workflow import Decision, Stage, Status
+from service.words.catalogue import LANGUAGES, TEXTS, Words
 from tests.law.strategies import BOOK
 from tests.unit.stories import (
     HASH,

@@ -15,7 +15,7 @@ from service.law.facts import FIRST_DAY
 from service.law.rule_book import RuleBook
 from service.packs.document import Cell, Look, Span
 from service.packs.report_data import Actor, DatasetShown, Json, PermitShown, RecipientShown, Story
-from service.packs.translations import LANGUAGES, Words, in_china, second, whole
+from service.words.catalogue import LANGUAGES, Words, in_china, second, whole
 
 _ARTICLE: Final = re.compile(r"(\d+)(?:\((\d+)\))?(?: item (\d+))?")
 

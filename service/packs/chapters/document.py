@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
+from service.drawing.svg import fitted
 from service.law.rule_book import RuleBook
 from service.packs.chapters import (
     evidence,
@@ -37,8 +38,7 @@ from service.packs.document import (
     trusted,
 )
 from service.packs.report_data import Story
-from service.packs.svg import fitted
-from service.packs.translations import LANGUAGES, TAGS, Words, second, whole
+from service.words.catalogue import LANGUAGES, TAGS, Words, second, whole
 
 ROWS: Final = 300
 """The most rows of a table."""

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from service.packs.chapters.context import Reading
 from service.packs.document import Block, Cell, Column, Heading, Span, Table, Text, lines, plain
 from service.packs.report_data import EvidenceShown
-from service.packs.translations import day, moment, whole
+from service.words.catalogue import day, moment, whole
 
 
 def blocks(reading: Reading) -> Iterator[Block]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from service.packs.chapters.context import Reading
 from service.packs.document import Block, Cell, Column, Heading, Span, Table, Text, lines, plain
 from service.packs.report_data import ExportsOfDay
-from service.packs.translations import day, whole
+from service.words.catalogue import day, whole
 
 
 def blocks(reading: Reading) -> Iterator[Block]:

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from service.drawing.flow_diagram import bars
+from service.drawing.svg import Tone
 from service.packs.chapters.context import Reading
 from service.packs.document import Block, Column, Picture, Span, Table, Text, plain
-from service.packs.flow_diagram import bars
-from service.packs.svg import Tone
-from service.packs.translations import whole
+from service.words.catalogue import whole
 
 _LINES: Final = (
     ("assessment_persons", False),

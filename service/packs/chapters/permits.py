@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from service.packs.chapters.context import Reading, or_all, persons_told
 from service.packs.document import Block, Cell, Facts, Heading, Span, Text, code, lines, plain
 from service.packs.report_data import PermitShown
-from service.packs.translations import day, moment, whole
+from service.words.catalogue import day, moment, whole
 
 
 def blocks(reading: Reading) -> Iterator[Block]:

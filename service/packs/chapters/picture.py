@@ -3,12 +3,12 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
+from service.drawing.flow_diagram import Captions, Gate, Source, Target, flow
+from service.drawing.svg import Tone
 from service.packs.chapters.context import BAD, Reading
 from service.packs.document import Block, Picture, Text
-from service.packs.flow_diagram import Captions, Gate, Source, Target, flow
 from service.packs.report_data import ExportsOfDay, TransferShown
-from service.packs.svg import Tone
-from service.packs.translations import day, whole
+from service.words.catalogue import day, whole
 
 
 def blocks(reading: Reading) -> Iterator[Block]:

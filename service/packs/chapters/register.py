@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from service.packs.chapters.context import Reading
 from service.packs.document import Block, Column, Facts, Heading, Span, Table, Text, code, lines, plain
 from service.packs.report_data import DatasetShown, GradingShown, RecipientShown
-from service.packs.translations import moment
+from service.words.catalogue import moment
 
 
 def blocks(reading: Reading) -> Iterator[Block]:

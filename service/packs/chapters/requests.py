@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from service.packs.chapters.context import Reading, or_all, persons_told
 from service.packs.document import Block, Cell, Column, Facts, Heading, Notice, Table, Text, code, lines, plain
 from service.packs.report_data import Json, RevisionShown, TransferShown
-from service.packs.translations import moment
+from service.words.catalogue import moment
 
 
 def blocks(reading: Reading) -> Iterator[Block]:

@@ -6,7 +6,7 @@ from typing import Final
 from service.packs.chapters.context import Reading
 from service.packs.document import Block, Cell, Column, Heading, Look, Span, Table, Text, lines, plain
 from service.packs.report_data import ReviewShown, RevisionShown
-from service.packs.translations import moment
+from service.words.catalogue import moment
 
 
 def blocks(reading: Reading) -> Iterator[Block]:

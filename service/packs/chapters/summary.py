@@ -7,7 +7,7 @@ from service.packs.chapters.context import Reading
 from service.packs.chapters.ledger import held_of
 from service.packs.document import Block, Figures, Heading, Points, Text
 from service.packs.report_data import TransferShown
-from service.packs.translations import whole
+from service.words.catalogue import whole
 
 
 def blocks(reading: Reading) -> Iterator[Block]:

@@ -7,7 +7,7 @@ from typing import Final
 from service.packs.chapters.context import Reading
 from service.packs.document import Block, Day, Look, Moment, Text, Timeline
 from service.packs.report_data import Happening
-from service.packs.translations import Words, moment, whole
+from service.words.catalogue import Words, moment, whole
 
 _MOMENTS: Final = 600
 """Lines of the timeline; a reader of more than that reads the log."""

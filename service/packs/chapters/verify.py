@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from service.packs.chapters.context import Reading, both
 from service.packs.document import Block, Column, Facts, Heading, Listing, Points, Span, Table, Text, code, lines, plain
 from service.packs.report_data import LogShown
-from service.packs.translations import Words, whole
+from service.words.catalogue import Words, whole
 
 
 def blocks(reading: Reading) -> Iterator[Block]:

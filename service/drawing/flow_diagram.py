@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
 
-from service.packs.svg import Box, Curve, Drawing, Label, Tone, fitted
+from service.drawing.svg import Box, Curve, Drawing, Label, Tone, fitted
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The words of the report, in English and Chinese: `words.toml`, and how numbers, days and moments are written."""
+"""The words of the report, in English and Chinese: `report.toml`, and how numbers, days and moments are written."""
 
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ _SHANGHAI: Final = ZoneInfo("Asia/Shanghai")
 TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     key: (english, chinese)
     for key, (english, chinese) in tomllib.loads(
-        (resources.files(__package__) / "words.toml").read_text(encoding="utf-8")
+        (resources.files(__package__) / "report.toml").read_text(encoding="utf-8")
     ).items()
 }
 """All texts by key: English, Chinese."""

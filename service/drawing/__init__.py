@@ -1,0 +1,1 @@
+"""SVG drawings, and the fonts that documents are set in."""

@@ -1,0 +1,1 @@
+"""Texts in English and Simplified Chinese, and how numbers and times are written."""
