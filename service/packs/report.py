@@ -16,7 +16,7 @@ import jinja2
 import typst
 from markupsafe import Markup
 
-from service.drawing import fonts
+from service.drawing import font_files
 from service.drawing.svg import COLOURS, Drawing, svg
 from service.law import loader, rule_book
 from service.packs.chapters.document import document
@@ -52,18 +52,24 @@ def pdf(story: Story, language: str) -> bytes:
         ValueError: there is no such language.
     """
     page = json.dumps(_value(document(story, language, _book())), ensure_ascii=False)
-    page = page.translate({ord(sign): by_number(sign) for sign in fonts.missing(page)})
+    page = page.translate({ord(sign): by_number(sign) for sign in font_files.find_missing(page)})
     return bytes(
         typst.compile(
             _read("report.typ").encode(),
-            font_paths=fonts.book(),
+            font_paths=load_fonts(),
             ignore_system_fonts=True,
-            sys_inputs={"page": page, "families": json.dumps(fonts.FAMILIES), "colours": json.dumps(COLOURS)},
+            sys_inputs={"page": page, "families": json.dumps(font_files.FAMILIES), "colours": json.dumps(COLOURS)},
             # To be kept for years (ISO 19005-2, level A) and read by everybody (ISO 14289-1).
             pdf_standards=["a-2a", "ua-1"],
             timestamp=int(story.made_at.timestamp()),
         )
     )
+
+
+@cache
+def load_fonts() -> typst.Fonts:
+    """Return the fonts for typesetting: the files of `drawing` and those inside the typesetter, none of the machine's."""
+    return typst.Fonts(include_system_fonts=False, include_embedded_fonts=True, font_paths=[str(font_files.FOLDER)])
 
 
 @cache
@@ -103,7 +109,7 @@ def _value(told: Any) -> Any:
 
 def _style(signs: str) -> str:
     """Return the page's style, with the fonts of the signs that it shows."""
-    faces = (("Report", fonts.latin(signs)), ("Report CJK", fonts.chinese(signs)))
+    faces = (("Report", font_files.subset_latin(signs)), ("Report CJK", font_files.subset_chinese(signs)))
     return (
         "".join(
             f'@font-face{{font-family:"{name}";font-weight:100 900;font-display:block;'

@@ -20,7 +20,6 @@ from typing import Any
 import pypdf
 import pytest
 
-from service.drawing import fonts
 from service.drawing.flow_diagram import Captions, Gate, Source, Target, flow
 from service.drawing.svg import COLOURS, Box, Curve, Drawing, Label, em, fitted, svg
 from service.law.facts import LegalBasis, Method, Necessity, RecipientKind, Route
@@ -793,7 +792,7 @@ def test_the_pdf_is_made_to_be_kept_and_read_by_everybody() -> None:
 
 def test_no_font_of_the_machine_is_looked_at() -> None:
     own = {"DejaVu Sans Mono", "Libertinus Serif", "New Computer Modern", "New Computer Modern Math"}
-    assert {family for family in fonts.book().families() if not family.startswith("Noto ")} == own
+    assert {family for family in report.load_fonts().families() if not family.startswith("Noto ")} == own
 
 
 def test_the_same_story_gives_the_same_bytes_in_every_process() -> None:
