@@ -20,6 +20,9 @@ PAGES = {"README.md": "README.zh-CN.md"} | {f"docs/{name}.md": f"docs/zh-CN/{nam
 HEADING = re.compile(r"(#+) (.*)")
 SOURCE = re.compile(r"<!-- en ([0-9a-f]{12}) -->\n")
 CODE_COMMENT = re.compile(r"\s*#.*$")
+SPAN = re.compile(r"`([^`\n]+)`")
+FENCES = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+LINK_TARGET = re.compile(r"\]\([^)]*\)")
 LANGUAGE_LINK = re.compile(r"^\[(?:English|中文)\]\([^)]*\)$", re.MULTILINE)
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 ATTACK = re.compile(r"\| (A\d+) \|.*\| (`[^|]+`) \|")
@@ -35,8 +38,12 @@ class Section:
 
     @property
     def digest(self) -> str:
-        """Return the hash that a translation of this section carries; line breaks and spaces do not count."""
-        words = " ".join(f"{self.title}\n{LANGUAGE_LINK.sub('', self.body)}".split())
+        """Return the hash that a translation of this section carries.
+
+        Line breaks and spaces do not count, nor do code and link targets: those are compared by themselves.
+        """
+        prose = FENCES.sub("", LANGUAGE_LINK.sub("", f"{self.title}\n{self.body}"))
+        words = " ".join(LINK_TARGET.sub("]", SPAN.sub("`", prose)).split())
         return hashlib.sha256(words.encode()).hexdigest()[:12]
 
     @property
@@ -56,6 +63,12 @@ class Section:
             elif is_code:
                 lines.append(CODE_COMMENT.sub("", line).rstrip())
         return lines
+
+    @property
+    def names(self) -> set[str]:
+        """Return the code spans of its prose, without those that hold a description between angle brackets."""
+        spans = SPAN.findall(FENCES.sub("", self.body))
+        return {span for span in spans if not re.search(r"<[^>]{8,}>|<name>", span)}
 
     @property
     def rows(self) -> list[int]:
@@ -101,6 +114,8 @@ def differences(english: list[Section], chinese: list[Section]) -> Iterator[str]
             yield f"{where}: the code blocks differ"
         if original.rows != translation.rows or original.attacks != translation.attacks:
             yield f"{where}: the tables differ"
+        if missing := original.names - translation.names:
+            yield f"{where}: the translation lacks {', '.join(sorted(missing))}"
         if original.digest != translation.source:
             yield f"{where}: translate it again, then write <!-- en {original.digest} --> below its heading"
 
