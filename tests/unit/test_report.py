@@ -28,7 +28,7 @@ from service.packs.chapters.document import document
 from service.packs.document import Document, Table, by_number, trusted
 from service.packs.report_data import Actor, Happening, LedgerShown, Story
 from service.transfers.workflow import Decision, Stage, Status
-from service.words.catalogue import LANGUAGES, TEXTS, Words
+from service.words.catalogue import LANGUAGES, Words, load_catalogue
 from tests.law.strategies import BOOK
 from tests.unit.stories import (
     HASH,
@@ -54,6 +54,7 @@ from tests.unit.stories import (
     exports,
 )
 
+TEXTS = load_catalogue("report")
 HOSTILE = '<script>alert(1)</script> #read("/etc/passwd") *_$ \\ @x `y` = z </style> {{ 7*7 }} &amp; “q” مرحبا 😀'
 
 
@@ -120,7 +121,7 @@ def test_every_value_of_a_closed_vocabulary_has_its_word(vocabulary: str, values
 
 
 def test_a_value_that_has_no_word_is_told_as_it_is() -> None:
-    assert Words(1).of("route", "by_balloon") == "by_balloon"
+    assert Words(TEXTS, 1).of("route", "by_balloon") == "by_balloon"
 
 
 def test_there_are_two_languages() -> None:
@@ -169,7 +170,7 @@ def test_a_handler_without_a_credit_code_shows_none() -> None:
 def test_a_story_of_nothing_says_so_in_every_section(language: str) -> None:
     page = document(an_empty_story(), language, BOOK)
     said = "\n".join(texts(page))
-    words = Words(LANGUAGES.index(language))
+    words = Words(TEXTS, LANGUAGES.index(language))
     for key in (
         "flow.none",
         "timeline.none",

@@ -15,7 +15,8 @@ from service.law.facts import FIRST_DAY
 from service.law.rule_book import RuleBook
 from service.packs.document import Cell, Look, Span
 from service.packs.report_data import Actor, DatasetShown, Json, PermitShown, RecipientShown, Story
-from service.words.catalogue import LANGUAGES, Words, in_china, second, whole
+from service.words.catalogue import LANGUAGES, Words
+from service.words.formats import format_count, format_in_china, format_second
 
 _ARTICLE: Final = re.compile(r"(\d+)(?:\((\d+)\))?(?: item (\d+))?")
 
@@ -143,7 +144,7 @@ class Reading:
         if isinstance(value, bool):
             return self.words("yes" if value else "no")
         if isinstance(value, int):
-            return whole(value)
+            return format_count(value)
         if isinstance(value, (list, tuple)):
             return self.words.listed([self.value(one) for one in value])
         return self.words.of("value", value)
@@ -174,7 +175,7 @@ class Reading:
 
 def persons_told(persons: int, sensitive: int, words: Words) -> str:
     """Return how many persons, and how many of them with sensitive information."""
-    return words("persons.told", persons=whole(persons), sensitive=whole(sensitive))
+    return words("persons.told", persons=format_count(persons), sensitive=format_count(sensitive))
 
 
 def or_all(names: Sequence[str] | None, all_: str, words: Words) -> str:
@@ -184,4 +185,4 @@ def or_all(names: Sequence[str] | None, all_: str, words: Words) -> str:
 
 def both(at: datetime, words: Words) -> str:
     """Return a moment in UTC and in China Standard Time."""
-    return words("moment.both", utc=second(at), china=in_china(at))
+    return words("moment.both", utc=format_second(at), china=format_in_china(at))

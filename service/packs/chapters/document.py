@@ -38,7 +38,8 @@ from service.packs.document import (
     trusted,
 )
 from service.packs.report_data import Story
-from service.words.catalogue import LANGUAGES, TAGS, Words, second, whole
+from service.words.catalogue import LANGUAGE_TAGS, LANGUAGES, Words, load_catalogue
+from service.words.formats import format_count, format_second
 
 ROWS: Final = 300
 """The most rows of a table."""
@@ -53,7 +54,7 @@ def document(story: Story, language: str, book: RuleBook) -> Document:
     Raises:
         ValueError: there is no such language.
     """
-    words = Words(LANGUAGES.index(language))
+    words = Words(load_catalogue("report"), LANGUAGES.index(language))
     story = trusted(story)
     title = words.pair(words(f"kind.{story.kind}"), story.title)
     reading = Reading(story, book, words)
@@ -72,7 +73,7 @@ def document(story: Story, language: str, book: RuleBook) -> Document:
         "verify": verify.blocks,
     }
     return Document(
-        language=TAGS[words.language],
+        language=LANGUAGE_TAGS[words.language],
         kicker=words("kicker"),
         title=words("title"),
         subtitle=title,
@@ -97,11 +98,11 @@ def _bounded(blocks: Iterable[Block], words: Words) -> Iterator[Block]:
             continue
         if isinstance(block, Table) and len(block.rows) > ROWS:
             yield replace(block, rows=block.rows[:ROWS])
-            yield Text(words("left_out.rows", all=whole(len(block.rows)), shown=whole(ROWS)), "quiet")
+            yield Text(words("left_out.rows", all=format_count(len(block.rows)), shown=format_count(ROWS)), "quiet")
         else:
             yield block
     if parts > PARTS:
-        yield Text(words("left_out.parts", count=whole(parts - PARTS)), "quiet")
+        yield Text(words("left_out.parts", count=format_count(parts - PARTS)), "quiet")
 
 
 def _front(reading: Reading) -> Iterator[tuple[str, Cell]]:
@@ -116,7 +117,7 @@ def _front(reading: Reading) -> Iterator[tuple[str, Cell]]:
     if story.log is not None:
         yield (
             words("checkpoint"),
-            plain(words("checkpoint.told", size=whole(story.log.size), at=second(story.log.at))),
+            plain(words("checkpoint.told", size=format_count(story.log.size), at=format_second(story.log.at))),
         )
         yield words("root"), code(story.log.root)
         yield words("witnesses"), plain(words.listed(story.log.witnesses))

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from service.packs.chapters.context import Reading
 from service.packs.document import Block, Cell, Column, Heading, Span, Table, Text, lines, plain
 from service.packs.report_data import EvidenceShown
-from service.words.catalogue import day, moment, whole
+from service.words.formats import format_count, format_day, format_minute
 
 
 def blocks(reading: Reading) -> Iterator[Block]:
@@ -34,21 +34,23 @@ def _paper(paper: EvidenceShown, reading: Reading) -> tuple[Cell, ...]:
     verified = (
         Span(words("unverified"), "quiet")
         if paper.verified_by is None or paper.verified_at is None
-        else Span(words("verified", actor=reading.actor(paper.verified_by), at=moment(paper.verified_at)), "good")
+        else Span(
+            words("verified", actor=reading.actor(paper.verified_by), at=format_minute(paper.verified_at)), "good"
+        )
     )
     return (
         lines(
             f"{reading.short[paper.id]} · {reading.paper_names.get(paper.kind, paper.kind)}",
             Span(paper.reference, "quiet"),
-            None if paper.ended_at is None else Span(words("ended", at=moment(paper.ended_at)), "warn"),
+            None if paper.ended_at is None else Span(words("ended", at=format_minute(paper.ended_at)), "warn"),
             None
             if paper.replaced_by is None
             else Span(words("replaced", by=reading.named(paper.replaced_by)), "quiet"),
         ),
         plain(paper.issuer),
         lines(
-            words("issued_on", day=day(paper.issued_on)),
-            words("no_end") if paper.valid_until is None else words("until", day=day(paper.valid_until)),
+            words("issued_on", day=format_day(paper.issued_on)),
+            words("no_end") if paper.valid_until is None else words("until", day=format_day(paper.valid_until)),
         ),
         lines(
             *(
@@ -56,7 +58,7 @@ def _paper(paper: EvidenceShown, reading: Reading) -> tuple[Cell, ...]:
                 if paper.sha256 is None
                 else (
                     Span(paper.sha256, "code"),
-                    Span(f"{paper.media_type} · {words('bytes', size=whole(paper.size or 0))}", "quiet"),
+                    Span(f"{paper.media_type} · {words('bytes', size=format_count(paper.size or 0))}", "quiet"),
                 )
             ),
             verified,

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from service.packs.chapters.context import Reading
 from service.packs.document import Block, Cell, Column, Heading, Span, Table, Text, lines, plain
 from service.packs.report_data import ExportsOfDay
-from service.words.catalogue import day, whole
+from service.words.formats import format_count, format_day
 
 
 def blocks(reading: Reading) -> Iterator[Block]:
@@ -39,13 +39,17 @@ def _by_month(title: str, exports: Sequence[ExportsOfDay], reading: Reading) -> 
     flows = {(one.dataset, one.recipient) for one in exports}
     sums: dict[tuple[str, str, str], list[int]] = defaultdict(lambda: [0] * 5)
     for one in exports:
-        held = sums[one.dataset, one.recipient, day(one.day)[:7]]
+        held = sums[one.dataset, one.recipient, format_day(one.day)[:7]]
         for place, number in enumerate((one.exports, one.completed, one.refused, one.persons, one.sensitive_persons)):
             held[place] += number
     total = [sum(column) for column in zip(*sums.values(), strict=True)]
 
     def row(month: str, flow_: Cell, numbers: Sequence[int]) -> tuple[Cell, ...]:
-        return (plain(month), *((flow_,) if len(flows) > 1 else ()), *(plain(whole(number)) for number in numbers))
+        return (
+            plain(month),
+            *((flow_,) if len(flows) > 1 else ()),
+            *(plain(format_count(number)) for number in numbers),
+        )
 
     return Table(
         title,

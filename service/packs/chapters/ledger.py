@@ -8,7 +8,7 @@ from service.drawing.flow_diagram import bars
 from service.drawing.svg import Tone
 from service.packs.chapters.context import Reading
 from service.packs.document import Block, Column, Picture, Span, Table, Text, plain
-from service.words.catalogue import whole
+from service.words.formats import format_count
 
 _LINES: Final = (
     ("assessment_persons", False),
@@ -41,7 +41,7 @@ class Held:
     @property
     def told(self) -> str:
         """The count and the line."""
-        return f"{whole(self.count)} / {whole(self.limit)}"
+        return f"{format_count(self.count)} / {format_count(self.limit)}"
 
 
 def held_of(reading: Reading) -> list[Held]:
@@ -84,8 +84,8 @@ def blocks(reading: Reading) -> Iterator[Block]:
             (
                 plain(str(one.year)),
                 plain(words(f"line.{one.line}")),
-                plain(whole(one.count)),
-                plain(whole(one.limit)),
+                plain(format_count(one.count)),
+                plain(format_count(one.limit)),
                 plain(one.share),
                 (Span(words("reached"), "warn") if one.reached else Span(words("below"), "plain"),),
             )

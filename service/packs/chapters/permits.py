@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from service.packs.chapters.context import Reading, or_all, persons_told
 from service.packs.document import Block, Cell, Facts, Heading, Span, Text, code, lines, plain
 from service.packs.report_data import PermitShown
-from service.words.catalogue import day, moment, whole
+from service.words.formats import format_count, format_day, format_minute
 
 
 def blocks(reading: Reading) -> Iterator[Block]:
@@ -23,8 +23,8 @@ def _permit(permit: PermitShown, reading: Reading) -> Iterator[tuple[str, Cell]]
     yield words("id"), code(permit.id)
     yield words("status"), reading.status(permit.status)
     yield words("approved_revision"), lines(reading.named(permit.transfer), Span(permit.revision, "code"))
-    yield words("issued"), plain(moment(permit.issued_at))
-    yield words("validity"), plain(f"{day(permit.valid_from)} – {day(permit.valid_until)}")
+    yield words("issued"), plain(format_minute(permit.issued_at))
+    yield words("validity"), plain(f"{format_day(permit.valid_from)} – {format_day(permit.valid_until)}")
     yield words("datasets"), lines(*(reading.dataset(one) for one in permit.datasets))
     yield words("recipient"), plain(reading.recipient(permit.recipient))
     yield words("purpose"), plain(permit.purpose)
@@ -35,7 +35,7 @@ def _permit(permit: PermitShown, reading: Reading) -> Iterator[tuple[str, Cell]]
         yield words("route"), plain(words.of("route", permit.route))
     yield words("allowed"), plain(persons_told(permit.persons, permit.sensitive_persons, words))
     yield words("sent"), plain(persons_told(permit.sent_persons, permit.sent_sensitive_persons, words))
-    yield words("exports_in_period"), plain(whole(permit.exports))
+    yield words("exports_in_period"), plain(format_count(permit.exports))
     yield words("rests_on"), lines(*map(reading.named, permit.evidence)) or plain(words("none"))
     for key, other in (("supersedes", permit.supersedes), ("superseded_by", permit.superseded_by)):
         if other is not None:

@@ -8,7 +8,7 @@ from service.drawing.svg import Tone
 from service.packs.chapters.context import BAD, Reading
 from service.packs.document import Block, Picture, Text
 from service.packs.report_data import ExportsOfDay, TransferShown
-from service.words.catalogue import day, whole
+from service.words.formats import format_count, format_day
 
 
 def blocks(reading: Reading) -> Iterator[Block]:
@@ -32,9 +32,9 @@ def blocks(reading: Reading) -> Iterator[Block]:
                 permits=words("flow.permits"),
                 recipients=words("flow.recipients"),
                 border=words("flow.border"),
-                more_datasets=lambda count: words("flow.more_datasets", count=whole(count)),
-                more_permits=lambda count: words("flow.more_permits", count=whole(count)),
-                more_recipients=lambda count: words("flow.more_recipients", count=whole(count)),
+                more_datasets=lambda count: words("flow.more_datasets", count=format_count(count)),
+                more_permits=lambda count: words("flow.more_permits", count=format_count(count)),
+                more_recipients=lambda count: words("flow.more_recipients", count=format_count(count)),
             ),
         ),
         words("flow.caption"),
@@ -75,8 +75,8 @@ def _gate(transfer: TransferShown, reading: Reading) -> Gate:
         permit.id,
         f"{reading.short[permit.id]} · {words.of('status', permit.status)}",
         (
-            f"{day(permit.valid_from)} – {day(permit.valid_until)}",
-            words("flow.sent", sent=whole(permit.sent_persons), allowed=whole(permit.persons)),
+            f"{format_day(permit.valid_from)} – {format_day(permit.valid_until)}",
+            words("flow.sent", sent=format_count(permit.sent_persons), allowed=format_count(permit.persons)),
         ),
         "blue" if stands else "amber",
         "pale_blue" if stands else "pale_amber",
@@ -97,7 +97,7 @@ def _free_gates(reading: Reading) -> Iterator[Gate]:
         yield Gate(
             f"free:{recipient}",
             reading.words("flow.free"),
-            (reading.words("flow.free_sent", exports=whole(went)), ""),
+            (reading.words("flow.free_sent", exports=format_count(went)), ""),
             "green",
             "paper",
             open=True,

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from service.packs.chapters.context import Reading
 from service.packs.document import Block, Column, Facts, Heading, Span, Table, Text, code, lines, plain
 from service.packs.report_data import DatasetShown, GradingShown, RecipientShown
-from service.words.catalogue import moment
+from service.words.formats import format_minute
 
 
 def blocks(reading: Reading) -> Iterator[Block]:
@@ -72,14 +72,14 @@ def _gradings(gradings: Sequence[GradingShown], reading: Reading) -> Table:
                 plain(one.basis),
                 lines(
                     reading.actor(one.graded_by),
-                    Span(moment(one.graded_at), "quiet"),
+                    Span(format_minute(one.graded_at), "quiet"),
                     reading.seen_by(one.graded_seen_by),
                     None if one.confirmed_by is None else words("confirmed_by", actor=reading.actor(one.confirmed_by)),
                     reading.seen_by(one.confirmed_seen_by),
                 ),
                 lines(
                     *reading.status(one.state),
-                    None if one.ended_at is None else Span(words("until", day=moment(one.ended_at)), "quiet"),
+                    None if one.ended_at is None else Span(words("until", day=format_minute(one.ended_at)), "quiet"),
                 ),
             )
             for one in gradings

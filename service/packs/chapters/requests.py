@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from service.packs.chapters.context import Reading, or_all, persons_told
 from service.packs.document import Block, Cell, Column, Facts, Heading, Notice, Table, Text, code, lines, plain
 from service.packs.report_data import Json, RevisionShown, TransferShown
-from service.words.catalogue import moment
+from service.words.formats import format_minute
 
 
 def blocks(reading: Reading) -> Iterator[Block]:
@@ -24,7 +24,7 @@ def _request(transfer: TransferShown, reading: Reading) -> Iterator[Block]:
             (words("id"), code(transfer.id)),
             (words("status"), reading.status(transfer.status)),
             (words("requester"), plain(reading.actor(transfer.requester))),
-            (words("created"), plain(moment(transfer.created_at))),
+            (words("created"), plain(format_minute(transfer.created_at))),
             (words("datasets"), lines(*(reading.dataset(one) for one in transfer.datasets))),
             (words("recipient"), plain(reading.recipient(transfer.recipient))),
         )
@@ -47,7 +47,7 @@ def _submitted(revision: RevisionShown, reading: Reading) -> Iterator[tuple[str,
     yield words("hash"), code(revision.hash)
     yield (
         words("submitted"),
-        plain(words("by", at=moment(revision.submitted_at), actor=reading.actor(revision.submitted_by))),
+        plain(words("by", at=format_minute(revision.submitted_at), actor=reading.actor(revision.submitted_by))),
     )
     yield words("purpose"), plain(str(request.get("purpose", "")))
     if request.get("description"):

@@ -6,7 +6,7 @@ from typing import Final
 from service.packs.chapters.context import Reading
 from service.packs.document import Block, Cell, Column, Heading, Look, Span, Table, Text, lines, plain
 from service.packs.report_data import ReviewShown, RevisionShown
-from service.words.catalogue import moment
+from service.words.formats import format_minute
 
 
 def blocks(reading: Reading) -> Iterator[Block]:
@@ -54,7 +54,7 @@ def _reviews_of(revision: RevisionShown, title: str, reading: Reading) -> Table:
                     reading.seen_by(one.seen_by),
                     Span(one.reviewer.id, "code"),
                 ),
-                plain(moment(one.at)),
+                plain(format_minute(one.at)),
                 (Span(words("bound.yes"), "good") if one.hash == revision.hash else Span(words("bound.no"), "bad"),),
             )
             for one in revision.reviews
@@ -77,5 +77,7 @@ def _decision(review: ReviewShown, reading: Reading) -> Cell:
         Span(words.of("decision", review.decision), _DECISION_LOOKS.get(review.decision, "plain")),
         words("conditions", conditions=words.parts(conditions)) if conditions else None,
         None if review.carried_from is None else Span(words("carried"), "quiet"),
-        None if review.taken_back_at is None else Span(words("taken_back", at=moment(review.taken_back_at)), "warn"),
+        None
+        if review.taken_back_at is None
+        else Span(words("taken_back", at=format_minute(review.taken_back_at)), "warn"),
     )

@@ -7,7 +7,7 @@ from service.packs.chapters.context import Reading
 from service.packs.chapters.ledger import held_of
 from service.packs.document import Block, Figures, Heading, Points, Text
 from service.packs.report_data import TransferShown
-from service.words.catalogue import whole
+from service.words.formats import format_count
 
 
 def blocks(reading: Reading) -> Iterator[Block]:
@@ -15,24 +15,24 @@ def blocks(reading: Reading) -> Iterator[Block]:
     story, words, counts = reading.story, reading.words, reading.story.counts
     yield Figures(
         (
-            (words("count.transfers"), whole(counts.transfers)),
-            (words("count.permits"), whole(counts.permits)),
-            (words("count.reviews"), whole(counts.reviews)),
-            (words("count.evidence"), whole(counts.evidence)),
-            (words("count.completed"), whole(sum(one.completed for one in story.exports))),
-            (words("count.persons"), whole(sum(one.persons for one in story.exports))),
-            (words("count.refused"), whole(counts.refused)),
-            (words("count.entries"), whole(counts.entries)),
+            (words("count.transfers"), format_count(counts.transfers)),
+            (words("count.permits"), format_count(counts.permits)),
+            (words("count.reviews"), format_count(counts.reviews)),
+            (words("count.evidence"), format_count(counts.evidence)),
+            (words("count.completed"), format_count(sum(one.completed for one in story.exports))),
+            (words("count.persons"), format_count(sum(one.persons for one in story.exports))),
+            (words("count.refused"), format_count(counts.refused)),
+            (words("count.entries"), format_count(counts.entries)),
         )
     )
     yield Text(
         words(
             "summary.handler",
             handler=story.handler.name,
-            transfers=whole(counts.transfers),
-            revisions=whole(counts.revisions),
-            datasets=whole(counts.datasets),
-            recipients=whole(len(story.recipients)),
+            transfers=format_count(counts.transfers),
+            revisions=format_count(counts.revisions),
+            datasets=format_count(counts.datasets),
+            recipients=format_count(len(story.recipients)),
         )
     )
     yield from _of_requests(reading)
@@ -47,15 +47,15 @@ def _of_requests(reading: Reading) -> Iterator[Block]:
     if not transfers:
         return
     statuses = Counter(transfer.status for transfer in transfers)
-    told = [words.aside(words.of("status", status), whole(count)) for status, count in statuses.items()]
+    told = [words.aside(words.of("status", status), format_count(count)) for status, count in statuses.items()]
     yield Text(words("summary.statuses", statuses=words.listed(told)))
     asked = Counter(str(one.revisions[-1].determination["mechanism"]) for one in transfers if one.revisions)
     if asked:
-        names = [words.aside(reading.mechanism(name), whole(count)) for name, count in asked.items()]
+        names = [words.aside(reading.mechanism(name), format_count(count)) for name, count in asked.items()]
         yield Text(words("summary.mechanisms", mechanisms=words.parts(names)))
     reviews = [review for transfer in transfers for revision in transfer.revisions for review in revision.reviews]
-    reviewers = whole(len({review.reviewer.id for review in reviews}))
-    yield Text(words("summary.reviews", reviewers=reviewers, reviews=whole(len(reviews))))
+    reviewers = format_count(len({review.reviewer.id for review in reviews}))
+    yield Text(words("summary.reviews", reviewers=reviewers, reviews=format_count(len(reviews))))
     approved = [transfer for transfer in transfers if transfer.permit is not None]
     mixed = [reading.short[transfer.id] for transfer in approved if not _separate(transfer)]
     if mixed:
@@ -75,16 +75,16 @@ def _separate(transfer: TransferShown) -> bool:
 def _of_exports(reading: Reading) -> Block:
     story, words = reading.story, reading.words
     if not story.counts.exports:
-        return Text(words("summary.no_exports", refused=whole(story.counts.refused)))
+        return Text(words("summary.no_exports", refused=format_count(story.counts.refused)))
     return Text(
         words(
             "summary.exports",
-            permits=whole(story.counts.permits),
-            exports=whole(story.counts.exports),
-            completed=whole(sum(one.completed for one in story.exports)),
-            persons=whole(sum(one.persons for one in story.exports)),
-            sensitive=whole(sum(one.sensitive_persons for one in story.exports)),
-            refused=whole(story.counts.refused),
+            permits=format_count(story.counts.permits),
+            exports=format_count(story.counts.exports),
+            completed=format_count(sum(one.completed for one in story.exports)),
+            persons=format_count(sum(one.persons for one in story.exports)),
+            sensitive=format_count(sum(one.sensitive_persons for one in story.exports)),
+            refused=format_count(story.counts.refused),
         )
     )
 
@@ -102,13 +102,15 @@ def _looks(reading: Reading) -> Iterator[str]:
         ("look.refused", story.counts.refused),
     ):
         if count:
-            yield words(key, count=whole(count))
+            yield words(key, count=format_count(count))
     for permit in reading.permits:
         label = reading.short[permit.id]
         if permit.status in {"suspended", "revoked", "exhausted"}:
             yield words("look.permit", permit=label, status=words.of("status", permit.status))
         if permit.sent_persons > permit.persons:
-            yield words("look.over", permit=label, sent=whole(permit.sent_persons), allowed=whole(permit.persons))
+            yield words(
+                "look.over", permit=label, sent=format_count(permit.sent_persons), allowed=format_count(permit.persons)
+            )
     yield from _looks_at_requests(reading)
     for held in held_of(reading):
         if held.reached and not held.line.startswith("contract"):
@@ -126,4 +128,4 @@ def _looks_at_requests(reading: Reading) -> Iterator[str]:
         ("look.no_file", sum(paper.member is None for paper in papers)),
     ):
         if count:
-            yield reading.words(key, count=whole(count))
+            yield reading.words(key, count=format_count(count))

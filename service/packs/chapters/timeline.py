@@ -7,7 +7,8 @@ from typing import Final
 from service.packs.chapters.context import Reading
 from service.packs.document import Block, Day, Look, Moment, Text, Timeline
 from service.packs.report_data import Happening
-from service.words.catalogue import Words, moment, whole
+from service.words.catalogue import Words
+from service.words.formats import format_count, format_minute
 
 _MOMENTS: Final = 600
 """Lines of the timeline; a reader of more than that reads the log."""
@@ -23,11 +24,11 @@ def blocks(reading: Reading) -> Iterator[Block]:
     runs = [list(run) for _, run in groupby(story.timeline, key=_alike)][-_MOMENTS:]
     shown = sum(map(len, runs))
     if shown < story.happenings:
-        yield Text(words("timeline.left_out", all=whole(story.happenings), shown=whole(shown)), "quiet")
+        yield Text(words("timeline.left_out", all=format_count(story.happenings), shown=format_count(shown)), "quiet")
     yield Timeline(
         tuple(
             Day(day_, tuple(_moment(run, reading) for run in of_day))
-            for day_, of_day in groupby(runs, key=lambda run: moment(run[0].at)[:10])
+            for day_, of_day in groupby(runs, key=lambda run: format_minute(run[0].at)[:10])
         ),
         words("leaf"),
     )
@@ -35,22 +36,22 @@ def blocks(reading: Reading) -> Iterator[Block]:
 
 def _alike(one: Happening) -> tuple[object, ...]:
     """What makes acts one line: the same day, act and actor, as imports and gradings in bulk have them by the hundred."""
-    return (moment(one.at)[:10], one.action, one.actor.id, one.stage, one.decision, one.revision)
+    return (format_minute(one.at)[:10], one.action, one.actor.id, one.stage, one.decision, one.revision)
 
 
 def _moment(run: Sequence[Happening], reading: Reading) -> Moment:
     words, first, last = reading.words, run[0], run[-1]
     leaves = [one.leaf for one in run if one.leaf is not None]
     return Moment(
-        time=moment(first.at)[11:],
+        time=format_minute(first.at)[11:],
         what=_act(first, words),
-        subject=reading.called(first.subject) if len(run) == 1 else words("times", count=whole(len(run))),
+        subject=reading.called(first.subject) if len(run) == 1 else words("times", count=format_count(len(run))),
         by=reading.actor(first.actor),
         leaf=words("not_sequenced")
         if not leaves
-        else whole(leaves[0])
+        else format_count(leaves[0])
         if len(leaves) == 1
-        else f"{whole(leaves[0])} … {whole(leaves[-1])}",
+        else f"{format_count(leaves[0])} … {format_count(leaves[-1])}",
         look=_look_of_act(last),
     )
 

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from service.packs.chapters.context import Reading, both
 from service.packs.document import Block, Column, Facts, Heading, Listing, Points, Span, Table, Text, code, lines, plain
 from service.packs.report_data import LogShown
-from service.words.catalogue import Words, whole
+from service.words.catalogue import Words
+from service.words.formats import format_count
 
 
 def blocks(reading: Reading) -> Iterator[Block]:
@@ -24,7 +25,7 @@ def blocks(reading: Reading) -> Iterator[Block]:
         words("held"),
         (Column(words("held.thing"), 4), Column(words("held.count"), 1, number=True)),
         tuple(
-            (plain(words(f"held.{name}")), plain(whole(getattr(story.counts, name))))
+            (plain(words(f"held.{name}")), plain(format_count(getattr(story.counts, name))))
             for name in (
                 "datasets",
                 "transfers",
@@ -47,7 +48,7 @@ def _log(log: LogShown, words: Words) -> Iterator[Block]:
     yield Facts(
         (
             (words("origin"), code(log.origin)),
-            (words("size"), plain(whole(log.size))),
+            (words("size"), plain(format_count(log.size))),
             (words("root"), code(log.root)),
             (words("signed"), plain(both(log.at, words))),
             (words("vkeys"), lines(*(Span(vkey, "code") for vkey in log.vkeys))),
