@@ -1,0 +1,30 @@
+"""README, documentation and decisions use the field's terms: words of before do not come back."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "bench/notes.md")),
+    *sorted(page for page in (ROOT / "docs").glob("*.md") if page.name != "performance.md"),  # `make bench` writes it
+    *sorted((ROOT / "docs" / "decisions").glob("*.md")),
+]
+CODE = re.compile(r"^```.*?^```$|`[^`\n]+`|\]\([^)]*\)", re.MULTILINE | re.DOTALL)
+OLD_WORDS = re.compile(
+    r"\b(whoever|told|telling|sealed|paper|papers|lanes?|seats?|hearts?|nobody|the shortest way)\b", re.IGNORECASE
+)
+OLD_BEGINNINGS = re.compile(r"^(?:#+ )?(What|Who|Whoever|Whose|Whether) (?!is protected|is not)", re.MULTILINE)
+EXCEPTIONS = {"auditors.md": {"paper"}}
+"""A key on paper is a key on paper."""
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_page_uses_no_word_of_before(page: Path) -> None:
+    text = CODE.sub("", page.read_text("utf-8"))
+    words = {word.lower() for word in OLD_WORDS.findall(text)} - EXCEPTIONS.get(page.name, set())
+    assert words == set()
+    assert OLD_BEGINNINGS.findall(text) == []
