@@ -17,7 +17,7 @@ CODE = re.compile(r"^```.*?^```$|`[^`\n]+`|\]\([^)]*\)", re.MULTILINE | re.DOTAL
 OLD_WORDS = re.compile(
     r"\b(whoever|told|telling|sealed|paper|papers|lanes?|seats?|hearts?|nobody|the shortest way)\b", re.IGNORECASE
 )
-OLD_BEGINNINGS = re.compile(r"^(?:#+ )?(What|Who|Whoever|Whose|Whether) (?!is protected|is not)", re.MULTILINE)
+OLD_BEGINNINGS = re.compile(r"^(?:#+ )?(What|Who|Whoever|Whose|Whether) ", re.MULTILINE)
 EXCEPTIONS = {"auditors.md": {"paper"}}
 """A key on paper is a key on paper."""
 
