@@ -35,10 +35,10 @@ from service.gate import routes as gate
 from service.gate.fast_path.asgi import Express
 from service.gate.group_commit import Gate
 from service.gate.jobs import EVALUATION_PATH, EVALUATIONS_PATH, EXPORTS_PATH
-from service.http.egress import Outgoing
+from service.http.egress import EgressClient
 from service.http.middleware import RequestGuard
 from service.http.openapi.document import complete_document
-from service.http.rate_limits import Limits
+from service.http.rate_limits import RateLimiter
 from service.http.router import REFUSALS
 from service.http.token_bucket import TokenBucket
 from service.identity import routes as identity
@@ -146,7 +146,7 @@ def create_app(settings: Settings, database_url: str, *, clock: Time | None = No
         limits=rates,
         silence=settings.database_silence_seconds,
     )
-    outgoing = Outgoing(settings.outgoing_allowed)
+    outgoing = EgressClient(settings.outgoing_allowed)
     authenticator = authenticator_of(settings, database, outgoing, clock)
     witnesses = named(settings.witnesses)
     max_age = None if settings.witness_max_age_seconds is None else timedelta(seconds=settings.witness_max_age_seconds)
@@ -267,8 +267,8 @@ def _hand_on(app: FastAPI, **named: Any) -> None:
         setattr(app.state, name, value)
 
 
-def _rates_of(settings: Settings) -> Limits:
-    return Limits(
+def _rates_of(settings: Settings) -> RateLimiter:
+    return RateLimiter(
         keyed=TokenBucket.of(settings.rate_per_second),
         gate=TokenBucket.of(settings.gate_rate_per_second),
         public=TokenBucket.of(settings.public_rate_per_second),

@@ -26,7 +26,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from service.access import directory
 from service.access.grant_rules import Life
 from service.database.columns import Base, Id, Key, Moment, PrimaryId
-from service.validation.text_types import folded
+from service.validation.text_types import fold_name
 
 EndOf = DateTime(timezone=True)
 
@@ -37,7 +37,7 @@ NOW: Final = bindparam("now", type_=DateTime(timezone=True))
 
 
 def _folded_name(context: Any) -> str:
-    return folded(context.get_current_parameters()["name"])
+    return fold_name(context.get_current_parameters()["name"])
 
 
 class Principal(Base):

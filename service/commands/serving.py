@@ -21,8 +21,8 @@ from service.commands.listen_address import free_port
 from service.database.logins import Logins
 from service.database.row_security import EVERYWHERE
 from service.database.session import Database
-from service.http.connection_limits import Room
-from service.http.rate_limits import spared_networks
+from service.http.connection_limits import ConnectionLimit
+from service.http.rate_limits import exempt_networks
 from service.identity import operations as identity
 from service.law.loader import book_of
 from service.sample import loader as sample
@@ -115,9 +115,9 @@ def _bound(settings: Settings) -> None:
     """Set what a connection of this process may take."""
     from service.http.server_protocol import TimeoutProtocol  # noqa: PLC0415 - needs httptools
 
-    TimeoutProtocol.patience = settings.patience_seconds
-    TimeoutProtocol.room = Room(settings.connections, settings.connections_per_address)
-    TimeoutProtocol.spared = spared_networks(settings.trusted_proxies)
+    TimeoutProtocol.stall_seconds = settings.patience_seconds
+    TimeoutProtocol.limit = ConnectionLimit(settings.connections, settings.connections_per_address)
+    TimeoutProtocol.exempt = exempt_networks(settings.trusted_proxies)
 
 
 async def _prepare(settings: Settings, url: str, *, with_sample: bool) -> None:

@@ -30,7 +30,7 @@ async def reserve(exchange: Asking, request: Request) -> Response:
     """
     key = idempotency.key_of(request)
     body = await reservation_body.Reserving.read(request, request.app.state.body_limit)
-    job = Reservation(exchange.proof, body.asked, key, body.sent, body.announced)
+    job = Reservation(exchange.credential, body.asked, key, body.sent, body.announced)
     return await decided(exchange, request, job)
 
 

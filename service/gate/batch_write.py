@@ -14,7 +14,7 @@ from service.gate.batch_decisions import DecisionBatch, Earlier, Held, Reserved,
 from service.gate.batch_read import HASH, Found, Wanted, arguments, arrays, joined, piece
 from service.http.idempotency import Reply, Use
 from service.law.facts import Count
-from service.validation.problems import DatabaseAway
+from service.validation.problems import DatabaseUnavailable
 
 _ASKED: Final = f"""
   with asked as materialized (
@@ -210,7 +210,7 @@ async def write_at_once(connection: asyncpg.Connection, sitting: DecisionBatch) 
     """Write the entries of a sitting and commit them, with one statement; the session has the gate's lock, and lets go of it.
 
     Raises:
-        DatabaseAway: it had not; nothing is written.
+        DatabaseUnavailable: it had not; nothing is written.
     """
     entries = sitting.entries
     if not entries.subject:
@@ -218,7 +218,7 @@ async def write_at_once(connection: asyncpg.Connection, sitting: DecisionBatch) 
         return
     told = await connection.execute(_AT_ONCE, *_columns_of(sitting))
     if told != f"INSERT 0 {len(entries.subject)}":
-        raise DatabaseAway
+        raise DatabaseUnavailable
 
 
 async def unlock(connection: asyncpg.Connection) -> None:

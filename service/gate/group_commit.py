@@ -44,9 +44,9 @@ from service.gate.batch_write import Kept
 from service.gate.jobs import Before, Job, Reservation, admitted
 from service.http import idempotency
 from service.http.idempotency import Reply, Use
-from service.http.rate_limits import Limits
+from service.http.rate_limits import RateLimiter
 from service.law.rule_book import RuleBook
-from service.validation.problems import Busy, DatabaseAway, Problem
+from service.validation.problems import Busy, DatabaseUnavailable, Problem
 
 log = structlog.get_logger("outbound.gate")
 
@@ -137,7 +137,7 @@ class Gate:
         timeout: float,
         longest: float,
         queue: int,
-        limits: Limits | None = None,
+        limits: RateLimiter | None = None,
         silence: float = SILENCE,
     ) -> None:
         self._bounds = Bounds(
@@ -179,7 +179,7 @@ class Gate:
             *(worker.task for worker in self._workers if worker.task is not None), return_exceptions=True
         )
         while self._queue:
-            self._answer(self._next(), DatabaseAway())
+            self._answer(self._next(), DatabaseUnavailable())
         for worker in self._workers:
             await _leave(worker)
 
@@ -189,7 +189,7 @@ class Gate:
         Raises:
             TooManyRequests: the caller asks too often.
             Busy: too many wait already.
-            DatabaseAway: PostgreSQL is not there, or not in time.
+            DatabaseUnavailable: PostgreSQL is not there, or not in time.
             Problem: whatever the job is refused with.
         """
         answered: asyncio.Future[Reply] = self._loop.create_future()
@@ -346,10 +346,10 @@ class Gate:
         except TimeoutError:
             log.warning("a batch took too long and is given up", jobs=len(batch))
             await _undo(worker)
-            outcomes = [DatabaseAway()] * len(batch)
+            outcomes = [DatabaseUnavailable()] * len(batch)
         except asyncio.CancelledError:
             for waiting in batch:
-                self._answer(waiting, DatabaseAway())
+                self._answer(waiting, DatabaseUnavailable())
             raise
         for waiting, outcome in zip(batch, outcomes, strict=True):
             self._answer(waiting, outcome)
@@ -365,8 +365,8 @@ class Gate:
         outcomes: list[Outcome] = []
         for job in jobs:
             # Once the database is away, nobody is made to wait for finding that out again.
-            is_over = bool(outcomes) and isinstance(outcomes[-1], DatabaseAway | Busy)
-            outcomes += [DatabaseAway()] if is_over else await self._decide_jobs(worker, [job])
+            is_over = bool(outcomes) and isinstance(outcomes[-1], DatabaseUnavailable | Busy)
+            outcomes += [DatabaseUnavailable()] if is_over else await self._decide_jobs(worker, [job])
         return outcomes
 
     async def _decide_with_retry(self, worker: _Worker, jobs: Sequence[Job]) -> Sequence[Outcome]:
@@ -381,7 +381,7 @@ class Gate:
                 await _undo(worker)
                 if committing.begun and not isinstance(error, asyncpg.PostgresError):
                     # Only PostgreSQL itself can say that nothing was committed.
-                    raise DatabaseAway from error
+                    raise DatabaseUnavailable from error
                 now = self._loop.time()
                 is_late = now - began >= FROZEN_SILENCES * self._silence  # who was frozen for so long does nothing late
                 is_first_loss = is_disconnected(error) and attempt == 1 and not committing.begun and not is_late
@@ -528,11 +528,11 @@ def _told(error: Exception) -> Exception:
     """Return what whoever waits is told of an error."""
     if is_lock_timeout(error):
         return Busy()
-    return DatabaseAway() if _is_away(error) else error
+    return DatabaseUnavailable() if _is_away(error) else error
 
 
 def _is_away(error: BaseException) -> bool:
-    return isinstance(error, DatabaseAway) or is_unavailable(error) or is_conflict(error)
+    return isinstance(error, DatabaseUnavailable) or is_unavailable(error) or is_conflict(error)
 
 
 async def _undo(worker: _Worker) -> None:

@@ -85,13 +85,13 @@ Reading = Annotated[Exchange, allowed(READERS)]
 @authzen.post(EVALUATION_PATH, response_model=EvaluationOut)
 async def evaluation(exchange: Asking, request: Request, body: EvaluationIn) -> Response:
     """May this system export this dataset to that recipient? The answer was recorded before it was given."""
-    return await decided(exchange, request, Evaluation(exchange.proof, _question(body)))
+    return await decided(exchange, request, Evaluation(exchange.credential, _question(body)))
 
 
 @authzen.post(EVALUATIONS_PATH, response_model=EvaluationsOut | EvaluationOut)
 async def evaluations(exchange: Asking, request: Request, body: EvaluationsIn) -> Response:
     """Answer several questions in one transaction; without `evaluations` it behaves as a single one."""
-    proof = exchange.proof
+    proof = exchange.credential
     if not body.evaluations:
         try:
             asked = body.single()
@@ -117,13 +117,13 @@ async def decided(_: Exchange, request: Request, job: Job) -> Response:
 
 
 def _seeker(exchange: Exchange, request: Request, caller: Caller) -> search.Seeker:
-    return search.Seeker(caller, exchange.proof, request.app.state.book)
+    return search.Seeker(caller, exchange.credential, request.app.state.book)
 
 
 @authzen.post(SUBJECT_SEARCH_PATH, response_model=SubjectSearchOut)
 async def search_subject(exchange: Asking, request: Request, body: SubjectSearchIn) -> Response:
     """Which systems may export this dataset to that recipient? Asked by an exporter of the dataset's handler."""
-    return await exchange.tell(
+    return await exchange.answer_question(
         lambda tx, caller: search.subjects(tx, _seeker(exchange, request, caller), body), gate="join"
     )
 
@@ -131,7 +131,7 @@ async def search_subject(exchange: Asking, request: Request, body: SubjectSearch
 @authzen.post(RESOURCE_SEARCH_PATH, response_model=ResourceSearchOut)
 async def search_resource(exchange: Asking, request: Request, body: ResourceSearchIn) -> Response:
     """Which datasets may this system send to that recipient? Of the handlers for which the caller is an exporter."""
-    return await exchange.tell(
+    return await exchange.answer_question(
         lambda tx, caller: search.resources(tx, _seeker(exchange, request, caller), body), gate="join"
     )
 
@@ -139,7 +139,7 @@ async def search_resource(exchange: Asking, request: Request, body: ResourceSear
 @authzen.post(ACTION_SEARCH_PATH, response_model=ActionSearchOut)
 async def search_action(exchange: Asking, request: Request, body: ActionSearchIn) -> Response:
     """What may this system do to this dataset: export it to that recipient, or nothing?"""
-    return await exchange.tell(
+    return await exchange.answer_question(
         lambda tx, caller: search.actions(tx, _seeker(exchange, request, caller), body), gate="join"
     )
 

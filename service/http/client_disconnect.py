@@ -1,4 +1,4 @@
-"""A caller that goes away ends the work that was for it: what it asked for is long, and nobody would be told."""
+"""Cancels long work when its client disconnects; nothing of it is committed."""
 
 import asyncio
 import contextlib
@@ -8,18 +8,18 @@ from typing import Any, Final
 from fastapi import Request, Response
 
 GONE: Final = 499
-"""For our own log; nobody is there to be answered."""
+"""Status for the access log; no client reads it."""
 
 
-async def while_there(request: Request, work: Coroutine[Any, Any, Response]) -> Response:
-    """Return what the work returns; where the caller goes away before that, the work is cancelled, and its transaction rolled back.
+async def cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, Response]) -> Response:
+    """Return the response of some work. If the client disconnects first, the work is cancelled and its transaction rolled back.
 
     Args:
-        request: whose body has been read.
-        work: answers it.
+        request: the request; its body has been read.
+        work: makes the response.
     """
     working = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_gone(request))
+    leaving = asyncio.ensure_future(_wait_for_disconnect(request))
     try:
         await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
@@ -32,6 +32,6 @@ async def while_there(request: Request, work: Coroutine[Any, Any, Response]) -> 
                 await task
 
 
-async def _gone(request: Request) -> None:
+async def _wait_for_disconnect(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass

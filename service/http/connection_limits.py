@@ -1,4 +1,4 @@
-"""Which connections a server process holds, pure: so many of one address and of all until their caller is known, and others beside."""
+"""Connection limits of a server process, pure: a limit for each address and one in all, with places reserved for authenticated callers."""
 
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
@@ -6,77 +6,77 @@ from typing import Final, Generic, TypeVar
 
 Connection = TypeVar("Connection", bound=Hashable)
 Address = bytes | None
-"""Where a connection comes from; None: from where they are not counted one by one (this machine, a trusted proxy)."""
+"""Address of a connection; None where connections are not counted by address (this machine, a trusted proxy)."""
 
-KEPT_PART: Final = 4
-"""One place of so many is kept for known callers."""
+RESERVED_FRACTION: Final = 4
+"""One place of this number is reserved for authenticated callers."""
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
-    """How many connections there may be."""
+class ConnectionLimit:
+    """Most connections of a process, and of one address."""
 
     most: int
     by_address: int
-    """Of one address, while their caller is not known."""
+    """Unauthenticated connections of one address."""
 
     @property
-    def for_strangers(self) -> int:
-        """How many there may be whose caller is not known."""
-        return self.most - self.most // KEPT_PART
+    def for_unauthenticated(self) -> int:
+        """Most unauthenticated connections."""
+        return self.most - self.most // RESERVED_FRACTION
 
 
-class Crowd(Generic[Connection]):
-    """The connections of a server process.
+class ConnectionSet(Generic[Connection]):
+    """Set of the connections of a server process.
 
     Example:
-        in_the_way = crowd.in_the_way(address, room)
-        if in_the_way is None or (other := next(filter(can_go, in_the_way), None)):
-            crowd.enter(connection, address)
+        replaceable = connections.find_replaceable(address, limit)
+        if replaceable is None or (other := next(filter(can_go, replaceable), None)):
+            connections.add(connection, address)
     """
 
     def __init__(self) -> None:
-        self._strangers: dict[Address, dict[Connection, None]] = {}
-        self._known: dict[Connection, Address] = {}
+        self._unauthenticated: dict[Address, dict[Connection, None]] = {}
+        self._authenticated: dict[Connection, Address] = {}
         self._number = 0
-        """Of strangers."""
+        """Number of unauthenticated connections."""
 
     def __len__(self) -> int:
-        """Return how many connections there are."""
-        return len(self._known) + self._number
+        """Return the number of connections."""
+        return len(self._authenticated) + self._number
 
-    def in_the_way(self, address: Address, room: Room) -> Iterator[Connection] | None:
-        """Return the connections of which one must end before another one comes from an address, those that matter least first.
+    def find_replaceable(self, address: Address, limit: ConnectionLimit) -> Iterator[Connection] | None:
+        """Return the connections of which one must be closed before an address gets another one, in the order in which to close them.
 
-        They are strangers: of the same address if that has its share, else of the address that has most; the oldest first.
-        None: there is room.
+        They are unauthenticated, the oldest first: of the same address where its limit is reached, else of the address with most.
+        None if there is a free place.
         """
-        own = self._strangers.get(address, {})
-        if address is not None and len(own) >= room.by_address:
+        own = self._unauthenticated.get(address, {})
+        if address is not None and len(own) >= limit.by_address:
             return iter(list(own))
-        if self._number >= room.for_strangers or len(self) >= room.most:
-            by_number = sorted(self._strangers.values(), key=len, reverse=True)
-            return (one for strangers in by_number for one in list(strangers))
+        if self._number >= limit.for_unauthenticated or len(self) >= limit.most:
+            by_number = sorted(self._unauthenticated.values(), key=len, reverse=True)
+            return (connection for group in by_number for connection in list(group))
         return None
 
-    def enter(self, connection: Connection, address: Address) -> None:
-        """Add a connection whose caller is not known."""
-        self._strangers.setdefault(address, {})[connection] = None
+    def add(self, connection: Connection, address: Address) -> None:
+        """Add an unauthenticated connection."""
+        self._unauthenticated.setdefault(address, {})[connection] = None
         self._number += 1
 
-    def let_in(self, connection: Connection, address: Address) -> None:
-        """Note that the caller of a connection is known."""
-        if connection not in self._known:
-            self.leave(connection, address)
-            self._known[connection] = address
+    def mark_authenticated(self, connection: Connection, address: Address) -> None:
+        """Record that the caller of a connection is authenticated."""
+        if connection not in self._authenticated:
+            self.remove(connection, address)
+            self._authenticated[connection] = address
 
-    def leave(self, connection: Connection, address: Address) -> None:
-        """Forget a connection; one that is not there is none."""
-        strangers = self._strangers.get(address, {})
-        if connection in strangers:
-            del strangers[connection]
+    def remove(self, connection: Connection, address: Address) -> None:
+        """Remove a connection, if it is in the set."""
+        group = self._unauthenticated.get(address, {})
+        if connection in group:
+            del group[connection]
             self._number -= 1
-            if not strangers:
-                del self._strangers[address]
+            if not group:
+                del self._unauthenticated[address]
         else:
-            self._known.pop(connection, None)
+            self._authenticated.pop(connection, None)

@@ -48,7 +48,7 @@ async def resolve(host: str, port: int) -> Sequence[str]:
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
-class Outgoing:
+class EgressClient:
     """Calls addresses that others have named.
 
     Args:
@@ -135,9 +135,9 @@ class Outgoing:
             verify=self._tls, trust_env=False, follow_redirects=False, timeout=limits, transport=self._transport
         ) as client:
             for address in addresses:
-                request = _pinned(client, target, address, method, headers, content)
+                request = _pinned_request(client, target, address, method, headers, content)
                 try:
-                    return await _answered(client, request, target.host, max_bytes)
+                    return await _read_answer(client, request, target.host, max_bytes)
                 except (httpx.ConnectError, httpx.ConnectTimeout):
                     continue
                 except httpx.HTTPError as error:
@@ -149,7 +149,7 @@ class Outgoing:
         return self._given_tls or httpx.create_ssl_context()
 
 
-def _pinned(
+def _pinned_request(
     client: httpx.AsyncClient,
     target: Target,
     address: str,
@@ -169,7 +169,7 @@ def _pinned(
     )
 
 
-async def _answered(client: httpx.AsyncClient, request: httpx.Request, host: str, max_bytes: int) -> Answer:
+async def _read_answer(client: httpx.AsyncClient, request: httpx.Request, host: str, max_bytes: int) -> Answer:
     answer = await client.send(request, stream=True)
     try:
         if answer.headers.get("content-encoding", "").lower() not in _IDENTITY:

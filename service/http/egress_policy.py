@@ -11,7 +11,7 @@ import httpx
 MAX_URL: Final = 2048
 MAX_PORT: Final = 65535
 
-_BARRED_4: Final = tuple(
+_BLOCKED_4: Final = tuple(
     ipaddress.IPv4Network(text)
     for text in (
         "0.0.0.0/8",  # this host
@@ -33,7 +33,7 @@ _BARRED_4: Final = tuple(
 )
 _GLOBAL_6: Final = ipaddress.IPv6Network("2000::/3")
 """All that is handed out; whatever carries an IPv4 address within (mapped, NAT64) lies outside, but for 6to4 and Teredo."""
-_BARRED_6: Final = tuple(
+_BLOCKED_6: Final = tuple(
     ipaddress.IPv6Network(text)
     for text in (
         "2001::/23",  # Teredo, ORCHID and other protocols' own
@@ -75,8 +75,8 @@ def is_public(address: str) -> bool:
     except ValueError:
         return False
     if isinstance(found, ipaddress.IPv4Address):
-        return not any(found in network for network in _BARRED_4)
-    return found.scope_id is None and found in _GLOBAL_6 and not any(found in network for network in _BARRED_6)
+        return not any(found in network for network in _BLOCKED_4)
+    return found.scope_id is None and found in _GLOBAL_6 and not any(found in network for network in _BLOCKED_6)
 
 
 def target_of(url: str, allowed: Collection[str] = ()) -> Target:
@@ -89,7 +89,7 @@ def target_of(url: str, allowed: Collection[str] = ()) -> Target:
     Raises:
         BlockedAddressError: it is nothing that may be called, whatever its host resolves to.
     """
-    parsed = _parsed(url)
+    parsed = _parse(url)
     host = parsed.raw_host.decode("ascii").lower()
     port = parsed.port or (80 if parsed.scheme == "http" else 443)
     is_trusted = not {host, f"{host}:{port}"}.isdisjoint(allowed)
@@ -111,7 +111,7 @@ def require_public(target: Target, addresses: Collection[str]) -> None:
         raise BlockedAddressError(f"The host {target.host} is not, or not only, on the public internet.")
 
 
-def _parsed(url: str) -> httpx.URL:
+def _parse(url: str) -> httpx.URL:
     if len(url) > MAX_URL or not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
         raise BlockedAddressError(
             f"An address that is called is up to {MAX_URL} visible ASCII characters without a backslash."

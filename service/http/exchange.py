@@ -1,8 +1,13 @@
-"""One request, one transaction: authenticate, do one thing, answer; the routes of every room are built on this.
+"""Runs each request in one transaction: authenticate the caller, do the work, build the response. Routes are built on it.
 
-What shows who is calling is found first, outside of any transaction: a token may take a call to its issuer. The caller is then looked up
-twice: before the body is read, so that a stranger learns nothing, and again inside the transaction that does the work, so that a key
-withdrawn in between does nothing.
+The credential is read first, outside of any transaction, since a token may need a call to its issuer. The caller is then authenticated
+twice: before the body is read, so that an unauthenticated caller learns nothing, and in the transaction that does the work, so that a
+key revoked in between has no effect.
+
+Example:
+    @router.get("/v1/handlers/{reference}")
+    async def read_handler(reference: str, exchange: Annotated[Exchange, allowed(READERS)]) -> Response:
+        return await exchange.read(lambda tx, caller: queries.read_handler(tx, reference))
 """
 
 import base64
@@ -24,31 +29,31 @@ from service.database.session import Database, MovedError, Transaction, close_ga
 from service.http import conditional, idempotency
 from service.http.idempotency import Once, Reply, Sent
 from service.http.paging import Page
-from service.http.rate_limits import note_let_in
+from service.http.rate_limits import note_authenticated
 from service.validation.problems import MEDIA_TYPE, Forbidden, Problem
 
-Shown = TypeVar("Shown", bound=BaseModel)
+Resource = TypeVar("Resource", bound=BaseModel)
 Item = TypeVar("Item", bound=BaseModel)
-Work = Callable[[Transaction, Caller], Awaitable[Shown]]
+Work = Callable[[Transaction, Caller], Awaitable[Resource]]
 Gate = Literal["join", "close"] | None
-Decided = Callable[[Transaction, Caller], Awaitable[Shown | Problem]]
+DecidingWork = Callable[[Transaction, Caller], Awaitable[Resource | Problem]]
 Listing = Callable[[Transaction, Caller], Awaitable[tuple[Sequence[Item], str | None]]]
 JSON = "application/json"
 
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """A file to send."""
+    """A file to send as an attachment."""
 
     name: str
     media_type: str
     sha256: str
     content: bytes | Path
-    """The bytes, or the file that holds them, which is sent piece by piece."""
+    """The bytes, or the path of a file, which is streamed."""
 
     @property
     def headers(self) -> dict[str, str]:
-        """What tells the file's name, type and hash."""
+        """Headers with the file's name, type and hash."""
         ascii_name = self.name.encode("ascii", "replace").decode().replace("?", "_")
         return {
             "Content-Type": self.media_type,
@@ -59,54 +64,56 @@ class Download:
 
 
 class Exchange:
-    """A request of a caller who has one of the route's roles, and the ways to answer it."""
+    """A request to a route with roles, and the ways to answer it."""
 
-    def __init__(self, request: Request, roles: frozenset[Role], proof: Credential, *, or_stops: bool = False) -> None:
+    def __init__(
+        self, request: Request, roles: frozenset[Role], credential: Credential, *, or_stops: bool = False
+    ) -> None:
         self._request = request
         self._roles = roles
         self._or_stops = or_stops
-        self.proof = proof
+        self.credential = credential
         self._database: Database = request.app.state.database
-        # An admin's grants are of the handlers that it keeps the grants of; to read their register takes another role.
+        # An admin's handlers are those whose grants it manages; it takes another role to read their register.
         self._seen_by = READERS if roles == ANYONE else READERS | roles
 
     @property
-    def who(self) -> str:
-        """Whose request it is, for what is shared out among callers."""
-        return self.proof.counted.hex()
+    def client_key(self) -> str:
+        """Key of the caller's credential, for resources that are shared out among callers."""
+        return self.credential.counted.hex()
 
     async def admit(self, tx: Transaction) -> Caller:
-        """Return the caller.
+        """Return the caller, and limit the transaction to the rows that the caller may see.
 
         Raises:
-            Unauthenticated: no key, or none that stands.
-            Forbidden: none of the route's roles.
+            Unauthenticated: no credential, or none that is valid.
+            Forbidden: the caller has none of the route's roles.
         """
         authenticate: Authenticate = self._request.app.state.authenticate
-        caller = await authenticate(tx, self.proof)
-        note_let_in(self._request.scope)
+        caller = await authenticate(tx, self.credential)
+        note_authenticated(self._request.scope)
         stops = self._or_stops and bool(caller.stops)
         if self._roles != ANYONE and not stops and not caller.has(self._roles):
             raise Forbidden(f"This takes one of the roles: {named(self._roles)}.")
-        # Whoever stops a permit must come to its rows, on the routes that stop one.
-        reach = joined(caller.reach(self._seen_by), caller.stops if self._or_stops else NOWHERE)
-        await tx.look(RowScope(reach, caller.principal))
+        # On routes that stop a permit, break-glass access includes the permit's rows.
+        handlers = joined(caller.reach(self._seen_by), caller.stops if self._or_stops else NOWHERE)
+        await tx.look(RowScope(handlers, caller.principal))
         return caller
 
-    async def read(self, work: Work[Shown]) -> Response:
-        """Reply 200 with what `work` returns and its ETag, or 304 when the caller holds it already."""
+    async def read(self, work: Work[Resource]) -> Response:
+        """Reply 200 with the resource that `work` returns and its ETag, or 304 if the caller has it already."""
         answer = await self._run(lambda tx, caller: self._answer(200, work, tx, caller))
         if conditional.is_unchanged(self._request, answer.headers["ETag"]):
             return Response(status_code=304, headers={"ETag": answer.headers["ETag"]})
-        return _sent(answer)
+        return _response(answer)
 
-    async def tell(self, work: Work[Shown], *, gate: Gate = None) -> Response:
-        """Reply 200 to a question that is no resource: without ETag, and never from an earlier answer."""
+    async def answer_question(self, work: Work[Resource], *, gate: Gate = None) -> Response:
+        """Reply 200 to a question that is no resource: without ETag, and computed anew each time."""
 
-        async def told(tx: Transaction, caller: Caller) -> Reply:
-            return Reply(200, _encoded(await work(tx, caller)), {})
+        async def answered(tx: Transaction, caller: Caller) -> Reply:
+            return Reply(200, _encode(await work(tx, caller)), {})
 
-        return _sent(await self._run(told, gate=gate))
+        return _response(await self._run(answered, gate=gate))
 
     async def page(self, work: Listing[Item]) -> Response:
         """Reply 200 with one page of a list."""
@@ -115,10 +122,10 @@ class Exchange:
             items, cursor = await work(tx, caller)
             return Reply(200, Page(items=list(items), next_cursor=cursor).model_dump_json().encode(), {})
 
-        return _sent(await self._run(listed))
+        return _response(await self._run(listed))
 
     async def download(self, work: Callable[[Transaction, Caller], Awaitable[Download]]) -> Response:
-        """Reply 200 with a file, as an attachment of the type that was found in it, or 304 when the caller holds it already."""
+        """Reply 200 with a file as an attachment, or 304 if the caller has it already."""
 
         async def admitted(tx: Transaction) -> Download:
             return await work(tx, await self.admit(tx))
@@ -131,52 +138,52 @@ class Exchange:
         return Response(file.content, headers=file.headers)
 
     async def send(self, work: Callable[[Transaction, Caller], Awaitable[Reply]]) -> Response:
-        """Reply with what `work` makes: bytes of another type than JSON."""
-        return _sent(await self._run(work))
+        """Reply with the reply of `work`, which may have another type than JSON."""
+        return _response(await self._run(work))
 
     async def create(
         self,
-        work: Work[Shown],
-        location: Callable[[Shown], str] | None = None,
+        work: Work[Resource],
+        location: Callable[[Resource], str] | None = None,
         *,
-        kept: Callable[[Shown], Shown] | None = None,
+        kept: Callable[[Resource], Resource] | None = None,
         gate: Gate = None,
         sent: Sent | None = None,
     ) -> Response:
-        """Reply 201 with what was made, its ETag and, where it has an address, its `Location`; once for an `Idempotency-Key`.
+        """Reply 201 with the created resource, its ETag and, if it has a path, its `Location`; once for an `Idempotency-Key`.
 
         Args:
-            work: makes it.
-            location: its path.
-            kept: what a repeat is answered, where that differs.
-            gate: whether the work joins or closes the gate, which must come before anything that it reads or locks.
-            sent: what a repeat has the same as the first request; the body, if None.
+            work: creates the resource.
+            location: returns its path.
+            kept: returns the answer to a repeat, where that differs.
+            gate: `join` or `close` the gate, before the work reads or locks anything.
+            sent: the content that a repeat must share with the first request; the body, if None.
         """
         return await self.once(
             lambda tx, caller: self._answer(201, work, tx, caller, location=location, kept=kept), gate=gate, sent=sent
         )
 
-    async def act(self, work: Work[Shown], current: Work[Any] | None = None, *, gate: Gate = None) -> Response:
-        """Reply 200 with what the act left; `If-Match` is looked at when sent, `Idempotency-Key` too."""
+    async def act(self, work: Work[Resource], current: Work[Any] | None = None, *, gate: Gate = None) -> Response:
+        """Reply 200 with the resource after an act; `If-Match` and `Idempotency-Key` are optional."""
         return await self.once(lambda tx, caller: self._changed(tx, caller, work, current, required=False), gate=gate)
 
-    async def change(self, work: Work[Shown], current: Work[Any], *, gate: Gate = None) -> Response:
-        """Reply 200 with what the change left; `If-Match` must name what `current` returns, which locks it."""
+    async def change(self, work: Work[Resource], current: Work[Any], *, gate: Gate = None) -> Response:
+        """Reply 200 with the changed resource; `If-Match` must be the ETag of `current`, which locks the resource."""
         answer = await self._run(lambda tx, caller: self._changed(tx, caller, work, current, required=True), gate=gate)
-        return _sent(answer)
+        return _response(answer)
 
     async def decide(
         self,
-        work: Decided[Shown],
+        work: DecidingWork[Resource],
         status: int,
-        location: Callable[[Shown], str] | None = None,
+        location: Callable[[Resource], str] | None = None,
         *,
         gate: Gate = None,
         sent: Sent | None = None,
     ) -> Response:
-        """Reply with what `work` returns, or with the problem that it returns: that one is committed as well.
+        """Reply with the resource or the problem that `work` returns; the transaction is committed for both.
 
-        `sent` is what a repeat has the same as the first request; the body, if None.
+        `sent` is the content that a repeat must share with the first request; the body, if None.
         """
 
         async def decided(tx: Transaction, caller: Caller) -> Reply:
@@ -184,7 +191,7 @@ class Exchange:
             if isinstance(result, Problem):
                 document = json.dumps(result.document(self._request.url.path), ensure_ascii=False).encode()
                 return Reply(result.status, document, {"Content-Type": MEDIA_TYPE})
-            return _answer_of(status, result, location)
+            return _reply(status, result, location)
 
         return await self.once(decided, gate=gate, sent=sent)
 
@@ -195,14 +202,14 @@ class Exchange:
         gate: Gate = None,
         sent: Sent | None = None,
     ) -> Response:
-        """Run `work`, or give the answer again that its `Idempotency-Key` was given before."""
+        """Run `work`, or repeat the stored answer of its `Idempotency-Key`."""
         key = idempotency.key_of(self._request)
         if key is None:
-            return _sent(await self._run(work, gate=gate))
-        whole = await _sent_in(self._request) if sent is None else sent
+            return _response(await self._run(work, gate=gate))
+        content = await _read_sent(self._request) if sent is None else sent
 
         async def guarded(tx: Transaction, caller: Caller) -> Reply:
-            use = Once(self._request, caller.principal, key, whole)
+            use = Once(self._request, caller.principal, key, content)
             earlier = await use.earlier(tx)
             if earlier is not None:
                 return earlier
@@ -210,7 +217,7 @@ class Exchange:
             use.keep(tx, answer)
             return answer
 
-        return _sent(await self._run(guarded, gate=gate))
+        return _response(await self._run(guarded, gate=gate))
 
     async def _run(self, work: Callable[[Transaction, Caller], Awaitable[Reply]], *, gate: Gate = None) -> Reply:
         async def admitted(tx: Transaction) -> Reply:
@@ -219,74 +226,74 @@ class Exchange:
             elif gate == "join":
                 await join_gate(tx)
             caller = await self.admit(tx)
-            tx.look_again = lambda: self._still(tx, caller)
+            tx.look_again = lambda: self._require_same_caller(tx, caller)
             return await work(tx, caller)
 
         return await self._database.transaction(admitted)
 
-    async def _still(self, tx: Transaction, caller: Caller) -> None:
-        """Look the caller up once more with the gate closed: whoever withdraws a role closes it too, and comes before or after.
+    async def _require_same_caller(self, tx: Transaction, caller: Caller) -> None:
+        """Authenticate the caller again with the gate closed. A withdrawal of a role closes it too, so it comes before or after.
 
         Raises:
-            MovedError: the caller has other rights now than the act began with.
+            MovedError: the caller's rights have changed since the act began.
         """
         if await self.admit(tx) != caller:
             raise MovedError
 
     async def _changed(
-        self, tx: Transaction, caller: Caller, work: Work[Shown], current: Work[Any] | None, *, required: bool
+        self, tx: Transaction, caller: Caller, work: Work[Resource], current: Work[Any] | None, *, required: bool
     ) -> Reply:
         if current is not None:
-            seen = _encoded(await current(tx, caller))
-            conditional.require_match(self._request, conditional.etag_of(seen), required=required)
+            body = _encode(await current(tx, caller))
+            conditional.require_match(self._request, conditional.etag_of(body), required=required)
         return await self._answer(200, work, tx, caller)
 
     async def _answer(
         self,
         status: int,
-        work: Work[Shown],
+        work: Work[Resource],
         tx: Transaction,
         caller: Caller,
         *,
-        location: Callable[[Shown], str] | None = None,
-        kept: Callable[[Shown], Shown] | None = None,
+        location: Callable[[Resource], str] | None = None,
+        kept: Callable[[Resource], Resource] | None = None,
     ) -> Reply:
-        shown = await work(tx, caller)
-        answer = _answer_of(status, shown, location)
-        return answer if kept is None else structs.replace(answer, kept=_encoded(kept(shown)))
+        resource = await work(tx, caller)
+        answer = _reply(status, resource, location)
+        return answer if kept is None else structs.replace(answer, kept=_encode(kept(resource)))
 
 
 def reply_of(status: int, body: bytes) -> Reply:
-    """Return the reply whose body is made already."""
+    """Return the reply with an encoded body."""
     return Reply(status, body, {"ETag": conditional.etag_of(body)})
 
 
-async def _sent_in(request: Request) -> Sent:
-    """Return what the body of a request sends: a value, where it is JSON."""
+async def _read_sent(request: Request) -> Sent:
+    """Return the content of a request's body: its value, if it is JSON."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     is_json = kind == JSON or (kind.startswith("application/") and kind.endswith("+json"))
     body = await request.body()
     return Sent.json(body) if is_json else Sent.plain(body)
 
 
-def _answer_of(status: int, shown: Shown, location: Callable[[Shown], str] | None) -> Reply:
-    body = _encoded(shown)
+def _reply(status: int, resource: Resource, location: Callable[[Resource], str] | None) -> Reply:
+    body = _encode(resource)
     headers = {"ETag": conditional.etag_of(body)}
     if location is not None:
-        headers["Location"] = location(shown)
+        headers["Location"] = location(resource)
     return Reply(status, body, headers)
 
 
-def _encoded(shown: BaseModel) -> bytes:
-    return shown.model_dump_json().encode()
+def _encode(resource: BaseModel) -> bytes:
+    return resource.model_dump_json().encode()
 
 
-def _sent(answer: Reply) -> Response:
+def _response(answer: Reply) -> Response:
     return Response(answer.body, status_code=answer.status, headers=answer.headers, media_type=JSON)
 
 
 class Admission:
-    """The dependency that a route states its roles with; the OpenAPI document reads them from here."""
+    """Dependency that states the roles of a route; the OpenAPI document reads them from it."""
 
     def __init__(self, roles: frozenset[Role], *, or_stops: bool = False, takes_session: bool = True) -> None:
         self.roles = roles
@@ -294,22 +301,22 @@ class Admission:
         self.takes_session = takes_session
 
     async def __call__(self, request: Request) -> Exchange:
-        """Admit the caller, or refuse before anything of the body is looked at."""
+        """Authenticate the caller, or refuse, before the body is read."""
         identify: Identify = request.app.state.identify
-        proof = await identify(request, self.takes_session)
-        exchange = Exchange(request, self.roles, proof, or_stops=self.or_stops)
+        credential = await identify(request, self.takes_session)
+        exchange = Exchange(request, self.roles, credential, or_stops=self.or_stops)
         database: Database = request.app.state.database
         await database.transaction(exchange.admit)
         return exchange
 
 
 def allowed(*roles: Role | frozenset[Role], or_stops: bool = False, takes_session: bool = True) -> Any:
-    """Return the dependency of a route that any of these roles may call.
+    """Return the dependency of a route that callers with any of these roles may call.
 
     Args:
-        roles: who may.
-        or_stops: whether whoever may stop permits by break-glass access may call it as well.
-        takes_session: whether a session in a browser will do; else it takes a key or a token.
+        roles: the roles, or sets of roles.
+        or_stops: True if break-glass access to stop permits is enough as well.
+        takes_session: False if a browser session is refused, and the route takes a key or a token alone.
     """
-    wanted: frozenset[Role] = frozenset().union(*({role} if isinstance(role, Role) else role for role in roles))
-    return Depends(Admission(wanted, or_stops=or_stops, takes_session=takes_session))
+    admitted: frozenset[Role] = frozenset().union(*({role} if isinstance(role, Role) else role for role in roles))
+    return Depends(Admission(admitted, or_stops=or_stops, takes_session=takes_session))

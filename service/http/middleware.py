@@ -1,4 +1,4 @@
-"""Guards every request, as plain ASGI: request ids, the body's limit, the time, safe headers, one log line."""
+"""Guards every request, as ASGI middleware: request id, body limit, work deadline, security headers, one log line."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import logs
 from service.database.ids import new_id
-from service.http.rate_limits import Limits, credential_of, is_let_in
+from service.http.rate_limits import RateLimiter, credential_of, is_authenticated
+from service.http.request_parser import content_length
 from service.validation.problems import InternalError, Malformed, Problem, TookTooLong, TooLarge, response
 
 log = structlog.get_logger("outbound.access")
@@ -25,7 +26,7 @@ log = structlog.get_logger("outbound.access")
 _PROCESS: Final = new_id("rq").encode()
 _REQUESTS: Final = itertools.count(1)
 _REQUEST_ID: Final = re.compile(r"[\x20-\x7e]{1,1024}")
-"""Whatever a reader of the log can see: to callers it is an arbitrary text, which they want back as it was (AuthZEN 1.0, 10.1.3)."""
+"""Printable ASCII. Callers get any such id back unchanged (AuthZEN 1.0, 10.1.3)."""
 HSTS: Final = "max-age=63072000; includeSubDomains"
 """Two years of https."""
 SAFE_HEADERS: Final = {
@@ -46,34 +47,37 @@ PAGE_HEADERS: Final = {
 }
 """Headers of every page."""
 DRAIN_SECONDS: Final = 1.0
-"""Seconds for which an answer waits for the rest of its request."""
+"""Seconds for which an answer waits for the rest of its request body."""
 MAX_UNREAD_EXPECTED: Final = 64 * 1024
-"""Bytes of a body at most that is asked for although nobody reads it, where its caller waits to be told to go on."""
+"""Most bytes of an unread body that is requested by `100 Continue` only to drain it."""
 
 
-def request_id(given: bytes | None) -> bytes:
-    """Return the id of a request: the one that it came with, if it can be used, or a new one."""
-    if given is not None and _REQUEST_ID.fullmatch(given.decode("latin-1")):
-        return given
+def request_id(header: bytes | None) -> bytes:
+    """Return the id of a request: its `X-Request-ID` if that is valid, or a new one."""
+    if header is not None and _REQUEST_ID.fullmatch(header.decode("latin-1")):
+        return header
     return b"%s-%x" % (_PROCESS, next(_REQUESTS))
 
 
 def header_lines(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Return headers as they are written."""
+    """Return headers as lines of HTTP/1.1."""
     return b"".join([b"%s: %s\r\n" % header for header in headers])
 
 
 class RequestGuard:
-    """The outermost layer of the application.
+    """Outermost middleware of the application.
 
     Args:
-        app: what it wraps.
-        limit: bytes of a body at most.
-        limits: other limits, for the paths that a pattern fits as a whole.
-        rates: how much one caller may ask.
-        seconds: how long the work for a request may take: from the last piece of its body, or its head, until the answer begins.
-        unhurried: paths, as patterns, whose work has bounds of its own.
-        is_https: whether callers come by https only, and are told to stay there.
+        app: the application that it wraps.
+        limit: most bytes of a body.
+        limits: other limits, by patterns that match whole paths.
+        rates: rate limits.
+        seconds: limit of the work for a request, from the last piece of its body, or its head, until the answer begins.
+        unhurried: patterns of paths whose work has limits of its own.
+        is_https: True if callers come by https only; answers carry HSTS.
+
+    Example:
+        app.add_middleware(RequestGuard, limit=64 * 1024, limits={}, rates=RateLimiter(), seconds=30)
     """
 
     def __init__(
@@ -82,7 +86,7 @@ class RequestGuard:
         *,
         limit: int,
         limits: Mapping[re.Pattern[str], int],
-        rates: Limits,
+        rates: RateLimiter,
         seconds: float,
         unhurried: Collection[re.Pattern[str]] = (),
         is_https: bool = False,
@@ -92,21 +96,21 @@ class RequestGuard:
         self._unhurried = unhurried
         self._rates = rates
         more = {"Strict-Transport-Security": HSTS} if is_https else {}
-        self._safe = _Safe(answer=ANSWER_HEADERS | more, page=PAGE_HEADERS | more)
+        self._safe = _SafeHeaders(answer=ANSWER_HEADERS | more, page=PAGE_HEADERS | more)
         self._limit = limit
         self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request; whatever happens, the caller gets an answer with the request's id."""
+        """Serve one request; every answer, of a fault as well, has the request id."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         path = scope["path"]
         seconds = None if any(paths.fullmatch(path) for paths in self._unhurried) else self._seconds
-        exchange = _Request(scope, send, self._limit_of(path), self._rates, self._safe, _WorkDeadline(seconds))
-        structlog.contextvars.bind_contextvars(request_id=logs.told_id(exchange.request_id))
+        request = _Request(scope, send, self._limit_of(path), self._rates, self._safe, _WorkDeadline(seconds))
+        structlog.contextvars.bind_contextvars(request_id=logs.told_id(request.request_id))
         try:
-            await exchange.serve(self._app, receive)
+            await request.serve(self._app, receive)
         finally:
             structlog.contextvars.clear_contextvars()
 
@@ -115,15 +119,15 @@ class RequestGuard:
 
 
 @dataclass(frozen=True, slots=True)
-class _Safe:
-    """Headers of every answer, unless a route sets its own."""
+class _SafeHeaders:
+    """Security headers of answers and of pages, unless a route sets its own."""
 
     answer: Mapping[str, str]
     page: Mapping[str, str]
 
 
 class _WorkDeadline:
-    """How long may be worked on a request: the time begins anew with each piece of its body, and ends when the answer begins."""
+    """Deadline of the work for a request. It restarts with each piece of the body, and ends when the answer begins."""
 
     def __init__(self, seconds: float | None) -> None:
         self._seconds = seconds
@@ -138,10 +142,10 @@ class _WorkDeadline:
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Raise what ended the work, or that it took too long.
+        """End the deadline.
 
         Raises:
-            TookTooLong: nothing more is done, and what was not committed is rolled back.
+            TookTooLong: the deadline has passed; uncommitted work is rolled back.
         """
         self._is_running = False
         try:
@@ -149,8 +153,8 @@ class _WorkDeadline:
         except TimeoutError as error:
             raise TookTooLong from error
 
-    async def next(self, receive: Receive) -> Message:
-        """Return the next piece of the body; the time that it takes to come is the caller's."""
+    async def receive(self, receive: Receive) -> Message:
+        """Return the next message of the body; the wait for it does not count."""
         if self._is_whole:
             return await receive()
         self._set(None)
@@ -160,48 +164,55 @@ class _WorkDeadline:
         return message
 
     def end(self) -> None:
-        """Stop: the answer begins."""
+        """Stop the deadline: the answer begins."""
         self._is_whole = True
         self._set(None)
 
     def _set(self, seconds: float | None) -> None:
-        # Refusals are told before it begins or after it has ended; once it has struck, only what is torn down still asks.
+        # Refusals come before it starts or after it has ended. Once it has expired, only code that is being cancelled calls this.
         if self._is_running and not self._bound.expired():
             self._bound.reschedule(None if seconds is None else asyncio.get_running_loop().time() + seconds)
 
 
-def _is_followed_by_a_body(headers: Headers) -> bool:
-    """Tell whether a body comes that can be taken in: behind the head, or when the caller is told to go on, unless it is long."""
-    length = headers.get("content-length", "0")
-    if headers.get("expect") and length.isdigit() and int(length) > MAX_UNREAD_EXPECTED:
+def _has_body_to_drain(headers: Headers) -> bool:
+    """Return True if a body follows that can be drained: any body, but only a short one where the client waits for `100 Continue`."""
+    length = _declared_length(headers)
+    if headers.get("expect") and (length or 0) > MAX_UNREAD_EXPECTED:
         return False
-    return length != "0" or "transfer-encoding" in headers
+    return length != 0 or "transfer-encoding" in headers
+
+
+def _declared_length(headers: Headers) -> int | None:
+    """Return the Content-Length, 0 without one; None if it is no number."""
+    return content_length(headers.get("content-length", "0").encode("latin-1"))
 
 
 class _Request:
+    """One request on its way through the guard."""
+
     def __init__(
-        self, scope: Scope, send: Send, limit: int, rates: Limits, safe: "_Safe", patience: _WorkDeadline
+        self, scope: Scope, send: Send, limit: int, rates: RateLimiter, safe: _SafeHeaders, deadline: _WorkDeadline
     ) -> None:
-        self._patience = patience
+        self._deadline = deadline
         headers = Headers(scope=scope)
-        given = headers.get("x-request-id")
+        id_header = headers.get("x-request-id")
         self._rates = rates
         self._safe = safe
         self._credential = credential_of(headers.get("authorization"), headers.get("cookie"))
-        self.request_id = request_id(None if given is None else given.encode("latin-1")).decode()
+        self.request_id = request_id(None if id_header is None else id_header.encode("latin-1")).decode()
         self._scope = scope
         self._send = send
         self._limit = limit
         self._received = 0
-        self._is_unread = _is_followed_by_a_body(headers)
+        self._is_unread = _has_body_to_drain(headers)
         self._status = 0
         self._began = time.perf_counter()
 
     async def serve(self, app: ASGIApp, receive: Receive) -> None:
         self._receive = receive
 
-        async def counted() -> Message:
-            message = await self._patience.next(receive)
+        async def receive_counted() -> Message:
+            message = await self._deadline.receive(receive)
             self._received += len(message.get("body", b""))
             self._is_unread = message.get("more_body", False)
             if self._received > self._limit:
@@ -209,33 +220,34 @@ class _Request:
             return message
 
         try:
-            self._refuse_at_once()
-            async with self._patience:
-                await app(self._scope, counted, self._answer)
+            self._refuse_by_head()
+            async with self._deadline:
+                await app(self._scope, receive_counted, self._answer)
         except Problem as problem:
-            await self._tell(problem)
-        except ClientDisconnect:  # in the middle of its body: nothing was done, and nobody is there to be told
+            await self._send_problem(problem)
+        except ClientDisconnect:  # within its body: no work was done, and no client reads an answer
             log.debug("the client went away")
         except Exception as error:  # the last line of defence: a stack trace goes to the log, never to the caller
-            log.exception("unexpected fault", error=type(error).__name__)  # told by type and place, see `logs`
-            await self._tell(InternalError("The fault is ours and has been logged. Nothing was allowed."))
+            log.exception("unexpected fault", error=type(error).__name__)  # logged by type and place, see `logs`
+            await self._send_problem(InternalError("The fault is ours and has been logged. Nothing was allowed."))
         finally:
-            self._rates.told(self._scope, self._credential, self._status, is_let_in=is_let_in(self._scope))
+            self._rates.record_answer(
+                self._scope, self._credential, self._status, is_authenticated=is_authenticated(self._scope)
+            )
             self._log()
 
-    def _refuse_at_once(self) -> None:
-        self._rates.demand(self._scope, self._credential)
-        declared = Headers(scope=self._scope).get("content-length", "")
-        if declared.isdigit() and (len(declared) > 18 or int(declared) > self._limit):  # noqa: PLR2004 - digits of 2^60
+    def _refuse_by_head(self) -> None:
+        self._rates.require_request(self._scope, self._credential)
+        if (_declared_length(Headers(scope=self._scope)) or 0) > self._limit:
             raise TooLarge(f"A body of this route may have {self._limit} bytes at most.")
         if "\x00" in self._scope["path"] or b"%00" in self._scope.get("query_string", b""):
             raise Malformed("The address holds a NUL.")
 
     async def _answer(self, message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
-            self._patience.end()
+            self._deadline.end()
             if self._is_unread:
-                await self._take_in_the_rest()
+                await self._drain_body()
             self._status = message["status"]
             headers = MutableHeaders(scope=message)
             headers["X-Request-ID"] = self.request_id
@@ -246,20 +258,18 @@ class _Request:
                 headers.setdefault(name, value)
         await self._send(message)
 
-    async def _take_in_the_rest(self) -> None:
-        """Wait a moment for the rest of the body, and throw it away.
-
-        A proxy that hands on bodies as they come, and has the answer before all of the request, closes its caller's connection behind
-        it: what the caller sends next would get no answer.
-        """
+    async def _drain_body(self) -> None:
+        """Read and discard the rest of the body, for up to `DRAIN_SECONDS`."""
+        # A proxy that streams bodies may close its client's connection where the answer comes before the end of the request. The
+        # client's next request would get no answer.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_SECONDS):
                 while self._is_unread:
                     message = await self._receive()
                     self._is_unread = message.get("more_body", False)
 
-    async def _tell(self, problem: Problem) -> None:
-        if self._status:  # the answer has begun: nothing more can be said
+    async def _send_problem(self, problem: Problem) -> None:
+        if self._status:  # the answer has begun and cannot be replaced
             return
 
         async def nothing() -> Message:

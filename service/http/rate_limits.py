@@ -1,8 +1,13 @@
-"""Rate limits: how much one caller may ask of one server process, by key, by address for unknown callers, and for failed attempts.
+"""Rate limits of a server process, in token buckets: by credential, by address for unauthenticated callers, and for failed attempts.
 
-Each process counts for itself, in token buckets. A key counts by the SHA-256 of all of it: whoever knows its beginning cannot use up its
-allowance. A caller who was never let in counts by address. While an address has used up its failed attempts, only credentials that were
-let in before are looked at there: other answers say nothing of any key.
+A credential counts by its whole SHA-256, so the visible prefix of a key cannot use up its allowance. Credentials that have not been
+authenticated yet count by address. An address without failed attempts left is answered 429 for all credentials that were not
+authenticated before; so its answers reveal nothing about any key.
+
+Example:
+    limiter = RateLimiter(keyed=TokenBucket.of(50), failed=TokenBucket.of(0.5))
+    limiter.require_request(scope, credential)  # raises TooManyRequests
+    limiter.record_answer(scope, credential, 200)
 """
 
 import hashlib
@@ -18,25 +23,25 @@ from service.validation.problems import TooManyRequests
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-LET_IN: Final = "let_in"
-"""Where the state of a request has what is to be called once its caller is known."""
-_IS_LET_IN: Final = "is_let_in"
-_KNOWN: Final = 10_000
-"""Credentials that are remembered to have been let in."""
+AUTHENTICATED_CALLBACK: Final = "let_in"
+"""Key in the state of a request for the function to call once its caller is authenticated."""
+_IS_AUTHENTICATED: Final = "is_let_in"
+MAX_AUTHENTICATED: Final = 10_000
+"""Authenticated credentials that are remembered."""
 _UNLIMITED: Final = frozenset({"/livez", "/readyz"})
-"""Asked by whatever restarts the service when there is no answer."""
+"""Probes of a process manager, which restarts the service when there is no answer."""
 
 
-class Limits:
-    """Counts, and refuses.
+class RateLimiter:
+    """Counts requests, and refuses those above a limit.
 
     Args:
         keyed: rate of each credential, for all routes but the gate's.
-        gate: rate of each credential, in asks of the gate.
-        public: rate of each address, for requests of nobody known.
+        gate: rate of each credential, in questions to the gate.
+        public: rate of each address, for unauthenticated requests.
         failed: rate of each address, for attempts that were answered 401.
         gate_paths: the gate's routes.
-        clock: seconds that only ever grow.
+        clock: monotonic seconds.
     """
 
     def __init__(
@@ -52,22 +57,22 @@ class Limits:
         self._keyed, self._gate, self._public, self._failed = map(_buckets, (keyed, gate, public, failed))
         self._gate_paths = gate_paths
         self._clock = clock
-        self._known: dict[bytes, None] = {}
+        self._authenticated: dict[bytes, None] = {}
         self.has_gate_rate = gate is not None
-        """Whether `require_asks` ever refuses."""
+        """True if `require_asks` can refuse."""
         self.has_failures = False
-        """Whether any attempt has failed: until then there is nothing to look up."""
+        """True if an attempt has failed; until then no bucket needs a look-up."""
 
-    def demand(self, scope: Scope, credential: bytes | None) -> None:
+    def require_request(self, scope: Scope, credential: bytes | None) -> None:
         """Count a request.
 
         Raises:
-            TooManyRequests: it is one too many.
+            TooManyRequests: the limit is reached.
         """
         path = scope["path"]
         if path in _UNLIMITED:
             return
-        if credential is not None and credential in self._known:
+        if credential is not None and credential in self._authenticated:
             _take(self._keyed if path not in self._gate_paths else None, credential, self._clock())
             return
         if credential is not None:
@@ -75,107 +80,109 @@ class Limits:
         _take(self._public, address_of(scope), self._clock())
 
     def require_attempt(self, scope: Scope, credential: bytes) -> None:
-        """Refuse credentials that are not known where too many attempts have failed.
+        """Refuse unauthenticated credentials from an address with too many failed attempts.
 
         Raises:
-            TooManyRequests: they will not be looked at.
+            TooManyRequests: the credentials are not checked.
         """
-        if self.has_failures and self._failed is not None and credential not in self._known:
+        if self.has_failures and self._failed is not None and credential not in self._authenticated:
             wait = self._failed.wait(address_of(scope), self._clock())
             if wait:
                 raise TooManyRequests(retry_after(wait))
 
     def require_asks(self, credential: bytes, asks: int) -> None:
-        """Count asks of the gate.
+        """Count questions to the gate.
 
         Raises:
-            TooManyRequests: they are too many.
+            TooManyRequests: the limit is reached.
         """
         _take(self._gate, credential, self._clock(), asks)
 
-    def told(self, scope: Scope, credential: bytes | None, status: int, *, is_let_in: bool = True) -> None:
-        """Learn how a request was answered, and whether anybody has looked at its credentials."""
+    def record_answer(
+        self, scope: Scope, credential: bytes | None, status: int, *, is_authenticated: bool = True
+    ) -> None:
+        """Record the status of an answer, and whether its credentials were checked."""
         if credential is None:
             return
         if status == 401:  # noqa: PLR2004 - HTTP's own number
-            self._known.pop(credential, None)
+            self._authenticated.pop(credential, None)
             if self._failed is not None:
                 self.has_failures = True
                 self._failed.take(address_of(scope), self._clock())
-        elif status < 400 and is_let_in and credential not in self._known:  # noqa: PLR2004 - the same
-            self._known[credential] = None
-            if len(self._known) > _KNOWN:
-                del self._known[next(iter(self._known))]
+        elif status < 400 and is_authenticated and credential not in self._authenticated:  # noqa: PLR2004 - the same
+            self._authenticated[credential] = None
+            if len(self._authenticated) > MAX_AUTHENTICATED:
+                del self._authenticated[next(iter(self._authenticated))]
 
 
 def credential_of(authorization: str | None, cookie: str | None) -> bytes | None:
-    """Return what stands for the credentials of a request without showing them: the SHA-256 of the key, the token or the cookie."""
-    shown = (authorization or "").strip().rpartition(" ")[2] or (cookie or "")
-    return hashlib.sha256(shown.encode("latin-1", "replace")).digest() if shown else None
+    """Return the SHA-256 of the key, the token or the cookie of a request; None without credentials."""
+    secret = (authorization or "").strip().rpartition(" ")[2] or (cookie or "")
+    return hashlib.sha256(secret.encode("latin-1", "replace")).digest() if secret else None
 
 
-def note_let_in(scope: Scope) -> None:
-    """Note that the caller of a request is known, for the limits and for the connection."""
+def note_authenticated(scope: Scope) -> None:
+    """Record that the caller of a request is authenticated, for rate limits and connection limits."""
     state = scope.setdefault("state", {})
-    state[_IS_LET_IN] = True
-    let_in = state.get(LET_IN)
-    if let_in is not None:
-        let_in()
+    state[_IS_AUTHENTICATED] = True
+    callback = state.get(AUTHENTICATED_CALLBACK)
+    if callback is not None:
+        callback()
 
 
-def is_of_known_caller(status: int) -> bool:
-    """Tell whether an answer of the gate was given to a caller who was let in: done, or refused for what was asked."""
+def is_answer_to_authenticated(status: int) -> bool:
+    """Return True if an answer of the gate shows that its caller was authenticated: success, or 403 for the question itself."""
     return status < 400 or status == 403  # noqa: PLR2004 - HTTP's own numbers
 
 
-def is_let_in(scope: Scope) -> bool:
-    """Tell whether the caller of a request was known."""
-    return bool(scope.get("state", {}).get(_IS_LET_IN))
+def is_authenticated(scope: Scope) -> bool:
+    """Return True if the caller of a request was authenticated."""
+    return bool(scope.get("state", {}).get(_IS_AUTHENTICATED))
 
 
 def address_of(scope: Scope) -> bytes:
-    """Return the address that a request came from; of IPv6 the network, for one customer has all of it."""
+    """Return the address of a request; of IPv6 the /64 network, which belongs to one customer."""
     client = scope.get("client")
     host = str(client[0]) if client else ""
     if ":" not in host:
         return host.encode()
-    found = _parsed(host)
-    if isinstance(found, ipaddress.IPv6Address):
-        return found.packed[:8]
-    return host.encode() if found is None else str(found).encode()
+    address = _parse(host)
+    if isinstance(address, ipaddress.IPv6Address):
+        return address.packed[:8]
+    return host.encode() if address is None else str(address).encode()
 
 
-def counted_address(client: tuple[str, int] | None, spared: Sequence[Network]) -> bytes | None:
-    """Return the address that a connection counts for; None: it comes from one of these networks, or through a socket of this machine."""
-    found = None if client is None else _parsed(client[0])
-    if client is None or (found is not None and any(found in network for network in spared)):
+def connection_address(client: tuple[str, int] | None, exempt: Sequence[Network]) -> bytes | None:
+    """Return the address by which a connection counts; None for an exempt network or a local socket."""
+    address = None if client is None else _parse(client[0])
+    if client is None or (address is not None and any(address in network for network in exempt)):
         return None
     return address_of({"client": client})
 
 
-def spared_networks(proxies: str) -> Sequence[Network]:
-    """Return the networks of this machine and of the proxies that are trusted, as the settings name them."""
-    named = [one.strip() for one in proxies.split(",") if one.strip()]
-    found = [*_LOOPBACK, *(_EVERYWHERE if "*" in named else ())]
-    for one in named:
+def exempt_networks(proxies: str) -> Sequence[Network]:
+    """Return the loopback networks, and those of the trusted proxies as the settings name them."""
+    names = [name.strip() for name in proxies.split(",") if name.strip()]
+    networks = [*_LOOPBACK, *(_EVERYWHERE if "*" in names else ())]
+    for name in names:
         try:
-            found.append(ipaddress.ip_network(one, strict=False))
-        except ValueError:  # the path of a socket: who comes through it has no address
+            networks.append(ipaddress.ip_network(name, strict=False))
+        except ValueError:  # the path of a socket: its connections have no address
             continue
-    return tuple(found)
+    return tuple(networks)
 
 
 _LOOPBACK: Final = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
 _EVERYWHERE: Final = (ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0"))
 
 
-def _parsed(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """Return an address; one of IPv4 that comes through a socket of IPv6 is one of IPv4."""
+def _parse(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Return an address, an IPv4-mapped IPv6 address as IPv4; None if it is none."""
     try:
-        found = ipaddress.ip_address(host.partition("%")[0])
+        address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
         return None
-    return (found.ipv4_mapped or found) if isinstance(found, ipaddress.IPv6Address) else found
+    return (address.ipv4_mapped or address) if isinstance(address, ipaddress.IPv6Address) else address
 
 
 def _buckets(rate: TokenBucket | None) -> Buckets | None:

@@ -1,8 +1,8 @@
 """Reads HTTP/1.1 requests from a stream of bytes, and decides where each of them ends (RFC 9112).
 
-Callbacks are those of `httptools`, so that uvicorn's protocol class can use it. It reads less than others do: one version, one
-coding of a body, one way to end a line, and each header that says where a message ends or who sends it once. `Upgrade` is not looked
-at: a server that does not change the protocol reads the request as it stands (RFC 9110 section 7.8).
+The callbacks are those of `httptools`, so that uvicorn's protocol class can use the parser. It accepts less than other parsers: one
+transfer coding, one line ending, and no repeated header that frames a message or names its sender. `Upgrade` is ignored, as a server
+may do that does not change the protocol (RFC 9110 section 7.8).
 """
 
 import re
@@ -30,7 +30,7 @@ _SIZE: Final = rb"([0-9A-Fa-f]{1,16})((?:[ \t]*;" + _TEXT + rb")?)\r\n"
 _FIRST_SIZE: Final = re.compile(_SIZE)
 _NEXT_SIZE: Final = re.compile(rb"\r\n" + _SIZE)
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?=[^\n])")
-"""What stands in no head: a line ends with both CR and LF."""
+"""Bytes that no head holds; a line ends with both CR and LF."""
 _BEGINNING: Final = re.compile(_TOKEN)
 
 _HEX: Final = re.compile(rb"\r?\Z|[0-9A-Fa-f]")
@@ -53,17 +53,17 @@ _ONCE: Final = frozenset(
         b"x-csrf-token",
     }
 )
-"""Headers that stand once at most: of two, a proxy might read the one and this service the other."""
+"""Headers that may not be repeated: a proxy might read the first, and this service the second."""
 _HEAD, _BODY, _CHUNKS, _TRAILERS, _OVER = "head", "body", "chunks", "trailers", "over"
-"""What a parser reads next."""
+"""States of a parser: the part that it reads next."""
 
 
 class UnreadableError(HttpParserError):
-    """The bytes are no request as this service reads it; the message says why.
+    """The bytes are no request that this service accepts; the message says why.
 
     Args:
-        status: what the caller is answered.
-        detail: why.
+        detail: the reason.
+        status: status of the answer.
     """
 
     def __init__(self, detail: str, status: HTTPStatus = HTTPStatus.BAD_REQUEST) -> None:
@@ -72,25 +72,25 @@ class UnreadableError(HttpParserError):
 
 
 class Callbacks(Protocol):
-    """What is called as a message is read."""
+    """Functions that the parser calls as it reads a message."""
 
     def on_message_begin(self) -> None:
-        """A head begins."""
+        """Begin a message."""
 
     def on_url(self, url: bytes) -> None:
-        """The target of the request, as it stands in the request line."""
+        """Take the target of the request line."""
 
     def on_headers(self, headers: list[tuple[bytes, bytes]]) -> None:
-        """All headers, their names in small letters."""
+        """Take all headers, with lower-case names."""
 
     def on_headers_complete(self) -> None:
-        """The head has come."""
+        """End the head."""
 
     def on_body(self, body: bytes) -> None:
-        """A part of the body."""
+        """Take a part of the body."""
 
     def on_message_complete(self) -> None:
-        """The message has come to its end."""
+        """End the message."""
 
 
 class RequestParser:
@@ -105,21 +105,21 @@ class RequestParser:
     def __init__(self, callbacks: Callbacks) -> None:
         self._callbacks = callbacks
         self._rest = b""
-        """What has come of a head, of the line before a chunk or of trailers."""
+        """Received bytes of an incomplete head, chunk size or trailer."""
         self._seen = 0
-        """How much of that had come when the last data came."""
+        """Number of bytes of `_rest` that were searched before."""
         self._read = _HEAD
         self._is_begun = False
         self._left = 0
-        """Bytes of the body, or of the chunk, that are still to come."""
+        """Bytes of the body, or of the chunk, that have not been received."""
         self._size = _FIRST_SIZE
         self._spare = 0
-        """Bytes that trailers and extensions of chunks may still have."""
+        """Bytes left for trailers and chunk extensions."""
         self._method = b""
         self._version = "1.1"
         self._keeps_alive = True
         self.expects_continue = False
-        """Whether the caller waits to be told that its body will be read."""
+        """True if the client waits for `100 Continue` before it sends the body."""
 
     def get_method(self) -> bytes:
         """Return the method of the message."""
@@ -130,7 +130,7 @@ class RequestParser:
         return self._version
 
     def should_keep_alive(self) -> bool:
-        """Tell whether another message may follow on the connection."""
+        """Return True if another message may follow on the connection."""
         return self._keeps_alive
 
     def should_upgrade(self) -> bool:
@@ -138,10 +138,10 @@ class RequestParser:
         return False
 
     def feed_data(self, data: bytes) -> None:
-        """Read what has come.
+        """Read received bytes.
 
         Raises:
-            UnreadableError: nothing may be read any more.
+            UnreadableError: the bytes are no valid request; nothing more may be read from the connection.
         """
         self._seen = len(self._rest)
         data = self._rest + data if self._rest else data
@@ -151,7 +151,7 @@ class RequestParser:
         self._rest = data[end:]
 
     def _read_on(self, data: bytes, at: int) -> int:
-        """Read one thing, and return where it ends; `at`: more must come first."""
+        """Read one element, and return where it ends; `at` if it is incomplete."""
         if self._read is _HEAD:
             return self._read_head(data, at)
         if self._read is _BODY:
@@ -191,23 +191,23 @@ class RequestParser:
         if method == b"CONNECT" or not _is_of_this_service(method, target):
             raise UnreadableError("The target names nothing here.")
         self._method, self._version, self._keeps_alive = method, "1.1" if minor == b"1" else "1.0", minor == b"1"
-        headers = _fields(block)
-        found = dict(headers)
-        if len(found) < len(headers):
-            found |= _joined(headers)
-        if b"close" in _listed(found.get(b"connection", b"")):
+        headers = _parse_fields(block)
+        values = dict(headers)
+        if len(values) < len(headers):
+            values |= _join_connection_headers(headers)
+        if b"close" in _split_list(values.get(b"connection", b"")):
             self._keeps_alive = False
-        self.expects_continue = found.get(b"expect", b"").lower() == b"100-continue"
-        self._frame(found)
+        self.expects_continue = values.get(b"expect", b"").lower() == b"100-continue"
+        self._frame(values)
         self._callbacks.on_url(target)
         self._callbacks.on_headers(headers)
         self._callbacks.on_headers_complete()
         if self._read is _BODY and not self._left:
             self._complete()
 
-    def _frame(self, found: dict[bytes, bytes]) -> None:
-        """Decide where the message ends."""
-        host, length, coding = found.get(_HOST_NAME), found.get(_LENGTH_NAME), found.get(_CODING_NAME)
+    def _frame(self, values: dict[bytes, bytes]) -> None:
+        """Determine where the message ends."""
+        host, length, coding = values.get(_HOST_NAME), values.get(_LENGTH_NAME), values.get(_CODING_NAME)
         if (host is None and self._version == "1.1") or not _HOST.fullmatch(host or b""):
             raise UnreadableError("HTTP/1.1 takes one Host header, with a host and perhaps a port.")
         if coding is not None:
@@ -216,9 +216,10 @@ class RequestParser:
                 raise UnreadableError(detail)
             self._read, self._left, self._size, self._spare = _CHUNKS, 0, _FIRST_SIZE, MAX_HEAD
             return
-        if length is not None and not _LENGTH.fullmatch(length):
+        size = 0 if length is None else content_length(length)
+        if size is None:
             raise UnreadableError("Content-Length is no number.")
-        self._read, self._left = _BODY, int(length or 0)
+        self._read, self._left = _BODY, size
 
     def _read_body(self, data: bytes, at: int) -> int:
         end = min(at + self._left, len(data))
@@ -229,15 +230,15 @@ class RequestParser:
         return end
 
     def _read_chunks(self, data: bytes, at: int) -> int:
-        """Read all chunks that have come, and hand on in one piece what they hold: there may be many, and each very small."""
+        """Read all received chunks, and pass their content on in one piece: they may be many and very small."""
         pieces = list[bytes]()
         while at < len(data):
             if not self._left:
-                found = self._size.match(data, at)
-                if found is None:
+                size = self._size.match(data, at)
+                if size is None:
                     self._require_size_to_come(data, at)
                     break
-                at = self._take_size(found)
+                at = self._take_size(size)
                 if self._read is _TRAILERS:
                     break
             piece = data[at : at + self._left]
@@ -248,15 +249,15 @@ class RequestParser:
             self._callbacks.on_body(body)
         return at
 
-    def _take_size(self, found: re.Match[bytes]) -> int:
-        self._spend(len(found[2]))
-        self._left, self._size = int(found[1], 16), _NEXT_SIZE
+    def _take_size(self, size: re.Match[bytes]) -> int:
+        self._spend(len(size[2]))
+        self._left, self._size = int(size[1], 16), _NEXT_SIZE
         if not self._left:
             self._read = _TRAILERS
-        return found.end()
+        return size.end()
 
     def _require_size_to_come(self, data: bytes, at: int) -> None:
-        """Refuse what cannot become the line before a chunk any more."""
+        """Refuse bytes that cannot become a chunk size."""
         begun = data[at : at + MAX_SIZE_LINE]
         digits = begun.removeprefix(_LINE) if self._size is _NEXT_SIZE else begun
         is_behind = self._size is _NEXT_SIZE and not _LINE.startswith(begun[:2])
@@ -264,14 +265,14 @@ class RequestParser:
             raise UnreadableError("A chunk does not begin with its size, or does not end where it said.")
 
     def _read_trailer(self, data: bytes, at: int) -> int:
-        """Read one line behind the last chunk: what it says is not looked at."""
+        """Read one trailer line; its content is ignored."""
         end = data.find(_LINE, at)
         if end < 0:
             if len(data) - at > self._spare or _CONTROL.search(data, max(at, self._seen - 1)):
                 raise UnreadableError("The trailers of a message cannot be read, or are too long.")
             return at
         if end > at:
-            _fields(data[at : end + len(_LINE)])
+            _parse_fields(data[at : end + len(_LINE)])
             self._spend(end - at)
         else:
             self._complete()
@@ -289,26 +290,31 @@ class RequestParser:
         self._callbacks.on_message_complete()
 
 
+def content_length(value: bytes) -> int | None:
+    """Return the number of bytes that a Content-Length header states; None if it is no number of up to 20 digits."""
+    return int(value) if _LENGTH.fullmatch(value) else None
+
+
 def _is_of_this_service(method: bytes, target: bytes) -> bool:
     if target == b"*":
         return method == b"OPTIONS"
     return target.startswith(b"/") or _ABSOLUTE.fullmatch(target) is not None
 
 
-def _fields(block: bytes) -> list[tuple[bytes, bytes]]:
-    """Return the headers that lines hold, each a name and a value."""
-    found = _FIELD.findall(block)
-    if len(found) > MAX_FIELDS:
+def _parse_fields(block: bytes) -> list[tuple[bytes, bytes]]:
+    """Return the headers of some lines, each a name and a value."""
+    fields = _FIELD.findall(block)
+    if len(fields) > MAX_FIELDS:
         detail = f"A head has at most {MAX_FIELDS} headers."
         raise UnreadableError(detail, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
-    # Each takes a colon and CRLF besides: if that is not all that there is, something between them is no header.
-    if sum([len(name) + len(value) for name, value in found]) + 3 * len(found) != len(block):
+    # Each header has a colon and CRLF besides: any other number of bytes means that something between them is no header.
+    if sum([len(name) + len(value) for name, value in fields]) + 3 * len(fields) != len(block):
         raise UnreadableError("A header is not `name: value` in one line.")
-    return [(name.lower(), value.strip(b" \t")) for name, value in found]
+    return [(name.lower(), value.strip(b" \t")) for name, value in fields]
 
 
-def _joined(headers: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
-    """Return what `Connection` says, wherever it stands; refuse a header that stands twice and may not."""
+def _join_connection_headers(headers: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Return all values of `Connection` as one; refuse a repeated header of `_ONCE`."""
     names = [name for name, _ in headers if name in _ONCE]
     for name in names:
         if names.count(name) > 1:
@@ -316,5 +322,5 @@ def _joined(headers: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     return {b"connection": b",".join([value for name, value in headers if name == b"connection"])}
 
 
-def _listed(value: bytes) -> list[bytes]:
-    return [one.strip(b" \t") for one in value.lower().split(b",")]
+def _split_list(value: bytes) -> list[bytes]:
+    return [item.strip(b" \t") for item in value.lower().split(b",")]

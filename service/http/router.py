@@ -65,7 +65,7 @@ class StrictRoute(APIRoute):
 
         async def strict(request: Request) -> Response:
             if not self.ignores_unknown:
-                _require_known(request, known)
+                _require_known_parameters(request, known)
             strict_request = StrictRequest(request.scope, request.receive)
             if self.body_field is not None:
                 await _require_json(strict_request, takes_suffixes=self.takes_suffixes)
@@ -99,7 +99,7 @@ def _security(dependant: Dependant) -> list[dict[str, list[str]]]:
     return [{name: []} for name in named]
 
 
-def _require_known(request: Request, known: set[str]) -> None:
+def _require_known_parameters(request: Request, known: set[str]) -> None:
     unknown = sorted(set(request.query_params) - known)
     if unknown:
         raise Invalid(

@@ -18,7 +18,7 @@ from service.access.caller import Caller, Credential, Credentials, FederatedCred
 from service.clock import Clock
 from service.database.row_security import EVERYWHERE
 from service.database.session import Database, Transaction
-from service.http.egress import Outgoing
+from service.http.egress import EgressClient
 from service.identity import linked_identities, operations, sessions
 from service.identity.oidc import jws
 from service.identity.oidc.authorization_code import SigningIn
@@ -71,7 +71,7 @@ class Authenticator:
         Raises:
             Unauthenticated: nothing, or a token that is not taken.
             Forbidden: a session that changes something, and not from a page of this service.
-            ProviderAway: a token that cannot be judged now.
+            ProviderUnavailable: a token that cannot be judged now.
         """
         authorization = request.headers.get("authorization")
         shown = self.browsing.token_of(request)
@@ -156,7 +156,7 @@ def token_in(authorization: str | None) -> str | None:
     return text if is_token else None
 
 
-def authenticator_of(settings: Settings, database: Database, outgoing: Outgoing, clock: Clock) -> Authenticator:
+def authenticator_of(settings: Settings, database: Database, outgoing: EgressClient, clock: Clock) -> Authenticator:
     """Return the authenticator that the settings ask for.
 
     Raises:

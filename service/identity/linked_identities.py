@@ -26,7 +26,7 @@ from service.identity.oidc.claims import TokenClaims
 from service.identity.oidc.group_roles import Changes, Held, Stands
 from service.identity.schemas import LoginIn, LoginOut, PrincipalIn
 from service.validation.problems import AlreadyExists, Conflict, Invalid, NotFound, Unauthenticated
-from service.validation.text_types import Name, folded
+from service.validation.text_types import Name, fold_name
 
 _NAMES: TypeAdapter[str] = TypeAdapter(Name)
 _NAME_LENGTH = 200
@@ -314,7 +314,7 @@ async def _free_name(tx: Transaction, told: TokenClaims) -> str:
         name = _NAMES.validate_python(told.name)
     except ValidationError:
         name = told.subject[:_NAME_LENGTH]
-    if await tx.scalar(select(func.count()).select_from(Principal).where(Principal.folded == folded(name))):
+    if await tx.scalar(select(func.count()).select_from(Principal).where(Principal.folded == fold_name(name))):
         return f"{name[:60]} ({told.subject[: _NAME_LENGTH - 63]})"
     return name
 

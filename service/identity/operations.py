@@ -22,7 +22,7 @@ from service.identity.api_keys import Secret
 from service.identity.grants import ask_anew, require_an_admin, see_to
 from service.identity.schemas import ApiKeyIn, ApiKeyMade, ApiKeyOut, Kind, PrincipalIn, PrincipalOut
 from service.validation.problems import AlreadyExists, Conflict, Invalid, NotFound, Unauthenticated
-from service.validation.text_types import folded
+from service.validation.text_types import fold_name
 
 _HOLDER: Final = (
     select(Principal, ApiKey, Grant.role, Grant.handler)
@@ -105,7 +105,7 @@ async def create_principal(tx: Transaction, caller: Caller, wanted: PrincipalIn)
         AlreadyExists: one of this name, or of one that differs in case, width or spaces only: one person is one principal.
     """
     _require_admin(caller)
-    same = await tx.scalar(select(Principal.name).where(Principal.folded == folded(wanted.name)))
+    same = await tx.scalar(select(Principal.name).where(Principal.folded == fold_name(wanted.name)))
     if same is not None:
         raise AlreadyExists(
             f"There is a principal named {same}; one person is one principal.",

@@ -21,7 +21,7 @@ from service.identity.oidc.jws import TokenRefusedError
 from service.identity.schemas import SessionOut, SessionsEnded
 from service.identity.session_cookies import local_path, require_csrf
 from service.identity.sign_in_pages import page
-from service.validation.problems import Forbidden, Problem, ProviderAway, Unauthenticated
+from service.validation.problems import Forbidden, Problem, ProviderUnavailable, Unauthenticated
 
 router = api_router("identity")
 pages = APIRouter(include_in_schema=False)
@@ -36,7 +36,7 @@ MAX_FORM = 8192
 async def read_session(exchange: Signed, request: Request) -> Response:
     """Read the session by which the browser came, with what its pages show as `X-CSRF-Token`."""
     authenticator: Authenticator = request.app.state.authenticator
-    return await exchange.read(lambda tx, _: sessions.read(tx, exchange.proof, authenticator.browsing.limits))
+    return await exchange.read(lambda tx, _: sessions.read(tx, exchange.credential, authenticator.browsing.limits))
 
 
 @router.post("/v1/session/end", response_model=SessionOut)
@@ -44,7 +44,7 @@ async def end_session(exchange: Signed, request: Request) -> Response:
     """Sign out."""
     authenticator: Authenticator = request.app.state.authenticator
     answer = await exchange.act(
-        lambda tx, caller: sessions.end(tx, caller, exchange.proof, authenticator.browsing.limits)
+        lambda tx, caller: sessions.end(tx, caller, exchange.credential, authenticator.browsing.limits)
     )
     authenticator.browsing.take_back(request)
     return answer
@@ -81,7 +81,7 @@ async def start(request: Request) -> Response:
     attempt = Attempt.new(local_path(request.query_params.get("next")))
     try:
         address = await authenticator.signing_in.address(attempt, _callback(request))
-    except ProviderAway as away:
+    except ProviderUnavailable as away:
         return _failed(away)
     browsing = authenticator.browsing
     browsing.set_cookie(request, browsing.cookie(browsing.name(ATTEMPT), attempt.cookie, SECONDS))
@@ -102,7 +102,7 @@ async def callback(request: Request) -> Response:
         token = await _begun(request, authenticator, told)
     except TokenRefusedError as refused:
         return _failed(Unauthenticated(str(refused)))
-    except (Unauthenticated, ProviderAway) as problem:
+    except (Unauthenticated, ProviderUnavailable) as problem:
         return _failed(problem)
     browsing.hand_out(request, token)
     return RedirectResponse(local_path(attempt.then), 303)

@@ -8,9 +8,9 @@ from fastapi import Path, Query, Request, Response
 from service.access.caller import READERS, Caller, Role
 from service.audit.schemas import EntryOut
 from service.database.session import Transaction
-from service.http.client_disconnect import while_there
+from service.http.client_disconnect import cancel_on_disconnect
 from service.http.exchange import Exchange, allowed, reply_of
-from service.http.helping import hashing, helping
+from service.http.helper_processes import hash_content, helper_for
 from service.http.idempotency import Reply, Sent
 from service.http.paging import Cursor, Limit, Page
 from service.http.references import Filter
@@ -201,15 +201,15 @@ async def import_datasets(
     content = await request.body()
 
     async def answered() -> Response:
-        sent = await asyncio.to_thread(hashing, content)
-        async with helping(request, exchange.who, imports.Reading, content, kind, handler, owner) as reading:
+        sent = await asyncio.to_thread(hash_content, content)
+        async with helper_for(request, exchange.client_key, imports.Reading, content, kind, handler, owner) as reading:
 
             async def work(tx: Transaction, caller: Caller) -> Reply:
                 return reply_of(200, await imports.load(tx, caller, reading, dry_run=dry_run))
 
             return await exchange.once(work, sent=Sent.plain(sent))
 
-    return await while_there(request, answered())
+    return await cancel_on_disconnect(request, answered())
 
 
 @router.get("/v1/datasets/{dataset_id}", response_model=DatasetOut)
@@ -249,8 +249,8 @@ async def grade_many(exchange: Keeping, request: Request, body: BulkGradingIn) -
     """Give many datasets one grading: all of them, or none."""
 
     async def answered() -> Response:
-        async with helping(
-            request, exchange.who, bulk.Planning, body, few=len(body.datasets) <= bulk.MAX_WITHOUT_WORKER
+        async with helper_for(
+            request, exchange.client_key, bulk.Planning, body, few=len(body.datasets) <= bulk.MAX_WITHOUT_WORKER
         ) as planning:
 
             async def work(tx: Transaction, caller: Caller) -> Reply:
@@ -258,7 +258,7 @@ async def grade_many(exchange: Keeping, request: Request, body: BulkGradingIn) -
 
             return await exchange.once(work)
 
-    return await while_there(request, answered())
+    return await cancel_on_disconnect(request, answered())
 
 
 @router.get("/v1/gradings", response_model=Page[GradingOut])

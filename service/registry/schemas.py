@@ -32,7 +32,7 @@ from service.validation.text_types import (
     OptionalProse,
     Prose,
     Reference,
-    without_defaults,
+    drop_defaults,
 )
 
 MAX_FIELDS = 5000
@@ -62,7 +62,7 @@ class _In(BaseModel):
 class _PatchPart(BaseModel):
     """What is not sent stays as it is."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra=without_defaults)
+    model_config = ConfigDict(extra="forbid", json_schema_extra=drop_defaults)
 
 
 class _Patch(_PatchPart):

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from service.http.helping import hashing, helping
+from service.http.helper_processes import hash_content, helper_for
 from service.http.idempotency import Sent
 from service.transfers.evidence import Upload
 from service.transfers.file_types import MAX_BYTES, MAX_WITHOUT_WORKER, MEDIA_TYPES, TAKEN, Looked, safe_name
@@ -124,11 +124,11 @@ async def _parts(request: Request, who: str, form: FormData) -> tuple[EvidenceIn
         raise Invalid("The file has no name.", errors=[("/file", "Send the file with its file name.")])
     content = await _bytes(sent, MAX_BYTES)
     # Looked at in a helper process: a hostile file takes long, and a thread would hold the interpreter, and with it the gate.
-    async with helping(request, who, Looked, content, few=len(content) <= MAX_WITHOUT_WORKER) as looked:
+    async with helper_for(request, who, Looked, content, few=len(content) <= MAX_WITHOUT_WORKER) as looked:
         media_type, refusal = await looked.ask("media_type")
     if refusal:
         raise Invalid("The file is not taken.", errors=[("/file", refusal)])
-    sha256 = await asyncio.to_thread(hashing, content)
+    sha256 = await asyncio.to_thread(hash_content, content)
     return record, Upload(safe_name(sent.filename, media_type), media_type, sha256, content)
 
 

@@ -202,7 +202,7 @@ async def _with_findings(exchange: Exchange, book: RuleBook, transfer_id: str, a
     try:
         return await answer
     except reviews.NOT_PERMITTED:
-        await exchange.tell(lambda tx, caller: reviews.look_again(tx, caller, book, transfer_id))
+        await exchange.answer_question(lambda tx, caller: reviews.look_again(tx, caller, book, transfer_id))
         raise
 
 
@@ -263,7 +263,7 @@ async def queue(
 ) -> Response:
     """List the stages that wait for the caller and that the caller may decide, the oldest first, with counts of all of them."""
     book = _book(request)
-    return await exchange.tell(
+    return await exchange.answer_question(
         lambda tx, caller: reviewer_acts.queue(
             tx,
             caller,
@@ -322,7 +322,7 @@ async def answer_finding(
 async def add_evidence(exchange: Requesting, request: Request, transfer_id: TransferId) -> Response:
     """Add the record of a paper, as JSON; with its file as multipart, the record in the part `document`, the bytes in `file`."""
     book = _book(request)
-    body, upload = await evidence_upload.read(request, exchange.who)
+    body, upload = await evidence_upload.read(request, exchange.client_key)
     return await exchange.create(
         lambda tx, caller: evidence.add_evidence(tx, caller, book, transfer_id, body, upload),
         lambda made: f"/v1/transfers/{made.transfer}/evidence/{made.id}",

@@ -22,7 +22,7 @@ from service.transfers.revision_diff import Change
 from service.transfers.structuring import Shared
 from service.transfers.tables import OVER_QUOTA, Evidence, StructuringFinding
 from service.transfers.workflow import Decision, Stage, StageStatus, Status
-from service.validation.text_types import Name, NearDay, OptionalProse, Prose, Reference, not_before, without_defaults
+from service.validation.text_types import Name, NearDay, OptionalProse, Prose, Reference, drop_defaults, not_before
 
 
 class _In(BaseModel):
@@ -70,7 +70,7 @@ class TransferIn(_In):
 class TransferPatch(_In):
     """What may change of a transfer; the handler stays."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra=without_defaults)
+    model_config = ConfigDict(extra="forbid", json_schema_extra=drop_defaults)
 
     datasets: References = []
     recipient: Reference = ""
@@ -515,7 +515,7 @@ class RenewIn(_In):
     Everything else is taken over: persons, fields and systems as the permit allows them, narrowed as it was.
     """
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra=without_defaults)
+    model_config = ConfigDict(extra="forbid", json_schema_extra=drop_defaults)
 
     valid_from: NearDay
     valid_until: NearDay

@@ -31,7 +31,7 @@ def flags_of(name: str) -> tuple[Flag, ...]:
     scripts = {categories.alias(letter) for letter in letters} - _EVERYWHERE
     if len(scripts) > 1 and not any(scripts <= together for together in _TOGETHER):
         return ("mixed_script",)
-    if letters and "LATIN" not in scripts and all(map(_looks_latin, letters)):
+    if letters and "LATIN" not in scripts and all(map(_is_confusable_with_latin, letters)):
         return ("looks_latin",)
     return ()
 
@@ -42,6 +42,6 @@ def flags_of_all(*names: str) -> list[Flag]:
 
 
 @lru_cache(maxsize=4096)
-def _looks_latin(letter: str) -> bool:
+def _is_confusable_with_latin(letter: str) -> bool:
     found = confusables.is_confusable(letter, preferred_aliases=[])
     return any(same["c"].isascii() and same["c"].isalpha() for one in found or () for same in one["homoglyphs"])

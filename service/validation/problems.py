@@ -183,7 +183,7 @@ class TooManyRequests(Problem):
         self.headers = {"Retry-After": str(seconds)}
 
 
-class DatabaseAway(Problem):
+class DatabaseUnavailable(Problem):
     """The database does not answer: come back, nothing was allowed and nothing done."""
 
     slug, title, status = "database-away", "The database does not answer", 503
@@ -193,7 +193,7 @@ class DatabaseAway(Problem):
         self.headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
 
 
-class ProviderAway(Problem):
+class ProviderUnavailable(Problem):
     """The identity provider does not answer, and this token cannot be judged without it; API keys and sessions go on."""
 
     slug, title, status = "provider-away", "The identity provider does not answer", 503
@@ -340,7 +340,7 @@ def as_problem(error: Exception) -> Problem:
     if isinstance(error, RequestValidationError):
         return invalid_from(error.errors())
     if isinstance(error, DatabaseUnavailableError):
-        return DatabaseAway()
+        return DatabaseUnavailable()
     if isinstance(error, LockTimeoutError):
         return Busy()
     if isinstance(error, HTTPException):

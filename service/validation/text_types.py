@@ -25,7 +25,7 @@ def _readable(value: str) -> str:
     return unicodedata.normalize("NFC", value)
 
 
-def folded(name: str) -> str:
+def fold_name(name: str) -> str:
     """Return a name as it is compared with others: compatibility forms, case and kinds of spaces make no difference."""
     plain = unicodedata.normalize("NFKC", name).casefold()
     return " ".join(unicodedata.normalize("NFKC", plain).split())
@@ -37,7 +37,7 @@ def _no_id(value: str) -> str:
     return value
 
 
-def _iso_moment(value: object) -> object:
+def _require_rfc3339(value: object) -> object:
     if not isinstance(value, str | datetime):
         raise ValueError("Send a time as RFC 3339, for instance 2026-11-24T08:00:00Z.")  # noqa: TRY004 - pydantic reports a ValueError
     return value
@@ -55,7 +55,7 @@ def not_before(other: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-def without_defaults(schema: dict[str, Any]) -> None:
+def drop_defaults(schema: dict[str, Any]) -> None:
     """Take the defaults out of the schema of a patch: what is not sent stays as it is."""
     for told in schema["properties"].values():
         told.pop("default", None)
@@ -94,7 +94,7 @@ Reference = Annotated[str, StringConstraints(min_length=1, max_length=500, stric
 
 Instant = Annotated[
     AwareDatetime,
-    BeforeValidator(_iso_moment),
+    BeforeValidator(_require_rfc3339),
     Field(ge=datetime(1990, 1, 1, tzinfo=UTC), le=datetime(2200, 12, 31, tzinfo=UTC)),
 ]
 """A moment with its offset, in the years for which a calendar can be trusted."""

@@ -31,7 +31,7 @@ async def determine_facts(exchange: Asking, request: Request, body: FactsIn) -> 
     async def work(tx: Transaction, _: Caller) -> DeterminationOut:
         return determination_of(body, day_in_shanghai(tx.now), book)
 
-    return await exchange.tell(work)
+    return await exchange.answer_question(work)
 
 
 def determination_of(body: FactsIn, today: date, book: RuleBook) -> DeterminationOut:

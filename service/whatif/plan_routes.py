@@ -65,7 +65,7 @@ async def plan(exchange: Annotated[Exchange, allowed(ANYONE)], request: Request,
             return plans_on(await registered_facts(tx, caller, body.root), book)
         return plans_of(body.root, today, book)
 
-    return await exchange.tell(work)
+    return await exchange.answer_question(work)
 
 
 async def registered_facts(tx: Transaction, caller: Caller, wanted: RegisteredIn) -> Facts:

@@ -29,7 +29,7 @@ from service.gate.batch_write import EARLIER, HOLD
 from service.gate.group_commit import SETTINGS
 from service.law import loader
 from service.settings import Settings
-from service.validation.problems import DatabaseAway
+from service.validation.problems import DatabaseUnavailable
 from tests.conftest import Clock, Served, admins, database_named, run_sql
 from tests.faults.racing import THE_GATE, Clients, connected, export, held, question, queued, times
 from tests.faults.test_process import serving
@@ -593,7 +593,7 @@ def test_without_the_gates_lock_nothing_is_recorded(database_url: str) -> None:
     async def run() -> None:
         async with connected(database_url) as connection:
             recorded = "select count(*) from entries where subject = 'ev_unlocked'"
-            with pytest.raises(DatabaseAway):
+            with pytest.raises(DatabaseUnavailable):
                 await batch_write.write_at_once(connection, sitting)
             assert await connection.fetchval(recorded) == 0
             await connection.execute(f"select pg_advisory_lock_shared({GATE_LOCK})")

@@ -26,7 +26,7 @@ OWN_TO_EACH = {"date", "x-request-id", "location", "etag"}
 class Watched(Direct):
     """Counts what was taken, and by a head that was known, and breaks where a request asks for it."""
 
-    patience = 300
+    stall_seconds = 300
     taken: ClassVar[int] = 0
     known: ClassVar[int] = 0
     kept: ClassVar[int] = 0
@@ -49,7 +49,7 @@ class Watched(Direct):
 
 
 class Ordinary(TimeoutProtocol):
-    patience = 300
+    stall_seconds = 300
 
 
 def served(protocol: type[TimeoutProtocol], url: str, folder: Path) -> Served:

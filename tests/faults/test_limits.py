@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.http.rate_limits import Limits, address_of, counted_address, credential_of, spared_networks
+from service.http.rate_limits import RateLimiter, address_of, connection_address, credential_of, exempt_networks
 from service.http.token_bucket import TokenBucket
 from service.settings import Settings
 from service.validation.problems import TooManyRequests
@@ -114,14 +114,20 @@ def test_credentials_that_nobody_looks_at_make_nobody_known(database_url: str, t
 
 
 def test_a_connection_counts_for_its_address_unless_it_is_of_this_machine_or_of_a_proxy() -> None:
-    spared = spared_networks("10.1.0.0/16, 2001:db8::5, /run/proxy.sock,")
+    spared = exempt_networks("10.1.0.0/16, 2001:db8::5, /run/proxy.sock,")
     for host in ("127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", "10.1.2.3", "::ffff:10.1.2.3", "2001:db8::5"):
-        assert counted_address((host, 1), spared) is None
-    assert counted_address(None, spared) is None
-    assert counted_address(("10.2.0.1", 1), spared) == counted_address(("::ffff:10.2.0.1", 1), spared) == b"10.2.0.1"
-    assert counted_address(("no address", 1), spared) == b"no address"
-    assert counted_address(("2001:db8::6", 1), spared) == counted_address(("2001:db8::7%eth0", 1), spared) is not None
-    assert counted_address(("192.0.2.1", 1), spared_networks("*")) is None
+        assert connection_address((host, 1), spared) is None
+    assert connection_address(None, spared) is None
+    assert (
+        connection_address(("10.2.0.1", 1), spared) == connection_address(("::ffff:10.2.0.1", 1), spared) == b"10.2.0.1"
+    )
+    assert connection_address(("no address", 1), spared) == b"no address"
+    assert (
+        connection_address(("2001:db8::6", 1), spared)
+        == connection_address(("2001:db8::7%eth0", 1), spared)
+        is not None
+    )
+    assert connection_address(("192.0.2.1", 1), exempt_networks("*")) is None
 
 
 def test_an_address_of_ipv6_counts_by_its_network() -> None:
@@ -136,17 +142,17 @@ def test_an_address_of_ipv6_counts_by_its_network() -> None:
 
 
 def test_what_is_remembered_has_an_end_and_shows_no_secret() -> None:
-    limits = Limits(keyed=TokenBucket(1, 1), failed=TokenBucket(1, 1))
+    limits = RateLimiter(keyed=TokenBucket(1, 1), failed=TokenBucket(1, 1))
     for number in range(11_000):
         address = f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"
-        limits.told({"type": "http", "path": "/v1/me", "client": (address, 1)}, b"wrong", 401)
+        limits.record_answer({"type": "http", "path": "/v1/me", "client": (address, 1)}, b"wrong", 401)
     assert len(limits._failed or ()) <= 10_000  # noqa: SLF001 - it has no other window
     scope = {"type": "http", "path": "/v1/me", "client": ("192.0.2.1", 1)}
     for number in range(11_000):
-        limits.told(scope, b"%d" % number, 200)
-    limits.demand(scope, b"10999")
+        limits.record_answer(scope, b"%d" % number, 200)
+    limits.require_request(scope, b"10999")
     with pytest.raises(TooManyRequests):
-        limits.demand(scope, b"10999")
+        limits.require_request(scope, b"10999")
     assert credential_of(f"Bearer {UNKNOWN}", None) == credential_of(f"bearer  {UNKNOWN} ", "other")
     assert credential_of(None, None) is credential_of("", "") is None
     assert UNKNOWN.encode() not in (credential_of(f"Bearer {UNKNOWN}", None) or b"")

@@ -54,12 +54,12 @@ OFFERS: dict[str, tuple[str, ...]] = {
 class Kept(Direct):
     """A connection that waits for tests which take long, and lingers for a moment only."""
 
-    patience = 300
-    lingers = 0.2
+    stall_seconds = 300
+    linger_seconds = 0.2
 
 
 class Lingering(Ordinary):
-    lingers = 0.2
+    linger_seconds = 0.2
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from service.http.egress import Answer, Outgoing, UnansweredError
+from service.http.egress import Answer, EgressClient, UnansweredError
 from service.http.egress_policy import BlockedAddressError
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -101,7 +101,7 @@ def test_a_call_goes_to_the_address_that_was_resolved_with_the_name_in_tls_and_h
     async def work() -> None:
         file, seen, names = a_certificate(tmp_path, HOST), list[bytes](), Names(["127.0.0.1"])
         async with listening(replying(OK, seen), file) as port:
-            out = Outgoing({HOST}, resolve=names, tls=trusting(file))
+            out = EgressClient({HOST}, resolve=names, tls=trusting(file))
             answer = await out.fetch(f"https://{HOST}:{port}/jwks?x=1", headers={"host": "other", "X-A": "b"})
         assert (answer.status, answer.body, answer.headers["content-type"]) == (200, b"{}", "application/json")
         head = seen[0].decode().lower()
@@ -118,7 +118,7 @@ def test_a_certificate_for_another_name_is_no_answer(tmp_path: Path) -> None:
     async def work() -> None:
         file = a_certificate(tmp_path, "other.example.test")
         async with listening(replying(OK), file) as port:
-            out = Outgoing({HOST}, resolve=Names(["127.0.0.1"]), tls=trusting(file))
+            out = EgressClient({HOST}, resolve=Names(["127.0.0.1"]), tls=trusting(file))
             with pytest.raises(UnansweredError):
                 await out.fetch(f"https://{HOST}:{port}/")
 
@@ -129,7 +129,7 @@ def test_a_certificate_of_nobody_known_is_no_answer(tmp_path: Path) -> None:
     async def work() -> None:
         async with listening(replying(OK), a_certificate(tmp_path, HOST)) as port:
             with pytest.raises(UnansweredError):
-                await Outgoing({HOST}, resolve=Names(["127.0.0.1"])).fetch(f"https://{HOST}:{port}/")
+                await EgressClient({HOST}, resolve=Names(["127.0.0.1"])).fetch(f"https://{HOST}:{port}/")
 
     run(work)
 
@@ -144,7 +144,7 @@ def test_a_name_that_is_public_first_and_private_then_is_never_called_inside() -
 
     async def work() -> None:
         names = Names(["1.1.1.1"], ["127.0.0.1"])
-        out = Outgoing(resolve=names, transport=httpx.MockTransport(caught))
+        out = EgressClient(resolve=names, transport=httpx.MockTransport(caught))
         assert (await out.fetch("https://rebinding.example/x")).status == 200
         with pytest.raises(BlockedAddressError):
             await out.fetch("https://rebinding.example/x")
@@ -167,7 +167,7 @@ def test_nothing_is_sent_where_one_address_is_inside(addresses: list[str]) -> No
 
         async with listening(serve) as port:
             with pytest.raises((BlockedAddressError, UnansweredError)) as refused:
-                await Outgoing(resolve=Names(addresses)).fetch(f"https://{HOST}:{port}/")
+                await EgressClient(resolve=Names(addresses)).fetch(f"https://{HOST}:{port}/")
             assert isinstance(refused.value, BlockedAddressError), "it was called"
         assert not connections
 
@@ -178,7 +178,7 @@ def test_nothing_is_sent_where_one_address_is_inside(addresses: list[str]) -> No
 def test_names_of_this_machine_are_barred_by_the_systems_own_resolver(host: str) -> None:
     async def work() -> None:
         with pytest.raises(BlockedAddressError):
-            await Outgoing().fetch(f"https://{host}:1/")
+            await EgressClient().fetch(f"https://{host}:1/")
 
     run(work)
 
@@ -187,7 +187,7 @@ def test_a_redirect_is_an_answer_and_is_not_followed() -> None:
     async def work() -> None:
         moved = b"HTTP/1.1 302 Found\r\nLocation: http://169.254.169.254/latest\r\nContent-Length: 0\r\n\r\n"
         async with listening(replying(moved)) as port:
-            answer = await Outgoing({HOST}, resolve=Names(["127.0.0.1"])).fetch(f"http://{HOST}:{port}/")
+            answer = await EgressClient({HOST}, resolve=Names(["127.0.0.1"])).fetch(f"http://{HOST}:{port}/")
         assert answer.status == 302
 
     run(work)
@@ -200,7 +200,7 @@ def test_a_proxy_of_the_environment_is_not_asked(monkeypatch: pytest.MonkeyPatch
 
     async def work() -> None:
         async with listening(replying(OK)) as port:
-            answers.append(await Outgoing({HOST}, resolve=Names(["127.0.0.1"])).fetch(f"http://{HOST}:{port}/"))
+            answers.append(await EgressClient({HOST}, resolve=Names(["127.0.0.1"])).fetch(f"http://{HOST}:{port}/"))
 
     run(work)
     assert answers[0].status == 200
@@ -221,7 +221,7 @@ def test_a_proxy_of_the_environment_is_not_asked(monkeypatch: pytest.MonkeyPatch
 def test_an_answer_that_cannot_be_used_is_no_answer(answer: bytes) -> None:
     async def work() -> None:
         async with listening(replying(answer)) as port:
-            out = Outgoing({HOST}, resolve=Names(["127.0.0.1"]))
+            out = EgressClient({HOST}, resolve=Names(["127.0.0.1"]))
             with pytest.raises(UnansweredError):
                 await out.fetch(f"http://{HOST}:{port}/", max_bytes=1000)
 
@@ -238,7 +238,7 @@ def test_an_answer_that_drips_is_given_up_in_time() -> None:
 
     async def work() -> None:
         async with listening(dripping) as port:
-            out = Outgoing({HOST}, resolve=Names(["127.0.0.1"]))
+            out = EgressClient({HOST}, resolve=Names(["127.0.0.1"]))
             with pytest.raises(UnansweredError, match="within"):
                 await out.fetch(f"http://{HOST}:{port}/", seconds=0.5)
 
@@ -248,10 +248,10 @@ def test_an_answer_that_drips_is_given_up_in_time() -> None:
 def test_the_next_address_is_tried_where_one_is_not_there() -> None:
     async def work() -> None:
         async with listening(replying(OK)) as port:
-            out = Outgoing({HOST}, resolve=Names(["127.0.0.2", "127.0.0.1"]))
+            out = EgressClient({HOST}, resolve=Names(["127.0.0.2", "127.0.0.1"]))
             assert (await out.fetch(f"http://{HOST}:{port}/", method="POST", content=b"a")).status == 200
             with pytest.raises(UnansweredError):
-                await Outgoing({HOST}, resolve=Names([])).fetch(f"http://{HOST}:{port}/")
+                await EgressClient({HOST}, resolve=Names([])).fetch(f"http://{HOST}:{port}/")
 
     run(work)
 
@@ -262,7 +262,7 @@ def test_a_host_that_nobody_knows_is_no_answer() -> None:
 
     async def work() -> None:
         with pytest.raises(UnansweredError, match="not known"):
-            await Outgoing(resolve=nobody).fetch("https://nobody.example/")
+            await EgressClient(resolve=nobody).fetch("https://nobody.example/")
 
     run(work)
 
@@ -275,7 +275,7 @@ def test_an_ipv6_address_is_called_in_brackets() -> None:
         return httpx.Response(204, stream=httpx.ByteStream(b""))
 
     async def work() -> None:
-        out = Outgoing(resolve=Names(["2606:4700::1111"]), transport=httpx.MockTransport(caught))
+        out = EgressClient(resolve=Names(["2606:4700::1111"]), transport=httpx.MockTransport(caught))
         await out.fetch("https://six.example:8443/x")
         out.check("https://six.example:8443/x")
         with pytest.raises(BlockedAddressError):

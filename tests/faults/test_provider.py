@@ -12,11 +12,11 @@ import httpx
 import pytest
 
 from service.clock import utc_now
-from service.http.egress import Outgoing
+from service.http.egress import EgressClient
 from service.identity.oidc.claims import Expected
 from service.identity.oidc.jws import TokenRefusedError
 from service.identity.oidc.provider import PAUSE, Provider
-from service.validation.problems import ProviderAway
+from service.validation.problems import ProviderUnavailable
 from tests.api.test_oidc import bearer, provided
 from tests.conftest import Clock, Served
 from tests.issuers import AUDIENCE, Issuer
@@ -42,7 +42,7 @@ def issuer() -> Iterator[Issuer]:
 
 def provider(issuer: Issuer, ticks: Ticks, **more: Any) -> Provider:
     expected = Expected(more.pop("url", issuer.url), AUDIENCE, timedelta(seconds=60), timedelta(days=1))
-    return Provider(expected, Outgoing({issuer.host}), utc_now, ticks=ticks, **more)
+    return Provider(expected, EgressClient({issuer.host}), utc_now, ticks=ticks, **more)
 
 
 def test_keys_are_fetched_once_and_again_when_they_are_old(issuer: Issuer) -> None:
@@ -100,10 +100,10 @@ def test_keys_outlast_the_providers_absence_for_some_time(issuer: Issuer) -> Non
         assert issuer.asked["/keys"] == 2
         await asked.access_token(token)
         assert issuer.asked["/keys"] == 2
-        with pytest.raises(ProviderAway):
+        with pytest.raises(ProviderUnavailable):
             await asked.access_token(issuer.token(header={"kid": "new"}))
         ticks.now += 1
-        with pytest.raises(ProviderAway):
+        with pytest.raises(ProviderUnavailable):
             await asked.access_token(token)
         issuer.status = 200
         ticks.now += PAUSE
@@ -118,7 +118,7 @@ def test_an_absent_provider_is_asked_once_in_a_while(issuer: Issuer) -> None:
         asked = provider(issuer, ticks)
         issuer.status = 500
         for _ in range(10):
-            with pytest.raises(ProviderAway):
+            with pytest.raises(ProviderUnavailable):
                 await asked.access_token(issuer.token())
         assert sum(issuer.asked.values()) == 2  # one look at each of the two addresses of its description
 
@@ -137,14 +137,14 @@ def test_an_absent_provider_is_asked_once_in_a_while(issuer: Issuer) -> None:
 )
 def test_a_description_of_somebody_else_or_with_other_addresses_is_not_used(issuer: Issuer, change: Any) -> None:
     issuer.metadata = change
-    with pytest.raises(ProviderAway):
+    with pytest.raises(ProviderUnavailable):
         asyncio.run(provider(issuer, Ticks()).access_token(issuer.token()))
     assert issuer.asked["/keys"] == 0
 
 
 def test_a_redirect_is_not_followed(issuer: Issuer) -> None:
     issuer.status = 302
-    with pytest.raises(ProviderAway):
+    with pytest.raises(ProviderUnavailable):
         asyncio.run(provider(issuer, Ticks()).access_token(issuer.token()))
 
 

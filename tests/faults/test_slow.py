@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from service.gate.fast_path.http_protocol import Direct
-from service.http.connection_limits import Room
+from service.http.connection_limits import ConnectionLimit
 from service.http.request_parser import MAX_FIELDS, MAX_HEAD, MAX_TARGET
 from service.settings import Settings
 from tests.conftest import Clock, Served
@@ -27,9 +27,9 @@ PATIENCE = 0.6
 
 
 class Brief(Direct):
-    patience = PATIENCE
-    longest = 4 * PATIENCE
-    room = Room(800, 600)
+    stall_seconds = PATIENCE
+    max_body_seconds = 4 * PATIENCE
+    limit = ConnectionLimit(800, 600)
     lost: ClassVar[set[int]] = set()
     """The callers' ports whose connection has ended on this side."""
 
@@ -132,12 +132,12 @@ def test_five_hundred_idle_connections_harm_nobody_and_are_let_go(world: World, 
 class Crowded(Direct):
     """A server with few places, whose callers are all of one address unless they are spared."""
 
-    patience = 300
-    room = Room(24, 6)
+    stall_seconds = 300
+    limit = ConnectionLimit(24, 6)
 
 
 class Open(Crowded):
-    spared = ()
+    exempt = ()
 
 
 @pytest.fixture(scope="module")
@@ -212,7 +212,7 @@ def test_more_connections_than_there_may_be_are_503(world: World, crowded: str) 
     """All places are those of known callers: nobody has to give way."""
 
     async def work() -> None:
-        held = await known_to(world, crowded, Crowded.room.most)
+        held = await known_to(world, crowded, Crowded.limit.most)
         reader, writer = await opened(crowded)
         told = await reader.read()
         assert told.startswith(b"HTTP/1.1 503 ")
@@ -225,11 +225,11 @@ def test_more_connections_than_there_may_be_are_503(world: World, crowded: str) 
 
 def test_one_address_has_its_share_of_connections_until_its_callers_are_known(world: World, counted: str) -> None:
     async def work() -> None:
-        known = await known_to(world, counted, 2 * Open.room.by_address)
-        held = await holding(counted, Open.room.by_address + 4, PING)
+        known = await known_to(world, counted, 2 * Open.limit.by_address)
+        held = await holding(counted, Open.limit.by_address + 4, PING)
 
         async def are_gone() -> bool:
-            return [is_open(reader) for reader, _ in held] == [False] * 4 + [True] * Open.room.by_address
+            return [is_open(reader) for reader, _ in held] == [False] * 4 + [True] * Open.limit.by_address
 
         await until(are_gone)
         assert [await answered(*one, me(world.auditor.secret)) for one in known] == [b"200"] * len(known)
@@ -243,7 +243,7 @@ def test_whoever_holds_connections_keeps_nobody_out(world: World, crowded: str, 
     """As many as there may be, from where they are not counted one by one, and each says something now and then."""
 
     async def work() -> None:
-        held = await holding(crowded, Crowded.room.most + 3, HOLDING[how])
+        held = await holding(crowded, Crowded.limit.most + 3, HOLDING[how])
         for _ in range(12):
             reader, writer = await opened(crowded)
             assert await answered(reader, writer, me(world.exporter.secret)) == b"200"
@@ -259,16 +259,16 @@ def test_whoever_holds_connections_keeps_nobody_out(world: World, crowded: str, 
 
 def test_some_places_are_kept_for_callers_who_are_known(world: World, crowded: str) -> None:
     async def work() -> None:
-        most = Crowded.room.for_strangers
-        assert most < Crowded.room.most
+        most = Crowded.limit.for_unauthenticated
+        assert most < Crowded.limit.most
         held = await holding(crowded, most + 5, PING)
 
         async def are_gone() -> bool:
             return sum(is_open(reader) for reader, _ in held) == most
 
         await until(are_gone)
-        known = await known_to(world, crowded, Crowded.room.most - most)
-        more = await holding(crowded, 3 * Crowded.room.most, PING)
+        known = await known_to(world, crowded, Crowded.limit.most - most)
+        more = await holding(crowded, 3 * Crowded.limit.most, PING)
         assert [await answered(*one, me(world.auditor.secret)) for one in known] == [b"200"] * len(known)
         await let_go([*held, *known, *more])
 
@@ -287,7 +287,7 @@ def test_a_caller_of_the_gate_is_known_by_its_answer(world: World, crowded: str,
         mine = await opened(crowded)
         data = request(path, body, world.exporter.secret)
         assert await answered(*mine, data) == str(status).encode()
-        more = await holding(crowded, 3 * Crowded.room.most, PING)
+        more = await holding(crowded, 3 * Crowded.limit.most, PING)
         assert await answered(*mine, data) == str(status).encode()
         await let_go([mine, *more])
 

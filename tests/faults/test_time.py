@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.app import UNHURRIED
 from service.database.locks import GATE_LOCK
 from service.http.middleware import RequestGuard
-from service.http.rate_limits import Limits
+from service.http.rate_limits import RateLimiter
 from service.http.token_bucket import TokenBucket
 from service.settings import Settings
 from service.validation.problems import Malformed
@@ -207,7 +207,7 @@ def test_no_route_but_those_that_take_much_has_more_time(
 
 def edge(app: ASGIApp) -> RequestGuard:
     unlimited = TokenBucket.of(0)
-    rates = Limits(keyed=unlimited, gate=unlimited, public=unlimited, failed=unlimited, gate_paths=frozenset())
+    rates = RateLimiter(keyed=unlimited, gate=unlimited, public=unlimited, failed=unlimited, gate_paths=frozenset())
     return RequestGuard(app, limit=10_000, limits={}, rates=rates, seconds=0.2)
 
 

@@ -5,25 +5,25 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.http.connection_limits import Crowd, Room
+from service.http.connection_limits import ConnectionLimit, ConnectionSet
 
-ROOM = Room(most=8, by_address=3)
+ROOM = ConnectionLimit(most=8, by_address=3)
 
 
-def crowd_of(*addresses: bytes | None) -> Crowd[int]:
-    crowd = Crowd[int]()
+def crowd_of(*addresses: bytes | None) -> ConnectionSet[int]:
+    crowd = ConnectionSet[int]()
     for number, address in enumerate(addresses):
-        crowd.enter(number, address)
+        crowd.add(number, address)
     return crowd
 
 
-def told(crowd: Crowd[int], address: bytes | None) -> list[int] | None:
-    found = crowd.in_the_way(address, ROOM)
+def told(crowd: ConnectionSet[int], address: bytes | None) -> list[int] | None:
+    found = crowd.find_replaceable(address, ROOM)
     return None if found is None else list(found)
 
 
 def test_there_is_room_for_some() -> None:
-    assert ROOM.for_strangers == 6
+    assert ROOM.for_unauthenticated == 6
     assert told(crowd_of(), b"a") is None
     assert told(crowd_of(b"a", b"a", b"b", b"b", None), b"a") is None
 
@@ -32,7 +32,7 @@ def test_an_address_that_has_its_share_gives_way_to_itself_the_oldest_first() ->
     crowd = crowd_of(b"a", b"b", b"a", b"a")
     assert told(crowd, b"a") == [0, 2, 3]
     assert told(crowd, b"b") is None
-    crowd.let_in(2, b"a")
+    crowd.mark_authenticated(2, b"a")
     assert told(crowd, b"a") is None
 
 
@@ -45,13 +45,13 @@ def test_who_is_spared_has_no_share_but_gives_way_to_all() -> None:
 def test_known_callers_give_way_to_nobody_and_have_the_places_that_are_left() -> None:
     crowd = crowd_of(b"a", b"b", b"c", b"d", b"e")
     for number in range(5, 8):
-        crowd.enter(number, b"k")
-        crowd.let_in(number, b"k")
-        crowd.let_in(number, b"k")
+        crowd.add(number, b"k")
+        crowd.mark_authenticated(number, b"k")
+        crowd.mark_authenticated(number, b"k")
     assert len(crowd) == 8
     assert told(crowd, b"z") == [0, 1, 2, 3, 4]
     for number, address in enumerate((b"a", b"b", b"c", b"d", b"e")):
-        crowd.let_in(number, address)
+        crowd.mark_authenticated(number, address)
     assert told(crowd, b"z") == []
 
 
@@ -61,18 +61,18 @@ ACTS = st.lists(st.tuples(st.sampled_from(["enter", "let in", "leave"]), st.inte
 
 @given(st.lists(ADDRESSES, min_size=10, max_size=10), ACTS)
 def test_the_numbers_are_those_of_who_is_there(addresses: list[bytes | None], acts: list[tuple[str, int]]) -> None:
-    crowd, strangers, known = Crowd[int](), dict[int, None](), set[int]()
+    crowd, strangers, known = ConnectionSet[int](), dict[int, None](), set[int]()
     for act, number in acts:
         address = addresses[number]
         if act == "enter" and number not in strangers and number not in known:
-            crowd.enter(number, address)
+            crowd.add(number, address)
             strangers[number] = None
         elif act == "let in" and number in strangers:
-            crowd.let_in(number, address)
+            crowd.mark_authenticated(number, address)
             del strangers[number]
             known.add(number)
         elif act == "leave":
-            crowd.leave(number, address)
+            crowd.remove(number, address)
             strangers.pop(number, None)
             known.discard(number)
         assert len(crowd) == len(strangers) + len(known)
@@ -81,7 +81,7 @@ def test_the_numbers_are_those_of_who_is_there(addresses: list[bytes | None], ac
             own = [stranger for stranger in strangers if addresses[stranger] == one]
             if one is not None and len(own) >= ROOM.by_address:
                 assert found == own
-            elif len(strangers) >= ROOM.for_strangers or len(crowd) >= ROOM.most:
+            elif len(strangers) >= ROOM.for_unauthenticated or len(crowd) >= ROOM.most:
                 assert sorted(found or []) == sorted(strangers)
             else:
                 assert found is None

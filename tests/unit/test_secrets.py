@@ -13,7 +13,7 @@ from service.access.caller import Credentials
 from service.audit.log.log_key import LogKey
 from service.audit.tlog.signed_note import Signer as LogSigner
 from service.database.session import Database
-from service.http.rate_limits import Limits, credential_of
+from service.http.rate_limits import RateLimiter, credential_of
 from service.identity.api_keys import Secret
 from service.key_files import read_or_make
 from service.permits.tokens import Signer
@@ -28,8 +28,8 @@ def test_nothing_that_holds_a_secret_shows_it(tmp_path: Path) -> None:
     body = pem.decode().splitlines()[1]
     key = Secret.new()
     log_key = LogKey(tmp_path / "key.pem")
-    limits = Limits()
-    limits.told({"type": "http"}, credential_of(f"Bearer {key.text}", None), 200)
+    limits = RateLimiter()
+    limits.record_answer({"type": "http"}, credential_of(f"Bearer {key.text}", None), 200)
     things = [
         Settings(database_url=SecretStr(URL)),
         key,

@@ -71,4 +71,4 @@ async def prove_consistency(exchange: Auditing, old: Annotated[Place, Query(alia
 async def read_health(exchange: Auditing, request: Request) -> Response:
     """Tell whether each entry gets its place in time, and whether witnesses cosign the log."""
     state = request.app.state
-    return await exchange.tell(lambda tx, _: proofs.health(tx, state.witnesses, state.witness_max_age))
+    return await exchange.answer_question(lambda tx, _: proofs.health(tx, state.witnesses, state.witness_max_age))

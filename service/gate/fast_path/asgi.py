@@ -18,7 +18,7 @@ from service.gate.questions import Options, questions_of
 from service.http import idempotency
 from service.http.idempotency import Reply, Sent
 from service.http.middleware import SAFE_HEADERS, header_lines, request_id
-from service.http.rate_limits import Limits, is_of_known_caller, note_let_in
+from service.http.rate_limits import RateLimiter, is_answer_to_authenticated, note_authenticated
 from service.validation import problems
 from service.validation.problems import InternalError, Problem, Unauthenticated
 
@@ -98,7 +98,7 @@ class Express:
 
     varying = _VARYING
 
-    def __init__(self, app: ASGIApp, *, gate: Gate, recognize: Recognizer, limit: int, rates: Limits) -> None:
+    def __init__(self, app: ASGIApp, *, gate: Gate, recognize: Recognizer, limit: int, rates: RateLimiter) -> None:
         self._app = app
         self._rates = rates
         self._gate = gate
@@ -127,9 +127,9 @@ class Express:
             reply = await self._gate.decide(job)
         except Exception as error:  # noqa: BLE001 - whatever it is becomes a problem document
             reply = _problem_reply(error, path)
-        self._rates.told(scope, counted, reply.status)
-        if is_of_known_caller(reply.status):
-            note_let_in(scope)
+        self._rates.record_answer(scope, counted, reply.status)
+        if is_answer_to_authenticated(reply.status):
+            note_authenticated(scope)
         await _send(send, reply, ident)
 
     def takes(self, target: bytes) -> bool:
@@ -151,7 +151,7 @@ class Express:
 
         def told(outcome: Outcome) -> None:
             reply = outcome if isinstance(outcome, Reply) else _problem_reply(outcome, path)
-            self._rates.told(scope, counted, reply.status)
+            self._rates.record_answer(scope, counted, reply.status)
             tell(reply.status, _lines_of(reply, ident), reply.body)
 
         try:

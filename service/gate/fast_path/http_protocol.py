@@ -17,7 +17,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from service.http.middleware import header_lines
-from service.http.rate_limits import is_of_known_caller
+from service.http.rate_limits import is_answer_to_authenticated
 from service.http.server_protocol import TimeoutProtocol
 
 MAX_HELD_BODY: Final = 64 * 1024
@@ -184,13 +184,13 @@ class Direct(TimeoutProtocol):
         before = self.cycle
         exchange: Any = _Exchange(keep_alive=keep_alive)
         self.cycle = exchange
-        self._unanswered += 1
+        self._open_exchanges += 1
         if self._shortcut is not None and self._shortcut.begin(
             head, given, body, self.client, partial(self._tell, exchange)
         ):
             return True
         self.cycle = before
-        self._unanswered -= 1
+        self._open_exchanges -= 1
         return False
 
     def on_headers_complete(self) -> None:
@@ -270,9 +270,9 @@ class Direct(TimeoutProtocol):
     def _tell(self, exchange: _Exchange, status: int, lines: bytes, body: bytes) -> None:
         """Write an answer, unless nobody is there any more."""
         exchange.response_started = exchange.response_complete = True
-        if not self._is_known and is_of_known_caller(status):
+        if not self._is_known and is_answer_to_authenticated(status):
             self._is_known = True
-            self.let_in()
+            self.mark_authenticated()
         if exchange.disconnected or self.transport.is_closing():
             return
         end = b"\r\n" if exchange.keep_alive else b"connection: close\r\n\r\n"
@@ -283,5 +283,5 @@ class Direct(TimeoutProtocol):
         if self.pipeline or self.flow.read_paused or self._is_refused:
             self.on_response_complete()
         else:  # no timer for when it is idle: the connection looks after that by itself
-            self._unanswered -= 1
+            self._open_exchanges -= 1
             self.server_state.total_requests += 1

@@ -10,7 +10,7 @@ Json = dict[str, Any]
 
 _NAMED: Final = re.compile(r"\{(\w+)\}")
 _SENTENCE: Final = re.compile(r"(?<=[.;:])\s|\n")
-_MADE: Final = ("201", "202")
+_CREATED: Final = ("201", "202")
 _METHODS: Final = ("get", "post", "patch", "put", "delete")
 _ALSO: Final = {
     "renews": "transfer",
@@ -67,7 +67,7 @@ class _Linking:
         self._readings = {
             one.path: one for one in self._operations if one.method == "get" and one.path == one.thing != ""
         }
-        self._kinds = {_one_of(one.thing): one for one in self._readings.values() if len(one.parameters) == 1}
+        self._kinds = {_member_of(one.thing): one for one in self._readings.values() if len(one.parameters) == 1}
 
     def link(self) -> None:
         for operation in self._operations:
@@ -130,7 +130,7 @@ class _Linking:
         """Return the path of the thing that an answer shows, where it makes or reads one."""
         if operation.path in self._readings and operation.method in {"get", "patch"}:
             return operation.path
-        if status not in _MADE:
+        if status not in _CREATED:
             return None
         made = (path for path in self._readings if path.rpartition("/")[0] == operation.path)
         shown = next(made, None) or operation.thing
@@ -164,7 +164,7 @@ class _Linking:
                 continue
             inside = collection.rpartition("/")[2]
             pointers = _path_of(target) | {target.parameters[-2]: f"$response.body#/{key}"}
-            many, one = members.get(inside, {}), _one_of(target.thing)
+            many, one = members.get(inside, {}), _member_of(target.thing)
             is_read = target == self._readings.get(target.thing)
             if many.get("type") == "array" and (is_read or target.thing not in self._readings):
                 pointers[target.parameters[-1]] = f"$response.body#/{inside}/0/id"
@@ -185,7 +185,7 @@ def _key(reading: _Operation, members: Json) -> str | None:
     return next((name for name in (last, "id") if name in members), None)
 
 
-def _one_of(thing: str) -> str:
+def _member_of(thing: str) -> str:
     """Return what a member is called that names one thing of a kind: `handler` for `/v1/handlers/{handler_id}`."""
     return thing.split("/")[-2].replace("-", "_").removesuffix("s")
 

@@ -20,7 +20,7 @@ from pydantic import SecretStr
 from service.identity.oidc.claims import TokenClaims
 from service.identity.oidc.jws import TokenRefusedError
 from service.identity.oidc.provider import Metadata, Provider
-from service.validation.problems import ProviderAway
+from service.validation.problems import ProviderUnavailable
 
 SECONDS: Final = 600
 """How long signing in may take."""
@@ -87,12 +87,12 @@ class SigningIn:
         """Return where the browser goes to sign in.
 
         Raises:
-            ProviderAway: the provider does not tell.
+            ProviderUnavailable: the provider does not tell.
         """
         metadata = await self._provider.metadata()
         endpoint = metadata.authorization_endpoint
         if endpoint is None or urlsplit(endpoint).scheme not in {"https", "http"}:
-            raise ProviderAway
+            raise ProviderUnavailable
         asked = {
             "response_type": "code",
             "client_id": self._client,
@@ -115,7 +115,7 @@ class SigningIn:
 
         Raises:
             TokenRefusedError: nobody, or not in this browser.
-            ProviderAway: the provider does not answer.
+            ProviderUnavailable: the provider does not answer.
         """
         if not hmac.compare_digest(came_back.get("state", "").encode(), attempt.part("state").encode()):
             raise TokenRefusedError("This sign-in was not begun in this browser, or another one was begun since.")
@@ -151,7 +151,7 @@ class SigningIn:
         else:
             form |= {"client_id": self._client, "client_secret": self._secret.get_secret_value()}
         if metadata.token_endpoint is None:
-            raise ProviderAway
+            raise ProviderUnavailable
         answer: Mapping[str, Any] = await self._provider.exchange(
             metadata.token_endpoint, urlencode(form).encode(), authorization
         )

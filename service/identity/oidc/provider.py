@@ -14,14 +14,14 @@ import structlog
 from pydantic import BaseModel, ValidationError
 
 from service.clock import Clock
-from service.http.egress import Outgoing, UnansweredError
+from service.http.egress import EgressClient, UnansweredError
 from service.http.egress_policy import BlockedAddressError
 from service.identity.oidc import claims as token_claims
 from service.identity.oidc import jws
 from service.identity.oidc.claims import Expected, TokenClaims
 from service.identity.oidc.jws import PublicKey, TokenRefusedError, UnknownKeyError
 from service.validation import strict_json
-from service.validation.problems import Malformed, ProviderAway
+from service.validation.problems import Malformed, ProviderUnavailable
 
 log = structlog.get_logger(__name__)
 
@@ -36,7 +36,14 @@ PAUSE: Final = 5.0
 METADATA_SECONDS: Final = 3600.0
 LASTS: Final = 6
 """For how many times its span something may be used while it cannot be fetched again."""
-_FAULTS: Final = (BlockedAddressError, UnansweredError, TokenRefusedError, Malformed, ValidationError, ProviderAway)
+_FAULTS: Final = (
+    BlockedAddressError,
+    UnansweredError,
+    TokenRefusedError,
+    Malformed,
+    ValidationError,
+    ProviderUnavailable,
+)
 
 
 class Metadata(BaseModel):
@@ -72,7 +79,7 @@ class Kept(Generic[Value]):
         """Return it, fetched again if it is old, or if what the caller has seen of it will not do.
 
         Raises:
-            ProviderAway: it is not there, or too old, and cannot be fetched.
+            ProviderUnavailable: it is not there, or too old, and cannot be fetched.
         """
         if (kept := self._good(newer_than)) is not None:
             return kept
@@ -99,7 +106,7 @@ class Kept(Generic[Value]):
         is_answer = self._fetched >= self._tried  # the last call was answered: what is kept is all that there is
         lasts = self._ticks() < self._fetched + self._seconds * LASTS
         if self._value is None or not lasts or (newer_than is not None and not is_answer):
-            raise ProviderAway
+            raise ProviderUnavailable
         return self._value
 
 
@@ -134,7 +141,7 @@ class Provider:
     def __init__(
         self,
         expected: Expected,
-        outgoing: Outgoing,
+        outgoing: EgressClient,
         clock: Clock,
         *,
         keys_seconds: float = 600.0,
@@ -150,7 +157,7 @@ class Provider:
         """Return what the provider publishes of itself.
 
         Raises:
-            ProviderAway: it cannot be fetched.
+            ProviderUnavailable: it cannot be fetched.
         """
         return await self._metadata.get()
 
@@ -159,7 +166,7 @@ class Provider:
 
         Raises:
             TokenRefusedError: it is not taken.
-            ProviderAway: the keys that it takes cannot be fetched.
+            ProviderUnavailable: the keys that it takes cannot be fetched.
         """
         checked = await self._checked(token)
         return token_claims.access_token(checked.header, checked.claims, self.expected, self._clock())
@@ -169,7 +176,7 @@ class Provider:
 
         Raises:
             TokenRefusedError: it is not taken.
-            ProviderAway: the keys that it takes cannot be fetched.
+            ProviderUnavailable: the keys that it takes cannot be fetched.
         """
         checked = await self._checked(token)
         now = self._clock()
@@ -214,7 +221,7 @@ class Provider:
 
         Raises:
             TokenRefusedError: it refuses, or answers something that cannot be read.
-            ProviderAway: it cannot be reached.
+            ProviderUnavailable: it cannot be reached.
         """
         headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
         named = {} if authorization is None else {"Authorization": authorization}
@@ -224,7 +231,7 @@ class Provider:
             )
             body = strict_json.parse(answer.body)
         except (BlockedAddressError, UnansweredError) as error:
-            raise ProviderAway from error
+            raise ProviderUnavailable from error
         except Malformed as error:
             raise TokenRefusedError("The provider's answer cannot be read.") from error
         if answer.status != 200 or not isinstance(body, dict):  # noqa: PLR2004

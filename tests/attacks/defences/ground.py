@@ -37,7 +37,7 @@ DEFENCES: Final = (
         "Gate._answer",
         "waiting.tell(…)",
         (
-            "is_away = isinstance(outcome, DatabaseAway)\n"
+            "is_away = isinstance(outcome, DatabaseUnavailable)\n"
             "            waiting.tell(Reply(200, b'{\"decision\": true}', {}) if is_away else outcome)"
         ),
         "tests/faults/test_database.py::test_without_a_database_everything_is_503_and_nothing_allowed",

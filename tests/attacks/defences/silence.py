@@ -118,7 +118,7 @@ DEFENCES: Final = (
         "the wait for the gate's lock ends: here the lanes take it for a fault",
         (
             Edit(GROUP_COMMIT, "_told", "if is_lock_timeout(error)", "False"),
-            Edit(GROUP_COMMIT, "_told", "DatabaseAway() if _is_away(error) else error", "error"),
+            Edit(GROUP_COMMIT, "_told", "DatabaseUnavailable() if _is_away(error) else error", "error"),
         ),
         SILENCE + "test_a_gate_that_others_hold_for_long_is_told_so",
     ),

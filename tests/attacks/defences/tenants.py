@@ -17,7 +17,7 @@ TENANTS: Final = "tests/attacks/test_tenants.py::"
 ALL_SEEN: Final = Edit(
     "service/http/exchange.py",
     "Exchange.admit",
-    "reach",
+    "handlers",
     "'*'",
 )
 """The view of a transaction, by which both the query layer and the policies of PostgreSQL go."""
