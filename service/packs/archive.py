@@ -1,4 +1,4 @@
-"""The file of a pack: members are hashed while they are written, and nothing of them stays in memory."""
+"""ZIP archive of a pack: members are hashed while they are streamed to the file."""
 
 import hashlib
 import os
@@ -16,7 +16,7 @@ CHUNK: Final = 1 << 18
 
 
 class Member:
-    """One file of the archive, being written."""
+    """Member of the archive that is being written."""
 
     def __init__(self, out: Any) -> None:
         self._out = out
@@ -31,7 +31,7 @@ class Member:
 
     @property
     def sha256(self) -> str:
-        """Of what has been written, in hexadecimal."""
+        """SHA-256 of the written bytes, in hexadecimal."""
         return self._hash.hexdigest()
 
 
@@ -39,48 +39,48 @@ class Archive:
     """A ZIP file (ZIP64) that is written member by member.
 
     Args:
-        path: where it is written; it must not be there.
-        moment: the time that its members bear.
+        path: path of the file, which must not exist.
+        timestamp: timestamp of the members.
     """
 
-    def __init__(self, path: Path, moment: datetime) -> None:
+    def __init__(self, path: Path, timestamp: datetime) -> None:
         self._path = path
         self._file = path.open("xb")
         self._zip = zipfile.ZipFile(self._file, "w", zipfile.ZIP_DEFLATED, allowZip64=True, compresslevel=4)
-        self._time = moment.astimezone(SHANGHAI).timetuple()[:6]
+        self._time = timestamp.astimezone(SHANGHAI).timetuple()[:6]
         self.members: list[dict[str, Any]] = []
-        """Name, size and SHA-256 of what has been written."""
+        """Name, size and SHA-256 of each written member."""
 
     @contextmanager
     def member(self, name: str) -> Iterator[Member]:
-        """Write one member; the next one can begin when it has ended."""
-        told = zipfile.ZipInfo(name, self._time)
-        told.compress_type = zipfile.ZIP_DEFLATED if name.endswith(COMPRESSED) else zipfile.ZIP_STORED
-        told.external_attr = 0o644 << 16
-        with self._zip.open(told, "w", force_zip64=True) as out:
+        """Write one member in a block; members are written one after the other."""
+        info = zipfile.ZipInfo(name, self._time)
+        info.compress_type = zipfile.ZIP_DEFLATED if name.endswith(COMPRESSED) else zipfile.ZIP_STORED
+        info.external_attr = 0o644 << 16
+        with self._zip.open(info, "w", force_zip64=True) as out:
             member = Member(out)
             yield member
         self.members.append({"name": name, "size": member.size, "sha256": member.sha256})
 
     def add(self, name: str, content: bytes) -> None:
-        """Write a member that is there as a whole."""
+        """Write a member from bytes."""
         with self.member(name) as member:
             member.write(content)
 
     def close(self) -> tuple[int, bytes]:
-        """Write the directory, see to it that everything is on the disk, and return size and SHA-256 of the file."""
+        """Write the central directory, sync the file to the disk, and return its size and SHA-256."""
         self._zip.close()
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
-        found = hashlib.sha256()
+        digest = hashlib.sha256()
         with self._path.open("rb") as file:
             while chunk := file.read(CHUNK):
-                found.update(chunk)
-        return self._path.stat().st_size, found.digest()
+                digest.update(chunk)
+        return self._path.stat().st_size, digest.digest()
 
     def abandon(self) -> None:
-        """Leave nothing behind."""
+        """Close and remove the file."""
         with suppress(OSError, ValueError):
             self._zip.close()
         self._file.close()

@@ -1,10 +1,14 @@
-"""Making a pack: one snapshot is read from end to end, and streamed into the file. Memory does not grow with the number of exports.
+"""Builds a pack: reads one snapshot from end to end, and streams it into a file. Memory does not grow with the number of exports.
 
-1. The snapshot (repeatable read) tells what belongs to the pack; records and entries are written as they are read.
-2. What set each column that they show is found, and goes into the pack as its entry sealed it.
-3. Entries that had no place in the log yet get theirs; a checkpoint above all of them, and the subtrees between them, are the proof.
-4. Evidence files, the law data, both reports and the instructions follow.
-5. The manifest names every file with its hash, and is signed with the log's key, under a name of its own.
+1. Determine the scope in a snapshot (repeatable read); write records and entries as they are read.
+2. Find the entry that set each shown column, and write the effects that it commits to.
+3. Wait until all entries are sequenced; write a checkpoint above them, and the hashes of the subtrees between them as proof.
+4. Add evidence files, the law data, both reports and the instructions.
+5. Write the manifest, which names every file with its hash, signed with the log's key under a name of its own.
+
+Example:
+    built = await PackBuilder(pack, tools, directory / "draft.part", progress).build()
+    print(built.size, built.sha256.hex())
 """
 
 import asyncio
@@ -22,12 +26,12 @@ from service.audit.tlog import signed_note
 from service.database.session import Database, Transaction
 from service.law import loader
 from service.packs.archive import CHUNK, Archive
-from service.packs.columns import Columns
-from service.packs.log_entries import Entries
+from service.packs.columns import ColumnSources
+from service.packs.log_entries import LogEntries
 from service.packs.records import Json, Records
-from service.packs.render_process import reports
-from service.packs.report_collector import Telling
-from service.packs.scope import EXPORTS, Extent, extent_of
+from service.packs.render_process import render_reports
+from service.packs.report_collector import ReportCollector
+from service.packs.scope import EXPORTS, Scope, determine_scope
 from service.packs.tables import EvidencePack
 from service.permits.tokens import Signer
 from service.transfers.tables import Document
@@ -43,46 +47,46 @@ _ARCHIVED: Final = """
 _COUNT: Final = f"select count(*) from ({EXPORTS}) x"  # noqa: S608 - no caller's text is in it  # nosec B608
 
 Progress = Callable[[int, int], Awaitable[None]]
-"""Takes how many records and entries are written, and how many there are."""
+"""Reports the number of records and entries that are written, and of all."""
 
 
 @dataclass(frozen=True)
 class Tools:
-    """What a pack is made with."""
+    """Connections, keys and files that the builder needs."""
 
     reader: Database
-    """Gives the snapshot: its statements may take long."""
+    """Database connections without a short statement timeout, for the snapshot."""
     signer: Signer
     """Signs the records of permits."""
     log_key: Callable[[str], signed_note.Signer]
-    """Returns the log's signer, given its origin."""
+    """Returns the log's signer for an origin."""
     policy_file: Path | None
-    """The company's own rules."""
+    """File of the company's own rules."""
     version: str
-    """Of the service."""
+    """Version of the service."""
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """A file that is ready."""
+class BuiltPack:
+    """Result of a build: time of the snapshot, size and hash of the file."""
 
     made_at: datetime
     size: int
     sha256: bytes
 
 
-class Making:
-    """The making of one pack into a file that is not there yet."""
+class PackBuilder:
+    """Builds one pack into a new file."""
 
     def __init__(self, pack: EvidencePack, tools: Tools, path: Path, progress: Progress) -> None:
         self._pack, self._tools, self._path, self._progress = pack, tools, path, progress
         self._done = self._total = 0
 
-    async def make(self) -> Made:
-        """Make the file.
+    async def build(self) -> BuiltPack:
+        """Write the file.
 
         Raises:
-            LogBehindError: the log does not come as far as the snapshot.
+            LogBehindError: entries of the snapshot have not been sequenced in time.
         """
         async with self._tools.reader.snapshot() as tx:
             archive = Archive(self._path, tx.now)
@@ -92,57 +96,59 @@ class Making:
             except BaseException:
                 archive.abandon()
                 raise
-            return Made(tx.now, size, sha256)
+            return BuiltPack(tx.now, size, sha256)
 
     async def _write(self, tx: Transaction, archive: Archive) -> None:
-        extent = await extent_of(tx, self._pack)
+        scope = await determine_scope(tx, self._pack)
         systems = frozenset(await tx.scalars(text("select name from principals where kind = 'system'")))
-        records = Records(tx, extent, self._tools.signer)
-        entries = Entries(tx, self._tools.reader, extent, systems)
-        telling = Telling(self._pack, extent, self._tools.version, tx.now)
-        self._total = await entries.count() + await _exports(tx, extent)
-        columns = Columns(tx, extent)
+        records = Records(tx, scope, self._tools.signer)
+        entries = LogEntries(tx, self._tools.reader, scope, systems)
+        collector = ReportCollector(self._pack, scope, self._tools.version, tx.now)
+        self._total = await entries.count() + await _count_exports(tx, scope)
+        columns = ColumnSources(tx, scope)
         for kind, read in records.kinds().items():
-            await self._lines(archive, f"records/{kind}.ndjson", _told(telling, columns, kind, read()))
+            await self._lines(archive, f"records/{kind}.ndjson", _record_lines(collector, columns, kind, read()))
         records.actors |= await entries.actors()
-        await self._lines(archive, "records/actors.ndjson", _told(telling, columns, "actors", records.actors_shown()))
-        entries.add(await columns.find({*records.actors, *records.named}))
-        await self._lines(archive, "effects.ndjson", _lines_of(columns.sealed()))
+        await self._lines(
+            archive, "records/actors.ndjson", _record_lines(collector, columns, "actors", records.list_actors())
+        )
+        entries.add_numbers(await columns.find({*records.actors, *records.named}))
+        await self._lines(archive, "effects.ndjson", _lines_of(columns.effects()))
         await self._lines(archive, "columns.ndjson", _lines_of(columns.salts()))
-        await self._lines(archive, "entries.ndjson", _placed(telling, entries))
-        telling.count_entries(len(entries.leaves), entries.withheld)
-        origin = await self._prove(archive, entries, telling)
+        await self._lines(archive, "entries.ndjson", _entry_lines(collector, entries))
+        collector.set_entry_counts(len(entries.leaves), entries.withheld)
+        origin = await self._prove(archive, entries, collector)
         await self._files(tx, archive, records)
         await self._law(archive)
-        await self._reports(archive, telling)
-        archive.add("README.txt", instructions())
+        await self._reports(archive, collector)
+        archive.add("README.txt", render_instructions())
         archived = [dict(row) for row in (await tx.execute(text(_ARCHIVED))).mappings()]
-        self._sign(archive, telling, origin, tx.now, archived)
+        self._sign(archive, collector, origin, tx.now, archived)
 
     async def _lines(self, archive: Archive, name: str, lines: AsyncIterator[tuple[bytes, int]]) -> None:
-        """Write a member line by line, in pieces that are compressed beside the event loop."""
+        """Write a member line by line; pieces are compressed in a thread."""
         with archive.member(name) as member:
             piece: list[bytes] = []
             length = 0
-            async for line, counted in lines:
+            async for line, progress in lines:
                 piece.append(line)
                 length += len(line)
-                self._done += counted
+                self._done += progress
                 if length >= CHUNK:
                     await asyncio.to_thread(member.write, b"".join(piece))
                     await self._progress(self._done, self._total)
                     piece, length = [], 0
             member.write(b"".join(piece))
 
-    async def _prove(self, archive: Archive, entries: Entries, telling: Telling) -> str:
+    async def _prove(self, archive: Archive, entries: LogEntries, collector: ReportCollector) -> str:
         """Write the checkpoint, the proof and the keys; return the log's origin."""
-        proved = await entries.proved()
-        archive.add("checkpoint", proved.note.encode())
-        await self._lines(archive, "proof.ndjson", _uncounted(entries.proof(proved.size)))
-        keys = await self._tools.reader.transaction(_keys)
-        archive.add("keys.json", line(keys))
-        telling.prove(proved.note, keys["log"])
-        return signed_note.Checkpoint.of(signed_note.parts_of(proved.note)[0]).origin
+        checkpoint = await entries.find_checkpoint()
+        archive.add("checkpoint", checkpoint.note.encode())
+        await self._lines(archive, "proof.ndjson", _without_progress(entries.proof(checkpoint.size)))
+        keys = await self._tools.reader.transaction(_read_keys)
+        archive.add("keys.json", encode_line(keys))
+        collector.set_checkpoint(checkpoint.note, keys["log"])
+        return signed_note.Checkpoint.of(signed_note.parts_of(checkpoint.note)[0]).origin
 
     async def _files(self, tx: Transaction, archive: Archive, records: Records) -> None:
         for sha256, member in sorted(records.files.items()):
@@ -156,13 +162,15 @@ class Making:
         if self._tools.policy_file is not None:
             archive.add("law/policy.toml", self._tools.policy_file.read_bytes())
 
-    async def _reports(self, archive: Archive, telling: Telling) -> None:
-        for name, content in (await reports(telling.story())).items():
+    async def _reports(self, archive: Archive, collector: ReportCollector) -> None:
+        for name, content in (await render_reports(collector.report_data())).items():
             await asyncio.to_thread(archive.add, name, content)
 
-    def _sign(self, archive: Archive, telling: Telling, origin: str, moment: datetime, archived: list[Json]) -> None:
+    def _sign(
+        self, archive: Archive, collector: ReportCollector, origin: str, made_at: datetime, archived: list[Json]
+    ) -> None:
         pack = self._pack
-        manifest = line(
+        manifest = encode_line(
             {
                 "format": FORMAT,
                 "pack": pack.id,
@@ -171,11 +179,11 @@ class Making:
                 "handler": pack.handler,
                 "since": pack.since,
                 "until": pack.until,
-                "made_at": moment,
+                "made_at": made_at,
                 **single_file.verifier_document(),
                 "origin": origin,
                 "archived": archived,
-                "counts": telling.counts(),
+                "counts": collector.counts(),
                 "members": archive.members,
             }
         ).rstrip(b"\n")
@@ -185,8 +193,8 @@ class Making:
         archive.add("manifest.note", signed_note.sign(signed, self._tools.log_key(origin)).encode())
 
 
-def instructions() -> bytes:
-    """Return how a pack is verified, with the hashes by which the program that does it can be known."""
+def render_instructions() -> bytes:
+    """Return the instructions to verify a pack, with the hashes of the verifier."""
     program = single_file.verifier_document()
     wheel = program["wheel_sha256"]
     return (
@@ -202,43 +210,43 @@ def instructions() -> bytes:
     )
 
 
-def line(value: Any) -> bytes:
+def encode_line(value: Any) -> bytes:
     """Return a value as one line of canonical JSON (RFC 8785; all names are ASCII, and no number has a fraction)."""
     return json.dumps(plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
 
 
-async def _exports(tx: Transaction, extent: Extent) -> int:
-    return int((await tx.execute(text(_COUNT), extent.parameters)).scalar_one())
+async def _count_exports(tx: Transaction, scope: Scope) -> int:
+    return int((await tx.execute(text(_COUNT), scope.parameters)).scalar_one())
 
 
-async def _told(
-    telling: Telling, columns: Columns, kind: str, records: AsyncIterator[Json]
+async def _record_lines(
+    collector: ReportCollector, columns: ColumnSources, kind: str, records: AsyncIterator[Json]
 ) -> AsyncIterator[tuple[bytes, int]]:
     async for record in records:
-        telling.take(kind, record)
-        columns.take(kind, record)
-        yield line(record), kind == "exports"
+        collector.add_record(kind, record)
+        columns.add_record(kind, record)
+        yield encode_line(record), kind == "exports"
 
 
 async def _lines_of(records: AsyncIterator[Json]) -> AsyncIterator[tuple[bytes, int]]:
     async for record in records:
-        yield line(record), 0
+        yield encode_line(record), 0
 
 
-async def _placed(telling: Telling, entries: Entries) -> AsyncIterator[tuple[bytes, int]]:
+async def _entry_lines(collector: ReportCollector, entries: LogEntries) -> AsyncIterator[tuple[bytes, int]]:
     async for entry in entries.read():
-        written, body = entries.line(entry)
+        line, body = entries.encode(entry)
         if body is not None:
-            telling.take_entry(entry.leaf, body)
-        yield written, 1
+            collector.add_entry(entry.leaf, body)
+        yield line, 1
 
 
-async def _uncounted(pieces: AsyncIterator[bytes]) -> AsyncIterator[tuple[bytes, int]]:
+async def _without_progress(pieces: AsyncIterator[bytes]) -> AsyncIterator[tuple[bytes, int]]:
     async for piece in pieces:
         yield piece, 0
 
 
-async def _keys(tx: Transaction) -> Json:
+async def _read_keys(tx: Transaction) -> Json:
     log = list(await tx.scalars(text("select vkey from log_keys order by since, vkey")))
     witnesses = list(await tx.scalars(text("select distinct witness from cosignatures order by 1")))
     permits = list(await tx.scalars(text("select jwk from signing_keys order by kid")))

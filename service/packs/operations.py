@@ -1,4 +1,4 @@
-"""Operations on evidence packs: ask for one, see how far it is, fetch it. `worker` makes them."""
+"""Operations on evidence packs: request, read, list and fetch. `worker` builds them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,26 +22,26 @@ AUDITORS = frozenset({Role.AUDITOR})
 
 
 class PackNotReady(Conflict):
-    """There is no file to send."""
+    """The pack has no file that could be sent."""
 
     slug, title = "pack-not-ready", "There is no file of this evidence pack"
 
 
-async def ask(tx: Transaction, caller: Caller, wanted: PackIn) -> PackOut:
-    """Put a pack in the queue.
+async def request_pack(tx: Transaction, caller: Caller, body: PackIn) -> PackOut:
+    """Add a pack to the queue.
 
     Raises:
-        NotFound: no such thing, or not within the auditor's handlers.
+        NotFound: there is no such subject, or it is not of the auditor's handlers.
     """
-    kind, subject, handler = await _subject(tx, caller, wanted)
+    kind, subject, handler = await _subject(tx, caller, body)
     caller.demand(AUDITORS, handler, what=kind)
     pack = EvidencePack(
         id=new_id("pk"),
         kind=kind,
         subject=subject,
         handler=handler,
-        since=wanted.since,
-        until=wanted.until,
+        since=body.since,
+        until=body.until,
         requested_by=caller.principal,
         requested_at=tx.now,
         state="waiting",
@@ -55,30 +55,30 @@ async def ask(tx: Transaction, caller: Caller, wanted: PackIn) -> PackOut:
         expires_at=None,
     )
     tx.add(pack)
-    details = {"kind": kind, "subject": subject, "since": wanted.since, "until": wanted.until}
+    details = {"kind": kind, "subject": subject, "since": body.since, "until": body.until}
     audit.append(tx, caller, "evidence_pack.requested", pack.id, handler=handler, details=details)
     await tx.flush()
     return PackOut.of(pack, tx.now)
 
 
-async def _subject(tx: Transaction, caller: Caller, wanted: PackIn) -> tuple[str, str, str]:
-    """Return kind and id of what a pack is to be about, and its handler."""
-    if wanted.permit is not None:
-        permit = await permits.permit_of(tx, caller, wanted.permit)
+async def _subject(tx: Transaction, caller: Caller, body: PackIn) -> tuple[str, str, str]:
+    """Return kind and id of a pack's subject, and its handler."""
+    if body.permit is not None:
+        permit = await permits.permit_of(tx, caller, body.permit)
         return "permit", permit.id, permit.handler
-    if wanted.transfer is not None:
-        transfer = await transfers.transfer_of(tx, caller, wanted.transfer)
+    if body.transfer is not None:
+        transfer = await transfers.transfer_of(tx, caller, body.transfer)
         return "transfer", transfer.id, transfer.handler
-    if wanted.dataset is not None:
-        dataset = await registry.dataset_of(tx, caller, wanted.dataset)
+    if body.dataset is not None:
+        dataset = await registry.dataset_of(tx, caller, body.dataset)
         return "dataset", dataset.id, dataset.handler
-    handler = await registry.handler_of(tx, caller, str(wanted.handler))
+    handler = await registry.handler_of(tx, caller, str(body.handler))
     return "handler", handler.id, handler.id
 
 
-async def read(tx: Transaction, caller: Caller, pack_id: str) -> PackOut:
-    """Return a pack."""
-    return PackOut.of(await _of(tx, caller, pack_id), tx.now)
+async def read_pack(tx: Transaction, caller: Caller, pack_id: str) -> PackOut:
+    """Return a pack with its progress."""
+    return PackOut.of(await _load_pack(tx, caller, pack_id), tx.now)
 
 
 async def list_packs(
@@ -86,43 +86,47 @@ async def list_packs(
 ) -> tuple[Sequence[PackOut], str | None]:
     """Return the packs that the auditor may see, oldest first."""
     query = select(EvidencePack)
-    reach = caller.reach(AUDITORS)
-    if reach != EVERYWHERE:
-        query = query.where(EvidencePack.handler.in_(reach))
+    handlers = caller.reach(AUDITORS)
+    if handlers != EVERYWHERE:
+        query = query.where(EvidencePack.handler.in_(handlers))
     rows, following = await page_of(tx, query, EvidencePack.id, cursor, limit)
     return [PackOut.of(row, tx.now) for row in rows], following
 
 
-async def file_of(tx: Transaction, caller: Caller, directory: Path, pack_id: str) -> tuple[PackOut, Path]:
-    """Return a pack that is ready, with its file; that it was fetched is on record.
+async def fetch_pack(tx: Transaction, caller: Caller, directory: Path, pack_id: str) -> tuple[PackOut, Path]:
+    """Return a ready pack with its file, and record the download.
 
     Raises:
-        PackNotReady: it is not made yet, could not be made, or has expired; or its file is at another replica.
+        PackNotReady: the pack is not built yet, has failed or expired, or its file is on another replica.
     """
-    pack = await _of(tx, caller, pack_id)
-    shown = PackOut.of(pack, tx.now)
-    if shown.state != "ready":
+    pack = await _load_pack(tx, caller, pack_id)
+    pack_out = PackOut.of(pack, tx.now)
+    if pack_out.state != "ready":
         advice = {
-            "failed": f"It could not be made: {shown.detail} Ask for a new one.",
+            "failed": f"It could not be made: {pack_out.detail} Ask for a new one.",
             "expired": "It has expired. Ask for a new one.",
         }
-        raise PackNotReady(advice.get(shown.state, f"It is {shown.state}, {shown.progress} %. Come back later."))
+        raise PackNotReady(
+            advice.get(pack_out.state, f"It is {pack_out.state}, {pack_out.progress} %. Come back later.")
+        )
     path = directory / file_name(pack.id, pack.attempts)
     if not path.is_file():
         raise PackNotReady(
             "Its file is not here: replicas must share the directory OUTBOUND_PACKS_DIR. Ask for a new one."
         )
-    audit.append(tx, caller, "evidence_pack.fetched", shown.id, handler=shown.handler, details={"sha256": shown.sha256})
+    audit.append(
+        tx, caller, "evidence_pack.fetched", pack_out.id, handler=pack_out.handler, details={"sha256": pack_out.sha256}
+    )
     await tx.flush()
-    return shown, path
+    return pack_out, path
 
 
 def file_name(pack_id: str, attempt: int) -> str:
-    """Return the name of a pack's file: each attempt has its own, so that none takes the place of another."""
+    """Return the name of a pack's file. Each attempt has its own, so that none overwrites another."""
     return f"{pack_id}-{attempt}.zip"
 
 
-async def _of(tx: Transaction, caller: Caller, pack_id: str) -> EvidencePack:
+async def _load_pack(tx: Transaction, caller: Caller, pack_id: str) -> EvidencePack:
     pack = await tx.get(EvidencePack, pack_id)
     if pack is None or not caller.reaches(AUDITORS, pack.handler):
         raise NotFound("There is no such evidence pack.")

@@ -1,7 +1,7 @@
-"""The records of a pack, a line each: what the register, the requests, the permits and the exports are at the snapshot's moment.
+"""Records of a pack, one a line: register, transfers, permits and exports as they are in the snapshot.
 
-What people wrote about persons or to each other (comments, reasons, notes, owners, names of files) is in none of them, and of persons only
-the reviewers' names: see `docs/decisions/0020-evidence-packs.md`.
+Records hold no free text about persons or between people (comments, reasons, notes, owners, file names). Of persons they name only
+reviewers. See `docs/decisions/0020-evidence-packs.md`.
 """
 
 from collections import defaultdict
@@ -16,7 +16,7 @@ from service.audit.operations import plain
 from service.database.session import Transaction
 from service.ledger.tables import LedgerYear
 from service.obligations.tables import Obligation
-from service.packs.scope import EXPORTS, Extent
+from service.packs.scope import EXPORTS, Scope
 from service.permits import operations as permits
 from service.permits.tokens import Signer
 from service.registry.tables import Dataset, Grading, Handler, Recipient
@@ -25,12 +25,12 @@ from service.transfers.tables import Evidence, Review, Revision, RevisionStage, 
 
 Json = dict[str, Any]
 THINGS_PER_QUERY: Final = 100
-"""Things that are read with one query."""
-ROWS: Final = 500
-"""Rows of a long list that are taken at a time, so that nothing else waits long."""
+"""Records that are read with one query."""
+ROWS_PER_BATCH: Final = 500
+"""Rows of a stream that are fetched at a time, so that other work need not wait long."""
 
 FILES: Final = table("documents", column("sha256", LargeBinary), column("size"), column("media_type"))
-"""The files of evidence, without their bytes."""
+"""Files of evidence, without their bytes."""
 
 _HANDLER: Final = ("id", "key", "name", "uscc", "group", "facts")
 _DATASET: Final = ("id", "key", "handler", "title", "fields", "facts", "tags", "grading")
@@ -127,36 +127,36 @@ _EXPORTS: Final = f"""
     expires_at, ended_at, sent_persons, sent_sensitive_persons
   from ({EXPORTS}) x order by id
 """  # noqa: S608 - no caller's text is in it  # nosec B608
-_FIRST: Final = """
+_REPEATED_EVIDENCE: Final = """
   with recursive before as (
     select id, reused_from from evidence where transfer = any(:transfers) and reused_from is not null
     union all select b.id, e.reused_from from before b join evidence e on e.id = b.reused_from
   )
   select b.id, e.id from before b join evidence e on e.id = b.reused_from and e.reused_from is null
 """
-"""Of each record that a renewal repeats the one that was added."""
+"""Maps each evidence record that a renewal repeats to the original record."""
 
 _PERMIT_LEFT_OUT: Final = {
     *("reason", "conditions", "headroom", "reserved", "updated_at"),
     *("recipient_name", "handler_facts"),
 }
-"""What is not for a pack, or changes with every export."""
+"""Members of a permit that are left out: free text, and values that change with every export."""
 
 
-def portions(ids: Sequence[str], most: int = THINGS_PER_QUERY) -> Iterator[list[str]]:
-    """Return ids in lists of at most so many."""
-    for start in range(0, len(ids), most):
-        yield list(ids[start : start + most])
+def split_ids(ids: Sequence[str], limit: int = THINGS_PER_QUERY) -> Iterator[list[str]]:
+    """Return ids in lists of at most `limit`."""
+    for start in range(0, len(ids), limit):
+        yield list(ids[start : start + limit])
 
 
-def shown(row: object, names: Sequence[str]) -> Json:
+def select_columns(row: object, names: Sequence[str]) -> Json:
     """Return some columns of a row as JSON has them."""
-    made: Json = plain({name: getattr(row, name) for name in names})
-    return made
+    record: Json = plain({name: getattr(row, name) for name in names})
+    return record
 
 
 def without_terms(conditions: Json | None) -> Json | None:
-    """Return conditions without their terms, which are free text: only how many there are."""
+    """Return conditions with the number of their terms, which are free text."""
     if conditions is None:
         return None
     return {name: len(value) if name == "terms" else value for name, value in conditions.items() if value is not None}
@@ -168,27 +168,27 @@ class Records:
 
     Args:
         tx: the snapshot.
-        extent: what belongs to the pack.
+        scope: scope of the pack.
         signer: signs the records of permits.
     """
 
     tx: Transaction
-    extent: Extent
+    scope: Scope
     signer: Signer
     actors: set[str] = field(default_factory=set)
-    """Principals who have been met so far."""
+    """Principals that the records name so far."""
     named: set[str] = field(default_factory=set)
-    """Those of them who reviewed: they are named."""
+    """Reviewers among them, whose names are shown."""
     files: dict[str, str] = field(default_factory=dict)
-    """Members that hold evidence files, by the SHA-256 of each in hexadecimal."""
+    """Members of evidence files, by SHA-256 in hexadecimal."""
 
     def kinds(self) -> dict[str, Callable[[], AsyncIterator[Json]]]:
-        """Return what reads each kind of record, in the order in which they are written."""
+        """Return the readers of each kind of record, in the order of the files."""
         return {
-            "handlers": lambda: self._register(Handler, [self.extent.handler], _HANDLER),
-            "datasets": lambda: self._register(Dataset, self.extent.datasets, _DATASET),
+            "handlers": lambda: self._register(Handler, [self.scope.handler], _HANDLER),
+            "datasets": lambda: self._register(Dataset, self.scope.datasets, _DATASET),
             "gradings": self._gradings,
-            "recipients": lambda: self._register(Recipient, self.extent.recipients, _RECIPIENT),
+            "recipients": lambda: self._register(Recipient, self.scope.recipients, _RECIPIENT),
             "transfers": self._transfers,
             "revisions": self._revisions,
             "reviews": self._reviews,
@@ -202,58 +202,58 @@ class Records:
     async def _register(
         self, of: type[Handler | Dataset | Recipient], ids: Sequence[str], names: Sequence[str]
     ) -> AsyncIterator[Json]:
-        for some in portions(ids):
+        for some in split_ids(ids):
             for row in await self.tx.scalars(select(of).where(of.id.in_(some)).order_by(of.id)):
-                yield shown(row, names)
+                yield select_columns(row, names)
             self.tx.expunge_all()
 
     async def _gradings(self) -> AsyncIterator[Json]:
-        for some in portions(self.extent.datasets):
+        for some in split_ids(self.scope.datasets):
             query = select(Grading).where(Grading.dataset.in_(some)).order_by(Grading.dataset, Grading.number)
             for row in await self.tx.scalars(query):
                 self.actors |= {row.graded_by, row.confirmed_by or row.graded_by}
                 self.actors |= {*(row.graded_persons or ()), *(row.confirmed_persons or ())}
-                yield shown(row, _GRADING)
+                yield select_columns(row, _GRADING)
             self.tx.expunge_all()
 
     async def _transfers(self) -> AsyncIterator[Json]:
-        for some in portions(self.extent.transfers):
+        for some in split_ids(self.scope.transfers):
             for row in await self.tx.scalars(select(Transfer).where(Transfer.id.in_(some)).order_by(Transfer.id)):
                 self.actors |= {row.requester, *row.authors}
-                yield shown(row, _TRANSFER)
+                yield select_columns(row, _TRANSFER)
             self.tx.expunge_all()
 
     async def _revisions(self) -> AsyncIterator[Json]:
-        for some in portions(self.extent.transfers):
+        for some in split_ids(self.scope.transfers):
             stages: defaultdict[tuple[str, int], list[Json]] = defaultdict(list)
             of = RevisionStage
             query = select(of).where(of.transfer.in_(some)).order_by(of.transfer, of.revision, of.place)
             for stage in await self.tx.scalars(query):
-                stages[stage.transfer, stage.revision].append(shown(stage, ("place", "name", "status")))
+                stages[stage.transfer, stage.revision].append(select_columns(stage, ("place", "name", "status")))
             revisions = select(Revision).where(Revision.transfer.in_(some)).order_by(Revision.transfer, Revision.number)
             for row in await self.tx.scalars(revisions):
                 self.actors.add(row.submitted_by)
-                yield shown(row, _REVISION) | {"stages": stages[row.transfer, row.number]}
+                yield select_columns(row, _REVISION) | {"stages": stages[row.transfer, row.number]}
             self.tx.expunge_all()
 
     async def _reviews(self) -> AsyncIterator[Json]:
-        for some in portions(self.extent.transfers):
+        for some in split_ids(self.scope.transfers):
             query = select(Review).where(Review.transfer.in_(some)).order_by(Review.transfer, Review.id)
             for row in await self.tx.scalars(query):
                 self.named |= {row.reviewer, row.on_behalf_of or row.reviewer}
                 self.actors |= {*(row.persons or ())}
-                yield shown(row, _REVIEW) | {"conditions": without_terms(row.conditions)}
+                yield select_columns(row, _REVIEW) | {"conditions": without_terms(row.conditions)}
             self.tx.expunge_all()
 
     async def _evidence(self) -> AsyncIterator[Json]:
-        for some in portions(self.extent.transfers):
+        for some in split_ids(self.scope.transfers):
             query = (
                 select(Evidence, FILES.c.size, FILES.c.media_type)
                 .join(FILES, FILES.c.sha256 == Evidence.document, isouter=True)
                 .where(Evidence.transfer.in_(some))
                 .order_by(Evidence.transfer, Evidence.id)
             )
-            first = {row[0]: row[1] for row in await self.tx.execute(text(_FIRST), {"transfers": some})}
+            first = {row[0]: row[1] for row in await self.tx.execute(text(_REPEATED_EVIDENCE), {"transfers": some})}
             for row, size, media_type in await self.tx.execute(query):
                 self.actors |= {row.added_by, *(row.added_persons or ()), *(row.verified_persons or ())}
                 if row.verified_by is not None:
@@ -263,44 +263,46 @@ class Records:
                 if sha256 is not None:
                     member = self.files[sha256] = f"evidence/{sha256}{ENDINGS.get(media_type, '')}"
                 file = {"sha256": sha256, "size": size, "media_type": media_type, "member": member}
-                yield shown(row, _EVIDENCE) | file | {"repeats": first.get(row.id)}
+                yield select_columns(row, _EVIDENCE) | file | {"repeats": first.get(row.id)}
             self.tx.expunge_all()
 
     async def _permits(self) -> AsyncIterator[Json]:
-        for some in portions(self.extent.permits):
+        for some in split_ids(self.scope.permits):
             query = text("select id, status from permits where id = any(:ids)")
             stored = {row[0]: row[1] for row in await self.tx.execute(query, {"ids": some})}
             for permit in await permits.present(self.tx, some):
-                made = permit.model_dump(mode="json", exclude=_PERMIT_LEFT_OUT)
-                limits = [without_terms(one) for one in permit.conditions]
-                record = made | {"conditions": limits, "stored_status": stored[permit.id]}
+                values = permit.model_dump(mode="json", exclude=_PERMIT_LEFT_OUT)
+                limits = [without_terms(conditions) for conditions in permit.conditions]
+                record = values | {"conditions": limits, "stored_status": stored[permit.id]}
                 yield record | {"signed": self.signer.record(record, at=self.tx.now)}
             self.tx.expunge_all()
 
     async def _obligations(self) -> AsyncIterator[Json]:
-        for some in portions(self.extent.obligations):
+        for some in split_ids(self.scope.obligations):
             for row in await self.tx.scalars(select(Obligation).where(Obligation.id.in_(some)).order_by(Obligation.id)):
-                yield shown(row, _OBLIGATION)
+                yield select_columns(row, _OBLIGATION)
             self.tx.expunge_all()
 
     async def _ledger(self) -> AsyncIterator[Json]:
-        query = select(LedgerYear).where(LedgerYear.handler == self.extent.handler).order_by(LedgerYear.year)
+        query = select(LedgerYear).where(LedgerYear.handler == self.scope.handler).order_by(LedgerYear.year)
         for row in await self.tx.scalars(query):
-            yield shown(row, ("handler", "year", "persons", "sensitive_persons"))
+            yield select_columns(row, ("handler", "year", "persons", "sensitive_persons"))
 
     async def _exports(self) -> AsyncIterator[Json]:
-        found = await self.tx.stream(text(_EXPORTS), self.extent.parameters, execution_options={"yield_per": ROWS})
-        async for row in found.mappings():
-            told = plain(dict(row))
-            persons, sensitive = told.pop("sent_persons"), told.pop("sent_sensitive_persons")
-            self.actors.add(told["system"])
-            yield told | {"sent": None if persons is None else {"persons": persons, "sensitive_persons": sensitive}}
+        rows = await self.tx.stream(
+            text(_EXPORTS), self.scope.parameters, execution_options={"yield_per": ROWS_PER_BATCH}
+        )
+        async for row in rows.mappings():
+            record = plain(dict(row))
+            persons, sensitive = record.pop("sent_persons"), record.pop("sent_sensitive_persons")
+            self.actors.add(record["system"])
+            yield record | {"sent": None if persons is None else {"persons": persons, "sensitive_persons": sensitive}}
 
-    async def actors_shown(self) -> AsyncIterator[Json]:
-        """Who has been met: systems and reviewers by name, everybody else by id alone."""
-        for some in portions(sorted({*self.actors, *self.named}), ROWS):
-            known = await directory.known(self.tx, some)
+    async def list_actors(self) -> AsyncIterator[Json]:
+        """Return all principals of the records: systems and reviewers by name, others by id alone."""
+        for some in split_ids(sorted({*self.actors, *self.named}), ROWS_PER_BATCH):
+            principals = await directory.known(self.tx, some)
             for actor in some:
-                kind, name = known.get(actor, ("operator", actor))
+                kind, name = principals.get(actor, ("operator", actor))
                 is_named = kind != "person" or actor in self.named
                 yield {"id": actor, "kind": kind, "name": name if is_named else None}

@@ -1,7 +1,11 @@
-"""The report of an evidence pack, as one page for a browser and as a PDF. The same story gives the same bytes.
+"""Renders the report of an evidence pack as an HTML page and as a PDF. The same data give the same bytes.
 
-`chapters.document` says what is told; here it is only set: by `report.html` and by `report.typ`, which get every text as a value
-and never as markup.
+`chapters.document` makes the content. The templates `report.html` and `report.typ` lay it out; they get every text as a value, never as
+markup.
+
+Example:
+    page = report.html(data, "zh")
+    pdf = report.pdf(data, "en")
 """
 
 import base64
@@ -21,59 +25,59 @@ from service.drawing.svg import COLOURS, Drawing, svg
 from service.law import loader, rule_book
 from service.packs.chapters.document import document
 from service.packs.document import by_number
-from service.packs.report_data import Story
+from service.packs.report_data import ReportData
 
 
-def html(story: Story, language: str) -> str:
-    """Return the report as one HTML file that loads nothing and runs nothing.
+def html(data: ReportData, language: str) -> str:
+    """Return the report as one HTML file without scripts and external resources.
 
     Args:
-        story: what the pack tells.
+        data: data of the report.
         language: `en` or `zh`.
 
     Raises:
         ValueError: there is no such language.
     """
-    page = _value(document(story, language, _book()))
+    page = _value(document(data, language, _load_book()))
     style = _style("".join(sorted(set(json.dumps(page, ensure_ascii=False)))))
     return _template().render(page=page, style=Markup(style), style_hash=_hash_of(style))  # noqa: S704 - our own style  # nosec B704
 
 
-def pdf(story: Story, language: str) -> bytes:
-    """Return the report as PDF/A-2a with the letters that it uses embedded; its date is the story's.
+def pdf(data: ReportData, language: str) -> bytes:
+    """Return the report as PDF/A-2a with embedded font subsets; its date is that of the data.
 
-    The typesetter keeps about 80 MB for its fonts and 1 MB a page, and gives them back only when the process ends.
+    The typesetter keeps about 80 MB for fonts and 1 MB a page until the process ends.
 
     Args:
-        story: what the pack tells.
+        data: data of the report.
         language: `en` or `zh`.
 
     Raises:
         ValueError: there is no such language.
     """
-    page = json.dumps(_value(document(story, language, _book())), ensure_ascii=False)
-    page = page.translate({ord(sign): by_number(sign) for sign in font_files.find_missing(page)})
+    page = json.dumps(_value(document(data, language, _load_book())), ensure_ascii=False)
+    page = page.translate({ord(character): by_number(character) for character in font_files.find_missing(page)})
     return bytes(
         typst.compile(
             _read("report.typ").encode(),
             font_paths=load_fonts(),
             ignore_system_fonts=True,
             sys_inputs={"page": page, "families": json.dumps(font_files.FAMILIES), "colours": json.dumps(COLOURS)},
-            # To be kept for years (ISO 19005-2, level A) and read by everybody (ISO 14289-1).
+            # For long-term archiving (ISO 19005-2, level A) and accessibility (ISO 14289-1).
             pdf_standards=["a-2a", "ua-1"],
-            timestamp=int(story.made_at.timestamp()),
+            timestamp=int(data.made_at.timestamp()),
         )
     )
 
 
 @cache
 def load_fonts() -> typst.Fonts:
-    """Return the fonts for typesetting: the files of `drawing` and those inside the typesetter, none of the machine's."""
+    """Return the fonts for typesetting: the files of `drawing` and the typesetter's own, none of the machine's."""
     return typst.Fonts(include_system_fonts=False, include_embedded_fonts=True, font_paths=[str(font_files.FOLDER)])
 
 
 @cache
-def _book() -> rule_book.RuleBook:
+def _load_book() -> rule_book.RuleBook:
     return loader.load()
 
 
@@ -90,26 +94,26 @@ def _template() -> jinja2.Template:
     return environment.from_string(_read("report.html"))
 
 
-def _value(told: Any) -> Any:
-    """Return a document, or a part of it, as JSON; of a drawing its SVG with the words and without, and the words by themselves."""
-    if isinstance(told, Drawing):
+def _value(node: Any) -> Any:
+    """Return a document, or a part of it, as JSON; a drawing as SVG with labels, SVG without labels, and the labels."""
+    if isinstance(node, Drawing):
         return {
-            "width": told.width,
-            "height": told.height,
-            "svg": svg(told),
-            "ground": svg(told, labels=False),
-            "labels": _value(told.labels),
+            "width": node.width,
+            "height": node.height,
+            "svg": svg(node),
+            "ground": svg(node, labels=False),
+            "labels": _value(node.labels),
         }
-    if is_dataclass(told):
-        return {field.name: _value(getattr(told, field.name)) for field in fields(told)}
-    if isinstance(told, tuple):
-        return [_value(one) for one in told]
-    return told
+    if is_dataclass(node):
+        return {field.name: _value(getattr(node, field.name)) for field in fields(node)}
+    if isinstance(node, tuple):
+        return [_value(item) for item in node]
+    return node
 
 
-def _style(signs: str) -> str:
-    """Return the page's style, with the fonts of the signs that it shows."""
-    faces = (("Report", font_files.subset_latin(signs)), ("Report CJK", font_files.subset_chinese(signs)))
+def _style(characters: str) -> str:
+    """Return the style of the page, with font subsets for its characters."""
+    faces = (("Report", font_files.subset_latin(characters)), ("Report CJK", font_files.subset_chinese(characters)))
     return (
         "".join(
             f'@font-face{{font-family:"{name}";font-weight:100 900;font-display:block;'
@@ -124,5 +128,5 @@ def _style(signs: str) -> str:
 
 
 def _hash_of(style: str) -> str:
-    """Return a style as a content security policy names it."""
+    """Return the hash source of a style for the content security policy."""
     return f"sha256-{base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()}"

@@ -1,4 +1,4 @@
-"""Collects the data of a pack's report while its records and entries are written; exports are only added up."""
+"""Collects the data of a pack's report while its records and entries are written; exports are summed up by day."""
 
 from collections import Counter, defaultdict, deque
 from datetime import date, datetime
@@ -9,141 +9,142 @@ from service.clock import day_in_shanghai
 from service.packs.report_data import (
     Actor,
     Counts,
-    DatasetShown,
-    EvidenceShown,
     ExportsOfDay,
-    GradingShown,
-    HandlerShown,
-    Happening,
-    LedgerShown,
-    LogShown,
-    PermitShown,
-    RecipientShown,
-    ReviewShown,
-    RevisionShown,
-    Story,
-    TransferShown,
+    ReportData,
+    ReportDataset,
+    ReportEvidence,
+    ReportGrading,
+    ReportHandler,
+    ReportLedgerYear,
+    ReportLog,
+    ReportPermit,
+    ReportRecipient,
+    ReportReview,
+    ReportRevision,
+    ReportTransfer,
+    TimelineAct,
 )
-from service.packs.scope import Extent
+from service.packs.scope import Scope
 from service.packs.tables import EvidencePack
 
 Json = dict[str, Any]
 
-TOLD_TRANSFERS: Final = 200
-"""Requests that a report tells in full; of a larger pack the newest. All of them are in its records."""
-TOLD_ACTS: Final = 2000
-TOLD_THINGS: Final = 500
-"""Datasets, gradings and recipients that a report names."""
+MAX_REPORTED_TRANSFERS: Final = 200
+"""Transfers that a report shows in full, the newest ones. The records of the pack hold all of them."""
+MAX_TIMELINE_ACTS: Final = 2000
+MAX_REPORTED_THINGS: Final = 500
+"""Datasets, gradings and recipients that a report lists."""
 
 _OF_TRANSFER: Final = ("revisions", "reviews", "evidence")
-_QUIET: Final = ("export.", "gate.", "evidence_pack.")
-"""Acts that are no step of the story: exports are added up, and looking is not telling."""
+_UNREPORTED_ACTIONS: Final = ("export.", "gate.", "evidence_pack.")
+"""Prefixes of actions that the timeline leaves out: exports are summed up, and reads change nothing."""
 
 
-class Telling:
-    """Takes records and entries, one after the other, and gives the story."""
+class ReportCollector:
+    """Collects records and entries record by record, and returns the data of the report."""
 
-    def __init__(self, pack: EvidencePack, extent: Extent, version: str, moment: datetime) -> None:
-        self._pack, self._version, self._moment = pack, version, moment
-        self._told = set(extent.transfers[-TOLD_TRANSFERS:])
-        self._records: defaultdict[str, deque[Json]] = defaultdict(lambda: deque(maxlen=TOLD_THINGS))
+    def __init__(self, pack: EvidencePack, scope: Scope, version: str, made_at: datetime) -> None:
+        self._pack, self._version, self._made_at = pack, version, made_at
+        self._reported_transfers = set(scope.transfers[-MAX_REPORTED_TRANSFERS:])
+        self._records: defaultdict[str, deque[Json]] = defaultdict(lambda: deque(maxlen=MAX_REPORTED_THINGS))
         self._of: dict[str, defaultdict[str, list[Json]]] = {kind: defaultdict(list) for kind in _OF_TRANSFER}
         self._permits: dict[str, Json] = {}
         self._actors: dict[str, Json] = {}
         self._counts: Counter[str] = Counter()
-        self._acts: deque[tuple[int, Json]] = deque(maxlen=TOLD_ACTS)
-        self._happenings = 0
+        self._acts: deque[tuple[int, Json]] = deque(maxlen=MAX_TIMELINE_ACTS)
+        self._act_count = 0
         self._days: defaultdict[tuple[date, str | None, str, str], Counter[str]] = defaultdict(Counter)
         self._under: Counter[str] = Counter()
-        self._log: LogShown | None = None
+        self._log: ReportLog | None = None
 
-    def take(self, kind: str, record: Json) -> None:
-        """Take a record of a kind."""
+    def add_record(self, kind: str, record: Json) -> None:
+        """Add a record of a kind."""
         self._counts[kind] += 1
         if kind == "exports":
             self._export(record)
         elif kind == "actors":
             self._actors[record["id"]] = record
         elif kind in _OF_TRANSFER:
-            if record["transfer"] in self._told:
+            if record["transfer"] in self._reported_transfers:
                 self._of[kind][record["transfer"]].append(record)
         elif kind == "permits":
-            if record["transfer"] in self._told:
+            if record["transfer"] in self._reported_transfers:
                 self._permits[record["transfer"]] = record
-        elif kind != "transfers" or record["id"] in self._told:
+        elif kind != "transfers" or record["id"] in self._reported_transfers:
             self._records[kind].append(record)
 
-    def take_entry(self, leaf: int, body: Json) -> None:
-        """Take an entry whose text is in the pack."""
+    def add_entry(self, leaf: int, body: Json) -> None:
+        """Add an entry whose body is in the pack."""
         action, details = body["action"], body["details"]
         if action == "export.refused":
             day = day_in_shanghai(datetime.fromisoformat(body["at"]))
             self._days[day, details["permit"], details["dataset"] or "", details["recipient"] or ""]["refused"] += 1
             self._counts["refused"] += 1
-        if not action.startswith(_QUIET):
-            self._happenings += 1
+        if not action.startswith(_UNREPORTED_ACTIONS):
+            self._act_count += 1
             self._acts.append((leaf, body))
 
     def _export(self, record: Json) -> None:
         day = day_in_shanghai(datetime.fromisoformat(record["reserved_at"]))
-        found = self._days[day, record["permit"], record["dataset"], record["recipient"]]
-        found["exports"] += 1
+        sums = self._days[day, record["permit"], record["dataset"], record["recipient"]]
+        sums["exports"] += 1
         if record["permit"] is not None:
             self._under[record["permit"]] += 1
         if record["sent"] is not None:
-            found.update({"completed": 1, **record["sent"]})
+            sums.update({"completed": 1, **record["sent"]})
 
-    def prove(self, note: str, vkeys: list[str]) -> None:
-        """Take the checkpoint."""
+    def set_checkpoint(self, note: str, vkeys: list[str]) -> None:
+        """Set the checkpoint of the pack."""
         text, signatures = signed_note.parts_of(note)
         checkpoint = signed_note.Checkpoint.of(text)
         root = text.split("\n")[2]
-        self._log = LogShown(
+        self._log = ReportLog(
             origin=checkpoint.origin,
             size=checkpoint.size,
             root=root,
-            at=checkpoint.time or self._moment,
+            at=checkpoint.time or self._made_at,
             note=note,
             vkeys=tuple(vkeys),
-            witnesses=tuple(sorted({one.name for one in signatures} - {checkpoint.origin})),
+            witnesses=tuple(sorted({signature.name for signature in signatures} - {checkpoint.origin})),
         )
 
-    def count_entries(self, entries: int, withheld: int) -> None:
-        """Take how many entries there are, and of how many only the hash."""
+    def set_entry_counts(self, entries: int, withheld: int) -> None:
+        """Set the number of entries, and of those by hash alone."""
         self._counts.update({"entries": entries, "entries_withheld": withheld})
 
     def counts(self) -> Json:
-        """Return how many of each are in the pack."""
+        """Return the number of records of each kind, and of entries."""
         names = ("datasets", "transfers", "revisions", "reviews", "evidence", "permits", "exports", "refused")
         return {name: self._counts[name] for name in (*names, "entries", "entries_withheld")}
 
-    def story(self) -> Story:
-        """Return the story of everything that was taken."""
+    def report_data(self) -> ReportData:
+        """Return the data of the report."""
         pack = self._pack
         handler = self._records["handlers"][0]
-        return Story(
+        return ReportData(
             pack=pack.id,
             kind=pack.kind,
             subject=pack.subject,
             title=self._title(),
             since=pack.since,
             until=pack.until,
-            made_at=self._moment,
+            made_at=self._made_at,
             version=self._version,
-            handler=HandlerShown(handler["id"], handler["key"], handler["name"], handler["uscc"], handler["facts"]),
-            datasets=tuple(_dataset(one) for one in self._records["datasets"]),
-            gradings=tuple(self._grading(one) for one in self._records["gradings"]),
+            handler=ReportHandler(handler["id"], handler["key"], handler["name"], handler["uscc"], handler["facts"]),
+            datasets=tuple(_dataset(record) for record in self._records["datasets"]),
+            gradings=tuple(self._grading(record) for record in self._records["gradings"]),
             recipients=tuple(
-                RecipientShown(**{name: one[name] for name in ("id", "key", "name", "country", "kind", "facts")})
-                for one in self._records["recipients"]
+                ReportRecipient(**{name: record[name] for name in ("id", "key", "name", "country", "kind", "facts")})
+                for record in self._records["recipients"]
             ),
-            transfers=tuple(self._transfer(one) for one in self._records["transfers"]),
+            transfers=tuple(self._transfer(record) for record in self._records["transfers"]),
             ledger=tuple(
-                LedgerShown(one["year"], one["persons"], one["sensitive_persons"]) for one in self._records["ledger"]
+                ReportLedgerYear(record["year"], record["persons"], record["sensitive_persons"])
+                for record in self._records["ledger"]
             ),
-            exports=tuple(_day(key, found) for key, found in sorted(self._days.items(), key=lambda item: str(item[0]))),
-            timeline=tuple(self._happening(leaf, body) for leaf, body in self._acts),
-            happenings=self._happenings,
+            exports=tuple(_day(key, sums) for key, sums in sorted(self._days.items(), key=lambda item: str(item[0]))),
+            timeline=tuple(self._timeline_act(leaf, body) for leaf, body in self._acts),
+            act_count=self._act_count,
             log=self._log,
             counts=Counts(**self.counts(), entries_waiting=0),
         )
@@ -151,140 +152,140 @@ class Telling:
     def _title(self) -> str:
         kinds = {"handler": ("handlers", "name"), "dataset": ("datasets", "key"), "transfer": ("transfers", "purpose")}
         of, name = kinds.get(self._pack.kind, ("transfers", "purpose"))
-        found = next((one for one in self._records[of] if one["id"] == self._pack.subject), None)
-        found = found or next(iter(self._records[of]), {})
-        return str(found.get(name, self._pack.subject))
+        record = next((record for record in self._records[of] if record["id"] == self._pack.subject), None)
+        record = record or next(iter(self._records[of]), {})
+        return str(record.get(name, self._pack.subject))
 
     def _actor(self, principal: str) -> Actor:
-        known = self._actors.get(principal, {"kind": "person", "name": None})
-        return Actor(principal, known["kind"], known["name"])
+        actor = self._actors.get(principal, {"kind": "person", "name": None})
+        return Actor(principal, actor["kind"], actor["name"])
 
-    def _maybe(self, principal: str | None) -> Actor | None:
+    def _optional_actor(self, principal: str | None) -> Actor | None:
         return None if principal is None else self._actor(principal)
 
-    def _others(self, one: Json, member: str, *holders: str) -> tuple[Actor, ...]:
-        """Return who else could have made an act than those on record for it."""
-        known = {one[name] for name in holders}
-        return tuple(self._actor(person) for person in one[member] or () if person not in known)
+    def _others(self, record: Json, member: str, *holders: str) -> tuple[Actor, ...]:
+        """Return the other persons who could have made an act, beside its actors on record."""
+        actors = {record[name] for name in holders}
+        return tuple(self._actor(person) for person in record[member] or () if person not in actors)
 
-    def _grading(self, one: Json) -> GradingShown:
-        return GradingShown(
-            dataset=one["dataset"],
-            number=one["number"],
-            tags=tuple(one["tags"]),
-            basis=one["basis"],
-            state=one["state"],
-            graded_by=self._actor(one["graded_by"]),
-            confirmed_by=self._maybe(one["confirmed_by"]),
-            graded_at=_moment(one["graded_at"]),
-            effective_at=_maybe_moment(one["effective_at"]),
-            ended_at=_maybe_moment(one["ended_at"]),
-            graded_seen_by=self._others(one, "graded_persons", "graded_by"),
-            confirmed_seen_by=self._others(one, "confirmed_persons", "confirmed_by"),
+    def _grading(self, record: Json) -> ReportGrading:
+        return ReportGrading(
+            dataset=record["dataset"],
+            number=record["number"],
+            tags=tuple(record["tags"]),
+            basis=record["basis"],
+            state=record["state"],
+            graded_by=self._actor(record["graded_by"]),
+            confirmed_by=self._optional_actor(record["confirmed_by"]),
+            graded_at=_parse_instant(record["graded_at"]),
+            effective_at=_parse_optional_instant(record["effective_at"]),
+            ended_at=_parse_optional_instant(record["ended_at"]),
+            graded_seen_by=self._others(record, "graded_persons", "graded_by"),
+            confirmed_seen_by=self._others(record, "confirmed_persons", "confirmed_by"),
         )
 
-    def _transfer(self, one: Json) -> TransferShown:
-        permit = self._permits.get(one["id"])
-        return TransferShown(
-            id=one["id"],
-            status=one["status"],
-            purpose=one["purpose"],
-            datasets=tuple(one["datasets"]),
-            recipient=one["recipient"],
-            requester=self._actor(one["requester"]),
-            created_at=_moment(one["created_at"]),
-            revisions=tuple(self._revision(revision) for revision in self._of["revisions"][one["id"]]),
-            evidence=tuple(self._evidence(paper) for paper in self._of["evidence"][one["id"]]),
+    def _transfer(self, record: Json) -> ReportTransfer:
+        permit = self._permits.get(record["id"])
+        return ReportTransfer(
+            id=record["id"],
+            status=record["status"],
+            purpose=record["purpose"],
+            datasets=tuple(record["datasets"]),
+            recipient=record["recipient"],
+            requester=self._actor(record["requester"]),
+            created_at=_parse_instant(record["created_at"]),
+            revisions=tuple(self._revision(revision) for revision in self._of["revisions"][record["id"]]),
+            evidence=tuple(self._evidence(item) for item in self._of["evidence"][record["id"]]),
             permit=None if permit is None else self._permit(permit),
         )
 
-    def _revision(self, one: Json) -> RevisionShown:
-        content = one["content"]
-        return RevisionShown(
-            number=one["number"],
-            hash=one["hash"],
-            submitted_at=_moment(one["submitted_at"]),
-            submitted_by=self._actor(one["submitted_by"]),
+    def _revision(self, record: Json) -> ReportRevision:
+        content = record["content"]
+        return ReportRevision(
+            number=record["number"],
+            hash=record["hash"],
+            submitted_at=_parse_instant(record["submitted_at"]),
+            submitted_by=self._actor(record["submitted_by"]),
             request=content["request"],
             datasets=tuple(content["datasets"]),
             recipient=content["recipient"],
-            determination=one["determination"],
-            persons_before=one["ledger"]["persons"],
-            sensitive_persons_before=one["ledger"]["sensitive_persons"],
-            stages=tuple((stage["name"], stage["status"]) for stage in one["stages"]),
+            determination=record["determination"],
+            persons_before=record["ledger"]["persons"],
+            sensitive_persons_before=record["ledger"]["sensitive_persons"],
+            stages=tuple((stage["name"], stage["status"]) for stage in record["stages"]),
             reviews=tuple(
                 self._review(review)
-                for review in self._of["reviews"][one["transfer"]]
-                if review["revision"] == one["number"]
+                for review in self._of["reviews"][record["transfer"]]
+                if review["revision"] == record["number"]
             ),
         )
 
-    def _review(self, one: Json) -> ReviewShown:
-        return ReviewShown(
-            id=one["id"],
-            stage=one["stage"],
-            decision=one["decision"],
-            reviewer=self._actor(one["reviewer"]),
-            on_behalf_of=self._maybe(one["on_behalf_of"]),
-            hash=one["hash"],
-            conditions=one["conditions"],
-            at=_moment(one["at"]),
-            carried_from=one["carried_from"],
-            taken_back_at=_maybe_moment(one["taken_back_at"]),
-            seen_by=self._others(one, "persons", "reviewer", "on_behalf_of"),
+    def _review(self, record: Json) -> ReportReview:
+        return ReportReview(
+            id=record["id"],
+            stage=record["stage"],
+            decision=record["decision"],
+            reviewer=self._actor(record["reviewer"]),
+            on_behalf_of=self._optional_actor(record["on_behalf_of"]),
+            hash=record["hash"],
+            conditions=record["conditions"],
+            at=_parse_instant(record["at"]),
+            carried_from=record["carried_from"],
+            taken_back_at=_parse_optional_instant(record["taken_back_at"]),
+            seen_by=self._others(record, "persons", "reviewer", "on_behalf_of"),
         )
 
-    def _evidence(self, one: Json) -> EvidenceShown:
-        return EvidenceShown(
-            id=one["id"],
-            kind=one["kind"],
-            reference=one["reference"],
-            issuer=one["issuer"],
-            issued_on=date.fromisoformat(one["issued_on"]),
-            valid_until=None if one["valid_until"] is None else date.fromisoformat(one["valid_until"]),
-            member=one["member"],
-            sha256=one["sha256"],
-            size=one["size"],
-            media_type=one["media_type"],
-            added_at=_moment(one["added_at"]),
-            verified_by=self._maybe(one["verified_by"]),
-            verified_at=_maybe_moment(one["verified_at"]),
-            ended_at=_maybe_moment(one["ended_at"]),
-            replaced_by=one["replaced_by"],
-            verified_seen_by=self._others(one, "verified_persons", "verified_by"),
+    def _evidence(self, record: Json) -> ReportEvidence:
+        return ReportEvidence(
+            id=record["id"],
+            kind=record["kind"],
+            reference=record["reference"],
+            issuer=record["issuer"],
+            issued_on=date.fromisoformat(record["issued_on"]),
+            valid_until=None if record["valid_until"] is None else date.fromisoformat(record["valid_until"]),
+            member=record["member"],
+            sha256=record["sha256"],
+            size=record["size"],
+            media_type=record["media_type"],
+            added_at=_parse_instant(record["added_at"]),
+            verified_by=self._optional_actor(record["verified_by"]),
+            verified_at=_parse_optional_instant(record["verified_at"]),
+            ended_at=_parse_optional_instant(record["ended_at"]),
+            replaced_by=record["replaced_by"],
+            verified_seen_by=self._others(record, "verified_persons", "verified_by"),
         )
 
-    def _permit(self, one: Json) -> PermitShown:
-        return PermitShown(
-            id=one["id"],
-            transfer=one["transfer"],
-            revision=one["revision"],
-            status=one["status"],
-            datasets=tuple(dataset["id"] for dataset in one["datasets"]),
-            recipient=one["recipient"],
-            purpose=one["purpose"],
-            fields=None if one["fields"] is None else tuple(one["fields"]),
-            systems=None if one["systems"] is None else tuple(one["systems"]),
-            persons=one["persons"],
-            sensitive_persons=one["sensitive_persons"],
-            sent_persons=one["sent"]["persons"],
-            sent_sensitive_persons=one["sent"]["sensitive_persons"],
-            valid_from=date.fromisoformat(one["valid_from"]),
-            valid_until=date.fromisoformat(one["valid_until"]),
-            mechanism=one["mechanism"],
-            route=one["route"],
-            evidence=tuple(one["evidence"]),
-            issued_at=_moment(one["issued_at"]),
-            supersedes=one["supersedes"],
-            superseded_by=one["superseded_by"],
-            exports=self._under[one["id"]],
+    def _permit(self, record: Json) -> ReportPermit:
+        return ReportPermit(
+            id=record["id"],
+            transfer=record["transfer"],
+            revision=record["revision"],
+            status=record["status"],
+            datasets=tuple(dataset["id"] for dataset in record["datasets"]),
+            recipient=record["recipient"],
+            purpose=record["purpose"],
+            fields=None if record["fields"] is None else tuple(record["fields"]),
+            systems=None if record["systems"] is None else tuple(record["systems"]),
+            persons=record["persons"],
+            sensitive_persons=record["sensitive_persons"],
+            sent_persons=record["sent"]["persons"],
+            sent_sensitive_persons=record["sent"]["sensitive_persons"],
+            valid_from=date.fromisoformat(record["valid_from"]),
+            valid_until=date.fromisoformat(record["valid_until"]),
+            mechanism=record["mechanism"],
+            route=record["route"],
+            evidence=tuple(record["evidence"]),
+            issued_at=_parse_instant(record["issued_at"]),
+            supersedes=record["supersedes"],
+            superseded_by=record["superseded_by"],
+            exports=self._under[record["id"]],
         )
 
-    def _happening(self, leaf: int, body: Json) -> Happening:
+    def _timeline_act(self, leaf: int, body: Json) -> TimelineAct:
         details = body["details"]
         revision = details.get("revision")
-        return Happening(
-            at=_moment(body["at"]),
+        return TimelineAct(
+            at=_parse_instant(body["at"]),
             action=body["action"],
             subject=body["subject"],
             actor=self._actor(body["actor"]),
@@ -295,32 +296,32 @@ class Telling:
         )
 
 
-def _dataset(one: Json) -> DatasetShown:
-    return DatasetShown(
-        id=one["id"],
-        key=one["key"],
-        title=one["title"],
-        tags=None if one["tags"] is None else tuple(one["tags"]),
-        grading=one["grading"],
-        fields=tuple(str(field["name"]) for field in one["fields"]),
-        facts=one["facts"],
+def _dataset(record: Json) -> ReportDataset:
+    return ReportDataset(
+        id=record["id"],
+        key=record["key"],
+        title=record["title"],
+        tags=None if record["tags"] is None else tuple(record["tags"]),
+        grading=record["grading"],
+        fields=tuple(str(field["name"]) for field in record["fields"]),
+        facts=record["facts"],
     )
 
 
-def _day(key: tuple[date, str | None, str, str], found: Counter[str]) -> ExportsOfDay:
+def _day(key: tuple[date, str | None, str, str], sums: Counter[str]) -> ExportsOfDay:
     return ExportsOfDay(
         *key,
-        exports=found["exports"],
-        completed=found["completed"],
-        refused=found["refused"],
-        persons=found["persons"],
-        sensitive_persons=found["sensitive_persons"],
+        exports=sums["exports"],
+        completed=sums["completed"],
+        refused=sums["refused"],
+        persons=sums["persons"],
+        sensitive_persons=sums["sensitive_persons"],
     )
 
 
-def _moment(told: str) -> datetime:
-    return datetime.fromisoformat(told)
+def _parse_instant(text: str) -> datetime:
+    return datetime.fromisoformat(text)
 
 
-def _maybe_moment(told: str | None) -> datetime | None:
-    return None if told is None else datetime.fromisoformat(told)
+def _parse_optional_instant(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)

@@ -1,6 +1,6 @@
-"""Data of a pack's report: plain values, from which the report is made. Nothing here is read or written.
+"""Data of a pack's report, as plain values.
 
-All moments are in UTC; days are days in Asia/Shanghai. Of persons only reviewers are named; everybody else is an id.
+All instants are in UTC; days are days in Asia/Shanghai. Of persons only reviewers have a name; all others have an id alone.
 """
 
 from collections.abc import Mapping
@@ -13,18 +13,18 @@ Json = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who did something."""
+    """Principal that made an act."""
 
     id: str
     """Principal id; `operator` for the command line."""
     kind: str
     """`person` or `system`."""
     name: str | None = None
-    """The name of a reviewer or of a system; None: a person who is not named here."""
+    """Name of a reviewer or of a system; None: a person without a name in the report."""
 
 
 @dataclass(frozen=True, slots=True)
-class HandlerShown:
+class ReportHandler:
     """The legal entity that handles the data."""
 
     id: str
@@ -36,8 +36,8 @@ class HandlerShown:
 
 
 @dataclass(frozen=True, slots=True)
-class DatasetShown:
-    """A dataset as the register has it at the pack's moment; as a revision saw it: `RevisionShown.datasets`."""
+class ReportDataset:
+    """A dataset as it is registered in the snapshot; `ReportRevision.datasets` has its state for a revision."""
 
     id: str
     key: str
@@ -50,7 +50,7 @@ class DatasetShown:
 
 
 @dataclass(frozen=True, slots=True)
-class GradingShown:
+class ReportGrading:
     """One grading of a dataset."""
 
     dataset: str
@@ -65,14 +65,14 @@ class GradingShown:
     effective_at: datetime | None
     ended_at: datetime | None
     graded_seen_by: tuple[Actor, ...] = ()
-    """Who else had seen the key by which it was graded, and could have done it."""
+    """Other persons who had seen the grader's key, and could have made the grading."""
     confirmed_seen_by: tuple[Actor, ...] = ()
-    """The same of the confirmation."""
+    """Other persons who could have made the confirmation."""
 
 
 @dataclass(frozen=True, slots=True)
-class RecipientShown:
-    """Whoever receives the data abroad."""
+class ReportRecipient:
+    """The party that receives the data abroad."""
 
     id: str
     key: str
@@ -84,7 +84,7 @@ class RecipientShown:
 
 
 @dataclass(frozen=True, slots=True)
-class ReviewShown:
+class ReportReview:
     """One person's decision on one stage of one revision."""
 
     id: str
@@ -95,18 +95,18 @@ class ReviewShown:
     reviewer: Actor
     on_behalf_of: Actor | None
     hash: str
-    """Hash of the revision that was seen."""
+    """Hash of the reviewed revision."""
     conditions: Json | None
     at: datetime
     carried_from: str | None
     taken_back_at: datetime | None
     seen_by: tuple[Actor, ...] = ()
-    """Who else had seen the key by which it was decided, and could have done it."""
+    """Other persons who had seen the reviewer's key, and could have made the decision."""
 
 
 @dataclass(frozen=True, slots=True)
-class RevisionShown:
-    """What was submitted at one time, with what the law asked for and what reviewers said."""
+class ReportRevision:
+    """A submitted revision with its determination and its reviews."""
 
     number: int
     hash: str
@@ -116,22 +116,22 @@ class RevisionShown:
     request: Json
     """Purpose, description, fields, persons, sensitive_persons, method, necessity, legal_basis, route, valid_from, valid_until."""
     datasets: tuple[Json, ...]
-    """Each with id, key, tags, fields and facts, as they were."""
+    """Id, key, tags, fields and facts of each, at submission."""
     recipient: Json
-    """Id, country, kind and facts, as they were."""
+    """Id, country, kind and facts, at submission."""
     determination: Json
-    """The answer of `service.law.explanation.answer`: mechanism, requirements with citations, obligations, texts in en and zh."""
+    """Answer of `service.law.explanation.answer`: mechanism, requirements with citations, obligations, texts in en and zh."""
     persons_before: int
-    """The handler's count of the year that the determination saw."""
+    """The handler's count of the year that the determination used."""
     sensitive_persons_before: int
     stages: tuple[tuple[str, str], ...]
-    """Name and status of each, in their order."""
-    reviews: tuple[ReviewShown, ...]
+    """Name and status of each stage, in their order."""
+    reviews: tuple[ReportReview, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class EvidenceShown:
-    """The record of a paper."""
+class ReportEvidence:
+    """An evidence item."""
 
     id: str
     kind: str
@@ -140,7 +140,7 @@ class EvidenceShown:
     issued_on: date
     valid_until: date | None
     member: str | None
-    """Where its file is in the pack; None: it has no file."""
+    """Member of the pack with its file; None: it has no file."""
     sha256: str | None
     """In hexadecimal."""
     size: int | None
@@ -150,31 +150,31 @@ class EvidenceShown:
     verified_by: Actor | None
     verified_at: datetime | None
     ended_at: datetime | None
-    """From then on it counts for nothing."""
+    """End of its validity as evidence: withdrawn or replaced."""
     replaced_by: str | None
     verified_seen_by: tuple[Actor, ...] = ()
-    """Who else had seen the key by which it was verified, and could have done it."""
+    """Other persons who had seen the verifier's key, and could have made the verification."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExportsOfDay:
-    """Exports of one day and one permit (None: needed none), added up."""
+    """Sums of the exports of one day under one permit (None: no permit needed)."""
 
     day: date
     permit: str | None
     dataset: str
     recipient: str
     exports: int
-    """All of them, whatever became of them."""
+    """Number of exports with any outcome."""
     completed: int
     refused: int
     persons: int
-    """Sum of what was reported as sent; the same person may count several times."""
+    """Sum of the reported persons; the same person may count several times."""
     sensitive_persons: int
 
 
 @dataclass(frozen=True, slots=True)
-class PermitShown:
+class ReportPermit:
     """A permit."""
 
     id: str
@@ -182,7 +182,7 @@ class PermitShown:
     revision: str
     """Hash of the approved revision."""
     status: str
-    """At the pack's moment: `active`, `suspended`, `revoked`, `expired`, `exhausted`."""
+    """Status in the snapshot: `active`, `suspended`, `revoked`, `expired`, `exhausted`."""
     datasets: tuple[str, ...]
     recipient: str
     purpose: str
@@ -201,12 +201,12 @@ class PermitShown:
     supersedes: str | None
     superseded_by: str | None
     exports: int
-    """How many exports went or were reserved under it, within the pack's period."""
+    """Number of exports that were completed or reserved under it in the pack's period."""
 
 
 @dataclass(frozen=True, slots=True)
-class TransferShown:
-    """A request with everything that was decided on it, oldest revision first."""
+class ReportTransfer:
+    """A transfer with its revisions, oldest first, its evidence and its permit."""
 
     id: str
     status: str
@@ -215,14 +215,14 @@ class TransferShown:
     recipient: str
     requester: Actor
     created_at: datetime
-    revisions: tuple[RevisionShown, ...]
-    evidence: tuple[EvidenceShown, ...]
-    permit: PermitShown | None
+    revisions: tuple[ReportRevision, ...]
+    evidence: tuple[ReportEvidence, ...]
+    permit: ReportPermit | None
 
 
 @dataclass(frozen=True, slots=True)
-class LedgerShown:
-    """Persons whom the handler has exported in a year, as thresholds see them."""
+class ReportLedgerYear:
+    """Distinct persons that the handler has exported in a year, as thresholds count them."""
 
     year: int
     persons: int
@@ -230,8 +230,8 @@ class LedgerShown:
 
 
 @dataclass(frozen=True, slots=True)
-class Happening:
-    """One act of the timeline; exports are not among them, they are added up by day."""
+class TimelineAct:
+    """An act of the timeline. Exports are no acts; they are summed up by day."""
 
     at: datetime
     action: str
@@ -239,15 +239,15 @@ class Happening:
     subject: str
     actor: Actor
     leaf: int | None
-    """Its place in the log; None: not sequenced when the pack was made."""
+    """Index of its leaf in the log; None: not sequenced when the pack was built."""
     stage: str | None = None
     decision: str | None = None
     revision: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class LogShown:
-    """The checkpoint that everything is proved against."""
+class ReportLog:
+    """Checkpoint against which all entries are proved."""
 
     origin: str
     size: int
@@ -255,16 +255,16 @@ class LogShown:
     """Base64, as in the note."""
     at: datetime
     note: str
-    """The signed note itself, with its cosignatures."""
+    """Signed note with its cosignatures."""
     vkeys: tuple[str, ...]
-    """The log's verifier keys."""
+    """Verifier keys of the log."""
     witnesses: tuple[str, ...]
-    """Names of those who cosigned."""
+    """Names of the witnesses that cosigned."""
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How many of each are in the pack."""
+    """Numbers of records and entries in the pack."""
 
     datasets: int
     transfers: int
@@ -276,40 +276,40 @@ class Counts:
     refused: int
     entries: int
     entries_withheld: int
-    """Of which only the hash is in the pack, since they hold free text from before texts were sealed."""
+    """Entries by hash alone, since they hold free text that is older than commitments."""
     entries_waiting: int
-    """Not sequenced when the pack was made; they are not in it."""
+    """Entries that were not sequenced when the pack was built, and are not in it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Story:
-    """All that a report shows."""
+class ReportData:
+    """Data of a report."""
 
     pack: str
     """Id of the pack."""
     kind: str
     """`permit`, `transfer`, `dataset` or `handler`."""
     subject: str
-    """Id of what it is about."""
+    """Id of the subject."""
     title: str
-    """What people call it: key, name or purpose."""
+    """Key, name or purpose of the subject."""
     since: date | None
     """First day of the period; None: from the beginning."""
     until: date | None
-    """Last day of the period; None: to the pack's moment."""
+    """Last day of the period; None: to the time of the snapshot."""
     made_at: datetime
     version: str
-    """Of the service."""
-    handler: HandlerShown
-    datasets: tuple[DatasetShown, ...]
-    gradings: tuple[GradingShown, ...]
-    recipients: tuple[RecipientShown, ...]
-    transfers: tuple[TransferShown, ...]
-    ledger: tuple[LedgerShown, ...]
+    """Version of the service."""
+    handler: ReportHandler
+    datasets: tuple[ReportDataset, ...]
+    gradings: tuple[ReportGrading, ...]
+    recipients: tuple[ReportRecipient, ...]
+    transfers: tuple[ReportTransfer, ...]
+    ledger: tuple[ReportLedgerYear, ...]
     exports: tuple[ExportsOfDay, ...]
-    timeline: tuple[Happening, ...]
-    """Oldest first; of a large pack the newest 2,000 (`happenings` tells how many there are in all)."""
-    happenings: int
-    log: LogShown | None
-    """None: the log had no checkpoint yet, so nothing in the pack is proved."""
+    timeline: tuple[TimelineAct, ...]
+    """Acts, oldest first: the newest 2,000 of `act_count` in all."""
+    act_count: int
+    log: ReportLog | None
+    """Checkpoint; None: the log had none yet, so nothing in the pack is proved."""
     counts: Counts

@@ -1,4 +1,4 @@
-"""HTTP of evidence packs."""
+"""Routes of evidence packs."""
 
 from typing import Annotated, Any
 
@@ -19,13 +19,15 @@ ZIP: dict[int | str, dict[str, Any]] = {200: {"description": "The ZIP file.", "c
 
 
 @router.post("/v1/evidence-packs", status_code=202, response_model=PackOut)
-async def request_pack(exchange: Auditing, wanted: PackIn) -> Response:
+async def request_pack(exchange: Auditing, body: PackIn) -> Response:
     """Ask for an evidence pack: everything that stands behind one permit, transfer, dataset or handler, with its proofs.
 
     It is made in the background; look at `Location` until `state` is `ready`.
     """
     return await exchange.decide(
-        lambda tx, caller: operations.ask(tx, caller, wanted), 202, lambda shown: f"/v1/evidence-packs/{shown.id}"
+        lambda tx, caller: operations.request_pack(tx, caller, body),
+        202,
+        lambda pack: f"/v1/evidence-packs/{pack.id}",
     )
 
 
@@ -38,7 +40,7 @@ async def list_packs(exchange: Auditing, cursor: Cursor = None, limit: Limit = 5
 @router.get("/v1/evidence-packs/{pack}", response_model=PackOut)
 async def read_pack(exchange: Auditing, pack: PackId) -> Response:
     """Read how far an evidence pack is."""
-    return await exchange.read(lambda tx, caller: operations.read(tx, caller, pack))
+    return await exchange.read(lambda tx, caller: operations.read_pack(tx, caller, pack))
 
 
 @router.get("/v1/evidence-packs/{pack}/content", responses=ZIP | {409: REFUSALS[409]})
@@ -46,7 +48,7 @@ async def read_pack_content(request: Request, exchange: Auditing, pack: PackId) 
     """Download an evidence pack: a ZIP file, which `outbound verify` checks without this service."""
 
     async def work(tx: Transaction, caller: Caller) -> Download:
-        shown, path = await operations.file_of(tx, caller, request.app.state.packs_dir, pack)
-        return Download(f"{shown.id}.zip", "application/zip", str(shown.sha256), path)
+        pack_out, path = await operations.fetch_pack(tx, caller, request.app.state.packs_dir, pack)
+        return Download(f"{pack_out.id}.zip", "application/zip", str(pack_out.sha256), path)
 
     return await exchange.download(work)

@@ -14,7 +14,7 @@ Reference = Annotated[str, Field(min_length=1, max_length=500)]
 
 
 class PackIn(BaseModel):
-    """What a pack is to be about: exactly one of permit, transfer, dataset and handler."""
+    """Request of a pack about exactly one permit, transfer, dataset or handler."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -44,28 +44,28 @@ class PackIn(BaseModel):
 
 
 class PackOut(BaseModel):
-    """A pack, and how far it is."""
+    """A pack with its progress."""
 
     id: str
     kind: Kind
-    subject: str = Field(description="Id of what it is about.")
+    subject: str = Field(description="Id of the subject.")
     handler: str
     since: date | None
     until: date | None
     state: State = Field(description="`ready`: the file can be fetched from `content`.")
     progress: int = Field(description="Percent.")
-    detail: str | None = Field(description="Why it failed.")
+    detail: str | None = Field(description="Reason of a failure.")
     requested_by: str
     requested_at: datetime
-    made_at: datetime | None = Field(description="Everything in it is as it was at this moment.")
+    made_at: datetime | None = Field(description="Time of the snapshot: everything in the pack is as it was then.")
     size: int | None = Field(description="Bytes of the file.")
-    sha256: str | None = Field(description="Of the file, in hexadecimal.")
+    sha256: str | None = Field(description="SHA-256 of the file, in hexadecimal.")
     content: str | None = Field(description="Path of the file, once it is ready.")
-    expires_at: datetime | None = Field(description="From then on the file is gone; ask for a new one.")
+    expires_at: datetime | None = Field(description="The file is removed then; request a new pack.")
 
     @classmethod
     def of(cls, pack: EvidencePack, now: datetime) -> Self:
-        """Return the shape of a row at a moment."""
+        """Return the pack of a row at an instant."""
         is_gone = pack.state == "ready" and pack.expires_at is not None and pack.expires_at <= now
         state = "expired" if is_gone else pack.state
         return cls.model_validate(

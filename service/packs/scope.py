@@ -1,4 +1,4 @@
-"""Scope of a pack: ids of things, and the queries for the exports and the entries that are too many to name."""
+"""Scope of a pack: the ids of its records, and the queries for exports and entries, which are too many to list."""
 
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
@@ -32,7 +32,7 @@ EXPORTS: Final = """
   where :loose and x.permit is null and x.handler = :handler and (cast(:dataset as text) is null or x.dataset = :dataset)
     and x.reserved_at >= :begins and x.reserved_at < :ends
 """
-"""Exports under the permits, whatever the period: what a permit had left is a matter of all of them; and those that needed none."""
+"""Exports under the permits in any period, since all of them count against a permit; and exports of the period without a permit."""
 
 ENTRIES: Final = f"""
   select seq, at from entries where subject = any(:subjects)
@@ -46,7 +46,7 @@ ENTRIES: Final = f"""
       or action in ('gate.evaluated', 'export.refused') and cast(body as jsonb) -> 'details' ->> 'dataset' = :dataset
     )
 """  # noqa: S608 - no caller's text is in it  # nosec B608
-"""Entries about the things and the exports, and for a dataset or a handler what the gate said in the period."""
+"""Entries about the records and the exports; for a dataset or a handler also the gate's answers of the period."""
 
 
 _PERMITS: Final = "select id from permits where transfer = any(:transfers) order by id"
@@ -54,7 +54,7 @@ _OBLIGATIONS: Final = """
   select id from obligations where transfer = any(:transfers)
   union select id from obligations where handler = :handler and permit is null and transfer is null order by 1
 """
-"""Those of the requests, and those of the handler, which may suspend its permits for important or core data."""
+"""Obligations of the transfers, and of the handler, which may suspend its permits for important or core data."""
 _DATASETS: Final = f"""
   select distinct dataset from ({EXPORTS}) x
   union select unnest(datasets) from transfers where id = any(:transfers)
@@ -73,8 +73,8 @@ _RENEWED: Final = """
 
 
 @dataclass(frozen=True, slots=True)
-class Extent:
-    """The things that a pack tells of."""
+class Scope:
+    """Ids of the records in a pack, and its period."""
 
     kind: str
     subject: str
@@ -87,11 +87,11 @@ class Extent:
     recipients: list[str]
     obligations: list[str]
     renewed: list[str]
-    """Requests that those of the pack renew, one after the other: what they repeat of evidence was added there."""
+    """Transfers that those of the pack renew, directly or through others; repeated evidence was added there."""
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """What the queries above take."""
+        """Parameters of the queries `EXPORTS` and `ENTRIES`."""
         return {
             "permits": self.permits,
             "handler": self.handler,
@@ -103,8 +103,8 @@ class Extent:
 
     @property
     def subjects(self) -> list[str]:
-        """Whatever entries may be about, exports left aside."""
-        things = {
+        """Ids of all subjects of entries, without exports."""
+        subjects = {
             self.handler,
             *self.transfers,
             *self.permits,
@@ -113,14 +113,14 @@ class Extent:
             *self.obligations,
             *self.renewed,
         }
-        return sorted(things)
+        return sorted(subjects)
 
 
-async def extent_of(tx: Transaction, pack: EvidencePack) -> Extent:
-    """Return what belongs to a pack."""
+async def determine_scope(tx: Transaction, pack: EvidencePack) -> Scope:
+    """Return the scope of a pack."""
     begins = BEGINNING if pack.since is None else _midnight(pack.since)
     ends = END if pack.until is None else _midnight(pack.until + timedelta(days=1))
-    asked = {
+    parameters = {
         "subject": pack.subject,
         "handler": pack.handler,
         "begins": begins,
@@ -128,17 +128,15 @@ async def extent_of(tx: Transaction, pack: EvidencePack) -> Extent:
         "since": pack.since or date.min,
     }
     query = _TRANSFERS[pack.kind]
-    transfers = await _ids(tx, query, **{name: value for name, value in asked.items() if f":{name}" in query})
+    transfers = await _ids(tx, query, **{name: value for name, value in parameters.items() if f":{name}" in query})
     permits = await _ids(tx, _PERMITS, transfers=transfers)
     obligations = await _ids(tx, _OBLIGATIONS, transfers=transfers, handler=pack.handler)
     renewed = await _ids(tx, _RENEWED, transfers=transfers)
-    found = Extent(
-        pack.kind, pack.subject, pack.handler, begins, ends, transfers, permits, [], [], obligations, renewed
-    )
-    more = {"transfers": transfers, **found.parameters}
+    scope = Scope(pack.kind, pack.subject, pack.handler, begins, ends, transfers, permits, [], [], obligations, renewed)
+    more = {"transfers": transfers, **scope.parameters}
     own = [pack.subject] if pack.kind == "dataset" else []
     datasets = await _ids(tx, _DATASETS, own=own, **more)
-    return replace(found, datasets=datasets, recipients=await _ids(tx, _RECIPIENTS, **more))
+    return replace(scope, datasets=datasets, recipients=await _ids(tx, _RECIPIENTS, **more))
 
 
 async def _ids(tx: Transaction, query: str, **parameters: Any) -> list[str]:

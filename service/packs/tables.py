@@ -1,4 +1,4 @@
-"""The table of evidence packs that were asked for."""
+"""Table of requested evidence packs."""
 
 from datetime import date, datetime
 
@@ -10,7 +10,7 @@ from service.database.row_security import OfHandler
 
 
 class EvidencePack(OfHandler, Base):
-    """A pack, from the request on; its file stands in the packs' directory under its id and attempt."""
+    """A requested pack; its file is in the packs' directory, named by id and attempt."""
 
     __tablename__ = "evidence_packs"
 
@@ -22,20 +22,20 @@ class EvidencePack(OfHandler, Base):
     since: Mapped[date | None] = mapped_column(Date)
     """First day, in Asia/Shanghai; null: from the beginning."""
     until: Mapped[date | None] = mapped_column(Date)
-    """Last day; null: to the moment of the pack."""
+    """Last day; null: to the time of the snapshot."""
     requested_by: Mapped[str] = mapped_column(Id)
     requested_at: Mapped[Moment]
     state: Mapped[str] = mapped_column(Text)
-    """`waiting`, `working`, `ready`, `failed` or `expired`; who works on it holds an advisory lock, so a dead worker is found out."""
+    """`waiting`, `working`, `ready`, `failed` or `expired`. A worker holds an advisory lock, so a dead one is detected."""
     attempts: Mapped[int] = mapped_column(Integer)
     done: Mapped[int] = mapped_column(BigInteger)
-    """Records and entries written so far."""
+    """Number of records and entries that are written."""
     total: Mapped[int | None] = mapped_column(BigInteger)
-    """How many there will be; null: not known yet."""
+    """Number of all records and entries; null: not counted yet."""
     detail: Mapped[str | None] = mapped_column(Text)
-    """Why it failed."""
+    """Reason of a failure."""
     made_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
-    """The moment of the snapshot that it was read from."""
+    """Time of the snapshot."""
     size: Mapped[int | None] = mapped_column(BigInteger)
     sha256: Mapped[bytes | None] = mapped_column(LargeBinary)
     expires_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))

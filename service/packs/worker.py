@@ -1,7 +1,7 @@
-"""Makes the packs that were asked for, one at a time, beside the requests of its server process.
+"""Builds requested packs in the background of a server process, one at a time.
 
-Who works on a pack holds its advisory lock on a connection of its own. When the process dies the lock is gone with the connection, and
-whichever worker looks next begins the pack anew; no lease has to run out. A pack that has been begun too often is given up.
+A worker holds the advisory lock of its pack on a connection of its own. When the process dies, the connection and its lock end, and
+another worker starts the pack again at once: no lease has to expire. A pack fails after `MAX_ATTEMPTS` starts.
 """
 
 import asyncio
@@ -22,19 +22,19 @@ from service.audit import operations as audit
 from service.database.faults import DatabaseUnavailableError, LockTimeoutError
 from service.database.row_security import EVERYWHERE, TELL, RowScope
 from service.database.session import Database, Transaction
-from service.packs.builder import Made, Making, Tools
+from service.packs.builder import BuiltPack, PackBuilder, Tools
 from service.packs.operations import file_name
 from service.packs.tables import EvidencePack
 
 logger = logging.getLogger(__name__)
 
-PAUSE: Final = 0.5
-"""Seconds between two looks at the queue."""
-TOLD_EVERY: Final = 1.0
-"""Seconds between two reports of progress."""
-ATTEMPTS: Final = 3
-LOCKS: Final = 0x0B13
-"""The class of advisory locks on packs."""
+POLL_SECONDS: Final = 0.5
+"""Seconds between two queries of the queue."""
+PROGRESS_SECONDS: Final = 1.0
+"""Seconds between two updates of the progress."""
+MAX_ATTEMPTS: Final = 3
+LOCK_CLASS: Final = 0x0B13
+"""Class of the advisory locks on packs."""
 
 _OPEN: Final = text("""
   select id from evidence_packs p where state in ('waiting', 'working')
@@ -48,13 +48,18 @@ _UNLOCK: Final = text("select pg_advisory_unlock(:locks, hashtext(:pack))")
 
 
 class Worker:
-    """The task of one server process.
+    """Background task of a server process that builds packs.
 
     Args:
-        database: where packs and their progress are; its connections are the worker's own, and go with it.
-        tools: what packs are made with.
-        directory: where their files are.
-        keep: how long a file is kept.
+        database: database of packs; its connections belong to the worker alone, which closes them.
+        tools: tools of the builder.
+        directory: directory of the files.
+        keep: retention of a file.
+
+    Example:
+        worker = Worker(database, tools, directory, timedelta(days=7))
+        worker.start()
+        await worker.stop()
     """
 
     def __init__(self, database: Database, tools: Tools, directory: Path, keep: timedelta) -> None:
@@ -62,12 +67,12 @@ class Worker:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to look at the queue."""
+        """Start the task."""
         self._directory.mkdir(parents=True, exist_ok=True)
         self._task = asyncio.create_task(self._run(), name="packs")
 
     async def stop(self) -> None:
-        """Leave a pack that is being made to the next worker."""
+        """Stop the task; another worker starts an unfinished pack again."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -85,89 +90,97 @@ class Worker:
                 logger.warning("Packs wait: the database does not answer.")
             except Exception:
                 logger.exception("A pack could not be made.")
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(POLL_SECONDS)
 
     async def work(self) -> bool:
-        """Make the first pack that nobody works on; tell whether there was one."""
-        async with self._claimed() as pack:
+        """Build the first pack without a worker; return False if there is none."""
+        async with self._claim() as pack:
             if pack is None:
                 return False
-            await self._make(pack)
+            await self._build(pack)
             return True
 
     @asynccontextmanager
-    async def _claimed(self) -> AsyncIterator[EvidencePack | None]:
-        """Hold the lock of the first pack that nobody works on."""
+    async def _claim(self) -> AsyncIterator[EvidencePack | None]:
+        """Hold the lock of the first pack without a worker, and yield the pack."""
         async with self._tools.reader.engine.connect() as connection:
             await connection.execute(TELL, RowScope(EVERYWHERE).told)
-            found = (await connection.execute(_OPEN, {"locks": LOCKS})).scalar()
-            asked = {"locks": LOCKS, "pack": found}
-            if found is None or not (await connection.execute(_LOCK, asked)).scalar_one():
+            pack_id = (await connection.execute(_OPEN, {"locks": LOCK_CLASS})).scalar()
+            lock = {"locks": LOCK_CLASS, "pack": pack_id}
+            if pack_id is None or not (await connection.execute(_LOCK, lock)).scalar_one():
                 yield None
                 return
             await connection.commit()
             try:
-                yield await self._database.transaction(lambda tx: self._begun(tx, found))
+                yield await self._database.transaction(lambda tx: self._begin_attempt(tx, pack_id))
             finally:
-                await connection.execute(_UNLOCK, asked)
+                await connection.execute(_UNLOCK, lock)
                 await connection.commit()
 
-    async def _begun(self, tx: Transaction, pack_id: str) -> EvidencePack | None:
+    async def _begin_attempt(self, tx: Transaction, pack_id: str) -> EvidencePack | None:
         pack = await tx.get_one(EvidencePack, pack_id, with_for_update=True)
         if pack.state not in {"waiting", "working"}:
             return None
-        if pack.attempts >= ATTEMPTS:
+        if pack.attempts >= MAX_ATTEMPTS:
             pack.state, pack.detail = (
                 "failed",
-                pack.detail or f"It was begun {ATTEMPTS} times, and the process ended each time.",
+                pack.detail or f"It was begun {MAX_ATTEMPTS} times, and the process ended each time.",
             )
             return None
         pack.state, pack.attempts, pack.done, pack.total = "working", pack.attempts + 1, 0, None
         return pack
 
-    async def _make(self, pack: EvidencePack) -> None:
+    async def _build(self, pack: EvidencePack) -> None:
         draft = self._directory / f"{pack.id}.{secrets.token_hex(4)}.part"
-        told = 0.0
+        reported_at = 0.0
 
         async def progress(done: int, total: int) -> None:
-            nonlocal told
-            if time.monotonic() - told >= TOLD_EVERY:
-                told = time.monotonic()
+            nonlocal reported_at
+            if time.monotonic() - reported_at >= PROGRESS_SECONDS:
+                reported_at = time.monotonic()
                 await self._set(pack, done=done, total=total)
 
         for old in self._directory.glob(f"{pack.id}.*.part"):
-            old.unlink(missing_ok=True)  # whoever wrote it is dead: the lock is ours
+            old.unlink(missing_ok=True)  # its writer has died, since this worker holds the lock
         try:
-            made = await Making(pack, self._tools, draft, progress).make()
+            built = await PackBuilder(pack, self._tools, draft, progress).build()
             draft.replace(self._directory / file_name(pack.id, pack.attempts))
         except (DatabaseUnavailableError, LockTimeoutError):
             raise
         except Exception as error:
             logger.exception("The pack %s could not be made.", pack.id)
-            state = "failed" if pack.attempts >= ATTEMPTS else "waiting"
+            state = "failed" if pack.attempts >= MAX_ATTEMPTS else "waiting"
             await self._set(pack, state=state, detail=f"{type(error).__name__}: {error}"[:500])
             return
-        await self._database.transaction(lambda tx: self._ready(tx, pack, made))
+        await self._database.transaction(lambda tx: self._mark_ready(tx, pack, built))
 
-    async def _ready(self, tx: Transaction, pack: EvidencePack, made: Made) -> None:
+    async def _mark_ready(self, tx: Transaction, pack: EvidencePack, built: BuiltPack) -> None:
         row = await tx.get_one(EvidencePack, pack.id, with_for_update=True)
         if row.attempts != pack.attempts:
-            return  # the lock was lost with its connection, and somebody else has begun the pack anew
-        row.state, row.detail, row.made_at, row.size, row.sha256 = "ready", None, made.made_at, made.size, made.sha256
+            return  # the lock was lost with its connection, and another worker has started the pack
+        row.state, row.detail, row.made_at, row.size, row.sha256 = (
+            "ready",
+            None,
+            built.made_at,
+            built.size,
+            built.sha256,
+        )
         row.done = row.total = row.total or 0
         row.expires_at = tx.now + self._keep
-        details = {"kind": row.kind, "subject": row.subject, "sha256": made.sha256.hex(), "bytes": made.size}
+        details = {"kind": row.kind, "subject": row.subject, "sha256": built.sha256.hex(), "bytes": built.size}
         audit.append(tx, SYSTEM_ACTOR, "evidence_pack.made", row.id, handler=row.handler, details=details)
 
     async def _set(self, pack: EvidencePack, **values: object) -> None:
-        """Tell how far a pack is, unless somebody else has begun it anew."""
-        mine = (EvidencePack.id == pack.id, EvidencePack.attempts == pack.attempts)
-        await self._database.transaction(lambda tx: tx.execute(update(EvidencePack).where(*mine).values(**values)))
+        """Update a pack, unless another worker has started it."""
+        is_same_attempt = (EvidencePack.id == pack.id, EvidencePack.attempts == pack.attempts)
+        await self._database.transaction(
+            lambda tx: tx.execute(update(EvidencePack).where(*is_same_attempt).values(**values))
+        )
 
     async def _sweep(self) -> None:
-        """Remove the files that have expired."""
+        """Remove expired files."""
 
-        async def expired(tx: Transaction) -> list[str]:
+        async def expire(tx: Transaction) -> list[str]:
             query = (
                 select(EvidencePack).where(EvidencePack.state == "ready", EvidencePack.expires_at <= tx.now).limit(100)
             )
@@ -176,6 +189,6 @@ class Worker:
                 row.state = "expired"
             return [row.id for row in rows]
 
-        for pack_id in await self._database.transaction(expired):
+        for pack_id in await self._database.transaction(expire):
             for file in self._directory.glob(f"{pack_id}-*.zip"):
                 file.unlink(missing_ok=True)

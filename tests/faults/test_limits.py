@@ -156,4 +156,4 @@ def test_what_is_remembered_has_an_end_and_shows_no_secret() -> None:
     assert credential_of(f"Bearer {UNKNOWN}", None) == credential_of(f"bearer  {UNKNOWN} ", "other")
     assert credential_of(None, None) is credential_of("", "") is None
     assert UNKNOWN.encode() not in (credential_of(f"Bearer {UNKNOWN}", None) or b"")
-    assert len(limits._known) <= 10_000  # noqa: SLF001 - it has no other window
+    assert len(limits._authenticated) <= 10_000  # noqa: SLF001 - it has no other window

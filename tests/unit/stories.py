@@ -10,20 +10,20 @@ from service.law.explanation import answer
 from service.packs.report_data import (
     Actor,
     Counts,
-    DatasetShown,
-    EvidenceShown,
     ExportsOfDay,
-    GradingShown,
-    HandlerShown,
-    Happening,
-    LedgerShown,
-    LogShown,
-    PermitShown,
-    RecipientShown,
-    ReviewShown,
-    RevisionShown,
-    Story,
-    TransferShown,
+    ReportData,
+    ReportDataset,
+    ReportEvidence,
+    ReportGrading,
+    ReportHandler,
+    ReportLedgerYear,
+    ReportLog,
+    ReportPermit,
+    ReportRecipient,
+    ReportReview,
+    ReportRevision,
+    ReportTransfer,
+    TimelineAct,
 )
 from tests.law.builders import a_case
 from tests.law.strategies import BOOK
@@ -45,7 +45,7 @@ def an_answer(**parts: Any) -> dict[str, Any]:
     return answer(facts, determine(facts, BOOK), BOOK)
 
 
-def a_dataset(number: int = 1, **changes: Any) -> DatasetShown:
+def a_dataset(number: int = 1, **changes: Any) -> ReportDataset:
     known: dict[str, Any] = {
         "id": f"ds_{number:026}",
         "key": f"postgres://crm.sample.internal/public.customers_{number}",
@@ -55,10 +55,10 @@ def a_dataset(number: int = 1, **changes: Any) -> DatasetShown:
         "fields": ("customer_id", "city", "amount"),
         "facts": {"origin": "domestic", "domestic_data_added": True, "ftz_list": None},
     }
-    return DatasetShown(**(known | changes))
+    return ReportDataset(**(known | changes))
 
 
-def a_recipient(number: int = 1, **changes: Any) -> RecipientShown:
+def a_recipient(number: int = 1, **changes: Any) -> ReportRecipient:
     known: dict[str, Any] = {
         "id": f"rc_{number:026}",
         "key": f"lanting-singapore-{number}",
@@ -67,10 +67,10 @@ def a_recipient(number: int = 1, **changes: Any) -> RecipientShown:
         "kind": "affiliate",
         "facts": {},
     }
-    return RecipientShown(**(known | changes))
+    return ReportRecipient(**(known | changes))
 
 
-def a_review(stage: str = "privacy", reviewer: Actor = PRIVACY, **changes: Any) -> ReviewShown:
+def a_review(stage: str = "privacy", reviewer: Actor = PRIVACY, **changes: Any) -> ReportReview:
     known: dict[str, Any] = {
         "id": f"rv_{stage}",
         "stage": stage,
@@ -83,13 +83,13 @@ def a_review(stage: str = "privacy", reviewer: Actor = PRIVACY, **changes: Any) 
         "carried_from": None,
         "taken_back_at": None,
     }
-    return ReviewShown(**(known | changes))
+    return ReportReview(**(known | changes))
 
 
 REVIEWS = (a_review("data_owner", OWNER), a_review("privacy", PRIVACY), a_review("legal", LEGAL))
 
 
-def a_revision(number: int = 1, **changes: Any) -> RevisionShown:
+def a_revision(number: int = 1, **changes: Any) -> ReportRevision:
     known: dict[str, Any] = {
         "number": number,
         "hash": HASH,
@@ -117,10 +117,10 @@ def a_revision(number: int = 1, **changes: Any) -> RevisionShown:
         "stages": (("data_owner", "approved"), ("privacy", "approved"), ("legal", "approved")),
         "reviews": REVIEWS,
     }
-    return RevisionShown(**(known | changes))
+    return ReportRevision(**(known | changes))
 
 
-def a_paper(number: int = 1, **changes: Any) -> EvidenceShown:
+def a_paper(number: int = 1, **changes: Any) -> ReportEvidence:
     known: dict[str, Any] = {
         "id": f"ee_{number:026}",
         "kind": "standard_contract",
@@ -138,10 +138,10 @@ def a_paper(number: int = 1, **changes: Any) -> EvidenceShown:
         "ended_at": None,
         "replaced_by": None,
     }
-    return EvidenceShown(**(known | changes))
+    return ReportEvidence(**(known | changes))
 
 
-def a_permit(number: int = 1, **changes: Any) -> PermitShown:
+def a_permit(number: int = 1, **changes: Any) -> ReportPermit:
     known: dict[str, Any] = {
         "id": f"pm_{number:026}",
         "transfer": f"tr_{number:026}",
@@ -166,10 +166,10 @@ def a_permit(number: int = 1, **changes: Any) -> PermitShown:
         "superseded_by": None,
         "exports": 24,
     }
-    return PermitShown(**(known | changes))
+    return ReportPermit(**(known | changes))
 
 
-def a_transfer(number: int = 1, **changes: Any) -> TransferShown:
+def a_transfer(number: int = 1, **changes: Any) -> ReportTransfer:
     known: dict[str, Any] = {
         "id": f"tr_{number:026}",
         "status": "approved",
@@ -182,7 +182,7 @@ def a_transfer(number: int = 1, **changes: Any) -> TransferShown:
         "evidence": (a_paper(),),
         "permit": a_permit(number),
     }
-    return TransferShown(**(known | changes))
+    return ReportTransfer(**(known | changes))
 
 
 def exports(day: date, **changes: Any) -> ExportsOfDay:
@@ -199,7 +199,7 @@ def exports(day: date, **changes: Any) -> ExportsOfDay:
     return ExportsOfDay(day, **(known | changes))
 
 
-def a_log(**changes: Any) -> LogShown:
+def a_log(**changes: Any) -> ReportLog:
     known: dict[str, Any] = {
         "origin": "outbound.local/x7k2m9qa",
         "size": 1_204,
@@ -209,10 +209,10 @@ def a_log(**changes: Any) -> LogShown:
         "vkeys": ("outbound.local/x7k2m9qa+033de0ae+Ac4fctda",),
         "witnesses": ("witness.example/w1",),
     }
-    return LogShown(**(known | changes))
+    return ReportLog(**(known | changes))
 
 
-def a_grading(**changes: Any) -> GradingShown:
+def a_grading(**changes: Any) -> ReportGrading:
     known: dict[str, Any] = {
         "dataset": a_dataset().id,
         "number": 1,
@@ -225,14 +225,14 @@ def a_grading(**changes: Any) -> GradingShown:
         "effective_at": at(2, 20),
         "ended_at": None,
     }
-    return GradingShown(**(known | changes))
+    return ReportGrading(**(known | changes))
 
 
 TIMELINE = (
-    Happening(at(2, 20), "dataset.graded", a_dataset().id, REQUESTER, 0),
-    Happening(at(3, 4), "transfer.submitted", "tr_" + "1".rjust(26, "0"), REQUESTER, 1, revision=1),
-    Happening(at(3, 5), "transfer.reviewed", "tr_" + "1".rjust(26, "0"), OWNER, 2, "data_owner", "approve", 1),
-    Happening(at(3, 8), "permit.issued", a_permit().id, LEGAL, 3),
+    TimelineAct(at(2, 20), "dataset.graded", a_dataset().id, REQUESTER, 0),
+    TimelineAct(at(3, 4), "transfer.submitted", "tr_" + "1".rjust(26, "0"), REQUESTER, 1, revision=1),
+    TimelineAct(at(3, 5), "transfer.reviewed", "tr_" + "1".rjust(26, "0"), OWNER, 2, "data_owner", "approve", 1),
+    TimelineAct(at(3, 8), "permit.issued", a_permit().id, LEGAL, 3),
 )
 
 NOTHING = Counts(
@@ -250,7 +250,7 @@ NOTHING = Counts(
 )
 
 
-def a_story(transfers: Sequence[TransferShown] | None = None, **changes: Any) -> Story:
+def a_story(transfers: Sequence[ReportTransfer] | None = None, **changes: Any) -> ReportData:
     """Return the story of one permit, save for what is said."""
     known: dict[str, Any] = {
         "pack": "ep_01kb7y3m00000000000000pack",
@@ -261,7 +261,7 @@ def a_story(transfers: Sequence[TransferShown] | None = None, **changes: Any) ->
         "until": date(2026, 9, 30),
         "made_at": at(10, 2, 10),
         "version": "0.2.0",
-        "handler": HandlerShown(
+        "handler": ReportHandler(
             "hd_01kb7y3m000000000000handler",
             "lanting-ride",
             "Lanting Ride 兰汀出行 (invented sample)",
@@ -272,10 +272,10 @@ def a_story(transfers: Sequence[TransferShown] | None = None, **changes: Any) ->
         "gradings": (a_grading(),),
         "recipients": (a_recipient(),),
         "transfers": (a_transfer(),) if transfers is None else tuple(transfers),
-        "ledger": (LedgerShown(2026, 148_210, 300),),
+        "ledger": (ReportLedgerYear(2026, 148_210, 300),),
         "exports": (exports(date(2026, 4, 2)), exports(date(2026, 4, 9)), exports(date(2026, 5, 1))),
         "timeline": TIMELINE,
-        "happenings": len(TIMELINE),
+        "act_count": len(TIMELINE),
         "log": a_log(),
         "counts": replace(
             NOTHING,
@@ -290,10 +290,10 @@ def a_story(transfers: Sequence[TransferShown] | None = None, **changes: Any) ->
             entries=180,
         ),
     }
-    return Story(**(known | changes))
+    return ReportData(**(known | changes))
 
 
-def an_empty_story(**changes: Any) -> Story:
+def an_empty_story(**changes: Any) -> ReportData:
     """Return a story of nothing at all."""
     nothing: dict[str, Any] = dict.fromkeys(("datasets", "gradings", "recipients", "ledger", "exports", "timeline"), ())
-    return a_story((), **(nothing | {"happenings": 0, "log": None, "counts": NOTHING} | changes))
+    return a_story((), **(nothing | {"act_count": 0, "log": None, "counts": NOTHING} | changes))

@@ -26,7 +26,7 @@ from service.law.facts import LegalBasis, Method, Necessity, RecipientKind, Rout
 from service.packs import report
 from service.packs.chapters.document import document
 from service.packs.document import Document, Table, by_number, trusted
-from service.packs.report_data import Actor, Happening, LedgerShown, Story
+from service.packs.report_data import Actor, ReportData, ReportLedgerYear, TimelineAct
 from service.transfers.workflow import Decision, Stage, Status
 from service.words.catalogue import LANGUAGES, Words, load_catalogue
 from tests.law.strategies import BOOK
@@ -70,7 +70,7 @@ def texts(value: Any) -> Iterator[str]:
             yield from texts(one)
 
 
-def told(story: Story, section: str | None = None, language: str = "en") -> str:
+def told(story: ReportData, section: str | None = None, language: str = "en") -> str:
     """What a document says, or one section of it, a text a line."""
     page = document(story, language, BOOK)
     return "\n".join(texts(page if section is None else next(s for s in page.sections if s.anchor == section)))
@@ -242,12 +242,12 @@ def test_nothing_stands_out_where_all_is_well() -> None:
         (a_story([a_transfer(evidence=(a_paper(ended_at=at(5, 1)),))]), "Papers that were withdrawn or replaced: 1."),
         (a_story([a_transfer(evidence=(a_paper(member=None),))]), "Papers on record without a file: 1."),
         (
-            a_story(ledger=(LedgerShown(2026, 1_000_000, 0),)),
+            a_story(ledger=(ReportLedgerYear(2026, 1_000_000, 0),)),
             "The year 2026 reached the line “security assessment, persons” (1,000,000 / 1,000,000).",
         ),
     ],
 )
-def test_the_summary_points_at_what_deserves_a_look(story: Story, sentence: str) -> None:
+def test_the_summary_points_at_what_deserves_a_look(story: ReportData, sentence: str) -> None:
     assert sentence in told(story, "summary")
 
 
@@ -310,9 +310,9 @@ def test_the_timeline_names_act_stage_decision_revision_reviewer_and_leaf() -> N
 
 
 def test_the_timeline_gathers_acts_that_are_alike_and_tells_how_many() -> None:
-    acts = tuple(Happening(at(2, 20), "dataset.graded", f"ds_{n}", REQUESTER, 10 + n) for n in range(40))
-    late = Happening(at(2, 21), "dataset.graded", a_recipient().id, SYSTEM, None)
-    said = told(a_story(timeline=(*acts, late), happenings=50), "timeline")
+    acts = tuple(TimelineAct(at(2, 20), "dataset.graded", f"ds_{n}", REQUESTER, 10 + n) for n in range(40))
+    late = TimelineAct(at(2, 21), "dataset.graded", a_recipient().id, SYSTEM, None)
+    said = told(a_story(timeline=(*acts, late), act_count=50), "timeline")
     assert "40 times" in said
     assert "10 … 49" in said
     assert "not in the tree yet" in said
@@ -323,8 +323,8 @@ def test_the_timeline_gathers_acts_that_are_alike_and_tells_how_many() -> None:
 
 def test_the_timeline_calls_the_handler_by_its_key_and_an_unknown_act_by_its_name() -> None:
     acts = (
-        Happening(at(2, 1), "handler.created", "hd_01kb7y3m000000000000handler", Actor("operator", "system"), 0),
-        Happening(at(2, 2), "moon.landed", "xx_1", Actor("operator", "person"), 1),
+        TimelineAct(at(2, 1), "handler.created", "hd_01kb7y3m000000000000handler", Actor("operator", "system"), 0),
+        TimelineAct(at(2, 2), "moon.landed", "xx_1", Actor("operator", "person"), 1),
     )
     said = told(a_story(timeline=acts), "timeline")
     assert "lanting-ride" in said
@@ -344,8 +344,8 @@ def test_the_timeline_calls_the_handler_by_its_key_and_an_unknown_act_by_its_nam
     ],
 )
 def test_an_act_has_the_look_of_what_it_did(action: str, decision: str | None, look: str) -> None:
-    acts = (Happening(at(2, 1), action, "tr_1", LEGAL, 0, None, decision),)
-    page = document(a_story(timeline=acts, happenings=1), "en", BOOK)
+    acts = (TimelineAct(at(2, 1), action, "tr_1", LEGAL, 0, None, decision),)
+    page = document(a_story(timeline=acts, act_count=1), "en", BOOK)
     assert page.sections[2].blocks[-1].days[0].moments[0].look == look  # type: ignore[union-attr]
 
 
@@ -547,7 +547,7 @@ def test_exports_of_several_datasets_say_which_and_unknown_ids_stay_ids() -> Non
 
 
 def test_the_ledger_stands_beside_the_lines_of_the_law_of_the_last_day() -> None:
-    page = document(a_story(ledger=(LedgerShown(2026, 148_210, 300),)), "en", BOOK)
+    page = document(a_story(ledger=(ReportLedgerYear(2026, 148_210, 300),)), "en", BOOK)
     [table] = [block for block in page.sections[9].blocks if isinstance(block, Table)]
     assert rows(table) == [
         ["2026", "security assessment, persons", "148,210", "1,000,000", "14.8%", "below"],
@@ -558,14 +558,14 @@ def test_the_ledger_stands_beside_the_lines_of_the_law_of_the_last_day() -> None
 
 
 def test_before_2024_there_were_other_lines() -> None:
-    page = document(a_story(until=date(2023, 6, 30), ledger=(LedgerShown(2023, 100_000, 0),)), "en", BOOK)
+    page = document(a_story(until=date(2023, 6, 30), ledger=(ReportLedgerYear(2023, 100_000, 0),)), "en", BOOK)
     [table] = [block for block in page.sections[9].blocks if isinstance(block, Table)]
     assert rows(table)[0] == ["2023", "security assessment, persons", "100,000", "100,000", "100.0%", "reached"]
     assert len(table.rows) == 2
 
 
 def test_before_there_was_any_line_the_ledger_has_none() -> None:
-    story = a_story(since=None, until=date(2020, 1, 1), ledger=(LedgerShown(2020, 1, 0),))
+    story = a_story(since=None, until=date(2020, 1, 1), ledger=(ReportLedgerYear(2020, 1, 0),))
     assert "No year has a count." in told(story, "ledger")
 
 
@@ -651,7 +651,7 @@ def test_every_text_of_a_story_is_shown_so() -> None:
     assert "\u202e" not in "".join(texts(page))
 
 
-def hostile() -> Story:
+def hostile() -> ReportData:
     facts = {"ciio": HOSTILE}
     story = a_story(
         [

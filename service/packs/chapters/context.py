@@ -14,7 +14,7 @@ from service.law.explanation import country, mechanism, tag
 from service.law.facts import FIRST_DAY
 from service.law.rule_book import RuleBook
 from service.packs.document import Cell, Look, Span
-from service.packs.report_data import Actor, DatasetShown, Json, PermitShown, RecipientShown, Story
+from service.packs.report_data import Actor, Json, ReportData, ReportDataset, ReportPermit, ReportRecipient
 from service.words.catalogue import LANGUAGES, Words
 from service.words.formats import format_count, format_in_china, format_second
 
@@ -35,10 +35,10 @@ def look_of(status: str) -> Look:
 
 
 @dataclass(frozen=True)
-class Reading:
+class ReportContext:
     """A story as it is read: with the words of a language, the law, and the short names of what is in it."""
 
-    story: Story
+    story: ReportData
     book: RuleBook
     words: Words
 
@@ -51,17 +51,17 @@ class Reading:
         return names | {paper.id: f"E{number}" for number, paper in enumerate(papers, 1)}
 
     @cached_property
-    def permits(self) -> Sequence[PermitShown]:
+    def permits(self) -> Sequence[ReportPermit]:
         """All permits, in the order of their requests."""
         return [transfer.permit for transfer in self.story.transfers if transfer.permit is not None]
 
     @cached_property
-    def datasets(self) -> Mapping[str, DatasetShown]:
+    def datasets(self) -> Mapping[str, ReportDataset]:
         """Datasets by id."""
         return {one.id: one for one in self.story.datasets}
 
     @cached_property
-    def recipients(self) -> Mapping[str, RecipientShown]:
+    def recipients(self) -> Mapping[str, ReportRecipient]:
         """Recipients by id."""
         return {one.id: one for one in self.story.recipients}
 
@@ -173,16 +173,16 @@ class Reading:
         return (Span(self.words.of("status", status), look_of(status)),)
 
 
-def persons_told(persons: int, sensitive: int, words: Words) -> str:
+def describe_persons(persons: int, sensitive: int, words: Words) -> str:
     """Return how many persons, and how many of them with sensitive information."""
     return words("persons.told", persons=format_count(persons), sensitive=format_count(sensitive))
 
 
-def or_all(names: Sequence[str] | None, all_: str, words: Words) -> str:
+def list_or_all(names: Sequence[str] | None, all_: str, words: Words) -> str:
     """Return names as a list; None stands for all of them."""
     return all_ if names is None else words.listed(list(names))
 
 
-def both(at: datetime, words: Words) -> str:
+def describe_instant(at: datetime, words: Words) -> str:
     """Return a moment in UTC and in China Standard Time."""
     return words("moment.both", utc=format_second(at), china=format_in_china(at))

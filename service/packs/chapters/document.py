@@ -20,7 +20,7 @@ from service.packs.chapters import (
     timeline,
     verify,
 )
-from service.packs.chapters.context import Reading, both
+from service.packs.chapters.context import ReportContext, describe_instant
 from service.packs.document import (
     Block,
     Cell,
@@ -37,7 +37,7 @@ from service.packs.document import (
     plain,
     trusted,
 )
-from service.packs.report_data import Story
+from service.packs.report_data import ReportData
 from service.words.catalogue import LANGUAGE_TAGS, LANGUAGES, Words, load_catalogue
 from service.words.formats import format_count, format_second
 
@@ -48,7 +48,7 @@ PARTS: Final = 100
 """The most parts of a section: requests, permits and the like."""
 
 
-def document(story: Story, language: str, book: RuleBook) -> Document:
+def document(story: ReportData, language: str, book: RuleBook) -> Document:
     """Return the report of a story in one of `LANGUAGES`.
 
     Raises:
@@ -57,8 +57,8 @@ def document(story: Story, language: str, book: RuleBook) -> Document:
     words = Words(load_catalogue("report"), LANGUAGES.index(language))
     story = trusted(story)
     title = words.pair(words(f"kind.{story.kind}"), story.title)
-    reading = Reading(story, book, words)
-    chapters: Mapping[str, Callable[[Reading], Iterator[Block]]] = {
+    reading = ReportContext(story, book, words)
+    chapters: Mapping[str, Callable[[ReportContext], Iterator[Block]]] = {
         "summary": summary.blocks,
         "flow": picture.blocks,
         "timeline": timeline.blocks,
@@ -105,13 +105,13 @@ def _bounded(blocks: Iterable[Block], words: Words) -> Iterator[Block]:
         yield Text(words("left_out.parts", count=format_count(parts - PARTS)), "quiet")
 
 
-def _front(reading: Reading) -> Iterator[tuple[str, Cell]]:
+def _front(reading: ReportContext) -> Iterator[tuple[str, Cell]]:
     story, words = reading.story, reading.words
     yield words("about"), lines(words.pair(words(f"kind.{story.kind}"), story.title), Span(story.subject, "code"))
     uscc = None if story.handler.uscc is None else words.pair(words("uscc"), story.handler.uscc)
     yield words("handler"), lines(story.handler.name, uscc, Span(story.handler.id, "code"))
     yield words("period"), plain(_period(story, words))
-    yield words("made"), plain(both(story.made_at, words))
+    yield words("made"), plain(describe_instant(story.made_at, words))
     yield words("pack"), code(story.pack)
     yield words("version"), plain(f"Outbound {story.version}")
     if story.log is not None:
@@ -123,13 +123,13 @@ def _front(reading: Reading) -> Iterator[tuple[str, Cell]]:
         yield words("witnesses"), plain(words.listed(story.log.witnesses))
 
 
-def _period(story: Story, words: Words) -> str:
+def _period(story: ReportData, words: Words) -> str:
     ends = {name: value for name, value in (("since", story.since), ("until", story.until)) if value is not None}
     key = "all" if not ends else "both" if len(ends) > 1 else next(iter(ends))
     return words(f"period.{key}", **ends)
 
 
-def _notices(reading: Reading) -> Iterator[Notice]:
+def _notices(reading: ReportContext) -> Iterator[Notice]:
     words = reading.words
     yield Notice(
         words("what.title"), tuple(words(f"what.{line}", title=reading.story.title) for line in range(1, 4)), "plain"

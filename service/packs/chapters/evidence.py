@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 
-from service.packs.chapters.context import Reading
+from service.packs.chapters.context import ReportContext
 from service.packs.document import Block, Cell, Column, Heading, Span, Table, Text, lines, plain
-from service.packs.report_data import EvidenceShown
+from service.packs.report_data import ReportEvidence
 from service.words.formats import format_count, format_day, format_minute
 
 
-def blocks(reading: Reading) -> Iterator[Block]:
+def blocks(reading: ReportContext) -> Iterator[Block]:
     """Return the papers of each request."""
     words = reading.words
     with_papers = [transfer for transfer in reading.story.transfers if transfer.evidence]
@@ -29,7 +29,7 @@ def blocks(reading: Reading) -> Iterator[Block]:
         )
 
 
-def _paper(paper: EvidenceShown, reading: Reading) -> tuple[Cell, ...]:
+def _paper(paper: ReportEvidence, reading: ReportContext) -> tuple[Cell, ...]:
     words = reading.words
     verified = (
         Span(words("unverified"), "quiet")

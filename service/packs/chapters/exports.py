@@ -3,13 +3,13 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from service.packs.chapters.context import Reading
+from service.packs.chapters.context import ReportContext
 from service.packs.document import Block, Cell, Column, Heading, Span, Table, Text, lines, plain
 from service.packs.report_data import ExportsOfDay
 from service.words.formats import format_count, format_day
 
 
-def blocks(reading: Reading) -> Iterator[Block]:
+def blocks(reading: ReportContext) -> Iterator[Block]:
     """Return the exports of each permit by month, and those that needed none."""
     words = reading.words
     if not reading.story.exports:
@@ -34,7 +34,7 @@ def blocks(reading: Reading) -> Iterator[Block]:
         yield _by_month(title, by_permit[permit], reading)
 
 
-def _by_month(title: str, exports: Sequence[ExportsOfDay], reading: Reading) -> Table:
+def _by_month(title: str, exports: Sequence[ExportsOfDay], reading: ReportContext) -> Table:
     words = reading.words
     flows = {(one.dataset, one.recipient) for one in exports}
     sums: dict[tuple[str, str, str], list[int]] = defaultdict(lambda: [0] * 5)

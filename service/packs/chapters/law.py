@@ -4,12 +4,12 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from service.packs.chapters.context import Reading
+from service.packs.chapters.context import ReportContext
 from service.packs.document import Block, Column, Table, Text, plain
 from service.packs.report_data import Json
 
 
-def blocks(reading: Reading) -> Iterator[Block]:
+def blocks(reading: ReportContext) -> Iterator[Block]:
     """Return the instruments cited, with their articles."""
     words = reading.words
     cited: dict[str, dict[str, None]] = {}

@@ -6,7 +6,7 @@ from typing import Final
 
 from service.drawing.flow_diagram import bars
 from service.drawing.svg import Tone
-from service.packs.chapters.context import Reading
+from service.packs.chapters.context import ReportContext
 from service.packs.document import Block, Column, Picture, Span, Table, Text, plain
 from service.words.formats import format_count
 
@@ -44,7 +44,7 @@ class Held:
         return f"{format_count(self.count)} / {format_count(self.limit)}"
 
 
-def held_of(reading: Reading) -> list[Held]:
+def held_of(reading: ReportContext) -> list[Held]:
     """Return every year beside every line of the law of the last day; a line of one person (CBDF art. 8) is in the table as well."""
     law = reading.book.edition(reading.last_day).law
     return [
@@ -55,7 +55,7 @@ def held_of(reading: Reading) -> list[Held]:
     ]
 
 
-def blocks(reading: Reading) -> Iterator[Block]:
+def blocks(reading: ReportContext) -> Iterator[Block]:
     """Return each year's count beside the lines of the law."""
     words, held = reading.words, held_of(reading)
     if not held:

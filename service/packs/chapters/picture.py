@@ -5,13 +5,13 @@ from collections.abc import Iterator, Sequence
 
 from service.drawing.flow_diagram import Captions, Gate, Source, Target, flow
 from service.drawing.svg import Tone
-from service.packs.chapters.context import BAD, Reading
+from service.packs.chapters.context import BAD, ReportContext
 from service.packs.document import Block, Picture, Text
-from service.packs.report_data import ExportsOfDay, TransferShown
+from service.packs.report_data import ExportsOfDay, ReportTransfer
 from service.words.formats import format_count, format_day
 
 
-def blocks(reading: Reading) -> Iterator[Block]:
+def blocks(reading: ReportContext) -> Iterator[Block]:
     """Return the picture, or that there is none."""
     story, words = reading.story, reading.words
     gates = [*(_gate(transfer, reading) for transfer in story.transfers), *_free_gates(reading)]
@@ -57,7 +57,7 @@ def _tone(tags: Sequence[str] | None) -> Tone:
     return "amber" if "sensitive" in tags else ("blue" if tags else "green")
 
 
-def _gate(transfer: TransferShown, reading: Reading) -> Gate:
+def _gate(transfer: ReportTransfer, reading: ReportContext) -> Gate:
     words, permit = reading.words, transfer.permit
     if permit is None:
         return Gate(
@@ -86,7 +86,7 @@ def _gate(transfer: TransferShown, reading: Reading) -> Gate:
     )
 
 
-def _free_gates(reading: Reading) -> Iterator[Gate]:
+def _free_gates(reading: ReportContext) -> Iterator[Gate]:
     """One gate for each recipient to whom something went that needed no permit."""
     free: dict[str, list[ExportsOfDay]] = defaultdict(list)
     for one in reading.story.exports:

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 
-from service.packs.chapters.context import Reading
+from service.packs.chapters.context import ReportContext
 from service.packs.document import Block, Column, Facts, Heading, Span, Table, Text, code, lines, plain
-from service.packs.report_data import DatasetShown, GradingShown, RecipientShown
+from service.packs.report_data import ReportDataset, ReportGrading, ReportRecipient
 from service.words.formats import format_minute
 
 
-def blocks(reading: Reading) -> Iterator[Block]:
+def blocks(reading: ReportContext) -> Iterator[Block]:
     """Return the register as it stood when the pack was made."""
     story, words = reading.story, reading.words
     yield Text(words("register.told"))
@@ -28,7 +28,7 @@ def blocks(reading: Reading) -> Iterator[Block]:
     yield _recipients(story.recipients, reading) if story.recipients else Text(words("recipients.none"))
 
 
-def _datasets(datasets: Sequence[DatasetShown], reading: Reading) -> Table:
+def _datasets(datasets: Sequence[ReportDataset], reading: ReportContext) -> Table:
     words = reading.words
     return Table(
         words("datasets"),
@@ -54,7 +54,7 @@ def _datasets(datasets: Sequence[DatasetShown], reading: Reading) -> Table:
     )
 
 
-def _gradings(gradings: Sequence[GradingShown], reading: Reading) -> Table:
+def _gradings(gradings: Sequence[ReportGrading], reading: ReportContext) -> Table:
     words = reading.words
     return Table(
         words("gradings"),
@@ -87,7 +87,7 @@ def _gradings(gradings: Sequence[GradingShown], reading: Reading) -> Table:
     )
 
 
-def _recipients(recipients: Sequence[RecipientShown], reading: Reading) -> Table:
+def _recipients(recipients: Sequence[ReportRecipient], reading: ReportContext) -> Table:
     words = reading.words
     return Table(
         words("recipients"),

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 
-from service.packs.chapters.context import Reading, or_all, persons_told
+from service.packs.chapters.context import ReportContext, describe_persons, list_or_all
 from service.packs.document import Block, Cell, Column, Facts, Heading, Notice, Table, Text, code, lines, plain
-from service.packs.report_data import Json, RevisionShown, TransferShown
+from service.packs.report_data import Json, ReportRevision, ReportTransfer
 from service.words.formats import format_minute
 
 
-def blocks(reading: Reading) -> Iterator[Block]:
+def blocks(reading: ReportContext) -> Iterator[Block]:
     """Return each request with its revisions and their determinations."""
     if not reading.story.transfers:
         yield Text(reading.words("requests.none"))
@@ -16,7 +16,7 @@ def blocks(reading: Reading) -> Iterator[Block]:
         yield from _request(transfer, reading)
 
 
-def _request(transfer: TransferShown, reading: Reading) -> Iterator[Block]:
+def _request(transfer: ReportTransfer, reading: ReportContext) -> Iterator[Block]:
     words = reading.words
     yield Heading(words("request", label=reading.short[transfer.id], purpose=transfer.purpose))
     yield Facts(
@@ -42,7 +42,7 @@ def _request(transfer: TransferShown, reading: Reading) -> Iterator[Block]:
             yield Text(words("same_as", number=known), "quiet")
 
 
-def _submitted(revision: RevisionShown, reading: Reading) -> Iterator[tuple[str, Cell]]:
+def _submitted(revision: ReportRevision, reading: ReportContext) -> Iterator[tuple[str, Cell]]:
     words, request = reading.words, revision.request
     yield words("hash"), code(revision.hash)
     yield (
@@ -52,9 +52,12 @@ def _submitted(revision: RevisionShown, reading: Reading) -> Iterator[tuple[str,
     yield words("purpose"), plain(str(request.get("purpose", "")))
     if request.get("description"):
         yield words("description"), plain(str(request["description"]))
-    yield words("persons"), plain(persons_told(request.get("persons", 0), request.get("sensitive_persons", 0), words))
-    yield words("fields"), plain(or_all(request.get("fields"), words("all"), words))
-    yield words("systems"), plain(or_all(request.get("systems"), words("every_system"), words))
+    yield (
+        words("persons"),
+        plain(describe_persons(request.get("persons", 0), request.get("sensitive_persons", 0), words)),
+    )
+    yield words("fields"), plain(list_or_all(request.get("fields"), words("all"), words))
+    yield words("systems"), plain(list_or_all(request.get("systems"), words("every_system"), words))
     for name, vocabulary in (
         ("method", "method"),
         ("legal_basis", "basis"),
@@ -68,10 +71,10 @@ def _submitted(revision: RevisionShown, reading: Reading) -> Iterator[tuple[str,
         words("seen.datasets"),
         lines(*(words.aside(str(one["key"]), reading.tags(one["tags"])) for one in revision.datasets)),
     )
-    yield words("before"), plain(persons_told(revision.persons_before, revision.sensitive_persons_before, words))
+    yield words("before"), plain(describe_persons(revision.persons_before, revision.sensitive_persons_before, words))
 
 
-def _determination(answer: Json, reading: Reading) -> Iterator[Block]:
+def _determination(answer: Json, reading: ReportContext) -> Iterator[Block]:
     words = reading.words
     asked = reading.mechanism(str(answer["mechanism"]))
     exemption = answer.get("exemption")
@@ -106,7 +109,7 @@ def _determination(answer: Json, reading: Reading) -> Iterator[Block]:
         yield Text(words("policy_version", hash=answer["policy"]), "quiet")
 
 
-def _asked(caption: str, items: Sequence[Json], reading: Reading) -> Table:
+def _asked(caption: str, items: Sequence[Json], reading: ReportContext) -> Table:
     return Table(
         caption,
         (Column(reading.words("text"), 6), Column(reading.words("citations"), 2)),

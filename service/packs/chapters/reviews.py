@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from service.packs.chapters.context import Reading
+from service.packs.chapters.context import ReportContext
 from service.packs.document import Block, Cell, Column, Heading, Look, Span, Table, Text, lines, plain
-from service.packs.report_data import ReviewShown, RevisionShown
+from service.packs.report_data import ReportReview, ReportRevision
 from service.words.formats import format_minute
 
 
-def blocks(reading: Reading) -> Iterator[Block]:
+def blocks(reading: ReportContext) -> Iterator[Block]:
     """Return the decisions on each revision."""
     words = reading.words
     revisions = [
@@ -33,7 +33,7 @@ def blocks(reading: Reading) -> Iterator[Block]:
             yield Text(words("open_stages", stages=words.listed(waiting)), "quiet")
 
 
-def _reviews_of(revision: RevisionShown, title: str, reading: Reading) -> Table:
+def _reviews_of(revision: ReportRevision, title: str, reading: ReportContext) -> Table:
     words = reading.words
     return Table(
         words.pair(words("reviews"), title),
@@ -66,7 +66,7 @@ def _reviews_of(revision: RevisionShown, title: str, reading: Reading) -> Table:
 _DECISION_LOOKS: Final[Mapping[str, Look]] = {"approve": "good", "return": "warn", "reject": "bad"}
 
 
-def _decision(review: ReviewShown, reading: Reading) -> Cell:
+def _decision(review: ReportReview, reading: ReportContext) -> Cell:
     words = reading.words
     conditions = [
         words.pair(words.of("condition", name), reading.value(value))

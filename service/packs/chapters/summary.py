@@ -3,14 +3,14 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from service.packs.chapters.context import Reading
+from service.packs.chapters.context import ReportContext
 from service.packs.chapters.ledger import held_of
 from service.packs.document import Block, Figures, Heading, Points, Text
-from service.packs.report_data import TransferShown
+from service.packs.report_data import ReportTransfer
 from service.words.formats import format_count
 
 
-def blocks(reading: Reading) -> Iterator[Block]:
+def blocks(reading: ReportContext) -> Iterator[Block]:
     """Return the numbers, what they mean in sentences, and what deserves a look."""
     story, words, counts = reading.story, reading.words, reading.story.counts
     yield Figures(
@@ -42,7 +42,7 @@ def blocks(reading: Reading) -> Iterator[Block]:
     yield Points(looks) if looks else Text(words("summary.nothing"))
 
 
-def _of_requests(reading: Reading) -> Iterator[Block]:
+def _of_requests(reading: ReportContext) -> Iterator[Block]:
     words, transfers = reading.words, reading.story.transfers
     if not transfers:
         return
@@ -64,7 +64,7 @@ def _of_requests(reading: Reading) -> Iterator[Block]:
         yield Text(words("summary.separate"))
 
 
-def _separate(transfer: TransferShown) -> bool:
+def _separate(transfer: ReportTransfer) -> bool:
     """Tell whether the standing approvals of the last revision came from as many people, none of them the requester."""
     standing = [review for review in transfer.revisions[-1].reviews if review.taken_back_at is None]
     people = {review.reviewer.id for review in standing}
@@ -72,7 +72,7 @@ def _separate(transfer: TransferShown) -> bool:
     return len(people) == len({review.stage for review in standing}) and not people & {transfer.requester.id, submitter}
 
 
-def _of_exports(reading: Reading) -> Block:
+def _of_exports(reading: ReportContext) -> Block:
     story, words = reading.story, reading.words
     if not story.counts.exports:
         return Text(words("summary.no_exports", refused=format_count(story.counts.refused)))
@@ -89,7 +89,7 @@ def _of_exports(reading: Reading) -> Block:
     )
 
 
-def _looks(reading: Reading) -> Iterator[str]:
+def _looks(reading: ReportContext) -> Iterator[str]:
     """Return what a reader should look at, by facts alone."""
     story, words = reading.story, reading.words
     if story.log is None:
@@ -117,7 +117,7 @@ def _looks(reading: Reading) -> Iterator[str]:
             yield words("look.threshold", year=held.year, line=words(f"line.{held.line}"), words=held.told)
 
 
-def _looks_at_requests(reading: Reading) -> Iterator[str]:
+def _looks_at_requests(reading: ReportContext) -> Iterator[str]:
     transfers = reading.story.transfers
     reviews = [(one, revision) for each in transfers for revision in each.revisions for one in revision.reviews]
     papers = [paper for transfer in transfers for paper in transfer.evidence]

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Final
 
-from service.packs.chapters.context import Reading
+from service.packs.chapters.context import ReportContext
 from service.packs.document import Block, Day, Look, Moment, Text, Timeline
-from service.packs.report_data import Happening
+from service.packs.report_data import TimelineAct
 from service.words.catalogue import Words
 from service.words.formats import format_count, format_minute
 
@@ -14,7 +14,7 @@ _MOMENTS: Final = 600
 """Lines of the timeline; a reader of more than that reads the log."""
 
 
-def blocks(reading: Reading) -> Iterator[Block]:
+def blocks(reading: ReportContext) -> Iterator[Block]:
     """Return the timeline, the newest part of it if it is long."""
     story, words = reading.story, reading.words
     if not story.timeline:
@@ -23,8 +23,8 @@ def blocks(reading: Reading) -> Iterator[Block]:
     yield Text(words("timeline.told"))
     runs = [list(run) for _, run in groupby(story.timeline, key=_alike)][-_MOMENTS:]
     shown = sum(map(len, runs))
-    if shown < story.happenings:
-        yield Text(words("timeline.left_out", all=format_count(story.happenings), shown=format_count(shown)), "quiet")
+    if shown < story.act_count:
+        yield Text(words("timeline.left_out", all=format_count(story.act_count), shown=format_count(shown)), "quiet")
     yield Timeline(
         tuple(
             Day(day_, tuple(_moment(run, reading) for run in of_day))
@@ -34,12 +34,12 @@ def blocks(reading: Reading) -> Iterator[Block]:
     )
 
 
-def _alike(one: Happening) -> tuple[object, ...]:
+def _alike(one: TimelineAct) -> tuple[object, ...]:
     """What makes acts one line: the same day, act and actor, as imports and gradings in bulk have them by the hundred."""
     return (format_minute(one.at)[:10], one.action, one.actor.id, one.stage, one.decision, one.revision)
 
 
-def _moment(run: Sequence[Happening], reading: Reading) -> Moment:
+def _moment(run: Sequence[TimelineAct], reading: ReportContext) -> Moment:
     words, first, last = reading.words, run[0], run[-1]
     leaves = [one.leaf for one in run if one.leaf is not None]
     return Moment(
@@ -56,7 +56,7 @@ def _moment(run: Sequence[Happening], reading: Reading) -> Moment:
     )
 
 
-def _act(one: Happening, words: Words) -> str:
+def _act(one: TimelineAct, words: Words) -> str:
     told = words.of("act", one.action)
     if one.decision is not None:
         told = words.pair(told, words.of("decision", one.decision))
@@ -67,7 +67,7 @@ def _act(one: Happening, words: Words) -> str:
     return words.aside(told, words.listed(more)) if more else told
 
 
-def _look_of_act(one: Happening) -> Look:
+def _look_of_act(one: TimelineAct) -> Look:
     if one.action in {"permit.issued", "permit.resumed"} or one.decision == "approve":
         return "good"
     if one.action in {"permit.revoked", "export.refused"} or one.decision == "reject":

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator
 
-from service.packs.chapters.context import Reading, both
+from service.packs.chapters.context import ReportContext, describe_instant
 from service.packs.document import Block, Column, Facts, Heading, Listing, Points, Span, Table, Text, code, lines, plain
-from service.packs.report_data import LogShown
+from service.packs.report_data import ReportLog
 from service.words.catalogue import Words
 from service.words.formats import format_count
 
 
-def blocks(reading: Reading) -> Iterator[Block]:
+def blocks(reading: ReportContext) -> Iterator[Block]:
     """Return the steps, the log and what the pack holds."""
     story, words = reading.story, reading.words
     yield Text(words("verify.told"))
@@ -44,13 +44,13 @@ def blocks(reading: Reading) -> Iterator[Block]:
     )
 
 
-def _log(log: LogShown, words: Words) -> Iterator[Block]:
+def _log(log: ReportLog, words: Words) -> Iterator[Block]:
     yield Facts(
         (
             (words("origin"), code(log.origin)),
             (words("size"), plain(format_count(log.size))),
             (words("root"), code(log.root)),
-            (words("signed"), plain(both(log.at, words))),
+            (words("signed"), plain(describe_instant(log.at, words))),
             (words("vkeys"), lines(*(Span(vkey, "code") for vkey in log.vkeys))),
             (words("witnesses"), plain(words.listed(log.witnesses))),
         )
