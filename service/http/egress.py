@@ -1,10 +1,15 @@
-"""SSRF guard: HTTP calls to addresses that callers name, resolved once, checked, and made to the pinned address.
+"""SSRF guard: makes HTTP calls to URLs that callers name, each resolved once, checked, and sent to the pinned address.
 
 1. The URL is parsed once; only `https`, or hosts that the operator has listed.
 2. Its host is resolved once. If any address is not public, nothing is called.
 3. The connection is made to an address of that answer, while the name still decides about the certificate: a DNS answer that changes
    (DNS rebinding) has no effect.
 4. Redirects are not followed, proxies of the environment are ignored, answers are read up to a limit of bytes and of seconds.
+
+Example:
+    client = EgressClient(allowed=["hooks.internal:8443"])
+    answer = await client.fetch("https://example.com/jwks.json", seconds=5)
+    print(answer.status, answer.body)
 """
 
 import asyncio
@@ -29,27 +34,27 @@ Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
 
 class UnansweredError(Exception):
-    """The call came to nothing: no connection, no certificate, no answer in time, or one that has no end."""
+    """The call failed: no connection, no valid certificate, no answer in time, or an answer above the limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back, whatever its status is."""
+    """Response of any status."""
 
     status: int
     headers: Mapping[str, str]
-    """By lower-case name."""
+    """Headers by lower-case name."""
     body: bytes
 
 
 async def resolve(host: str, port: int) -> Sequence[str]:
-    """Return the addresses of a host as the system knows them, each once."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    """Return the addresses of a host from the system's resolver, each once."""
+    entries = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(entry[4][0]) for entry in entries))
 
 
 class EgressClient:
-    """Calls addresses that others have named.
+    """HTTP client for URLs that callers name.
 
     Args:
         allowed: hosts, or `host:port`, that the operator trusts: there `http` and private addresses are taken.
@@ -68,14 +73,14 @@ class EgressClient:
     ) -> None:
         self._allowed = frozenset(host.lower() for host in allowed)
         self._resolve = resolve
-        self._given_tls = tls
+        self._own_tls = tls
         self._transport = transport
 
     def check(self, url: str) -> None:
-        """Refuse a URL that would never be called, when it is told.
+        """Refuse a URL that may never be called, before it is stored.
 
         Raises:
-            BlockedAddressError: it never would.
+            BlockedAddressError: the URL is blocked whatever its host resolves to.
         """
         target_of(url, self._allowed)
 
@@ -94,14 +99,14 @@ class EgressClient:
         Args:
             url: absolute.
             method: of the request.
-            headers: of the request, beside `Host`.
+            headers: of the request, without `Host`.
             content: its body.
             max_bytes: of the answer's body.
             seconds: for all of it.
 
         Raises:
             BlockedAddressError: the address may not be called; nothing was sent.
-            UnansweredError: no answer that can be used.
+            UnansweredError: there is no usable answer.
         """
         target = target_of(url, self._allowed)
         try:
@@ -146,7 +151,7 @@ class EgressClient:
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:
-        return self._given_tls or httpx.create_ssl_context()
+        return self._own_tls or httpx.create_ssl_context()
 
 
 def _pinned_request(
@@ -157,7 +162,7 @@ def _pinned_request(
     headers: Mapping[str, str],
     content: bytes | None,
 ) -> httpx.Request:
-    """Return the request to an address that names the host it is meant for, to the server and for its certificate."""
+    """Return a request to an address, with the host name in `Host` and in SNI, against which the certificate is checked."""
     own = {"Host": target.url.netloc.decode("ascii"), "Accept-Encoding": "identity", "User-Agent": "outbound"}
     sent = {name: value for name, value in headers.items() if name.lower() not in {"host", "accept-encoding"}}
     return client.build_request(

@@ -1,4 +1,4 @@
-"""SSRF policy, pure: which addresses the service may call when a caller names them; never one inside the operator's own network."""
+"""SSRF policy, pure: decides whether a URL that a caller names may be called; private addresses are blocked."""
 
 import ipaddress
 import re
@@ -32,7 +32,7 @@ _BLOCKED_4: Final = tuple(
     )
 )
 _GLOBAL_6: Final = ipaddress.IPv6Network("2000::/3")
-"""All that is handed out; whatever carries an IPv4 address within (mapped, NAT64) lies outside, but for 6to4 and Teredo."""
+"""Global unicast. Addresses that embed IPv4 (mapped, NAT64) lie outside of it, except 6to4 and Teredo."""
 _BLOCKED_6: Final = tuple(
     ipaddress.IPv6Network(text)
     for text in (
@@ -48,46 +48,46 @@ _HOST: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,62})(?:\.[a-z0-9_](?:[a-z0-
 
 
 class BlockedAddressError(Exception):
-    """The address may not be called; the message says why, and holds nothing that was secret in it."""
+    """The address may not be called; the message says why, without secrets of the URL."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """An address that may be called, if what its host resolves to may."""
+    """URL that may be called if all addresses of its host may."""
 
     url: httpx.URL
     host: str
     port: int
     is_trusted: bool
-    """Whether the operator has named the host, so that it may be anywhere."""
+    """True if the operator has listed the host, which may then have private addresses."""
 
 
 def is_public(address: str) -> bool:
-    """Tell whether an IP address belongs to somebody on the public internet.
+    """Return True if an IP address is on the public internet.
 
-    Anything else is not: private, loopback, link-local, shared, multicast, reserved and documentation ranges, IPv4 addresses
-    within IPv6 ones in any form, and what is no IP address.
+    All others are not: private, loopback, link-local, shared, multicast, reserved and documentation ranges, IPv4 addresses
+    embedded in IPv6, and text that is no IP address.
 
     Source: IANA special-purpose address registries.
     """
     try:
-        found = ipaddress.ip_address(address)
+        parsed = ipaddress.ip_address(address)
     except ValueError:
         return False
-    if isinstance(found, ipaddress.IPv4Address):
-        return not any(found in network for network in _BLOCKED_4)
-    return found.scope_id is None and found in _GLOBAL_6 and not any(found in network for network in _BLOCKED_6)
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return not any(parsed in network for network in _BLOCKED_4)
+    return parsed.scope_id is None and parsed in _GLOBAL_6 and not any(parsed in network for network in _BLOCKED_6)
 
 
 def target_of(url: str, allowed: Collection[str] = ()) -> Target:
-    """Return what a URL is to call.
+    """Return the target of a URL.
 
     Args:
         url: absolute; `https`, without a user, a password or a fragment.
         allowed: hosts, or `host:port`, that the operator trusts: there `http` and private addresses are taken.
 
     Raises:
-        BlockedAddressError: it is nothing that may be called, whatever its host resolves to.
+        BlockedAddressError: the URL may not be called, whatever its host resolves to.
     """
     parsed = _parse(url)
     host = parsed.raw_host.decode("ascii").lower()
@@ -102,10 +102,10 @@ def target_of(url: str, allowed: Collection[str] = ()) -> Target:
 
 
 def require_public(target: Target, addresses: Collection[str]) -> None:
-    """Refuse a target unless every address that its host resolves to is public, or the operator trusts it.
+    """Refuse a target unless all addresses of its host are public, or the operator trusts it.
 
     Raises:
-        BlockedAddressError: one of them is not.
+        BlockedAddressError: an address is not public.
     """
     if not target.is_trusted and not all(is_public(address) for address in addresses):
         raise BlockedAddressError(f"The host {target.host} is not, or not only, on the public internet.")
@@ -126,7 +126,7 @@ def _parse(url: str) -> httpx.URL:
 
 
 def _require_host(host: str, *, is_trusted: bool) -> None:
-    """Refuse hosts that resolvers read in ways of their own: `0x7f.1`, `2130706433`, `0177.0.0.1`; and literals that are not public."""
+    """Refuse numeric hosts that resolvers read differently (`0x7f.1`, `2130706433`, `0177.0.0.1`), and literals that are not public."""
     try:
         ipaddress.ip_address(host)
     except ValueError:

@@ -1,6 +1,6 @@
-"""`Idempotency-Key`: the same request sent twice happens once, and is answered twice.
+"""`Idempotency-Key`: a repeated request is carried out once, and answered the same each time.
 
-The answer is stored in the transaction of the change itself: either both are there or neither, and a crash between them cannot be.
+The answer is stored in the transaction of the change, so that no crash can separate the two.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ _FORM: Final = re.compile(r"[\x21-\x7e]{1,255}")
 
 
 class StoredAnswer(Base):
-    """The answer that a key has been given, kept per principal, method, path and key."""
+    """Stored answer of a key, by principal, method, path and key."""
 
     __tablename__ = "stored_answers"
 
@@ -36,7 +36,7 @@ class StoredAnswer(Base):
     request: Mapped[bytes] = mapped_column(LargeBinary)
     """SHA-256 of the bytes of body and query that came with the key."""
     content: Mapped[bytes | None] = mapped_column(LargeBinary)
-    """SHA-256 of what they say, whatever their bytes; null: stored by a version that compared bytes."""
+    """SHA-256 of their canonical content; null: stored by a version that compared bytes."""
     at: Mapped[Moment]
     status: Mapped[int] = mapped_column(SmallInteger)
     headers: Mapped[dict[str, str]] = mapped_column(JSONB)
@@ -44,39 +44,39 @@ class StoredAnswer(Base):
 
 
 class Reply(Struct):
-    """What goes out: status, headers and the bytes of the body."""
+    """Response before it is sent: status, headers and body."""
 
     status: int
     body: bytes
     headers: dict[str, str] = field(default_factory=dict)
     kept: bytes | None = None
-    """The body to store for a repeat, where it must differ (a secret that is shown once)."""
+    """Body to store for a repeat, if it differs (a secret is shown once)."""
 
 
 class Sent(Struct, frozen=True):
-    """What was sent in a body, in two ways."""
+    """Body of a request, as bytes and as canonical content."""
 
     exact: bytes
-    """The bytes, or a digest of them: what versions before compared."""
+    """Bytes, or a digest of them, which earlier versions compared."""
     content: bytes
-    """What they say: the same for every way to write it."""
+    """Canonical content: the same for every encoding of a value."""
 
     @classmethod
     def json(cls, body: bytes) -> Self:
-        """Return what a body of JSON sends."""
+        """Return the content of a JSON body."""
         return cls(body, canonical(body))
 
     @classmethod
     def plain(cls, body: bytes) -> Self:
-        """Return what a body sends whose bytes are its content."""
+        """Return the content of a body whose bytes are its content."""
         return cls(body, body)
 
 
 def canonical(body: bytes) -> bytes:
     """Return the same bytes for every JSON text of one value: by RFC 8785 in all that tells values apart.
 
-    Order of members, white space, escapes and the way in which a number is written make no difference; a member that is left out and one
-    that states what would be taken for it are two contents. What cannot be read stands for itself: no route takes it.
+    Order of members, white space, escapes and the notation of numbers make no difference. A member that is left out differs from one
+    that states its default. Text that is no JSON is returned unchanged, since no route accepts it.
     """
     try:
         return _encode(_decode(body))
@@ -102,11 +102,11 @@ class Use:
     request: bytes
     """SHA-256 of the bytes of body and query that came with the key."""
     content: bytes
-    """SHA-256 of what they say."""
+    """SHA-256 of their canonical content."""
 
     @classmethod
     def of(cls, principal: str, method: str, path: str, query: str, key: str, sent: Sent) -> Self:
-        """Return the use that a request is."""
+        """Return the use of a key by a request."""
         scope = f"{principal}\x00{method}\x00{path}\x00{key}"
         request = query.encode() + b"\x00" + sent.exact
         parameters = _encode(sorted(parse_qsl(query, keep_blank_values=True))) if query else b""
@@ -115,13 +115,13 @@ class Use:
 
     @property
     def lock(self) -> int:
-        """The advisory lock that the request holds while it is under way."""
+        """Advisory lock that the request holds until its transaction ends."""
         return int.from_bytes(self.digest[:8], "big", signed=True)
 
     def repeated(
         self, request: bytes, content: bytes | None, status: int, headers: Mapping[str, str], body: bytes
     ) -> Reply:
-        """Return what was answered before.
+        """Return the stored answer.
 
         Raises:
             KeyReused: the key was used with another body (422).
@@ -134,13 +134,13 @@ class Use:
 
 
 class KeyReused(Invalid):
-    """The key came before with another body."""
+    """The key was used with another body."""
 
     slug, title = "idempotency-key-reused", "This Idempotency-Key belongs to another request"
 
 
 class KeyInFlight(Conflict):
-    """The first request with this key has not been answered yet."""
+    """The first request with this key has no answer yet."""
 
     slug, title = "idempotency-key-in-flight", "A request with this Idempotency-Key is under way"
 
@@ -161,19 +161,19 @@ def key_of(request: Request) -> str | None:
 
 
 def is_key(text: str) -> bool:
-    """Tell whether a text can be a key."""
+    """Return True if a text can be a key."""
     return _FORM.fullmatch(text) is not None
 
 
 class Once:
-    """A request with a key, in the transaction that carries it out."""
+    """A request with a key, in its transaction."""
 
     def __init__(self, request: Request, principal: str, key: str, sent: Sent) -> None:
         self._use = Use.of(principal, request.method, request.url.path, request.url.query, key, sent)
         self._principal = principal
 
     async def earlier(self, tx: Transaction) -> Reply | None:
-        """Hold the key until the transaction ends, and return the answer it was given before, if any.
+        """Lock the key until the transaction ends, and return its stored answer, if any.
 
         Raises:
             KeyInFlight: another transaction holds the key (409).
@@ -187,7 +187,7 @@ class Once:
         return self._use.repeated(stored.request, stored.content, stored.status, stored.headers, stored.body)
 
     def keep(self, tx: Transaction, answer: Reply) -> None:
-        """Store the answer with the change that it tells of."""
+        """Store the answer in the transaction of its change."""
         tx.add(
             StoredAnswer(
                 digest=self._use.digest,
@@ -203,5 +203,5 @@ class Once:
 
 
 def in_flight() -> KeyInFlight:
-    """Return the refusal of a request whose key another one holds."""
+    """Return the refusal of a request whose key another request holds."""
     return KeyInFlight("Wait for the answer of the first request, then ask again.")

@@ -1,4 +1,4 @@
-"""Lists in pages: `{"items": [...], "next_cursor": null | str}`, walked by key, so that no page shifts under a reader."""
+"""Keyset pagination: `{"items": [...], "next_cursor": null | str}`; pages do not shift when rows are added."""
 
 import base64
 import binascii
@@ -21,7 +21,7 @@ Cursor = Annotated[str | None, Query(max_length=200, description="`next_cursor` 
 
 
 class Page(BaseModel, Generic[Item]):
-    """One page of a list; ask again with `cursor=next_cursor` until that is null."""
+    """One page of a list; repeat the request with `cursor=next_cursor` until that is null."""
 
     items: list[Item]
     next_cursor: str | None
@@ -40,7 +40,7 @@ async def page_of(
         The rows, at most `limit`, and the cursor of the next page or None.
 
     Raises:
-        Invalid: the cursor is not one that a page gave.
+        Invalid: no page returned this cursor.
     """
     if cursor is not None:
         text = decode_cursor(cursor)
@@ -61,7 +61,7 @@ def decode_cursor(cursor: str) -> str:
     """Return the key that a page ended with.
 
     Raises:
-        Invalid: the cursor is not one that a page gave.
+        Invalid: no page returned this cursor.
     """
     try:
         value = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode("ascii")
@@ -73,7 +73,7 @@ def decode_cursor(cursor: str) -> str:
 
 
 def unknown_cursor() -> Invalid:
-    """Return the refusal of a cursor that no page gave."""
+    """Return the refusal of an invalid cursor."""
     return Invalid(
         "The cursor is not one that a page gave.", errors=[("/cursor", "Take `next_cursor` of the page before.")]
     )

@@ -1,4 +1,4 @@
-"""Filters by id or key: what a caller knows a thing by, in whichever room it asks."""
+"""Query filters that take the id or the key of a handler, dataset or recipient."""
 
 from typing import Annotated, Any, Literal
 
@@ -16,11 +16,11 @@ Filter = Annotated[str | None, Query(max_length=500, description="Id or key.")]
 def is_of(
     attribute: InstrumentedAttribute[Any] | ColumnElement[Any], kind: Kind, reference: str
 ) -> ColumnElement[bool]:
-    """Return the condition that a column names the thing of this id or key."""
+    """Return the condition that a column holds the id of the resource with this id or key."""
     return attribute == (reference if is_any_id(reference) else id_of(kind, reference))
 
 
 def id_of(kind: Kind, key: str) -> ScalarSelect[str]:
-    """Return the id of the thing of this key, as a part of a query; the key is unique."""
+    """Return the id of the resource with this unique key, as a subquery."""
     named = table(kind, column("id", Id), column("key", Text))
     return select(named.c.id).where(named.c.key == key).scalar_subquery()

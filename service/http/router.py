@@ -1,4 +1,4 @@
-"""The router of every room: strict JSON in, known parameters only, problem documents in the OpenAPI document."""
+"""Router of every package: strict JSON, no unknown parameters, problem documents in the OpenAPI document."""
 
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, ClassVar
@@ -28,13 +28,13 @@ class StrictRequest(Request):
 
 
 class StrictRoute(APIRoute):
-    """A route that refuses parameters it does not know and bodies that are not JSON."""
+    """A route that refuses unknown query parameters, and bodies that are not strict JSON."""
 
     ignores_unknown: ClassVar[bool] = False
     takes_suffixes: ClassVar[bool] = True
-    """Whether a body may be of any `application/…+json`, and not of `application/json` only."""
+    """True if a body may have any type `application/…+json`; else `application/json` alone."""
     stores: ClassVar[bool] = True
-    """Whether a POST leaves something behind, so that a repeat must be told from a new request."""
+    """True if a POST changes something, so that it takes an Idempotency-Key."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         methods = kwargs.get("methods") or {"GET"}
@@ -50,22 +50,22 @@ class StrictRoute(APIRoute):
 
     @classmethod
     def refusals(cls, methods: frozenset[str]) -> dict[int | str, dict[str, Any]]:
-        """Return the refusals that a route of these methods can give, for the OpenAPI document."""
-        found = {400, 401, 403, 404, 422, 429, 503}
+        """Return the refusals of a route with these methods, for the OpenAPI document."""
+        statuses = {400, 401, 403, 404, 422, 429, 503}
         if "GET" not in methods:
-            found |= {409, 412, 413, 415}
+            statuses |= {409, 412, 413, 415}
         if "PATCH" in methods:
-            found.add(428)
-        return {status: REFUSALS[status] for status in sorted(found)}
+            statuses.add(428)
+        return {status: REFUSALS[status] for status in sorted(statuses)}
 
     def get_route_handler(self) -> Handler:
-        """Wrap FastAPI's handler."""
+        """Return FastAPI's handler behind the strict checks."""
         handle = super().get_route_handler()
-        known = {parameter.alias for part in _parts(self.dependant) for parameter in part.query_params}
+        allowed = {parameter.alias for part in _parts(self.dependant) for parameter in part.query_params}
 
         async def strict(request: Request) -> Response:
             if not self.ignores_unknown:
-                _require_known_parameters(request, known)
+                _refuse_unknown_parameters(request, allowed)
             strict_request = StrictRequest(request.scope, request.receive)
             if self.body_field is not None:
                 await _require_json(strict_request, takes_suffixes=self.takes_suffixes)
@@ -81,7 +81,7 @@ def _parts(dependant: Dependant) -> Iterator[Dependant]:
 
 
 def roles_of(dependant: Dependant) -> frozenset[Role] | None:
-    """Return the roles that a route admits, from the very dependency that admits them; None for a public route."""
+    """Return the roles of a route, from the dependency that enforces them; None for a public route."""
     admission = _admission(dependant)
     return None if admission is None else admission.roles
 
@@ -91,7 +91,7 @@ def _admission(dependant: Dependant) -> Admission | None:
 
 
 def _security(dependant: Dependant) -> list[dict[str, list[str]]]:
-    """Return what a route takes to tell who is calling, for the OpenAPI document."""
+    """Return the security requirements of a route, for the OpenAPI document."""
     admission = _admission(dependant)
     if admission is None:
         return []
@@ -99,8 +99,8 @@ def _security(dependant: Dependant) -> list[dict[str, list[str]]]:
     return [{name: []} for name in named]
 
 
-def _require_known_parameters(request: Request, known: set[str]) -> None:
-    unknown = sorted(set(request.query_params) - known)
+def _refuse_unknown_parameters(request: Request, allowed: set[str]) -> None:
+    unknown = sorted(set(request.query_params) - allowed)
     if unknown:
         raise Invalid(
             "The query holds parameters that this route does not know.",
@@ -140,7 +140,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 
 
 def _headers(methods: frozenset[str], *, is_repeatable: bool) -> list[dict[str, Any]]:
-    """Return the headers that a route looks at, for the OpenAPI document."""
+    """Return the request headers of a route, for the OpenAPI document."""
     if "PATCH" in methods:
         meaning = "The ETag of what was read; 428 without, 412 when it is no longer the current one."
         return [_header("If-Match", meaning, required=True)]
@@ -157,11 +157,15 @@ def _header(name: str, meaning: str, *, required: bool, **form: Any) -> dict[str
 
 
 class QuestionRoute(StrictRoute):
-    """A route that answers and leaves nothing behind."""
+    """A route that answers a question and changes nothing."""
 
     stores = False
 
 
 def api_router(tag: str, route_class: type[StrictRoute] = StrictRoute) -> APIRouter:
-    """Return a router for one room of the house."""
+    """Return the router of one package.
+
+    Example:
+        router = api_router("evidence packs")
+    """
     return APIRouter(tags=[tag], route_class=route_class)

@@ -1,34 +1,39 @@
-"""Token bucket rate limiting (in the form of GCRA), pure: burst, refill rate, and the seconds to wait where a bucket is empty."""
+"""Token bucket rate limiting in the form of GCRA, pure: refill rate, burst, and the seconds to wait for an empty bucket.
+
+Example:
+    buckets = Buckets(TokenBucket(per_second=5, burst=50))
+    wait = buckets.take(b"key", now=time.monotonic())  # 0.0: taken
+"""
 
 import math
 from dataclasses import dataclass
 from typing import Final
 
 MAX_BUCKETS: Final = 10_000
-"""Buckets that are kept at most."""
+"""Most buckets that are stored."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenBucket:
-    """So many a second, and so many at once."""
+    """Refill rate per second, and burst."""
 
     per_second: float
     burst: float
 
     @classmethod
     def of(cls, per_second: float) -> "TokenBucket | None":
-        """Return the rate with ten seconds' worth at once; None for 0, which is no limit."""
+        """Return the bucket with a burst of ten seconds; None for 0, which is no limit."""
         return cls(per_second, max(10 * per_second, 1)) if per_second else None
 
     def take(self, full_at: float, now: float, cost: float = 1) -> tuple[float, float]:
-        """Return when the bucket will be full again, and how long to wait before anything can be taken: 0.0 where it was.
+        """Return the time at which the bucket will be full, and the seconds to wait; 0.0 if the cost was taken.
 
-        What costs more than a bucket holds is taken from a full one, and paid back over time.
+        A cost above the burst is taken from a full bucket, and refilled over time.
 
         Args:
-            full_at: when the bucket will be full.
-            now: the moment, in seconds of the same clock.
-            cost: how much to take.
+            full_at: time at which the bucket will be full.
+            now: present time, by the same clock.
+            cost: tokens to take.
         """
         begins = max(full_at, now)
         wait = begins + min(cost, self.burst) / self.per_second - now - self.burst / self.per_second
@@ -42,40 +47,40 @@ _TOLERANCE: Final = 1e-9
 
 
 class Buckets:
-    """One bucket for each key; a key that is not known has a full one. The moments are given.
+    """Token buckets by key; a new key has a full bucket. The caller passes the time.
 
     Args:
-        rate: of each.
-        room: buckets that are kept at most; the fullest are forgotten first, which forgives least.
+        rate: rate and burst of each bucket.
+        capacity: most buckets that are stored; the fullest are removed first, which loses least.
     """
 
-    __slots__ = ("_full_at", "_room", "rate")
+    __slots__ = ("_capacity", "_full_at", "rate")
 
-    def __init__(self, rate: TokenBucket, room: int = MAX_BUCKETS) -> None:
+    def __init__(self, rate: TokenBucket, capacity: int = MAX_BUCKETS) -> None:
         self.rate = rate
-        self._room = room
+        self._capacity = capacity
         self._full_at: dict[bytes, float] = {}
 
     def __len__(self) -> int:
-        """Return how many buckets are kept."""
+        """Return the number of stored buckets."""
         return len(self._full_at)
 
     def take(self, key: bytes, now: float, cost: float = 1) -> float:
-        """Take from a bucket, and return 0.0; or leave it, and return the seconds to wait."""
+        """Take tokens and return 0.0, or take none and return the seconds to wait."""
         full_at, wait = self.rate.take(self._full_at.get(key, now), now, cost)
         self._full_at[key] = full_at
-        if len(self._full_at) > self._room:
+        if len(self._full_at) > self._capacity:
             self._forget(now)
         return wait
 
     def wait(self, key: bytes, now: float) -> float:
-        """Return the seconds to wait before one could be taken, and take nothing."""
+        """Return the seconds to wait for one token, and take none."""
         return self.rate.take(self._full_at.get(key, now), now)[1]
 
     def _forget(self, now: float) -> None:
-        """Forget those that are full, and of the others the fullest, down to three quarters of the room."""
+        """Remove full buckets, and the fullest of the others, down to three quarters of the capacity."""
         kept = sorted(((full_at, key) for key, full_at in self._full_at.items() if full_at > now), reverse=True)
-        self._full_at = {key: full_at for full_at, key in kept[: self._room * 3 // 4]}
+        self._full_at = {key: full_at for full_at, key in kept[: self._capacity * 3 // 4]}
 
 
 def retry_after(wait: float) -> int:

@@ -1,4 +1,4 @@
-"""Names that look like something else, pure: told, and never refused, for there are honest ones.
+"""Flags confusable names (homoglyphs), pure. They are flagged and never refused, since some are legitimate.
 
 Source: Unicode UTS 39, sections 4 and 5.2; the tables come with `confusable-homoglyphs`.
 """
@@ -17,15 +17,15 @@ _TOGETHER: Final = (
     frozenset({"LATIN", "HAN", "BOPOMOFO"}),
     frozenset({"LATIN", "HAN", "HANGUL"}),
 )
-"""Scripts that are written together by everybody who writes them."""
+"""Sets of scripts that are commonly mixed in one name."""
 
 
 @lru_cache(maxsize=4096)
 def flags_of(name: str) -> tuple[Flag, ...]:
-    """Return what is odd about how a name is written.
+    """Return the flags of a name.
 
-    `mixed_script`: it mixes scripts that nobody mixes, like Latin and Cyrillic. `looks_latin`: it is of another script, and every one of
-    its letters looks like one of A to Z.
+    `mixed_script`: it mixes scripts that are not mixed in practice, such as Latin and Cyrillic. `looks_latin`: it is of another script, and
+    each of its letters is confusable with a letter from A to Z.
     """
     letters = [letter for letter in unicodedata.normalize("NFKC", name) if letter.isalpha()]
     scripts = {categories.alias(letter) for letter in letters} - _EVERYWHERE
@@ -37,11 +37,11 @@ def flags_of(name: str) -> tuple[Flag, ...]:
 
 
 def flags_of_all(*names: str) -> list[Flag]:
-    """Return what is odd about any of some names, each flag once."""
+    """Return the flags of several names, each once."""
     return sorted({flag for name in names for flag in flags_of(name)})
 
 
 @lru_cache(maxsize=4096)
 def _is_confusable_with_latin(letter: str) -> bool:
-    found = confusables.is_confusable(letter, preferred_aliases=[])
-    return any(same["c"].isascii() and same["c"].isalpha() for one in found or () for same in one["homoglyphs"])
+    matches = confusables.is_confusable(letter, preferred_aliases=[])
+    return any(same["c"].isascii() and same["c"].isalpha() for match in matches or () for same in match["homoglyphs"])

@@ -1,4 +1,9 @@
-"""Problem documents (RFC 9457): the one form in which the service says no."""
+"""Problem documents (RFC 9457): the form of every refusal and fault of the service.
+
+Example:
+    raise Conflict("The permit is suspended. Ask its reviewers to resume it.")
+    raise Invalid("A field needs another value.", errors=[("/name", "Send 1 to 200 characters.")])
+"""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -97,42 +102,42 @@ class Malformed(Problem):
 
 
 class Unauthenticated(Problem):
-    """No key or token, or one that does not stand."""
+    """No key or token, or one that is not valid."""
 
     slug, title, status = "unauthenticated", "A valid key or token is needed", 401
 
     def __init__(self, detail: str, *, error: str | None = None) -> None:
         super().__init__(detail)
-        told = "" if error is None else f', error="{error}"'
-        self.headers = {"WWW-Authenticate": f'Bearer realm="outbound"{told}'}
+        parameter = "" if error is None else f', error="{error}"'
+        self.headers = {"WWW-Authenticate": f'Bearer realm="outbound"{parameter}'}
 
 
 class Forbidden(Problem):
-    """The caller is known and may not do this."""
+    """The caller is authenticated, and may not do this."""
 
     slug, title, status = "forbidden", "Not allowed for this caller", 403
 
 
 class NotFound(Problem):
-    """Nothing there that the caller may see."""
+    """There is no such resource that the caller may see."""
 
     slug, title, status = "not-found", "Nothing found", 404
 
 
 class MethodNotAllowed(Problem):
-    """The path exists, the method does not."""
+    """The path has no such method."""
 
     slug, title, status = "method-not-allowed", "Method not allowed here", 405
 
 
 class Conflict(Problem):
-    """What is asked does not fit the state things are in."""
+    """The request conflicts with the present state of the resource."""
 
     slug, title, status = "conflict", "Not possible in the present state", 409
 
 
 class AlreadyExists(Conflict):
-    """Another one has the same unique value."""
+    """Another resource has the same unique value."""
 
     slug, title = "already-exists", "There is one with this value already"
 
@@ -156,13 +161,13 @@ class TooLarge(Problem):
 
 
 class UnsupportedMediaType(Problem):
-    """The body is of a type that the route does not read."""
+    """The route does not accept the type of the body."""
 
     slug, title, status = "unsupported-media-type", "The body is of another type than this route reads", 415
 
 
 class Invalid(Problem):
-    """A field holds what it must not; the errors name each one."""
+    """Fields are missing or not valid; the errors name each one."""
 
     slug, title, status = "invalid", "Fields are missing or not valid", 422
 
@@ -174,7 +179,7 @@ class PreconditionRequired(Problem):
 
 
 class TooManyRequests(Problem):
-    """More than one caller, or one address, may ask of one server process; `Retry-After` tells when to come back."""
+    """A rate limit of a credential or an address is reached; `Retry-After` says when to repeat the request."""
 
     slug, title, status = "too-many-requests", "Too many requests", 429
 
@@ -184,7 +189,7 @@ class TooManyRequests(Problem):
 
 
 class DatabaseUnavailable(Problem):
-    """The database does not answer: come back, nothing was allowed and nothing done."""
+    """The database does not answer; nothing was allowed and nothing done."""
 
     slug, title, status = "database-away", "The database does not answer", 503
 
@@ -194,7 +199,7 @@ class DatabaseUnavailable(Problem):
 
 
 class ProviderUnavailable(Problem):
-    """The identity provider does not answer, and this token cannot be judged without it; API keys and sessions go on."""
+    """The identity provider does not answer, and the token cannot be checked without it. API keys and sessions still work."""
 
     slug, title, status = "provider-away", "The identity provider does not answer", 503
 
@@ -204,7 +209,7 @@ class ProviderUnavailable(Problem):
 
 
 class Busy(Problem):
-    """More is waiting than the service takes on, or others hold what it takes: come back, nothing was allowed and nothing done."""
+    """The queue is full, or other requests hold the needed locks; nothing was allowed and nothing done."""
 
     slug, title, status = "busy", "Too much is waiting", 503
 
@@ -216,8 +221,7 @@ class Busy(Problem):
 class TookTooLong(Problem):
     """The service gave up on a request that took too long; what was not finished is undone.
 
-    Where the time ended while a change was being committed, nobody knows which came first: the same request again, with the same
-    `Idempotency-Key`, tells.
+    If the time ended during a commit, the outcome is unknown. The same request with the same `Idempotency-Key` shows it.
     """
 
     slug, title, status = "took-too-long", "The request took too long", 503
@@ -237,7 +241,7 @@ class InternalError(Problem):
 
 
 class OtherRefusal(Problem):
-    """Whatever HTTP itself refuses and no other type names."""
+    """Any other refusal of HTTP."""
 
     slug, title, status = "refused", "The request was refused", 400
 
@@ -260,12 +264,12 @@ def pointer_to(location: Sequence[int | str]) -> str:
 
 
 def invalid_from(errors: Sequence[ErrorDetails | dict[str, Any]], *, prefix: Sequence[int | str] = ()) -> Invalid:
-    """Turn pydantic's findings into one problem that names each field, and never repeats a value."""
-    found = [(pointer_to([*prefix, *_within(error["loc"])]), _sentence(error)) for error in errors]
-    problem = Invalid(f"{len(found)} field(s) need another value; `errors` says which and why.", errors=found)
-    for told, error in zip(problem.errors, errors, strict=True):
+    """Return pydantic's errors as one problem that names each field, and never repeats a value."""
+    reasons = [(pointer_to([*prefix, *_within(error["loc"])]), _sentence(error)) for error in errors]
+    problem = Invalid(f"{len(reasons)} field(s) need another value; `errors` says which and why.", errors=reasons)
+    for entry, error in zip(problem.errors, errors, strict=True):
         if error["loc"] and error["loc"][0] in {"query", "path", "header"}:
-            told["in"] = str(error["loc"][0])
+            entry["in"] = str(error["loc"][0])
     return problem
 
 
@@ -291,9 +295,9 @@ def response(problem: Problem, instance: str) -> Response:
 
 
 def install(app: FastAPI) -> None:
-    """Make every refusal and every fault of the application a problem document."""
+    """Answer every refusal and every fault of the application with a problem document."""
 
-    async def told(request: Request, error: Exception) -> Response:
+    async def answer(request: Request, error: Exception) -> Response:
         problem = as_problem(error)
         if isinstance(problem, MethodNotAllowed):
             problem.headers = {"Allow": ", ".join(_methods_at(request))}
@@ -309,17 +313,17 @@ def install(app: FastAPI) -> None:
         LockTimeoutError,
         DBAPIError,
     ):
-        app.add_exception_handler(kind, told)
+        app.add_exception_handler(kind, answer)
 
 
 def _methods_at(request: Request) -> list[str]:
-    """Return the methods of a path, of all the routes that share it: the framework names those of the first one alone.
+    """Return the methods of all routes of a path; the framework names those of the first one alone.
 
     Where paths with and without parameters fit, the address is the one with fewer (OpenAPI 3.1, 4.8.8.2).
     """
-    found = [route for route in _routes(request.app.router) if route.matches(request.scope)[0] is not Match.NONE]
-    path = min((str(getattr(route, "path", "")) for route in found), key=lambda path: path.count("{"), default="")
-    same = (route for route in found if getattr(route, "path", "") == path)
+    matches = [route for route in _routes(request.app.router) if route.matches(request.scope)[0] is not Match.NONE]
+    path = min((str(getattr(route, "path", "")) for route in matches), key=lambda path: path.count("{"), default="")
+    same = (route for route in matches if getattr(route, "path", "") == path)
     return sorted({method for route in same for method in getattr(route, "methods", None) or ()})
 
 
@@ -334,7 +338,7 @@ def _template(request: Request) -> str:
 
 
 def as_problem(error: Exception) -> Problem:
-    """Return the problem that stands for any error that can reach the edge of the service."""
+    """Return the problem for an error."""
     if isinstance(error, Problem):
         return error
     if isinstance(error, RequestValidationError):

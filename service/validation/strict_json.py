@@ -1,4 +1,9 @@
-"""JSON as RFC 8259 and RFC 7493 mean it: no duplicate names, no NaN, no numbers or text that others read differently."""
+"""Strict JSON (RFC 8259, RFC 7493): refuses duplicate names, NaN, and numbers or text that other parsers read differently.
+
+Example:
+    value = parse(b'{"persons": 12}')
+    parse(b'{"a": 1, "a": 2}')  # raises Malformed
+"""
 
 import json
 import re
@@ -9,7 +14,7 @@ from service.validation.problems import Malformed
 MAX_DEPTH: Final = 32
 MAX_DIGITS: Final = 64
 MAX_VALUES: Final = 100_000
-"""Values of a body at most, of every kind: each costs more than its bytes do. 5,000 fields of a dataset are some 30,000."""
+"""Most values of a body, of every kind, since each costs more memory than its bytes. 5,000 fields of a dataset are some 30,000."""
 
 _DIGITS: Final = bytes(ord("0") if byte in b"-0123456789" else ord(" ") for byte in range(256))
 _MANY_DIGITS: Final = b"0" * (MAX_DIGITS + 1)
@@ -23,7 +28,7 @@ def parse(body: bytes) -> Any:
         Malformed: with the reason: not UTF-8, not JSON, a name given twice, NaN or an infinity, a number of more than
             `MAX_DIGITS` digits, a NUL or an unpaired surrogate in a text, deeper than `MAX_DEPTH`, or more than `MAX_VALUES` values.
     """
-    # Most calls of ours for each value are spared where nothing in the bytes asks for them: callers choose how many values there are.
+    # Checks of each value run only where the bytes can need them, since callers choose the number of values.
     _require_few_values(body)
     to_integer = _integer if _MANY_DIGITS in body.translate(_DIGITS) else None
     try:
@@ -41,9 +46,9 @@ def parse(body: bytes) -> Any:
 
 
 def _require_few_values(body: bytes) -> None:
-    """Refuse too many values: before each stands a comma, or the beginning of a list or an object.
+    """Refuse too many values, by the commas and opening brackets before them.
 
-    Those in texts are counted as well: of what is written by people they are far fewer.
+    Commas and brackets in texts count as well; real texts have far fewer.
     """
     if body.count(b",") + body.count(b"[") + body.count(b"{") > MAX_VALUES:
         raise Malformed(f"The body holds more than {MAX_VALUES} values.")
@@ -67,20 +72,20 @@ def _integer(digits: str) -> int:
 
 
 def _inspect(value: object, *, has_escapes: bool) -> None:
-    """Look at all values, one level after the other; in texts for what can only have come by an escape."""
+    """Check all values, level by level; texts only for characters that need an escape."""
     level, depth = [value], 0
     while level:
         if depth > MAX_DEPTH:
             raise Malformed(f"The body nests deeper than {MAX_DEPTH} levels.")
         kinds = set(map(type, level))
-        objects = [one for one in level if type(one) is dict] if dict in kinds else []
+        objects = [item for item in level if type(item) is dict] if dict in kinds else []
         if has_escapes:
-            _inspect_texts([one for one in level if type(one) is str])
-            _inspect_texts([name for one in objects for name in one])
-        if float in kinds and any(one in _INFINITE for one in level if type(one) is float):
+            _inspect_texts([item for item in level if type(item) is str])
+            _inspect_texts([name for item in objects for name in item])
+        if float in kinds and any(item in _INFINITE for item in level if type(item) is float):
             raise Malformed("A number is too large.")
-        inner = [member for one in level if type(one) is list for member in one] if list in kinds else []
-        level = inner + [member for one in objects for member in one.values()]
+        inner = [member for item in level if type(item) is list for member in item] if list in kinds else []
+        level = inner + [member for item in objects for member in item.values()]
         depth += 1
 
 

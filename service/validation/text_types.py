@@ -1,4 +1,4 @@
-"""Annotated types of texts that callers send, with their lengths: one place for what a key or a name may be."""
+"""Annotated types of texts in requests: names, prose, keys and references, with their lengths and forms."""
 
 import unicodedata
 from datetime import UTC, date, datetime
@@ -10,7 +10,7 @@ from service.database.ids import is_any_id
 from service.law.schemas import Day
 
 _INVISIBLE: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-"""Unicode categories that a reader cannot see, or that turn what is seen around."""
+"""Unicode categories of invisible characters, and of those that change the direction of text."""
 
 
 def _printable(value: str) -> str:
@@ -26,7 +26,7 @@ def _readable(value: str) -> str:
 
 
 def fold_name(name: str) -> str:
-    """Return a name as it is compared with others: compatibility forms, case and kinds of spaces make no difference."""
+    """Return the form of a name for comparison, without differences of case, compatibility forms and kinds of spaces."""
     plain = unicodedata.normalize("NFKC", name).casefold()
     return " ".join(unicodedata.normalize("NFKC", plain).split())
 
@@ -44,7 +44,7 @@ def _require_rfc3339(value: object) -> object:
 
 
 def not_before(other: str) -> AfterValidator:
-    """Return the check that a day does not come before another field's, which stands above it; either may be missing."""
+    """Return a validator: the day must not be before that of another field, which is declared above; either may be missing."""
 
     def check(day: date | None, info: ValidationInfo) -> date | None:
         begins = info.data.get(other)
@@ -56,9 +56,9 @@ def not_before(other: str) -> AfterValidator:
 
 
 def drop_defaults(schema: dict[str, Any]) -> None:
-    """Take the defaults out of the schema of a patch: what is not sent stays as it is."""
-    for told in schema["properties"].values():
-        told.pop("default", None)
+    """Remove defaults from the schema of a patch, since members that are not sent stay unchanged."""
+    for member in schema["properties"].values():
+        member.pop("default", None)
 
 
 Name = Annotated[
@@ -74,12 +74,12 @@ Prose = Annotated[
 OptionalProse = Annotated[
     str, StringConstraints(strip_whitespace=True, max_length=4000, strict=True), AfterValidator(_readable)
 ]
-"""The same, and it may be empty."""
+"""Text of up to 4,000 characters, which may be empty."""
 
 Key = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,99}$", strict=True), AfterValidator(_no_id)
 ]
-"""What people and systems call a handler or a recipient: letters, digits and `._:-`, up to 100."""
+"""Key of a handler or a recipient: letters, digits and `._:-`, up to 100 characters."""
 
 DatasetKey = Annotated[
     str,
@@ -97,8 +97,8 @@ Instant = Annotated[
     BeforeValidator(_require_rfc3339),
     Field(ge=datetime(1990, 1, 1, tzinfo=UTC), le=datetime(2200, 12, 31, tzinfo=UTC)),
 ]
-"""A moment with its offset, in the years for which a calendar can be trusted."""
+"""An instant with its offset, from 1990 to 2200."""
 
 
 NearDay = Annotated[Day, Field(ge=date(1990, 1, 1), le=date(2200, 12, 31))]
-"""A day of a paper, a permit or a deadline: in the years for which a calendar can be trusted."""
+"""A day of evidence, a permit or a deadline, from 1990 to 2200."""

@@ -46,7 +46,7 @@ def test_nobody_gets_more_than_the_burst_and_the_rate(steps: list[tuple[float, i
 
 
 def test_the_fullest_are_forgotten_first() -> None:
-    buckets = Buckets(TEN, room=8)
+    buckets = Buckets(TEN, capacity=8)
     for _ in range(20):
         buckets.take(b"greedy", 0.0)
     for number in range(100):

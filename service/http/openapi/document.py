@@ -9,21 +9,21 @@ from service.http.openapi.response_headers import add_headers
 
 
 def complete_document(app: FastAPI) -> None:
-    """Add to the OpenAPI document what the framework does not know: who may call, and what leads where."""
+    """Add links, response headers and security schemes to the OpenAPI document."""
     produce = app.openapi
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is not None:
             return app.openapi_schema
-        made = produce()
-        add_links(made)
-        add_headers(made)
-        schemes = made.setdefault("components", {}).setdefault("securitySchemes", {})
+        completed = produce()
+        add_links(completed)
+        add_headers(completed)
+        schemes = completed.setdefault("components", {}).setdefault("securitySchemes", {})
         schemes["api_key"] = {"type": "http", "scheme": "bearer", "bearerFormat": "ob_live_…"}
         meaning = "An access token of the operator's identity provider for this service's audience (RFC 9068: `typ` is `at+jwt`)."
         session = "A person who has signed in with a browser. What changes something needs `X-CSRF-Token` too (GET /v1/session)."
         schemes["session"] = {"type": "apiKey", "in": "cookie", "name": "__Host-outbound", "description": session}
         schemes["access_token"] = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": meaning}
-        return made
+        return completed
 
     app.openapi = document  # type: ignore[method-assign]

@@ -20,22 +20,22 @@ _ALSO: Final = {
     "delegate": "principal",
     "delegator": "principal",
 }
-"""Members that name a thing by what it is to the one that names it."""
+"""Members whose name is a relation, with the kind of resource that they name."""
 
 
 @dataclass(frozen=True)
 class _Operation:
     path: str
     method: str
-    told: Json
+    definition: Json
 
     @property
     def name(self) -> str:
-        return str(self.told["operationId"])
+        return str(self.definition["operationId"])
 
     @cached_property
     def thing(self) -> str:
-        """The path of the thing that it is about: up to its last parameter; empty for a path without any."""
+        """Path of its resource: up to the last parameter; empty for a path without parameters."""
         return self.path[: self.path.rfind("}") + 1]
 
     @cached_property
@@ -44,11 +44,10 @@ class _Operation:
 
 
 def add_links(document: Json) -> None:
-    """Add to every answer that makes, reads or lists things the operations that take what it names.
+    """Add links to every answer that creates, reads or lists resources: to the operations that take the ids in it.
 
-    A link stands once under `components`; an answer refers to it. A thing leads to what can be done with it, a member that holds
-    the id of another thing to the reading of that one, and a list to the reading of its first item, or to what can be done with
-    that one where it is read nowhere else.
+    Links are defined once under `components`. A resource links to its operations, a member with the id of another resource links to
+    the operation that reads it, and a list links to the operation that reads its first item, or to the operations on that item.
     """
     _Linking(document).link()
 
@@ -59,19 +58,23 @@ class _Linking:
         self._links: dict[str, Json] = {}
         self._components = document["components"]
         self._operations = [
-            _Operation(path, method, told[method])
-            for path, told in document["paths"].items()
+            _Operation(path, method, definitions[method])
+            for path, definitions in document["paths"].items()
             for method in _METHODS
-            if method in told
+            if method in definitions
         ]
         self._readings = {
-            one.path: one for one in self._operations if one.method == "get" and one.path == one.thing != ""
+            operation.path: operation
+            for operation in self._operations
+            if operation.method == "get" and operation.path == operation.thing != ""
         }
-        self._kinds = {_member_of(one.thing): one for one in self._readings.values() if len(one.parameters) == 1}
+        self._kinds = {
+            _member_of(reading.thing): reading for reading in self._readings.values() if len(reading.parameters) == 1
+        }
 
     def link(self) -> None:
         for operation in self._operations:
-            for status, answer in operation.told["responses"].items():
+            for status, answer in operation.definition["responses"].items():
                 content = answer.get("content", {}).get("application/json")
                 if not status.startswith("2") or content is None:
                     continue
@@ -86,8 +89,8 @@ class _Linking:
 
     def _resolved(self, schema: Json) -> Json:
         reference = schema.get("$ref")
-        found: Json = schema if reference is None else self._schemas[reference.rpartition("/")[2]]
-        return found
+        resolved: Json = schema if reference is None else self._schemas[reference.rpartition("/")[2]]
+        return resolved
 
     def _links_of(self, operation: _Operation, status: str, schema: Json) -> Iterator[tuple[str, Json]]:
         members = schema.get("properties", {})
@@ -127,23 +130,23 @@ class _Linking:
                 )
 
     def _thing_of(self, operation: _Operation, status: str, members: Json) -> str | None:
-        """Return the path of the thing that an answer shows, where it makes or reads one."""
+        """Return the path of the resource in an answer, if it creates or reads one."""
         if operation.path in self._readings and operation.method in {"get", "patch"}:
             return operation.path
         if status not in _CREATED:
             return None
-        made = (path for path in self._readings if path.rpartition("/")[0] == operation.path)
-        shown = next(made, None) or operation.thing
-        while shown:
-            if shown in self._readings and self._shows(shown, members):
-                return shown
-            shown = shown[: shown.rfind("{") - 1]
-            shown = shown[: shown.rfind("}") + 1]
+        created = (path for path in self._readings if path.rpartition("/")[0] == operation.path)
+        thing = next(created, None) or operation.thing
+        while thing:
+            if thing in self._readings and self._holds(thing, members):
+                return thing
+            thing = thing[: thing.rfind("{") - 1]
+            thing = thing[: thing.rfind("}") + 1]
         return None
 
-    def _shows(self, thing: str, members: Json) -> bool:
-        """Tell whether an answer has all that the reading of a thing shows."""
-        content = self._readings[thing].told["responses"]["200"]["content"]["application/json"]
+    def _holds(self, thing: str, members: Json) -> bool:
+        """Return True if an answer has all members of a resource."""
+        content = self._readings[thing].definition["responses"]["200"]["content"]["application/json"]
         return set(self._resolved(content["schema"]).get("properties", {})) <= set(members)
 
     def _own(self, operation: _Operation, thing: str, members: Json) -> Iterator[tuple[str, Json]]:
@@ -151,12 +154,12 @@ class _Linking:
         for target in self._operations if key else ():
             if target.thing == thing and target != operation:
                 pointers = _path_of(target) | {target.parameters[-1]: f"$response.body#/{key}"}
-                if any(one["name"] == "If-Match" for one in target.told.get("parameters", ())):
+                if any(parameter["name"] == "If-Match" for parameter in target.definition.get("parameters", ())):
                     pointers["If-Match"] = "$response.header.ETag"
                 yield target.name, _link(target, pointers)
 
     def _parts(self, thing: str, members: Json) -> Iterator[tuple[str, Json]]:
-        """Lead to the parts of a thing that it names, and that have a path of their own under it."""
+        """Link to parts of a resource that have a path of their own below it."""
         key = _key(self._readings[thing], members)
         for target in self._operations if key else ():
             collection, _, last = target.thing.rpartition("/")
@@ -164,7 +167,7 @@ class _Linking:
                 continue
             inside = collection.rpartition("/")[2]
             pointers = _path_of(target) | {target.parameters[-2]: f"$response.body#/{key}"}
-            many, one = members.get(inside, {}), _member_of(target.thing)
+            many, member = members.get(inside, {}), _member_of(target.thing)
             is_read = target == self._readings.get(target.thing)
             if many.get("type") == "array" and (is_read or target.thing not in self._readings):
                 pointers[target.parameters[-1]] = f"$response.body#/{inside}/0/id"
@@ -173,30 +176,30 @@ class _Linking:
                     if is_read
                     else (target.name, _link(target, pointers))
                 )
-            elif one in members and is_read:
-                number = "" if _is_of(members[one], "integer") else "/number"
-                pointers[target.parameters[-1]] = f"$response.body#/{one}{number}"
-                yield one, _link(target, pointers, f"Read what `{one}` names.")
+            elif member in members and is_read:
+                number = "" if _is_of(members[member], "integer") else "/number"
+                pointers[target.parameters[-1]] = f"$response.body#/{member}{number}"
+                yield member, _link(target, pointers, f"Read what `{member}` names.")
 
 
 def _key(reading: _Operation, members: Json) -> str | None:
-    """Return the member that tells which one of its kind a thing is."""
+    """Return the member that identifies a resource among those of its kind."""
     last = reading.parameters[-1]
     return next((name for name in (last, "id") if name in members), None)
 
 
 def _member_of(thing: str) -> str:
-    """Return what a member is called that names one thing of a kind: `handler` for `/v1/handlers/{handler_id}`."""
+    """Return the name of members that hold the id of a resource: `handler` for `/v1/handlers/{handler_id}`."""
     return thing.split("/")[-2].replace("-", "_").removesuffix("s")
 
 
 def _path_of(target: _Operation) -> dict[str, str]:
-    """Return where the parameters before the last come from: the address of what was asked."""
+    """Return the sources of all parameters but the last: the path of the request."""
     return {name: f"$request.path.{name}" for name in target.parameters[:-1]}
 
 
 def _is_of(schema: Json, kind: str) -> bool:
-    return any(one.get("type") == kind for one in schema.get("anyOf", [schema]))
+    return any(option.get("type") == kind for option in schema.get("anyOf", [schema]))
 
 
 def _is_text(schema: Json) -> bool:
@@ -204,5 +207,5 @@ def _is_text(schema: Json) -> bool:
 
 
 def _link(target: _Operation, parameters: dict[str, str], meaning: str | None = None) -> Json:
-    told = meaning or _SENTENCE.split(target.told["description"])[0].rstrip(".;:") + "."
-    return {"operationId": target.name, "parameters": parameters, "description": told}
+    description = meaning or _SENTENCE.split(target.definition["description"])[0].rstrip(".;:") + "."
+    return {"operationId": target.name, "parameters": parameters, "description": description}

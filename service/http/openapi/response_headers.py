@@ -24,13 +24,13 @@ _COMPONENTS: Final[dict[str, Json]] = {
 }
 _REFUSALS: Final = {"401": ("WWW-Authenticate",), "429": ("Retry-After",), "503": ("Retry-After",)}
 _VIEWS: Final = frozenset({"/v1/queue", "/v1/audit/health"})
-"""Answers to questions that are read by GET all the same."""
+"""Answers to GET that are no resources and have no ETag."""
 _UNADDRESSED: Final = frozenset({"/v1/gradings"})
-"""What makes several things at once."""
+"""Paths of POST that creates several resources at once, without a Location."""
 
 
 def add_headers(document: Json) -> None:
-    """Add to every answer the headers that come with it; each stands once under `components`."""
+    """Add its headers to every answer; each is defined once under `components`."""
     document["components"]["headers"] = _COMPONENTS
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
@@ -49,6 +49,6 @@ def _of_success(path: str, method: str, operation: Json, status: str) -> list[st
     if method == "get":
         is_list = schema.startswith("#/components/schemas/Page_")
         return [] if is_list or path in _VIEWS else ["ETag"]
-    if not any(one["in"] == "header" for one in operation.get("parameters", [])):
-        return []  # a question: it leaves nothing that could be named
+    if not any(parameter["in"] == "header" for parameter in operation.get("parameters", [])):
+        return []  # a question creates no resource
     return ["ETag", "Location"] if status != "200" and path not in _UNADDRESSED else ["ETag"]

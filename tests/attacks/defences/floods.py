@@ -46,7 +46,7 @@ DEFENCES: Final = (
         "addresses are forgotten one day",
         "service/http/token_bucket.py",
         "Buckets.take",
-        "len(self._full_at) > self._room",
+        "len(self._full_at) > self._capacity",
         "False",
         LIMITED + "test_what_is_remembered_has_an_end_and_shows_no_secret",
     ),

@@ -141,7 +141,7 @@ DEFENCES: Final = (
         "A94",
         "an answer names paths alone",
         "service/validation/problems.py",
-        "install.told",
+        "install.answer",
         "request.url.path",
         "str(request.url)",
         TEXTS + "test_the_address_in_an_answer_is_not_the_callers_to_choose",
