@@ -32,7 +32,7 @@ from service.events import routes as events
 from service.exports import person_counts
 from service.exports import routes as exports
 from service.gate import routes as gate
-from service.gate.fast_path.asgi import Express
+from service.gate.fast_path.asgi import FastPathApp
 from service.gate.group_commit import Gate
 from service.gate.jobs import EVALUATION_PATH, EVALUATIONS_PATH, EXPORTS_PATH
 from service.http.egress import EgressClient
@@ -100,14 +100,14 @@ DOCS_SCRIPT = """SwaggerUIBundle({url: "/openapi.json", dom_id: "#docs", deepLin
 
 
 class Outbound(FastAPI):
-    """The application: the express way first, which hands on to the routes whatever is not for it."""
+    """The application: the fast_path_app way first, which hands on to the routes whatever is not for it."""
 
-    express: Express
+    fast_path_app: FastPathApp
 
     @property
-    def shortcut(self) -> Express:
-        """What a connection of ours may hand a request to without ASGI (see `service.gate.fast_path.http_protocol`)."""
-        return self.express
+    def fast_path(self) -> FastPathApp:
+        """The application that answers eligible requests without ASGI (see `service.gate.fast_path.http_protocol`)."""
+        return self.fast_path_app
 
     async def by_routes(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request through the middleware and the routes."""
@@ -115,7 +115,7 @@ class Outbound(FastAPI):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        await self.express(scope, receive, send)
+        await self.fast_path_app(scope, receive, send)
 
 
 def create_app(settings: Settings, database_url: str, *, clock: Time | None = None) -> Outbound:
@@ -141,7 +141,7 @@ def create_app(settings: Settings, database_url: str, *, clock: Time | None = No
         clock=clock,
         lease=timedelta(seconds=settings.export_lease_seconds),
         timeout=settings.database_timeout_seconds,
-        longest=settings.request_timeout_seconds,
+        batch_timeout=settings.request_timeout_seconds,
         queue=settings.gate_queue,
         limits=rates,
         silence=settings.database_silence_seconds,
@@ -247,7 +247,7 @@ def create_app(settings: Settings, database_url: str, *, clock: Time | None = No
         unhurried=UNHURRIED,
         is_https=is_https,
     )
-    app.express = Express(app.by_routes, gate=decisions, recognize=recognize, limit=limit, rates=rates)
+    app.fast_path_app = FastPathApp(app.by_routes, gate=decisions, recognize=recognize, limit=limit, rates=rates)
     return app
 
 

@@ -27,7 +27,7 @@ from service.app import create_app
 from service.database import migrate
 from service.database.embedded import EmbeddedServer
 from service.database.session import Time
-from service.gate.fast_path.http_protocol import Direct
+from service.gate.fast_path.http_protocol import FastPathProtocol
 from service.http.server_protocol import TimeoutProtocol
 from service.settings import Settings
 from tests.headers import AsTold
@@ -125,7 +125,7 @@ def database_url(postgres: str) -> Iterator[str]:
     require_state(database_named(postgres, name))
 
 
-class Patient(Direct):
+class Patient(FastPathProtocol):
     """A connection as `outbound serve` has it, that waits for tests which take long."""
 
     patience = 300

@@ -21,9 +21,9 @@ def review(
 ) -> None:
     """List every permit in force that no longer stands, and why; changes nothing, so it can run nightly."""
     book = book_of(Settings().policy_file)
-    found = in_transaction(lambda tx: outlook.fallen(tx, book))
+    found = in_transaction(lambda tx: outlook.find_invalidated_permits(tx, book))
     if as_json:
-        typer.echo(json.dumps(outlook.told(found), ensure_ascii=False, indent=2))
+        typer.echo(json.dumps(outlook.documents_of(found), ensure_ascii=False, indent=2))
     else:
         for permit in found:
             typer.echo(f"{permit.permit} ({permit.purpose}, transfer {permit.transfer}) no longer stands:")

@@ -43,7 +43,7 @@ def rebuild_ledger(
         fail(f"{differing} differ. `--repair` stores what the exports add up to.")
 
 
-def _outcome(counted: recount.Counted, *, repair: bool) -> str:
+def _outcome(counted: recount.Recount, *, repair: bool) -> str:
     if counted.is_same:
         return "the same"
     return "repaired" if repair else "differs"

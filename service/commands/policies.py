@@ -27,7 +27,7 @@ def check_policy(
     now = book_of(Settings().policy_file)
 
     async def work(tx: Transaction) -> tuple[list[policy_impact.Effect], list[str]]:
-        return await policy_impact.effects(tx, now, then), await policy_impact.unknown_recipients(tx, checked)
+        return await policy_impact.compute_effects(tx, now, then), await policy_impact.unknown_recipients(tx, checked)
 
     found, unknown = in_transaction(work)
     if as_json:

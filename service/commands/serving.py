@@ -76,7 +76,7 @@ def serve(
             port=settings.port,
             workers=settings.workers,
             loop="uvloop" if sys.platform != "win32" else "asyncio",
-            http="service.gate.fast_path.http_protocol:Direct" if sys.platform != "win32" else "auto",
+            http="service.gate.fast_path.http_protocol:FastPathProtocol" if sys.platform != "win32" else "auto",
             ws="none",
             access_log=False,
             log_config=None,

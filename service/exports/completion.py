@@ -18,7 +18,7 @@ from msgspec import structs
 from service.access.caller import Caller
 from service.audit import operations as audit
 from service.database.session import Transaction
-from service.exports.operations import held_export, present, status_of
+from service.exports.operations import lock_export, present, status_of
 from service.exports.schemas import ExportOut
 from service.gate.decide import contradicted
 from service.law.facts import Count, Tag
@@ -48,7 +48,7 @@ class GateNeededError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class KindReport:
     """What a caller tells of one kind, in which way, and where in the request it stands."""
 
     report: Report
@@ -56,12 +56,12 @@ class Told:
     pointer: str
 
 
-Completion = dict[Kind, Told]
+Completion = dict[Kind, KindReport]
 
 
-def by_number(sent: Count) -> Completion:
+def completion_by_number(sent: Count) -> Completion:
     """Return a completion that tells both kinds as numbers."""
-    return {kind: Told(Report(number=getattr(sent, kind)), "number", f"/{kind}") for kind in KINDS}
+    return {kind: KindReport(Report(number=getattr(sent, kind)), "number", f"/{kind}") for kind in KINDS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,52 +96,54 @@ async def complete(
     Raises:
         GateNeededError: this takes the gate closed.
     """
-    export = await held_export(tx, caller, export_id)
+    export = await lock_export(tx, caller, export_id)
     permit = None
     if export.permit is not None:
         permit = await tx.get_one(Permit, export.permit, with_for_update=True, populate_existing=True)
     counting = Counting(tx, caller, export, permit, completion, is_gate_closed)
     if status_of(export, tx) == "completed":
-        return await _again(counting)
-    return await _first(counting)
+        return await _count_repeat(counting)
+    return await _count_first(counting)
 
 
-async def _first(counting: Counting) -> ExportOut:
+async def _count_first(counting: Counting) -> ExportOut:
     """Count the first report of an export, late or not."""
     tx, export, completion = counting.tx, counting.export, counting.completion
     was = status_of(export, tx)
     is_late = was != "reserved"
-    if is_late or await _is_beyond(tx, export, completion):
+    if is_late or await _exceeds_reservation(tx, export, completion):
         counting.require_gate()
     if export.status == "reserved":
-        await ledger.release(tx, export)
+        await ledger.release_reservation(tx, export)
     reports = {kind: completion[kind].report for kind in KINDS}
     sent = Count(**{kind: reports[kind].sent(getattr(export, kind)) for kind in KINDS})
-    await _count(counting, reports)
+    await _add_reports(counting, reports)
     action, late = "export.completed", dict[str, Any]()
     if is_late:
         action, late = "export.reported_late", {"was": was, "more": structs.asdict(sent)}
-    return await _reported(counting, action, sent, late)
+    return await _record_report(counting, action, sent, late)
 
 
-async def _again(counting: Counting) -> ExportOut | ReportedOtherwise:
+async def _count_repeat(counting: Counting) -> ExportOut | ReportedOtherwise:
     """Answer a report of an export that was reported before: the same is the same, and whoever went beyond it counts."""
     tx, export, completion = counting.tx, counting.export, counting.completion
     before = Count(export.sent_persons or 0, export.sent_sensitive_persons or 0)
-    held = {kind: await ledger.tally_of(tx, export, kind) for kind in KINDS}
+    held = {kind: await ledger.load_export_tally(tx, export, kind) for kind in KINDS}
     more = {kind: held[kind].more(completion[kind].report) for kind in KINDS}
     if all(more[kind] == NOTHING_MORE for kind in KINDS):
         stated = Count(**{kind: completion[kind].report.sent(getattr(before, kind)) for kind in KINDS})
         if stated == before:
             return present(export, tx)
-        return _otherwise(export, before, "It tells fewer persons, so the first report stands.")
+        return _reported_otherwise(export, before, "It tells fewer persons, so the first report stands.")
     counting.require_gate()
     sketches = {kind: held[kind].plus(completion[kind].report) for kind in KINDS if more[kind].sketch != NOBODY}
-    sent = Count(**{kind: _told(sketches.get(kind, held[kind]), more[kind], getattr(before, kind)) for kind in KINDS})
-    await _count(counting, more, sketches)
+    sent = Count(
+        **{kind: _total_sent(sketches.get(kind, held[kind]), more[kind], getattr(before, kind)) for kind in KINDS}
+    )
+    await _add_reports(counting, more, sketches)
     grown = Count(sent.persons - before.persons, sent.sensitive_persons - before.sensitive_persons)
-    await _reported(counting, "export.reported_late", sent, {"was": "completed", "more": structs.asdict(grown)})
-    return _otherwise(
+    await _record_report(counting, "export.reported_late", sent, {"was": "completed", "more": structs.asdict(grown)})
+    return _reported_otherwise(
         export, before, "Whoever went beyond it is on record now and counted: the export says how many.", sent
     )
 
@@ -149,11 +151,11 @@ async def _again(counting: Counting) -> ExportOut | ReportedOtherwise:
 NOTHING_MORE: Final = Report()
 
 
-def _told(held: Tally, more: Report, before: int) -> int:
+def _total_sent(held: Tally, more: Report, before: int) -> int:
     return before if more == NOTHING_MORE else held.plain + held.estimate + more.number
 
 
-def _otherwise(export: Export, before: Count, what: str, sent: Count | None = None) -> ReportedOtherwise:
+def _reported_otherwise(export: Export, before: Count, what: str, sent: Count | None = None) -> ReportedOtherwise:
     return ReportedOtherwise(
         f"The export {export.id} was reported as sent before, with {before.persons} persons and {before.sensitive_persons} "
         f"whose sensitive information went. {what}",
@@ -164,7 +166,7 @@ def _otherwise(export: Export, before: Count, what: str, sent: Count | None = No
     )
 
 
-async def _reported(counting: Counting, action: str, sent: Count, late: Mapping[str, Any]) -> ExportOut:
+async def _record_report(counting: Counting, action: str, sent: Count, late: Mapping[str, Any]) -> ExportOut:
     """Write down that an export was reported, and look whether its permit has let more go than it allows."""
     tx, export = counting.tx, counting.export
     export.status, export.ended_at = "completed", tx.now
@@ -173,13 +175,13 @@ async def _reported(counting: Counting, action: str, sent: Count, late: Mapping[
     ways = {kind: counting.completion[kind].way for kind in KINDS}
     details = {"sent": structs.asdict(sent), "permit": export.permit, "told_by": ways, **late}
     audit.append(tx, counting.caller, action, export.id, handler=export.handler, details=details)
-    await _look_at_tags(tx, counting.caller, export, sent)
+    await _record_contradiction(tx, counting.caller, export, sent)
     await tx.flush()
-    await _hold_against_quota(counting)
+    await _suspend_above_quota(counting)
     return present(export, tx)
 
 
-async def _look_at_tags(tx: Transaction, caller: Caller, export: Export, sent: Count) -> None:
+async def _record_contradiction(tx: Transaction, caller: Caller, export: Export, sent: Count) -> None:
     """Keep what a report says against the tags of the dataset: it went all the same, so that it is recorded, and found."""
     dataset = await tx.get_one(Dataset, export.dataset)
     if dataset.tags is None:
@@ -191,7 +193,7 @@ async def _look_at_tags(tx: Transaction, caller: Caller, export: Export, sent: C
         await contradictions.record(tx, dataset, **stated)
 
 
-async def _is_beyond(tx: Transaction, export: Export, completion: Completion) -> bool:
+async def _exceeds_reservation(tx: Transaction, export: Export, completion: Completion) -> bool:
     """Tell whether more went than was reserved, or others than were announced: such as make a total grow by more than is held of it.
 
     Those who were announced never do: whoever has been reported since is not new any more.
@@ -206,12 +208,12 @@ async def _is_beyond(tx: Transaction, export: Export, completion: Completion) ->
     for owner, held in owners:
         for kind in KINDS:
             report, room = completion[kind].report, getattr(held, kind)
-            if report.exceeds(room) and (await ledger.tally(tx, owner, kind)).surely_new(report) > room:
+            if report.exceeds(room) and (await ledger.load_tally(tx, owner, kind)).surely_new(report) > room:
                 return True
     return False
 
 
-async def _hold_against_quota(counting: Counting) -> None:
+async def _suspend_above_quota(counting: Counting) -> None:
     """Suspend a permit under which more has gone than it allows, and raise a finding.
 
     Persons who are estimated count as few as they can be: a report of what really went is no fault of a permit for an error of ours.
@@ -223,7 +225,7 @@ async def _hold_against_quota(counting: Counting) -> None:
     for kind in KINDS:
         quota = getattr(permit, kind)
         if getattr(permit, f"sent_{kind}") > quota:
-            held = await ledger.tally(tx, permit.id, kind, getattr(permit, f"plain_{kind}"))
+            held = await ledger.load_tally(tx, permit.id, kind, getattr(permit, f"plain_{kind}"))
             if held.plain + held.lower > quota:
                 above[kind] = held.plain + held.lower
     if above:
@@ -232,7 +234,7 @@ async def _hold_against_quota(counting: Counting) -> None:
         await structuring_findings.raise_above_quota(tx, counting.caller, permit, above)
 
 
-async def _count(
+async def _add_reports(
     counting: Counting, reports: Mapping[Kind, Report], sketches: Mapping[Kind, Tally] | None = None
 ) -> None:
     """Add reports to everything that counts them, and keep the export's own sketches.
@@ -245,13 +247,13 @@ async def _count(
     tx, export, permit = counting.tx, counting.export, counting.permit
     persons, sensitive = reports["persons"], reports["sensitive_persons"]
     if export.counts:
-        await ledger.add(tx, export.handler, export.year, persons, sensitive)
+        await ledger.add_report(tx, export.handler, export.year, persons, sensitive)
     if permit is not None:
-        permit.sent_persons += await ledger.gain(tx, permit.id, "persons", persons)
-        permit.sent_sensitive_persons += await ledger.gain(tx, permit.id, "sensitive_persons", sensitive)
+        permit.sent_persons += await ledger.add_by_hash(tx, permit.id, "persons", persons)
+        permit.sent_sensitive_persons += await ledger.add_by_hash(tx, permit.id, "sensitive_persons", sensitive)
         permit.plain_persons += persons.number
         permit.plain_sensitive_persons += sensitive.number
     if sketches is None:
         sketches = {kind: Tally().plus(reports[kind]) for kind in KINDS if reports[kind].sketch != NOBODY}
     for kind, tally in sketches.items():
-        await ledger.keep(tx, export.id, kind, tally)
+        await ledger.store_tally(tx, export.id, kind, tally)

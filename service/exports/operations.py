@@ -12,8 +12,8 @@ from service.database.ids import is_id
 from service.database.session import Transaction, join_gate
 from service.exports.schemas import ExportOut
 from service.gate import batch_write, questions
-from service.gate.batch_decisions import DecisionBatch, ExportRefused, Reserved, export_ended, lapse
-from service.gate.batch_read import EXPORTERS, Wanted
+from service.gate.batch_decisions import DecisionBatch, ExportRefused, ReservedExport, export_ended, lapse_time
+from service.gate.batch_read import EXPORTERS, Lookup
 from service.http.paging import page_of
 from service.http.references import is_of
 from service.law.rule_book import RuleBook
@@ -24,7 +24,7 @@ from service.validation.problems import NotFound
 
 async def reserve(
     tx: Transaction, caller: Caller, book: RuleBook, wanted: questions.Export, lease: timedelta
-) -> Reserved | ExportRefused:
+) -> ReservedExport | ExportRefused:
     """Decide on one export as a batch does, within a transaction that does more than that; a refusal is recorded too.
 
     Raises:
@@ -34,9 +34,9 @@ async def reserve(
     await tx.flush()
     raw = await (await tx.connection()).get_raw_connection()
     connection = cast("asyncpg.Connection", raw.driver_connection)
-    asked = [Wanted(wanted.dataset, wanted.recipient)]
-    tx.now, (found,) = await batch_write.held(connection, asked, asked, tx.time.ahead)
-    sitting = DecisionBatch(book, tx.now, lapse(tx.now, lease))
+    asked = [Lookup(wanted.dataset, wanted.recipient)]
+    tx.now, (found,) = await batch_write.lock_and_read(connection, asked, asked, tx.time.ahead)
+    sitting = DecisionBatch(book, tx.now, lapse_time(tx.now, lease))
     made = sitting.reserve(wanted, found, caller)
     await batch_write.write(connection, sitting, [])
     return made
@@ -48,11 +48,11 @@ async def cancel(tx: Transaction, caller: Caller, export_id: str) -> ExportOut:
     Raises:
         ExportEnded: completed or lapsed already.
     """
-    export = await held_export(tx, caller, export_id)
+    export = await lock_export(tx, caller, export_id)
     if export.status == "cancelled":
         return present(export, tx)
     require_reserved(export, tx)
-    await ledger.release(tx, export)
+    await ledger.release_reservation(tx, export)
     export.status, export.ended_at = "cancelled", tx.now
     audit.append(tx, caller, "export.cancelled", export.id, handler=export.handler, details={"permit": export.permit})
     await tx.flush()
@@ -61,7 +61,7 @@ async def cancel(tx: Transaction, caller: Caller, export_id: str) -> ExportOut:
 
 async def read_export(tx: Transaction, caller: Caller, export_id: str) -> ExportOut:
     """Return an export."""
-    return present(await _export(tx, caller, export_id), tx)
+    return present(await _find_export(tx, caller, export_id), tx)
 
 
 async def list_exports(
@@ -85,18 +85,18 @@ async def list_exports(
     return [present(row, tx) for row in rows], following
 
 
-async def held_export(tx: Transaction, caller: Caller, export_id: str) -> Export:
+async def lock_export(tx: Transaction, caller: Caller, export_id: str) -> Export:
     """Return an export that the caller may end, held with the year's count, in the order in which `reserve` holds them."""
-    export = await _export(tx, caller, export_id)
+    export = await _find_export(tx, caller, export_id)
     caller.demand(EXPORTERS, export.handler, what="export")
-    await ledger.hold_year(tx, export.handler, export.year)
+    await ledger.lock_year(tx, export.handler, export.year)
     await tx.refresh(export, with_for_update=True)
     # Whoever held it before may have taken a while: by now it may have lapsed, and been given to another.
     await tx.look_at_clock()
     return export
 
 
-async def _export(tx: Transaction, caller: Caller, export_id: str) -> Export:
+async def _find_export(tx: Transaction, caller: Caller, export_id: str) -> Export:
     export = await tx.get(Export, export_id) if is_id(export_id, "ex") else None
     if export is None or not caller.reaches(READERS, export.handler):
         raise NotFound("There is no such export.")

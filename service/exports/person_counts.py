@@ -17,7 +17,7 @@ import msgspec
 from fastapi import Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, WithJsonSchema, model_validator
 
-from service.exports.completion import Completion, Told, Way
+from service.exports.completion import Completion, KindReport, Way
 from service.http import idempotency
 from service.http.idempotency import Sent
 from service.law.schemas import MAX_PERSONS, Persons
@@ -26,7 +26,7 @@ from service.ledger.counting import (
     HASH_BYTES,
     HASH_DIGITS,
     MAX_SKETCH_BYTES,
-    Gathering,
+    HashCollector,
     Kind,
     Report,
     SketchError,
@@ -44,8 +44,8 @@ MAX_PLAIN: Final = 256 * 1024
 MAX_BODY: Final = 2 * MAX_HASHES * (HASH_DIGITS + 8) + MAX_PLAIN
 """Bytes of a whole body: hashes of both kinds with quotes, comma and room for indentation."""
 
-_PIECE: Final = 256 * 1024
-_LONG: Final = re.compile(rb'"(person_hashes|sensitive_person_hashes|sketch|sensitive_sketch)"\s*:\s*([\["])')
+_PIECE_BYTES: Final = 256 * 1024
+_LIST_OR_SKETCH: Final = re.compile(rb'"(person_hashes|sensitive_person_hashes|sketch|sensitive_sketch)"\s*:\s*([\["])')
 _ENDS: Final = {b"[": b"]", b'"': b'"'}
 _WRONG_HASH: Final = f"is not {HASH_DIGITS} hexadecimal digits"
 _TOO_MANY: Final = f"One request takes {MAX_HASHES} hashes at most."
@@ -57,7 +57,7 @@ def _hashes(value: object) -> Report:
         return value
     if not isinstance(value, list):
         raise ValueError("Input should be a list of hashes")  # noqa: TRY004 - pydantic tells of a ValueError
-    gathering = Gathering()
+    gathering = HashCollector()
     gathering.add(_bytes_of(value, 0))
     return _report(gathering)
 
@@ -78,7 +78,7 @@ def _is_hash(value: object) -> bool:
     return isinstance(value, str) and re.fullmatch(f"[0-9a-fA-F]{{{HASH_DIGITS}}}", value) is not None
 
 
-def _report(gathering: Gathering) -> Report:
+def _report(gathering: HashCollector) -> Report:
     return Report(sketch=gathering.sketch(), at_most=gathering.hashes)
 
 
@@ -87,12 +87,12 @@ def _sketch(value: object) -> Report:
         return value
     if not isinstance(value, str):
         raise ValueError("Input should be the base64 of a sketch")  # noqa: TRY004 - pydantic tells of a ValueError
-    return _sketched(value.encode())
+    return _parse_sketch(value.encode())
 
 
-def _sketched(text: bytes) -> Report:
+def _parse_sketch(text: bytes) -> Report:
     try:
-        return Report.of_sketch(counting.read(base64.b64decode(text, validate=True)))
+        return Report.of_sketch(counting.parse_sketch(base64.b64decode(text, validate=True)))
     except binascii.Error as error:
         raise ValueError("This is not base64") from error
     except SketchError as error:
@@ -141,10 +141,10 @@ class ByHash(BaseModel):
             raise Invalid("Tell each kind in one way only.", errors=errors)
         return told
 
-    def _told(self, name: str) -> Told:
+    def _told(self, name: str) -> KindReport:
         value = getattr(self, name)
         way = _WAYS[name]
-        return Told(Report(number=value or 0) if way == "number" else value, way, f"/{name}")
+        return KindReport(Report(number=value or 0) if way == "number" else value, way, f"/{name}")
 
 
 class CompleteIn(ByHash):
@@ -188,7 +188,7 @@ BODY: Final[dict[str, Any]] = {
 Number = Annotated[int | None, Query(ge=0, le=MAX_PERSONS, description="With a stream of the other kind's hashes.")]
 
 
-class Stated:
+class StreamQuery:
     """What the query says of a stream of hashes."""
 
     def __init__(
@@ -214,16 +214,16 @@ class Stated:
             found = f"Leave it out: the body tells the same {self.kind}."
             raise Invalid("Tell each kind in one way only.", errors=[(f"/{self.kind}", found)])
         told: Completion = {
-            kind: Told(Report(number=number or 0), "number", f"/{kind}") for kind, number in self.numbers.items()
+            kind: KindReport(Report(number=number or 0), "number", f"/{kind}") for kind, number in self.numbers.items()
         }
-        told[self.kind] = Told(streamed, "hashes", "")
+        told[self.kind] = KindReport(streamed, "hashes", "")
         return told
 
 
-StatedIn = Annotated[Stated, Depends()]
+StreamQueryIn = Annotated[StreamQuery, Depends()]
 
 
-class Body:
+class CompletionBody:
     """A completion, and what a repeat of the request has the same."""
 
     def __init__(self, completion: Completion, sent: Sent) -> None:
@@ -231,7 +231,7 @@ class Body:
         self.sent = sent
 
     @classmethod
-    async def read(cls, request: Request, stated: Stated) -> Self:
+    async def read(cls, request: Request, stated: StreamQuery) -> Self:
         """Read the body of a completion.
 
         Raises:
@@ -242,13 +242,13 @@ class Body:
         """
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind == OCTETS:
-            report, digest = await _streamed(request)
+            report, digest = await _count_stream(request)
             return cls(stated.completion(report), Sent.plain(digest))
         value, sent = await read_json(request, f"Send the report as application/json, or hashes as {OCTETS}.")
         if stated.names:
             errors = [(f"/{name}", f"In the query it goes with {OCTETS} only.") for name in stated.names]
             raise Invalid("The query holds what belongs into the body.", errors=errors)
-        return cls(wanted(CompleteIn, value).completion(), sent)
+        return cls(validate_body(CompleteIn, value).completion(), sent)
 
 
 async def read_json(request: Request, media_types: str, *, beside: int = MAX_PLAIN) -> tuple[object, Sent]:
@@ -268,12 +268,12 @@ async def read_json(request: Request, media_types: str, *, beside: int = MAX_PLA
         UnsupportedMediaType: another type of body.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    body, digest = await _whole(request)
+    body, digest = await _read_body(request)
     if body and kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
         raise UnsupportedMediaType(media_types)
     exact = bytes(body) if len(body) <= beside else digest
     if len(body) > MAX_PLAIN:
-        value = await _long(body, beside)
+        value = await _read_long_body(body, beside)
         return value, Sent(exact, _content(value))
     whole = bytes(body)
     return strict_json.parse(whole) if body else None, Sent(exact, idempotency.canonical(whole))
@@ -289,17 +289,17 @@ def _content(value: object) -> bytes:
     return idempotency.canonical(json.dumps(value).encode())
 
 
-async def _streamed(request: Request) -> tuple[Report, bytes]:
+async def _count_stream(request: Request) -> tuple[Report, bytes]:
     """Count a stream of hashes as it arrives."""
-    gathering, digest, rest = Gathering(), hashlib.sha256(), b""
+    gathering, digest, rest = HashCollector(), hashlib.sha256(), b""
     async for chunk in request.stream():
         digest.update(chunk)
         received = rest + chunk
         whole = len(received) - len(received) % HASH_BYTES
         if gathering.hashes * HASH_BYTES + len(received) > MAX_STREAM:
             raise TooLarge(_TOO_MANY)
-        for start in range(0, whole, _PIECE):
-            gathering.add(memoryview(received)[start : min(start + _PIECE, whole)])
+        for start in range(0, whole, _PIECE_BYTES):
+            gathering.add(memoryview(received)[start : min(start + _PIECE_BYTES, whole)])
             await asyncio.sleep(0)
         rest = received[whole:]
     if rest or not gathering.hashes:
@@ -308,7 +308,7 @@ async def _streamed(request: Request) -> tuple[Report, bytes]:
     return _report(gathering), digest.digest()
 
 
-async def _whole(request: Request) -> tuple[bytearray, bytes]:
+async def _read_body(request: Request) -> tuple[bytearray, bytes]:
     body, digest = bytearray(), hashlib.sha256()
     async for chunk in request.stream():
         digest.update(chunk)
@@ -316,7 +316,7 @@ async def _whole(request: Request) -> tuple[bytearray, bytes]:
     return body, digest.digest()
 
 
-def wanted(shape: type[Shape], value: object) -> Shape:
+def validate_body(shape: type[Shape], value: object) -> Shape:
     """Return what a body holds.
 
     Raises:
@@ -330,24 +330,24 @@ def wanted(shape: type[Shape], value: object) -> Shape:
         raise invalid_from(error.errors(include_input=False)) from error
 
 
-async def _long(body: bytearray, beside: int) -> object:
+async def _read_long_body(body: bytearray, beside: int) -> object:
     """Read a long JSON body: its hashes and sketches are taken out and counted, what is left is read like any other."""
-    rest, parts = _taken_out(body)
+    rest, parts = _extract_lists(body)
     if len(rest) > beside:
         raise TooLarge(f"A body may have {beside} bytes beside its hashes and sketches.")
     value = strict_json.parse(rest)
     if isinstance(value, dict):
         for name in parts.keys() & value.keys():
-            value[name] = await _counted(name, parts[name])
+            value[name] = await _count_part(name, parts[name])
     return value
 
 
-def _taken_out(body: bytearray) -> tuple[bytes, dict[str, memoryview]]:
+def _extract_lists(body: bytearray) -> tuple[bytes, dict[str, memoryview]]:
     """Return a body with its lists of hashes and its sketches emptied, and what they held."""
     rest: list[bytes] = []
     parts: dict[str, memoryview] = {}
     at = 0
-    while (found := _LONG.search(body, at)) is not None:
+    while (found := _LIST_OR_SKETCH.search(body, at)) is not None:
         end = body.find(_ENDS[found[2]], found.end())
         if end < 0:
             raise Malformed("The body is not JSON: it ends within a list of hashes or a sketch.")
@@ -358,13 +358,13 @@ def _taken_out(body: bytearray) -> tuple[bytes, dict[str, memoryview]]:
     return b"".join(rest), parts
 
 
-async def _counted(name: str, text: memoryview) -> Report:
+async def _count_part(name: str, text: memoryview) -> Report:
     try:
         if name.endswith("sketch"):
-            return _sketched(bytes(text).replace(rb"\/", b"/"))
-        gathering = Gathering()
+            return _parse_sketch(bytes(text).replace(rb"\/", b"/"))
+        gathering = HashCollector()
         for hashes in _pieces(text):
-            _require_room(gathering.hashes + len(hashes))
+            _require_capacity(gathering.hashes + len(hashes))
             gathering.add(_bytes_of(hashes, gathering.hashes))
             await asyncio.sleep(0)
     except ValueError as error:
@@ -375,7 +375,7 @@ async def _counted(name: str, text: memoryview) -> Report:
     return _report(gathering)
 
 
-def _require_room(hashes: int) -> None:
+def _require_capacity(hashes: int) -> None:
     if hashes > MAX_HASHES:
         raise ValueError(_TOO_MANY)
 
@@ -384,7 +384,7 @@ def _pieces(text: memoryview) -> Iterator[list[Any]]:
     """Give the values of a long JSON list, some thousands at a time."""
     at = 0
     while at <= len(text):
-        piece = bytes(text[at : at + _PIECE])
+        piece = bytes(text[at : at + _PIECE_BYTES])
         is_last = at + len(piece) == len(text)
         cut = len(piece) if is_last else piece.rfind(b",")
         if cut < 0 or (at and not piece[:cut].strip()):

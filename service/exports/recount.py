@@ -21,15 +21,15 @@ from service.permits.tables import Permit
 from service.registry.tables import Handler
 from service.validation.problems import NotFound
 
-_SKETCHES: Final = 16
-_PERMITS: Final = 500
+_SKETCHES_PER_PAGE: Final = 16
+_PERMITS_PER_PAGE: Final = 500
 _PERMIT_TOTALS: Final[Mapping[Kind, str]] = {"persons": "sent_persons", "sensitive_persons": "sent_sensitive_persons"}
 _YEAR_TOTALS: Final[Mapping[Kind, str]] = {"persons": "persons", "sensitive_persons": "sensitive_persons"}
 Tallies = Mapping[Kind, Tally]
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class Recount:
     """One year or permit, as stored and as its exports add up."""
 
     name: str
@@ -69,7 +69,7 @@ class Counted:
 
 async def rebuild(
     database: Database, *, handler: str | None = None, year: int | None = None, repair: bool = False
-) -> AsyncIterator[Counted]:
+) -> AsyncIterator[Recount]:
     """Count every year and permit again; with `repair`, what differs is stored, with an entry in the log.
 
     Args:
@@ -119,7 +119,7 @@ async def _permits(tx: Transaction, handler: str | None, year: int | None, after
         exists().where(Export.permit == Permit.id, Export.status == "completed"),
         exists().where(StoredSketch.owner == Permit.id),
     )
-    query = select(Permit.id).where(Permit.id > after, used).order_by(Permit.id).limit(_PERMITS)
+    query = select(Permit.id).where(Permit.id > after, used).order_by(Permit.id).limit(_PERMITS_PER_PAGE)
     if handler is not None:
         query = query.where(Permit.handler == handler)
     if year is not None:
@@ -127,47 +127,47 @@ async def _permits(tx: Transaction, handler: str | None, year: int | None, after
     return list(await tx.scalars(query))
 
 
-async def _year(tx: Transaction, handler: str, key: str, year: int, *, repair: bool) -> Counted:
+async def _year(tx: Transaction, handler: str, key: str, year: int, *, repair: bool) -> Recount:
     if repair:
         await close_gate(tx)  # a higher count can turn an allow into a deny
-    await ledger.hold_year(tx, handler, year)
+    await ledger.lock_year(tx, handler, year)
     row = await tx.get_one(LedgerYear, (handler, year))
     owner = ledger.year_of(handler, year)
     which = (Export.handler == handler, Export.year == year, Export.counts.is_(True))
-    compared = await _compared(tx, f"{key} {year}", owner, row, _YEAR_TOTALS, which)
+    compared = await _compare(tx, f"{key} {year}", owner, row, _YEAR_TOTALS, which)
     if repair and not compared.is_same:
         await _repair(tx, compared, owner, row, _YEAR_TOTALS, subject=handler, handler=handler)
     return compared
 
 
-async def _permit(tx: Transaction, permit: str, *, repair: bool) -> Counted:
+async def _permit(tx: Transaction, permit: str, *, repair: bool) -> Recount:
     if repair:
         await close_gate(tx)
     row = await tx.get_one(Permit, permit, with_for_update=True)
-    compared = await _compared(tx, permit, permit, row, _PERMIT_TOTALS, (Export.permit == permit,))
+    compared = await _compare(tx, permit, permit, row, _PERMIT_TOTALS, (Export.permit == permit,))
     compared = replace(compared, allows={kind: getattr(row, kind) for kind in KINDS})
     if repair and not compared.is_same:
         await _repair(tx, compared, permit, row, _PERMIT_TOTALS, subject=permit, handler=row.handler)
     return compared
 
 
-async def _compared(
+async def _compare(
     tx: Transaction,
     name: str,
     owner: str,
     row: LedgerYear | Permit,
     totals: Mapping[Kind, str],
     which: tuple[ColumnElement[bool], ...],
-) -> Counted:
-    return Counted(
+) -> Recount:
+    return Recount(
         name=name,
         totals={kind: getattr(row, totals[kind]) for kind in KINDS},
-        stored={kind: await ledger.tally(tx, owner, kind, getattr(row, f"plain_{kind}")) for kind in KINDS},
-        counted={kind: await _counted(tx, kind, which) for kind in KINDS},
+        stored={kind: await ledger.load_tally(tx, owner, kind, getattr(row, f"plain_{kind}")) for kind in KINDS},
+        counted={kind: await _count_exports(tx, kind, which) for kind in KINDS},
     )
 
 
-async def _counted(tx: Transaction, kind: Kind, which: tuple[ColumnElement[bool], ...]) -> Tally:
+async def _count_exports(tx: Transaction, kind: Kind, which: tuple[ColumnElement[bool], ...]) -> Tally:
     """Count one kind of the completed exports that a condition names.
 
     What an export with a sketch tells beyond it came as a number, see `ledger.tally_of`.
@@ -182,18 +182,18 @@ async def _counted(tx: Transaction, kind: Kind, which: tuple[ColumnElement[bool]
     )
     tally = Tally(plain=int(await tx.scalar(sums) or 0))
     sketches = select(Export.id, StoredSketch.content, StoredSketch.at_most).join(StoredSketch, onclause=by_hash)
-    pages = sketches.where(*completed).order_by(Export.id).limit(_SKETCHES)
+    pages = sketches.where(*completed).order_by(Export.id).limit(_SKETCHES_PER_PAGE)
     last = ""
     while rows := (await tx.execute(pages.where(Export.id > last))).all():
         for _, content, at_most in rows:
-            tally = tally.plus(Report(sketch=counting.stored(content), at_most=at_most))
+            tally = tally.plus(Report(sketch=counting.load_sketch(content), at_most=at_most))
         last = rows[-1][0]
     return tally
 
 
 async def _repair(
     tx: Transaction,
-    compared: Counted,
+    compared: Recount,
     owner: str,
     row: LedgerYear | Permit,
     totals: Mapping[Kind, str],
@@ -205,7 +205,7 @@ async def _repair(
         tally = compared.counted[kind]
         setattr(row, totals[kind], tally.total)
         setattr(row, f"plain_{kind}", tally.plain)
-        await ledger.keep(tx, owner, kind, tally)
+        await ledger.store_tally(tx, owner, kind, tally)
     details = {
         "of": compared.name,
         "stored": {kind: _tally_document(compared.stored[kind], compared.totals[kind]) for kind in KINDS},

@@ -44,7 +44,7 @@ BODY: Final[dict[str, Any]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Reserving:
+class ReservationBody:
     """What is to be reserved, and what a repeat of the request has the same."""
 
     asked: questions.Export
@@ -64,7 +64,7 @@ class Reserving:
             Malformed, Invalid, TooLarge, UnsupportedMediaType: as `reports.read_json` and `ReserveIn` tell.
         """
         value, sent = await person_counts.read_json(request, "Send the body as application/json.", beside=limit)
-        body = person_counts.wanted(ReserveIn, value)
+        body = person_counts.validate_body(ReserveIn, value)
         document = body.model_dump(exclude_unset=True, include=set(ExportIn.model_fields))
         announced = body.announced()
         if announced is not None:

@@ -8,7 +8,7 @@ from service.access.caller import Role
 from service.exports import completion, operations, person_counts, reservation_body
 from service.exports.schemas import ExportOut
 from service.gate.jobs import EXPORTS_PATH, Reservation
-from service.gate.routes import Asking, Reading, decided
+from service.gate.routes import Asking, Reading, decide_job
 from service.http import idempotency
 from service.http.exchange import Exchange, allowed
 from service.http.paging import Cursor, Limit, Page
@@ -29,9 +29,9 @@ async def reserve(exchange: Asking, request: Request) -> Response:
     A number is held in full. Persons announced by hash are held as far as they are new: to the permit, and to the year.
     """
     key = idempotency.key_of(request)
-    body = await reservation_body.Reserving.read(request, request.app.state.body_limit)
+    body = await reservation_body.ReservationBody.read(request, request.app.state.body_limit)
     job = Reservation(exchange.credential, body.asked, key, body.sent, body.announced)
-    return await decided(exchange, request, job)
+    return await decide_job(exchange, request, job)
 
 
 @router.get("/v1/exports", response_model=Page[ExportOut])
@@ -59,14 +59,14 @@ async def read_export(exchange: Reading, export_id: ExportId) -> Response:
 
 @router.post("/v1/exports/{export_id}/complete", response_model=ExportOut, openapi_extra=person_counts.BODY)
 async def complete(
-    exchange: Exporting, request: Request, export_id: ExportId, stated: person_counts.StatedIn
+    exchange: Exporting, request: Request, export_id: ExportId, stated: person_counts.StreamQueryIn
 ) -> Response:
     """Report the persons that really went; the rest of the reservation is given back.
 
     Numbers add up with every report. Persons told by hash, in JSON or as a stream of bytes, count once a year and once a permit.
     What went always counts, also when it is reported late or is more than was reserved; above the permit's quota the permit is suspended.
     """
-    body = await person_counts.Body.read(request, stated)
+    body = await person_counts.CompletionBody.read(request, stated)
     try:
         return await exchange.decide(
             lambda tx, caller: completion.complete(tx, caller, export_id, body.completion), 200, sent=body.sent

@@ -11,8 +11,8 @@ from typing import Final
 
 import asyncpg
 
-from service.gate.batch_read import Found
-from service.gate.decide import Growth, KnownPermit
+from service.gate.batch_read import Snapshot
+from service.gate.decide import Growth, PermitState
 from service.law.facts import Count
 from service.ledger import counting
 from service.ledger.counting import KINDS, NOBODY, Kind, Report, Tally
@@ -29,30 +29,33 @@ SKETCHES: Final = """
 """
 
 
-async def growths(
-    connection: asyncpg.Connection, told: Sequence[tuple[Found, AnnouncedPersons]], year: int
+async def load_growths(
+    connection: asyncpg.Connection, announcements: Sequence[tuple[Snapshot, AnnouncedPersons]], year: int
 ) -> Sequence[Growth]:
     """Return the growth of every total that some reservations might take from, read with one statement.
 
     Args:
         connection: in a transaction that holds the rows of these permits and years.
-        told: what there is for each reservation, and who is announced in it.
+        announcements: what there is for each reservation, and who is announced in it.
         year: the year of the ledger.
     """
-    owners = [_Owners.of(found, year) for found, _ in told]
-    wanted = {
+    all_owners = [_Owners.of(snapshot, year) for snapshot, _ in announcements]
+    keys = {
         (owner, kind)
-        for (_, announced), owned in zip(told, owners, strict=True)
-        for owner in owned.all
+        for (_, announced), owners in zip(announcements, all_owners, strict=True)
+        for owner in owners.all
         for kind in KINDS
         if announced[kind].sketch != NOBODY
     }
-    rows = await connection.fetch(SKETCHES, [owner for owner, _ in wanted], [kind for _, kind in wanted])
-    held = {
-        (row["owner"], row["kind"]): Tally(sketch=counting.stored(row["content"]), at_most=row["at_most"])
+    rows = await connection.fetch(SKETCHES, [owner for owner, _ in keys], [kind for _, kind in keys])
+    tallies = {
+        (row["owner"], row["kind"]): Tally(sketch=counting.load_sketch(row["content"]), at_most=row["at_most"])
         for row in rows
     }
-    return [await _growth(announced, owned, held) for (_, announced), owned in zip(told, owners, strict=True)]
+    return [
+        await _compute_growth(announced, owners, tallies)
+        for (_, announced), owners in zip(announcements, all_owners, strict=True)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,25 +67,27 @@ class _Owners:
     permits: Sequence[str]
 
     @classmethod
-    def of(cls, found: Found, year: int) -> "_Owners":
-        permits = [permit.id for permit in found.known.permits if _may_allow(permit, found)]
-        return cls(None if found.handler is None else year_of(found.handler, year), permits)
+    def of(cls, snapshot: Snapshot, year: int) -> "_Owners":
+        permits = [permit.id for permit in snapshot.inputs.permits if _may_allow(permit, snapshot)]
+        return cls(None if snapshot.handler is None else year_of(snapshot.handler, year), permits)
 
     @property
     def all(self) -> Sequence[str]:
         return [*([] if self.year is None else [self.year]), *self.permits]
 
 
-def _may_allow(permit: KnownPermit, found: Found) -> bool:
+def _may_allow(permit: PermitState, snapshot: Snapshot) -> bool:
     """Leave out those that are over, however many have come together."""
-    return permit.status == "active" and permit.valid_from <= found.known.today <= permit.valid_until
+    return permit.status == "active" and permit.valid_from <= snapshot.inputs.today <= permit.valid_until
 
 
-async def _growth(announced: AnnouncedPersons, owned: _Owners, held: Mapping[tuple[str, Kind], Tally]) -> Growth:
+async def _compute_growth(
+    announced: AnnouncedPersons, owners: _Owners, tallies: Mapping[tuple[str, Kind], Tally]
+) -> Growth:
     counts: dict[str, Count] = {}
-    for owner in owned.all:
-        grown = {kind: held.get((owner, kind), Tally()).growth(announced[kind]) for kind in KINDS}
+    for owner in owners.all:
+        grown = {kind: tallies.get((owner, kind), Tally()).growth(announced[kind]) for kind in KINDS}
         counts[owner] = Count(**grown)
         await asyncio.sleep(0)  # a full sketch takes some milliseconds: let others have their turn
-    year = counts.pop(owned.year) if owned.year is not None else Count()
+    year = counts.pop(owners.year) if owners.year is not None else Count()
     return Growth(year, counts)

@@ -22,8 +22,8 @@ from service.audit.commitments import LIMIT, SALT, Opening, seal
 from service.clock import rfc3339
 from service.database.ids import new_ids
 from service.gate import questions
-from service.gate.batch_read import Found
-from service.gate.decide import Ask, Decision, Growth, Known, KnownPermit, Reason, contradicted, decide
+from service.gate.batch_read import Snapshot
+from service.gate.decide import Ask, Decision, DecisionInputs, Growth, PermitState, Reason, contradicted, decide
 from service.gate.reason_texts import NEXT, REASONS
 from service.law.facts import NOBODY, Count, Tag
 from service.law.rule_book import RuleBook
@@ -138,7 +138,7 @@ class Answer(Struct, frozen=True):
     context: _AnswerContext
 
 
-class Reserved(Struct, frozen=True, kw_only=True):
+class ReservedExport(Struct, frozen=True, kw_only=True):
     """An export that may happen, in the shape of `ExportOut`."""
 
     id: str
@@ -162,14 +162,14 @@ class Reserved(Struct, frozen=True, kw_only=True):
     ended_at: None = None
 
 
-class Held(Struct, frozen=True):
+class ReservedPersons(Struct, frozen=True):
     """What a reservation holds: all its persons, or those of the announced ones who are new."""
 
     of_permit: Count
     in_year: Count
 
 
-class Earlier(Struct, frozen=True):
+class EarlierExport(Struct, frozen=True):
     """An export as it is now, that was reserved when its `Idempotency-Key` came first."""
 
     id: str
@@ -180,25 +180,25 @@ class Earlier(Struct, frozen=True):
     """The year in which it holds persons, where it `counts`."""
     counts: bool
     expires_at: datetime
-    held: Held
+    reserved: ReservedPersons
 
     def state(self, now: datetime) -> str:
         """Return how it reads at a moment."""
         return "lapsed" if self.status == "reserved" and self.expires_at <= now else self.status
 
-    def taken_from(self, known: Known) -> Known:
+    def without_own(self, inputs: DecisionInputs) -> DecisionInputs:
         """Return what is known without what it holds itself."""
         permits = [
-            permit.using(Count(-self.held.of_permit.persons, -self.held.of_permit.sensitive_persons))
+            permit.using(Count(-self.reserved.of_permit.persons, -self.reserved.of_permit.sensitive_persons))
             if permit.id == self.permit
             else permit
-            for permit in known.permits
+            for permit in inputs.permits
         ]
-        year = known.year
-        if self.counts and self.year == known.today.year:
-            of_year = self.held.in_year
+        year = inputs.year
+        if self.counts and self.year == inputs.today.year:
+            of_year = self.reserved.in_year
             year = Count(year.persons - of_year.persons, year.sensitive_persons - of_year.sensitive_persons)
-        return structs.replace(known, permits=permits, year=year)
+        return structs.replace(inputs, permits=permits, year=year)
 
 
 NO_PERMIT: Final = "-"
@@ -236,58 +236,58 @@ class DecisionBatch:
         self._ids = new_ids("ev")
         self.lapses_at = lapses_at
         self._until = rfc3339(lapses_at)
-        self._taken_of_permit: defaultdict[str, Count] = defaultdict(Count)
-        self._taken_of_handler: defaultdict[str, Count] = defaultdict(Count)
+        self._added_to_permit: defaultdict[str, Count] = defaultdict(Count)
+        self._added_to_handler: defaultdict[str, Count] = defaultdict(Count)
         self.entries = Entries()
-        self.exports: list[Reserved] = []
+        self.exports: list[ReservedExport] = []
         self.contradictions: dict[tuple[str, str, str], tuple[str, str, str, str, str, int, int]] = {}
         """What was stated against tags, once a dataset, kind and caller: these three, handler, subject and persons of either kind."""
-        self.held: list[Held] = []
+        self.reserved_persons: list[ReservedPersons] = []
         """What each of the exports holds."""
 
-    def evaluate(self, asked: questions.Question, found: Found, caller: Caller) -> Answer:
+    def evaluate(self, question: questions.Question, snapshot: Snapshot, caller: Caller) -> Answer:
         """Answer one question."""
-        known = self._now_known(found)
-        decision = decision_on(asked, known, self._book)
+        inputs = self._current_inputs(snapshot)
+        decision = decision_on(question, inputs, self._book)
         evaluation = next(self._ids)
-        self._record("gate.evaluated", evaluation, caller, found, known, decision, asked)
-        return answer_of(evaluation, decision, asked.context or _NOTHING)
+        self._record("gate.evaluated", evaluation, caller, snapshot, inputs, decision, question)
+        return answer_of(evaluation, decision, question.context or _NO_CONTEXT)
 
-    def reserve(self, asked: questions.Export, found: Found, caller: Caller) -> Reserved | ExportRefused:
+    def reserve(self, request: questions.Export, snapshot: Snapshot, caller: Caller) -> ReservedExport | ExportRefused:
         """Decide on an export and, when it may happen, reserve its persons.
 
         Raises:
             Invalid: personal data without the number of persons.
         """
-        _require_persons(asked, found.known)
-        ask = _ask_of(asked, caller, asked.permit or None, found.growth)
-        known = self._now_known(found)
-        decision = decide(ask, known, self._book)
+        _require_persons(request, snapshot.inputs)
+        ask = _ask_of(request, caller, request.permit or None, snapshot.growth)
+        inputs = self._current_inputs(snapshot)
+        decision = decide(ask, inputs, self._book)
         evaluation = next(self._ids)
-        count, held = ask.count, Held(ask.of_permit(decision.permit), ask.of_year)
-        announced = UNSET if found.growth is None else _Announced(held.of_permit, held.in_year)
+        count, reserved = ask.count, ReservedPersons(ask.of_permit(decision.permit), ask.of_year)
+        announced = UNSET if snapshot.growth is None else _Announced(reserved.of_permit, reserved.in_year)
         record = partial(
             self._record,
             caller=caller,
-            found=found,
-            known=known,
+            snapshot=snapshot,
+            inputs=inputs,
             decision=decision,
-            question=asked,
+            question=request,
             announced=announced,
             evaluation=evaluation,
         )
-        if not decision.allowed or found.dataset is None or found.handler is None or found.recipient is None:
+        if not decision.allowed or snapshot.dataset is None or snapshot.handler is None or snapshot.recipient is None:
             record("export.refused", evaluation)
             return refusal(evaluation, decision)
-        export = Reserved(
+        export = ReservedExport(
             id="ex_" + evaluation.removeprefix("ev_"),
             evaluation=evaluation,
-            handler=found.handler,
-            dataset=found.dataset,
-            recipient=found.recipient,
+            handler=snapshot.handler,
+            dataset=snapshot.dataset,
+            recipient=snapshot.recipient,
             permit=decision.permit,
             system=caller.principal,
-            purpose=asked.purpose,
+            purpose=request.purpose,
             fields=ask.fields,
             persons=count.persons,
             sensitive_persons=count.sensitive_persons,
@@ -296,13 +296,19 @@ class DecisionBatch:
             expires_at=self._until,
         )
         self.exports.append(export)
-        self.held.append(held)
-        self._take(decision, found.handler, held)
+        self.reserved_persons.append(reserved)
+        self._add(decision, snapshot.handler, reserved)
         record("export.reserved", export.id, counts=decision.counts, expires_at=self._until, export=export.id)
         return export
 
     def repeat(
-        self, asked: questions.Export, found: Found, caller: Caller, earlier: Earlier, *, is_announced: bool
+        self,
+        request: questions.Export,
+        snapshot: Snapshot,
+        caller: Caller,
+        earlier: EarlierExport,
+        *,
+        is_announced: bool,
     ) -> Problem | None:
         """Decide anew on an export that was reserved before; None: it still may happen. Nothing more is taken for it.
 
@@ -312,58 +318,64 @@ class DecisionBatch:
         Raises:
             Invalid: what the data is by now takes more than was stated.
         """
-        if found.handler is not None:
+        if snapshot.handler is not None:
             state = earlier.state(self.now)
             if state != "reserved":
                 return export_ended(earlier.id, state)
-            _require_persons(asked, found.known)
+            _require_persons(request, snapshot.inputs)
         growth = None
         if is_announced:
             growth = Growth(
-                earlier.held.in_year, {} if earlier.permit is None else {earlier.permit: earlier.held.of_permit}
+                earlier.reserved.in_year, {} if earlier.permit is None else {earlier.permit: earlier.reserved.of_permit}
             )
-        ask = _ask_of(asked, caller, earlier.permit or NO_PERMIT, growth)
-        known = earlier.taken_from(self._now_known(found))
-        decision = decide(ask, known, self._book)
+        ask = _ask_of(request, caller, earlier.permit or NO_PERMIT, growth)
+        inputs = earlier.without_own(self._current_inputs(snapshot))
+        decision = decide(ask, inputs, self._book)
         evaluation = next(self._ids)
         self._record(
             "export.repeated" if decision.allowed else "export.refused",
             earlier.id if decision.allowed else evaluation,
             caller,
-            found,
-            known,
+            snapshot,
+            inputs,
             decision,
-            asked,
+            request,
             evaluation=evaluation,
             export=earlier.id,
         )
         return None if decision.allowed else refusal(evaluation, decision, export=earlier.id)
 
-    def _now_known(self, found: Found) -> Known:
+    def _current_inputs(self, snapshot: Snapshot) -> DecisionInputs:
         """Return what is known once the exports before are counted."""
-        known = found.known
-        if not self.exports or found.handler is None:
-            return known
-        year = _sum(known.year, self._taken_of_handler[found.handler])
-        return Known(known.today, known.dataset, known.recipient, [self._now_used(one) for one in known.permits], year)
+        inputs = snapshot.inputs
+        if not self.exports or snapshot.handler is None:
+            return inputs
+        year = _sum(inputs.year, self._added_to_handler[snapshot.handler])
+        return DecisionInputs(
+            inputs.today,
+            inputs.dataset,
+            inputs.recipient,
+            [self._current_permit(permit) for permit in inputs.permits],
+            year,
+        )
 
-    def _now_used(self, permit: KnownPermit) -> KnownPermit:
-        taken = self._taken_of_permit.get(permit.id)
+    def _current_permit(self, permit: PermitState) -> PermitState:
+        taken = self._added_to_permit.get(permit.id)
         return permit if taken is None else permit.using(taken)
 
-    def _take(self, decision: Decision, handler: str, held: Held) -> None:
+    def _add(self, decision: Decision, handler: str, reserved: ReservedPersons) -> None:
         if decision.permit is not None:
-            self._taken_of_permit[decision.permit] = _sum(self._taken_of_permit[decision.permit], held.of_permit)
+            self._added_to_permit[decision.permit] = _sum(self._added_to_permit[decision.permit], reserved.of_permit)
         if decision.counts:
-            self._taken_of_handler[handler] = _sum(self._taken_of_handler[handler], held.in_year)
+            self._added_to_handler[handler] = _sum(self._added_to_handler[handler], reserved.in_year)
 
     def _record(
         self,
         action: str,
         subject: str,
         caller: Caller,
-        found: Found,
-        known: Known,
+        snapshot: Snapshot,
+        inputs: DecisionInputs,
         decision: Decision,
         question: questions.Question | questions.Export,
         *,
@@ -376,7 +388,7 @@ class DecisionBatch:
         details = _Details(
             announced=announced,
             counts=counts,
-            dataset=found.dataset,
+            dataset=snapshot.dataset,
             decision=decision.allowed,
             evaluation=evaluation,
             expires_at=expires_at,
@@ -385,59 +397,59 @@ class DecisionBatch:
             permit=decision.permit,
             question=question,
             reason=decision.reason,
-            recipient=found.recipient,
-            year=known.year,
+            recipient=snapshot.recipient,
+            year=inputs.year,
         )
-        body = encode(_Body(action, caller.principal, self._at, details, found.handler, subject))
+        body = encode(_Body(action, caller.principal, self._at, details, snapshot.handler, subject))
         entries = self.entries
         if len(body) > LIMIT:
-            sealed, openings = seal(json.loads(body), lambda: secrets.token_bytes(SALT))
+            committed, openings = seal(json.loads(body), lambda: secrets.token_bytes(SALT))
             entries.openings += [(subject, opening) for opening in openings]
-            body = rfc8785.dumps(sealed)
-        if decision.contradiction is not None and found.dataset is not None and found.handler is not None:
-            stated = question if isinstance(question, questions.Export) else question.context or _NOTHING
-            count = (_given(stated.persons) or 0, _given(stated.sensitive_persons) or 0)
-            what = (found.dataset, decision.contradiction, caller.principal)
-            self.contradictions.setdefault(what, (*what, found.handler, subject, *count))
+            body = rfc8785.dumps(committed)
+        if decision.contradiction is not None and snapshot.dataset is not None and snapshot.handler is not None:
+            stated = question if isinstance(question, questions.Export) else question.context or _NO_CONTEXT
+            count = (_value_or_none(stated.persons) or 0, _value_or_none(stated.sensitive_persons) or 0)
+            key = (snapshot.dataset, decision.contradiction, caller.principal)
+            self.contradictions.setdefault(key, (*key, snapshot.handler, subject, *count))
         entries.actor.append(caller.principal)
         entries.action.append(action)
         entries.subject.append(subject)
-        entries.handler.append(found.handler or "")
+        entries.handler.append(snapshot.handler or "")
         entries.body.append(body.decode())
         entries.sha256.append(hashlib.sha256(body).digest())
 
 
-def decision_on(asked: questions.Question, known: Known, book: RuleBook) -> Decision:
+def decision_on(question: questions.Question, inputs: DecisionInputs, book: RuleBook) -> Decision:
     """Return the decision on a question."""
-    context = asked.context or _NOTHING
+    context = question.context or _NO_CONTEXT
     ask = Ask(
         # Ids are unique within their type only: whoever is no system is none of those that a permit names.
-        system=asked.subject.id if asked.subject.type == SYSTEM else "",
+        system=question.subject.id if question.subject.type == SYSTEM else "",
         purpose=context.purpose or None,
-        persons=_given(context.persons),
-        sensitive_persons=_given(context.sensitive_persons),
-        fields=_given(context.fields),
+        persons=_value_or_none(context.persons),
+        sensitive_persons=_value_or_none(context.sensitive_persons),
+        fields=_value_or_none(context.fields),
     )
-    decision = decide(ask, known, book)
-    if asked.action.name != EXPORT and decision.allowed:
+    decision = decide(ask, inputs, book)
+    if question.action.name != EXPORT and decision.allowed:
         # Nothing but an export is ever allowed here: no permit speaks of anything else.
         return Decision(allowed=False, reason=Reason.NO_PERMIT, mechanism=decision.mechanism)
     return decision
 
 
-def _ask_of(asked: questions.Export, caller: Caller, permit: str | None, growth: Growth | None) -> Ask:
+def _ask_of(request: questions.Export, caller: Caller, permit: str | None, growth: Growth | None) -> Ask:
     return Ask(
         system=caller.name,
-        purpose=asked.purpose,
-        persons=_given(asked.persons),
-        sensitive_persons=_given(asked.sensitive_persons),
-        fields=_given(asked.fields),
+        purpose=request.purpose,
+        persons=_value_or_none(request.persons),
+        sensitive_persons=_value_or_none(request.sensitive_persons),
+        fields=_value_or_none(request.fields),
         permit=permit,
         growth=growth,
     )
 
 
-def lapse(now: datetime, lease: timedelta) -> datetime:
+def lapse_time(now: datetime, lease: timedelta) -> datetime:
     """Return when what is reserved now lapses: the last whole step before the lease is over, of which it has `LEASE_STEPS`.
 
     So reservations lapse together, and what they hold until then is a few sums, however many they are.
@@ -446,10 +458,10 @@ def lapse(now: datetime, lease: timedelta) -> datetime:
     return EPOCH + (now + lease - EPOCH) // step * step
 
 
-_NOTHING: Final = questions.Context()
+_NO_CONTEXT: Final = questions.Context()
 
 
-def answer_of(evaluation: str, decision: Decision, read: questions.Context) -> Answer:
+def answer_of(evaluation: str, decision: Decision, context: questions.Context) -> Answer:
     """Return the answer that tells a decision, and what of the question it was taken on."""
     return Answer(
         decision.allowed,
@@ -462,11 +474,11 @@ def answer_of(evaluation: str, decision: Decision, read: questions.Context) -> A
             headroom=decision.headroom,
             next=_NEXT.get(decision.reason),
             valid_from=decision.valid_from,
-            recipient=read.recipient or None,
-            purpose=read.purpose or None,
-            persons=_given(read.persons),
-            sensitive_persons=_given(read.sensitive_persons),
-            fields=_given(read.fields),
+            recipient=context.recipient or None,
+            purpose=context.purpose or None,
+            persons=_value_or_none(context.persons),
+            sensitive_persons=_value_or_none(context.sensitive_persons),
+            fields=_value_or_none(context.fields),
         ),
     )
 
@@ -487,16 +499,16 @@ def refusal(evaluation: str, decision: Decision, **more: Any) -> ExportRefused:
     )
 
 
-def _require_persons(asked: questions.Export, known: Known) -> None:
+def _require_persons(request: questions.Export, inputs: DecisionInputs) -> None:
     """Refuse an export of personal data that states nobody; where that contradicts the tags, it is refused for this reason instead."""
-    dataset = known.dataset
+    dataset = inputs.dataset
     if dataset is None or dataset.facts is None or not dataset.facts.is_personal:
         return
-    persons, sensitive_persons = _given(asked.persons), _given(asked.sensitive_persons)
+    persons, sensitive_persons = _value_or_none(request.persons), _value_or_none(request.sensitive_persons)
     if persons or sensitive_persons:
         return
     is_stated = persons is not None or sensitive_persons is not None
-    if is_stated and contradicted(dataset.facts, dataset.fields, _given(asked.fields), NOBODY) is not None:
+    if is_stated and contradicted(dataset.facts, dataset.fields, _value_or_none(request.fields), NOBODY) is not None:
         return
     errors = [("/persons", "The data is personal: state how many persons it concerns.")]
     if Tag.SENSITIVE in dataset.facts.tags:
@@ -506,9 +518,9 @@ def _require_persons(asked: questions.Export, known: Known) -> None:
     raise Invalid("An export of personal data states its persons.", errors=errors)
 
 
-def _given(value: Any) -> Any:
+def _value_or_none(value: Any) -> Any:
     return None if value is UNSET else value
 
 
-def _sum(one: Count, other: Count) -> Count:
-    return Count(one.persons + other.persons, one.sensitive_persons + other.sensitive_persons)
+def _sum(left: Count, right: Count) -> Count:
+    return Count(left.persons + right.persons, left.sensitive_persons + right.sensitive_persons)

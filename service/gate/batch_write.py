@@ -10,13 +10,13 @@ import asyncpg
 from service.clock import day_in_shanghai
 from service.database.locks import GATE_LOCK
 from service.gate import batch_read
-from service.gate.batch_decisions import DecisionBatch, Earlier, Held, Reserved, encode
-from service.gate.batch_read import HASH, Found, Wanted, arguments, arrays, joined, piece
+from service.gate.batch_decisions import DecisionBatch, EarlierExport, ReservedExport, ReservedPersons, encode
+from service.gate.batch_read import HASH, Lookup, Snapshot, arguments, arrays, join_texts, piece
 from service.http.idempotency import Reply, Use
 from service.law.facts import Count
 from service.validation.problems import DatabaseUnavailable
 
-_ASKED: Final = f"""
+_LOOKUPS: Final = f"""
   with asked as materialized (
     select nullif(dataset_id, '') as dataset_id, nullif(dataset_key, '') as dataset_key,
            nullif(recipient_id, '') as recipient_id, nullif(recipient_key, '') as recipient_key
@@ -30,8 +30,8 @@ _ASKED: Final = f"""
   )
 """  # noqa: S608 - no caller's text is in it  # nosec B608
 
-HOLD: Final = f"""
-  {_ASKED}, moments as materialized (
+LOCK_QUOTAS: Final = f"""
+  {_LOOKUPS}, moments as materialized (
     select clock_timestamp() + $5 as moment
   ), years as materialized (
     select handler from ledger_years
@@ -68,7 +68,7 @@ _ENTRIES: Final = f"""
   from unnest({arrays(2, 6)}) with ordinality as a(actor, action, subject, handler, body, n)
 """  # noqa: S608 - no caller's text is in it  # nosec B608
 
-_AT_ONCE: Final = f"""
+_ENTRIES_AND_UNLOCK: Final = f"""
   {_ENTRIES}
   where (
     select case when pg_advisory_xact_lock_shared({GATE_LOCK}) is not null then pg_advisory_unlock_shared({GATE_LOCK}) end
@@ -135,7 +135,7 @@ _CONTRADICTIONS: Final = f"""
 _LOCKS: Final = f"""
   select pg_try_advisory_xact_lock(lock) from unnest({arrays(1, 1, "bigint")}) lock
 """  # noqa: S608 - no caller's text is in it  # nosec B608
-EARLIER: Final = f"""
+EARLIER_ANSWERS: Final = f"""
   select digest, request, content, status, headers, body from stored_answers
   where digest = any(array(select {piece(1)} from generate_series(1, octet_length($1::bytea) / {HASH}) n))
 """  # noqa: S608 - no caller's text is in it  # nosec B608
@@ -148,7 +148,7 @@ _EARLIER_EXPORTS: Final = """
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class StoredAnswer:
     """An answer to keep for a repeat."""
 
     use: Use
@@ -156,9 +156,9 @@ class Kept:
     reply: Reply
 
 
-async def held(
-    connection: asyncpg.Connection, wanted: Sequence[Wanted], reserving: Sequence[Wanted], ahead: timedelta
-) -> tuple[datetime, Sequence[Found]]:
+async def lock_and_read(
+    connection: asyncpg.Connection, lookups: Sequence[Lookup], reserving: Sequence[Lookup], ahead: timedelta
+) -> tuple[datetime, Sequence[Snapshot]]:
     """Return the moment, by PostgreSQL's clock, and what the decisions on some asks look at then, once what they may take from is held.
 
     The rows of years are held before those of permits, until the transaction ends, and always in the same order. A handler whose first
@@ -166,58 +166,58 @@ async def held(
 
     Args:
         connection: in a transaction, with the gate's lock.
-        wanted: the asks.
+        lookups: the asks.
         reserving: those that may take from a quota.
         ahead: how far ahead of PostgreSQL's clock it is.
     """
     while True:
-        now: datetime = await connection.fetchval(HOLD, *arguments(reserving)[1:5], ahead)
+        now: datetime = await connection.fetchval(LOCK_QUOTAS, *arguments(reserving)[1:5], ahead)
         today = day_in_shanghai(now)
-        found = await batch_read.read(connection, wanted, now, today)
-        new = sorted({one.handler for one in found if one.handler is not None and not one.year_is_begun})
+        snapshots = await batch_read.read(connection, lookups, now, today)
+        new = sorted({row.handler for row in snapshots if row.handler is not None and not row.has_year})
         if not new:
-            return now, found
+            return now, snapshots
         await connection.execute(_BEGIN_YEAR, new, today.year)
 
 
-async def earlier(
+async def find_earlier_answers(
     connection: asyncpg.Connection, uses: Sequence[Use]
 ) -> tuple[set[bytes], Mapping[bytes, asyncpg.Record]]:
     """Return the digests of the keys that this transaction holds from now on, and what was answered to a key before."""
-    locks = await connection.fetch(_LOCKS, joined([str(use.lock) for use in uses]))
-    held = {use.digest for use, lock in zip(uses, locks, strict=True) if lock[0]}
-    stored = await connection.fetch(EARLIER, b"".join([use.digest for use in uses]))
-    return held, {row["digest"]: row for row in stored}
+    locks = await connection.fetch(_LOCKS, join_texts([str(use.lock) for use in uses]))
+    locked = {use.digest for use, lock in zip(uses, locks, strict=True) if lock[0]}
+    stored = await connection.fetch(EARLIER_ANSWERS, b"".join([use.digest for use in uses]))
+    return locked, {row["digest"]: row for row in stored}
 
 
-async def earlier_exports(connection: asyncpg.Connection, exports: Sequence[str]) -> Mapping[str, Earlier]:
+async def find_earlier_exports(connection: asyncpg.Connection, exports: Sequence[str]) -> Mapping[str, EarlierExport]:
     """Return exports as they are now, by their ids."""
     return {
-        row["id"]: Earlier(
+        row["id"]: EarlierExport(
             id=row["id"],
             permit=row["permit"],
             status=row["status"],
             year=row["year"],
             counts=row["counts"],
             expires_at=row["expires_at"],
-            held=Held(Count(row[6], row[7]), Count(row[8], row[9])),
+            reserved=ReservedPersons(Count(row[6], row[7]), Count(row[8], row[9])),
         )
         for row in await connection.fetch(_EARLIER_EXPORTS, exports)
     }
 
 
-async def write_at_once(connection: asyncpg.Connection, sitting: DecisionBatch) -> None:
+async def write_and_commit(connection: asyncpg.Connection, batch: DecisionBatch) -> None:
     """Write the entries of a sitting and commit them, with one statement; the session has the gate's lock, and lets go of it.
 
     Raises:
         DatabaseUnavailable: it had not; nothing is written.
     """
-    entries = sitting.entries
+    entries = batch.entries
     if not entries.subject:
         await unlock(connection)
         return
-    told = await connection.execute(_AT_ONCE, *_columns_of(sitting))
-    if told != f"INSERT 0 {len(entries.subject)}":
+    status = await connection.execute(_ENTRIES_AND_UNLOCK, *_columns_of(batch))
+    if status != f"INSERT 0 {len(entries.subject)}":
         raise DatabaseUnavailable
 
 
@@ -226,54 +226,54 @@ async def unlock(connection: asyncpg.Connection) -> None:
     await connection.execute(_UNLOCK)
 
 
-async def write(connection: asyncpg.Connection, sitting: DecisionBatch, kept: Sequence[Kept]) -> None:
+async def write(connection: asyncpg.Connection, batch: DecisionBatch, answers: Sequence[StoredAnswer]) -> None:
     """Write all that a sitting leaves."""
-    entries = sitting.entries
+    entries = batch.entries
     if entries.subject:
-        await connection.execute(_ENTRIES, *_columns_of(sitting))
+        await connection.execute(_ENTRIES, *_columns_of(batch))
     if entries.openings:
         await connection.execute(
             _OPENINGS,
-            sitting.now,
+            batch.now,
             [subject for subject, _ in entries.openings],
             [opening.pointer for _, opening in entries.openings],
             [opening.salt for _, opening in entries.openings],
             [opening.content for _, opening in entries.openings],
         )
-    if sitting.contradictions:
-        rows = list(sitting.contradictions.values())
+    if batch.contradictions:
+        rows = list(batch.contradictions.values())
         await connection.execute(
             _CONTRADICTIONS,
-            day_in_shanghai(sitting.now),
-            sitting.now,
-            *[joined([str(row[column]) for row in rows]) for column in range(len(rows[0]))],
+            day_in_shanghai(batch.now),
+            batch.now,
+            *[join_texts([str(row[column]) for row in rows]) for column in range(len(rows[0]))],
         )
-    if sitting.exports:
-        await _write_exports(connection, sitting)
-    if kept:
+    if batch.exports:
+        await _write_exports(connection, batch)
+    if answers:
         await connection.execute(
             _ANSWERS,
-            sitting.now,
-            b"".join([one.use.digest for one in kept]),
-            b"".join([one.use.request for one in kept]),
-            joined([one.principal for one in kept]),
-            joined([str(one.reply.status) for one in kept]),
-            joined([encode(one.reply.headers).decode() for one in kept]),
-            joined([one.reply.body.decode() for one in kept]),
-            b"".join([one.use.content for one in kept]),
+            batch.now,
+            b"".join([answer.use.digest for answer in answers]),
+            b"".join([answer.use.request for answer in answers]),
+            join_texts([answer.principal for answer in answers]),
+            join_texts([str(answer.reply.status) for answer in answers]),
+            join_texts([encode(answer.reply.headers).decode() for answer in answers]),
+            join_texts([answer.reply.body.decode() for answer in answers]),
+            b"".join([answer.use.content for answer in answers]),
         )
 
 
-def _columns_of(sitting: DecisionBatch) -> tuple[datetime, str, str, str, str, str, bytes]:
+def _columns_of(batch: DecisionBatch) -> tuple[datetime, str, str, str, str, str, bytes]:
     """Return the arguments of `_ENTRIES`."""
-    entries = sitting.entries
+    entries = batch.entries
     return (
-        sitting.now,
-        joined(entries.actor),
-        joined(entries.action),
-        joined(entries.subject),
-        joined(entries.handler),
-        joined(entries.body),
+        batch.now,
+        join_texts(entries.actor),
+        join_texts(entries.action),
+        join_texts(entries.subject),
+        join_texts(entries.handler),
+        join_texts(entries.body),
         b"".join(entries.sha256),
     )
 
@@ -290,22 +290,24 @@ _COLUMNS: Final = (
 )
 
 
-async def _write_exports(connection: asyncpg.Connection, sitting: DecisionBatch) -> None:
+async def _write_exports(connection: asyncpg.Connection, batch: DecisionBatch) -> None:
     """Write reservations, and add what they hold to what is held of their permits and years."""
-    exports = sitting.exports
+    exports = batch.exports
     await connection.execute(
         _EXPORTS,
-        *[joined([getattr(export, name) or "" for export in exports]) for name in _COLUMNS],
-        joined(["" if export.fields is None else encode(export.fields).decode() for export in exports]),
-        joined([str(export.counts_toward_ledger) for export in exports]),
+        *[join_texts([getattr(export, name) or "" for export in exports]) for name in _COLUMNS],
+        join_texts(["" if export.fields is None else encode(export.fields).decode() for export in exports]),
+        join_texts([str(export.counts_toward_ledger) for export in exports]),
         *_persons(exports),
-        *_persons([held.of_permit for held in sitting.held]),
-        *_persons([held.in_year for held in sitting.held]),
-        day_in_shanghai(sitting.now).year,
-        sitting.now,
-        sitting.lapses_at,
+        *_persons([hold.of_permit for hold in batch.reserved_persons]),
+        *_persons([hold.in_year for hold in batch.reserved_persons]),
+        day_in_shanghai(batch.now).year,
+        batch.now,
+        batch.lapses_at,
     )
 
 
-def _persons(counted: Sequence[Reserved | Count]) -> tuple[str, str]:
-    return joined([str(one.persons) for one in counted]), joined([str(one.sensitive_persons) for one in counted])
+def _persons(counts: Sequence[ReservedExport | Count]) -> tuple[str, str]:
+    return join_texts([str(count.persons) for count in counts]), join_texts(
+        [str(count.sensitive_persons) for count in counts]
+    )

@@ -63,7 +63,7 @@ _CONTRACT: Final = Mechanism.STANDARD_CONTRACT_OR_CERTIFICATION
 _CONTRACTS: Final = frozenset({Route.STANDARD_CONTRACT, Route.CERTIFICATION, Route.GBA_STANDARD_CONTRACT})
 _PERSONAL: Final = frozenset({Tag.PERSONAL, Tag.SENSITIVE})
 _PLACE: Final = {reason: place for place, reason in enumerate(Reason)}
-REMEMBERED: Final = 16_384
+MAX_MEMOISED_TERMS: Final = 16_384
 """Terms at most whose meaning for given facts is kept."""
 
 
@@ -123,7 +123,7 @@ class Terms:
     transfer: TransferFacts
     recipient: RecipientFacts | None
     """The recipient as it was approved; None: not recorded."""
-    papers: frozenset[str] | None
+    evidence_kinds: frozenset[str] | None
     """Kinds of evidence that the law asked for when it was approved; None: not recorded."""
     handler: HandlerFacts | None = None
     """The handler as it was approved; None: not recorded, and the register as it is counts alone."""
@@ -131,7 +131,7 @@ class Terms:
     """The dataset as it was approved, but for its tags; None: not recorded."""
 
 
-class KnownPermit(Struct, frozen=True):
+class PermitState(Struct, frozen=True):
     """A permit for the dataset and the recipient, with what is used of it and what it is bound to."""
 
     id: str
@@ -152,10 +152,10 @@ class KnownPermit(Struct, frozen=True):
     has_evidence: bool
     """Whether every paper that it rests on still counts."""
 
-    def using(self, more: Count) -> "KnownPermit":
+    def using(self, more: Count) -> "PermitState":
         """Return the permit with more of it used."""
         used = Count(self.used.persons + more.persons, self.used.sensitive_persons + more.sensitive_persons)
-        return KnownPermit(
+        return PermitState(
             self.id,
             self.status,
             self.valid_from,
@@ -172,7 +172,7 @@ class KnownPermit(Struct, frozen=True):
         )
 
 
-class KnownDataset(Struct, frozen=True):
+class DatasetState(Struct, frozen=True):
     """A dataset for whose handler the asking system is an exporter; `facts` is None until it is graded."""
 
     handler: HandlerFacts
@@ -180,13 +180,13 @@ class KnownDataset(Struct, frozen=True):
     fields: Fields
 
 
-class Known(Struct, frozen=True):
+class DecisionInputs(Struct, frozen=True):
     """What the transaction has read for one ask."""
 
     today: date
-    dataset: KnownDataset | None
+    dataset: DatasetState | None
     recipient: RecipientFacts | None
-    permits: Sequence[KnownPermit]
+    permits: Sequence[PermitState]
     year: Count
     """The handler's count of the year, reported and reserved."""
 
@@ -208,26 +208,26 @@ class Decision(Struct, frozen=True):
     """The first day of the permit, where that is yet to come."""
 
 
-def decide(ask: Ask, known: Known, book: RuleBook) -> Decision:
+def decide(ask: Ask, inputs: DecisionInputs, book: RuleBook) -> Decision:
     """Return whether an export may happen, with the first reason that applies.
 
     Args:
         ask: what is asked.
-        known: what stands at this moment.
+        inputs: what stands at this moment.
         book: the law.
     """
-    if known.dataset is None:
+    if inputs.dataset is None:
         return Decision(allowed=False, reason=Reason.DATASET_UNKNOWN)
-    if known.dataset.facts is None:
+    if inputs.dataset.facts is None:
         return Decision(allowed=False, reason=Reason.DATASET_UNGRADED)
-    if known.recipient is None:
+    if inputs.recipient is None:
         return Decision(allowed=False, reason=Reason.RECIPIENT_UNKNOWN)
-    case = _Case(ask, known, known.dataset, known.dataset.facts, known.recipient, book)
+    case = _Case(ask, inputs, inputs.dataset, inputs.dataset.facts, inputs.recipient, book)
     law = case.law.at(case.total)
     if law.mechanism is Mechanism.NOT_CROSS_BORDER:
         return Decision(allowed=True, reason=Reason.NOT_CROSS_BORDER, mechanism=law.mechanism)
-    fields, is_general = known.dataset.fields, law.exemption == Reason.GENERAL_DATA
-    contradiction = contradicted(known.dataset.facts, fields, ask.fields, ask.count if ask.is_counted else None)
+    fields, is_general = inputs.dataset.fields, law.exemption == Reason.GENERAL_DATA
+    contradiction = contradicted(inputs.dataset.facts, fields, ask.fields, ask.count if ask.is_counted else None)
     if contradiction is not None:
         reason = Reason.TAGS_CONTRADICTED
         return Decision(allowed=False, reason=reason, mechanism=law.mechanism, contradiction=contradiction)
@@ -241,14 +241,14 @@ def decide(ask: Ask, known: Known, book: RuleBook) -> Decision:
 
 
 def contradicted(
-    dataset: DatasetFacts, fields: Fields, wanted: Collection[str] | None, count: Count | None
+    dataset: DatasetFacts, fields: Fields, exported: Collection[str] | None, count: Count | None
 ) -> Contradiction | None:
     """Return what contradicts the tags of a dataset in what is stated of an export.
 
     Args:
         dataset: with its tags.
         fields: what its grading looked at.
-        wanted: the fields that go; None: all.
+        exported: the fields that go; None: all.
         count: the persons that are stated; None: nothing is.
     """
     is_sensitive = Tag.SENSITIVE in dataset.tags
@@ -261,57 +261,57 @@ def contradicted(
     if count.sensitive_persons and not is_sensitive:
         return Contradiction.SENSITIVE_PERSONS_WITHOUT_TAG
     # PIPL 28: all information about persons under 14 is sensitive, whatever the field.
-    must_be_stated = is_sensitive and (dataset.contains_minors or not fields.are_plain(wanted))
+    must_be_stated = is_sensitive and (dataset.contains_minors or not fields.are_plain(exported))
     return Contradiction.NO_SENSITIVE_PERSONS if must_be_stated and not count.sensitive_persons else None
 
 
 class _Case:
     """An ask of graded data to a known recipient, with what the transaction has read for it."""
 
-    __slots__ = ("ask", "count", "fields", "known", "law", "total")
+    __slots__ = ("ask", "count", "fields", "inputs", "law", "total")
 
     def __init__(
         self,
         ask: Ask,
-        known: Known,
-        dataset: KnownDataset,
+        inputs: DecisionInputs,
+        dataset: DatasetState,
         facts: DatasetFacts,
         recipient: RecipientFacts,
         book: RuleBook,
     ) -> None:
-        self.ask, self.known, self.fields = ask, known, dataset.fields.names
+        self.ask, self.inputs, self.fields = ask, inputs, dataset.fields.names
         self.count = count = ask.count
         if ask.growth is not None:
             count = ask.growth.year
         # CBDF 7, 8: the year's count includes the transfer that is asked about.
-        self.total = Count(known.year.persons + count.persons, known.year.sensitive_persons + count.sensitive_persons)
-        self.law = law_by_count(known.today, dataset.handler, facts, recipient, NO_CLAIMS, None, book)
+        self.total = Count(inputs.year.persons + count.persons, inputs.year.sensitive_persons + count.sensitive_persons)
+        self.law = law_by_count(inputs.today, dataset.handler, facts, recipient, NO_CLAIMS, None, book)
         """The law on the case where no transfer claims anything."""
 
 
 def _by_permit(case: _Case, law: LegalOutcome) -> Decision:
     """Take of several permits one that allows, the first to end; else tell the reason furthest down the list."""
-    permits, asked_for = case.known.permits, case.ask.permit
-    if asked_for is not None:
-        permits = [permit for permit in permits if permit.id == asked_for]
+    permits, permit_id = case.inputs.permits, case.ask.permit
+    if permit_id is not None:
+        permits = [permit for permit in permits if permit.id == permit_id]
     if len(permits) > 1:
         permits = sorted(permits, key=lambda permit: (permit.valid_until, permit.id))
-    told: Decision | None = None
+    denial: Decision | None = None
     for permit in permits:
         answer = _under(case, permit)
         if answer.allowed:
             return answer
-        if told is None or _PLACE[answer.reason] > _PLACE[told.reason]:
-            told = answer
-    return told or Decision(allowed=False, reason=Reason.NO_PERMIT, mechanism=law.mechanism)
+        if denial is None or _PLACE[answer.reason] > _PLACE[denial.reason]:
+            denial = answer
+    return denial or Decision(allowed=False, reason=Reason.NO_PERMIT, mechanism=law.mechanism)
 
 
-def _under(case: _Case, permit: KnownPermit) -> Decision:
+def _under(case: _Case, permit: PermitState) -> Decision:
     """Answer under one permit: the law is asked with what the permit's transfer claimed."""
     claimed = _claimed(case.law, permit.terms)
     law = claimed.law.at(case.total)
     reason = (
-        _standing(permit, case.known.today)
+        _standing(permit, case.inputs.today)
         or claimed.binding
         or (None if permit.has_evidence else Reason.EVIDENCE_LAPSED)
         or (_instrument(permit.terms, law) if claimed.is_contract else None)
@@ -323,7 +323,7 @@ def _under(case: _Case, permit: KnownPermit) -> Decision:
         reason or Reason.PERMITTED,
         law.mechanism,
         permit.id,
-        _headroom(permit, *claimed.law.headroom(case.known.year, permit.terms.requirements)),
+        _headroom(permit, *claimed.law.headroom(case.inputs.year, permit.terms.requirements)),
         law.counts_toward_ledger,
         valid_from=permit.valid_from if reason is Reason.PERMIT_NOT_BEGUN else None,
     )
@@ -341,7 +341,7 @@ class _Claimed:
     """Whether the instrument is one of those that only stand as long as the law offers them."""
 
 
-@lru_cache(maxsize=REMEMBERED)
+@lru_cache(maxsize=MAX_MEMOISED_TERMS)
 def _claimed(law: LawByCount, terms: Terms) -> _Claimed:
     """Return what terms come to where the law on the facts, without any claims, is this."""
     # A register that has become freer since frees nothing of what was approved before: of each fact the stricter value counts.
@@ -350,7 +350,7 @@ def _claimed(law: LawByCount, terms: Terms) -> _Claimed:
     return _Claimed(claimed, _binding(terms, claimed), is_personal, is_contract=terms.route in _CONTRACTS)
 
 
-def _standing(permit: KnownPermit, today: date) -> Reason | None:
+def _standing(permit: PermitState, today: date) -> Reason | None:
     if permit.status == "suspended" or (permit.is_overdue and permit.status != "revoked"):
         return Reason.PERMIT_SUSPENDED  # SCM 7 and the like: what must follow did not follow in time
     if permit.status == "revoked":
@@ -372,7 +372,7 @@ def _binding(terms: Terms, claimed: LawByCount) -> Reason | None:
     if terms.tags != facts.dataset.tags:
         return Reason.GRADING_CHANGED
     is_other = terms.recipient is not None and terms.recipient != _as_recorded(facts.recipient, terms.recipient)
-    is_met = law.is_met_by(terms.requirements) and not _lacks_papers(terms, law)
+    is_met = law.is_met_by(terms.requirements) and not _lacks_evidence(terms, law)
     return None if is_met and not is_other else Reason.EVIDENCE_LAPSED
 
 
@@ -381,13 +381,13 @@ def _as_recorded(now: RecipientFacts, approved: RecipientFacts) -> RecipientFact
     return now if approved.name is not None else replace(now, name=None)
 
 
-def _lacks_papers(terms: Terms, law: LegalOutcome) -> bool:
+def _lacks_evidence(terms: Terms, law: LegalOutcome) -> bool:
     """Tell whether the law has come to ask for papers that nobody looked at, as where foreign data turns out to be domestic.
 
     An exemption of its own is left out: one dataset of several may be freer by it than all of them together were.
     """
     is_freer = law.exemption not in {None, "small_volume"}
-    return terms.papers is not None and not is_freer and not law.papers <= terms.papers
+    return terms.evidence_kinds is not None and not is_freer and not law.papers <= terms.evidence_kinds
 
 
 def _instrument(terms: Terms, law: LegalOutcome) -> Reason | None:
@@ -396,7 +396,7 @@ def _instrument(terms: Terms, law: LegalOutcome) -> Reason | None:
     return Reason.EVIDENCE_LAPSED if has_lapsed else None
 
 
-def _scope(ask: Ask, permit: KnownPermit, registered: Collection[str]) -> Reason | None:
+def _scope(ask: Ask, permit: PermitState, registered: Collection[str]) -> Reason | None:
     if ask.purpose != permit.purpose:
         return Reason.PURPOSE_NOT_COVERED
     if not _covers_fields(ask.fields, permit, registered):
@@ -406,21 +406,21 @@ def _scope(ask: Ask, permit: KnownPermit, registered: Collection[str]) -> Reason
     return None
 
 
-def _covers_fields(asked: Sequence[str] | None, permit: KnownPermit, registered: Collection[str]) -> bool:
+def _covers_fields(fields: Sequence[str] | None, permit: PermitState, registered: Collection[str]) -> bool:
     """An ask that names no fields is for all of them; a field that nobody registered, or approved, is covered by nothing.
 
     Where no field was registered, then or now, what was approved is the dataset as a whole, or the fields that the permit names.
     """
-    if asked is None and permit.fields is None and permit.registered == registered:
+    if fields is None and permit.fields is None and permit.registered == registered:
         return True
     if not permit.registered and not registered:
-        return permit.fields is None or (asked is not None and set(asked) <= set(permit.fields))
-    wanted = set(registered if asked is None else asked)
+        return permit.fields is None or (fields is not None and set(fields) <= set(permit.fields))
+    exported = set(registered if fields is None else fields)
     covered = registered if permit.fields is None else permit.fields
-    return wanted <= set(permit.registered) and wanted <= set(covered)
+    return exported <= set(permit.registered) and exported <= set(covered)
 
 
-def _quantity(case: _Case, permit: KnownPermit, law: LegalOutcome, *, is_personal: bool) -> Reason | None:
+def _quantity(case: _Case, permit: PermitState, law: LegalOutcome, *, is_personal: bool) -> Reason | None:
     used, quota, count = permit.used, permit.quota, case.count
     if not is_personal:
         return None  # A permit for data about nobody has no quota, and persons that are stated contradict the tags.
@@ -435,7 +435,7 @@ def _quantity(case: _Case, permit: KnownPermit, law: LegalOutcome, *, is_persona
     return None if law.is_met_by(permit.terms.requirements) else Reason.LEDGER_THRESHOLD
 
 
-def _headroom(permit: KnownPermit, persons: int | None, sensitive: int | None) -> Count:
+def _headroom(permit: PermitState, persons: int | None, sensitive: int | None) -> Count:
     """Return the smaller of what is left of the quota and of what the year allows before a stricter mechanism."""
     left = max(0, permit.quota.persons - permit.used.persons)
     sensitive_left = max(0, permit.quota.sensitive_persons - permit.used.sensitive_persons)

@@ -37,11 +37,11 @@ from service.database.locks import GATE_LOCK
 from service.database.logins import Login
 from service.database.session import ATTEMPTS, Time
 from service.gate import batch_read, batch_write
-from service.gate.announced_growth import growths
-from service.gate.batch_decisions import DecisionBatch, lapse
-from service.gate.batch_read import Found
-from service.gate.batch_write import Kept
-from service.gate.jobs import Before, Job, Reservation, admitted
+from service.gate.announced_growth import load_growths
+from service.gate.batch_decisions import DecisionBatch, lapse_time
+from service.gate.batch_read import Snapshot
+from service.gate.batch_write import StoredAnswer
+from service.gate.jobs import EarlierAnswer, Job, Reservation, admit_caller
 from service.http import idempotency
 from service.http.idempotency import Reply, Use
 from service.http.rate_limits import RateLimiter
@@ -60,10 +60,10 @@ MIN_ASKS_FOR_TWO_WORKERS: Final = 40
 """Asks under way, waiting ones included, that are too few for two workers: a batch costs as much as some asks, whatever is in it."""
 
 _BEGIN: Final = f"begin; select pg_advisory_xact_lock_shared({GATE_LOCK})"
-_UNDO: Final = "rollback; select pg_advisory_unlock_all()"
-BEATS: Final = 3
+_ROLLBACK: Final = "rollback; select pg_advisory_unlock_all()"
+HEARTBEATS_PER_SILENCE: Final = 3
 """How often in the time that it may be silent a worker says that it is there."""
-NAME: Final = "outbound gate"
+CONNECTION_NAME: Final = "outbound gate"
 SETTINGS: Final = {
     "jit": "off",
     # Each statement has one good plan, by its indexes; to plan it again for every batch would cost more than to run it.
@@ -75,15 +75,15 @@ SETTINGS: Final = {
 Outcome = Reply | Exception
 
 
-class Waiting(Struct, eq=False):
+class QueuedJob(Struct, eq=False):
     """A job in the queue, and who is told of its outcome."""
 
     job: Job
     asks: int
-    tell: Callable[[Outcome], None]
+    notify: Callable[[Outcome], None]
     since: float
     """When it began to wait, on the clock of the loop."""
-    is_gone: bool = False
+    is_abandoned: bool = False
     """Whether nobody waits for the outcome: if nothing was decided by then, nothing is."""
 
 
@@ -99,15 +99,15 @@ class _Worker:
     """Whether it is in a transaction, with the gate's lock."""
 
 
-class _Admitted(Struct, eq=False):
+class _Admission(Struct, eq=False):
     """A job of a batch with what was found for it, and what has come of it so far."""
 
     job: Job
-    found: Sequence[Found]
+    snapshots: Sequence[Snapshot]
     caller: Caller | None = None
     use: Use | None = None
     outcome: Outcome | None = None
-    before: Before | None = None
+    earlier: EarlierAnswer | None = None
     """Where its key came before, and was answered with a yes."""
 
 
@@ -120,7 +120,7 @@ class Gate:
         clock: by how far PostgreSQL's time is taken to be ahead.
         lease: how long what is reserved stays reserved without a report.
         timeout: seconds that one statement, or a connection, may take.
-        longest: seconds that one batch may take in all, and that a job may wait until one takes it.
+        batch_timeout: seconds that one batch may take in all, and that a job may wait until one takes it.
         queue: asks that may wait at most.
         limits: how much one caller may ask.
         silence: seconds for which a worker may say nothing to PostgreSQL before that ends its session, and whatever lock it has: a frozen
@@ -135,31 +135,31 @@ class Gate:
         clock: Time,
         lease: timedelta,
         timeout: float,
-        longest: float,
+        batch_timeout: float,
         queue: int,
         limits: RateLimiter | None = None,
         silence: float = SILENCE,
     ) -> None:
         self._bounds = Bounds(
-            statement=timeout, silence=silence, idle=silence, waiting=longest / 2, transaction=WITH_LOCK * silence
+            statement=timeout, silence=silence, idle=silence, waiting=batch_timeout / 2, transaction=WITH_LOCK * silence
         )
         self._silence = silence
-        self._beat = silence / BEATS
+        self._beat = silence / HEARTBEATS_PER_SILENCE
         self._limits = limits if limits is not None and limits.has_gate_rate else None
         self._login = login
         self._book = book
         self._clock = clock
         self._lease = lease
         self._timeout = timeout
-        self._longest = longest
-        self._size = queue
-        self._room = queue
-        self._queue: deque[Waiting] = deque()
+        self._batch_timeout = batch_timeout
+        self._max_asks = queue
+        self._free_asks = queue
+        self._queue: deque[QueuedJob] = deque()
         self._arrived = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop
         self._workers = (_Worker(), _Worker())
         self._turn_lock = asyncio.Lock()
-        self._usual = 0.0
+        self._usual_turn = 0.0
         """Seconds for which a batch usually has the turn."""
         self._reservations = 0
         """Jobs that reserve and still wait."""
@@ -179,9 +179,9 @@ class Gate:
             *(worker.task for worker in self._workers if worker.task is not None), return_exceptions=True
         )
         while self._queue:
-            self._answer(self._next(), DatabaseUnavailable())
+            self._answer(self._pop_job(), DatabaseUnavailable())
         for worker in self._workers:
-            await _leave(worker)
+            await _drop_connection(worker)
 
     async def decide(self, job: Job) -> Reply:
         """Return the answer to a job, committed.
@@ -193,36 +193,36 @@ class Gate:
             Problem: whatever the job is refused with.
         """
         answered: asyncio.Future[Reply] = self._loop.create_future()
-        waiting = self.submit(job, partial(_set, answered))
+        queued = self.submit(job, partial(_resolve, answered))
         try:
             return await answered
         finally:
-            waiting.is_gone = True
+            queued.is_abandoned = True
 
-    def submit(self, job: Job, tell: Callable[[Outcome], None]) -> Waiting:
+    def submit(self, job: Job, notify: Callable[[Outcome], None]) -> QueuedJob:
         """Take a job in, and have its outcome told once it is committed: a reply, or what `decide` would raise.
 
         Raises:
             TooManyRequests: the caller asks too often.
             Busy: too many wait already.
         """
-        asks = len(job.wanted)
+        asks = len(job.lookups)
         if self._limits is not None:
             self._limits.require_asks(job.credentials.counted, asks)
-        if asks > self._room:
+        if asks > self._free_asks:
             raise Busy
-        self._room -= asks
-        waiting = Waiting(job, asks, tell, self._loop.time())
-        self._queue.append(waiting)
+        self._free_asks -= asks
+        queued = QueuedJob(job, asks, notify, self._loop.time())
+        self._queue.append(queued)
         self._reservations += job.reserves
         self._arrived.set()
-        return waiting
+        return queued
 
-    def _answer(self, waiting: Waiting, outcome: Outcome) -> None:
+    def _answer(self, queued: QueuedJob, outcome: Outcome) -> None:
         """Tell the outcome; where the caller has gone away, what was decided is on record all the same."""
-        self._room += waiting.asks
+        self._free_asks += queued.asks
         try:
-            waiting.tell(outcome)
+            queued.notify(outcome)
         except Exception as error:  # one caller who cannot be told must not keep it from the others
             log.exception("an answer could not be told", error=type(error).__name__)
 
@@ -230,16 +230,16 @@ class Gate:
         while True:
             if not self._arrived.is_set():
                 await self._idle(worker)
-            worker.has_turn = self._is_for_one() and await self._acquire_turn()
+            worker.has_turn = self._needs_turn() and await self._acquire_turn()
             try:
                 worker.since = self._loop.time()
                 if self._reservations:
                     await self._begin(worker)
                 batch = self._take_batch(whole=worker.has_turn)
                 if batch:
-                    await self._answer_all(worker, batch)
+                    await self._answer_batch(worker, batch)
                 elif worker.has_begun:
-                    await _undo(worker)
+                    await _roll_back(worker)
             finally:
                 self._release_turn(worker)
 
@@ -255,7 +255,7 @@ class Gate:
                     if worker.connection is not None:
                         await worker.connection.execute("select 1")
             except Exception:  # noqa: BLE001 - whatever it is, the next batch makes another connection
-                await _leave(worker)
+                await _drop_connection(worker)
 
     async def _begin(self, worker: _Worker) -> None:
         """Begin before the batch is taken, so that whoever comes meanwhile is in it; the batch itself tries again where that fails."""
@@ -264,13 +264,13 @@ class Gate:
         try:
             await self._ensure_transaction(worker)
         except Exception:  # noqa: BLE001 - the batch will find out what it is, and tell whoever waits
-            await _undo(worker)
+            await _roll_back(worker)
 
     async def _ensure_transaction(self, worker: _Worker) -> asyncpg.Connection:
         """Return the worker's connection, in a transaction with the gate's lock."""
         connection = await self._ensure_connection(worker)
         if not worker.has_begun:
-            await connection.execute(_BEGIN, timeout=min(self._timeout, self._longest))
+            await connection.execute(_BEGIN, timeout=min(self._timeout, self._batch_timeout))
             worker.has_begun = True
         return connection
 
@@ -279,7 +279,7 @@ class Gate:
         if worker.connection is None:
             worker.connection = await connect(
                 self._login.url,
-                name=NAME,
+                name=CONNECTION_NAME,
                 bounds=self._bounds,
                 timeout=self._timeout,
                 settings=SETTINGS | self._login.settings,
@@ -289,78 +289,78 @@ class Gate:
     async def _acquire_turn(self) -> bool:
         """Wait for the turn; False: whoever waits longest still does after some patience, and is to be taken without it."""
         while True:
-            longest = self._queue[0] if self._queue else None
+            oldest = self._queue[0] if self._queue else None
             try:
-                async with asyncio.timeout(min(max(TURN_TIMEOUT[0], 2 * self._usual), TURN_TIMEOUT[1])):
+                async with asyncio.timeout(min(max(TURN_TIMEOUT[0], 2 * self._usual_turn), TURN_TIMEOUT[1])):
                     return await self._turn_lock.acquire()
             except TimeoutError:
-                if longest is not None and self._queue and self._queue[0] is longest:
+                if oldest is not None and self._queue and self._queue[0] is oldest:
                     return False
 
     def _release_turn(self, worker: _Worker) -> None:
         if worker.has_turn:
             worker.has_turn = False
-            self._usual += (self._loop.time() - worker.since - self._usual) / 8
+            self._usual_turn += (self._loop.time() - worker.since - self._usual_turn) / 8
             self._turn_lock.release()
 
-    def _is_for_one(self) -> bool:
+    def _needs_turn(self) -> bool:
         """Tell whether one worker is to take all that waits."""
         return self._reservations > 0 or self._under_way < MIN_ASKS_FOR_TWO_WORKERS
 
     @property
     def _under_way(self) -> int:
         """Asks that were taken in and are not answered yet, waiting ones included."""
-        return self._size - self._room
+        return self._max_asks - self._free_asks
 
-    def _take_batch(self, *, whole: bool) -> list[Waiting]:
+    def _take_batch(self, *, whole: bool) -> list[QueuedJob]:
         """Take from the queue as much as one batch may hold: all of it, or half of what is under way."""
-        batch: list[Waiting] = []
+        batch: list[QueuedJob] = []
         asks = 0
-        oldest = self._loop.time() - self._longest
+        oldest = self._loop.time() - self._batch_timeout
         half = (self._under_way + 1) // 2
         most = MAX_ASKS if whole or self._reservations else min(half, MAX_ASKS)
         while self._queue and (not batch or asks + self._queue[0].asks <= most):
-            waiting = self._next()
-            if waiting.is_gone:
-                self._room += waiting.asks
+            queued = self._pop_job()
+            if queued.is_abandoned:
+                self._free_asks += queued.asks
                 continue
-            if waiting.since < oldest:
-                self._answer(waiting, Busy())
+            if queued.since < oldest:
+                self._answer(queued, Busy())
                 continue
-            batch.append(waiting)
-            asks += waiting.asks
+            batch.append(queued)
+            asks += queued.asks
         if not self._queue:
             self._arrived.clear()
         return batch
 
-    def _next(self) -> Waiting:
-        waiting = self._queue.popleft()
-        self._reservations -= waiting.job.reserves
-        return waiting
+    def _pop_job(self) -> QueuedJob:
+        queued = self._queue.popleft()
+        self._reservations -= queued.job.reserves
+        return queued
 
-    async def _answer_all(self, worker: _Worker, batch: Sequence[Waiting]) -> None:
+    async def _answer_batch(self, worker: _Worker, batch: Sequence[QueuedJob]) -> None:
         outcomes: Sequence[Outcome]
         try:
-            async with asyncio.timeout(self._longest):
-                outcomes = await self._decide_jobs(worker, [waiting.job for waiting in batch])
+            async with asyncio.timeout(self._batch_timeout):
+                outcomes = await self._decide_jobs(worker, [queued.job for queued in batch])
         except TimeoutError:
             log.warning("a batch took too long and is given up", jobs=len(batch))
-            await _undo(worker)
+            await _roll_back(worker)
             outcomes = [DatabaseUnavailable()] * len(batch)
         except asyncio.CancelledError:
-            for waiting in batch:
-                self._answer(waiting, DatabaseUnavailable())
+            for queued in batch:
+                self._answer(queued, DatabaseUnavailable())
             raise
-        for waiting, outcome in zip(batch, outcomes, strict=True):
-            self._answer(waiting, outcome)
+        for queued, outcome in zip(batch, outcomes, strict=True):
+            self._answer(queued, outcome)
 
     async def _decide_jobs(self, worker: _Worker, jobs: Sequence[Job]) -> Sequence[Outcome]:
         """Return what came of some jobs: of all in one transaction, or of each in its own where that failed."""
         try:
             return await self._decide_with_retry(worker, jobs)
         except Exception as error:  # noqa: BLE001 - each waiter is told of its own
-            if len(jobs) == 1 or _is_away(error):
-                return [_told(error)] * len(jobs)
+            if len(jobs) == 1 or _means_unavailable(error):
+                return [_to_outcome(error)] * len(jobs)
             log.warning("a batch failed and is tried again one by one", jobs=len(jobs), error=type(error).__name__)
         outcomes: list[Outcome] = []
         for job in jobs:
@@ -371,22 +371,24 @@ class Gate:
 
     async def _decide_with_retry(self, worker: _Worker, jobs: Sequence[Job]) -> Sequence[Outcome]:
         """Decide in one transaction; try again where another one was in the way, or the connection had gone before."""
-        until = self._loop.time() + min(self._timeout, self._longest) - (self._bounds.lock or 0)
+        until = self._loop.time() + min(self._timeout, self._batch_timeout) - (self._bounds.lock or 0)
         for attempt in range(1, ATTEMPTS + 1):
             committing = _Commit()
             began = self._loop.time()
             try:
                 return await self._transaction(worker, jobs, committing)
             except Exception as error:
-                await _undo(worker)
-                if committing.begun and not isinstance(error, asyncpg.PostgresError):
+                await _roll_back(worker)
+                if committing.is_sent and not isinstance(error, asyncpg.PostgresError):
                     # Only PostgreSQL itself can say that nothing was committed.
                     raise DatabaseUnavailable from error
                 now = self._loop.time()
                 is_late = now - began >= FROZEN_SILENCES * self._silence  # who was frozen for so long does nothing late
-                is_first_loss = is_disconnected(error) and attempt == 1 and not committing.begun and not is_late
-                again = is_conflict(error) or is_first_loss or (is_lock_timeout(error) and not is_late and now < until)
-                if not again or attempt == ATTEMPTS:
+                is_first_loss = is_disconnected(error) and attempt == 1 and not committing.is_sent and not is_late
+                is_retryable = (
+                    is_conflict(error) or is_first_loss or (is_lock_timeout(error) and not is_late and now < until)
+                )
+                if not is_retryable or attempt == ATTEMPTS:
                     raise
             await pause(attempt)
         raise AssertionError("unreachable")  # pragma: no cover
@@ -396,52 +398,54 @@ class Gate:
             await self._ensure_transaction(worker)
         connection = await self._ensure_connection(worker)
         now, admissions = await self._load_admissions(connection, jobs, lock=None if worker.has_begun else GATE_LOCK)
-        sitting = DecisionBatch(self._book, now, lapse(now, self._lease))
-        await _repeats(connection, admissions)
+        batch = DecisionBatch(self._book, now, lapse_time(now, self._lease))
+        await _find_repeats(connection, admissions)
         announcing = [
-            one for one in admissions if one.job.announced is not None and one.outcome is None and one.before is None
+            admission
+            for admission in admissions
+            if admission.job.announced is not None and admission.outcome is None and admission.earlier is None
         ]
         if announcing:
-            await _grow(connection, announcing, day_in_shanghai(now).year)
+            await _load_growth(connection, announcing, day_in_shanghai(now).year)
         for admission in admissions:
-            _settle(admission, sitting)
-        kept = [
-            Kept(one.use, one.caller.principal, one.outcome)
-            for one in admissions
-            if one.use is not None and one.caller is not None and isinstance(one.outcome, Reply)
+            _decide_job(admission, batch)
+        answers = [
+            StoredAnswer(admission.use, admission.caller.principal, admission.outcome)
+            for admission in admissions
+            if admission.use is not None and admission.caller is not None and isinstance(admission.outcome, Reply)
         ]
         self._release_turn(worker)
-        if (sitting.entries.openings or sitting.contradictions) and not worker.has_begun:
+        if (batch.entries.openings or batch.contradictions) and not worker.has_begun:
             await self._ensure_transaction(worker)
             await batch_write.unlock(connection)
         if worker.has_begun:
-            await batch_write.write(connection, sitting, kept)
-            committing.begun = True
+            await batch_write.write(connection, batch, answers)
+            committing.is_sent = True
             worker.has_begun = False
             await connection.execute("commit")
         else:
-            committing.begun = True
-            await batch_write.write_at_once(connection, sitting)
+            committing.is_sent = True
+            await batch_write.write_and_commit(connection, batch)
         return [cast("Outcome", admission.outcome) for admission in admissions]
 
     async def _load_admissions(
         self, connection: asyncpg.Connection, jobs: Sequence[Job], *, lock: int | None
-    ) -> tuple[datetime, list[_Admitted]]:
+    ) -> tuple[datetime, list[_Admission]]:
         """Return the moment, and the jobs with what there is for each at that, and who its caller is."""
-        wanted = [one for job in jobs for one in job.wanted]
-        reserving = [one for job in jobs if job.reserves for one in job.wanted]
-        now, found = (
-            await batch_write.held(connection, wanted, reserving, self._clock.ahead)
+        lookups = [lookup for job in jobs for lookup in job.lookups]
+        reserving = [lookup for job in jobs if job.reserves for lookup in job.lookups]
+        now, snapshots = (
+            await batch_write.lock_and_read(connection, lookups, reserving, self._clock.ahead)
             if reserving
-            else await batch_read.read_now(connection, wanted, self._clock.ahead, lock)
+            else await batch_read.read_now(connection, lookups, self._clock.ahead, lock)
         )
         place = 0
-        admissions: list[_Admitted] = []
+        admissions: list[_Admission] = []
         for job in jobs:
-            admission = _Admitted(job, found[place : place + len(job.wanted)])
-            place += len(job.wanted)
+            admission = _Admission(job, snapshots[place : place + len(job.lookups)])
+            place += len(job.lookups)
             try:
-                admission.caller = admitted(job.credentials, admission.found[0].holder)
+                admission.caller = admit_caller(job.credentials, admission.snapshots[0].holder)
                 admission.use = job.use_of(admission.caller)
             except Problem as problem:
                 admission.outcome = problem
@@ -449,7 +453,7 @@ class Gate:
         return now, admissions
 
 
-async def _repeats(connection: asyncpg.Connection, admissions: Sequence[_Admitted]) -> None:
+async def _find_repeats(connection: asyncpg.Connection, admissions: Sequence[_Admission]) -> None:
     """Find those that were answered before, and refuse those whose first request is under way.
 
     A no is answered again. A yes is not: what it let happen may have ended, or what it rested on; so it is looked at as it is now.
@@ -463,59 +467,59 @@ async def _repeats(connection: asyncpg.Connection, admissions: Sequence[_Admitte
                 uses[admission.use.digest] = admission.use
     if not uses:
         return
-    held, stored = await batch_write.earlier(connection, list(uses.values()))
+    locked, stored = await batch_write.find_earlier_answers(connection, list(uses.values()))
     for admission in admissions:
         use = admission.use
         if use is None:
             continue
         if use.digest in stored:
-            admission.outcome, admission.use = _repeated(use, stored[use.digest]), None
-        elif use.digest not in held:
+            admission.outcome, admission.use = _earlier_outcome(use, stored[use.digest]), None
+        elif use.digest not in locked:
             admission.outcome, admission.use = idempotency.in_flight(), None
-    await _look_again(connection, admissions)
+    await _reload_granted_exports(connection, admissions)
 
 
-async def _look_again(connection: asyncpg.Connection, admissions: Sequence[_Admitted]) -> None:
+async def _reload_granted_exports(connection: asyncpg.Connection, admissions: Sequence[_Admission]) -> None:
     """Take back each yes that was answered before, and find what has become of its export."""
     granted = [
-        (json.loads(one.outcome.body)["id"], one, one.outcome)
-        for one in admissions
-        if isinstance(one.outcome, Reply) and one.outcome.status == CREATED
+        (json.loads(admission.outcome.body)["id"], admission, admission.outcome)
+        for admission in admissions
+        if isinstance(admission.outcome, Reply) and admission.outcome.status == CREATED
     ]
     if not granted:
         return
-    exports = await batch_write.earlier_exports(connection, [export for export, _, _ in granted])
+    exports = await batch_write.find_earlier_exports(connection, [export for export, _, _ in granted])
     for export, admission, reply in granted:
-        admission.outcome, admission.before = None, Before(reply, exports[export])
+        admission.outcome, admission.earlier = None, EarlierAnswer(reply, exports[export])
 
 
-def _repeated(use: Use, row: asyncpg.Record) -> Outcome:
+def _earlier_outcome(use: Use, row: asyncpg.Record) -> Outcome:
     try:
         return use.repeated(row["request"], row["content"], row["status"], json.loads(row["headers"]), row["body"])
     except Problem as problem:
         return problem
 
 
-async def _grow(connection: asyncpg.Connection, announcing: Sequence[_Admitted], year: int) -> None:
+async def _load_growth(connection: asyncpg.Connection, announcing: Sequence[_Admission], year: int) -> None:
     """Find out by how much totals would grow with persons who were announced; their rows are held."""
-    told = [(one.found[0], one.job.announced or {}) for one in announcing]
-    for admission, growth in zip(announcing, await growths(connection, told, year), strict=True):
-        admission.found = [structs.replace(admission.found[0], growth=growth)]
+    announcements = [(admission.snapshots[0], admission.job.announced or {}) for admission in announcing]
+    for admission, growth in zip(announcing, await load_growths(connection, announcements, year), strict=True):
+        admission.snapshots = [structs.replace(admission.snapshots[0], growth=growth)]
 
 
-def _settle(admission: _Admitted, sitting: DecisionBatch) -> None:
+def _decide_job(admission: _Admission, batch: DecisionBatch) -> None:
     if admission.outcome is None and admission.caller is not None:
-        job, before = admission.job, admission.before
+        job, earlier = admission.job, admission.earlier
         try:
-            if before is not None and isinstance(job, Reservation):
-                admission.outcome = job.repeat(sitting, admission.found, admission.caller, before)
+            if earlier is not None and isinstance(job, Reservation):
+                admission.outcome = job.repeat(batch, admission.snapshots, admission.caller, earlier)
             else:
-                admission.outcome = job.settle(sitting, admission.found, admission.caller)
+                admission.outcome = job.settle(batch, admission.snapshots, admission.caller)
         except Problem as problem:
             admission.outcome = problem
 
 
-def _set(answered: asyncio.Future[Reply], outcome: Outcome) -> None:
+def _resolve(answered: asyncio.Future[Reply], outcome: Outcome) -> None:
     if answered.done():  # the caller has gone away
         return
     if isinstance(outcome, Reply):
@@ -524,29 +528,29 @@ def _set(answered: asyncio.Future[Reply], outcome: Outcome) -> None:
         answered.set_exception(outcome)
 
 
-def _told(error: Exception) -> Exception:
+def _to_outcome(error: Exception) -> Exception:
     """Return what whoever waits is told of an error."""
     if is_lock_timeout(error):
         return Busy()
-    return DatabaseUnavailable() if _is_away(error) else error
+    return DatabaseUnavailable() if _means_unavailable(error) else error
 
 
-def _is_away(error: BaseException) -> bool:
+def _means_unavailable(error: BaseException) -> bool:
     return isinstance(error, DatabaseUnavailable) or is_unavailable(error) or is_conflict(error)
 
 
-async def _undo(worker: _Worker) -> None:
+async def _roll_back(worker: _Worker) -> None:
     """End a transaction that failed, and let go of the gate's lock; a connection that cannot even do that is given up."""
     worker.has_begun = False
     try:
         if worker.connection is not None:
             async with asyncio.timeout(ANSWER):
-                await worker.connection.execute(_UNDO)
+                await worker.connection.execute(_ROLLBACK)
     except Exception:  # noqa: BLE001 - whatever the driver says: this connection is no use any more
-        await _leave(worker)
+        await _drop_connection(worker)
 
 
-async def _leave(worker: _Worker) -> None:
+async def _drop_connection(worker: _Worker) -> None:
     if worker.connection is not None:
         worker.connection.terminate()
         worker.connection = None
@@ -556,4 +560,4 @@ async def _leave(worker: _Worker) -> None:
 class _Commit:
     """Whether the commit has been sent: from then on nothing is known until it is answered."""
 
-    begun: bool = False
+    is_sent: bool = False

@@ -12,8 +12,8 @@ import msgspec
 from service.access.caller import Caller, Credential, named
 from service.gate import questions
 from service.gate.announced_growth import AnnouncedPersons
-from service.gate.batch_decisions import DATASET, Answer, DecisionBatch, Earlier, encode
-from service.gate.batch_read import EXPORTERS, Found, Holder, Wanted
+from service.gate.batch_decisions import DATASET, Answer, DecisionBatch, EarlierExport, encode
+from service.gate.batch_read import EXPORTERS, Holder, Lookup, Snapshot
 from service.http import conditional
 from service.http.idempotency import Reply, Sent, Use
 from service.validation.problems import MEDIA_TYPE, Forbidden, Problem, Unauthenticated
@@ -30,7 +30,7 @@ class Job(Protocol):
         """What the caller shows."""
 
     @property
-    def wanted(self) -> Sequence[Wanted]:
+    def lookups(self) -> Sequence[Lookup]:
         """What must be read for it, an entry an ask."""
 
     @property
@@ -44,58 +44,58 @@ class Job(Protocol):
     def use_of(self, caller: Caller) -> Use | None:
         """Return the use of an `Idempotency-Key` that comes with it."""
 
-    def settle(self, sitting: DecisionBatch, found: Sequence[Found], caller: Caller) -> Reply:
+    def settle(self, batch: DecisionBatch, snapshots: Sequence[Snapshot], caller: Caller) -> Reply:
         """Decide, and return what to answer once the transaction is committed."""
 
 
-class Before(msgspec.Struct, frozen=True):
+class EarlierAnswer(msgspec.Struct, frozen=True):
     """What was answered when the same `Idempotency-Key` came first, and what has become of the export since."""
 
     reply: Reply
-    earlier: Earlier
+    export: EarlierExport
 
 
-def admitted(credentials: Credential, holder: Holder | None) -> Caller:
+def admit_caller(credentials: Credential, holder: Holder | None) -> Caller:
     """Return the caller.
 
     Raises:
         Unauthenticated: nobody holds the key, or it does not stand.
         Forbidden: an exporter of no handler.
     """
-    if holder is None or not credentials.match(holder.sha256) or not holder.stands:
+    if holder is None or not credentials.match(holder.sha256) or not holder.is_valid:
         raise Unauthenticated("This API key or token is not known, or no longer stands.")
-    if not holder.reach:
+    if not holder.handlers:
         raise Forbidden(f"This takes one of the roles: {named(EXPORTERS)}.")
     return holder.caller
 
 
-def wanted_by(asked: questions.Question, credentials: Credential) -> Wanted:
+def lookup_of(question: questions.Question, credentials: Credential) -> Lookup:
     """Return what must be read for a question. A resource of another type is no dataset, whatever its id."""
-    dataset = asked.resource.id if asked.resource.type == DATASET else ""
-    context = asked.context
-    return Wanted(dataset, context.recipient or None if context else None, credentials.prefix)
+    dataset = question.resource.id if question.resource.type == DATASET else ""
+    context = question.context
+    return Lookup(dataset, context.recipient or None if context else None, credentials.prefix)
 
 
 class Evaluation:
     """One question."""
 
-    __slots__ = ("_asked", "credentials", "wanted")
+    __slots__ = ("_question", "credentials", "lookups")
 
     reserves = False
     announced = None
 
-    def __init__(self, credentials: Credential, asked: questions.Question) -> None:
+    def __init__(self, credentials: Credential, question: questions.Question) -> None:
         self.credentials = credentials
-        self._asked = asked
-        self.wanted = (wanted_by(asked, credentials),)
+        self._question = question
+        self.lookups = (lookup_of(question, credentials),)
 
     def use_of(self, _: Caller) -> Use | None:
         """A question may be repeated."""
         return None
 
-    def settle(self, sitting: DecisionBatch, found: Sequence[Found], caller: Caller) -> Reply:
+    def settle(self, batch: DecisionBatch, snapshots: Sequence[Snapshot], caller: Caller) -> Reply:
         """Answer it."""
-        return Reply(200, encode(sitting.evaluate(self._asked, found[0], caller)))
+        return Reply(200, encode(batch.evaluate(self._question, snapshots[0], caller)))
 
 
 class _Answers(msgspec.Struct, frozen=True):
@@ -111,29 +111,29 @@ class Failed(msgspec.Struct, frozen=True):
 class Evaluations:
     """Several questions, answered in their order, up to the one that ends them; one that failed counts as denied."""
 
-    __slots__ = ("_asked", "_ends", "credentials", "wanted")
+    __slots__ = ("_ends", "_items", "credentials", "lookups")
 
     reserves = False
     announced = None
 
-    def __init__(self, credentials: Credential, asked: Sequence[questions.Question | Failed], semantic: str) -> None:
+    def __init__(self, credentials: Credential, items: Sequence[questions.Question | Failed], semantic: str) -> None:
         self.credentials = credentials
-        self._asked = asked
+        self._items = items
         self._ends = _ENDS.get(semantic)
-        self.wanted = [
-            Wanted("", None, credentials.prefix) if isinstance(one, Failed) else wanted_by(one, credentials)
-            for one in asked
+        self.lookups = [
+            Lookup("", None, credentials.prefix) if isinstance(item, Failed) else lookup_of(item, credentials)
+            for item in items
         ]
 
     def use_of(self, _: Caller) -> Use | None:
         """Questions may be repeated."""
         return None
 
-    def settle(self, sitting: DecisionBatch, found: Sequence[Found], caller: Caller) -> Reply:
+    def settle(self, batch: DecisionBatch, snapshots: Sequence[Snapshot], caller: Caller) -> Reply:
         """Answer them."""
         answers: list[Answer | msgspec.Raw] = []
-        for one, seen in zip(self._asked, found, strict=True):
-            answer = one.answer if isinstance(one, Failed) else sitting.evaluate(one, seen, caller)
+        for item, snapshot in zip(self._items, snapshots, strict=True):
+            answer = item.answer if isinstance(item, Failed) else batch.evaluate(item, snapshot, caller)
             answers.append(answer)
             if (isinstance(answer, Answer) and answer.decision) is self._ends:
                 break
@@ -143,23 +143,23 @@ class Evaluations:
 class Reservation:
     """An export that is about to happen."""
 
-    __slots__ = ("_asked", "_key", "_sent", "announced", "credentials", "wanted")
+    __slots__ = ("_key", "_request", "_sent", "announced", "credentials", "lookups")
 
     reserves = True
 
     def __init__(
         self,
         credentials: Credential,
-        asked: questions.Export,
+        request: questions.Export,
         key: str | None,
         sent: Sent | None,
         announced: AnnouncedPersons | None = None,
     ) -> None:
         self.credentials = credentials
         self.announced = announced
-        self._asked = asked
+        self._request = request
         self._key, self._sent = key, sent
-        self.wanted = (Wanted(asked.dataset, asked.recipient, credentials.prefix),)
+        self.lookups = (Lookup(request.dataset, request.recipient, credentials.prefix),)
 
     def use_of(self, caller: Caller) -> Use | None:
         """Return what makes a repeat harmless."""
@@ -167,23 +167,25 @@ class Reservation:
             return None
         return Use.of(caller.principal, "POST", EXPORTS_PATH, "", self._key, self._sent)
 
-    def settle(self, sitting: DecisionBatch, found: Sequence[Found], caller: Caller) -> Reply:
+    def settle(self, batch: DecisionBatch, snapshots: Sequence[Snapshot], caller: Caller) -> Reply:
         """Reserve it, or refuse; both are recorded."""
-        made = sitting.reserve(self._asked, found[0], caller)
-        if isinstance(made, Problem):
-            return _refused(made)
-        body = encode(made)
-        headers = {"ETag": conditional.etag_of(body), "Location": f"{EXPORTS_PATH}/{made.id}"}
+        result = batch.reserve(self._request, snapshots[0], caller)
+        if isinstance(result, Problem):
+            return _refusal_reply(result)
+        body = encode(result)
+        headers = {"ETag": conditional.etag_of(body), "Location": f"{EXPORTS_PATH}/{result.id}"}
         return Reply(201, body, headers)
 
-    def repeat(self, sitting: DecisionBatch, found: Sequence[Found], caller: Caller, before: Before) -> Reply:
+    def repeat(
+        self, batch: DecisionBatch, snapshots: Sequence[Snapshot], caller: Caller, earlier: EarlierAnswer
+    ) -> Reply:
         """Say again that it is reserved, if it is and still may happen; else what stands in its way now."""
         is_announced = self.announced is not None
-        problem = sitting.repeat(self._asked, found[0], caller, before.earlier, is_announced=is_announced)
-        return before.reply if problem is None else _refused(problem)
+        problem = batch.repeat(self._request, snapshots[0], caller, earlier.export, is_announced=is_announced)
+        return earlier.reply if problem is None else _refusal_reply(problem)
 
 
-def _refused(problem: Problem) -> Reply:
+def _refusal_reply(problem: Problem) -> Reply:
     document = json.dumps(problem.document(EXPORTS_PATH), ensure_ascii=False).encode()
     return Reply(problem.status, document, {"Content-Type": MEDIA_TYPE})
 

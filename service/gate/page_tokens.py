@@ -17,7 +17,7 @@ from service.validation.problems import Malformed
 
 _DIGEST: Final = 16
 """Bytes of the digest over query and place that a token begins with."""
-_TOLD: Final = re.compile(rb"([0-9]{1,4}) ([a-z0-9_]{0,29})")
+_CONTENT: Final = re.compile(rb"([0-9]{1,4}) ([a-z0-9_]{0,29})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +30,8 @@ class Place:
 
 def encode_cursor(place: Place, query: bytes) -> str:
     """Return the token of a place in the results of a query."""
-    told = f"{place.limit} {place.after}".encode()
-    return base64.urlsafe_b64encode(_digest(query, told) + told).decode().rstrip("=")
+    content = f"{place.limit} {place.after}".encode()
+    return base64.urlsafe_b64encode(_digest(query, content) + content).decode().rstrip("=")
 
 
 def decode_cursor(token: str, query: bytes, limit: int | None) -> Place:
@@ -49,19 +49,20 @@ def decode_cursor(token: str, query: bytes, limit: int | None) -> Place:
         raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
     except (ValueError, binascii.Error) as error:
         raise _unknown() from error
-    told = _TOLD.fullmatch(raw, _DIGEST)
-    if told is None or raw[:_DIGEST] != _digest(query, told[0]):
+    content = _CONTENT.fullmatch(raw, _DIGEST)
+    if content is None or raw[:_DIGEST] != _digest(query, content[0]):
         raise _unknown()
-    known = int(told[1])
-    if limit is not None and limit != known:
+    page_limit = int(content[1])
+    if limit is not None and limit != page_limit:
         raise Malformed(
-            "The limit is not the one of the page before.", errors=[("/page/limit", f"Leave it out, or send {known}.")]
+            "The limit is not the one of the page before.",
+            errors=[("/page/limit", f"Leave it out, or send {page_limit}.")],
         )
-    return Place(known, told[2].decode())
+    return Place(page_limit, content[2].decode())
 
 
-def _digest(query: bytes, told: bytes) -> bytes:
-    return hashlib.sha256(hashlib.sha256(query).digest() + told).digest()[:_DIGEST]
+def _digest(query: bytes, content: bytes) -> bytes:
+    return hashlib.sha256(hashlib.sha256(query).digest() + content).digest()[:_DIGEST]
 
 
 def _unknown() -> Malformed:

@@ -48,8 +48,8 @@ class AuthZenRoute(StrictRoute):
     @classmethod
     def refusals(cls, methods: frozenset[str]) -> dict[int | str, dict[str, Any]]:
         """Return the refusals that AuthZEN has: 400 for whatever is wrong with a request, and never 415 or 422."""
-        known: tuple[int | str, ...] = ("default",) if "GET" in methods else (400, 401, 403, 413, 503, "default")
-        return {status: REFUSALS[status] for status in known}
+        statuses: tuple[int | str, ...] = ("default",) if "GET" in methods else (400, 401, 403, 413, 503, "default")
+        return {status: REFUSALS[status] for status in statuses}
 
     def get_route_handler(self) -> Handler:
         """Wrap the strict handler."""
@@ -67,8 +67,8 @@ class AuthZenRoute(StrictRoute):
 
 
 def _malformed(error: RequestValidationError | ValidationError) -> Malformed:
-    found = invalid_from(error.errors())
-    return Malformed(found.detail, errors=[(told["pointer"], told["detail"]) for told in found.errors])
+    invalid = invalid_from(error.errors())
+    return Malformed(invalid.detail, errors=[(field["pointer"], field["detail"]) for field in invalid.errors])
 
 
 SUBJECT_SEARCH_PATH: Final = "/access/v1/search/subject"
@@ -85,7 +85,7 @@ Reading = Annotated[Exchange, allowed(READERS)]
 @authzen.post(EVALUATION_PATH, response_model=EvaluationOut)
 async def evaluation(exchange: Asking, request: Request, body: EvaluationIn) -> Response:
     """May this system export this dataset to that recipient? The answer was recorded before it was given."""
-    return await decided(exchange, request, Evaluation(exchange.credential, _question(body)))
+    return await decide_job(exchange, request, Evaluation(exchange.credential, _question(body)))
 
 
 @authzen.post(EVALUATIONS_PATH, response_model=EvaluationsOut | EvaluationOut)
@@ -94,37 +94,37 @@ async def evaluations(exchange: Asking, request: Request, body: EvaluationsIn) -
     proof = exchange.credential
     if not body.evaluations:
         try:
-            asked = body.single()
+            single = body.single()
         except ValidationError as error:
             raise _malformed(error) from error
-        return await decided(exchange, request, Evaluation(proof, _question(asked)))
+        return await decide_job(exchange, request, Evaluation(proof, _question(single)))
     questions = [
-        Failed(msgspec.Raw(one.model_dump_json().encode())) if isinstance(one, FailedOut) else _question(one)
-        for one in body.asked()
+        Failed(msgspec.Raw(item.model_dump_json().encode())) if isinstance(item, FailedOut) else _question(item)
+        for item in body.questions()
     ]
-    return await decided(exchange, request, Evaluations(proof, questions, body.semantic))
+    return await decide_job(exchange, request, Evaluations(proof, questions, body.semantic))
 
 
 def _question(body: EvaluationIn) -> Question:
     return convert(Question, body.model_dump(exclude_unset=True))
 
 
-async def decided(_: Exchange, request: Request, job: Job) -> Response:
+async def decide_job(_: Exchange, request: Request, job: Job) -> Response:
     """Answer once a batch has decided: it looks the caller up again, with everything else."""
     gate: Gate = request.app.state.gate
     reply = await gate.decide(job)
     return Response(reply.body, reply.status, reply.headers, None if "Content-Type" in reply.headers else JSON)
 
 
-def _seeker(exchange: Exchange, request: Request, caller: Caller) -> search.Seeker:
-    return search.Seeker(caller, exchange.credential, request.app.state.book)
+def _searcher(exchange: Exchange, request: Request, caller: Caller) -> search.Searcher:
+    return search.Searcher(caller, exchange.credential, request.app.state.book)
 
 
 @authzen.post(SUBJECT_SEARCH_PATH, response_model=SubjectSearchOut)
 async def search_subject(exchange: Asking, request: Request, body: SubjectSearchIn) -> Response:
     """Which systems may export this dataset to that recipient? Asked by an exporter of the dataset's handler."""
     return await exchange.answer_question(
-        lambda tx, caller: search.subjects(tx, _seeker(exchange, request, caller), body), gate="join"
+        lambda tx, caller: search.subjects(tx, _searcher(exchange, request, caller), body), gate="join"
     )
 
 
@@ -132,7 +132,7 @@ async def search_subject(exchange: Asking, request: Request, body: SubjectSearch
 async def search_resource(exchange: Asking, request: Request, body: ResourceSearchIn) -> Response:
     """Which datasets may this system send to that recipient? Of the handlers for which the caller is an exporter."""
     return await exchange.answer_question(
-        lambda tx, caller: search.resources(tx, _seeker(exchange, request, caller), body), gate="join"
+        lambda tx, caller: search.resources(tx, _searcher(exchange, request, caller), body), gate="join"
     )
 
 
@@ -140,7 +140,7 @@ async def search_resource(exchange: Asking, request: Request, body: ResourceSear
 async def search_action(exchange: Asking, request: Request, body: ActionSearchIn) -> Response:
     """What may this system do to this dataset: export it to that recipient, or nothing?"""
     return await exchange.answer_question(
-        lambda tx, caller: search.actions(tx, _seeker(exchange, request, caller), body), gate="join"
+        lambda tx, caller: search.actions(tx, _searcher(exchange, request, caller), body), gate="join"
     )
 
 

@@ -21,13 +21,13 @@ Properties = Annotated[
 ]
 
 
-class _Asked(BaseModel):
+class _AuthZenBody(BaseModel):
     """AuthZEN has unknown fields ignored; null is as good as absent where a field is optional."""
 
     model_config = ConfigDict(extra="ignore")
 
 
-class Subject(_Asked):
+class Subject(_AuthZenBody):
     """Who wants to act: a `system`, by its name."""
 
     type: Name
@@ -35,14 +35,14 @@ class Subject(_Asked):
     properties: Properties = None
 
 
-class Action(_Asked):
+class Action(_AuthZenBody):
     """What it wants to do; the gate knows `export`."""
 
     name: Name
     properties: Properties = None
 
 
-class Resource(_Asked):
+class Resource(_AuthZenBody):
     """On what; the gate knows the type `dataset`, by id or key."""
 
     type: Name
@@ -54,7 +54,7 @@ Names = Annotated[list[Name], Field(min_length=1, max_length=5000)]
 """Never none of them: an empty list could be read as nothing or as everything."""
 
 
-class Context(_Asked):
+class Context(_AuthZenBody):
     """What the gate needs to know of an export."""
 
     recipient: Reference | None = Field(default=None, description="Id or key.")
@@ -64,7 +64,7 @@ class Context(_Asked):
     fields: Names | None = Field(default=None, description="Null: all.")
 
 
-class EvaluationIn(_Asked):
+class EvaluationIn(_AuthZenBody):
     """May this subject do this to that?"""
 
     subject: Subject
@@ -73,7 +73,7 @@ class EvaluationIn(_Asked):
     context: Context | None = None
 
 
-class EvaluationItem(_Asked):
+class EvaluationItem(_AuthZenBody):
     """One of several questions; what it leaves out is taken from the defaults beside the list."""
 
     subject: Subject | None = None
@@ -82,7 +82,7 @@ class EvaluationItem(_Asked):
     context: Context | None = None
 
 
-class Options(_Asked):
+class Options(_AuthZenBody):
     """How several questions are answered."""
 
     evaluations_semantic: Literal["execute_all", "deny_on_first_deny", "permit_on_first_permit"] = "execute_all"
@@ -114,7 +114,7 @@ class EvaluationsIn(EvaluationItem):
         """
         return EvaluationIn.model_validate(self._defaults())
 
-    def asked(self) -> list["EvaluationIn | FailedOut"]:
+    def questions(self) -> list["EvaluationIn | FailedOut"]:
         """Return the questions with the defaults filled in, or what is wrong with them.
 
         A member of an item takes the place of the default one as a whole: nothing is merged below it.
@@ -129,9 +129,9 @@ class EvaluationsIn(EvaluationItem):
 
 
 def _read(defaults: dict[str, Any], item: dict[str, Any], number: int) -> "EvaluationIn | FailedOut":
-    given = {name: value for name, value in item.items() if value is not None}
+    members = {name: value for name, value in item.items() if value is not None}
     try:
-        return EvaluationIn.model_validate(defaults | given)
+        return EvaluationIn.model_validate(defaults | members)
     except ValidationError as error:
         return FailedOut.of(invalid_from(error.errors(), prefix=["evaluations", number]).errors)
 
@@ -198,9 +198,9 @@ class FailedOut(BaseModel):
     @classmethod
     def of(cls, errors: Sequence[dict[str, Any]]) -> "FailedOut":
         """Return the answer that points at the fields at fault."""
-        found = [FieldError(pointer=error["pointer"], detail=error["detail"]) for error in errors]
+        field_errors = [FieldError(pointer=error["pointer"], detail=error["detail"]) for error in errors]
         message = "The question is not well-formed; it was not decided."
-        return cls(context=FailedContext(error=ErrorOut(message=message, errors=found)))
+        return cls(context=FailedContext(error=ErrorOut(message=message, errors=field_errors)))
 
 
 class EvaluationsOut(BaseModel):
@@ -212,14 +212,14 @@ class EvaluationsOut(BaseModel):
 # Searches
 
 
-class Searched(_Asked):
+class SearchedType(_AuthZenBody):
     """What is searched for: only its type is looked at."""
 
     type: Name
     properties: Properties = None
 
 
-class PageIn(_Asked):
+class PageIn(_AuthZenBody):
     """Which part of the results; a token goes with the query that it came from."""
 
     token: str | None = Field(default=None, max_length=500, description="`next_token` of the page before.")
@@ -229,7 +229,7 @@ class PageIn(_Asked):
     properties: Properties = None
 
 
-class SearchIn(_Asked):
+class SearchIn(_AuthZenBody):
     """What every search may hold."""
 
     context: Context | None = None
@@ -239,7 +239,7 @@ class SearchIn(_Asked):
 class SubjectSearchIn(SearchIn):
     """Which systems may do this to that?"""
 
-    subject: Searched
+    subject: SearchedType
     action: Action
     resource: Resource
 
@@ -249,7 +249,7 @@ class ResourceSearchIn(SearchIn):
 
     subject: Subject
     action: Action
-    resource: Searched
+    resource: SearchedType
 
 
 class ActionSearchIn(SearchIn):
@@ -280,7 +280,7 @@ class SearchOut(BaseModel):
     context: SearchContext
 
 
-class FoundSubject(BaseModel):
+class SubjectResult(BaseModel):
     """A system, by its name."""
 
     type: str
@@ -294,7 +294,7 @@ class DatasetProperties(BaseModel):
     reason: Reason
 
 
-class FoundResource(BaseModel):
+class ResourceResult(BaseModel):
     """A dataset."""
 
     type: str
@@ -302,7 +302,7 @@ class FoundResource(BaseModel):
     properties: DatasetProperties
 
 
-class FoundAction(BaseModel):
+class ActionResult(BaseModel):
     """An action."""
 
     name: str
@@ -311,19 +311,19 @@ class FoundAction(BaseModel):
 class SubjectSearchOut(SearchOut):
     """Systems, in the order in which they were made known."""
 
-    results: list[FoundSubject]
+    results: list[SubjectResult]
 
 
 class ResourceSearchOut(SearchOut):
     """Datasets, in the order in which they were registered."""
 
-    results: list[FoundResource]
+    results: list[ResourceResult]
 
 
 class ActionSearchOut(SearchOut):
     """Actions."""
 
-    results: list[FoundAction]
+    results: list[ActionResult]
 
 
 class MetadataOut(BaseModel):

@@ -1,7 +1,7 @@
 """Searches: the candidates for which the gate would say yes, found by asking it of one after the other.
 
 There is no second way to decide: candidates are walked by id, each is read and decided on as an evaluation is, in one transaction with
-the gate's lock. A request looks at `LOOKED_AT` candidates at most, however large the register is; the next page goes on from there.
+the gate's lock. A request looks at `MAX_CANDIDATES` candidates at most, however large the register is; the next page goes on from there.
 Datasets are named to the exporters of their handler only.
 
 Source: AuthZEN Authorization API 1.0, 8.
@@ -23,26 +23,26 @@ from service.database.row_security import EVERYWHERE
 from service.database.session import Transaction
 from service.gate import batch_read, page_tokens
 from service.gate.batch_decisions import DATASET, EXPORT, SYSTEM, decision_on
-from service.gate.batch_read import EXPORTERS, Found
+from service.gate.batch_read import EXPORTERS, Snapshot
 from service.gate.decide import Decision
-from service.gate.jobs import wanted_by
+from service.gate.jobs import lookup_of
 from service.gate.page_tokens import Place
 from service.gate.questions import Action, Context, Party, Question, convert
 from service.gate.schemas import (
     LIMIT,
     MAX_LIMIT,
+    ActionResult,
     ActionSearchIn,
     ActionSearchOut,
     DatasetProperties,
-    FoundAction,
-    FoundResource,
-    FoundSubject,
     PageIn,
     PageOut,
+    ResourceResult,
     ResourceSearchIn,
     ResourceSearchOut,
     SearchContext,
     SearchIn,
+    SubjectResult,
     SubjectSearchIn,
     SubjectSearchOut,
 )
@@ -50,7 +50,7 @@ from service.law.rule_book import RuleBook
 
 Result = TypeVar("Result")
 
-LOOKED_AT: Final = 1000
+MAX_CANDIDATES: Final = 1000
 """Candidates that one request looks at, at most."""
 CANDIDATES_PER_READ: Final = 250
 """Candidates that are read at once."""
@@ -94,7 +94,7 @@ _SYSTEMS: Final = text("""
 
 
 @dataclass(frozen=True, slots=True)
-class Seeker:
+class Searcher:
     """Who searches, and the law by which candidates are decided on."""
 
     caller: Caller
@@ -124,8 +124,8 @@ class _Walk(Generic[Result]):
 
     async def go(self, step: Step[Result], limit: int) -> None:
         """Look at candidates until there are results enough, no more candidates, or as many as a request may look at."""
-        while self.after is not None and len(self.results) < limit and self.looked_at < LOOKED_AT:
-            size = min(CANDIDATES_PER_READ, LOOKED_AT - self.looked_at)
+        while self.after is not None and len(self.results) < limit and self.looked_at < MAX_CANDIDATES:
+            size = min(CANDIDATES_PER_READ, MAX_CANDIDATES - self.looked_at)
             candidates = await step(self.after, size)
             if self._take(candidates, limit) == len(candidates) < size:
                 self.after = None
@@ -141,63 +141,63 @@ class _Walk(Generic[Result]):
         return len(candidates)
 
 
-async def resources(tx: Transaction, seeker: Seeker, asked: ResourceSearchIn) -> ResourceSearchOut:
+async def resources(tx: Transaction, searcher: Searcher, body: ResourceSearchIn) -> ResourceSearchOut:
     """Return the datasets that a system may export, of those for whose handlers the caller is an exporter."""
-    search = _Search(tx, seeker, asked)
-    reach = seeker.caller.reach(EXPORTERS)
+    search = _Search(tx, searcher, body)
+    scope = searcher.caller.reach(EXPORTERS)
 
-    async def step(after: str, size: int) -> Sequence[_Candidate[FoundResource]]:
-        among = {} if reach == EVERYWHERE else {"handlers": sorted(reach)}
-        query = _DATASETS if reach == EVERYWHERE else _DATASETS_OF
+    async def step(after: str, size: int) -> Sequence[_Candidate[ResourceResult]]:
+        among = {} if scope == EVERYWHERE else {"handlers": sorted(scope)}
+        query = _DATASETS if scope == EVERYWHERE else _DATASETS_OF
         rows = (await tx.execute(query, {"after": after, "size": size} | among)).all()
         questions = [search.question(Party(row.id, DATASET)) for row in rows]
         decisions = zip(rows, await search.decisions(questions), strict=True)
         return [_Candidate(row.id, _resource(row.id, row.key, decision)) for row, decision in decisions]
 
-    walk = await search.walk(step, is_known=asked.resource.type == DATASET)
-    handler = next(iter(reach)) if reach != EVERYWHERE and len(reach) == 1 else None
+    walk = await search.walk(step, has_candidates=body.resource.type == DATASET)
+    handler = next(iter(scope)) if scope != EVERYWHERE and len(scope) == 1 else None
     page, context = search.record(walk, [resource.id for resource in walk.results], handler)
     return ResourceSearchOut(page=page, context=context, results=walk.results)
 
 
-def _resource(ident: str, key: str, decision: Decision) -> FoundResource | None:
+def _resource(ident: str, key: str, decision: Decision) -> ResourceResult | None:
     if not decision.allowed:
         return None
-    return FoundResource(type=DATASET, id=ident, properties=DatasetProperties(key=key, reason=decision.reason))
+    return ResourceResult(type=DATASET, id=ident, properties=DatasetProperties(key=key, reason=decision.reason))
 
 
-async def subjects(tx: Transaction, seeker: Seeker, asked: SubjectSearchIn) -> SubjectSearchOut:
+async def subjects(tx: Transaction, searcher: Searcher, body: SubjectSearchIn) -> SubjectSearchOut:
     """Return the systems that may export a dataset: exporters of its handler to whom the gate would say yes."""
-    search = _Search(tx, seeker, asked)
-    (found,) = await search.read([search.question(Party("", SYSTEM))])
+    search = _Search(tx, searcher, body)
+    (snapshot,) = await search.read([search.question(Party("", SYSTEM))])
 
-    async def step(after: str, size: int) -> Sequence[_Candidate[FoundSubject]]:
-        among = {"handler": found.handler, "today": day_in_shanghai(tx.now)}
+    async def step(after: str, size: int) -> Sequence[_Candidate[SubjectResult]]:
+        among = {"handler": snapshot.handler, "today": day_in_shanghai(tx.now)}
         rows = (await tx.execute(_SYSTEMS, {"after": after, "size": size} | among)).all()
         return [_Candidate(row.id, subject(row.name) if row.may_export else None) for row in rows]
 
-    def subject(name: str) -> FoundSubject | None:
+    def subject(name: str) -> SubjectResult | None:
         question = search.question(Party(name, SYSTEM))
-        is_allowed = decision_on(question, found.known, seeker.book).allowed
-        return FoundSubject(type=SYSTEM, id=name) if is_allowed else None
+        is_allowed = decision_on(question, snapshot.inputs, searcher.book).allowed
+        return SubjectResult(type=SYSTEM, id=name) if is_allowed else None
 
-    walk = await search.walk(step, is_known=asked.subject.type == SYSTEM and found.handler is not None)
-    page, context = search.record(walk, [subject.id for subject in walk.results], found.handler)
+    walk = await search.walk(step, has_candidates=body.subject.type == SYSTEM and snapshot.handler is not None)
+    page, context = search.record(walk, [subject.id for subject in walk.results], snapshot.handler)
     return SubjectSearchOut(page=page, context=context, results=walk.results)
 
 
-async def actions(tx: Transaction, seeker: Seeker, asked: ActionSearchIn) -> ActionSearchOut:
+async def actions(tx: Transaction, searcher: Searcher, body: ActionSearchIn) -> ActionSearchOut:
     """Return what a system may do to a dataset: export it, or nothing."""
-    search = _Search(tx, seeker, asked)
+    search = _Search(tx, searcher, body)
     question = search.question(Action(EXPORT))
-    (found,) = await search.read([question])
+    (snapshot,) = await search.read([question])
 
-    async def step(after: str, _: int) -> Sequence[_Candidate[FoundAction]]:
-        is_allowed = decision_on(question, found.known, seeker.book).allowed
-        return [] if after else [_Candidate(EXPORT, FoundAction(name=EXPORT) if is_allowed else None)]
+    async def step(after: str, _: int) -> Sequence[_Candidate[ActionResult]]:
+        is_allowed = decision_on(question, snapshot.inputs, searcher.book).allowed
+        return [] if after else [_Candidate(EXPORT, ActionResult(name=EXPORT) if is_allowed else None)]
 
-    walk = await search.walk(step, is_known=found.handler is not None)
-    page, context = search.record(walk, [action.name for action in walk.results], found.handler)
+    walk = await search.walk(step, has_candidates=snapshot.handler is not None)
+    page, context = search.record(walk, [action.name for action in walk.results], snapshot.handler)
     return ActionSearchOut(page=page, context=context, results=walk.results)
 
 
@@ -208,15 +208,15 @@ class _Search:
         Malformed: the page's token belongs to another query.
     """
 
-    def __init__(self, tx: Transaction, seeker: Seeker, asked: SearchIn) -> None:
-        self._tx, self._seeker = tx, seeker
-        self._kind = _KINDS[type(asked)]
-        self._asked = asked.model_dump(exclude=dict(_NOT_RECORDED), exclude_none=True)
-        given = self._asked.keys() & _PARTS.keys() - {self._kind}
-        self._parts: Mapping[str, Any] = {name: convert(_PARTS[name], self._asked[name]) for name in given}
-        page = asked.page or PageIn()
-        told = [self._kind, seeker.caller.principal, asked.model_dump(exclude={"page"}), page.properties]
-        self._query = json.dumps(told, sort_keys=True).encode()
+    def __init__(self, tx: Transaction, searcher: Searcher, body: SearchIn) -> None:
+        self._tx, self._searcher = tx, searcher
+        self._kind = _KINDS[type(body)]
+        self._question = body.model_dump(exclude=dict(_NOT_RECORDED), exclude_none=True)
+        names = self._question.keys() & _PARTS.keys() - {self._kind}
+        self._parts: Mapping[str, Any] = {name: convert(_PARTS[name], self._question[name]) for name in names}
+        page = body.page or PageIn()
+        parts = [self._kind, searcher.caller.principal, body.model_dump(exclude={"page"}), page.properties]
+        self._query = json.dumps(parts, sort_keys=True).encode()
         limit = None if page.limit is None else min(page.limit, MAX_LIMIT)
         if page.token:
             self._place = page_tokens.decode_cursor(page.token, self._query, limit)
@@ -228,19 +228,22 @@ class _Search:
         parts: Mapping[str, Any] = {**self._parts, self._kind: candidate}
         return Question(**parts)
 
-    async def read(self, questions: Sequence[Question]) -> Sequence[Found]:
+    async def read(self, questions: Sequence[Question]) -> Sequence[Snapshot]:
         """Return what the decisions on some questions look at."""
-        wanted = [wanted_by(question, self._seeker.credentials) for question in questions]
-        return await batch_read.read_in(self._tx, wanted, day_in_shanghai(self._tx.now)) if wanted else ()
+        lookups = [lookup_of(question, self._searcher.credentials) for question in questions]
+        return await batch_read.read_in(self._tx, lookups, day_in_shanghai(self._tx.now)) if lookups else ()
 
     async def decisions(self, questions: Sequence[Question]) -> Sequence[Decision]:
         """Return the decisions on some questions."""
-        found = await self.read(questions)
-        return [decision_on(one, seen.known, self._seeker.book) for one, seen in zip(questions, found, strict=True)]
+        snapshots = await self.read(questions)
+        return [
+            decision_on(question, snapshot.inputs, self._searcher.book)
+            for question, snapshot in zip(questions, snapshots, strict=True)
+        ]
 
-    async def walk(self, step: Step[Result], *, is_known: bool) -> _Walk[Result]:
+    async def walk(self, step: Step[Result], *, has_candidates: bool) -> _Walk[Result]:
         """Return what is found for the page; nothing at all where what is asked about is not known here."""
-        walk = _Walk[Result](self._place.after if is_known else None)
+        walk = _Walk[Result](self._place.after if has_candidates else None)
         await walk.go(step, self._place.limit)
         return walk
 
@@ -249,13 +252,13 @@ class _Search:
         ident = new_id("sr")
         details = {
             "search": self._kind,
-            "question": self._asked,
+            "question": self._question,
             "after": self._place.after or None,
             "looked_at": walk.looked_at,
             "results": list(results),
             "is_last": walk.after is None,
         }
-        audit.append(self._tx, self._seeker.caller, "gate.searched", ident, handler=handler, details=details)
+        audit.append(self._tx, self._searcher.caller, "gate.searched", ident, handler=handler, details=details)
         token = (
             "" if walk.after is None else page_tokens.encode_cursor(Place(self._place.limit, walk.after), self._query)
         )

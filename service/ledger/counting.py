@@ -28,7 +28,7 @@ _HEADER: Final = 8
 _SERIAL_VERSION: Final = 3
 _FAMILY: Final = 3  # compact Theta
 _BIG_ENDIAN, _READ_ONLY, _EMPTY, _COMPACT, _ORDERED, _SINGLE = 1, 2, 4, 8, 16, 32
-_KNOWN_FLAGS: Final = _READ_ONLY | _EMPTY | _COMPACT | _ORDERED | _SINGLE
+_ALLOWED_FLAGS: Final = _READ_ONLY | _EMPTY | _COMPACT | _ORDERED | _SINGLE
 _SEED_HASH: Final = update_theta_sketch().get_seed_hash()
 _NO_THETA: Final = (1 << 63) - 1
 _RETAINED: Final = 2 * EXACT
@@ -52,7 +52,7 @@ class Sketch:
     """They are at most so many, at three standard deviations: what thresholds look at (LAW.md section 10)."""
 
 
-class Gathering:
+class HashCollector:
     """Hashes as they come in, in pieces of any number of whole hashes."""
 
     def __init__(self) -> None:
@@ -68,12 +68,12 @@ class Gathering:
 
     def sketch(self) -> Sketch:
         """Return the persons gathered so far."""
-        return _trimmed(self._sketch)
+        return _trim_sketch(self._sketch)
 
 
 def sketch_of(hashes: bytes) -> Sketch:
     """Return the persons of hashes that stand one after the other."""
-    gathering = Gathering()
+    gathering = HashCollector()
     gathering.add(hashes)
     return gathering.sketch()
 
@@ -87,7 +87,7 @@ def unite(*sketches: Sketch) -> Sketch:
     different = {sketch.content: sketch for sketch in sketches if sketch != NOBODY}
     if len(different) <= 1:
         return next(iter(different.values()), NOBODY)
-    parsed = [_parsed(content) for content in different]
+    parsed = [_parse_sketch(content) for content in different]
     theta = min(theta for theta, _ in parsed)
     merged = np.concatenate([entries for _, entries in parsed])
     merged.sort(kind="stable")
@@ -95,24 +95,24 @@ def unite(*sketches: Sketch) -> Sketch:
     merged = merged[: np.searchsorted(merged, np.uint64(theta))]
     if len(merged) > EXACT:
         theta, merged = int(merged[EXACT]), merged[:EXACT]
-    return _told(compact_theta_sketch.deserialize(_serialized(theta, merged)))
+    return _wrap_sketch(compact_theta_sketch.deserialize(_serialize_sketch(theta, merged)))
 
 
-def without(sketch: Sketch, others: Sketch) -> Sketch:
+def subtract(sketch: Sketch, others: Sketch) -> Sketch:
     """Return the persons of a sketch who are not in another one."""
-    (theta, entries), (other_theta, other_entries) = _parsed(sketch.content), _parsed(others.content)
+    (theta, entries), (other_theta, other_entries) = _parse_sketch(sketch.content), _parse_sketch(others.content)
     theta = min(theta, other_theta)
     left = entries[np.isin(entries, other_entries, assume_unique=True, invert=True)]
     left = left[: np.searchsorted(left, np.uint64(theta))]
-    return _told(compact_theta_sketch.deserialize(_serialized(theta, left)))
+    return _wrap_sketch(compact_theta_sketch.deserialize(_serialize_sketch(theta, left)))
 
 
-def stored(content: bytes) -> Sketch:
+def load_sketch(content: bytes) -> Sketch:
     """Return a sketch from the bytes that it was kept as."""
-    return _told(compact_theta_sketch.deserialize(content))
+    return _wrap_sketch(compact_theta_sketch.deserialize(content))
 
 
-def read(content: bytes) -> Sketch:
+def parse_sketch(content: bytes) -> Sketch:
     """Return a sketch that a stranger has made: compact, ordered, uncompressed, of the default seed and at least `LG_K`.
 
     Everything is looked at before the library sees a byte of it, and it sees a header of our own.
@@ -120,17 +120,17 @@ def read(content: bytes) -> Sketch:
     Raises:
         SketchError: it is not such a sketch.
     """
-    theta, entries = _parsed(content)
+    theta, entries = _parse_sketch(content)
     if theta < _NO_THETA and len(entries) < EXACT:
         raise SketchError(f"It is too coarse to be united with the year's: make it with lg_k {LG_K}.")
     _check(theta, entries)
     if not len(entries):
         return NOBODY
-    sketch = compact_theta_sketch.deserialize(_serialized(theta, entries))
-    return _trimmed(sketch) if len(entries) > EXACT else _told(sketch)
+    sketch = compact_theta_sketch.deserialize(_serialize_sketch(theta, entries))
+    return _trim_sketch(sketch) if len(entries) > EXACT else _wrap_sketch(sketch)
 
 
-def _parsed(content: bytes) -> tuple[int, Entries]:
+def _parse_sketch(content: bytes) -> tuple[int, Entries]:
     """Return theta and the entries of a serialized sketch, as its header tells them."""
     if not _HEADER <= len(content) <= MAX_SKETCH_BYTES:
         raise SketchError(f"A serialized sketch has {_HEADER} to {MAX_SKETCH_BYTES} bytes.")
@@ -139,7 +139,7 @@ def _parsed(content: bytes) -> tuple[int, Entries]:
         raise SketchError(
             f"It must be a compact Theta sketch, uncompressed (family {_FAMILY}, serial version {_SERIAL_VERSION})."
         )
-    if flags & ~_KNOWN_FLAGS or not flags & _COMPACT or not flags & (_ORDERED | _EMPTY | _SINGLE):
+    if flags & ~_ALLOWED_FLAGS or not flags & _COMPACT or not flags & (_ORDERED | _EMPTY | _SINGLE):
         raise SketchError("It must be compact, ordered and little-endian.")
     if flags & _EMPTY:
         if len(content) != _HEADER or longs != 1:
@@ -168,20 +168,20 @@ def _check(theta: int, entries: Entries) -> None:
         raise SketchError("Its entries are not in rising order between nothing and theta.")
 
 
-def _serialized(theta: int, entries: Entries) -> bytes:
+def _serialize_sketch(theta: int, entries: Entries) -> bytes:
     head = bytes([3, _SERIAL_VERSION, _FAMILY, 0, 0, _READ_ONLY | _COMPACT | _ORDERED])
     sizes = _SEED_HASH.to_bytes(2, "little") + len(entries).to_bytes(8, "little")
     return b"".join((head, sizes, theta.to_bytes(8, "little"), entries.tobytes()))
 
 
-def _trimmed(sketch: compact_theta_sketch | update_theta_sketch) -> Sketch:
+def _trim_sketch(sketch: compact_theta_sketch | update_theta_sketch) -> Sketch:
     """Return a sketch cut down to `EXACT` entries, if it holds more."""
     union = theta_union(LG_K)
     union.update(sketch)
-    return _told(union.get_result())
+    return _wrap_sketch(union.get_result())
 
 
-def _told(sketch: compact_theta_sketch) -> Sketch:
+def _wrap_sketch(sketch: compact_theta_sketch) -> Sketch:
     return Sketch(
         content=sketch.serialize(),
         estimate=round(sketch.get_estimate()),
@@ -190,7 +190,7 @@ def _told(sketch: compact_theta_sketch) -> Sketch:
     )
 
 
-NOBODY: Final = _trimmed(update_theta_sketch(LG_K))
+NOBODY: Final = _trim_sketch(update_theta_sketch(LG_K))
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,5 +284,5 @@ class Tally:
         A number is new in full. Where persons are estimated, the bound's distance is taken twice: what they are compared with was
         estimated too, and a report of what really happened must not be refused for an error of ours.
         """
-        found = without(report.sketch, self.sketch)
+        found = subtract(report.sketch, self.sketch)
         return report.number + min(report.at_most, max(0, 2 * found.lower - found.estimate))

@@ -19,7 +19,7 @@ from service.database.session import Transaction
 from service.law.facts import Count
 from service.ledger import counting
 from service.ledger.counting import KINDS, LG_K, NOBODY, Kind, Report, Tally
-from service.ledger.tables import Export, HeldByPermit, HeldInYear, LedgerYear, StoredSketch
+from service.ledger.tables import Export, LedgerYear, PermitReservations, StoredSketch, YearReservations
 
 NOTHING = Count()
 PERMITS = table("permits", column("id", Id), column("sent_persons"), column("sent_sensitive_persons"))
@@ -31,7 +31,7 @@ def year_of(handler: str, year: int) -> str:
     return f"{handler}/{year}"
 
 
-async def hold_year(tx: Transaction, handler: str, year: int) -> None:
+async def lock_year(tx: Transaction, handler: str, year: int) -> None:
     """Hold the count of a handler's year until the transaction ends, so that two exports cannot both take the last place."""
     row = {"handler": handler, "year": year, "persons": 0, "sensitive_persons": 0}
     # A year of nothing is what the log takes for granted.
@@ -41,7 +41,7 @@ async def hold_year(tx: Transaction, handler: str, year: int) -> None:
     )
 
 
-async def reported(tx: Transaction, handler: str, year: int) -> Count:
+async def reported_persons(tx: Transaction, handler: str, year: int) -> Count:
     """Return the persons that exports of the year have reported as sent."""
     query = select(LedgerYear.persons, LedgerYear.sensitive_persons).where(
         LedgerYear.handler == handler, LedgerYear.year == year
@@ -50,14 +50,14 @@ async def reported(tx: Transaction, handler: str, year: int) -> Count:
     return NOTHING if row is None else Count(row[0], row[1])
 
 
-async def reserved(tx: Transaction, handler: str, year: int) -> Count:
+async def reserved_persons(tx: Transaction, handler: str, year: int) -> Count:
     """Return the persons of the year that live reservations hold."""
-    return (await _held_in_year(tx, [handler], year)).get(handler, NOTHING)
+    return (await _reserved_in_year(tx, [handler], year)).get(handler, NOTHING)
 
 
 async def total(tx: Transaction, handler: str, year: int) -> Count:
     """Return the year's count as a threshold sees it: reported and reserved."""
-    sent, held = await reported(tx, handler, year), await reserved(tx, handler, year)
+    sent, held = await reported_persons(tx, handler, year), await reserved_persons(tx, handler, year)
     return _sum(sent, held)
 
 
@@ -67,7 +67,7 @@ async def totals(tx: Transaction, handlers: Collection[str], year: int) -> Mappi
         LedgerYear.handler.in_(handlers), LedgerYear.year == year
     )
     sent = {str(row[0]): Count(row[1], row[2]) for row in await tx.execute(query)}
-    held = await _held_in_year(tx, handlers, year)
+    held = await _reserved_in_year(tx, handlers, year)
     return {handler: _sum(sent.get(handler, NOTHING), held.get(handler, NOTHING)) for handler in {*sent, *held}}
 
 
@@ -88,7 +88,7 @@ async def counted_under(tx: Transaction, permits: Collection[str], year: int) ->
     )
     sent = {str(row[0]): Count(int(row[1]), int(row[2])) for row in await tx.execute(query)}
     live = (Export.status == "reserved", Export.counts.is_(True), Export.year == year)
-    held = await _added_up(
+    held = await _sum_live(
         tx,
         (Export.permit, Export.year_persons, Export.year_sensitive_persons, Export.expires_at),
         Export.permit.in_(permits),
@@ -101,40 +101,40 @@ def _sum(one: Count, other: Count) -> Count:
     return Count(one.persons + other.persons, one.sensitive_persons + other.sensitive_persons)
 
 
-async def add(tx: Transaction, handler: str, year: int, persons: Report, sensitive_persons: Report) -> None:
+async def add_report(tx: Transaction, handler: str, year: int, persons: Report, sensitive_persons: Report) -> None:
     """Add what an export reports to a year that this transaction holds."""
     row = await tx.get_one(LedgerYear, (handler, year), with_for_update=True)
     owner = year_of(handler, year)
-    row.persons += await gain(tx, owner, "persons", persons)
-    row.sensitive_persons += await gain(tx, owner, "sensitive_persons", sensitive_persons)
+    row.persons += await add_by_hash(tx, owner, "persons", persons)
+    row.sensitive_persons += await add_by_hash(tx, owner, "sensitive_persons", sensitive_persons)
     row.plain_persons += persons.number
     row.plain_sensitive_persons += sensitive_persons.number
 
 
-async def gain(tx: Transaction, owner: str, kind: Kind, report: Report) -> int:
+async def add_by_hash(tx: Transaction, owner: str, kind: Kind, report: Report) -> int:
     """Unite what is reported by hash with the sketch of an owner whose row is held, and return by how much its total grows."""
     if report.sketch == NOBODY:
         return report.number
-    before = await tally(tx, owner, kind)
+    before = await load_tally(tx, owner, kind)
     after = before.plus(report)
-    await keep(tx, owner, kind, after)
+    await store_tally(tx, owner, kind, after)
     return after.total - before.total
 
 
-async def tally(tx: Transaction, owner: str, kind: Kind, plain: int = 0) -> Tally:
+async def load_tally(tx: Transaction, owner: str, kind: Kind, plain: int = 0) -> Tally:
     """Return what an owner holds by hash, beside the plain sum that stands in its own row."""
     row = await tx.get(StoredSketch, (owner, kind), populate_existing=True)
-    return Tally(plain) if row is None else Tally(plain, counting.stored(row.content), row.at_most)
+    return Tally(plain) if row is None else Tally(plain, counting.load_sketch(row.content), row.at_most)
 
 
-async def tally_of(tx: Transaction, export: Export, kind: Kind) -> Tally:
+async def load_export_tally(tx: Transaction, export: Export, kind: Kind) -> Tally:
     """Return what an export that was reported tells of one kind: by hash, and beyond that as a number."""
     sent = (export.sent_persons if kind == "persons" else export.sent_sensitive_persons) or 0
-    by_hash = await tally(tx, export.id, kind)
+    by_hash = await load_tally(tx, export.id, kind)
     return Tally(max(0, sent - by_hash.estimate), by_hash.sketch, by_hash.at_most)
 
 
-async def keep(tx: Transaction, owner: str, kind: Kind, held: Tally) -> None:
+async def store_tally(tx: Transaction, owner: str, kind: Kind, held: Tally) -> None:
     """Store what an owner holds by hash; its row is held, so nobody else does. A sketch that has not changed is not written."""
     figures = {
         "lg_k": LG_K,
@@ -175,19 +175,19 @@ async def reported_by_kind(tx: Transaction, handler: str, year: int) -> Mapping[
 
 async def reserved_of_permits(tx: Transaction, permits: Sequence[str]) -> Mapping[str, Count]:
     """Return the persons that live reservations hold of each permit; a permit without any is missing."""
-    table = HeldByPermit
+    table = PermitReservations
     columns = (table.permit, table.persons, table.sensitive_persons, table.expires_at)
-    return await _added_up(tx, columns, table.permit.in_(permits))
+    return await _sum_live(tx, columns, table.permit.in_(permits))
 
 
-async def release(tx: Transaction, export: Export) -> None:
+async def release_reservation(tx: Transaction, export: Export) -> None:
     """Give back what a reservation holds, of its permit and of its handler's year; its year is held."""
-    owners: list[tuple[type[HeldByPermit | HeldInYear], Count, tuple[ColumnElement[bool], ...]]] = []
+    owners: list[tuple[type[PermitReservations | YearReservations], Count, tuple[ColumnElement[bool], ...]]] = []
     if export.permit is not None:
-        owners.append((HeldByPermit, export.held_of_permit, (HeldByPermit.permit == export.permit,)))
+        owners.append((PermitReservations, export.held_of_permit, (PermitReservations.permit == export.permit,)))
     if export.counts:
-        of_year = (HeldInYear.handler == export.handler, HeldInYear.year == export.year)
-        owners.append((HeldInYear, export.held_in_year, of_year))
+        of_year = (YearReservations.handler == export.handler, YearReservations.year == export.year)
+        owners.append((YearReservations, export.held_in_year, of_year))
     for held, less, owned in owners:
         values = {kind: getattr(held, kind) - getattr(less, kind) for kind in KINDS}
         await tx.execute(update(held).where(*owned, held.expires_at == export.expires_at).values(values))
@@ -200,7 +200,7 @@ class Share:
     dataset: str
     month: str
     status: str
-    """`reserved`, `completed`, `cancelled` or `lapsed`."""
+    """`reserved_persons`, `completed`, `cancelled` or `lapsed`."""
     exports: int
     sent: Count
     first_at: datetime
@@ -234,13 +234,13 @@ async def shares_of_permit(tx: Transaction, permit: str) -> Sequence[Share]:
     ]
 
 
-async def _held_in_year(tx: Transaction, handlers: Collection[str], year: int) -> Mapping[str, Count]:
-    table = HeldInYear
+async def _reserved_in_year(tx: Transaction, handlers: Collection[str], year: int) -> Mapping[str, Count]:
+    table = YearReservations
     columns = (table.handler, table.persons, table.sensitive_persons, table.expires_at)
-    return await _added_up(tx, columns, table.handler.in_(handlers), table.year == year)
+    return await _sum_live(tx, columns, table.handler.in_(handlers), table.year == year)
 
 
-async def _added_up(
+async def _sum_live(
     tx: Transaction,
     columns: tuple[InstrumentedAttribute[Any], ...],
     *owned: ColumnElement[bool],

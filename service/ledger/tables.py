@@ -82,7 +82,7 @@ class LedgerYear(OfHandler, Base):
     plain_sensitive_persons: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
 
 
-class HeldByPermit(Base):
+class PermitReservations(Base):
     """Persons of a permit that reservations hold until the same moment; once it has passed they are not counted any more."""
 
     __tablename__ = "held_by_permits"
@@ -93,7 +93,7 @@ class HeldByPermit(Base):
     sensitive_persons: Mapped[int] = mapped_column(BigInteger)
 
 
-class HeldInYear(OfHandler, Base):
+class YearReservations(OfHandler, Base):
     """The same of a handler's year, for reservations that count toward it."""
 
     __tablename__ = "held_in_years"

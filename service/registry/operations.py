@@ -130,8 +130,8 @@ async def handler_ledger(
     today = day_in_shanghai(tx.now)
     wanted = year or today.year
     day = today if wanted == today.year else date(wanted, 12, 31)
-    sent = await ledger.reported(tx, handler.id, wanted)
-    held = await ledger.reserved(tx, handler.id, wanted)
+    sent = await ledger.reported_persons(tx, handler.id, wanted)
+    held = await ledger.reserved_persons(tx, handler.id, wanted)
     count = Count(sent.persons + held.persons, sent.sensitive_persons + held.sensitive_persons)
     lines = [ThresholdOut.model_validate(line) for line in book.volume_lines(day, count)]
     made_of = await ledger.reported_by_kind(tx, handler.id, wanted)

@@ -17,7 +17,7 @@ from service.database.session import Transaction
 from service.exports import completion
 from service.exports import operations as gate
 from service.gate import questions
-from service.gate.batch_decisions import Reserved
+from service.gate.batch_decisions import ReservedExport
 from service.identity import operations as identity
 from service.law.facts import Count
 from service.law.rule_book import RuleBook
@@ -189,6 +189,6 @@ class _Story:
         system = self._people[export["system"]]
         body = questions.Export(**{name: export[name] for name in ("dataset", "recipient", "purpose", "persons")})
         answer = await gate.reserve(self._tx, system, self._book, body, LEASE)
-        if isinstance(answer, Reserved) and "sent" in export:
-            told = completion.by_number(Count(export["sent"]))
+        if isinstance(answer, ReservedExport) and "sent" in export:
+            told = completion.completion_by_number(Count(export["sent"]))
             await completion.complete(self._tx, system, answer.id, told)

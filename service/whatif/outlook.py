@@ -12,8 +12,8 @@ from sqlalchemy import select
 from service.access.caller import Caller
 from service.clock import day_in_shanghai
 from service.database.session import Transaction
-from service.gate.batch_read import Wanted, read_in
-from service.gate.decide import Ask, Decision, Known, Reason, decide
+from service.gate.batch_read import Lookup, read_in
+from service.gate.decide import Ask, Decision, DecisionInputs, Reason, decide
 from service.gate.reason_texts import REASONS
 from service.law import forecast
 from service.law.determination import determine
@@ -124,7 +124,7 @@ class InvalidatedPermit(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class OutlookQuery:
     """What an outlook is asked for."""
 
     on: date | None = None
@@ -136,8 +136,8 @@ class Asked:
         return self.more != Count()
 
 
-async def of_transfer(
-    tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str, asked: Asked
+async def build_transfer_outlook(
+    tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str, asked: OutlookQuery
 ) -> TransferOutlook:
     """Return the outlook of a transfer, on the register as it stands.
 
@@ -145,31 +145,33 @@ async def of_transfer(
         Invalid: a day that has passed.
     """
     transfer = await transfer_of(tx, caller, transfer_id)
-    _require_ahead(tx, asked)
+    _require_future(tx, asked)
     case = await case_of(tx, transfer)
     seen = await _answers(tx, book, case, asked)
-    ends = [_end("transfer_ends", transfer.id, transfer.valid_until, "The transfer", "申请")]
-    changes = [*seen.changes, *ends, *await _of_papers(tx, book, transfer), *await _of_register(tx, case)]
+    ends = [_present_end("transfer_ends", transfer.id, transfer.valid_until, "The transfer", "申请")]
+    changes = [*seen.changes, *ends, *await _evidence_changes(tx, book, transfer), *await _grading_changes(tx, case)]
     return seen.model_copy(update={"changes": _sorted(tx, changes)})
 
 
-async def of_permit(tx: Transaction, caller: Caller, book: RuleBook, permit_id: str, asked: Asked) -> PermitOutlook:
+async def build_permit_outlook(
+    tx: Transaction, caller: Caller, book: RuleBook, permit_id: str, asked: OutlookQuery
+) -> PermitOutlook:
     """Return the outlook of a permit: the gate's own check of it, today, on a later day and with a higher count.
 
     Raises:
         Invalid: a day that has passed.
     """
     permit = await permits.permit_of(tx, caller, permit_id)
-    _require_ahead(tx, asked)
+    _require_future(tx, asked)
     transfer = await tx.get_one(Transfer, permit.transfer)
     case = await case_of(tx, transfer)
     seen = await _answers(tx, book, case, asked)
     today = day_in_shanghai(tx.now)
-    why = await why_not(tx, book, permit, today)
-    later = None if asked.on is None else await why_not(tx, book, permit, asked.on)
-    more = await why_not(tx, book, permit, today, asked.more) if asked.has_more else None
-    ends = [_end("permit_ends", permit.id, permit.valid_until, "The permit", "许可")]
-    changes = [*seen.changes, *ends, *await _of_papers(tx, book, transfer), *await _of_register(tx, case)]
+    why = await find_denials(tx, book, permit, today)
+    later = None if asked.on is None else await find_denials(tx, book, permit, asked.on)
+    more = await find_denials(tx, book, permit, today, asked.more) if asked.has_more else None
+    ends = [_present_end("permit_ends", permit.id, permit.valid_until, "The permit", "许可")]
+    changes = [*seen.changes, *ends, *await _evidence_changes(tx, book, transfer), *await _grading_changes(tx, case)]
     return PermitOutlook(
         **seen.model_dump(exclude={"changes"}),
         changes=_sorted(tx, changes),
@@ -183,7 +185,7 @@ async def of_permit(tx: Transaction, caller: Caller, book: RuleBook, permit_id: 
     )
 
 
-async def fallen(tx: Transaction, book: RuleBook) -> list[InvalidatedPermit]:
+async def find_invalidated_permits(tx: Transaction, book: RuleBook) -> list[InvalidatedPermit]:
     """Return the permits that people hold to be in force and that the gate would allow nothing under, with the reasons.
 
     A permit that has not begun is looked at as of its first day.
@@ -196,7 +198,7 @@ async def fallen(tx: Transaction, book: RuleBook) -> list[InvalidatedPermit]:
     )
     found: list[InvalidatedPermit] = []
     for permit in (await tx.scalars(query)).all():
-        why = await why_not(tx, book, permit, max(today, permit.valid_from))
+        why = await find_denials(tx, book, permit, max(today, permit.valid_from))
         if why:
             found.append(
                 InvalidatedPermit(
@@ -210,7 +212,7 @@ async def fallen(tx: Transaction, book: RuleBook) -> list[InvalidatedPermit]:
     return found
 
 
-async def why_not(
+async def find_denials(
     tx: Transaction,
     book: RuleBook,
     permit: Permit,
@@ -220,20 +222,20 @@ async def why_not(
     """Return for each dataset of a permit why the gate would allow nothing of it under the permit; nothing, if it stands."""
     return [
         WhyOut(dataset=dataset, reason=decision.reason, text=TextOut.model_validate(REASONS[decision.reason]))
-        for dataset, known in await known_under(tx, permit, today)
-        if not (decision := decision_under(permit, structs.replace(known, year=_sum(known.year, more)), book)).allowed
+        for dataset, known in await read_inputs(tx, permit, today)
+        if not (decision := decide_under(permit, structs.replace(known, year=_sum(known.year, more)), book)).allowed
     ]
 
 
-async def known_under(tx: Transaction, permit: Permit, today: date) -> list[tuple[str, Known]]:
+async def read_inputs(tx: Transaction, permit: Permit, today: date) -> list[tuple[str, DecisionInputs]]:
     """Return for each dataset of a permit what the gate knows when it decides under this permit on a day."""
     query = select(PermitDataset.dataset).where(PermitDataset.permit == permit.id).order_by(PermitDataset.dataset)
     datasets = (await tx.scalars(query)).all()
-    wanted = [Wanted(dataset, permit.recipient, permit=permit.id) for dataset in datasets]
-    return [(dataset, one.known) for dataset, one in zip(datasets, await read_in(tx, wanted, today), strict=True)]
+    wanted = [Lookup(dataset, permit.recipient, permit=permit.id) for dataset in datasets]
+    return [(dataset, one.inputs) for dataset, one in zip(datasets, await read_in(tx, wanted, today), strict=True)]
 
 
-def decision_under(permit: Permit, known: Known, book: RuleBook) -> Decision:
+def decide_under(permit: Permit, known: DecisionInputs, book: RuleBook) -> Decision:
     """Ask the gate for the least that the permit speaks of: nobody yet, and only fields that the dataset has had since.
 
     Fields that have changed since they were graded are left out, unless there are no others. Where the year leaves room for not one
@@ -262,15 +264,15 @@ def _sum(one: Count, other: Count) -> Count:
     return Count(one.persons + other.persons, one.sensitive_persons + other.sensitive_persons)
 
 
-def _require_ahead(tx: Transaction, asked: Asked) -> None:
+def _require_future(tx: Transaction, asked: OutlookQuery) -> None:
     if asked.on is not None and asked.on < day_in_shanghai(tx.now):
         raise Invalid("An outlook looks ahead.", errors=[("/on", "Choose today or a day to come.")])
 
 
-async def _answers(tx: Transaction, book: RuleBook, case: Case, asked: Asked) -> TransferOutlook:
+async def _answers(tx: Transaction, book: RuleBook, case: Case, asked: OutlookQuery) -> TransferOutlook:
     today = day_in_shanghai(tx.now)
     try:
-        facts, route = await _still_to_go(tx, case, facts_of(case, today)), route_of(case)
+        facts, route = await _remaining_facts(tx, case, facts_of(case, today)), route_of(case)
     except Invalid as contradiction:
         return TransferOutlook(
             transfer=case.transfer.id,
@@ -288,12 +290,12 @@ async def _answers(tx: Transaction, book: RuleBook, case: Case, asked: Asked) ->
         contradictions=[],
         later=None if asked.on is None else _answer(forecast.on(facts, asked.on), book, route),
         with_more=_answer(forecast.with_more(facts, asked.more), book, route) if asked.has_more else None,
-        changes=[_turn(turn) for turn in forecast.turns(facts, book, until, route)],
+        changes=[_present_change(turn) for turn in forecast.turns(facts, book, until, route)],
         thresholds=[LineOut(**asdict(line)) for line in forecast.approaches(facts, book)],
     )
 
 
-async def _still_to_go(tx: Transaction, case: Case, facts: Facts) -> Facts:
+async def _remaining_facts(tx: Transaction, case: Case, facts: Facts) -> Facts:
     """Return the facts with what can still go under the permit: what went or is reserved stands in the year's count already."""
     permit = await tx.scalar(select(Permit).where(Permit.transfer == case.transfer.id))
     if permit is None:
@@ -305,12 +307,12 @@ async def _still_to_go(tx: Transaction, case: Case, facts: Facts) -> Facts:
 
 
 def _answer(facts: Facts, book: RuleBook, route: Route | None) -> AnswerOut:
-    found = determine(facts, book, route)
-    told = DeterminationOut.model_validate(answer(facts, found, book))
-    return AnswerOut(on=facts.as_of, determination=told, stages=[str(stage) for stage in stages_for(found)])
+    determination = determine(facts, book, route)
+    out = DeterminationOut.model_validate(answer(facts, determination, book))
+    return AnswerOut(on=facts.as_of, determination=out, stages=[str(stage) for stage in stages_for(determination)])
 
 
-def _turn(turn: LegalChange) -> AheadOut:
+def _present_change(turn: LegalChange) -> AheadOut:
     was, now = turn.before.mechanism, turn.after.mechanism
     why = {
         "law_changes": ("Another rule comes into force", "新的规则生效"),
@@ -329,12 +331,12 @@ def _turn(turn: LegalChange) -> AheadOut:
     )
 
 
-def _end(kind: Literal["permit_ends", "transfer_ends"], subject: str, last: date, en: str, zh: str) -> AheadOut:
+def _present_end(kind: Literal["permit_ends", "transfer_ends"], subject: str, last: date, en: str, zh: str) -> AheadOut:
     text = TextOut(en=f"{en} ends with {last}.", zh=f"{zh}于{last}届满。")
     return AheadOut(on=last + timedelta(days=1), kind=kind, subject=subject, text=text)
 
 
-async def _of_papers(tx: Transaction, book: RuleBook, transfer: Transfer) -> list[AheadOut]:
+async def _evidence_changes(tx: Transaction, book: RuleBook, transfer: Transfer) -> list[AheadOut]:
     """Return the days on which papers end and duties are due."""
     found = [
         AheadOut(
@@ -356,7 +358,7 @@ async def _of_papers(tx: Transaction, book: RuleBook, transfer: Transfer) -> lis
     return [*found, *duties]
 
 
-async def _of_register(tx: Transaction, case: Case) -> list[AheadOut]:
+async def _grading_changes(tx: Transaction, case: Case) -> list[AheadOut]:
     """Return the days by which the gradings of the datasets must be looked at again."""
     query = select(Grading).where(
         Grading.dataset.in_([dataset.id for dataset in case.datasets]),
@@ -382,6 +384,6 @@ def _sorted(tx: Transaction, changes: Sequence[AheadOut]) -> list[AheadOut]:
     return sorted(kept, key=lambda change: (change.on, change.kind, change.subject or ""))
 
 
-def told(found: Sequence[InvalidatedPermit]) -> list[dict[str, Any]]:
+def documents_of(found: Sequence[InvalidatedPermit]) -> list[dict[str, Any]]:
     """Return permits that have fallen as JSON."""
     return [one.model_dump(mode="json") for one in found]

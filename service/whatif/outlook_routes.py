@@ -14,30 +14,30 @@ from service.whatif import outlook
 router = api_router("gate")
 
 
-def _asked(
+def _outlook_query(
     on: Annotated[NearDay | None, Query(description="A later day.")] = None,
     more_persons: Annotated[int, Query(ge=0, lt=2**53, description="So many persons more in the year's count.")] = 0,
     more_sensitive_persons: Annotated[int, Query(ge=0, lt=2**53)] = 0,
-) -> outlook.Asked:
-    return outlook.Asked(on=on, more=Count(more_persons, more_sensitive_persons))
+) -> outlook.OutlookQuery:
+    return outlook.OutlookQuery(on=on, more=Count(more_persons, more_sensitive_persons))
 
 
-Asked = Annotated[outlook.Asked, Depends(_asked)]
+OutlookQueryIn = Annotated[outlook.OutlookQuery, Depends(_outlook_query)]
 
 
 @router.get("/v1/transfers/{transfer_id}/outlook", response_model=outlook.TransferOutlook)
 async def transfer_outlook(
-    exchange: Reading, request: Request, transfer_id: Annotated[str, Path()], asked: Asked
+    exchange: Reading, request: Request, transfer_id: Annotated[str, Path()], asked: OutlookQueryIn
 ) -> Response:
     """Tell what the law would say of a transfer today, on a later day, with a higher count, and when and why that changes."""
     book: RuleBook = request.app.state.book
-    return await exchange.read(lambda tx, caller: outlook.of_transfer(tx, caller, book, transfer_id, asked))
+    return await exchange.read(lambda tx, caller: outlook.build_transfer_outlook(tx, caller, book, transfer_id, asked))
 
 
 @router.get("/v1/permits/{permit_id}/outlook", response_model=outlook.PermitOutlook)
 async def permit_outlook(
-    exchange: Reading, request: Request, permit_id: Annotated[str, Path()], asked: Asked
+    exchange: Reading, request: Request, permit_id: Annotated[str, Path()], asked: OutlookQueryIn
 ) -> Response:
     """Tell whether a permit stands today, on a later day and with a higher count, and when and why that changes."""
     book: RuleBook = request.app.state.book
-    return await exchange.read(lambda tx, caller: outlook.of_permit(tx, caller, book, permit_id, asked))
+    return await exchange.read(lambda tx, caller: outlook.build_permit_outlook(tx, caller, book, permit_id, asked))

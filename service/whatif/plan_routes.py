@@ -41,7 +41,7 @@ def typical_times() -> Mapping[str, Mapping[str, int]]:
     return tomllib.loads((Path(__file__).parent / "typical_times.toml").read_text(encoding="utf-8"))
 
 
-class _Wanted(RootModel[FactsIn | RegisteredIn]):
+class PlanIn(RootModel[FactsIn | RegisteredIn]):
     """Facts as they are, or what is registered: told apart by the handler, which is an object of facts or a name."""
 
     @model_validator(mode="wrap")
@@ -52,7 +52,7 @@ class _Wanted(RootModel[FactsIn | RegisteredIn]):
 
 
 @router.post("/v1/plans", response_model=PlansOut)
-async def plan(exchange: Annotated[Exchange, allowed(ANYONE)], request: Request, body: _Wanted) -> Response:
+async def plan(exchange: Annotated[Exchange, allowed(ANYONE)], request: Request, body: PlanIn) -> Response:
     """List the ways to make a transfer lawful, cheapest first. Nothing is stored. Not legal advice.
 
     Of facts as they are stated or, where `handler`, `datasets` and `recipient` are named by id or key, as they are registered.

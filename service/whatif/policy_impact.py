@@ -17,7 +17,7 @@ from service.transfers.case import case_of, find
 from service.transfers.tables import Transfer
 from service.transfers.workflow import Status, stages_for
 from service.validation.problems import Invalid
-from service.whatif.outlook import decision_under, known_under
+from service.whatif.outlook import decide_under, read_inputs
 
 
 @dataclass(slots=True)
@@ -30,12 +30,15 @@ class Effect:
 
     def sentences(self) -> list[str]:
         """Return the changes in words."""
-        return [f"{name}: {_said(before)} -> {_said(after)}" for name, (before, after) in self.changes.items()]
+        return [
+            f"{name}: {_format_value(before)} -> {_format_value(after)}"
+            for name, (before, after) in self.changes.items()
+        ]
 
 
-async def effects(tx: Transaction, now: RuleBook, then: RuleBook) -> list[Effect]:
+async def compute_effects(tx: Transaction, now: RuleBook, then: RuleBook) -> list[Effect]:
     """Return what would be other under another policy: of transfers that are open, and of permits in force."""
-    return [*await _of_transfers(tx, now, then), *await _of_permits(tx, now, then)]
+    return [*await _effects_on_transfers(tx, now, then), *await _effects_on_permits(tx, now, then)]
 
 
 async def unknown_recipients(tx: Transaction, policy: Policy) -> list[str]:
@@ -44,7 +47,7 @@ async def unknown_recipients(tx: Transaction, policy: Policy) -> list[str]:
     return sorted(named - set(await tx.scalars(select(Recipient.key).where(Recipient.key.in_(named)))))
 
 
-async def _of_transfers(tx: Transaction, now: RuleBook, then: RuleBook) -> list[Effect]:
+async def _effects_on_transfers(tx: Transaction, now: RuleBook, then: RuleBook) -> list[Effect]:
     today = day_in_shanghai(tx.now)
     open_ = [Status.DRAFT, Status.RETURNED, Status.IN_REVIEW]
     query = select(Transfer).where(Transfer.status.in_(open_), Transfer.valid_until >= today).order_by(Transfer.id)
@@ -68,7 +71,7 @@ async def _of_transfers(tx: Transaction, now: RuleBook, then: RuleBook) -> list[
     return found
 
 
-async def _of_permits(tx: Transaction, now: RuleBook, then: RuleBook) -> list[Effect]:
+async def _effects_on_permits(tx: Transaction, now: RuleBook, then: RuleBook) -> list[Effect]:
     today = day_in_shanghai(tx.now)
     query = (
         select(Permit)
@@ -77,8 +80,8 @@ async def _of_permits(tx: Transaction, now: RuleBook, then: RuleBook) -> list[Ef
     )
     found: list[Effect] = []
     for permit in (await tx.scalars(query)).all():
-        known = await known_under(tx, permit, max(today, permit.valid_from))
-        before, after = ([decision_under(permit, one, book) for _, one in known] for book in (now, then))
+        known = await read_inputs(tx, permit, max(today, permit.valid_from))
+        before, after = ([decide_under(permit, one, book) for _, one in known] for book in (now, then))
         effect = Effect(permit.id, permit.status)
         if _denied(before) != _denied(after):
             effect.changes["denied"] = (_denied(before), _denied(after))
@@ -102,7 +105,7 @@ def _headroom(decisions: Sequence[Decision]) -> dict[str, int]:
 _KINDS: Final = ("persons", "sensitive_persons")
 
 
-def _said(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{count:,} {kind.replace('_', ' ')}" for kind, count in value.items()) or "any number"
     if isinstance(value, list):

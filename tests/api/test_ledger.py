@@ -23,7 +23,7 @@ import pytest
 
 from service.database.row_security import EVERYWHERE
 from service.database.session import Database
-from service.exports.recount import Counted, rebuild
+from service.exports.recount import Recount, rebuild
 from tests.commands import outbound
 from tests.conftest import Clock, run_sql
 from tests.feed import OCTETS, Feed, digits, hashes, sketch
@@ -480,8 +480,8 @@ def test_the_documented_ways_of_hashing_tell_the_same_persons(world: World, monk
 # Counting again
 
 
-def counted_again(url: str, **options: Any) -> list[Counted]:
-    async def run() -> list[Counted]:
+def counted_again(url: str, **options: Any) -> list[Recount]:
+    async def run() -> list[Recount]:
         database = Database(url, pool=1, reach=EVERYWHERE)
         try:
             return [counted async for counted in rebuild(database, **options)]

@@ -25,7 +25,7 @@ from service.database.locks import GATE_LOCK
 from service.gate import batch_write
 from service.gate.announced_growth import SKETCHES
 from service.gate.batch_decisions import DecisionBatch, Entries
-from service.gate.batch_write import EARLIER, HOLD
+from service.gate.batch_write import EARLIER_ANSWERS, LOCK_QUOTAS
 from service.gate.group_commit import SETTINGS
 from service.law import loader
 from service.settings import Settings
@@ -281,7 +281,7 @@ def test_plans_look_everything_up_by_an_index_however_small_a_table_was(
         read = function.partition("return query")[2].partition(";")[0]
         for name, place in (("at_moment", "$7"), ("on_day", "$8"), ("in_year", "$9")):
             read = re.sub(rf"\b{name}\b", lambda _, place=place: place, read)  # type: ignore[misc]
-        for statement in (read, HOLD, EARLIER, SKETCHES):
+        for statement in (read, LOCK_QUOTAS, EARLIER_ANSWERS, SKETCHES):
             found = list(scans(await plan_of(connection, statement)))
             assert found
             assert [scan["Relation Name"] for scan in found if "Index Cond" not in scan] == []
@@ -594,12 +594,12 @@ def test_without_the_gates_lock_nothing_is_recorded(database_url: str) -> None:
         async with connected(database_url) as connection:
             recorded = "select count(*) from entries where subject = 'ev_unlocked'"
             with pytest.raises(DatabaseUnavailable):
-                await batch_write.write_at_once(connection, sitting)
+                await batch_write.write_and_commit(connection, sitting)
             assert await connection.fetchval(recorded) == 0
             await connection.execute(f"select pg_advisory_lock_shared({GATE_LOCK})")
             undone = connection.transaction()
             await undone.start()
-            await batch_write.write_at_once(connection, sitting)
+            await batch_write.write_and_commit(connection, sitting)
             assert await connection.fetchval(recorded) == 1
             await undone.rollback()
 

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import pytest
 
-from service.gate.fast_path.http_protocol import MAX_HELD_BODY, MAX_TEMPLATE, MAX_TEMPLATES, Direct
+from service.gate.fast_path.http_protocol import MAX_BUFFERED_BODY, MAX_TEMPLATE, MAX_TEMPLATES, FastPathProtocol
 from service.http.server_protocol import TimeoutProtocol
 from service.settings import Settings
 from tests.conftest import Clock, Served
@@ -23,7 +23,7 @@ EVALUATION, EVALUATIONS, EXPORTS = "/access/v1/evaluation", "/access/v1/evaluati
 OWN_TO_EACH = {"date", "x-request-id", "location", "etag"}
 
 
-class Watched(Direct):
+class Watched(FastPathProtocol):
     """Counts what was taken, and by a head that was known, and breaks where a request asks for it."""
 
     stall_seconds = 300
@@ -286,7 +286,7 @@ def test_other_methods_queries_and_large_bodies_go_the_ordinary_way(
         before = Watched.taken
         assert (await line.ask(request(path, body, key, method="PUT")))[0] == 405
         assert (await line.ask(request(f"{path}?a=1", body, key)))[0] in {200, 400, 422}
-        assert (await line.ask(request(path, b" " * MAX_HELD_BODY + body, key)))[0] == 200
+        assert (await line.ask(request(path, b" " * MAX_BUFFERED_BODY + body, key)))[0] == 200
         assert Watched.taken == before
         status, _, told = await line.ask(request(path, chunked, key, "Transfer-Encoding: chunked"))
         assert (status, json.loads(told)["decision"], Watched.taken - before) == (200, True, 1)

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, cast
 
 import pytest
 
-from service.gate.fast_path.http_protocol import Direct
+from service.gate.fast_path.http_protocol import FastPathProtocol
 from service.http.middleware import MAX_UNREAD_EXPECTED
 from tests.faults.racing import export, question
 from tests.faults.test_direct import Line, Ordinary, request, run, served
@@ -51,7 +51,7 @@ OFFERS: dict[str, tuple[str, ...]] = {
 }
 
 
-class Kept(Direct):
+class Kept(FastPathProtocol):
     """A connection that waits for tests which take long, and lingers for a moment only."""
 
     stall_seconds = 300

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from service.gate.fast_path.http_protocol import Direct
+from service.gate.fast_path.http_protocol import FastPathProtocol
 from service.http.connection_limits import ConnectionLimit
 from service.http.request_parser import MAX_FIELDS, MAX_HEAD, MAX_TARGET
 from service.settings import Settings
@@ -26,7 +26,7 @@ from tests.world import World
 PATIENCE = 0.6
 
 
-class Brief(Direct):
+class Brief(FastPathProtocol):
     stall_seconds = PATIENCE
     max_body_seconds = 4 * PATIENCE
     limit = ConnectionLimit(800, 600)
@@ -129,7 +129,7 @@ def test_five_hundred_idle_connections_harm_nobody_and_are_let_go(world: World, 
     run(work)
 
 
-class Crowded(Direct):
+class Crowded(FastPathProtocol):
     """A server with few places, whose callers are all of one address unless they are spared."""
 
     stall_seconds = 300

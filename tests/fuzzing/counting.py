@@ -8,7 +8,7 @@ from typing import Any
 from starlette.types import Message, Receive, Scope, Send
 
 from service.app import Outbound
-from service.gate.fast_path.asgi import Given, Head, Tell
+from service.gate.fast_path.asgi import ParsedHead, SendAnswer, VaryingHeaders
 from tests.conftest import Served
 
 
@@ -17,8 +17,9 @@ class Counting:
 
     def __init__(self, app: Outbound, paths: dict[str, Any]) -> None:
         self._app = app
-        self.shortcut = self
-        self.varying, self.takes, self.read = app.shortcut.varying, app.shortcut.takes, app.shortcut.read
+        self.fast_path = self
+        self.varying, self.accepts = app.fast_path.varying, app.fast_path.accepts
+        self.parse_head = app.fast_path.parse_head
         self._paths = paths
         self.is_on = False
         self.answers: Counter[tuple[str, int]] = Counter()
@@ -37,15 +38,17 @@ class Counting:
         if scope["type"] == "http" and self.is_on:
             self.answers[self._operation(scope), status] += 1
 
-    def begin(self, head: Head, given: Given, body: bytes, client: Any, tell: Tell) -> bool:
+    def begin(
+        self, head: ParsedHead, varying: VaryingHeaders, body: bytes, client: Any, send_answer: SendAnswer
+    ) -> bool:
         """Have a request answered without ASGI."""
 
         def told(status: int, lines: bytes, answer: bytes) -> None:
             if self.is_on:
                 self.answers[f"POST {head.path}", status] += 1
-            tell(status, lines, answer)
+            send_answer(status, lines, answer)
 
-        return self._app.shortcut.begin(head, given, body, client, told)
+        return self._app.fast_path.begin(head, varying, body, client, told)
 
     def _operation(self, scope: Scope) -> str:
         path = getattr(scope.get("route"), "path", scope["path"]).replace(":path}", "}")

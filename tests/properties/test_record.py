@@ -18,9 +18,9 @@ from service.access.caller import Caller, Role
 from service.clock import rfc3339
 from service.exports.schemas import ExportIn, ExportOut
 from service.gate import questions
-from service.gate.batch_decisions import LEASE_STEPS, DecisionBatch, Reserved, encode, lapse
-from service.gate.batch_read import OF_CALLER, OF_PERMIT, SEPARATOR, Found, Wanted, found_in
-from service.gate.decide import Known, KnownDataset
+from service.gate.batch_decisions import LEASE_STEPS, DecisionBatch, ReservedExport, encode, lapse_time
+from service.gate.batch_read import OF_CALLER, OF_PERMIT, SEPARATOR, Lookup, Snapshot, parse_rows
+from service.gate.decide import DatasetState, DecisionInputs
 from service.gate.schemas import EvaluationIn
 from service.law import loader
 from service.law.facts import Count, RecipientFacts
@@ -59,17 +59,22 @@ export = st.fixed_dictionaries(
 )
 
 
-def general_data() -> KnownDataset:
-    return KnownDataset(HandlerFactsIn(ciio=False).facts(), OriginFactsIn().dataset(frozenset()), NO_FIELDS)
+def general_data() -> DatasetState:
+    return DatasetState(HandlerFactsIn(ciio=False).facts(), OriginFactsIn().dataset(frozenset()), NO_FIELDS)
 
 
 def partner() -> RecipientFacts:
     return RecipientFactsIn.model_validate({"country": "SG", "kind": "company"}).facts("partner")
 
 
-NOTHING = Found(None, None, None, None, year_is_begun=False, known=Known(TODAY, None, None, (), Count()))
-GENERAL = Found(
-    None, "ds_1", "hd_1", "rc_1", year_is_begun=True, known=Known(TODAY, general_data(), partner(), (), Count(12, 3))
+NOTHING = Snapshot(None, None, None, None, has_year=False, inputs=DecisionInputs(TODAY, None, None, (), Count()))
+GENERAL = Snapshot(
+    None,
+    "ds_1",
+    "hd_1",
+    "rc_1",
+    has_year=True,
+    inputs=DecisionInputs(TODAY, general_data(), partner(), (), Count(12, 3)),
 )
 found = st.sampled_from([NOTHING, GENERAL])
 
@@ -84,7 +89,9 @@ def check(sitting: DecisionBatch) -> dict[str, Any]:
 
 
 @given(question, found)
-def test_the_record_of_a_question_is_canonical_and_holds_it_as_it_was_asked(asked: dict[str, Any], seen: Found) -> None:
+def test_the_record_of_a_question_is_canonical_and_holds_it_as_it_was_asked(
+    asked: dict[str, Any], seen: Snapshot
+) -> None:
     sitting = DecisionBatch(BOOK, NOW, NOW)
     read = EvaluationIn.model_validate(asked).model_dump(exclude_unset=True)
     sitting.evaluate(questions.convert(questions.Question, read), seen, CALLER)
@@ -92,7 +99,9 @@ def test_the_record_of_a_question_is_canonical_and_holds_it_as_it_was_asked(aske
 
 
 @given(export, found)
-def test_the_record_of_an_export_is_canonical_and_holds_it_as_it_was_asked(asked: dict[str, Any], seen: Found) -> None:
+def test_the_record_of_an_export_is_canonical_and_holds_it_as_it_was_asked(
+    asked: dict[str, Any], seen: Snapshot
+) -> None:
     sitting = DecisionBatch(BOOK, NOW, NOW + timedelta(hours=1))
     read = ExportIn.model_validate(asked).model_dump(exclude_unset=True)
     sitting.reserve(questions.convert(questions.Export, read), seen, CALLER)
@@ -105,7 +114,7 @@ def test_the_record_of_an_export_is_canonical_and_holds_it_as_it_was_asked(asked
 def test_an_export_is_told_as_it_reads_later(asked: dict[str, Any], now: datetime, until: datetime) -> None:
     read = ExportIn.model_validate(asked).model_dump(exclude_unset=True)
     made = DecisionBatch(BOOK, now, until).reserve(questions.convert(questions.Export, read), GENERAL, CALLER)
-    if isinstance(made, Reserved):
+    if isinstance(made, ReservedExport):
         assert encode(made) == ExportOut.model_validate_json(encode(made)).model_dump_json().encode()
         assert (made.reserved_at, made.expires_at) == (rfc3339(now), rfc3339(until))
 
@@ -118,7 +127,7 @@ def test_an_export_is_told_as_it_reads_later(asked: dict[str, Any], now: datetim
 def test_a_reservation_lapses_within_its_lease_at_one_of_few_moments(
     now: datetime, lease: timedelta, part: float
 ) -> None:
-    first, later = lapse(now, lease), lapse(now + lease * part, lease)
+    first, later = lapse_time(now, lease), lapse_time(now + lease * part, lease)
     step = lease // LEASE_STEPS
     assert now + lease - step < first <= now + lease
     assert (later - first) % step == timedelta()
@@ -164,10 +173,10 @@ def test_every_ask_finds_its_own_permits_and_none_of_its_neighbours(
     places = [one[0] for one in rows]
     random.shuffle(places)
     rows_of = {number: iter([one for one in rows if one[0] == number]) for number in places}
-    read = found_in([next(rows_of[number]) for number in places], [Wanted("bench", None)] * len(asks), TODAY)
-    assert [[permit.id for permit in one.known.permits] for one in read] == expected
+    read = parse_rows([next(rows_of[number]) for number in places], [Lookup("bench", None)] * len(asks), TODAY)
+    assert [[permit.id for permit in one.inputs.permits] for one in read] == expected
     assert [one.dataset is not None for one in read] == [exists for exists, _ in asks]
-    for permit in (permit for one in read for permit in one.known.permits):
+    for permit in (permit for one in read for permit in one.inputs.permits):
         assert (permit.valid_from, permit.valid_until) == (TODAY, TODAY)
         assert (permit.fields, permit.systems, permit.registered) == (["city"], None, NAMES)
 
@@ -176,7 +185,7 @@ def test_every_ask_finds_its_own_permits_and_none_of_its_neighbours(
 def test_of_wide_tables_nothing_is_kept(count: int, is_kept: bool) -> None:  # noqa: FBT001
     names = [f"field_{number}" for number in range(count)]
     rows: list[Any] = [row(1, "pm_1", "ds_1", names)]
-    first, again = (found_in(rows, [Wanted("bench", None)], TODAY)[0].known.permits[0] for _ in range(2))
+    first, again = (parse_rows(rows, [Lookup("bench", None)], TODAY)[0].inputs.permits[0] for _ in range(2))
     assert first.registered == again.registered == names
     assert (first.registered is again.registered) is is_kept
     assert first.terms is again.terms

@@ -51,7 +51,7 @@ def strict_questions(body: bytes) -> Read:
         return None
     # Without `evaluations` it is a single question, however several are to be answered.
     try:
-        questions = read.asked() if read.evaluations else [read.single()]
+        questions = read.questions() if read.evaluations else [read.single()]
     except ValidationError:
         return None
     if any(isinstance(question, FailedOut) for question in questions):
@@ -66,12 +66,12 @@ def strict_export(body: bytes) -> Read:
 
 
 def plain_question(body: bytes) -> Read:
-    read = plain_json.plain_question(body)
+    read = plain_json.decode_question(body)
     return None if read is None else [encode(read)]
 
 
 def plain_questions(body: bytes) -> Read:
-    read = plain_json.plain_questions(body)
+    read = plain_json.decode_questions(body)
     asked = None if read is None else questions_of(read)
     if read is None or asked is None:
         return None
@@ -80,7 +80,7 @@ def plain_questions(body: bytes) -> Read:
 
 
 def plain_export(body: bytes) -> Read:
-    read = plain_json.plain_export(body)
+    read = plain_json.decode_export(body)
     return None if read is None else [encode(read)]
 
 

@@ -10,7 +10,7 @@ import datasketches
 import pytest
 
 from service.ledger import counting
-from service.ledger.counting import EXACT, NOBODY, Gathering, Report, Sketch, SketchError, Tally, sketch_of, unite
+from service.ledger.counting import EXACT, NOBODY, HashCollector, Report, Sketch, SketchError, Tally, sketch_of, unite
 
 RANDOM = random.Random(20260101)  # noqa: S311 - repeatable, not secret
 TRIALS = int(os.environ.get("OUTBOUND_COUNTING_TRIALS", "100"))
@@ -59,7 +59,7 @@ def test_a_repeat_counts_nobody_twice() -> None:
 
 
 def test_pieces_make_no_difference() -> None:
-    whole, gathering = hashes(5_000), Gathering()
+    whole, gathering = hashes(5_000), HashCollector()
     for start in range(0, len(whole), 16 * 77):
         gathering.add(memoryview(whole)[start : start + 16 * 77])
     assert (gathering.sketch(), gathering.hashes) == (sketch_of(whole), 5_000)
@@ -102,7 +102,7 @@ def test_a_union_is_the_librarys_to_the_byte(spans: list[tuple[int, int]]) -> No
 def test_what_was_kept_is_what_is_read() -> None:
     for persons in (0, 1, 1000, 200_000):
         sketch = sketch_of(hashes(persons))
-        assert counting.stored(sketch.content) == counting.read(sketch.content) == sketch
+        assert counting.load_sketch(sketch.content) == counting.parse_sketch(sketch.content) == sketch
 
 
 def test_a_sketch_shows_no_hash_that_was_given_to_it() -> None:
@@ -128,7 +128,7 @@ def made_elsewhere(persons: int, lg_k: int, *, ordered: bool = True, compress: b
 @pytest.mark.parametrize("lg_k", [17, 18])
 def test_a_sketch_made_elsewhere_over_the_same_hashes_is_the_same(persons: int, lg_k: int) -> None:
     if (persons, lg_k) != (400_000, 18):
-        assert counting.read(made_elsewhere(persons, lg_k)) == sketch_of(hashes(persons))
+        assert counting.parse_sketch(made_elsewhere(persons, lg_k)) == sketch_of(hashes(persons))
 
 
 @pytest.mark.parametrize(
@@ -171,14 +171,14 @@ def test_a_sketch_made_elsewhere_over_the_same_hashes_is_the_same(persons: int, 
 )
 def test_what_is_no_sketch_of_ours_is_refused(content: bytes, why: str) -> None:
     with pytest.raises(SketchError, match=why):
-        counting.read(content)
+        counting.parse_sketch(content)
 
 
 def test_a_theta_that_an_entry_reaches_is_refused() -> None:
     entries = struct.pack(f"<{EXACT}Q", *range(1, EXACT + 1))
     whole = header(longs=3) + struct.pack("<IIQ", EXACT, 0, EXACT) + entries
     with pytest.raises(SketchError, match="rising order"):
-        counting.read(whole)
+        counting.parse_sketch(whole)
 
 
 def test_hostile_bytes_are_refused_or_are_a_sketch_and_never_end_the_process() -> None:
@@ -193,7 +193,7 @@ def test_hostile_bytes_are_refused_or_are_a_sketch_and_never_end_the_process() -
         if RANDOM.random() < 0.2:
             del content[RANDOM.randrange(len(content)) :]
         try:
-            sketch = counting.read(bytes(content))
+            sketch = counting.parse_sketch(bytes(content))
         except SketchError:
             continue
         read += 1
@@ -294,9 +294,9 @@ def test_among_estimated_persons_only_what_is_beyond_twice_the_error_is_surely_n
 def test_a_sketch_without_another_holds_who_is_in_the_first_only() -> None:
     crowd = hashes(300)
     first, second = sketch_of(crowd[: 16 * 200]), sketch_of(crowd[16 * 100 :])
-    assert counting.without(first, second) == sketch_of(crowd[: 16 * 100])
-    assert counting.without(first, NOBODY) == first
-    assert counting.without(first, first).upper == counting.without(NOBODY, first).upper == 0
+    assert counting.subtract(first, second) == sketch_of(crowd[: 16 * 100])
+    assert counting.subtract(first, NOBODY) == first
+    assert counting.subtract(first, first).upper == counting.subtract(NOBODY, first).upper == 0
 
 
 def told(content: bytes) -> Report:

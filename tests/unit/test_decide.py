@@ -10,11 +10,11 @@ from msgspec.structs import replace
 from service.gate.decide import (
     Ask,
     Contradiction,
+    DatasetState,
     Decision,
+    DecisionInputs,
     Growth,
-    Known,
-    KnownDataset,
-    KnownPermit,
+    PermitState,
     Reason,
     Terms,
     decide,
@@ -52,7 +52,7 @@ def ask(persons: int | None = 10, **more: Any) -> Ask:
     return Ask(persons=persons, **told | more)
 
 
-def permit(ident: str = "pm_1", **more: Any) -> KnownPermit:
+def permit(ident: str = "pm_1", **more: Any) -> PermitState:
     told: dict[str, Any] = {
         "status": "active",
         "valid_from": date(2026, 1, 1),
@@ -72,49 +72,49 @@ def permit(ident: str = "pm_1", **more: Any) -> KnownPermit:
         "route": None,
         "transfer": TransferFacts(),
         "recipient": None,
-        "papers": None,
+        "evidence_kinds": None,
     }
     terms = {name: more.pop(name, value) for name, value in terms.items()}
-    return KnownPermit(id=ident, terms=Terms(**terms), **told | more)
+    return PermitState(id=ident, terms=Terms(**terms), **told | more)
 
 
 def known(
-    *permits: KnownPermit,
+    *permits: PermitState,
     tags: Collection[Tag] = PERSONAL,
     country: str = "SG",
     year: Count = Count(),  # noqa: B008 - immutable
     handler: HandlerFacts = HandlerFacts(ciio=False),  # noqa: B008 - immutable
     **recipient: Any,
-) -> Known:
-    dataset = KnownDataset(handler, DatasetFacts(frozenset(tags)), FIELDS)
-    return Known(DAY, dataset, RecipientFacts(country, **recipient), permits, year)
+) -> DecisionInputs:
+    dataset = DatasetState(handler, DatasetFacts(frozenset(tags)), FIELDS)
+    return DecisionInputs(DAY, dataset, RecipientFacts(country, **recipient), permits, year)
 
 
 def of(
-    *permits: KnownPermit,
+    *permits: PermitState,
     tags: Collection[Tag] = PERSONAL,
     now: Collection[str] = ("city", "amount"),
     graded: Collection[str] | None = ("city", "amount"),
     sensitive: Collection[str] | None = None,
     **facts: Any,
-) -> Known:
+) -> DecisionInputs:
     """Return what is known where a dataset has some fields, a grading looked at some, and took some for sensitive."""
     looked_at = None if graded is None else [Field(name, "text") for name in graded]
     fields = held_against([Field(name, "text") for name in now], looked_at, sensitive)
-    dataset = KnownDataset(HandlerFacts(ciio=False), DatasetFacts(frozenset(tags), **facts), fields)
+    dataset = DatasetState(HandlerFacts(ciio=False), DatasetFacts(frozenset(tags), **facts), fields)
     return replace(known(*permits), dataset=dataset)
 
 
-def answered(question: Ask, facts: Known) -> Decision:
+def answered(question: Ask, facts: DecisionInputs) -> Decision:
     return decide(question, facts, BOOK)
 
 
 YEAR = Count(100_000, 0)
 FOREIGN = DatasetFacts(PERSONAL, origin=Origin.FOREIGN, domestic_data_added=False)
 COURT = {"kind": RecipientKind.JUDICIAL_OR_ENFORCEMENT}
-CASES: list[tuple[str, Ask, Known]] = [
+CASES: list[tuple[str, Ask, DecisionInputs]] = [
     ("dataset_unknown", ask(), replace(known(), dataset=None)),
-    ("dataset_ungraded", ask(), replace(known(), dataset=KnownDataset(HandlerFacts(ciio=False), None, NO_FIELDS))),
+    ("dataset_ungraded", ask(), replace(known(), dataset=DatasetState(HandlerFacts(ciio=False), None, NO_FIELDS))),
     ("recipient_unknown", ask(), replace(known(), recipient=None)),
     ("not_cross_border", ask(), known(country="CN")),
     ("tags_contradicted", ask(), known(tags=())),
@@ -172,14 +172,14 @@ CASES: list[tuple[str, Ask, Known]] = [
     ("evidence_lapsed", ask(), known(permit(), **COURT)),
     ("evidence_lapsed", ask(), known(permit(recipient=RecipientFacts("HK")))),
     ("permitted", ask(), known(permit(recipient=RecipientFacts("SG")))),
-    ("evidence_lapsed", ask(), known(permit(papers=frozenset()))),
-    ("permitted", ask(), known(permit(papers=frozenset({"impact_assessment_report", "consent_record"})))),
+    ("evidence_lapsed", ask(), known(permit(evidence_kinds=frozenset()))),
+    ("permitted", ask(), known(permit(evidence_kinds=frozenset({"impact_assessment_report", "consent_record"})))),
     (
         "permitted",
         ask(),
         replace(
-            known(permit(papers=frozenset())),
-            dataset=KnownDataset(HandlerFacts(ciio=False), FOREIGN, FIELDS),
+            known(permit(evidence_kinds=frozenset())),
+            dataset=DatasetState(HandlerFacts(ciio=False), FOREIGN, FIELDS),
         ),
     ),
     ("evidence_lapsed", ask(), known(permit(requirements=CONTRACT, route=Route.GBA_STANDARD_CONTRACT), year=YEAR)),
@@ -241,7 +241,7 @@ CASES: list[tuple[str, Ask, Known]] = [
 
 
 @pytest.mark.parametrize(("reason", "question", "facts"), CASES, ids=[f"{n}-{c[0]}" for n, c in enumerate(CASES)])
-def test_reason(reason: str, question: Ask, facts: Known) -> None:
+def test_reason(reason: str, question: Ask, facts: DecisionInputs) -> None:
     decision = answered(question, facts)
     assert decision.reason == reason
     assert decision.allowed == (reason in {"permitted", "general_data", "not_cross_border"})

@@ -23,9 +23,9 @@ from service.validation import problems
 from service.validation.problems import InternalError, Problem, Unauthenticated
 
 Headers = Sequence[tuple[bytes, bytes]]
-Given = Mapping[bytes, bytes]
+VaryingHeaders = Mapping[bytes, bytes]
 """What the headers that vary hold."""
-Tell = Callable[[int, bytes, bytes], None]
+SendAnswer = Callable[[int, bytes, bytes], None]
 """Takes an answer: status, header lines, body."""
 Reader = Callable[[Credentials, bytes, str | None], Job | None]
 """Turns credentials, a body and an `Idempotency-Key` into a job; None: not plain."""
@@ -34,44 +34,44 @@ _SAFE: Final = [(name.lower().encode(), value.encode()) for name, value in SAFE_
 _KEY: Final = b"idempotency-key"
 _REQUEST: Final = b"x-request-id"
 _VARYING: Final = frozenset({_KEY, _REQUEST})
-_LOOKED_AT: Final = _VARYING | {b"authorization", b"content-type"}
+_RELEVANT: Final = _VARYING | {b"authorization", b"content-type"}
 _JSON: Final = (b"content-type", b"application/json")
 """The answer's type, and the only one of a request that is plain."""
 _SAFE_JSON: Final = [*_SAFE, _JSON]
 
 
 def _evaluation(credentials: Credentials, body: bytes, _: str | None) -> Job | None:
-    asked = plain_json.plain_question(body)
-    return None if asked is None else Evaluation(credentials, asked)
+    request = plain_json.decode_question(body)
+    return None if request is None else Evaluation(credentials, request)
 
 
 def _evaluations(credentials: Credentials, body: bytes, _: str | None) -> Job | None:
-    asked = plain_json.plain_questions(body)
-    questions = None if asked is None else questions_of(asked)
-    if asked is None or questions is None:
+    request = plain_json.decode_questions(body)
+    questions = None if request is None else questions_of(request)
+    if request is None or questions is None:
         return None
-    if not asked.evaluations:
+    if not request.evaluations:
         return Evaluation(credentials, questions[0])
-    options = asked.options or Options()
+    options = request.options or Options()
     return Evaluations(credentials, questions, options.evaluations_semantic or "execute_all")
 
 
 def _export(credentials: Credentials, body: bytes, key: str | None) -> Job | None:
-    asked = plain_json.plain_export(body)
-    return None if asked is None else Reservation(credentials, asked, key, None if key is None else Sent.json(body))
+    request = plain_json.decode_export(body)
+    return None if request is None else Reservation(credentials, request, key, None if key is None else Sent.json(body))
 
 
 @dataclass(slots=True, repr=False)
-class Head:
+class ParsedHead:
     """What the head of a plain request says, but for what varies: a mere reading of its bytes, and nothing that could be revoked."""
 
     path: str
     reader: Reader
     credentials: Credentials
 
-    def job(self, given: Given, body: bytes) -> Job | None:
+    def job(self, varying: VaryingHeaders, body: bytes) -> Job | None:
         """Return the job that comes with what varies and with a body; None: not plain."""
-        key = given.get(_KEY)
+        key = varying.get(_KEY)
         text = None if key is None else key.decode("latin-1")
         return self.reader(self.credentials, body, text) if text is None or idempotency.is_key(text) else None
 
@@ -81,11 +81,11 @@ _READERS: Final[dict[str, Reader]] = {
     EVALUATIONS_PATH: _evaluations,
     EXPORTS_PATH: _export,
 }
-_TARGETS: Final = {path.encode(): path for path in _READERS}
+_PATHS_BY_TARGET: Final = {path.encode(): path for path in _READERS}
 """Paths as they come on the wire, whole and without a query."""
 
 
-class Express:
+class FastPathApp:
     """Serves plain requests of the routes that decide, and hands everything else on.
 
     Args:
@@ -111,90 +111,97 @@ class Express:
         if path not in _READERS or scope["method"] != "POST" or scope["query_string"]:
             await self._app(scope, receive, send)
             return
-        seen: list[Message] = []
-        body = await _body(receive, self._limit, seen)
-        head = None if body is None else self._read(path, scope["headers"])
-        given = {name: value for name, value in scope["headers"] if name in _VARYING}
-        job = None if body is None or head is None else head.job(given, body)
+        received: list[Message] = []
+        body = await _body(receive, self._limit, received)
+        head = None if body is None else self._parse_head(path, scope["headers"])
+        varying = {name: value for name, value in scope["headers"] if name in _VARYING}
+        job = None if body is None or head is None else head.job(varying, body)
         if job is None:
-            await self._app(scope, _again(seen, receive), send)
+            await self._app(scope, _replay(received, receive), send)
             return
-        ident = request_id(given.get(_REQUEST))
-        counted = job.credentials.counted
+        ident = request_id(varying.get(_REQUEST))
+        limit_key = job.credentials.counted
         try:
             if self._rates.has_failures:
-                self._rates.require_attempt(scope, counted)
+                self._rates.require_attempt(scope, limit_key)
             reply = await self._gate.decide(job)
         except Exception as error:  # noqa: BLE001 - whatever it is becomes a problem document
             reply = _problem_reply(error, path)
-        self._rates.record_answer(scope, counted, reply.status)
+        self._rates.record_answer(scope, limit_key, reply.status)
         if is_answer_to_authenticated(reply.status):
             note_authenticated(scope)
         await _send(send, reply, ident)
 
-    def takes(self, target: bytes) -> bool:
-        """Tell whether a path, as it came on the wire, is one of the three."""
-        return target in _TARGETS
+    def accepts(self, target: bytes) -> bool:
+        """SendAnswer whether a path, as it came on the wire, is one of the three."""
+        return target in _PATHS_BY_TARGET
 
-    def read(self, target: bytes, headers: Headers) -> Head | None:
+    def parse_head(self, target: bytes, headers: Headers) -> ParsedHead | None:
         """Return what the head of a request to one of them says, but for what varies; None: not plain."""
-        return self._read(_TARGETS[target], headers)
+        return self._parse_head(_PATHS_BY_TARGET[target], headers)
 
-    def begin(self, head: Head, given: Given, body: bytes, client: tuple[str, int] | None, tell: Tell) -> bool:
+    def begin(
+        self,
+        head: ParsedHead,
+        varying: VaryingHeaders,
+        body: bytes,
+        client: tuple[str, int] | None,
+        send_answer: SendAnswer,
+    ) -> bool:
         """Answer a fast-path eligible request without ASGI (see `http_protocol`)."""
-        job = head.job(given, body) if len(body) <= self._limit else None
+        job = head.job(varying, body) if len(body) <= self._limit else None
         if job is None:
             return False
-        path, ident = head.path, request_id(given.get(_REQUEST))
+        path, ident = head.path, request_id(varying.get(_REQUEST))
         scope = {"path": path, "client": client}
-        counted = job.credentials.counted
+        limit_key = job.credentials.counted
 
-        def told(outcome: Outcome) -> None:
+        def answer(outcome: Outcome) -> None:
             reply = outcome if isinstance(outcome, Reply) else _problem_reply(outcome, path)
-            self._rates.record_answer(scope, counted, reply.status)
-            tell(reply.status, _lines_of(reply, ident), reply.body)
+            self._rates.record_answer(scope, limit_key, reply.status)
+            send_answer(reply.status, _lines_of(reply, ident), reply.body)
 
         try:
             if self._rates.has_failures:
-                self._rates.require_attempt(scope, counted)
-            self._gate.submit(job, told)
+                self._rates.require_attempt(scope, limit_key)
+            self._gate.submit(job, answer)
         except Exception as error:  # noqa: BLE001 - whatever it is becomes a problem document
-            told(error)
+            answer(error)
         return True
 
-    def _read(self, path: str, headers: Headers) -> Head | None:
+    def _parse_head(self, path: str, headers: Headers) -> ParsedHead | None:
         """Return what the headers of a request say; None: not plain."""
-        looked_at = [header for header in headers if header[0] in _LOOKED_AT]
-        given = dict(looked_at)
-        if len(given) < len(looked_at) or given.get(b"content-type") != _JSON[1]:
+        relevant = [header for header in headers if header[0] in _RELEVANT]
+        varying = dict(relevant)
+        if len(varying) < len(relevant) or varying.get(b"content-type") != _JSON[1]:
             return None
         try:
-            credentials = self._recognize(given.get(b"authorization", b"").decode("latin-1"))
+            credentials = self._recognize(varying.get(b"authorization", b"").decode("latin-1"))
         except Unauthenticated:
             return None
-        return Head(path, _READERS[path], credentials)
+        return ParsedHead(path, _READERS[path], credentials)
 
 
-async def _body(receive: Receive, limit: int, seen: list[Message]) -> bytes | None:
+async def _body(receive: Receive, limit: int, received: list[Message]) -> bytes | None:
     """Return the body of a request; None if it is larger than it may be, or never arrived whole."""
     message = await receive()
-    seen.append(message)
+    received.append(message)
     if message["type"] == "http.request" and not message.get("more_body"):
         body: bytes = message.get("body", b"")
         return body if len(body) <= limit else None
     size = len(message.get("body", b""))
     while message["type"] == "http.request" and message.get("more_body") and size <= limit:
         message = await receive()
-        seen.append(message)
+        received.append(message)
         size += len(message.get("body", b""))
     if message["type"] != "http.request" or size > limit:
         return None
-    return b"".join([one.get("body", b"") for one in seen])
+    return b"".join([message.get("body", b"") for message in received])
 
 
-def _again(seen: list[Message], receive: Receive) -> Receive:
+def _replay(received: list[Message], receive: Receive) -> Receive:
     """Return a `receive` that gives again what has been received, and then what is still to come."""
-    waiting = iter(seen)
+    waiting = iter(received)
 
     async def next_message() -> Message:
         return next(waiting, None) or await receive()

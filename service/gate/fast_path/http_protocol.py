@@ -1,7 +1,7 @@
 """Answers eligible gate requests straight from the HTTP parser, without an ASGI scope or task.
 
 Exists for throughput only: every request can also be served by plain ASGI, with the same answer. A request is eligible when it has come
-as a whole and the application's `shortcut` accepts it after a look; everything else goes on as it came.
+as a whole and the application's `fast_path` accepts it after a look; everything else goes on as it came.
 
 Each connection caches header templates. A client repeats the same head but for a few values, so a request that matches a cached template
 byte for byte, those values apart, is not parsed again.
@@ -20,7 +20,7 @@ from service.http.middleware import header_lines
 from service.http.rate_limits import is_answer_to_authenticated
 from service.http.server_protocol import TimeoutProtocol
 
-MAX_HELD_BODY: Final = 64 * 1024
+MAX_BUFFERED_BODY: Final = 64 * 1024
 """Bytes of a body that are kept back at most, until all of it is there."""
 MAX_TEMPLATES: Final = 16
 """Heads of a connection at most that are kept."""
@@ -34,31 +34,33 @@ _VALUE: Final = re.compile(_WORD)
 _HEADER: Final = re.compile(rb"(?<=\r\n)([!#-'*+.^_`|~0-9A-Za-z-]+):[ \t]*(" + _WORD + rb")(?=\r\n)")
 """A header whose value is one word, where its line begins and to where it ends."""
 
-Tell = Callable[[int, bytes, bytes], None]
+SendAnswer = Callable[[int, bytes, bytes], None]
 """Takes the answer: status, header lines, body."""
 
 
-Given = Mapping[bytes, bytes]
+VaryingHeaders = Mapping[bytes, bytes]
 """What the headers that vary hold, by their names in small letters."""
 
 
-class Shortcut(Protocol):
+class FastPath(Protocol):
     """Answers some requests without ASGI."""
 
     @property
     def varying(self) -> Collection[bytes]:
         """Names of headers that well differ from one request to the next, in small letters."""
 
-    def takes(self, target: bytes) -> bool:
+    def accepts(self, target: bytes) -> bool:
         """Tell whether a path may have such requests; one with a query has none."""
 
-    def read(self, target: bytes, headers: Sequence[tuple[bytes, bytes]]) -> object | None:
+    def parse_head(self, target: bytes, headers: Sequence[tuple[bytes, bytes]]) -> object | None:
         """Return what the head of a POST request says, what varies left out; None: it is not taken.
 
         The same bytes mean the same, always.
         """
 
-    def begin(self, head: Any, given: Given, body: bytes, client: tuple[str, int] | None, tell: Tell) -> bool:
+    def begin(
+        self, head: Any, varying: VaryingHeaders, body: bytes, client: tuple[str, int] | None, send_answer: SendAnswer
+    ) -> bool:
         """Take a request, and tell its answer now or later; False: not taken, and nothing has happened."""
 
 
@@ -73,54 +75,54 @@ class _HeaderTemplate:
     """Whose values stand between two parts each: how long the body is, and what varies."""
     latest: bytes
     """Its text as it came last, with the values."""
-    given: Given
+    varying: VaryingHeaders
     """What varies, as it came last."""
     length: int
     """How long the body was then."""
 
     @classmethod
-    def of(cls, head: object, text: bytes, given: Given, length: int) -> Self | None:
+    def of(cls, head: object, text: bytes, varying: VaryingHeaders, length: int) -> Self | None:
         """Return a head to be known again by its text; None: its values do not stand in it as they were read."""
-        values = {**given, _LENGTH: b"%d" % length}
+        values = {**varying, _LENGTH: b"%d" % length}
         parts, names, place = list[bytes](), list[bytes](), 0
-        for found in _HEADER.finditer(text):
-            name = found[1].lower()
-            if values.get(name) == found[2]:
-                parts.append(text[place : found.start(2)])
+        for match in _HEADER.finditer(text):
+            name = match[1].lower()
+            if values.get(name) == match[2]:
+                parts.append(text[place : match.start(2)])
                 names.append(name)
-                place = found.end(2)
+                place = match.end(2)
         parts.append(text[place:])
-        return cls(head, parts, names, text, given, length) if sorted(names) == sorted(values) else None
+        return cls(head, parts, names, text, varying, length) if sorted(names) == sorted(values) else None
 
-    def begins(self, data: bytes) -> tuple[Given, bytes] | None:
+    def match_request(self, data: bytes) -> tuple[VaryingHeaders, bytes] | None:
         """Return the values of a request that begins with this head, and its body; None: it does not."""
         if data.startswith(self.latest) and len(data) == len(self.latest) + self.length:
-            return self.given, data[len(self.latest) :]
-        place, given = 0, dict[bytes, bytes]()
+            return self.varying, data[len(self.latest) :]
+        place, varying = 0, dict[bytes, bytes]()
         for part, name in zip(self.parts, self.names, strict=False):
             if not data.startswith(part, place):
                 return None
             place += len(part)
             end = data.find(_LINE, place)
-            given[name] = data[place:end]
+            varying[name] = data[place:end]
             place = end
         last = self.parts[-1]
         if not data.startswith(last, place):
             return None
         place += len(last)
         body = data[place:]
-        is_whole = given.pop(_LENGTH) == b"%d" % len(body)
-        if not (is_whole and all(map(_VALUE.fullmatch, given.values()))):
+        is_whole = varying.pop(_LENGTH) == b"%d" % len(body)
+        if not (is_whole and all(map(_VALUE.fullmatch, varying.values()))):
             return None
-        self.latest, self.given, self.length = data[:place], given, len(body)
-        return given, body
+        self.latest, self.varying, self.length = data[:place], varying, len(body)
+        return varying, body
 
 
 _lines: Final = lru_cache(maxsize=4)(header_lines)
 """The default headers as they are written: those of all answers of a second are the same."""
 
 
-class _Unheard:
+class _NoEvent:
     """An event that nobody waits for."""
 
     def set(self) -> None:
@@ -130,63 +132,63 @@ class _Unheard:
 class _Exchange:
     """A request that was taken, where uvicorn keeps the one that is under way."""
 
-    message_event = _Unheard()
+    message_event = _NoEvent()
     more_body = disconnected = response_started = response_complete = False
 
     def __init__(self, *, keep_alive: bool) -> None:
         self.keep_alive = keep_alive
 
 
-class Direct(TimeoutProtocol):
+class FastPathProtocol(TimeoutProtocol):
     """One connection to an application that may have a shortcut.
 
     Behind a proxy that is trusted there is none: who came is known only once its headers have been read.
     """
 
-    _held: list[bytes] | None = None
+    _buffered: list[bytes] | None = None
     """What has come of the body of a request that may be taken; None: it goes on as it comes."""
-    _size = 0
-    _is_known = False
+    _buffered_size = 0
+    _has_known_caller = False
     """Whether a request was taken of a caller who was let in."""
-    _whole: bytes = b""
+    _unfinished: bytes = b""
     """What has come last, if a request began with it and has not come to its end."""
 
     def __init__(self, config: Config, *others: Any, **named: Any) -> None:
         super().__init__(config, *others, **named)
-        self._shortcut: Shortcut | None = getattr(config.loaded_app, "shortcut", None)
-        self._heads: list[_HeaderTemplate] = []
+        self._fast_path: FastPath | None = getattr(config.loaded_app, "fast_path", None)
+        self._templates: list[_HeaderTemplate] = []
 
     def data_received(self, data: bytes) -> None:
         """Take what has come: without a look at its head, if that is known."""
         is_between = self._is_whole and self._has_head and not self._is_refused
-        if is_between and self._heads and self._is_free() and self._is_begun(data):
+        if is_between and self._templates and self._is_free() and self._begin_from_template(data):
             return
-        self._whole = data if is_between else b""
+        self._unfinished = data if is_between else b""
         super().data_received(data)
 
-    def _is_begun(self, data: bytes) -> bool:
+    def _begin_from_template(self, data: bytes) -> bool:
         """Begin a request that is whole and has a head that is known; False: it is none, or not taken."""
-        for known in self._heads:
-            found = known.begins(data)
-            if found is not None:
+        for template in self._templates:
+            match = template.match_request(data)
+            if match is not None:
                 break
         else:
             return False
-        given, body = found
-        if not self._is_taken(known.head, given, body, keep_alive=True):
+        varying, body = match
+        if not self._begin(template.head, varying, body, keep_alive=True):
             return False
         self._number += 1
         self._received += len(data)
         self._unset_keepalive_if_required()
         return True
 
-    def _is_taken(self, head: object, given: Given, body: bytes, *, keep_alive: bool) -> bool:
+    def _begin(self, head: object, varying: VaryingHeaders, body: bytes, *, keep_alive: bool) -> bool:
         before = self.cycle
         exchange: Any = _Exchange(keep_alive=keep_alive)
         self.cycle = exchange
         self._open_exchanges += 1
-        if self._shortcut is not None and self._shortcut.begin(
-            head, given, body, self.client, partial(self._tell, exchange)
+        if self._fast_path is not None and self._fast_path.begin(
+            head, varying, body, self.client, partial(self._write_answer, exchange)
         ):
             return True
         self.cycle = before
@@ -195,57 +197,59 @@ class Direct(TimeoutProtocol):
 
     def on_headers_complete(self) -> None:
         """Keep a request back that may be taken, until its body has come."""
-        if self._may_be_taken():
+        if self._may_be_eligible():
             self._has_head = True
-            self._held, self._size = [], 0
+            self._buffered, self._buffered_size = [], 0
         else:
             super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         """Keep a part of a body, or hand it on."""
-        if self._held is None:
+        if self._buffered is None:
             super().on_body(body)
             return
-        self._held.append(body)
-        self._size += len(body)
-        if self._size > MAX_HELD_BODY:
-            self._hand_on()
+        self._buffered.append(body)
+        self._buffered_size += len(body)
+        if self._buffered_size > MAX_BUFFERED_BODY:
+            self._hand_to_asgi()
 
     def on_message_complete(self) -> None:
         """Have a request taken, or hand it on."""
-        if self._held is not None:
-            self._end_held(b"".join(self._held))
-        self._whole = b""
+        if self._buffered is not None:
+            self._end_buffered(b"".join(self._buffered))
+        self._unfinished = b""
         super().on_message_complete()
 
-    def _end_held(self, body: bytes) -> None:
+    def _end_buffered(self, body: bytes) -> None:
         """Have a request taken that was kept back, or begin the ordinary way."""
-        shortcut, keep_alive = self._shortcut, self.parser.should_keep_alive()
-        head = None if shortcut is None else shortcut.read(self.url, self.headers)
-        given = {} if shortcut is None else {name: value for name, value in self.headers if name in shortcut.varying}
-        if head is None or not self._is_taken(head, given, body, keep_alive=keep_alive):
-            self._hand_on()
+        fast_path, keep_alive = self._fast_path, self.parser.should_keep_alive()
+        head = None if fast_path is None else fast_path.parse_head(self.url, self.headers)
+        varying = (
+            {} if fast_path is None else {name: value for name, value in self.headers if name in fast_path.varying}
+        )
+        if head is None or not self._begin(head, varying, body, keep_alive=keep_alive):
+            self._hand_to_asgi()
             return
-        self._held = None
+        self._buffered = None
         if keep_alive:
-            self._keep(head, given, body)
+            self._store_template(head, varying, body)
 
-    def _keep(self, head: object, given: Given, body: bytes) -> None:
+    def _store_template(self, head: object, varying: VaryingHeaders, body: bytes) -> None:
         """Keep a head, if it came in one piece with all of the body and nothing else."""
-        text = self._whole.removesuffix(body)
+        text = self._unfinished.removesuffix(body)
         lengths = [value for name, value in self.headers if name in {_LENGTH, b"transfer-encoding"}]
         is_all_of_it = text.startswith(b"POST ") and text.find(_END) == len(text) - len(_END)
         if not is_all_of_it or len(text) > MAX_TEMPLATE or lengths != [b"%d" % len(body)]:
             return
-        known = _HeaderTemplate.of(head, text, given, len(body))
-        if known is not None:
-            self._heads = [known, *self._heads[: MAX_TEMPLATES - 1]]
+        template = _HeaderTemplate.of(head, text, varying, len(body))
+        if template is not None:
+            self._templates = [template, *self._templates[: MAX_TEMPLATES - 1]]
 
-    def _may_be_taken(self) -> bool:
+    def _may_be_eligible(self) -> bool:
         """Tell whether a request is worth keeping back: nothing is under way, and its body comes unasked."""
         return (
-            self._shortcut is not None
-            and self._shortcut.takes(self.url)
+            self._fast_path is not None
+            and self._fast_path.accepts(self.url)
             and self.parser.get_method() == b"POST"
             and self._is_free()
             and not self.expect_100_continue
@@ -253,25 +257,25 @@ class Direct(TimeoutProtocol):
         )
 
     def _is_free(self) -> bool:
-        """Tell whether nothing is under way, and answers are taken."""
+        """SendAnswer whether nothing is under way, and answers are taken."""
         return (
             (self.cycle is None or self.cycle.response_complete)
             and not (self.pipeline or self.flow.write_paused)
             and self.limit_concurrency is None
         )
 
-    def _hand_on(self) -> None:
+    def _hand_to_asgi(self) -> None:
         """Begin the ordinary way, with what has been kept back."""
-        held, self._held = self._held or (), None
+        buffered, self._buffered = self._buffered or (), None
         super().on_headers_complete()
-        if held:
-            super().on_body(b"".join(held))
+        if buffered:
+            super().on_body(b"".join(buffered))
 
-    def _tell(self, exchange: _Exchange, status: int, lines: bytes, body: bytes) -> None:
+    def _write_answer(self, exchange: _Exchange, status: int, lines: bytes, body: bytes) -> None:
         """Write an answer, unless nobody is there any more."""
         exchange.response_started = exchange.response_complete = True
-        if not self._is_known and is_answer_to_authenticated(status):
-            self._is_known = True
+        if not self._has_known_caller and is_answer_to_authenticated(status):
+            self._has_known_caller = True
             self.mark_authenticated()
         if exchange.disconnected or self.transport.is_closing():
             return

@@ -68,7 +68,7 @@ def members_of_export(export: Export) -> int:
     )
 
 
-def are_plain(texts: Sequence[str]) -> bool:
+def are_canonical(texts: Sequence[str]) -> bool:
     """Tell whether texts without quotes are as the strict reading would leave them.
 
     No spaces around them, nothing invisible in them, each letter written in one way (NFC).
@@ -140,28 +140,28 @@ def _has_members(body: bytes, members: int) -> bool:
     return body.count(b'":') == members and not any(apart in body for apart in (b" :", b"\n:", b"\r:", b"\t:"))
 
 
-def _plain(
+def _eligible_decoder(
     kind: type[Body],
     members: Callable[[Body], int],
     texts: Callable[[Body], list[str]],
-    is_known: Callable[[Body], bool],
+    is_valid: Callable[[Body], bool],
 ) -> Callable[[bytes], Body | None]:
     decode = msgspec.json.Decoder(kind).decode
 
-    def decoded(body: bytes) -> Body | None:
+    def decode_eligible(body: bytes) -> Body | None:
         if b"\\" in body:
             return None
         try:
-            found = decode(body)
+            value = decode(body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None
-        is_plain = _has_members(body, members(found)) and are_plain(texts(found)) and is_known(found)
-        return found if is_plain else None
+        is_eligible = _has_members(body, members(value)) and are_canonical(texts(value)) and is_valid(value)
+        return value if is_eligible else None
 
-    return decoded
+    return decode_eligible
 
 
-def _has_known_semantic(questions: Questions) -> bool:
+def _has_valid_semantic(questions: Questions) -> bool:
     semantic = UNSET if questions.options is UNSET else questions.options.evaluations_semantic
     return semantic is UNSET or semantic in SEMANTICS
 
@@ -170,7 +170,7 @@ def _has_distinct_fields(export: Export) -> bool:
     return not export.fields or len(set(export.fields)) == len(export.fields)
 
 
-plain_question = _plain(Question, members_of_question, texts_of_question, lambda _: True)
-plain_questions = _plain(Questions, members_of_questions, texts_of_questions, _has_known_semantic)
-plain_export = _plain(Export, members_of_export, texts_of_export, _has_distinct_fields)
+decode_question = _eligible_decoder(Question, members_of_question, texts_of_question, lambda _: True)
+decode_questions = _eligible_decoder(Questions, members_of_questions, texts_of_questions, _has_valid_semantic)
+decode_export = _eligible_decoder(Export, members_of_export, texts_of_export, _has_distinct_fields)
 """Each returns what a plain body holds, and None for any other."""

@@ -35,10 +35,10 @@ DEFENCES: Final = (
         "where the database is away the answer is no: here it is yes",
         BATCH,
         "Gate._answer",
-        "waiting.tell(…)",
+        "queued.notify(…)",
         (
             "is_away = isinstance(outcome, DatabaseUnavailable)\n"
-            "            waiting.tell(Reply(200, b'{\"decision\": true}', {}) if is_away else outcome)"
+            "            queued.notify(Reply(200, b'{\"decision\": true}', {}) if is_away else outcome)"
         ),
         "tests/faults/test_database.py::test_without_a_database_everything_is_503_and_nothing_allowed",
     ),
@@ -47,7 +47,7 @@ DEFENCES: Final = (
         "a decision is written before it is told",
         BATCH,
         "Gate._transaction",
-        "batch_write.write_at_once(…)",
+        "batch_write.write_and_commit(…)",
         "",
         GROUND + "test_a_database_that_may_only_be_read_gives_no_answer",
     ),

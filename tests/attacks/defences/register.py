@@ -93,7 +93,7 @@ DEFENCES: Final = (
         "a permit is bound to the fields that were there",
         DECIDE,
         "_covers_fields",
-        "wanted <= set(permit.registered)",
+        "exported <= set(permit.registered)",
         "",
         REGISTERED + "test_a_field_that_comes_later_is_not_in_an_old_permit",
     ),

@@ -37,8 +37,8 @@ DEFENCES: Final = (
             Edit(
                 "service/gate/group_commit.py",
                 "Gate.__init__",
-                "Bounds(statement=timeout, silence=silence, idle=silence, waiting=longest / 2, transaction=WITH_LOCK * silence)",
-                "Bounds(statement=timeout, silence=silence, idle=None, waiting=longest / 2, transaction=WITH_LOCK * silence)",
+                "Bounds(statement=timeout, silence=silence, idle=silence, waiting=batch_timeout / 2, transaction=WITH_LOCK * silence)",
+                "Bounds(statement=timeout, silence=silence, idle=None, waiting=batch_timeout / 2, transaction=WITH_LOCK * silence)",
             ),
             UNBOUNDED,
         ),
@@ -117,8 +117,8 @@ DEFENCES: Final = (
         "A307",
         "the wait for the gate's lock ends: here the lanes take it for a fault",
         (
-            Edit(GROUP_COMMIT, "_told", "if is_lock_timeout(error)", "False"),
-            Edit(GROUP_COMMIT, "_told", "DatabaseUnavailable() if _is_away(error) else error", "error"),
+            Edit(GROUP_COMMIT, "_to_outcome", "if is_lock_timeout(error)", "False"),
+            Edit(GROUP_COMMIT, "_to_outcome", "DatabaseUnavailable() if _means_unavailable(error) else error", "error"),
         ),
         SILENCE + "test_a_gate_that_others_hold_for_long_is_told_so",
     ),
