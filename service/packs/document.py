@@ -1,4 +1,4 @@
-"""Blocks of a report, in one language and for every medium: plain text, never markup. Pure values."""
+"""Blocks of a report in one language, for HTML and PDF: plain text, never markup. Pure values."""
 
 import unicodedata
 from collections.abc import Mapping
@@ -7,8 +7,8 @@ from typing import Any, Final, Literal
 
 from service.drawing.svg import Drawing
 
-Look = Literal["plain", "code", "quiet", "good", "warn", "bad"]
-"""How a text is shown; `good`, `warn` and `bad` say nothing that the words do not say."""
+Emphasis = Literal["plain", "code", "quiet", "good", "warn", "bad"]
+"""Emphasis of a text; `good`, `warn` and `bad` add no information to the words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,7 @@ class Span:
     """One line of text."""
 
     text: str
-    look: Look = "plain"
+    emphasis: Emphasis = "plain"
 
 
 Cell = tuple[Span, ...]
@@ -28,13 +28,13 @@ class Text:
     """A paragraph."""
 
     text: str
-    look: Look = "plain"
+    emphasis: Emphasis = "plain"
     kind: Literal["text"] = "text"
 
 
 @dataclass(frozen=True, slots=True)
 class Heading:
-    """The heading of a part of a section; level 3 or 4, below the section's own 2."""
+    """Heading of a part of a section, of level 3 or 4; the section has level 2."""
 
     text: str
     level: int = 3
@@ -43,11 +43,11 @@ class Heading:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """What nobody should miss, with a title."""
+    """Important text with a title."""
 
     title: str
     lines: tuple[str, ...]
-    look: Look = "plain"
+    emphasis: Emphasis = "plain"
     kind: Literal["notice"] = "notice"
 
 
@@ -62,7 +62,7 @@ class Points:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Lines to type or to compare, letter by letter."""
+    """Lines to type or to compare character by character."""
 
     text: str
     kind: Literal["listing"] = "listing"
@@ -101,7 +101,7 @@ class Table:
     columns: tuple[Column, ...]
     rows: tuple[tuple[Cell, ...], ...]
     named: bool = True
-    """Whether the caption is seen; one that a heading has just said is for screen readers alone."""
+    """False if the caption repeats the heading above, and is for screen readers alone."""
     foot: tuple[Cell, ...] | None = None
     """A last row, of sums."""
     kind: Literal["table"] = "table"
@@ -109,7 +109,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A drawing, with the words for those who do not see it."""
+    """A drawing with an alternative text."""
 
     drawing: Drawing
     caption: str
@@ -118,15 +118,15 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
-    """One line of a day: when, what, about what and by whom, and its leaf of the log."""
+class TimelineLine:
+    """Line of a timeline: time, act, subject, actor and leaf of the log."""
 
     time: str
-    what: str
+    title: str
     subject: str
     by: str
     leaf: str
-    look: Look = "plain"
+    emphasis: Emphasis = "plain"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,16 +134,16 @@ class Day:
     """A day of a timeline."""
 
     name: str
-    moments: tuple[Moment, ...]
+    lines: tuple[TimelineLine, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """What happened, day by day."""
+    """Acts by day."""
 
     days: tuple[Day, ...]
     leaf: str
-    """What stands before a leaf's number."""
+    """Label before the number of a leaf."""
     kind: Literal["timeline"] = "timeline"
 
 
@@ -175,48 +175,49 @@ class Document:
     contents: str
     """The title of the table of contents."""
     running: tuple[str, str]
-    """What every page repeats, left and right."""
+    """Running head of every page, left and right."""
     page_of: str
-    """`{page}` and `{pages}` stand for the numbers."""
+    """Text with the placeholders `{page}` and `{pages}`."""
     keywords: tuple[str, ...]
 
 
-_SHOWN_BY_NUMBER: Final = frozenset({"Cc", "Co", "Cs", "Cn", "Zl", "Zp"})
-_TURNING: Final = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff")
-"""Marks that turn the direction of what is around them: a file name could show itself as another."""
+_REPLACED_CATEGORIES: Final = frozenset({"Cc", "Co", "Cs", "Cn", "Zl", "Zp"})
+_DIRECTION_MARKS: Final = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff")
+"""Marks that change the direction of text, by which a file name could appear as another."""
 
 
 def trusted(value: Any) -> Any:
-    """Return plain values with every text as a reader can trust it: what is invisible or means nothing is shown by its number.
+    """Return values with invisible and unassigned characters of every text replaced by their numbers.
 
-    Line breaks stay. Dataclasses, mappings and sequences are followed; everything else is returned as it is.
+    Line breaks stay. Dataclasses, mappings and sequences are followed; all other values are returned unchanged.
     """
     if isinstance(value, str):
-        return _shown(value)
+        return _make_visible(value)
     if is_dataclass(value) and not isinstance(value, type):
-        return replace(value, **{one.name: trusted(getattr(value, one.name)) for one in fields(value)})
+        return replace(value, **{member.name: trusted(getattr(value, member.name)) for member in fields(value)})
     if isinstance(value, Mapping):
-        return {_shown(str(name)): trusted(one) for name, one in value.items()}
+        return {_make_visible(str(name)): trusted(item) for name, item in value.items()}
     if isinstance(value, tuple | list):
-        return type(value)(trusted(one) for one in value)
+        return type(value)(trusted(item) for item in value)
     return value
 
 
-def _shown(text: str) -> str:
+def _make_visible(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\t", " ")
     return "".join(
-        by_number(sign)
-        if sign != "\n" and (sign in _TURNING or unicodedata.category(sign) in _SHOWN_BY_NUMBER)
-        else sign
-        for sign in text
+        by_number(character)
+        if character != "\n"
+        and (character in _DIRECTION_MARKS or unicodedata.category(character) in _REPLACED_CATEGORIES)
+        else character
+        for character in text
     )
 
 
-def by_number(sign: str) -> str:
-    """Return a sign as its number."""
-    return f"<U+{ord(sign):04X}>"
+def by_number(character: str) -> str:
+    """Return a character as its number."""
+    return f"<U+{ord(character):04X}>"
 
 
 def plain(text: str) -> Cell:
@@ -225,10 +226,10 @@ def plain(text: str) -> Cell:
 
 
 def code(text: str) -> Cell:
-    """Return a cell of one line that is compared letter by letter."""
+    """Return a cell of one line that is compared character by character."""
     return (Span(text, "code"),)
 
 
 def lines(*spans: Span | str | None) -> Cell:
-    """Return a cell of several lines; None is left out."""
+    """Return a cell of several lines, without None."""
     return tuple(Span(span) if isinstance(span, str) else span for span in spans if span is not None)

@@ -346,7 +346,7 @@ def test_the_timeline_calls_the_handler_by_its_key_and_an_unknown_act_by_its_nam
 def test_an_act_has_the_look_of_what_it_did(action: str, decision: str | None, look: str) -> None:
     acts = (TimelineAct(at(2, 1), action, "tr_1", LEGAL, 0, None, decision),)
     page = document(a_story(timeline=acts, act_count=1), "en", BOOK)
-    assert page.sections[2].blocks[-1].days[0].moments[0].look == look  # type: ignore[union-attr]
+    assert page.sections[2].blocks[-1].days[0].lines[0].emphasis == look  # type: ignore[union-attr]
 
 
 def test_the_register_tells_tags_gradings_and_facts() -> None:

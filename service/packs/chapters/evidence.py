@@ -1,4 +1,4 @@
-"""The papers on record. Pure."""
+"""Chapter of evidence items. Pure."""
 
 from collections.abc import Iterator
 
@@ -8,13 +8,13 @@ from service.packs.report_data import ReportEvidence
 from service.words.formats import format_count, format_day, format_minute
 
 
-def blocks(reading: ReportContext) -> Iterator[Block]:
-    """Return the papers of each request."""
-    words = reading.words
-    with_papers = [transfer for transfer in reading.story.transfers if transfer.evidence]
-    yield Text(words("evidence.told" if with_papers else "evidence.none"))
-    for transfer in with_papers:
-        title = words("request", label=reading.short[transfer.id], purpose=transfer.purpose)
+def blocks(context: ReportContext) -> Iterator[Block]:
+    """Return the evidence items of each transfer."""
+    words = context.words
+    with_evidence = [transfer for transfer in context.data.transfers if transfer.evidence]
+    yield Text(words("evidence.told" if with_evidence else "evidence.none"))
+    for transfer in with_evidence:
+        title = words("request", label=context.short[transfer.id], purpose=transfer.purpose)
         yield Heading(title)
         yield Table(
             words.pair(words("evidence"), title),
@@ -24,44 +24,40 @@ def blocks(reading: ReportContext) -> Iterator[Block]:
                 Column(words("days"), 2.4),
                 Column(words("file"), 5),
             ),
-            tuple(_paper(one, reading) for one in transfer.evidence),
+            tuple(_item(item, context) for item in transfer.evidence),
             named=False,
         )
 
 
-def _paper(paper: ReportEvidence, reading: ReportContext) -> tuple[Cell, ...]:
-    words = reading.words
+def _item(item: ReportEvidence, context: ReportContext) -> tuple[Cell, ...]:
+    words = context.words
     verified = (
         Span(words("unverified"), "quiet")
-        if paper.verified_by is None or paper.verified_at is None
-        else Span(
-            words("verified", actor=reading.actor(paper.verified_by), at=format_minute(paper.verified_at)), "good"
-        )
+        if item.verified_by is None or item.verified_at is None
+        else Span(words("verified", actor=context.actor(item.verified_by), at=format_minute(item.verified_at)), "good")
     )
     return (
         lines(
-            f"{reading.short[paper.id]} · {reading.paper_names.get(paper.kind, paper.kind)}",
-            Span(paper.reference, "quiet"),
-            None if paper.ended_at is None else Span(words("ended", at=format_minute(paper.ended_at)), "warn"),
-            None
-            if paper.replaced_by is None
-            else Span(words("replaced", by=reading.named(paper.replaced_by)), "quiet"),
+            f"{context.short[item.id]} · {context.evidence_names.get(item.kind, item.kind)}",
+            Span(item.reference, "quiet"),
+            None if item.ended_at is None else Span(words("ended", at=format_minute(item.ended_at)), "warn"),
+            None if item.replaced_by is None else Span(words("replaced", by=context.named(item.replaced_by)), "quiet"),
         ),
-        plain(paper.issuer),
+        plain(item.issuer),
         lines(
-            words("issued_on", day=format_day(paper.issued_on)),
-            words("no_end") if paper.valid_until is None else words("until", day=format_day(paper.valid_until)),
+            words("issued_on", day=format_day(item.issued_on)),
+            words("no_end") if item.valid_until is None else words("until", day=format_day(item.valid_until)),
         ),
         lines(
             *(
                 (Span(words("no_file"), "quiet"),)
-                if paper.sha256 is None
+                if item.sha256 is None
                 else (
-                    Span(paper.sha256, "code"),
-                    Span(f"{paper.media_type} · {words('bytes', size=format_count(paper.size or 0))}", "quiet"),
+                    Span(item.sha256, "code"),
+                    Span(f"{item.media_type} · {words('bytes', size=format_count(item.size or 0))}", "quiet"),
                 )
             ),
             verified,
-            reading.seen_by(paper.verified_seen_by),
+            context.seen_by(item.verified_seen_by),
         ),
     )

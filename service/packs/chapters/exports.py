@@ -1,4 +1,4 @@
-"""Exports, added up by month. Pure."""
+"""Chapter of exports, summed up by month. Pure."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -9,39 +9,39 @@ from service.packs.report_data import ExportsOfDay
 from service.words.formats import format_count, format_day
 
 
-def blocks(reading: ReportContext) -> Iterator[Block]:
-    """Return the exports of each permit by month, and those that needed none."""
-    words = reading.words
-    if not reading.story.exports:
+def blocks(context: ReportContext) -> Iterator[Block]:
+    """Return the exports of each permit by month, and those without a permit."""
+    words = context.words
+    if not context.data.exports:
         yield Text(words("exports.none"))
         return
     yield Text(words("exports.told"))
     by_permit: dict[str | None, list[ExportsOfDay]] = defaultdict(list)
-    for one in reading.story.exports:
-        by_permit[one.permit].append(one)
-    order = [permit.id for permit in reading.permits]
-    known = [id_ for id_ in order if id_ in by_permit]
+    for exports in context.data.exports:
+        by_permit[exports.permit].append(exports)
+    order = [permit.id for permit in context.permits]
+    listed = [id_ for id_ in order if id_ in by_permit]
     others = [id_ for id_ in by_permit if id_ not in order]
-    for permit in (*known, *others):
+    for permit in (*listed, *others):
         title = (
-            words("exports.free") if permit is None else words("exports.of", label=reading.short.get(permit, permit))
+            words("exports.free") if permit is None else words("exports.of", label=context.short.get(permit, permit))
         )
         yield Heading(title)
-        only = {(one.dataset, one.recipient) for one in by_permit[permit]}
+        only = {(exports.dataset, exports.recipient) for exports in by_permit[permit]}
         if len(only) == 1:
             [(dataset, recipient)] = only
-            yield Text(f"{reading.dataset(dataset)} → {reading.recipient(recipient)}")
-        yield _by_month(title, by_permit[permit], reading)
+            yield Text(f"{context.dataset(dataset)} → {context.recipient(recipient)}")
+        yield _by_month(title, by_permit[permit], context)
 
 
-def _by_month(title: str, exports: Sequence[ExportsOfDay], reading: ReportContext) -> Table:
-    words = reading.words
-    flows = {(one.dataset, one.recipient) for one in exports}
+def _by_month(title: str, exports: Sequence[ExportsOfDay], context: ReportContext) -> Table:
+    words = context.words
+    flows = {(day.dataset, day.recipient) for day in exports}
     sums: dict[tuple[str, str, str], list[int]] = defaultdict(lambda: [0] * 5)
-    for one in exports:
-        held = sums[one.dataset, one.recipient, format_day(one.day)[:7]]
-        for place, number in enumerate((one.exports, one.completed, one.refused, one.persons, one.sensitive_persons)):
-            held[place] += number
+    for day in exports:
+        month_sums = sums[day.dataset, day.recipient, format_day(day.day)[:7]]
+        for place, number in enumerate((day.exports, day.completed, day.refused, day.persons, day.sensitive_persons)):
+            month_sums[place] += number
     total = [sum(column) for column in zip(*sums.values(), strict=True)]
 
     def row(month: str, flow_: Cell, numbers: Sequence[int]) -> tuple[Cell, ...]:
@@ -63,7 +63,7 @@ def _by_month(title: str, exports: Sequence[ExportsOfDay], reading: ReportContex
             Column(words("sensitive"), 1.7, number=True),
         ),
         tuple(
-            row(month, lines(reading.dataset(dataset), Span(f"→ {reading.recipient(recipient)}", "quiet")), numbers)
+            row(month, lines(context.dataset(dataset), Span(f"→ {context.recipient(recipient)}", "quiet")), numbers)
             for (dataset, recipient, month), numbers in sorted(sums.items())
         ),
         named=False,

@@ -1,4 +1,4 @@
-"""The instruments that the report cites. Pure."""
+"""Chapter of cited instruments. Pure."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -9,20 +9,20 @@ from service.packs.document import Block, Column, Table, Text, plain
 from service.packs.report_data import Json
 
 
-def blocks(reading: ReportContext) -> Iterator[Block]:
-    """Return the instruments cited, with their articles."""
-    words = reading.words
+def blocks(context: ReportContext) -> Iterator[Block]:
+    """Return the cited instruments with their articles."""
+    words = context.words
     cited: dict[str, dict[str, None]] = {}
-    for transfer in reading.story.transfers:
+    for transfer in context.data.transfers:
         for revision in transfer.revisions:
-            for citation in _cited(revision.determination):
+            for citation in _citations(revision.determination):
                 articles = cited.setdefault(str(citation["instrument"]), {})
                 if citation["article"]:
                     articles[citation["article"]] = None
     if not cited:
         yield Text(words("law.none"))
         return
-    titles = {str(one["code"]): one for one in reading.book.instruments}
+    titles = {str(instrument["code"]): instrument for instrument in context.book.instruments}
     yield Text(words("law.told"))
     yield Table(
         words("law"),
@@ -35,9 +35,9 @@ def blocks(reading: ReportContext) -> Iterator[Block]:
         tuple(
             (
                 plain(short),
-                plain(reading.text(titles[short]["title"]) if short in titles else words("company_rules")),
+                plain(context.text(titles[short]["title"]) if short in titles else words("company_rules")),
                 plain(str(titles[short]["in_force_from"]) if short in titles else ""),
-                plain(words.listed([reading.article(one) for one in sorted(articles, key=_in_order)])),
+                plain(words.listed([context.article(article) for article in sorted(articles, key=_article_order)])),
             )
             for short, articles in sorted(cited.items())
         ),
@@ -45,11 +45,11 @@ def blocks(reading: ReportContext) -> Iterator[Block]:
     )
 
 
-def _in_order(article: str) -> list[int]:
+def _article_order(article: str) -> list[int]:
     return [int(number) for number in re.findall(r"\d+", article)]
 
 
-def _cited(determination: Json) -> Iterator[Mapping[str, Any]]:
+def _citations(determination: Json) -> Iterator[Mapping[str, Any]]:
     for key in ("requirements", "obligations", "evidence", "warnings"):
-        for one in determination[key]:
-            yield from one["citations"]
+        for item in determination[key]:
+            yield from item["citations"]

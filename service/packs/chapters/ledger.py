@@ -1,4 +1,4 @@
-"""The year's count against the law's lines. Pure."""
+"""Chapter of the ledger: the count of each year against the thresholds of the law. Pure."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ _LINES: Final = (
     ("contract_persons", False),
     ("contract_sensitive_persons", True),
 )
-"""The lines of the law that a year's count is held against, strict ones first; whether they are of sensitive information."""
+"""Thresholds of the law, strict ones first; True for those of sensitive information."""
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """A year's count beside one line of the law."""
+class ThresholdUse:
+    """Count of a year and use threshold of the law."""
 
     year: int
     line: str
@@ -29,46 +29,46 @@ class Held:
     limit: int
 
     @property
-    def reached(self) -> bool:
-        """Whether the count is at the line, which asks for the stricter mechanism."""
+    def is_reached(self) -> bool:
+        """True if the count has reached the threshold, which requires the stricter mechanism."""
         return self.count >= self.limit
 
     @property
     def share(self) -> str:
-        """How much of the line is used, in words."""
+        """Used share of the threshold, as text."""
         return f"{self.count / self.limit:.1%}" if self.count < 10 * self.limit else "> 999%"
 
     @property
-    def told(self) -> str:
-        """The count and the line."""
+    def text(self) -> str:
+        """Count and threshold, as text."""
         return f"{format_count(self.count)} / {format_count(self.limit)}"
 
 
-def held_of(reading: ReportContext) -> list[Held]:
-    """Return every year beside every line of the law of the last day; a line of one person (CBDF art. 8) is in the table as well."""
-    law = reading.book.edition(reading.last_day).law
+def threshold_uses(context: ReportContext) -> list[ThresholdUse]:
+    """Return each year with each threshold of the law of the last day, also use of use person (CBDF art. 8)."""
+    law = context.book.edition(context.last_day).law
     return [
-        Held(one.year, line, one.sensitive_persons if sensitive else one.persons, law[line])
-        for one in reading.story.ledger
+        ThresholdUse(year.year, line, year.sensitive_persons if sensitive else year.persons, law[line])
+        for year in context.data.ledger
         for line, sensitive in _LINES
         if line in law
     ]
 
 
-def blocks(reading: ReportContext) -> Iterator[Block]:
-    """Return each year's count beside the lines of the law."""
-    words, held = reading.words, held_of(reading)
-    if not held:
+def blocks(context: ReportContext) -> Iterator[Block]:
+    """Return the count of each year against the thresholds."""
+    words, uses = context.words, threshold_uses(context)
+    if not uses:
         yield Text(words("ledger.none"))
         return
-    yield Text(words("ledger.told", day=reading.last_day))
-    drawn = [one for one in held if one.line.startswith("assessment")]
+    yield Text(words("ledger.told", day=context.last_day))
+    drawn = [use for use in uses if use.line.startswith("assessment")]
     yield Picture(
         bars(
-            [(f"{one.year} · {words(f'line.{one.line}')}", one.told, one.count / one.limit, _ink(one)) for one in drawn]
+            [(f"{use.year} · {words(f'line.{use.line}')}", use.text, use.count / use.limit, _ink(use)) for use in drawn]
         ),
         words("ledger"),
-        words("ledger.alt", years=words.listed(list(dict.fromkeys(str(one.year) for one in drawn)))),
+        words("ledger.alt", years=words.listed(list(dict.fromkeys(str(use.year) for use in drawn)))),
     )
     yield Table(
         words("ledger"),
@@ -82,18 +82,18 @@ def blocks(reading: ReportContext) -> Iterator[Block]:
         ),
         tuple(
             (
-                plain(str(one.year)),
-                plain(words(f"line.{one.line}")),
-                plain(format_count(one.count)),
-                plain(format_count(one.limit)),
-                plain(one.share),
-                (Span(words("reached"), "warn") if one.reached else Span(words("below"), "plain"),),
+                plain(str(use.year)),
+                plain(words(f"line.{use.line}")),
+                plain(format_count(use.count)),
+                plain(format_count(use.limit)),
+                plain(use.share),
+                (Span(words("reached"), "warn") if use.is_reached else Span(words("below"), "plain"),),
             )
-            for one in held
+            for use in uses
         ),
         named=False,
     )
 
 
-def _ink(held: Held) -> Tone:
-    return "red" if held.reached else "blue"
+def _ink(use: ThresholdUse) -> Tone:
+    return "red" if use.is_reached else "blue"

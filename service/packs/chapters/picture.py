@@ -1,4 +1,4 @@
-"""The report's picture of the flow. Pure."""
+"""Chapter with the flow diagram. Pure."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -11,15 +11,21 @@ from service.packs.report_data import ExportsOfDay, ReportTransfer
 from service.words.formats import format_count, format_day
 
 
-def blocks(reading: ReportContext) -> Iterator[Block]:
-    """Return the picture, or that there is none."""
-    story, words = reading.story, reading.words
-    gates = [*(_gate(transfer, reading) for transfer in story.transfers), *_free_gates(reading)]
+def blocks(context: ReportContext) -> Iterator[Block]:
+    """Return the flow diagram, or a sentence if there is no flow."""
+    data, words = context.data, context.words
+    gates = [*(_gate(transfer, context) for transfer in data.transfers), *_free_gates(context)]
     if not gates:
         yield Text(words("flow.none"))
         return
-    sources = [Source(one.id, one.title, one.key, reading.tags(one.tags), _tone(one.tags)) for one in story.datasets]
-    targets = [Target(one.id, one.name, one.key, reading.country(one.country)) for one in story.recipients]
+    sources = [
+        Source(dataset.id, dataset.title, dataset.key, context.tags(dataset.tags), _tone(dataset.tags))
+        for dataset in data.datasets
+    ]
+    targets = [
+        Target(recipient.id, recipient.name, recipient.key, context.country(recipient.country))
+        for recipient in data.recipients
+    ]
     countries = list(dict.fromkeys(target.country for target in targets))
     yield Picture(
         flow(
@@ -27,7 +33,7 @@ def blocks(reading: ReportContext) -> Iterator[Block]:
             gates,
             targets,
             Captions(
-                handler=story.handler.name,
+                handler=data.handler.name,
                 datasets=words("flow.datasets"),
                 permits=words("flow.permits"),
                 recipients=words("flow.recipients"),
@@ -41,7 +47,7 @@ def blocks(reading: ReportContext) -> Iterator[Block]:
         words(
             "flow.alt",
             datasets=len(sources),
-            handler=story.handler.name,
+            handler=data.handler.name,
             gates=len(gates),
             recipients=len(targets),
             countries=words.listed(countries),
@@ -57,12 +63,12 @@ def _tone(tags: Sequence[str] | None) -> Tone:
     return "amber" if "sensitive" in tags else ("blue" if tags else "green")
 
 
-def _gate(transfer: ReportTransfer, reading: ReportContext) -> Gate:
-    words, permit = reading.words, transfer.permit
+def _gate(transfer: ReportTransfer, context: ReportContext) -> Gate:
+    words, permit = context.words, transfer.permit
     if permit is None:
         return Gate(
             transfer.id,
-            f"{reading.short[transfer.id]} · {words('flow.no_permit')}",
+            f"{context.short[transfer.id]} · {words('flow.no_permit')}",
             (words.of("status", transfer.status), transfer.purpose),
             "red" if transfer.status in BAD else "amber",
             "pale_red" if transfer.status in BAD else "pale_amber",
@@ -70,37 +76,37 @@ def _gate(transfer: ReportTransfer, reading: ReportContext) -> Gate:
             sources=transfer.datasets,
             target=transfer.recipient,
         )
-    stands = permit.status == "active"
+    is_active = permit.status == "active"
     return Gate(
         permit.id,
-        f"{reading.short[permit.id]} · {words.of('status', permit.status)}",
+        f"{context.short[permit.id]} · {words.of('status', permit.status)}",
         (
             f"{format_day(permit.valid_from)} – {format_day(permit.valid_until)}",
             words("flow.sent", sent=format_count(permit.sent_persons), allowed=format_count(permit.persons)),
         ),
-        "blue" if stands else "amber",
-        "pale_blue" if stands else "pale_amber",
+        "blue" if is_active else "amber",
+        "pale_blue" if is_active else "pale_amber",
         open=True,
         sources=permit.datasets,
         target=permit.recipient,
     )
 
 
-def _free_gates(reading: ReportContext) -> Iterator[Gate]:
-    """One gate for each recipient to whom something went that needed no permit."""
+def _free_gates(context: ReportContext) -> Iterator[Gate]:
+    """Return one gate for each recipient of exports that needed no permit."""
     free: dict[str, list[ExportsOfDay]] = defaultdict(list)
-    for one in reading.story.exports:
-        if one.permit is None and one.exports > one.refused:
-            free[one.recipient].append(one)
+    for day in context.data.exports:
+        if day.permit is None and day.exports > day.refused:
+            free[day.recipient].append(day)
     for recipient, exports in free.items():
-        went = sum(one.exports - one.refused for one in exports)
+        went = sum(day.exports - day.refused for day in exports)
         yield Gate(
             f"free:{recipient}",
-            reading.words("flow.free"),
-            (reading.words("flow.free_sent", exports=format_count(went)), ""),
+            context.words("flow.free"),
+            (context.words("flow.free_sent", exports=format_count(went)), ""),
             "green",
             "paper",
             open=True,
-            sources=tuple(dict.fromkeys(one.dataset for one in exports)),
+            sources=tuple(dict.fromkeys(day.dataset for day in exports)),
             target=recipient,
         )

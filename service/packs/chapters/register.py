@@ -1,4 +1,4 @@
-"""The register as it was: the handler, datasets, gradings and recipients. Pure."""
+"""Chapter of the register in the snapshot: handler, datasets, gradings and recipients. Pure."""
 
 from collections.abc import Iterator, Sequence
 
@@ -8,28 +8,28 @@ from service.packs.report_data import ReportDataset, ReportGrading, ReportRecipi
 from service.words.formats import format_minute
 
 
-def blocks(reading: ReportContext) -> Iterator[Block]:
-    """Return the register as it stood when the pack was made."""
-    story, words = reading.story, reading.words
+def blocks(context: ReportContext) -> Iterator[Block]:
+    """Return the register as it was in the snapshot."""
+    data, words = context.data, context.words
     yield Text(words("register.told"))
     yield Heading(words("handler"))
-    uscc = story.handler.uscc
+    uscc = data.handler.uscc
     rows = [
-        (words("handler"), lines(story.handler.name, Span(story.handler.key, "quiet"), Span(story.handler.id, "code"))),
+        (words("handler"), lines(data.handler.name, Span(data.handler.key, "quiet"), Span(data.handler.id, "code"))),
         *([] if uscc is None else [(words("uscc"), code(uscc))]),
-        (words("facts"), plain(reading.facts(story.handler.facts))),
+        (words("facts"), plain(context.facts(data.handler.facts))),
     ]
     yield Facts(tuple(rows))
     yield Heading(words("datasets"))
-    yield _datasets(story.datasets, reading) if story.datasets else Text(words("datasets.none"))
-    if story.gradings:
-        yield _gradings(story.gradings, reading)
+    yield _datasets(data.datasets, context) if data.datasets else Text(words("datasets.none"))
+    if data.gradings:
+        yield _gradings(data.gradings, context)
     yield Heading(words("recipients"))
-    yield _recipients(story.recipients, reading) if story.recipients else Text(words("recipients.none"))
+    yield _recipients(data.recipients, context) if data.recipients else Text(words("recipients.none"))
 
 
-def _datasets(datasets: Sequence[ReportDataset], reading: ReportContext) -> Table:
-    words = reading.words
+def _datasets(datasets: Sequence[ReportDataset], context: ReportContext) -> Table:
+    words = context.words
     return Table(
         words("datasets"),
         (
@@ -40,22 +40,22 @@ def _datasets(datasets: Sequence[ReportDataset], reading: ReportContext) -> Tabl
         ),
         tuple(
             (
-                lines(one.title, Span(one.key, "quiet"), Span(one.id, "code")),
+                lines(dataset.title, Span(dataset.key, "quiet"), Span(dataset.id, "code")),
                 lines(
-                    reading.tags(one.tags),
-                    None if one.grading is None else Span(words("grading.number", number=one.grading), "quiet"),
+                    context.tags(dataset.tags),
+                    None if dataset.grading is None else Span(words("grading.number", number=dataset.grading), "quiet"),
                 ),
-                plain(words.listed(one.fields)),
-                plain(reading.facts(one.facts)),
+                plain(words.listed(dataset.fields)),
+                plain(context.facts(dataset.facts)),
             )
-            for one in datasets
+            for dataset in datasets
         ),
         named=False,
     )
 
 
-def _gradings(gradings: Sequence[ReportGrading], reading: ReportContext) -> Table:
-    words = reading.words
+def _gradings(gradings: Sequence[ReportGrading], context: ReportContext) -> Table:
+    words = context.words
     return Table(
         words("gradings"),
         (
@@ -67,28 +67,32 @@ def _gradings(gradings: Sequence[ReportGrading], reading: ReportContext) -> Tabl
         ),
         tuple(
             (
-                lines(reading.dataset(one.dataset), Span(words("grading.number", number=one.number), "quiet")),
-                plain(reading.tags(one.tags)),
-                plain(one.basis),
+                lines(context.dataset(grading.dataset), Span(words("grading.number", number=grading.number), "quiet")),
+                plain(context.tags(grading.tags)),
+                plain(grading.basis),
                 lines(
-                    reading.actor(one.graded_by),
-                    Span(format_minute(one.graded_at), "quiet"),
-                    reading.seen_by(one.graded_seen_by),
-                    None if one.confirmed_by is None else words("confirmed_by", actor=reading.actor(one.confirmed_by)),
-                    reading.seen_by(one.confirmed_seen_by),
+                    context.actor(grading.graded_by),
+                    Span(format_minute(grading.graded_at), "quiet"),
+                    context.seen_by(grading.graded_seen_by),
+                    None
+                    if grading.confirmed_by is None
+                    else words("confirmed_by", actor=context.actor(grading.confirmed_by)),
+                    context.seen_by(grading.confirmed_seen_by),
                 ),
                 lines(
-                    *reading.status(one.state),
-                    None if one.ended_at is None else Span(words("until", day=format_minute(one.ended_at)), "quiet"),
+                    *context.status(grading.state),
+                    None
+                    if grading.ended_at is None
+                    else Span(words("until", day=format_minute(grading.ended_at)), "quiet"),
                 ),
             )
-            for one in gradings
+            for grading in gradings
         ),
     )
 
 
-def _recipients(recipients: Sequence[ReportRecipient], reading: ReportContext) -> Table:
-    words = reading.words
+def _recipients(recipients: Sequence[ReportRecipient], context: ReportContext) -> Table:
+    words = context.words
     return Table(
         words("recipients"),
         (
@@ -99,12 +103,12 @@ def _recipients(recipients: Sequence[ReportRecipient], reading: ReportContext) -
         ),
         tuple(
             (
-                lines(one.name, Span(one.key, "quiet"), Span(one.id, "code")),
-                plain(words.aside(reading.country(one.country), one.country)),
-                plain(words.of("recipient", one.kind)),
-                plain(reading.facts(one.facts)),
+                lines(recipient.name, Span(recipient.key, "quiet"), Span(recipient.id, "code")),
+                plain(words.aside(context.country(recipient.country), recipient.country)),
+                plain(words.of("recipient", recipient.kind)),
+                plain(context.facts(recipient.facts)),
             )
-            for one in recipients
+            for recipient in recipients
         ),
         named=False,
     )

@@ -1,4 +1,4 @@
-"""The requests, their revisions, and what the law asked for each. Pure."""
+"""Chapter of transfers, their revisions and determinations. Pure."""
 
 from collections.abc import Iterator, Sequence
 
@@ -8,46 +8,46 @@ from service.packs.report_data import Json, ReportRevision, ReportTransfer
 from service.words.formats import format_minute
 
 
-def blocks(reading: ReportContext) -> Iterator[Block]:
-    """Return each request with its revisions and their determinations."""
-    if not reading.story.transfers:
-        yield Text(reading.words("requests.none"))
-    for transfer in reading.story.transfers:
-        yield from _request(transfer, reading)
+def blocks(context: ReportContext) -> Iterator[Block]:
+    """Return each transfer with its revisions and their determinations."""
+    if not context.data.transfers:
+        yield Text(context.words("requests.none"))
+    for transfer in context.data.transfers:
+        yield from _request(transfer, context)
 
 
-def _request(transfer: ReportTransfer, reading: ReportContext) -> Iterator[Block]:
-    words = reading.words
-    yield Heading(words("request", label=reading.short[transfer.id], purpose=transfer.purpose))
+def _request(transfer: ReportTransfer, context: ReportContext) -> Iterator[Block]:
+    words = context.words
+    yield Heading(words("request", label=context.short[transfer.id], purpose=transfer.purpose))
     yield Facts(
         (
             (words("id"), code(transfer.id)),
-            (words("status"), reading.status(transfer.status)),
-            (words("requester"), plain(reading.actor(transfer.requester))),
+            (words("status"), context.status(transfer.status)),
+            (words("requester"), plain(context.actor(transfer.requester))),
             (words("created"), plain(format_minute(transfer.created_at))),
-            (words("datasets"), lines(*(reading.dataset(one) for one in transfer.datasets))),
-            (words("recipient"), plain(reading.recipient(transfer.recipient))),
+            (words("datasets"), lines(*(context.dataset(dataset) for dataset in transfer.datasets))),
+            (words("recipient"), plain(context.recipient(transfer.recipient))),
         )
     )
     if not transfer.revisions:
         yield Text(words("revisions.none"), "quiet")
-    told: dict[str, int] = {}
+    first_with: dict[str, int] = {}
     for revision in transfer.revisions:
-        yield Heading(words("revision.of", label=reading.short[transfer.id], number=revision.number), 4)
-        yield Facts(tuple(_submitted(revision, reading)))
-        known = told.setdefault(repr(sorted(revision.determination.items())), revision.number)
-        if known == revision.number:
-            yield from _determination(revision.determination, reading)
+        yield Heading(words("revision.of", label=context.short[transfer.id], number=revision.number), 4)
+        yield Facts(tuple(_submitted(revision, context)))
+        first = first_with.setdefault(repr(sorted(revision.determination.items())), revision.number)
+        if first == revision.number:
+            yield from _determination(revision.determination, context)
         else:
-            yield Text(words("same_as", number=known), "quiet")
+            yield Text(words("same_as", number=first), "quiet")
 
 
-def _submitted(revision: ReportRevision, reading: ReportContext) -> Iterator[tuple[str, Cell]]:
-    words, request = reading.words, revision.request
+def _submitted(revision: ReportRevision, context: ReportContext) -> Iterator[tuple[str, Cell]]:
+    words, request = context.words, revision.request
     yield words("hash"), code(revision.hash)
     yield (
         words("submitted"),
-        plain(words("by", at=format_minute(revision.submitted_at), actor=reading.actor(revision.submitted_by))),
+        plain(words("by", at=format_minute(revision.submitted_at), actor=context.actor(revision.submitted_by))),
     )
     yield words("purpose"), plain(str(request.get("purpose", "")))
     if request.get("description"):
@@ -69,18 +69,20 @@ def _submitted(revision: ReportRevision, reading: ReportContext) -> Iterator[tup
     yield words("validity"), plain(f"{request.get('valid_from', '')} – {request.get('valid_until', '')}")
     yield (
         words("seen.datasets"),
-        lines(*(words.aside(str(one["key"]), reading.tags(one["tags"])) for one in revision.datasets)),
+        lines(*(words.aside(str(dataset["key"]), context.tags(dataset["tags"])) for dataset in revision.datasets)),
     )
     yield words("before"), plain(describe_persons(revision.persons_before, revision.sensitive_persons_before, words))
 
 
-def _determination(answer: Json, reading: ReportContext) -> Iterator[Block]:
-    words = reading.words
-    asked = reading.mechanism(str(answer["mechanism"]))
+def _determination(answer: Json, context: ReportContext) -> Iterator[Block]:
+    words = context.words
+    mechanism = context.mechanism(str(answer["mechanism"]))
     exemption = answer.get("exemption")
     yield Notice(
-        words.pair(words("asked"), words.aside(asked, words.of("exemption", exemption)) if exemption else asked),
-        (reading.text(answer["explanation"]),),
+        words.pair(
+            words("asked"), words.aside(mechanism, words.of("exemption", exemption)) if exemption else mechanism
+        ),
+        (context.text(answer["explanation"]),),
     )
     if answer["requirements"]:
         yield Table(
@@ -93,25 +95,25 @@ def _determination(answer: Json, reading: ReportContext) -> Iterator[Block]:
             ),
             tuple(
                 (
-                    plain(str(one["rule"])),
-                    plain(reading.mechanism(str(one["mechanism"]))),
-                    plain(words.listed([words.of("route", route) for route in one["routes"]])),
-                    plain(reading.citations(one["citations"])),
+                    plain(str(requirement["rule"])),
+                    plain(context.mechanism(str(requirement["mechanism"]))),
+                    plain(words.listed([words.of("route", route) for route in requirement["routes"]])),
+                    plain(context.citations(requirement["citations"])),
                 )
-                for one in answer["requirements"]
+                for requirement in answer["requirements"]
             ),
         )
     for name, key in (("obligations", "obligations"), ("papers_asked", "evidence"), ("warnings", "warnings")):
         if answer[key]:
-            yield _asked(words(name), answer[key], reading)
+            yield _requirements(words(name), answer[key], context)
     yield Text(words("rules_version", hash=answer["rules_version"]), "quiet")
     if answer.get("policy"):
         yield Text(words("policy_version", hash=answer["policy"]), "quiet")
 
 
-def _asked(caption: str, items: Sequence[Json], reading: ReportContext) -> Table:
+def _requirements(caption: str, items: Sequence[Json], context: ReportContext) -> Table:
     return Table(
         caption,
-        (Column(reading.words("text"), 6), Column(reading.words("citations"), 2)),
-        tuple((plain(reading.text(one["text"])), plain(reading.citations(one["citations"]))) for one in items),
+        (Column(context.words("text"), 6), Column(context.words("citations"), 2)),
+        tuple((plain(context.text(item["text"])), plain(context.citations(item["citations"]))) for item in items),
     )

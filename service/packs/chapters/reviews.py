@@ -1,20 +1,20 @@
-"""Chapter of reviews: who decided on what, stage by stage. Pure."""
+"""Chapter of reviews, by stage. Pure."""
 
 from collections.abc import Iterator, Mapping
 from typing import Final
 
 from service.packs.chapters.context import ReportContext
-from service.packs.document import Block, Cell, Column, Heading, Look, Span, Table, Text, lines, plain
+from service.packs.document import Block, Cell, Column, Emphasis, Heading, Span, Table, Text, lines, plain
 from service.packs.report_data import ReportReview, ReportRevision
 from service.words.formats import format_minute
 
 
-def blocks(reading: ReportContext) -> Iterator[Block]:
+def blocks(context: ReportContext) -> Iterator[Block]:
     """Return the decisions on each revision."""
-    words = reading.words
+    words = context.words
     revisions = [
         (transfer, revision)
-        for transfer in reading.story.transfers
+        for transfer in context.data.transfers
         for revision in transfer.revisions
         if revision.reviews or revision.stages
     ]
@@ -23,18 +23,18 @@ def blocks(reading: ReportContext) -> Iterator[Block]:
         return
     yield Text(words("reviews.told"))
     for transfer, revision in revisions:
-        title = words("revision.of", label=reading.short[transfer.id], number=revision.number)
+        title = words("revision.of", label=context.short[transfer.id], number=revision.number)
         yield Heading(title)
         if revision.reviews:
-            yield _reviews_of(revision, title, reading)
+            yield _reviews_of(revision, title, context)
         decided = {review.stage for review in revision.reviews if review.taken_back_at is None}
         waiting = [words.of("stage", name) for name, _ in revision.stages if name not in decided]
         if waiting:
             yield Text(words("open_stages", stages=words.listed(waiting)), "quiet")
 
 
-def _reviews_of(revision: ReportRevision, title: str, reading: ReportContext) -> Table:
-    words = reading.words
+def _reviews_of(revision: ReportRevision, title: str, context: ReportContext) -> Table:
+    words = context.words
     return Table(
         words.pair(words("reviews"), title),
         (
@@ -46,35 +46,37 @@ def _reviews_of(revision: ReportRevision, title: str, reading: ReportContext) ->
         ),
         tuple(
             (
-                plain(words.of("stage", one.stage)),
-                _decision(one, reading),
+                plain(words.of("stage", review.stage)),
+                _decision(review, context),
                 lines(
-                    reading.actor(one.reviewer),
-                    None if one.on_behalf_of is None else words("on_behalf", actor=reading.actor(one.on_behalf_of)),
-                    reading.seen_by(one.seen_by),
-                    Span(one.reviewer.id, "code"),
+                    context.actor(review.reviewer),
+                    None
+                    if review.on_behalf_of is None
+                    else words("on_behalf", actor=context.actor(review.on_behalf_of)),
+                    context.seen_by(review.seen_by),
+                    Span(review.reviewer.id, "code"),
                 ),
-                plain(format_minute(one.at)),
-                (Span(words("bound.yes"), "good") if one.hash == revision.hash else Span(words("bound.no"), "bad"),),
+                plain(format_minute(review.at)),
+                (Span(words("bound.yes"), "good") if review.hash == revision.hash else Span(words("bound.no"), "bad"),),
             )
-            for one in revision.reviews
+            for review in revision.reviews
         ),
         named=False,
     )
 
 
-_DECISION_LOOKS: Final[Mapping[str, Look]] = {"approve": "good", "return": "warn", "reject": "bad"}
+_DECISION_EMPHASIS: Final[Mapping[str, Emphasis]] = {"approve": "good", "return": "warn", "reject": "bad"}
 
 
-def _decision(review: ReportReview, reading: ReportContext) -> Cell:
-    words = reading.words
+def _decision(review: ReportReview, context: ReportContext) -> Cell:
+    words = context.words
     conditions = [
-        words.pair(words.of("condition", name), reading.value(value))
+        words.pair(words.of("condition", name), context.value(value))
         for name, value in sorted((review.conditions or {}).items())
         if value not in (None, [], ())
     ]
     return lines(
-        Span(words.of("decision", review.decision), _DECISION_LOOKS.get(review.decision, "plain")),
+        Span(words.of("decision", review.decision), _DECISION_EMPHASIS.get(review.decision, "plain")),
         words("conditions", conditions=words.parts(conditions)) if conditions else None,
         None if review.carried_from is None else Span(words("carried"), "quiet"),
         None

@@ -1,26 +1,26 @@
-"""The report's summary: numbers, plain sentences, and what deserves a look. Pure."""
+"""Chapter of the summary: numbers, sentences and points to check. Pure."""
 
 from collections import Counter
 from collections.abc import Iterator
 
 from service.packs.chapters.context import ReportContext
-from service.packs.chapters.ledger import held_of
+from service.packs.chapters.ledger import threshold_uses
 from service.packs.document import Block, Figures, Heading, Points, Text
 from service.packs.report_data import ReportTransfer
 from service.words.formats import format_count
 
 
-def blocks(reading: ReportContext) -> Iterator[Block]:
-    """Return the numbers, what they mean in sentences, and what deserves a look."""
-    story, words, counts = reading.story, reading.words, reading.story.counts
+def blocks(context: ReportContext) -> Iterator[Block]:
+    """Return the numbers, sentences about them, and points to check."""
+    data, words, counts = context.data, context.words, context.data.counts
     yield Figures(
         (
             (words("count.transfers"), format_count(counts.transfers)),
             (words("count.permits"), format_count(counts.permits)),
             (words("count.reviews"), format_count(counts.reviews)),
             (words("count.evidence"), format_count(counts.evidence)),
-            (words("count.completed"), format_count(sum(one.completed for one in story.exports))),
-            (words("count.persons"), format_count(sum(one.persons for one in story.exports))),
+            (words("count.completed"), format_count(sum(day.completed for day in data.exports))),
+            (words("count.persons"), format_count(sum(day.persons for day in data.exports))),
             (words("count.refused"), format_count(counts.refused)),
             (words("count.entries"), format_count(counts.entries)),
         )
@@ -28,104 +28,111 @@ def blocks(reading: ReportContext) -> Iterator[Block]:
     yield Text(
         words(
             "summary.handler",
-            handler=story.handler.name,
+            handler=data.handler.name,
             transfers=format_count(counts.transfers),
             revisions=format_count(counts.revisions),
             datasets=format_count(counts.datasets),
-            recipients=format_count(len(story.recipients)),
+            recipients=format_count(len(data.recipients)),
         )
     )
-    yield from _of_requests(reading)
-    yield _of_exports(reading)
+    yield from _of_requests(context)
+    yield _of_exports(context)
     yield Heading(words("summary.look"))
-    looks = tuple(_looks(reading))
-    yield Points(looks) if looks else Text(words("summary.nothing"))
+    points = tuple(_points_to_check(context))
+    yield Points(points) if points else Text(words("summary.nothing"))
 
 
-def _of_requests(reading: ReportContext) -> Iterator[Block]:
-    words, transfers = reading.words, reading.story.transfers
+def _of_requests(context: ReportContext) -> Iterator[Block]:
+    words, transfers = context.words, context.data.transfers
     if not transfers:
         return
     statuses = Counter(transfer.status for transfer in transfers)
-    told = [words.aside(words.of("status", status), format_count(count)) for status, count in statuses.items()]
-    yield Text(words("summary.statuses", statuses=words.listed(told)))
-    asked = Counter(str(one.revisions[-1].determination["mechanism"]) for one in transfers if one.revisions)
-    if asked:
-        names = [words.aside(reading.mechanism(name), format_count(count)) for name, count in asked.items()]
+    parts = [words.aside(words.of("status", status), format_count(count)) for status, count in statuses.items()]
+    yield Text(words("summary.statuses", statuses=words.listed(parts)))
+    mechanisms = Counter(
+        str(transfer.revisions[-1].determination["mechanism"]) for transfer in transfers if transfer.revisions
+    )
+    if mechanisms:
+        names = [words.aside(context.mechanism(name), format_count(count)) for name, count in mechanisms.items()]
         yield Text(words("summary.mechanisms", mechanisms=words.parts(names)))
     reviews = [review for transfer in transfers for revision in transfer.revisions for review in revision.reviews]
     reviewers = format_count(len({review.reviewer.id for review in reviews}))
     yield Text(words("summary.reviews", reviewers=reviewers, reviews=format_count(len(reviews))))
     approved = [transfer for transfer in transfers if transfer.permit is not None]
-    mixed = [reading.short[transfer.id] for transfer in approved if not _separate(transfer)]
+    mixed = [context.short[transfer.id] for transfer in approved if not _is_separate(transfer)]
     if mixed:
         yield Text(words("summary.not_separate", transfers=words.listed(mixed)), "bad")
     elif approved:
         yield Text(words("summary.separate"))
 
 
-def _separate(transfer: ReportTransfer) -> bool:
-    """Tell whether the standing approvals of the last revision came from as many people, none of them the requester."""
-    standing = [review for review in transfer.revisions[-1].reviews if review.taken_back_at is None]
-    people = {review.reviewer.id for review in standing}
+def _is_separate(transfer: ReportTransfer) -> bool:
+    """Return True if each approval of the last revision is by another person, and none by the requester."""
+    effective = [review for review in transfer.revisions[-1].reviews if review.taken_back_at is None]
+    people = {review.reviewer.id for review in effective}
     submitter = transfer.revisions[-1].submitted_by.id
-    return len(people) == len({review.stage for review in standing}) and not people & {transfer.requester.id, submitter}
+    return len(people) == len({review.stage for review in effective}) and not people & {
+        transfer.requester.id,
+        submitter,
+    }
 
 
-def _of_exports(reading: ReportContext) -> Block:
-    story, words = reading.story, reading.words
-    if not story.counts.exports:
-        return Text(words("summary.no_exports", refused=format_count(story.counts.refused)))
+def _of_exports(context: ReportContext) -> Block:
+    data, words = context.data, context.words
+    if not data.counts.exports:
+        return Text(words("summary.no_exports", refused=format_count(data.counts.refused)))
     return Text(
         words(
             "summary.exports",
-            permits=format_count(story.counts.permits),
-            exports=format_count(story.counts.exports),
-            completed=format_count(sum(one.completed for one in story.exports)),
-            persons=format_count(sum(one.persons for one in story.exports)),
-            sensitive=format_count(sum(one.sensitive_persons for one in story.exports)),
-            refused=format_count(story.counts.refused),
+            permits=format_count(data.counts.permits),
+            exports=format_count(data.counts.exports),
+            completed=format_count(sum(day.completed for day in data.exports)),
+            persons=format_count(sum(day.persons for day in data.exports)),
+            sensitive=format_count(sum(day.sensitive_persons for day in data.exports)),
+            refused=format_count(data.counts.refused),
         )
     )
 
 
-def _looks(reading: ReportContext) -> Iterator[str]:
-    """Return what a reader should look at, by facts alone."""
-    story, words = reading.story, reading.words
-    if story.log is None:
+def _points_to_check(context: ReportContext) -> Iterator[str]:
+    """Return the facts that a reader should check."""
+    data, words = context.data, context.words
+    if data.log is None:
         yield words("look.unproved")
-    elif not story.log.witnesses:
+    elif not data.log.witnesses:
         yield words("look.unwitnessed")
     for key, count in (
-        ("look.waiting", story.counts.entries_waiting),
-        ("look.withheld", story.counts.entries_withheld),
-        ("look.refused", story.counts.refused),
+        ("look.waiting", data.counts.entries_waiting),
+        ("look.withheld", data.counts.entries_withheld),
+        ("look.refused", data.counts.refused),
     ):
         if count:
             yield words(key, count=format_count(count))
-    for permit in reading.permits:
-        label = reading.short[permit.id]
+    for permit in context.permits:
+        label = context.short[permit.id]
         if permit.status in {"suspended", "revoked", "exhausted"}:
             yield words("look.permit", permit=label, status=words.of("status", permit.status))
         if permit.sent_persons > permit.persons:
             yield words(
                 "look.over", permit=label, sent=format_count(permit.sent_persons), allowed=format_count(permit.persons)
             )
-    yield from _looks_at_requests(reading)
-    for held in held_of(reading):
-        if held.reached and not held.line.startswith("contract"):
-            yield words("look.threshold", year=held.year, line=words(f"line.{held.line}"), words=held.told)
+    yield from _points_of_transfers(context)
+    for use in threshold_uses(context):
+        if use.is_reached and not use.line.startswith("contract"):
+            yield words("look.threshold", year=use.year, line=words(f"line.{use.line}"), words=use.text)
 
 
-def _looks_at_requests(reading: ReportContext) -> Iterator[str]:
-    transfers = reading.story.transfers
-    reviews = [(one, revision) for each in transfers for revision in each.revisions for one in revision.reviews]
-    papers = [paper for transfer in transfers for paper in transfer.evidence]
+def _points_of_transfers(context: ReportContext) -> Iterator[str]:
+    transfers = context.data.transfers
+    reviews = [
+        (review, revision) for transfer in transfers for revision in transfer.revisions for review in revision.reviews
+    ]
+    items = [item for transfer in transfers for item in transfer.evidence]
     for key, count in (
         ("look.taken_back", sum(review.taken_back_at is not None for review, _ in reviews)),
         ("look.other_hash", sum(review.hash != revision.hash for review, revision in reviews)),
-        ("look.ended", sum(paper.ended_at is not None for paper in papers)),
-        ("look.no_file", sum(paper.member is None for paper in papers)),
+        ("look.ended", sum(item.ended_at is not None for item in items)),
+        ("look.no_file", sum(item.member is None for item in items)),
     ):
         if count:
-            yield reading.words(key, count=format_count(count))
+            yield context.words(key, count=format_count(count))

@@ -9,23 +9,23 @@ from service.words.catalogue import Words
 from service.words.formats import format_count
 
 
-def blocks(reading: ReportContext) -> Iterator[Block]:
+def blocks(context: ReportContext) -> Iterator[Block]:
     """Return the steps, the log and what the pack holds."""
-    story, words = reading.story, reading.words
+    data, words = context.data, context.words
     yield Text(words("verify.told"))
     yield Points(tuple(words(f"verify.{step}") for step in range(1, 6)), numbered=True)
     yield Listing("outbound verify PACK.zip --vkey 'VKEY'\npython3 outbound-verifier.pyz PACK.zip --vkey 'VKEY'")
     yield Heading(words("log"))
-    if story.log is None:
+    if data.log is None:
         yield Text(words("unproved.1"), "bad")
     else:
-        yield from _log(story.log, words)
+        yield from _log(data.log, words)
     yield Heading(words("held"))
     yield Table(
         words("held"),
         (Column(words("held.thing"), 4), Column(words("held.count"), 1, number=True)),
         tuple(
-            (plain(words(f"held.{name}")), plain(format_count(getattr(story.counts, name))))
+            (plain(words(f"held.{name}")), plain(format_count(getattr(data.counts, name))))
             for name in (
                 "datasets",
                 "transfers",
