@@ -100,7 +100,7 @@ DOCS_SCRIPT = """SwaggerUIBundle({url: "/openapi.json", dom_id: "#docs", deepLin
 
 
 class Outbound(FastAPI):
-    """The application: the fast_path_app way first, which hands on to the routes whatever is not for it."""
+    """The application: the fast path first, which passes every other request on to the routes."""
 
     fast_path_app: FastPathApp
 

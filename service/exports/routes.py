@@ -4,26 +4,24 @@ from typing import Annotated
 
 from fastapi import Path, Query, Request, Response
 
-from service.access.caller import Role
 from service.exports import completion, operations, person_counts, reservation_body
 from service.exports.schemas import ExportOut
 from service.gate.jobs import EXPORTS_PATH, Reservation
-from service.gate.routes import Asking, Reading, decide_job
+from service.gate.routes import decide_job
 from service.http import idempotency
-from service.http.exchange import Exchange, allowed
+from service.http.exchange import ExporterExchange, ReaderExchange, SystemExchange
 from service.http.paging import Cursor, Limit, Page
 from service.http.references import Filter
 from service.http.router import api_router
 
 router = api_router("gate")
 
-Exporting = Annotated[Exchange, allowed(Role.EXPORTER)]
 ExportId = Annotated[str, Path()]
 Named = Annotated[str | None, Query(max_length=29)]
 
 
 @router.post(EXPORTS_PATH, status_code=201, response_model=ExportOut, openapi_extra=reservation_body.BODY)
-async def reserve(exchange: Asking, request: Request) -> Response:
+async def reserve(exchange: SystemExchange, request: Request) -> Response:
     """Reserve an export; refused with 403 `export-refused`, a `reason` and the id of the recorded evaluation.
 
     A number is held in full. Persons announced by hash are held as far as they are new: to the permit, and to the year.
@@ -36,7 +34,7 @@ async def reserve(exchange: Asking, request: Request) -> Response:
 
 @router.get("/v1/exports", response_model=Page[ExportOut])
 async def list_exports(
-    exchange: Reading,
+    exchange: ReaderExchange,
     handler: Filter = None,
     dataset: Filter = None,
     permit: Named = None,
@@ -52,14 +50,14 @@ async def list_exports(
 
 
 @router.get("/v1/exports/{export_id}", response_model=ExportOut)
-async def read_export(exchange: Reading, export_id: ExportId) -> Response:
+async def read_export(exchange: ReaderExchange, export_id: ExportId) -> Response:
     """Read an export."""
     return await exchange.read(lambda tx, caller: operations.read_export(tx, caller, export_id))
 
 
 @router.post("/v1/exports/{export_id}/complete", response_model=ExportOut, openapi_extra=person_counts.BODY)
 async def complete(
-    exchange: Exporting, request: Request, export_id: ExportId, stated: person_counts.StreamQueryIn
+    exchange: ExporterExchange, request: Request, export_id: ExportId, stated: person_counts.StreamQueryIn
 ) -> Response:
     """Report the persons that really went; the rest of the reservation is given back.
 
@@ -81,6 +79,6 @@ async def complete(
 
 
 @router.post("/v1/exports/{export_id}/cancel", response_model=ExportOut)
-async def cancel(exchange: Exporting, export_id: ExportId) -> Response:
+async def cancel(exchange: ExporterExchange, export_id: ExportId) -> Response:
     """Give a reservation back."""
     return await exchange.act(lambda tx, caller: operations.cancel(tx, caller, export_id))

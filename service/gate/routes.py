@@ -1,13 +1,13 @@
 """HTTP of the gate."""
 
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import msgspec
 from fastapi import APIRouter, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
-from service.access.caller import READERS, Caller, Role
+from service.access.caller import Caller
 from service.gate import search
 from service.gate.group_commit import Gate
 from service.gate.jobs import (
@@ -33,7 +33,7 @@ from service.gate.schemas import (
     SubjectSearchIn,
     SubjectSearchOut,
 )
-from service.http.exchange import JSON, Exchange, allowed
+from service.http.exchange import JSON, Exchange, SystemExchange
 from service.http.router import REFUSALS, Handler, StrictRoute
 from service.validation.problems import Malformed, UnsupportedMediaType, invalid_from
 
@@ -78,18 +78,16 @@ METADATA_SECONDS: Final = 600
 """How long callers may keep the metadata."""
 
 authzen = APIRouter(tags=["gate"], route_class=AuthZenRoute)
-Asking = Annotated[Exchange, allowed(Role.EXPORTER, takes_session=False)]
-Reading = Annotated[Exchange, allowed(READERS)]
 
 
 @authzen.post(EVALUATION_PATH, response_model=EvaluationOut)
-async def evaluation(exchange: Asking, request: Request, body: EvaluationIn) -> Response:
+async def evaluation(exchange: SystemExchange, request: Request, body: EvaluationIn) -> Response:
     """May this system export this dataset to that recipient? The answer was recorded before it was given."""
     return await decide_job(exchange, request, Evaluation(exchange.credential, _question(body)))
 
 
 @authzen.post(EVALUATIONS_PATH, response_model=EvaluationsOut | EvaluationOut)
-async def evaluations(exchange: Asking, request: Request, body: EvaluationsIn) -> Response:
+async def evaluations(exchange: SystemExchange, request: Request, body: EvaluationsIn) -> Response:
     """Answer several questions in one transaction; without `evaluations` it behaves as a single one."""
     proof = exchange.credential
     if not body.evaluations:
@@ -121,7 +119,7 @@ def _searcher(exchange: Exchange, request: Request, caller: Caller) -> search.Se
 
 
 @authzen.post(SUBJECT_SEARCH_PATH, response_model=SubjectSearchOut)
-async def search_subject(exchange: Asking, request: Request, body: SubjectSearchIn) -> Response:
+async def search_subject(exchange: SystemExchange, request: Request, body: SubjectSearchIn) -> Response:
     """Which systems may export this dataset to that recipient? Asked by an exporter of the dataset's handler."""
     return await exchange.answer_question(
         lambda tx, caller: search.subjects(tx, _searcher(exchange, request, caller), body), gate="join"
@@ -129,7 +127,7 @@ async def search_subject(exchange: Asking, request: Request, body: SubjectSearch
 
 
 @authzen.post(RESOURCE_SEARCH_PATH, response_model=ResourceSearchOut)
-async def search_resource(exchange: Asking, request: Request, body: ResourceSearchIn) -> Response:
+async def search_resource(exchange: SystemExchange, request: Request, body: ResourceSearchIn) -> Response:
     """Which datasets may this system send to that recipient? Of the handlers for which the caller is an exporter."""
     return await exchange.answer_question(
         lambda tx, caller: search.resources(tx, _searcher(exchange, request, caller), body), gate="join"
@@ -137,7 +135,7 @@ async def search_resource(exchange: Asking, request: Request, body: ResourceSear
 
 
 @authzen.post(ACTION_SEARCH_PATH, response_model=ActionSearchOut)
-async def search_action(exchange: Asking, request: Request, body: ActionSearchIn) -> Response:
+async def search_action(exchange: SystemExchange, request: Request, body: ActionSearchIn) -> Response:
     """What may this system do to this dataset: export it to that recipient, or nothing?"""
     return await exchange.answer_question(
         lambda tx, caller: search.actions(tx, _searcher(exchange, request, caller), body), gate="join"

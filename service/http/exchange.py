@@ -15,7 +15,7 @@ import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import quote
 
 from fastapi import Depends, Request, Response
@@ -320,3 +320,11 @@ def allowed(*roles: Role | frozenset[Role], or_stops: bool = False, takes_sessio
     """
     admitted: frozenset[Role] = frozenset().union(*({role} if isinstance(role, Role) else role for role in roles))
     return Depends(Admission(admitted, or_stops=or_stops, takes_session=takes_session))
+
+
+AnyExchange = Annotated[Exchange, allowed(ANYONE)]
+ReaderExchange = Annotated[Exchange, allowed(READERS)]
+AuditorExchange = Annotated[Exchange, allowed(Role.AUDITOR)]
+ExporterExchange = Annotated[Exchange, allowed(Role.EXPORTER)]
+SystemExchange = Annotated[Exchange, allowed(Role.EXPORTER, takes_session=False)]
+"""The exchange of a route by the roles that may call it. `SystemExchange` takes a key or a token, and no browser session."""

@@ -4,9 +4,9 @@ from typing import Annotated
 
 from fastapi import Query, Request, Response
 
-from service.access.caller import ANYONE, REVIEWERS, Caller, Role
+from service.access.caller import REVIEWERS, Caller, Role
 from service.database.session import Transaction
-from service.http.exchange import Exchange, allowed
+from service.http.exchange import AnyExchange, Exchange, allowed
 from service.http.paging import Cursor, Limit, Page
 from service.http.router import api_router
 from service.identity import break_glass as emergency
@@ -37,7 +37,7 @@ Waiting = Annotated[bool | None, Query(description="Those that wait for a second
 
 
 @router.get("/v1/me", response_model=CallerOut)
-async def me(exchange: Annotated[Exchange, allowed(ANYONE)]) -> Response:
+async def me(exchange: AnyExchange) -> Response:
     """Tell who the key belongs to and what it may do."""
 
     async def tell(_: Transaction, caller: Caller) -> CallerOut:
@@ -219,21 +219,19 @@ async def delegate(exchange: Lending, body: DelegationIn) -> Response:
 
 
 @router.get("/v1/delegations", response_model=Page[DelegationOut])
-async def list_delegations(
-    exchange: Annotated[Exchange, allowed(ANYONE)], cursor: Cursor = None, limit: Limit = 50
-) -> Response:
+async def list_delegations(exchange: AnyExchange, cursor: Cursor = None, limit: Limit = 50) -> Response:
     """List the delegations that the caller has given or received; admins and auditors see all."""
     return await exchange.page(lambda tx, caller: delegations.list_delegations(tx, caller, cursor, limit))
 
 
 @router.get("/v1/delegations/{delegation_id}", response_model=DelegationOut)
-async def read_delegation(exchange: Annotated[Exchange, allowed(ANYONE)], delegation_id: str) -> Response:
+async def read_delegation(exchange: AnyExchange, delegation_id: str) -> Response:
     """Read a delegation."""
     return await exchange.read(lambda tx, caller: delegations.read_delegation(tx, caller, delegation_id))
 
 
 @router.post("/v1/delegations/{delegation_id}/confirm", response_model=DelegationOut)
-async def confirm_delegation(exchange: Annotated[Exchange, allowed(ANYONE)], delegation_id: str) -> Response:
+async def confirm_delegation(exchange: AnyExchange, delegation_id: str) -> Response:
     """Let a delegation take effect that an admin has asked for: the delegator may, or another admin."""
     return await exchange.act(
         lambda tx, caller: delegations.confirm(tx, caller, delegation_id),
@@ -243,7 +241,7 @@ async def confirm_delegation(exchange: Annotated[Exchange, allowed(ANYONE)], del
 
 
 @router.post("/v1/delegations/{delegation_id}/end", response_model=DelegationOut)
-async def end_delegation(exchange: Annotated[Exchange, allowed(ANYONE)], delegation_id: str) -> Response:
+async def end_delegation(exchange: AnyExchange, delegation_id: str) -> Response:
     """End a delegation before its last day."""
     return await exchange.act(
         lambda tx, caller: delegations.end(tx, caller, delegation_id),

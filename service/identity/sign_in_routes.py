@@ -1,17 +1,16 @@
 """HTTP of signing in and out: pages for a browser, which no program needs; and what the API tells of a session."""
 
 from collections.abc import Mapping
-from typing import Annotated
 from urllib.parse import parse_qsl, urlencode
 
 from fastapi import APIRouter, Request, Response
 from starlette.responses import HTMLResponse, RedirectResponse
 
-from service.access.caller import ANYONE, Caller
+from service.access.caller import Caller
 from service.access.lookup import principal_of
 from service.database.row_security import EVERYWHERE
 from service.database.session import Database, Transaction
-from service.http.exchange import Exchange, allowed
+from service.http.exchange import AnyExchange
 from service.http.router import api_router
 from service.identity import linked_identities, sessions
 from service.identity.authentication import Authenticator
@@ -25,7 +24,6 @@ from service.validation.problems import Forbidden, Problem, ProviderUnavailable,
 
 router = api_router("identity")
 pages = APIRouter(include_in_schema=False)
-Signed = Annotated[Exchange, allowed(ANYONE)]
 
 CALLBACK = "/login/callback"
 ATTEMPT = "outbound-login"
@@ -33,14 +31,14 @@ MAX_FORM = 8192
 
 
 @router.get("/v1/session", response_model=SessionOut)
-async def read_session(exchange: Signed, request: Request) -> Response:
+async def read_session(exchange: AnyExchange, request: Request) -> Response:
     """Read the session by which the browser came, with what its pages show as `X-CSRF-Token`."""
     authenticator: Authenticator = request.app.state.authenticator
     return await exchange.read(lambda tx, _: sessions.read(tx, exchange.credential, authenticator.browsing.limits))
 
 
 @router.post("/v1/session/end", response_model=SessionOut)
-async def end_session(exchange: Signed, request: Request) -> Response:
+async def end_session(exchange: AnyExchange, request: Request) -> Response:
     """Sign out."""
     authenticator: Authenticator = request.app.state.authenticator
     answer = await exchange.act(
@@ -51,7 +49,7 @@ async def end_session(exchange: Signed, request: Request) -> Response:
 
 
 @router.post("/v1/sessions/end", response_model=SessionsEnded)
-async def end_sessions(exchange: Signed) -> Response:
+async def end_sessions(exchange: AnyExchange) -> Response:
     """End all sessions of the caller, wherever they were begun."""
 
     async def end(tx: Transaction, caller: Caller) -> SessionsEnded:

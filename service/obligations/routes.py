@@ -4,8 +4,7 @@ from typing import Annotated
 
 from fastapi import Path, Query, Response
 
-from service.access.caller import READERS
-from service.http.exchange import Exchange, allowed
+from service.http.exchange import Exchange, ReaderExchange, allowed
 from service.http.paging import Cursor, Limit, Page
 from service.http.references import Filter
 from service.http.router import api_router
@@ -15,7 +14,6 @@ from service.obligations.schemas import CompleteIn, ObligationOut, OwnerIn, Reop
 from service.validation.text_types import NearDay
 
 router = api_router("obligations")
-Reading = Annotated[Exchange, allowed(READERS)]
 Keeping = Annotated[Exchange, allowed(operations.KEEPERS)]
 ObligationId = Annotated[str, Path()]
 Named = Annotated[str | None, Query(max_length=29)]
@@ -23,7 +21,7 @@ Named = Annotated[str | None, Query(max_length=29)]
 
 @router.get("/v1/obligations", response_model=Page[ObligationOut])
 async def list_obligations(
-    exchange: Reading,
+    exchange: ReaderExchange,
     due_before: Annotated[
         NearDay | None, Query(description="Due before this day; without `state`, those still open.")
     ] = None,
@@ -54,7 +52,7 @@ async def list_obligations(
 
 
 @router.get("/v1/obligations/{obligation_id}", response_model=ObligationOut)
-async def read_obligation(exchange: Reading, obligation_id: ObligationId) -> Response:
+async def read_obligation(exchange: ReaderExchange, obligation_id: ObligationId) -> Response:
     """Read a duty."""
     return await exchange.read(lambda tx, caller: operations.read_obligation(tx, caller, obligation_id))
 

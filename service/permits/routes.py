@@ -4,9 +4,9 @@ from typing import Annotated
 
 from fastapi import Path, Query, Request, Response
 
-from service.access.caller import READERS, REVIEWERS, Role
+from service.access.caller import REVIEWERS, Role
 from service.audit.schemas import EntryOut
-from service.http.exchange import Exchange, allowed
+from service.http.exchange import Exchange, ReaderExchange, allowed
 from service.http.paging import Cursor, Limit, Page
 from service.http.references import Filter
 from service.http.router import REFUSALS, api_router
@@ -15,14 +15,13 @@ from service.permits.schemas import AmendIn, JwksOut, NoteIn, PermitOut, ReasonI
 from service.permits.standing import Standing
 
 router = api_router("permits")
-Reading = Annotated[Exchange, allowed(READERS)]
 PermitId = Annotated[str, Path()]
 Named = Annotated[str | None, Query(max_length=29)]
 
 
 @router.get("/v1/permits", response_model=Page[PermitOut])
 async def list_permits(
-    exchange: Reading,
+    exchange: ReaderExchange,
     handler: Filter = None,
     dataset: Filter = None,
     recipient: Filter = None,
@@ -47,13 +46,13 @@ async def list_permits(
 
 
 @router.get("/v1/permits/{permit_id}", response_model=PermitOut)
-async def read_permit(exchange: Reading, permit_id: PermitId) -> Response:
+async def read_permit(exchange: ReaderExchange, permit_id: PermitId) -> Response:
     """Read a permit."""
     return await exchange.read(lambda tx, caller: operations.read_permit(tx, caller, permit_id))
 
 
 @router.get("/v1/permits/{permit_id}/token", response_model=TokenOut, responses={409: REFUSALS[409]})
-async def permit_token(exchange: Reading, request: Request, permit_id: PermitId) -> Response:
+async def permit_token(exchange: ReaderExchange, request: Request, permit_id: PermitId) -> Response:
     """Get the permit as a signed token, for whoever must check it without asking the service."""
     signer, issuer = request.app.state.signer, request.app.state.base_url
     return await exchange.read(lambda tx, caller: operations.token(tx, caller, permit_id, signer, issuer))
@@ -111,13 +110,15 @@ async def amend(
 
 
 @router.get("/v1/permits/{permit_id}/report", response_model=ReportOut)
-async def report(exchange: Reading, permit_id: PermitId) -> Response:
+async def report(exchange: ReaderExchange, permit_id: PermitId) -> Response:
     """Compare what was planned with what was exported."""
     return await exchange.read(lambda tx, caller: operations.report(tx, caller, permit_id))
 
 
 @router.get("/v1/permits/{permit_id}/history", response_model=Page[EntryOut])
-async def permit_history(exchange: Reading, permit_id: PermitId, cursor: Cursor = None, limit: Limit = 50) -> Response:
+async def permit_history(
+    exchange: ReaderExchange, permit_id: PermitId, cursor: Cursor = None, limit: Limit = 50
+) -> Response:
     """List everything that happened to a permit."""
     return await exchange.page(lambda tx, caller: operations.history(tx, caller, permit_id, cursor, limit))
 

@@ -5,11 +5,11 @@ from typing import Annotated, Literal
 
 from fastapi import Path, Query, Request, Response
 
-from service.access.caller import READERS, Caller, Role
+from service.access.caller import Caller, Role
 from service.audit.schemas import EntryOut
 from service.database.session import Transaction
 from service.http.client_disconnect import cancel_on_disconnect
-from service.http.exchange import Exchange, allowed, reply_of
+from service.http.exchange import Exchange, ExporterExchange, ReaderExchange, allowed, reply_of
 from service.http.helper_processes import hash_content, helper_for
 from service.http.idempotency import Reply, Sent
 from service.http.paging import Cursor, Limit, Page
@@ -44,7 +44,6 @@ from service.registry.schemas import (
 from service.validation.text_types import NearDay
 
 router = api_router("register")
-Reading = Annotated[Exchange, allowed(READERS)]
 Keeping = Annotated[Exchange, allowed(Role.REGISTRAR)]
 Ref = Annotated[str, Path(description="Id or key.")]
 DatasetId = Annotated[str, Path()]
@@ -70,14 +69,14 @@ async def create_handler(exchange: Keeping, body: HandlerNewIn) -> Response:
 
 @router.get("/v1/handlers", response_model=Page[HandlerOut])
 async def list_handlers(
-    exchange: Reading, text: Words = None, group: Words = None, cursor: Cursor = None, limit: Limit = 50
+    exchange: ReaderExchange, text: Words = None, group: Words = None, cursor: Cursor = None, limit: Limit = 50
 ) -> Response:
     """List handlers."""
     return await exchange.page(lambda tx, _: operations.list_handlers(tx, text, group, cursor, limit))
 
 
 @router.get("/v1/handlers/{handler_id}", response_model=HandlerOut)
-async def read_handler(exchange: Reading, handler_id: Ref) -> Response:
+async def read_handler(exchange: ReaderExchange, handler_id: Ref) -> Response:
     """Read a handler."""
     return await exchange.read(lambda tx, caller: operations.read_handler(tx, caller, handler_id))
 
@@ -92,7 +91,9 @@ async def change_handler(exchange: Keeping, handler_id: Ref, body: HandlerPatch)
 
 
 @router.get("/v1/handlers/{handler_id}/history", response_model=Page[EntryOut])
-async def handler_history(exchange: Reading, handler_id: Ref, cursor: Cursor = None, limit: Limit = 50) -> Response:
+async def handler_history(
+    exchange: ReaderExchange, handler_id: Ref, cursor: Cursor = None, limit: Limit = 50
+) -> Response:
     """List every change of a handler."""
     return await exchange.page(lambda tx, caller: operations.handler_history(tx, caller, handler_id, cursor, limit))
 
@@ -111,7 +112,7 @@ async def confirm_group_claim(exchange: Keeping, handler_id: Ref, claimant_id: R
 
 @router.get("/v1/handlers/{handler_id}/ledger", response_model=LedgerOut)
 async def handler_ledger(
-    exchange: Reading,
+    exchange: ReaderExchange,
     request: Request,
     handler_id: Ref,
     year: Annotated[int | None, Query(ge=2021, le=9999, description="In Asia/Shanghai; this one, if missing.")] = None,
@@ -122,7 +123,7 @@ async def handler_ledger(
 
 
 @router.get("/v1/handlers/{handler_id}/person-key", response_model=PersonKeyOut)
-async def handler_person_key(exchange: Annotated[Exchange, allowed(Role.EXPORTER)], handler_id: Ref) -> Response:
+async def handler_person_key(exchange: ExporterExchange, handler_id: Ref) -> Response:
     """Hand out the key that identifiers of persons are hashed with, made when it is first asked for."""
     return await exchange.read(lambda tx, caller: operations.handler_person_key(tx, caller, handler_id))
 
@@ -137,7 +138,7 @@ async def create_dataset(exchange: Keeping, body: DatasetNewIn) -> Response:
 
 @router.get("/v1/datasets", response_model=Page[DatasetOut])
 async def list_datasets(
-    exchange: Reading,
+    exchange: ReaderExchange,
     tag: Tagged = None,
     handler: Named = None,
     key: Annotated[str | None, Query(max_length=500, description="Exactly this key.")] = None,
@@ -169,7 +170,7 @@ IMPORT_BODY = {
 
 @router.get("/v1/contradictions", response_model=Page[ContradictionOut])
 async def find_contradictions(
-    exchange: Reading,
+    exchange: ReaderExchange,
     handler: Named = None,
     dataset: Named = None,
     kind: Annotated[str | None, Query(max_length=40, description="What contradicts.")] = None,
@@ -213,7 +214,7 @@ async def import_datasets(
 
 
 @router.get("/v1/datasets/{dataset_id}", response_model=DatasetOut)
-async def read_dataset(exchange: Reading, dataset_id: DatasetId) -> Response:
+async def read_dataset(exchange: ReaderExchange, dataset_id: DatasetId) -> Response:
     """Read a dataset."""
     return await exchange.read(lambda tx, caller: operations.read_dataset(tx, caller, dataset_id))
 
@@ -229,7 +230,7 @@ async def change_dataset(exchange: Keeping, dataset_id: DatasetId, body: Dataset
 
 @router.get("/v1/datasets/{dataset_id}/history", response_model=Page[EntryOut])
 async def dataset_history(
-    exchange: Reading, dataset_id: DatasetId, cursor: Cursor = None, limit: Limit = 50
+    exchange: ReaderExchange, dataset_id: DatasetId, cursor: Cursor = None, limit: Limit = 50
 ) -> Response:
     """List every change and grading of a dataset."""
     return await exchange.page(lambda tx, caller: operations.dataset_history(tx, caller, dataset_id, cursor, limit))
@@ -263,7 +264,7 @@ async def grade_many(exchange: Keeping, request: Request, body: BulkGradingIn) -
 
 @router.get("/v1/gradings", response_model=Page[GradingOut])
 async def find_gradings(
-    exchange: Reading,
+    exchange: ReaderExchange,
     state: Annotated[Literal["effective", "pending", "superseded"] | None, Query()] = None,
     handler: Filter = None,
     dataset: Filter = None,
@@ -293,14 +294,14 @@ async def find_gradings(
 
 @router.get("/v1/datasets/{dataset_id}/gradings", response_model=Page[GradingOut])
 async def list_gradings(
-    exchange: Reading, dataset_id: DatasetId, as_of: AsOf = None, cursor: Cursor = None, limit: Limit = 50
+    exchange: ReaderExchange, dataset_id: DatasetId, as_of: AsOf = None, cursor: Cursor = None, limit: Limit = 50
 ) -> Response:
     """List the gradings of a dataset; with `as_of`, the one that stood at the end of that day."""
     return await exchange.page(lambda tx, caller: gradings.list_gradings(tx, caller, dataset_id, as_of, cursor, limit))
 
 
 @router.get("/v1/datasets/{dataset_id}/gradings/{number}", response_model=GradingOut)
-async def read_grading(exchange: Reading, dataset_id: DatasetId, number: Number) -> Response:
+async def read_grading(exchange: ReaderExchange, dataset_id: DatasetId, number: Number) -> Response:
     """Read a grading."""
     return await exchange.read(lambda tx, caller: gradings.read_grading(tx, caller, dataset_id, number))
 
@@ -327,14 +328,14 @@ async def create_recipient(exchange: Keeping, body: RecipientNewIn) -> Response:
 
 @router.get("/v1/recipients", response_model=Page[RecipientOut])
 async def list_recipients(
-    exchange: Reading, country: Country = None, text: Words = None, cursor: Cursor = None, limit: Limit = 50
+    exchange: ReaderExchange, country: Country = None, text: Words = None, cursor: Cursor = None, limit: Limit = 50
 ) -> Response:
     """List recipients."""
     return await exchange.page(lambda tx, _: operations.list_recipients(tx, country, text, cursor, limit))
 
 
 @router.get("/v1/recipients/{recipient_id}", response_model=RecipientOut)
-async def read_recipient(exchange: Reading, recipient_id: Ref) -> Response:
+async def read_recipient(exchange: ReaderExchange, recipient_id: Ref) -> Response:
     """Read a recipient."""
     return await exchange.read(lambda tx, _: operations.read_recipient(tx, recipient_id))
 
@@ -349,14 +350,16 @@ async def change_recipient(exchange: Keeping, recipient_id: Ref, body: Recipient
 
 
 @router.get("/v1/recipients/{recipient_id}/history", response_model=Page[EntryOut])
-async def recipient_history(exchange: Reading, recipient_id: Ref, cursor: Cursor = None, limit: Limit = 50) -> Response:
+async def recipient_history(
+    exchange: ReaderExchange, recipient_id: Ref, cursor: Cursor = None, limit: Limit = 50
+) -> Response:
     """List every change of a recipient."""
     return await exchange.page(lambda tx, _: operations.recipient_history(tx, recipient_id, cursor, limit))
 
 
 @router.get("/v1/fact-changes", response_model=Page[FactChangeOut])
 async def list_fact_changes(
-    exchange: Reading,
+    exchange: ReaderExchange,
     state: Annotated[Literal["pending", "effective", "refused", "overtaken"] | None, Query()] = None,
     handler: Filter = None,
     subject: Annotated[str | None, Query(max_length=200, description="Id of a handler, dataset or recipient.")] = None,
@@ -372,7 +375,7 @@ async def list_fact_changes(
 
 
 @router.get("/v1/fact-changes/{change_id}", response_model=FactChangeOut)
-async def read_fact_change(exchange: Reading, change_id: ChangeId) -> Response:
+async def read_fact_change(exchange: ReaderExchange, change_id: ChangeId) -> Response:
     """Read one fact that waits, or waited."""
     return await exchange.read(lambda tx, _: fact_changes.read(tx, change_id))
 

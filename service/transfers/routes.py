@@ -8,7 +8,7 @@ from fastapi import Path, Query, Request, Response
 from service.access.caller import READERS, REVIEWERS, Caller, Role
 from service.audit.schemas import EntryOut
 from service.database.session import Transaction
-from service.http.exchange import Download, Exchange, allowed
+from service.http.exchange import Download, Exchange, ReaderExchange, allowed
 from service.http.paging import Cursor, Limit, Page
 from service.http.references import Filter
 from service.http.router import api_router
@@ -42,7 +42,6 @@ from service.transfers.schemas import (
 from service.transfers.workflow import Stage, Status
 
 router = api_router("transfers")
-Reading = Annotated[Exchange, allowed(READERS)]
 Requesting = Annotated[Exchange, allowed(Role.REQUESTER)]
 Reviewing = Annotated[Exchange, allowed(REVIEWERS)]
 TransferId = Annotated[str, Path()]
@@ -69,7 +68,7 @@ async def create_transfer(exchange: Requesting, request: Request, body: Transfer
 
 @router.get("/v1/transfers", response_model=Page[TransferOut])
 async def list_transfers(
-    exchange: Reading,
+    exchange: ReaderExchange,
     request: Request,
     status: Annotated[Status | None, Query()] = None,
     stage_role: Annotated[StageRole | None, Query(description="Transfers that wait for this stage's reviewer.")] = None,
@@ -105,7 +104,7 @@ async def list_transfers(
 
 
 @router.get("/v1/transfers/{transfer_id}", response_model=TransferOut)
-async def read_transfer(exchange: Reading, request: Request, transfer_id: TransferId) -> Response:
+async def read_transfer(exchange: ReaderExchange, request: Request, transfer_id: TransferId) -> Response:
     """Read a transfer."""
     book = _book(request)
     return await exchange.read(lambda tx, caller: requests.read_transfer(tx, caller, book, transfer_id))
@@ -207,7 +206,7 @@ async def _with_findings(exchange: Exchange, book: RuleBook, transfer_id: str, a
 
 
 @router.get("/v1/transfers/{transfer_id}/reviewers", response_model=ReviewersOut)
-async def reviewers(exchange: Reading, transfer_id: TransferId, stage: Annotated[Stage, Query()]) -> Response:
+async def reviewers(exchange: ReaderExchange, transfer_id: TransferId, stage: Annotated[Stage, Query()]) -> Response:
     """List who may decide a stage: nobody barred by the separation of duties is among them."""
     return await exchange.read(lambda tx, caller: reviewer_acts.reviewers(tx, caller, transfer_id, stage))
 
@@ -244,7 +243,7 @@ async def comment(
 
 @router.get("/v1/transfers/{transfer_id}/comments", response_model=Page[CommentOut])
 async def list_comments(
-    exchange: Reading, transfer_id: TransferId, cursor: Cursor = None, limit: Limit = 50
+    exchange: ReaderExchange, transfer_id: TransferId, cursor: Cursor = None, limit: Limit = 50
 ) -> Response:
     """List what was said about a request."""
     return await exchange.page(lambda tx, caller: reviewer_acts.list_comments(tx, caller, transfer_id, cursor, limit))
@@ -280,7 +279,7 @@ async def queue(
 
 @router.get("/v1/findings", response_model=Page[FindingOut])
 async def list_findings(
-    exchange: Reading,
+    exchange: ReaderExchange,
     state: Annotated[Literal["open", "answered"] | None, Query()] = None,
     handler: Filter = None,
     transfer: Named = None,
@@ -297,7 +296,7 @@ async def list_findings(
 
 
 @router.get("/v1/findings/{finding_id}", response_model=FindingOut)
-async def read_finding(exchange: Reading, finding_id: Annotated[str, Path()]) -> Response:
+async def read_finding(exchange: ReaderExchange, finding_id: Annotated[str, Path()]) -> Response:
     """Read a finding."""
     return await exchange.read(lambda tx, caller: structuring_findings.read_finding(tx, caller, finding_id))
 
@@ -332,7 +331,7 @@ async def add_evidence(exchange: Requesting, request: Request, transfer_id: Tran
 
 @router.get("/v1/transfers/{transfer_id}/evidence", response_model=Page[EvidenceOut])
 async def list_evidence(
-    exchange: Reading, request: Request, transfer_id: TransferId, cursor: Cursor = None, limit: Limit = 50
+    exchange: ReaderExchange, request: Request, transfer_id: TransferId, cursor: Cursor = None, limit: Limit = 50
 ) -> Response:
     """List the evidence of a transfer."""
     book = _book(request)
@@ -341,7 +340,7 @@ async def list_evidence(
 
 @router.get("/v1/transfers/{transfer_id}/evidence/{evidence_id}", response_model=EvidenceOut)
 async def read_evidence(
-    exchange: Reading, request: Request, transfer_id: TransferId, evidence_id: EvidenceId
+    exchange: ReaderExchange, request: Request, transfer_id: TransferId, evidence_id: EvidenceId
 ) -> Response:
     """Read the record of a paper."""
     book = _book(request)
@@ -389,21 +388,21 @@ async def withdraw_evidence(
 
 @router.get("/v1/transfers/{transfer_id}/revisions", response_model=Page[RevisionOut])
 async def list_revisions(
-    exchange: Reading, transfer_id: TransferId, cursor: Cursor = None, limit: Limit = 50
+    exchange: ReaderExchange, transfer_id: TransferId, cursor: Cursor = None, limit: Limit = 50
 ) -> Response:
     """List the revisions of a transfer."""
     return await exchange.page(lambda tx, caller: requests.list_revisions(tx, caller, transfer_id, cursor, limit))
 
 
 @router.get("/v1/transfers/{transfer_id}/revisions/{number}", response_model=RevisionOut)
-async def read_revision(exchange: Reading, transfer_id: TransferId, number: Number) -> Response:
+async def read_revision(exchange: ReaderExchange, transfer_id: TransferId, number: Number) -> Response:
     """Read a revision as it was submitted."""
     return await exchange.read(lambda tx, caller: requests.read_revision(tx, caller, transfer_id, number))
 
 
 @router.get("/v1/transfers/{transfer_id}/revisions/{number}/diff", response_model=DiffOut)
 async def diff(
-    exchange: Reading,
+    exchange: ReaderExchange,
     transfer_id: TransferId,
     number: Number,
     since: Annotated[int | None, Query(ge=1, lt=2**31, description="An earlier revision than the one before.")] = None,
@@ -413,6 +412,8 @@ async def diff(
 
 
 @router.get("/v1/transfers/{transfer_id}/history", response_model=Page[EntryOut])
-async def history(exchange: Reading, transfer_id: TransferId, cursor: Cursor = None, limit: Limit = 50) -> Response:
+async def history(
+    exchange: ReaderExchange, transfer_id: TransferId, cursor: Cursor = None, limit: Limit = 50
+) -> Response:
     """List everything that happened to a transfer."""
     return await exchange.page(lambda tx, caller: requests.history(tx, caller, transfer_id, cursor, limit))

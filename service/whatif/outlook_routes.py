@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import Depends, Path, Query, Request, Response
 
-from service.gate.routes import Reading
+from service.http.exchange import ReaderExchange
 from service.http.router import api_router
 from service.law.facts import Count
 from service.law.rule_book import RuleBook
@@ -27,7 +27,7 @@ OutlookQueryIn = Annotated[outlook.OutlookQuery, Depends(_outlook_query)]
 
 @router.get("/v1/transfers/{transfer_id}/outlook", response_model=outlook.TransferOutlook)
 async def transfer_outlook(
-    exchange: Reading, request: Request, transfer_id: Annotated[str, Path()], asked: OutlookQueryIn
+    exchange: ReaderExchange, request: Request, transfer_id: Annotated[str, Path()], asked: OutlookQueryIn
 ) -> Response:
     """Tell what the law would say of a transfer today, on a later day, with a higher count, and when and why that changes."""
     book: RuleBook = request.app.state.book
@@ -36,7 +36,7 @@ async def transfer_outlook(
 
 @router.get("/v1/permits/{permit_id}/outlook", response_model=outlook.PermitOutlook)
 async def permit_outlook(
-    exchange: Reading, request: Request, permit_id: Annotated[str, Path()], asked: OutlookQueryIn
+    exchange: ReaderExchange, request: Request, permit_id: Annotated[str, Path()], asked: OutlookQueryIn
 ) -> Response:
     """Tell whether a permit stands today, on a later day and with a higher count, and when and why that changes."""
     book: RuleBook = request.app.state.book

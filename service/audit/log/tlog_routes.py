@@ -1,6 +1,6 @@
 """HTTP of the log as C2SP tlog-tiles has it."""
 
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 from fastapi import Request, Response
 from fastapi.responses import PlainTextResponse
@@ -9,12 +9,11 @@ from service.access.caller import Caller, Role
 from service.audit.log import proofs, tile_store
 from service.audit.log.tile_store import Wanted
 from service.database.session import Transaction
-from service.http.exchange import Exchange, allowed
+from service.http.exchange import AuditorExchange
 from service.http.idempotency import Reply
 from service.http.router import REFUSALS, api_router
 
 router = api_router("audit")
-Auditing = Annotated[Exchange, allowed(Role.AUDITOR)]
 
 TEXT: Final = "text/plain; charset=utf-8"
 BYTES: Final = "application/octet-stream"
@@ -26,7 +25,7 @@ def _answers(media_type: str) -> dict[int | str, dict[str, Any]]:
 
 
 @router.get("/tlog/checkpoint", response_class=PlainTextResponse, responses=_answers("text/plain"))
-async def tlog_checkpoint(exchange: Auditing) -> Response:
+async def tlog_checkpoint(exchange: AuditorExchange) -> Response:
     """Read the newest checkpoint as a signed note. Takes the role for all handlers, as all of `/tlog` does."""
 
     async def work(tx: Transaction, caller: Caller) -> Reply:
@@ -42,7 +41,7 @@ async def tlog_checkpoint(exchange: Auditing) -> Response:
     response_class=Response,
     responses=_answers(BYTES) | {409: REFUSALS[409], 410: REFUSALS[410]},
 )
-async def tlog_tile(exchange: Auditing, path: str) -> Response:
+async def tlog_tile(exchange: AuditorExchange, path: str) -> Response:
     """Read a tile of hashes, `<level>/<number>`, or a bundle of entries, `entries/<number>`; a part of one with `.p/<width>`."""
 
     async def work(tx: Transaction, caller: Caller) -> Reply:

@@ -169,10 +169,10 @@ DEFENCES: Final = (
     one(
         "A167",
         "the gate knows no sessions",
-        "service/gate/routes.py",
+        "service/http/exchange.py",
         "",
-        "takes_session=",
-        "",
+        "allowed(Role.EXPORTER, takes_session=False)",
+        "allowed(Role.EXPORTER)",
         SESSIONS + "test_the_gate_takes_no_session",
     ),
     one(
