@@ -1,4 +1,9 @@
-"""Drawings of boxes, lines and words, as plain values and as SVG. Pure: the same drawing gives the same bytes."""
+"""Writes drawings of boxes, lines and labels as SVG. Pure: the same drawing gives the same bytes.
+
+Example:
+    drawing = Drawing(200, 80, (Box(10, 10, 180, 60, "panel"),), (Label(20, 44, "Shanghai"),))
+    element = svg(drawing)
+"""
 
 import unicodedata
 from collections.abc import Iterator
@@ -24,7 +29,7 @@ COLOURS: Final[dict[Tone, str]] = {
     "pale_amber": "#fdf1d8",
     "green": "#1b6e3c",
 }
-"""Inks with a contrast of 4.5 to 1 or more on their grounds, and in print still apart as greys."""
+"""Colours by tone, with a contrast of 4.5 to 1 or more on their grounds, and distinct when printed in grey."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +48,7 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A line from one point to another, leaving and arriving level; with an arrow's head, if it says so."""
+    """A line between two points, horizontal at both ends, with an optional arrowhead."""
 
     x1: float
     y1: float
@@ -57,7 +62,7 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A line of words, its baseline at `y`."""
+    """A line of text with its baseline at `y`."""
 
     x: float
     y: float
@@ -70,7 +75,7 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """A drawing of `width` by `height` units; what comes first lies below, and labels above everything."""
+    """A drawing of `width` by `height` units. Later shapes cover earlier ones; labels cover all shapes."""
 
     width: float
     height: float
@@ -78,46 +83,46 @@ class Drawing:
     labels: tuple[Label, ...]
 
 
-def em(text: str, *, bold: bool = False) -> float:
-    """Return about how wide a text is, in its own size; rather more than less."""
-    return sum(_em(sign) for sign in text) * (1.06 if bold else 1)
+def text_width(text: str, *, bold: bool = False) -> float:
+    """Return an upper estimate of the width of a text, in em."""
+    return sum(_em(character) for character in text) * (1.06 if bold else 1)
 
 
 _EMS: Final = (("ijlI'|!,.:; ", 0.29), ("frt()[]/-·", 0.4), ("csvxyzkJ", 0.53), ("wW", 0.9), ("mM@%…—", 0.96))
-"""Widths of letters in Noto Sans, by groups; other small letters and digits have 0.61, capitals 0.72."""
+"""Widths of characters in Noto Sans, by groups; other small letters and digits have 0.61, capitals 0.72."""
 
 
-def _em(sign: str) -> float:
-    if unicodedata.east_asian_width(sign) in {"W", "F"}:
+def _em(character: str) -> float:
+    if unicodedata.east_asian_width(character) in {"W", "F"}:
         return 1
-    if unicodedata.combining(sign):
+    if unicodedata.combining(character):
         return 0
-    return next((width for signs, width in _EMS if sign in signs), 0.72 if sign.isupper() else 0.61)
+    return next((width for characters, width in _EMS if character in characters), 0.72 if character.isupper() else 0.61)
 
 
-def fitted(text: str, width: float, size: float, *, bold: bool = False, both_ends: bool = False) -> str:
-    """Return as much of a text as fits into `width`, with an ellipsis where something is left out.
+def fit_text(text: str, width: float, size: float, *, bold: bool = False, both_ends: bool = False) -> str:
+    """Return a text cut to `width`, with an ellipsis in place of the cut.
 
     Args:
         text: one line.
-        width: the room, in the drawing's units.
-        size: the size of the letters.
-        bold: whether they are bold.
-        both_ends: whether to leave out the middle; keys differ at their ends.
+        width: available width, in the drawing's units.
+        size: font size.
+        bold: True for bold text.
+        both_ends: True to cut the middle; keys differ at their ends.
     """
-    if em(text, bold=bold) * size <= width:
+    if text_width(text, bold=bold) * size <= width:
         return text
 
     def cut(kept: int) -> str:
         tail = kept // 2 if both_ends else 0
         return text[: kept - tail] + "…" + text[len(text) - tail :]
 
-    fitting = (kept for kept in range(len(text) - 1, 0, -1) if em(cut(kept), bold=bold) * size <= width)
+    fitting = (kept for kept in range(len(text) - 1, 0, -1) if text_width(cut(kept), bold=bold) * size <= width)
     return cut(next(fitting, 1))
 
 
 def svg(drawing: Drawing, *, labels: bool = True) -> str:
-    """Return the drawing as an SVG element, which needs neither scripts nor styles; with or without its words."""
+    """Return the drawing as an SVG element without scripts and styles, with or without its labels."""
     width, height = _n(drawing.width), _n(drawing.height)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" aria-hidden="true">',

@@ -20,8 +20,8 @@ from typing import Any
 import pypdf
 import pytest
 
-from service.drawing.flow_diagram import Captions, Gate, Source, Target, flow
-from service.drawing.svg import COLOURS, Box, Curve, Drawing, Label, em, fitted, svg
+from service.drawing.flow_diagram import Captions, Gate, Source, Target, draw_flow
+from service.drawing.svg import COLOURS, Box, Curve, Drawing, Label, fit_text, svg, text_width
 from service.law.facts import LegalBasis, Method, Necessity, RecipientKind, Route
 from service.packs import report
 from service.packs.chapters.document import document
@@ -844,7 +844,7 @@ def crowd(count: int) -> Drawing:
         "{} more".format,
         "{} more recipients".format,
     )
-    return flow(sources, gates, targets, captions)
+    return draw_flow(sources, gates, targets, captions)
 
 
 @pytest.mark.parametrize("count", [0, 1, 5, 100, 500])
@@ -866,7 +866,7 @@ def test_what_is_too_much_for_a_picture_is_gathered_with_its_number() -> None:
 
 def test_a_line_to_what_is_in_no_register_is_left_out() -> None:
     gate = Gate("pm_1", "P1", ("", ""), "blue", "pale_blue", open=True, sources=("ds_1",), target="rc_1")
-    drawing = flow([], [gate], [], Captions("H", "D", "P", "R", "B", str, str, str))
+    drawing = draw_flow([], [gate], [], Captions("H", "D", "P", "R", "B", str, str, str))
     assert [shape.dashed for shape in drawing.shapes if isinstance(shape, Curve)] == [True]  # the border alone
 
 
@@ -898,16 +898,16 @@ def test_a_drawing_is_well_formed_and_says_its_words_or_not() -> None:
     ],
 )
 def test_a_text_is_cut_to_its_room(text: str, *, both_ends: bool, cut: str) -> None:
-    assert fitted(text, 80, 10, both_ends=both_ends) == cut
-    assert em(cut) * 10 <= 80
+    assert fit_text(text, 80, 10, both_ends=both_ends) == cut
+    assert text_width(cut) * 10 <= 80
 
 
 def test_a_text_that_fits_nowhere_keeps_its_first_letter() -> None:
-    assert fitted("WWWW", 1, 10) == "W…"
+    assert fit_text("WWWW", 1, 10) == "W…"
 
 
 def test_signs_that_stand_on_others_take_no_room() -> None:
-    assert em("e\u0301") == em("e")
+    assert text_width("e\u0301") == text_width("e")
 
 
 def test_inks_can_be_read_on_their_grounds() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
-from service.drawing.svg import fitted
+from service.drawing.svg import fit_text
 from service.law.rule_book import RuleBook
 from service.packs.chapters import (
     evidence,
@@ -83,7 +83,7 @@ def document(data: ReportData, language: str, book: RuleBook) -> Document:
             Section(name, words(name), tuple(_shorten(chapter(context), words))) for name, chapter in chapters.items()
         ),
         contents=words("contents"),
-        running=(f"{words('title')} · {data.pack}", fitted(title, 38, 1)),
+        running=(f"{words('title')} · {data.pack}", fit_text(title, 38, 1)),
         page_of=words("page", page="{page}", pages="{pages}"),
         keywords=(data.pack, data.subject, data.handler.id),
     )

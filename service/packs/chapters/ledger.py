@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from service.drawing.flow_diagram import bars
+from service.drawing.flow_diagram import draw_bar_chart
 from service.drawing.svg import Tone
 from service.packs.chapters.context import ReportContext
 from service.packs.document import Block, Column, Picture, Span, Table, Text, plain
@@ -64,7 +64,7 @@ def blocks(context: ReportContext) -> Iterator[Block]:
     yield Text(words("ledger.told", day=context.last_day))
     drawn = [use for use in uses if use.line.startswith("assessment")]
     yield Picture(
-        bars(
+        draw_bar_chart(
             [(f"{use.year} · {words(f'line.{use.line}')}", use.text, use.count / use.limit, _ink(use)) for use in drawn]
         ),
         words("ledger"),

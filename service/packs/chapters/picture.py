@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from service.drawing.flow_diagram import Captions, Gate, Source, Target, flow
+from service.drawing.flow_diagram import Captions, Gate, Source, Target, draw_flow
 from service.drawing.svg import Tone
 from service.packs.chapters.context import BAD, ReportContext
 from service.packs.document import Block, Picture, Text
@@ -28,7 +28,7 @@ def blocks(context: ReportContext) -> Iterator[Block]:
     ]
     countries = list(dict.fromkeys(target.country for target in targets))
     yield Picture(
-        flow(
+        draw_flow(
             sources,
             gates,
             targets,
