@@ -146,7 +146,7 @@ def create_app(settings: Settings, database_url: str, *, clock: Time | None = No
         limits=rates,
         silence=settings.database_silence_seconds,
     )
-    outgoing = EgressClient(settings.outgoing_allowed)
+    outgoing = EgressClient(settings.egress_allowed)
     authenticator = authenticator_of(settings, database, outgoing, clock)
     witnesses = named(settings.witnesses)
     max_age = None if settings.witness_max_age_seconds is None else timedelta(seconds=settings.witness_max_age_seconds)

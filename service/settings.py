@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
@@ -17,9 +18,48 @@ _ORIGIN: Final = re.compile(r"https?://[a-z0-9.-]+(?::[0-9]{1,5})?")
 _REACHED_AT: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # nosec B104 - nothing is bound here
 """Where one who listens everywhere is reached from the same machine."""
 
+FORMER_NAMES: Final[Mapping[str, str]] = {
+    "client_timeout_seconds": "patience_seconds",
+    "max_connections": "connections",
+    "max_connections_per_address": "connections_per_address",
+    "egress_allow": "outgoing_allow",
+}
+"""Former names of settings by their present ones. The environment may use either for one release; none of them is a secret."""
+
 
 def _listed(value: str) -> list[str]:
     return [one.strip() for one in value.split(",") if one.strip()]
+
+
+def _environment() -> dict[str, str]:
+    """Return the variables that are not empty, by their names in lower case: names of settings are compared without case."""
+    return {name.lower(): value for name, value in os.environ.items() if value}
+
+
+def describe_former_names() -> Iterator[str]:
+    """Return a sentence for each setting that the environment sets by its former name."""
+    variables = _environment()
+    for name, former in FORMER_NAMES.items():
+        old_value, value = variables.get(f"outbound_{former}"), variables.get(f"outbound_{name}")
+        if old_value is None:
+            continue
+        old_variable, variable = f"OUTBOUND_{former.upper()}", f"OUTBOUND_{name.upper()}"
+        conflict = f"; both are set and differ: {variable} is used" if value not in {None, old_value} else ""
+        yield f"{old_variable} is now {variable}; the old name is accepted for one release{conflict}"
+
+
+class _FormerNames(PydanticBaseSettingsSource):
+    """Values that the environment sets by a setting's former name."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002 - pydantic's signature
+        """Return the value of a renamed setting, None if it is not set by its former name."""
+        former = FORMER_NAMES.get(field_name)
+        return (None if former is None else _environment().get(f"outbound_{former}")), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """Return all of them."""
+        values = {name: self.get_field_value(self.settings_cls.model_fields[name], name)[0] for name in FORMER_NAMES}
+        return {name: value for name, value in values.items() if value is not None}
 
 
 class _SecretFiles(PydanticBaseSettingsSource):
@@ -161,7 +201,7 @@ class Settings(BaseSettings):
     session_rotate_seconds: Annotated[int, Field(ge=1, le=24 * 3600)] = 900
     """How old its token is when it is replaced."""
 
-    outgoing_allow: str = ""
+    egress_allow: str = ""
     """Hosts, or `host:port`, that may be called without TLS and on private addresses where somebody else names them; several by comma."""
 
     export_lease_seconds: Annotated[int, Field(ge=1, le=30 * 24 * 3600)] = 3600
@@ -185,13 +225,13 @@ class Settings(BaseSettings):
     trusted_proxies: str = ""
     """Addresses or networks of proxies, by comma, whose `X-Forwarded-For` tells the address of a caller."""
 
-    patience_seconds: Annotated[float, Field(gt=0, le=600)] = 10.0
+    client_timeout_seconds: Annotated[float, Field(gt=0, le=600)] = 10.0
     """How long a connection may be without progress: one to two of these."""
 
-    connections: Annotated[int, Field(ge=10, le=1_000_000)] = 900
+    max_connections: Annotated[int, Field(ge=10, le=1_000_000)] = 900
     """Connections that one server process holds at most."""
 
-    connections_per_address: Annotated[int, Field(ge=1, le=1_000_000)] = 100
+    max_connections_per_address: Annotated[int, Field(ge=1, le=1_000_000)] = 100
     """Connections of one address that one server process holds until their caller is known; not those of `trusted_proxies`."""
 
     cors_origins: str = ""
@@ -252,8 +292,15 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read secrets from the files that `OUTBOUND_<NAME>_FILE` names, where they are not set themselves."""
-        return init_settings, env_settings, dotenv_settings, _SecretFiles(settings_cls), file_secret_settings
+        """Read former names, then the files that `OUTBOUND_<NAME>_FILE` names, for what is not set by its name."""
+        return (
+            init_settings,
+            env_settings,
+            _FormerNames(settings_cls),
+            dotenv_settings,
+            _SecretFiles(settings_cls),
+            file_secret_settings,
+        )
 
     @property
     def cors_allowed(self) -> frozenset[str]:
@@ -284,9 +331,9 @@ class Settings(BaseSettings):
         return self.data_dir / "sample.env"
 
     @property
-    def outgoing_allowed(self) -> frozenset[str]:
+    def egress_allowed(self) -> frozenset[str]:
         """The hosts that may be called wherever they are."""
-        return frozenset(host.lower() for host in _listed(self.outgoing_allow))
+        return frozenset(host.lower() for host in _listed(self.egress_allow))
 
     @property
     def packs(self) -> Path:

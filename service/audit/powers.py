@@ -5,6 +5,7 @@ A process that starts with others than those that were stated last states its ow
 """
 
 import json
+from collections.abc import Mapping
 from typing import Any, Final
 
 import asyncpg
@@ -41,7 +42,7 @@ NAMES: Final = (
     "export_lease_seconds",
     "keys_by_command",
     "trusted_proxies",
-    "outgoing_allow",
+    "egress_allow",
     "cors_origins",
 )
 """Settings by their names. None of them is a secret."""
@@ -51,35 +52,48 @@ BESIDE: Final = frozenset(
         *("database_timeout_seconds", "database_silence_seconds", "data_dir", "host", "port", "workers"),
         *("signing_key_file", "log_key_file", "packs_dir", "pack_worker", "pack_keep_days", "sequencer"),
         *("policy_file", "oidc_client_secret", "oidc_scopes", "oidc_keys_seconds", "gate_queue", "rate_per_second"),
-        *("gate_rate_per_second", "public_rate_per_second", "failed_rate_per_second", "patience_seconds"),
-        *("connections", "connections_per_address", "body_limit_bytes", "request_timeout_seconds", "log_format"),
+        *("gate_rate_per_second", "public_rate_per_second", "failed_rate_per_second", "client_timeout_seconds"),
+        *(
+            "max_connections",
+            "max_connections_per_address",
+            "body_limit_bytes",
+            "request_timeout_seconds",
+            "log_format",
+        ),
         "log_level",
     }
 )
 """Settings that are none: where things lie, secrets, and bounds. Of the policy's file its hash is stated."""
 
+NAMES_IN_LOG: Final[Mapping[str, str]] = {"egress_allow": "outgoing_allow"}
+"""Names under which entries state a setting that was renamed since: an entry's members never change."""
+# With the new name in entries, each start of a version before or after the renaming would state a change that nobody made.
+_PRESENT_NAMES: Final = {stated: name for name, stated in NAMES_IN_LOG.items()}
+
 _LAST: Final = f"select body from entries where subject = '{SUBJECT}' and action = '{ACTION}' order by seq desc limit 1"  # noqa: S608  # nosec B608
 
 
 def powers_of(settings: Settings, book: RuleBook) -> dict[str, Any]:
-    """Return the settings of power by their names, and the hashes of the law and of the company's own rules."""
-    told = settings.model_dump(mode="json", include=set(NAMES))
-    return told | {"law": book.version, "policy": None if book.policy is None else book.policy.hash}
+    """Return the settings of power by their names in the log, and the hashes of the law and of the company's own rules."""
+    values = settings.model_dump(mode="json", include=set(NAMES))
+    stated = {NAMES_IN_LOG.get(name, name): value for name, value in values.items()}
+    return stated | {"law": book.version, "policy": None if book.policy is None else book.policy.hash}
 
 
 async def state(tx: Transaction, settings: Settings, book: RuleBook) -> None:
     """State the settings of power, where they are others than those that were stated last."""
     await tx.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": POWERS_LOCK})
-    told = powers_of(settings, book)
+    powers = powers_of(settings, book)
     last = await tx.scalar(text(_LAST))
-    if last is None or differing(last, told):
-        audit.append(tx, OPERATOR, ACTION, SUBJECT, details={"settings": told})
+    if last is None or differing(last, powers):
+        audit.append(tx, OPERATOR, ACTION, SUBJECT, details={"settings": powers})
 
 
-def differing(body: str, told: dict[str, Any]) -> list[str]:
-    """Return the names of settings that are others than an entry's body states, in order."""
+def differing(body: str, powers: dict[str, Any]) -> list[str]:
+    """Return the present names of settings whose values differ from those in an entry's body, in order."""
     stated = json.loads(body)["details"]["settings"]
-    return sorted(name for name in told.keys() | stated.keys() if told.get(name) != stated.get(name))
+    names = (name for name in powers.keys() | stated.keys() if powers.get(name) != stated.get(name))
+    return sorted(_PRESENT_NAMES.get(name, name) for name in names)
 
 
 async def compared(connection: asyncpg.Connection, settings: Settings, book: RuleBook) -> list[str]:

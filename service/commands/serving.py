@@ -26,7 +26,7 @@ from service.http.rate_limits import exempt_networks
 from service.identity import operations as identity
 from service.law.loader import book_of
 from service.sample import loader as sample
-from service.settings import Settings
+from service.settings import Settings, describe_former_names
 from service.validation.problems import Invalid
 
 log = structlog.get_logger("outbound")
@@ -51,6 +51,8 @@ def serve(
     if settings.port == 0:  # any free one, but known before it is told
         settings = settings.model_copy(update={"port": free_port(settings.host)})
     logs.configure(settings.log_format, settings.log_level)
+    for warning in describe_former_names():
+        log.warning(warning)
     book_of(settings.policy_file)  # a rule file that cannot be used stops the start, before anything else
     named(settings.witnesses)  # and so do witnesses
     # uvicorn hands a signal on once it has stopped: then the embedded server must be let go as well.
@@ -115,8 +117,8 @@ def _bound(settings: Settings) -> None:
     """Set what a connection of this process may take."""
     from service.http.server_protocol import TimeoutProtocol  # noqa: PLC0415 - needs httptools
 
-    TimeoutProtocol.stall_seconds = settings.patience_seconds
-    TimeoutProtocol.limit = ConnectionLimit(settings.connections, settings.connections_per_address)
+    TimeoutProtocol.stall_seconds = settings.client_timeout_seconds
+    TimeoutProtocol.limit = ConnectionLimit(settings.max_connections, settings.max_connections_per_address)
     TimeoutProtocol.exempt = exempt_networks(settings.trusted_proxies)
 
 

@@ -45,7 +45,7 @@ def console(database_url: str, clock: Clock, tmp_path_factory: pytest.TempPathFa
         oidc_client_secret=SECRET,
         oidc_scopes="openid profile groups",
         oidc_groups=[{"group": GROUP, "role": "auditor"}],
-        outgoing_allow=host,
+        egress_allow=host,
     )
     with Served(settings, database_url, clock) as address:
         command = [sys.executable, "-m", "tests.canaille_provider", host.partition(":")[2], f"{address}/login/callback"]

@@ -37,7 +37,7 @@ def provided(issuer: Issuer, data: Path, **more: Any) -> Settings:
         "oidc_issuer": issuer.url,
         "oidc_audience": AUDIENCE,
         "oidc_groups": GROUPS,
-        "outgoing_allow": issuer.host,
+        "egress_allow": issuer.host,
     }
     return Settings(**given | more)
 

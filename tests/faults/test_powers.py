@@ -39,6 +39,15 @@ def test_another_setting_differs_by_name(other: dict[str, object]) -> None:
     assert powers.differing(body, told) == list(other)
 
 
+def test_a_renamed_setting_is_stated_under_its_name_in_the_log() -> None:
+    book = loader.load()
+    before = {name: value for name, value in powers.powers_of(Settings(), book).items() if name != "outgoing_allow"}
+    entry = json.dumps({"details": {"settings": before | {"outgoing_allow": "id.internal"}}})
+    assert powers.differing(entry, powers.powers_of(Settings(egress_allow="id.internal"), book)) == []
+    assert powers.differing(entry, powers.powers_of(Settings(), book)) == ["egress_allow"]
+    assert "egress_allow" not in powers.powers_of(Settings(), book), "a version before this one reads the entry too"
+
+
 def test_what_a_service_starts_with_is_stated_once_and_compared(postgres: str, tmp_path: Path) -> None:
     asyncio.run(_stated_and_compared(postgres, tmp_path))
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import ValidationError
 
-from service.settings import Settings
+from service.settings import FORMER_NAMES, Settings, describe_former_names
 
 
 @pytest.mark.parametrize(
@@ -21,3 +22,54 @@ from service.settings import Settings
 )
 def test_the_service_says_its_address_as_its_operator_does(given: dict[str, object], expected: str) -> None:
     assert Settings.model_validate(given).base_url == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "former", "value", "expected"),
+    [
+        ("client_timeout_seconds", "OUTBOUND_PATIENCE_SECONDS", "2.5", 2.5),
+        ("max_connections", "OUTBOUND_CONNECTIONS", "40", 40),
+        ("max_connections_per_address", "OUTBOUND_CONNECTIONS_PER_ADDRESS", "7", 7),
+        ("egress_allow", "OUTBOUND_OUTGOING_ALLOW", "id.internal", "id.internal"),
+        ("egress_allow", "outbound_outgoing_allow", "id.internal", "id.internal"),
+    ],
+)
+def test_a_former_name_is_accepted_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch, name: str, former: str, value: str, expected: object
+) -> None:
+    monkeypatch.setenv(former, value)
+    assert getattr(Settings(), name) == expected
+    assert list(describe_former_names()) == [
+        f"{former.upper()} is now OUTBOUND_{name.upper()}; the old name is accepted for one release"
+    ]
+
+
+def test_the_new_name_is_used_where_both_are_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OUTBOUND_CONNECTIONS", "40")
+    monkeypatch.setenv("OUTBOUND_MAX_CONNECTIONS", "50")
+    assert Settings().max_connections == 50
+    warning = "OUTBOUND_CONNECTIONS is now OUTBOUND_MAX_CONNECTIONS; the old name is accepted for one release"
+    assert list(describe_former_names()) == [f"{warning}; both are set and differ: OUTBOUND_MAX_CONNECTIONS is used"]
+    monkeypatch.setenv("OUTBOUND_CONNECTIONS", "50")
+    assert list(describe_former_names()) == [warning], "they agree"
+
+
+def test_new_names_alone_warn_of_nothing_and_an_empty_former_one_is_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OUTBOUND_MAX_CONNECTIONS", "50")
+    monkeypatch.setenv("OUTBOUND_PATIENCE_SECONDS", "")
+    assert (Settings().max_connections, Settings().client_timeout_seconds) == (50, 10.0)
+    assert list(describe_former_names()) == []
+
+
+def test_a_value_under_a_former_name_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OUTBOUND_PATIENCE_SECONDS", "0")
+    with pytest.raises(ValidationError, match="client_timeout_seconds"):
+        Settings()
+
+
+def test_former_names_are_of_settings_that_are_no_secrets() -> None:
+    """Secrets may be in files too (`OUTBOUND_<NAME>_FILE`), where former names are not read."""
+    fields = Settings.model_fields
+    assert {*FORMER_NAMES} <= {*fields}
+    assert not {*FORMER_NAMES.values()} & {*fields}
+    assert not any("SecretStr" in str(fields[name].annotation) for name in FORMER_NAMES)

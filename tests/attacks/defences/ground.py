@@ -286,7 +286,7 @@ DEFENCES: Final = (
         "settings of power that differ are stated",
         "service/audit/powers.py",
         "state",
-        "differing(last, told)",
+        "differing(last, powers)",
         "",
         "tests/faults/test_powers.py::test_what_a_service_starts_with_is_stated_once_and_compared",
     ),
