@@ -175,7 +175,7 @@ class ReportContext:
 
 def describe_persons(persons: int, sensitive: int, words: Words) -> str:
     """Return a number of persons, and of those with sensitive information."""
-    return words("persons.told", persons=format_count(persons), sensitive=format_count(sensitive))
+    return words("persons.text", persons=format_count(persons), sensitive=format_count(sensitive))
 
 
 def list_or_all(names: Sequence[str] | None, all_: str, words: Words) -> str:

@@ -117,7 +117,7 @@ def _front(context: ReportContext) -> Iterator[tuple[str, Cell]]:
     if data.log is not None:
         yield (
             words("checkpoint"),
-            plain(words("checkpoint.told", size=format_count(data.log.size), at=format_second(data.log.at))),
+            plain(words("checkpoint.text", size=format_count(data.log.size), at=format_second(data.log.at))),
         )
         yield words("root"), code(data.log.root)
         yield words("witnesses"), plain(words.listed(data.log.witnesses))

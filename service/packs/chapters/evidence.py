@@ -12,7 +12,7 @@ def blocks(context: ReportContext) -> Iterator[Block]:
     """Return the evidence items of each transfer."""
     words = context.words
     with_evidence = [transfer for transfer in context.data.transfers if transfer.evidence]
-    yield Text(words("evidence.told" if with_evidence else "evidence.none"))
+    yield Text(words("evidence.text" if with_evidence else "evidence.none"))
     for transfer in with_evidence:
         title = words("request", label=context.short[transfer.id], purpose=transfer.purpose)
         yield Heading(title)

@@ -15,7 +15,7 @@ def blocks(context: ReportContext) -> Iterator[Block]:
     if not context.data.exports:
         yield Text(words("exports.none"))
         return
-    yield Text(words("exports.told"))
+    yield Text(words("exports.text"))
     by_permit: dict[str | None, list[ExportsOfDay]] = defaultdict(list)
     for exports in context.data.exports:
         by_permit[exports.permit].append(exports)

@@ -23,7 +23,7 @@ def blocks(context: ReportContext) -> Iterator[Block]:
         yield Text(words("law.none"))
         return
     titles = {str(instrument["code"]): instrument for instrument in context.book.instruments}
-    yield Text(words("law.told"))
+    yield Text(words("law.text"))
     yield Table(
         words("law"),
         (

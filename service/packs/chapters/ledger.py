@@ -61,7 +61,7 @@ def blocks(context: ReportContext) -> Iterator[Block]:
     if not uses:
         yield Text(words("ledger.none"))
         return
-    yield Text(words("ledger.told", day=context.last_day))
+    yield Text(words("ledger.text", day=context.last_day))
     drawn = [use for use in uses if use.line.startswith("assessment")]
     yield Picture(
         draw_bar_chart(

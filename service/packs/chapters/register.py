@@ -11,7 +11,7 @@ from service.words.formats import format_minute
 def blocks(context: ReportContext) -> Iterator[Block]:
     """Return the register as it was in the snapshot."""
     data, words = context.data, context.words
-    yield Text(words("register.told"))
+    yield Text(words("register.text"))
     yield Heading(words("handler"))
     uscc = data.handler.uscc
     rows = [

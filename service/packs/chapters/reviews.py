@@ -21,7 +21,7 @@ def blocks(context: ReportContext) -> Iterator[Block]:
     if not revisions:
         yield Text(words("reviews.none"))
         return
-    yield Text(words("reviews.told"))
+    yield Text(words("reviews.text"))
     for transfer, revision in revisions:
         title = words("revision.of", label=context.short[transfer.id], number=revision.number)
         yield Heading(title)

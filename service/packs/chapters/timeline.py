@@ -20,7 +20,7 @@ def blocks(context: ReportContext) -> Iterator[Block]:
     if not data.timeline:
         yield Text(words("timeline.none"))
         return
-    yield Text(words("timeline.told"))
+    yield Text(words("timeline.text"))
     runs = [list(run) for _, run in groupby(data.timeline, key=_line_key)][-_MAX_LINES:]
     count = sum(map(len, runs))
     if count < data.act_count:

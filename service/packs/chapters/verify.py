@@ -12,7 +12,7 @@ from service.words.formats import format_count
 def blocks(context: ReportContext) -> Iterator[Block]:
     """Return the steps, the log and what the pack holds."""
     data, words = context.data, context.words
-    yield Text(words("verify.told"))
+    yield Text(words("verify.text"))
     yield Points(tuple(words(f"verify.{step}") for step in range(1, 6)), numbered=True)
     yield Listing("outbound verify PACK.zip --vkey 'VKEY'\npython3 outbound-verifier.pyz PACK.zip --vkey 'VKEY'")
     yield Heading(words("log"))
