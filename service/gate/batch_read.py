@@ -39,25 +39,25 @@ Parsed = TypeVar("Parsed")
 
 EXPORTERS: Final = frozenset({Role.EXPORTER})
 MAX_MEMOISED_TEXTS: Final = 16_384
-"""Texts of each kind at most whose meaning is kept."""
+"""Maximum number of memoised texts of each kind."""
 MAX_MEMOISED_LISTS: Final = 4_096
-"""Of those that list fields."""
+"""Maximum number of memoised texts that list fields."""
 MAX_MEMOISED_LENGTH: Final = 4_096
-"""Characters from which on a list of fields is read anew each time: what is kept must be little, however wide the tables are."""
+"""Length in characters from which a list of fields is not memoised: bounds the memory, however wide the tables are."""
 SEPARATOR: Final = "\x1f"
-"""Between texts that go to PostgreSQL, or come from it, as one; no key, id, code or canonical JSON holds it."""
+"""Separator of texts that go to PostgreSQL, or come from it, as one; it occurs in no key, id, code or canonical JSON."""
 
 HASH: Final = 32
 """Bytes of a SHA-256."""
 
 
 def arrays(first: int, last: int, members: str = "text") -> str:
-    """Return SQL for the arguments of a statement, from one number to another, as the arrays that were `join_texts`."""
+    """Return SQL that splits the arguments of a statement, from one number to another, into the arrays that `join_texts` joined."""
     return ", ".join([f"string_to_array(${number}, e'\\x1f')::{members}[]" for number in range(first, last + 1)])
 
 
 def piece(number: int) -> str:
-    """Return SQL for the `n`th of the hashes that an argument of a statement holds, one behind the other."""
+    """Return SQL for the `n`th hash of an argument that holds concatenated hashes."""
     return f"substring(${number}::bytea from n::int * {HASH} - {HASH - 1} for {HASH})"
 
 
@@ -72,17 +72,17 @@ for each."""
 
 
 class Lookup(Struct, frozen=True):
-    """What one ask is about, by id or key; `permit` narrows it to one permit."""
+    """Lookup key of one ask: dataset and recipient, by id or key; `permit` narrows it to one permit."""
 
     dataset: str
     recipient: str | None
     prefix: str | None = None
-    """How the caller's key begins, or the id of the login that was vouched for; None: the caller is known already."""
+    """Prefix of the API key, or id of the linked identity; None if the caller is known already."""
     permit: str | None = None
 
 
 class Holder(Struct, frozen=True):
-    """Who holds a key."""
+    """Holder of a credential."""
 
     sha256: bytes | None
     is_valid: bool
@@ -92,28 +92,28 @@ class Holder(Struct, frozen=True):
 
 
 class Snapshot(Struct, frozen=True):
-    """What there is for one ask; the ids are None where nothing has them."""
+    """Rows that the decision on one ask depends on; an id is None where the register has no such row."""
 
     holder: Holder | None
     dataset: str | None
     handler: str | None
     recipient: str | None
     has_year: bool
-    """Whether the handler's year has a row in the ledger, which reservations hold."""
+    """True if the handler's year has a row in the ledger, which reservations lock."""
     inputs: DecisionInputs
     growth: Growth | None = None
-    """By how much totals would grow, where it was announced who will go; nothing that is read tells it."""
+    """Growth of the totals, where persons are announced by hash; computed apart from the read."""
 
 
 async def read(
     connection: asyncpg.Connection, lookups: Sequence[Lookup], now: datetime, today: date
 ) -> Sequence[Snapshot]:
-    """Return what the decisions on some asks look at, in the order of the asks.
+    """Read the rows for the decisions on some asks, in the order of the asks.
 
     Args:
         connection: in a transaction, with the gate's lock if decisions are to be recorded in it.
         lookups: the asks.
-        now: the moment, in UTC.
+        now: the instant, in UTC.
         today: the day on which the answers are to hold; its year is the ledger's.
     """
     rows = await connection.fetch(READ, *arguments(lookups), now, today, None, None)
@@ -123,13 +123,13 @@ async def read(
 async def read_now(
     connection: asyncpg.Connection, lookups: Sequence[Lookup], ahead: timedelta, lock: int | None
 ) -> tuple[datetime, Sequence[Snapshot]]:
-    """Return the moment at which it is read, by PostgreSQL's clock, and what the decisions on some asks look at then.
+    """Read the rows for the decisions on some asks, with the instant of the read by PostgreSQL's clock.
 
     Args:
-        connection: whose session has the gate's lock, or takes it.
+        connection: its session holds the gate's lock, or takes it.
         lookups: the asks: one at least.
         ahead: how far ahead of PostgreSQL's clock it is.
-        lock: is taken shared by the session before anything is read, and held until the session lets go of it.
+        lock: advisory lock that the session takes, shared, before it reads, and holds until it is released.
     """
     rows = await connection.fetch(READ, *arguments(lookups), None, None, ahead, lock)
     now = next(row[OF_MOMENT] for row in rows if row[0] == 1)
@@ -137,7 +137,7 @@ async def read_now(
 
 
 async def read_in(tx: Transaction, lookups: Sequence[Lookup], today: date) -> Sequence[Snapshot]:
-    """Return the same in a transaction of the ORM, whose changes have been flushed."""
+    """Read the rows in a transaction of the ORM, after a flush of its changes."""
     await tx.flush()
     raw = await (await tx.connection()).get_raw_connection()
     return await read(cast("asyncpg.Connection", raw.driver_connection), lookups, tx.now, today)
@@ -161,7 +161,7 @@ def arguments(lookups: Sequence[Lookup]) -> tuple[str, ...]:
 
 
 def join_texts(texts: Sequence[str]) -> str:
-    """Return some texts as one, for `arrays`; one that holds the separator is the name of nothing, and stays so without it."""
+    """Join texts for `arrays`; the separator within a text is replaced, since no name contains it."""
     text = SEPARATOR.join(texts)
     if text.count(SEPARATOR) == len(texts) - 1:
         return text
@@ -169,7 +169,7 @@ def join_texts(texts: Sequence[str]) -> str:
 
 
 def parse_rows(rows: Sequence[asyncpg.Record], lookups: Sequence[Lookup], today: date) -> Sequence[Snapshot]:
-    """Return what stands in the rows of `READ`, ask by ask: of one there are as many as it has permits, and one if it has none."""
+    """Group the rows of `READ` by ask: an ask has a row for each of its permits, and one row without any."""
     asks: list[Snapshot] = []
     permits: list[PermitState] = []
     holders: dict[str | None, Holder] = {}
@@ -208,7 +208,7 @@ def _build_snapshot(
 ) -> Snapshot:
     of_handler, of_dataset, of_recipient = _facts(facts)
     if handler is None or of_handler is None:
-        # A dataset for whose handler the caller is no exporter is as unknown as one that is not there.
+        # A dataset is unknown to a caller who is no exporter of its handler.
         return Snapshot(holder, None, None, recipient, False, DecisionInputs(today, None, of_recipient, (), Count()))
     year = Count(persons, sensitive_persons)
     inputs = DecisionInputs(today, DatasetState(of_handler, of_dataset, _fields(fields)), of_recipient, permits, year)
@@ -245,7 +245,7 @@ def _permit(
     )
 
 
-# What texts mean
+# Parsing of texts
 
 
 _decode_fields = msgspec.json.Decoder(list[Field]).decode
@@ -253,18 +253,18 @@ _decode_names = msgspec.json.Decoder(list[str]).decode
 
 
 def _memoise(parse: Callable[[str], Parsed]) -> Callable[[str], Parsed]:
-    """Keep what texts mean, but for long ones."""
+    """Memoise a parser by its source text, except for long texts."""
     memoised = lru_cache(maxsize=MAX_MEMOISED_LISTS)(parse)
     return lambda text: memoised(text) if len(text) < MAX_MEMOISED_LENGTH else parse(text)
 
 
 _UNKNOWN: Final = "-"
-"""Stands for the fields that a grading looked at where nobody knows them."""
+"""Placeholder for the fields that a grading examined, where these are not recorded."""
 
 
 @_memoise
 def _fields(text: str) -> Fields:
-    """Return what a dataset's fields are, which the grading looked at (the same, where nothing stands there), and which it named."""
+    """Return a dataset's fields, compared with those that its grading examined (empty: the same) and named sensitive."""
     fields, graded, sensitive = text.split(SEPARATOR)
     now = _decode_fields(fields)
     looked_at = None if graded == _UNKNOWN else _decode_fields(graded) if graded else now
@@ -282,7 +282,7 @@ def _words(array: str) -> Sequence[str]:
 
 @lru_cache(maxsize=MAX_MEMOISED_TEXTS)
 def _facts(text: str) -> tuple[HandlerFacts | None, DatasetFacts | None, RecipientFacts | None]:
-    """Return handler, dataset and recipient as the law sees them; None for one that is not there, or not graded."""
+    """Return the facts of handler, dataset and recipient; None where it is missing or not graded."""
     handler, tags, dataset, recipient, country, kind, key, name = text.split(SEPARATOR)
     return (
         HandlerFactsIn.model_validate_json(handler).facts() if handler else None,
@@ -300,7 +300,7 @@ _Names = Sequence[str]
 
 @_memoise
 def _document(text: str) -> tuple[date, date, _Names | None, _Names | None, _Names, Terms]:
-    """Return what a permit says but for numbers: from and until when, fields, systems, the fields that were registered, and its terms."""
+    """Return the texts of a permit: first and last day, fields, systems, the fields registered at approval, and its terms."""
     begins, ends, fields, systems, registered, terms = text.split(SEPARATOR, 5)
     names = registered.split("\x1e") if registered else []
     return _day(begins), _day(ends), _names(fields), _names(systems), names, _terms(terms)

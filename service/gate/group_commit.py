@@ -11,7 +11,7 @@
 Questions take two round trips to PostgreSQL: one takes the lock for the session and reads; the other moves the lock to its own
 transaction, writes, and commits by itself. Everything else is one transaction from the start.
 
-A batch that takes too long is cancelled, and a job that has waited too long is told to come back. A batch that fails is retried job by
+A batch that takes too long is cancelled, and a job that has waited too long gets 503 with Retry-After. A batch that fails is retried job by
 job, so that a faulty job harms no other. When the connection is lost during a commit its outcome is unknown: every job gets 503.
 """
 
@@ -62,11 +62,11 @@ MIN_ASKS_FOR_TWO_WORKERS: Final = 40
 _BEGIN: Final = f"begin; select pg_advisory_xact_lock_shared({GATE_LOCK})"
 _ROLLBACK: Final = "rollback; select pg_advisory_unlock_all()"
 HEARTBEATS_PER_SILENCE: Final = 3
-"""How often in the time that it may be silent a worker says that it is there."""
+"""Heartbeats that an idle worker sends within the allowed silence."""
 CONNECTION_NAME: Final = "outbound gate"
 SETTINGS: Final = {
     "jit": "off",
-    # Each statement has one good plan, by its indexes; to plan it again for every batch would cost more than to run it.
+    # Each statement has one good plan, by its indexes; to plan it for every batch would cost more than to run it.
     "plan_cache_mode": "force_generic_plan",
     # A plan is made once, perhaps while a table is still empty, where reading all of it looks cheapest; and serves when it is large.
     "enable_seqscan": "off",
@@ -76,15 +76,15 @@ Outcome = Reply | Exception
 
 
 class QueuedJob(Struct, eq=False):
-    """A job in the queue, and who is told of its outcome."""
+    """A job in the queue, with the callback that gets its outcome."""
 
     job: Job
     asks: int
     notify: Callable[[Outcome], None]
     since: float
-    """When it began to wait, on the clock of the loop."""
+    """The start of its wait, by the clock of the event loop."""
     is_abandoned: bool = False
-    """Whether nobody waits for the outcome: if nothing was decided by then, nothing is."""
+    """True if the caller no longer waits for the outcome: a job that is not decided yet is then dropped."""
 
 
 @dataclass(slots=True)
@@ -92,15 +92,15 @@ class _Worker:
     connection: asyncpg.Connection | None = None
     task: asyncio.Task[None] | None = None
     has_turn: bool = False
-    """Whether the other one waits until this one has decided."""
+    """True while it holds the turn lock: the other worker waits until this one has decided."""
     since: float = 0.0
-    """When it began to decide."""
+    """The start of its turn, by the clock of the event loop."""
     has_begun: bool = False
-    """Whether it is in a transaction, with the gate's lock."""
+    """True while it is in a transaction that holds the gate's lock."""
 
 
 class _Admission(Struct, eq=False):
-    """A job of a batch with what was found for it, and what has come of it so far."""
+    """A job of a batch, with the rows read for it and its outcome so far."""
 
     job: Job
     snapshots: Sequence[Snapshot]
@@ -108,23 +108,31 @@ class _Admission(Struct, eq=False):
     use: Use | None = None
     outcome: Outcome | None = None
     earlier: EarlierAnswer | None = None
-    """Where its key came before, and was answered with a yes."""
+    """The earlier answer to its `Idempotency-Key`, where that was a yes."""
 
 
 class Gate:
-    """Decides in batches.
+    """Decides jobs in batches.
+
+    Example:
+        gate = Gate(login, book, clock=clock, lease=timedelta(minutes=15), timeout=5, batch_timeout=10, queue=10_000)
+        await gate.open()
+        try:
+            reply = await gate.decide(Evaluation(credentials, question))
+        finally:
+            await gate.close()
 
     Args:
-        login: the gate's, to the database.
+        login: the database login of the gate.
         book: the law.
-        clock: by how far PostgreSQL's time is taken to be ahead.
-        lease: how long what is reserved stays reserved without a report.
+        clock: the offset that is added to PostgreSQL's time.
+        lease: the time after which a reservation without a report lapses.
         timeout: seconds that one statement, or a connection, may take.
         batch_timeout: seconds that one batch may take in all, and that a job may wait until one takes it.
-        queue: asks that may wait at most.
-        limits: how much one caller may ask.
-        silence: seconds for which a worker may say nothing to PostgreSQL before that ends its session, and whatever lock it has: a frozen
-            process keeps nobody waiting for longer. A worker that has nothing to do says in time that it is there.
+        queue: maximum number of asks in the queue.
+        limits: the rate limits of callers.
+        silence: seconds after which PostgreSQL ends a silent session and releases its locks, so that a frozen process cannot block the
+            others for longer. An idle worker sends heartbeats.
     """
 
     def __init__(
@@ -160,18 +168,18 @@ class Gate:
         self._workers = (_Worker(), _Worker())
         self._turn_lock = asyncio.Lock()
         self._usual_turn = 0.0
-        """Seconds for which a batch usually has the turn."""
+        """Moving average of the seconds for which a batch holds the turn lock."""
         self._reservations = 0
         """Jobs that reserve and still wait."""
 
     async def open(self) -> None:
-        """Begin to take jobs; connections are made when they are needed."""
+        """Start the workers; a worker connects when it needs to."""
         self._loop = asyncio.get_running_loop()
         for worker in self._workers:
             worker.task = self._loop.create_task(self._run(worker))
 
     async def close(self) -> None:
-        """Stop; whoever still waits gets 503."""
+        """Stop the workers; jobs that still wait get 503."""
         for worker in self._workers:
             if worker.task is not None:
                 worker.task.cancel()
@@ -189,8 +197,8 @@ class Gate:
         Raises:
             TooManyRequests: the caller asks too often.
             Busy: too many wait already.
-            DatabaseUnavailable: PostgreSQL is not there, or not in time.
-            Problem: whatever the job is refused with.
+            DatabaseUnavailable: PostgreSQL cannot be reached, or does not answer in time.
+            Problem: the refusal of the job.
         """
         answered: asyncio.Future[Reply] = self._loop.create_future()
         queued = self.submit(job, partial(_resolve, answered))
@@ -200,7 +208,7 @@ class Gate:
             queued.is_abandoned = True
 
     def submit(self, job: Job, notify: Callable[[Outcome], None]) -> QueuedJob:
-        """Take a job in, and have its outcome told once it is committed: a reply, or what `decide` would raise.
+        """Add a job to the queue, and call `notify` with its outcome after the commit: a reply, or what `decide` would raise.
 
         Raises:
             TooManyRequests: the caller asks too often.
@@ -219,11 +227,11 @@ class Gate:
         return queued
 
     def _answer(self, queued: QueuedJob, outcome: Outcome) -> None:
-        """Tell the outcome; where the caller has gone away, what was decided is on record all the same."""
+        """Notify the caller of the outcome; a decision stays on record even if the caller has disconnected."""
         self._free_asks += queued.asks
         try:
             queued.notify(outcome)
-        except Exception as error:  # one caller who cannot be told must not keep it from the others
+        except Exception as error:  # a caller that cannot be notified must not delay the others
             log.exception("an answer could not be told", error=type(error).__name__)
 
     async def _run(self, worker: _Worker) -> None:
@@ -244,7 +252,7 @@ class Gate:
                 self._release_turn(worker)
 
     async def _idle(self, worker: _Worker) -> None:
-        """Wait for a job, and let PostgreSQL hear of the worker meanwhile: it ends a session that says nothing."""
+        """Wait for a job, and send heartbeats meanwhile: PostgreSQL ends a silent session."""
         while not self._arrived.is_set():
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._beat):
@@ -254,20 +262,20 @@ class Gate:
                 async with asyncio.timeout(ANSWER):
                     if worker.connection is not None:
                         await worker.connection.execute("select 1")
-            except Exception:  # noqa: BLE001 - whatever it is, the next batch makes another connection
+            except Exception:  # noqa: BLE001 - the next batch connects anew
                 await _drop_connection(worker)
 
     async def _begin(self, worker: _Worker) -> None:
-        """Begin before the batch is taken, so that whoever comes meanwhile is in it; the batch itself tries again where that fails."""
+        """Begin the transaction before the batch is taken, so that jobs which arrive meanwhile join it; the batch retries a failure."""
         if worker.connection is None:
             return
         try:
             await self._ensure_transaction(worker)
-        except Exception:  # noqa: BLE001 - the batch will find out what it is, and tell whoever waits
+        except Exception:  # noqa: BLE001 - the batch meets the same fault and reports it
             await _roll_back(worker)
 
     async def _ensure_transaction(self, worker: _Worker) -> asyncpg.Connection:
-        """Return the worker's connection, in a transaction with the gate's lock."""
+        """Return the worker's connection, in a transaction that holds the gate's lock."""
         connection = await self._ensure_connection(worker)
         if not worker.has_begun:
             await connection.execute(_BEGIN, timeout=min(self._timeout, self._batch_timeout))
@@ -287,7 +295,7 @@ class Gate:
         return worker.connection
 
     async def _acquire_turn(self) -> bool:
-        """Wait for the turn; False: whoever waits longest still does after some patience, and is to be taken without it."""
+        """Wait for the turn lock; False if the oldest job still waits after the time-out, so that it is taken without the lock."""
         while True:
             oldest = self._queue[0] if self._queue else None
             try:
@@ -304,16 +312,16 @@ class Gate:
             self._turn_lock.release()
 
     def _needs_turn(self) -> bool:
-        """Tell whether one worker is to take all that waits."""
+        """Return True if one worker must take all waiting jobs: with the turn lock."""
         return self._reservations > 0 or self._under_way < MIN_ASKS_FOR_TWO_WORKERS
 
     @property
     def _under_way(self) -> int:
-        """Asks that were taken in and are not answered yet, waiting ones included."""
+        """Asks that were accepted and are not answered yet, waiting ones included."""
         return self._max_asks - self._free_asks
 
     def _take_batch(self, *, whole: bool) -> list[QueuedJob]:
-        """Take from the queue as much as one batch may hold: all of it, or half of what is under way."""
+        """Remove one batch from the queue: all of it, or half of the asks under way."""
         batch: list[QueuedJob] = []
         asks = 0
         oldest = self._loop.time() - self._batch_timeout
@@ -355,22 +363,22 @@ class Gate:
             self._answer(queued, outcome)
 
     async def _decide_jobs(self, worker: _Worker, jobs: Sequence[Job]) -> Sequence[Outcome]:
-        """Return what came of some jobs: of all in one transaction, or of each in its own where that failed."""
+        """Return the outcomes of some jobs: decided in one transaction, or each in its own if that fails."""
         try:
             return await self._decide_with_retry(worker, jobs)
-        except Exception as error:  # noqa: BLE001 - each waiter is told of its own
+        except Exception as error:  # noqa: BLE001 - each job gets its own outcome
             if len(jobs) == 1 or _means_unavailable(error):
                 return [_to_outcome(error)] * len(jobs)
             log.warning("a batch failed and is tried again one by one", jobs=len(jobs), error=type(error).__name__)
         outcomes: list[Outcome] = []
         for job in jobs:
-            # Once the database is away, nobody is made to wait for finding that out again.
+            # Once the database is unavailable, the remaining jobs fail at once.
             is_over = bool(outcomes) and isinstance(outcomes[-1], DatabaseUnavailable | Busy)
             outcomes += [DatabaseUnavailable()] if is_over else await self._decide_jobs(worker, [job])
         return outcomes
 
     async def _decide_with_retry(self, worker: _Worker, jobs: Sequence[Job]) -> Sequence[Outcome]:
-        """Decide in one transaction; try again where another one was in the way, or the connection had gone before."""
+        """Decide in one transaction; retry a conflict, or a connection that was lost before the commit."""
         until = self._loop.time() + min(self._timeout, self._batch_timeout) - (self._bounds.lock or 0)
         for attempt in range(1, ATTEMPTS + 1):
             committing = _Commit()
@@ -383,7 +391,9 @@ class Gate:
                     # Only PostgreSQL itself can say that nothing was committed.
                     raise DatabaseUnavailable from error
                 now = self._loop.time()
-                is_late = now - began >= FROZEN_SILENCES * self._silence  # who was frozen for so long does nothing late
+                is_late = (
+                    now - began >= FROZEN_SILENCES * self._silence
+                )  # a process that was frozen for so long must not act late
                 is_first_loss = is_disconnected(error) and attempt == 1 and not committing.is_sent and not is_late
                 is_retryable = (
                     is_conflict(error) or is_first_loss or (is_lock_timeout(error) and not is_late and now < until)
@@ -431,7 +441,7 @@ class Gate:
     async def _load_admissions(
         self, connection: asyncpg.Connection, jobs: Sequence[Job], *, lock: int | None
     ) -> tuple[datetime, list[_Admission]]:
-        """Return the moment, and the jobs with what there is for each at that, and who its caller is."""
+        """Return the instant of the decisions, and the jobs with their rows and callers."""
         lookups = [lookup for job in jobs for lookup in job.lookups]
         reserving = [lookup for job in jobs if job.reserves for lookup in job.lookups]
         now, snapshots = (
@@ -454,9 +464,9 @@ class Gate:
 
 
 async def _find_repeats(connection: asyncpg.Connection, admissions: Sequence[_Admission]) -> None:
-    """Find those that were answered before, and refuse those whose first request is under way.
+    """Find jobs whose key was answered before, and refuse those whose first request is under way.
 
-    A no is answered again. A yes is not: what it let happen may have ended, or what it rested on; so it is looked at as it is now.
+    A stored no is repeated. A stored yes is decided anew: its export may have ended, or its permit may no longer be valid.
     """
     uses: dict[bytes, Use] = {}
     for admission in admissions:
@@ -480,7 +490,7 @@ async def _find_repeats(connection: asyncpg.Connection, admissions: Sequence[_Ad
 
 
 async def _reload_granted_exports(connection: asyncpg.Connection, admissions: Sequence[_Admission]) -> None:
-    """Take back each yes that was answered before, and find what has become of its export."""
+    """Remove each stored yes from the outcomes, and load the present state of its export."""
     granted = [
         (json.loads(admission.outcome.body)["id"], admission, admission.outcome)
         for admission in admissions
@@ -501,7 +511,7 @@ def _earlier_outcome(use: Use, row: asyncpg.Record) -> Outcome:
 
 
 async def _load_growth(connection: asyncpg.Connection, announcing: Sequence[_Admission], year: int) -> None:
-    """Find out by how much totals would grow with persons who were announced; their rows are held."""
+    """Load the growth of totals by announced persons; their rows are locked."""
     announcements = [(admission.snapshots[0], admission.job.announced or {}) for admission in announcing]
     for admission, growth in zip(announcing, await load_growths(connection, announcements, year), strict=True):
         admission.snapshots = [structs.replace(admission.snapshots[0], growth=growth)]
@@ -520,7 +530,7 @@ def _decide_job(admission: _Admission, batch: DecisionBatch) -> None:
 
 
 def _resolve(answered: asyncio.Future[Reply], outcome: Outcome) -> None:
-    if answered.done():  # the caller has gone away
+    if answered.done():  # the caller has disconnected
         return
     if isinstance(outcome, Reply):
         answered.set_result(outcome)
@@ -529,7 +539,7 @@ def _resolve(answered: asyncio.Future[Reply], outcome: Outcome) -> None:
 
 
 def _to_outcome(error: Exception) -> Exception:
-    """Return what whoever waits is told of an error."""
+    """Return the error that a job reports: a problem where the database is the cause."""
     if is_lock_timeout(error):
         return Busy()
     return DatabaseUnavailable() if _means_unavailable(error) else error
@@ -540,13 +550,13 @@ def _means_unavailable(error: BaseException) -> bool:
 
 
 async def _roll_back(worker: _Worker) -> None:
-    """End a transaction that failed, and let go of the gate's lock; a connection that cannot even do that is given up."""
+    """Roll back a failed transaction and release the gate's lock; drop a connection that cannot do so."""
     worker.has_begun = False
     try:
         if worker.connection is not None:
             async with asyncio.timeout(ANSWER):
                 await worker.connection.execute(_ROLLBACK)
-    except Exception:  # noqa: BLE001 - whatever the driver says: this connection is no use any more
+    except Exception:  # noqa: BLE001 - any error of the driver makes the connection useless
         await _drop_connection(worker)
 
 
@@ -558,6 +568,6 @@ async def _drop_connection(worker: _Worker) -> None:
 
 @dataclass(slots=True)
 class _Commit:
-    """Whether the commit has been sent: from then on nothing is known until it is answered."""
+    """State of a commit; once sent, its outcome is unknown until PostgreSQL answers."""
 
     is_sent: bool = False
