@@ -43,13 +43,13 @@ _NEXT: Final = {reason: msgspec.Raw(encode(step)) for reason, step in NEXT.items
 
 
 class ExportRefused(Forbidden):
-    """The gate said no; the evaluation is on record."""
+    """Denial of an export by the gate; the evaluation is recorded."""
 
     slug, title = "export-refused", "This export may not happen"
 
 
 class ExportEnded(Conflict):
-    """An export that has ended: nothing goes under it any more, whatever was answered when it was reserved."""
+    """Refusal of an act that needs an export that has not ended."""
 
     slug, title = "export-ended", "This export has ended"
 
@@ -62,7 +62,7 @@ _ENDS: Final = {
 
 
 def export_ended(export: str, state: str) -> ExportEnded:
-    """Return the refusal of what needs an export that has not ended.
+    """Return the refusal of an act that needs an export that has not ended.
 
     Args:
         export: its id.
@@ -77,11 +77,11 @@ def export_ended(export: str, state: str) -> ExportEnded:
     )
 
 
-# The record. Members stand in the order of the alphabet and numbers are whole, so that what the encoder makes is RFC 8785.
+# The record. Members are in alphabetical order and numbers are integers, so that the encoder's output is RFC 8785.
 
 
 class _Announced(Struct, frozen=True):
-    """By how much the persons who were announced by hash would make the permit's and the year's total grow."""
+    """Growth of the permit's and the year's total by persons announced by hash."""
 
     permit: Count
     year: Count
@@ -139,7 +139,7 @@ class Answer(Struct, frozen=True):
 
 
 class ReservedExport(Struct, frozen=True, kw_only=True):
-    """An export that may happen, in the shape of `ExportOut`."""
+    """Reserved export, in the shape of `ExportOut`."""
 
     id: str
     status: Literal["reserved"] = "reserved"
@@ -163,31 +163,31 @@ class ReservedExport(Struct, frozen=True, kw_only=True):
 
 
 class ReservedPersons(Struct, frozen=True):
-    """What a reservation holds: all its persons, or those of the announced ones who are new."""
+    """Persons that a reservation holds: all, or the new ones of those announced by hash."""
 
     of_permit: Count
     in_year: Count
 
 
 class EarlierExport(Struct, frozen=True):
-    """An export as it is now, that was reserved when its `Idempotency-Key` came first."""
+    """Present state of an export that an earlier request with the same `Idempotency-Key` reserved."""
 
     id: str
     permit: str | None
     status: str
     """As stored."""
     year: int
-    """The year in which it holds persons, where it `counts`."""
+    """The year of its reserved persons, if it `counts`."""
     counts: bool
     expires_at: datetime
     reserved: ReservedPersons
 
     def state(self, now: datetime) -> str:
-        """Return how it reads at a moment."""
+        """Return its status at an instant."""
         return "lapsed" if self.status == "reserved" and self.expires_at <= now else self.status
 
     def without_own(self, inputs: DecisionInputs) -> DecisionInputs:
-        """Return what is known without what it holds itself."""
+        """Return the inputs without the persons that it has reserved itself."""
         permits = [
             permit.using(Count(-self.reserved.of_permit.persons, -self.reserved.of_permit.sensitive_persons))
             if permit.id == self.permit
@@ -202,12 +202,12 @@ class EarlierExport(Struct, frozen=True):
 
 
 NO_PERMIT: Final = "-"
-"""In the place of a permit's id: the export was reserved without one, and none that came since is its own."""
+"""Placeholder for a permit's id: the export was reserved without one, so that no later permit applies to it."""
 
 
 @dataclass(slots=True)
 class Entries:
-    """Columns of the audit log, a row a decision."""
+    """Columns of the audit log, with a row for each decision."""
 
     actor: list[str] = field(default_factory=list)
     action: list[str] = field(default_factory=list)
@@ -217,16 +217,16 @@ class Entries:
     body: list[str] = field(default_factory=list)
     sha256: list[bytes] = field(default_factory=list)
     openings: list[tuple[str, Opening]] = field(default_factory=list)
-    """What opens the lists that a body was too long with, by subject."""
+    """Openings of the lists that are committed because a body is too long, by subject."""
 
 
 class DecisionBatch:
-    """One transaction's decisions.
+    """Decisions of one transaction.
 
     Args:
         book: the law.
-        now: the moment, in UTC.
-        lapses_at: when what is reserved now lapses.
+        now: the instant, in UTC.
+        lapses_at: the instant at which new reservations lapse.
     """
 
     def __init__(self, book: RuleBook, now: datetime, lapses_at: datetime) -> None:
@@ -241,9 +241,9 @@ class DecisionBatch:
         self.entries = Entries()
         self.exports: list[ReservedExport] = []
         self.contradictions: dict[tuple[str, str, str], tuple[str, str, str, str, str, int, int]] = {}
-        """What was stated against tags, once a dataset, kind and caller: these three, handler, subject and persons of either kind."""
+        """Rows of statements that contradict tags, by dataset, kind and caller: these, handler, subject and both counts of persons."""
         self.reserved_persons: list[ReservedPersons] = []
-        """What each of the exports holds."""
+        """Persons reserved by each of the exports."""
 
     def evaluate(self, question: questions.Question, snapshot: Snapshot, caller: Caller) -> Answer:
         """Answer one question."""
@@ -310,13 +310,12 @@ class DecisionBatch:
         *,
         is_announced: bool,
     ) -> Problem | None:
-        """Decide anew on an export that was reserved before; None: it still may happen. Nothing more is taken for it.
+        """Decide anew on an export that was reserved before; None if it may still happen. Reserves nothing more.
 
-        It is decided on as if it were asked for now, under its own permit alone, and without what it holds itself. Either answer is
-        recorded.
+        The decision is on the present state, under the export's own permit alone, without its own reservation. Either answer is recorded.
 
         Raises:
-            Invalid: what the data is by now takes more than was stated.
+            Invalid: the present grading needs a number of persons that the request does not state.
         """
         if snapshot.handler is not None:
             state = earlier.state(self.now)
@@ -346,7 +345,7 @@ class DecisionBatch:
         return None if decision.allowed else refusal(evaluation, decision, export=earlier.id)
 
     def _current_inputs(self, snapshot: Snapshot) -> DecisionInputs:
-        """Return what is known once the exports before are counted."""
+        """Return the inputs with the earlier exports of the batch counted."""
         inputs = snapshot.inputs
         if not self.exports or snapshot.handler is None:
             return inputs
@@ -423,7 +422,7 @@ def decision_on(question: questions.Question, inputs: DecisionInputs, book: Rule
     """Return the decision on a question."""
     context = question.context or _NO_CONTEXT
     ask = Ask(
-        # Ids are unique within their type only: whoever is no system is none of those that a permit names.
+        # Ids are unique within their type only: a subject of another type is no system of a permit.
         system=question.subject.id if question.subject.type == SYSTEM else "",
         purpose=context.purpose or None,
         persons=_value_or_none(context.persons),
@@ -432,7 +431,7 @@ def decision_on(question: questions.Question, inputs: DecisionInputs, book: Rule
     )
     decision = decide(ask, inputs, book)
     if question.action.name != EXPORT and decision.allowed:
-        # Nothing but an export is ever allowed here: no permit speaks of anything else.
+        # Permits allow exports only.
         return Decision(allowed=False, reason=Reason.NO_PERMIT, mechanism=decision.mechanism)
     return decision
 
@@ -450,9 +449,9 @@ def _ask_of(request: questions.Export, caller: Caller, permit: str | None, growt
 
 
 def lapse_time(now: datetime, lease: timedelta) -> datetime:
-    """Return when what is reserved now lapses: the last whole step before the lease is over, of which it has `LEASE_STEPS`.
+    """Return the instant at which new reservations lapse: the last whole step before the end of the lease, which has `LEASE_STEPS`.
 
-    So reservations lapse together, and what they hold until then is a few sums, however many they are.
+    Reservations lapse together, so a few sums hold their persons, however many there are.
     """
     step = max(lease // LEASE_STEPS, timedelta(microseconds=1))
     return EPOCH + (now + lease - EPOCH) // step * step
@@ -462,7 +461,7 @@ _NO_CONTEXT: Final = questions.Context()
 
 
 def answer_of(evaluation: str, decision: Decision, context: questions.Context) -> Answer:
-    """Return the answer that tells a decision, and what of the question it was taken on."""
+    """Return the answer for a decision, with the parts of the question that it rests on."""
     return Answer(
         decision.allowed,
         _AnswerContext(
@@ -484,7 +483,7 @@ def answer_of(evaluation: str, decision: Decision, context: questions.Context) -
 
 
 def refusal(evaluation: str, decision: Decision, **more: Any) -> ExportRefused:
-    """Return the problem that tells why an export may not happen."""
+    """Return the problem with the reason of a denied export."""
     return ExportRefused(
         REASONS[decision.reason]["en"],
         reason=decision.reason,
@@ -500,7 +499,7 @@ def refusal(evaluation: str, decision: Decision, **more: Any) -> ExportRefused:
 
 
 def _require_persons(request: questions.Export, inputs: DecisionInputs) -> None:
-    """Refuse an export of personal data that states nobody; where that contradicts the tags, it is refused for this reason instead."""
+    """Refuse an export of personal data without persons, unless the gate denies it anyway because it contradicts the tags."""
     dataset = inputs.dataset
     if dataset is None or dataset.facts is None or not dataset.facts.is_personal:
         return

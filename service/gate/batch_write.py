@@ -54,8 +54,8 @@ LOCK_QUOTAS: Final = f"""
   )
   select moment from moments where (select count(*) from permits_held) >= 0
 """  # noqa: S608 - no caller's text is in it  # nosec B608
-"""The years are counted before the first permit is looked at: so they are held before it. It tells the moment at which it began: whatever
-lapses while it waits is still held by then, and not given away."""
+"""Locks the years before the permits, since the count of years is read first. Returns the instant at which it began: a reservation that
+lapses while the statement waits still counts."""
 
 _BEGIN_YEAR: Final = """
   insert into ledger_years (handler, year, persons, sensitive_persons)
@@ -74,8 +74,8 @@ _ENTRIES_AND_UNLOCK: Final = f"""
     select case when pg_advisory_xact_lock_shared({GATE_LOCK}) is not null then pg_advisory_unlock_shared({GATE_LOCK}) end
   )
 """
-"""Goes over from a lock of the session to one that ends with the transaction, which has it before the session lets go. Where the session
-has none, nothing is written."""
+"""Moves the gate's lock from the session to the transaction, which has it before the session releases it. Writes nothing if the session
+does not hold it."""
 
 _UNLOCK: Final = f"select pg_advisory_unlock_shared({GATE_LOCK})"
 
@@ -130,7 +130,7 @@ _CONTRADICTIONS: Final = f"""
   cross join lateral (select grading from datasets where id = c.dataset offset 0) d
   order by c.dataset, c.kind, c.principal on conflict do nothing
 """  # noqa: S608 - no caller's text is in it  # nosec B608
-"""Always in the same order, so that two batches never wait for each other in a circle."""
+"""Rows are in a fixed order, so that two batches cannot deadlock."""
 
 _LOCKS: Final = f"""
   select pg_try_advisory_xact_lock(lock) from unnest({arrays(1, 1, "bigint")}) lock
@@ -149,7 +149,7 @@ _EARLIER_EXPORTS: Final = """
 
 @dataclass(frozen=True, slots=True)
 class StoredAnswer:
-    """An answer to keep for a repeat."""
+    """Answer to store for repeats of its `Idempotency-Key`."""
 
     use: Use
     principal: str
@@ -159,15 +159,15 @@ class StoredAnswer:
 async def lock_and_read(
     connection: asyncpg.Connection, lookups: Sequence[Lookup], reserving: Sequence[Lookup], ahead: timedelta
 ) -> tuple[datetime, Sequence[Snapshot]]:
-    """Return the moment, by PostgreSQL's clock, and what the decisions on some asks look at then, once what they may take from is held.
+    """Lock the quotas that some asks may take from, and read the rows for their decisions, with the instant by PostgreSQL's clock.
 
-    The rows of years are held before those of permits, until the transaction ends, and always in the same order. A handler whose first
-    export of the year this is gets a row in the ledger.
+    Rows of years are locked before those of permits, in a fixed order, until the transaction ends. A handler without a row for the year
+    gets one.
 
     Args:
-        connection: in a transaction, with the gate's lock.
+        connection: in a transaction that holds the gate's lock.
         lookups: the asks.
-        reserving: those that may take from a quota.
+        reserving: the lookups that may take from a quota.
         ahead: how far ahead of PostgreSQL's clock it is.
     """
     while True:
@@ -183,7 +183,7 @@ async def lock_and_read(
 async def find_earlier_answers(
     connection: asyncpg.Connection, uses: Sequence[Use]
 ) -> tuple[set[bytes], Mapping[bytes, asyncpg.Record]]:
-    """Return the digests of the keys that this transaction holds from now on, and what was answered to a key before."""
+    """Lock idempotency keys; return the digests of the locked ones, and the stored answers."""
     locks = await connection.fetch(_LOCKS, join_texts([str(use.lock) for use in uses]))
     locked = {use.digest for use, lock in zip(uses, locks, strict=True) if lock[0]}
     stored = await connection.fetch(EARLIER_ANSWERS, b"".join([use.digest for use in uses]))
@@ -207,10 +207,10 @@ async def find_earlier_exports(connection: asyncpg.Connection, exports: Sequence
 
 
 async def write_and_commit(connection: asyncpg.Connection, batch: DecisionBatch) -> None:
-    """Write the entries of a sitting and commit them, with one statement; the session has the gate's lock, and lets go of it.
+    """Write the entries of a batch and commit them with one statement, which releases the session's lock of the gate.
 
     Raises:
-        DatabaseUnavailable: it had not; nothing is written.
+        DatabaseUnavailable: the session did not hold the lock; nothing is written.
     """
     entries = batch.entries
     if not entries.subject:
@@ -222,12 +222,12 @@ async def write_and_commit(connection: asyncpg.Connection, batch: DecisionBatch)
 
 
 async def unlock(connection: asyncpg.Connection) -> None:
-    """Have the session let go of the gate's lock."""
+    """Release the session's lock of the gate."""
     await connection.execute(_UNLOCK)
 
 
 async def write(connection: asyncpg.Connection, batch: DecisionBatch, answers: Sequence[StoredAnswer]) -> None:
-    """Write all that a sitting leaves."""
+    """Write the rows of a batch."""
     entries = batch.entries
     if entries.subject:
         await connection.execute(_ENTRIES, *_columns_of(batch))
@@ -291,7 +291,7 @@ _COLUMNS: Final = (
 
 
 async def _write_exports(connection: asyncpg.Connection, batch: DecisionBatch) -> None:
-    """Write reservations, and add what they hold to what is held of their permits and years."""
+    """Write reservations, and add their persons to those reserved of their permits and years."""
     exports = batch.exports
     await connection.execute(
         _EXPORTS,

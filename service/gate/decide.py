@@ -1,6 +1,6 @@
-"""May this export happen? A pure decision on what one transaction has read.
+"""Decides whether an export may happen: a pure function of the rows that one transaction has read.
 
-Source: the reasons of the design, in their order; the law of the day decides what needs a permit at all.
+The first reason of `Reason` that applies is the answer. The law of the day decides which exports need a permit.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -20,7 +20,7 @@ from service.registry.fields import Fields
 
 
 class Reason(StrEnum):
-    """Why an answer is what it is; of several, the first that applies."""
+    """Reason of a decision; of several, the first that applies."""
 
     DATASET_UNKNOWN = "dataset_unknown"
     DATASET_UNGRADED = "dataset_ungraded"
@@ -46,14 +46,14 @@ class Reason(StrEnum):
 
 
 class Contradiction(StrEnum):
-    """What is stated of data against its tags; each is a finding for the registrar."""
+    """Kinds of statements that contradict the tags of a dataset; each is a finding for the registrar."""
 
     PERSONS_OF_GENERAL_DATA = "persons_of_general_data"
     """Persons are stated for data that is neither personal nor sensitive."""
     SENSITIVE_PERSONS_WITHOUT_TAG = "sensitive_persons_without_tag"
     """Sensitive persons are stated for data that is not tagged sensitive."""
     NO_SENSITIVE_PERSONS = "no_sensitive_persons"
-    """Sensitive fields are asked for, and the information of nobody is said to be sensitive."""
+    """Sensitive fields are exported, and no sensitive persons are stated."""
     MINORS_WITHOUT_TAG = "minors_without_tag"
     """The data is about persons under 14, and not tagged sensitive. Source: PIPL art. 28."""
 
@@ -64,22 +64,22 @@ _CONTRACTS: Final = frozenset({Route.STANDARD_CONTRACT, Route.CERTIFICATION, Rou
 _PERSONAL: Final = frozenset({Tag.PERSONAL, Tag.SENSITIVE})
 _PLACE: Final = {reason: place for place, reason in enumerate(Reason)}
 MAX_MEMOISED_TERMS: Final = 16_384
-"""Terms at most whose meaning for given facts is kept."""
+"""Maximum number of terms whose determination is memoised."""
 
 
-# Values that are made by the ten thousand a second: a frozen dataclass takes five times as long to make as one of these.
+# Ten thousand of these are created per second; a frozen dataclass takes five times as long to create as a Struct.
 
 
 class Growth(Struct, frozen=True):
-    """By how much totals would grow if the persons of an ask went: by those who are not in them yet."""
+    """Growth of totals by the persons of an ask: those who are not counted yet."""
 
     year: Count
     permits: Mapping[str, Count]
-    """Of each permit by its id; one that is missing grows by all of them."""
+    """Growth of each permit's total, by its id; a permit that is missing grows by all persons."""
 
 
 class Ask(Struct, frozen=True):
-    """What a system wants to export; None where it did not say."""
+    """Export that a system asks for; a member is None where the question leaves it out."""
 
     system: str
     """Name of the system that will export."""
@@ -89,16 +89,16 @@ class Ask(Struct, frozen=True):
     fields: Sequence[str] | None
     permit: str | None = None
     growth: Growth | None = None
-    """Where it is known who will go; None: everybody is new."""
+    """Growth by persons announced by hash; None if all persons count as new."""
 
     @property
     def count(self) -> Count:
-        """The persons asked for; nobody where none are stated."""
+        """The stated persons; zero where none are stated."""
         return Count(self.persons or 0, self.sensitive_persons or 0)
 
     @property
     def is_counted(self) -> bool:
-        """Whether the ask says how many persons."""
+        """True if the ask states a number of persons."""
         return self.persons is not None or self.sensitive_persons is not None
 
     @property
@@ -113,7 +113,7 @@ class Ask(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Terms:
-    """What a permit is bound to. Of a text there is one, and what it comes to is kept with it, not with what equals it."""
+    """Terms of a permit, as approved. Compared by identity: equal texts share one object, with which results are memoised."""
 
     tags: frozenset[Tag]
     """Tags of the dataset when it was approved."""
@@ -148,9 +148,9 @@ class PermitState(Struct, frozen=True):
     """Fields that the dataset had when it was approved; empty: none were registered."""
     terms: Terms
     is_overdue: bool
-    """Whether a duty that suspends it is overdue."""
+    """True if an obligation that suspends it is overdue."""
     has_evidence: bool
-    """Whether every paper that it rests on still counts."""
+    """True if all evidence that it rests on is still valid."""
 
     def using(self, more: Count) -> "PermitState":
         """Return the permit with more of it used."""
@@ -181,7 +181,7 @@ class DatasetState(Struct, frozen=True):
 
 
 class DecisionInputs(Struct, frozen=True):
-    """What the transaction has read for one ask."""
+    """Inputs of a decision, as read by the transaction."""
 
     today: date
     dataset: DatasetState | None
@@ -201,20 +201,25 @@ class Decision(Struct, frozen=True):
     headroom: Count | None = None
     """Persons of each kind that could still go under the permit, by its quota and the handler's year."""
     counts: bool = False
-    """Whether the persons of this export add to the handler's year."""
+    """True if the persons of this export add to the handler's year."""
     contradiction: Contradiction | None = None
-    """What of the ask contradicts the tags, where that is the reason."""
+    """The contradiction with the tags, where that is the reason."""
     valid_from: date | None = None
-    """The first day of the permit, where that is yet to come."""
+    """The first day of the permit, where it has not begun."""
 
 
 def decide(ask: Ask, inputs: DecisionInputs, book: RuleBook) -> Decision:
-    """Return whether an export may happen, with the first reason that applies.
+    """Decide whether an export may happen, by the first reason that applies.
 
     Args:
-        ask: what is asked.
-        inputs: what stands at this moment.
+        ask: the export.
+        inputs: the present state of register, permits and ledger.
         book: the law.
+
+    Example:
+        decision = decide(ask, inputs, book)
+        if not decision.allowed:
+            raise refusal(evaluation, decision)
     """
     if inputs.dataset is None:
         return Decision(allowed=False, reason=Reason.DATASET_UNKNOWN)
@@ -243,13 +248,13 @@ def decide(ask: Ask, inputs: DecisionInputs, book: RuleBook) -> Decision:
 def contradicted(
     dataset: DatasetFacts, fields: Fields, exported: Collection[str] | None, count: Count | None
 ) -> Contradiction | None:
-    """Return what contradicts the tags of a dataset in what is stated of an export.
+    """Return the contradiction between an export's statements and the tags of the dataset, if there is one.
 
     Args:
         dataset: with its tags.
-        fields: what its grading looked at.
+        fields: its fields, as graded.
         exported: the fields that go; None: all.
-        count: the persons that are stated; None: nothing is.
+        count: the stated persons; None if none are stated.
     """
     is_sensitive = Tag.SENSITIVE in dataset.tags
     if dataset.contains_minors and not is_sensitive:
@@ -266,7 +271,7 @@ def contradicted(
 
 
 class _Case:
-    """An ask of graded data to a known recipient, with what the transaction has read for it."""
+    """Ask for graded data to a known recipient, with its inputs and the law on it."""
 
     __slots__ = ("ask", "count", "fields", "inputs", "law", "total")
 
@@ -290,7 +295,7 @@ class _Case:
 
 
 def _by_permit(case: _Case, law: LegalOutcome) -> Decision:
-    """Take of several permits one that allows, the first to end; else tell the reason furthest down the list."""
+    """Decide by the permits: the first to end that allows the export; else the denial whose reason is last in the list."""
     permits, permit_id = case.inputs.permits, case.ask.permit
     if permit_id is not None:
         permits = [permit for permit in permits if permit.id == permit_id]
@@ -307,7 +312,7 @@ def _by_permit(case: _Case, law: LegalOutcome) -> Decision:
 
 
 def _under(case: _Case, permit: PermitState) -> Decision:
-    """Answer under one permit: the law is asked with what the permit's transfer claimed."""
+    """Decide under one permit, by the law on the facts that its transfer claims."""
     claimed = _claimed(case.law, permit.terms)
     law = claimed.law.at(case.total)
     reason = (
@@ -331,20 +336,20 @@ def _under(case: _Case, permit: PermitState) -> Decision:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Claimed:
-    """What a permit's terms come to for given facts, however many persons there are."""
+    """Effect of a permit's terms on given facts, for any number of persons."""
 
     law: LawByCount
     """With what its transfer claims, by the instrument that it chose."""
     binding: Reason | None
     is_personal: bool
     is_contract: bool
-    """Whether the instrument is one of those that only stand as long as the law offers them."""
+    """True if the instrument is valid only while the law offers it."""
 
 
 @lru_cache(maxsize=MAX_MEMOISED_TERMS)
 def _claimed(law: LawByCount, terms: Terms) -> _Claimed:
-    """Return what terms come to where the law on the facts, without any claims, is this."""
-    # A register that has become freer since frees nothing of what was approved before: of each fact the stricter value counts.
+    """Return the effect of terms, given the law on the facts without claims."""
+    # A register that has become less strict does not relax earlier approvals: of each fact the stricter value counts.
     claimed = law.claiming(terms.transfer, terms.route, terms.handler, terms.dataset)
     is_personal = not _PERSONAL.isdisjoint(terms.tags)
     return _Claimed(claimed, _binding(terms, claimed), is_personal, is_contract=terms.route in _CONTRACTS)
@@ -352,7 +357,7 @@ def _claimed(law: LawByCount, terms: Terms) -> _Claimed:
 
 def _standing(permit: PermitState, today: date) -> Reason | None:
     if permit.status == "suspended" or (permit.is_overdue and permit.status != "revoked"):
-        return Reason.PERMIT_SUSPENDED  # SCM 7 and the like: what must follow did not follow in time
+        return Reason.PERMIT_SUSPENDED  # SCM 7 and others: an obligation was not met in time
     if permit.status == "revoked":
         return Reason.PERMIT_REVOKED
     if today < permit.valid_from:
@@ -361,12 +366,11 @@ def _standing(permit: PermitState, today: date) -> Reason | None:
 
 
 def _binding(terms: Terms, claimed: LawByCount) -> Reason | None:
-    """Bind, don't push: whatever the permit rests on is looked at again, and a mismatch denies.
+    """Compare the basis of a permit with the present register and law; a mismatch denies.
 
     Args:
-        terms: what it rests on.
-        claimed: the law on the register as it is now. What it asks for where nobody has been counted yet is looked at here; how many
-            there are is looked at last.
+        terms: the basis of the permit.
+        claimed: the law on the present register. Its requirements for zero persons are compared here, and the count last.
     """
     law, facts = claimed.at_nobody, claimed.facts
     if terms.tags != facts.dataset.tags:
@@ -377,21 +381,21 @@ def _binding(terms: Terms, claimed: LawByCount) -> Reason | None:
 
 
 def _as_recorded(now: RecipientFacts, approved: RecipientFacts) -> RecipientFacts:
-    """Return a recipient as it is now, without a name where none was recorded with the approval."""
+    """Return the present recipient, without its name if the approval recorded none."""
     return now if approved.name is not None else replace(now, name=None)
 
 
 def _lacks_evidence(terms: Terms, law: LegalOutcome) -> bool:
-    """Tell whether the law has come to ask for papers that nobody looked at, as where foreign data turns out to be domestic.
+    """Return True if the law now requires evidence that the approval did not examine, such as for foreign data that proves domestic.
 
-    An exemption of its own is left out: one dataset of several may be freer by it than all of them together were.
+    An exemption is left out: it may apply to one dataset of several, and not to all together.
     """
     is_freer = law.exemption not in {None, "small_volume"}
     return terms.evidence_kinds is not None and not is_freer and not law.papers <= terms.evidence_kinds
 
 
 def _instrument(terms: Terms, law: LegalOutcome) -> Reason | None:
-    """The instrument that was obtained must still be offered where the law asks for one of its kind."""
+    """Deny if the law requires an instrument of this kind and no longer offers the one obtained."""
     has_lapsed = law.mechanism is _CONTRACT and terms.route not in law.routes
     return Reason.EVIDENCE_LAPSED if has_lapsed else None
 
@@ -407,9 +411,9 @@ def _scope(ask: Ask, permit: PermitState, registered: Collection[str]) -> Reason
 
 
 def _covers_fields(fields: Sequence[str] | None, permit: PermitState, registered: Collection[str]) -> bool:
-    """An ask that names no fields is for all of them; a field that nobody registered, or approved, is covered by nothing.
+    """Return True if the permit covers the fields; None: all. A field must be registered and approved.
 
-    Where no field was registered, then or now, what was approved is the dataset as a whole, or the fields that the permit names.
+    Without registered fields, then and now, the approval covers the dataset as a whole, or the fields that the permit names.
     """
     if fields is None and permit.fields is None and permit.registered == registered:
         return True
@@ -423,7 +427,7 @@ def _covers_fields(fields: Sequence[str] | None, permit: PermitState, registered
 def _quantity(case: _Case, permit: PermitState, law: LegalOutcome, *, is_personal: bool) -> Reason | None:
     used, quota, count = permit.used, permit.quota, case.count
     if not is_personal:
-        return None  # A permit for data about nobody has no quota, and persons that are stated contradict the tags.
+        return None  # A permit for data without persons has no quota, and stated persons contradict the tags.
     if case.ask.growth is not None:
         count = case.ask.of_permit(permit.id)
     if used.persons + count.persons > quota.persons or (
@@ -436,7 +440,7 @@ def _quantity(case: _Case, permit: PermitState, law: LegalOutcome, *, is_persona
 
 
 def _headroom(permit: PermitState, persons: int | None, sensitive: int | None) -> Count:
-    """Return the smaller of what is left of the quota and of what the year allows before a stricter mechanism."""
+    """Return the smaller of the remaining quota and of the persons that the year allows before a stricter mechanism."""
     left = max(0, permit.quota.persons - permit.used.persons)
     sensitive_left = max(0, permit.quota.sensitive_persons - permit.used.sensitive_persons)
     return Count(

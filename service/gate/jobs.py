@@ -23,44 +23,44 @@ _ENDS: Final = {"deny_on_first_deny": False, "permit_on_first_permit": True}
 
 
 class Job(Protocol):
-    """Something to be decided."""
+    """Job for the gate to decide."""
 
     @property
     def credentials(self) -> Credential:
-        """What the caller shows."""
+        """The caller's credential."""
 
     @property
     def lookups(self) -> Sequence[Lookup]:
-        """What must be read for it, an entry an ask."""
+        """Lookup keys of the rows to read, one for each ask."""
 
     @property
     def reserves(self) -> bool:
-        """Whether it may take from a quota: the rows that hold it are then held first."""
+        """True if it may take from a quota, whose rows are then locked first."""
 
     @property
     def announced(self) -> AnnouncedPersons | None:
-        """Who will go, by hash, where that is told."""
+        """The persons announced by hash, if there are any."""
 
     def use_of(self, caller: Caller) -> Use | None:
-        """Return the use of an `Idempotency-Key` that comes with it."""
+        """Return the use of its `Idempotency-Key`, if it has one."""
 
     def settle(self, batch: DecisionBatch, snapshots: Sequence[Snapshot], caller: Caller) -> Reply:
-        """Decide, and return what to answer once the transaction is committed."""
+        """Decide, and return the answer to send after the commit."""
 
 
 class EarlierAnswer(msgspec.Struct, frozen=True):
-    """What was answered when the same `Idempotency-Key` came first, and what has become of the export since."""
+    """Earlier answer to the same `Idempotency-Key`, with the present state of its export."""
 
     reply: Reply
     export: EarlierExport
 
 
 def admit_caller(credentials: Credential, holder: Holder | None) -> Caller:
-    """Return the caller.
+    """Return the caller who holds a credential.
 
     Raises:
-        Unauthenticated: nobody holds the key, or it does not stand.
-        Forbidden: an exporter of no handler.
+        Unauthenticated: the credential is unknown or no longer valid.
+        Forbidden: the caller is an exporter of no handler.
     """
     if holder is None or not credentials.match(holder.sha256) or not holder.is_valid:
         raise Unauthenticated("This API key or token is not known, or no longer stands.")
@@ -70,7 +70,7 @@ def admit_caller(credentials: Credential, holder: Holder | None) -> Caller:
 
 
 def lookup_of(question: questions.Question, credentials: Credential) -> Lookup:
-    """Return what must be read for a question. A resource of another type is no dataset, whatever its id."""
+    """Return the lookup key of a question. A resource of another type is no dataset, whatever its id."""
     dataset = question.resource.id if question.resource.type == DATASET else ""
     context = question.context
     return Lookup(dataset, context.recipient or None if context else None, credentials.prefix)
@@ -90,11 +90,11 @@ class Evaluation:
         self.lookups = (lookup_of(question, credentials),)
 
     def use_of(self, _: Caller) -> Use | None:
-        """A question may be repeated."""
+        """Return None: a question may be repeated."""
         return None
 
     def settle(self, batch: DecisionBatch, snapshots: Sequence[Snapshot], caller: Caller) -> Reply:
-        """Answer it."""
+        """Answer the question."""
         return Reply(200, encode(batch.evaluate(self._question, snapshots[0], caller)))
 
 
@@ -103,7 +103,7 @@ class _Answers(msgspec.Struct, frozen=True):
 
 
 class Failed(msgspec.Struct, frozen=True):
-    """One of several questions that could not be read, and the answer that says so: no."""
+    """Malformed question among several, with its answer: no."""
 
     answer: msgspec.Raw
 
@@ -126,11 +126,11 @@ class Evaluations:
         ]
 
     def use_of(self, _: Caller) -> Use | None:
-        """Questions may be repeated."""
+        """Return None: questions may be repeated."""
         return None
 
     def settle(self, batch: DecisionBatch, snapshots: Sequence[Snapshot], caller: Caller) -> Reply:
-        """Answer them."""
+        """Answer the questions."""
         answers: list[Answer | msgspec.Raw] = []
         for item, snapshot in zip(self._items, snapshots, strict=True):
             answer = item.answer if isinstance(item, Failed) else batch.evaluate(item, snapshot, caller)
@@ -162,13 +162,13 @@ class Reservation:
         self.lookups = (Lookup(request.dataset, request.recipient, credentials.prefix),)
 
     def use_of(self, caller: Caller) -> Use | None:
-        """Return what makes a repeat harmless."""
+        """Return the use of the `Idempotency-Key`, which makes a repeat harmless."""
         if self._key is None or self._sent is None:
             return None
         return Use.of(caller.principal, "POST", EXPORTS_PATH, "", self._key, self._sent)
 
     def settle(self, batch: DecisionBatch, snapshots: Sequence[Snapshot], caller: Caller) -> Reply:
-        """Reserve it, or refuse; both are recorded."""
+        """Reserve the export, or refuse it; both are recorded."""
         result = batch.reserve(self._request, snapshots[0], caller)
         if isinstance(result, Problem):
             return _refusal_reply(result)
@@ -179,7 +179,7 @@ class Reservation:
     def repeat(
         self, batch: DecisionBatch, snapshots: Sequence[Snapshot], caller: Caller, earlier: EarlierAnswer
     ) -> Reply:
-        """Say again that it is reserved, if it is and still may happen; else what stands in its way now."""
+        """Repeat the earlier answer if the export is reserved and still allowed; else return the present refusal."""
         is_announced = self.announced is not None
         problem = batch.repeat(self._request, snapshots[0], caller, earlier.export, is_announced=is_announced)
         return earlier.reply if problem is None else _refusal_reply(problem)
