@@ -1,7 +1,7 @@
-"""By how much the totals of permits and years would grow with persons who are announced by hash: who is counted already is not new.
+"""Computes the growth of permits' and years' totals by persons announced by hash: persons already counted are not new.
 
-Growth is told against what has been reported, not against what others have reserved: two that announce the same new persons at once
-each hold them, until the first of them reports.
+Growth is relative to reported persons, not to reserved ones: two reservations that announce the same new persons both hold them, until
+the first is reported.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from service.ledger.counting import KINDS, NOBODY, Kind, Report, Tally
 from service.ledger.operations import year_of
 
 AnnouncedPersons = Mapping[Kind, Report]
-"""Who will go, of each kind: by hash, or as a number."""
+"""Announced persons of each kind: by hash, or as a number."""
 
 SKETCHES: Final = """
   select owner, kind, content, at_most from unnest($1::text[], $2::text[]) as wanted(owner, kind)
@@ -32,11 +32,11 @@ SKETCHES: Final = """
 async def load_growths(
     connection: asyncpg.Connection, announcements: Sequence[tuple[Snapshot, AnnouncedPersons]], year: int
 ) -> Sequence[Growth]:
-    """Return the growth of every total that some reservations might take from, read with one statement.
+    """Compute the growth of each total that some reservations may take from, with one statement.
 
     Args:
-        connection: in a transaction that holds the rows of these permits and years.
-        announcements: what there is for each reservation, and who is announced in it.
+        connection: in a transaction that has locked the rows of these permits and years.
+        announcements: rows and announced persons of each reservation.
         year: the year of the ledger.
     """
     all_owners = [_Owners.of(snapshot, year) for snapshot, _ in announcements]
@@ -60,10 +60,10 @@ async def load_growths(
 
 @dataclass(frozen=True, slots=True)
 class _Owners:
-    """Whose totals one reservation might make grow."""
+    """Owners of the totals that one reservation may take from."""
 
     year: str | None
-    """None: there is no such dataset, so nothing will be taken."""
+    """None if the dataset is unknown, so that nothing is reserved."""
     permits: Sequence[str]
 
     @classmethod
@@ -77,7 +77,7 @@ class _Owners:
 
 
 def _may_allow(permit: PermitState, snapshot: Snapshot) -> bool:
-    """Leave out those that are over, however many have come together."""
+    """Return False for permits that have ended, of which there may be many."""
     return permit.status == "active" and permit.valid_from <= snapshot.inputs.today <= permit.valid_until
 
 
@@ -88,6 +88,6 @@ async def _compute_growth(
     for owner in owners.all:
         grown = {kind: tallies.get((owner, kind), Tally()).growth(announced[kind]) for kind in KINDS}
         counts[owner] = Count(**grown)
-        await asyncio.sleep(0)  # a full sketch takes some milliseconds: let others have their turn
+        await asyncio.sleep(0)  # a full sketch takes milliseconds: yield to other tasks
     year = counts.pop(owners.year) if owners.year is not None else Count()
     return Growth(year, counts)

@@ -1,7 +1,7 @@
-"""Cursors of AuthZEN search pages: where the next page begins, and for which query.
+"""Cursors of AuthZEN search pages: the start of the next page, bound to its query.
 
-A cursor is plain base64: it holds nothing that its holder does not know, and grants nothing. A changed one is refused; a made-up one
-begins the holder's own search elsewhere. So there is no key, and every replica reads every cursor.
+A cursor is plain base64: it contains nothing secret and grants nothing. A changed one is refused; a forged one starts the caller's own
+search elsewhere. So there is no key, and every replica can decode every cursor.
 
 Source: AuthZEN Authorization API 1.0, 8.2.
 """
@@ -16,13 +16,13 @@ from typing import Final
 from service.validation.problems import Malformed
 
 _DIGEST: Final = 16
-"""Bytes of the digest over query and place that a token begins with."""
+"""Bytes of the digest of query and place, with which a token begins."""
 _CONTENT: Final = re.compile(rb"([0-9]{1,4}) ([a-z0-9_]{0,29})")
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a page begins: after this candidate, with so many results at most."""
+    """Start of a page: after this candidate, with a maximum number of results."""
 
     limit: int
     after: str
@@ -38,12 +38,12 @@ def decode_cursor(token: str, query: bytes, limit: int | None) -> Place:
     """Return the place that a token names.
 
     Args:
-        token: as it was sent.
-        query: what is asked now.
-        limit: results at most, as asked now; None leaves it as it was on the page before.
+        token: the token of the request.
+        query: the query of the request.
+        limit: the maximum number of results of the request; None: that of the page before.
 
     Raises:
-        Malformed: no page of this query gave it, or the limit is another one.
+        Malformed: the token is of another query, or the limit differs.
     """
     try:
         raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)

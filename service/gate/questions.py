@@ -1,4 +1,4 @@
-"""Types of questions and exports, as the gate takes them from requests."""
+"""Types of questions and exports in requests to the gate."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, TypeVar
@@ -16,7 +16,7 @@ Reference = Annotated[str, Meta(min_length=1, max_length=500)]
 Persons = Annotated[int, Meta(ge=0, le=MAX_PERSONS)]
 Names = Annotated[list[Name], Meta(min_length=1, max_length=5000)]
 
-# Members stand in the order of the alphabet, as RFC 8785 has them: a question is recorded as it was asked.
+# Members are in alphabetical order, as in RFC 8785, since a question is recorded as it was asked.
 
 
 class Party(Struct, frozen=True):
@@ -27,13 +27,13 @@ class Party(Struct, frozen=True):
 
 
 class Action(Struct, frozen=True):
-    """What is to be done."""
+    """Action of a question."""
 
     name: Name
 
 
 class Context(Struct, frozen=True):
-    """What the gate needs to know of an export."""
+    """Properties of an export on which a decision depends."""
 
     fields: Names | UnsetType | None = UNSET
     persons: Persons | UnsetType | None = UNSET
@@ -52,7 +52,7 @@ class Question(Struct, frozen=True, kw_only=True):
 
 
 class Item(Struct, frozen=True):
-    """One of several; what it leaves out is taken from the defaults."""
+    """One of several questions; a missing member is taken from the defaults."""
 
     action: Action | UnsetType | None = UNSET
     context: Context | UnsetType | None = UNSET
@@ -61,7 +61,7 @@ class Item(Struct, frozen=True):
 
 
 class Options(Struct, frozen=True):
-    """How several are answered."""
+    """Options of several evaluations."""
 
     evaluations_semantic: str | UnsetType = UNSET
 
@@ -90,7 +90,7 @@ class Export(Struct, frozen=True, kw_only=True):
 
 
 def questions_of(questions: Questions) -> Sequence[Question] | None:
-    """Return the questions with the defaults filled in, an item's context in place of the default one; None if one is incomplete."""
+    """Return the questions with defaults applied, an item's context in place of the default one; None if one is incomplete."""
     items = questions.evaluations or (Item(),)
     filled: list[Question] = []
     for item in items:
@@ -103,5 +103,5 @@ def questions_of(questions: Questions) -> Sequence[Question] | None:
 
 
 def convert(kind: type[Body], document: dict[str, Any]) -> Body:
-    """Return a question that was read the long way."""
+    """Convert a strictly decoded body."""
     return msgspec.convert(document, kind)

@@ -1,4 +1,4 @@
-"""Why the gate answered as it did, for the people behind the systems that ask."""
+"""Texts of the gate's reasons, and next steps after a denial."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -28,4 +28,4 @@ NEXT: Final[Mapping[Reason, Mapping[str, str]]] = {
     ),
     _REQUEST,
 )
-"""What to do about a no."""
+"""Next step after a denial, by reason."""

@@ -39,7 +39,7 @@ from service.validation.problems import Malformed, UnsupportedMediaType, invalid
 
 
 class AuthZenRoute(StrictRoute):
-    """A route as AuthZEN has it: unknown fields and parameters are ignored, whatever is malformed is 400."""
+    """Route with the rules of AuthZEN: unknown fields and parameters are ignored, and malformed requests get 400."""
 
     ignores_unknown = True
     takes_suffixes = False
@@ -47,7 +47,7 @@ class AuthZenRoute(StrictRoute):
 
     @classmethod
     def refusals(cls, methods: frozenset[str]) -> dict[int | str, dict[str, Any]]:
-        """Return the refusals that AuthZEN has: 400 for whatever is wrong with a request, and never 415 or 422."""
+        """Return the refusals of AuthZEN: 400 for any malformed request, and never 415 or 422."""
         statuses: tuple[int | str, ...] = ("default",) if "GET" in methods else (400, 401, 403, 413, 503, "default")
         return {status: REFUSALS[status] for status in statuses}
 
@@ -75,14 +75,14 @@ SUBJECT_SEARCH_PATH: Final = "/access/v1/search/subject"
 RESOURCE_SEARCH_PATH: Final = "/access/v1/search/resource"
 ACTION_SEARCH_PATH: Final = "/access/v1/search/action"
 METADATA_SECONDS: Final = 600
-"""How long callers may keep the metadata."""
+"""Seconds for which callers may cache the metadata."""
 
 authzen = APIRouter(tags=["gate"], route_class=AuthZenRoute)
 
 
 @authzen.post(EVALUATION_PATH, response_model=EvaluationOut)
 async def evaluation(exchange: SystemExchange, request: Request, body: EvaluationIn) -> Response:
-    """May this system export this dataset to that recipient? The answer was recorded before it was given."""
+    """Decide whether a system may export a dataset to a recipient. The answer is recorded before it is sent."""
     return await decide_job(exchange, request, Evaluation(exchange.credential, _question(body)))
 
 
@@ -108,7 +108,7 @@ def _question(body: EvaluationIn) -> Question:
 
 
 async def decide_job(_: Exchange, request: Request, job: Job) -> Response:
-    """Answer once a batch has decided: it looks the caller up again, with everything else."""
+    """Answer a job after a batch has decided it; the batch looks the caller up anew, with all other rows."""
     gate: Gate = request.app.state.gate
     reply = await gate.decide(job)
     return Response(reply.body, reply.status, reply.headers, None if "Content-Type" in reply.headers else JSON)
@@ -120,7 +120,7 @@ def _searcher(exchange: Exchange, request: Request, caller: Caller) -> search.Se
 
 @authzen.post(SUBJECT_SEARCH_PATH, response_model=SubjectSearchOut)
 async def search_subject(exchange: SystemExchange, request: Request, body: SubjectSearchIn) -> Response:
-    """Which systems may export this dataset to that recipient? Asked by an exporter of the dataset's handler."""
+    """List the systems that may export a dataset to a recipient. For exporters of the dataset's handler."""
     return await exchange.answer_question(
         lambda tx, caller: search.subjects(tx, _searcher(exchange, request, caller), body), gate="join"
     )
@@ -128,7 +128,7 @@ async def search_subject(exchange: SystemExchange, request: Request, body: Subje
 
 @authzen.post(RESOURCE_SEARCH_PATH, response_model=ResourceSearchOut)
 async def search_resource(exchange: SystemExchange, request: Request, body: ResourceSearchIn) -> Response:
-    """Which datasets may this system send to that recipient? Of the handlers for which the caller is an exporter."""
+    """List the datasets that a system may export to a recipient, of handlers for which the caller is an exporter."""
     return await exchange.answer_question(
         lambda tx, caller: search.resources(tx, _searcher(exchange, request, caller), body), gate="join"
     )
@@ -136,7 +136,7 @@ async def search_resource(exchange: SystemExchange, request: Request, body: Reso
 
 @authzen.post(ACTION_SEARCH_PATH, response_model=ActionSearchOut)
 async def search_action(exchange: SystemExchange, request: Request, body: ActionSearchIn) -> Response:
-    """What may this system do to this dataset: export it to that recipient, or nothing?"""
+    """List the actions that a system may take on a dataset: `export` to the recipient, or none."""
     return await exchange.answer_question(
         lambda tx, caller: search.actions(tx, _searcher(exchange, request, caller), body), gate="join"
     )
@@ -144,7 +144,7 @@ async def search_action(exchange: SystemExchange, request: Request, body: Action
 
 @authzen.get("/.well-known/authzen-configuration")
 async def metadata(request: Request, response: Response) -> MetadataOut:
-    """Tell where this decision point answers."""
+    """Return the endpoints of this decision point."""
     base: str = request.app.state.base_url
     response.headers["Cache-Control"] = f"max-age={METADATA_SECONDS}"
     return MetadataOut(

@@ -15,20 +15,20 @@ from service.validation.text_types import Name, Reference
 
 MAX_EVALUATIONS = 1000
 LIMIT, MAX_LIMIT = 100, 1000
-"""Results on a page of a search: where the query does not say, and at most."""
+"""Default and maximum number of results on a page of a search."""
 Properties = Annotated[
-    dict[str, Any] | None, Field(description="Taken as they come; the gate decides by what the register says.")
+    dict[str, Any] | None, Field(description="Accepted and ignored; the gate decides by the register.")
 ]
 
 
 class _AuthZenBody(BaseModel):
-    """AuthZEN has unknown fields ignored; null is as good as absent where a field is optional."""
+    """Base of AuthZEN bodies: unknown fields are ignored, and null means absent for an optional field."""
 
     model_config = ConfigDict(extra="ignore")
 
 
 class Subject(_AuthZenBody):
-    """Who wants to act: a `system`, by its name."""
+    """The acting `system`, by its name."""
 
     type: Name
     id: Reference
@@ -36,14 +36,14 @@ class Subject(_AuthZenBody):
 
 
 class Action(_AuthZenBody):
-    """What it wants to do; the gate knows `export`."""
+    """The action; the gate knows `export`."""
 
     name: Name
     properties: Properties = None
 
 
 class Resource(_AuthZenBody):
-    """On what; the gate knows the type `dataset`, by id or key."""
+    """The resource; the gate knows the type `dataset`, by id or key."""
 
     type: Name
     id: Reference
@@ -51,11 +51,11 @@ class Resource(_AuthZenBody):
 
 
 Names = Annotated[list[Name], Field(min_length=1, max_length=5000)]
-"""Never none of them: an empty list could be read as nothing or as everything."""
+"""Never empty: an empty list could mean none or all."""
 
 
 class Context(_AuthZenBody):
-    """What the gate needs to know of an export."""
+    """Properties of an export on which a decision depends."""
 
     recipient: Reference | None = Field(default=None, description="Id or key.")
     purpose: Name | None = None
@@ -65,7 +65,7 @@ class Context(_AuthZenBody):
 
 
 class EvaluationIn(_AuthZenBody):
-    """May this subject do this to that?"""
+    """Question: may the subject take the action on the resource?"""
 
     subject: Subject
     action: Action
@@ -74,7 +74,7 @@ class EvaluationIn(_AuthZenBody):
 
 
 class EvaluationItem(_AuthZenBody):
-    """One of several questions; what it leaves out is taken from the defaults beside the list."""
+    """One of several questions; a missing member is taken from the defaults of the request."""
 
     subject: Subject | None = None
     action: Action | None = None
@@ -83,31 +83,31 @@ class EvaluationItem(_AuthZenBody):
 
 
 class Options(_AuthZenBody):
-    """How several questions are answered."""
+    """Options of several evaluations."""
 
     evaluations_semantic: Literal["execute_all", "deny_on_first_deny", "permit_on_first_permit"] = "execute_all"
 
 
 class _ReadLater:
-    """Shows the shape that each item is held against by itself, so that what is wrong with one is no matter of the others."""
+    """Schema of an item that is validated by itself, so that an error in one does not affect the others."""
 
     def __get_pydantic_json_schema__(self, _: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         return handler(EvaluationItem.__pydantic_core_schema__)
 
 
 class EvaluationsIn(EvaluationItem):
-    """Several questions at once; without any it is a single one."""
+    """Several questions at once; without `evaluations`, a single one."""
 
     evaluations: list[Annotated[dict[str, Any], _ReadLater()]] | None = Field(default=None, max_length=MAX_EVALUATIONS)
     options: Options | None = None
 
     @property
     def semantic(self) -> str:
-        """How several are answered."""
+        """The semantic of several evaluations."""
         return (self.options or Options()).evaluations_semantic
 
     def single(self) -> EvaluationIn:
-        """Return the one question that it is without `evaluations`.
+        """Return the single question of a body without `evaluations`.
 
         Raises:
             pydantic.ValidationError: it has no subject, action or resource.
@@ -115,7 +115,7 @@ class EvaluationsIn(EvaluationItem):
         return EvaluationIn.model_validate(self._defaults())
 
     def questions(self) -> list["EvaluationIn | FailedOut"]:
-        """Return the questions with the defaults filled in, or what is wrong with them.
+        """Return the questions with defaults applied, or their errors.
 
         A member of an item takes the place of the default one as a whole: nothing is merged below it.
         """
@@ -123,7 +123,7 @@ class EvaluationsIn(EvaluationItem):
         return [_read(defaults, item, number) for number, item in enumerate(self.evaluations or ())]
 
     def _defaults(self) -> dict[str, Any]:
-        """Return what was sent beside the list, as it was sent; null is as good as nothing."""
+        """Return the default members as sent; null means absent."""
         parts = {name: getattr(self, name) for name in EvaluationItem.model_fields}
         return {name: part for name, part in parts.items() if part is not None}
 
@@ -137,21 +137,21 @@ def _read(defaults: dict[str, Any], item: dict[str, Any], number: int) -> "Evalu
 
 
 class HeadroomOut(BaseModel):
-    """Persons of each kind that could still go."""
+    """Persons of each kind that may still be exported."""
 
     persons: int
     sensitive_persons: int
 
 
 class NextOut(BaseModel):
-    """What to do about a no."""
+    """Next step after a denial."""
 
     href: str
     method: Literal["GET", "POST"]
 
 
 class AnswerContext(BaseModel):
-    """Why, and what of the question was read: what a caller misspelt is null here."""
+    """Reason of the answer, and the decoded parts of the question: a misspelt member is null here."""
 
     id: str = Field(description="Id of the recorded evaluation.")
     reason: Reason
@@ -169,14 +169,14 @@ class AnswerContext(BaseModel):
 
 
 class EvaluationOut(BaseModel):
-    """The answer; it was recorded before it was given."""
+    """The answer; it is recorded before it is sent."""
 
     decision: bool
     context: AnswerContext
 
 
 class ErrorOut(BaseModel):
-    """What is wrong with one of several questions; `errors` points into the request."""
+    """Errors of one of several questions; `errors` points into the request."""
 
     status: Literal[400] = 400
     message: str
@@ -184,7 +184,7 @@ class ErrorOut(BaseModel):
 
 
 class FailedContext(BaseModel):
-    """Why it was not decided."""
+    """Context of a question that was not decided."""
 
     error: ErrorOut
 
@@ -213,14 +213,14 @@ class EvaluationsOut(BaseModel):
 
 
 class SearchedType(_AuthZenBody):
-    """What is searched for: only its type is looked at."""
+    """Kind of candidates; only the type matters."""
 
     type: Name
     properties: Properties = None
 
 
 class PageIn(_AuthZenBody):
-    """Which part of the results; a token goes with the query that it came from."""
+    """Page of the results; a token is valid for its own query."""
 
     token: str | None = Field(default=None, max_length=500, description="`next_token` of the page before.")
     limit: Annotated[int, Field(strict=True, ge=0)] | None = Field(
@@ -230,14 +230,14 @@ class PageIn(_AuthZenBody):
 
 
 class SearchIn(_AuthZenBody):
-    """What every search may hold."""
+    """Members of every search."""
 
     context: Context | None = None
     page: PageIn | None = None
 
 
 class SubjectSearchIn(SearchIn):
-    """Which systems may do this to that?"""
+    """Search for systems that may take the action on the resource."""
 
     subject: SearchedType
     action: Action
@@ -245,7 +245,7 @@ class SubjectSearchIn(SearchIn):
 
 
 class ResourceSearchIn(SearchIn):
-    """To which datasets may this system do this?"""
+    """Search for datasets on which the system may take the action."""
 
     subject: Subject
     action: Action
@@ -253,28 +253,28 @@ class ResourceSearchIn(SearchIn):
 
 
 class ActionSearchIn(SearchIn):
-    """What may this system do to that?"""
+    """Search for actions that the system may take on the resource."""
 
     subject: Subject
     resource: Resource
 
 
 class PageOut(BaseModel):
-    """Where the next results are."""
+    """Token of the next page, and number of results on this one."""
 
     next_token: str = Field(description="Empty: there are no more. Else send it as `page.token` with the same query.")
     count: int = Field(description="Results on this page; there may be none, and more on the next.")
 
 
 class SearchContext(BaseModel):
-    """How the results came about."""
+    """Context of the results."""
 
     id: str = Field(description="Id of the recorded search.")
     looked_at: int = Field(description="Candidates that were decided on for this page.")
 
 
 class SearchOut(BaseModel):
-    """One page of results; it was recorded before it was given."""
+    """One page of results; it is recorded before it is sent."""
 
     page: PageOut
     context: SearchContext
@@ -288,7 +288,7 @@ class SubjectResult(BaseModel):
 
 
 class DatasetProperties(BaseModel):
-    """What else to know of a dataset that was found."""
+    """Further properties of a dataset in the results."""
 
     key: str
     reason: Reason
@@ -309,7 +309,7 @@ class ActionResult(BaseModel):
 
 
 class SubjectSearchOut(SearchOut):
-    """Systems, in the order in which they were made known."""
+    """Systems, in the order of their registration."""
 
     results: list[SubjectResult]
 

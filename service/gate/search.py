@@ -1,8 +1,7 @@
-"""Searches: the candidates for which the gate would say yes, found by asking it of one after the other.
+"""Searches for the candidates that the gate would allow.
 
-There is no second way to decide: candidates are walked by id, each is read and decided on as an evaluation is, in one transaction with
-the gate's lock. A request looks at `MAX_CANDIDATES` candidates at most, however large the register is; the next page goes on from there.
-Datasets are named to the exporters of their handler only.
+Candidates are read by id and decided like evaluations, in one transaction with the gate's lock. A request decides on at most
+`MAX_CANDIDATES`, however large the register is; the next page continues there. Datasets are listed to exporters of their handler only.
 
 Source: AuthZEN Authorization API 1.0, 8.
 """
@@ -51,11 +50,11 @@ from service.law.rule_book import RuleBook
 Result = TypeVar("Result")
 
 MAX_CANDIDATES: Final = 1000
-"""Candidates that one request looks at, at most."""
+"""Maximum number of candidates that one request decides on."""
 CANDIDATES_PER_READ: Final = 250
 """Candidates that are read at once."""
 _KINDS: Final = {ResourceSearchIn: "resource", SubjectSearchIn: "subject", ActionSearchIn: "action"}
-"""What is searched for: the member that a candidate takes the place of."""
+"""Member of the question that is searched for, by the type of search."""
 _PARTS: Final[Mapping[str, type[Struct]]] = {
     "subject": Party,
     "action": Action,
@@ -68,11 +67,11 @@ _NOT_RECORDED: Final[Mapping[str, Any]] = {
     "action": {"properties"},
     "resource": {"properties"},
 }
-"""The gate does not look at properties, and they may speak of persons."""
+"""Properties are not recorded: no decision depends on them, and they may contain personal information."""
 
 _DATASETS: Final = text("select id, key from datasets where id > :after order by id limit :size")
-# A range in the index of handlers and ids, from where the page before ended: were it told as handler = h, the statistics could lead
-# PostgreSQL through everybody else's datasets.
+# A range in the index of handlers and ids, from the end of the page before: with handler = h, the statistics could lead PostgreSQL
+# through all other handlers' datasets.
 _DATASETS_OF: Final = text("""
   select d.id, d.key from unnest(cast(:handlers as text[])) h
   cross join lateral (
@@ -95,7 +94,7 @@ _SYSTEMS: Final = text("""
 
 @dataclass(frozen=True, slots=True)
 class Searcher:
-    """Who searches, and the law by which candidates are decided on."""
+    """Caller of a search, and the law for its decisions."""
 
     caller: Caller
     credentials: Credential
@@ -104,26 +103,26 @@ class Searcher:
 
 @dataclass(frozen=True, slots=True)
 class _Candidate(Generic[Result]):
-    """Something that was looked at; `result` is None where the gate would say no."""
+    """Candidate of a search; `result` is None if the gate would deny it."""
 
     id: str
     result: Result | None
 
 
 Step = Callable[[str, int], Awaitable[Sequence[_Candidate[Result]]]]
-"""Returns the candidates after one, in the order of their ids, so many at most: fewer only if there are no more."""
+"""Returns the next candidates by id, up to a number; fewer only at the end."""
 
 
 @dataclass(slots=True)
 class _Walk(Generic[Result]):
-    """What a request has found so far; `after` is the candidate looked at last, None once there are no more."""
+    """Progress of a search; `after` is the last candidate decided on, None once there are no more."""
 
     after: str | None
     results: list[Result] = field(default_factory=list)
     looked_at: int = 0
 
     async def go(self, step: Step[Result], limit: int) -> None:
-        """Look at candidates until there are results enough, no more candidates, or as many as a request may look at."""
+        """Decide on candidates until the page is full, no candidates are left, or the request has reached its maximum."""
         while self.after is not None and len(self.results) < limit and self.looked_at < MAX_CANDIDATES:
             size = min(CANDIDATES_PER_READ, MAX_CANDIDATES - self.looked_at)
             candidates = await step(self.after, size)
@@ -142,7 +141,7 @@ class _Walk(Generic[Result]):
 
 
 async def resources(tx: Transaction, searcher: Searcher, body: ResourceSearchIn) -> ResourceSearchOut:
-    """Return the datasets that a system may export, of those for whose handlers the caller is an exporter."""
+    """Return the datasets that a system may export, of handlers for which the caller is an exporter."""
     search = _Search(tx, searcher, body)
     scope = searcher.caller.reach(EXPORTERS)
 
@@ -167,7 +166,7 @@ def _resource(ident: str, key: str, decision: Decision) -> ResourceResult | None
 
 
 async def subjects(tx: Transaction, searcher: Searcher, body: SubjectSearchIn) -> SubjectSearchOut:
-    """Return the systems that may export a dataset: exporters of its handler to whom the gate would say yes."""
+    """Return the systems that may export a dataset: exporters of its handler that the gate would allow."""
     search = _Search(tx, searcher, body)
     (snapshot,) = await search.read([search.question(Party("", SYSTEM))])
 
@@ -187,7 +186,7 @@ async def subjects(tx: Transaction, searcher: Searcher, body: SubjectSearchIn) -
 
 
 async def actions(tx: Transaction, searcher: Searcher, body: ActionSearchIn) -> ActionSearchOut:
-    """Return what a system may do to a dataset: export it, or nothing."""
+    """Return the actions that a system may take on a dataset: `export`, or none."""
     search = _Search(tx, searcher, body)
     question = search.question(Action(EXPORT))
     (snapshot,) = await search.read([question])
@@ -202,10 +201,10 @@ async def actions(tx: Transaction, searcher: Searcher, body: ActionSearchIn) -> 
 
 
 class _Search:
-    """One request: what is asked of every candidate, the page to give, and the entry that tells of it.
+    """One search: the question for every candidate, the page, and the audit entry.
 
     Raises:
-        Malformed: the page's token belongs to another query.
+        Malformed: the page's token is of another query.
     """
 
     def __init__(self, tx: Transaction, searcher: Searcher, body: SearchIn) -> None:
@@ -224,12 +223,12 @@ class _Search:
             self._place = Place(LIMIT if limit is None else limit, "")
 
     def question(self, candidate: Party | Action) -> Question:
-        """Return the question that an evaluation of one candidate would ask."""
+        """Return the question about one candidate."""
         parts: Mapping[str, Any] = {**self._parts, self._kind: candidate}
         return Question(**parts)
 
     async def read(self, questions: Sequence[Question]) -> Sequence[Snapshot]:
-        """Return what the decisions on some questions look at."""
+        """Read the rows for the decisions on some questions."""
         lookups = [lookup_of(question, self._searcher.credentials) for question in questions]
         return await batch_read.read_in(self._tx, lookups, day_in_shanghai(self._tx.now)) if lookups else ()
 
@@ -242,13 +241,13 @@ class _Search:
         ]
 
     async def walk(self, step: Step[Result], *, has_candidates: bool) -> _Walk[Result]:
-        """Return what is found for the page; nothing at all where what is asked about is not known here."""
+        """Return the results of the page; none if the subject of the search is unknown."""
         walk = _Walk[Result](self._place.after if has_candidates else None)
         await walk.go(step, self._place.limit)
         return walk
 
     def record(self, walk: _Walk[Any], results: Sequence[str], handler: str | None) -> tuple[PageOut, SearchContext]:
-        """Record the search with its results, and return what the answer tells of it."""
+        """Record the search with its results, and return page and context of the answer."""
         ident = new_id("sr")
         details = {
             "search": self._kind,

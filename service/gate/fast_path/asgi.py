@@ -1,7 +1,7 @@
 """Serves the three deciding routes as plain ASGI, for fast-path eligible requests: decode, join a batch, answer.
 
-Exists for throughput only. A request that is not eligible (see `plain_json`) goes to the routes, which read it strictly, say what is
-wrong, and join the same batches. The fast path writes no access log: each answer is a row of the audit log before it is given.
+Exists for throughput only. A request that is not eligible (see `plain_json`) goes to the routes, which decode it strictly, report its
+errors, and join the same batches. The fast path writes no access log: each answer is an audit entry before it is sent.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,11 +24,11 @@ from service.validation.problems import InternalError, Problem, Unauthenticated
 
 Headers = Sequence[tuple[bytes, bytes]]
 VaryingHeaders = Mapping[bytes, bytes]
-"""What the headers that vary hold."""
+"""Values of the varying headers, by name."""
 SendAnswer = Callable[[int, bytes, bytes], None]
-"""Takes an answer: status, header lines, body."""
+"""Sends an answer: status, header lines, body."""
 Reader = Callable[[Credentials, bytes, str | None], Job | None]
-"""Turns credentials, a body and an `Idempotency-Key` into a job; None: not plain."""
+"""Turns credentials, a body and an `Idempotency-Key` into a job; None if the body is not eligible."""
 
 _SAFE: Final = [(name.lower().encode(), value.encode()) for name, value in SAFE_HEADERS.items()]
 _KEY: Final = b"idempotency-key"
@@ -36,7 +36,7 @@ _REQUEST: Final = b"x-request-id"
 _VARYING: Final = frozenset({_KEY, _REQUEST})
 _RELEVANT: Final = _VARYING | {b"authorization", b"content-type"}
 _JSON: Final = (b"content-type", b"application/json")
-"""The answer's type, and the only one of a request that is plain."""
+"""Media type of answers, and the only one of eligible requests."""
 _SAFE_JSON: Final = [*_SAFE, _JSON]
 
 
@@ -63,14 +63,14 @@ def _export(credentials: Credentials, body: bytes, key: str | None) -> Job | Non
 
 @dataclass(slots=True, repr=False)
 class ParsedHead:
-    """What the head of a plain request says, but for what varies: a mere reading of its bytes, and nothing that could be revoked."""
+    """Parsed head of an eligible request, without its varying headers. It follows from the bytes alone, so that it can be cached."""
 
     path: str
     reader: Reader
     credentials: Credentials
 
     def job(self, varying: VaryingHeaders, body: bytes) -> Job | None:
-        """Return the job that comes with what varies and with a body; None: not plain."""
+        """Return the job of a request with these varying headers and body; None if it is not eligible."""
         key = varying.get(_KEY)
         text = None if key is None else key.decode("latin-1")
         return self.reader(self.credentials, body, text) if text is None or idempotency.is_key(text) else None
@@ -82,18 +82,22 @@ _READERS: Final[dict[str, Reader]] = {
     EXPORTS_PATH: _export,
 }
 _PATHS_BY_TARGET: Final = {path.encode(): path for path in _READERS}
-"""Paths as they come on the wire, whole and without a query."""
+"""Request targets, whole and without a query, to paths."""
 
 
 class FastPathApp:
-    """Serves plain requests of the routes that decide, and hands everything else on.
+    """Serves eligible requests to the deciding routes, and passes all others on to the application.
 
     Args:
         app: the application.
         gate: decides.
         recognize: reads credentials from the `Authorization` header.
-        limit: bytes of a body at most.
-        rates: how much one caller may ask.
+        limit: maximum number of bytes of a body.
+        rates: the rate limits of callers.
+
+    Example:
+        app.fast_path_app = FastPathApp(app.by_routes, gate=gate, recognize=recognize, limit=1_000_000, rates=rates)
+        await app.fast_path_app(scope, receive, send)
     """
 
     varying = _VARYING
@@ -125,7 +129,7 @@ class FastPathApp:
             if self._rates.has_failures:
                 self._rates.require_attempt(scope, limit_key)
             reply = await self._gate.decide(job)
-        except Exception as error:  # noqa: BLE001 - whatever it is becomes a problem document
+        except Exception as error:  # noqa: BLE001 - every error becomes a problem document
             reply = _problem_reply(error, path)
         self._rates.record_answer(scope, limit_key, reply.status)
         if is_answer_to_authenticated(reply.status):
@@ -137,7 +141,7 @@ class FastPathApp:
         return target in _PATHS_BY_TARGET
 
     def parse_head(self, target: bytes, headers: Headers) -> ParsedHead | None:
-        """Return what the head of a request to one of them says, but for what varies; None: not plain."""
+        """Parse the head of a request to one of them, without the varying headers; None if it is not eligible."""
         return self._parse_head(_PATHS_BY_TARGET[target], headers)
 
     def begin(
@@ -165,12 +169,12 @@ class FastPathApp:
             if self._rates.has_failures:
                 self._rates.require_attempt(scope, limit_key)
             self._gate.submit(job, answer)
-        except Exception as error:  # noqa: BLE001 - whatever it is becomes a problem document
+        except Exception as error:  # noqa: BLE001 - every error becomes a problem document
             answer(error)
         return True
 
     def _parse_head(self, path: str, headers: Headers) -> ParsedHead | None:
-        """Return what the headers of a request say; None: not plain."""
+        """Parse the headers of a request; None if they are not eligible."""
         relevant = [header for header in headers if header[0] in _RELEVANT]
         varying = dict(relevant)
         if len(varying) < len(relevant) or varying.get(b"content-type") != _JSON[1]:
@@ -183,7 +187,7 @@ class FastPathApp:
 
 
 async def _body(receive: Receive, limit: int, received: list[Message]) -> bytes | None:
-    """Return the body of a request; None if it is larger than it may be, or never arrived whole."""
+    """Read the body of a request; None if it is too large or incomplete."""
     message = await receive()
     received.append(message)
     if message["type"] == "http.request" and not message.get("more_body"):
@@ -200,7 +204,7 @@ async def _body(receive: Receive, limit: int, received: list[Message]) -> bytes 
 
 
 def _replay(received: list[Message], receive: Receive) -> Receive:
-    """Return a `receive` that gives again what has been received, and then what is still to come."""
+    """Return a `receive` that replays the received messages, and then continues with the original."""
     waiting = iter(received)
 
     async def next_message() -> Message:
@@ -210,7 +214,7 @@ def _replay(received: list[Message], receive: Receive) -> Receive:
 
 
 def _problem_reply(error: Exception, path: str) -> Reply:
-    """Return the problem document that tells of a refusal, or of a fault."""
+    """Return the problem document of a refusal or a fault."""
     if not isinstance(error, Problem):
         problems.log.error("unexpected fault", error=type(error).__name__, exc_info=error)
         error = InternalError("The fault is ours and has been logged. Nothing was allowed.")
@@ -220,7 +224,7 @@ def _problem_reply(error: Exception, path: str) -> Reply:
 
 
 def _headers_of(reply: Reply) -> Headers:
-    """Return the headers of an answer, all but its length and its request's id."""
+    """Return the headers of an answer, except its length and request id."""
     if not reply.headers:
         return _SAFE_JSON
     named = {"content-type": "application/json"} | {name.lower(): value for name, value in reply.headers.items()}
@@ -228,7 +232,7 @@ def _headers_of(reply: Reply) -> Headers:
 
 
 def _lines_of(reply: Reply, ident: bytes) -> bytes:
-    """Return the headers of an answer as they are written."""
+    """Return the header lines of an answer."""
     more = header_lines(_headers_of(reply)) if reply.headers else _SAFE_JSON_LINES
     return b"content-length: %d\r\nx-request-id: %s\r\n%s" % (len(reply.body), ident, more)
 

@@ -1,7 +1,7 @@
 """Answers eligible gate requests straight from the HTTP parser, without an ASGI scope or task.
 
 Exists for throughput only: every request can also be served by plain ASGI, with the same answer. A request is eligible when it has come
-as a whole and the application's `fast_path` accepts it after a look; everything else goes on as it came.
+complete and the application's `fast_path` accepts its head and body; all others go on to ASGI unchanged.
 
 Each connection caches header templates. A client repeats the same head but for a few values, so a request that matches a cached template
 byte for byte, those values apart, is not parsed again.
@@ -21,68 +21,68 @@ from service.http.rate_limits import is_answer_to_authenticated
 from service.http.server_protocol import TimeoutProtocol
 
 MAX_BUFFERED_BODY: Final = 64 * 1024
-"""Bytes of a body that are kept back at most, until all of it is there."""
+"""Maximum number of bytes of a body that are buffered until it is complete."""
 MAX_TEMPLATES: Final = 16
-"""Heads of a connection at most that are kept."""
+"""Maximum number of header templates of a connection."""
 MAX_TEMPLATE: Final = 2048
-"""Bytes of one that is kept at most: what many connections keep must be little."""
+"""Maximum number of bytes of a template: bounds the memory of many connections."""
 _LENGTH: Final = b"content-length"
 _LINE: Final = b"\r\n"
 _END: Final = b"\r\n\r\n"
 _WORD: Final = rb"[\x21-\x7e]{1,255}"
 _VALUE: Final = re.compile(_WORD)
 _HEADER: Final = re.compile(rb"(?<=\r\n)([!#-'*+.^_`|~0-9A-Za-z-]+):[ \t]*(" + _WORD + rb")(?=\r\n)")
-"""A header whose value is one word, where its line begins and to where it ends."""
+"""Matches a header line whose value is one word."""
 
 SendAnswer = Callable[[int, bytes, bytes], None]
-"""Takes the answer: status, header lines, body."""
+"""Sends the answer: status, header lines, body."""
 
 
 VaryingHeaders = Mapping[bytes, bytes]
-"""What the headers that vary hold, by their names in small letters."""
+"""Values of the varying headers, by name in lower case."""
 
 
 class FastPath(Protocol):
-    """Answers some requests without ASGI."""
+    """Answers eligible requests without ASGI."""
 
     @property
     def varying(self) -> Collection[bytes]:
-        """Names of headers that well differ from one request to the next, in small letters."""
+        """Names of headers whose values differ between requests, in lower case."""
 
     def accepts(self, target: bytes) -> bool:
-        """Tell whether a path may have such requests; one with a query has none."""
+        """Return True if requests to a target can be eligible; a target with a query is not."""
 
     def parse_head(self, target: bytes, headers: Sequence[tuple[bytes, bytes]]) -> object | None:
-        """Return what the head of a POST request says, what varies left out; None: it is not taken.
+        """Parse the head of a POST request, without the varying headers; None if it is not eligible.
 
-        The same bytes mean the same, always.
+        The result depends on the bytes alone.
         """
 
     def begin(
         self, head: Any, varying: VaryingHeaders, body: bytes, client: tuple[str, int] | None, send_answer: SendAnswer
     ) -> bool:
-        """Take a request, and tell its answer now or later; False: not taken, and nothing has happened."""
+        """Begin a request, and send its answer now or later; False if it is not eligible, without any effect."""
 
 
 @dataclass(slots=True)
 class _HeaderTemplate:
-    """A head that was read before."""
+    """Cached head of an earlier request: its bytes, with gaps for the values that vary."""
 
     head: object
     parts: Sequence[bytes]
-    """Its text without the values that may differ."""
+    """Its bytes between the values that vary."""
     names: Sequence[bytes]
-    """Whose values stand between two parts each: how long the body is, and what varies."""
+    """Names of the headers whose values lie between the parts: `content-length` and the varying ones."""
     latest: bytes
-    """Its text as it came last, with the values."""
+    """Bytes of its latest occurrence, with the values."""
     varying: VaryingHeaders
-    """What varies, as it came last."""
+    """Varying values of its latest occurrence."""
     length: int
-    """How long the body was then."""
+    """Length of the body of its latest occurrence."""
 
     @classmethod
     def of(cls, head: object, text: bytes, varying: VaryingHeaders, length: int) -> Self | None:
-        """Return a head to be known again by its text; None: its values do not stand in it as they were read."""
+        """Build a template from the bytes of a head; None if the parsed values do not occur in them literally."""
         values = {**varying, _LENGTH: b"%d" % length}
         parts, names, place = list[bytes](), list[bytes](), 0
         for match in _HEADER.finditer(text):
@@ -95,7 +95,7 @@ class _HeaderTemplate:
         return cls(head, parts, names, text, varying, length) if sorted(names) == sorted(values) else None
 
     def match_request(self, data: bytes) -> tuple[VaryingHeaders, bytes] | None:
-        """Return the values of a request that begins with this head, and its body; None: it does not."""
+        """Return the varying values and the body of a request with this head; None if it has another."""
         if data.startswith(self.latest) and len(data) == len(self.latest) + self.length:
             return self.varying, data[len(self.latest) :]
         place, varying = 0, dict[bytes, bytes]()
@@ -119,18 +119,18 @@ class _HeaderTemplate:
 
 
 _lines: Final = lru_cache(maxsize=4)(header_lines)
-"""The default headers as they are written: those of all answers of a second are the same."""
+"""Memoised lines of the default headers, which are the same for all answers within a second."""
 
 
 class _NoEvent:
-    """An event that nobody waits for."""
+    """Event without waiters."""
 
     def set(self) -> None:
         """Do nothing."""
 
 
 class _Exchange:
-    """A request that was taken, where uvicorn keeps the one that is under way."""
+    """Request on the fast path, in the place of uvicorn's request cycle."""
 
     message_event = _NoEvent()
     more_body = disconnected = response_started = response_complete = False
@@ -140,18 +140,18 @@ class _Exchange:
 
 
 class FastPathProtocol(TimeoutProtocol):
-    """One connection to an application that may have a shortcut.
+    """Connection to an application that may have a fast path.
 
-    Behind a proxy that is trusted there is none: who came is known only once its headers have been read.
+    Behind a trusted proxy there is none: the client's address is known only after its headers are parsed.
     """
 
     _buffered: list[bytes] | None = None
-    """What has come of the body of a request that may be taken; None: it goes on as it comes."""
+    """Received pieces of the body of a request that may be eligible; None if the body goes to ASGI as it arrives."""
     _buffered_size = 0
-    _has_known_caller = False
-    """Whether a request was taken of a caller who was let in."""
+    _is_authenticated = False
+    """True once an authenticated caller has been answered."""
     _unfinished: bytes = b""
-    """What has come last, if a request began with it and has not come to its end."""
+    """Latest data, if a request began with it and is not complete."""
 
     def __init__(self, config: Config, *others: Any, **named: Any) -> None:
         super().__init__(config, *others, **named)
@@ -159,7 +159,7 @@ class FastPathProtocol(TimeoutProtocol):
         self._templates: list[_HeaderTemplate] = []
 
     def data_received(self, data: bytes) -> None:
-        """Take what has come: without a look at its head, if that is known."""
+        """Receive data; a request that matches a template is not parsed."""
         is_between = self._is_whole and self._has_head and not self._is_refused
         if is_between and self._templates and self._is_free() and self._begin_from_template(data):
             return
@@ -167,7 +167,7 @@ class FastPathProtocol(TimeoutProtocol):
         super().data_received(data)
 
     def _begin_from_template(self, data: bytes) -> bool:
-        """Begin a request that is whole and has a head that is known; False: it is none, or not taken."""
+        """Begin a complete request that matches a template; False if it does not, or is not eligible."""
         for template in self._templates:
             match = template.match_request(data)
             if match is not None:
@@ -196,7 +196,7 @@ class FastPathProtocol(TimeoutProtocol):
         return False
 
     def on_headers_complete(self) -> None:
-        """Keep a request back that may be taken, until its body has come."""
+        """Buffer a request that may be eligible until its body is complete."""
         if self._may_be_eligible():
             self._has_head = True
             self._buffered, self._buffered_size = [], 0
@@ -204,7 +204,7 @@ class FastPathProtocol(TimeoutProtocol):
             super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """Keep a part of a body, or hand it on."""
+        """Buffer a piece of a body, or pass it on."""
         if self._buffered is None:
             super().on_body(body)
             return
@@ -214,14 +214,14 @@ class FastPathProtocol(TimeoutProtocol):
             self._hand_to_asgi()
 
     def on_message_complete(self) -> None:
-        """Have a request taken, or hand it on."""
+        """Begin a buffered request, or pass it on."""
         if self._buffered is not None:
             self._end_buffered(b"".join(self._buffered))
         self._unfinished = b""
         super().on_message_complete()
 
     def _end_buffered(self, body: bytes) -> None:
-        """Have a request taken that was kept back, or begin the ordinary way."""
+        """Begin a buffered request on the fast path, or pass it on to ASGI."""
         fast_path, keep_alive = self._fast_path, self.parser.should_keep_alive()
         head = None if fast_path is None else fast_path.parse_head(self.url, self.headers)
         varying = (
@@ -235,7 +235,7 @@ class FastPathProtocol(TimeoutProtocol):
             self._store_template(head, varying, body)
 
     def _store_template(self, head: object, varying: VaryingHeaders, body: bytes) -> None:
-        """Keep a head, if it came in one piece with all of the body and nothing else."""
+        """Store a template of a head, if it arrived in one piece with its whole body and nothing else."""
         text = self._unfinished.removesuffix(body)
         lengths = [value for name, value in self.headers if name in {_LENGTH, b"transfer-encoding"}]
         is_all_of_it = text.startswith(b"POST ") and text.find(_END) == len(text) - len(_END)
@@ -246,7 +246,7 @@ class FastPathProtocol(TimeoutProtocol):
             self._templates = [template, *self._templates[: MAX_TEMPLATES - 1]]
 
     def _may_be_eligible(self) -> bool:
-        """Tell whether a request is worth keeping back: nothing is under way, and its body comes unasked."""
+        """Return True if a request may be eligible: no other is under way, and it does not wait for 100 Continue."""
         return (
             self._fast_path is not None
             and self._fast_path.accepts(self.url)
@@ -265,17 +265,17 @@ class FastPathProtocol(TimeoutProtocol):
         )
 
     def _hand_to_asgi(self) -> None:
-        """Begin the ordinary way, with what has been kept back."""
+        """Pass a buffered request on to ASGI."""
         buffered, self._buffered = self._buffered or (), None
         super().on_headers_complete()
         if buffered:
             super().on_body(b"".join(buffered))
 
     def _write_answer(self, exchange: _Exchange, status: int, lines: bytes, body: bytes) -> None:
-        """Write an answer, unless nobody is there any more."""
+        """Write an answer, unless the client has disconnected."""
         exchange.response_started = exchange.response_complete = True
-        if not self._has_known_caller and is_answer_to_authenticated(status):
-            self._has_known_caller = True
+        if not self._is_authenticated and is_answer_to_authenticated(status):
+            self._is_authenticated = True
             self.mark_authenticated()
         if exchange.disconnected or self.transport.is_closing():
             return
@@ -286,6 +286,6 @@ class FastPathProtocol(TimeoutProtocol):
             self.transport.close()
         if self.pipeline or self.flow.read_paused or self._is_refused:
             self.on_response_complete()
-        else:  # no timer for when it is idle: the connection looks after that by itself
+        else:  # no timer for idleness: the connection has its own
             self._open_exchanges -= 1
             self.server_state.total_requests += 1

@@ -15,7 +15,7 @@ from service.gate.questions import Body, Context, Export, Item, Question, Questi
 
 
 def members_of_context(context: Context | UnsetType | None) -> int:
-    """Return how many members a context was sent with, itself included."""
+    """Count the members of a context, itself included."""
     if context is UNSET:
         return 0
     if context is None:
@@ -31,7 +31,7 @@ def members_of_context(context: Context | UnsetType | None) -> int:
 
 
 def members_of_item(item: Item | Questions) -> int:
-    """Return how many members of one of several questions, or of the defaults, were sent."""
+    """Count the members of one of several questions, or of the defaults."""
     members = members_of_context(item.context)
     if item.action is not UNSET:
         members += 1 if item.action is None else 2
@@ -43,12 +43,12 @@ def members_of_item(item: Item | Questions) -> int:
 
 
 def members_of_question(question: Question) -> int:
-    """Return how many members a question was sent with: eight that every one has, and its context's."""
+    """Count the members of a question: eight that each has, and those of its context."""
     return 8 + members_of_context(question.context)
 
 
 def members_of_questions(questions: Questions) -> int:
-    """Return how many members several questions were sent with."""
+    """Count the members of several questions."""
     members = members_of_item(questions)
     if questions.evaluations is not UNSET:
         members += 1 + sum([members_of_item(item) for item in questions.evaluations])
@@ -58,7 +58,7 @@ def members_of_questions(questions: Questions) -> int:
 
 
 def members_of_export(export: Export) -> int:
-    """Return how many members an export was sent with."""
+    """Count the members of an export."""
     return (
         3
         + (export.fields is not UNSET)
@@ -69,9 +69,9 @@ def members_of_export(export: Export) -> int:
 
 
 def are_canonical(texts: Sequence[str]) -> bool:
-    """Tell whether texts without quotes are as the strict reading would leave them.
+    """Return True if the strict decoder would accept texts without quotes unchanged.
 
-    No spaces around them, nothing invisible in them, each letter written in one way (NFC).
+    They have no surrounding spaces and no invisible characters, and are in NFC.
     """
     quoted = '"'.join(("", *texts, ""))
     return (
@@ -114,7 +114,7 @@ def texts_of_item(item: Item | Questions) -> list[str]:
 
 
 def texts_of_questions(questions: Questions) -> list[str]:
-    """Return every text of several questions, save how they are answered."""
+    """Return every text of several questions, except their options."""
     texts = texts_of_item(questions)
     for item in questions.evaluations or ():
         texts += texts_of_item(item)
@@ -130,10 +130,10 @@ SEMANTICS: Final = frozenset({"execute_all", "deny_on_first_deny", "permit_on_fi
 
 
 def _has_members(body: bytes, members: int) -> bool:
-    """Tell whether a body has no more members than those that were read: others are unknown, or came twice.
+    """Return True if a body has no members besides the decoded ones: others are unknown, or duplicates.
 
-    Each has a colon. Where texts hold some as well, those are looked at that follow a quote: a text holds no quote here, so that is one
-    member each, unless a colon stands apart from its name.
+    Each member has a colon. If texts contain colons too, only those after a quote count: a text contains no quote here, so that each is a
+    member, unless space separates a colon from its name.
     """
     if body.count(b":") == members:
         return True
@@ -173,4 +173,4 @@ def _has_distinct_fields(export: Export) -> bool:
 decode_question = _eligible_decoder(Question, members_of_question, texts_of_question, lambda _: True)
 decode_questions = _eligible_decoder(Questions, members_of_questions, texts_of_questions, _has_valid_semantic)
 decode_export = _eligible_decoder(Export, members_of_export, texts_of_export, _has_distinct_fields)
-"""Each returns what a plain body holds, and None for any other."""
+"""Decoders of eligible bodies; each returns None for any other body."""
