@@ -28,13 +28,13 @@ _REQUESTS: Final = itertools.count(1)
 _REQUEST_ID: Final = re.compile(r"[\x20-\x7e]{1,1024}")
 """Printable ASCII. Callers get any such id back unchanged (AuthZEN 1.0, 10.1.3)."""
 HSTS: Final = "max-age=63072000; includeSubDomains"
-"""Two years of https."""
+"""Value of `Strict-Transport-Security`: two years."""
 SAFE_HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
-"""Headers of every answer, unless a route sets its own; an answer of the gate has no more than these."""
+"""Headers of every answer, unless a route sets its own; the gate's answers have these alone."""
 ANSWER_HEADERS: Final = {**SAFE_HEADERS, "Cross-Origin-Resource-Policy": "same-origin", "X-Frame-Options": "DENY"}
 """Headers of every other answer."""
 PAGE_HEADERS: Final = {

@@ -121,16 +121,16 @@ _MEANINGS: dict[int | str, str] = {
     400: "Not well-formed.",
     401: "No valid key or token.",
     403: "Not allowed for this caller.",
-    404: "Nothing there that this caller may see.",
-    409: "Not possible in the present state.",
+    404: "No such resource that this caller may see.",
+    409: "Conflict with the present state.",
     410: "Moved to a file, which the problem names.",
-    412: "Changed since it was read.",
+    412: "The resource has changed since it was read.",
     413: "Too large.",
-    415: "Another type of body than this route reads.",
+    415: "The route does not accept this type of body.",
     422: "Fields are missing or not valid; `errors` points at each.",
     428: "If-Match is required.",
-    429: "Too many requests: come back after `Retry-After` seconds.",
-    503: "The database, or the issuer of a token, does not answer: come back after `Retry-After` seconds.",
+    429: "Too many requests: repeat after `Retry-After` seconds.",
+    503: "The database, or the issuer of a token, does not answer: repeat after `Retry-After` seconds.",
     "default": "Any other refusal.",
 }
 REFUSALS: dict[int | str, dict[str, Any]] = {
@@ -142,10 +142,10 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 def _headers(methods: frozenset[str], *, is_repeatable: bool) -> list[dict[str, Any]]:
     """Return the request headers of a route, for the OpenAPI document."""
     if "PATCH" in methods:
-        meaning = "The ETag of what was read; 428 without, 412 when it is no longer the current one."
+        meaning = "ETag of the resource as it was read; 428 without it, 412 if it is no longer current."
         return [_header("If-Match", meaning, required=True)]
     if "POST" in methods and is_repeatable:
-        meaning = "Makes a repeat harmless: the same key and body are answered the same. 1 to 255 visible characters."
+        meaning = "Makes a repeat safe: the same key and body get the same answer. 1 to 255 visible characters."
         form = {"minLength": 1, "maxLength": 255, "pattern": r"^[\x21-\x7e]+$"}
         return [_header("Idempotency-Key", meaning, required=False, **form)]
     return []

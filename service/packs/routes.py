@@ -19,9 +19,9 @@ ZIP: dict[int | str, dict[str, Any]] = {200: {"description": "The ZIP file.", "c
 
 @router.post("/v1/evidence-packs", status_code=202, response_model=PackOut)
 async def request_pack(exchange: AuditorExchange, body: PackIn) -> Response:
-    """Ask for an evidence pack: everything that stands behind one permit, transfer, dataset or handler, with its proofs.
+    """Request an evidence pack about one permit, transfer, dataset or handler: its records, log entries and proofs.
 
-    It is made in the background; look at `Location` until `state` is `ready`.
+    The pack is built in the background; poll `Location` until `state` is `ready`.
     """
     return await exchange.decide(
         lambda tx, caller: operations.request_pack(tx, caller, body),
@@ -38,7 +38,7 @@ async def list_packs(exchange: AuditorExchange, cursor: Cursor = None, limit: Li
 
 @router.get("/v1/evidence-packs/{pack}", response_model=PackOut)
 async def read_pack(exchange: AuditorExchange, pack: PackId) -> Response:
-    """Read how far an evidence pack is."""
+    """Read an evidence pack with its progress."""
     return await exchange.read(lambda tx, caller: operations.read_pack(tx, caller, pack))
 
 

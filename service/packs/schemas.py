@@ -36,7 +36,7 @@ class PackIn(BaseModel):
             raise ValueError("Send exactly one of permit, transfer, dataset and handler.")
         if named[0] in {"permit", "transfer"} and (self.since or self.until):
             raise ValueError(
-                "A period goes with a dataset or a handler; a permit and a transfer are told from their beginning."
+                "Send a period only with a dataset or a handler; the pack of a permit or a transfer has no period."
             )
         if self.since and self.until and self.since > self.until:
             raise ValueError("The period ends before it begins.")

@@ -21,7 +21,7 @@ def complete_document(app: FastAPI) -> None:
         schemes = completed.setdefault("components", {}).setdefault("securitySchemes", {})
         schemes["api_key"] = {"type": "http", "scheme": "bearer", "bearerFormat": "ob_live_…"}
         meaning = "An access token of the operator's identity provider for this service's audience (RFC 9068: `typ` is `at+jwt`)."
-        session = "A person who has signed in with a browser. What changes something needs `X-CSRF-Token` too (GET /v1/session)."
+        session = "Session cookie of a person who has signed in with a browser. Changes need `X-CSRF-Token` too (GET /v1/session)."
         schemes["session"] = {"type": "apiKey", "in": "cookie", "name": "__Host-outbound", "description": session}
         schemes["access_token"] = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": meaning}
         return completed

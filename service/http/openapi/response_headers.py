@@ -6,21 +6,24 @@ Json = dict[str, Any]
 
 _TEXT: Final = {"type": "string"}
 _COMPONENTS: Final[dict[str, Json]] = {
-    "X-Request-ID": {"description": "As it was sent, or a new one: it stands in the logs.", "schema": _TEXT},
+    "X-Request-ID": {
+        "description": "Id of the request, as it was sent or a new one; it is in the logs.",
+        "schema": _TEXT,
+    },
     "ETag": {
-        "description": "Names what was read or left: send it as If-Match to change no other, as If-None-Match to be told 304.",
+        "description": "Tag of the resource: send it as If-Match for a conditional change, as If-None-Match to get 304 if it is unchanged.",
         "required": True,
         "schema": _TEXT,
     },
-    "Location": {"description": "The path of what was made.", "required": True, "schema": _TEXT},
+    "Location": {"description": "Path of the created resource.", "required": True, "schema": _TEXT},
     "Retry-After": {
-        "description": "Seconds after which to come back.",
+        "description": "Seconds after which to repeat the request.",
         "required": True,
         "schema": {"type": "integer", "minimum": 1},
     },
-    "WWW-Authenticate": {"description": "How to show who is calling (RFC 6750).", "required": True, "schema": _TEXT},
-    "Content-Disposition": {"description": "The name of the file.", "required": True, "schema": _TEXT},
-    "Digest": {"description": "The file's SHA-256 in base64, after `sha-256=`.", "required": True, "schema": _TEXT},
+    "WWW-Authenticate": {"description": "Authentication scheme (RFC 6750).", "required": True, "schema": _TEXT},
+    "Content-Disposition": {"description": "Name of the file.", "required": True, "schema": _TEXT},
+    "Digest": {"description": "SHA-256 of the file in base64, after `sha-256=`.", "required": True, "schema": _TEXT},
 }
 _REFUSALS: Final = {"401": ("WWW-Authenticate",), "429": ("Retry-After",), "503": ("Retry-After",)}
 _VIEWS: Final = frozenset({"/v1/queue", "/v1/audit/health"})
