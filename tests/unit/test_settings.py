@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
-from service.settings import FORMER_NAMES, Settings, describe_former_names
+from service.settings import FORMER_NAMES, GROUPS, Settings, describe_former_names
+
+OPERATORS = (Path(__file__).parents[2] / "docs/operators.md").read_text("utf-8")
+SETTINGS_SECTION = OPERATORS.split("\n## Settings\n")[1].split("\n## ")[0]
+SETTING_ROW = re.compile(r"^\| `OUTBOUND_(\w+)` \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
 
 
 @pytest.mark.parametrize(
@@ -73,3 +80,34 @@ def test_former_names_are_of_settings_that_are_no_secrets() -> None:
     assert {*FORMER_NAMES} <= {*fields}
     assert not {*FORMER_NAMES.values()} & {*fields}
     assert not any("SecretStr" in str(fields[name].annotation) for name in FORMER_NAMES)
+
+
+def test_each_setting_is_in_one_group_in_the_order_of_the_class() -> None:
+    assert [name for names in GROUPS.values() for name in names] == [*Settings.model_fields]
+
+
+def test_each_group_has_its_heading_and_its_table_in_the_documentation() -> None:
+    sections = [part.partition("\n") for part in SETTINGS_SECTION.split("\n### ")[1:]]
+    documented = {heading: [row[0].lower() for row in SETTING_ROW.findall(text)] for heading, _, text in sections}
+    assert documented == {heading: [*names] for heading, names in GROUPS.items()}
+    assert [*documented] == [*GROUPS]
+
+
+def test_each_setting_stands_in_one_table_of_the_documentation() -> None:
+    rows = re.findall(r"^\| *`OUTBOUND_(\w+)`", OPERATORS, re.MULTILINE)
+    assert sorted(rows) == sorted(name.upper() for name in Settings.model_fields)
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_the_documentation_has_the_default_of_each_setting(name: str) -> None:
+    [(default, meaning)] = [row[1:] for row in SETTING_ROW.findall(SETTINGS_SECTION) if row[0] == name.upper()]
+    assert default == _default_text(Settings.model_fields[name].default)
+    assert meaning.strip()
+
+
+def _default_text(default: object) -> str:
+    if isinstance(default, bool):
+        return str(default).lower()
+    if isinstance(default, float):
+        return f"{default:g}"
+    return "unset" if default in (None, "", (), {}) else str(default)
