@@ -1,1 +1,1 @@
-"""Shares what all routes need: the lifecycle of a request."""
+"""Request lifecycle that all routes share: exchange, idempotency, paging, ETags, rate limits and egress."""

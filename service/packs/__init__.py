@@ -1,1 +1,1 @@
-"""Evidence packs: all that stands behind a permit, a transfer, a dataset or a handler's year, in one file that proves itself."""
+"""Evidence packs: records, log entries and proofs about a permit, a transfer, a dataset or a handler, in one ZIP file that is verified offline."""

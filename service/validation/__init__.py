@@ -1,1 +1,1 @@
-"""Validates what callers send: text types, confusables, strict JSON, and the problems that tell of faults."""
+"""Validation of requests: text types, confusables, strict JSON, and the problem documents of refusals and faults."""
