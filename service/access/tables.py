@@ -76,7 +76,7 @@ class ApiKey(Base):
     """Principals other than the holder who have seen the secret: whoever made it, and whoever had seen what it was made with."""
 
 
-class Login(Base):
+class LinkedIdentity(Base):
     """What an identity provider calls a principal: one subject of one issuer, which is one principal's for good."""
 
     __tablename__ = "logins"

@@ -123,7 +123,7 @@ class Authenticator:
             self.browsing.hand_out(request, visit.token)
         return SessionCredential(visit.session)
 
-    async def _known(self, told: TokenClaims) -> linked_identities.Known:
+    async def _known(self, told: TokenClaims) -> linked_identities.RecognizedPrincipal:
         known = await self._database.transaction(
             lambda tx: linked_identities.find_principal(tx, told, self._stands), reach=EVERYWHERE
         )

@@ -22,8 +22,8 @@ from service.identity.schemas import (
     DelegationOut,
     GrantIn,
     GrantOut,
-    LoginIn,
-    LoginOut,
+    LinkedIdentityIn,
+    LinkedIdentityOut,
     PrincipalIn,
     PrincipalOut,
 )
@@ -88,8 +88,8 @@ async def enable_principal(exchange: Administration, principal_id: str) -> Respo
     )
 
 
-@router.post("/v1/principals/{principal_id}/logins", status_code=201, response_model=LoginOut)
-async def link_login(exchange: Administration, request: Request, principal_id: str, body: LoginIn) -> Response:
+@router.post("/v1/principals/{principal_id}/logins", status_code=201, response_model=LinkedIdentityOut)
+async def link_login(exchange: Administration, request: Request, principal_id: str, body: LinkedIdentityIn) -> Response:
     """Say which subject of the identity provider a principal is; a subject is one principal's for good."""
     issuer: str | None = request.app.state.issuer
     return await exchange.create(
@@ -98,28 +98,30 @@ async def link_login(exchange: Administration, request: Request, principal_id: s
     )
 
 
-@router.get("/v1/principals/{principal_id}/logins", response_model=Page[LoginOut])
+@router.get("/v1/principals/{principal_id}/logins", response_model=Page[LinkedIdentityOut])
 async def list_logins(
     exchange: Administration, principal_id: str, cursor: Cursor = None, limit: Limit = 50
 ) -> Response:
     """List the logins of a principal, the ended ones included."""
     return await exchange.page(
-        lambda tx, caller: linked_identities.list_logins(tx, caller, principal_id, cursor, limit)
+        lambda tx, caller: linked_identities.list_linked_identities(tx, caller, principal_id, cursor, limit)
     )
 
 
-@router.get("/v1/principals/{principal_id}/logins/{login_id}", response_model=LoginOut)
+@router.get("/v1/principals/{principal_id}/logins/{login_id}", response_model=LinkedIdentityOut)
 async def read_login(exchange: Administration, principal_id: str, login_id: str) -> Response:
     """Read a login."""
-    return await exchange.read(lambda tx, caller: linked_identities.read_login(tx, caller, principal_id, login_id))
+    return await exchange.read(
+        lambda tx, caller: linked_identities.read_linked_identity(tx, caller, principal_id, login_id)
+    )
 
 
-@router.post("/v1/principals/{principal_id}/logins/{login_id}/end", response_model=LoginOut)
+@router.post("/v1/principals/{principal_id}/logins/{login_id}/end", response_model=LinkedIdentityOut)
 async def end_login(exchange: Administration, principal_id: str, login_id: str) -> Response:
     """End a login at once and on every replica, with the roles that its groups stood for."""
     return await exchange.act(
         lambda tx, caller: linked_identities.end(tx, caller, principal_id, login_id),
-        lambda tx, caller: linked_identities.read_login(tx, caller, principal_id, login_id, lock=True),
+        lambda tx, caller: linked_identities.read_linked_identity(tx, caller, principal_id, login_id, lock=True),
         gate="close",
     )
 

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, computed_field, field_validat
 
 from service.access.caller import Caller, Role
 from service.access.grant_rules import Glass, State, state
-from service.access.tables import ApiKey, BreakGlass, Delegation, Grant, Login, Principal
+from service.access.tables import ApiKey, BreakGlass, Delegation, Grant, LinkedIdentity, Principal
 from service.database.row_security import EVERYWHERE
 from service.validation.confusables import Flag, flags_of_all
 from service.validation.text_types import Instant, Name, NearDay, Prose, Reference, not_before
@@ -47,7 +47,7 @@ class PrincipalOut(BaseModel):
         return cls.model_validate(principal, from_attributes=True)
 
 
-class LoginIn(_In):
+class LinkedIdentityIn(_In):
     """Which subject of the identity provider a principal is."""
 
     issuer: Annotated[str, Field(max_length=2048)] | None = Field(
@@ -63,7 +63,7 @@ class LoginIn(_In):
         return value
 
 
-class LoginOut(BaseModel):
+class LinkedIdentityOut(BaseModel):
     """A login; an ended one stays on record, and its subject stays the principal's."""
 
     id: str
@@ -75,7 +75,7 @@ class LoginOut(BaseModel):
     ended_at: datetime | None
 
     @classmethod
-    def of(cls, login: Login) -> Self:
+    def of(cls, login: LinkedIdentity) -> Self:
         """Return the shape of a row."""
         return cls.model_validate(login, from_attributes=True)
 

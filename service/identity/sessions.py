@@ -15,7 +15,7 @@ from sqlalchemy import and_, bindparam, func, or_, select, update
 
 from service.access.caller import OPERATOR, SYSTEM_ACTOR, Caller, SessionCredential
 from service.access.lookup import principal_of
-from service.access.tables import NOW, TODAY, Grant, Login, LoginLink, Principal, Session, SessionToken
+from service.access.tables import NOW, TODAY, Grant, LinkedIdentity, LoginLink, Principal, Session, SessionToken
 from service.audit import operations as audit
 from service.audit import recording
 from service.clock import day_in_shanghai
@@ -113,16 +113,16 @@ async def visit(tx: Transaction, token: str, limits: Limits) -> Visit | None:
 
 
 _SEATED: Final = (
-    select(Principal, Grant.role, Grant.handler, Login.seen_by)
+    select(Principal, Grant.role, Grant.handler, LinkedIdentity.seen_by)
     .join(Session, Session.principal == Principal.id)
-    .outerjoin(Login, Login.id == Session.login)
+    .outerjoin(LinkedIdentity, LinkedIdentity.id == Session.login)
     .outerjoin(Grant, Grant.standing_of_principals(TODAY))
     .where(
         Session.id == bindparam("session"),
         Session.ended_at.is_(None),
         Session.ends_at > NOW,
         Session.ends_at > func.now(),
-        or_(Session.login.is_(None), Login.ended_at.is_(None)),
+        or_(Session.login.is_(None), LinkedIdentity.ended_at.is_(None)),
         Principal.disabled_at.is_(None),
         Principal.kind == "person",
     )

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from service.access.tables import Login, Principal, Session
+from service.access.tables import LinkedIdentity, Principal, Session
 from service.database.ids import new_id
 from service.database.session import Database, Transaction
 from service.identity import sessions
@@ -48,7 +48,9 @@ class Ways:
         for caller in self.callers:
             subject = caller.principal
             operator: dict[str, Any] = {"made_by": "operator", "made_at": tx.now, "seen_by": []}
-            tx.add(Login(id=new_id("lg"), principal=subject, issuer=self._issuer.url, subject=subject, **operator))
+            tx.add(
+                LinkedIdentity(id=new_id("lg"), principal=subject, issuer=self._issuer.url, subject=subject, **operator)
+            )
             principal = await tx.get_one(Principal, caller.principal)
             cookie = await sessions.begin(tx, principal, None, "link", LIMITS, instead_of=None)
             csrf = (await tx.scalars(select(Session.csrf).where(Session.principal == principal.id))).one()

@@ -55,7 +55,7 @@ DEFENCES: Final = (
             Edit(
                 "service/identity/linked_identities.py",
                 "find_principal",
-                "login.told_at is None or told.issued_at > login.told_at",
+                "linked.told_at is None or claims.issued_at > linked.told_at",
                 "True",
             ),
         ),
@@ -154,7 +154,7 @@ DEFENCES: Final = (
         (
             Edit(
                 LOGINS_,
-                "_find_login",
+                "_find_linked_identity",
                 "principal.disabled_at is None",
                 "",
             ),
@@ -174,9 +174,9 @@ DEFENCES: Final = (
         "link",
         "_add(…)",
         (
-            "wider = PrincipalIn(name=wanted.subject, kind='person')\n"
+            "wider = PrincipalIn(name=body.subject, kind='person')\n"
             "        made = await operations.create_principal(tx, caller, wider)\n"
-            "        login = _add(tx, caller, made.id, named, wanted.subject)"
+            "        linked = _add(tx, caller, made.id, provider, body.subject)"
         ),
         LOGINS + "test_one_person_is_one_principal_over_keys_and_logins",
     ),
@@ -185,7 +185,7 @@ DEFENCES: Final = (
         "a subject stays its principal's",
         LOGINS_,
         "link",
-        "login.principal != principal.id",
+        "linked.principal != principal.id",
         "False",
         LOGINS + "test_a_subject_is_one_principals_for_good",
     ),
@@ -322,7 +322,7 @@ DEFENCES: Final = (
         "service/identity/linked_identities.py",
         "provision",
         "raise uncertain()",
-        "told = replace(told, kind='person')",
+        "claims = replace(claims, kind='person')",
         LOGINS + "test_a_machine_is_no_person_and_nobody_is_provisioned_of_whom_nothing_is_certain",
     ),
     one(
