@@ -1,12 +1,12 @@
-"""The end of an export: what really went, as a number or by hash, and what the year and the permit hold from then on.
+"""Completes exports: counts the persons that were sent, as numbers or by hash, to the year and the permit.
 
-1. The year's row, the export's and the permit's are held, in the order in which a reservation holds them; then the moment is looked at.
-2. What went always counts, in the year in which it was reserved: reported in time or late, no more than was reserved or more.
-3. A number is added; persons by hash are united with those of the year and of the permit, which grow by whoever is new.
-4. The export keeps its own sketch, so that both can be counted again from the exports alone.
-5. A permit under which more has gone than it allows is suspended, and a finding raised: whoever gave a quota away twice, it is seen here.
+1. Lock the rows of the year, the export and the permit, in the order of a reservation; then read the clock.
+2. Count all persons sent, in the year of the reservation: in time or late, more than reserved or not.
+3. Add numbers. Unite persons by hash with those of the year and the permit, which grow by the new ones.
+4. Store the export's own sketch, so that both can be recounted from the exports alone.
+5. Suspend a permit that is above its quota, and raise a finding.
 
-What counts more than was held can turn an allow into a deny, so it takes the gate closed: the work is undone and done again with it.
+A count above the reservation can turn an allow into a deny, so it needs the gate closed: the work is rolled back and repeated with it.
 """
 
 from collections.abc import Mapping
@@ -44,12 +44,12 @@ class ReportedOtherwise(Conflict):
 
 
 class GateNeededError(Exception):
-    """What is to be counted may turn an allow into a deny: do it again with the gate closed."""
+    """Count that may turn an allow into a deny: repeat it with the gate closed."""
 
 
 @dataclass(frozen=True, slots=True)
 class KindReport:
-    """What a caller tells of one kind, in which way, and where in the request it stands."""
+    """Report of one kind of persons, with its form and its place in the request."""
 
     report: Report
     way: Way
@@ -60,7 +60,7 @@ Completion = dict[Kind, KindReport]
 
 
 def completion_by_number(sent: Count) -> Completion:
-    """Return a completion that tells both kinds as numbers."""
+    """Return a completion with both kinds as numbers."""
     return {kind: KindReport(Report(number=getattr(sent, kind)), "number", f"/{kind}") for kind in KINDS}
 
 
@@ -76,7 +76,7 @@ class Counting:
     is_gate_closed: bool
 
     def require_gate(self) -> None:
-        """Demand that the gate is closed.
+        """Require that the gate is closed.
 
         Raises:
             GateNeededError: it is not.
@@ -88,13 +88,17 @@ class Counting:
 async def complete(
     tx: Transaction, caller: Caller, export_id: str, completion: Completion, *, is_gate_closed: bool = False
 ) -> ExportOut | ReportedOtherwise:
-    """Report what really went; what was reserved and did not go is given back.
+    """Count the persons that were sent, and release the rest of the reservation.
 
-    The same again changes nothing. Other numbers than were reported before are refused; persons who went beyond those are counted all the
-    same, and the refusal, which says so, is returned, not raised.
+    A repeat changes nothing. Other numbers than those of the first report are refused; persons beyond them are counted all the same, and
+    the refusal is returned, not raised.
 
     Raises:
-        GateNeededError: this takes the gate closed.
+        GateNeededError: the gate must be closed first.
+
+    Example:
+        sent = completion_by_number(Count(persons=120, sensitive_persons=0))
+        export = await complete(tx, caller, "ex_…", sent, is_gate_closed=True)
     """
     export = await lock_export(tx, caller, export_id)
     permit = None
@@ -125,20 +129,20 @@ async def _count_first(counting: Counting) -> ExportOut:
 
 
 async def _count_repeat(counting: Counting) -> ExportOut | ReportedOtherwise:
-    """Answer a report of an export that was reported before: the same is the same, and whoever went beyond it counts."""
+    """Answer a repeated report: the same one changes nothing, and further persons are counted."""
     tx, export, completion = counting.tx, counting.export, counting.completion
     before = Count(export.sent_persons or 0, export.sent_sensitive_persons or 0)
-    held = {kind: await ledger.load_export_tally(tx, export, kind) for kind in KINDS}
-    more = {kind: held[kind].more(completion[kind].report) for kind in KINDS}
+    tallies = {kind: await ledger.load_export_tally(tx, export, kind) for kind in KINDS}
+    more = {kind: tallies[kind].more(completion[kind].report) for kind in KINDS}
     if all(more[kind] == NOTHING_MORE for kind in KINDS):
         stated = Count(**{kind: completion[kind].report.sent(getattr(before, kind)) for kind in KINDS})
         if stated == before:
             return present(export, tx)
         return _reported_otherwise(export, before, "It tells fewer persons, so the first report stands.")
     counting.require_gate()
-    sketches = {kind: held[kind].plus(completion[kind].report) for kind in KINDS if more[kind].sketch != NOBODY}
+    sketches = {kind: tallies[kind].plus(completion[kind].report) for kind in KINDS if more[kind].sketch != NOBODY}
     sent = Count(
-        **{kind: _total_sent(sketches.get(kind, held[kind]), more[kind], getattr(before, kind)) for kind in KINDS}
+        **{kind: _total_sent(sketches.get(kind, tallies[kind]), more[kind], getattr(before, kind)) for kind in KINDS}
     )
     await _add_reports(counting, more, sketches)
     grown = Count(sent.persons - before.persons, sent.sensitive_persons - before.sensitive_persons)
@@ -151,14 +155,16 @@ async def _count_repeat(counting: Counting) -> ExportOut | ReportedOtherwise:
 NOTHING_MORE: Final = Report()
 
 
-def _total_sent(held: Tally, more: Report, before: int) -> int:
-    return before if more == NOTHING_MORE else held.plain + held.estimate + more.number
+def _total_sent(tally: Tally, more: Report, before: int) -> int:
+    return before if more == NOTHING_MORE else tally.plain + tally.estimate + more.number
 
 
-def _reported_otherwise(export: Export, before: Count, what: str, sent: Count | None = None) -> ReportedOtherwise:
+def _reported_otherwise(
+    export: Export, before: Count, explanation: str, sent: Count | None = None
+) -> ReportedOtherwise:
     return ReportedOtherwise(
         f"The export {export.id} was reported as sent before, with {before.persons} persons and {before.sensitive_persons} "
-        f"whose sensitive information went. {what}",
+        f"whose sensitive information went. {explanation}",
         export=export.id,
         state="completed",
         counted=sent is not None,
@@ -167,7 +173,7 @@ def _reported_otherwise(export: Export, before: Count, what: str, sent: Count | 
 
 
 async def _record_report(counting: Counting, action: str, sent: Count, late: Mapping[str, Any]) -> ExportOut:
-    """Write down that an export was reported, and look whether its permit has let more go than it allows."""
+    """Record the report of an export, and compare its permit with the quota."""
     tx, export = counting.tx, counting.export
     export.status, export.ended_at = "completed", tx.now
     export.late = export.late or bool(late)
@@ -182,7 +188,7 @@ async def _record_report(counting: Counting, action: str, sent: Count, late: Map
 
 
 async def _record_contradiction(tx: Transaction, caller: Caller, export: Export, sent: Count) -> None:
-    """Keep what a report says against the tags of the dataset: it went all the same, so that it is recorded, and found."""
+    """Record a report that contradicts the tags of the dataset: the data was sent, so the registrar gets a finding."""
     dataset = await tx.get_one(Dataset, export.dataset)
     if dataset.tags is None:
         return
@@ -194,29 +200,29 @@ async def _record_contradiction(tx: Transaction, caller: Caller, export: Export,
 
 
 async def _exceeds_reservation(tx: Transaction, export: Export, completion: Completion) -> bool:
-    """Tell whether more went than was reserved, or others than were announced: such as make a total grow by more than is held of it.
+    """Return True if more persons were sent than reserved, or others than announced, so that a total grows by more than its reservation.
 
-    Those who were announced never do: whoever has been reported since is not new any more.
+    Announced persons never do: those reported since are no longer new.
     """
     if any(completion[kind].report.exceeds(getattr(export, kind)) for kind in KINDS):
         return True
     owners: list[tuple[str, Count]] = []
     if export.permit is not None:
-        owners.append((export.permit, export.held_of_permit))
+        owners.append((export.permit, export.reserved_of_permit))
     if export.counts:
-        owners.append((ledger.year_of(export.handler, export.year), export.held_in_year))
-    for owner, held in owners:
+        owners.append((ledger.year_of(export.handler, export.year), export.reserved_in_year))
+    for owner, reserved in owners:
         for kind in KINDS:
-            report, room = completion[kind].report, getattr(held, kind)
-            if report.exceeds(room) and (await ledger.load_tally(tx, owner, kind)).surely_new(report) > room:
+            report, remaining = completion[kind].report, getattr(reserved, kind)
+            if report.exceeds(remaining) and (await ledger.load_tally(tx, owner, kind)).surely_new(report) > remaining:
                 return True
     return False
 
 
 async def _suspend_above_quota(counting: Counting) -> None:
-    """Suspend a permit under which more has gone than it allows, and raise a finding.
+    """Suspend a permit that is above its quota, and raise a finding.
 
-    Persons who are estimated count as few as they can be: a report of what really went is no fault of a permit for an error of ours.
+    Estimated persons count at their lower bound, so that no estimation error suspends a permit.
     """
     tx, permit = counting.tx, counting.permit
     if permit is None:
@@ -225,9 +231,9 @@ async def _suspend_above_quota(counting: Counting) -> None:
     for kind in KINDS:
         quota = getattr(permit, kind)
         if getattr(permit, f"sent_{kind}") > quota:
-            held = await ledger.load_tally(tx, permit.id, kind, getattr(permit, f"plain_{kind}"))
-            if held.plain + held.lower > quota:
-                above[kind] = held.plain + held.lower
+            tally = await ledger.load_tally(tx, permit.id, kind, getattr(permit, f"plain_{kind}"))
+            if tally.plain + tally.lower > quota:
+                above[kind] = tally.plain + tally.lower
     if above:
         counting.require_gate()
         await permits.suspend_above_quota(tx, counting.caller, permit, counting.export.id, above)
@@ -237,12 +243,12 @@ async def _suspend_above_quota(counting: Counting) -> None:
 async def _add_reports(
     counting: Counting, reports: Mapping[Kind, Report], sketches: Mapping[Kind, Tally] | None = None
 ) -> None:
-    """Add reports to everything that counts them, and keep the export's own sketches.
+    """Add reports to the totals of year and permit, and store the export's own sketches.
 
     Args:
         counting: the report.
-        reports: what comes to the totals.
-        sketches: what the export holds by hash from now on; of reports that are the first: themselves.
+        reports: the reports to add.
+        sketches: the export's persons by hash from now on; by default those of the reports.
     """
     tx, export, permit = counting.tx, counting.export, counting.permit
     persons, sensitive = reports["persons"], reports["sensitive_persons"]

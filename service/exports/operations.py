@@ -1,4 +1,4 @@
-"""Operations on exports besides reserving them, which batches do."""
+"""Operations on exports: cancel, read, list; and reserve within a larger transaction."""
 
 from datetime import timedelta
 from typing import cast
@@ -23,9 +23,9 @@ from service.validation.problems import NotFound
 
 
 async def reserve(
-    tx: Transaction, caller: Caller, book: RuleBook, wanted: questions.Export, lease: timedelta
+    tx: Transaction, caller: Caller, book: RuleBook, request: questions.Export, lease: timedelta
 ) -> ReservedExport | ExportRefused:
-    """Decide on one export as a batch does, within a transaction that does more than that; a refusal is recorded too.
+    """Decide on one export like a batch, within a larger transaction; a refusal is recorded too.
 
     Raises:
         Invalid: personal data without the number of persons.
@@ -34,16 +34,16 @@ async def reserve(
     await tx.flush()
     raw = await (await tx.connection()).get_raw_connection()
     connection = cast("asyncpg.Connection", raw.driver_connection)
-    asked = [Lookup(wanted.dataset, wanted.recipient)]
-    tx.now, (found,) = await batch_write.lock_and_read(connection, asked, asked, tx.time.ahead)
-    sitting = DecisionBatch(book, tx.now, lapse_time(tx.now, lease))
-    made = sitting.reserve(wanted, found, caller)
-    await batch_write.write(connection, sitting, [])
-    return made
+    lookups = [Lookup(request.dataset, request.recipient)]
+    tx.now, (snapshot,) = await batch_write.lock_and_read(connection, lookups, lookups, tx.time.ahead)
+    batch = DecisionBatch(book, tx.now, lapse_time(tx.now, lease))
+    result = batch.reserve(request, snapshot, caller)
+    await batch_write.write(connection, batch, [])
+    return result
 
 
 async def cancel(tx: Transaction, caller: Caller, export_id: str) -> ExportOut:
-    """Give a reservation back; nothing went. The same again changes nothing.
+    """Cancel a reservation of which nothing was sent. A repeat changes nothing.
 
     Raises:
         ExportEnded: completed or lapsed already.
@@ -86,12 +86,12 @@ async def list_exports(
 
 
 async def lock_export(tx: Transaction, caller: Caller, export_id: str) -> Export:
-    """Return an export that the caller may end, held with the year's count, in the order in which `reserve` holds them."""
+    """Lock an export that the caller may end, with the year's count, in the order of a reservation."""
     export = await _find_export(tx, caller, export_id)
     caller.demand(EXPORTERS, export.handler, what="export")
     await ledger.lock_year(tx, export.handler, export.year)
     await tx.refresh(export, with_for_update=True)
-    # Whoever held it before may have taken a while: by now it may have lapsed, and been given to another.
+    # The wait for the lock may have been long: by now the export may have lapsed, and its persons be reserved by another.
     await tx.look_at_clock()
     return export
 
@@ -104,7 +104,7 @@ async def _find_export(tx: Transaction, caller: Caller, export_id: str) -> Expor
 
 
 def status_of(export: Export, tx: Transaction) -> str:
-    """Return how a stored export reads at this moment."""
+    """Return the present status of a stored export."""
     return "lapsed" if export.status == "reserved" and export.expires_at <= tx.now else export.status
 
 

@@ -1,7 +1,7 @@
-"""Persons as they come over HTTP: numbers, hashes or sketches in JSON, or hashes alone as a stream of bytes.
+"""Decodes persons in requests: numbers, hashes or sketches in JSON, or hashes alone as a stream of bytes.
 
-No hash is kept, logged or told back. A stream is counted as it arrives; of a large JSON body the long lists are counted piece by piece
-with a turn for everybody else in between, so that a million hashes hold nobody up.
+No hash is stored, logged or returned. A stream is counted as it arrives. The long lists of a large JSON body are counted in pieces, with
+a yield to other tasks in between, so that a million hashes block nobody.
 """
 
 import asyncio
@@ -40,9 +40,9 @@ OCTETS: Final = "application/octet-stream"
 MAX_HASHES: Final = 1_000_000
 MAX_STREAM: Final = MAX_HASHES * HASH_BYTES
 MAX_PLAIN: Final = 256 * 1024
-"""Bytes of a JSON body beside its hashes and sketches; a body no longer than that is read in one go."""
+"""Maximum bytes of a JSON body without its hashes and sketches; a body up to this length is parsed at once."""
 MAX_BODY: Final = 2 * MAX_HASHES * (HASH_DIGITS + 8) + MAX_PLAIN
-"""Bytes of a whole body: hashes of both kinds with quotes, comma and room for indentation."""
+"""Maximum bytes of a whole body: hashes of both kinds with quotes, comma and indentation."""
 
 _PIECE_BYTES: Final = 256 * 1024
 _LIST_OR_SKETCH: Final = re.compile(rb'"(person_hashes|sensitive_person_hashes|sketch|sensitive_sketch)"\s*:\s*([\["])')
@@ -52,7 +52,7 @@ _TOO_MANY: Final = f"One request takes {MAX_HASHES} hashes at most."
 
 
 def _hashes(value: object) -> Report:
-    """Return what a list of hashes counts; a long one has been counted already."""
+    """Return the report of a list of hashes; a long list is counted already."""
     if isinstance(value, Report):
         return value
     if not isinstance(value, list):
@@ -63,7 +63,7 @@ def _hashes(value: object) -> Report:
 
 
 def _bytes_of(hashes: list[Any], first: int) -> bytes:
-    """Return hashes one after the other; `first` is the place of the first one in the whole list."""
+    """Return concatenated hashes; `first` is the index of the first one in the whole list."""
     try:
         joined = bytes.fromhex("".join(hashes))
         if len(joined) == HASH_BYTES * len(hashes) and {HASH_DIGITS}.issuperset(map(len, hashes)):
@@ -126,29 +126,32 @@ class ByHash(BaseModel):
     sensitive_sketch: SketchOf = Field(default_factory=Report)
 
     def completion(self) -> Completion:
-        """Return what is told of each kind; nobody, as a number, where nothing is.
+        """Return the report of each kind; the number zero where there is none.
 
         Raises:
-            Invalid: one kind is told in two ways.
+            Invalid: one kind is reported in two forms.
         """
         errors: list[tuple[str, str]] = []
-        told: Completion = {}
+        completion: Completion = {}
         for kind, names in _NAMES.items():
-            given = [name for name in names if name in self.model_fields_set and getattr(self, name) is not None]
-            errors += [(f"/{other}", f"Leave it out: `{given[0]}` tells the same persons.") for other in given[1:]]
-            told[kind] = self._told((given or names)[0])
+            stated_names = [name for name in names if name in self.model_fields_set and getattr(self, name) is not None]
+            errors += [
+                (f"/{other}", f"Leave it out: `{stated_names[0]}` tells the same persons.")
+                for other in stated_names[1:]
+            ]
+            completion[kind] = self._report_of((stated_names or names)[0])
         if errors:
             raise Invalid("Tell each kind in one way only.", errors=errors)
-        return told
+        return completion
 
-    def _told(self, name: str) -> KindReport:
+    def _report_of(self, name: str) -> KindReport:
         value = getattr(self, name)
         way = _WAYS[name]
         return KindReport(Report(number=value or 0) if way == "number" else value, way, f"/{name}")
 
 
 class CompleteIn(ByHash):
-    """What really went, also if it is more than was reserved; for each kind a number, hashes or a sketch."""
+    """Persons that were sent, even if more than reserved; for each kind a number, hashes or a sketch."""
 
     persons: Persons = Field(default=0, description="As a number: it adds up with every report.")
     sensitive_persons: Persons = Field(default=0, description="The same of persons whose sensitive information went.")
@@ -189,7 +192,7 @@ Number = Annotated[int | None, Query(ge=0, le=MAX_PERSONS, description="With a s
 
 
 class StreamQuery:
-    """What the query says of a stream of hashes."""
+    """Query parameters of a stream of hashes."""
 
     def __init__(
         self,
@@ -205,26 +208,26 @@ class StreamQuery:
         self.names = [name for name, value in stated.items() if value is not None]
 
     def completion(self, streamed: Report) -> Completion:
-        """Return what a stream and the query tell together.
+        """Return the completion of a stream with its query.
 
         Raises:
-            Invalid: the kind of the stream is told as a number too.
+            Invalid: the kind of the stream is reported as a number too.
         """
         if self.numbers[self.kind] is not None:
-            found = f"Leave it out: the body tells the same {self.kind}."
-            raise Invalid("Tell each kind in one way only.", errors=[(f"/{self.kind}", found)])
-        told: Completion = {
+            detail = f"Leave it out: the body tells the same {self.kind}."
+            raise Invalid("Tell each kind in one way only.", errors=[(f"/{self.kind}", detail)])
+        completion: Completion = {
             kind: KindReport(Report(number=number or 0), "number", f"/{kind}") for kind, number in self.numbers.items()
         }
-        told[self.kind] = KindReport(streamed, "hashes", "")
-        return told
+        completion[self.kind] = KindReport(streamed, "hashes", "")
+        return completion
 
 
 StreamQueryIn = Annotated[StreamQuery, Depends()]
 
 
 class CompletionBody:
-    """A completion, and what a repeat of the request has the same."""
+    """Completion, with the content that a repeat of the request must equal."""
 
     def __init__(self, completion: Completion, sent: Sent) -> None:
         self.completion = completion
@@ -251,40 +254,40 @@ class CompletionBody:
         return cls(validate_body(CompleteIn, value).completion(), sent)
 
 
-async def read_json(request: Request, media_types: str, *, beside: int = MAX_PLAIN) -> tuple[object, Sent]:
-    """Return the value of a JSON body, None if there is none, and what a repeat of the request has the same.
+async def read_json(request: Request, media_types: str, *, limit: int = MAX_PLAIN) -> tuple[object, Sent]:
+    """Return the value of a JSON body, None if there is none, and the content that a repeat must equal.
 
-    In a long body the lists of hashes and the sketches are counted already.
+    In a long body, the lists of hashes and the sketches are counted already.
 
     Args:
         request: whose body has not been read.
-        media_types: a sentence that tells what to send, where the body is something else.
-        beside: bytes at most beside hashes and sketches; of a longer one a digest of the bytes was compared.
+        media_types: the detail of the refusal of another type.
+        limit: maximum bytes without hashes and sketches; a repeat of a longer body is compared by digest.
 
     Raises:
         Malformed: no JSON.
         Invalid: hashes or sketches that are wrong.
-        TooLarge: too much beside hashes and sketches.
+        TooLarge: the rest of the body is too long.
         UnsupportedMediaType: another type of body.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     body, digest = await _read_body(request)
     if body and kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
         raise UnsupportedMediaType(media_types)
-    exact = bytes(body) if len(body) <= beside else digest
+    exact = bytes(body) if len(body) <= limit else digest
     if len(body) > MAX_PLAIN:
-        value = await _read_long_body(body, beside)
+        value = await _read_long_body(body, limit)
         return value, Sent(exact, _content(value))
     whole = bytes(body)
     return strict_json.parse(whole) if body else None, Sent(exact, idempotency.canonical(whole))
 
 
 def _content(value: object) -> bytes:
-    """Return what a long body says: persons by hash are their sketch, however their hashes were ordered and written."""
+    """Return the canonical content of a long body, where a sketch stands for hashes in any order and notation."""
     if isinstance(value, dict):
         value = {
-            name: [hashlib.sha256(one.sketch.content).hexdigest(), one.at_most] if isinstance(one, Report) else one
-            for name, one in value.items()
+            name: [hashlib.sha256(item.sketch.content).hexdigest(), item.at_most] if isinstance(item, Report) else item
+            for name, item in value.items()
         }
     return idempotency.canonical(json.dumps(value).encode())
 
@@ -303,8 +306,8 @@ async def _count_stream(request: Request) -> tuple[Report, bytes]:
             await asyncio.sleep(0)
         rest = received[whole:]
     if rest or not gathering.hashes:
-        found = f"Send 1 to {MAX_HASHES} hashes of {HASH_BYTES} bytes, one after the other."
-        raise Invalid("The body does not hold whole hashes.", errors=[("", found)])
+        detail = f"Send 1 to {MAX_HASHES} hashes of {HASH_BYTES} bytes, one after the other."
+        raise Invalid("The body does not hold whole hashes.", errors=[("", detail)])
     return _report(gathering), digest.digest()
 
 
@@ -317,7 +320,7 @@ async def _read_body(request: Request) -> tuple[bytearray, bytes]:
 
 
 def validate_body(shape: type[Shape], value: object) -> Shape:
-    """Return what a body holds.
+    """Validate a body.
 
     Raises:
         Invalid: it is missing, or fields are missing, unknown or wrong.
@@ -330,11 +333,11 @@ def validate_body(shape: type[Shape], value: object) -> Shape:
         raise invalid_from(error.errors(include_input=False)) from error
 
 
-async def _read_long_body(body: bytearray, beside: int) -> object:
-    """Read a long JSON body: its hashes and sketches are taken out and counted, what is left is read like any other."""
+async def _read_long_body(body: bytearray, limit: int) -> object:
+    """Parse a long JSON body: extract and count its hashes and sketches, and parse the rest."""
     rest, parts = _extract_lists(body)
-    if len(rest) > beside:
-        raise TooLarge(f"A body may have {beside} bytes beside its hashes and sketches.")
+    if len(rest) > limit:
+        raise TooLarge(f"A body may have {limit} bytes beside its hashes and sketches.")
     value = strict_json.parse(rest)
     if isinstance(value, dict):
         for name in parts.keys() & value.keys():
@@ -343,16 +346,16 @@ async def _read_long_body(body: bytearray, beside: int) -> object:
 
 
 def _extract_lists(body: bytearray) -> tuple[bytes, dict[str, memoryview]]:
-    """Return a body with its lists of hashes and its sketches emptied, and what they held."""
+    """Return a body with empty lists of hashes and sketches, and their contents."""
     rest: list[bytes] = []
     parts: dict[str, memoryview] = {}
     at = 0
-    while (found := _LIST_OR_SKETCH.search(body, at)) is not None:
-        end = body.find(_ENDS[found[2]], found.end())
+    while (match := _LIST_OR_SKETCH.search(body, at)) is not None:
+        end = body.find(_ENDS[match[2]], match.end())
         if end < 0:
             raise Malformed("The body is not JSON: it ends within a list of hashes or a sketch.")
-        rest.append(bytes(memoryview(body)[at : found.end()]))
-        parts[found[1].decode()] = memoryview(body)[found.end() : end]
+        rest.append(bytes(memoryview(body)[at : match.end()]))
+        parts[match[1].decode()] = memoryview(body)[match.end() : end]
         at = end
     rest.append(bytes(memoryview(body)[at:]))
     return b"".join(rest), parts
@@ -368,9 +371,9 @@ async def _count_part(name: str, text: memoryview) -> Report:
             gathering.add(_bytes_of(hashes, gathering.hashes))
             await asyncio.sleep(0)
     except ValueError as error:
-        found = str(error).removesuffix(".") + "."
+        detail = str(error).removesuffix(".") + "."
         raise Invalid(
-            "1 field(s) need another value; `errors` says which and why.", errors=[(f"/{name}", found)]
+            "1 field(s) need another value; `errors` says which and why.", errors=[(f"/{name}", detail)]
         ) from error
     return _report(gathering)
 
@@ -381,7 +384,7 @@ def _require_capacity(hashes: int) -> None:
 
 
 def _pieces(text: memoryview) -> Iterator[list[Any]]:
-    """Give the values of a long JSON list, some thousands at a time."""
+    """Yield the values of a long JSON list, some thousands at a time."""
     at = 0
     while at <= len(text):
         piece = bytes(text[at : at + _PIECE_BYTES])

@@ -38,45 +38,45 @@ class Recount:
     stored: Tallies
     counted: Tallies
     allows: Mapping[Kind, int] | None = None
-    """Of a permit: how many persons it allows."""
+    """The quota, if it is a permit."""
 
     @property
     def is_above(self) -> bool:
-        """Whether more went under a permit than it allows, beyond doubt where persons are estimated."""
+        """True if the permit is above its quota, by the lower bound of estimates."""
         return self.allows is not None and any(
             self.counted[kind].plain + self.counted[kind].lower > self.allows[kind] for kind in KINDS
         )
 
     @property
     def is_same(self) -> bool:
-        """Whether everything that is stored is what the exports add up to."""
+        """True if the stored totals equal those of the exports."""
         return self.stored == self.counted and all(self.totals[kind] == self.counted[kind].total for kind in KINDS)
 
     def sentence(self) -> str:
         """Return a line for people."""
-        told = f"{self.name}: " + "; ".join(self._of(kind) for kind in KINDS)
+        text = f"{self.name}: " + "; ".join(self._of(kind) for kind in KINDS)
         if self.allows is None or not self.is_above:
-            return told
-        return f"{told}; ABOVE ITS QUOTA of {self.allows['persons']} and {self.allows['sensitive_persons']}"
+            return text
+        return f"{text}; ABOVE ITS QUOTA of {self.allows['persons']} and {self.allows['sensitive_persons']}"
 
     def _of(self, kind: Kind) -> str:
         counted, stored = self.counted[kind], self.stored[kind]
-        told = f"{kind} {counted.total} ({counted.plain} plain, {counted.upper} by hash)"
+        text = f"{kind} {counted.total} ({counted.plain} plain, {counted.upper} by hash)"
         if counted == stored and self.totals[kind] == counted.total:
-            return told
-        return f"{told}, but {self.totals[kind]} ({stored.plain} plain, {stored.upper} by hash) stored"
+            return text
+        return f"{text}, but {self.totals[kind]} ({stored.plain} plain, {stored.upper} by hash) stored"
 
 
 async def rebuild(
     database: Database, *, handler: str | None = None, year: int | None = None, repair: bool = False
 ) -> AsyncIterator[Recount]:
-    """Count every year and permit again; with `repair`, what differs is stored, with an entry in the log.
+    """Recount every year and permit; with `repair`, store the differences with an audit entry.
 
     Args:
-        database: where they are.
-        handler: id or key of the only handler to look at.
-        year: the only year to look at, and permits that were used in it.
-        repair: whether to store what differs.
+        database: the database.
+        handler: id or key of the only handler to recount.
+        year: the only year to recount, with the permits used in it.
+        repair: True to store the differences.
 
     Raises:
         NotFound: there is no such handler.
@@ -92,27 +92,27 @@ async def rebuild(
 
 
 async def _handler(tx: Transaction, reference: str) -> str:
-    found = await tx.scalar(select(Handler.id).where(or_(Handler.id == reference, Handler.key == reference)))
-    if found is None:
+    handler_id = await tx.scalar(select(Handler.id).where(or_(Handler.id == reference, Handler.key == reference)))
+    if handler_id is None:
         raise NotFound("There is no such handler.")
-    return found
+    return handler_id
 
 
 async def _years(tx: Transaction, handler: str | None, year: int | None) -> list[tuple[str, str, int]]:
-    """Return every handler's years that are stored, or that exports count in."""
+    """Return the years of handlers that are stored, or to which exports count."""
     counting_exports = select(Export.handler, Export.year).where(Export.counts.is_(True), Export.status == "completed")
-    found = union(select(LedgerYear.handler, LedgerYear.year), counting_exports).subquery()
-    query = select(found.c.handler, Handler.key, found.c.year).join(Handler, Handler.id == found.c.handler)
+    years = union(select(LedgerYear.handler, LedgerYear.year), counting_exports).subquery()
+    query = select(years.c.handler, Handler.key, years.c.year).join(Handler, Handler.id == years.c.handler)
     if handler is not None:
-        query = query.where(found.c.handler == handler)
+        query = query.where(years.c.handler == handler)
     if year is not None:
-        query = query.where(found.c.year == year)
-    rows = await tx.execute(query.order_by(found.c.handler, found.c.year))
+        query = query.where(years.c.year == year)
+    rows = await tx.execute(query.order_by(years.c.handler, years.c.year))
     return [(row[0], row[1], row[2]) for row in rows]
 
 
 async def _permits(tx: Transaction, handler: str | None, year: int | None, after: str) -> list[str]:
-    """Return some permits that were used, or that hold something all the same."""
+    """Return a page of permits that have exports or stored totals."""
     sums = Permit.sent_persons + Permit.sent_sensitive_persons + Permit.plain_persons + Permit.plain_sensitive_persons
     used = or_(
         sums != 0,
@@ -168,15 +168,15 @@ async def _compare(
 
 
 async def _count_exports(tx: Transaction, kind: Kind, which: tuple[ColumnElement[bool], ...]) -> Tally:
-    """Count one kind of the completed exports that a condition names.
+    """Count one kind of persons in the completed exports that meet a condition.
 
-    What an export with a sketch tells beyond it came as a number, see `ledger.tally_of`.
+    Persons of an export beyond its sketch were reported as a number, see `ledger.load_export_tally`.
     """
     by_hash = and_(StoredSketch.owner == Export.id, StoredSketch.kind == kind)
     completed = (*which, Export.status == "completed")
     sent = Export.sent_persons if kind == "persons" else Export.sent_sensitive_persons
-    told_by_hash = func.least(StoredSketch.estimate, StoredSketch.at_most)
-    plain = func.greatest(sent - func.coalesce(told_by_hash, 0), 0)
+    sent_by_hash = func.least(StoredSketch.estimate, StoredSketch.at_most)
+    plain = func.greatest(sent - func.coalesce(sent_by_hash, 0), 0)
     sums = (
         select(func.coalesce(func.sum(plain), 0)).select_from(Export).outerjoin(StoredSketch, by_hash).where(*completed)
     )

@@ -1,4 +1,4 @@
-"""A reservation as it comes over HTTP, where persons may be announced: by hash, so that only those count who are not counted yet."""
+"""Decodes the body of a reservation. Persons may be announced by hash, so that only new ones count."""
 
 from dataclasses import dataclass
 from typing import Any, Final, Self
@@ -20,22 +20,22 @@ class ReserveIn(ExportIn, ByHash):
     """An export that is about to happen; for each kind of persons a number, hashes or a sketch of who will go."""
 
     def announced(self) -> AnnouncedPersons | None:
-        """Return who will go; None where numbers are all that is told.
+        """Return the announced persons; None if the body has numbers only.
 
         Raises:
-            Invalid: one kind is told in two ways, or more persons are than there can be.
+            Invalid: one kind is announced in two forms, or the persons are too many.
         """
-        told = self.completion()
+        completion = self.completion()
         errors = [
-            (told[kind].pointer, f"At most {MAX_PERSONS} persons can go at once.")
+            (completion[kind].pointer, f"At most {MAX_PERSONS} persons can go at once.")
             for kind in KINDS
-            if told[kind].report.persons > MAX_PERSONS
+            if completion[kind].report.persons > MAX_PERSONS
         ]
         if errors:
             raise Invalid("More persons are announced than there can be.", errors=errors)
-        if all(told[kind].way == "number" for kind in KINDS):
+        if all(completion[kind].way == "number" for kind in KINDS):
             return None
-        return {kind: told[kind].report for kind in KINDS}
+        return {kind: completion[kind].report for kind in KINDS}
 
 
 BODY: Final[dict[str, Any]] = {
@@ -45,10 +45,10 @@ BODY: Final[dict[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class ReservationBody:
-    """What is to be reserved, and what a repeat of the request has the same."""
+    """Export to reserve, with the content that a repeat of the request must equal."""
 
-    asked: questions.Export
-    """With the number of those who are announced; no hash and no sketch goes on from here to what is recorded."""
+    export: questions.Export
+    """The export with the number of announced persons; hashes and sketches are never recorded."""
     announced: AnnouncedPersons | None
     sent: Sent
 
@@ -61,9 +61,9 @@ class ReservationBody:
             limit: bytes at most beside hashes and sketches.
 
         Raises:
-            Malformed, Invalid, TooLarge, UnsupportedMediaType: as `reports.read_json` and `ReserveIn` tell.
+            Malformed, Invalid, TooLarge, UnsupportedMediaType: see `person_counts.read_json` and `ReserveIn`.
         """
-        value, sent = await person_counts.read_json(request, "Send the body as application/json.", beside=limit)
+        value, sent = await person_counts.read_json(request, "Send the body as application/json.", limit=limit)
         body = person_counts.validate_body(ReserveIn, value)
         document = body.model_dump(exclude_unset=True, include=set(ExportIn.model_fields))
         announced = body.announced()

@@ -28,7 +28,7 @@ async def reserve(exchange: SystemExchange, request: Request) -> Response:
     """
     key = idempotency.key_of(request)
     body = await reservation_body.ReservationBody.read(request, request.app.state.body_limit)
-    job = Reservation(exchange.credential, body.asked, key, body.sent, body.announced)
+    job = Reservation(exchange.credential, body.export, key, body.sent, body.announced)
     return await decide_job(exchange, request, job)
 
 

@@ -1,1 +1,1 @@
-"""The gate: may this export happen? Answered, recorded, then told."""
+"""Gate: decides on exports, records each decision, then answers."""

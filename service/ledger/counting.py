@@ -1,7 +1,7 @@
-"""Counting distinct persons who are known by a hash only: sketches, their bounds, and what a year and a permit hold.
+"""Counts distinct persons by hash with Theta sketches: estimates, bounds, and the tallies of years and permits.
 
-A sketch keeps no hash that was given to it, only the smallest of the hashes of those hashes; uniting it with itself changes nothing,
-so a person who goes every day counts once. Up to `EXACT` persons the count is exact, beyond that it is an estimate with bounds.
+A sketch stores none of its input hashes, only the smallest hashes of these. Its union with itself changes nothing, so a person who is
+exported every day counts once. Up to `EXACT` persons the count is exact, beyond that an estimate with bounds.
 """
 
 import math
@@ -19,7 +19,7 @@ KINDS: Final[tuple[Kind, ...]] = ("persons", "sensitive_persons")
 
 LG_K: Final = 17
 EXACT: Final = 1 << LG_K
-"""So many persons are counted to the person; both yearly thresholds below a million lie within."""
+"""Maximum number of persons with an exact count; both yearly thresholds below a million are within."""
 DEVIATIONS: Final = 3
 HASH_BYTES: Final = 16
 HASH_DIGITS: Final = 2 * HASH_BYTES
@@ -33,56 +33,56 @@ _SEED_HASH: Final = update_theta_sketch().get_seed_hash()
 _NO_THETA: Final = (1 << 63) - 1
 _RETAINED: Final = 2 * EXACT
 MAX_SKETCH_BYTES: Final = 24 + 8 * _RETAINED
-"""What a sketch of `LG_K` can take before it is trimmed."""
+"""Maximum bytes of a sketch of `LG_K` before it is trimmed."""
 
 
 class SketchError(ValueError):
-    """These bytes are no sketch that can be united with ours; the message says why."""
+    """Bytes that are no compatible sketch; the message gives the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sketch:
-    """Distinct persons: a compact, ordered Theta sketch of at most `EXACT` entries, and what it says."""
+    """Distinct persons: a compact, ordered Theta sketch of at most `EXACT` entries, with its estimate and bounds."""
 
     content: bytes = field(repr=False)
     estimate: int
     lower: int
-    """They are at least so many, at three standard deviations."""
+    """Lower bound, at three standard deviations."""
     upper: int
-    """They are at most so many, at three standard deviations: what thresholds look at (LAW.md section 10)."""
+    """Upper bound, at three standard deviations, which thresholds compare (LAW.md section 10)."""
 
 
 class HashCollector:
-    """Hashes as they come in, in pieces of any number of whole hashes."""
+    """Collects hashes that arrive in pieces of whole hashes."""
 
     def __init__(self) -> None:
         self._sketch = update_theta_sketch(LG_K)
         self.hashes = 0
 
     def add(self, hashes: bytes | bytearray | memoryview) -> None:
-        """Take hashes of `HASH_BYTES` bytes that stand one after the other."""
+        """Add concatenated hashes of `HASH_BYTES` bytes."""
         digits = hashes.hex()
         items = [digits[start : start + HASH_DIGITS] for start in range(0, len(digits), HASH_DIGITS)]
         deque(map(self._sketch.update, items), maxlen=0)
         self.hashes += len(items)
 
     def sketch(self) -> Sketch:
-        """Return the persons gathered so far."""
+        """Return the sketch of the persons so far."""
         return _trim_sketch(self._sketch)
 
 
 def sketch_of(hashes: bytes) -> Sketch:
-    """Return the persons of hashes that stand one after the other."""
+    """Return the sketch of concatenated hashes."""
     gathering = HashCollector()
     gathering.add(hashes)
     return gathering.sketch()
 
 
 def unite(*sketches: Sketch) -> Sketch:
-    """Return the persons who are in any of the sketches; order and repeats make no difference.
+    """Return the union of sketches; order and repeats make no difference.
 
-    Entries are kept in order, so they are merged; the library's union, which gives the same, hashes and sorts them anew and takes ten
-    times as long while a year is held.
+    Entries are ordered, so they are merged. The library's union has the same result, but hashes and sorts them anew and takes ten times as
+    long while a year is locked.
     """
     different = {sketch.content: sketch for sketch in sketches if sketch != NOBODY}
     if len(different) <= 1:
@@ -99,7 +99,7 @@ def unite(*sketches: Sketch) -> Sketch:
 
 
 def subtract(sketch: Sketch, others: Sketch) -> Sketch:
-    """Return the persons of a sketch who are not in another one."""
+    """Return the difference of two sketches: persons of the first who are not in the second."""
     (theta, entries), (other_theta, other_entries) = _parse_sketch(sketch.content), _parse_sketch(others.content)
     theta = min(theta, other_theta)
     left = entries[np.isin(entries, other_entries, assume_unique=True, invert=True)]
@@ -108,14 +108,14 @@ def subtract(sketch: Sketch, others: Sketch) -> Sketch:
 
 
 def load_sketch(content: bytes) -> Sketch:
-    """Return a sketch from the bytes that it was kept as."""
+    """Return a sketch from its stored bytes."""
     return _wrap_sketch(compact_theta_sketch.deserialize(content))
 
 
 def parse_sketch(content: bytes) -> Sketch:
-    """Return a sketch that a stranger has made: compact, ordered, uncompressed, of the default seed and at least `LG_K`.
+    """Parse an untrusted sketch: compact, ordered, uncompressed, with the default seed and at least `LG_K`.
 
-    Everything is looked at before the library sees a byte of it, and it sees a header of our own.
+    All bytes are checked first; the library gets a header of our own.
 
     Raises:
         SketchError: it is not such a sketch.
@@ -131,7 +131,7 @@ def parse_sketch(content: bytes) -> Sketch:
 
 
 def _parse_sketch(content: bytes) -> tuple[int, Entries]:
-    """Return theta and the entries of a serialized sketch, as its header tells them."""
+    """Return theta and the entries of a serialized sketch."""
     if not _HEADER <= len(content) <= MAX_SKETCH_BYTES:
         raise SketchError(f"A serialized sketch has {_HEADER} to {MAX_SKETCH_BYTES} bytes.")
     longs, version, family, flags = content[0], content[1], content[2], content[5]
@@ -175,7 +175,7 @@ def _serialize_sketch(theta: int, entries: Entries) -> bytes:
 
 
 def _trim_sketch(sketch: compact_theta_sketch | update_theta_sketch) -> Sketch:
-    """Return a sketch cut down to `EXACT` entries, if it holds more."""
+    """Return a sketch trimmed to `EXACT` entries."""
     union = theta_union(LG_K)
     union.update(sketch)
     return _wrap_sketch(union.get_result())
@@ -195,12 +195,12 @@ NOBODY: Final = _trim_sketch(update_theta_sketch(LG_K))
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What one export reports of one kind: a number, or persons by hash."""
+    """Report of one export on one kind of persons: a number, or persons by hash."""
 
     number: int = 0
     sketch: Sketch = NOBODY
     at_most: int = 0
-    """What is certain of the sketch's persons: no more than there were hashes."""
+    """Certain maximum of the sketch's persons: the number of hashes."""
 
     @classmethod
     def of_sketch(cls, sketch: Sketch) -> "Report":
@@ -209,51 +209,51 @@ class Report:
 
     @property
     def persons(self) -> int:
-        """They are at most so many."""
+        """The maximum number of persons."""
         return self.number + min(self.sketch.upper, self.at_most)
 
     def exceeds(self, reserved: int) -> bool:
-        """Tell whether more persons are reported than were reserved, beyond doubt where they are estimated."""
+        """Return True if more persons are reported than reserved, by the lower bound of estimates."""
         return self.number > reserved or min(self.sketch.lower, self.at_most) > reserved
 
     def sent(self, reserved: int) -> int:
-        """Return the persons to show as sent, given how many were reserved: more than those only where it is beyond doubt."""
+        """Return the persons to present as sent: more than reserved only if the lower bound is."""
         estimate = min(self.sketch.estimate, self.at_most)
         return self.number + (estimate if self.exceeds(reserved) else min(estimate, reserved))
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What a year or a permit holds of one kind, from all the reports of its exports."""
+    """Tally of one kind of persons for a year or a permit, from all reports of its exports."""
 
     plain: int = 0
-    """The sum of those that came as numbers."""
+    """The sum of the reports that are numbers."""
     sketch: Sketch = NOBODY
     at_most: int = 0
-    """What the reports by hash add up to: their persons are no more, whatever the sketch estimates."""
+    """The sum of the maxima of reports by hash, which bounds the sketch's estimate."""
 
     @property
     def estimate(self) -> int:
-        """Distinct persons by hash, as estimated."""
+        """Estimate of distinct persons by hash."""
         return min(self.sketch.estimate, self.at_most)
 
     @property
     def lower(self) -> int:
-        """Distinct persons by hash, at least."""
+        """Lower bound of distinct persons by hash."""
         return min(self.sketch.lower, self.at_most)
 
     @property
     def upper(self) -> int:
-        """Distinct persons by hash, at most."""
+        """Upper bound of distinct persons by hash."""
         return min(self.sketch.upper, self.at_most)
 
     @property
     def total(self) -> int:
-        """Persons as a threshold and a quota see them (LAW.md section 10: a count that is estimated, at its upper bound)."""
+        """Persons for thresholds and quotas: an estimate counts at its upper bound (LAW.md section 10)."""
         return self.plain + self.upper
 
     def plus(self, report: Report) -> "Tally":
-        """Return what is held once a report has come."""
+        """Return the tally with a report added."""
         sum_ = replace(self, plain=self.plain + report.number)
         if report.sketch == NOBODY:
             return sum_
@@ -261,14 +261,14 @@ class Tally:
         return replace(sum_, sketch=unite(self.sketch, report.sketch), at_most=at_most)
 
     def growth(self, report: Report) -> int:
-        """Return by how much the total would grow with a report; repeats of who is held already add nothing."""
+        """Return the growth of the total by a report; persons already counted add nothing."""
         return self.plus(report).total - self.total
 
     def more(self, report: Report) -> Report:
-        """Return what a later report of the same export tells beyond what is held of it; nobody, where it tells no more.
+        """Return the part of a later report of the same export that exceeds this tally; empty if it does not.
 
-        Persons by hash are united with those who are held. Where one report was a number and the other is not, nobody can tell whether
-        they are the same persons: then it is by how many they are more.
+        Persons by hash are united with the counted ones. A number and hashes cannot be compared by person, so the excess of the count is
+        returned.
         """
         if report.sketch == NOBODY:
             return Report(number=max(0, report.number - self.plain - self.estimate))
@@ -279,10 +279,10 @@ class Tally:
         return Report(sketch=after.sketch, at_most=grown) if self.surely_new(report) and grown > 0 else Report()
 
     def surely_new(self, report: Report) -> int:
-        """Return how many persons of a report are not held yet, beyond doubt.
+        """Return a lower bound of the persons of a report that are not counted yet.
 
-        A number is new in full. Where persons are estimated, the bound's distance is taken twice: what they are compared with was
-        estimated too, and a report of what really happened must not be refused for an error of ours.
+        A number is new in full. For estimates, the distance to the bound is taken twice: both sides are estimated, and an estimation error
+        must not refuse a true report.
         """
-        found = subtract(report.sketch, self.sketch)
-        return report.number + min(report.at_most, max(0, 2 * found.lower - found.estimate))
+        new_persons = subtract(report.sketch, self.sketch)
+        return report.number + min(report.at_most, max(0, 2 * new_persons.lower - new_persons.estimate))

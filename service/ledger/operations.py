@@ -1,7 +1,7 @@
-"""Counting: what a handler's year and a permit hold, reported and reserved. Reservations that have lapsed are simply not counted.
+"""Counts the persons of years and permits, reported and reserved. Lapsed reservations are not counted.
 
-What is reported as a number is added; what is reported by hash is united with the sketch of its owner, and the owner's total grows by
-the growth of the sketch's upper bound. So the totals in `ledger_years` and `permits` are always the plain sum and that upper bound.
+A number is added. Persons by hash are united with the sketch of the owner, whose total grows by the growth of the sketch's upper bound.
+So the totals in `ledger_years` and `permits` are always the sum of numbers and that upper bound.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -23,18 +23,18 @@ from service.ledger.tables import Export, LedgerYear, PermitReservations, Stored
 
 NOTHING = Count()
 PERMITS = table("permits", column("id", Id), column("sent_persons"), column("sent_sensitive_persons"))
-"""What the ledger needs of the permits, which a higher room keeps: what has gone under each in all."""
+"""Columns of the permits, a table of a higher layer: the persons sent under each."""
 
 
 def year_of(handler: str, year: int) -> str:
-    """Return the name that a handler's year has as the owner of sketches."""
+    """Return the id of a handler's year as the owner of sketches."""
     return f"{handler}/{year}"
 
 
 async def lock_year(tx: Transaction, handler: str, year: int) -> None:
-    """Hold the count of a handler's year until the transaction ends, so that two exports cannot both take the last place."""
+    """Lock the count of a handler's year until the transaction ends, so that two exports cannot both take the last place."""
     row = {"handler": handler, "year": year, "persons": 0, "sensitive_persons": 0}
-    # A year of nothing is what the log takes for granted.
+    # The audit log assumes a year without persons.
     await tx.execute(insert(LedgerYear).values(**row).on_conflict_do_nothing(), execution_options=recording.STATED)
     await tx.execute(
         select(LedgerYear.year).where(LedgerYear.handler == handler, LedgerYear.year == year).with_for_update()
@@ -42,7 +42,7 @@ async def lock_year(tx: Transaction, handler: str, year: int) -> None:
 
 
 async def reported_persons(tx: Transaction, handler: str, year: int) -> Count:
-    """Return the persons that exports of the year have reported as sent."""
+    """Return the persons reported as sent in a year."""
     query = select(LedgerYear.persons, LedgerYear.sensitive_persons).where(
         LedgerYear.handler == handler, LedgerYear.year == year
     )
@@ -51,14 +51,14 @@ async def reported_persons(tx: Transaction, handler: str, year: int) -> Count:
 
 
 async def reserved_persons(tx: Transaction, handler: str, year: int) -> Count:
-    """Return the persons of the year that live reservations hold."""
+    """Return the persons of a year in live reservations."""
     return (await _reserved_in_year(tx, [handler], year)).get(handler, NOTHING)
 
 
 async def total(tx: Transaction, handler: str, year: int) -> Count:
-    """Return the year's count as a threshold sees it: reported and reserved."""
-    sent, held = await reported_persons(tx, handler, year), await reserved_persons(tx, handler, year)
-    return _sum(sent, held)
+    """Return the year's count for thresholds: reported and reserved persons."""
+    sent, reserved = await reported_persons(tx, handler, year), await reserved_persons(tx, handler, year)
+    return _sum(sent, reserved)
 
 
 async def totals(tx: Transaction, handlers: Collection[str], year: int) -> Mapping[str, Count]:
@@ -67,14 +67,14 @@ async def totals(tx: Transaction, handlers: Collection[str], year: int) -> Mappi
         LedgerYear.handler.in_(handlers), LedgerYear.year == year
     )
     sent = {str(row[0]): Count(row[1], row[2]) for row in await tx.execute(query)}
-    held = await _reserved_in_year(tx, handlers, year)
-    return {handler: _sum(sent.get(handler, NOTHING), held.get(handler, NOTHING)) for handler in {*sent, *held}}
+    reserved = await _reserved_in_year(tx, handlers, year)
+    return {handler: _sum(sent.get(handler, NOTHING), reserved.get(handler, NOTHING)) for handler in {*sent, *reserved}}
 
 
 async def counted_under(tx: Transaction, permits: Collection[str], year: int) -> Mapping[str, Count]:
-    """Return what of each permit is in the count of a year, reported and reserved; a permit without any is missing.
+    """Return the persons of each permit in the count of a year, reported and reserved; a permit without any is missing.
 
-    Persons by hash who went several times are told by several exports, and are one in the permit's own total: no more than that.
+    Several exports may report the same persons by hash, so the permit's own total is the maximum.
     """
     query = (
         select(
@@ -88,21 +88,21 @@ async def counted_under(tx: Transaction, permits: Collection[str], year: int) ->
     )
     sent = {str(row[0]): Count(int(row[1]), int(row[2])) for row in await tx.execute(query)}
     live = (Export.status == "reserved", Export.counts.is_(True), Export.year == year)
-    held = await _sum_live(
+    reserved = await _sum_live(
         tx,
         (Export.permit, Export.year_persons, Export.year_sensitive_persons, Export.expires_at),
         Export.permit.in_(permits),
         *live,
     )
-    return {permit: _sum(sent.get(permit, NOTHING), held.get(permit, NOTHING)) for permit in {*sent, *held}}
+    return {permit: _sum(sent.get(permit, NOTHING), reserved.get(permit, NOTHING)) for permit in {*sent, *reserved}}
 
 
-def _sum(one: Count, other: Count) -> Count:
-    return Count(one.persons + other.persons, one.sensitive_persons + other.sensitive_persons)
+def _sum(left: Count, right: Count) -> Count:
+    return Count(left.persons + right.persons, left.sensitive_persons + right.sensitive_persons)
 
 
 async def add_report(tx: Transaction, handler: str, year: int, persons: Report, sensitive_persons: Report) -> None:
-    """Add what an export reports to a year that this transaction holds."""
+    """Add the reports of an export to a year that this transaction has locked."""
     row = await tx.get_one(LedgerYear, (handler, year), with_for_update=True)
     owner = year_of(handler, year)
     row.persons += await add_by_hash(tx, owner, "persons", persons)
@@ -112,7 +112,7 @@ async def add_report(tx: Transaction, handler: str, year: int, persons: Report, 
 
 
 async def add_by_hash(tx: Transaction, owner: str, kind: Kind, report: Report) -> int:
-    """Unite what is reported by hash with the sketch of an owner whose row is held, and return by how much its total grows."""
+    """Add a report to an owner whose row is locked: unite its sketch, and return the growth of the total."""
     if report.sketch == NOBODY:
         return report.number
     before = await load_tally(tx, owner, kind)
@@ -122,27 +122,27 @@ async def add_by_hash(tx: Transaction, owner: str, kind: Kind, report: Report) -
 
 
 async def load_tally(tx: Transaction, owner: str, kind: Kind, plain: int = 0) -> Tally:
-    """Return what an owner holds by hash, beside the plain sum that stands in its own row."""
+    """Load the tally of an owner: its sketch, and the sum of numbers in its own row."""
     row = await tx.get(StoredSketch, (owner, kind), populate_existing=True)
     return Tally(plain) if row is None else Tally(plain, counting.load_sketch(row.content), row.at_most)
 
 
 async def load_export_tally(tx: Transaction, export: Export, kind: Kind) -> Tally:
-    """Return what an export that was reported tells of one kind: by hash, and beyond that as a number."""
+    """Load the tally of a reported export: persons by hash, and the rest as a number."""
     sent = (export.sent_persons if kind == "persons" else export.sent_sensitive_persons) or 0
     by_hash = await load_tally(tx, export.id, kind)
     return Tally(max(0, sent - by_hash.estimate), by_hash.sketch, by_hash.at_most)
 
 
-async def store_tally(tx: Transaction, owner: str, kind: Kind, held: Tally) -> None:
-    """Store what an owner holds by hash; its row is held, so nobody else does. A sketch that has not changed is not written."""
+async def store_tally(tx: Transaction, owner: str, kind: Kind, tally: Tally) -> None:
+    """Store the sketch of an owner whose row is locked. An unchanged sketch is not written."""
     figures = {
         "lg_k": LG_K,
-        "content": held.sketch.content,
-        "estimate": held.estimate,
-        "lower": held.lower,
-        "upper": held.upper,
-        "at_most": held.at_most,
+        "content": tally.sketch.content,
+        "estimate": tally.estimate,
+        "lower": tally.lower,
+        "upper": tally.upper,
+        "at_most": tally.at_most,
     }
     row = await tx.get(StoredSketch, (owner, kind))
     if row is None:
@@ -163,34 +163,34 @@ class Reported:
 
 
 async def reported_by_kind(tx: Transaction, handler: str, year: int) -> Mapping[Kind, Reported]:
-    """Return what a year's count is made of; the sketches themselves are not read."""
+    """Return the parts of a year's count, without reading the sketches."""
     row = await tx.get(LedgerYear, (handler, year))
     plain = (0, 0) if row is None else (row.plain_persons, row.plain_sensitive_persons)
     query = select(StoredSketch.kind, StoredSketch.estimate, StoredSketch.lower, StoredSketch.upper).where(
         StoredSketch.owner == year_of(handler, year)
     )
-    by_hash = {found[0]: found[1:] for found in await tx.execute(query)}
+    by_hash = {row[0]: row[1:] for row in await tx.execute(query)}
     return {kind: Reported(sum_, *by_hash.get(kind, ())) for kind, sum_ in zip(KINDS, plain, strict=True)}
 
 
 async def reserved_of_permits(tx: Transaction, permits: Sequence[str]) -> Mapping[str, Count]:
-    """Return the persons that live reservations hold of each permit; a permit without any is missing."""
+    """Return the persons of each permit in live reservations; a permit without any is missing."""
     table = PermitReservations
     columns = (table.permit, table.persons, table.sensitive_persons, table.expires_at)
     return await _sum_live(tx, columns, table.permit.in_(permits))
 
 
 async def release_reservation(tx: Transaction, export: Export) -> None:
-    """Give back what a reservation holds, of its permit and of its handler's year; its year is held."""
+    """Release the persons of a reservation, of its permit and its handler's year, which is locked."""
     owners: list[tuple[type[PermitReservations | YearReservations], Count, tuple[ColumnElement[bool], ...]]] = []
     if export.permit is not None:
-        owners.append((PermitReservations, export.held_of_permit, (PermitReservations.permit == export.permit,)))
+        owners.append((PermitReservations, export.reserved_of_permit, (PermitReservations.permit == export.permit,)))
     if export.counts:
         of_year = (YearReservations.handler == export.handler, YearReservations.year == export.year)
-        owners.append((YearReservations, export.held_in_year, of_year))
-    for held, less, owned in owners:
-        values = {kind: getattr(held, kind) - getattr(less, kind) for kind in KINDS}
-        await tx.execute(update(held).where(*owned, held.expires_at == export.expires_at).values(values))
+        owners.append((YearReservations, export.reserved_in_year, of_year))
+    for rows, less, owned in owners:
+        values = {kind: getattr(rows, kind) - getattr(less, kind) for kind in KINDS}
+        await tx.execute(update(rows).where(*owned, rows.expires_at == export.expires_at).values(values))
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +208,7 @@ class Share:
 
 
 async def shares_of_permit(tx: Transaction, permit: str) -> Sequence[Share]:
-    """Return what became of the exports under a permit, added up by the database however many there are."""
+    """Return the exports under a permit, summed by the database."""
     month = func.to_char(func.timezone("Asia/Shanghai", Export.reserved_at), "YYYY-MM").label("month")
     status = case(
         (and_(Export.status == "reserved", Export.expires_at <= tx.now), "lapsed"), else_=Export.status
@@ -245,7 +245,7 @@ async def _sum_live(
     columns: tuple[InstrumentedAttribute[Any], ...],
     *owned: ColumnElement[bool],
 ) -> Mapping[str, Count]:
-    """Return by owner what is held until a moment that is still to come; the columns are owner, both counts and that moment."""
+    """Sum live reservations by owner; the columns are owner, both counts and expiry."""
     owner, persons, sensitive_persons, expires_at = columns
     query = (
         select(owner, func.sum(persons), func.sum(sensitive_persons)).where(*owned, expires_at > tx.now).group_by(owner)

@@ -1,4 +1,4 @@
-"""The key of a handler with which its exporters turn an identifier of a person into a hash: made once, handed to exporters only."""
+"""Person keys of handlers, with which exporters hash identifiers of persons: created once, for exporters only."""
 
 import secrets
 from typing import Final
@@ -15,17 +15,17 @@ KEY_BYTES: Final = 32
 
 
 async def person_key(tx: Transaction, caller: Caller, handler: str) -> PersonKey:
-    """Return the key of a handler, made when nobody has asked for it before; the caller's right to it has been checked.
+    """Return the key of a handler, created on first use; the caller's permission is checked before.
 
-    The log tells that it was made, and never what it is.
+    The audit entry records its creation, never the key.
     """
-    kept = await tx.get(PersonKey, handler)
-    if kept is not None:
-        return kept
-    made = {"handler": handler, "key": secrets.token_bytes(KEY_BYTES), "created_at": tx.now}
-    # Of two that find none, the second waits here for the first, and takes that one's key.
-    adding = insert(PersonKey).values(**made).on_conflict_do_nothing().returning(PersonKey.handler)
+    stored = await tx.get(PersonKey, handler)
+    if stored is not None:
+        return stored
+    row = {"handler": handler, "key": secrets.token_bytes(KEY_BYTES), "created_at": tx.now}
+    # Of two concurrent creations, the second waits here for the first, and returns its key.
+    adding = insert(PersonKey).values(**row).on_conflict_do_nothing().returning(PersonKey.handler)
     if await tx.scalar(adding, execution_options=recording.STATED) is not None:
-        recording.wrote(tx, PersonKey.__table__, [made], made=True)
+        recording.wrote(tx, PersonKey.__table__, [row], made=True)
         audit.append(tx, caller, "handler.person_key_made", handler, handler=handler, details={"bytes": KEY_BYTES})
     return await tx.get_one(PersonKey, handler)

@@ -1,4 +1,4 @@
-"""Tables of exports, of what each year adds up to, and of the sketches and keys behind persons by hash."""
+"""Tables of exports, yearly totals, sketches and person keys."""
 
 from datetime import datetime
 
@@ -14,8 +14,8 @@ from service.law.facts import Count
 class Export(OfHandler, Base):
     """One use of a permit: persons reserved, then reported as sent, given back, or lapsed.
 
-    The rows it refers to were read in the transaction that wrote it, and no such row can be deleted: so there are no foreign keys, which
-    would look each of them up again.
+    The rows it refers to are read in the transaction that writes it, and cannot be deleted: so foreign keys, which would read each of them
+    once more, are left out.
     """
 
     __tablename__ = "exports"
@@ -32,21 +32,21 @@ class Export(OfHandler, Base):
     year: Mapped[int] = mapped_column(SmallInteger)
     """The year, in Asia/Shanghai, in which the decision was taken: its persons count there."""
     counts: Mapped[bool] = mapped_column(Boolean)
-    """Whether its persons add to the handler's year (an exempt export's do not)."""
+    """True if its persons add to the handler's year (those of an exempt export do not)."""
     persons: Mapped[int] = mapped_column(BigInteger)
     sensitive_persons: Mapped[int] = mapped_column(BigInteger)
     permit_persons: Mapped[int] = mapped_column(BigInteger)
-    """What it holds of its permit until it ends: all its persons, or by how many the permit's total would grow."""
+    """Persons of its permit reserved until it ends: all its persons, or the growth of the permit's total."""
     permit_sensitive_persons: Mapped[int] = mapped_column(BigInteger)
     year_persons: Mapped[int] = mapped_column(BigInteger)
-    """The same of its handler's year, if it counts there."""
+    """Persons of its handler's year reserved, if it counts there."""
     year_sensitive_persons: Mapped[int] = mapped_column(BigInteger)
     sent_persons: Mapped[int | None] = mapped_column(BigInteger)
     sent_sensitive_persons: Mapped[int | None] = mapped_column(BigInteger)
     status: Mapped[str] = mapped_column(Text)
-    """As stored: `reserved`, `completed` or `cancelled`; a reservation past its end has lapsed, whatever stands here."""
+    """As stored: `reserved`, `completed` or `cancelled`; a reservation past `expires_at` has lapsed."""
     late: Mapped[bool] = mapped_column(Boolean, default=False, server_default=text("false"))
-    """Whether anything of it was reported after it had ended."""
+    """True if anything was reported after its end."""
     reserved_at: Mapped[Moment]
     expires_at: Mapped[Moment]
     ended_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
@@ -57,18 +57,18 @@ class Export(OfHandler, Base):
     )
 
     @property
-    def held_of_permit(self) -> Count:
-        """What it holds of its permit."""
+    def reserved_of_permit(self) -> Count:
+        """The reserved persons of its permit."""
         return Count(self.permit_persons, self.permit_sensitive_persons)
 
     @property
-    def held_in_year(self) -> Count:
-        """What it holds of its handler's year."""
+    def reserved_in_year(self) -> Count:
+        """The reserved persons of its handler's year."""
         return Count(self.year_persons, self.year_sensitive_persons)
 
 
 class LedgerYear(OfHandler, Base):
-    """Persons that a handler has exported in a year, as thresholds see them; its row is also the lock of the year's count."""
+    """Persons exported by a handler in a year, for thresholds; its row is also the lock of the year's count."""
 
     __tablename__ = "ledger_years"
 
@@ -83,7 +83,7 @@ class LedgerYear(OfHandler, Base):
 
 
 class PermitReservations(Base):
-    """Persons of a permit that reservations hold until the same moment; once it has passed they are not counted any more."""
+    """Persons of a permit in reservations with the same expiry, after which they no longer count."""
 
     __tablename__ = "held_by_permits"
 
@@ -94,7 +94,7 @@ class PermitReservations(Base):
 
 
 class YearReservations(OfHandler, Base):
-    """The same of a handler's year, for reservations that count toward it."""
+    """Persons of a handler's year in reservations with the same expiry, if they count toward it."""
 
     __tablename__ = "held_in_years"
 
@@ -106,7 +106,7 @@ class YearReservations(OfHandler, Base):
 
 
 class StoredSketch(Base):
-    """The distinct persons of one kind that an export, a permit or a handler's year holds by hash; no hash can be read from it."""
+    """Distinct persons of one kind by hash, of an export, a permit or a handler's year; it reveals no hash."""
 
     __tablename__ = "sketches"
 
@@ -121,11 +121,11 @@ class StoredSketch(Base):
     lower: Mapped[int] = mapped_column(BigInteger)
     upper: Mapped[int] = mapped_column(BigInteger)
     at_most: Mapped[int] = mapped_column(BigInteger)
-    """What the reports behind it add up to: the bounds never go beyond that."""
+    """Sum of the maxima of its reports, which limits the bounds."""
 
 
 class PersonKey(OfHandler, Base):
-    """The key that a handler's exporters hash identifiers with; it is handed out again, so it must be kept."""
+    """Key with which a handler's exporters hash identifiers; it is returned on each request, so it is stored."""
 
     __tablename__ = "person_keys"
 

@@ -60,8 +60,8 @@ async def rules(exchange: AnyExchange, request: Request, as_of: Annotated[Day | 
                 "The service knows the law from 2021-09-01.", errors=[("/as_of", "Choose 2021-09-01 or later.")]
             )
         version, own = book.version, None if book.policy is None else book.policy.hash
-        told = {"as_of": day, "rules_version": version, "policy": own, "items": book.rules_on(day)}
-        return RulesOut.model_validate(told)
+        content = {"as_of": day, "rules_version": version, "policy": own, "items": book.rules_on(day)}
+        return RulesOut.model_validate(content)
 
     return await exchange.read(work)
 

@@ -1,4 +1,4 @@
-"""Outlook: what the law and the gate would say later, and why, of a transfer, of a permit, and of all permits at once."""
+"""Builds outlooks: later determinations and decisions, with reasons, for a transfer, a permit, or all permits."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -37,11 +37,11 @@ from service.transfers.workflow import stages_for
 from service.validation.problems import Invalid
 
 HORIZON = timedelta(days=3 * 366)
-"""How far ahead changes are looked for, at most."""
+"""Maximum period of an outlook."""
 
 
 class AnswerOut(BaseModel):
-    """What the law says of the facts on a day, and the stages that it would take."""
+    """Determination of the facts on a day, with the stages."""
 
     on: date
     determination: DeterminationOut
@@ -49,25 +49,25 @@ class AnswerOut(BaseModel):
 
 
 class AheadOut(BaseModel):
-    """A day on which something changes, and what."""
+    """Change on a day."""
 
     on: date
     kind: Literal[
         "law_changes", "year_begins", "evidence_ends", "permit_ends", "transfer_ends", "duty_due", "grading_review"
     ]
-    subject: str | None = Field(description="Id of the paper, duty or dataset that it is about.")
+    subject: str | None = Field(description="Id of the evidence, obligation or dataset concerned.")
     text: TextOut
 
 
 class ContradictionOut(BaseModel):
-    """Why nothing can be said: a fact of the register that the request contradicts."""
+    """Fact of the register that the request contradicts, so that no determination is possible."""
 
     pointer: str
     detail: str
 
 
 class LineOut(BaseModel):
-    """A line that the year's count has not reached yet, and at which more would be asked for."""
+    """Threshold that the year's count has not reached, with its stricter mechanism."""
 
     id: str
     kind: Literal["persons", "sensitive_persons"]
@@ -80,7 +80,7 @@ class LineOut(BaseModel):
 
 
 class WhyOut(BaseModel):
-    """Why something no longer stands."""
+    """Reason for which a permit is no longer valid for a dataset."""
 
     dataset: str
     reason: Reason
@@ -88,7 +88,7 @@ class WhyOut(BaseModel):
 
 
 class TransferOutlook(BaseModel):
-    """What the law would say of a transfer: today, later, with more persons, and when and why that changes."""
+    """Determinations of a transfer: today, later, and with more persons, with the coming changes."""
 
     transfer: str
     now: AnswerOut | None = Field(
@@ -102,7 +102,7 @@ class TransferOutlook(BaseModel):
 
 
 class PermitOutlook(TransferOutlook):
-    """The same of a permit, and whether it stands."""
+    """Outlook of a permit, with its validity at the gate."""
 
     permit: str
     stands: bool = Field(description="Whether the gate would allow something under it today.")
@@ -114,7 +114,7 @@ class PermitOutlook(TransferOutlook):
 
 
 class InvalidatedPermit(BaseModel):
-    """A permit in force that no longer stands."""
+    """Permit in force that is no longer valid."""
 
     permit: str
     transfer: str
@@ -125,51 +125,51 @@ class InvalidatedPermit(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class OutlookQuery:
-    """What an outlook is asked for."""
+    """Query of an outlook."""
 
     on: date | None = None
     more: Count = NOBODY
 
     @property
     def has_more(self) -> bool:
-        """Whether a higher count is asked about."""
+        """True if the query adds persons to the count."""
         return self.more != Count()
 
 
 async def build_transfer_outlook(
-    tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str, asked: OutlookQuery
+    tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str, query: OutlookQuery
 ) -> TransferOutlook:
-    """Return the outlook of a transfer, on the register as it stands.
+    """Build the outlook of a transfer, from the present register.
 
     Raises:
         Invalid: a day that has passed.
     """
     transfer = await transfer_of(tx, caller, transfer_id)
-    _require_future(tx, asked)
+    _require_future(tx, query)
     case = await case_of(tx, transfer)
-    seen = await _answers(tx, book, case, asked)
+    seen = await _answers(tx, book, case, query)
     ends = [_present_end("transfer_ends", transfer.id, transfer.valid_until, "The transfer", "申请")]
     changes = [*seen.changes, *ends, *await _evidence_changes(tx, book, transfer), *await _grading_changes(tx, case)]
     return seen.model_copy(update={"changes": _sorted(tx, changes)})
 
 
 async def build_permit_outlook(
-    tx: Transaction, caller: Caller, book: RuleBook, permit_id: str, asked: OutlookQuery
+    tx: Transaction, caller: Caller, book: RuleBook, permit_id: str, query: OutlookQuery
 ) -> PermitOutlook:
-    """Return the outlook of a permit: the gate's own check of it, today, on a later day and with a higher count.
+    """Build the outlook of a permit by the gate's own decisions: today, on a later day, and with a higher count.
 
     Raises:
         Invalid: a day that has passed.
     """
     permit = await permits.permit_of(tx, caller, permit_id)
-    _require_future(tx, asked)
+    _require_future(tx, query)
     transfer = await tx.get_one(Transfer, permit.transfer)
     case = await case_of(tx, transfer)
-    seen = await _answers(tx, book, case, asked)
+    seen = await _answers(tx, book, case, query)
     today = day_in_shanghai(tx.now)
     why = await find_denials(tx, book, permit, today)
-    later = None if asked.on is None else await find_denials(tx, book, permit, asked.on)
-    more = await find_denials(tx, book, permit, today, asked.more) if asked.has_more else None
+    later = None if query.on is None else await find_denials(tx, book, permit, query.on)
+    more = await find_denials(tx, book, permit, today, query.more) if query.has_more else None
     ends = [_present_end("permit_ends", permit.id, permit.valid_until, "The permit", "许可")]
     changes = [*seen.changes, *ends, *await _evidence_changes(tx, book, transfer), *await _grading_changes(tx, case)]
     return PermitOutlook(
@@ -186,9 +186,13 @@ async def build_permit_outlook(
 
 
 async def find_invalidated_permits(tx: Transaction, book: RuleBook) -> list[InvalidatedPermit]:
-    """Return the permits that people hold to be in force and that the gate would allow nothing under, with the reasons.
+    """Find permits in force under which the gate would allow nothing, with the reasons.
 
-    A permit that has not begun is looked at as of its first day.
+    A permit that has not begun is decided on as of its first day.
+
+    Example:
+        for permit in await find_invalidated_permits(tx, book):
+            print(permit.permit, [denial.reason for denial in permit.why])
     """
     today = day_in_shanghai(tx.now)
     query = (
@@ -196,11 +200,11 @@ async def find_invalidated_permits(tx: Transaction, book: RuleBook) -> list[Inva
         .where(Permit.status.in_(["active", "suspended"]), Permit.valid_until >= today)
         .order_by(Permit.id)
     )
-    found: list[InvalidatedPermit] = []
+    invalidated: list[InvalidatedPermit] = []
     for permit in (await tx.scalars(query)).all():
         why = await find_denials(tx, book, permit, max(today, permit.valid_from))
         if why:
-            found.append(
+            invalidated.append(
                 InvalidatedPermit(
                     permit=permit.id,
                     transfer=permit.transfer,
@@ -209,7 +213,7 @@ async def find_invalidated_permits(tx: Transaction, book: RuleBook) -> list[Inva
                     why=why,
                 )
             )
-    return found
+    return invalidated
 
 
 async def find_denials(
@@ -219,32 +223,35 @@ async def find_denials(
     today: date,
     more: Count = Count(),  # noqa: B008 - immutable
 ) -> list[WhyOut]:
-    """Return for each dataset of a permit why the gate would allow nothing of it under the permit; nothing, if it stands."""
+    """Return the reason of each dataset for which the gate would deny exports under a permit; empty if the permit is valid."""
     return [
         WhyOut(dataset=dataset, reason=decision.reason, text=TextOut.model_validate(REASONS[decision.reason]))
-        for dataset, known in await read_inputs(tx, permit, today)
-        if not (decision := decide_under(permit, structs.replace(known, year=_sum(known.year, more)), book)).allowed
+        for dataset, inputs in await read_inputs(tx, permit, today)
+        if not (decision := decide_under(permit, structs.replace(inputs, year=_sum(inputs.year, more)), book)).allowed
     ]
 
 
 async def read_inputs(tx: Transaction, permit: Permit, today: date) -> list[tuple[str, DecisionInputs]]:
-    """Return for each dataset of a permit what the gate knows when it decides under this permit on a day."""
+    """Read the gate's inputs for each dataset of a permit on a day."""
     query = select(PermitDataset.dataset).where(PermitDataset.permit == permit.id).order_by(PermitDataset.dataset)
     datasets = (await tx.scalars(query)).all()
-    wanted = [Lookup(dataset, permit.recipient, permit=permit.id) for dataset in datasets]
-    return [(dataset, one.inputs) for dataset, one in zip(datasets, await read_in(tx, wanted, today), strict=True)]
+    lookups = [Lookup(dataset, permit.recipient, permit=permit.id) for dataset in datasets]
+    return [
+        (dataset, snapshot.inputs)
+        for dataset, snapshot in zip(datasets, await read_in(tx, lookups, today), strict=True)
+    ]
 
 
-def decide_under(permit: Permit, known: DecisionInputs, book: RuleBook) -> Decision:
+def decide_under(permit: Permit, inputs: DecisionInputs, book: RuleBook) -> Decision:
     """Ask the gate for the least that the permit speaks of: nobody yet, and only fields that the dataset has had since.
 
-    Fields that have changed since they were graded are left out, unless there are no others. Where the year leaves room for not one
+    Fields that have changed since they were graded are left out, unless there are no others. Where the year leaves room for not state
     person of those that the permit is for, that is an answer too.
     """
-    held = NO_FIELDS if known.dataset is None else known.dataset.fields
-    approved = set[str]().union(*(one.registered for one in known.permits if one.id == permit.id))
-    covered = set(held.names) & approved & set(approved if permit.fields is None else permit.fields)
-    fields = sorted(covered - held.outdated or covered) or permit.fields
+    dataset_fields = NO_FIELDS if inputs.dataset is None else inputs.dataset.fields
+    approved = set[str]().union(*(state.registered for state in inputs.permits if state.id == permit.id))
+    covered = set(dataset_fields.names) & approved & set(approved if permit.fields is None else permit.fields)
+    fields = sorted(covered - dataset_fields.outdated or covered) or permit.fields
     ask = Ask(
         system=next(iter(permit.systems or ()), ""),
         purpose=permit.purpose,
@@ -253,23 +260,23 @@ def decide_under(permit: Permit, known: DecisionInputs, book: RuleBook) -> Decis
         fields=fields,
         permit=permit.id,
     )
-    found = decide(ask, known, book)
+    decision = decide(ask, inputs, book)
     is_for_persons = permit.persons + permit.sensitive_persons > 0
-    if found.reason is Reason.PERMITTED and is_for_persons and found.headroom == Count():
-        return structs.replace(found, allowed=False, reason=Reason.LEDGER_THRESHOLD)
-    return found
+    if decision.reason is Reason.PERMITTED and is_for_persons and decision.headroom == Count():
+        return structs.replace(decision, allowed=False, reason=Reason.LEDGER_THRESHOLD)
+    return decision
 
 
-def _sum(one: Count, other: Count) -> Count:
-    return Count(one.persons + other.persons, one.sensitive_persons + other.sensitive_persons)
+def _sum(left: Count, right: Count) -> Count:
+    return Count(left.persons + right.persons, left.sensitive_persons + right.sensitive_persons)
 
 
-def _require_future(tx: Transaction, asked: OutlookQuery) -> None:
-    if asked.on is not None and asked.on < day_in_shanghai(tx.now):
+def _require_future(tx: Transaction, query: OutlookQuery) -> None:
+    if query.on is not None and query.on < day_in_shanghai(tx.now):
         raise Invalid("An outlook looks ahead.", errors=[("/on", "Choose today or a day to come.")])
 
 
-async def _answers(tx: Transaction, book: RuleBook, case: Case, asked: OutlookQuery) -> TransferOutlook:
+async def _answers(tx: Transaction, book: RuleBook, case: Case, query: OutlookQuery) -> TransferOutlook:
     today = day_in_shanghai(tx.now)
     try:
         facts, route = await _remaining_facts(tx, case, facts_of(case, today)), route_of(case)
@@ -288,20 +295,20 @@ async def _answers(tx: Transaction, book: RuleBook, case: Case, asked: OutlookQu
         transfer=case.transfer.id,
         now=_answer(facts, book, route),
         contradictions=[],
-        later=None if asked.on is None else _answer(forecast.on(facts, asked.on), book, route),
-        with_more=_answer(forecast.with_more(facts, asked.more), book, route) if asked.has_more else None,
+        later=None if query.on is None else _answer(forecast.on(facts, query.on), book, route),
+        with_more=_answer(forecast.with_more(facts, query.more), book, route) if query.has_more else None,
         changes=[_present_change(turn) for turn in forecast.turns(facts, book, until, route)],
         thresholds=[LineOut(**asdict(line)) for line in forecast.approaches(facts, book)],
     )
 
 
 async def _remaining_facts(tx: Transaction, case: Case, facts: Facts) -> Facts:
-    """Return the facts with what can still go under the permit: what went or is reserved stands in the year's count already."""
+    """Return the facts with the remaining persons of the permit: the year's count includes those sent or reserved."""
     permit = await tx.scalar(select(Permit).where(Permit.transfer == case.transfer.id))
     if permit is None:
         return facts
-    held = (await ledger.reserved_of_permits(tx, [permit.id])).get(permit.id, Count())
-    used = _sum(Count(permit.sent_persons, permit.sent_sensitive_persons), held)
+    reserved = (await ledger.reserved_of_permits(tx, [permit.id])).get(permit.id, Count())
+    used = _sum(Count(permit.sent_persons, permit.sent_sensitive_persons), reserved)
     rest = left(Count(permit.persons, permit.sensitive_persons), used)
     return replace(facts, transfer=replace(facts.transfer, **structs.asdict(rest)))
 
@@ -337,29 +344,27 @@ def _present_end(kind: Literal["permit_ends", "transfer_ends"], subject: str, la
 
 
 async def _evidence_changes(tx: Transaction, book: RuleBook, transfer: Transfer) -> list[AheadOut]:
-    """Return the days on which papers end and duties are due."""
-    found = [
+    """Return the days on which evidence ends and obligations are due."""
+    evidence_ends = [
         AheadOut(
-            on=paper.ends_on + timedelta(days=1),
+            on=item.ends_on + timedelta(days=1),
             kind="evidence_ends",
-            subject=paper.id,
-            text=TextOut(
-                en=f"The {paper.kind} ends with {paper.ends_on}.", zh=f"材料{paper.kind}于{paper.ends_on}到期。"
-            ),
+            subject=item.id,
+            text=TextOut(en=f"The {item.kind} ends with {item.ends_on}.", zh=f"材料{item.kind}于{item.ends_on}到期。"),
         )
-        for paper in await evidence_of(tx, transfer, book)
-        if paper.ends_on is not None
+        for item in await evidence_of(tx, transfer, book)
+        if item.ends_on is not None
     ]
-    duties = [
-        AheadOut(on=duty.due_on, kind="duty_due", subject=duty.id, text=duty.text)
-        for duty in await obligations.of_transfer(tx, [transfer.id])
-        if duty.state in {State.OPEN, State.OVERDUE}
+    due_obligations = [
+        AheadOut(on=obligation.due_on, kind="duty_due", subject=obligation.id, text=obligation.text)
+        for obligation in await obligations.of_transfer(tx, [transfer.id])
+        if obligation.state in {State.OPEN, State.OVERDUE}
     ]
-    return [*found, *duties]
+    return [*evidence_ends, *due_obligations]
 
 
 async def _grading_changes(tx: Transaction, case: Case) -> list[AheadOut]:
-    """Return the days by which the gradings of the datasets must be looked at again."""
+    """Return the days by which the gradings of the datasets must be reviewed."""
     query = select(Grading).where(
         Grading.dataset.in_([dataset.id for dataset in case.datasets]),
         Grading.state == "effective",
@@ -378,12 +383,12 @@ async def _grading_changes(tx: Transaction, case: Case) -> list[AheadOut]:
 
 
 def _sorted(tx: Transaction, changes: Sequence[AheadOut]) -> list[AheadOut]:
-    """Return what is still to come, and what should have been done already, the first first."""
+    """Return coming and overdue changes, by day."""
     today = day_in_shanghai(tx.now)
     kept = [change for change in changes if change.on > today or change.kind in {"duty_due", "grading_review"}]
     return sorted(kept, key=lambda change: (change.on, change.kind, change.subject or ""))
 
 
-def documents_of(found: Sequence[InvalidatedPermit]) -> list[dict[str, Any]]:
-    """Return permits that have fallen as JSON."""
-    return [one.model_dump(mode="json") for one in found]
+def documents_of(invalidated: Sequence[InvalidatedPermit]) -> list[dict[str, Any]]:
+    """Return invalidated permits as JSON."""
+    return [permit.model_dump(mode="json") for permit in invalidated]

@@ -1,4 +1,4 @@
-"""HTTP of outlooks: what the law and the gate would say of a transfer or a permit later."""
+"""HTTP of outlooks of transfers and permits."""
 
 from typing import Annotated
 
@@ -27,17 +27,17 @@ OutlookQueryIn = Annotated[outlook.OutlookQuery, Depends(_outlook_query)]
 
 @router.get("/v1/transfers/{transfer_id}/outlook", response_model=outlook.TransferOutlook)
 async def transfer_outlook(
-    exchange: ReaderExchange, request: Request, transfer_id: Annotated[str, Path()], asked: OutlookQueryIn
+    exchange: ReaderExchange, request: Request, transfer_id: Annotated[str, Path()], query: OutlookQueryIn
 ) -> Response:
-    """Tell what the law would say of a transfer today, on a later day, with a higher count, and when and why that changes."""
+    """Return the determinations of a transfer today, on a later day and with a higher count, with the coming changes."""
     book: RuleBook = request.app.state.book
-    return await exchange.read(lambda tx, caller: outlook.build_transfer_outlook(tx, caller, book, transfer_id, asked))
+    return await exchange.read(lambda tx, caller: outlook.build_transfer_outlook(tx, caller, book, transfer_id, query))
 
 
 @router.get("/v1/permits/{permit_id}/outlook", response_model=outlook.PermitOutlook)
 async def permit_outlook(
-    exchange: ReaderExchange, request: Request, permit_id: Annotated[str, Path()], asked: OutlookQueryIn
+    exchange: ReaderExchange, request: Request, permit_id: Annotated[str, Path()], query: OutlookQueryIn
 ) -> Response:
-    """Tell whether a permit stands today, on a later day and with a higher count, and when and why that changes."""
+    """Return the validity of a permit today, on a later day and with a higher count, with the coming changes."""
     book: RuleBook = request.app.state.book
-    return await exchange.read(lambda tx, caller: outlook.build_permit_outlook(tx, caller, book, permit_id, asked))
+    return await exchange.read(lambda tx, caller: outlook.build_permit_outlook(tx, caller, book, permit_id, query))

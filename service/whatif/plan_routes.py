@@ -42,7 +42,7 @@ def typical_times() -> Mapping[str, Mapping[str, int]]:
 
 
 class PlanIn(RootModel[FactsIn | RegisteredIn]):
-    """Facts as they are, or what is registered: told apart by the handler, which is an object of facts or a name."""
+    """Facts, or references to the register: the type of `handler` decides, an object of facts or a name."""
 
     @model_validator(mode="wrap")
     @classmethod
@@ -68,14 +68,14 @@ async def plan(exchange: AnyExchange, request: Request, body: PlanIn) -> Respons
     return await exchange.answer_question(work)
 
 
-async def registered_facts(tx: Transaction, caller: Caller, wanted: RegisteredIn) -> Facts:
+async def registered_facts(tx: Transaction, caller: Caller, registered: RegisteredIn) -> Facts:
     """Return the facts of a transfer of what is registered, with the year's count so far.
 
     Raises:
         Invalid: something is not registered, or what is stated contradicts it; each field is named.
     """
-    transfer = Transfer(**await planned_content(tx, caller, wanted.model_dump(exclude={"as_of", "purpose"})))
-    return facts_of(await case_of(tx, transfer), wanted.as_of or day_in_shanghai(tx.now))
+    transfer = Transfer(**await planned_content(tx, caller, registered.model_dump(exclude={"as_of", "purpose"})))
+    return facts_of(await case_of(tx, transfer), registered.as_of or day_in_shanghai(tx.now))
 
 
 def plans_of(body: FactsIn, today: date, book: RuleBook) -> PlansOut:
@@ -93,35 +93,36 @@ def plans_of(body: FactsIn, today: date, book: RuleBook) -> PlansOut:
 
 def plans_on(facts: Facts, book: RuleBook) -> PlansOut:
     """Return the plans for facts without faults."""
-    found = plans(facts, book, typical_times())
+    options = plans(facts, book, typical_times())
     return PlansOut(
         as_of=facts.as_of,
-        lawful_as_is=any(one.code == "as_is" for one in found),
+        lawful_as_is=any(option.code == "as_is" for option in options),
         determination=DeterminationOut.model_validate(answer(facts, determine(facts, book), book)),
-        plans=[_present_plan(one, book) for one in found],
+        plans=[_present_plan(option, book) for option in options],
         notice=NOTICE,
     )
 
 
-def _present_plan(one: Plan, book: RuleBook) -> PlanOut:
-    told = DeterminationOut.model_validate(answer(one.facts, one.determination, book))
-    days, papers = typical_times()["stages"], typical_times()["evidence"]
+def _present_plan(option: Plan, book: RuleBook) -> PlanOut:
+    determination = DeterminationOut.model_validate(answer(option.facts, option.determination, book))
+    days, evidence_days = typical_times()["stages"], typical_times()["evidence"]
     return PlanOut(
-        code=one.code,
-        text=TextOut.model_validate(one.text),
-        conditions=[TextOut.model_validate(condition) for condition in one.conditions],
-        changes=[ChangeOut(pointer=c.pointer, before=c.before, after=c.after) for c in one.changes],
-        facts=body_of(one.facts),
-        mechanism=told.mechanism,
-        exemption=told.exemption,
-        route=one.route,
-        stages=[StageTimeOut(name=stage, working_days=days[stage]) for stage in one.stages],
+        code=option.code,
+        text=TextOut.model_validate(option.text),
+        conditions=[TextOut.model_validate(condition) for condition in option.conditions],
+        changes=[ChangeOut(pointer=c.pointer, before=c.before, after=c.after) for c in option.changes],
+        facts=body_of(option.facts),
+        mechanism=determination.mechanism,
+        exemption=determination.exemption,
+        route=option.route,
+        stages=[StageTimeOut(name=stage, working_days=days[stage]) for stage in option.stages],
         evidence=[
-            EvidenceTimeOut(**item.model_dump(), working_days=days_for(papers, item.code)) for item in told.evidence
+            EvidenceTimeOut(**item.model_dump(), working_days=days_for(evidence_days, item.code))
+            for item in determination.evidence
         ],
-        obligations=told.obligations,
-        working_days=one.working_days,
-        determination=told,
+        obligations=determination.obligations,
+        working_days=option.working_days,
+        determination=determination,
     )
 
 

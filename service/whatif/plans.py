@@ -1,6 +1,6 @@
-"""The ways to make a transfer lawful, cheapest first. A pure function of the facts, the law and typical times.
+"""Plans the ways to make a transfer lawful, cheapest first: a pure function of the facts, the law and typical times.
 
-A plan never divides a transfer to stay below a threshold: SCM art. 4 forbids it, and the same holds for every other line.
+A plan never divides a transfer to stay below a threshold (SCM art. 4).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,12 +27,12 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One way, with what it takes."""
+    """Lawful way, with its requirements."""
 
     code: str
     text: Words
     conditions: tuple[Words, ...]
-    """What must be true for it to be honest."""
+    """Statements that must be true for the plan to be valid."""
     changes: tuple[Change, ...]
     facts: Facts
     determination: Determination
@@ -113,10 +113,10 @@ class _Way:
 
 
 def plans(facts: Facts, book: RuleBook, times: Mapping[str, Mapping[str, int]]) -> tuple[Plan, ...]:
-    """Return the lawful ways to do what is asked or as much of it as is honest, cheapest first.
+    """Return the lawful ways to make a transfer, in full or in part, cheapest first.
 
-    A changed way is kept only if the law asks for less than for the facts as they are, or for the same in less time, or if those are
-    not lawful at all. The last one is always to keep the data inside.
+    A way with changes is listed only if its mechanism is less strict, or equally strict and faster, or if the unchanged facts are not
+    lawful. The last way is always to keep the data inside.
 
     Args:
         facts: facts without faults.
@@ -127,14 +127,14 @@ def plans(facts: Facts, book: RuleBook, times: Mapping[str, Mapping[str, int]]) 
     if facts.recipient.country == "CN":
         return tuple(as_it_is)
     least = min((plan.working_days for plan in as_it_is), default=None)
-    asked = determine(facts, book).mechanism.strictness
+    requested = determine(facts, book).mechanism.strictness
     changed = [
         plan
         for way in _ways(facts, book, times["changes"])
         for plan in _planned(way, book, times)
         if least is None
-        or plan.determination.mechanism.strictness < asked
-        or (plan.determination.mechanism.strictness == asked and plan.working_days < least)
+        or plan.determination.mechanism.strictness < requested
+        or (plan.determination.mechanism.strictness == requested and plan.working_days < least)
     ]
     inside = _planned(_inside(facts, times["changes"]), book, times)
     return (*sorted([*as_it_is, *changed], key=_cost), *inside)
@@ -160,25 +160,29 @@ def _planned(way: _Way, book: RuleBook, times: Mapping[str, Mapping[str, int]]) 
     chosen = next((r for r in law.requirements if r.mechanism is Mechanism.STANDARD_CONTRACT_OR_CERTIFICATION), None)
     routes: tuple[Route | None, ...] = (None,) if chosen is None else chosen.routes
     for route in routes:
-        found = determine(way.facts, book, route)
-        stages = () if found.mechanism is Mechanism.NOT_CROSS_BORDER else stages_for(found)
-        named = route or next(iter(found.routes), None)
+        determination = determine(way.facts, book, route)
+        stages = () if determination.mechanism is Mechanism.NOT_CROSS_BORDER else stages_for(determination)
+        named = route or next(iter(determination.routes), None)
         yield Plan(
             code=way.code,
-            text=_sentence(way.text, _instruments(found, route)),
+            text=_sentence(way.text, _instruments(determination, route)),
             conditions=way.conditions,
             changes=way.changes,
             facts=way.facts,
-            determination=found,
+            determination=determination,
             route=named,
             stages=tuple(str(stage) for stage in stages),
-            working_days=way.days + _days(found, [str(stage) for stage in stages], times),
+            working_days=way.days + _days(determination, [str(stage) for stage in stages], times),
         )
 
 
 def _instruments(law: Determination, route: Route | None) -> list[Route]:
     """Return the instruments that it takes, one for each requirement that has any."""
-    return [route if route in one.routes else one.routes[0] for one in law.requirements if one.routes]
+    return [
+        route if route in requirement.routes else requirement.routes[0]
+        for requirement in law.requirements
+        if requirement.routes
+    ]
 
 
 def _sentence(text: Words, routes: Sequence[Route]) -> Words:
@@ -189,14 +193,14 @@ def _sentence(text: Words, routes: Sequence[Route]) -> Words:
 
 
 def _days(law: Determination, stages: list[str], times: Mapping[str, Mapping[str, int]]) -> int:
-    """Return typical working days: the papers are made side by side, the stages are taken one after the other."""
-    papers = [days_for(times["evidence"], item.code) for item in law.evidence]
-    return max(papers, default=0) + sum(times["stages"][stage] for stage in stages)
+    """Return typical working days: evidence is obtained in parallel, stages follow one another."""
+    evidence_days = [days_for(times["evidence"], item.code) for item in law.evidence]
+    return max(evidence_days, default=0) + sum(times["stages"][stage] for stage in stages)
 
 
-def days_for(papers: Mapping[str, int], kind: str) -> int:
-    """Return the typical working days until a paper is there."""
-    return papers.get(kind, papers["other"])
+def days_for(evidence_days: Mapping[str, int], kind: str) -> int:
+    """Return the typical working days for a kind of evidence."""
+    return evidence_days.get(kind, evidence_days["other"])
 
 
 def _ways(facts: Facts, book: RuleBook, days: Mapping[str, int]) -> Iterator[_Way]:
@@ -285,15 +289,19 @@ def _by_persons(facts: Facts, book: RuleBook, days: Mapping[str, int], before: t
         yield _Way(
             "reduce_persons",
             {
-                "en": " ".join(_PERSONS[kind]["en"].format(asked=asked, left=left) for kind, asked, left in counts)
+                "en": " ".join(
+                    _PERSONS[kind]["en"].format(requested=requested, left=left) for kind, requested, left in counts
+                )
                 + " Only those whom the purpose needs.",
-                "zh": "".join(_PERSONS[kind]["zh"].format(asked=asked, left=left) for kind, asked, left in counts)
+                "zh": "".join(
+                    _PERSONS[kind]["zh"].format(requested=requested, left=left) for kind, requested, left in counts
+                )
                 + "仅限实现目的所必需的人员。",
             },
             fewer,
             (
                 *(change for change in before if change.pointer not in {f"/transfer/{kind}" for kind, _, _ in counts}),
-                *(_persons(before, kind, asked, left) for kind, asked, left in counts),
+                *(_persons(before, kind, requested, left) for kind, requested, left in counts),
             ),
             (NO_SPLITTING,),
             days["reduce_persons"],
@@ -302,12 +310,12 @@ def _by_persons(facts: Facts, book: RuleBook, days: Mapping[str, int], before: t
 
 _PERSONS: Final[Mapping[str, Words]] = {
     "persons": {
-        "en": "Send {left:,} persons instead of {asked:,}.",
-        "zh": "将人数由{asked}人减少至{left}人。",
+        "en": "Send {left:,} persons instead of {requested:,}.",
+        "zh": "将人数由{requested}人减少至{left}人。",
     },
     "sensitive_persons": {
-        "en": "Send {left:,} persons with sensitive information instead of {asked:,}.",
-        "zh": "将敏感个人信息所涉人数由{asked}人减少至{left}人。",
+        "en": "Send {left:,} persons with sensitive information instead of {requested:,}.",
+        "zh": "将敏感个人信息所涉人数由{requested}人减少至{left}人。",
     },
 }
 
@@ -317,33 +325,33 @@ def _below(facts: Facts, edition: Edition, limits: Sequence[Limit]) -> Facts | N
     for limit in limits:
         over = limit.measure(State(facts, edition)) - limit.least + 1
         for kind in _PERSONS:
-            asked = getattr(facts.transfer, kind)
+            requested = getattr(facts.transfer, kind)
             is_measured = limit.measure(State(facts, edition, Count(**{kind: 1}))) > limit.measure(
                 State(facts, edition)
             )
-            if over > 0 and asked > 0 and is_measured:
-                if over >= asked:
+            if over > 0 and requested > 0 and is_measured:
+                if over >= requested:
                     return None
-                facts = replace(facts, transfer=replace(facts.transfer, **{kind: asked - over}))
+                facts = replace(facts, transfer=replace(facts.transfer, **{kind: requested - over}))
                 over = 0
         if over > 0:
             return None
     return facts
 
 
-def _persons(before: tuple[Change, ...], kind: str, asked: int, left: int) -> Change:
+def _persons(before: tuple[Change, ...], kind: str, requested: int, left: int) -> Change:
     """Return the change of a count, told from what was asked at first."""
     pointer = f"/transfer/{kind}"
-    first = next((change.before for change in before if change.pointer == pointer), asked)
+    first = next((change.before for change in before if change.pointer == pointer), requested)
     return Change(pointer, first, left)
 
 
 def _by_necessity(facts: Facts, book: RuleBook) -> Iterator[_Way]:
     if not facts.dataset.is_personal or facts.transfer.necessity is not None:
         return
-    known = book.edition(facts.as_of).exemptions
+    offered = book.edition(facts.as_of).exemptions
     for necessity, condition in _NECESSITY.items():
-        if necessity not in known:
+        if necessity not in offered:
             continue
         basis = LegalBasis(necessity.value)
         claimed = replace(facts, transfer=replace(facts.transfer, necessity=necessity, legal_basis=basis))

@@ -1,4 +1,4 @@
-"""Which open transfers and permits a policy would change, and how."""
+"""Computes the effects of a policy on open transfers and permits."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ from service.whatif.outlook import decide_under, read_inputs
 
 @dataclass(slots=True)
 class Effect:
-    """What a policy would change of one thing: member to (before, after)."""
+    """Effect of a policy on one transfer or permit: member to (before, after)."""
 
     id: str
     status: str
@@ -37,7 +37,7 @@ class Effect:
 
 
 async def compute_effects(tx: Transaction, now: RuleBook, then: RuleBook) -> list[Effect]:
-    """Return what would be other under another policy: of transfers that are open, and of permits in force."""
+    """Compute the effects of another policy on open transfers and permits in force."""
     return [*await _effects_on_transfers(tx, now, then), *await _effects_on_permits(tx, now, then)]
 
 
@@ -51,12 +51,12 @@ async def _effects_on_transfers(tx: Transaction, now: RuleBook, then: RuleBook) 
     today = day_in_shanghai(tx.now)
     open_ = [Status.DRAFT, Status.RETURNED, Status.IN_REVIEW]
     query = select(Transfer).where(Transfer.status.in_(open_), Transfer.valid_until >= today).order_by(Transfer.id)
-    found: list[Effect] = []
+    effects: list[Effect] = []
     for transfer in (await tx.scalars(query)).all():
         case = await case_of(tx, transfer)
         try:
             before, after = (find(case, tx, book).determination for book in (now, then))
-        except Invalid:  # not graded, or contradicting the register: nothing can be said of it yet
+        except Invalid:  # not graded, or contradicting the register: no determination is possible yet
             continue
         effect = Effect(transfer.id, transfer.status)
         for name, was, is_now in (
@@ -67,8 +67,8 @@ async def _effects_on_transfers(tx: Transaction, now: RuleBook, then: RuleBook) 
             if was != is_now:
                 effect.changes[name] = (was, is_now)
         if effect.changes:
-            found.append(effect)
-    return found
+            effects.append(effect)
+    return effects
 
 
 async def _effects_on_permits(tx: Transaction, now: RuleBook, then: RuleBook) -> list[Effect]:
@@ -78,18 +78,18 @@ async def _effects_on_permits(tx: Transaction, now: RuleBook, then: RuleBook) ->
         .where(Permit.status.in_(["active", "suspended"]), Permit.valid_until >= today)
         .order_by(Permit.id)
     )
-    found: list[Effect] = []
+    effects: list[Effect] = []
     for permit in (await tx.scalars(query)).all():
-        known = await read_inputs(tx, permit, max(today, permit.valid_from))
-        before, after = ([decide_under(permit, one, book) for _, one in known] for book in (now, then))
+        inputs = await read_inputs(tx, permit, max(today, permit.valid_from))
+        before, after = ([decide_under(permit, state, book) for _, state in inputs] for book in (now, then))
         effect = Effect(permit.id, permit.status)
         if _denied(before) != _denied(after):
             effect.changes["denied"] = (_denied(before), _denied(after))
         elif _headroom(before) != _headroom(after):
             effect.changes["headroom"] = (_headroom(before), _headroom(after))
         if effect.changes:
-            found.append(effect)
-    return found
+            effects.append(effect)
+    return effects
 
 
 def _denied(decisions: Sequence[Decision]) -> list[str]:
@@ -97,7 +97,7 @@ def _denied(decisions: Sequence[Decision]) -> list[str]:
 
 
 def _headroom(decisions: Sequence[Decision]) -> dict[str, int]:
-    """Return how many persons could still go, of the dataset for which they are fewest."""
+    """Return the remaining persons of the dataset with the fewest."""
     counts = [decision.headroom for decision in decisions if decision.headroom is not None]
     return {kind: min(getattr(count, kind) for count in counts) for kind in _KINDS if counts}
 
