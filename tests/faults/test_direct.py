@@ -31,21 +31,21 @@ class Watched(FastPathProtocol):
     known: ClassVar[int] = 0
     kept: ClassVar[int] = 0
 
-    def _is_begun(self, data: bytes) -> bool:
-        is_begun = super()._is_begun(data)
+    def _begin_from_template(self, data: bytes) -> bool:
+        is_begun = super()._begin_from_template(data)
         Watched.known += is_begun
         return is_begun
 
-    def _keep(self, head: Any, given: Any, body: bytes) -> None:
-        super()._keep(head, given, body)
-        Watched.kept = len(self._heads)
+    def _store_template(self, head: Any, varying: Any, body: bytes) -> None:
+        super()._store_template(head, varying, body)
+        Watched.kept = len(self._templates)
 
-    def _tell(self, exchange: Any, status: int, lines: bytes, body: bytes) -> None:
+    def _write_answer(self, exchange: Any, status: int, lines: bytes, body: bytes) -> None:
         if b"x-request-id: break\r\n" in lines:
             self.transport.abort()
             raise RuntimeError("invented")
         Watched.taken += 1
-        super()._tell(exchange, status, lines, body)
+        super()._write_answer(exchange, status, lines, body)
 
 
 class Ordinary(TimeoutProtocol):
