@@ -1,4 +1,4 @@
-"""The composition root: settings, database and law in, one ASGI application out. The only place that knows every room."""
+"""Composes the ASGI application of settings, database and law: the composition root, the only module that imports every package."""
 
 import gc
 import re

@@ -1,4 +1,4 @@
-"""Clock: UTC and Shanghai time, and moments as RFC 3339."""
+"""Clock: UTC and Shanghai time, and instants as RFC 3339."""
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime

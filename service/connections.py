@@ -63,7 +63,7 @@ class Bounds:
 
     @property
     def lock(self) -> float | None:
-        """How long one lock is waited for."""
+        """Time-out of waiting for one lock."""
         bounds = [self.waiting, None if self.silence is None else self.silence * _OF_SILENCE]
         return min((bound for bound in bounds if bound is not None), default=None)
 

@@ -1,4 +1,4 @@
-"""Private keys in files: made once, for their owner's eyes only, never anywhere else."""
+"""Reads private keys from files, or generates them once, readable for their owner alone."""
 
 import os
 from pathlib import Path

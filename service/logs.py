@@ -1,4 +1,4 @@
-"""Structured log lines on standard error, as text for people or JSON for machines; never a value that a caller sent.
+"""Writes structured log lines to standard error, as text for people or JSON for machines, never with a value that a caller sent.
 
 A fault is told by its types and places, never by its message: drivers and validators put into theirs what they were working on.
 What libraries say by `logging`, `warnings` or an uncaught exception goes the same way.

@@ -1,4 +1,4 @@
-"""The tables of every package: each refers to others by name, so whoever writes to one must have loaded them all."""
+"""Loads the tables of every package: foreign keys refer to tables by name, so a writer needs all of them."""
 
 from typing import Final
 
@@ -17,4 +17,4 @@ from service.transfers import tables as transfers
 
 ROOMS: Final = (audit, log, events, idempotency, identity, ledger, obligations, packs, permits, registry, transfers)
 METADATA: Final = Base.metadata
-"""What all of them are."""
+"""Metadata of all tables."""

@@ -55,7 +55,7 @@ class SpentError(Exception):
 
 
 class Asks(Protocol):
-    """Whoever does a piece of work, here or elsewhere."""
+    """Executor of a piece of work, in this process or another."""
 
     async def ask(self, method: str, *arguments: Any) -> Any:
         """Return what a method of the work's object returns."""

@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL: a real server from a wheel, under the data directory, shared by every process that joins it."""
+"""Runs the embedded PostgreSQL: a server from a wheel, under the data directory, shared by every process that joins it."""
 
 import os
 import shutil
@@ -17,10 +17,10 @@ from service.database.postmaster import READY, DoubtfulServerError, PidFile, dis
 
 MIB: Final = 1024 * 1024
 SHARED_BUFFERS: Final = 8192 * MIB
-"""Of shared buffers at most; else a quarter of the memory."""
+"""Maximal size of `shared_buffers`; below it, a quarter of the memory."""
 
 START_SECONDS: Final = 60
-"""How long a server may take to start, its recovery after a crash included."""
+"""Time-out of the start of a server, with its recovery after a crash."""
 STOP_SECONDS: Final = 30
 """How long it may take to end before it is told not to finish anything."""
 SYSTEM_USER: Final = "pgserver"
@@ -99,7 +99,7 @@ class EmbeddedServer(AbstractContextManager["EmbeddedServer"]):
 
     @property
     def url(self) -> str:
-        """The address of its database, through a Unix socket."""
+        """Address of its database, through a Unix socket."""
         sockets = PidFile.of(self._cluster).sockets
         if not self._is_held or sockets is None:
             raise EmbeddedServerError("The embedded PostgreSQL is not running.")

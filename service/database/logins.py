@@ -20,7 +20,7 @@ APP: Final = "outbound_app"
 GATE: Final = "outbound_gate"
 """Batches of decisions: everybody's rows, but only the columns that decisions look at; adds, and changes nothing that is on record."""
 LOG: Final = "outbound_log"
-"""Whoever keeps the log going: reads entries, adds to the tree."""
+"""Role of the log's leader: reads entries, adds to the tree."""
 
 CONNECT_TIMEOUT: Final = 10.0
 """Seconds that a connection may take."""
@@ -51,7 +51,7 @@ class Login:
 
     @property
     def settings(self) -> dict[str, str]:
-        """What is told to PostgreSQL when a connection begins."""
+        """Parameters of PostgreSQL at the start of a connection."""
         return {} if self.role is None else {"role": self.role}
 
 

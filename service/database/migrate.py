@@ -1,4 +1,4 @@
-"""Bringing a database to the schema of this version, and telling whether it is there."""
+"""Migrates a database to the schema of this version, and checks its revision."""
 
 import asyncio
 import re

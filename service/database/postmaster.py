@@ -32,7 +32,7 @@ _GONE: Final = (psutil.Error, OSError)
 
 
 class DoubtfulServerError(RuntimeError):
-    """What runs in a data folder is not what its pid file says: nobody touches it."""
+    """A server runs in the data folder that its pid file does not name; it is left alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class PidFile:
 
     @property
     def socket(self) -> Path | None:
-        """Where the server is to be reached."""
+        """Address of the server."""
         return None if self.sockets is None or self.port is None else self.sockets / f".s.PGSQL.{self.port}"
 
 

@@ -36,7 +36,7 @@ def joined(*reaches: Reach) -> Reach:
 TELL: Final = text(
     "select set_config('outbound.handlers', :handlers, true), set_config('outbound.principal', :principal, true)"
 )
-"""What policies look at; it ends with the transaction."""
+"""Variables that policies read; they end with the transaction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class RowScope:
 
     @property
     def told(self) -> dict[str, str]:
-        """What is told to PostgreSQL."""
+        """Values of the variables."""
         handlers = EVERYWHERE if self.reach == EVERYWHERE else ",".join(sorted(self.reach))
         return {"handlers": handlers, "principal": self.principal}
 

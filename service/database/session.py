@@ -48,11 +48,11 @@ _AS_JSON: Final = partial(json.dumps, ensure_ascii=False, separators=(",", ":"))
 
 
 WAITS: Final = 12
-"""How often a change waits for the gate's lock before it is given up."""
+"""Attempts of a change to get the gate's lock."""
 WAIT_MILLISECONDS: Final = 150
-"""How long it waits at a time: decisions that come meanwhile wait behind it."""
+"""Time-out of one attempt: decisions wait behind it."""
 HELD_MILLISECONDS: Final = 500
-"""How long whoever has closed the gate waits for a row at most: everybody waits with it."""
+"""Time-out of waiting for a row while the gate is closed: every decision waits with it."""
 
 
 class MovedError(Exception):
@@ -113,7 +113,7 @@ class Transaction(AsyncSession):
 
     @property
     def now(self) -> datetime:
-        """The moment at which everything in it happens."""
+        """Instant of the transaction."""
         return self.sync_session.now
 
     @now.setter

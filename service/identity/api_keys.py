@@ -1,4 +1,4 @@
-"""The form of API keys: `ob_live_<12 characters to look it up by>_<52 characters of secret, 256 bits and more>`."""
+"""Format of API keys: `ob_live_<12 characters to look it up by>_<52 characters of secret, 256 bits and more>`."""
 
 import hashlib
 import re
@@ -30,10 +30,10 @@ class Secret:
 
     @property
     def prefix(self) -> str:
-        """How the key begins, up to the secret part."""
+        """Prefix of the key, up to the secret part."""
         return self.text[:_PREFIX]
 
     @property
     def sha256(self) -> bytes:
-        """What is stored of it. A fast hash is right: there is nothing to guess in 260 random bits."""
+        """SHA-256 of the key, which is stored. A fast hash suffices: 260 random bits cannot be guessed."""
         return hashlib.sha256(self.text.encode()).digest()

@@ -81,7 +81,7 @@ class LinkedIdentityOut(BaseModel):
 
 
 class SessionOut(BaseModel):
-    """The session of a browser."""
+    """Session of a browser."""
 
     id: str
     csrf_token: str = Field(description="To send as `X-CSRF-Token` with whatever changes something.")
@@ -92,7 +92,7 @@ class SessionOut(BaseModel):
 
 
 class SessionsEnded(BaseModel):
-    """How many sessions have ended."""
+    """Number of sessions that have ended."""
 
     ended: int
 
@@ -259,7 +259,7 @@ class LentOut(BaseModel):
 
 
 class CallerOut(BaseModel):
-    """Who the key belongs to, and what it may do."""
+    """Caller, with roles and permissions."""
 
     id: str
     name: str

@@ -1,4 +1,4 @@
-"""Browsers: the session's cookie, whose page a request comes from, and which addresses of ours a browser may be sent to."""
+"""Session cookies, the check of a request's origin (CSRF), and the addresses of redirects."""
 
 import hmac
 import re
@@ -35,7 +35,7 @@ class Browsing:
 
     @property
     def session_cookie(self) -> str:
-        """The name of the session's cookie."""
+        """Name of the session cookie."""
         return "__Host-outbound" if self._is_secure else "outbound_session"
 
     def token_of(self, request: Request) -> str | None:

@@ -14,11 +14,11 @@ from enum import StrEnum
 from typing import Final
 
 GRACE: Final = timedelta(seconds=30)
-"""How long a replaced token is still good after its successor was first used."""
+"""Grace period of a rotated token after the first use of its successor."""
 SKEW: Final = timedelta(seconds=60)
 """By how much the clocks of two replicas may differ."""
 NOTE_AFTER: Final = timedelta(seconds=30)
-"""How old the note of the last use may be before it is written anew."""
+"""Age at which the time of the last use is stored anew."""
 
 
 class Verdict(StrEnum):
@@ -36,12 +36,12 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long sessions last."""
+    """Time-outs of sessions."""
 
     idle: timedelta
     whole: timedelta
     rotate: timedelta
-    """How old a token is when it is replaced."""
+    """Age at which a token is rotated."""
 
 
 @dataclass(frozen=True, slots=True)

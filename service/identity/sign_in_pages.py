@@ -1,4 +1,4 @@
-"""The pages of signing in and out. They need no script, and hold nothing that a caller sent but what is put into them escaped."""
+"""Pages of sign-in and sign-out. They need no script; values that a caller sent are escaped."""
 
 from typing import Final
 

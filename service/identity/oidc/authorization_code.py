@@ -1,4 +1,4 @@
-"""Signing in through the identity provider: authorization code with PKCE (RFC 6749, RFC 7636, RFC 9207; OpenID Connect Core 3.1).
+"""Signs people in through the identity provider: authorization code flow with PKCE (RFC 6749, RFC 7636, RFC 9207; OpenID Connect Core 3.1).
 
 1. The browser gets a secret in a cookie for some minutes. What goes to the provider (`state`, `nonce`, the challenge) is made from it, so
    whoever comes back must be the browser that went, and nothing needs to be kept here.
@@ -23,7 +23,7 @@ from service.identity.oidc.provider import Metadata, Provider
 from service.validation.problems import ProviderUnavailable
 
 SECONDS: Final = 600
-"""How long signing in may take."""
+"""Time-out of a sign-in."""
 _SECRET: Final = 43
 
 
@@ -33,7 +33,7 @@ class Attempt:
 
     secret: str
     then: str
-    """Where it goes afterwards."""
+    """Address of the redirect after the sign-in."""
 
     @classmethod
     def new(cls, then: str) -> "Attempt":
@@ -52,7 +52,7 @@ class Attempt:
 
     @property
     def cookie(self) -> str:
-        """What the cookie holds."""
+        """Value of the cookie."""
         return f"{self.secret}.{base64.urlsafe_b64encode(self.then.encode()).rstrip(b'=').decode()}"
 
     def part(self, name: str) -> str:

@@ -26,22 +26,22 @@ _SHA512: Final = frozenset({"EdDSA", "Ed25519"})
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What tokens are checked against."""
+    """Expected issuer, audience and age of tokens."""
 
     issuer: str
     audience: str
     skew: timedelta
     max_age: timedelta
-    """How long ago a token may have been issued, however long it says that it lives."""
+    """Maximal age of a token since it was issued, whatever its `exp`."""
     name_claim: str = "name"
     groups_claim: str = "groups"
     signs: Signs = field(default_factory=Signs)
-    """What tells a machine's token from a person's."""
+    """Claims that distinguish a machine's token from a person's."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenClaims:
-    """What an identity provider tells of whoever holds a token."""
+    """Claims of a valid token."""
 
     issuer: str
     subject: str
@@ -52,13 +52,13 @@ class TokenClaims:
     groups: frozenset[str] | None
     """None: nothing is told of groups."""
     kind: Kind | None = None
-    """Whose it is; None: that is not certain."""
+    """Kind of the principal; None if the claims prove neither."""
     has_more_groups: bool = False
     """The groups are too many for the token, which says where they could be asked for: not that there are none."""
 
     @property
     def is_system(self) -> bool:
-        """Whether a client holds it on its own account."""
+        """True if a client acts on its own account."""
         return self.kind == "system"
 
 

@@ -1,4 +1,4 @@
-"""Which roles the groups of an identity provider stand for, pure: what is to be granted, prolonged and withdrawn.
+"""Maps groups of the identity provider to roles, and plans the grants to add, prolong and withdraw. Pure.
 
 The operator's settings say which group stands for which role; the provider says who is in it. A role that was given for a group stands for
 two more days and is prolonged whenever the group is seen: where a provider is asked no more, nothing stays behind.
@@ -36,7 +36,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What must change for the roles to be those of the groups."""
+    """Changes of grants that make the roles those of the groups."""
 
     granted: Sequence[tuple[str, str | None]]
     prolonged: Sequence[str]

@@ -1,4 +1,4 @@
-"""Signed tokens as they arrive (RFC 7515, RFC 7519): form, header, key, signature. Pure; whatever is wrong with one is one refusal.
+"""Verifies JSON Web Signatures (RFC 7515, RFC 7519): form, header, key, signature. Pure; every fault is the same refusal.
 
 1. The length and the form are looked at before anything is decoded.
 2. The header is read, and only three of its members count: `alg`, `typ` and `kid`. What would bring a key along, or say where to fetch
@@ -53,7 +53,7 @@ class UnknownKeyError(TokenRefusedError):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What of a token's header counts."""
+    """Members of a token's header that are used."""
 
     alg: str
     typ: str | None

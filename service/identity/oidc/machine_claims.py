@@ -33,7 +33,7 @@ KNOWN: Final[Mapping[str, Sequence[str]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Signs:
-    """What tells a machine and a person, beside what is known of providers."""
+    """Configured claims of machines and of people, in addition to those of known providers."""
 
     machine: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """By claim (a path with dots leads into objects) the texts that it has in a machine's token; `*` stands for anything."""

@@ -1,4 +1,4 @@
-"""The identity provider: where it is, what keys it has now, and what a token of its tells.
+"""Fetches and caches the metadata and keys of the identity provider, and reads its tokens.
 
 What was fetched is kept for a while, fetched by one request at a time, and not again at once: a flood of tokens with invented keys makes
 one call every `PAUSE` seconds. While the provider is away its keys stay good for some time; then tokens, and only tokens, are answered 503.
@@ -30,7 +30,7 @@ Ticks = Callable[[], float]
 """Seconds of a clock that nobody can set."""
 
 SECONDS: Final = 5.0
-"""How long one call to the provider may take."""
+"""Time-out of one call to the provider."""
 PAUSE: Final = 5.0
 """Seconds between two calls for the same thing at least."""
 METADATA_SECONDS: Final = 3600.0
@@ -47,7 +47,7 @@ _FAULTS: Final = (
 
 
 class Metadata(BaseModel):
-    """What a provider publishes of itself. Source: OpenID Connect Discovery 1.0; RFC 8414; RFC 9207."""
+    """Metadata of a provider. Source: OpenID Connect Discovery 1.0; RFC 8414; RFC 9207."""
 
     issuer: str
     jwks_uri: str
