@@ -1,4 +1,4 @@
-"""Authentication: finds the credential of a request, and who the caller is.
+"""Authentication: finds the credential of a request, and its caller.
 
 1. An API key in `Authorization` is taken as it is; the transaction that does the work looks it up.
 2. A token there (OIDC) is verified first, which may take a call to its issuer, and so happens outside of any transaction. Its subject is

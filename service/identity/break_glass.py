@@ -1,4 +1,4 @@
-"""Break-glass access: what an admin takes in an emergency, alone, at once, for some hours, and so that everybody hears of it.
+"""Break-glass: emergency access that an admin takes alone, for some hours, with a notification to all admins and auditors.
 
 It lets them read as an auditor, or stop permits; nothing that it opens lets data out or counts as a stage of a review.
 """

@@ -1,4 +1,4 @@
-"""Delegation for absence: reviewers' roles lent from one day to another, and never more than the delegator has of their own.
+"""Operations on delegations: lend a reviewer's roles for a range of days, never more than the delegator's own.
 
 What an admin asks to be lent for somebody else waits for that person or for another admin: one admin alone makes nobody a reviewer.
 """

@@ -1,4 +1,4 @@
-"""Operations on grants: ask, confirm, withdraw. Whatever takes a right away closes the gate; what gives one joins it.
+"""Operations on grants: request, confirm, withdraw. An act that withdraws a right closes the gate; one that grants it shares its lock.
 
 To join it keeps whoever acts from being shut out in the meantime: either is wholly before the other.
 """

@@ -1,4 +1,4 @@
-"""Operations on principals and API keys. Whatever takes a right away closes the gate while it does."""
+"""Operations on principals and API keys. An act that withdraws a right closes the gate."""
 
 from collections.abc import Sequence
 from datetime import datetime

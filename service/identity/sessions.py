@@ -1,4 +1,4 @@
-"""Sessions of people in a browser: begun by a login or a one-time link, carried by a cookie, ended by many things.
+"""Operations on browser sessions: begin by sign-in or one-time link, authenticate by cookie, rotate, end.
 
 Of a token only the SHA-256 is kept. What it shows is looked at in a transaction of its own before the request's, which also notes the use
 and replaces the token now and then; the transaction that does the work finds out once more whether the session still stands.

@@ -1,4 +1,4 @@
-"""HTTP of signing in and out: pages for a browser, which no program needs; and what the API tells of a session."""
+"""HTTP of sign-in, sign-out and sessions: pages for a browser, and the session in the API."""
 
 from collections.abc import Mapping
 from urllib.parse import parse_qsl, urlencode
