@@ -1,4 +1,4 @@
-"""Write what is shipped as a CycloneDX document: each locked package by name, version and the hashes of its files.
+"""Writes a CycloneDX document: each locked package and each vendored component by name, version and the hashes of its files.
 
 It is the same for the same lock, says nothing of the machine or the index that it was made with, and is checked against the schema.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +42,35 @@ def document() -> dict[str, Any]:
         component.pop("description", None)
         for reference in component["externalReferences"]:
             reference |= {"url": component["purl"], "comment": "the files that the lock takes, by hash"}
+    found["components"] += vendored()
     references = [component["purl"] for component in found["components"]]
     root = found["metadata"]["component"]["bom-ref"]
     found["dependencies"] = [{"ref": root, "dependsOn": references}, *({"ref": one} for one in references)]
     return found
+
+
+def vendored() -> list[dict[str, Any]]:
+    """Return the components whose files stand in the repository, from `deploy/vendored.toml`."""
+    return [
+        {
+            "type": "library",
+            "bom-ref": component["purl"],
+            "name": component["name"],
+            "version": component["version"],
+            "purl": component["purl"],
+            "licenses": [{"license": {"id": component["licence"]}}],
+            "components": [
+                {
+                    "type": "file",
+                    "bom-ref": f"{component['purl']}#{file}",
+                    "name": file,
+                    "hashes": [{"alg": "SHA-256", "content": sha256}],
+                }
+                for file, sha256 in component["files"].items()
+            ],
+        }
+        for component in tomllib.loads((ROOT / "deploy" / "vendored.toml").read_text("utf-8"))["component"]
+    ]
 
 
 def main(target: Path) -> None:

@@ -8,7 +8,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import fastapi_offline
 import structlog
 from fastapi import FastAPI, Response
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
@@ -35,6 +34,7 @@ from service.gate import routes as gate
 from service.gate.fast_path.asgi import FastPathApp
 from service.gate.group_commit import Gate
 from service.gate.jobs import EVALUATION_PATH, EVALUATIONS_PATH, EXPORTS_PATH
+from service.http import openapi
 from service.http.egress import EgressClient
 from service.http.middleware import RequestGuard
 from service.http.openapi.document import complete_document
@@ -78,7 +78,7 @@ PACK_CONNECTIONS = 3
 PACK_STATEMENT_SECONDS = 3600.0
 YOUNG_OBJECTS = 50_000
 """Objects that come to be before they are looked through for cycles: a batch makes thousands, and nearly none of them is in one."""
-DOCS_FILES = Path(fastapi_offline.__file__).parent / "static"
+DOCS_FILES = Path(openapi.__file__).parent / "swagger_ui"
 
 DESCRIPTION = """The gate that data passes before it leaves mainland China.
 

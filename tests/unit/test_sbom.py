@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import subprocess
@@ -23,13 +24,28 @@ def test_every_locked_package_is_listed_with_its_hashes_and_no_address_of_an_ind
     assert text == made(tmp_path / "b.json")
     found = json.loads(text)
     locked = set(re.findall(r"^([a-z0-9._-]+)==([^ ;\\]+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE))
-    assert {(one["name"], one["version"]) for one in found["components"]} == locked
+    packages = [component for component in found["components"] if "externalReferences" in component]
+    assert {(package["name"], package["version"]) for package in packages} == locked
     lock = (ROOT / "requirements.lock").read_text()
-    for component in found["components"]:
-        hashes = [one["content"] for told in component["externalReferences"] for one in told["hashes"]]
+    for package in packages:
+        hashes = [entry["content"] for reference in package["externalReferences"] for entry in reference["hashes"]]
         assert hashes
-        assert all(f"sha256:{one}" in lock for one in hashes)
+        assert all(f"sha256:{sha256}" in lock for sha256 in hashes)
     assert "://" not in json.dumps(found["components"])
     assert str(ROOT) not in text
     assert str(Path.home()) not in text
     assert found["metadata"]["component"]["name"] == "outbound-gate"
+
+
+def test_every_vendored_file_is_listed_with_its_hash_and_stands_in_the_repository(tmp_path: Path) -> None:
+    found = json.loads(made(tmp_path / "a.json"))
+    listed = {
+        file["name"]: file["hashes"][0]["content"]
+        for component in found["components"]
+        for file in component.get("components", [])
+    }
+    assert "service/http/openapi/swagger_ui/swagger-ui-bundle.js" in listed
+    for name, sha256 in listed.items():
+        assert hashlib.sha256((ROOT / name).read_bytes()).hexdigest() == sha256, name
+    for folder in {Path(name).parent for name in listed}:
+        assert {str(folder / file.name) for file in (ROOT / folder).iterdir() if file.is_file()} <= set(listed), folder
