@@ -102,12 +102,8 @@ DOCS_SCRIPT = """SwaggerUIBundle({url: "/openapi.json", dom_id: "#docs", deepLin
 class Outbound(FastAPI):
     """The application: the fast path first, which passes every other request on to the routes."""
 
-    fast_path_app: FastPathApp
-
-    @property
-    def fast_path(self) -> FastPathApp:
-        """The application that answers eligible requests without ASGI (see `service.gate.fast_path.http_protocol`)."""
-        return self.fast_path_app
+    fast_path: FastPathApp
+    """Answers eligible requests without ASGI, for a connection that asks it (see `service.gate.fast_path.http_protocol`)."""
 
     async def by_routes(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request through the middleware and the routes."""
@@ -115,7 +111,7 @@ class Outbound(FastAPI):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        await self.fast_path_app(scope, receive, send)
+        await self.fast_path(scope, receive, send)
 
 
 def create_app(settings: Settings, database_url: str, *, clock: Time | None = None) -> Outbound:
@@ -247,7 +243,7 @@ def create_app(settings: Settings, database_url: str, *, clock: Time | None = No
         unhurried=UNHURRIED,
         is_https=is_https,
     )
-    app.fast_path_app = FastPathApp(app.by_routes, gate=decisions, recognize=recognize, limit=limit, rates=rates)
+    app.fast_path = FastPathApp(app.by_routes, gate=decisions, recognize=recognize, limit=limit, rates=rates)
     return app
 
 

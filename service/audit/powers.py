@@ -53,14 +53,8 @@ BESIDE: Final = frozenset(
         *("signing_key_file", "log_key_file", "packs_dir", "pack_worker", "pack_keep_days", "sequencer"),
         *("policy_file", "oidc_client_secret", "oidc_scopes", "oidc_keys_seconds", "gate_queue", "rate_per_second"),
         *("gate_rate_per_second", "public_rate_per_second", "failed_rate_per_second", "client_timeout_seconds"),
-        *(
-            "max_connections",
-            "max_connections_per_address",
-            "body_limit_bytes",
-            "request_timeout_seconds",
-            "log_format",
-        ),
-        "log_level",
+        *("max_connections", "max_connections_per_address", "body_limit_bytes", "request_timeout_seconds"),
+        *("log_format", "log_level"),
     }
 )
 """Settings that are none: where things lie, secrets, and bounds. Of the policy's file its hash is stated."""

@@ -96,8 +96,8 @@ class FastPathApp:
         rates: the rate limits of callers.
 
     Example:
-        app.fast_path_app = FastPathApp(app.by_routes, gate=gate, recognize=recognize, limit=1_000_000, rates=rates)
-        await app.fast_path_app(scope, receive, send)
+        app.fast_path = FastPathApp(app.by_routes, gate=gate, recognize=recognize, limit=1_000_000, rates=rates)
+        await app.fast_path(scope, receive, send)
     """
 
     varying = _VARYING

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -39,7 +40,7 @@ class Edit:
 
     def apply(self, text: str) -> str:
         """Return the file's text without the target; raise `StaleEditError` where the target is not there exactly once."""
-        spans = list(self._spans(_scope(ast.parse(text), self.function)))
+        spans = list(self._spans(_scope(_tree_of(text), self.function)))
         if len(spans) != 1:
             raise StaleEditError(f"{self.file}::{self.function} holds {self.target!r} {len(spans)} times, not once")
         span, is_statement = spans[0]
@@ -109,6 +110,11 @@ def one(attack: str, what: str, file: str, function: str, target: str, replaceme
     return Defence(attack, what, (Edit(file, function, target, replacement),), test)
 
 
+@cache
+def _tree_of(text: str) -> ast.Module:
+    return ast.parse(text)
+
+
 def _scope(tree: ast.Module, name: str) -> ast.AST:
     scope: ast.AST = tree
     for part in filter(None, name.split(".")):
@@ -129,9 +135,15 @@ def _defined_in(scope: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionD
 
 
 def _is_same(node: ast.AST, source: str) -> bool:
+    return any(type(node) is kind and ast.dump(node) == dump for kind, dump in _forms_of(source))
+
+
+@cache
+def _forms_of(source: str) -> list[tuple[type[ast.AST], str]]:
+    """Return the types and dumps of a statement, and of the expression that it may consist of."""
     (statement,) = ast.parse(source).body
-    wanted = statement.value if isinstance(statement, ast.Expr) and not isinstance(node, ast.Expr) else statement
-    return type(node) is type(wanted) and ast.dump(node) == ast.dump(wanted)
+    forms = [statement, statement.value] if isinstance(statement, ast.Expr) else [statement]
+    return [(type(form), ast.dump(form)) for form in forms]
 
 
 def _calls(value: ast.AST | None, name: str) -> bool:
