@@ -29,8 +29,11 @@ from service.registry.tables import Dataset, FactChange, Handler
 from service.sample.access import SampleAccess, SampleKey
 from service.transfers import evidence, reviews
 from service.transfers import requests as transfers
-from service.transfers.schemas import EvidenceIn, ReviewIn, TransferIn, TransferOut
-from service.transfers.workflow import Decision
+from service.transfers.presenter import present
+from service.transfers.queries import revision_of
+from service.transfers.schemas import EvidenceIn, ReviewIn, TransferIn
+from service.transfers.tables import Transfer
+from service.transfers.workflow import Decision, Stage, Status
 
 HERE = Path(__file__).parent
 REGISTERED = timedelta(days=60)
@@ -146,17 +149,17 @@ class _Story:
     async def tell(self, transfer: dict[str, Any]) -> None:
         """Tell the story of one transfer as far as it goes."""
         end = transfer["ends"]
-        wanted = await self._request(transfer)
-        shown = await transfers.create_transfer(self._tx, self._people["requester"], self._book, wanted)
+        requester = self._people["requester"]
+        row = await transfers.create_transfer(self._tx, requester, await self._request(transfer))
         if end == "draft":
             return
-        shown = await transfers.submit(self._tx, self._people["requester"], self._book, shown.id)
+        await transfers.submit(self._tx, requester, self._book, row.id)
         if end == "withdrawn":
-            await transfers.withdraw(self._tx, self._people["requester"], self._book, shown.id, "No longer needed")
+            await transfers.withdraw(self._tx, requester, row.id, "No longer needed")
         elif end == "returned":
-            await self._review(shown, Decision.RETURN, "The remarks are not needed: leave the field out.")
+            await self._review(row, Decision.RETURN, "The remarks are not needed: leave the field out.")
         elif end == "approved":
-            await self._approve(shown)
+            await self._approve(row)
 
     async def _request(self, transfer: dict[str, Any]) -> TransferIn:
         begins, ends = (self._today_of_loading(transfer) + timedelta(days=days) for days in transfer["days"])
@@ -169,20 +172,23 @@ class _Story:
     def _today_of_loading(self, transfer: dict[str, Any]) -> date:
         return self._today - timedelta(days=transfer.get("submitted", 0))
 
-    async def _approve(self, shown: TransferOut) -> None:
-        for kind in shown.missing_evidence:
-            reference = f"Sample {kind} of {shown.id}"
-            paper = EvidenceIn(kind=kind, reference=reference, issuer="Invented office", issued_on=self._today)
-            await evidence.add_evidence(self._tx, self._people["requester"], self._book, shown.id, paper)
-        while shown.status == "in_review":
-            shown = await self._review(shown, Decision.APPROVE, "Seen, in order.")
+    async def _approve(self, transfer: Transfer) -> None:
+        requester = self._people["requester"]
+        response = await present(self._tx, requester, transfer, self._book)
+        for kind in response.missing_evidence:
+            reference = f"Sample {kind} of {transfer.id}"
+            body = EvidenceIn(kind=kind, reference=reference, issuer="Invented office", issued_on=self._today)
+            await evidence.add_evidence(self._tx, requester, self._book, transfer.id, body)
+        while transfer.status == Status.IN_REVIEW:
+            await self._review(transfer, Decision.APPROVE, "Seen, in order.")
 
-    async def _review(self, shown: TransferOut, decision: Decision, comment: str) -> TransferOut:
-        if shown.revision is None:
-            raise ValueError("A transfer in review has a revision.")
-        stage = next(stage.name for stage in shown.stages if stage.status == "open")
-        body = ReviewIn(stage=stage, decision=decision, revision=shown.revision.hash, comment=comment)
-        return await reviews.review(self._tx, self._people[stage], self._book, shown.id, body)
+    async def _review(self, transfer: Transfer, decision: Decision, comment: str) -> None:
+        revision = await revision_of(self._tx, transfer)
+        if revision is None or transfer.open_stage is None:
+            raise ValueError("A transfer in review has a revision and an open stage.")
+        stage = Stage(transfer.open_stage)
+        body = ReviewIn(stage=stage, decision=decision, revision=revision.hash, comment=comment)
+        await reviews.review(self._tx, self._people[stage], self._book, transfer.id, body)
 
     async def export(self, export: dict[str, Any]) -> None:
         """Ask the gate, and report what went where the sample says so."""

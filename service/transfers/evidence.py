@@ -22,7 +22,6 @@ from service.obligations import operations as obligations
 from service.obligations.obligation_rules import Code
 from service.permits import operations as permits
 from service.transfers import notifications, workflow
-from service.transfers.presenter import documents_of, present_evidence
 from service.transfers.queries import (
     REQUESTERS,
     bars_of,
@@ -37,7 +36,7 @@ from service.transfers.queries import (
     scope_of,
     transfer_of,
 )
-from service.transfers.schemas import EvidenceIn, EvidenceOut
+from service.transfers.schemas import EvidenceIn
 from service.transfers.tables import Document, Evidence, Transfer
 from service.transfers.workflow import Filed, Status
 from service.validation.problems import Conflict, Forbidden, Invalid, NotFound
@@ -79,7 +78,7 @@ async def add_evidence(
     transfer_id: str,
     wanted: EvidenceIn,
     upload: Upload | None = None,
-) -> EvidenceOut:
+) -> Evidence:
     """Add the record of a paper, from draft on, and after approval too (a duty's receipt comes then).
 
     With `replaces` it takes the place of an earlier record, for the permits that rest on that one too: at once, or once it is verified,
@@ -146,7 +145,7 @@ async def add_evidence(
     if old is not None and not waits:
         await _replace(tx, caller, book, transfer, old, evidence)
     await tx.flush()
-    return await _present(tx, evidence, book)
+    return evidence
 
 
 class TooManyRecords(Conflict):
@@ -166,7 +165,7 @@ async def _require_room(tx: Transaction, transfer: Transfer) -> None:
         )
 
 
-async def verify(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str, evidence_id: str) -> EvidenceOut:
+async def verify(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str, evidence_id: str) -> Evidence:
     """Say, as a reviewer who did not add it, that a paper is what its record says; one that had to wait for that counts from now on.
 
     Raises:
@@ -200,12 +199,12 @@ async def verify(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: s
     if old is not None and old.replaced_by is None and _counts(tx, evidence, book):
         await _replace(tx, caller, book, transfer, old, evidence)
     await tx.flush()
-    return await _present(tx, evidence, book)
+    return evidence
 
 
 async def withdraw(
     tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str, evidence_id: str, reason: str
-) -> EvidenceOut:
+) -> Evidence:
     """Let a paper count no longer; permits that rest on it are denied from this commit on, until it is replaced.
 
     What a reviewer withdrew is replaced by what another than its author has verified.
@@ -238,14 +237,12 @@ async def withdraw(
     await tx.flush()
     await _settle_again(tx, caller, book, transfer, evidence.kind)
     await tx.flush()
-    return await _present(tx, evidence, book)
+    return evidence
 
 
-async def read_evidence(
-    tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str, evidence_id: str
-) -> EvidenceOut:
+async def read_evidence(tx: Transaction, caller: Caller, transfer_id: str, evidence_id: str) -> Evidence:
     """Return one record."""
-    return await _present(tx, await _of(tx, await transfer_of(tx, caller, transfer_id), evidence_id), book)
+    return await _of(tx, await transfer_of(tx, caller, transfer_id), evidence_id)
 
 
 async def read_file(tx: Transaction, caller: Caller, transfer_id: str, evidence_id: str) -> Kept:
@@ -265,14 +262,12 @@ async def read_file(tx: Transaction, caller: Caller, transfer_id: str, evidence_
 
 
 async def list_evidence(
-    tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str, cursor: str | None, limit: int
-) -> tuple[Sequence[EvidenceOut], str | None]:
+    tx: Transaction, caller: Caller, transfer_id: str, cursor: str | None, limit: int
+) -> tuple[Sequence[Evidence], str | None]:
     """Return the evidence of a transfer, oldest first."""
     transfer = await transfer_of(tx, caller, transfer_id)
     query = select(Evidence).where(Evidence.transfer == transfer.id)
-    rows, following = await page_of(tx, query, Evidence.id, cursor, limit)
-    documents = await documents_of(tx, rows)
-    return [present_evidence(row, documents, book) for row in rows], following
+    return await page_of(tx, query, Evidence.id, cursor, limit)
 
 
 async def reuse(tx: Transaction, caller: Caller, book: RuleBook, old: Transfer, new: Transfer) -> Sequence[Evidence]:
@@ -593,7 +588,3 @@ async def _of(tx: Transaction, transfer: Transfer, evidence_id: str) -> Evidence
 def _require_standing(evidence: Evidence) -> None:
     if evidence.ended_at is not None:
         raise Conflict("This evidence has been withdrawn or replaced already.")
-
-
-async def _present(tx: Transaction, evidence: Evidence, book: RuleBook) -> EvidenceOut:
-    return present_evidence(evidence, await documents_of(tx, [evidence]), book)

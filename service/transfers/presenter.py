@@ -8,7 +8,7 @@ from sqlalchemy import select, tuple_
 
 from service.access import directory
 from service.access.caller import READERS, Caller, Role
-from service.access.directory import Tenure
+from service.access.directory import Entitled, Tenure
 from service.clock import day_in_shanghai
 from service.database.row_security import Reach
 from service.database.session import Transaction
@@ -31,16 +31,21 @@ from service.transfers.queries import (
 from service.transfers.schemas import (
     CarryableOut,
     ChangeOut,
+    CommentOut,
     DocumentOut,
     EvidenceOut,
     FindingOut,
     FollowsOut,
+    ReviewerOut,
+    ReviewersOut,
     ReviewOut,
+    RevisionOut,
     RevisionRef,
     StageOut,
     TransferOut,
 )
 from service.transfers.tables import (
+    Comment,
     Document,
     Evidence,
     Recusal,
@@ -131,13 +136,46 @@ async def _read(tx: Transaction, transfers: Sequence[Transfer]) -> _Rows:
             Permit.id,
         ),
         renewals=await rows_by(tx, Transfer, "renews", Transfer.renews.in_(ids), Transfer.id),
-        documents=await documents_of(tx, [row for several in evidence.values() for row in several]),
+        documents=await _documents_of(tx, [row for several in evidence.values() for row in several]),
         tenures=await directory.tenures(tx, people, day_in_shanghai(tx.now)),
         disabled=await directory.disabled(tx, people),
     )
 
 
-async def documents_of(tx: Transaction, evidence: Iterable[Evidence]) -> Mapping[bytes, DocumentOut]:
+async def present_evidence(tx: Transaction, evidence: Sequence[Evidence], book: RuleBook) -> list[EvidenceOut]:
+    """Return records of evidence as the API shows them, in their order."""
+    documents = await _documents_of(tx, evidence)
+    return [_evidence(row, documents, book) for row in evidence]
+
+
+def present_findings(caller: Caller, findings: Iterable[StructuringFinding]) -> list[FindingOut]:
+    """Return findings as the API shows them to the caller: without requests that the caller may not read."""
+    scope = caller.reach(READERS)
+    return [FindingOut.of(finding, scope) for finding in findings]
+
+
+def present_reviewers(stage: Stage, people: Iterable[Entitled]) -> ReviewersOut:
+    """Return the eligible reviewers of a stage as the API shows them."""
+    return ReviewersOut(
+        stage=stage,
+        items=[
+            ReviewerOut(principal=person.principal, name=person.name, on_behalf_of=person.on_behalf_of)
+            for person in people
+        ],
+    )
+
+
+def present_comment(comment: Comment) -> CommentOut:
+    """Return a comment as the API shows it."""
+    return CommentOut.model_validate(comment, from_attributes=True)
+
+
+def present_revision(revision: Revision) -> RevisionOut:
+    """Return a revision as the API shows it."""
+    return RevisionOut.model_validate(revision, from_attributes=True)
+
+
+async def _documents_of(tx: Transaction, evidence: Iterable[Evidence]) -> Mapping[bytes, DocumentOut]:
     """Return what is known of the files of some records, without their bytes; `name` is left to the record."""
     wanted = {row.document for row in evidence if row.document is not None}
     if not wanted:
@@ -149,7 +187,7 @@ async def documents_of(tx: Transaction, evidence: Iterable[Evidence]) -> Mapping
     }
 
 
-def present_evidence(row: Evidence, documents: Mapping[bytes, DocumentOut], book: RuleBook) -> EvidenceOut:
+def _evidence(row: Evidence, documents: Mapping[bytes, DocumentOut], book: RuleBook) -> EvidenceOut:
     """Return a record as the API shows it."""
     document = None if row.document is None else documents[row.document]
     named = None if document is None else document.model_copy(update={"name": row.file_name or "document"})
@@ -174,7 +212,7 @@ def _present_transfer(tx: Transaction, transfer: Transfer, rows: _Rows, book: Ru
         "determination": None if revision is None else revision.determination,
         "stages": [_stage(tx, stage, status, book) for stage in stages],
         "missing_evidence": _missing(transfer, revision, evidence, today, book) if in_review else [],
-        "evidence": [present_evidence(row, rows.documents, book) for row in evidence],
+        "evidence": [_evidence(row, rows.documents, book) for row in evidence],
         "evidence_count": len(evidence),
         "reviews": [_review(review, transfer, rows) for review in reviews],
         "terms_pending": terms_waiting(standing) if in_review else [],

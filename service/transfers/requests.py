@@ -24,7 +24,6 @@ from service.registry import operations as registry
 from service.registry.tables import Dataset
 from service.transfers import evidence, notifications, structuring_findings, workflow
 from service.transfers.case import CaseDetermination, case_of, find, require_route
-from service.transfers.presenter import present, present_many
 from service.transfers.queries import (
     REQUESTERS,
     add_author,
@@ -43,10 +42,8 @@ from service.transfers.schemas import (
     ChangeOut,
     DiffOut,
     RenewIn,
-    RevisionOut,
     TouchedOut,
     TransferIn,
-    TransferOut,
     TransferPatch,
 )
 from service.transfers.tables import Revision, RevisionStage, Transfer
@@ -56,7 +53,7 @@ from service.validation.problems import Conflict, Invalid, NotFound, invalid_fro
 _CHANGEABLE = frozenset({Status.DRAFT, Status.RETURNED, Status.IN_REVIEW})
 
 
-async def create_transfer(tx: Transaction, caller: Caller, book: RuleBook, wanted: TransferIn) -> TransferOut:
+async def create_transfer(tx: Transaction, caller: Caller, wanted: TransferIn) -> Transfer:
     """Write a request down as a draft; nothing is decided yet."""
     handler = await registry.named_handler(tx, caller, wanted.handler)
     caller.demand(REQUESTERS, handler.id)
@@ -83,12 +80,12 @@ async def create_transfer(tx: Transaction, caller: Caller, book: RuleBook, wante
     }
     notifications.record(tx, caller, "transfer.created", transfer, details)
     await tx.flush()
-    return await present(tx, caller, transfer, book)
+    return transfer
 
 
 async def change_transfer(
     tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str, patch: TransferPatch
-) -> TransferOut:
+) -> Transfer:
     """Change a request; one that is in review becomes a new revision at once, and its stages begin anew.
 
     Raises:
@@ -116,10 +113,10 @@ async def change_transfer(
     await tx.flush()
     if status is Status.IN_REVIEW and changed:
         await _freeze(tx, caller, book, transfer)
-    return await present(tx, caller, transfer, book)
+    return transfer
 
 
-async def submit(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str) -> TransferOut:
+async def submit(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str) -> Transfer:
     """Freeze the request as a revision, determine what the law asks for, and open the first stage.
 
     Raises:
@@ -134,12 +131,10 @@ async def submit(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: s
         if frozen is not None and (await case_of(tx, transfer)).hash == frozen.hash:
             raise Conflict("This request is in review already, and nothing in it has changed.")
     await _freeze(tx, caller, book, transfer)
-    return await present(tx, caller, transfer, book)
+    return transfer
 
 
-async def withdraw(
-    tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str, reason: str | None
-) -> TransferOut:
+async def withdraw(tx: Transaction, caller: Caller, transfer_id: str, reason: str | None) -> Transfer:
     """Take a request back before it is decided."""
     transfer = await transfer_of(tx, caller, transfer_id, lock=True)
     caller.demand(REQUESTERS, transfer.handler, what="transfer")
@@ -149,13 +144,11 @@ async def withdraw(
     notifications.record(tx, caller, "transfer.withdrawn", transfer, {"reason": reason}, why=reason, audience=reviewed)
     await obligations.void_of_transfer(tx, caller, transfer.id, "The request was withdrawn.")
     await tx.flush()
-    return await present(tx, caller, transfer, book)
+    return transfer
 
 
 async def list_transfers(
     tx: Transaction,
-    caller: Caller,
-    book: RuleBook,
     *,
     status: Status | None,
     stage: Stage | None,
@@ -166,7 +159,7 @@ async def list_transfers(
     words: str | None,
     cursor: str | None,
     limit: int,
-) -> tuple[Sequence[TransferOut], str | None]:
+) -> tuple[Sequence[Transfer], str | None]:
     """Return the transfers that the caller may see; with `stage`, those that wait for that stage's reviewer."""
     query = select(Transfer)
     if handler is not None:
@@ -184,34 +177,25 @@ async def list_transfers(
         query = query.where(_status_criterion(status, day_in_shanghai(tx.now)))
     if stage is not None:
         query = query.where(Transfer.open_stage == stage, _status_criterion(Status.IN_REVIEW, day_in_shanghai(tx.now)))
-    rows, following = await page_of(tx, query, Transfer.id, cursor, limit)
-    return await present_many(tx, caller, rows, book), following
+    return await page_of(tx, query, Transfer.id, cursor, limit)
 
 
-async def read_transfer(
-    tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str, *, lock: bool = False
-) -> TransferOut:
-    """Return a transfer."""
-    return await present(tx, caller, await transfer_of(tx, caller, transfer_id, lock=lock), book)
-
-
-async def read_revision(tx: Transaction, caller: Caller, transfer_id: str, number: int) -> RevisionOut:
+async def read_revision(tx: Transaction, caller: Caller, transfer_id: str, number: int) -> Revision:
     """Return a revision as it was submitted."""
     transfer = await transfer_of(tx, caller, transfer_id)
     revision = await tx.get(Revision, (transfer.id, number))
     if revision is None:
         raise NotFound("There is no such revision.")
-    return RevisionOut.model_validate(revision, from_attributes=True)
+    return revision
 
 
 async def list_revisions(
     tx: Transaction, caller: Caller, transfer_id: str, cursor: str | None, limit: int
-) -> tuple[Sequence[RevisionOut], str | None]:
+) -> tuple[Sequence[Revision], str | None]:
     """Return every revision of a transfer, oldest first."""
     transfer = await transfer_of(tx, caller, transfer_id)
     query = select(Revision).where(Revision.transfer == transfer.id)
-    rows, following = await page_of(tx, query, Revision.number, cursor, limit)
-    return [RevisionOut.model_validate(row, from_attributes=True) for row in rows], following
+    return await page_of(tx, query, Revision.number, cursor, limit)
 
 
 async def diff(tx: Transaction, caller: Caller, transfer_id: str, number: int, since: int | None) -> DiffOut:
@@ -245,7 +229,7 @@ async def diff(tx: Transaction, caller: Caller, transfer_id: str, number: int, s
     )
 
 
-async def renew(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str, wanted: RenewIn) -> TransferOut:
+async def renew(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str, wanted: RenewIn) -> Transfer:
     """Write the transfer down that is to follow an approved one: its content with what is to differ, and the evidence that still serves.
 
     It starts from what the permit allows, not from what was once asked for: what reviewers took away is asked for again in so many words.
@@ -275,8 +259,7 @@ async def renew(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: st
         request = TransferIn.model_validate(taken_over | wanted.model_dump(mode="json", exclude_unset=True))
     except ValidationError as error:
         raise invalid_from(error.errors()) from error
-    shown = await create_transfer(tx, caller, book, request)
-    new = await tx.get_one(Transfer, shown.id)
+    new = await create_transfer(tx, caller, request)
     new.renews = old.id
     reused = await evidence.reuse(tx, caller, book, old, new)
     details = {
@@ -287,7 +270,7 @@ async def renew(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: st
     }
     notifications.record(tx, caller, "transfer.renewal_begun", new, details)
     await tx.flush()
-    return await present(tx, caller, new, book)
+    return new
 
 
 async def history(

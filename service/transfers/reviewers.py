@@ -7,6 +7,7 @@ from sqlalchemy import ColumnElement, and_, or_, select
 
 from service.access import directory, persons
 from service.access.caller import READERS, REVIEWERS, Caller, Role
+from service.access.directory import Entitled
 from service.clock import day_in_shanghai
 from service.database.ids import new_id
 from service.database.row_security import EVERYWHERE
@@ -17,7 +18,6 @@ from service.http.paging import page_of
 from service.http.references import is_of
 from service.law.rule_book import RuleBook
 from service.transfers import notifications, workflow
-from service.transfers.presenter import present
 from service.transfers.queries import (
     REQUESTERS,
     bars_of,
@@ -30,13 +30,9 @@ from service.transfers.queries import (
 from service.transfers.schemas import (
     AssignIn,
     CommentIn,
-    CommentOut,
     QueueItemOut,
     QueueOut,
-    ReviewerOut,
-    ReviewersOut,
     RevisionRef,
-    TransferOut,
 )
 from service.transfers.tables import (
     Comment,
@@ -57,19 +53,12 @@ MAX_QUEUE = 1000
 """Open stages that one answer looks through; more than anybody can have before them."""
 
 
-async def reviewers(tx: Transaction, caller: Caller, transfer_id: str, stage: Stage) -> ReviewersOut:
+async def reviewers(tx: Transaction, caller: Caller, transfer_id: str, stage: Stage) -> Sequence[Entitled]:
     """Return who may decide a stage of a request now."""
     transfer = await transfer_of(tx, caller, transfer_id)
-    people = (
-        await notifications.eligible_reviewers(tx, transfer, stage) if await _is_to_come(tx, transfer, stage) else []
-    )
-    return ReviewersOut(
-        stage=stage,
-        items=[
-            ReviewerOut(principal=person.principal, name=person.name, on_behalf_of=person.on_behalf_of)
-            for person in people
-        ],
-    )
+    if not await _is_to_come(tx, transfer, stage):
+        return []
+    return await notifications.eligible_reviewers(tx, transfer, stage)
 
 
 async def _is_to_come(tx: Transaction, transfer: Transfer, stage: Stage) -> bool:
@@ -80,7 +69,7 @@ async def _is_to_come(tx: Transaction, transfer: Transfer, stage: Stage) -> bool
     return status in {Status.DRAFT, Status.RETURNED}
 
 
-async def assign(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str, wanted: AssignIn) -> TransferOut:
+async def assign(tx: Transaction, caller: Caller, transfer_id: str, wanted: AssignIn) -> Transfer:
     """Ask one of those who may decide a stage to do it; the others still may.
 
     Raises:
@@ -115,10 +104,10 @@ async def assign(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: s
         on_behalf_of=caller.behalf(REVIEWERS | REQUESTERS, transfer.handler),
     )
     await tx.flush()
-    return await present(tx, caller, transfer, book)
+    return transfer
 
 
-async def recuse(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str, reason: str) -> TransferOut:
+async def recuse(tx: Transaction, caller: Caller, transfer_id: str, reason: str) -> Transfer:
     """Stand back from a request for good: no stage of it can be decided by the caller, nor on the caller's behalf.
 
     Raises:
@@ -142,10 +131,10 @@ async def recuse(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: s
         if stage.status == StageStatus.OPEN:
             await notifications.tell_opened(tx, caller, transfer, stage)
     await tx.flush()
-    return await present(tx, caller, transfer, book)
+    return transfer
 
 
-async def comment(tx: Transaction, caller: Caller, transfer_id: str, wanted: CommentIn) -> CommentOut:
+async def comment(tx: Transaction, caller: Caller, transfer_id: str, wanted: CommentIn) -> Comment:
     """Say something about a request; whoever is mentioned is told.
 
     Raises:
@@ -174,17 +163,16 @@ async def comment(tx: Transaction, caller: Caller, transfer_id: str, wanted: Com
     details = {"comment": made.id, "text": wanted.text, "mentions": mentions}
     notifications.record(tx, caller, "transfer.commented", transfer, details, why=wanted.text, audience=mentions)
     await tx.flush()
-    return CommentOut.model_validate(made, from_attributes=True)
+    return made
 
 
 async def list_comments(
     tx: Transaction, caller: Caller, transfer_id: str, cursor: str | None, limit: int
-) -> tuple[Sequence[CommentOut], str | None]:
+) -> tuple[Sequence[Comment], str | None]:
     """Return what was said about a request, oldest first."""
     transfer = await transfer_of(tx, caller, transfer_id)
     query = select(Comment).where(Comment.transfer == transfer.id)
-    rows, following = await page_of(tx, query, Comment.id, cursor, limit)
-    return [CommentOut.model_validate(row, from_attributes=True) for row in rows], following
+    return await page_of(tx, query, Comment.id, cursor, limit)
 
 
 async def queue(

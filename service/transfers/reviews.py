@@ -24,7 +24,6 @@ from service.registry.tables import Recipient
 from service.transfers import conditions, evidence, notifications, structuring_findings, workflow
 from service.transfers.case import Case, CaseDetermination, case_of, find
 from service.transfers.conditions import Conditions, Extent
-from service.transfers.presenter import present
 from service.transfers.queries import (
     REQUESTERS,
     add_author,
@@ -47,7 +46,6 @@ from service.transfers.schemas import (
     ConditionsIn,
     ReviewIn,
     TakeBackIn,
-    TransferOut,
 )
 from service.transfers.tables import Evidence, Review, Revision, RevisionStage, Transfer
 from service.transfers.workflow import Decision, EvidenceItem, Outcome, Stage, StageStatus, Status
@@ -88,7 +86,7 @@ class InputsChanged(Conflict):
     slug, title = "inputs-changed", "What this approval decided on has changed"
 
 
-async def review(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str, wanted: ReviewIn) -> TransferOut:
+async def review(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str, wanted: ReviewIn) -> Transfer:
     """Decide the open stage of the revision that the reviewer has seen; the last approval issues the permit.
 
     Raises:
@@ -106,7 +104,7 @@ async def review(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: s
 
 async def carry_over(
     tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str, review_id: str, wanted: CarryIn
-) -> TransferOut:
+) -> Transfer:
     """Confirm that an approval of an earlier revision holds for the one that stands: by the same reviewer, on unchanged inputs.
 
     Raises:
@@ -137,9 +135,7 @@ async def carry_over(
     return await _decide(tx, caller, book, transfer, again, carried=given)
 
 
-async def take_back(
-    tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str, review_id: str, wanted: TakeBackIn
-) -> TransferOut:
+async def take_back(tx: Transaction, caller: Caller, transfer_id: str, review_id: str, wanted: TakeBackIn) -> Transfer:
     """Take an approval back before the permit is issued: the stage is open again, and the approval stays on record as taken back.
 
     Raises:
@@ -174,12 +170,10 @@ async def take_back(
     )
     await _settle(tx, caller, transfer, stages, outcome)
     await tx.flush()
-    return await present(tx, caller, transfer, book)
+    return transfer
 
 
-async def accept_terms(
-    tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str, wanted: AcceptIn
-) -> TransferOut:
+async def accept_terms(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str, wanted: AcceptIn) -> Transfer:
     """Accept the terms that approvals are tied to: the next stage opens, or the permit is issued.
 
     Raises:
@@ -221,15 +215,14 @@ async def accept_terms(
     else:
         await _settle(tx, caller, transfer, stages, outcome)
     await tx.flush()
-    return await present(tx, caller, transfer, book)
+    return transfer
 
 
-async def look_again(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str) -> TransferOut:
+async def look_again(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str) -> None:
     """Raise the findings that a refused approval came upon: that one left nothing behind."""
     transfer = await transfer_of(tx, caller, transfer_id, lock=True)
     if transfer.status == Status.IN_REVIEW:
         await structuring_findings.look(tx, caller, book, transfer)
-    return await present(tx, caller, transfer, book)
 
 
 async def _decide(
@@ -240,7 +233,7 @@ async def _decide(
     wanted: ReviewIn,
     *,
     carried: Review | None = None,
-) -> TransferOut:
+) -> Transfer:
     role = frozenset({Role(wanted.stage.role)})
     caller.demand(role, transfer.handler, what="transfer")
     given = await reviews_of(tx, transfer)
@@ -291,7 +284,7 @@ async def _decide(
         transfer.reason = wanted.comment
         await obligations.void_of_transfer(tx, caller, transfer.id, "The request was rejected.")
     await tx.flush()
-    return await present(tx, caller, transfer, book)
+    return transfer
 
 
 async def _behalf(tx: Transaction, caller: Caller, transfer: Transfer, role: frozenset[Role]) -> str | None:

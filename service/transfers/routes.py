@@ -1,7 +1,7 @@
 """HTTP of transfers."""
 
-from collections.abc import Awaitable
-from typing import Annotated, Literal
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Annotated, Literal, TypeVar
 
 from fastapi import Path, Query, Request, Response
 
@@ -9,12 +9,14 @@ from service.access.caller import READERS, REVIEWERS, Caller, Role
 from service.audit.schemas import EntryOut
 from service.database.session import Transaction
 from service.http.exchange import Download, Exchange, ReaderExchange, allowed
+from service.http.idempotency import Reply
 from service.http.paging import Cursor, Limit, Page
 from service.http.references import Filter
 from service.http.router import api_router
 from service.law.rule_book import RuleBook
-from service.transfers import evidence, evidence_upload, requests, reviews, structuring_findings
+from service.transfers import evidence, evidence_upload, presenter, requests, reviews, structuring_findings
 from service.transfers import reviewers as reviewer_acts
+from service.transfers.queries import transfer_of
 from service.transfers.schemas import (
     AcceptIn,
     AnswerIn,
@@ -39,6 +41,7 @@ from service.transfers.schemas import (
     WithdrawEvidenceIn,
     WithdrawIn,
 )
+from service.transfers.tables import Evidence, StructuringFinding, Transfer
 from service.transfers.workflow import Stage, Status
 
 router = api_router("transfers")
@@ -49,6 +52,8 @@ ReviewId = Annotated[str, Path()]
 EvidenceId = Annotated[str, Path()]
 Number = Annotated[int, Path(ge=1, lt=2**31)]
 Named = Annotated[str | None, Query(max_length=29)]
+Result = TypeVar("Result")
+Act = Callable[[Transaction, Caller], Awaitable[Result]]
 
 
 def _book(request: Request) -> RuleBook:
@@ -56,12 +61,44 @@ def _book(request: Request) -> RuleBook:
     return book
 
 
+def _transfer(book: RuleBook, act: Act[Transfer]) -> Act[TransferOut]:
+    """Return an act followed, in its transaction, by the presentation of the transfer that it returns."""
+
+    async def work(tx: Transaction, caller: Caller) -> TransferOut:
+        return await presenter.present(tx, caller, await act(tx, caller), book)
+
+    return work
+
+
+def _current(book: RuleBook, transfer_id: str) -> Act[TransferOut]:
+    """Return the locking read of a transfer that `If-Match` is compared with."""
+    return _transfer(book, lambda tx, caller: transfer_of(tx, caller, transfer_id, lock=True))
+
+
+def _evidence(book: RuleBook, act: Act[Evidence]) -> Act[EvidenceOut]:
+    """Return an act followed, in its transaction, by the presentation of the record that it returns."""
+
+    async def work(tx: Transaction, caller: Caller) -> EvidenceOut:
+        return (await presenter.present_evidence(tx, [await act(tx, caller)], book))[0]
+
+    return work
+
+
+def _finding(act: Act[StructuringFinding]) -> Act[FindingOut]:
+    """Return an act followed, in its transaction, by the presentation of the finding that it returns."""
+
+    async def work(tx: Transaction, caller: Caller) -> FindingOut:
+        return presenter.present_findings(caller, [await act(tx, caller)])[0]
+
+    return work
+
+
 @router.post("/v1/transfers", status_code=201, response_model=TransferOut)
 async def create_transfer(exchange: Requesting, request: Request, body: TransferIn) -> Response:
     """Write a transfer request down as a draft."""
     book = _book(request)
     return await exchange.create(
-        lambda tx, caller: requests.create_transfer(tx, caller, book, body),
+        _transfer(book, lambda tx, caller: requests.create_transfer(tx, caller, body)),
         lambda made: f"/v1/transfers/{made.id}",
     )
 
@@ -85,11 +122,10 @@ async def list_transfers(
     """List transfers; with `stage_role`, a reviewer's queue."""
     book = _book(request)
     stage = None if stage_role is None else Stage(stage_role.removeprefix("reviewer:"))
-    return await exchange.page(
-        lambda tx, caller: requests.list_transfers(
+
+    async def work(tx: Transaction, caller: Caller) -> tuple[Sequence[TransferOut], str | None]:
+        transfers, following = await requests.list_transfers(
             tx,
-            caller,
-            book,
             status=status,
             stage=stage,
             handler=handler,
@@ -100,14 +136,16 @@ async def list_transfers(
             cursor=cursor,
             limit=limit,
         )
-    )
+        return await presenter.present_many(tx, caller, transfers, book), following
+
+    return await exchange.page(work)
 
 
 @router.get("/v1/transfers/{transfer_id}", response_model=TransferOut)
 async def read_transfer(exchange: ReaderExchange, request: Request, transfer_id: TransferId) -> Response:
     """Read a transfer."""
     book = _book(request)
-    return await exchange.read(lambda tx, caller: requests.read_transfer(tx, caller, book, transfer_id))
+    return await exchange.read(_transfer(book, lambda tx, caller: transfer_of(tx, caller, transfer_id)))
 
 
 @router.patch("/v1/transfers/{transfer_id}", response_model=TransferOut)
@@ -117,8 +155,8 @@ async def change_transfer(
     """Change a transfer; one in review becomes a new revision, and its stages begin anew."""
     book = _book(request)
     return await exchange.change(
-        lambda tx, caller: requests.change_transfer(tx, caller, book, transfer_id, body),
-        lambda tx, caller: requests.read_transfer(tx, caller, book, transfer_id, lock=True),
+        _transfer(book, lambda tx, caller: requests.change_transfer(tx, caller, book, transfer_id, body)),
+        _current(book, transfer_id),
     )
 
 
@@ -127,8 +165,8 @@ async def submit(exchange: Requesting, request: Request, transfer_id: TransferId
     """Submit a transfer: it becomes a revision, the law is determined, the first stage opens."""
     book = _book(request)
     return await exchange.act(
-        lambda tx, caller: requests.submit(tx, caller, book, transfer_id),
-        lambda tx, caller: requests.read_transfer(tx, caller, book, transfer_id, lock=True),
+        _transfer(book, lambda tx, caller: requests.submit(tx, caller, book, transfer_id)),
+        _current(book, transfer_id),
     )
 
 
@@ -140,8 +178,8 @@ async def withdraw(
     book = _book(request)
     reason = None if body is None else body.reason
     return await exchange.act(
-        lambda tx, caller: requests.withdraw(tx, caller, book, transfer_id, reason),
-        lambda tx, caller: requests.read_transfer(tx, caller, book, transfer_id, lock=True),
+        _transfer(book, lambda tx, caller: requests.withdraw(tx, caller, transfer_id, reason)),
+        _current(book, transfer_id),
     )
 
 
@@ -150,7 +188,7 @@ async def renew(exchange: Requesting, request: Request, transfer_id: TransferId,
     """Begin the transfer that follows an approved one: same content but for what is sent, and the evidence that still serves."""
     book = _book(request)
     return await exchange.create(
-        lambda tx, caller: requests.renew(tx, caller, book, transfer_id, body),
+        _transfer(book, lambda tx, caller: requests.renew(tx, caller, book, transfer_id, body)),
         lambda made: f"/v1/transfers/{made.id}",
     )
 
@@ -160,7 +198,7 @@ async def review(exchange: Reviewing, request: Request, transfer_id: TransferId,
     """Approve, return or reject the open stage, on the revision that was seen; an approval may be tied to conditions."""
     book = _book(request)
     answer = exchange.create(
-        lambda tx, caller: reviews.review(tx, caller, book, transfer_id, body),
+        _transfer(book, lambda tx, caller: reviews.review(tx, caller, book, transfer_id, body)),
         lambda made: f"/v1/transfers/{made.id}",
     )
     return await _with_findings(exchange, book, transfer_id, answer)
@@ -173,7 +211,7 @@ async def carry_over(
     """Confirm an approval of an earlier revision for the one that stands, where nothing changed that its stage decides on."""
     book = _book(request)
     answer = exchange.create(
-        lambda tx, caller: reviews.carry_over(tx, caller, book, transfer_id, review_id, body),
+        _transfer(book, lambda tx, caller: reviews.carry_over(tx, caller, book, transfer_id, review_id, body)),
         lambda made: f"/v1/transfers/{made.id}",
     )
     return await _with_findings(exchange, book, transfer_id, answer)
@@ -185,30 +223,41 @@ async def take_back(
 ) -> Response:
     """Take an approval back, until the permit is issued."""
     book = _book(request)
-    return await exchange.act(lambda tx, caller: reviews.take_back(tx, caller, book, transfer_id, review_id, body))
+    return await exchange.act(
+        _transfer(book, lambda tx, caller: reviews.take_back(tx, caller, transfer_id, review_id, body))
+    )
 
 
 @router.post("/v1/transfers/{transfer_id}/terms/accept", response_model=TransferOut)
 async def accept_terms(exchange: Requesting, request: Request, transfer_id: TransferId, body: AcceptIn) -> Response:
     """Accept the terms of approvals: the next stage opens, or the permit is issued."""
     book = _book(request)
-    answer = exchange.act(lambda tx, caller: reviews.accept_terms(tx, caller, book, transfer_id, body))
+    answer = exchange.act(_transfer(book, lambda tx, caller: reviews.accept_terms(tx, caller, book, transfer_id, body)))
     return await _with_findings(exchange, book, transfer_id, answer)
 
 
 async def _with_findings(exchange: Exchange, book: RuleBook, transfer_id: str, answer: Awaitable[Response]) -> Response:
     """Keep what a last approval came upon also where the permit is refused, and nothing of the approval stays."""
+
+    async def work(tx: Transaction, caller: Caller) -> Reply:
+        await reviews.look_again(tx, caller, book, transfer_id)
+        return Reply(204, b"", {})
+
     try:
         return await answer
     except reviews.NOT_PERMITTED:
-        await exchange.answer_question(lambda tx, caller: reviews.look_again(tx, caller, book, transfer_id))
+        await exchange.send(work)
         raise
 
 
 @router.get("/v1/transfers/{transfer_id}/reviewers", response_model=ReviewersOut)
 async def reviewers(exchange: ReaderExchange, transfer_id: TransferId, stage: Annotated[Stage, Query()]) -> Response:
     """List who may decide a stage: nobody barred by the separation of duties is among them."""
-    return await exchange.read(lambda tx, caller: reviewer_acts.reviewers(tx, caller, transfer_id, stage))
+
+    async def work(tx: Transaction, caller: Caller) -> ReviewersOut:
+        return presenter.present_reviewers(stage, await reviewer_acts.reviewers(tx, caller, transfer_id, stage))
+
+    return await exchange.read(work)
 
 
 @router.post("/v1/transfers/{transfer_id}/assign", response_model=TransferOut)
@@ -220,14 +269,16 @@ async def assign(
 ) -> Response:
     """Ask one of those who may decide a stage to do it."""
     book = _book(request)
-    return await exchange.act(lambda tx, caller: reviewer_acts.assign(tx, caller, book, transfer_id, body))
+    return await exchange.act(_transfer(book, lambda tx, caller: reviewer_acts.assign(tx, caller, transfer_id, body)))
 
 
 @router.post("/v1/transfers/{transfer_id}/recuse", response_model=TransferOut)
 async def recuse(exchange: Reviewing, request: Request, transfer_id: TransferId, body: RecuseIn) -> Response:
     """Stand back from a request for good."""
     book = _book(request)
-    return await exchange.act(lambda tx, caller: reviewer_acts.recuse(tx, caller, book, transfer_id, body.reason))
+    return await exchange.act(
+        _transfer(book, lambda tx, caller: reviewer_acts.recuse(tx, caller, transfer_id, body.reason))
+    )
 
 
 @router.post("/v1/transfers/{transfer_id}/comments", status_code=201, response_model=CommentOut)
@@ -235,10 +286,11 @@ async def comment(
     exchange: Annotated[Exchange, allowed(READERS - {Role.EXPORTER})], transfer_id: TransferId, body: CommentIn
 ) -> Response:
     """Say something about a request; whoever is mentioned is told."""
-    return await exchange.create(
-        lambda tx, caller: reviewer_acts.comment(tx, caller, transfer_id, body),
-        lambda made: f"/v1/transfers/{made.transfer}/comments",
-    )
+
+    async def work(tx: Transaction, caller: Caller) -> CommentOut:
+        return presenter.present_comment(await reviewer_acts.comment(tx, caller, transfer_id, body))
+
+    return await exchange.create(work, lambda comment: f"/v1/transfers/{comment.transfer}/comments")
 
 
 @router.get("/v1/transfers/{transfer_id}/comments", response_model=Page[CommentOut])
@@ -246,7 +298,12 @@ async def list_comments(
     exchange: ReaderExchange, transfer_id: TransferId, cursor: Cursor = None, limit: Limit = 50
 ) -> Response:
     """List what was said about a request."""
-    return await exchange.page(lambda tx, caller: reviewer_acts.list_comments(tx, caller, transfer_id, cursor, limit))
+
+    async def work(tx: Transaction, caller: Caller) -> tuple[Sequence[CommentOut], str | None]:
+        comments, following = await reviewer_acts.list_comments(tx, caller, transfer_id, cursor, limit)
+        return [presenter.present_comment(row) for row in comments], following
+
+    return await exchange.page(work)
 
 
 @router.get("/v1/queue", response_model=QueueOut)
@@ -288,17 +345,20 @@ async def list_findings(
 ) -> Response:
     """List findings of structuring: requests that stay below a threshold one by one and reach it together."""
     is_open = None if state is None else state == "open"
-    return await exchange.page(
-        lambda tx, caller: structuring_findings.list_findings(
-            tx, caller, is_open=is_open, handler=handler, transfer=transfer, cursor=cursor, limit=limit
+
+    async def work(tx: Transaction, caller: Caller) -> tuple[Sequence[FindingOut], str | None]:
+        findings, following = await structuring_findings.list_findings(
+            tx, is_open=is_open, handler=handler, transfer=transfer, cursor=cursor, limit=limit
         )
-    )
+        return presenter.present_findings(caller, findings), following
+
+    return await exchange.page(work)
 
 
 @router.get("/v1/findings/{finding_id}", response_model=FindingOut)
 async def read_finding(exchange: ReaderExchange, finding_id: Annotated[str, Path()]) -> Response:
     """Read a finding."""
-    return await exchange.read(lambda tx, caller: structuring_findings.read_finding(tx, caller, finding_id))
+    return await exchange.read(_finding(lambda tx, caller: structuring_findings.read_finding(tx, caller, finding_id)))
 
 
 @router.post("/v1/findings/{finding_id}/answer", response_model=FindingOut)
@@ -307,8 +367,8 @@ async def answer_finding(
 ) -> Response:
     """Answer a finding, as somebody of legal."""
     return await exchange.act(
-        lambda tx, caller: structuring_findings.answer(tx, caller, finding_id, body),
-        lambda tx, caller: structuring_findings.read_finding(tx, caller, finding_id, lock=True),
+        _finding(lambda tx, caller: structuring_findings.answer(tx, caller, finding_id, body)),
+        _finding(lambda tx, caller: structuring_findings.read_finding(tx, caller, finding_id, lock=True)),
     )
 
 
@@ -323,7 +383,7 @@ async def add_evidence(exchange: Requesting, request: Request, transfer_id: Tran
     book = _book(request)
     body, upload = await evidence_upload.read(request, exchange.client_key)
     return await exchange.create(
-        lambda tx, caller: evidence.add_evidence(tx, caller, book, transfer_id, body, upload),
+        _evidence(book, lambda tx, caller: evidence.add_evidence(tx, caller, book, transfer_id, body, upload)),
         lambda made: f"/v1/transfers/{made.transfer}/evidence/{made.id}",
         sent=evidence_upload.fingerprint(body, upload),
     )
@@ -335,7 +395,12 @@ async def list_evidence(
 ) -> Response:
     """List the evidence of a transfer."""
     book = _book(request)
-    return await exchange.page(lambda tx, caller: evidence.list_evidence(tx, caller, book, transfer_id, cursor, limit))
+
+    async def work(tx: Transaction, caller: Caller) -> tuple[Sequence[EvidenceOut], str | None]:
+        records, following = await evidence.list_evidence(tx, caller, transfer_id, cursor, limit)
+        return await presenter.present_evidence(tx, records, book), following
+
+    return await exchange.page(work)
 
 
 @router.get("/v1/transfers/{transfer_id}/evidence/{evidence_id}", response_model=EvidenceOut)
@@ -344,7 +409,9 @@ async def read_evidence(
 ) -> Response:
     """Read the record of a paper."""
     book = _book(request)
-    return await exchange.read(lambda tx, caller: evidence.read_evidence(tx, caller, book, transfer_id, evidence_id))
+    return await exchange.read(
+        _evidence(book, lambda tx, caller: evidence.read_evidence(tx, caller, transfer_id, evidence_id))
+    )
 
 
 @router.get("/v1/transfers/{transfer_id}/evidence/{evidence_id}/file", responses=evidence_upload.FILE)
@@ -368,7 +435,9 @@ async def verify_evidence(
 ) -> Response:
     """Say, as a reviewer, that a paper is what its record says."""
     book = _book(request)
-    return await exchange.act(lambda tx, caller: evidence.verify(tx, caller, book, transfer_id, evidence_id))
+    return await exchange.act(
+        _evidence(book, lambda tx, caller: evidence.verify(tx, caller, book, transfer_id, evidence_id))
+    )
 
 
 @router.post("/v1/transfers/{transfer_id}/evidence/{evidence_id}/withdraw", response_model=EvidenceOut)
@@ -382,7 +451,7 @@ async def withdraw_evidence(
     """Let a paper count no longer: permits that rest on it are denied from now on, until it is replaced."""
     book = _book(request)
     return await exchange.act(
-        lambda tx, caller: evidence.withdraw(tx, caller, book, transfer_id, evidence_id, body.reason)
+        _evidence(book, lambda tx, caller: evidence.withdraw(tx, caller, book, transfer_id, evidence_id, body.reason))
     )
 
 
@@ -391,13 +460,22 @@ async def list_revisions(
     exchange: ReaderExchange, transfer_id: TransferId, cursor: Cursor = None, limit: Limit = 50
 ) -> Response:
     """List the revisions of a transfer."""
-    return await exchange.page(lambda tx, caller: requests.list_revisions(tx, caller, transfer_id, cursor, limit))
+
+    async def work(tx: Transaction, caller: Caller) -> tuple[Sequence[RevisionOut], str | None]:
+        revisions, following = await requests.list_revisions(tx, caller, transfer_id, cursor, limit)
+        return [presenter.present_revision(revision) for revision in revisions], following
+
+    return await exchange.page(work)
 
 
 @router.get("/v1/transfers/{transfer_id}/revisions/{number}", response_model=RevisionOut)
 async def read_revision(exchange: ReaderExchange, transfer_id: TransferId, number: Number) -> Response:
     """Read a revision as it was submitted."""
-    return await exchange.read(lambda tx, caller: requests.read_revision(tx, caller, transfer_id, number))
+
+    async def work(tx: Transaction, caller: Caller) -> RevisionOut:
+        return presenter.present_revision(await requests.read_revision(tx, caller, transfer_id, number))
+
+    return await exchange.read(work)
 
 
 @router.get("/v1/transfers/{transfer_id}/revisions/{number}/diff", response_model=DiffOut)

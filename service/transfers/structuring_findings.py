@@ -106,7 +106,7 @@ async def raise_above_quota(tx: Transaction, caller: Caller, permit: Permit, sen
         await tx.flush()
 
 
-async def answer(tx: Transaction, caller: Caller, finding_id: str, wanted: AnswerIn) -> FindingOut:
+async def answer(tx: Transaction, caller: Caller, finding_id: str, wanted: AnswerIn) -> StructuringFinding:
     """Answer a finding, as somebody of legal who has written none of the requests and has not stood back.
 
     Raises:
@@ -114,7 +114,7 @@ async def answer(tx: Transaction, caller: Caller, finding_id: str, wanted: Answe
         Forbidden: not of legal, or barred.
         Conflict: it has been answered already.
     """
-    finding = await _find_finding(tx, caller, finding_id, lock=True)
+    finding = await read_finding(tx, caller, finding_id, lock=True)
     caller.demand(LEGAL, finding.handler, what="finding")
     transfer = await tx.get_one(Transfer, finding.transfer)
     behalf = await _behalf(tx, caller, finding)
@@ -126,7 +126,7 @@ async def answer(tx: Transaction, caller: Caller, finding_id: str, wanted: Answe
     details = {"finding": finding.id, "answer": wanted.answer, "reason": wanted.reason}
     notifications.record(tx, caller, "finding.answered", transfer, details, why=wanted.reason, on_behalf_of=behalf)
     await tx.flush()
-    return FindingOut.of(finding, caller.reach(READERS))
+    return finding
 
 
 async def _behalf(tx: Transaction, caller: Caller, finding: StructuringFinding) -> str | None:
@@ -159,24 +159,17 @@ async def _barred(tx: Transaction, finding: StructuringFinding) -> tuple[frozens
     return await directory.persons_of(tx, authors=authors), await directory.persons_of(tx, *recused)
 
 
-async def read_finding(tx: Transaction, caller: Caller, finding_id: str, *, lock: bool = False) -> FindingOut:
-    """Return a finding."""
-    return FindingOut.of(await _find_finding(tx, caller, finding_id, lock=lock), caller.reach(READERS))
-
-
 async def list_findings(
     tx: Transaction,
-    caller: Caller,
     *,
     is_open: bool | None,
     handler: str | None,
     transfer: str | None,
     cursor: str | None,
     limit: int,
-) -> tuple[Sequence[FindingOut], str | None]:
+) -> tuple[Sequence[StructuringFinding], str | None]:
     """Return the findings that the caller may see, oldest first."""
     query = select(StructuringFinding)
-    reach = caller.reach(READERS)
     if is_open is not None:
         column = StructuringFinding.answered_at
         query = query.where(column.is_(None) if is_open else column.is_not(None))
@@ -184,8 +177,7 @@ async def list_findings(
         query = query.where(is_of(StructuringFinding.handler, "handlers", handler))
     if transfer is not None:
         query = query.where(StructuringFinding.transfer == transfer)
-    rows, following = await page_of(tx, query, StructuringFinding.id, cursor, limit)
-    return [FindingOut.of(row, reach) for row in rows], following
+    return await page_of(tx, query, StructuringFinding.id, cursor, limit)
 
 
 async def _around(tx: Transaction, transfer: Transfer) -> list[Planned]:
@@ -341,7 +333,12 @@ async def _tell(tx: Transaction, caller: Caller, action: str, finding: Structuri
     )
 
 
-async def _find_finding(tx: Transaction, caller: Caller, finding_id: str, *, lock: bool) -> StructuringFinding:
+async def read_finding(tx: Transaction, caller: Caller, finding_id: str, *, lock: bool = False) -> StructuringFinding:
+    """Return a finding that the caller may see.
+
+    Raises:
+        NotFound: there is none with this id, or the caller has no role on its handler.
+    """
     finding = await tx.get(StructuringFinding, finding_id, with_for_update=lock or None, populate_existing=lock)
     if finding is None or not caller.reaches(READERS, finding.handler):
         raise NotFound("There is no such finding.")
