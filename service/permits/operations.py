@@ -92,7 +92,7 @@ class Wider(Conflict):
     slug, title = "wider-takes-a-new-transfer", "A permit can only be narrowed"
 
 
-async def issue(tx: Transaction, caller: Caller, scope: Scope) -> PermitOut:
+async def issue(tx: Transaction, caller: Caller, scope: Scope) -> Permit:
     """Issue the permit of an approved revision, in the transaction of the last approval."""
     permit = Permit(
         id=new_id("pm"),
@@ -138,10 +138,10 @@ async def issue(tx: Transaction, caller: Caller, scope: Scope) -> PermitOut:
         for one in scope.datasets
     ]
     tx.add_all(datasets)
-    shown = PermitOut.of(permit, datasets, Count(), day_in_shanghai(tx.now))
-    await _record(tx, caller, "permit.issued", permit, shown.model_dump(mode="json"))
+    details = PermitOut.of(permit, datasets, Count(), day_in_shanghai(tx.now)).model_dump(mode="json")
+    await _record(tx, caller, "permit.issued", permit, details)
     await tx.flush()
-    return shown
+    return permit
 
 
 async def supersede(

@@ -181,13 +181,13 @@ def _field_faults(case: Case) -> Iterator[tuple[str, str]]:
             yield "/fields", f"Sensitive by the grading of dataset {place + 1}: {', '.join(sensitive[:10])}."
 
 
-def find(case: Case, tx: Transaction, book: RuleBook) -> CaseDetermination:
-    """Return what the law says of a case today.
+def find(case: Case, today: date, book: RuleBook) -> CaseDetermination:
+    """Determine a case on a day.
 
     Raises:
         Invalid: an ungraded dataset, or facts that contradict each other; each field is named as in the transfer's body.
     """
-    facts = facts_of(case, day_in_shanghai(tx.now))
+    facts = facts_of(case, today)
     determination = determine(facts, book, route_of(case))
     return CaseDetermination(facts, determination, answer(facts, determination, book))
 

@@ -16,6 +16,7 @@ from service.database.session import Transaction, elevated
 from service.law.rule_book import RuleBook
 from service.permits.tables import Permit
 from service.transfers import revision_diff, workflow
+from service.transfers.case import Case, case_of
 from service.transfers.conditions import Conditions
 from service.transfers.tables import (
     Evidence,
@@ -168,6 +169,11 @@ async def require_may_write(tx: Transaction, caller: Caller, transfer: Transfer)
     Raises:
         Forbidden: they have verified evidence of it that counts, or answered a finding on it.
     """
+    require_other_than(await _verifiers_of(tx, transfer), caller.persons)
+
+
+async def _verifiers_of(tx: Transaction, transfer: Transfer) -> frozenset[str]:
+    """Return who could have verified evidence of a request that counts, or answered a finding on it."""
     verified = select(Evidence.verified_by, Evidence.verified_persons).where(
         Evidence.transfer == transfer.id, Evidence.verified_at.is_not(None), Evidence.ended_at.is_(None)
     )
@@ -177,11 +183,54 @@ async def require_may_write(tx: Transaction, caller: Caller, transfer: Transfer)
     acts = [(row[0], row[1]) for row in await tx.execute(verified)]
     async with elevated(tx, "who answered findings on affiliates' requests"):
         acts += [(row[0], row[1]) for row in await tx.execute(answered)]
-    if not persons.are_two(caller.persons, await directory.persons_of(tx, *acts)):
+    return await directory.persons_of(tx, *acts)
+
+
+def require_other_than(verifiers: Collection[str], writers: Collection[str]) -> None:
+    """Refuse writers of a request among those who could have said that it is in order.
+
+    Raises:
+        Forbidden: they are.
+    """
+    if not persons.are_two(writers, verifiers):
         raise Forbidden(
             "You have verified evidence of this request or answered a finding on it, or have made or seen the key by which it was done; "
             "somebody else must write it."
         )
+
+
+@dataclass(frozen=True, slots=True)
+class SubmissionFacts:
+    """Everything that a submission is decided on."""
+
+    case: Case
+    revision: Revision | None
+    """The one that was submitted last; None: none was."""
+    evidence: Sequence[EvidenceItem]
+    renewed_evidence: Sequence[EvidenceItem]
+    """Evidence of the transfer that this one renews."""
+    scope: Mapping[str, Any]
+    """What of the request a scoped report is made for."""
+    verifiers: frozenset[str]
+    """Persons who could have verified evidence of the request, or answered a finding on it."""
+
+    @property
+    def is_unchanged(self) -> bool:
+        """True if the last revision says the same."""
+        return self.revision is not None and self.revision.hash == self.case.hash
+
+
+async def load_submission(tx: Transaction, transfer: Transfer, book: RuleBook) -> SubmissionFacts:
+    """Read everything that a submission is decided on."""
+    renewed = None if transfer.renews is None else await tx.get_one(Transfer, transfer.renews)
+    return SubmissionFacts(
+        case=await case_of(tx, transfer),
+        revision=await revision_of(tx, transfer),
+        evidence=await evidence_of(tx, transfer, book),
+        renewed_evidence=[] if renewed is None else await evidence_of(tx, renewed, book),
+        scope=scope_of(transfer),
+        verifiers=await _verifiers_of(tx, transfer),
+    )
 
 
 def terms_waiting(reviews: Iterable[Review]) -> list[str]:

@@ -15,27 +15,22 @@ from service.database.ids import new_id
 from service.database.session import Transaction
 from service.http.paging import page_of
 from service.http.references import is_of
-from service.law.determination import Mechanism
 from service.law.rule_book import RuleBook
 from service.obligations import operations as obligations
-from service.obligations.obligation_rules import Code, Due
 from service.permits import operations as permits
 from service.registry import operations as registry
 from service.registry.tables import Dataset
-from service.transfers import evidence, notifications, structuring_findings, workflow
-from service.transfers.case import CaseDetermination, case_of, find, require_route
+from service.transfers import evidence, notifications, workflow
 from service.transfers.queries import (
     REQUESTERS,
+    SubmissionFacts,
     add_author,
     differences,
-    evidence_of,
+    load_submission,
     parties_of,
     require_may_write,
     require_status,
     reviews_of,
-    revision_of,
-    scope_of,
-    stages_of,
     transfer_of,
 )
 from service.transfers.schemas import (
@@ -46,8 +41,9 @@ from service.transfers.schemas import (
     TransferIn,
     TransferPatch,
 )
+from service.transfers.submission import decide_submission, write_submission
 from service.transfers.tables import Revision, RevisionStage, Transfer
-from service.transfers.workflow import Stage, StageStatus, Status
+from service.transfers.workflow import Stage, Status
 from service.validation.problems import Conflict, Invalid, NotFound, invalid_from
 
 _CHANGEABLE = frozenset({Status.DRAFT, Status.RETURNED, Status.IN_REVIEW})
@@ -112,7 +108,7 @@ async def change_transfer(
     notifications.record(tx, caller, "transfer.changed", transfer, details)
     await tx.flush()
     if status is Status.IN_REVIEW and changed:
-        await _freeze(tx, caller, book, transfer)
+        await _submit(tx, caller, book, await load_submission(tx, transfer, book))
     return transfer
 
 
@@ -126,12 +122,16 @@ async def submit(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: s
     transfer = await transfer_of(tx, caller, transfer_id, lock=True)
     caller.demand(REQUESTERS, transfer.handler, what="transfer")
     status = require_status(transfer, tx, _CHANGEABLE, "submitted")
-    if status is Status.IN_REVIEW:
-        frozen = await revision_of(tx, transfer)
-        if frozen is not None and (await case_of(tx, transfer)).hash == frozen.hash:
-            raise Conflict("This request is in review already, and nothing in it has changed.")
-    await _freeze(tx, caller, book, transfer)
+    facts = await load_submission(tx, transfer, book)
+    if status is Status.IN_REVIEW and facts.is_unchanged:
+        raise Conflict("This request is in review already, and nothing in it has changed.")
+    await _submit(tx, caller, book, facts)
     return transfer
+
+
+async def _submit(tx: Transaction, caller: Caller, book: RuleBook, facts: SubmissionFacts) -> None:
+    submission = decide_submission(facts, caller.persons, day_in_shanghai(tx.now), book)
+    await write_submission(tx, caller, book, facts, submission)
 
 
 async def withdraw(tx: Transaction, caller: Caller, transfer_id: str, reason: str | None) -> Transfer:
@@ -339,98 +339,6 @@ async def _dataset(tx: Transaction, handler: str, reference: str, place: int) ->
             "A dataset is not known.", errors=[(f"/datasets/{place}", "The handler has no dataset of this id or key.")]
         )
     return dataset
-
-
-async def _freeze(tx: Transaction, caller: Caller, book: RuleBook, transfer: Transfer) -> None:
-    """Make the next revision: content, hash, determination and stages."""
-    case = await case_of(tx, transfer)
-    finding = find(case, tx, book)
-    require_route(case, finding)
-    if finding.determination.mechanism is Mechanism.NOT_CROSS_BORDER:
-        raise Invalid(
-            "Nothing crosses the border, so there is nothing to approve.",
-            errors=[("/recipient", "The recipient is in mainland China.")],
-        )
-    stages = workflow.stages_for(finding.determination)
-    await require_may_write(tx, caller, transfer)
-    transfer.revision += 1
-    await add_author(tx, caller, transfer)
-    transfer.updated_at = tx.now
-    revision = Revision(
-        transfer=transfer.id,
-        number=transfer.revision,
-        hash=case.hash,
-        content=audit.plain(case.content),
-        determination=finding.document,
-        gradings=[{"dataset": d.id, "number": d.grading, "tags": d.tags} for d in case.datasets],
-        ledger={"persons": case.count.persons, "sensitive_persons": case.count.sensitive_persons},
-        submitted_by=caller.principal,
-        submitted_at=tx.now,
-    )
-    tx.add(revision)
-    await tx.flush()
-    for place, (stage, status) in enumerate(zip(stages, workflow.opened(len(stages)), strict=True)):
-        opened_at = tx.now if status is StageStatus.OPEN else None
-        tx.add(
-            RevisionStage(
-                transfer=transfer.id,
-                revision=revision.number,
-                place=place,
-                name=stage,
-                status=status,
-                opened_at=opened_at,
-                assignee=None,
-                reminded_at=None,
-                escalated_at=None,
-            )
-        )
-    if stages:
-        transfer.status, transfer.reason, transfer.open_stage = Status.IN_REVIEW, None, stages[0]
-    else:
-        _end(transfer, tx, Status.REJECTED, finding.document["explanation"]["en"])
-    details = {
-        "revision": revision.number,
-        "hash": revision.hash,
-        "mechanism": finding.determination.mechanism,
-        "rules_version": finding.determination.rules_version,
-        "policy": finding.determination.policy,
-        "requirements": [requirement.rule for requirement in finding.determination.requirements],
-        "stages": list(stages),
-        "status": transfer.status,
-    }
-    notifications.record(tx, caller, "transfer.submitted", transfer, details, why=transfer.reason)
-    await tx.flush()
-    if stages:
-        first = (await stages_of(tx, transfer))[0]
-        await notifications.tell_opened(tx, caller, transfer, first)
-        await _renew_impact_assessment(tx, caller, book, transfer, finding)
-        await structuring_findings.look(tx, caller, book, transfer)
-    await tx.flush()
-
-
-async def _renew_impact_assessment(
-    tx: Transaction, caller: Caller, book: RuleBook, transfer: Transfer, finding: CaseDetermination
-) -> None:
-    """Open the duty to assess the impact anew where a report was made for another purpose or scope. Source: PIPL art. 55, 56.
-
-    The report may be one of the transfer that is renewed. Where the request has come back to what was assessed the duty falls away.
-    """
-    needed = [item.code for item in finding.determination.evidence if item.code in workflow.SCOPED]
-    papers = await evidence_of(tx, transfer, book)
-    renewed = None if transfer.renews is None else await tx.get_one(Transfer, transfer.renews)
-    known = [*([] if renewed is None else await evidence_of(tx, renewed, book)), *papers]
-    today = day_in_shanghai(tx.now)
-    before = workflow.check_evidence(needed, known, today, transfer.valid_from)
-    after = workflow.check_evidence(needed, papers, today, transfer.valid_from, scope_of(transfer))
-    code = Code.RENEW_IMPACT_ASSESSMENT
-    if not after.missing:
-        why = "Purpose and scope are what has been assessed."
-        await obligations.void_of_transfer(tx, caller, transfer.id, why)
-    if before.missing or not after.missing or await obligations.has_open_for(tx, code, transfer.id):
-        return
-    due = Due(max(transfer.valid_from, today))
-    owned = {"handler": transfer.handler, "transfer": transfer.id, "owner": transfer.requester}
-    await obligations.open_duty(tx, caller, code, due, **owned)
 
 
 def _status_criterion(status: Status, today: date) -> ColumnElement[bool]:

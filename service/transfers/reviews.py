@@ -482,7 +482,7 @@ async def _finish(
     approved = Outcome(Status.APPROVED, tuple(StageStatus.APPROVED for _ in stages))
     await _settle(tx, caller, transfer, stages, approved)
     today = day_in_shanghai(tx.now)
-    finding = find(case, tx, book)
+    finding = find(case, today, book)
     reviewed = frozenset(Mechanism(r["mechanism"]) for r in revision.determination["requirements"])
     names = {stage.name for stage in stages}
     more = [str(stage) for stage in workflow.stages_for(finding.determination) if stage not in names]

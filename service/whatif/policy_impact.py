@@ -55,7 +55,7 @@ async def _effects_on_transfers(tx: Transaction, now: RuleBook, then: RuleBook) 
     for transfer in (await tx.scalars(query)).all():
         case = await case_of(tx, transfer)
         try:
-            before, after = (find(case, tx, book).determination for book in (now, then))
+            before, after = (find(case, today, book).determination for book in (now, then))
         except Invalid:  # not graded, or contradicting the register: no determination is possible yet
             continue
         effect = Effect(transfer.id, transfer.status)

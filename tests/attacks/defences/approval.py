@@ -52,8 +52,8 @@ DEFENCES: Final = (
                 "",
             ),
             Edit(
-                REQUESTS,
-                "_freeze",
+                "service/transfers/submission.py",
+                "write_submission",
                 "add_author(…)",
                 "",
             ),

@@ -90,8 +90,8 @@ DEFENCES: Final = (
     one(
         "A53",
         "related requests are looked for at submission",
-        REQUESTS,
-        "_freeze",
+        "service/transfers/submission.py",
+        "write_submission",
         "structuring_findings.look(…)",
         "",
         EXPORTS + "test_split_requests_are_found_together",
