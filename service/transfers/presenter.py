@@ -1,14 +1,10 @@
 """Presents rows of transfers as JSON."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
-from typing import NamedTuple
 
-from sqlalchemy import select, tuple_
-
-from service.access import directory
 from service.access.caller import READERS, Caller, Role
-from service.access.directory import Entitled, Tenure
+from service.access.directory import Entitled
 from service.clock import day_in_shanghai
 from service.database.row_security import Reach
 from service.database.session import Transaction
@@ -19,11 +15,14 @@ from service.transfers import revision_diff, workflow
 from service.transfers.queries import (
     LISTED_EVIDENCE,
     TRANSFERS_PER_TURN,
+    DocumentFacts,
+    TransferRows,
     changed_inputs,
+    documents_of,
     ends_on,
     evidence_among,
+    load_rows,
     parties_of,
-    rows_by,
     scope_of,
     service_time,
     terms_waiting,
@@ -46,9 +45,7 @@ from service.transfers.schemas import (
 )
 from service.transfers.tables import (
     Comment,
-    Document,
     Evidence,
-    Recusal,
     Review,
     Revision,
     RevisionStage,
@@ -61,23 +58,6 @@ from service.transfers.workflow import Stage, StageStatus, Status
 async def present(tx: Transaction, caller: Caller, transfer: Transfer, book: RuleBook) -> TransferOut:
     """Return a transfer as the API shows it to the caller."""
     return (await _present_some(tx, caller, [transfer], book))[0]
-
-
-class _Rows(NamedTuple):
-    """The rows of a page of transfers, each kind by the transfer that it belongs to."""
-
-    revisions: Mapping[str, Sequence[Revision]]
-    stages: Mapping[str, Sequence[RevisionStage]]
-    reviews: Mapping[str, Sequence[Review]]
-    evidence: Mapping[str, Sequence[Evidence]]
-    findings: Mapping[str, Sequence[StructuringFinding]]
-    recusals: Mapping[str, Sequence[Recusal]]
-    permits: Mapping[str, Sequence[Permit]]
-    """Of the transfers and of those that they renew."""
-    renewals: Mapping[str, Sequence[Transfer]]
-    documents: Mapping[bytes, DocumentOut]
-    tenures: Sequence[Tenure]
-    disabled: Collection[str]
 
 
 async def present_many(
@@ -94,57 +74,14 @@ async def present_many(
 async def _present_some(
     tx: Transaction, caller: Caller, transfers: Sequence[Transfer], book: RuleBook
 ) -> list[TransferOut]:
-    await tx.flush()
-    rows = await _read(tx, transfers)
+    rows = await load_rows(tx, transfers)
     reach = caller.reach(READERS)
     return [_present_transfer(tx, transfer, rows, book, reach) for transfer in transfers]
 
 
-async def _read(tx: Transaction, transfers: Sequence[Transfer]) -> _Rows:
-    ids = [transfer.id for transfer in transfers]
-    last = [(transfer.id, transfer.revision) for transfer in transfers]
-    reviews = await rows_by(tx, Review, "transfer", Review.transfer.in_(ids), Review.id)
-    reviewed = [(review.transfer, review.revision) for several in reviews.values() for review in several]
-    evidence = await rows_by(tx, Evidence, "transfer", Evidence.transfer.in_(ids), Evidence.id)
-    people = {party for several in reviews.values() for party in parties_of(several)}
-    return _Rows(
-        revisions=await rows_by(
-            tx,
-            Revision,
-            "transfer",
-            tuple_(Revision.transfer, Revision.number).in_([*last, *reviewed]),
-            Revision.number,
-        ),
-        stages=await rows_by(
-            tx,
-            RevisionStage,
-            "transfer",
-            tuple_(RevisionStage.transfer, RevisionStage.revision).in_(last),
-            RevisionStage.place,
-        ),
-        reviews=reviews,
-        evidence=evidence,
-        findings=await rows_by(
-            tx, StructuringFinding, "transfer", StructuringFinding.transfer.in_(ids), StructuringFinding.id
-        ),
-        recusals=await rows_by(tx, Recusal, "transfer", Recusal.transfer.in_(ids), Recusal.principal),
-        permits=await rows_by(
-            tx,
-            Permit,
-            "transfer",
-            Permit.transfer.in_({*ids, *(one.renews for one in transfers if one.renews)}),
-            Permit.id,
-        ),
-        renewals=await rows_by(tx, Transfer, "renews", Transfer.renews.in_(ids), Transfer.id),
-        documents=await _documents_of(tx, [row for several in evidence.values() for row in several]),
-        tenures=await directory.tenures(tx, people, day_in_shanghai(tx.now)),
-        disabled=await directory.disabled(tx, people),
-    )
-
-
 async def present_evidence(tx: Transaction, evidence: Sequence[Evidence], book: RuleBook) -> list[EvidenceOut]:
     """Return records of evidence as the API shows them, in their order."""
-    documents = await _documents_of(tx, evidence)
+    documents = await documents_of(tx, evidence)
     return [_evidence(row, documents, book) for row in evidence]
 
 
@@ -175,26 +112,19 @@ def present_revision(revision: Revision) -> RevisionOut:
     return RevisionOut.model_validate(revision, from_attributes=True)
 
 
-async def _documents_of(tx: Transaction, evidence: Iterable[Evidence]) -> Mapping[bytes, DocumentOut]:
-    """Return what is known of the files of some records, without their bytes; `name` is left to the record."""
-    wanted = {row.document for row in evidence if row.document is not None}
-    if not wanted:
-        return {}
-    query = select(Document.sha256, Document.size, Document.media_type).where(Document.sha256.in_(wanted))
-    return {
-        sha256: DocumentOut(sha256=sha256.hex(), size=size, media_type=media_type, name="")
-        for sha256, size, media_type in await tx.execute(query)
-    }
-
-
-def _evidence(row: Evidence, documents: Mapping[bytes, DocumentOut], book: RuleBook) -> EvidenceOut:
+def _evidence(row: Evidence, documents: Mapping[bytes, DocumentFacts], book: RuleBook) -> EvidenceOut:
     """Return a record as the API shows it."""
-    document = None if row.document is None else documents[row.document]
-    named = None if document is None else document.model_copy(update={"name": row.file_name or "document"})
-    return EvidenceOut.of(row, ends_on(row, book), named)
+    if row.document is None:
+        return EvidenceOut.of(row, ends_on(row, book), None)
+    size, media_type = documents[row.document]
+    name = row.file_name or "document"
+    document = DocumentOut(sha256=row.document.hex(), size=size, media_type=media_type, name=name)
+    return EvidenceOut.of(row, ends_on(row, book), document)
 
 
-def _present_transfer(tx: Transaction, transfer: Transfer, rows: _Rows, book: RuleBook, reach: Reach) -> TransferOut:
+def _present_transfer(
+    tx: Transaction, transfer: Transfer, rows: TransferRows, book: RuleBook, reach: Reach
+) -> TransferOut:
     revisions = {revision.number: revision for revision in rows.revisions.get(transfer.id, ())}
     revision = revisions.get(transfer.revision)
     reviews = rows.reviews.get(transfer.id, ())
@@ -261,7 +191,7 @@ def _stage(tx: Transaction, stage: RevisionStage, transfer: Status, book: RuleBo
     )
 
 
-def _review(review: Review, transfer: Transfer, rows: _Rows) -> ReviewOut:
+def _review(review: Review, transfer: Transfer, rows: TransferRows) -> ReviewOut:
     standing = "counts" if review.revision == transfer.revision else "earlier_revision"
     columns = {name: getattr(review, name) for name in ReviewOut.model_fields if name in Review.__table__.columns}
     return ReviewOut.model_validate(
@@ -273,7 +203,7 @@ def _review(review: Review, transfer: Transfer, rows: _Rows) -> ReviewOut:
     )
 
 
-def _grant(review: Review, transfer: Transfer, rows: _Rows) -> str:
+def _grant(review: Review, transfer: Transfer, rows: TransferRows) -> str:
     """Tell what became of the role with which a stage was decided: a later grant of it is another one."""
     if parties_of([review]) & set(rows.disabled):
         return "disabled"

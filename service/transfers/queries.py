@@ -4,12 +4,13 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from sqlalchemy import ColumnElement, and_, select, tuple_
 
 from service.access import directory, persons
 from service.access.caller import READERS, Caller, Role
+from service.access.directory import Tenure
 from service.clock import day_in_shanghai
 from service.database.columns import Base
 from service.database.session import Transaction, elevated
@@ -19,6 +20,7 @@ from service.transfers import revision_diff, workflow
 from service.transfers.case import Case, case_of
 from service.transfers.conditions import Conditions
 from service.transfers.tables import (
+    Document,
     Evidence,
     Recusal,
     Review,
@@ -344,3 +346,80 @@ async def renewed_permit_of(tx: Transaction, transfer: Transfer) -> str | None:
         Permit.recipient == transfer.recipient,
     )
     return await tx.scalar(query)
+
+
+class DocumentFacts(NamedTuple):
+    """Size and type of a file."""
+
+    size: int
+    media_type: str
+
+
+class TransferRows(NamedTuple):
+    """Rows of some transfers, each kind by the transfer that it belongs to."""
+
+    revisions: Mapping[str, Sequence[Revision]]
+    stages: Mapping[str, Sequence[RevisionStage]]
+    reviews: Mapping[str, Sequence[Review]]
+    evidence: Mapping[str, Sequence[Evidence]]
+    findings: Mapping[str, Sequence[StructuringFinding]]
+    recusals: Mapping[str, Sequence[Recusal]]
+    permits: Mapping[str, Sequence[Permit]]
+    """Of the transfers and of those that they renew."""
+    renewals: Mapping[str, Sequence[Transfer]]
+    documents: Mapping[bytes, DocumentFacts]
+    tenures: Sequence[Tenure]
+    disabled: Collection[str]
+
+
+async def load_rows(tx: Transaction, transfers: Sequence[Transfer]) -> TransferRows:
+    """Read everything that a presentation of transfers shows, with one query for each table."""
+    await tx.flush()
+    ids = [transfer.id for transfer in transfers]
+    last = [(transfer.id, transfer.revision) for transfer in transfers]
+    reviews = await rows_by(tx, Review, "transfer", Review.transfer.in_(ids), Review.id)
+    reviewed = [(review.transfer, review.revision) for several in reviews.values() for review in several]
+    evidence = await rows_by(tx, Evidence, "transfer", Evidence.transfer.in_(ids), Evidence.id)
+    people = {party for several in reviews.values() for party in parties_of(several)}
+    return TransferRows(
+        revisions=await rows_by(
+            tx,
+            Revision,
+            "transfer",
+            tuple_(Revision.transfer, Revision.number).in_([*last, *reviewed]),
+            Revision.number,
+        ),
+        stages=await rows_by(
+            tx,
+            RevisionStage,
+            "transfer",
+            tuple_(RevisionStage.transfer, RevisionStage.revision).in_(last),
+            RevisionStage.place,
+        ),
+        reviews=reviews,
+        evidence=evidence,
+        findings=await rows_by(
+            tx, StructuringFinding, "transfer", StructuringFinding.transfer.in_(ids), StructuringFinding.id
+        ),
+        recusals=await rows_by(tx, Recusal, "transfer", Recusal.transfer.in_(ids), Recusal.principal),
+        permits=await rows_by(
+            tx,
+            Permit,
+            "transfer",
+            Permit.transfer.in_({*ids, *(one.renews for one in transfers if one.renews)}),
+            Permit.id,
+        ),
+        renewals=await rows_by(tx, Transfer, "renews", Transfer.renews.in_(ids), Transfer.id),
+        documents=await documents_of(tx, [row for several in evidence.values() for row in several]),
+        tenures=await directory.tenures(tx, people, day_in_shanghai(tx.now)),
+        disabled=await directory.disabled(tx, people),
+    )
+
+
+async def documents_of(tx: Transaction, evidence: Iterable[Evidence]) -> Mapping[bytes, DocumentFacts]:
+    """Return size and type of the files of some records, by SHA-256."""
+    hashes = {row.document for row in evidence if row.document is not None}
+    if not hashes:
+        return {}
+    query = select(Document.sha256, Document.size, Document.media_type).where(Document.sha256.in_(hashes))
+    return {sha256: DocumentFacts(size, media_type) for sha256, size, media_type in await tx.execute(query)}
