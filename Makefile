@@ -39,6 +39,7 @@ check: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/outbound openapi --check openapi/openapi.json
+	$(BIN)/python -m pytest --noconftest tests/unit/test_vocabulary.py tests/unit/test_vocabulary_of_pages.py
 
 # Every pure decision is covered to the last branch by the tests that need no database; `make test` demands it too.
 cores: install
