@@ -15,8 +15,8 @@ from service.connections import Bounds, connect
 from service.database import migrate
 from service.database.faults import DatabaseUnavailableError
 from service.settings import Settings
-from service.upgrade.judging import ADVICE, Finding, judge
-from service.upgrade.reading import read, revision_of
+from service.upgrade.assessment import ADVICE, Finding, judge
+from service.upgrade.snapshot import read, revision_of
 
 upgrades = typer.Typer(no_args_is_help=True, help="What changes with this version.")
 

@@ -18,7 +18,7 @@ from service.clock import day_in_shanghai
 from service.database import migrate
 from service.registry.looking import IS_OUTDATED
 from service.registry.tables import Dataset
-from service.upgrade.judging import ADVICE, fields_then
+from service.upgrade.assessment import ADVICE, fields_then
 from tests.commands import outbound
 from tests.conftest import database_named, run_sql
 

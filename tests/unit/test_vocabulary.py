@@ -96,8 +96,6 @@ OLD_FUNCTIONS = frozenset(
 )
 OLD_BEGINNINGS = ("demand_", "_demand_", "bar_to_", "_bar_to_")
 """`require_…` raises; `…_denial` returns the reason for a denial."""
-SETTLED = {"upgrade/reading.py"}
-"""Modules that still have such a name."""
 
 FORBIDDEN = frozenset(
     {
@@ -239,7 +237,7 @@ CHECKED = [file for file in FILES if not is_in(path_of(file), UNFINISHED)]
 
 
 def test_no_name_of_before_comes_back() -> None:
-    assert {path_of(file) for file in FILES if file.stem in OLD_MODULES} <= SETTLED
+    assert [path_of(file) for file in FILES if file.stem in OLD_MODULES] == []
     assert {path_of(file): old for file in FILES if (old := old_names(read(file)))} == {}
 
 

@@ -9,7 +9,17 @@ from typing import Any, Final
 import asyncpg
 
 from service.law.facts import Count
-from service.upgrade.judging import Covered, Dataset, Json, Permit, Questions, Register, Transfer, fields_then, opened
+from service.upgrade.assessment import (
+    Covered,
+    Dataset,
+    Json,
+    Permit,
+    Questions,
+    Register,
+    Transfer,
+    fields_then,
+    opened,
+)
 
 _TODAY: Final = "(now() at time zone 'Asia/Shanghai')::date"
 
