@@ -9,7 +9,7 @@ from pathlib import Path
 
 from service.law import loader
 from service.law.determination import determine
-from service.law.explanation import answer
+from service.law.explanation import render_determination
 from service.law.facts import Facts
 from service.law.schemas import FactsIn
 
@@ -23,7 +23,7 @@ def run() -> dict[str, float]:
     today = date(2026, 11, 24)
     facts = [FactsIn.model_validate(case["facts"]).facts(today) for case in json.loads(CASES.read_text("utf-8"))]
     bare = _measure(facts, lambda one: determine(one, book))
-    told = _measure(facts, lambda one: answer(one, determine(one, book), book))
+    told = _measure(facts, lambda one: render_determination(one, determine(one, book), book))
     return {
         "determination, median": statistics.median(bare),
         "determination, p99": statistics.quantiles(bare, n=100)[98],

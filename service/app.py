@@ -45,7 +45,7 @@ from service.identity import routes as identity
 from service.identity import sign_in_routes
 from service.identity.authentication import Authenticator, authenticator_of
 from service.identity.operations import recognize
-from service.law.loader import book_of
+from service.law.loader import load_rule_book
 from service.law.rule_book import RuleBook
 from service.obligations import routes as obligations
 from service.packs import routes as packs
@@ -129,7 +129,7 @@ def create_app(settings: Settings, database_url: str, *, clock: Time | None = No
     clock = clock or Time()
     logins = Logins.of(settings, database_url)
     database = _connected(logins.app, settings, clock)
-    book = book_of(settings.policy_file)
+    book = load_rule_book(settings.policy_file)
     rates = _rates_of(settings)
     decisions = Gate(
         logins.gate,

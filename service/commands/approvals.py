@@ -7,7 +7,7 @@ import typer
 
 from service.access.caller import OPERATOR
 from service.commands.database_access import in_transaction
-from service.law.loader import book_of
+from service.law.loader import load_rule_book
 from service.settings import Settings
 from service.transfers import reviewers
 from service.whatif import outlook
@@ -20,7 +20,7 @@ def review(
     ] = False,
 ) -> None:
     """List every permit in force that no longer stands, and why; changes nothing, so it can run nightly."""
-    book = book_of(Settings().policy_file)
+    book = load_rule_book(Settings().policy_file)
     found = in_transaction(lambda tx: outlook.find_invalidated_permits(tx, book))
     if as_json:
         typer.echo(json.dumps(outlook.documents_of(found), ensure_ascii=False, indent=2))
@@ -36,7 +36,7 @@ def review(
 
 def remind() -> None:
     """Remind of every stage that is open past its service time, and escalate those open for twice as long; each once."""
-    book = book_of(Settings().policy_file)
+    book = load_rule_book(Settings().policy_file)
     told = in_transaction(lambda tx: reviewers.remind(tx, OPERATOR, book))
     for transfer, stage, verb in told:
         typer.echo(f"{transfer}: the stage {stage} was {verb}.")

@@ -10,7 +10,7 @@ import typer
 from pydantic import ValidationError
 
 from service.clock import day_in_shanghai
-from service.law.loader import book_of
+from service.law.loader import load_rule_book
 from service.law.schemas import FactsIn
 from service.settings import Settings
 from service.validation.problems import invalid_from
@@ -27,5 +27,5 @@ def determine(
         body = FactsIn.model_validate(parse(content))
     except ValidationError as error:
         raise invalid_from(error.errors()) from error
-    told = determination_of(body, day_in_shanghai(datetime.now(UTC)), book_of(Settings().policy_file))
+    told = determination_of(body, day_in_shanghai(datetime.now(UTC)), load_rule_book(Settings().policy_file))
     typer.echo(json.dumps(told.model_dump(mode="json"), ensure_ascii=False, indent=2))

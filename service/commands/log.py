@@ -20,7 +20,7 @@ from service.commands.database_access import database_url, in_transaction, with_
 from service.commands.exit_status import fail
 from service.connections import connect
 from service.database.session import Database
-from service.law.loader import book_of
+from service.law.loader import load_rule_book
 from service.settings import Settings
 
 audits = typer.Typer(no_args_is_help=True, help="The log of entries.")
@@ -60,7 +60,7 @@ def check_log(
             helpers = Processes(url, processors())
             found = await fsck.check(connection, trusted, remembered, archives, helpers, with_state=state)
             if state:
-                others.extend(await powers.compared(connection, settings, book_of(settings.policy_file)))
+                others.extend(await powers.compared(connection, settings, load_rule_book(settings.policy_file)))
             return found
         finally:
             await connection.close()

@@ -9,7 +9,7 @@ import typer
 from service.commands.database_access import in_transaction
 from service.database.session import Transaction
 from service.law import loader, policy
-from service.law.loader import book_of
+from service.law.loader import load_rule_book
 from service.settings import Settings
 from service.whatif import policy_impact
 
@@ -24,7 +24,7 @@ def check_policy(
     """Check a policy file, and show which open transfers and permits it would change; nothing is changed."""
     checked = policy.load(file)
     then = loader.load(policy=checked)
-    now = book_of(Settings().policy_file)
+    now = load_rule_book(Settings().policy_file)
 
     async def work(tx: Transaction) -> tuple[list[policy_impact.Effect], list[str]]:
         return await policy_impact.compute_effects(tx, now, then), await policy_impact.unknown_recipients(tx, checked)

@@ -24,7 +24,7 @@ from service.database.session import Database
 from service.http.connection_limits import ConnectionLimit
 from service.http.rate_limits import exempt_networks
 from service.identity import operations as identity
-from service.law.loader import book_of
+from service.law.loader import load_rule_book
 from service.sample import loader as sample
 from service.settings import Settings, describe_former_names
 from service.validation.problems import Invalid
@@ -53,7 +53,7 @@ def serve(
     logs.configure(settings.log_format, settings.log_level)
     for warning in describe_former_names():
         log.warning(warning)
-    book_of(settings.policy_file)  # a rule file that cannot be used stops the start, before anything else
+    load_rule_book(settings.policy_file)  # a rule file that cannot be used stops the start, before anything else
     named(settings.witnesses)  # and so do witnesses
     # uvicorn hands a signal on once it has stopped: then the embedded server must be let go as well.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -127,7 +127,7 @@ async def _prepare(settings: Settings, url: str, *, with_sample: bool) -> None:
     database = Database(url, pool=1, timeout=settings.database_timeout_seconds, reach=EVERYWHERE)
     try:
         if with_sample:
-            book = book_of(settings.policy_file)
+            book = load_rule_book(settings.policy_file)
             await database.transaction(lambda tx: sample.load(tx, book))
         admin = await database.transaction(identity.first_admin)
         base = settings.base_url

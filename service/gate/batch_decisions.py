@@ -25,7 +25,7 @@ from service.gate import questions
 from service.gate.batch_read import Snapshot
 from service.gate.decide import Ask, Decision, DecisionInputs, Growth, PermitState, Reason, contradicted, decide
 from service.gate.reason_texts import NEXT, REASONS
-from service.law.facts import NOBODY, Count, Tag
+from service.law.facts import NO_PERSONS, Count, Tag
 from service.law.rule_book import RuleBook
 from service.validation.problems import Conflict, Forbidden, Invalid, Problem
 
@@ -507,7 +507,10 @@ def _require_persons(request: questions.Export, inputs: DecisionInputs) -> None:
     if persons or sensitive_persons:
         return
     is_stated = persons is not None or sensitive_persons is not None
-    if is_stated and contradicted(dataset.facts, dataset.fields, _value_or_none(request.fields), NOBODY) is not None:
+    if (
+        is_stated
+        and contradicted(dataset.facts, dataset.fields, _value_or_none(request.fields), NO_PERSONS) is not None
+    ):
         return
     errors = [("/persons", "The data is personal: state how many persons it concerns.")]
     if Tag.SENSITIVE in dataset.facts.tags:

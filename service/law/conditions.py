@@ -10,7 +10,7 @@ from service.law.rule_files import MECHANISMS, Exemption
 # What a condition can see
 
 
-class InForce(Protocol):
+class LawInForce(Protocol):
     """What conditions read of the law in force on a day."""
 
     @property
@@ -32,7 +32,7 @@ class Situation(Protocol):
     routes_missing: bool
 
     @property
-    def edition(self) -> InForce:
+    def edition(self) -> LawInForce:
         """The law in force."""
 
 
@@ -53,10 +53,10 @@ MEASURES: Final[Mapping[str, Measure]] = {
     "platform_users": lambda s: s.facts.handler.platform_users,
 }
 
-_YEAR: Final = frozenset({"persons", "sensitive_persons"})
+_YEAR_MEASURES: Final = frozenset({"persons", "sensitive_persons"})
 """Measures that are the year's count itself."""
 
-_WORDS: Final[Mapping[str, Test]] = {
+_PREDICATES: Final[Mapping[str, Test]] = {
     "never": lambda _: False,
     "inside": lambda s: s.facts.recipient.country == "CN",
     "personal": lambda s: s.facts.dataset.is_personal,
@@ -80,7 +80,7 @@ _WORDS: Final[Mapping[str, Test]] = {
     "routes_missing": lambda s: s.routes_missing,
 }
 
-_FAMILIES: Final[Mapping[str, tuple[frozenset[str] | None, Callable[[str], Test]]]] = {
+_PREDICATE_FAMILIES: Final[Mapping[str, tuple[frozenset[str] | None, Callable[[str], Test]]]] = {
     "country": (COUNTRIES, lambda code: lambda s: s.facts.recipient.country == code),
     "necessity": (frozenset(Necessity), lambda claim: lambda s: s.facts.transfer.necessity == claim),
     "basis": (frozenset(LegalBasis), lambda basis: lambda s: s.facts.transfer.legal_basis == basis),
@@ -115,17 +115,17 @@ class Condition:
         words = term.split()
         match words:
             case ["not", word]:
-                test = _word(word)
+                test = _predicate(word)
                 return lambda s: not test(s)
             case ["near", measure, threshold]:
                 return self._near(_measure(measure), self._value(threshold), self._value("near"))
             case [measure, ">=" | ">" as comparison, threshold]:
                 least = self._value(threshold) + (comparison == ">")
-                if measure in _YEAR:
+                if measure in _YEAR_MEASURES:
                     self.lines.append((measure, threshold, least))
                 return self._reached(_measure(measure), least)
             case [word]:
-                return _word(word)
+                return _predicate(word)
         raise ValueError(f"the condition {term!r} is not of the vocabulary")
 
     def _value(self, threshold: str) -> int:
@@ -159,17 +159,17 @@ def _measure(name: str) -> Measure:
     return MEASURES[name]
 
 
-def _word(word: str) -> Test:
+def _predicate(word: str) -> Test:
     family, colon, member = word.partition(":")
-    if not colon and word in _WORDS:
-        return _WORDS[word]
-    if colon and family in _FAMILIES:
-        members, test = _FAMILIES[family]
+    if not colon and word in _PREDICATES:
+        return _PREDICATES[word]
+    if colon and family in _PREDICATE_FAMILIES:
+        members, test = _PREDICATE_FAMILIES[family]
         if member and (members is None or member in members):
             return test(member)
     raise ValueError(f"the word {word!r} is not of the vocabulary")
 
 
-def measures(situation: Situation) -> dict[str, int]:
+def evaluate_measures(situation: Situation) -> dict[str, int]:
     """Return every count that a text may name."""
     return {name: measure(situation) for name, measure in MEASURES.items()}

@@ -15,19 +15,19 @@ from service.law.determination import (
     State,
     covers,
     determine,
-    mechanism_rules,
-    strongest,
+    max_strictness,
+    select_mechanism_rules,
 )
-from service.law.facts import NOBODY, Count, DatasetFacts, Facts, HandlerFacts, RecipientFacts, Route, TransferFacts
-from service.law.freeing import stricter_dataset, stricter_handler
+from service.law.facts import NO_PERSONS, Count, DatasetFacts, Facts, HandlerFacts, RecipientFacts, Route, TransferFacts
+from service.law.freeing import merge_datasets_strictly, merge_handlers_strictly
 from service.law.rule_book import RuleBook
 
 Band = tuple[int, int, int]
 """How many limits are reached by persons, by those whose sensitive information goes, and by both together."""
 Kind = Literal["persons", "sensitive_persons"]
 _KINDS: Final[tuple[Kind, Kind]] = ("persons", "sensitive_persons")
-_NOBODY_AND_ONE_EACH: Final = (NOBODY, Count(1, 0), Count(0, 1))
-REMEMBERED: Final = 16_384
+_UNIT_COUNTS: Final = (NO_PERSONS, Count(1, 0), Count(0, 1))
+MAX_CACHED_FACTS: Final = 16_384
 """Sets of facts at most that are kept; a register has far fewer that differ in what the law looks at."""
 
 
@@ -55,7 +55,7 @@ class LegalOutcome:
 
 
 @dataclass(frozen=True, slots=True)
-class _Counted:
+class _MeasureInput:
     """What the measures of a day's limits look at."""
 
     facts: Facts
@@ -64,7 +64,7 @@ class _Counted:
 
 
 @dataclass(frozen=True, slots=True)
-class _Line:
+class _CountLimit:
     """A limit as a sum of the count: it is reached from `least` on. Whatever else its measure adds is taken off already."""
 
     persons: int
@@ -83,7 +83,7 @@ class _Line:
         return bool(getattr(self, kind)) and counted < self.least
 
 
-_NOBODY_MORE: Final = _Line(0, 0, 1)
+_NO_HEADROOM: Final = _CountLimit(0, 0, 1)
 
 
 class LawByCount:
@@ -97,7 +97,7 @@ class LawByCount:
 
     def __init__(self, facts: Facts, book: RuleBook, route: Route | None = None) -> None:
         transfer = replace(facts.transfer, persons=0, sensitive_persons=0)
-        self.facts = replace(facts, transfer=transfer, ledger=replace(facts.ledger, this_year=NOBODY))
+        self.facts = replace(facts, transfer=transfer, ledger=replace(facts.ledger, this_year=NO_PERSONS))
         self._book = book
         self._route = route
         self._edition = book.edition(facts.as_of)
@@ -107,12 +107,12 @@ class LawByCount:
             for kinds in ((1, 0), (0, 1), (1, 1))
         )
         self._verdicts: dict[Band, LegalOutcome] = {}
-        self._lines: dict[tuple[Band, frozenset[Mechanism]], tuple[_Line | None, _Line | None]] = {}
+        self._lines: dict[tuple[Band, frozenset[Mechanism]], tuple[_CountLimit | None, _CountLimit | None]] = {}
         self._has_one_order = all(
             len({(line.persons, line.sensitive_persons) for line in self._limits if getattr(line, kind)}) <= 1
             for kind in _KINDS
         )
-        self.at_nobody = self.at(NOBODY)
+        self.at_nobody = self.at(NO_PERSONS)
         """What is asked for whatever the count."""
 
     def at(self, count: Count) -> LegalOutcome:
@@ -132,8 +132,8 @@ class LawByCount:
         Where facts of the handler or the dataset are given, of each fact the stricter value counts: theirs or the present one.
         """
         facts = self.facts
-        handler = facts.handler if handler is None else stricter_handler(facts.handler, handler)
-        dataset = facts.dataset if dataset is None else stricter_dataset(facts.dataset, dataset)
+        handler = facts.handler if handler is None else merge_handlers_strictly(facts.handler, handler)
+        dataset = facts.dataset if dataset is None else merge_datasets_strictly(facts.dataset, dataset)
         return law_by_count(facts.as_of, handler, dataset, facts.recipient, transfer, route, self._book)
 
     def headroom(self, count: Count, held: frozenset[Mechanism]) -> tuple[int | None, int | None]:
@@ -153,15 +153,15 @@ class LawByCount:
             None if sensitive is None else sensitive.headroom(count),
         )
 
-    def _lines_of_day(self) -> list[_Line]:
+    def _lines_of_day(self) -> list[_CountLimit]:
         """Return the day's limits. A measure grows by one with every person of the kinds that it counts, or with none of them."""
-        lines: list[_Line] = []
+        lines: list[_CountLimit] = []
         for limit in self._edition.limits:
             nobody, person, sensitive = (
-                limit.measure(_Counted(self.facts, count.persons, count.sensitive_persons))
-                for count in _NOBODY_AND_ONE_EACH
+                limit.measure(_MeasureInput(self.facts, count.persons, count.sensitive_persons))
+                for count in _UNIT_COUNTS
             )
-            lines.append(_Line(person - nobody, sensitive - nobody, limit.least - nobody))
+            lines.append(_CountLimit(person - nobody, sensitive - nobody, limit.least - nobody))
         return lines
 
     def _band(self, count: Count) -> Band:
@@ -179,7 +179,7 @@ class LawByCount:
         export = (
             []
             if law.mechanism is Mechanism.NOT_CROSS_BORDER
-            else mechanism_rules(State(self.facts, self._edition, count))
+            else select_mechanism_rules(State(self.facts, self._edition, count))
         )
         found = self._verdicts[band] = LegalOutcome(
             mechanism=law.mechanism,
@@ -192,7 +192,7 @@ class LawByCount:
         )
         return found
 
-    def _first_lines(self, count: Count, held: frozenset[Mechanism]) -> tuple[_Line | None, _Line | None]:
+    def _first_lines(self, count: Count, held: frozenset[Mechanism]) -> tuple[_CountLimit | None, _CountLimit | None]:
         """Return for each kind of persons the line from which more is asked for than was obtained; None: there is none.
 
         Which one it is depends on nothing of the count but its band, as long as the lines of one kind are on one measure; where they
@@ -202,26 +202,26 @@ class LawByCount:
         if law.mechanism is Mechanism.NOT_CROSS_BORDER:
             return None, None
         if not law.is_met_by(held):
-            return _NOBODY_MORE, _NOBODY_MORE
-        limit = strongest(held)
+            return _NO_HEADROOM, _NO_HEADROOM
+        limit = max_strictness(held)
         persons, sensitive = (self._first_line(count, limit, kind) for kind in _KINDS)
         return persons, sensitive
 
-    def _first_line(self, count: Count, limit: int, kind: Kind) -> _Line | None:
+    def _first_line(self, count: Count, limit: int, kind: Kind) -> _CountLimit | None:
         ahead = [line for line in self._limits if line.is_ahead(count, kind)]
         for line in sorted(ahead, key=lambda line: line.headroom(count)):
-            if self.at(_more(count, kind, line.headroom(count) + 1)).strictness > limit:
+            if self.at(_add_persons(count, kind, line.headroom(count) + 1)).strictness > limit:
                 return line
         return None
 
 
-def _more(count: Count, kind: Kind, number: int) -> Count:
+def _add_persons(count: Count, kind: Kind, number: int) -> Count:
     if kind == "persons":
         return Count(count.persons + number, count.sensitive_persons)
     return Count(count.persons, count.sensitive_persons + number)
 
 
-@lru_cache(maxsize=REMEMBERED)
+@lru_cache(maxsize=MAX_CACHED_FACTS)
 def law_by_count(
     as_of: date,
     handler: HandlerFacts,

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from service.law.facts import Count, Facts, Route, Tag
 from service.law.policy import Situation
-from service.law.rule_book import Citation, Edition, Entry, Rule, RuleBook
+from service.law.rule_book import Citation, Edition, LawItem, Rule, RuleBook
 from service.law.rule_files import MECHANISMS
 
 _STRICTNESS: Final = {name: place for place, name in enumerate(MECHANISMS)}
@@ -62,7 +62,7 @@ class Headroom:
 
 @dataclass(frozen=True, slots=True)
 class Determination:
-    """What the law asks for on a day. Texts are added by `explanation.answer`."""
+    """What the law asks for on a day. Texts are added by `explanation.render_determination`."""
 
     as_of: date
     mechanism: Mechanism
@@ -85,7 +85,7 @@ class Determination:
     @property
     def papers(self) -> frozenset[str]:
         """The kinds of evidence that the law asks for, without what the company's own rules add."""
-        return frozenset(item.code for item in self.evidence if item.citations[0].instrument != POLICY)
+        return frozenset(item.code for item in self.evidence if item.citations[0].instrument != POLICY_INSTRUMENT)
 
     @property
     def routes(self) -> tuple[Route, ...]:
@@ -129,7 +129,7 @@ def determine(facts: Facts, book: RuleBook, route: Route | None = None) -> Deter
     """Return what the law asks for.
 
     Args:
-        facts: facts without faults (see `facts.faults`); personal data with no persons is taken as it is.
+        facts: facts without faults (see `facts.find_faults`); personal data with no persons is taken as it is.
         book: the law data.
         route: the instrument that the requester chose for `standard_contract_or_certification`; the first offered, if None.
     """
@@ -137,15 +137,15 @@ def determine(facts: Facts, book: RuleBook, route: Route | None = None) -> Deter
     state = State(facts, edition)
     border = next((rule for rule in edition.border if rule.holds(state)), None)
     if border is not None:
-        return _inside(facts, border, book)
-    chosen = _rules(state)
-    requirements = (*(_requirement(rule, state, route) for rule in chosen), *_barred(facts, chosen, book))
+        return _determine_inside(facts, border, book)
+    chosen = _select_rules(state)
+    requirements = (*(_requirement(rule, state, route) for rule in chosen), *_policy_prohibitions(facts, chosen, book))
     mechanism = max((requirement.mechanism for requirement in requirements), key=lambda found: found.strictness)
     state.mechanisms = {str(requirement.mechanism) for requirement in requirements}
     obligations = _items(edition.obligations, state)
     state.duties = {item.code for item in obligations}
     evidence = _items(edition.evidence, state)
-    wanted = _wanted(facts, state.mechanisms, book)
+    wanted = _policy_evidence(facts, state.mechanisms, book)
     return Determination(
         as_of=facts.as_of,
         mechanism=mechanism,
@@ -164,7 +164,7 @@ def determine(facts: Facts, book: RuleBook, route: Route | None = None) -> Deter
     )
 
 
-POLICY: Final = "POLICY"
+POLICY_INSTRUMENT: Final = "POLICY"
 """What the company's own rules are cited as."""
 
 
@@ -172,25 +172,26 @@ def _situation(facts: Facts, mechanisms: Iterable[str]) -> Situation:
     return Situation.of(mechanisms, facts.dataset.tags, facts.recipient.country, facts.recipient.key)
 
 
-def _barred(facts: Facts, chosen: Iterable[Rule], book: RuleBook) -> tuple[Requirement, ...]:
+def _policy_prohibitions(facts: Facts, chosen: Iterable[Rule], book: RuleBook) -> tuple[Requirement, ...]:
     """The company's own bars: what it never sends there, whatever the law would allow."""
     if book.policy is None:
         return ()
     bars = book.policy.bars_in(_situation(facts, [rule.mechanism for rule in chosen]))
     return tuple(
-        Requirement(f"policy-bar:{bar.id}", Mechanism.PROHIBITED, (), (Citation(POLICY, bar.id),)) for bar in bars
+        Requirement(f"policy-bar:{bar.id}", Mechanism.PROHIBITED, (), (Citation(POLICY_INSTRUMENT, bar.id),))
+        for bar in bars
     )
 
 
-def _wanted(facts: Facts, mechanisms: Iterable[str], book: RuleBook) -> tuple[Item, ...]:
+def _policy_evidence(facts: Facts, mechanisms: Iterable[str], book: RuleBook) -> tuple[Item, ...]:
     """The evidence that the company itself wants."""
     if book.policy is None:
         return ()
     papers = book.policy.papers_in(_situation(facts, mechanisms))
-    return tuple(Item(paper.kind, (Citation(POLICY, paper.kind),)) for paper in papers)
+    return tuple(Item(paper.kind, (Citation(POLICY_INSTRUMENT, paper.kind),)) for paper in papers)
 
 
-def _inside(facts: Facts, border: Rule, book: RuleBook) -> Determination:
+def _determine_inside(facts: Facts, border: Rule, book: RuleBook) -> Determination:
     """Step A: nothing crosses the border, and nothing else is asked."""
     return Determination(
         as_of=facts.as_of,
@@ -208,7 +209,7 @@ def _inside(facts: Facts, border: Rule, book: RuleBook) -> Determination:
     )
 
 
-def _rules(state: State) -> list[Rule]:
+def _select_rules(state: State) -> list[Rule]:
     """Steps B and C: every bar that holds, then the first mechanism; core data asks for more than any mechanism gives."""
     chosen = [rule for rule in state.edition.bars if rule.holds(state)]
     if Tag.CORE not in state.facts.dataset.tags:
@@ -218,9 +219,9 @@ def _rules(state: State) -> list[Rule]:
     return chosen
 
 
-def mechanism_rules(state: State) -> list[Rule]:
+def select_mechanism_rules(state: State) -> list[Rule]:
     """Step C alone: the rule that says by which mechanism data may leave; none for core data."""
-    return [rule for rule in _rules(state) if rule.step == "mechanism"]
+    return [rule for rule in _select_rules(state) if rule.step == "mechanism"]
 
 
 def _requirement(rule: Rule, state: State, route: Route | None) -> Requirement:
@@ -236,11 +237,11 @@ def _requirement(rule: Rule, state: State, route: Route | None) -> Requirement:
     return Requirement(rule.id, mechanism, routes, rule.cited.of(state))
 
 
-def _items(entries: tuple[Entry, ...], state: State) -> tuple[Item, ...]:
+def _items(entries: tuple[LawItem, ...], state: State) -> tuple[Item, ...]:
     return tuple(Item(entry.code, entry.cited.of(state)) for entry in entries if entry.holds(state))
 
 
-class Asking(Protocol):
+class HasRequirements(Protocol):
     """Whatever says what is required."""
 
     @property
@@ -252,12 +253,12 @@ def _headroom(facts: Facts, edition: Edition, limit: int) -> Headroom:
     if not facts.dataset.is_personal:
         return Headroom(None, None)
     return Headroom(
-        persons=_room(facts, edition, limit, lambda n: Count(persons=n)),
-        sensitive_persons=_room(facts, edition, limit, lambda n: Count(sensitive_persons=n)),
+        persons=_headroom_of_kind(facts, edition, limit, lambda n: Count(persons=n)),
+        sensitive_persons=_headroom_of_kind(facts, edition, limit, lambda n: Count(sensitive_persons=n)),
     )
 
 
-def _room(facts: Facts, edition: Edition, limit: int, counted: Callable[[int], Count]) -> int | None:
+def _headroom_of_kind(facts: Facts, edition: Edition, limit: int, counted: Callable[[int], Count]) -> int | None:
     """Return how many more can come: what is asked can only change where a count meets one of the day's limits."""
     now, one_more = State(facts, edition), State(facts, edition, counted(1))
     steps = sorted(
@@ -268,34 +269,34 @@ def _room(facts: Facts, edition: Edition, limit: int, counted: Callable[[int], C
         }
     )
     for step in steps:
-        rules = mechanism_rules(State(facts, edition, counted(step)))
+        rules = select_mechanism_rules(State(facts, edition, counted(step)))
         if any(Mechanism(rule.mechanism).strictness > limit for rule in rules):
             return step - 1
     return None
 
 
-def covers(held: frozenset[Mechanism], asked: Asking) -> bool:
+def covers(held: frozenset[Mechanism], asked: HasRequirements) -> bool:
     """Tell whether what was obtained (the mechanisms of a permit's requirements) answers all that the law asks for now.
 
     A stricter mechanism of export serves for a freer one; the approval of the state serves for any of them; an approval that stacks
     (Step B) must have been obtained itself.
     """
-    strictest = strongest(held)
+    strictest = max_strictness(held)
     return all(
         requirement.mechanism.strictness <= strictest
-        if requirement.mechanism in _EXPORT
+        if requirement.mechanism in _EXPORT_MECHANISMS
         else requirement.mechanism in held and requirement.mechanism is not Mechanism.PROHIBITED
         for requirement in asked.requirements
     )
 
 
-def strongest(held: frozenset[Mechanism]) -> int:
+def max_strictness(held: frozenset[Mechanism]) -> int:
     """Return the strictness up to which mechanisms of export are answered."""
     if Mechanism.STATE_APPROVAL in held:
         return Mechanism.SECURITY_ASSESSMENT.strictness
-    return max((mechanism.strictness for mechanism in held if mechanism in _EXPORT), default=-1)
+    return max((mechanism.strictness for mechanism in held if mechanism in _EXPORT_MECHANISMS), default=-1)
 
 
-_EXPORT: Final = frozenset(
+_EXPORT_MECHANISMS: Final = frozenset(
     {Mechanism.EXEMPT, Mechanism.STANDARD_CONTRACT_OR_CERTIFICATION, Mechanism.SECURITY_ASSESSMENT}
 )

@@ -7,11 +7,11 @@ from typing import Any, Final
 
 import pycountry
 
-from service.law.conditions import measures
+from service.law.conditions import evaluate_measures
 from service.law.determination import Determination, Item, Mechanism, State
 from service.law.facts import Facts, Method, Tag
 from service.law.policy import Policy
-from service.law.rule_book import Citation, Edition, Entry, Rule, RuleBook
+from service.law.rule_book import Citation, Edition, LawItem, Rule, RuleBook
 
 LANGUAGES: Final = ("en", "zh")
 _CHINESE_COUNTRIES: Final = gettext.translation("iso3166-1", pycountry.LOCALES_DIR, languages=["zh_CN"], fallback=True)
@@ -51,7 +51,7 @@ _CLOSING: Final = (
 )
 
 
-def answer(facts: Facts, determination: Determination, book: RuleBook) -> dict[str, Any]:
+def render_determination(facts: Facts, determination: Determination, book: RuleBook) -> dict[str, Any]:
     """Return the JSON of `POST /v1/determinations`: the determination with all of its texts."""
     edition = book.edition(facts.as_of)
     return {
@@ -68,13 +68,13 @@ def answer(facts: Facts, determination: Determination, book: RuleBook) -> dict[s
             }
             for requirement in determination.requirements
         ],
-        "obligations": _told(determination.obligations, edition.obligations),
-        "evidence": _told(determination.evidence, edition.evidence, _policy_texts(book)),
-        "warnings": _told(determination.warnings, edition.warnings),
+        "obligations": _render_items(determination.obligations, edition.obligations),
+        "evidence": _render_items(determination.evidence, edition.evidence, _policy_texts(book)),
+        "warnings": _render_items(determination.warnings, edition.warnings),
         "headroom": asdict(determination.headroom),
         "exposure": [
             told | _fines(entry)
-            for told in _told(determination.exposure, edition.exposure)
+            for told in _render_items(determination.exposure, edition.exposure)
             for entry in edition.exposure
             if entry.code == told["code"]
         ],
@@ -109,22 +109,24 @@ _STOPS: Final = (".", "。")
 def _sentences(
     facts: Facts, determination: Determination, edition: Edition, policy: Policy | None, language: int
 ) -> Iterable[str]:
-    yield _opening(facts, language)
+    yield _transfer_sentence(facts, language)
     if determination.mechanism is not Mechanism.NOT_CROSS_BORDER:
-        yield _grading(facts, language)
-    for rule, citations in _decided(determination, edition):
-        yield _reason(rule, citations, facts, edition, language)
+        yield _grading_sentence(facts, language)
+    for rule, citations in _deciding_rules(determination, edition):
+        yield _rule_sentence(rule, citations, facts, edition, language)
     if policy is not None:
-        yield from _by_policy(determination, policy, edition, language)
-    yield (f"The law asks for {_name(determination, 0)}", f"结论：{_name(determination, 1)}")[language]
+        yield from _policy_sentences(determination, policy, edition, language)
+    yield (f"The law asks for {_mechanism_phrase(determination, 0)}", f"结论：{_mechanism_phrase(determination, 1)}")[
+        language
+    ]
     if determination.mechanism is not Mechanism.NOT_CROSS_BORDER:
-        yield from _counting(determination, language)
+        yield from _ledger_sentences(determination, language)
     yield _CLOSING[language]
 
 
-def _by_policy(determination: Determination, policy: Policy, edition: Edition, language: int) -> Iterable[str]:
+def _policy_sentences(determination: Determination, policy: Policy, edition: Edition, language: int) -> Iterable[str]:
     """Name the lines and bars of the company's own rules, so that nobody takes them for the law's, and that they were applied."""
-    for name in _lowered(determination, edition):
+    for name in _lowered_thresholds(determination, edition):
         own, law = edition.thresholds[name], edition.law[name]
         yield (
             f"The line {name} is the company's own: {own:,}, where the law has {law:,}",
@@ -141,14 +143,14 @@ def _by_policy(determination: Determination, policy: Policy, edition: Edition, l
     )[language]
 
 
-def _lowered(determination: Determination, edition: Edition) -> Iterable[str]:
+def _lowered_thresholds(determination: Determination, edition: Edition) -> Iterable[str]:
     """Return the thresholds that the deciding rules name and that the company has lowered."""
-    texts = " ".join(rule.text["en"] for rule, _ in _decided(determination, edition))
+    texts = " ".join(rule.text["en"] for rule, _ in _deciding_rules(determination, edition))
     return [name for name, law in edition.law.items() if edition.thresholds[name] < law and f"{{{name}}}" in texts]
 
 
-def _opening(facts: Facts, language: int) -> str:
-    place = country(facts.recipient.country, language)
+def _transfer_sentence(facts: Facts, language: int) -> str:
+    place = country_name(facts.recipient.country, language)
     if facts.recipient.country == "CN":
         return (
             f"Law of {facts.as_of}. The recipient is in {place} (CN)",
@@ -160,7 +162,7 @@ def _opening(facts: Facts, language: int) -> str:
     return (f"Law of {facts.as_of}. {method}", f"适用{facts.as_of}的法律。{method}")[language]
 
 
-def _grading(facts: Facts, language: int) -> str:
+def _grading_sentence(facts: Facts, language: int) -> str:
     tags = [_TAGS[tag][language] for tag in Tag if tag in facts.dataset.tags]
     transfer = facts.transfer
     if language == 0:
@@ -179,7 +181,7 @@ def _grading(facts: Facts, language: int) -> str:
     return graded + (counts if facts.dataset.is_personal else "")
 
 
-def _decided(determination: Determination, edition: Edition) -> Iterable[tuple[Rule, Sequence[Citation]]]:
+def _deciding_rules(determination: Determination, edition: Edition) -> Iterable[tuple[Rule, Sequence[Citation]]]:
     if determination.mechanism is Mechanism.NOT_CROSS_BORDER:
         yield from ((rule, rule.cited.always) for rule in edition.border)
     rules = {rule.id: rule for rule in (*edition.bars, *edition.mechanisms)}
@@ -188,16 +190,18 @@ def _decided(determination: Determination, edition: Edition) -> Iterable[tuple[R
             yield rules[requirement.rule], requirement.citations
 
 
-def _reason(rule: Rule, citations: Sequence[Citation], facts: Facts, edition: Edition, language: int) -> str:
-    numbers = {**edition.thresholds, **measures(State(facts, edition))}
+def _rule_sentence(rule: Rule, citations: Sequence[Citation], facts: Facts, edition: Edition, language: int) -> str:
+    numbers = {**edition.thresholds, **evaluate_measures(State(facts, edition))}
     shown = {name: f"{value:,}" if language == 0 else str(value) for name, value in numbers.items()}
     sentence = rule.text["en" if language == 0 else "zh"].format(**shown).rstrip(".。")
     if not citations:
         return sentence
-    return sentence + (f" ({articles(citations, 0)})" if language == 0 else f"（{articles(citations, 1)}）")
+    return sentence + (
+        f" ({format_citations(citations, 0)})" if language == 0 else f"（{format_citations(citations, 1)}）"
+    )
 
 
-def articles(citations: Sequence[Citation], language: int) -> str:
+def format_citations(citations: Sequence[Citation], language: int) -> str:
     """Return citations for a sentence in one of `LANGUAGES`, by its place."""
 
     def one(citation: Citation) -> str:
@@ -208,36 +212,36 @@ def articles(citations: Sequence[Citation], language: int) -> str:
     return ("; ", "；")[language].join(one(citation) for citation in citations)
 
 
-def _name(determination: Determination, language: int) -> str:
+def _mechanism_phrase(determination: Determination, language: int) -> str:
     return _MECHANISMS[determination.mechanism][language]
 
 
-def _counting(determination: Determination, language: int) -> Iterable[str]:
+def _ledger_sentences(determination: Determination, language: int) -> Iterable[str]:
     if determination.counts_toward_ledger:
         yield ("These persons count toward the handler's total of the year", "上述人数计入该数据处理者的年度累计数量")[
             language
         ]
 
 
-def country(code: str, language: int) -> str:
+def country_name(code: str, language: int) -> str:
     """Return the name of a country, by its ISO 3166-1 alpha-2 code, in one of `LANGUAGES`, by its place; the code, if it is none."""
     found = pycountry.countries.get(alpha_2=code)
     name = str(getattr(found, "common_name", None) or getattr(found, "name", code))
     return name if language == 0 else _CHINESE_COUNTRIES.gettext(name)
 
 
-def mechanism(name: str, language: int) -> str:
+def mechanism_phrase(name: str, language: int) -> str:
     """Return what a mechanism asks for, in one of `LANGUAGES`, by its place."""
     return _MECHANISMS[Mechanism(name)][language]
 
 
-def tag(name: str, language: int) -> str:
+def tag_name(name: str, language: int) -> str:
     """Return the name of a tag in one of `LANGUAGES`, by its place."""
     return _TAGS[Tag(name)][language]
 
 
-def _told(
-    items: Sequence[Item], entries: Sequence[Entry], own: Mapping[str, Mapping[str, str]] | None = None
+def _render_items(
+    items: Sequence[Item], entries: Sequence[LawItem], own: Mapping[str, Mapping[str, str]] | None = None
 ) -> list[dict[str, Any]]:
     texts: dict[str, Mapping[Any, str]] = {**(own or {}), **{entry.code: entry.text for entry in entries}}
     return [
@@ -245,7 +249,7 @@ def _told(
     ]
 
 
-def _fines(entry: Entry) -> dict[str, Any]:
+def _fines(entry: LawItem) -> dict[str, Any]:
     return {"company": entry.fines["company"], "person": entry.fines["person"]}
 
 

@@ -166,15 +166,15 @@ class Count(Struct, frozen=True, gc=False):
     sensitive_persons: int = 0
 
 
-NOBODY: Final = Count()
+NO_PERSONS: Final = Count()
 
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
     """Persons exported by the handler since 1 January, and in the year before; exempt exports left out."""
 
-    this_year: Count = NOBODY
-    previous_year: Count = NOBODY
+    this_year: Count = NO_PERSONS
+    previous_year: Count = NO_PERSONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +197,7 @@ class Fault:
     detail: str
 
 
-def faults(facts: Facts) -> tuple[Fault, ...]:
+def find_faults(facts: Facts) -> tuple[Fault, ...]:
     """Return every contradiction and gap in the facts; a determination is made only where there is none."""
     return (*_day_faults(facts), *_count_faults(facts), *_person_faults(facts), *_sensitive_faults(facts))
 
@@ -267,7 +267,7 @@ def _sensitive_faults(facts: Facts) -> Iterator[Fault]:
         )
 
 
-def union(datasets: Sequence[DatasetFacts]) -> DatasetFacts:
+def merge_datasets(datasets: Sequence[DatasetFacts]) -> DatasetFacts:
     """Return the facts of several datasets taken as one, each in its stricter reading.
 
     The tags of all of them; foreign in origin, unlisted or free of minors only if each one is.
@@ -278,12 +278,12 @@ def union(datasets: Sequence[DatasetFacts]) -> DatasetFacts:
         tags=frozenset().union(*(dataset.tags for dataset in datasets)),
         origin=Origin.FOREIGN if foreign else Origin.DOMESTIC,
         domestic_data_added=not foreign,
-        ftz_list=_standing([dataset.ftz_list for dataset in datasets]),
+        ftz_list=_merge_ftz_lists([dataset.ftz_list for dataset in datasets]),
         contains_minors=any(dataset.contains_minors for dataset in datasets),
     )
 
 
-def _standing(standings: Sequence[FtzList | None]) -> FtzList | None:
+def _merge_ftz_lists(standings: Sequence[FtzList | None]) -> FtzList | None:
     if FtzList.LISTED in standings:
         return FtzList.LISTED
     return FtzList.UNLISTED if all(standings) and standings else None

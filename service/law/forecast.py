@@ -38,42 +38,42 @@ class ThresholdDistance:
     """Whether so much of the line is reached that the law data warns."""
 
 
-def on(facts: Facts, day: date) -> Facts:
+def project_to(facts: Facts, day: date) -> Facts:
     """Return the facts as of another day: the count of a year to come begins with nothing."""
     if day.year == facts.as_of.year:
         return replace(facts, as_of=day)
     return replace(facts, as_of=day, ledger=Ledger(previous_year=facts.ledger.this_year))
 
 
-def with_more(facts: Facts, more: Count) -> Facts:
+def add_to_year(facts: Facts, more: Count) -> Facts:
     """Return the facts with a higher count of the year."""
     year = facts.ledger.this_year
     count = Count(year.persons + more.persons, year.sensitive_persons + more.sensitive_persons)
     return replace(facts, ledger=replace(facts.ledger, this_year=count))
 
 
-def turns(facts: Facts, book: RuleBook, until: date, route: Route | None = None) -> list[LegalChange]:
+def find_legal_changes(facts: Facts, book: RuleBook, until: date, route: Route | None = None) -> list[LegalChange]:
     """Return the days after the facts' own, up to a last one, from which the answer is another, the first first."""
     found: list[LegalChange] = []
     before = determine(facts, book, route)
-    for day, kind in sorted(_days(facts, book, until)):
-        after = determine(on(facts, day), book, route)
-        if _gist(after) != _gist(before):
+    for day, kind in sorted(_change_days(facts, book, until)):
+        after = determine(project_to(facts, day), book, route)
+        if _answer_key(after) != _answer_key(before):
             found.append(LegalChange(day, kind, before, after))
         before = after
     return found
 
 
-def approaches(facts: Facts, book: RuleBook) -> list[ThresholdDistance]:
+def find_threshold_distances(facts: Facts, book: RuleBook) -> list[ThresholdDistance]:
     """Return the lines that the year's count with this transfer does not reach yet, and that would change the answer if it did."""
-    now = _gist(determine(facts, book))
+    now = _answer_key(determine(facts, book))
     year, transfer = facts.ledger.this_year, facts.transfer
     count = Count(year.persons + transfer.persons, year.sensitive_persons + transfer.sensitive_persons)
     near = book.edition(facts.as_of).thresholds["near"]
     found: list[ThresholdDistance] = []
     for line in book.volume_lines(facts.as_of, count):
-        beyond = with_more(facts, Count(**{line["kind"]: line["headroom"] + 1}))
-        if not line["reached"] and _gist(determine(beyond, book)) != now:
+        beyond = add_to_year(facts, Count(**{line["kind"]: line["headroom"] + 1}))
+        if not line["reached"] and _answer_key(determine(beyond, book)) != now:
             reached = int(getattr(count, line["kind"]))
             found.append(
                 ThresholdDistance(
@@ -90,7 +90,7 @@ def approaches(facts: Facts, book: RuleBook) -> list[ThresholdDistance]:
     return found
 
 
-def _days(facts: Facts, book: RuleBook, until: date) -> Iterator[tuple[date, Kind]]:
+def _change_days(facts: Facts, book: RuleBook, until: date) -> Iterator[tuple[date, Kind]]:
     for day in book.days:
         if facts.as_of < day <= until:
             yield day, "law_changes"
@@ -99,7 +99,7 @@ def _days(facts: Facts, book: RuleBook, until: date) -> Iterator[tuple[date, Kin
         yield new_year, "year_begins"
 
 
-def _gist(law: Determination) -> object:
+def _answer_key(law: Determination) -> object:
     return (
         law.mechanism,
         law.exemption,

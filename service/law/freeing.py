@@ -10,12 +10,12 @@ from typing import Any, Final, Literal
 
 from service.law.facts import DatasetFacts, FtzList, HandlerFacts, Origin, RecipientKind
 
-Thing = Literal["handler", "dataset", "recipient"]
+FactSubject = Literal["handler", "dataset", "recipient"]
 Facts = Mapping[str, Any]
 Rank = Callable[[Any], int]
 """How strict a value is: the law asks for no less under a higher rank."""
 
-_STANDINGS: Final = (FtzList.UNLISTED, None, FtzList.LISTED)
+_FTZ_LISTS: Final = (FtzList.UNLISTED, None, FtzList.LISTED)
 
 
 def _yes_is_strict(value: Any) -> int:
@@ -30,12 +30,12 @@ def _more_is_strict(value: Any) -> int:
     return int(value or 0)
 
 
-def _by_country(value: Any) -> int:
+def _country_rank(value: Any) -> int:
     """Nothing crosses the border to mainland China, and Hong Kong and Macao have a contract of their own."""
     return {"CN": 0, "HK": 1, "MO": 1}.get(value, 2)
 
 
-STRICTNESS: Final[Mapping[Thing, Mapping[str, Rank]]] = {
+STRICTNESS: Final[Mapping[FactSubject, Mapping[str, Rank]]] = {
     "handler": {
         "ciio": _yes_is_strict,
         "pi_subjects": _more_is_strict,
@@ -47,19 +47,19 @@ STRICTNESS: Final[Mapping[Thing, Mapping[str, Rank]]] = {
     "dataset": {
         "origin": lambda value: int(value != Origin.FOREIGN),
         "domestic_data_added": _yes_is_strict,
-        "ftz_list": lambda value: _STANDINGS.index(None if value is None else FtzList(value)),
+        "ftz_list": lambda value: _FTZ_LISTS.index(None if value is None else FtzList(value)),
         "contains_minors": _yes_is_strict,
     },
     "recipient": {
         "in_gba": _yes_is_free,
         "restricted": _yes_is_strict,
         "kind": lambda value: int(value == RecipientKind.JUDICIAL_OR_ENFORCEMENT),
-        "country": _by_country,
+        "country": _country_rank,
     },
 }
 """The rank of each fact's values, by the thing that it is a fact of."""
 
-UNSAID: Final[Mapping[Thing, Facts]] = {
+DEFAULTS: Final[Mapping[FactSubject, Facts]] = {
     "handler": {"pi_subjects": None, "in_ftz": False, "in_gba": False, "listing_abroad": False, "platform_users": 0},
     "dataset": {"origin": "domestic", "domestic_data_added": True, "ftz_list": None, "contains_minors": False},
     "recipient": {"in_gba": False, "restricted": False, "kind": "company"},
@@ -69,7 +69,7 @@ on it takes one person."""
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class FactChange:
     """What becomes of a thing's facts when somebody states some of them."""
 
     facts: Facts
@@ -80,13 +80,13 @@ class Change:
     """Facts whose value that waited waits no more: something else has been stated since."""
 
 
-def frees(thing: Thing, fact: str, before: Any, after: Any) -> bool:
+def frees(thing: FactSubject, fact: str, before: Any, after: Any) -> bool:
     """Tell whether a fact that goes from one value to another protects less."""
     rank = STRICTNESS[thing][fact]
     return rank(after) < rank(before)
 
 
-def change(thing: Thing, held: Facts, waiting: Facts, stated: Facts) -> Change:
+def apply_statement(thing: FactSubject, held: Facts, waiting: Facts, stated: Facts) -> FactChange:
     """Return what one person's statement does: what protects holds at once, what frees waits.
 
     Args:
@@ -106,25 +106,25 @@ def change(thing: Thing, held: Facts, waiting: Facts, stated: Facts) -> Change:
             asked[fact] = value
         else:
             facts[fact] = value
-    return Change(facts, asked, frozenset(overtaken))
+    return FactChange(facts, asked, frozenset(overtaken))
 
 
-def first(thing: Thing, stated: Facts) -> Change:
+def apply_first_statement(thing: FactSubject, stated: Facts) -> FactChange:
     """Return what the facts of a new thing are: where they free, what holds of a thing of which nothing is said, until confirmed."""
-    return change(thing, {**stated, **UNSAID[thing]}, {}, stated)
+    return apply_statement(thing, {**stated, **DEFAULTS[thing]}, {}, stated)
 
 
-def stricter_handler(one: HandlerFacts, other: HandlerFacts) -> HandlerFacts:
+def merge_handlers_strictly(one: HandlerFacts, other: HandlerFacts) -> HandlerFacts:
     """Return the stricter of two readings of a handler, fact by fact."""
-    return replace(one, **_stricter("handler", one, other))
+    return replace(one, **_stricter_values("handler", one, other))
 
 
-def stricter_dataset(one: DatasetFacts, other: DatasetFacts) -> DatasetFacts:
+def merge_datasets_strictly(one: DatasetFacts, other: DatasetFacts) -> DatasetFacts:
     """Return the stricter of two readings of a dataset, fact by fact; the tags are those of the first."""
-    return replace(one, **_stricter("dataset", one, other))
+    return replace(one, **_stricter_values("dataset", one, other))
 
 
-def _stricter(thing: Thing, one: Any, other: Any) -> dict[str, Any]:
+def _stricter_values(thing: FactSubject, one: Any, other: Any) -> dict[str, Any]:
     ranks = STRICTNESS[thing]
     return {
         name: getattr(other, name)

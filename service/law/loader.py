@@ -13,7 +13,7 @@ from service.law import policy as policies
 from service.law.conditions import MEASURES, Condition, Test
 from service.law.facts import FIRST_DAY
 from service.law.policy import Policy, require_stricter
-from service.law.rule_book import Citation, Cited, Edition, Entry, Offer, Rule, RuleBook, Text
+from service.law.rule_book import Citation, CitationSet, Edition, LawItem, RouteOffer, Rule, RuleBook, Text
 from service.law.rule_files import (
     FILES,
     NAMES,
@@ -23,24 +23,24 @@ from service.law.rule_files import (
     FollowUpRecord,
     InstrumentRecord,
     ItemRecord,
-    LifeRecord,
     ObligationRecord,
     Record,
     RouteRecord,
     RuleFileError,
     RuleRecord,
     ThresholdRecord,
+    ValidityRecord,
     WarningRecord,
     WordsRecord,
 )
 
-DATA: Final = Path(__file__).parent / "data"
+DATA_DIRECTORY: Final = Path(__file__).parent / "data"
 
 
 # Reading it
 
 
-def load(directory: Path = DATA, policy: Policy | None = None) -> RuleBook:
+def load(directory: Path = DATA_DIRECTORY, policy: Policy | None = None) -> RuleBook:
     """Read, check and compile the law data, with a company's own rules on top.
 
     Raises:
@@ -98,7 +98,7 @@ class _Compiler:
         self._routes: list[RouteRecord] = read["rules.toml"].route
         self._obligations: list[ObligationRecord] = read["obligations.toml"].obligation
         self._evidence: list[EvidenceRecord] = read["evidence.toml"].evidence
-        self._lives: list[LifeRecord] = read["evidence.toml"].life
+        self._lives: list[ValidityRecord] = read["evidence.toml"].life
         self._follow_ups: list[FollowUpRecord] = read["evidence.toml"].follow_up
         self._warnings: list[WarningRecord] = read["warnings.toml"].warning
         self._exposure: list[ExposureRecord] = read["exposure.toml"].exposure
@@ -190,13 +190,13 @@ class _Compiler:
         return sorted(day for day in days if FIRST_DAY <= day < date.max)
 
     def _limits(self, day: date) -> dict[str, int]:
-        return {threshold.id: threshold.value for threshold in _on(self._thresholds, day)}
+        return {threshold.id: threshold.value for threshold in _in_force_on(self._thresholds, day)}
 
     def _edition(self, day: date) -> Edition:
         lower = {} if self._policy is None else self._policy.thresholds
         law = self._limits(day)
         thresholds = {name: min(value, lower.get(name, value)) for name, value in law.items()}
-        rules = [self._rule(record, day, thresholds) for record in _on(self._rules, day)]
+        rules = [self._rule(record, day, thresholds) for record in _in_force_on(self._rules, day)]
         mechanisms = tuple(rule for rule in rules if rule.step == "mechanism")
         return Edition(
             begins=day,
@@ -215,7 +215,7 @@ class _Compiler:
         )
 
     def _rule(self, record: RuleRecord, day: date, thresholds: Mapping[str, int]) -> Rule:
-        condition = _compiled("rules.toml", record.identity, record.when, thresholds)
+        condition = _compile("rules.toml", record.identity, record.when, thresholds)
         cited = self._cited("rules.toml", record, day, thresholds)
         _require_text("rules.toml", record, thresholds)
         words = set(" ".join(record.when).split())
@@ -246,29 +246,29 @@ class _Compiler:
             document=document,
         )
 
-    def _offers(self, day: date, thresholds: Mapping[str, int]) -> dict[str, tuple[Offer, ...]]:
-        offers: dict[str, tuple[Offer, ...]] = {}
-        for record in _on(self._routes, day):
-            condition = _compiled("rules.toml", record.identity, record.when, thresholds)
-            offer = Offer(record.route, condition.holds, _text(record.text))
+    def _offers(self, day: date, thresholds: Mapping[str, int]) -> dict[str, tuple[RouteOffer, ...]]:
+        offers: dict[str, tuple[RouteOffer, ...]] = {}
+        for record in _in_force_on(self._routes, day):
+            condition = _compile("rules.toml", record.identity, record.when, thresholds)
+            offer = RouteOffer(record.route, condition.holds, _text(record.text))
             offers[record.mechanism] = (*offers.get(record.mechanism, ()), offer)
         return offers
 
     def _entries(
         self, file: str, records: Sequence[ItemRecord], day: date, thresholds: Mapping[str, int]
-    ) -> tuple[Entry, ...]:
+    ) -> tuple[LawItem, ...]:
         return tuple(
-            Entry(
+            LawItem(
                 code=record.identity,
-                holds=_compiled(file, record.identity, record.when, thresholds).holds,
+                holds=_compile(file, record.identity, record.when, thresholds).holds,
                 cited=self._cited(file, record, day, thresholds),
                 text=_text(record.text),
                 fines=record.model_dump(include={"company", "person"}) if isinstance(record, ExposureRecord) else {},
             )
-            for record in _on(records, day)
+            for record in _in_force_on(records, day)
         )
 
-    def _cited(self, file: str, record: DatedRecord, day: date, thresholds: Mapping[str, int]) -> Cited:
+    def _cited(self, file: str, record: DatedRecord, day: date, thresholds: Mapping[str, int]) -> CitationSet:
         always: list[Citation] = []
         sometimes: list[tuple[Test, Citation]] = []
         for citation in record.citations:
@@ -278,12 +278,12 @@ class _Compiler:
             if citation.when is None:
                 always.append(made)
             else:
-                condition = _compiled(file, record.identity, [citation.when], thresholds)
+                condition = _compile(file, record.identity, [citation.when], thresholds)
                 sometimes.append((condition.holds, made))
-        return Cited(tuple(always), tuple(sometimes))
+        return CitationSet(tuple(always), tuple(sometimes))
 
 
-def _on(records: Iterable[Dated], day: date) -> list[Dated]:
+def _in_force_on(records: Iterable[Dated], day: date) -> list[Dated]:
     return [record for record in records if record.begins <= day < record.ends]
 
 
@@ -291,7 +291,7 @@ def _text(words: WordsRecord) -> Text:
     return {"en": words.en, "zh": words.zh}
 
 
-def _compiled(file: str, key: str, lines: Sequence[str], thresholds: Mapping[str, int]) -> Condition:
+def _compile(file: str, key: str, lines: Sequence[str], thresholds: Mapping[str, int]) -> Condition:
     try:
         return Condition(lines, thresholds)
     except ValueError as error:
@@ -321,7 +321,7 @@ def _require_disjoint(file: str, records: Sequence[DatedRecord]) -> None:
         seen[record.identity].append(record)
 
 
-def book_of(policy_file: Path | None) -> RuleBook:
+def load_rule_book(policy_file: Path | None) -> RuleBook:
     """Return the law with the company's own rules on top.
 
     Args:

@@ -62,7 +62,7 @@ class _Evidence(_Conditional):
     text: _Words
 
 
-class _Bar(_Record):
+class _Prohibition(_Record):
     id: Word
     countries: Annotated[list[str], Field(min_length=1)]
     tags: Annotated[list[TagName], Field(min_length=1)] | None = None
@@ -72,7 +72,7 @@ class _Bar(_Record):
 class _File(_Record):
     stage: list[_Stage] = []
     evidence: list[_Evidence] = []
-    bar: list[_Bar] = []
+    bar: list[_Prohibition] = []
     thresholds: dict[str, Annotated[int, Field(ge=1)]] = {}
     service_times: dict[StageName, Annotated[int, Field(ge=1, le=8760)]] = {}
 
@@ -120,7 +120,7 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
+class Prohibition:
     """Where nothing goes, whatever the law would allow."""
 
     id: str
@@ -129,7 +129,7 @@ class Bar:
 
 
 @dataclass(frozen=True, slots=True)
-class EvidenceKind:
+class RequiredEvidence:
     """A kind of evidence that the company wants."""
 
     kind: str
@@ -146,8 +146,8 @@ class Policy:
     file: str = "policy"
     """Name of the file, for messages."""
     stages: tuple[tuple[str, Condition], ...] = ()
-    bars: tuple[Bar, ...] = ()
-    papers: tuple[EvidenceKind, ...] = ()
+    bars: tuple[Prohibition, ...] = ()
+    papers: tuple[RequiredEvidence, ...] = ()
     thresholds: Mapping[str, int] = field(default_factory=dict)
     hours: Mapping[str, int] = field(default_factory=dict)
 
@@ -162,11 +162,11 @@ class Policy:
         wanted = {stage for stage, condition in self.stages if condition.holds(situation)}
         return tuple(stage for stage in STAGES if stage in wanted)
 
-    def bars_in(self, situation: Situation) -> tuple[Bar, ...]:
+    def bars_in(self, situation: Situation) -> tuple[Prohibition, ...]:
         """Return the bars that hold."""
         return tuple(bar for bar in self.bars if bar.condition.holds(situation))
 
-    def papers_in(self, situation: Situation) -> tuple[EvidenceKind, ...]:
+    def papers_in(self, situation: Situation) -> tuple[RequiredEvidence, ...]:
         """Return the evidence that the company wants, each kind once."""
         found = {paper.kind: paper for paper in self.papers if paper.condition.holds(situation)}
         return tuple(found.values())
@@ -202,10 +202,14 @@ def load(path: Path) -> Policy:
         file=path.name,
         stages=tuple((stage.role, _condition(stage)) for stage in read.stage),
         bars=tuple(
-            Bar(bar.id, Condition(countries=frozenset(bar.countries), tags=_set(bar.tags)), bar.text.model_dump())
+            Prohibition(
+                bar.id, Condition(countries=frozenset(bar.countries), tags=_set(bar.tags)), bar.text.model_dump()
+            )
             for bar in read.bar
         ),
-        papers=tuple(EvidenceKind(paper.kind, _condition(paper), paper.text.model_dump()) for paper in read.evidence),
+        papers=tuple(
+            RequiredEvidence(paper.kind, _condition(paper), paper.text.model_dump()) for paper in read.evidence
+        ),
         thresholds=read.thresholds,
         hours={str(stage): hours for stage, hours in read.service_times.items()},
     )

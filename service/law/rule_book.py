@@ -17,9 +17,9 @@ from service.law.facts import (
     Route,
 )
 from service.law.policy import Policy
-from service.law.rule_files import FollowUpRecord, LifeRecord
+from service.law.rule_files import FollowUpRecord, ValidityRecord
 
-SERVICE_HOURS: Final = 72
+DEFAULT_SERVICE_HOURS: Final = 72
 """How long a stage of approval may stay open, where the company says nothing."""
 Text = Mapping[Literal["en", "zh"], str]
 
@@ -40,7 +40,7 @@ class Citation:
 
 
 @dataclass(frozen=True, slots=True)
-class Cited:
+class CitationSet:
     """Citations of one entry on one day, some of them only under a condition."""
 
     always: tuple[Citation, ...]
@@ -65,13 +65,13 @@ class Rule:
     limits: tuple[Limit, ...]
     lines: tuple[tuple[str, str, int], ...]
     """Its comparisons of the year's count: kind of persons, threshold, least count."""
-    cited: Cited
+    cited: CitationSet
     text: Text
     document: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class RouteOffer:
     """A route of one edition, for those of whom its condition holds."""
 
     route: Route
@@ -80,12 +80,12 @@ class Offer:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class LawItem:
     """An obligation, a kind of evidence, a warning or an exposure of one edition."""
 
     code: str
     holds: Test
-    cited: Cited
+    cited: CitationSet
     text: Text
     fines: Mapping[str, Any] = field(default_factory=dict)
 
@@ -102,11 +102,11 @@ class Edition:
     bars: tuple[Rule, ...]
     mechanisms: tuple[Rule, ...]
     limits: tuple[Limit, ...]
-    offers: Mapping[str, tuple[Offer, ...]]
-    obligations: tuple[Entry, ...]
-    evidence: tuple[Entry, ...]
-    warnings: tuple[Entry, ...]
-    exposure: tuple[Entry, ...]
+    offers: Mapping[str, tuple[RouteOffer, ...]]
+    obligations: tuple[LawItem, ...]
+    evidence: tuple[LawItem, ...]
+    warnings: tuple[LawItem, ...]
+    exposure: tuple[LawItem, ...]
     exemptions: frozenset[str]
     """Exemptions that a rule in force can give."""
 
@@ -132,7 +132,7 @@ class RuleBook:
     """The company's own rules, applied on top."""
     _editions: tuple[Edition, ...]
     _days: tuple[date, ...]
-    _lives: tuple[LifeRecord, ...]
+    _lives: tuple[ValidityRecord, ...]
     _follow_ups: tuple[FollowUpRecord, ...]
 
     @property
@@ -189,7 +189,7 @@ class RuleBook:
 
     def service_hours(self, stage: str) -> int:
         """Return how many hours a stage of approval may stay open before its reviewers are reminded."""
-        return SERVICE_HOURS if self.policy is None else self.policy.service_hours(stage, SERVICE_HOURS)
+        return DEFAULT_SERVICE_HOURS if self.policy is None else self.policy.service_hours(stage, DEFAULT_SERVICE_HOURS)
 
     def follow_up_of(self, kind: str, effective_on: date) -> FollowUp | None:
         """Return the receipt that must follow evidence of this kind, or None. Source: SCM art. 7."""

@@ -179,7 +179,7 @@ class EvidenceRecord(ItemRecord):
     kind: Line
 
 
-class LifeRecord(DatedRecord):
+class ValidityRecord(DatedRecord):
     """How long evidence of a kind serves."""
 
     kind: Line
@@ -238,7 +238,7 @@ class _ObligationFile(Record):
 
 class _EvidenceFile(Record):
     evidence: list[EvidenceRecord]
-    life: list[LifeRecord]
+    life: list[ValidityRecord]
     follow_up: list[FollowUpRecord]
 
 

@@ -157,7 +157,7 @@ class PackBuilder:
             await asyncio.to_thread(archive.add, member, content)
 
     async def _law(self, archive: Archive) -> None:
-        for path in sorted(loader.DATA.glob("*.toml")):
+        for path in sorted(loader.DATA_DIRECTORY.glob("*.toml")):
             archive.add(f"law/{path.name}", path.read_bytes())
         if self._tools.policy_file is not None:
             archive.add("law/policy.toml", self._tools.policy_file.read_bytes())

@@ -120,7 +120,7 @@ class ReportRevision:
     recipient: Json
     """Id, country, kind and facts, at submission."""
     determination: Json
-    """Answer of `service.law.explanation.answer`: mechanism, requirements with citations, obligations, texts in en and zh."""
+    """Answer of `service.law.explanation.render_determination`: mechanism, requirements with citations, obligations, texts in en and zh."""
     persons_before: int
     """The handler's count of the year that the determination used."""
     sensitive_persons_before: int

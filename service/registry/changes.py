@@ -101,7 +101,12 @@ def waiting_of(pending: Json) -> Json:
 
 
 def waiting(
-    subject: str, handler: str | None, change: freeing.Change, pending: Json, askers: Sequence[str], ids: Iterator[str]
+    subject: str,
+    handler: str | None,
+    change: freeing.FactChange,
+    pending: Json,
+    askers: Sequence[str],
+    ids: Iterator[str],
 ) -> Waiting | None:
     """Return what a statement leaves to wait; None: it asks for nothing that frees, and overtakes nothing.
 

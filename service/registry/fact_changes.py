@@ -18,7 +18,7 @@ from service.events import operations as events
 from service.http.paging import page_of
 from service.http.references import is_of
 from service.law import freeing
-from service.law.freeing import Thing
+from service.law.freeing import FactSubject
 from service.registry import twins
 from service.registry.changes import waiting, waiting_of
 from service.registry.schemas import FactChangeOut, SettleIn
@@ -29,7 +29,7 @@ Row = Handler | Dataset | Recipient
 Shape = TypeVar("Shape", bound=BaseModel)
 
 REGISTRARS: Final = frozenset({Role.REGISTRAR})
-THINGS: Final[Mapping[str, tuple[Thing, type[Row]]]] = {
+THINGS: Final[Mapping[str, tuple[FactSubject, type[Row]]]] = {
     "hd": ("handler", Handler),
     "ds": ("dataset", Dataset),
     "rc": ("recipient", Recipient),
@@ -46,7 +46,7 @@ def acting(caller: Caller, handler: str | None) -> list[str]:
     return caller.acting(None if handler is None else caller.behalf(REGISTRARS, handler))
 
 
-def thing_of(row: Row) -> Thing:
+def thing_of(row: Row) -> FactSubject:
     """Return what a row of the register is."""
     return THINGS[row.id[:2]][0]
 
@@ -54,7 +54,7 @@ def thing_of(row: Row) -> Thing:
 def held_facts(row: Row) -> dict[str, Any]:
     """Return the facts that hold of a row; of one that has been kept from before they were asked for, what holds unsaid."""
     of_row = {"country": row.country, "kind": row.kind} if isinstance(row, Recipient) else {}
-    return {**freeing.UNSAID[thing_of(row)], **row.facts, **of_row}
+    return {**freeing.DEFAULTS[thing_of(row)], **row.facts, **of_row}
 
 
 def facts_in(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -70,10 +70,10 @@ def with_facts(wanted: Shape, facts: Mapping[str, Any]) -> Shape:
     return type(wanted).model_validate(body | outer | {"facts": body["facts"] | inner})
 
 
-def change_of(row: Row, wanted: BaseModel, stated: Collection[str]) -> freeing.Change:
+def change_of(row: Row, wanted: BaseModel, stated: Collection[str]) -> freeing.FactChange:
     """Return what a change does to the facts of a row that stands."""
     facts = facts_in(wanted.model_dump(mode="json"))
-    return freeing.change(
+    return freeing.apply_statement(
         thing_of(row),
         held_facts(row),
         waiting_of(row.pending_facts),
@@ -81,19 +81,21 @@ def change_of(row: Row, wanted: BaseModel, stated: Collection[str]) -> freeing.C
     )
 
 
-def first_of(thing: Thing, wanted: BaseModel) -> freeing.Change:
+def first_of(thing: FactSubject, wanted: BaseModel) -> freeing.FactChange:
     """Return what holds of a new thing, and what waits."""
-    return freeing.first(thing, facts_in(wanted.model_dump(mode="json")))
+    return freeing.apply_first_statement(thing, facts_in(wanted.model_dump(mode="json")))
 
 
-def distinct(dataset: Dataset, other: Dataset) -> freeing.Change:
+def distinct(dataset: Dataset, other: Dataset) -> freeing.FactChange:
     """Return the statement that a dataset is not what another spelling of its key names."""
     fact = DISTINCT_FROM + other.id
     asked = {} if fact in dataset.pending_facts else {fact: True}
-    return freeing.Change({fact: False}, asked, frozenset())
+    return freeing.FactChange({fact: False}, asked, frozenset())
 
 
-async def wait(tx: Transaction, caller: Caller, row: Row, change: freeing.Change, reason: str | None = None) -> None:
+async def wait(
+    tx: Transaction, caller: Caller, row: Row, change: freeing.FactChange, reason: str | None = None
+) -> None:
     """Let what frees wait for a second person, and put aside what waited and has been overtaken.
 
     Args:

@@ -297,7 +297,7 @@ class Reading:
         """Return what was written of a dataset."""
         wanted = json.loads(row.body)
         if row.is_new:
-            wanted["facts"] = freeing.first("dataset", wanted["facts"]).facts
+            wanted["facts"] = freeing.apply_first_statement("dataset", wanted["facts"]).facts
         elif row.kept:
             wanted["facts"] = json.loads(row.kept)
         values = {name: wanted[name] for name in _CHANGED} | {"updated_at": now}
@@ -328,14 +328,14 @@ class Reading:
         return self._rows[chunk * _CHUNK : (chunk + 1) * _CHUNK]
 
     @staticmethod
-    def _facts(row: "_Wanted", there: Json | None) -> freeing.Change:
+    def _facts(row: "_Wanted", there: Json | None) -> freeing.FactChange:
         """Return what a row does to the facts of a dataset: what frees waits for a second person."""
         wanted = json.loads(row.body)["facts"]
         if there is None:
-            return freeing.first("dataset", wanted)
-        held = {**freeing.UNSAID["dataset"], **there["facts"]}
+            return freeing.apply_first_statement("dataset", wanted)
+        held = {**freeing.DEFAULTS["dataset"], **there["facts"]}
         stated = {fact: wanted[fact] for fact in row.stated}
-        return freeing.change("dataset", held, waiting_of(there["pending_facts"]), stated)
+        return freeing.apply_statement("dataset", held, waiting_of(there["pending_facts"]), stated)
 
     @classmethod
     def _kept(cls, row: "_Wanted", there: Json | None) -> Json:

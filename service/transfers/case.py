@@ -12,7 +12,7 @@ from service.audit.operations import canonical
 from service.clock import day_in_shanghai
 from service.database.session import Transaction
 from service.law.determination import Determination, determine
-from service.law.explanation import answer
+from service.law.explanation import render_determination
 from service.law.facts import (
     Count,
     Facts,
@@ -23,8 +23,8 @@ from service.law.facts import (
     Route,
     Tag,
     TransferFacts,
-    faults,
-    union,
+    find_faults,
+    merge_datasets,
 )
 from service.law.rule_book import RuleBook
 from service.law.schemas import HandlerFactsIn, OriginFactsIn, RecipientFactsIn
@@ -157,7 +157,7 @@ def facts_of(case: Case, today: date) -> Facts:
             errors=[(f"/datasets/{place}", "This dataset has no grading.") for place in ungraded],
         )
     facts = _facts(case, today)
-    wrong = [(fault.pointer.removeprefix("/transfer"), fault.detail) for fault in faults(facts)]
+    wrong = [(fault.pointer.removeprefix("/transfer"), fault.detail) for fault in find_faults(facts)]
     wrong += _field_faults(case)
     if wrong:
         raise Invalid("The request contradicts the register.", errors=wrong)
@@ -189,7 +189,7 @@ def find(case: Case, today: date, book: RuleBook) -> CaseDetermination:
     """
     facts = facts_of(case, today)
     determination = determine(facts, book, route_of(case))
-    return CaseDetermination(facts, determination, answer(facts, determination, book))
+    return CaseDetermination(facts, determination, render_determination(facts, determination, book))
 
 
 def require_route(case: Case, finding: CaseDetermination) -> None:
@@ -219,7 +219,7 @@ def _facts(case: Case, today: date) -> Facts:
     return Facts(
         as_of=today,
         handler=HandlerFactsIn.model_validate(case.handler.facts).facts(),
-        dataset=union(
+        dataset=merge_datasets(
             [
                 OriginFactsIn.model_validate(dataset.facts).dataset(frozenset(Tag(tag) for tag in dataset.tags or ()))
                 for dataset in case.datasets

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 from service.gate.decide import contradicted
 from service.law.facts import Count, DatasetFacts, Tag
-from service.law.freeing import STRICTNESS, UNSAID, Thing, frees
+from service.law.freeing import DEFAULTS, STRICTNESS, FactSubject, frees
 from service.law.schemas import OriginFactsIn
 from service.registry.fields import Fields, held_against, of_documents
 from service.registry.folding import folded_key
@@ -340,11 +340,11 @@ def _of_approval(permit: Permit, covered: Covered, dataset: Dataset) -> Iterator
         yield "facts_freer", freer
 
 
-def _freer(thing: Thing, then: Json | None, now: Json) -> list[str]:
+def _freer(thing: FactSubject, then: Json | None, now: Json) -> list[str]:
     """Return the facts of a thing that protect less than those that were approved."""
     if then is None:
         return []
-    approved, stands = {**UNSAID[thing], **then}, {**UNSAID[thing], **now}
+    approved, stands = {**DEFAULTS[thing], **then}, {**DEFAULTS[thing], **now}
     return [
         fact
         for fact in STRICTNESS[thing]

@@ -6,8 +6,19 @@ from typing import Any
 
 from service.law import loader, policy
 from service.law.determination import determine
-from service.law.explanation import answer
-from service.law.facts import Count, Facts, Ledger, LegalBasis, Method, Necessity, Route, Tag, TransferFacts, union
+from service.law.explanation import render_determination
+from service.law.facts import (
+    Count,
+    Facts,
+    Ledger,
+    LegalBasis,
+    Method,
+    Necessity,
+    Route,
+    Tag,
+    TransferFacts,
+    merge_datasets,
+)
 from service.law.rule_book import RuleBook
 from service.law.schemas import HandlerFactsIn, OriginFactsIn, RecipientFactsIn
 
@@ -27,7 +38,7 @@ def book_of(folder: Path, version: str, own: str | None) -> RuleBook | str:
         file = folder / "policy.toml"
         if not file.exists() or (company := policy.load(file)).hash != own:
             return "the company's own rules that it was made with are not in the pack."
-    for source in (loader.DATA, folder):
+    for source in (loader.DATA_DIRECTORY, folder):
         if (source / "rules.toml").exists() and (book := loader.load(source, company)).version == version:
             return book
     return f"it was made with the law data {version[:15]}…, which are neither here nor in the pack."
@@ -36,7 +47,7 @@ def book_of(folder: Path, version: str, own: str | None) -> RuleBook | str:
 def determined(revision: Json, recipient_key: str, book: RuleBook) -> Json:
     """Return what the law asks for, given the content of a revision, as the service tells it."""
     facts, route = _facts_of(revision, recipient_key)
-    return answer(facts, determine(facts, book, route), book)
+    return render_determination(facts, determine(facts, book, route), book)
 
 
 def _facts_of(revision: Json, recipient_key: str) -> tuple[Facts, Route | None]:
@@ -47,7 +58,7 @@ def _facts_of(revision: Json, recipient_key: str) -> tuple[Facts, Route | None]:
     facts = Facts(
         as_of=date.fromisoformat(revision["determination"]["as_of"]),
         handler=HandlerFactsIn.model_validate(content["handler"]["facts"]).facts(),
-        dataset=union(
+        dataset=merge_datasets(
             [
                 OriginFactsIn.model_validate(one["facts"]).dataset(frozenset(Tag(tag) for tag in one["tags"]))
                 for one in content["datasets"]

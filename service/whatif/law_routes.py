@@ -12,8 +12,8 @@ from service.http.exchange import AnyExchange
 from service.http.router import QuestionRoute, api_router
 from service.law.calendar import CalendarNotCovered, working_days_after, working_days_before
 from service.law.determination import determine
-from service.law.explanation import answer
-from service.law.facts import FIRST_DAY, faults
+from service.law.explanation import render_determination
+from service.law.facts import FIRST_DAY, find_faults
 from service.law.rule_book import RuleBook
 from service.law.schemas import Day, DeterminationOut, FactsIn, InstrumentsOut, RulesOut, WorkingDaysOut
 from service.validation.problems import Invalid
@@ -40,12 +40,12 @@ def determination_of(body: FactsIn, today: date, book: RuleBook) -> Determinatio
         Invalid: the facts contradict each other; each field is named.
     """
     facts = body.facts(today)
-    wrong = faults(facts)
+    wrong = find_faults(facts)
     if wrong:
         raise Invalid(
             "No determination can be made on these facts.", errors=[(fault.pointer, fault.detail) for fault in wrong]
         )
-    return DeterminationOut.model_validate(answer(facts, determine(facts, book), book))
+    return DeterminationOut.model_validate(render_determination(facts, determine(facts, book), book))
 
 
 @router.get("/v1/law/rules", response_model=RulesOut)

@@ -17,8 +17,8 @@ from service.gate.decide import Ask, Decision, DecisionInputs, Reason, decide
 from service.gate.reason_texts import REASONS
 from service.law import forecast
 from service.law.determination import determine
-from service.law.explanation import answer
-from service.law.facts import NOBODY, Count, Facts, Route
+from service.law.explanation import render_determination
+from service.law.facts import NO_PERSONS, Count, Facts, Route
 from service.law.forecast import LegalChange
 from service.law.rule_book import RuleBook
 from service.law.schemas import DeterminationOut, TextOut
@@ -128,7 +128,7 @@ class OutlookQuery:
     """Query of an outlook."""
 
     on: date | None = None
-    more: Count = NOBODY
+    more: Count = NO_PERSONS
 
     @property
     def has_more(self) -> bool:
@@ -295,10 +295,10 @@ async def _answers(tx: Transaction, book: RuleBook, case: Case, query: OutlookQu
         transfer=case.transfer.id,
         now=_answer(facts, book, route),
         contradictions=[],
-        later=None if query.on is None else _answer(forecast.on(facts, query.on), book, route),
-        with_more=_answer(forecast.with_more(facts, query.more), book, route) if query.has_more else None,
-        changes=[_present_change(turn) for turn in forecast.turns(facts, book, until, route)],
-        thresholds=[LineOut(**asdict(line)) for line in forecast.approaches(facts, book)],
+        later=None if query.on is None else _answer(forecast.project_to(facts, query.on), book, route),
+        with_more=_answer(forecast.add_to_year(facts, query.more), book, route) if query.has_more else None,
+        changes=[_present_change(turn) for turn in forecast.find_legal_changes(facts, book, until, route)],
+        thresholds=[LineOut(**asdict(line)) for line in forecast.find_threshold_distances(facts, book)],
     )
 
 
@@ -315,7 +315,7 @@ async def _remaining_facts(tx: Transaction, case: Case, facts: Facts) -> Facts:
 
 def _answer(facts: Facts, book: RuleBook, route: Route | None) -> AnswerOut:
     determination = determine(facts, book, route)
-    out = DeterminationOut.model_validate(answer(facts, determination, book))
+    out = DeterminationOut.model_validate(render_determination(facts, determination, book))
     return AnswerOut(on=facts.as_of, determination=out, stages=[str(stage) for stage in stages_for(determination)])
 
 

@@ -17,8 +17,8 @@ from service.database.session import Transaction
 from service.http.exchange import AnyExchange
 from service.http.router import QuestionRoute, api_router
 from service.law.determination import determine
-from service.law.explanation import answer
-from service.law.facts import Facts, faults
+from service.law.explanation import render_determination
+from service.law.facts import Facts, find_faults
 from service.law.rule_book import RuleBook
 from service.law.schemas import DeterminationOut, FactsIn, TextOut
 from service.transfers.case import case_of, facts_of
@@ -85,7 +85,7 @@ def plans_of(body: FactsIn, today: date, book: RuleBook) -> PlansOut:
         Invalid: the facts contradict each other; each field is named.
     """
     facts = body.facts(today)
-    wrong = faults(facts)
+    wrong = find_faults(facts)
     if wrong:
         raise Invalid("No plan can be made on these facts.", errors=[(fault.pointer, fault.detail) for fault in wrong])
     return plans_on(facts, book)
@@ -97,14 +97,14 @@ def plans_on(facts: Facts, book: RuleBook) -> PlansOut:
     return PlansOut(
         as_of=facts.as_of,
         lawful_as_is=any(option.code == "as_is" for option in options),
-        determination=DeterminationOut.model_validate(answer(facts, determine(facts, book), book)),
+        determination=DeterminationOut.model_validate(render_determination(facts, determine(facts, book), book)),
         plans=[_present_plan(option, book) for option in options],
         notice=NOTICE,
     )
 
 
 def _present_plan(option: Plan, book: RuleBook) -> PlanOut:
-    determination = DeterminationOut.model_validate(answer(option.facts, option.determination, book))
+    determination = DeterminationOut.model_validate(render_determination(option.facts, option.determination, book))
     days, evidence_days = typical_times()["stages"], typical_times()["evidence"]
     return PlanOut(
         code=option.code,

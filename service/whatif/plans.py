@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from service.law.conditions import Limit
 from service.law.determination import Determination, Mechanism, State, determine
-from service.law.facts import Count, Facts, FtzList, LegalBasis, Necessity, Origin, Route, Tag, faults
+from service.law.facts import Count, Facts, FtzList, LegalBasis, Necessity, Origin, Route, Tag, find_faults
 from service.law.rule_book import Edition, RuleBook
 from service.transfers.workflow import stages_for
 
@@ -152,7 +152,7 @@ def _cost(plan: Plan) -> tuple[int, int, int, str, str]:
 
 def _planned(way: _Way, book: RuleBook, times: Mapping[str, Mapping[str, int]]) -> Iterator[Plan]:
     """Return a plan for each route by which the facts of a way can be made lawful; none where they cannot."""
-    if faults(way.facts):
+    if find_faults(way.facts):
         return  # such as sensitive data of which nobody's sensitive information would go
     law = determine(way.facts, book)
     if law.mechanism is Mechanism.PROHIBITED:

@@ -48,7 +48,7 @@ def own_law() -> RuleBook:
 def compiled_once(own_law: RuleBook, monkeypatch: pytest.MonkeyPatch) -> None:
     """Spare each look at a pack the compiling of our own law data, which takes longer than a small pack does."""
     load = loader.load
-    monkeypatch.setattr(loader, "load", lambda *of: own_law if of == (loader.DATA, None) else load(*of))
+    monkeypatch.setattr(loader, "load", lambda *of: own_law if of == (loader.DATA_DIRECTORY, None) else load(*of))
 
 
 def broken(path: Path, *vkeys: str) -> set[str]:

@@ -83,7 +83,7 @@ def test_the_log_is_not_rewritten_through_the_database(world: World, database_ur
 @pytest.fixture
 def edited_law(tmp_path: Path) -> Path:
     folder = tmp_path / "law"
-    shutil.copytree(loader.DATA, folder)
+    shutil.copytree(loader.DATA_DIRECTORY, folder)
     return folder
 
 

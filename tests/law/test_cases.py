@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from service.law.determination import determine
-from service.law.facts import faults
+from service.law.facts import find_faults
 from service.law.schemas import FactsIn
 from tests.law.strategies import BOOK
 
@@ -18,7 +18,7 @@ CASES = json.loads((Path(__file__).parent / "cases.json").read_text(encoding="ut
 @pytest.mark.parametrize("case", CASES, ids=[f"{case['id']} {case['title']}" for case in CASES])
 def test_scenario(case: dict[str, Any]) -> None:
     facts = FactsIn.model_validate(case["facts"]).facts(date(2026, 11, 24))
-    assert faults(facts) == ()
+    assert find_faults(facts) == ()
     found, expected = determine(facts, BOOK), case["expect"]
     assert {
         "mechanism": found.mechanism,

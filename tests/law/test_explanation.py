@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from service.law.determination import determine
-from service.law.explanation import answer, articles
+from service.law.explanation import format_citations, render_determination
 from service.law.rule_book import Citation
 from tests.law.builders import a_case
 from tests.law.strategies import BOOK
@@ -14,7 +14,7 @@ from tests.law.strategies import BOOK
 
 def explained(**parts: Any) -> tuple[str, str]:
     facts = a_case(**parts)
-    told = answer(facts, determine(facts, BOOK), BOOK)["explanation"]
+    told = render_determination(facts, determine(facts, BOOK), BOOK)["explanation"]
     return told["en"], told["zh"]
 
 
@@ -57,7 +57,7 @@ def test_every_item_has_a_text_in_both_languages() -> None:
         recipient={"country": "HK", "in_gba": True, "kind": "judicial_or_enforcement"},
         transfer={"persons": 1, "sensitive_persons": 1},
     )
-    told = answer(facts, determine(facts, BOOK), BOOK)
+    told = render_determination(facts, determine(facts, BOOK), BOOK)
     for part in ("obligations", "evidence", "warnings", "exposure"):
         assert told[part]
         for item in told[part]:
@@ -68,5 +68,5 @@ def test_every_item_has_a_text_in_both_languages() -> None:
 
 def test_an_instrument_without_an_article_is_cited_as_a_whole() -> None:
     cited = (Citation("SCM", "4"), Citation("CERT-2025", None))
-    assert articles(cited, 0) == "SCM art. 4; CERT-2025"
-    assert articles(cited, 1) == "SCM第4条；CERT-2025"
+    assert format_citations(cited, 0) == "SCM art. 4; CERT-2025"
+    assert format_citations(cited, 1) == "SCM第4条；CERT-2025"

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from service.law.determination import determine
-from service.law.explanation import answer
+from service.law.explanation import render_determination
 from tests.law.builders import a_case, codes
 from tests.law.strategies import BOOK
 
@@ -94,6 +94,8 @@ def test_the_amounts_are_those_of_the_article(
     parts: Parts, code: str, article: tuple[str, str], company: Parts, person: Parts | None
 ) -> None:
     facts = a_case(**parts)
-    row = next(row for row in answer(facts, determine(facts, BOOK), BOOK)["exposure"] if row["code"] == code)
+    row = next(
+        row for row in render_determination(facts, determine(facts, BOOK), BOOK)["exposure"] if row["code"] == code
+    )
     assert row["citations"] == [{"instrument": article[0], "article": article[1]}]
     assert (row["company"], row["person"]) == (company, person)

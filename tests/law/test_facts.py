@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from service.law.facts import Count, DatasetFacts, Facts, FtzList, Ledger, Origin, Tag, faults, union
+from service.law.facts import Count, DatasetFacts, Facts, FtzList, Ledger, Origin, Tag, find_faults, merge_datasets
 from tests.law.builders import a_case
 
 
 def pointers(facts: Any) -> list[str]:
-    return [fault.pointer for fault in faults(facts)]
+    return [fault.pointer for fault in find_faults(facts)]
 
 
 @pytest.mark.parametrize(
@@ -127,8 +127,8 @@ def test_hong_kong_macao_and_taiwan_are_known_as_well_as_states(country: str) ->
 def test_several_datasets_are_taken_in_their_strictest_reading() -> None:
     foreign = DatasetFacts(frozenset({Tag.PERSONAL}), Origin.FOREIGN, domestic_data_added=False)
     domestic = DatasetFacts(frozenset({Tag.IMPORTANT}), contains_minors=True)
-    assert union([foreign, foreign]) == foreign
-    both = union([foreign, domestic])
+    assert merge_datasets([foreign, foreign]) == foreign
+    both = merge_datasets([foreign, domestic])
     assert both.tags == {Tag.PERSONAL, Tag.IMPORTANT}
     assert not both.is_foreign_origin
     assert both.contains_minors
@@ -144,10 +144,10 @@ def test_several_datasets_are_taken_in_their_strictest_reading() -> None:
     ],
 )
 def test_datasets_are_unlisted_only_if_each_one_is(standings: Any, together: FtzList | None) -> None:
-    assert union([DatasetFacts(ftz_list=standing) for standing in standings]).ftz_list is together
+    assert merge_datasets([DatasetFacts(ftz_list=standing) for standing in standings]).ftz_list is together
 
 
 def test_of_no_dataset_nothing_that_frees_is_taken_for_granted() -> None:
-    nothing = union([])
+    nothing = merge_datasets([])
     assert nothing == DatasetFacts()
     assert not nothing.is_foreign_origin

@@ -28,7 +28,7 @@ from tests.law.strategies import BOOK
 
 TRUTH = (False, True)
 NUMBERS = (None, 0, 1, 999_999, 1_000_000)
-VALUES: dict[freeing.Thing, dict[str, tuple[Any, ...]]] = {
+VALUES: dict[freeing.FactSubject, dict[str, tuple[Any, ...]]] = {
     "handler": {
         "ciio": TRUTH,
         "pi_subjects": NUMBERS,
@@ -75,7 +75,7 @@ FREEING = [
 
 def test_every_fact_has_a_direction() -> None:
     """A fact that is added to a schema fails here until somebody says which way it frees."""
-    shapes: dict[freeing.Thing, tuple[set[str], set[str]]] = {
+    shapes: dict[freeing.FactSubject, tuple[set[str], set[str]]] = {
         "handler": (set(HandlerFactsIn.model_fields), {field.name for field in fields(HandlerFacts)}),
         "dataset": (set(OriginFactsIn.model_fields), {field.name for field in fields(DatasetFacts)} - {"tags"}),
         "recipient": (
@@ -91,11 +91,13 @@ def test_every_fact_has_a_direction() -> None:
 def test_what_nobody_says_is_what_the_schemas_take() -> None:
     for thing, shape in (("handler", HandlerFactsIn), ("dataset", OriginFactsIn), ("recipient", RecipientFactsIn)):
         known = {name: one.default for name, one in shape.model_fields.items() if not one.is_required()}
-        assert freeing.UNSAID[thing] == known  # type: ignore[index]
+        assert freeing.DEFAULTS[thing] == known  # type: ignore[index]
 
 
 @pytest.mark.parametrize(("thing", "fact", "before", "after"), FREEING)
-def test_what_frees_waits_and_the_way_back_does_not(thing: freeing.Thing, fact: str, before: Any, after: Any) -> None:
+def test_what_frees_waits_and_the_way_back_does_not(
+    thing: freeing.FactSubject, fact: str, before: Any, after: Any
+) -> None:
     assert freeing.frees(thing, fact, before, after)
     assert not freeing.frees(thing, fact, after, before)
 
@@ -121,7 +123,7 @@ def test_nothing_else_frees() -> None:
 def _changed(draw: st.DrawFn) -> tuple[Facts, Facts]:
     """Return facts, and the same with some of them stated anew and none of them freed."""
     before = draw(strategies.facts())
-    parts: dict[freeing.Thing, Any] = {
+    parts: dict[freeing.FactSubject, Any] = {
         "handler": before.handler,
         "dataset": before.dataset,
         "recipient": before.recipient,
@@ -146,7 +148,7 @@ def test_under_the_law_nothing_comes_to_be_freer_by_what_one_person_may_say(pair
 
 def test_a_statement_protects_at_once_and_frees_later() -> None:
     held = {"origin": "domestic", "domestic_data_added": True, "ftz_list": None, "contains_minors": False}
-    found = freeing.change("dataset", held, {}, {"origin": "foreign", "contains_minors": True})
+    found = freeing.apply_statement("dataset", held, {}, {"origin": "foreign", "contains_minors": True})
     assert found.facts == held | {"contains_minors": True}
     assert (found.asked, found.overtaken) == ({"origin": "foreign"}, frozenset())
 
@@ -168,26 +170,28 @@ def test_a_later_statement_overtakes_what_waits_of_the_same_fact(
     waiting: Any, stated: Any, facts: Any, asked: Any, overtaken: Any
 ) -> None:
     held = {"origin": "domestic", "domestic_data_added": True, "ftz_list": "listed", "contains_minors": False}
-    found = freeing.change("dataset", held, waiting, stated)
-    assert found == freeing.Change(held | (facts or {}), asked, frozenset(overtaken))
+    found = freeing.apply_statement("dataset", held, waiting, stated)
+    assert found == freeing.FactChange(held | (facts or {}), asked, frozenset(overtaken))
 
 
 def test_of_a_new_thing_what_frees_waits_as_well() -> None:
-    found = freeing.first("handler", {"ciio": False, "in_ftz": True, "pi_subjects": 7, "platform_users": 0})
-    assert found.facts == {**freeing.UNSAID["handler"], "ciio": False, "pi_subjects": 7}
+    found = freeing.apply_first_statement(
+        "handler", {"ciio": False, "in_ftz": True, "pi_subjects": 7, "platform_users": 0}
+    )
+    assert found.facts == {**freeing.DEFAULTS["handler"], "ciio": False, "pi_subjects": 7}
     assert (found.asked, found.overtaken) == ({"in_ftz": True}, frozenset())
-    assert freeing.first("recipient", {"country": "HK", "in_gba": False}).asked == {}
+    assert freeing.apply_first_statement("recipient", {"country": "HK", "in_gba": False}).asked == {}
 
 
 @given(st.sampled_from(list(VALUES)), st.data())
-def test_of_two_readings_the_stricter_one_frees_neither(thing: freeing.Thing, data: st.DataObject) -> None:
+def test_of_two_readings_the_stricter_one_frees_neither(thing: freeing.FactSubject, data: st.DataObject) -> None:
     if thing == "recipient":
         return
     shape: Any = HandlerFacts if thing == "handler" else DatasetFacts
     one, other = (
         shape(**{fact: data.draw(st.sampled_from(values)) for fact, values in VALUES[thing].items()}) for _ in "ab"
     )
-    join: Any = freeing.stricter_handler if thing == "handler" else freeing.stricter_dataset
+    join: Any = freeing.merge_handlers_strictly if thing == "handler" else freeing.merge_datasets_strictly
     found = join(one, other)
     for fact in VALUES[thing]:
         values = [getattr(reading, fact) for reading in (one, other)]
@@ -197,4 +201,4 @@ def test_of_two_readings_the_stricter_one_frees_neither(thing: freeing.Thing, da
 
 def test_the_stricter_reading_keeps_the_tags_of_the_first() -> None:
     one, other = DatasetFacts(frozenset({Tag.CORE})), DatasetFacts(frozenset(), contains_minors=True)
-    assert asdict(freeing.stricter_dataset(one, other)) == asdict(DatasetFacts(one.tags, contains_minors=True))
+    assert asdict(freeing.merge_datasets_strictly(one, other)) == asdict(DatasetFacts(one.tags, contains_minors=True))

@@ -9,7 +9,7 @@ import pytest
 
 from service.law import loader, policy
 from service.law.determination import determine
-from service.law.explanation import answer
+from service.law.explanation import render_determination
 from service.law.facts import Count
 from service.law.policy import PolicyFileError
 from service.law.rule_book import RuleBook
@@ -56,7 +56,7 @@ text = { en = "Always a report", zh = "始终需要评估报告" }
 @pytest.fixture
 def book(tmp_path: Path) -> RuleBook:
     (tmp_path / "policy.toml").write_text(FILE, encoding="utf-8")
-    return loader.book_of(tmp_path / "policy.toml")
+    return loader.load_rule_book(tmp_path / "policy.toml")
 
 
 def codes(found: Any) -> list[str]:
@@ -94,7 +94,7 @@ def test_a_bar_prohibits_and_says_why(book: RuleBook) -> None:
     )
     found = determine(facts, book)
     assert found.mechanism == "prohibited"
-    told = answer(facts, found, book)
+    told = render_determination(facts, found, book)
     assert told["requirements"][-1] == {
         "rule": "policy-bar:no-personal-to-us",
         "mechanism": "prohibited",
@@ -109,7 +109,7 @@ def test_a_bar_prohibits_and_says_why(book: RuleBook) -> None:
 
 def test_evidence_is_wanted_once_and_told_in_the_words_of_the_file(book: RuleBook) -> None:
     facts = a_case(transfer={"persons": 1})
-    told = answer(facts, determine(facts, book), book)
+    told = render_determination(facts, determine(facts, book), book)
     found = {item["code"]: item["text"]["en"] for item in told["evidence"]}
     assert found["dpo_opinion"] == "The opinion of the data protection officer"
     assert [item["code"] for item in told["evidence"]].count("impact_assessment_report") == 1
@@ -122,7 +122,7 @@ def test_the_hash_stands_in_every_determination(book: RuleBook) -> None:
     for facts in (a_case(), a_case(recipient={"country": "CN"})):
         found = determine(facts, book)
         assert found.policy is not None
-        assert answer(facts, found, book)["policy"] == found.policy
+        assert render_determination(facts, found, book)["policy"] == found.policy
         assert determine(facts, loader.load()).policy is None
 
 
@@ -190,7 +190,7 @@ def test_a_line_above_a_former_law_serves_today_and_frees_nothing_of_then(tmp_pa
 
 def test_a_line_of_the_company_is_not_told_as_the_laws(book: RuleBook) -> None:
     facts = a_case(transfer={"persons": 50_000})
-    told = answer(facts, determine(facts, book), book)["explanation"]
+    told = render_determination(facts, determine(facts, book), book)["explanation"]
     assert "The line contract_persons is the company's own: 50,000, where the law has 100,000" in told["en"]
     assert "门槛contract_persons为公司制度所定：50000，法定为100000" in told["zh"]
     shown = next(rule for rule in book.rules_on(facts.as_of) if rule["id"] == "volume-contract-2024")

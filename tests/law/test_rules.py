@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from service.law.facts import Count
-from service.law.loader import DATA, load
+from service.law.loader import DATA_DIRECTORY, load
 from service.law.rule_book import FollowUp
 from service.law.rule_files import RuleFileError
 from tests.law.strategies import BOOK
@@ -16,7 +16,7 @@ from tests.law.strategies import BOOK
 
 @pytest.fixture
 def spoiled(tmp_path: Path) -> Path:
-    return Path(shutil.copytree(DATA, tmp_path / "data"))
+    return Path(shutil.copytree(DATA_DIRECTORY, tmp_path / "data"))
 
 
 SPOILS = [
@@ -117,7 +117,7 @@ def test_a_spoiled_file_is_refused_by_name(spoiled: Path, file: str, old: str, n
         assert any(word in message for word in part.split("|")), message
 
 
-FILES = sorted(file.name for file in DATA.glob("*.toml"))
+FILES = sorted(file.name for file in DATA_DIRECTORY.glob("*.toml"))
 
 
 @pytest.mark.parametrize("file", FILES)

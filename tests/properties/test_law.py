@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from service.law.count_bands import LawByCount
 from service.law.determination import Headroom, Mechanism, covers, determine
-from service.law.explanation import answer
-from service.law.facts import Count, Facts, Necessity, Route, Tag, faults
+from service.law.explanation import render_determination
+from service.law.facts import Count, Facts, Necessity, Route, Tag, find_faults
 from service.law.loader import load
 from service.law.schemas import DeterminationOut, FactsIn
 from tests.law.oracle import oracle
@@ -44,7 +44,7 @@ def test_the_engine_says_what_the_procedure_says(asked: Facts) -> None:
 @some
 @given(facts())
 def test_random_facts_have_no_faults(asked: Facts) -> None:
-    assert faults(asked) == ()
+    assert find_faults(asked) == ()
 
 
 @some
@@ -128,7 +128,7 @@ def added(asked: Facts, kind: str, number: int) -> Facts:
 @some
 @given(facts())
 def test_every_answer_has_the_documented_shape_and_both_languages(asked: Facts) -> None:
-    told = DeterminationOut.model_validate(answer(asked, determine(asked, BOOK), BOOK))
+    told = DeterminationOut.model_validate(render_determination(asked, determine(asked, BOOK), BOOK))
     assert f"{asked.as_of}" in told.explanation.en
     assert "not legal advice" in told.explanation.en
     assert f"{asked.as_of}" in told.explanation.zh

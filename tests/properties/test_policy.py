@@ -9,7 +9,7 @@ from service.law import loader
 from service.law.count_bands import LawByCount
 from service.law.determination import Determination, Headroom, Mechanism, covers, determine
 from service.law.facts import Facts
-from service.law.policy import Bar, Condition, EvidenceKind, Policy
+from service.law.policy import Condition, Policy, Prohibition, RequiredEvidence
 from service.transfers.workflow import stages_for
 from tests.law.strategies import BOOK, facts, with_transfer
 
@@ -35,12 +35,15 @@ policies = st.builds(
     ),
     bars=st.lists(
         st.builds(
-            Bar, st.just("a"), st.builds(Condition, countries=some(["SG", "US"]), tags=some(["core"])), st.just(TEXT)
+            Prohibition,
+            st.just("a"),
+            st.builds(Condition, countries=some(["SG", "US"]), tags=some(["core"])),
+            st.just(TEXT),
         ),
         max_size=1,
     ).map(tuple),
     papers=st.lists(
-        st.builds(EvidenceKind, st.sampled_from(["dpo_opinion", "consent_record"]), conditions, st.just(TEXT)),
+        st.builds(RequiredEvidence, st.sampled_from(["dpo_opinion", "consent_record"]), conditions, st.just(TEXT)),
         max_size=2,
     ).map(tuple),
 )

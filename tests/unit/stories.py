@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from service.law.determination import determine
-from service.law.explanation import answer
+from service.law.explanation import render_determination
 from service.packs.report_data import (
     Actor,
     Counts,
@@ -42,7 +42,7 @@ def at(month: int, day: int, hour: int = 9) -> datetime:
 
 def an_answer(**parts: Any) -> dict[str, Any]:
     facts = a_case(**({"transfer": {"persons": 150_000}} | parts))
-    return answer(facts, determine(facts, BOOK), BOOK)
+    return render_determination(facts, determine(facts, BOOK), BOOK)
 
 
 def a_dataset(number: int = 1, **changes: Any) -> ReportDataset:

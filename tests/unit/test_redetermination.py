@@ -17,7 +17,7 @@ POLICY = "[thresholds]\ncontract_persons = 1000\n"
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """The law data of a pack that was made with another version."""
-    shutil.copytree(loader.DATA, tmp_path / "law", ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    shutil.copytree(loader.DATA_DIRECTORY, tmp_path / "law", ignore=shutil.ignore_patterns("*.py", "__pycache__"))
     with (tmp_path / "law" / "rules.toml").open("a") as file:
         file.write("\n# another version\n")
     return tmp_path / "law"

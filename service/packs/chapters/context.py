@@ -10,7 +10,7 @@ from datetime import date, datetime
 from functools import cached_property
 from typing import Any, Final
 
-from service.law.explanation import country, mechanism, tag
+from service.law.explanation import country_name, mechanism_phrase, tag_name
 from service.law.facts import FIRST_DAY
 from service.law.rule_book import RuleBook
 from service.packs.document import Cell, Emphasis, Span
@@ -104,7 +104,7 @@ class ReportContext:
 
     def country(self, code_: str) -> str:
         """Return the name of a country."""
-        return country(code_, self.words.language)
+        return country_name(code_, self.words.language)
 
     def actor(self, actor: Actor) -> str:
         """Return the name of a reviewer or a system, or a description of another actor."""
@@ -124,11 +124,13 @@ class ReportContext:
         """Return the tags of a dataset in words."""
         if tags is None:
             return self.words("ungraded")
-        return self.words.listed([tag(name, self.words.language) for name in tags]) if tags else self.words("general")
+        return (
+            self.words.listed([tag_name(name, self.words.language) for name in tags]) if tags else self.words("general")
+        )
 
     def mechanism(self, name: str) -> str:
         """Return what a mechanism asks for."""
-        return mechanism(name, self.words.language)
+        return mechanism_phrase(name, self.words.language)
 
     def facts(self, facts: Json) -> str:
         """Return the registered facts in words, without unknown ones."""
