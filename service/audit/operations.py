@@ -11,6 +11,7 @@ from sqlalchemy.orm import selectinload
 
 from service.access.caller import Caller, Role
 from service.audit import commitments, recording
+from service.audit.actions import AuditAction
 from service.audit.effects import POINTER
 from service.audit.recording import Record
 from service.audit.schemas import EntryFilter, EntryOut
@@ -31,14 +32,20 @@ def canonical(value: object) -> bytes:
 
 
 def append(
-    tx: Transaction, caller: Caller, action: str, subject: str, *, handler: str | None = None, details: dict[str, Any]
+    tx: Transaction,
+    caller: Caller,
+    action: AuditAction,
+    subject: str,
+    *,
+    handler: str | None = None,
+    details: dict[str, Any],
 ) -> None:
     """Record an act with the transaction that does it.
 
     Args:
         tx: the transaction of the change.
         caller: who acts.
-        action: `<thing>.<past participle>`, for instance `permit.revoked`.
+        action: one of the closed list.
         subject: id of the thing.
         handler: id of the handler that it concerns, or None for what concerns all.
         details: whatever an auditor needs to understand the act, of JSON types and dates. Texts in members that are not on the
@@ -51,7 +58,7 @@ def append(
 def record_of(
     now: datetime,
     caller: Caller,
-    action: str,
+    action: AuditAction,
     subject: str,
     *,
     handler: str | None = None,
@@ -73,7 +80,7 @@ def record_of(
 
 
 def _said(
-    now: datetime, caller: Caller, action: str, subject: str, handler: str | None, details: dict[str, Any]
+    now: datetime, caller: Caller, action: AuditAction, subject: str, handler: str | None, details: dict[str, Any]
 ) -> dict[str, Any]:
     if caller.credential is not None:
         details = details | {"credential": {"id": caller.credential, "seen_by": sorted(caller.seen_by)}}
@@ -222,7 +229,7 @@ async def erase_opening(tx: Transaction, caller: Caller, seq: int, pointer: str,
     seal = commitments.Opening(pointer, found.salt, found.value).seal
     details = {"entry": seq, "pointer": pointer, "seal": seal, "reason": reason}
     await tx.execute(delete(Opening).where(Opening.seq == seq, Opening.pointer == pointer))
-    append(tx, caller, "opening.erased", subject, handler=handler, details=details)
+    append(tx, caller, AuditAction.OPENING_ERASED, subject, handler=handler, details=details)
     return seal
 
 

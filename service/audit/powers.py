@@ -13,12 +13,13 @@ from sqlalchemy import text
 
 from service.access.caller import OPERATOR
 from service.audit import operations as audit
+from service.audit.actions import AuditAction
 from service.database.locks import POWERS_LOCK
 from service.database.session import Transaction
 from service.law.rule_book import RuleBook
 from service.settings import Settings
 
-ACTION: Final = "settings.stated"
+ACTION: Final = AuditAction.SETTINGS_STATED
 SUBJECT: Final = "settings"
 NAMES: Final = (
     "public_url",

@@ -22,6 +22,7 @@ import asyncpg
 import msgspec
 
 from service.audit import effects, reservations
+from service.audit.actions import AuditAction
 from service.audit.commitments import SALT
 from service.audit.effects import COVERED, POINTER, Group
 from service.audit.shown import SIZE, hashed
@@ -33,7 +34,7 @@ PREFETCH_ROWS: Final = 2_000
 """Rows of a table that are read at once."""
 MAX_DIFFERENCES: Final = 1_000
 """Differences of one kind in one table that are told one by one: many of them hide none of another kind, or in another table."""
-BASELINE: Final = "state.baseline"
+BASELINE: Final = AuditAction.STATE_BASELINE
 """The action of entries that say what the tables held, where no entry from before says it."""
 LONGEST_TRANSACTION: Final = timedelta(minutes=1)
 """No transaction that writes entries takes as long."""

@@ -1,17 +1,18 @@
-"""`tell`: the event of a change, in the change's own transaction, beside its entry in the log."""
+"""Records changes: one audit entry and one event each, in the transaction that makes the change."""
 
 import json
 import secrets
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from sqlalchemy import DateTime, Text, and_, bindparam, or_, select, text
 
 from service.access.caller import READERS, Caller
 from service.audit import effects, recording
 from service.audit import operations as audit
+from service.audit.actions import AuditAction
 from service.audit.commitments import SALT
 from service.audit.effects import Written
 from service.database.row_security import EVERYWHERE
@@ -21,193 +22,162 @@ from service.events.tables import Event
 from service.http.paging import page_of
 
 
-def tell(
-    tx: Transaction,
-    caller: Caller,
-    kind: str,
-    subject: str,
-    *,
-    handler: str | None,
-    audience: Collection[str] = (),
-    why: str | None = None,
-    how_much: dict[str, Any] | None = None,
-    details: dict[str, Any] | None = None,
-    href: str,
-    method: str = "GET",
-    on_behalf_of: str | None = None,
-) -> None:
-    """Record an event with the transaction that does the change.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """A change, as its audit entry and its event report it.
 
-    Args:
-        tx: the transaction of the change.
-        caller: who acts.
-        kind: the action, as the log names it.
-        subject: id of the thing.
-        handler: id of the handler that it concerns.
-        audience: principals to whom it is addressed.
-        why: the reason or comment given.
-        how_much: what it is about, in figures.
-        details: whatever else the reader needs.
-        href: where to look or act.
+    Attributes:
+        action: the action, of the entry as of the event.
+        subject: id of the thing that changed.
+        handler: id of the handler that it concerns; None: it concerns all.
+        details: facts that a reader needs to understand the change, of JSON types and dates.
+        link: path at which to look or act.
         method: GET to look, POST to act.
-        on_behalf_of: who lent the role, where it was lent.
+        audience: principals to whom the event is addressed.
+        reason: the reason or comment given.
+        figures: the size of the matter.
+        on_behalf_of: the principal who lent the role, where it was lent.
     """
-    body = body_of(
-        caller, why=why, how_much=how_much, details=details, href=href, method=method, on_behalf_of=on_behalf_of
-    )
+
+    action: AuditAction
+    subject: str
+    handler: str | None
+    details: dict[str, Any]
+    link: str
+    method: Literal["GET", "POST"] = "GET"
+    audience: Collection[str] = ()
+    reason: str | None = None
+    figures: dict[str, Any] = field(default_factory=dict)
+    on_behalf_of: str | None = None
+
+
+def record(tx: Transaction, caller: Caller, change: Change) -> None:
+    """Record a change once in the audit log and once as an event, with the transaction that makes it.
+
+    Example:
+        change = Change(
+            action=AuditAction.GRANT_WITHDRAWN,
+            subject=grant.id,
+            handler=grant.handler,
+            details={"principal": grant.principal, "role": grant.role},
+            link="/v1/me",
+        )
+        events.record(tx, caller, change)
+    """
+    details = change.details
+    if change.on_behalf_of is not None:
+        details = details | {"on_behalf_of": change.on_behalf_of}
+    audit.append(tx, caller, change.action, change.subject, handler=change.handler, details=details)
+    notify(tx, caller, change)
+
+
+def notify(tx: Transaction, caller: Caller, change: Change) -> None:
+    """Write the event of a change that has no audit entry of its own, with the transaction that makes it."""
     tx.add(
-        Event(at=tx.now, kind=kind, subject=subject, handler=handler, audience=sorted(set(audience)), body=body),
+        Event(
+            at=tx.now,
+            kind=change.action.value,
+            subject=change.subject,
+            handler=change.handler,
+            audience=sorted(set(change.audience)),
+            body=_body(caller, change),
+        ),
     )
 
 
-def body_of(
-    caller: Caller,
-    *,
-    why: str | None = None,
-    how_much: dict[str, Any] | None = None,
-    details: dict[str, Any] | None = None,
-    href: str,
-    method: str = "GET",
-    on_behalf_of: str | None = None,
-) -> dict[str, Any]:
-    """Return what an event says, for `tell` or to be written with many others; see there for the arguments."""
+def _body(caller: Caller, change: Change) -> dict[str, Any]:
     body: dict[str, Any] = audit.plain(
         {
-            "who": {"id": caller.principal, "name": caller.name, "on_behalf_of": on_behalf_of},
-            "why": why,
-            "how_much": how_much or {},
-            "details": details or {},
-            "where": {"href": href, "method": method},
+            "who": {"id": caller.principal, "name": caller.name, "on_behalf_of": change.on_behalf_of},
+            "why": change.reason,
+            "how_much": change.figures,
+            "details": change.details,
+            "where": {"href": change.link, "method": change.method},
         }
     )
     return body
 
 
-@dataclass(frozen=True, slots=True)
-class Act:
-    """One of many changes of one transaction, as its entry and its event tell it; nobody is addressed."""
-
-    action: str
-    subject: str
-    handler: str | None
-    details: dict[str, Any]
-    how_much: dict[str, Any]
-    href: str
-    why: str | None = None
-
-
-Acts = tuple[str, str]
-"""The entries and the events of many acts, as texts of JSON that PostgreSQL takes apart."""
+RecordedChanges = tuple[str, str]
+"""Entries and events of many changes, as texts of JSON that PostgreSQL takes apart."""
 
 
 @dataclass(frozen=True, slots=True)
-class Numbers:
-    """What many acts need of the database before they are written.
+class ReservedNumbers:
+    """Values that many changes need of the database before their entries are made.
 
     Attributes:
-        events: the number of the event of each.
-        key: of which the salts of columns are made (`recording.key`).
+        events: the number of the event of each change.
+        key: key that the salts of columns derive from (`recording.key`).
     """
 
     events: Sequence[int]
     key: bytes
 
 
-async def numbers_for(tx: Transaction, count: int) -> Numbers:
-    """Draw what so many acts need."""
+async def reserve_numbers(tx: Transaction, count: int) -> ReservedNumbers:
+    """Draw the numbers that so many changes need."""
     drawn = await tx.scalars(_DRAW, {"count": count})
-    return Numbers(list(drawn), await recording.key(tx))
+    return ReservedNumbers(list(drawn), await recording.key(tx))
 
 
-def written(now: datetime, caller: Caller, acts: Sequence[Act], rows: Sequence[Written], numbers: Numbers) -> Acts:
-    """Return many acts as `record_all` takes them; made beside the event loop, for it is work.
+def encode_changes(
+    now: datetime, caller: Caller, changes: Sequence[Change], rows: Sequence[Written], numbers: ReservedNumbers
+) -> RecordedChanges:
+    """Return entries and events of many changes as `record_all` takes them; run it off the event loop.
 
     Args:
         now: the moment of their transaction.
         caller: who acts.
-        acts: at least one.
-        rows: what was written of the tables that the log covers, but for the events: the last entry says it.
-        numbers: of `numbers_for`.
+        changes: at least one; none has an audience.
+        rows: rows written to the tables that the log covers, but for the events; the last entry commits to them.
+        numbers: of `reserve_numbers`.
     """
-    told = [
+    encoded = [
         {
             "seq": number,
-            "kind": act.action,
-            "subject": act.subject,
-            "handler": act.handler,
-            "body": body_of(caller, why=act.why, how_much=act.how_much, details=act.details, href=act.href),
+            "kind": change.action.value,
+            "subject": change.subject,
+            "handler": change.handler,
+            "body": _body(caller, change),
         }
-        for number, act in zip(numbers.events, acts, strict=True)
+        for number, change in zip(numbers.events, changes, strict=True)
     ]
     shared = {"at": now, "audience": []}
     of_events = (
-        Written("events", str(one["seq"]), True, {**{name: one[name] for name in one if name != "seq"}, **shared})
-        for one in told
+        Written("events", str(event["seq"]), True, {**{name: event[name] for name in event if name != "seq"}, **shared})
+        for event in encoded
     )
     opening = effects.opening_of([*rows, *of_events], numbers.key, secrets.token_bytes(SALT))
-    last = len(acts) - 1
+    last = len(changes) - 1
     entries = (
         audit.record_of(
             now,
             caller,
-            act.action,
-            act.subject,
-            handler=act.handler,
-            details=act.details,
+            change.action,
+            change.subject,
+            handler=change.handler,
+            details=change.details,
             effects=opening if place == last else None,
         )
-        for place, act in enumerate(acts)
+        for place, change in enumerate(changes)
     )
-    return audit.written(entries), json.dumps(told, ensure_ascii=False)
+    return audit.written(entries), json.dumps(encoded, ensure_ascii=False)
 
 
-async def record_all(tx: Transaction, acts: Acts) -> None:
+async def record_all(tx: Transaction, changes: RecordedChanges) -> None:
     """Record many changes, each once in the log and once as an event: the same as `record` for each, with two statements."""
-    entries, told = acts
+    entries, encoded = changes
     await audit.append_all(tx, entries)
-    await tx.execute(_TELL_ALL, {"events": told, "at": tx.now})
+    await tx.execute(_INSERT_EVENTS, {"events": encoded, "at": tx.now})
 
 
 _DRAW: Final = text("select nextval(pg_get_serial_sequence('events', 'seq')) from generate_series(1, :count)")
-_TELL_ALL: Final = text("""
+_INSERT_EVENTS: Final = text("""
   insert into events (seq, at, kind, subject, handler, audience, body) overriding system value
   select seq, :at, kind, subject, handler, '{}', body
   from json_to_recordset(cast(:events as json)) as e(seq bigint, kind text, subject text, handler text, body jsonb)
 """).bindparams(bindparam("events", type_=Text), bindparam("at", type_=DateTime(timezone=True)))
-
-
-def record(
-    tx: Transaction,
-    caller: Caller,
-    action: str,
-    subject: str,
-    *,
-    handler: str | None,
-    details: dict[str, Any],
-    audience: Collection[str] = (),
-    why: str | None = None,
-    how_much: dict[str, Any] | None = None,
-    href: str,
-    method: str = "GET",
-    on_behalf_of: str | None = None,
-) -> None:
-    """Record a change once in the log and once as an event; see `audit.append` and `tell`."""
-    held = details if on_behalf_of is None else details | {"on_behalf_of": on_behalf_of}
-    audit.append(tx, caller, action, subject, handler=handler, details=held)
-    tell(
-        tx,
-        caller,
-        action,
-        subject,
-        handler=handler,
-        audience=audience,
-        why=why,
-        how_much=how_much,
-        details=details,
-        href=href,
-        method=method,
-        on_behalf_of=on_behalf_of,
-    )
 
 
 async def list_events(

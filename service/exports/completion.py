@@ -17,6 +17,7 @@ from msgspec import structs
 
 from service.access.caller import Caller
 from service.audit import operations as audit
+from service.audit.actions import AuditAction
 from service.database.session import Transaction
 from service.exports.operations import lock_export, present, status_of
 from service.exports.schemas import ExportOut
@@ -122,9 +123,9 @@ async def _count_first(counting: Counting) -> ExportOut:
     reports = {kind: completion[kind].report for kind in KINDS}
     sent = Count(**{kind: reports[kind].sent(getattr(export, kind)) for kind in KINDS})
     await _add_reports(counting, reports)
-    action, late = "export.completed", dict[str, Any]()
+    action, late = AuditAction.EXPORT_COMPLETED, dict[str, Any]()
     if is_late:
-        action, late = "export.reported_late", {"was": was, "more": structs.asdict(sent)}
+        action, late = AuditAction.EXPORT_REPORTED_LATE, {"was": was, "more": structs.asdict(sent)}
     return await _record_report(counting, action, sent, late)
 
 
@@ -146,7 +147,9 @@ async def _count_repeat(counting: Counting) -> ExportOut | ReportedOtherwise:
     )
     await _add_reports(counting, more, sketches)
     grown = Count(sent.persons - before.persons, sent.sensitive_persons - before.sensitive_persons)
-    await _record_report(counting, "export.reported_late", sent, {"was": "completed", "more": structs.asdict(grown)})
+    await _record_report(
+        counting, AuditAction.EXPORT_REPORTED_LATE, sent, {"was": "completed", "more": structs.asdict(grown)}
+    )
     return _reported_otherwise(
         export, before, "Whoever went beyond it is on record now and counted: the export says how many.", sent
     )
@@ -172,7 +175,7 @@ def _reported_otherwise(
     )
 
 
-async def _record_report(counting: Counting, action: str, sent: Count, late: Mapping[str, Any]) -> ExportOut:
+async def _record_report(counting: Counting, action: AuditAction, sent: Count, late: Mapping[str, Any]) -> ExportOut:
     """Record the report of an export, and compare its permit with the quota."""
     tx, export = counting.tx, counting.export
     export.status, export.ended_at = "completed", tx.now

@@ -8,6 +8,7 @@ from sqlalchemy import select
 
 from service.access.caller import READERS, Caller
 from service.audit import operations as audit
+from service.audit.actions import AuditAction
 from service.database.ids import is_id
 from service.database.session import Transaction, join_gate
 from service.exports.schemas import ExportOut
@@ -54,7 +55,9 @@ async def cancel(tx: Transaction, caller: Caller, export_id: str) -> ExportOut:
     require_reserved(export, tx)
     await ledger.release_reservation(tx, export)
     export.status, export.ended_at = "cancelled", tx.now
-    audit.append(tx, caller, "export.cancelled", export.id, handler=export.handler, details={"permit": export.permit})
+    audit.append(
+        tx, caller, AuditAction.EXPORT_CANCELLED, export.id, handler=export.handler, details={"permit": export.permit}
+    )
     await tx.flush()
     return present(export, tx)
 

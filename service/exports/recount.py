@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, and_, exists, func, or_, select, union
 
 from service.access.caller import OPERATOR
 from service.audit import operations as audit
+from service.audit.actions import AuditAction
 from service.database.session import Database, Transaction, close_gate
 from service.ledger import counting
 from service.ledger import operations as ledger
@@ -211,7 +212,7 @@ async def _repair(
         "stored": {kind: _tally_document(compared.stored[kind], compared.totals[kind]) for kind in KINDS},
         "counted": {kind: _tally_document(tally, tally.total) for kind, tally in compared.counted.items()},
     }
-    audit.append(tx, OPERATOR, "ledger.rebuilt", subject, handler=handler, details=details)
+    audit.append(tx, OPERATOR, AuditAction.LEDGER_REBUILT, subject, handler=handler, details=details)
 
 
 def _tally_document(tally: Tally, total: int) -> dict[str, Any]:

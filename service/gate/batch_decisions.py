@@ -18,6 +18,7 @@ import rfc8785
 from msgspec import UNSET, Struct, UnsetType, structs
 
 from service.access.caller import Caller
+from service.audit.actions import AuditAction
 from service.audit.commitments import LIMIT, SALT, Opening, seal
 from service.clock import rfc3339
 from service.database.ids import new_ids
@@ -250,7 +251,7 @@ class DecisionBatch:
         inputs = self._current_inputs(snapshot)
         decision = decision_on(question, inputs, self._book)
         evaluation = next(self._ids)
-        self._record("gate.evaluated", evaluation, caller, snapshot, inputs, decision, question)
+        self._record(AuditAction.GATE_EVALUATED, evaluation, caller, snapshot, inputs, decision, question)
         return answer_of(evaluation, decision, question.context or _NO_CONTEXT)
 
     def reserve(self, request: questions.Export, snapshot: Snapshot, caller: Caller) -> ReservedExport | ExportRefused:
@@ -277,7 +278,7 @@ class DecisionBatch:
             evaluation=evaluation,
         )
         if not decision.allowed or snapshot.dataset is None or snapshot.handler is None or snapshot.recipient is None:
-            record("export.refused", evaluation)
+            record(AuditAction.EXPORT_REFUSED, evaluation)
             return refusal(evaluation, decision)
         export = ReservedExport(
             id="ex_" + evaluation.removeprefix("ev_"),
@@ -298,7 +299,7 @@ class DecisionBatch:
         self.exports.append(export)
         self.reserved_persons.append(reserved)
         self._add(decision, snapshot.handler, reserved)
-        record("export.reserved", export.id, counts=decision.counts, expires_at=self._until, export=export.id)
+        record(AuditAction.EXPORT_RESERVED, export.id, counts=decision.counts, expires_at=self._until, export=export.id)
         return export
 
     def repeat(
@@ -332,7 +333,7 @@ class DecisionBatch:
         decision = decide(ask, inputs, self._book)
         evaluation = next(self._ids)
         self._record(
-            "export.repeated" if decision.allowed else "export.refused",
+            AuditAction.EXPORT_REPEATED if decision.allowed else AuditAction.EXPORT_REFUSED,
             earlier.id if decision.allowed else evaluation,
             caller,
             snapshot,
@@ -370,7 +371,7 @@ class DecisionBatch:
 
     def _record(
         self,
-        action: str,
+        action: AuditAction,
         subject: str,
         caller: Caller,
         snapshot: Snapshot,

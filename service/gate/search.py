@@ -16,6 +16,7 @@ from sqlalchemy import text
 
 from service.access.caller import Caller, Credential
 from service.audit import operations as audit
+from service.audit.actions import AuditAction
 from service.clock import day_in_shanghai
 from service.database.ids import new_id
 from service.database.row_security import EVERYWHERE
@@ -257,7 +258,9 @@ class _Search:
             "results": list(results),
             "is_last": walk.after is None,
         }
-        audit.append(self._tx, self._searcher.caller, "gate.searched", ident, handler=handler, details=details)
+        audit.append(
+            self._tx, self._searcher.caller, AuditAction.GATE_SEARCHED, ident, handler=handler, details=details
+        )
         token = (
             "" if walk.after is None else page_tokens.encode_cursor(Place(self._place.limit, walk.after), self._query)
         )

@@ -15,6 +15,7 @@ from service.access.caller import REVIEWERS, WATCHERS, Caller, Role
 from service.access.grant_rules import Glass
 from service.access.lookup import handler_of, is_of_principal, party, principal_of
 from service.access.tables import NOW, BreakGlass, Grant, Principal
+from service.audit.actions import AuditAction
 from service.clock import day_in_shanghai
 from service.database.ids import new_id
 from service.database.row_security import EVERYWHERE, NOWHERE, Reach, joined
@@ -80,7 +81,9 @@ async def break_glass(tx: Transaction, caller: Caller, wanted: BreakGlassIn) -> 
     tx.add(access)
     await tx.flush()
     details = {"reason": wanted.reason, "hours": wanted.hours, f"earlier_in_{RECENT.days}_days": earlier}
-    await _record(tx, replace(caller, break_glass=access.id), "break_glass.opened", access, details, wanted.reason)
+    await _record(
+        tx, replace(caller, break_glass=access.id), AuditAction.BREAK_GLASS_OPENED, access, details, wanted.reason
+    )
     await tx.flush()
     return BreakGlassOut.of(access, tx.now)
 
@@ -147,11 +150,11 @@ async def _find_access(tx: Transaction, caller: Caller, access_id: str, *, lock:
 
 async def _close(tx: Transaction, caller: Caller, access: BreakGlass) -> None:
     access.closed_at, access.closed_by = tx.now, caller.principal
-    await _record(tx, caller, "break_glass.closed", access, {}, None)
+    await _record(tx, caller, AuditAction.BREAK_GLASS_CLOSED, access, {}, None)
 
 
 async def _record(
-    tx: Transaction, caller: Caller, action: str, access: BreakGlass, details: dict[str, Any], why: str | None
+    tx: Transaction, caller: Caller, action: AuditAction, access: BreakGlass, details: dict[str, Any], why: str | None
 ) -> None:
     """Record it and tell every admin and auditor that it concerns, and the reviewers of its handler."""
     wide = Grant.handler.is_(None)
@@ -166,12 +169,14 @@ async def _record(
     events.record(
         tx,
         caller,
-        action,
-        access.id,
-        handler=access.handler,
-        details=said | details,
-        audience={access.principal, *people},
-        why=why,
-        how_much={"role": access.role, "handler": access.handler, "until": access.ends_at},
-        href=f"/v1/break-glass/{access.id}",
+        events.Change(
+            action=action,
+            subject=access.id,
+            handler=access.handler,
+            details=said | details,
+            audience={access.principal, *people},
+            reason=why,
+            figures={"role": access.role, "handler": access.handler, "until": access.ends_at},
+            link=f"/v1/break-glass/{access.id}",
+        ),
     )

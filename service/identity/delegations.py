@@ -12,6 +12,7 @@ from service.access import grant_rules
 from service.access.caller import ANYONE, REVIEWERS, WATCHERS, Caller, Delegated, Role
 from service.access.lookup import handler_where, party
 from service.access.tables import TODAY, Delegation, Grant, Principal
+from service.audit.actions import AuditAction
 from service.clock import day_in_shanghai
 from service.database.ids import is_id, new_id
 from service.database.row_security import EVERYWHERE, RowScope, joined
@@ -101,7 +102,7 @@ async def delegate(tx: Transaction, caller: Caller, wanted: DelegationIn) -> Del
     tx.add(made)
     shown = DelegationOut.of(made, today)
     details = shown.model_dump(mode="json", exclude=_NOT_TOLD)
-    _record(tx, caller, "delegation.made", made, details, wanted.reason)
+    _record(tx, caller, AuditAction.DELEGATION_MADE, made, details, wanted.reason)
     await tx.flush()
     return shown
 
@@ -129,7 +130,7 @@ async def confirm(tx: Transaction, caller: Caller, delegation_id: str) -> Delega
         raise Forbidden(bar)
     delegation.effective_at, delegation.confirmed_by = tx.now, caller.principal
     details = {"delegator": delegation.delegator, "delegate": delegation.delegate}
-    _record(tx, caller, "delegation.confirmed", delegation, details, None)
+    _record(tx, caller, AuditAction.DELEGATION_CONFIRMED, delegation, details, None)
     await tx.flush()
     return DelegationOut.of(delegation, today)
 
@@ -146,25 +147,32 @@ async def end(tx: Transaction, caller: Caller, delegation_id: str) -> Delegation
         raise Conflict("This delegation has ended already.")
     delegation.ended_at = tx.now
     details = {"delegator": delegation.delegator, "delegate": delegation.delegate}
-    _record(tx, caller, "delegation.ended", delegation, details, None)
+    _record(tx, caller, AuditAction.DELEGATION_ENDED, delegation, details, None)
     await tx.flush()
     return DelegationOut.of(delegation, day_in_shanghai(tx.now))
 
 
 def _record(
-    tx: Transaction, caller: Caller, action: str, delegation: Delegation, details: dict[str, Any], why: str | None
+    tx: Transaction,
+    caller: Caller,
+    action: AuditAction,
+    delegation: Delegation,
+    details: dict[str, Any],
+    why: str | None,
 ) -> None:
     events.record(
         tx,
         caller,
-        action,
-        delegation.id,
-        handler=delegation.handler,
-        details=details,
-        audience=[delegation.delegator, delegation.delegate],
-        why=why,
-        how_much={"roles": delegation.roles, "from": delegation.valid_from, "until": delegation.valid_until},
-        href=f"/v1/delegations/{delegation.id}",
+        events.Change(
+            action=action,
+            subject=delegation.id,
+            handler=delegation.handler,
+            details=details,
+            audience=[delegation.delegator, delegation.delegate],
+            reason=why,
+            figures={"roles": delegation.roles, "from": delegation.valid_from, "until": delegation.valid_until},
+            link=f"/v1/delegations/{delegation.id}",
+        ),
     )
 
 

@@ -14,6 +14,7 @@ from service.access.caller import OPERATOR, Caller, Role
 from service.access.grant_rules import Ask, Keeper, State
 from service.access.lookup import handler_of, is_of_principal, named_principal, party, principal_of
 from service.access.tables import Delegation, Grant, Principal
+from service.audit.actions import AuditAction
 from service.clock import day_in_shanghai
 from service.database.ids import new_id
 from service.database.row_security import EVERYWHERE
@@ -70,7 +71,9 @@ async def confirm_grant(tx: Transaction, caller: Caller, grant_id: str) -> Grant
     if not await _is_admin(tx, grant.granted_by, grant.handler):
         raise Conflict("Whoever asked for this grant is no admin any more; withdraw it, and ask anew.")
     grant.effective_at, grant.confirmed_by = tx.now, caller.principal
-    _record(tx, caller, "grant.confirmed", grant, {"granted_by": grant.granted_by}, audience=[grant.granted_by])
+    _record(
+        tx, caller, AuditAction.GRANT_CONFIRMED, grant, {"granted_by": grant.granted_by}, audience=[grant.granted_by]
+    )
     await tx.flush()
     return GrantOut.of(grant, tx.now)
 
@@ -175,7 +178,12 @@ async def give(
     details = {"valid_from": grant.valid_from, "valid_until": last, "source": grant.source}
     asked = await _confirmers(tx, grant) if waits else ()
     _record(
-        tx, caller, "grant.created", grant, details | {"state": grant_rules.state(grant.life, tx.now)}, audience=asked
+        tx,
+        caller,
+        AuditAction.GRANT_CREATED,
+        grant,
+        details | {"state": grant_rules.state(grant.life, tx.now)},
+        audience=asked,
     )
     await tx.flush()
     return grant
@@ -286,7 +294,7 @@ async def _same(tx: Transaction, principal: str, role: Role, handler: str | None
 def _end(tx: Transaction, caller: Caller, grant: Grant) -> None:
     stood = grant_rules.state(grant.life, tx.now)
     grant.withdrawn_at = tx.now
-    action = "grant.lapsed" if stood is State.LAPSED else "grant.withdrawn"
+    action = AuditAction.GRANT_LAPSED if stood is State.LAPSED else AuditAction.GRANT_WITHDRAWN
     _record(tx, caller, action, grant, {"state": stood}, audience={grant.granted_by})
 
 
@@ -342,23 +350,25 @@ def _waits(tx: Transaction) -> ColumnElement[bool]:
 def _record(
     tx: Transaction,
     caller: Caller,
-    action: str,
+    action: AuditAction,
     grant: Grant,
     details: dict[str, Any],
     *,
     audience: Sequence[str] | set[str] = (),
 ) -> None:
     """Record what became of a role that somebody has or is to have, and tell them and whoever must act."""
-    waits = action == "grant.created" and grant.effective_at is None
+    waits = action == AuditAction.GRANT_CREATED and grant.effective_at is None
     events.record(
         tx,
         caller,
-        action,
-        grant.id,
-        handler=grant.handler,
-        details={"principal": grant.principal, "role": grant.role} | details,
-        audience={grant.principal, *audience},
-        how_much={"role": grant.role, "handler": grant.handler},
-        href=f"/v1/grants/{grant.id}/confirm" if waits else "/v1/me",
-        method="POST" if waits else "GET",
+        events.Change(
+            action=action,
+            subject=grant.id,
+            handler=grant.handler,
+            details={"principal": grant.principal, "role": grant.role} | details,
+            audience={grant.principal, *audience},
+            figures={"role": grant.role, "handler": grant.handler},
+            link=f"/v1/grants/{grant.id}/confirm" if waits else "/v1/me",
+            method="POST" if waits else "GET",
+        ),
     )

@@ -15,6 +15,7 @@ from service.access.caller import OPERATOR, Caller, FederatedCredential, Role
 from service.access.lookup import principal_of
 from service.access.tables import HANDLERS, TODAY, Grant, LinkedIdentity, Principal
 from service.audit import operations as audit
+from service.audit.actions import AuditAction
 from service.clock import day_in_shanghai
 from service.database.ids import new_id
 from service.database.session import Transaction, close_gate
@@ -121,16 +122,16 @@ async def sync_group_roles(tx: Transaction, claims: TokenClaims, stands: Sequenc
             effective_at=tx.now,
         )
         tx.add(grant)
-        _record_grant(tx, "grant.created", grant)
+        _record_grant(tx, AuditAction.GRANT_CREATED, grant)
     for grant in await tx.scalars(select(Grant).where(Grant.id.in_([*planned.prolonged, *planned.withdrawn]))):
         if grant.id in planned.withdrawn:
             grant.withdrawn_at = tx.now
-            _record_grant(tx, "grant.withdrawn", grant)
+            _record_grant(tx, AuditAction.GRANT_WITHDRAWN, grant)
         else:
             grant.valid_until = group_roles.until_day(today)
             details = {"principal": grant.principal, "role": grant.role, "source": "group", "login": linked.id}
             details["valid_until"] = grant.valid_until.isoformat()
-            audit.append(tx, OPERATOR, "grant.prolonged", grant.id, handler=grant.handler, details=details)
+            audit.append(tx, OPERATOR, AuditAction.GRANT_PROLONGED, grant.id, handler=grant.handler, details=details)
     await tx.flush()
 
 
@@ -198,7 +199,7 @@ async def link(
     else:
         linked.ended_at = None
         linked.seen_by = sorted({*linked.seen_by, *caller.persons} - {principal.id})
-        _record(tx, caller, "login.linked", linked)
+        _record(tx, caller, AuditAction.LOGIN_LINKED, linked)
     await tx.flush()
     return LinkedIdentityOut.of(linked)
 
@@ -238,8 +239,8 @@ async def end(tx: Transaction, caller: Caller, reference: str, login_id: str) ->
     await sessions.end_all(tx, caller, "unlinked", principal=linked.principal, login=linked.id)
     for grant in await tx.scalars(select(Grant).where(Grant.login == linked.id, Grant.withdrawn_at.is_(None))):
         grant.withdrawn_at = tx.now
-        _record_grant(tx, "grant.withdrawn", grant, caller)
-    _record(tx, caller, "login.ended", linked)
+        _record_grant(tx, AuditAction.GRANT_WITHDRAWN, grant, caller)
+    _record(tx, caller, AuditAction.LOGIN_ENDED, linked)
     await tx.flush()
     return LinkedIdentityOut.of(linked)
 
@@ -346,7 +347,7 @@ def _add(tx: Transaction, caller: Caller, principal: str, issuer: str, subject: 
         ended_at=None,
     )
     tx.add(linked)
-    _record(tx, caller, "login.linked", linked)
+    _record(tx, caller, AuditAction.LOGIN_LINKED, linked)
     return linked
 
 
@@ -358,7 +359,7 @@ async def _linked_identity_of(tx: Transaction, reference: str, login_id: str, *,
     return linked
 
 
-def _record(tx: Transaction, caller: Caller, action: str, linked: LinkedIdentity) -> None:
+def _record(tx: Transaction, caller: Caller, action: AuditAction, linked: LinkedIdentity) -> None:
     details = {
         "principal": linked.principal,
         "issuer": linked.issuer,
@@ -366,19 +367,27 @@ def _record(tx: Transaction, caller: Caller, action: str, linked: LinkedIdentity
         "seen_by": linked.seen_by,
     }
     audience = [linked.principal]
-    events.record(tx, caller, action, linked.id, handler=None, details=details, audience=audience, href="/v1/me")
+    events.record(
+        tx,
+        caller,
+        events.Change(
+            action=action, subject=linked.id, handler=None, details=details, audience=audience, link="/v1/me"
+        ),
+    )
 
 
-def _record_grant(tx: Transaction, action: str, grant: Grant, caller: Caller = OPERATOR) -> None:
+def _record_grant(tx: Transaction, action: AuditAction, grant: Grant, caller: Caller = OPERATOR) -> None:
     details = {"principal": grant.principal, "role": grant.role, "source": "group", "login": grant.login}
     events.record(
         tx,
         caller,
-        action,
-        grant.id,
-        handler=grant.handler,
-        details=details,
-        audience=[grant.principal],
-        how_much={"role": grant.role, "handler": grant.handler},
-        href="/v1/me",
+        events.Change(
+            action=action,
+            subject=grant.id,
+            handler=grant.handler,
+            details=details,
+            audience=[grant.principal],
+            figures={"role": grant.role, "handler": grant.handler},
+            link="/v1/me",
+        ),
     )

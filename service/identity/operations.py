@@ -10,6 +10,7 @@ from service.access.caller import OPERATOR, Caller, Credentials, Role
 from service.access.grant_rules import is_fit
 from service.access.lookup import handler_of, named_principal, party, principal_of
 from service.access.tables import TODAY, ApiKey, Grant, Principal
+from service.audit.actions import AuditAction
 from service.clock import day_in_shanghai
 from service.database.ids import new_id
 from service.database.locks import FIRST_ADMIN_LOCK
@@ -114,7 +115,7 @@ async def create_principal(tx: Transaction, caller: Caller, wanted: PrincipalIn)
     principal = Principal(id=new_id("pr"), name=wanted.name, kind=wanted.kind, created_at=tx.now, disabled_at=None)
     tx.add(principal)
     details = {"name": wanted.name, "kind": wanted.kind}
-    _record(tx, caller, "principal.created", principal.id, principal.id, details)
+    _record(tx, caller, AuditAction.PRINCIPAL_CREATED, principal.id, principal.id, details)
     await tx.flush()
     return PrincipalOut.of(principal)
 
@@ -157,7 +158,7 @@ async def disable_principal(tx: Transaction, caller: Caller, reference: str) -> 
     principal.disabled_at = tx.now
     await break_glass.end_of(tx, caller, principal.id)
     await sessions.end_all(tx, caller, "disabled", principal=principal.id)
-    _record(tx, caller, "principal.disabled", principal.id, principal.id, {})
+    _record(tx, caller, AuditAction.PRINCIPAL_DISABLED, principal.id, principal.id, {})
     await tx.flush()
     return PrincipalOut.of(principal)
 
@@ -174,7 +175,7 @@ async def enable_principal(tx: Transaction, caller: Caller, reference: str) -> P
         raise Conflict("This principal is not disabled.")
     principal.disabled_at = None
     await ask_anew(tx, caller, principal)
-    _record(tx, caller, "principal.enabled", principal.id, principal.id, {})
+    _record(tx, caller, AuditAction.PRINCIPAL_ENABLED, principal.id, principal.id, {})
     await tx.flush()
     return PrincipalOut.of(principal)
 
@@ -206,7 +207,7 @@ async def create_key(tx: Transaction, caller: Caller, wanted: ApiKeyIn) -> ApiKe
     )
     tx.add(key)
     details = {"principal": principal.id, "prefix": key.prefix, "expires_at": key.expires_at, "seen_by": key.seen_by}
-    _record(tx, caller, "api_key.created", key.id, principal.id, details)
+    _record(tx, caller, AuditAction.API_KEY_CREATED, key.id, principal.id, details)
     await tx.flush()
     return ApiKeyMade(**ApiKeyOut.of(key).model_dump(), secret=secret.text)
 
@@ -237,7 +238,7 @@ async def revoke_key(tx: Transaction, caller: Caller, key_id: str) -> ApiKeyOut:
     if key.revoked_at is not None:
         raise Conflict("This key is revoked already.")
     key.revoked_at = tx.now
-    _record(tx, caller, "api_key.revoked", key.id, key.principal, {"principal": key.principal})
+    _record(tx, caller, AuditAction.API_KEY_REVOKED, key.id, key.principal, {"principal": key.principal})
     await tx.flush()
     return ApiKeyOut.of(key)
 
@@ -286,10 +287,16 @@ async def first_admin(tx: Transaction) -> ApiKeyMade | None:
 
 
 def _record(
-    tx: Transaction, caller: Caller, action: str, subject: str, principal: str, details: dict[str, Any]
+    tx: Transaction, caller: Caller, action: AuditAction, subject: str, principal: str, details: dict[str, Any]
 ) -> None:
     """Record what happened to a principal or to one of its keys, and tell it: a key that it did not ask for is worth knowing."""
-    events.record(tx, caller, action, subject, handler=None, details=details, audience=[principal], href="/v1/me")
+    events.record(
+        tx,
+        caller,
+        events.Change(
+            action=action, subject=subject, handler=None, details=details, audience=[principal], link="/v1/me"
+        ),
+    )
 
 
 def _require_admin(caller: Caller) -> None:

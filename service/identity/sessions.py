@@ -18,6 +18,7 @@ from service.access.lookup import principal_of
 from service.access.tables import NOW, TODAY, Grant, LinkedIdentity, LoginLink, Principal, Session, SessionToken
 from service.audit import operations as audit
 from service.audit import recording
+from service.audit.actions import AuditAction
 from service.clock import day_in_shanghai
 from service.database.ids import new_id
 from service.database.session import Transaction
@@ -73,7 +74,7 @@ async def begin(
     tx.add(session)
     await tx.flush()
     token = _new_token(tx, session.id)
-    _record(tx, actor, "session.begun", session, {"by": by})
+    _record(tx, actor, AuditAction.SESSION_BEGUN, session, {"by": by})
     await tx.flush()
     return token
 
@@ -209,12 +210,14 @@ async def make_link(tx: Transaction, reference: str, minutes: int) -> str:
     events.record(
         tx,
         OPERATOR,
-        "login_link.made",
-        principal.id,
-        handler=None,
-        details=details,
-        audience=[principal.id],
-        href="/v1/me",
+        events.Change(
+            action=AuditAction.LOGIN_LINK_MADE,
+            subject=principal.id,
+            handler=None,
+            details=details,
+            audience=[principal.id],
+            link="/v1/me",
+        ),
     )
     await tx.flush()
     return token
@@ -251,7 +254,7 @@ async def use_link(tx: Transaction, token: str, limits: Limits, *, instead_of: s
 
 def refuse(tx: Transaction, principal: str, why: str) -> None:
     """Record that somebody known tried to sign in and was not let in."""
-    audit.append(tx, SYSTEM_ACTOR, "login.refused", principal, details={"principal": principal, "why": why})
+    audit.append(tx, SYSTEM_ACTOR, AuditAction.LOGIN_REFUSED, principal, details={"principal": principal, "why": why})
 
 
 def over() -> Unauthenticated:
@@ -319,10 +322,16 @@ def _new_token(tx: Transaction, session: str) -> str:
 
 def _end(tx: Transaction, caller: Caller, session: Session, how: str) -> None:
     session.ended_at, session.how = tx.now, how
-    _record(tx, caller, "session.ended", session, {"how": how})
+    _record(tx, caller, AuditAction.SESSION_ENDED, session, {"how": how})
 
 
-def _record(tx: Transaction, caller: Caller, action: str, session: Session, details: dict[str, Any]) -> None:
+def _record(tx: Transaction, caller: Caller, action: AuditAction, session: Session, details: dict[str, Any]) -> None:
     told = {"principal": session.principal} | details
     audience = [session.principal]
-    events.record(tx, caller, action, session.id, handler=None, details=told, audience=audience, href="/v1/session")
+    events.record(
+        tx,
+        caller,
+        events.Change(
+            action=action, subject=session.id, handler=None, details=told, audience=audience, link="/v1/session"
+        ),
+    )

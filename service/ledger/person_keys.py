@@ -8,6 +8,7 @@ from sqlalchemy.dialects.postgresql import insert
 from service.access.caller import Caller
 from service.audit import operations as audit
 from service.audit import recording
+from service.audit.actions import AuditAction
 from service.database.session import Transaction
 from service.ledger.tables import PersonKey
 
@@ -27,5 +28,7 @@ async def person_key(tx: Transaction, caller: Caller, handler: str) -> PersonKey
     adding = insert(PersonKey).values(**row).on_conflict_do_nothing().returning(PersonKey.handler)
     if await tx.scalar(adding, execution_options=recording.STATED) is not None:
         recording.wrote(tx, PersonKey.__table__, [row], made=True)
-        audit.append(tx, caller, "handler.person_key_made", handler, handler=handler, details={"bytes": KEY_BYTES})
+        audit.append(
+            tx, caller, AuditAction.HANDLER_PERSON_KEY_MADE, handler, handler=handler, details={"bytes": KEY_BYTES}
+        )
     return await tx.get_one(PersonKey, handler)

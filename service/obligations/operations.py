@@ -7,6 +7,7 @@ from sqlalchemy import ColumnElement, and_, or_, select
 
 from service.access import directory
 from service.access.caller import READERS, Caller, Role
+from service.audit.actions import AuditAction
 from service.clock import SHANGHAI, day_in_shanghai
 from service.database.ids import new_id
 from service.database.session import Transaction, close_gate
@@ -68,7 +69,7 @@ async def open_duty(
         created_at=tx.now,
     )
     tx.add(obligation)
-    _record(tx, caller, "obligation.opened", obligation)
+    _record(tx, caller, AuditAction.OBLIGATION_OPENED, obligation)
     await tx.flush()
     return obligation
 
@@ -124,21 +125,27 @@ async def settle(
                 caller.principal,
                 _begin(begins_on),
             )
-            _record(tx, caller, "obligation.evidence_dated_ahead", obligation)
+            _record(tx, caller, AuditAction.OBLIGATION_EVIDENCE_DATED_AHEAD, obligation)
 
 
 async def rest_on(tx: Transaction, caller: Caller, old: str, new: str) -> None:
     """Let the duties that one paper settled be settled by the one that takes its place."""
     for obligation in await _settled_by(tx, old):
         obligation.evidence = new
-        _record(tx, caller, "obligation.evidence_replaced", obligation)
+        _record(tx, caller, AuditAction.OBLIGATION_EVIDENCE_REPLACED, obligation)
 
 
 async def unsettle(tx: Transaction, caller: Caller, evidence: str) -> None:
     """Open the duties again that a paper settled, since the paper no longer counts."""
     for obligation in await _settled_by(tx, evidence):
         obligation.state, obligation.evidence, obligation.ended_by, obligation.ended_at = State.OPEN, None, None, None
-        _record(tx, caller, "obligation.reopened", obligation, why="The evidence that settled it no longer counts.")
+        _record(
+            tx,
+            caller,
+            AuditAction.OBLIGATION_REOPENED,
+            obligation,
+            why="The evidence that settled it no longer counts.",
+        )
 
 
 async def void_of_permit(
@@ -229,7 +236,7 @@ async def reopen(tx: Transaction, caller: Caller, obligation_id: str, reason: st
     if (state := _state(obligation, tx)) is not State.DONE:
         raise Conflict(f"This duty is {state}; only one that was called done can be opened again.")
     obligation.state, obligation.ended_by, obligation.ended_at, obligation.evidence = State.OPEN, None, None, None
-    _record(tx, caller, "obligation.reopened", obligation, why=reason)
+    _record(tx, caller, AuditAction.OBLIGATION_REOPENED, obligation, why=reason)
     await tx.flush()
     return _present(obligation, tx)
 
@@ -249,7 +256,7 @@ async def give(tx: Transaction, caller: Caller, obligation_id: str, owner: str) 
             "Nobody can be given this duty.", errors=[("/owner", "No person of this id or name may read it.")]
         )
     obligation.owner = person
-    _record(tx, caller, "obligation.assigned", obligation)
+    _record(tx, caller, AuditAction.OBLIGATION_ASSIGNED, obligation)
     await tx.flush()
     return _present(obligation, tx)
 
@@ -265,7 +272,7 @@ async def reckon_anew(tx: Transaction, caller: Caller) -> list[tuple[Obligation,
         due, before = reckoned_anew(Code(obligation.code), obligation.due_on), obligation.due_on
         if due.note is None:
             obligation.due_on, obligation.due_note = due.on, None
-            _record(tx, caller, "obligation.reckoned_anew", obligation)
+            _record(tx, caller, AuditAction.OBLIGATION_RECKONED_ANEW, obligation)
             moved.append((obligation, before))
     await tx.flush()
     return moved
@@ -372,10 +379,13 @@ def _end(
 ) -> None:
     obligation.state, obligation.evidence = state, evidence
     obligation.ended_by, obligation.ended_at = caller.principal, tx.now
-    _record(tx, caller, f"obligation.{state}", obligation, why=why)
+    action = AuditAction.OBLIGATION_VOID if state is State.VOID else AuditAction.OBLIGATION_DONE
+    _record(tx, caller, action, obligation, why=why)
 
 
-def _record(tx: Transaction, caller: Caller, action: str, obligation: Obligation, why: str | None = None) -> None:
+def _record(
+    tx: Transaction, caller: Caller, action: AuditAction, obligation: Obligation, why: str | None = None
+) -> None:
     details = {
         "code": obligation.code,
         "transfer": obligation.transfer,
@@ -390,13 +400,15 @@ def _record(tx: Transaction, caller: Caller, action: str, obligation: Obligation
     events.record(
         tx,
         caller,
-        action,
-        obligation.id,
-        handler=obligation.handler,
-        details=details,
-        audience=[] if obligation.owner is None else [obligation.owner],
-        why=why,
-        href=f"/v1/obligations/{obligation.id}",
+        events.Change(
+            action=action,
+            subject=obligation.id,
+            handler=obligation.handler,
+            details=details,
+            audience=[] if obligation.owner is None else [obligation.owner],
+            reason=why,
+            link=f"/v1/obligations/{obligation.id}",
+        ),
     )
 
 

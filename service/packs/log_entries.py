@@ -16,6 +16,7 @@ from typing import Any, Final
 from sqlalchemy import text
 
 from service.audit import commitments
+from service.audit.actions import AuditAction
 from service.audit.tlog import signed_note
 from service.audit.tlog.merkle import covers, leaf_hash
 from service.audit.tlog.tiles import Tile, reader, tiles_for
@@ -138,11 +139,11 @@ class LogEntries:
         return f'{start}"hash":"{hash_}"}}\n'.encode(), None
 
     def _is_clear(self, body: Json) -> bool:
-        if body["action"] == "gate.evaluated":
+        if body["action"] == AuditAction.GATE_EVALUATED:
             # AuthZEN lets a caller name any subject, a person as well.
             subject = body["details"]["question"]["subject"]
             return subject["type"] == "system" and subject["id"] in self._systems
-        if body["action"] in {"export.reserved", "export.repeated", "export.refused"}:
+        if body["action"] in {AuditAction.EXPORT_RESERVED, AuditAction.EXPORT_REPEATED, AuditAction.EXPORT_REFUSED}:
             return True
         return commitments.is_clear(body)
 

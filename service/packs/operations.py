@@ -7,6 +7,7 @@ from sqlalchemy import select
 
 from service.access.caller import Caller, Role
 from service.audit import operations as audit
+from service.audit.actions import AuditAction
 from service.database.ids import new_id
 from service.database.row_security import EVERYWHERE
 from service.database.session import Transaction
@@ -56,7 +57,7 @@ async def request_pack(tx: Transaction, caller: Caller, body: PackIn) -> PackOut
     )
     tx.add(pack)
     details = {"kind": kind, "subject": subject, "since": body.since, "until": body.until}
-    audit.append(tx, caller, "evidence_pack.requested", pack.id, handler=handler, details=details)
+    audit.append(tx, caller, AuditAction.EVIDENCE_PACK_REQUESTED, pack.id, handler=handler, details=details)
     await tx.flush()
     return PackOut.of(pack, tx.now)
 
@@ -115,7 +116,12 @@ async def fetch_pack(tx: Transaction, caller: Caller, directory: Path, pack_id: 
             "Its file is not here: replicas must share the directory OUTBOUND_PACKS_DIR. Ask for a new one."
         )
     audit.append(
-        tx, caller, "evidence_pack.fetched", pack_out.id, handler=pack_out.handler, details={"sha256": pack_out.sha256}
+        tx,
+        caller,
+        AuditAction.EVIDENCE_PACK_FETCHED,
+        pack_out.id,
+        handler=pack_out.handler,
+        details={"sha256": pack_out.sha256},
     )
     await tx.flush()
     return pack_out, path

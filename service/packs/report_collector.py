@@ -4,6 +4,7 @@ from collections import Counter, defaultdict, deque
 from datetime import date, datetime
 from typing import Any, Final
 
+from service.audit.actions import AuditAction
 from service.audit.tlog import signed_note
 from service.clock import day_in_shanghai
 from service.packs.report_data import (
@@ -76,7 +77,7 @@ class ReportCollector:
     def add_entry(self, leaf: int, body: Json) -> None:
         """Add an entry whose body is in the pack."""
         action, details = body["action"], body["details"]
-        if action == "export.refused":
+        if action == AuditAction.EXPORT_REFUSED:
             day = day_in_shanghai(datetime.fromisoformat(body["at"]))
             self._days[day, details["permit"], details["dataset"] or "", details["recipient"] or ""]["refused"] += 1
             self._counts["refused"] += 1

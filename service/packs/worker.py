@@ -19,6 +19,7 @@ from sqlalchemy import select, text, update
 
 from service.access.caller import SYSTEM_ACTOR
 from service.audit import operations as audit
+from service.audit.actions import AuditAction
 from service.database.faults import DatabaseUnavailableError, LockTimeoutError
 from service.database.row_security import EVERYWHERE, TELL, RowScope
 from service.database.session import Database, Transaction
@@ -168,7 +169,7 @@ class Worker:
         row.done = row.total = row.total or 0
         row.expires_at = tx.now + self._keep
         details = {"kind": row.kind, "subject": row.subject, "sha256": built.sha256.hex(), "bytes": built.size}
-        audit.append(tx, SYSTEM_ACTOR, "evidence_pack.made", row.id, handler=row.handler, details=details)
+        audit.append(tx, SYSTEM_ACTOR, AuditAction.EVIDENCE_PACK_MADE, row.id, handler=row.handler, details=details)
 
     async def _set(self, pack: EvidencePack, **values: object) -> None:
         """Update a pack, unless another worker has started it."""

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import JSON, BigInteger, ColumnElement, DateTime, and_, any_, column, exists, or_, select, table
 from sqlalchemy.dialects.postgresql import ARRAY, insert
@@ -12,6 +12,7 @@ from service.access import directory, persons
 from service.access.caller import OPERATOR, READERS, REVIEWERS, Caller, Role
 from service.audit import operations as audit
 from service.audit import recording
+from service.audit.actions import AuditAction
 from service.audit.schemas import EntryOut
 from service.clock import SHANGHAI, day_in_shanghai
 from service.database.columns import Id
@@ -139,7 +140,7 @@ async def issue(tx: Transaction, caller: Caller, scope: Scope) -> Permit:
     ]
     tx.add_all(datasets)
     details = PermitOut.of(permit, datasets, Count(), day_in_shanghai(tx.now)).model_dump(mode="json")
-    await _record(tx, caller, "permit.issued", permit, details)
+    await _record(tx, caller, AuditAction.PERMIT_ISSUED, permit, details)
     await tx.flush()
     return permit
 
@@ -174,7 +175,7 @@ async def supersede(
         new = await tx.get_one(Permit, new_id_)
         why = f"The permit {old.id}, which it follows, is suspended: {old.reason or 'no reason was given'}"
         new.status, new.reason = Standing.SUSPENDED, why
-        await _record(tx, caller, "permit.suspended", new, {"reason": why}, why=why)
+        await _record(tx, caller, AuditAction.PERMIT_SUSPENDED, new, {"reason": why}, why=why)
     before: str | None = old.id
     while before is not None:
         ending = await tx.get_one(Permit, before, with_for_update=True, populate_existing=True)
@@ -192,7 +193,9 @@ async def _end_before(tx: Transaction, caller: Caller, permit: Permit, successor
     if permit.status != Standing.REVOKED:
         permit.valid_until = min(permit.valid_until, last)
     permit.updated_at = tx.now
-    await _record(tx, caller, "permit.superseded", permit, {"by": successor, "valid_until": permit.valid_until})
+    await _record(
+        tx, caller, AuditAction.PERMIT_SUPERSEDED, permit, {"by": successor, "valid_until": permit.valid_until}
+    )
     is_in_force = permit.valid_until >= day_in_shanghai(tx.now)
     why = f"The permit was superseded by {successor}."
     await obligations.void_of_permit(tx, caller, permit.id, why, is_in_force=is_in_force)
@@ -246,7 +249,7 @@ async def amend(tx: Transaction, caller: Caller, permit_id: str, wanted: AmendIn
         setattr(permit, name, value)
     permit.updated_at = tx.now
     details = {"before": before, "after": changes, "reason": wanted.reason}
-    await _record(tx, caller, "permit.amended", permit, details, why=wanted.reason)
+    await _record(tx, caller, AuditAction.PERMIT_AMENDED, permit, details, why=wanted.reason)
     await tx.flush()
     return (await _present_permits(tx, [permit]))[0]
 
@@ -270,7 +273,7 @@ async def rest_on(tx: Transaction, caller: Caller, old: str, new: str, ends_on: 
             permit.valid_until = min(permit.valid_until, ends_on)
         permit.updated_at = tx.now
         details = {"replaced": old, "by": new, "valid_until": permit.valid_until}
-        await _record(tx, caller, "permit.evidence_replaced", permit, details)
+        await _record(tx, caller, AuditAction.PERMIT_EVIDENCE_REPLACED, permit, details)
     await tx.flush()
     return [permit.id for permit in permits if permit.status != Standing.REVOKED]
 
@@ -441,7 +444,7 @@ async def suspend_above_quota(
     permit.status, permit.reason, permit.updated_at = Standing.SUSPENDED, why, tx.now
     quota = {kind: getattr(permit, kind) for kind in sent}
     details = {"reason": why, "cause": "quota_exceeded", "export": export, "sent": dict(sent), "quota": quota}
-    await _record(tx, caller, "permit.suspended", permit, details, why=why)
+    await _record(tx, caller, AuditAction.PERMIT_SUSPENDED, permit, details, why=why)
     await tx.flush()
     await _stop_followers(tx, caller, permit, AMENDERS)
 
@@ -491,7 +494,7 @@ async def publish(tx: Transaction, signer: Signer) -> None:
     adding = insert(SigningKey).values(**row).on_conflict_do_nothing().returning(SigningKey.kid)
     if await tx.scalar(adding, execution_options=recording.STATED) is not None:
         recording.wrote(tx, SigningKey.__table__, [row], made=True)
-        audit.append(tx, OPERATOR, "signing_key.published", "signing keys", details={"jwk": signer.public})
+        audit.append(tx, OPERATOR, AuditAction.SIGNING_KEY_PUBLISHED, "signing keys", details={"jwk": signer.public})
 
 
 async def public_keys(tx: Transaction) -> JwksOut:
@@ -562,6 +565,14 @@ async def successor_of(tx: Transaction, transfer: str) -> str | None:
     return await tx.scalar(select(Permit.transfer).where(Permit.id == old))
 
 
+_ACTIONS: Final[Mapping[Standing, AuditAction]] = {
+    Standing.ACTIVE: AuditAction.PERMIT_RESUMED,
+    Standing.SUSPENDED: AuditAction.PERMIT_SUSPENDED,
+    Standing.REVOKED: AuditAction.PERMIT_REVOKED,
+}
+"""Actions by the status that a permit is given."""
+
+
 async def _set(
     tx: Transaction,
     caller: Caller,
@@ -574,8 +585,7 @@ async def _set(
     if permit.status not in wanted:
         raise Conflict(f"The permit is {permit.status}; only {' or '.join(wanted)} ones can become {status}.")
     permit.status, permit.reason, permit.updated_at = status, reason, tx.now
-    verb = "resumed" if status is Standing.ACTIVE else status.value
-    await _record(tx, caller, f"permit.{verb}", permit, {"reason": reason}, why=reason, roles=roles)
+    await _record(tx, caller, _ACTIONS[status], permit, {"reason": reason}, why=reason, roles=roles)
     await tx.flush()
     return (await _present_permits(tx, [permit]))[0]
 
@@ -594,7 +604,7 @@ async def lost_evidence(tx: Transaction, permits: Sequence[Permit]) -> Mapping[s
 async def _record(
     tx: Transaction,
     caller: Caller,
-    action: str,
+    action: AuditAction,
     permit: Permit,
     details: dict[str, Any],
     *,
@@ -610,15 +620,17 @@ async def _record(
     events.record(
         tx,
         caller,
-        action,
-        permit.id,
-        handler=permit.handler,
-        details=details,
-        audience=authors or (),
-        why=why,
-        how_much=how_much | {"sent_persons": permit.sent_persons, "status": permit.status},
-        href=f"/v1/permits/{permit.id}",
-        on_behalf_of=caller.behalf(roles, permit.handler),
+        events.Change(
+            action=action,
+            subject=permit.id,
+            handler=permit.handler,
+            details=details,
+            audience=authors or (),
+            reason=why,
+            figures=how_much | {"sent_persons": permit.sent_persons, "status": permit.status},
+            link=f"/v1/permits/{permit.id}",
+            on_behalf_of=caller.behalf(roles, permit.handler),
+        ),
     )
 
 

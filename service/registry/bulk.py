@@ -8,6 +8,7 @@ from typing import Final
 from sqlalchemy import DateTime, Text, bindparam, select, text
 
 from service.access.caller import READERS, Caller
+from service.audit.actions import AuditAction
 from service.audit.effects import Written
 from service.audit.operations import plain
 from service.database.ids import new_ids
@@ -91,28 +92,28 @@ class Planning:
         return sum(len(rows) for rows in self._made.values())
 
     def acts(
-        self, caller: Caller, now: datetime, superseded: Sequence[tuple[str, int]], numbers: events.Numbers
-    ) -> events.Acts:
+        self, caller: Caller, now: datetime, superseded: Sequence[tuple[str, int]], numbers: events.ReservedNumbers
+    ) -> events.RecordedChanges:
         """Return the entries and events.
 
         Args:
             caller: who grades.
             now: when.
             superseded: gradings that no longer hold or wait: dataset and number.
-            numbers: of `events.numbers_for`.
+            numbers: of `events.reserve_numbers`.
         """
-        return events.written(
+        return events.encode_changes(
             now,
             caller,
             [
-                events.Act(
-                    action="dataset.graded",
+                events.Change(
+                    action=AuditAction.DATASET_GRADED,
                     subject=row["id"],
                     handler=row["handler"],
                     details=details_of(one),
-                    how_much={"dataset": row["key"], "tags": one["tags"], "scale": row["scale"]},
-                    href=f"/v1/datasets/{row['id']}/gradings/{one['number']}",
-                    why=self._wanted.reason,
+                    figures={"dataset": row["key"], "tags": one["tags"], "scale": row["scale"]},
+                    link=f"/v1/datasets/{row['id']}/gradings/{one['number']}",
+                    reason=self._wanted.reason,
                 )
                 for row in self._datasets
                 for one in self._made[row["id"]]
@@ -207,7 +208,7 @@ async def grade_many(tx: Transaction, caller: Caller, wanted: BulkGradingIn, gra
         await tx.execute(_TAKE_EFFECT, {"effective": effective, "at": tx.now})
         await _look_at_scales(tx, caller, effective)
         tx.can_deny = True
-    numbers = await events.numbers_for(tx, await asked(tx, grading, "acting"))
+    numbers = await events.reserve_numbers(tx, await asked(tx, grading, "acting"))
     await events.record_all(tx, await asked(tx, grading, "acts", caller, tx.now, superseded, numbers))
     told: bytes = await asked(tx, grading, "outcome")
     if effective != "[]":

@@ -12,6 +12,7 @@ from sqlalchemy import select
 
 from service.access import persons
 from service.access.caller import Caller, Role
+from service.audit.actions import AuditAction
 from service.database.ids import new_ids
 from service.database.session import Transaction
 from service.events import operations as events
@@ -35,6 +36,27 @@ THINGS: Final[Mapping[str, tuple[FactSubject, type[Row]]]] = {
     "rc": ("recipient", Recipient),
 }
 """What a subject is, by the prefix of its id."""
+CHANGED: Final[Mapping[Thing, AuditAction]] = {
+    "handler": AuditAction.HANDLER_CHANGED,
+    "dataset": AuditAction.DATASET_CHANGED,
+    "recipient": AuditAction.RECIPIENT_CHANGED,
+}
+"""Actions of changes of rows of the register."""
+_ASKED: Final[Mapping[Thing, AuditAction]] = {
+    "handler": AuditAction.HANDLER_FACTS_ASKED,
+    "dataset": AuditAction.DATASET_FACTS_ASKED,
+    "recipient": AuditAction.RECIPIENT_FACTS_ASKED,
+}
+_CONFIRMED: Final[Mapping[Thing, AuditAction]] = {
+    "handler": AuditAction.HANDLER_FACT_CONFIRMED,
+    "dataset": AuditAction.DATASET_FACT_CONFIRMED,
+    "recipient": AuditAction.RECIPIENT_FACT_CONFIRMED,
+}
+_REFUSED: Final[Mapping[Thing, AuditAction]] = {
+    "handler": AuditAction.HANDLER_FACT_REFUSED,
+    "dataset": AuditAction.DATASET_FACT_REFUSED,
+    "recipient": AuditAction.RECIPIENT_FACT_REFUSED,
+}
 DISTINCT_FROM: Final = "distinct_from/"
 """What the fact that a dataset is not what another spelling of its key names begins with; the id of the other follows."""
 OF_ROW: Final = frozenset({"country", "kind"})
@@ -118,7 +140,7 @@ async def wait(
     tx.add_all(FactChange(**one, **stated, settled_by=None, settled_at=None, reason=None) for one in left.added)
     row.pending_facts, row.updated_at = left.pending, tx.now
     details = left.details if reason is None else left.details | {"stated_reason": reason}
-    _record(tx, caller, "facts_asked", row, details, [], reason)
+    _record(tx, caller, _ASKED, row, details, [], reason)
 
 
 async def confirm(tx: Transaction, caller: Caller, change_id: str, wanted: SettleIn) -> FactChangeOut:
@@ -144,7 +166,7 @@ async def confirm(tx: Transaction, caller: Caller, change_id: str, wanted: Settl
     else:
         row.facts = row.facts | {change.fact: change.after}
     details = _details(change, row) | {"facts": row.facts, "reason": wanted.reason} | more
-    _record(tx, caller, "fact_confirmed", row, details, [change.asked_by], wanted.reason)
+    _record(tx, caller, _CONFIRMED, row, details, [change.asked_by], wanted.reason)
     if isinstance(row, Dataset) and more:
         await twins.settle(tx, caller, row.handler, [row.folded_key or ""])
     await tx.flush()
@@ -171,7 +193,7 @@ async def refuse(tx: Transaction, caller: Caller, change_id: str, wanted: Settle
     change, row = await _lock_change(tx, caller, change_id)
     _settle(tx, caller, change, row, "refused", wanted.reason)
     details = _details(change, row) | {"reason": wanted.reason}
-    _record(tx, caller, "fact_refused", row, details, [change.asked_by], wanted.reason)
+    _record(tx, caller, _REFUSED, row, details, [change.asked_by], wanted.reason)
     await tx.flush()
     return FactChangeOut.of(change)
 
@@ -257,7 +279,7 @@ def handler_of(row: Row) -> str | None:
 def _record(
     tx: Transaction,
     caller: Caller,
-    verb: str,
+    actions: Mapping[Thing, AuditAction],
     row: Row,
     details: dict[str, Any],
     audience: Sequence[str],
@@ -266,12 +288,14 @@ def _record(
     events.record(
         tx,
         caller,
-        f"{thing_of(row)}.{verb}",
-        row.id,
-        handler=handler_of(row),
-        details=details,
-        audience=audience,
-        why=why,
-        how_much={"key": row.key},
-        href=f"/v1/fact-changes?subject={row.id}",
+        events.Change(
+            action=actions[thing_of(row)],
+            subject=row.id,
+            handler=handler_of(row),
+            details=details,
+            audience=audience,
+            reason=why,
+            figures={"key": row.key},
+            link=f"/v1/fact-changes?subject={row.id}",
+        ),
     )

@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, and_, func, or_, select
 
 from service.access import directory, persons
 from service.access.caller import Caller
+from service.audit.actions import AuditAction
 from service.clock import SHANGHAI, day_in_shanghai
 from service.database.ids import new_id
 from service.database.session import Transaction
@@ -83,7 +84,7 @@ async def confirm_grading(
         "reason": wanted.reason,
         "catalogue": grading.catalogue,
     }
-    _tell(tx, caller, "dataset.grading_confirmed", dataset, details, [grading.graded_by], wanted.reason)
+    _tell(tx, caller, AuditAction.DATASET_GRADING_CONFIRMED, dataset, details, [grading.graded_by], wanted.reason)
     await twins.settle_graded(tx, caller, [dataset.id])
     await tx.flush()
     return GradingOut.of(grading)
@@ -176,7 +177,7 @@ async def _record(tx: Transaction, caller: Caller, dataset: Dataset, columns: Co
         _take_effect(tx, dataset, grading)
         await look_at_scale(tx, caller, dataset)
     tx.add(grading)
-    _tell(tx, caller, "dataset.graded", dataset, details_of(columns), [], grading.reason)
+    _tell(tx, caller, AuditAction.DATASET_GRADED, dataset, details_of(columns), [], grading.reason)
     await tx.flush()
     return grading
 
@@ -194,7 +195,7 @@ def _take_effect(tx: Transaction, dataset: Dataset, grading: Grading) -> None:
 def _tell(
     tx: Transaction,
     caller: Caller,
-    action: str,
+    action: AuditAction,
     dataset: Dataset,
     details: dict[str, Any],
     audience: Sequence[str],
@@ -203,14 +204,16 @@ def _tell(
     events.record(
         tx,
         caller,
-        action,
-        dataset.id,
-        handler=dataset.handler,
-        details=details,
-        audience=audience,
-        why=why,
-        how_much={"dataset": dataset.key, "tags": details["tags"], "scale": dataset.scale},
-        href=f"/v1/datasets/{dataset.id}/gradings/{details['number']}",
+        events.Change(
+            action=action,
+            subject=dataset.id,
+            handler=dataset.handler,
+            details=details,
+            audience=audience,
+            reason=why,
+            figures={"dataset": dataset.key, "tags": details["tags"], "scale": dataset.scale},
+            link=f"/v1/datasets/{dataset.id}/gradings/{details['number']}",
+        ),
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import func, select
 
 from service.access.caller import SYSTEM_ACTOR, Caller, Role
+from service.audit.actions import AuditAction
 from service.database.session import Transaction, elevated
 from service.events import operations as events
 from service.http.paging import page_of
@@ -63,20 +64,22 @@ async def confirm(tx: Transaction, caller: Caller, reference: str, claimant: str
             changed = {"before": {"confirmed_group": other.confirmed_group}, "after": {"confirmed_group": other.group}}
             other.confirmed_group, other.updated_at = other.group, tx.now
             # Who acted at the other company is for that one to know.
-            _record(tx, SYSTEM_ACTOR, "handler.group_confirmed", other, changed)
-            _record(tx, caller, "handler.group_agreed", handler, {"member": other.id, "group": other.group})
+            _record(tx, SYSTEM_ACTOR, AuditAction.HANDLER_GROUP_CONFIRMED, other, changed)
+            _record(tx, caller, AuditAction.HANDLER_GROUP_AGREED, handler, {"member": other.id, "group": other.group})
             await tx.flush()
     return GroupClaimOut.of(other)
 
 
-def _record(tx: Transaction, caller: Caller, action: str, handler: Handler, details: dict[str, Any]) -> None:
+def _record(tx: Transaction, caller: Caller, action: AuditAction, handler: Handler, details: dict[str, Any]) -> None:
     events.record(
         tx,
         caller,
-        action,
-        handler.id,
-        handler=handler.id,
-        details=details,
-        how_much={"key": handler.key},
-        href=f"/v1/handlers/{handler.id}",
+        events.Change(
+            action=action,
+            subject=handler.id,
+            handler=handler.id,
+            details=details,
+            figures={"key": handler.key},
+            link=f"/v1/handlers/{handler.id}",
+        ),
     )

@@ -21,6 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import DateTime, Text, bindparam, text
 
 from service.access.caller import READERS, Caller
+from service.audit.actions import AuditAction
 from service.audit.effects import Written
 from service.database.ids import is_id, new_ids
 from service.database.session import MovedError, Transaction, elevated
@@ -285,12 +286,14 @@ class Reading:
         """Return how many acts there are of some rows."""
         return sum(row.differs + (row.differs and row.outdated != _NONE) for row in self._chunk(chunk))
 
-    def acts(self, chunk: int, now: datetime, caller: Caller, numbers: events.Numbers) -> events.Acts:
+    def acts(
+        self, chunk: int, now: datetime, caller: Caller, numbers: events.ReservedNumbers
+    ) -> events.RecordedChanges:
         """Return the entries and events of what was written of some rows."""
         rows = [row for row in self._chunk(chunk) if row.differs]
         written = [self._row(row, now) for row in rows]
         acts = [self._act(row) for row in rows] + [self._outdated(row) for row in rows if row.outdated != _NONE]
-        return events.written(now, caller, acts, written, numbers)
+        return events.encode_changes(now, caller, acts, written, numbers)
 
     @staticmethod
     def _row(row: "_Wanted", now: datetime) -> Written:
@@ -355,27 +358,27 @@ class Reading:
         return change_of("datasets", before, {name: wanted[name] for name in _CHANGED})
 
     @staticmethod
-    def _act(row: "_Wanted") -> events.Act:
+    def _act(row: "_Wanted") -> events.Change:
         kept = Reading._kept(row, None) if row.is_new else {}
         created = kept | {"handler": row.handler, "scale": None}
-        return events.Act(
-            action="dataset.created" if row.is_new else "dataset.changed",
+        return events.Change(
+            action=AuditAction.DATASET_CREATED if row.is_new else AuditAction.DATASET_CHANGED,
             subject=row.id,
             handler=row.handler,
             details=created if row.is_new else json.loads(row.change),
-            how_much={"key": row.key},
-            href=f"/v1/datasets/{row.id}",
+            figures={"key": row.key},
+            link=f"/v1/datasets/{row.id}",
         )
 
     @staticmethod
-    def _outdated(row: "_Wanted") -> events.Act:
-        return events.Act(
-            action="dataset.grading_outdated",
+    def _outdated(row: "_Wanted") -> events.Change:
+        return events.Change(
+            action=AuditAction.DATASET_GRADING_OUTDATED,
             subject=row.id,
             handler=row.handler,
             details={"number": row.grading, "outdated": json.loads(row.outdated)},
-            how_much={"key": row.key},
-            href=f"/v1/datasets/{row.id}",
+            figures={"key": row.key},
+            link=f"/v1/datasets/{row.id}",
         )
 
 
@@ -533,7 +536,7 @@ async def _write(tx: Transaction, caller: Caller, reading: Asks, chunks: int) ->
     for chunk in range(chunks):
         count = await asked(tx, reading, "acting", chunk)
         if count:
-            numbers = await events.numbers_for(tx, count)
+            numbers = await events.reserve_numbers(tx, count)
             await events.record_all(tx, await asked(tx, reading, "acts", chunk, tx.now, caller, numbers))
     for chunk in range(chunks):
         await _wait(tx, caller, await asked(tx, reading, "waits", chunk))

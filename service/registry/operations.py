@@ -12,6 +12,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from service.access.caller import READERS, Caller, Role
 from service.audit import operations as audit
+from service.audit.actions import AuditAction
 from service.audit.schemas import EntryOut
 from service.clock import day_in_shanghai
 from service.database.ids import is_id, new_id
@@ -76,7 +77,7 @@ async def create_handler(tx: Transaction, caller: Caller, wanted: HandlerNewIn) 
     spelt = {"twin_number": await twins.require_distinct(tx, caller, Handler, None, wanted.key, wanted.distinct_from)}
     handler = Handler(id=new_id("hd"), pending_facts={}, created_at=tx.now, updated_at=tx.now, **fields, **spelt)
     tx.add(handler)
-    _record(tx, caller, "handler.created", handler, handler.id, fields | _said_distinct(wanted))
+    _record(tx, caller, AuditAction.HANDLER_CREATED, handler, handler.id, fields | _said_distinct(wanted))
     await twins.keep(tx)
     await fact_changes.wait(tx, caller, handler, change)
     await tx.flush()
@@ -206,7 +207,7 @@ async def create_dataset(tx: Transaction, caller: Caller, wanted: DatasetNewIn) 
         **fields,
     )
     tx.add(dataset)
-    _record(tx, caller, "dataset.created", dataset, handler.id, fields)
+    _record(tx, caller, AuditAction.DATASET_CREATED, dataset, handler.id, fields)
     await twins.keep(tx)
     if dataset.twin_number:
         await twins.settle(tx, caller, handler.id, [dataset.folded_key or ""])
@@ -267,7 +268,7 @@ async def change_dataset(tx: Transaction, caller: Caller, reference: str, patch:
     await tx.flush()
     if outdated:
         details = {"number": dataset.grading, "outdated": outdated}
-        _record(tx, caller, "dataset.grading_outdated", dataset, dataset.handler, details)
+        _record(tx, caller, AuditAction.DATASET_GRADING_OUTDATED, dataset, dataset.handler, details)
     return DatasetOut.of(dataset)
 
 
@@ -343,7 +344,7 @@ async def create_recipient(tx: Transaction, caller: Caller, wanted: RecipientNew
     spelt = {"twin_number": await twins.require_distinct(tx, caller, Recipient, None, wanted.key, wanted.distinct_from)}
     recipient = Recipient(id=new_id("rc"), pending_facts={}, created_at=tx.now, updated_at=tx.now, **fields, **spelt)
     tx.add(recipient)
-    _record(tx, caller, "recipient.created", recipient, None, fields | _said_distinct(wanted))
+    _record(tx, caller, AuditAction.RECIPIENT_CREATED, recipient, None, fields | _said_distinct(wanted))
     await twins.keep(tx)
     await fact_changes.wait(tx, caller, recipient, change)
     await tx.flush()
@@ -442,7 +443,7 @@ async def _change(
     """Make a change that somebody wants, but for the facts that free: these wait for a second person."""
     change = fact_changes.change_of(thing, wanted, stated)
     kept = fact_changes.with_facts(wanted, change.facts)
-    action = f"{fact_changes.thing_of(thing)}.changed"
+    action = fact_changes.CHANGED[fact_changes.thing_of(thing)]
     known = before if isinstance(before, dict) else before.model_dump(mode="json")
     _apply(tx, caller, thing, known, kept, action, fact_changes.handler_of(thing), **more)
     await fact_changes.wait(tx, caller, thing, change)
@@ -463,7 +464,7 @@ def _apply(
     thing: Handler | Dataset | Recipient,
     before: dict[str, Any],
     wanted: BaseModel,
-    action: str,
+    action: AuditAction,
     handler: str | None,
     **derived: Any,
 ) -> None:
@@ -480,7 +481,7 @@ def _apply(
 def _record(
     tx: Transaction,
     caller: Caller,
-    action: str,
+    action: AuditAction,
     thing: Handler | Dataset | Recipient,
     handler: str | None,
     details: dict[str, Any],
@@ -489,12 +490,14 @@ def _record(
     events.record(
         tx,
         caller,
-        action,
-        thing.id,
-        handler=handler,
-        details=details,
-        how_much={"key": thing.key},
-        href=f"/v1/{thing.__tablename__}/{thing.id}",
+        events.Change(
+            action=action,
+            subject=thing.id,
+            handler=handler,
+            details=details,
+            figures={"key": thing.key},
+            link=f"/v1/{thing.__tablename__}/{thing.id}",
+        ),
     )
 
 

@@ -13,6 +13,7 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 
 from service.access.caller import Caller
+from service.audit.actions import AuditAction
 from service.database.session import MovedError, Transaction
 from service.events import operations as events
 from service.law.facts import Tag
@@ -164,10 +165,12 @@ def _tell(tx: Transaction, caller: Caller, row: Dataset) -> None:
     events.record(
         tx,
         caller,
-        "dataset.twins_changed",
-        row.id,
-        handler=row.handler,
-        details=details,
-        how_much={"key": row.key},
-        href=f"/v1/datasets/{row.id}",
+        events.Change(
+            action=AuditAction.DATASET_TWINS_CHANGED,
+            subject=row.id,
+            handler=row.handler,
+            details=details,
+            figures={"key": row.key},
+            link=f"/v1/datasets/{row.id}",
+        ),
     )

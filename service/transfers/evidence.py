@@ -11,10 +11,12 @@ from sqlalchemy.dialects.postgresql import insert
 from service.access import directory, persons
 from service.access.caller import READERS, REVIEWERS, Caller, Role
 from service.audit import recording
+from service.audit.actions import AuditAction
 from service.clock import day_in_shanghai
 from service.database.ids import new_id
 from service.database.row_security import EVERYWHERE
 from service.database.session import Transaction, close_gate, elevated
+from service.events import operations as events
 from service.http.paging import page_of
 from service.law.rule_book import RuleBook
 from service.obligations import obligation_rules
@@ -134,8 +136,12 @@ async def add_evidence(
         "number": number,
         "waits": waits,
     }
-    notifications.record(
-        tx, caller, "transfer.evidence_added", transfer, details, audience=await _deciders(tx, transfer)
+    events.record(
+        tx,
+        caller,
+        notifications.change_of(
+            AuditAction.TRANSFER_EVIDENCE_ADDED, transfer, details, audience=await _deciders(tx, transfer)
+        ),
     )
     if not (waits or old is None):
         await tx.flush()
@@ -189,7 +195,11 @@ async def verify(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: s
     evidence.verified_by, evidence.verified_at = caller.principal, tx.now
     evidence.verified_persons = caller.acting(behalf)
     details = {"evidence": evidence.id, "kind": evidence.kind}
-    notifications.record(tx, caller, "transfer.evidence_verified", transfer, details, on_behalf_of=behalf)
+    events.record(
+        tx,
+        caller,
+        notifications.change_of(AuditAction.TRANSFER_EVIDENCE_VERIFIED, transfer, details, on_behalf_of=behalf),
+    )
     await tx.flush()
     if evidence.replaces is not None:
         await close_gate(tx)  # before duties and permits, as above
@@ -220,15 +230,17 @@ async def withdraw(
     _end(tx, caller, evidence, reason, by_reviewer=by_reviewer)
     details = {"evidence": evidence.id, "kind": evidence.kind, "reason": reason, "by_reviewer": by_reviewer}
     audience, behalf = await _deciders(tx, transfer), caller.behalf(REQUESTERS | REVIEWERS, transfer.handler)
-    notifications.record(
+    events.record(
         tx,
         caller,
-        "transfer.evidence_withdrawn",
-        transfer,
-        details,
-        why=reason,
-        audience=audience,
-        on_behalf_of=behalf,
+        notifications.change_of(
+            AuditAction.TRANSFER_EVIDENCE_WITHDRAWN,
+            transfer,
+            details,
+            reason=reason,
+            audience=audience,
+            on_behalf_of=behalf,
+        ),
     )
     await tx.flush()
     await close_gate(tx)  # before duties, as above
@@ -340,7 +352,11 @@ async def _withdraw_repetitions(
                 "by_reviewer": by_reviewer,
                 "repeats": source.id,
             }
-            notifications.record(tx, caller, "transfer.evidence_withdrawn", renewal, details, why=reason)
+            events.record(
+                tx,
+                caller,
+                notifications.change_of(AuditAction.TRANSFER_EVIDENCE_WITHDRAWN, renewal, details, reason=reason),
+            )
             await obligations.unsettle(tx, caller, again.id)
         await _withdraw_repetitions(tx, caller, again, reason, by_reviewer=by_reviewer)
 
@@ -533,7 +549,11 @@ async def _replace(
     old.replaced_by = new.id
     details = {"evidence": old.id, "by": new.id, "kind": new.kind}
     audience = await _deciders(tx, transfer)
-    notifications.record(tx, caller, "transfer.evidence_replaced", transfer, details, audience=audience)
+    events.record(
+        tx,
+        caller,
+        notifications.change_of(AuditAction.TRANSFER_EVIDENCE_REPLACED, transfer, details, audience=audience),
+    )
     await tx.flush()
     await obligations.rest_on(tx, caller, old.id, new.id)
     for permit in await permits.rest_on(tx, caller, old.id, new.id, ends_on(new, book)):

@@ -1,52 +1,50 @@
 """The entry and the event of every change of a transfer, with what a reader needs to understand it and to act."""
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, Literal
 
 from service.access import directory
 from service.access.caller import Caller, Role
 from service.access.directory import Entitled
+from service.audit.actions import AuditAction
 from service.clock import day_in_shanghai
 from service.database.session import Transaction
 from service.events import operations as events
+from service.events.operations import Change
 from service.transfers import workflow
 from service.transfers.queries import bars_of
 from service.transfers.tables import RevisionStage, Transfer
 from service.transfers.workflow import Stage
 
 
-def record(
-    tx: Transaction,
-    caller: Caller,
-    action: str,
+def change_of(
+    action: AuditAction,
     transfer: Transfer,
     details: dict[str, Any],
     *,
-    why: str | None = None,
+    reason: str | None = None,
     audience: Collection[str] = (),
-    href: str | None = None,
-    method: str = "GET",
+    link: str | None = None,
+    method: Literal["GET", "POST"] = "GET",
     on_behalf_of: str | None = None,
-) -> None:
-    """Record a change of a transfer; those who wrote the request are told of every one."""
-    events.record(
-        tx,
-        caller,
-        action,
-        transfer.id,
+) -> Change:
+    """Return a change of a transfer, addressed to those who wrote the request and to an audience."""
+    return Change(
+        action=action,
+        subject=transfer.id,
         handler=transfer.handler,
         details=details,
-        audience={transfer.requester, *transfer.authors, *audience},
-        why=why,
-        how_much=how_much(transfer),
-        href=href or f"/v1/transfers/{transfer.id}",
+        link=link or f"/v1/transfers/{transfer.id}",
         method=method,
+        audience={transfer.requester, *transfer.authors, *audience},
+        reason=reason,
+        figures=figures_of(transfer),
         on_behalf_of=on_behalf_of,
     )
 
 
-def how_much(transfer: Transfer) -> dict[str, Any]:
-    """Return what a request is about, in figures."""
+def figures_of(transfer: Transfer) -> dict[str, Any]:
+    """Return the figures of a request for its readers."""
     return {
         "purpose": transfer.purpose,
         "datasets": transfer.datasets,
@@ -84,19 +82,21 @@ async def eligible_reviewers(tx: Transaction, transfer: Transfer, stage: Stage) 
     return list(ways.values())
 
 
-async def tell_opened(tx: Transaction, caller: Caller, transfer: Transfer, stage: RevisionStage) -> None:
+async def notify_opened(tx: Transaction, caller: Caller, transfer: Transfer, stage: RevisionStage) -> None:
     """Tell those who may decide a stage that it waits for them, or its assignee alone."""
     people = [person.principal for person in await eligible_reviewers(tx, transfer, Stage(stage.name))]
     audience = [stage.assignee] if stage.assignee in people else people
-    events.tell(
+    events.notify(
         tx,
         caller,
-        "stage.opened",
-        transfer.id,
-        handler=transfer.handler,
-        audience=[person for person in audience if person is not None],
-        how_much=how_much(transfer),
-        details={"stage": stage.name, "revision": transfer.revision},
-        href=f"/v1/transfers/{transfer.id}/reviews",
-        method="POST",
+        Change(
+            action=AuditAction.STAGE_OPENED,
+            subject=transfer.id,
+            handler=transfer.handler,
+            audience=[person for person in audience if person is not None],
+            figures=figures_of(transfer),
+            details={"stage": stage.name, "revision": transfer.revision},
+            link=f"/v1/transfers/{transfer.id}/reviews",
+            method="POST",
+        ),
     )

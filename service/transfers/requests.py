@@ -9,10 +9,12 @@ from sqlalchemy import ColumnElement, and_, any_, or_, select
 
 from service.access.caller import Caller
 from service.audit import operations as audit
+from service.audit.actions import AuditAction
 from service.audit.schemas import EntryOut
 from service.clock import day_in_shanghai
 from service.database.ids import new_id
 from service.database.session import Transaction
+from service.events import operations as events
 from service.http.paging import page_of
 from service.http.references import is_of
 from service.law.rule_book import RuleBook
@@ -74,7 +76,7 @@ async def create_transfer(tx: Transaction, caller: Caller, wanted: TransferIn) -
         "datasets": transfer.datasets,
         "recipient": transfer.recipient,
     }
-    notifications.record(tx, caller, "transfer.created", transfer, details)
+    events.record(tx, caller, notifications.change_of(AuditAction.TRANSFER_CREATED, transfer, details))
     await tx.flush()
     return transfer
 
@@ -105,7 +107,7 @@ async def change_transfer(
         await require_may_write(tx, caller, transfer)
         await add_author(tx, caller, transfer)
     details = {"before": {name: before[name] for name in changed}, "after": changed}
-    notifications.record(tx, caller, "transfer.changed", transfer, details)
+    events.record(tx, caller, notifications.change_of(AuditAction.TRANSFER_CHANGED, transfer, details))
     await tx.flush()
     if status is Status.IN_REVIEW and changed:
         await _submit(tx, caller, book, await load_submission(tx, transfer, book))
@@ -141,7 +143,13 @@ async def withdraw(tx: Transaction, caller: Caller, transfer_id: str, reason: st
     require_status(transfer, tx, _CHANGEABLE, "withdrawn")
     reviewed = parties_of(await reviews_of(tx, transfer))
     _end(transfer, tx, Status.WITHDRAWN, reason)
-    notifications.record(tx, caller, "transfer.withdrawn", transfer, {"reason": reason}, why=reason, audience=reviewed)
+    events.record(
+        tx,
+        caller,
+        notifications.change_of(
+            AuditAction.TRANSFER_WITHDRAWN, transfer, {"reason": reason}, reason=reason, audience=reviewed
+        ),
+    )
     await obligations.void_of_transfer(tx, caller, transfer.id, "The request was withdrawn.")
     await tx.flush()
     return transfer
@@ -268,7 +276,7 @@ async def renew(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: st
         "reused": [row.id for row in reused],
         "repeats": [row.reused_from for row in reused],
     }
-    notifications.record(tx, caller, "transfer.renewal_begun", new, details)
+    events.record(tx, caller, notifications.change_of(AuditAction.TRANSFER_RENEWAL_BEGUN, new, details))
     await tx.flush()
     return new
 

@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, and_, or_, select
 from service.access import directory, persons
 from service.access.caller import READERS, REVIEWERS, Caller, Role
 from service.access.directory import Entitled
+from service.audit.actions import AuditAction
 from service.clock import day_in_shanghai
 from service.database.ids import new_id
 from service.database.row_security import EVERYWHERE
@@ -91,17 +92,19 @@ async def assign(tx: Transaction, caller: Caller, transfer_id: str, wanted: Assi
         )
     before, stage.assignee = stage.assignee, chosen.principal
     details = {"stage": wanted.stage, "from": before, "to": chosen.principal, "reason": wanted.reason}
-    notifications.record(
+    events.record(
         tx,
         caller,
-        "stage.assigned",
-        transfer,
-        details,
-        why=wanted.reason,
-        audience=[person for person in (before, chosen.principal) if person is not None],
-        href=f"/v1/transfers/{transfer.id}/reviews",
-        method="POST",
-        on_behalf_of=caller.behalf(REVIEWERS | REQUESTERS, transfer.handler),
+        notifications.change_of(
+            AuditAction.STAGE_ASSIGNED,
+            transfer,
+            details,
+            reason=wanted.reason,
+            audience=[person for person in (before, chosen.principal) if person is not None],
+            link=f"/v1/transfers/{transfer.id}/reviews",
+            method="POST",
+            on_behalf_of=caller.behalf(REVIEWERS | REQUESTERS, transfer.handler),
+        ),
     )
     await tx.flush()
     return transfer
@@ -125,11 +128,13 @@ async def recuse(tx: Transaction, caller: Caller, transfer_id: str, reason: str)
     freed = [stage for stage in await stages_of(tx, transfer) if stage.assignee == caller.principal]
     for stage in freed:
         stage.assignee = None
-    notifications.record(tx, caller, "transfer.recused", transfer, {"reason": reason}, why=reason)
+    events.record(
+        tx, caller, notifications.change_of(AuditAction.TRANSFER_RECUSED, transfer, {"reason": reason}, reason=reason)
+    )
     await tx.flush()
     for stage in freed:
         if stage.status == StageStatus.OPEN:
-            await notifications.tell_opened(tx, caller, transfer, stage)
+            await notifications.notify_opened(tx, caller, transfer, stage)
     await tx.flush()
     return transfer
 
@@ -161,7 +166,13 @@ async def comment(tx: Transaction, caller: Caller, transfer_id: str, wanted: Com
     )
     tx.add(made)
     details = {"comment": made.id, "text": wanted.text, "mentions": mentions}
-    notifications.record(tx, caller, "transfer.commented", transfer, details, why=wanted.text, audience=mentions)
+    events.record(
+        tx,
+        caller,
+        notifications.change_of(
+            AuditAction.TRANSFER_COMMENTED, transfer, details, reason=wanted.text, audience=mentions
+        ),
+    )
     await tx.flush()
     return made
 
@@ -377,26 +388,30 @@ async def remind(tx: Transaction, caller: Caller, book: RuleBook) -> list[tuple[
         events.record(
             tx,
             caller,
-            f"stage.{verb}",
-            transfer.id,
-            handler=transfer.handler,
-            details=details,
-            audience=people,
-            how_much=notifications.how_much(transfer),
-            href=f"/v1/transfers/{transfer.id}/reviews",
-            method="POST",
+            events.Change(
+                action=AuditAction.STAGE_ESCALATED if verb == "escalated" else AuditAction.STAGE_REMINDED,
+                subject=transfer.id,
+                handler=transfer.handler,
+                details=details,
+                audience=people,
+                figures=notifications.figures_of(transfer),
+                link=f"/v1/transfers/{transfer.id}/reviews",
+                method="POST",
+            ),
         )
-        events.tell(
+        events.notify(
             tx,
             caller,
-            "stage.overdue",
-            transfer.id,
-            handler=transfer.handler,
-            audience=watching - people,
-            how_much=notifications.how_much(transfer),
-            details=details,
-            href=f"/v1/transfers/{transfer.id}/assign",
-            method="POST",
+            events.Change(
+                action=AuditAction.STAGE_OVERDUE,
+                subject=transfer.id,
+                handler=transfer.handler,
+                audience=watching - people,
+                figures=notifications.figures_of(transfer),
+                details=details,
+                link=f"/v1/transfers/{transfer.id}/assign",
+                method="POST",
+            ),
         )
         told.append((transfer.id, stage.name, verb))
     await tx.flush()

@@ -8,9 +8,11 @@ from sqlalchemy import select
 
 from service.access import directory, persons
 from service.access.caller import Caller, Role
+from service.audit.actions import AuditAction
 from service.clock import day_in_shanghai
 from service.database.ids import new_id
 from service.database.session import Transaction
+from service.events import operations as events
 from service.http.references import id_of
 from service.law.determination import Determination, Mechanism, covers
 from service.law.facts import Count
@@ -165,8 +167,12 @@ async def take_back(tx: Transaction, caller: Caller, transfer_id: str, review_id
         "status": outcome.status,
     }
     behalf = given.on_behalf_of if caller.principal == given.reviewer else None
-    notifications.record(
-        tx, caller, "transfer.approval_taken_back", transfer, details, why=wanted.reason, on_behalf_of=behalf
+    events.record(
+        tx,
+        caller,
+        notifications.change_of(
+            AuditAction.TRANSFER_APPROVAL_TAKEN_BACK, transfer, details, reason=wanted.reason, on_behalf_of=behalf
+        ),
     )
     await _settle(tx, caller, transfer, stages, outcome)
     await tx.flush()
@@ -206,7 +212,11 @@ async def accept_terms(tx: Transaction, caller: Caller, book: RuleBook, transfer
     stages = await stages_of(tx, transfer)
     outcome = workflow.advanced([StageStatus(stage.status) for stage in stages], has_terms=False)
     details = {"revision": revision.number, "hash": revision.hash, "terms": waiting, "status": outcome.status}
-    notifications.record(tx, caller, "transfer.terms_accepted", transfer, details, audience=parties_of(given))
+    events.record(
+        tx,
+        caller,
+        notifications.change_of(AuditAction.TRANSFER_TERMS_ACCEPTED, transfer, details, audience=parties_of(given)),
+    )
     if outcome.status is Status.APPROVED:
         case = await case_of(tx, transfer)
         _require_unmoved(revision, case)
@@ -265,15 +275,17 @@ async def _decide(
         "carried_from": made.carried_from,
         "status": outcome.status,
     }
-    notifications.record(
+    events.record(
         tx,
         caller,
-        "transfer.reviewed",
-        transfer,
-        details,
-        why=wanted.comment or None,
-        audience=parties_of(given),
-        on_behalf_of=behalf,
+        notifications.change_of(
+            AuditAction.TRANSFER_REVIEWED,
+            transfer,
+            details,
+            reason=wanted.comment or None,
+            audience=parties_of(given),
+            on_behalf_of=behalf,
+        ),
     )
     if outcome.status is Status.APPROVED:
         stages[place].status = StageStatus.APPROVED
@@ -466,7 +478,7 @@ async def _settle(
     transfer.open_stage = next((stage.name for stage in stages if stage.status == StageStatus.OPEN), None)
     await tx.flush()
     if opened is not None:
-        await notifications.tell_opened(tx, caller, transfer, opened)
+        await notifications.notify_opened(tx, caller, transfer, opened)
 
 
 async def _finish(

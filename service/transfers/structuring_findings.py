@@ -13,6 +13,7 @@ from sqlalchemy.orm import aliased
 
 from service.access import directory
 from service.access.caller import READERS, SYSTEM_ACTOR, Caller, Role
+from service.audit.actions import AuditAction
 from service.clock import day_in_shanghai
 from service.database.ids import new_id
 from service.database.locks import FINDINGS_LOCK
@@ -79,7 +80,7 @@ async def raise_above_quota(tx: Transaction, caller: Caller, permit: Permit, sen
                 StructuringFinding.answered_at.is_(None),
             )
             finding = (await tx.scalars(open_one.with_for_update())).one_or_none()
-            action = "finding.raised" if finding is None else "finding.updated"
+            action = AuditAction.FINDING_RAISED if finding is None else AuditAction.FINDING_UPDATED
             if finding is None:
                 finding = StructuringFinding(
                     id=new_id("fi"),
@@ -124,7 +125,13 @@ async def answer(tx: Transaction, caller: Caller, finding_id: str, wanted: Answe
     finding.answered_by, finding.answered_at = caller.principal, tx.now
     finding.answered_persons = caller.acting(behalf)
     details = {"finding": finding.id, "answer": wanted.answer, "reason": wanted.reason}
-    notifications.record(tx, caller, "finding.answered", transfer, details, why=wanted.reason, on_behalf_of=behalf)
+    events.record(
+        tx,
+        caller,
+        notifications.change_of(
+            AuditAction.FINDING_ANSWERED, transfer, details, reason=wanted.reason, on_behalf_of=behalf
+        ),
+    )
     await tx.flush()
     return finding
 
@@ -284,7 +291,7 @@ async def _raise(tx: Transaction, caller: Caller, acts_at: str, concerned: str, 
     if last is not None and last.answered_at is None:
         for name, value in said.items():
             setattr(last, name, value)
-        finding, action = last, "finding.updated"
+        finding, action = last, AuditAction.FINDING_UPDATED
     else:
         finding = StructuringFinding(
             id=new_id("fi"),
@@ -301,35 +308,43 @@ async def _raise(tx: Transaction, caller: Caller, acts_at: str, concerned: str, 
             **said,
         )
         tx.add(finding)
-        action = "finding.raised"
+        action = AuditAction.FINDING_RAISED
     await tx.flush()
     await _tell(tx, caller if transfer.handler == acts_at else SYSTEM_ACTOR, action, finding, transfer)
 
 
-async def _tell(tx: Transaction, caller: Caller, action: str, finding: StructuringFinding, transfer: Transfer) -> None:
+async def _tell(
+    tx: Transaction, caller: Caller, action: AuditAction, finding: StructuringFinding, transfer: Transfer
+) -> None:
     """Record a finding as its handler's people may know it, and tell those of legal who may answer it."""
     shown = FindingOut.of(finding, frozenset({finding.handler}))
     named = {"kind", "threshold", "value", "total", "exported", "transfers", "others", "shared"}
     details = {"finding": finding.id} | shown.model_dump(mode="json", include=named)
-    notifications.record(tx, caller, action, transfer, details, why=shown.text.en, href=f"/v1/findings/{finding.id}")
-    authors, recused = await _barred(tx, finding)
-    legal = await directory.entitled(tx, Role.LEGAL, finding.handler, day_in_shanghai(tx.now))
-    events.tell(
+    events.record(
         tx,
         caller,
-        "finding.opened",
-        transfer.id,
-        handler=finding.handler,
-        audience=[
-            person.principal
-            for person in legal
-            if {person.principal, person.on_behalf_of}.isdisjoint({*authors, *recused})
-        ],
-        why=shown.text.en,
-        how_much=notifications.how_much(transfer),
-        details=details,
-        href=f"/v1/findings/{finding.id}/answer",
-        method="POST",
+        notifications.change_of(action, transfer, details, reason=shown.text.en, link=f"/v1/findings/{finding.id}"),
+    )
+    authors, recused = await _barred(tx, finding)
+    legal = await directory.entitled(tx, Role.LEGAL, finding.handler, day_in_shanghai(tx.now))
+    events.notify(
+        tx,
+        caller,
+        events.Change(
+            action=AuditAction.FINDING_OPENED,
+            subject=transfer.id,
+            handler=finding.handler,
+            audience=[
+                person.principal
+                for person in legal
+                if {person.principal, person.on_behalf_of}.isdisjoint({*authors, *recused})
+            ],
+            reason=shown.text.en,
+            figures=notifications.figures_of(transfer),
+            details=details,
+            link=f"/v1/findings/{finding.id}/answer",
+            method="POST",
+        ),
     )
 
 

@@ -9,8 +9,10 @@ from datetime import date
 
 from service.access.caller import Caller
 from service.audit import operations as audit
+from service.audit.actions import AuditAction
 from service.clock import day_in_shanghai
 from service.database.session import Transaction
+from service.events import operations as events
 from service.law.determination import Mechanism
 from service.law.rule_book import RuleBook
 from service.obligations import operations as obligations
@@ -90,7 +92,7 @@ async def write_submission(
     _record(tx, caller, transfer, revision, submission)
     await tx.flush()
     if stages:
-        await notifications.tell_opened(tx, caller, transfer, stages[0])
+        await notifications.notify_opened(tx, caller, transfer, stages[0])
         await _renew_impact_assessment(tx, caller, transfer, submission, today)
         await structuring_findings.look(tx, caller, book, transfer)
     await tx.flush()
@@ -141,7 +143,9 @@ def _record(tx: Transaction, caller: Caller, transfer: Transfer, revision: Revis
         "stages": list(submission.stages),
         "status": transfer.status,
     }
-    notifications.record(tx, caller, "transfer.submitted", transfer, details, why=transfer.reason)
+    events.record(
+        tx, caller, notifications.change_of(AuditAction.TRANSFER_SUBMITTED, transfer, details, reason=transfer.reason)
+    )
 
 
 async def _renew_impact_assessment(

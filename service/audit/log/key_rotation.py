@@ -4,6 +4,7 @@ from sqlalchemy import select, update
 
 from service.access.caller import Caller
 from service.audit import operations as audit
+from service.audit.actions import AuditAction
 from service.audit.log import sequencer
 from service.audit.log.log_key import LogKey
 from service.audit.log.tables import LogKey as StoredKey
@@ -36,5 +37,5 @@ async def rotate(tx: Transaction, caller: Caller, key: LogKey, origin: str | Non
             tx.add(StoredKey(vkey=old.vkey, since=tx.now, until=tx.now))
         await tx.execute(ended)
         tx.add(StoredKey(vkey=new.vkey, since=tx.now))
-        audit.append(tx, caller, "log.key_rotated", LOG, details={"vkey": new.vkey, "previous": old.vkey})
+        audit.append(tx, caller, AuditAction.LOG_KEY_ROTATED, LOG, details={"vkey": new.vkey, "previous": old.vkey})
     return name, new.vkey

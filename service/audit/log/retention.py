@@ -20,6 +20,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from service.access.caller import OPERATOR
 from service.audit import operations as audit
+from service.audit.actions import AuditAction
 from service.audit.log.tables import Cosignature, LogTile, StoredCheckpoint
 from service.audit.tables import Archive, ArchivedAct, Entry, Leaf
 from service.audit.tlog import archive_file, signed_note, tiles
@@ -211,7 +212,7 @@ async def _drop(tx: Transaction, month: date, moved: Moved, seqs: tuple[int, int
         "entries": head.entries,
         "size": Checkpoint.of(signed_note.parts_of(head.note)[0]).size,
     }
-    audit.append(tx, OPERATOR, "archive.made", f"entries {head.month}", details=details)
+    audit.append(tx, OPERATOR, AuditAction.ARCHIVE_MADE, f"entries {head.month}", details=details)
     tx.add(
         Archive(
             month=month,

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Final
 
+from service.audit.actions import AuditAction
 from service.packs.chapters.context import ReportContext
 from service.packs.document import Block, Day, Emphasis, Text, Timeline, TimelineLine
 from service.packs.report_data import TimelineAct
@@ -68,10 +69,13 @@ def _act(act: TimelineAct, words: Words) -> str:
 
 
 def _emphasis(act: TimelineAct) -> Emphasis:
-    if act.action in {"permit.issued", "permit.resumed"} or act.decision == "approve":
+    if act.action in {AuditAction.PERMIT_ISSUED, AuditAction.PERMIT_RESUMED} or act.decision == "approve":
         return "good"
-    if act.action in {"permit.revoked", "export.refused"} or act.decision == "reject":
+    if act.action in {AuditAction.PERMIT_REVOKED, AuditAction.EXPORT_REFUSED} or act.decision == "reject":
         return "bad"
-    if act.action in {"permit.suspended", "transfer.withdrawn", "stage.overdue"} or act.decision == "return":
+    if (
+        act.action in {AuditAction.PERMIT_SUSPENDED, AuditAction.TRANSFER_WITHDRAWN, AuditAction.STAGE_OVERDUE}
+        or act.decision == "return"
+    ):
         return "warn"
     return "plain"
