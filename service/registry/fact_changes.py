@@ -36,23 +36,23 @@ THINGS: Final[Mapping[str, tuple[FactSubject, type[Row]]]] = {
     "rc": ("recipient", Recipient),
 }
 """What a subject is, by the prefix of its id."""
-CHANGED: Final[Mapping[Thing, AuditAction]] = {
+CHANGED: Final[Mapping[FactSubject, AuditAction]] = {
     "handler": AuditAction.HANDLER_CHANGED,
     "dataset": AuditAction.DATASET_CHANGED,
     "recipient": AuditAction.RECIPIENT_CHANGED,
 }
 """Actions of changes of rows of the register."""
-_ASKED: Final[Mapping[Thing, AuditAction]] = {
+_ASKED: Final[Mapping[FactSubject, AuditAction]] = {
     "handler": AuditAction.HANDLER_FACTS_ASKED,
     "dataset": AuditAction.DATASET_FACTS_ASKED,
     "recipient": AuditAction.RECIPIENT_FACTS_ASKED,
 }
-_CONFIRMED: Final[Mapping[Thing, AuditAction]] = {
+_CONFIRMED: Final[Mapping[FactSubject, AuditAction]] = {
     "handler": AuditAction.HANDLER_FACT_CONFIRMED,
     "dataset": AuditAction.DATASET_FACT_CONFIRMED,
     "recipient": AuditAction.RECIPIENT_FACT_CONFIRMED,
 }
-_REFUSED: Final[Mapping[Thing, AuditAction]] = {
+_REFUSED: Final[Mapping[FactSubject, AuditAction]] = {
     "handler": AuditAction.HANDLER_FACT_REFUSED,
     "dataset": AuditAction.DATASET_FACT_REFUSED,
     "recipient": AuditAction.RECIPIENT_FACT_REFUSED,
@@ -279,7 +279,7 @@ def handler_of(row: Row) -> str | None:
 def _record(
     tx: Transaction,
     caller: Caller,
-    actions: Mapping[Thing, AuditAction],
+    actions: Mapping[FactSubject, AuditAction],
     row: Row,
     details: dict[str, Any],
     audience: Sequence[str],
