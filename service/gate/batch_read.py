@@ -3,7 +3,7 @@
 Every row is read anew in every transaction. Only parsed values are memoised, by their source text.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 from operator import itemgetter
@@ -61,14 +61,59 @@ def piece(number: int) -> str:
     return f"substring(${number}::bytea from n::int * {HASH} - {HASH - 1} for {HASH})"
 
 
-READ: Final = "select * from gate_read_2($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
-"""All that decisions look at: a function in the database (migration 0018), which can take the gate's lock and then read in one trip."""
+DATASET_COLUMNS: Final = (
+    "dataset",
+    "handler",
+    "recipient",
+    "facts",
+    "fields",
+    "year_is_begun",
+    "year_persons",
+    "year_sensitive_persons",
+)
+CALLER_COLUMNS: Final = (
+    "caller",
+    "caller_name",
+    "caller_kind",
+    "caller_sha256",
+    "caller_stands",
+    "caller_reach",
+)
+PERMIT_COLUMNS: Final = (
+    "permit",
+    "permit_status",
+    "permit_purpose",
+    "permit_persons",
+    "permit_sensitive_persons",
+    "permit_used_persons",
+    "permit_used_sensitive_persons",
+    "permit_document",
+    "permit_is_overdue",
+    "permit_has_evidence",
+)
+COLUMNS: Final = ("ask", *DATASET_COLUMNS, *CALLER_COLUMNS, *PERMIT_COLUMNS, "moment")
+"""Columns of `gate_read_2`, in the order in which `READ` selects them by name; each group is the parameters of the function that parses
+it."""
 
-OF_CALLER: Final = 9
-OF_PERMIT: Final = 15
-OF_MOMENT: Final = 25
-"""Where in a row its columns on the caller, on a permit and on the moment begin: rows are taken apart by place, names would be looked up
-for each."""
+READ: Final = f"select {', '.join(COLUMNS)} from gate_read_2($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"  # noqa: S608 - declared above
+"""Statement that reads all rows that decisions depend on (`sql/gate_read_2.sql`)."""
+
+# Places in a row of `READ`, from the declaration: a lookup by name in each row would cost more.
+_ASK: Final = COLUMNS.index("ask")
+_MOMENT: Final = COLUMNS.index("moment")
+_CALLER: Final = COLUMNS.index("caller")
+_PERMIT: Final = COLUMNS.index("permit")
+
+
+def _places(group: tuple[str, ...]) -> slice:
+    """Return the places of a group of columns in a row of `READ`."""
+    first = COLUMNS.index(group[0])
+    return slice(first, first + len(group))
+
+
+_OF_DATASET: Final = _places(DATASET_COLUMNS)
+_OF_CALLER: Final = _places(CALLER_COLUMNS)
+_OF_PERMIT: Final = _places(PERMIT_COLUMNS)
 
 
 class Lookup(Struct, frozen=True):
@@ -132,7 +177,7 @@ async def read_now(
         lock: advisory lock that the session takes, shared, before it reads, and holds until it is released.
     """
     rows = await connection.fetch(READ, *arguments(lookups), None, None, ahead, lock)
-    now = next(row[OF_MOMENT] for row in rows if row[0] == 1)
+    now = next(row[_MOMENT] for row in rows if row[_ASK] == 1)
     return now, parse_rows(rows, lookups, day_in_shanghai(now))
 
 
@@ -174,23 +219,31 @@ def parse_rows(rows: Sequence[asyncpg.Record], lookups: Sequence[Lookup], today:
     permits: list[PermitState] = []
     holders: dict[str | None, Holder] = {}
     last = 0
-    for row in sorted(rows, key=itemgetter(0)):
-        n = row[0]
+    for row in sorted(rows, key=itemgetter(_ASK)):
+        n = row[_ASK]
         if n != last:
             last, permits = n, []
             prefix = lookups[n - 1].prefix
-            if row[OF_CALLER] is not None:
-                holders[prefix] = _holder(*row[OF_CALLER:OF_PERMIT])
-            asks.append(_build_snapshot(holders.get(prefix), permits, today, *row[1:OF_CALLER]))
-        if row[OF_PERMIT] is not None:
-            permits.append(_permit(*row[OF_PERMIT:OF_MOMENT]))
+            if row[_CALLER] is not None:
+                holders[prefix] = _holder(*row[_OF_CALLER])
+            asks.append(_build_snapshot(holders.get(prefix), permits, today, *row[_OF_DATASET]))
+        if row[_PERMIT] is not None:
+            permits.append(_permit(*row[_OF_PERMIT]))
     return asks
 
 
-def _holder(caller: str, name: str, kind: Any, sha256: bytes | None, is_valid: bool, scope_text: str | None) -> Holder:  # noqa: FBT001
-    handlers = frozenset((scope_text or "").split(",")) - {""}
+def _holder(
+    caller: str,
+    caller_name: str,
+    caller_kind: Any,
+    caller_sha256: bytes | None,
+    caller_stands: bool,  # noqa: FBT001
+    caller_reach: str | None,
+) -> Holder:
+    handlers = frozenset((caller_reach or "").split(",")) - {""}
     scope: Reach = EVERYWHERE if EVERYWHERE in handlers else handlers
-    return Holder(sha256, is_valid, Caller(caller, name, kind, {Role.EXPORTER: scope} if scope else {}), scope)
+    roles: Mapping[Role, Reach] = {Role.EXPORTER: scope} if scope else {}
+    return Holder(caller_sha256, caller_stands, Caller(caller, caller_name, caller_kind, roles), scope)
 
 
 def _build_snapshot(
@@ -202,46 +255,46 @@ def _build_snapshot(
     recipient: str | None,
     facts: str,
     fields: str,
-    is_begun: bool | None,  # noqa: FBT001
-    persons: int,
-    sensitive_persons: int,
+    year_is_begun: bool | None,  # noqa: FBT001
+    year_persons: int,
+    year_sensitive_persons: int,
 ) -> Snapshot:
     of_handler, of_dataset, of_recipient = _facts(facts)
     if handler is None or of_handler is None:
         # A dataset is unknown to a caller who is no exporter of its handler.
         return Snapshot(holder, None, None, recipient, False, DecisionInputs(today, None, of_recipient, (), Count()))
-    year = Count(persons, sensitive_persons)
+    year = Count(year_persons, year_sensitive_persons)
     inputs = DecisionInputs(today, DatasetState(of_handler, of_dataset, _fields(fields)), of_recipient, permits, year)
-    return Snapshot(holder, dataset, handler, recipient, bool(is_begun), inputs)
+    return Snapshot(holder, dataset, handler, recipient, bool(year_is_begun), inputs)
 
 
 def _permit(
-    ident: str,
-    status: str,
-    purpose: str,
-    persons: int,
-    sensitive_persons: int,
-    used_persons: int,
-    used_sensitive_persons: int,
-    document: str,
-    is_overdue: bool,  # noqa: FBT001
-    has_evidence: bool,  # noqa: FBT001
+    permit: str,
+    permit_status: str,
+    permit_purpose: str,
+    permit_persons: int,
+    permit_sensitive_persons: int,
+    permit_used_persons: int,
+    permit_used_sensitive_persons: int,
+    permit_document: str,
+    permit_is_overdue: bool,  # noqa: FBT001
+    permit_has_evidence: bool,  # noqa: FBT001
 ) -> PermitState:
-    valid_from, valid_until, fields, systems, registered, terms = _document(document)
+    valid_from, valid_until, fields, systems, registered, terms = _document(permit_document)
     return PermitState(
-        ident,
-        status,
+        permit,
+        permit_status,
         valid_from,
         valid_until,
-        purpose,
+        permit_purpose,
         fields,
         systems,
-        Count(persons, sensitive_persons),
-        Count(used_persons, used_sensitive_persons),
+        Count(permit_persons, permit_sensitive_persons),
+        Count(permit_used_persons, permit_used_sensitive_persons),
         registered,
         terms,
-        is_overdue,
-        has_evidence,
+        permit_is_overdue,
+        permit_has_evidence,
     )
 
 

@@ -133,7 +133,7 @@ class Copy:
     @contextmanager
     def _room(self, defence: Defence, number: int) -> Iterator[Path]:
         """Give the folder whose server a run uses: that of all, or one of its own where another schema is migrated."""
-        if not any(edit.file.startswith("migrations/") for edit in defence.edits):
+        if not any(edit.file.startswith("migrations/") or edit.file.endswith(".sql") for edit in defence.edits):
             yield self._folder
             return
         own = self._folder / f"own-{number}"

@@ -19,7 +19,7 @@ from service.clock import rfc3339
 from service.exports.schemas import ExportIn, ExportOut
 from service.gate import questions
 from service.gate.batch_decisions import LEASE_STEPS, DecisionBatch, ReservedExport, encode, lapse_time
-from service.gate.batch_read import OF_CALLER, OF_PERMIT, SEPARATOR, Lookup, Snapshot, parse_rows
+from service.gate.batch_read import COLUMNS, SEPARATOR, Lookup, Snapshot, parse_rows
 from service.gate.decide import DatasetState, DecisionInputs
 from service.gate.schemas import EvaluationIn
 from service.law import loader
@@ -150,9 +150,28 @@ def row(number: int, permit: str | None, dataset: str | None, names: list[str] =
     day = str(TODAY.toordinal() - 1)
     scope = [day, day, '["city"]', "null", "\x1e".join(names)]
     document = SEPARATOR.join([*scope, "{personal}", "{}", "{}", "", claims, "partner"])
-    asked = (number, dataset, handler, "rc_1", facts, "[]\x1f\x1f", True, 0, 0)
-    caller = (None,) * (OF_PERMIT - OF_CALLER)
-    return (*asked, *caller, permit, "active", "analytics", 10, 0, 0, 0, document, False, True)
+    columns = {
+        "ask": number,
+        "dataset": dataset,
+        "handler": handler,
+        "recipient": "rc_1",
+        "facts": facts,
+        "fields": "[]\x1f\x1f",
+        "year_is_begun": True,
+        "year_persons": 0,
+        "year_sensitive_persons": 0,
+        "permit": permit,
+        "permit_status": "active",
+        "permit_purpose": "analytics",
+        "permit_persons": 10,
+        "permit_sensitive_persons": 0,
+        "permit_used_persons": 0,
+        "permit_used_sensitive_persons": 0,
+        "permit_document": document,
+        "permit_is_overdue": False,
+        "permit_has_evidence": True,
+    }
+    return tuple(columns.get(column) for column in COLUMNS)
 
 
 @given(

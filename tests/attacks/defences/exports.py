@@ -11,7 +11,7 @@ DECIDE: Final = "service/gate/decide.py"
 EXPORTS: Final = "tests/attacks/test_exports.py::"
 BATCH: Final = "service/gate/group_commit.py"
 READING: Final = "service/gate/batch_read.py"
-READ: Final = "migrations/versions/0018_gate_read_2.py"
+READ: Final = "service/gate/sql/gate_read_2.sql"
 SITTING: Final = "service/gate/batch_decisions.py"
 COMPLETION: Final = "service/exports/completion.py"
 AGAIN: Final = "tests/api/test_run_again.py::"
@@ -130,14 +130,14 @@ DEFENCES: Final = (
             Edit(
                 READING,
                 "",
-                "OF_CALLER: Final = 9",
-                "OF_CALLER: Final = 9\n_KEPT: dict[str, PermitState] = {}",
+                '_PERMIT: Final = COLUMNS.index("permit")',
+                '_PERMIT: Final = COLUMNS.index("permit")\n_KEPT: dict[str, PermitState] = {}',
             ),
             Edit(
                 READING,
                 "parse_rows",
-                "_permit(*row[OF_PERMIT:OF_MOMENT])",
-                "_KEPT.setdefault(row[OF_PERMIT], _permit(*row[OF_PERMIT:OF_MOMENT]))",
+                "_permit(*row[_OF_PERMIT])",
+                "_KEPT.setdefault(row[_PERMIT], _permit(*row[_OF_PERMIT]))",
             ),
         ),
         EXPORTS + "test_what_was_revoked_at_one_replica_is_denied_at_the_next",

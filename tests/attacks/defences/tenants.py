@@ -9,7 +9,7 @@ from tests.attacks.defences.model import Defence, Edit, Text, one
 CALLER: Final = "service/access/caller.py"
 EXCHANGE: Final = "service/http/exchange.py"
 JOBS: Final = "service/gate/jobs.py"
-READ: Final = "migrations/versions/0018_gate_read_2.py"
+READ: Final = "service/gate/sql/gate_read_2.sql"
 PRINCIPALS: Final = "service/identity/operations.py"
 EVIDENCE: Final = "service/transfers/evidence.py"
 TENANTS: Final = "tests/attacks/test_tenants.py::"
