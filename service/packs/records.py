@@ -20,7 +20,7 @@ from service.packs.scope import EXPORTS, Scope
 from service.permits import operations as permits
 from service.permits.tokens import Signer
 from service.registry.tables import Dataset, Grading, Handler, Recipient
-from service.transfers.file_types import ENDINGS
+from service.transfers.file_types import FILE_EXTENSIONS
 from service.transfers.tables import Evidence, Review, Revision, RevisionStage, Transfer
 
 Json = dict[str, Any]
@@ -261,7 +261,7 @@ class Records:
                 sha256 = None if row.document is None else row.document.hex()
                 member = None
                 if sha256 is not None:
-                    member = self.files[sha256] = f"evidence/{sha256}{ENDINGS.get(media_type, '')}"
+                    member = self.files[sha256] = f"evidence/{sha256}{FILE_EXTENSIONS.get(media_type, '')}"
                 file = {"sha256": sha256, "size": size, "media_type": media_type, "member": member}
                 yield select_columns(row, _EVIDENCE) | file | {"repeats": first.get(row.id)}
             self.tx.expunge_all()

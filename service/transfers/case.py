@@ -34,7 +34,7 @@ from service.registry.tables import Dataset, Handler, Recipient
 from service.transfers.tables import Transfer
 from service.validation.problems import Invalid
 
-_CONTENT = (
+_REQUEST_MEMBERS = (
     "purpose",
     "description",
     "fields",
@@ -64,7 +64,7 @@ class Case:
     def content(self) -> dict[str, Any]:
         """What a reviewer decides on: the request, and everything of the register that the law looks at."""
         return {
-            "request": {name: getattr(self.transfer, name) for name in _CONTENT} | self._stated(),
+            "request": {name: getattr(self.transfer, name) for name in _REQUEST_MEMBERS} | self._stated(),
             "handler": {
                 "id": self.handler.id,
                 "name": self.handler.name,
@@ -100,24 +100,24 @@ class Case:
 
     def is_still(self, then: dict[str, Any], hash_of_then: str) -> bool:
         """Tell whether it is what was submitted; a revision from before said fewer names, and is compared by what it said."""
-        return _hash_of(said_then(self.content, then)) == hash_of_then
+        return _hash_of(drop_names_not_in(self.content, then)) == hash_of_then
 
 
-NAMES: Final = {"handler": ("name", "uscc"), "datasets": ("title",), "recipient": ("name",)}
+NAME_MEMBERS: Final = {"handler": ("name", "uscc"), "datasets": ("title",), "recipient": ("name",)}
 """What revisions have said since names are part of what is approved."""
 
 
-def said_then(now: dict[str, Any], then: dict[str, Any]) -> dict[str, Any]:
+def drop_names_not_in(now: dict[str, Any], then: dict[str, Any]) -> dict[str, Any]:
     """Return the content of now without the names that the content of then did not say."""
     return now | {
-        part: [_without(one, then[part], names) for one in now[part]]
+        part: [_drop_names(one, then[part], names) for one in now[part]]
         if isinstance(now[part], list)
-        else _without(now[part], [then[part]], names)
-        for part, names in NAMES.items()
+        else _drop_names(now[part], [then[part]], names)
+        for part, names in NAME_MEMBERS.items()
     }
 
 
-def _without(now: dict[str, Any], then: Sequence[dict[str, Any]], names: Sequence[str]) -> dict[str, Any]:
+def _drop_names(now: dict[str, Any], then: Sequence[dict[str, Any]], names: Sequence[str]) -> dict[str, Any]:
     said = {name for one in then for name in one}
     return {name: value for name, value in now.items() if name in said or name not in names}
 
@@ -181,7 +181,7 @@ def _field_faults(case: Case) -> Iterator[tuple[str, str]]:
             yield "/fields", f"Sensitive by the grading of dataset {place + 1}: {', '.join(sensitive[:10])}."
 
 
-def find(case: Case, today: date, book: RuleBook) -> CaseDetermination:
+def determine_case(case: Case, today: date, book: RuleBook) -> CaseDetermination:
     """Determine a case on a day.
 
     Raises:

@@ -53,7 +53,7 @@ class Extent:
     valid_until: date
 
 
-def narrowed(extent: Extent, conditions: Iterable[Conditions], begins: date) -> Extent:
+def narrow(extent: Extent, conditions: Iterable[Conditions], begins: date) -> Extent:
     """Return the extent within all of the conditions: the least of each, whoever asked for it.
 
     Args:
@@ -83,7 +83,7 @@ def narrowed(extent: Extent, conditions: Iterable[Conditions], begins: date) -> 
     return extent
 
 
-def emptied(asked: Extent, left: Extent, begins: date) -> list[str]:
+def emptied_members(asked: Extent, left: Extent, begins: date) -> list[str]:
     """Return the members in which conditions, taken together, leave nothing of what was asked for.
 
     Args:

@@ -26,11 +26,11 @@ from service.permits import operations as permits
 from service.transfers import notifications, workflow
 from service.transfers.queries import (
     REQUESTERS,
-    bars_of,
+    distrusted_kinds,
     ends_on,
     evidence_item_of,
     evidence_of,
-    kinds_distrusted,
+    exclusions_of,
     parties_of,
     require_status,
     reviews_of,
@@ -40,17 +40,17 @@ from service.transfers.queries import (
 )
 from service.transfers.schemas import EvidenceIn
 from service.transfers.tables import Document, Evidence, Transfer
-from service.transfers.workflow import Filed, Status
+from service.transfers.workflow import EarlierFiling, Status
 from service.validation.problems import Conflict, Forbidden, Invalid, NotFound
 
-OTHER = "other"
+OTHER_KIND = "other"
 FILE_READERS = READERS - {Role.EXPORTER}
 """Who may have the files of a handler; systems that export see the records alone."""
 
 MAX_RECORDS: Final = 100
 """Records that one request may have, and once more as many after its approval: whoever reads it reads them all."""
 
-_BARRED = frozenset({Status.REJECTED, Status.WITHDRAWN, Status.EXPIRED})
+_CLOSED_STATUSES = frozenset({Status.REJECTED, Status.WITHDRAWN, Status.EXPIRED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class Upload:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class StoredFile:
     """A file as it goes out."""
 
     name: str
@@ -94,14 +94,14 @@ async def add_evidence(
     """
     transfer = await transfer_of(tx, caller, transfer_id, lock=True)
     caller.demand(REQUESTERS, transfer.handler, what="transfer")
-    if wanted.kind not in book.kinds | {OTHER}:
-        known = ", ".join(sorted(book.kinds | {OTHER}))
+    if wanted.kind not in book.kinds | {OTHER_KIND}:
+        known = ", ".join(sorted(book.kinds | {OTHER_KIND}))
         raise Invalid("This kind of evidence is not known.", errors=[("/kind", f"Choose one of: {known}.")])
-    require_status(transfer, tx, frozenset(Status) - _BARRED, "given evidence")
+    require_status(transfer, tx, frozenset(Status) - _CLOSED_STATUSES, "given evidence")
     await _require_may_file(tx, caller, transfer, wanted.kind)
-    await _require_room(tx, transfer)
-    document, name = await _document(tx, caller, wanted, upload)
-    number = workflow.number_of(wanted.issuer, wanted.reference) if wanted.kind in workflow.BOUND else None
+    await _require_below_limit(tx, transfer)
+    document, name = await _resolve_document(tx, caller, wanted, upload)
+    number = workflow.number_of(wanted.issuer, wanted.reference) if wanted.kind in workflow.BOUND_KINDS else None
     if number is not None:
         await _require_serves(tx, transfer, wanted, number, document)
     evidence = Evidence(
@@ -110,7 +110,7 @@ async def add_evidence(
         document=document,
         file_name=name,
         number=number,
-        scope=scope_of(transfer) if wanted.kind in workflow.SCOPED else None,
+        scope=scope_of(transfer) if wanted.kind in workflow.SCOPED_KINDS else None,
         reused_from=None,
         added_by=caller.principal,
         added_persons=caller.acting(),
@@ -125,8 +125,10 @@ async def add_evidence(
     )
     tx.add(evidence)
     await tx.flush()
-    old = None if wanted.replaces is None else await _to_replace(tx, book, transfer, wanted.replaces, evidence)
-    is_distrusted = evidence.kind in kinds_distrusted(await _all_of(tx, transfer))
+    old = (
+        None if wanted.replaces is None else await _replaceable_evidence(tx, book, transfer, wanted.replaces, evidence)
+    )
+    is_distrusted = evidence.kind in distrusted_kinds(await _all_evidence_of(tx, transfer))
     waits = is_distrusted or (old is not None and old.verified_at is not None)
     transfer.updated_at = tx.now
     details = wanted.model_dump(mode="json", exclude={"document"}) | {
@@ -160,7 +162,7 @@ class TooManyRecords(Conflict):
     slug, title = "too-many-records", "The request has as much evidence as it may have"
 
 
-async def _require_room(tx: Transaction, transfer: Transfer) -> None:
+async def _require_below_limit(tx: Transaction, transfer: Transfer) -> None:
     query = select(func.count()).select_from(Evidence).where(Evidence.transfer == transfer.id)
     # What follows an approval, such as a receipt, has room of its own.
     most = 2 * MAX_RECORDS if transfer.status == Status.APPROVED else MAX_RECORDS
@@ -180,7 +182,7 @@ async def verify(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: s
     """
     transfer = await transfer_of(tx, caller, transfer_id, lock=True)
     caller.demand(REVIEWERS, transfer.handler, what="transfer")
-    evidence = await _of(tx, transfer, evidence_id)
+    evidence = await _evidence_of(tx, transfer, evidence_id)
     behalf = caller.behalf(REVIEWERS, transfer.handler)
     written = [(transfer.authors, transfer.author_persons)]
     barred = await directory.persons_of(tx, (evidence.added_by, evidence.added_persons), authors=written)
@@ -189,7 +191,7 @@ async def verify(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: s
             "Evidence is verified by a reviewer who has neither added it nor written the request: by a role that was not lent by whoever "
             "did, and with a key that they have not seen; nor have you made or seen theirs."
         )
-    _require_standing(evidence)
+    _require_not_ended(evidence)
     if evidence.verified_at is not None:
         raise Conflict("This evidence has been verified already.")
     evidence.verified_by, evidence.verified_at = caller.principal, tx.now
@@ -203,10 +205,10 @@ async def verify(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: s
     await tx.flush()
     if evidence.replaces is not None:
         await close_gate(tx)  # before duties and permits, as above
-    if evidence.kind in kinds_distrusted(await _all_of(tx, transfer)):
+    if evidence.kind in distrusted_kinds(await _all_evidence_of(tx, transfer)):
         await _settle(tx, caller, book, evidence)
     old = None if evidence.replaces is None else await tx.get_one(Evidence, evidence.replaces)
-    if old is not None and old.replaced_by is None and _counts(tx, evidence, book):
+    if old is not None and old.replaced_by is None and _is_valid_today(tx, evidence, book):
         await _replace(tx, caller, book, transfer, old, evidence)
     await tx.flush()
     return evidence
@@ -224,8 +226,8 @@ async def withdraw(
     """
     transfer = await transfer_of(tx, caller, transfer_id, lock=True)
     caller.demand(REQUESTERS | REVIEWERS, transfer.handler, what="transfer")
-    evidence = await _of(tx, transfer, evidence_id)
-    _require_standing(evidence)
+    evidence = await _evidence_of(tx, transfer, evidence_id)
+    _require_not_ended(evidence)
     by_reviewer = caller.reaches(REVIEWERS, transfer.handler)
     _end(tx, caller, evidence, reason, by_reviewer=by_reviewer)
     details = {"evidence": evidence.id, "kind": evidence.kind, "reason": reason, "by_reviewer": by_reviewer}
@@ -247,17 +249,17 @@ async def withdraw(
     await obligations.unsettle(tx, caller, evidence.id)
     await _withdraw_repetitions(tx, caller, evidence, reason, by_reviewer=by_reviewer)
     await tx.flush()
-    await _settle_again(tx, caller, book, transfer, evidence.kind)
+    await _settle_with_remaining(tx, caller, book, transfer, evidence.kind)
     await tx.flush()
     return evidence
 
 
 async def read_evidence(tx: Transaction, caller: Caller, transfer_id: str, evidence_id: str) -> Evidence:
     """Return one record."""
-    return await _of(tx, await transfer_of(tx, caller, transfer_id), evidence_id)
+    return await _evidence_of(tx, await transfer_of(tx, caller, transfer_id), evidence_id)
 
 
-async def read_file(tx: Transaction, caller: Caller, transfer_id: str, evidence_id: str) -> Kept:
+async def read_file(tx: Transaction, caller: Caller, transfer_id: str, evidence_id: str) -> StoredFile:
     """Return the file of a record.
 
     Raises:
@@ -266,11 +268,11 @@ async def read_file(tx: Transaction, caller: Caller, transfer_id: str, evidence_
     """
     transfer = await transfer_of(tx, caller, transfer_id)
     caller.demand(FILE_READERS, transfer.handler, what="transfer")
-    evidence = await _of(tx, transfer, evidence_id)
+    evidence = await _evidence_of(tx, transfer, evidence_id)
     if evidence.document is None:
         raise NotFound("This record has no file.")
     document = await tx.get_one(Document, evidence.document)
-    return Kept(evidence.file_name or "document", document.media_type, document.sha256.hex(), document.content)
+    return StoredFile(evidence.file_name or "document", document.media_type, document.sha256.hex(), document.content)
 
 
 async def list_evidence(
@@ -289,15 +291,15 @@ async def reuse(tx: Transaction, caller: Caller, book: RuleBook, old: Transfer, 
     purpose or scope, or may be used once only. Source: PIPL art. 56 (impact assessment), DSL art. 36 (one request, one approval).
     """
     today = day_in_shanghai(tx.now)
-    known = await _all_of(tx, old)
-    distrusted = kinds_distrusted(known)
+    known = await _all_evidence_of(tx, old)
+    distrusted = distrusted_kinds(known)
     kept: list[Evidence] = []
     for row in known:
         if row.ended_at is not None:
             continue
         paper = evidence_item_of(row, book, distrusted)
         check = workflow.check_evidence([row.kind], [paper], today, new.valid_from, scope_of(new))
-        if not check.papers or row.kind in workflow.SINGLE_USE:
+        if not check.papers or row.kind in workflow.SINGLE_USE_KINDS:
             continue
         columns = (
             "kind",
@@ -366,7 +368,7 @@ def _end(tx: Transaction, caller: Caller, evidence: Evidence, reason: str, *, by
     evidence.ended_persons, evidence.is_distrusted = caller.acting(), by_reviewer
 
 
-async def _all_of(tx: Transaction, transfer: Transfer) -> Sequence[Evidence]:
+async def _all_evidence_of(tx: Transaction, transfer: Transfer) -> Sequence[Evidence]:
     """Return all the evidence of a transfer, what counts no longer included."""
     return (await tx.scalars(select(Evidence).where(Evidence.transfer == transfer.id).order_by(Evidence.id))).all()
 
@@ -376,7 +378,7 @@ async def _require_may_file(tx: Transaction, caller: Caller, transfer: Transfer,
     revision = await revision_of(tx, transfer)
     if revision is None or kind not in {item["code"] for item in revision.determination["evidence"]}:
         return
-    if not persons.are_two(caller.persons, (await bars_of(tx, transfer)).earlier):
+    if not persons.are_two(caller.persons, (await exclusions_of(tx, transfer)).earlier):
         raise Forbidden(
             "You have decided a stage of this request, or have made or seen the key by which it was done; somebody else must file what "
             "it rests on."
@@ -385,17 +387,17 @@ async def _require_may_file(tx: Transaction, caller: Caller, transfer: Transfer,
 
 async def _settle(tx: Transaction, caller: Caller, book: RuleBook, evidence: Evidence) -> None:
     """Let a paper settle what it can, today or when its day comes."""
-    if _counts(tx, evidence, book) or evidence.issued_on > day_in_shanghai(tx.now):
+    if _is_valid_today(tx, evidence, book) or evidence.issued_on > day_in_shanghai(tx.now):
         end, begins = ends_on(evidence, book), evidence.issued_on
         await obligations.settle(tx, caller, evidence.transfer, evidence.kind, evidence.id, end, begins)
 
 
-async def _document(
+async def _resolve_document(
     tx: Transaction, caller: Caller, wanted: EvidenceIn, upload: Upload | None
 ) -> tuple[bytes | None, str | None]:
     """Return the hash and the name of a record's file: sent with it, or kept already for a record whose file the caller may have."""
     if upload is not None:
-        return await _keep(tx, upload)
+        return await _store_document(tx, upload)
     if wanted.document is None:
         return None, None
     sha256 = bytes.fromhex(wanted.document.removeprefix("sha256:"))
@@ -420,7 +422,7 @@ async def _require_serves(
     names = {f"{wanted.kind}/{number}", *(() if document is None else (f"{wanted.kind}/{document.hex()}",))}
     for name in sorted(names):
         await tx.execute(text("select pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": name})
-    bar = await _bar(tx, transfer, wanted.kind, number, document)
+    bar = await _filing_denial(tx, transfer, wanted.kind, number, document)
     if bar is not None:
         raise Invalid("This paper does not serve for this request.", errors=[("/reference", bar)])
 
@@ -431,13 +433,13 @@ async def rest_on_denial(tx: Transaction, transfer: Transfer, evidence_id: str) 
     The request may have become another one since, or somebody may have filed the paper with another one before.
     """
     row = await tx.get_one(Evidence, evidence_id)
-    if row.kind not in workflow.BOUND:
+    if row.kind not in workflow.BOUND_KINDS:
         return None
     number = workflow.number_of(row.issuer, row.reference)
-    return await _bar(tx, transfer, row.kind, number, row.document, before=row.id)
+    return await _filing_denial(tx, transfer, row.kind, number, row.document, before=row.id)
 
 
-async def _bar(
+async def _filing_denial(
     tx: Transaction, transfer: Transfer, kind: str, number: str, document: bytes | None, before: str | None = None
 ) -> str | None:
     """Return why a paper does not serve for a request, by its other records, whoever filed them and however they are written.
@@ -465,8 +467,8 @@ async def _bar(
         query = query.where(Evidence.id < before)
     async with elevated(tx, "papers of all"):
         rows = (await tx.execute(query)).all()
-        line = await _line_of(tx, transfer)
-    is_everywhere = workflow.is_known_everywhere(kind)
+        line = await _renewal_chain_of(tx, transfer)
+    is_everywhere = workflow.is_numbered_by_authority(kind)
     same_paper = [
         row
         for row in rows
@@ -478,13 +480,15 @@ async def _bar(
     ]
     good = {row.transfer for row in same_paper if row.ended_at is None and row.verified_at is not None}
     filed = [
-        Filed(row.transfer, row.scope, row.ended_at is not None, bool(row.is_distrusted) and row.transfer not in good)
+        EarlierFiling(
+            row.transfer, row.scope, row.ended_at is not None, bool(row.is_distrusted) and row.transfer not in good
+        )
         for row in same_paper
     ]
-    return workflow.file_denial(kind, transfer.id, scope_of(transfer), filed, line)
+    return workflow.filing_denial(kind, transfer.id, scope_of(transfer), filed, line)
 
 
-async def _line_of(tx: Transaction, transfer: Transfer) -> set[str]:
+async def _renewal_chain_of(tx: Transaction, transfer: Transfer) -> set[str]:
     """Return the requests that one takes the place of, or that take its place, each with the same recipient and datasets."""
     line = {transfer.id}
     while True:
@@ -501,7 +505,7 @@ async def _line_of(tx: Transaction, transfer: Transfer) -> set[str]:
         line |= more
 
 
-async def _keep(tx: Transaction, upload: Upload) -> tuple[bytes, str]:
+async def _store_document(tx: Transaction, upload: Upload) -> tuple[bytes, str]:
     row = {
         "sha256": upload.sha256,
         "size": len(upload.content),
@@ -516,12 +520,14 @@ async def _keep(tx: Transaction, upload: Upload) -> tuple[bytes, str]:
     return upload.sha256, upload.name
 
 
-def _counts(tx: Transaction, evidence: Evidence, book: RuleBook) -> bool:
+def _is_valid_today(tx: Transaction, evidence: Evidence, book: RuleBook) -> bool:
     today = day_in_shanghai(tx.now)
     return bool(workflow.check_evidence([evidence.kind], [evidence_item_of(evidence, book)], today, today).papers)
 
 
-async def _to_replace(tx: Transaction, book: RuleBook, transfer: Transfer, old_id: str, new: Evidence) -> Evidence:
+async def _replaceable_evidence(
+    tx: Transaction, book: RuleBook, transfer: Transfer, old_id: str, new: Evidence
+) -> Evidence:
     """Return the record whose place another can take.
 
     Raises:
@@ -533,7 +539,7 @@ async def _to_replace(tx: Transaction, book: RuleBook, transfer: Transfer, old_i
             "Nothing here can be replaced by this.",
             errors=[("/replaces", "Name a record of this transfer, of the same kind, that was not replaced already.")],
         )
-    if not _counts(tx, new, book):
+    if not _is_valid_today(tx, new, book):
         raise Invalid(
             "What takes the place of a paper must count today.",
             errors=[("/issued_on", "It is dated in the future, or has ended already.")],
@@ -557,10 +563,10 @@ async def _replace(
     await tx.flush()
     await obligations.rest_on(tx, caller, old.id, new.id)
     for permit in await permits.rest_on(tx, caller, old.id, new.id, ends_on(new, book)):
-        await _follow(tx, caller, book, transfer, permit, old, new)
+        await _open_follow_up_obligations(tx, caller, book, transfer, permit, old, new)
 
 
-async def _follow(
+async def _open_follow_up_obligations(
     tx: Transaction, caller: Caller, book: RuleBook, transfer: Transfer, permit: str, old: Evidence, new: Evidence
 ) -> None:
     """Open the duties of a permit that follow from the paper that it rests on now.
@@ -572,7 +578,7 @@ async def _follow(
     if receipt is not None and new.issued_on != old.issued_on:
         due = obligation_rules.after_working_days(new.issued_on, receipt.working_days)
         await obligations.open_duty(tx, caller, Code.FILE_STANDARD_CONTRACT, due, **owned)
-        await _settle_again(tx, caller, book, transfer, receipt.kind)
+        await _settle_with_remaining(tx, caller, book, transfer, receipt.kind)
     if new.kind == obligation_rules.SETTLED_BY[Code.RENEW_ASSESSMENT] and end is not None:
         due = obligation_rules.before_end(end, obligation_rules.EXTENSION_WORKING_DAYS)
         why = f"The result was replaced by {new.id}."
@@ -580,7 +586,9 @@ async def _follow(
         await obligations.open_duty(tx, caller, Code.RENEW_ASSESSMENT, due, **owned)
 
 
-async def _settle_again(tx: Transaction, caller: Caller, book: RuleBook, transfer: Transfer, kind: str) -> None:
+async def _settle_with_remaining(
+    tx: Transaction, caller: Caller, book: RuleBook, transfer: Transfer, kind: str
+) -> None:
     """Let the papers of a kind that are left settle what they can; a receipt from before the contract's effect is of another one."""
     today = day_in_shanghai(tx.now)
     papers = await evidence_of(tx, transfer, book)
@@ -598,13 +606,13 @@ async def _deciders(tx: Transaction, transfer: Transfer) -> set[str]:
     return parties_of(await reviews_of(tx, transfer))
 
 
-async def _of(tx: Transaction, transfer: Transfer, evidence_id: str) -> Evidence:
+async def _evidence_of(tx: Transaction, transfer: Transfer, evidence_id: str) -> Evidence:
     evidence = await tx.get(Evidence, evidence_id)
     if evidence is None or evidence.transfer != transfer.id:
         raise NotFound("There is no such evidence.")
     return evidence
 
 
-def _require_standing(evidence: Evidence) -> None:
+def _require_not_ended(evidence: Evidence) -> None:
     if evidence.ended_at is not None:
         raise Conflict("This evidence has been withdrawn or replaced already.")

@@ -11,7 +11,14 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from service.http.helper_processes import hash_content, helper_for
 from service.http.idempotency import Sent
 from service.transfers.evidence import Upload
-from service.transfers.file_types import MAX_BYTES, MAX_WITHOUT_WORKER, MEDIA_TYPES, TAKEN, Looked, safe_name
+from service.transfers.file_types import (
+    ACCEPTED_FORMATS,
+    MAX_BYTES,
+    MAX_BYTES_IN_PROCESS,
+    MEDIA_TYPES,
+    FileInspection,
+    safe_name,
+)
 from service.transfers.schemas import EvidenceIn
 from service.validation import strict_json
 from service.validation.problems import Invalid, Malformed, TooLarge, UnsupportedMediaType, invalid_from
@@ -34,7 +41,11 @@ BODY: Final[dict[str, Any]] = {
                     "additionalProperties": False,
                     "properties": {
                         "document": _RECORD,
-                        "file": {"type": "string", "format": "binary", "description": f"At most 20 MiB. {TAKEN}."},
+                        "file": {
+                            "type": "string",
+                            "format": "binary",
+                            "description": f"At most 20 MiB. {ACCEPTED_FORMATS}.",
+                        },
                     },
                 },
                 "encoding": {"document": {"contentType": "application/json"}},
@@ -124,7 +135,7 @@ async def _parts(request: Request, who: str, form: FormData) -> tuple[EvidenceIn
         raise Invalid("The file has no name.", errors=[("/file", "Send the file with its file name.")])
     content = await _bytes(sent, MAX_BYTES)
     # Looked at in a helper process: a hostile file takes long, and a thread would hold the interpreter, and with it the gate.
-    async with helper_for(request, who, Looked, content, few=len(content) <= MAX_WITHOUT_WORKER) as looked:
+    async with helper_for(request, who, FileInspection, content, few=len(content) <= MAX_BYTES_IN_PROCESS) as looked:
         media_type, refusal = await looked.ask("media_type")
     if refusal:
         raise Invalid("The file is not taken.", errors=[("/file", refusal)])

@@ -17,17 +17,17 @@ MAX_NAME: Final = 120
 MAX_NAME_BYTES: Final = 240
 """Of a name in UTF-8: most file systems take 255 bytes, which 120 Chinese characters exceed."""
 
-MAX_TABLE: Final = 1024 * 1024
+MAX_DIRECTORY_BYTES: Final = 1024 * 1024
 """Bytes of a package's table of contents: some thousand parts. More than that is no document, and takes long to read."""
-MAX_WITHOUT_WORKER: Final = 64 * 1024
+MAX_BYTES_IN_PROCESS: Final = 64 * 1024
 """Bytes of a file that is no work to speak of."""
 
-MAX_UNPACKED: Final = 512 * 1024 * 1024
+MAX_UNPACKED_BYTES: Final = 512 * 1024 * 1024
 """Bytes that a package may unpack to in all: whoever opens it must be able to."""
 
-_MAX_PART: Final = 1024 * 1024
+_MAX_PART_BYTES: Final = 1024 * 1024
 
-_FIRST_BYTES: Final = (
+_SIGNATURES: Final = (
     (b"%PDF-", "application/pdf"),
     (b"\x89PNG\r\n\x1a\n", "image/png"),
     (b"\xff\xd8\xff", "image/jpeg"),
@@ -38,7 +38,7 @@ _FIRST_BYTES: Final = (
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "application/x-ole-storage"),
 )
 _OPEN_XML: Final = "application/vnd.openxmlformats-officedocument."
-_OFFICE: Final = {
+_OPEN_XML_TYPES: Final = {
     "word/document.xml": (_OPEN_XML + "wordprocessingml.document", ".docx"),
     "xl/workbook.xml": (_OPEN_XML + "spreadsheetml.sheet", ".xlsx"),
     "ppt/presentation.xml": (_OPEN_XML + "presentationml.presentation", ".pptx"),
@@ -46,17 +46,17 @@ _OFFICE: Final = {
 _MACROS: Final = re.compile(rb"macroEnabled|vbaProject", re.IGNORECASE)
 """What the list of a package's content types says of a document with macros, whatever its parts are called."""
 
-_OPEN_DOCUMENT: Final = {
+_OPEN_DOCUMENT_TYPES: Final = {
     "application/vnd.oasis.opendocument.text": ".odt",
     "application/vnd.oasis.opendocument.spreadsheet": ".ods",
     "application/vnd.oasis.opendocument.presentation": ".odp",
 }
-_OLD_OFFICE: Final = {
+_OLE_TYPES: Final = {
     "WordDocument": ("application/msword", ".doc"),
     "Workbook": ("application/vnd.ms-excel", ".xls"),
     "PowerPoint Document": ("application/vnd.ms-powerpoint", ".ppt"),
 }
-ENDINGS: Final = {
+FILE_EXTENSIONS: Final = {
     "application/pdf": ".pdf",
     "image/png": ".png",
     "image/jpeg": ".jpg",
@@ -64,13 +64,13 @@ ENDINGS: Final = {
     "image/tiff": ".tiff",
     "image/webp": ".webp",
     "text/plain": ".txt",
-    **dict((*_OFFICE.values(), *_OLD_OFFICE.values())),
-    **_OPEN_DOCUMENT,
+    **dict((*_OPEN_XML_TYPES.values(), *_OLE_TYPES.values())),
+    **_OPEN_DOCUMENT_TYPES,
 }
-MEDIA_TYPES: Final = tuple(sorted(ENDINGS))
+MEDIA_TYPES: Final = tuple(sorted(FILE_EXTENSIONS))
 """Every type that is taken."""
 
-_SAME: Final = {".jpeg": ".jpg", ".tif": ".tiff", ".csv": ".txt", ".md": ".txt", ".log": ".txt"}
+_EXTENSION_ALIASES: Final = {".jpeg": ".jpg", ".tif": ".tiff", ".csv": ".txt", ".md": ".txt", ".log": ".txt"}
 _MARKUP: Final = re.compile(
     r"^\s*<[!?a-z]|<\s*(!doctype|html|script|svg|math|\?xml|\?php|body|head|iframe|img|a\s|object|embed|"
     r"(style|link|meta|base|form|input|video|audio|details|frameset|applet)[\s/>])",
@@ -78,20 +78,20 @@ _MARKUP: Final = re.compile(
 )
 """Text that begins as markup does, or holds an element that loads or runs something."""
 
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f]")
-_NO_CHARACTER: Final = re.compile(r"[\ud800-\udfff\ue000-\uf8ff\ufdd0-\ufdef\uffff\ufffe]")
+_CONTROL_CHARACTERS: Final = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f]")
+_NONCHARACTERS: Final = re.compile(r"[\ud800-\udfff\ue000-\uf8ff\ufdd0-\ufdef\uffff\ufffe]")
 """Halves of pairs, private code points and what is no character: so other bytes look when they are read as text."""
 
-_UNSAFE: Final = re.compile(r'[\\/:*?"<>|;%]')
-_RESERVED: Final = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+_UNSAFE_CHARACTERS: Final = re.compile(r'[\\/:*?"<>|;%]')
+_RESERVED_NAMES: Final = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
-TAKEN: Final = (
+ACCEPTED_FORMATS: Final = (
     "PDF; PNG, JPEG, GIF, TIFF, WebP; Word, Excel, PowerPoint and OpenDocument without macros; "
     "text in UTF-8, GB18030, or UTF-16 with its mark"
 )
 
 
-class NotTaken(ValueError):  # noqa: N818 - says what it is
+class UnacceptedFile(ValueError):  # noqa: N818 - says what it is
     """The bytes are of no form that is taken; the message says why."""
 
 
@@ -102,20 +102,20 @@ def media_type_of(content: bytes) -> str:
         NotTaken: empty, too large, of another form, with macros, or a text that a browser would run.
     """
     if not content:
-        raise NotTaken("The file is empty.")
+        raise UnacceptedFile("The file is empty.")
     if len(content) > MAX_BYTES:
-        raise NotTaken(f"The file has {len(content):,} bytes; {MAX_BYTES:,} are taken at most.")
+        raise UnacceptedFile(f"The file has {len(content):,} bytes; {MAX_BYTES:,} are taken at most.")
     if content.startswith(b"PK\x03\x04"):
-        return _packed(content)
+        return _package_type(content)
     if content.startswith(b"RIFF") and content[8:12] == b"WEBP":
         return "image/webp"
-    for first, media_type in _FIRST_BYTES:
+    for first, media_type in _SIGNATURES:
         if content.startswith(first):
-            return _old_office(content) if media_type == "application/x-ole-storage" else media_type
-    return _text(content)
+            return _ole_type(content) if media_type == "application/x-ole-storage" else media_type
+    return _text_type(content)
 
 
-class Looked:
+class FileInspection:
     """A file as it is looked at: work on what a caller sent, for a helper process (see `service.workers`)."""
 
     def __init__(self, content: bytes) -> None:
@@ -125,7 +125,7 @@ class Looked:
         """Return the type of the file, or nothing and why it is not taken."""
         try:
             return media_type_of(self._content), ""
-        except NotTaken as error:
+        except UnacceptedFile as error:
             return "", str(error)
 
 
@@ -133,64 +133,64 @@ def safe_name(name: str | None, media_type: str) -> str:
     """Return a file's name without path, control or reserved characters, with the ending of what it really is."""
     given = unicodedata.normalize("NFC", name or "").replace("\\", "/").rsplit("/", 1)[-1]
     kept = "".join(
-        "_" if _UNSAFE.match(character) else character
+        "_" if _UNSAFE_CHARACTERS.match(character) else character
         for character in given
         if unicodedata.category(character)[0] != "C" and unicodedata.category(character) not in {"Zl", "Zp"}
     )
     stem, dot, ending = kept.strip(" .").rpartition(".")
     ending = f".{ending.lower()}" if dot else ""
-    wanted = ENDINGS[media_type]
-    if _SAME.get(ending, ending) != wanted:
+    wanted = FILE_EXTENSIONS[media_type]
+    if _EXTENSION_ALIASES.get(ending, ending) != wanted:
         stem, ending = kept.strip(" ."), wanted
     stem = stem.strip(" .")[: MAX_NAME - len(ending)]
     stem = stem.encode()[: MAX_NAME_BYTES - len(ending)].decode(errors="ignore").rstrip(" .")
-    if not stem or _RESERVED.fullmatch(stem):
+    if not stem or _RESERVED_NAMES.fullmatch(stem):
         stem = "document"
     return stem + ending
 
 
-def _packed(content: bytes) -> str:
-    if _table_of(content) > MAX_TABLE:
-        raise NotTaken("The file lists far more parts than an office document has.")
+def _package_type(content: bytes) -> str:
+    if _directory_bytes(content) > MAX_DIRECTORY_BYTES:
+        raise UnacceptedFile("The file lists far more parts than an office document has.")
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as package:
             unpacked = sum(member.file_size for member in package.infolist())
             names = set(package.namelist())
-            kind = _part(package, "mimetype", MAX_NAME).decode("ascii", "replace")
-            types = _part(package, "[Content_Types].xml", _MAX_PART)
-    except _BROKEN as error:
-        raise NotTaken("The file looks like an office document and cannot be opened.") from error
-    if unpacked > MAX_UNPACKED:
-        raise NotTaken(f"The document unpacks to {unpacked:,} bytes; {MAX_UNPACKED:,} are taken at most.")
+            kind = _read_part(package, "mimetype", MAX_NAME).decode("ascii", "replace")
+            types = _read_part(package, "[Content_Types].xml", _MAX_PART_BYTES)
+    except _UNPACKING_ERRORS as error:
+        raise UnacceptedFile("The file looks like an office document and cannot be opened.") from error
+    if unpacked > MAX_UNPACKED_BYTES:
+        raise UnacceptedFile(f"The document unpacks to {unpacked:,} bytes; {MAX_UNPACKED_BYTES:,} are taken at most.")
     if _MACROS.search(types) or any(_is_macro(name) for name in names):
-        raise NotTaken("The document holds macros; save it without them.")
-    if kind in _OPEN_DOCUMENT:
+        raise UnacceptedFile("The document holds macros; save it without them.")
+    if kind in _OPEN_DOCUMENT_TYPES:
         return kind
     if "[Content_Types].xml" in names:
-        for part, (media_type, _) in _OFFICE.items():
+        for part, (media_type, _) in _OPEN_XML_TYPES.items():
             if part in names or f"{media_type}.main+xml".encode() in types:
                 return media_type
-    raise NotTaken(f"An archive is not taken. What is: {TAKEN}.")
+    raise UnacceptedFile(f"An archive is not taken. What is: {ACCEPTED_FORMATS}.")
 
 
-def _table_of(content: bytes) -> int:
+def _directory_bytes(content: bytes) -> int:
     """Return how long a package says that its table of contents is, before any of it is read; a large number where it hides that."""
     # Its end is looked for where `zipfile` looks for it: right at the end of the file, else as far behind as can be.
-    end = len(content) - _END_BYTES
-    if not (content.startswith(_END, max(0, end)) and content.endswith(b"\x00\x00")):
-        end = content.rfind(_END, max(0, len(content) - _LONGEST_END))
+    end = len(content) - _END_RECORD_BYTES
+    if not (content.startswith(_END_RECORD, max(0, end)) and content.endswith(b"\x00\x00")):
+        end = content.rfind(_END_RECORD, max(0, len(content) - _MAX_END_RECORD_BYTES))
     if content.startswith(_LOCATOR, max(0, end - _LOCATOR_BYTES)):
         return 2**64  # sizes of 64 bits, which nothing that is taken here needs
     return int.from_bytes(content[max(0, end) :][12:16], "little") if end >= 0 else 0
 
 
-_END: Final = b"PK\x05\x06"
-_END_BYTES: Final = 22
-_LONGEST_END: Final = 2**16 + _END_BYTES
+_END_RECORD: Final = b"PK\x05\x06"
+_END_RECORD_BYTES: Final = 22
+_MAX_END_RECORD_BYTES: Final = 2**16 + _END_RECORD_BYTES
 _LOCATOR: Final = b"PK\x06\x07"
 _LOCATOR_BYTES: Final = 20
 
-_BROKEN: Final = (
+_UNPACKING_ERRORS: Final = (
     zipfile.BadZipFile,
     zlib.error,
     struct.error,
@@ -204,7 +204,7 @@ _BROKEN: Final = (
 """What opening a spoilt or hostile package raises."""
 
 
-def _part(package: zipfile.ZipFile, name: str, most: int) -> bytes:
+def _read_part(package: zipfile.ZipFile, name: str, most: int) -> bytes:
     """Return the first bytes of a member, nothing where there is none: what it states as its size may be a lie.
 
     Raises:
@@ -223,25 +223,25 @@ def _is_macro(name: str) -> bool:
     return name.lower().rsplit("/", 1)[-1] == "vbaproject.bin" or name.startswith(("Basic/", "Scripts/"))
 
 
-def _old_office(content: bytes) -> str:
+def _ole_type(content: bytes) -> str:
     if "_VBA_PROJECT".encode("utf-16-le") in content:
-        raise NotTaken("The document holds macros; save it without them.")
-    for stream, (media_type, _) in _OLD_OFFICE.items():
+        raise UnacceptedFile("The document holds macros; save it without them.")
+    for stream, (media_type, _) in _OLE_TYPES.items():
         if stream.encode("utf-16-le") in content:
             return media_type
-    raise NotTaken(f"This form of file is not taken. What is: {TAKEN}.")
+    raise UnacceptedFile(f"This form of file is not taken. What is: {ACCEPTED_FORMATS}.")
 
 
-def _text(content: bytes) -> str:
-    text = _decoded(content)
-    if text is None or _CONTROL.search(text) or _NO_CHARACTER.search(text):
-        raise NotTaken(f"This form of file is not taken. What is: {TAKEN}.")
+def _text_type(content: bytes) -> str:
+    text = _decode_text(content)
+    if text is None or _CONTROL_CHARACTERS.search(text) or _NONCHARACTERS.search(text):
+        raise UnacceptedFile(f"This form of file is not taken. What is: {ACCEPTED_FORMATS}.")
     if _MARKUP.search(text):
-        raise NotTaken("Text with markup that a browser would run is not taken; send a PDF.")
+        raise UnacceptedFile("Text with markup that a browser would run is not taken; send a PDF.")
     return "text/plain"
 
 
-def _decoded(content: bytes) -> str | None:
+def _decode_text(content: bytes) -> str | None:
     """Return text in one of the encodings that office software writes here; None: it is in none of them."""
     is_wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     for encoding in ("utf-16",) if is_wide else ("utf-8-sig", "gb18030"):

@@ -12,7 +12,7 @@ from service.database.session import Transaction
 from service.events import operations as events
 from service.events.operations import Change
 from service.transfers import workflow
-from service.transfers.queries import bars_of
+from service.transfers.queries import exclusions_of
 from service.transfers.tables import RevisionStage, Transfer
 from service.transfers.workflow import Stage
 
@@ -60,7 +60,7 @@ def figures_of(transfer: Transfer) -> dict[str, Any]:
 
 async def eligible_reviewers(tx: Transaction, transfer: Transfer, stage: Stage) -> list[Entitled]:
     """Return who may decide a stage of a request now: the role, their own or lent, and nothing that bars them; each once."""
-    barred = await bars_of(tx, transfer, but=stage)
+    barred = await exclusions_of(tx, transfer, but=stage)
     people = await directory.entitled(tx, Role(stage.role), transfer.handler, day_in_shanghai(tx.now))
     able = [
         person

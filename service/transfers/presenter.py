@@ -13,8 +13,8 @@ from service.permits import operations as permits
 from service.permits.tables import Permit
 from service.transfers import revision_diff, workflow
 from service.transfers.queries import (
-    LISTED_EVIDENCE,
-    TRANSFERS_PER_TURN,
+    MAX_LISTED_EVIDENCE,
+    TRANSFERS_PER_SLICE,
     DocumentFacts,
     TransferRows,
     changed_inputs,
@@ -23,9 +23,9 @@ from service.transfers.queries import (
     evidence_among,
     load_rows,
     parties_of,
+    pending_terms,
     scope_of,
     service_time,
-    terms_waiting,
 )
 from service.transfers.schemas import (
     CarryableOut,
@@ -65,9 +65,9 @@ async def present_many(
 ) -> list[TransferOut]:
     """Return the transfers of a list as the API shows them to the caller: of each the last records of evidence alone."""
     shown: list[TransferOut] = []
-    for first in range(0, len(transfers), TRANSFERS_PER_TURN):
-        some = await _present_some(tx, caller, transfers[first : first + TRANSFERS_PER_TURN], book)
-        shown += [one.model_copy(update={"evidence": one.evidence[-LISTED_EVIDENCE:]}) for one in some]
+    for first in range(0, len(transfers), TRANSFERS_PER_SLICE):
+        some = await _present_some(tx, caller, transfers[first : first + TRANSFERS_PER_SLICE], book)
+        shown += [one.model_copy(update={"evidence": one.evidence[-MAX_LISTED_EVIDENCE:]}) for one in some]
     return shown
 
 
@@ -131,7 +131,7 @@ def _present_transfer(
     standing = [r for r in reviews if r.revision == transfer.revision and r.taken_back_at is None]
     evidence = rows.evidence.get(transfer.id, ())
     today = day_in_shanghai(tx.now)
-    status = workflow.standing(transfer.status, transfer.valid_until, today)
+    status = workflow.effective_status(transfer.status, transfer.valid_until, today)
     columns = {name: getattr(transfer, name) for name in TransferOut.model_fields if name in Transfer.__table__.columns}
     stages = rows.stages.get(transfer.id, ())
     in_review = status is Status.IN_REVIEW and revision is not None
@@ -145,7 +145,7 @@ def _present_transfer(
         "evidence": [_evidence(row, rows.documents, book) for row in evidence],
         "evidence_count": len(evidence),
         "reviews": [_review(review, transfer, rows) for review in reviews],
-        "terms_pending": terms_waiting(standing) if in_review else [],
+        "terms_pending": pending_terms(standing) if in_review else [],
         "carryable": _carryable(revision, revisions, reviews, stages) if in_review else [],
         "findings": [FindingOut.of(finding, reach) for finding in rows.findings.get(transfer.id, ())],
         "recused": [recusal.principal for recusal in rows.recusals.get(transfer.id, ())],
@@ -172,12 +172,12 @@ def _follows(transfer: Transfer, renewed: Sequence[Permit]) -> FollowsOut | None
         valid_until=permit.valid_until,
         conditions=permit.conditions,
         reason=permit.reason,
-        changes=[ChangeOut.of(change) for change in revision_diff.since_permit(allowed, asked)],
+        changes=[ChangeOut.of(change) for change in revision_diff.compare_with_permit(allowed, asked)],
     )
 
 
 def _stage(tx: Transaction, stage: RevisionStage, transfer: Status, book: RuleBook) -> StageOut:
-    status = workflow.shown(stage.status, transfer)
+    status = workflow.effective_stage_status(stage.status, transfer)
     due_at = None if stage.opened_at is None else stage.opened_at + service_time(book, stage.name)
     is_open = status is StageStatus.OPEN
     return StageOut(

@@ -54,7 +54,7 @@ def require_status(transfer: Transfer, tx: Transaction, allowed: frozenset[Statu
     Raises:
         Conflict: its state is none of the allowed ones.
     """
-    status = workflow.standing(transfer.status, transfer.valid_until, day_in_shanghai(tx.now))
+    status = workflow.effective_status(transfer.status, transfer.valid_until, day_in_shanghai(tx.now))
     if status not in allowed:
         raise Conflict(
             f"This transfer is {status}; it can no longer be {verb}."
@@ -95,7 +95,7 @@ def parties_of(reviews: Iterable[Review]) -> set[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Bars:
+class Exclusions:
     """Who could have done what keeps from deciding on a request."""
 
     authors: frozenset[str]
@@ -107,12 +107,14 @@ class Bars:
     """Filed evidence, of the kinds that the law asks for, that counts."""
 
 
-async def bars_of(tx: Transaction, transfer: Transfer, *, but: str | None = None) -> Bars:
+async def exclusions_of(tx: Transaction, transfer: Transfer, *, but: str | None = None) -> Exclusions:
     """Return who may not decide on a request; `but` leaves out who has decided that stage."""
-    return (await bars_of_many(tx, [transfer], but=but))[transfer.id]
+    return (await exclusions_of_many(tx, [transfer], but=but))[transfer.id]
 
 
-async def bars_of_many(tx: Transaction, transfers: Sequence[Transfer], *, but: str | None = None) -> Mapping[str, Bars]:
+async def exclusions_of_many(
+    tx: Transaction, transfers: Sequence[Transfer], *, but: str | None = None
+) -> Mapping[str, Exclusions]:
     """Return the same for many requests, with one query a table."""
     await tx.flush()
     ids = [transfer.id for transfer in transfers]
@@ -133,7 +135,7 @@ async def bars_of_many(tx: Transaction, transfers: Sequence[Transfer], *, but: s
     holders |= {row.added_by for rows in evidence.values() for row in rows if row.added_persons is None}
     seen = await directory.seen(tx, holders)
     return {
-        one.id: Bars(
+        one.id: Exclusions(
             authors=persons.set_of_authors(one.authors, one.author_persons, seen),
             earlier=frozenset().union(
                 *(
@@ -171,7 +173,7 @@ async def require_may_write(tx: Transaction, caller: Caller, transfer: Transfer)
     Raises:
         Forbidden: they have verified evidence of it that counts, or answered a finding on it.
     """
-    require_other_than(await _verifiers_of(tx, transfer), caller.persons)
+    require_separate_writer(await _verifiers_of(tx, transfer), caller.persons)
 
 
 async def _verifiers_of(tx: Transaction, transfer: Transfer) -> frozenset[str]:
@@ -188,7 +190,7 @@ async def _verifiers_of(tx: Transaction, transfer: Transfer) -> frozenset[str]:
     return await directory.persons_of(tx, *acts)
 
 
-def require_other_than(verifiers: Collection[str], writers: Collection[str]) -> None:
+def require_separate_writer(verifiers: Collection[str], writers: Collection[str]) -> None:
     """Refuse writers of a request among those who could have said that it is in order.
 
     Raises:
@@ -235,7 +237,7 @@ async def load_submission(tx: Transaction, transfer: Transfer, book: RuleBook) -
     )
 
 
-def terms_waiting(reviews: Iterable[Review]) -> list[str]:
+def pending_terms(reviews: Iterable[Review]) -> list[str]:
     """Return the terms of standing approvals that the requester has not accepted."""
     return [
         term
@@ -254,11 +256,11 @@ async def evidence_of(tx: Transaction, transfer: Transfer, book: RuleBook) -> li
 
 def evidence_among(evidence: Sequence[Evidence], book: RuleBook) -> list[EvidenceItem]:
     """Return, of all the evidence of one transfer, what counts or may come to, with the last day of each."""
-    distrusted = kinds_distrusted(evidence)
+    distrusted = distrusted_kinds(evidence)
     return [evidence_item_of(row, book, distrusted) for row in evidence if row.ended_at is None]
 
 
-def kinds_distrusted(evidence: Iterable[Evidence]) -> set[str]:
+def distrusted_kinds(evidence: Iterable[Evidence]) -> set[str]:
     """Return, of all the evidence of one transfer, the kinds of which a reviewer withdrew a paper: others count once verified.
 
     Of what was withdrawn before that was stored it is taken to have been a reviewer where it was not whoever had added it.
@@ -307,9 +309,9 @@ def service_time(book: RuleBook, stage: str) -> timedelta:
     return timedelta(hours=book.service_hours(stage))
 
 
-LISTED_EVIDENCE: Final = 10
+MAX_LISTED_EVIDENCE: Final = 10
 """Records of evidence that a list shows of each transfer."""
-TRANSFERS_PER_TURN: Final = 10
+TRANSFERS_PER_SLICE: Final = 10
 """Transfers of a list that are read and made ready before others get a turn."""
 
 
@@ -325,14 +327,14 @@ async def rows_by(
 
 def changed_inputs(stage: Stage, then: Revision, now: Revision) -> list[str]:
     """Return what a stage decides on that has changed between two revisions."""
-    return workflow.touched(stage, {change.part for change in differences(then, now)})
+    return workflow.affected_inputs(stage, {change.part for change in differences(then, now)})
 
 
 def differences(then: Revision, now: Revision) -> list[revision_diff.Change]:
     """Return everything that has changed between two revisions."""
     return [
-        *revision_diff.between(then.content, now.content),
-        *revision_diff.between_determinations(then.determination, now.determination),
+        *revision_diff.compare_contents(then.content, now.content),
+        *revision_diff.compare_determinations(then.determination, now.determination),
     ]
 
 

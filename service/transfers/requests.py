@@ -39,7 +39,7 @@ from service.transfers.schemas import (
     ChangeOut,
     DiffOut,
     RenewIn,
-    TouchedOut,
+    StageChangesOut,
     TransferIn,
     TransferPatch,
 )
@@ -233,7 +233,9 @@ async def diff(tx: Transaction, caller: Caller, transfer_id: str, number: int, s
         from_revision=None if then is None else then.number,
         to_revision=number,
         changes=[ChangeOut.of(change) for change in found],
-        stages=[TouchedOut(stage=Stage(name), changed=workflow.touched(Stage(name), parts)) for name in stages],
+        stages=[
+            StageChangesOut(stage=Stage(name), changed=workflow.affected_inputs(Stage(name), parts)) for name in stages
+        ],
     )
 
 

@@ -21,8 +21,8 @@ from service.law.rule_book import RuleBook
 from service.transfers import notifications, workflow
 from service.transfers.queries import (
     REQUESTERS,
-    bars_of,
-    bars_of_many,
+    exclusions_of,
+    exclusions_of_many,
     require_status,
     service_time,
     stages_of,
@@ -47,24 +47,24 @@ from service.transfers.tables import (
 from service.transfers.workflow import Stage, StageStatus, Status
 from service.validation.problems import Conflict, Invalid
 
-SPEAKERS = READERS - {Role.EXPORTER}
+COMMENTERS = READERS - {Role.EXPORTER}
 """Who may say something about a request of their handlers: everybody who reads it but the systems that export."""
 
-MAX_QUEUE = 1000
+MAX_QUEUE_STAGES = 1000
 """Open stages that one answer looks through; more than anybody can have before them."""
 
 
-async def reviewers(tx: Transaction, caller: Caller, transfer_id: str, stage: Stage) -> Sequence[Entitled]:
+async def list_reviewers(tx: Transaction, caller: Caller, transfer_id: str, stage: Stage) -> Sequence[Entitled]:
     """Return who may decide a stage of a request now."""
     transfer = await transfer_of(tx, caller, transfer_id)
-    if not await _is_to_come(tx, transfer, stage):
+    if not await _is_undecided(tx, transfer, stage):
         return []
     return await notifications.eligible_reviewers(tx, transfer, stage)
 
 
-async def _is_to_come(tx: Transaction, transfer: Transfer, stage: Stage) -> bool:
+async def _is_undecided(tx: Transaction, transfer: Transfer, stage: Stage) -> bool:
     """Tell whether a stage of a request can still be decided: it is undecided, and in review that is one of its stages."""
-    status = workflow.standing(transfer.status, transfer.valid_until, day_in_shanghai(tx.now))
+    status = workflow.effective_status(transfer.status, transfer.valid_until, day_in_shanghai(tx.now))
     if status is Status.IN_REVIEW:
         return stage in {one.name for one in await stages_of(tx, transfer)}
     return status in {Status.DRAFT, Status.RETURNED}
@@ -120,7 +120,7 @@ async def recuse(tx: Transaction, caller: Caller, transfer_id: str, reason: str)
     caller.demand(REVIEWERS, transfer.handler, what="transfer")
     undecided = frozenset({Status.DRAFT, Status.IN_REVIEW, Status.RETURNED})
     require_status(transfer, tx, undecided, "left to others")
-    if not persons.are_two(caller.persons, (await bars_of(tx, transfer)).earlier):
+    if not persons.are_two(caller.persons, (await exclusions_of(tx, transfer)).earlier):
         raise Conflict("You have decided a stage of this revision; take that back first.")
     if await tx.get(Recusal, (transfer.id, caller.principal)) is not None:
         raise Conflict("You have recused yourself from this request already.")
@@ -139,14 +139,14 @@ async def recuse(tx: Transaction, caller: Caller, transfer_id: str, reason: str)
     return transfer
 
 
-async def comment(tx: Transaction, caller: Caller, transfer_id: str, wanted: CommentIn) -> Comment:
+async def add_comment(tx: Transaction, caller: Caller, transfer_id: str, wanted: CommentIn) -> Comment:
     """Say something about a request; whoever is mentioned is told.
 
     Raises:
         Invalid: a mention of somebody who is not there or may not read the request.
     """
     transfer = await transfer_of(tx, caller, transfer_id)
-    caller.demand(SPEAKERS, transfer.handler, what="transfer")
+    caller.demand(COMMENTERS, transfer.handler, what="transfer")
     today = day_in_shanghai(tx.now)
     found = await directory.readers_among(tx, transfer.handler, wanted.mentions, today)
     unknown = [place for place, reference in enumerate(wanted.mentions) if reference not in found]
@@ -186,7 +186,7 @@ async def list_comments(
     return await page_of(tx, query, Comment.id, cursor, limit)
 
 
-async def queue(
+async def list_queue(
     tx: Transaction,
     caller: Caller,
     book: RuleBook,
@@ -199,7 +199,7 @@ async def queue(
     limit: int,
 ) -> QueueOut:
     """Return the open stages that the caller may decide, the oldest first, with counts of all of them."""
-    items = await _waiting(tx, caller, book, handler)
+    items = await _load_queue(tx, caller, book, handler)
     counts: dict[str, int] = {name.value: 0 for name in Stage} | {"overdue": 0, "all": len(items)}
     for item in items:
         counts[item.stage] += 1
@@ -213,18 +213,18 @@ async def queue(
     ]
     begin = 0
     if after is not None:
-        seen = _place(paging.decode_cursor(after))
+        seen = _parse_cursor(paging.decode_cursor(after))
         begin = sum((item.opened_at, item.transfer) <= seen for item in wanted)
     page = wanted[begin : begin + limit]
     more = begin + limit < len(wanted)
-    return QueueOut(items=page, next_cursor=_cursor(page[-1]) if more else None, counts=counts)
+    return QueueOut(items=page, next_cursor=_cursor_of(page[-1]) if more else None, counts=counts)
 
 
-def _cursor(last: QueueItemOut) -> str:
+def _cursor_of(last: QueueItemOut) -> str:
     return paging.encode_cursor(f"{last.opened_at.isoformat()} {last.transfer}")
 
 
-def _place(cursor: str) -> tuple[datetime, str]:
+def _parse_cursor(cursor: str) -> tuple[datetime, str]:
     """Return where a page of the queue ended; what stood there may have been decided since."""
     opened_at, _, transfer = cursor.partition(" ")
     try:
@@ -236,7 +236,7 @@ def _place(cursor: str) -> tuple[datetime, str]:
     return moment, transfer
 
 
-async def _waiting(tx: Transaction, caller: Caller, book: RuleBook, handler: str | None) -> list[QueueItemOut]:
+async def _load_queue(tx: Transaction, caller: Caller, book: RuleBook, handler: str | None) -> list[QueueItemOut]:
     query = (
         select(Transfer, RevisionStage, Revision)
         .join(
@@ -251,7 +251,7 @@ async def _waiting(tx: Transaction, caller: Caller, book: RuleBook, handler: str
         .where(
             Transfer.status == Status.IN_REVIEW,
             Transfer.valid_until >= day_in_shanghai(tx.now),
-            or_(*(_within(caller, stage) for stage in Stage)),
+            or_(*(_is_in_role(caller, stage) for stage in Stage)),
             ~select(Review.id)
             .where(
                 Review.transfer == Transfer.id,
@@ -266,14 +266,14 @@ async def _waiting(tx: Transaction, caller: Caller, book: RuleBook, handler: str
             .exists(),
         )
         .order_by(RevisionStage.opened_at, Transfer.id)
-        .limit(MAX_QUEUE)
+        .limit(MAX_QUEUE_STAGES)
     )
     if handler is not None:
         query = query.where(is_of(Transfer.handler, "handlers", handler))
     rows = (await tx.execute(query)).all()
     ids = [row[0].id for row in rows]
-    barred = await bars_of_many(tx, [row[0] for row in rows])
-    findings = await _findings(tx, ids)
+    barred = await exclusions_of_many(tx, [row[0] for row in rows])
+    findings = await _count_open_findings(tx, ids)
     items: list[QueueItemOut] = []
     for transfer, stage, revision in rows:
         role = frozenset({Role(Stage(stage.name).role)})
@@ -293,18 +293,18 @@ async def _waiting(tx: Transaction, caller: Caller, book: RuleBook, handler: str
             is None
         ]
         if behalves:
-            items.append(_item(tx, book, transfer, stage, revision, behalves[0], findings.get(transfer.id, 0)))
+            items.append(_present_item(tx, book, transfer, stage, revision, behalves[0], findings.get(transfer.id, 0)))
     return items
 
 
-def _within(caller: Caller, stage: Stage) -> ColumnElement[bool]:
+def _is_in_role(caller: Caller, stage: Stage) -> ColumnElement[bool]:
     """Return the condition that a stage is one that the caller has the role for."""
     reach = caller.reach(frozenset({Role(stage.role)}))
     named = RevisionStage.name == stage
     return named if reach == EVERYWHERE else and_(named, Transfer.handler.in_(reach))
 
 
-def _item(
+def _present_item(
     tx: Transaction,
     book: RuleBook,
     transfer: Transfer,
@@ -336,7 +336,7 @@ def _item(
     )
 
 
-async def _findings(tx: Transaction, ids: Sequence[str]) -> dict[str, int]:
+async def _count_open_findings(tx: Transaction, ids: Sequence[str]) -> dict[str, int]:
     query = select(StructuringFinding.transfer).where(
         StructuringFinding.transfer.in_(ids), StructuringFinding.answered_at.is_(None)
     )
@@ -372,7 +372,7 @@ async def remind(tx: Transaction, caller: Caller, book: RuleBook) -> list[tuple[
     )
     told: list[tuple[str, str, str]] = []
     for transfer, stage in (await tx.execute(query)).all():
-        verb = _due(stage, service_time(book, stage.name), tx.now)
+        verb = _due_action(stage, service_time(book, stage.name), tx.now)
         if verb is None:
             continue
         people = {
@@ -418,7 +418,7 @@ async def remind(tx: Transaction, caller: Caller, book: RuleBook) -> list[tuple[
     return told
 
 
-def _due(stage: RevisionStage, service: timedelta, now: datetime) -> str | None:
+def _due_action(stage: RevisionStage, service: timedelta, now: datetime) -> str | None:
     """Return what is due for an open stage: `reminded` after its service time, `escalated` after twice that."""
     if stage.opened_at is None or now <= stage.opened_at + service:
         return None

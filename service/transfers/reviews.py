@@ -24,22 +24,22 @@ from service.permits import operations as permits
 from service.permits.schemas import BoundDataset, Scope
 from service.registry.tables import Recipient
 from service.transfers import conditions, evidence, notifications, structuring_findings, workflow
-from service.transfers.case import Case, CaseDetermination, case_of, find
+from service.transfers.case import Case, CaseDetermination, case_of, determine_case
 from service.transfers.conditions import Conditions, Extent
 from service.transfers.queries import (
     REQUESTERS,
     add_author,
-    bars_of,
     changed_inputs,
     evidence_of,
+    exclusions_of,
     parties_of,
+    pending_terms,
     renewed_permit_of,
     require_may_write,
     require_status,
     reviews_of,
     scope_of,
     stages_of,
-    terms_waiting,
     transfer_of,
 )
 from service.transfers.schemas import (
@@ -54,7 +54,7 @@ from service.transfers.workflow import Decision, EvidenceItem, Outcome, Stage, S
 from service.validation.problems import Conflict, Forbidden, Invalid, NotFound
 
 
-class RevisionMoved(Conflict):
+class RevisionChanged(Conflict):
     """The review is of another content than the one that stands."""
 
     slug, title = "revision-moved", "The request is no longer what was reviewed"
@@ -66,7 +66,7 @@ class EvidenceMissing(Conflict):
     slug, title = "evidence-missing", "Evidence is missing or out of date"
 
 
-class DeterminationMoved(Conflict):
+class DeterminationChanged(Conflict):
     """The law asks for more than the stages that were set."""
 
     slug, title = "determination-moved", "The law asks for more than this revision was reviewed for"
@@ -78,7 +78,7 @@ class TermsPending(Conflict):
     slug, title = "terms-pending", "Terms wait for the requester's acceptance"
 
 
-NOT_PERMITTED = (EvidenceMissing, DeterminationMoved, permits.PredecessorRevoked)
+PERMIT_REFUSALS = (EvidenceMissing, DeterminationChanged, permits.PredecessorRevoked)
 """Why the last approval may be refused after everything that it looked at was found."""
 
 
@@ -157,8 +157,8 @@ async def take_back(tx: Transaction, caller: Caller, transfer_id: str, review_id
     await tx.flush()
     stages = await stages_of(tx, transfer)
     place = next(place for place, stage in enumerate(stages) if stage.name == given.stage)
-    terms = terms_waiting(await reviews_of(tx, transfer))
-    outcome = workflow.taken_back(place, [StageStatus(stage.status) for stage in stages], has_terms=bool(terms))
+    terms = pending_terms(await reviews_of(tx, transfer))
+    outcome = workflow.reopen_stage(place, [StageStatus(stage.status) for stage in stages], has_terms=bool(terms))
     details = {
         "review": given.id,
         "stage": given.stage,
@@ -174,7 +174,7 @@ async def take_back(tx: Transaction, caller: Caller, transfer_id: str, review_id
             AuditAction.TRANSFER_APPROVAL_TAKEN_BACK, transfer, details, reason=wanted.reason, on_behalf_of=behalf
         ),
     )
-    await _settle(tx, caller, transfer, stages, outcome)
+    await _apply_outcome(tx, caller, transfer, stages, outcome)
     await tx.flush()
     return transfer
 
@@ -194,14 +194,14 @@ async def accept_terms(tx: Transaction, caller: Caller, book: RuleBook, transfer
     revision = await _revision(tx, transfer)
     _require_hash(wanted.revision, revision)
     given = await reviews_of(tx, transfer)
-    bars = await bars_of(tx, transfer)
+    bars = await exclusions_of(tx, transfer)
     if not persons.are_two(caller.persons, bars.earlier):
         raise Forbidden(
             "You have decided a stage of this request, or have made or seen the key by which it was done; the requester must accept "
             "the terms."
         )
     await require_may_write(tx, caller, transfer)
-    waiting = terms_waiting(given)
+    waiting = pending_terms(given)
     if not waiting:
         raise Conflict("No terms wait to be accepted.")
     for one in given:
@@ -210,7 +210,7 @@ async def accept_terms(tx: Transaction, caller: Caller, book: RuleBook, transfer
             one.terms_accepted_persons = caller.acting()
     await add_author(tx, caller, transfer)
     stages = await stages_of(tx, transfer)
-    outcome = workflow.advanced([StageStatus(stage.status) for stage in stages], has_terms=False)
+    outcome = workflow.open_next_stage([StageStatus(stage.status) for stage in stages], has_terms=False)
     details = {"revision": revision.number, "hash": revision.hash, "terms": waiting, "status": outcome.status}
     events.record(
         tx,
@@ -219,20 +219,20 @@ async def accept_terms(tx: Transaction, caller: Caller, book: RuleBook, transfer
     )
     if outcome.status is Status.APPROVED:
         case = await case_of(tx, transfer)
-        _require_unmoved(revision, case)
-        await structuring_findings.look(tx, caller, book, transfer)
-        await _finish(tx, caller, book, case, revision, stages)
+        _require_unchanged(revision, case)
+        await structuring_findings.raise_findings(tx, caller, book, transfer)
+        await _issue_permit(tx, caller, book, case, revision, stages)
     else:
-        await _settle(tx, caller, transfer, stages, outcome)
+        await _apply_outcome(tx, caller, transfer, stages, outcome)
     await tx.flush()
     return transfer
 
 
-async def look_again(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str) -> None:
+async def raise_findings(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str) -> None:
     """Raise the findings that a refused approval came upon: that one left nothing behind."""
     transfer = await transfer_of(tx, caller, transfer_id, lock=True)
     if transfer.status == Status.IN_REVIEW:
-        await structuring_findings.look(tx, caller, book, transfer)
+        await structuring_findings.raise_findings(tx, caller, book, transfer)
 
 
 async def _decide(
@@ -252,18 +252,20 @@ async def _decide(
     stages = await stages_of(tx, transfer)
     revision = await _revision(tx, transfer)
     _require_hash(wanted.revision, revision)
-    place = _open_place(stages, wanted.stage, terms_waiting(given))
+    place = _open_place(stages, wanted.stage, pending_terms(given))
     case = await case_of(tx, transfer)
     if wanted.decision is Decision.APPROVE:
-        _require_unmoved(revision, case)
-        await structuring_findings.look(tx, caller, book, transfer)
+        _require_unchanged(revision, case)
+        await structuring_findings.raise_findings(tx, caller, book, transfer)
     tied = await _conditions(tx, case, wanted.conditions, given)
     if carried is not None:
         tied = carried.conditions
         _require_fitting(tx, case, tied, given)
     terms = bool(Conditions.of(tied).terms)
     made = _record_review(tx, caller, transfer, revision, wanted, tied, behalf, carried)
-    outcome = workflow.after(wanted.decision, place, [StageStatus(stage.status) for stage in stages], has_terms=terms)
+    outcome = workflow.apply_decision(
+        wanted.decision, place, [StageStatus(stage.status) for stage in stages], has_terms=terms
+    )
     details = {
         "review": made.id,
         "stage": wanted.stage,
@@ -289,9 +291,9 @@ async def _decide(
     )
     if outcome.status is Status.APPROVED:
         stages[place].status = StageStatus.APPROVED
-        await _finish(tx, caller, book, case, revision, stages)
+        await _issue_permit(tx, caller, book, case, revision, stages)
     else:
-        await _settle(tx, caller, transfer, stages, outcome)
+        await _apply_outcome(tx, caller, transfer, stages, outcome)
     if outcome.status is Status.REJECTED:
         transfer.reason = wanted.comment
         await obligations.void_of_transfer(tx, caller, transfer.id, "The request was rejected.")
@@ -301,7 +303,7 @@ async def _decide(
 
 async def _behalf(tx: Transaction, caller: Caller, transfer: Transfer, role: frozenset[Role]) -> str | None:
     """Return on whose behalf the caller reviews, None for their own; or refuse whom the separation of duties bars."""
-    barred = await bars_of(tx, transfer)
+    barred = await exclusions_of(tx, transfer)
     bars: list[str] = []
     for behalf in caller.lenders(role, transfer.handler) or (None,):
         bar = workflow.review_denial(
@@ -332,16 +334,16 @@ def _open_place(stages: Sequence[RevisionStage], wanted: Stage, waiting: Sequenc
 
 def _require_hash(seen: str, revision: Revision) -> None:
     if seen != revision.hash:
-        raise RevisionMoved(
+        raise RevisionChanged(
             "There is another revision than the one you have seen; read the request again.",
             errors=[("/revision", "This is not the hash of the revision that stands.")],
             revision={"number": revision.number, "hash": revision.hash},
         )
 
 
-def _require_unmoved(revision: Revision, case: Case) -> None:
+def _require_unchanged(revision: Revision, case: Case) -> None:
     if not case.is_still(revision.content, revision.hash):
-        raise RevisionMoved(
+        raise RevisionChanged(
             "The register has changed since the request was submitted (a grading, or facts or the name of the handler, a dataset "
             "or the recipient). The requester must submit it again.",
             errors=[("/revision", "The content has moved since this revision.")],
@@ -402,10 +404,12 @@ def _faults(tx: Transaction, case: Case, condition: Conditions, given: Iterable[
     begins = max(asked.valid_from, day_in_shanghai(tx.now))
     registered = [field["name"] for dataset in case.datasets for field in dataset.fields]
     found = conditions.faults(condition, asked, registered)
-    left = conditions.narrowed(asked, [*(Conditions.of(one.conditions) for one in given), condition], begins)
+    left = conditions.narrow(asked, [*(Conditions.of(one.conditions) for one in given), condition], begins)
     reason = "With this, and the conditions of earlier approvals, nothing would be left. Return or reject the request instead."
     told = {member for member, _ in found}
-    return found + [(member, reason) for member in conditions.emptied(asked, left, begins) if member not in told]
+    return found + [
+        (member, reason) for member in conditions.emptied_members(asked, left, begins) if member not in told
+    ]
 
 
 async def _recipient(tx: Transaction, reference: str, place: int) -> str:
@@ -464,7 +468,7 @@ def _record_review(
     return given
 
 
-async def _settle(
+async def _apply_outcome(
     tx: Transaction, caller: Caller, transfer: Transfer, stages: Sequence[RevisionStage], outcome: Outcome
 ) -> None:
     """Set the states that a decision leads to, and tell those whom a stage now waits for."""
@@ -481,7 +485,7 @@ async def _settle(
         await notifications.notify_opened(tx, caller, transfer, opened)
 
 
-async def _finish(
+async def _issue_permit(
     tx: Transaction,
     caller: Caller,
     book: RuleBook,
@@ -492,15 +496,15 @@ async def _finish(
     """Issue the permit and open its duties, on the law, the count and the papers of this moment."""
     transfer = case.transfer
     approved = Outcome(Status.APPROVED, tuple(StageStatus.APPROVED for _ in stages))
-    await _settle(tx, caller, transfer, stages, approved)
+    await _apply_outcome(tx, caller, transfer, stages, approved)
     today = day_in_shanghai(tx.now)
-    finding = find(case, today, book)
+    finding = determine_case(case, today, book)
     reviewed = frozenset(Mechanism(r["mechanism"]) for r in revision.determination["requirements"])
     names = {stage.name for stage in stages}
     more = [str(stage) for stage in workflow.stages_for(finding.determination) if stage not in names]
     if more or not covers(reviewed, finding.determination):
         stages_too = f" and the stages {', '.join(more)}" if more else ""
-        raise DeterminationMoved(
+        raise DeterminationChanged(
             f"The law now asks for {finding.determination.mechanism}{stages_too}; this revision was reviewed for "
             f"{revision.determination['mechanism']}. Return it, so that it is submitted again.",
             determination=finding.document,
@@ -531,7 +535,7 @@ async def _require_filed_by_others(tx: Transaction, transfer: Transfer, papers: 
     filed = select(Evidence.kind, Evidence.added_by, Evidence.added_persons).where(
         Evidence.id.in_([paper.id for paper in papers])
     )
-    decided = (await bars_of(tx, transfer)).earlier
+    decided = (await exclusions_of(tx, transfer)).earlier
     for kind, added_by, added_persons in (await tx.execute(filed)).all():
         if not persons.are_two(decided, await directory.persons_of(tx, (added_by, added_persons))):
             raise EvidenceMissing(
@@ -542,14 +546,19 @@ async def _require_filed_by_others(tx: Transaction, transfer: Transfer, papers: 
 
 
 async def _scope(
-    tx: Transaction, book: RuleBook, case: Case, revision: Revision, finding: CaseDetermination, check: workflow.Check
+    tx: Transaction,
+    book: RuleBook,
+    case: Case,
+    revision: Revision,
+    finding: CaseDetermination,
+    check: workflow.EvidenceCheck,
 ) -> Scope:
     transfer = case.transfer
     given = sorted(await reviews_of(tx, transfer), key=lambda one: one.id)
     tied = [(one.stage, Conditions.of(one.conditions), one.conditions) for one in given if one.conditions is not None]
     begins = max(transfer.valid_from, day_in_shanghai(tx.now))
-    extent = conditions.narrowed(_extent(transfer), [condition for _, condition, _ in tied], begins)
-    if emptied := conditions.emptied(_extent(transfer), extent, begins):
+    extent = conditions.narrow(_extent(transfer), [condition for _, condition, _ in tied], begins)
+    if emptied := conditions.emptied_members(_extent(transfer), extent, begins):
         raise Conflict(
             f"The conditions of the approvals leave nothing to permit ({', '.join(emptied)}). Return the request."
         )
@@ -585,7 +594,7 @@ async def _scope(
             "papers": sorted(finding.determination.papers),
         },
         evidence=[paper.id for paper in check.papers],
-        receipt_due_on=_receipt_due(book, check.papers),
+        receipt_due_on=_receipt_due_on(book, check.papers),
         conditions=[{"stage": stage, **(stored or {})} for stage, _, stored in tied],
         supersedes=await renewed_permit_of(tx, transfer),
     )
@@ -597,7 +606,7 @@ def _settled_route(transfer: Transfer, finding: CaseDetermination) -> str | None
     return transfer.route if transfer.route in routes else next(iter(routes), None)
 
 
-def _receipt(book: RuleBook, papers: Sequence[EvidenceItem]) -> obligation_rules.Due | None:
+def _receipt_deadline(book: RuleBook, papers: Sequence[EvidenceItem]) -> obligation_rules.Due | None:
     """Return the last day without a filing receipt. Source: SCM art. 7."""
     due = [
         obligation_rules.after_working_days(paper.issued_on, duty.working_days)
@@ -607,8 +616,8 @@ def _receipt(book: RuleBook, papers: Sequence[EvidenceItem]) -> obligation_rules
     return min(due, key=lambda one: one.on, default=None)
 
 
-def _receipt_due(book: RuleBook, papers: Sequence[EvidenceItem]) -> date | None:
-    due = _receipt(book, papers)
+def _receipt_due_on(book: RuleBook, papers: Sequence[EvidenceItem]) -> date | None:
+    due = _receipt_deadline(book, papers)
     return None if due is None else due.on
 
 
@@ -626,7 +635,7 @@ async def _open_duties(
     """Write down the duties that follow from a permit."""
     today = day_in_shanghai(tx.now)
     owned = {"handler": transfer.handler, "transfer": transfer.id, "permit": permit, "owner": transfer.requester}
-    filing = _receipt(book, rests_on)
+    filing = _receipt_deadline(book, rests_on)
     if filing is not None:
         await obligations.open_duty(tx, caller, Code.FILE_STANDARD_CONTRACT, filing, **owned)
         receipts = workflow.check_evidence(["filing_receipt"], papers, today, transfer.valid_from)

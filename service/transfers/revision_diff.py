@@ -18,7 +18,7 @@ class Change:
     zh: str
 
 
-_NAMES: Final[Mapping[str, tuple[str, str]]] = {
+_LABELS: Final[Mapping[str, tuple[str, str]]] = {
     "purpose": ("Purpose", "目的"),
     "description": ("Description", "说明"),
     "fields": ("Fields", "字段"),
@@ -50,20 +50,20 @@ _NAMES: Final[Mapping[str, tuple[str, str]]] = {
     "id": ("Which one", "对象"),
     "policy": ("Company policy", "公司制度"),
 }
-_ALL: Final = {"fields": ("all", "全部"), "systems": ("every exporter", "全部系统")}
+_UNRESTRICTED: Final = {"fields": ("all", "全部"), "systems": ("every exporter", "全部系统")}
 
 
-def between(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
+def compare_contents(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
     """Return the differences between the contents of two revisions, in the order in which people read them."""
     return [
-        *_members("/request", before["request"], after["request"]),
-        *_whole("handler", before["handler"], after["handler"]),
-        *_datasets(before["datasets"], after["datasets"]),
-        *_whole("recipient", before["recipient"], after["recipient"]),
+        *_compare_members("/request", before["request"], after["request"]),
+        *_compare_part("handler", before["handler"], after["handler"]),
+        *_compare_datasets(before["datasets"], after["datasets"]),
+        *_compare_part("recipient", before["recipient"], after["recipient"]),
     ]
 
 
-def since_permit(permit: Mapping[str, Any], request: Mapping[str, Any]) -> list[Change]:
+def compare_with_permit(permit: Mapping[str, Any], request: Mapping[str, Any]) -> list[Change]:
     """Return where a request that renews a permit asks for something else than that permit allows, its days left aside.
 
     Args:
@@ -71,16 +71,16 @@ def since_permit(permit: Mapping[str, Any], request: Mapping[str, Any]) -> list[
         request: the same of the request.
     """
     before, after = ({name: _sorted(side[name]) for name in permit} for side in (permit, request))
-    return list(_members("/request", before, after))
+    return list(_compare_members("/request", before, after))
 
 
 def _sorted(value: Any) -> Any:
     return sorted(value) if isinstance(value, list) else value
 
 
-def between_determinations(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
+def compare_determinations(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
     """Return the differences between what the law asked for two revisions, as the reviewers need to know them."""
-    was, now = _gist(before), _gist(after)
+    was, now = _summarize(before), _summarize(after)
     return [
         _change("determination", f"/determination/{name}", name, was[name], now[name])
         for name in was
@@ -88,7 +88,7 @@ def between_determinations(before: Mapping[str, Any], after: Mapping[str, Any]) 
     ]
 
 
-def _gist(determination: Mapping[str, Any]) -> dict[str, Any]:
+def _summarize(determination: Mapping[str, Any]) -> dict[str, Any]:
     gist: dict[str, Any] = {name: determination.get(name) for name in ("mechanism", "exemption", "policy")}
     gist["requirements"] = [requirement["rule"] for requirement in determination["requirements"]]
     for name in ("evidence", "obligations", "warnings"):
@@ -96,20 +96,20 @@ def _gist(determination: Mapping[str, Any]) -> dict[str, Any]:
     return gist
 
 
-def _members(pointer: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Change]:
+def _compare_members(pointer: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Change]:
     for name in after:
         if before.get(name) != after[name]:
             yield _change(name, f"{pointer}/{name}", name, before.get(name), after[name])
 
 
-def _whole(part: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Change]:
+def _compare_part(part: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Change]:
     for name in after:
         # A revision from before says less: what it did not say has not changed.
         if name in before and before[name] != after[name]:
             yield _change(part, f"/{part}/{name}", name, before[name], after[name])
 
 
-def _datasets(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> Iterator[Change]:
+def _compare_datasets(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> Iterator[Change]:
     was, now = ({dataset["id"]: dataset for dataset in side} for side in (before, after))
     for added in sorted(now.keys() - was.keys()):
         key = now[added]["key"]
@@ -133,29 +133,36 @@ def _datasets(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, 
 
 
 def _change(part: str, pointer: str, name: str, before: Any, after: Any) -> Change:
-    en, zh = _NAMES[name]
+    en, zh = _LABELS[name]
     if isinstance(before, list) and isinstance(after, list):
         names = [_name(member) for member in before], [_name(member) for member in after]
         added = [member for member in names[1] if member not in names[0]]
         gone = [member for member in names[0] if member not in names[1]]
         if added or gone:
-            return Change(part, pointer, before, after, _listed(en, added, gone, "en"), _listed(zh, added, gone, "zh"))
-        members = _members_changed(before, after)
+            return Change(
+                part,
+                pointer,
+                before,
+                after,
+                _describe_members(en, added, gone, "en"),
+                _describe_members(zh, added, gone, "zh"),
+            )
+        members = _changed_members(before, after)
         if members:
             told_en = ", ".join(f"{one} from ({was}) to ({now})" for one, was, now in members)
             told_zh = "、".join(f"{one}由（{was}）变更为（{now}）" for one, was, now in members)
             return Change(part, pointer, before, after, f"{en}: {told_en}.", f"{zh}：{told_zh}。")
-    was, now = _said(name, before), _said(name, after)
+    was, now = _describe(name, before), _describe(name, after)
     return Change(
         part, pointer, before, after, f"{en}: from {was[0]} to {now[0]}.", f"{zh}：由{was[1]}变更为{now[1]}。"
     )
 
 
-def _members_changed(before: Sequence[Any], after: Sequence[Any]) -> list[tuple[str, str, str]]:
+def _changed_members(before: Sequence[Any], after: Sequence[Any]) -> list[tuple[str, str, str]]:
     """Return the members of the same name that are no longer the same, such as a field of another category."""
     was = {_name(member): member for member in before if isinstance(member, Mapping)}
     return [
-        (_name(member), _said("", was[_name(member)])[0], _said("", member)[0])
+        (_name(member), _describe("", was[_name(member)])[0], _describe("", member)[0])
         for member in after
         if isinstance(member, Mapping) and was[_name(member)] != member
     ]
@@ -165,7 +172,7 @@ def _name(member: Any) -> str:
     return str(member["name"]) if isinstance(member, Mapping) else str(member)
 
 
-def _listed(name: str, added: Sequence[str], gone: Sequence[str], language: str) -> str:
+def _describe_members(name: str, added: Sequence[str], gone: Sequence[str], language: str) -> str:
     words = {"en": (": ", "added ", "removed ", "; ", ", ", "."), "zh": ("：", "新增", "移除", "；", "、", "。")}[
         language
     ]
@@ -174,9 +181,9 @@ def _listed(name: str, added: Sequence[str], gone: Sequence[str], language: str)
     return name + colon + between_parts.join(parts) + stop
 
 
-def _said(name: str, value: Any) -> tuple[str, str]:
+def _describe(name: str, value: Any) -> tuple[str, str]:
     if value is None:
-        return _ALL.get(name, ("nothing", "无"))
+        return _UNRESTRICTED.get(name, ("nothing", "无"))
     if isinstance(value, list):
         members = [_name(member) for member in value]
         return (", ".join(members) or "none", "、".join(members) or "无")

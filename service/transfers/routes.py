@@ -240,12 +240,12 @@ async def _with_findings(exchange: Exchange, book: RuleBook, transfer_id: str, a
     """Keep what a last approval came upon also where the permit is refused, and nothing of the approval stays."""
 
     async def work(tx: Transaction, caller: Caller) -> Reply:
-        await reviews.look_again(tx, caller, book, transfer_id)
+        await reviews.raise_findings(tx, caller, book, transfer_id)
         return Reply(204, b"", {})
 
     try:
         return await answer
-    except reviews.NOT_PERMITTED:
+    except reviews.PERMIT_REFUSALS:
         await exchange.send(work)
         raise
 
@@ -255,7 +255,7 @@ async def reviewers(exchange: ReaderExchange, transfer_id: TransferId, stage: An
     """List who may decide a stage: nobody barred by the separation of duties is among them."""
 
     async def work(tx: Transaction, caller: Caller) -> ReviewersOut:
-        return presenter.present_reviewers(stage, await reviewer_acts.reviewers(tx, caller, transfer_id, stage))
+        return presenter.present_reviewers(stage, await reviewer_acts.list_reviewers(tx, caller, transfer_id, stage))
 
     return await exchange.read(work)
 
@@ -288,7 +288,7 @@ async def comment(
     """Say something about a request; whoever is mentioned is told."""
 
     async def work(tx: Transaction, caller: Caller) -> CommentOut:
-        return presenter.present_comment(await reviewer_acts.comment(tx, caller, transfer_id, body))
+        return presenter.present_comment(await reviewer_acts.add_comment(tx, caller, transfer_id, body))
 
     return await exchange.create(work, lambda comment: f"/v1/transfers/{comment.transfer}/comments")
 
@@ -320,7 +320,7 @@ async def queue(
     """List the stages that wait for the caller and that the caller may decide, the oldest first, with counts of all of them."""
     book = _book(request)
     return await exchange.answer_question(
-        lambda tx, caller: reviewer_acts.queue(
+        lambda tx, caller: reviewer_acts.list_queue(
             tx,
             caller,
             book,

@@ -492,7 +492,7 @@ class ChangeOut(BaseModel):
         return cls(part=change.part, pointer=change.pointer, before=change.before, after=change.after, text=text)
 
 
-class TouchedOut(BaseModel):
+class StageChangesOut(BaseModel):
     """What a change means for a stage."""
 
     stage: Stage
@@ -506,7 +506,7 @@ class DiffOut(BaseModel):
     from_revision: int | None
     to_revision: int
     changes: list[ChangeOut]
-    stages: list[TouchedOut]
+    stages: list[StageChangesOut]
 
 
 class RenewIn(_In):

@@ -11,15 +11,15 @@ from typing import Final, Literal
 
 from service.law.facts import Count
 
-Kind = Literal["persons", "sensitive_persons"]
+CountKind = Literal["persons", "sensitive_persons"]
 Shared = Literal["purpose", "recipient", "purpose_or_recipient"]
 
 
-NOTHING: Final = Count()
+NO_PERSONS: Final = Count()
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
+class PlannedExport:
     """A request as far as it matters here."""
 
     transfer: str
@@ -29,14 +29,14 @@ class Planned:
     recipient_group: str | None
     count: Count
     """What it is for; of an approved one what its permit allows, and once that is over what went under it."""
-    exported: Count = NOTHING
+    exported: Count = NO_PERSONS
     """What went under it this year already: it is in the handler's count of the year, too."""
     follows: str | None = None
-    """The request that it takes the place of, for the same persons (see `followed`)."""
+    """The request that it takes the place of, for the same persons (see `replaced_request`)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Renewed:
+class RenewedRequest:
     """The request that another says it renews, with what came of it."""
 
     transfer: str
@@ -47,8 +47,8 @@ class Renewed:
     """The permit that has taken the place of its own."""
 
 
-def followed(
-    renewed: Renewed | None, recipient: str, datasets: Iterable[str], permit: str | None, supersedes: str | None
+def replaced_request(
+    renewed: RenewedRequest | None, recipient: str, datasets: Iterable[str], permit: str | None, supersedes: str | None
 ) -> str | None:
     """Return the request that a renewal takes the place of; None: it stands beside it, whatever it says of itself.
 
@@ -71,11 +71,11 @@ def followed(
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class Threshold:
     """A threshold of the law."""
 
     id: str
-    kind: Kind
+    kind: CountKind
     value: int
 
 
@@ -83,7 +83,7 @@ class Line:
 class Crossing:
     """Requests that together reach a line which none of them reaches alone."""
 
-    line: Line
+    line: Threshold
     total: int
     exported: int
     """Of the total what their handlers have exported this year under other requests."""
@@ -93,10 +93,10 @@ class Crossing:
     shared: Shared
 
 
-def crossings(
-    mine: Planned,
-    others: Iterable[Planned],
-    lines: Sequence[Line],
+def find_crossings(
+    mine: PlannedExport,
+    others: Iterable[PlannedExport],
+    lines: Sequence[Threshold],
     years: Mapping[str, Count] = MappingProxyType({}),
 ) -> list[Crossing]:
     """Return the lines that a request reaches only together with others for the same purpose, or to the same recipient or its group.
@@ -111,31 +111,39 @@ def crossings(
         years: what each handler has exported this year, as the thresholds count it.
     """
     around = [mine, *others]
-    chain = {one.transfer: _first(one, {other.transfer: other for other in around}) for one in around}
-    kin = [one for one in around if chain[one.transfer] != chain[mine.transfer] and _shared(mine, one) is not None]
-    found = (_crossing(mine, kin, line, years, chain) for line in lines)
+    chain = {one.transfer: _first_of_chain(one, {other.transfer: other for other in around}) for one in around}
+    kin = [
+        one for one in around if chain[one.transfer] != chain[mine.transfer] and _shared_trait(mine, one) is not None
+    ]
+    found = (_crossing_of(mine, kin, line, years, chain) for line in lines)
     return [crossing for crossing in found if crossing is not None]
 
 
-def _crossing(
-    mine: Planned, kin: Sequence[Planned], line: Line, years: Mapping[str, Count], chain: Mapping[str, str]
+def _crossing_of(
+    mine: PlannedExport,
+    kin: Sequence[PlannedExport],
+    line: Threshold,
+    years: Mapping[str, Count],
+    chain: Mapping[str, str],
 ) -> Crossing | None:
     apart = {
         handler: max(
-            0, _of(total, line) - sum(_of(one.exported, line) for one in [mine, *kin] if one.handler == handler)
+            0,
+            _value_of(total, line)
+            - sum(_value_of(one.exported, line) for one in [mine, *kin] if one.handler == handler),
         )
         for handler, total in years.items()
     }
-    largest: dict[str, Planned] = {}
-    for one in sorted([mine, *kin], key=lambda one: _of(one.count, line)):
-        if 0 < _of(one.count, line) < line.value - apart.get(one.handler, 0):
+    largest: dict[str, PlannedExport] = {}
+    for one in sorted([mine, *kin], key=lambda one: _value_of(one.count, line)):
+        if 0 < _value_of(one.count, line) < line.value - apart.get(one.handler, 0):
             largest[chain[one.transfer]] = one
     below = sorted(largest.values(), key=lambda one: one.transfer)
     exported = sum(apart.get(handler, 0) for handler in {one.handler for one in below})
-    total = exported + sum(_of(one.count, line) for one in below)
+    total = exported + sum(_value_of(one.count, line) for one in below)
     if mine not in below or len(below) == 1 or total < line.value:
         return None
-    ways = {_shared(mine, one) for one in below if one != mine}
+    ways = {_shared_trait(mine, one) for one in below if one != mine}
     return Crossing(
         line,
         total,
@@ -146,12 +154,12 @@ def _crossing(
     )
 
 
-def adds_to(crossing: Crossing, transfers: Iterable[str], total: int) -> bool:
+def extends_finding(crossing: Crossing, transfers: Iterable[str], total: int) -> bool:
     """Tell whether a crossing says more than a finding that names these transfers and this total."""
     return crossing.total > total or not set(crossing.transfers) <= set(transfers)
 
 
-def _first(one: Planned, around: Mapping[str, Planned]) -> str:
+def _first_of_chain(one: PlannedExport, around: Mapping[str, PlannedExport]) -> str:
     """Return the first request of a chain that follow each other, as far back as it is known."""
     while one.follows is not None:
         if one.follows not in around:
@@ -160,21 +168,21 @@ def _first(one: Planned, around: Mapping[str, Planned]) -> str:
     return one.transfer
 
 
-def _of(count: Count, line: Line) -> int:
+def _value_of(count: Count, line: Threshold) -> int:
     return int(getattr(count, line.kind))
 
 
-def _shared(mine: Planned, other: Planned) -> Literal["purpose", "recipient"] | None:
+def _shared_trait(mine: PlannedExport, other: PlannedExport) -> Literal["purpose", "recipient"] | None:
     """Return what two requests have in common; the purpose, where it is both."""
-    if _folded(other.purpose) == _folded(mine.purpose):
+    if _normalize(other.purpose) == _normalize(mine.purpose):
         return "purpose"
-    same_group = mine.recipient_group is not None and _folded(mine.recipient_group) == _folded(
+    same_group = mine.recipient_group is not None and _normalize(mine.recipient_group) == _normalize(
         other.recipient_group or ""
     )
     return "recipient" if mine.recipient == other.recipient or same_group else None
 
 
-def _folded(text: str) -> str:
+def _normalize(text: str) -> str:
     """Return what two ways to write a purpose or a group have in common: letters and digits, without case, width and separators."""
     plain = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     return "".join(one for one in plain if one.isalnum()) or plain

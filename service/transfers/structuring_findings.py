@@ -29,39 +29,39 @@ from service.permits.tables import Permit
 from service.registry.tables import Handler, Recipient
 from service.transfers import notifications, structuring, workflow
 from service.transfers.schemas import AnswerIn, FindingOut
-from service.transfers.structuring import Crossing, Kind, Line, Planned, Renewed
+from service.transfers.structuring import CountKind, Crossing, PlannedExport, RenewedRequest, Threshold
 from service.transfers.tables import OVER_QUOTA, Recusal, Revision, StructuringFinding, Transfer
 from service.transfers.workflow import Status
 from service.validation.problems import Conflict, Forbidden, NotFound
 
 LEGAL = frozenset({Role.LEGAL})
-ROLLING = timedelta(days=365)
+ROLLING_YEAR = timedelta(days=365)
 
 
-async def look(tx: Transaction, caller: Caller, book: RuleBook, transfer: Transfer) -> None:
+async def raise_findings(tx: Transaction, caller: Caller, book: RuleBook, transfer: Transfer) -> None:
     """Look for requests that reach a line only together with this one, and raise a finding on each of them.
 
     At every submission and approval: handlers and recipients may have come into a group since, and the year's count moves.
     """
     await tx.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": FINDINGS_LOCK})
     async with elevated(tx, "the requests of affiliates"):
-        await _look(tx, caller, book, transfer)
+        await _raise_findings(tx, caller, book, transfer)
 
 
-async def _look(tx: Transaction, caller: Caller, book: RuleBook, transfer: Transfer) -> None:
+async def _raise_findings(tx: Transaction, caller: Caller, book: RuleBook, transfer: Transfer) -> None:
     today = day_in_shanghai(tx.now)
-    planned = await _around(tx, transfer)
+    planned = await _load_planned(tx, transfer)
     mine = next(one for one in planned if one.transfer == transfer.id)
     others = [one for one in planned if one.transfer != transfer.id]
-    lines = [Line(line["id"], line["kind"], line["value"]) for line in book.volume_lines(today, Count())]
+    lines = [Threshold(line["id"], line["kind"], line["value"]) for line in book.volume_lines(today, Count())]
     years = await ledger.totals(tx, {one.handler for one in planned}, today.year)
-    for crossing in structuring.crossings(mine, others, lines, years):
+    for crossing in structuring.find_crossings(mine, others, lines, years):
         for concerned in crossing.transfers:
-            await _raise(tx, caller, transfer.handler, concerned, crossing)
+            await _raise_finding(tx, caller, transfer.handler, concerned, crossing)
     await tx.flush()
 
 
-async def raise_above_quota(tx: Transaction, caller: Caller, permit: Permit, sent: Mapping[Kind, int]) -> None:
+async def raise_above_quota(tx: Transaction, caller: Caller, permit: Permit, sent: Mapping[CountKind, int]) -> None:
     """Raise a finding on the request behind a permit under which more persons have gone than it allows, one for each kind.
 
     Args:
@@ -138,7 +138,7 @@ async def answer(tx: Transaction, caller: Caller, finding_id: str, wanted: Answe
 
 async def _behalf(tx: Transaction, caller: Caller, finding: StructuringFinding) -> str | None:
     """Return on whose behalf the caller answers, None for their own; or refuse who is no person, an author or has stood back."""
-    authors, recused = await _barred(tx, finding)
+    authors, recused = await _excluded_persons(tx, finding)
     bars: list[str] = []
     for behalf in caller.lenders(LEGAL, finding.handler) or (None,):
         bar = workflow.review_denial(
@@ -156,7 +156,7 @@ async def _behalf(tx: Transaction, caller: Caller, finding: StructuringFinding) 
     raise Forbidden(bars[0])
 
 
-async def _barred(tx: Transaction, finding: StructuringFinding) -> tuple[frozenset[str], frozenset[str]]:
+async def _excluded_persons(tx: Transaction, finding: StructuringFinding) -> tuple[frozenset[str], frozenset[str]]:
     """Return who could have written any of the requests of a finding, and have stood back from the one that it is on."""
     wrote = select(Transfer.authors, Transfer.author_persons).where(Transfer.id.in_(finding.transfers))
     async with elevated(tx, "authors of affiliates' requests"):
@@ -187,7 +187,7 @@ async def list_findings(
     return await page_of(tx, query, StructuringFinding.id, cursor, limit)
 
 
-async def _around(tx: Transaction, transfer: Transfer) -> list[Planned]:
+async def _load_planned(tx: Transaction, transfer: Transfer) -> list[PlannedExport]:
     """Return the counted requests of the handler and its group that were submitted within a rolling year, this one included.
 
     Those that ended undecided are not among them: nothing can go under them.
@@ -211,7 +211,7 @@ async def _around(tx: Transaction, transfer: Transfer) -> list[Planned]:
                 Transfer.status == Status.APPROVED,
                 and_(Transfer.status == Status.IN_REVIEW, Transfer.valid_until >= today),
             ),
-            Revision.submitted_at > tx.now - ROLLING,
+            Revision.submitted_at > tx.now - ROLLING_YEAR,
             Revision.determination["counts_toward_ledger"].as_boolean(),
         )
         .order_by(Transfer.id)
@@ -225,7 +225,7 @@ async def _around(tx: Transaction, transfer: Transfer) -> list[Planned]:
             kin,
             _count(one, permit, today),
             Count() if permit is None else under.get(permit.id, Count()),
-            _followed(one, permit, renewed_one, before_it),
+            _replaced_request(one, permit, renewed_one, before_it),
         )
         for one, kin, permit, renewed_one, before_it in rows
     ]
@@ -244,17 +244,21 @@ def _count(transfer: Transfer, permit: Permit | None, today: date) -> Count:
     return Count(permit.persons, permit.sensitive_persons)
 
 
-def _followed(transfer: Transfer, permit: Permit | None, renewed: Transfer | None, before: Permit | None) -> str | None:
+def _replaced_request(
+    transfer: Transfer, permit: Permit | None, renewed: Transfer | None, before: Permit | None
+) -> str | None:
     known = None
     if renewed is not None:
         of_it = (None, None) if before is None else (before.id, before.superseded_by)
-        known = Renewed(renewed.id, renewed.recipient, frozenset(renewed.datasets), *of_it)
+        known = RenewedRequest(renewed.id, renewed.recipient, frozenset(renewed.datasets), *of_it)
     own = (None, None) if permit is None else (permit.id, permit.supersedes)
-    return structuring.followed(known, transfer.recipient, transfer.datasets, *own)
+    return structuring.replaced_request(known, transfer.recipient, transfer.datasets, *own)
 
 
-def _planned(transfer: Transfer, kin: str | None, count: Count, exported: Count, follows: str | None = None) -> Planned:
-    return Planned(
+def _planned(
+    transfer: Transfer, kin: str | None, count: Count, exported: Count, follows: str | None = None
+) -> PlannedExport:
+    return PlannedExport(
         transfer=transfer.id,
         handler=transfer.handler,
         purpose=transfer.purpose,
@@ -266,7 +270,7 @@ def _planned(transfer: Transfer, kin: str | None, count: Count, exported: Count,
     )
 
 
-async def _raise(tx: Transaction, caller: Caller, acts_at: str, concerned: str, crossing: Crossing) -> None:
+async def _raise_finding(tx: Transaction, caller: Caller, acts_at: str, concerned: str, crossing: Crossing) -> None:
     """Raise a finding on one request, or bring the open one up to date; one that says as much, answered or not, stays as it is.
 
     On a request of another handler than the one at which somebody acts it is not told who did: that is their own handler's to know.
@@ -278,7 +282,7 @@ async def _raise(tx: Transaction, caller: Caller, acts_at: str, concerned: str, 
         .with_for_update()
     )
     last = (await tx.scalars(query.limit(1))).one_or_none()
-    if last is not None and not structuring.adds_to(crossing, last.transfers, last.total):
+    if last is not None and not structuring.extends_finding(crossing, last.transfers, last.total):
         return
     transfer = await tx.get_one(Transfer, concerned)
     said: dict[str, Any] = {
@@ -325,7 +329,7 @@ async def _tell(
         caller,
         notifications.change_of(action, transfer, details, reason=shown.text.en, link=f"/v1/findings/{finding.id}"),
     )
-    authors, recused = await _barred(tx, finding)
+    authors, recused = await _excluded_persons(tx, finding)
     legal = await directory.entitled(tx, Role.LEGAL, finding.handler, day_in_shanghai(tx.now))
     events.notify(
         tx,

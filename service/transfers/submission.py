@@ -18,8 +18,8 @@ from service.law.rule_book import RuleBook
 from service.obligations import operations as obligations
 from service.obligations.obligation_rules import Code, Due
 from service.transfers import notifications, structuring_findings, workflow
-from service.transfers.case import CaseDetermination, find, require_route
-from service.transfers.queries import SubmissionFacts, add_author, require_other_than
+from service.transfers.case import CaseDetermination, determine_case, require_route
+from service.transfers.queries import SubmissionFacts, add_author, require_separate_writer
 from service.transfers.tables import Revision, RevisionStage, Transfer
 from service.transfers.workflow import Stage, StageStatus, Status
 from service.validation.problems import Invalid
@@ -51,15 +51,15 @@ def decide_submission(facts: SubmissionFacts, persons: Collection[str], today: d
         Invalid: an ungraded dataset, contradicting facts, a route that is not offered, nothing that crosses the border.
         Forbidden: the caller has verified evidence of the request or answered a finding on it.
     """
-    legal = find(facts.case, today, book)
+    legal = determine_case(facts.case, today, book)
     require_route(facts.case, legal)
     if legal.determination.mechanism is Mechanism.NOT_CROSS_BORDER:
         raise Invalid(
             "Nothing crosses the border, so there is nothing to approve.",
             errors=[("/recipient", "The recipient is in mainland China.")],
         )
-    require_other_than(facts.verifiers, persons)
-    needed = [item.code for item in legal.determination.evidence if item.code in workflow.SCOPED]
+    require_separate_writer(facts.verifiers, persons)
+    needed = [item.code for item in legal.determination.evidence if item.code in workflow.SCOPED_KINDS]
     begins, on_file = facts.case.transfer.valid_from, [*facts.renewed_evidence, *facts.evidence]
     for_any_scope = workflow.check_evidence(needed, on_file, today, begins)
     for_this_scope = workflow.check_evidence(needed, facts.evidence, today, begins, facts.scope)
@@ -94,7 +94,7 @@ async def write_submission(
     if stages:
         await notifications.notify_opened(tx, caller, transfer, stages[0])
         await _renew_impact_assessment(tx, caller, transfer, submission, today)
-        await structuring_findings.look(tx, caller, book, transfer)
+        await structuring_findings.raise_findings(tx, caller, book, transfer)
     await tx.flush()
 
 
@@ -114,7 +114,7 @@ def _revision(tx: Transaction, caller: Caller, facts: SubmissionFacts, submissio
 
 
 def _stages(tx: Transaction, revision: Revision, submission: Submission) -> list[RevisionStage]:
-    states = workflow.opened(len(submission.stages))
+    states = workflow.initial_stages(len(submission.stages))
     return [
         RevisionStage(
             transfer=revision.transfer,

@@ -67,10 +67,10 @@ _STAGES: Final[Mapping[Mechanism, tuple[Stage, ...]]] = {
     Mechanism.AUTHORITY_APPROVAL: (Stage.LEGAL, Stage.SECURITY, Stage.EXECUTIVE),
     Mechanism.STATE_APPROVAL: (*_ASSESSMENT, Stage.EXECUTIVE),
 }
-_SHORT: Final = frozenset({"small_volume", "general_data"})
+_PRIVACY_ONLY: Final = frozenset({"small_volume", "general_data"})
 """Exemptions that privacy alone decides."""
 
-_OPEN: Final = frozenset({Status.DRAFT, Status.IN_REVIEW, Status.RETURNED})
+_UNDECIDED: Final = frozenset({Status.DRAFT, Status.IN_REVIEW, Status.RETURNED})
 
 
 def is_prohibited(determination: Determination) -> bool:
@@ -87,19 +87,19 @@ def stages_for(determination: Determination) -> tuple[Stage, ...]:
         return ()
     wanted: set[Stage] = set()
     for requirement in determination.requirements:
-        is_short = requirement.mechanism is Mechanism.EXEMPT and determination.step_exemption in _SHORT
+        is_short = requirement.mechanism is Mechanism.EXEMPT and determination.step_exemption in _PRIVACY_ONLY
         wanted.update((Stage.PRIVACY,) if is_short else _STAGES[requirement.mechanism])
     wanted.update(Stage(stage) for stage in determination.stages)
     return tuple(stage for stage in Stage if stage in wanted)
 
 
-def standing(stored: str, valid_until: date, today: date) -> Status:
+def effective_status(stored: str, valid_until: date, today: date) -> Status:
     """Return where a transfer stands: one that nobody has decided on expires with its own last day."""
     status = Status(stored)
-    return Status.EXPIRED if status in _OPEN and today > valid_until else status
+    return Status.EXPIRED if status in _UNDECIDED and today > valid_until else status
 
 
-_OR_A_KEY: Final = ", or have made or seen the key by which it was done"
+_OR_BY_KEY: Final = ", or have made or seen the key by which it was done"
 
 
 def review_denial(
@@ -130,13 +130,13 @@ def review_denial(
     if not is_person:
         return "Only a person can review."
     if not are_two({reviewer}, authors):
-        return f"You are an author of this request{_OR_A_KEY}; somebody else must review it."
+        return f"You are an author of this request{_OR_BY_KEY}; somebody else must review it."
     if not are_two({reviewer}, earlier):
-        return f"You have decided another stage of this request{_OR_A_KEY}; each stage takes another person."
+        return f"You have decided another stage of this request{_OR_BY_KEY}; each stage takes another person."
     if not are_two({reviewer}, recused):
-        return f"You have recused yourself from this request{_OR_A_KEY}."
+        return f"You have recused yourself from this request{_OR_BY_KEY}."
     if not are_two({reviewer}, filed):
-        return f"You have filed evidence that this request rests on{_OR_A_KEY}; somebody else must decide on it."
+        return f"You have filed evidence that this request rests on{_OR_BY_KEY}; somebody else must decide on it."
     barred = {*authors, *earlier, *recused, *filed}
     if not are_two(seen_by, barred):
         return (
@@ -155,10 +155,12 @@ class Outcome:
     stages: tuple[StageStatus, ...]
 
 
-_ENDS: Final = {Decision.RETURN: Status.RETURNED, Decision.REJECT: Status.REJECTED}
+_FINAL_STATUS: Final = {Decision.RETURN: Status.RETURNED, Decision.REJECT: Status.REJECTED}
 
 
-def after(decision: Decision, place: int, stages: Sequence[StageStatus], *, has_terms: bool = False) -> Outcome:
+def apply_decision(
+    decision: Decision, place: int, stages: Sequence[StageStatus], *, has_terms: bool = False
+) -> Outcome:
     """Return the states after a decision on the open stage at `place`.
 
     Args:
@@ -169,13 +171,13 @@ def after(decision: Decision, place: int, stages: Sequence[StageStatus], *, has_
     """
     changed = list(stages)
     if decision is not Decision.APPROVE:
-        changed[place] = StageStatus(_ENDS[decision].value)
-        return Outcome(_ENDS[decision], tuple(changed))
+        changed[place] = StageStatus(_FINAL_STATUS[decision].value)
+        return Outcome(_FINAL_STATUS[decision], tuple(changed))
     changed[place] = StageStatus.APPROVED
-    return advanced(changed, has_terms=has_terms)
+    return open_next_stage(changed, has_terms=has_terms)
 
 
-def advanced(stages: Sequence[StageStatus], *, has_terms: bool) -> Outcome:
+def open_next_stage(stages: Sequence[StageStatus], *, has_terms: bool) -> Outcome:
     """Return the states with the first stage that is not approved open, and none while terms wait to be accepted.
 
     With every stage approved and no terms waiting the request is approved.
@@ -189,22 +191,22 @@ def advanced(stages: Sequence[StageStatus], *, has_terms: bool) -> Outcome:
     return Outcome(Status.IN_REVIEW, tuple(states))
 
 
-def taken_back(place: int, stages: Sequence[StageStatus], *, has_terms: bool) -> Outcome:
+def reopen_stage(place: int, stages: Sequence[StageStatus], *, has_terms: bool) -> Outcome:
     """Return the states after the approval of the stage at `place` was taken back: it is to be decided again.
 
     Approvals of later stages stand: each is another person's decision on the same revision.
     """
     changed = list(stages)
     changed[place] = StageStatus.WAITING
-    return advanced(changed, has_terms=has_terms)
+    return open_next_stage(changed, has_terms=has_terms)
 
 
-def opened(stages: int) -> tuple[StageStatus, ...]:
+def initial_stages(stages: int) -> tuple[StageStatus, ...]:
     """Return the states of a new revision's stages: the first is open."""
     return tuple(StageStatus.OPEN if place == 0 else StageStatus.WAITING for place in range(stages))
 
 
-_INDIFFERENT: Final[Mapping[Stage, frozenset[str]]] = {
+_IRRELEVANT_PARTS: Final[Mapping[Stage, frozenset[str]]] = {
     Stage.DATA_OWNER: frozenset({"systems", "method", "legal_basis", "route"}),
     Stage.PRIVACY: frozenset({"systems", "route"}),
     Stage.LEGAL: frozenset({"systems"}),
@@ -214,15 +216,15 @@ _INDIFFERENT: Final[Mapping[Stage, frozenset[str]]] = {
 """Parts of a request that a stage does not decide on; everything else is its input."""
 
 
-def touched(stage: Stage, parts: Iterable[str]) -> list[str]:
+def affected_inputs(stage: Stage, parts: Iterable[str]) -> list[str]:
     """Return, of the parts that have changed between two revisions, those that a stage decides on.
 
     Where none is left an earlier approval of that stage may be carried over, once its reviewer confirms it.
     """
-    return sorted(set(parts) - _INDIFFERENT[stage])
+    return sorted(set(parts) - _IRRELEVANT_PARTS[stage])
 
 
-def shown(stage: str, transfer: Status) -> StageStatus:
+def effective_stage_status(stage: str, transfer: Status) -> StageStatus:
     """Return a stage's state as people see it: nothing is open of a request that is no longer in review."""
     status = StageStatus(stage)
     return StageStatus.WAITING if status is StageStatus.OPEN and transfer is not Status.IN_REVIEW else status
@@ -242,24 +244,24 @@ class EvidenceItem:
     """False: a reviewer withdrew a paper of its kind from the same request, and nobody has verified this one."""
 
 
-SCOPED: Final = frozenset({"impact_assessment_report"})
+SCOPED_KINDS: Final = frozenset({"impact_assessment_report"})
 """Papers that serve until purpose or scope changes. Source: PIPL art. 55, 56."""
 
 
-SINGLE_USE: Final = frozenset({"authority_approval"})
+SINGLE_USE_KINDS: Final = frozenset({"authority_approval"})
 """Papers that serve for one request only. Source: DSL art. 36."""
 
-RENEWABLE: Final = frozenset({"security_assessment_result", "certificate"})
+RENEWABLE_KINDS: Final = frozenset({"security_assessment_result", "certificate"})
 """Papers that serve for one request, and for the renewals that take its place with the same recipient and datasets."""
 
-_BY_AUTHORITY: Final = SINGLE_USE | RENEWABLE
-BOUND: Final = SCOPED | _BY_AUTHORITY
+_AUTHORITY_KINDS: Final = SINGLE_USE_KINDS | RENEWABLE_KINDS
+BOUND_KINDS: Final = SCOPED_KINDS | _AUTHORITY_KINDS
 """Papers that do not serve for whatever somebody files them with."""
 
 
-def is_known_everywhere(kind: str) -> bool:
+def is_numbered_by_authority(kind: str) -> bool:
     """Tell whether a number of this kind is an authority's: the same at every company. Others number as they like."""
-    return kind in _BY_AUTHORITY
+    return kind in _AUTHORITY_KINDS
 
 
 def number_of(issuer: str, reference: str) -> str:
@@ -267,10 +269,10 @@ def number_of(issuer: str, reference: str) -> str:
 
     Letters and digits alone, without case, width, accents or compatibility forms: `No. （2026） 17` is `no 2026-17`.
     """
-    return f"{_essence(issuer)}/{_essence(reference)}"
+    return f"{_normalize(issuer)}/{_normalize(reference)}"
 
 
-def _essence(written: str) -> str:
+def _normalize(written: str) -> str:
     plain = unicodedata.normalize("NFKD", written).casefold()
     kept = "".join(_digit(character) for character in unicodedata.normalize("NFKD", plain) if character.isalnum())
     return kept or "".join(plain.split())
@@ -282,7 +284,7 @@ def _digit(character: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Filed:
+class EarlierFiling:
     """A record of a paper that has been filed before."""
 
     transfer: str
@@ -292,8 +294,8 @@ class Filed:
     """Whether a reviewer withdrew it, and nobody has verified it since."""
 
 
-def file_denial(
-    kind: str, transfer: str, scope: Mapping[str, Any], before: Iterable[Filed], line: Collection[str]
+def filing_denial(
+    kind: str, transfer: str, scope: Mapping[str, Any], before: Iterable[EarlierFiling], line: Collection[str]
 ) -> str | None:
     """Return why a paper cannot be filed with a request, given all the records of the same paper; None: it can.
 
@@ -311,13 +313,13 @@ def file_denial(
             continue
         if one.is_distrusted:
             return "A reviewer has withdrawn it with another request."
-        if kind in SINGLE_USE and one.transfer != transfer:
+        if kind in SINGLE_USE_KINDS and one.transfer != transfer:
             return "It serves for one request only, and has been filed with another one."
-        if kind in RENEWABLE and one.transfer != transfer and one.transfer not in line:
+        if kind in RENEWABLE_KINDS and one.transfer != transfer and one.transfer not in line:
             return (
                 "It serves for one request and the renewals that take its place, and has been filed with another one."
             )
-        if kind in SCOPED and out_of_scope(one.scope, scope):
+        if kind in SCOPED_KINDS and out_of_scope(one.scope, scope):
             return "It was made for another purpose or scope: have one made for this request."
     return None
 
@@ -347,7 +349,7 @@ def out_of_scope(made_for: Mapping[str, Any] | None, now: Mapping[str, Any]) -> 
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class EvidenceCheck:
     """Which papers a permit would rest on, and what is missing, each with the reason."""
 
     papers: tuple[EvidenceItem, ...]
@@ -365,7 +367,7 @@ def check_evidence(
     today: date,
     begins: date,
     scope: Mapping[str, Any] | None = None,
-) -> Check:
+) -> EvidenceCheck:
     """Choose for each needed kind the paper that lasts longest, and say what is missing.
 
     Args:
@@ -379,7 +381,7 @@ def check_evidence(
     missing: dict[str, str] = {}
     for kind in needed:
         candidates = [paper for paper in papers if paper.kind == kind]
-        in_date = [paper for paper in candidates if paper.is_trusted and _serves(paper, today, begins)]
+        in_date = [paper for paper in candidates if paper.is_trusted and _is_valid_for(paper, today, begins)]
         good = [paper for paper in in_date if scope is None or not out_of_scope(paper.scope, scope)]
         if good:
             chosen.append(max(good, key=lambda paper: (paper.ends_on or date.max, paper.issued_on)))
@@ -387,17 +389,17 @@ def check_evidence(
             other = ", ".join(out_of_scope(in_date[-1].scope, scope))
             missing[kind] = f"What was added was made for another purpose or scope: {other}."
         elif candidates:
-            missing[kind] = _why_not(candidates[-1], today)
+            missing[kind] = _unusable_reason(candidates[-1], today)
         else:
             missing[kind] = "Nothing of this kind has been added."
-    return Check(tuple(chosen), missing)
+    return EvidenceCheck(tuple(chosen), missing)
 
 
-def _serves(paper: EvidenceItem, today: date, begins: date) -> bool:
+def _is_valid_for(paper: EvidenceItem, today: date, begins: date) -> bool:
     return paper.issued_on <= today and (paper.ends_on is None or paper.ends_on >= max(today, begins))
 
 
-def _why_not(paper: EvidenceItem, today: date) -> str:
+def _unusable_reason(paper: EvidenceItem, today: date) -> str:
     if not paper.is_trusted:
         return "A reviewer withdrew a paper of this kind; what takes its place must be verified first."
     if paper.issued_on > today:

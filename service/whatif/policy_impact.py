@@ -13,7 +13,7 @@ from service.law.policy import Policy
 from service.law.rule_book import RuleBook
 from service.permits.tables import Permit
 from service.registry.tables import Recipient
-from service.transfers.case import case_of, find
+from service.transfers.case import case_of, determine_case
 from service.transfers.tables import Transfer
 from service.transfers.workflow import Status, stages_for
 from service.validation.problems import Invalid
@@ -55,7 +55,7 @@ async def _effects_on_transfers(tx: Transaction, now: RuleBook, then: RuleBook) 
     for transfer in (await tx.scalars(query)).all():
         case = await case_of(tx, transfer)
         try:
-            before, after = (find(case, today, book).determination for book in (now, then))
+            before, after = (determine_case(case, today, book).determination for book in (now, then))
         except Invalid:  # not graded, or contradicting the register: no determination is possible yet
             continue
         effect = Effect(transfer.id, transfer.status)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.law.facts import Count
-from service.transfers.conditions import Conditions, Extent, emptied, faults, narrowed
+from service.transfers.conditions import Conditions, Extent, emptied_members, faults, narrow
 
 BEGINS = date(2026, 12, 1)
 WHOLE = Extent(Count(100, 10), None, None, ("rc_1",), BEGINS, date(2027, 11, 30))
@@ -20,12 +20,12 @@ def test_each_condition_narrows_what_it_names() -> None:
         Conditions(sensitive_persons=0, fields=("city",), valid_days=30),
         Conditions(systems=("crm",), valid_until=date(2027, 1, 31), recipients=("rc_1", "rc_2")),
     ]
-    found = narrowed(WHOLE, tied, BEGINS)
+    found = narrow(WHOLE, tied, BEGINS)
     assert found == Extent(Count(50, 0), ("city",), ("crm",), ("rc_1",), BEGINS, date(2026, 12, 30))
 
 
 def test_a_recipient_who_is_not_named_is_left_out() -> None:
-    assert narrowed(WHOLE, [Conditions(recipients=("rc_2",))], BEGINS).recipients == ()
+    assert narrow(WHOLE, [Conditions(recipients=("rc_2",))], BEGINS).recipients == ()
 
 
 def test_conditions_come_back_as_they_were_stored() -> None:
@@ -79,12 +79,12 @@ def test_a_condition_within_the_request_is_taken() -> None:
     ],
 )
 def test_conditions_that_leave_nothing_are_named(tied: list[Conditions], empty: list[str]) -> None:
-    assert emptied(WHOLE, narrowed(WHOLE, tied, BEGINS), BEGINS) == empty
+    assert emptied_members(WHOLE, narrow(WHOLE, tied, BEGINS), BEGINS) == empty
 
 
 def test_nothing_is_taken_from_a_request_for_nobody() -> None:
     nobody = replace(WHOLE, quota=Count())
-    assert emptied(nobody, nobody, BEGINS) == []
+    assert emptied_members(nobody, nobody, BEGINS) == []
 
 
 limits = st.none() | st.integers(0, 200)
@@ -102,7 +102,7 @@ conditions = st.builds(
 
 @given(st.lists(conditions, max_size=5), conditions)
 def test_one_more_condition_never_lets_more_out(tied: list[Conditions], more: Conditions) -> None:
-    before, after = narrowed(WHOLE, tied, BEGINS), narrowed(WHOLE, [*tied, more], BEGINS)
+    before, after = narrow(WHOLE, tied, BEGINS), narrow(WHOLE, [*tied, more], BEGINS)
     assert after.quota.persons <= before.quota.persons
     assert after.quota.sensitive_persons <= before.quota.sensitive_persons
     assert after.valid_until <= before.valid_until
@@ -112,6 +112,6 @@ def test_one_more_condition_never_lets_more_out(tied: list[Conditions], more: Co
 
 @given(st.lists(conditions, max_size=5))
 def test_the_order_of_the_approvals_does_not_matter(tied: list[Conditions]) -> None:
-    one, other = narrowed(WHOLE, tied, BEGINS), narrowed(WHOLE, tied[::-1], BEGINS)
+    one, other = narrow(WHOLE, tied, BEGINS), narrow(WHOLE, tied[::-1], BEGINS)
     assert one == replace(other, fields=one.fields, systems=one.systems)
     assert set(one.fields or ()) == set(other.fields or ())

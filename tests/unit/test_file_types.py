@@ -8,7 +8,15 @@ import zipfile
 
 import pytest
 
-from service.transfers.file_types import MAX_BYTES, MAX_TABLE, MAX_UNPACKED, Looked, NotTaken, media_type_of, safe_name
+from service.transfers.file_types import (
+    MAX_BYTES,
+    MAX_DIRECTORY_BYTES,
+    MAX_UNPACKED_BYTES,
+    FileInspection,
+    UnacceptedFile,
+    media_type_of,
+    safe_name,
+)
 
 OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 WORD = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
@@ -109,14 +117,14 @@ def test_a_file_is_what_is_in_it(content: bytes, media_type: str) -> None:
         ("\ue000".encode("gb18030"), "not taken"),
         (package(**{"[Content_Types].xml": "macroEnabled", "word/document.xml": "", "word/x.bin": ""}), "macros"),
         (package(**{"mimetype": "application/vnd.oasis.opendocument.text", "Scripts/x.py": ""}), "macros"),
-        (spoilt(stated=MAX_UNPACKED + 1, member="word/document.xml"), "unpacks to"),
+        (spoilt(stated=MAX_UNPACKED_BYTES + 1, member="word/document.xml"), "unpacks to"),
         (spoilt(stated=50), "cannot be opened"),
         (spoilt(stated=50, damaged=True), "cannot be opened"),
         (spoilt(stated=50, compression=zipfile.ZIP_BZIP2), "cannot be opened"),
     ],
 )
 def test_what_is_not_on_the_list_is_refused_with_the_reason(content: bytes, why: str) -> None:
-    with pytest.raises(NotTaken, match=why):
+    with pytest.raises(UnacceptedFile, match=why):
         media_type_of(content)
 
 
@@ -148,7 +156,7 @@ def test_a_member_that_lies_about_its_size_is_not_unpacked() -> None:
     content = spoilt(stated=50, size=50_000_000)
     tracemalloc.start()
     try:
-        with pytest.raises(NotTaken, match="cannot be opened"):
+        with pytest.raises(UnacceptedFile, match="cannot be opened"):
             media_type_of(content)
         assert tracemalloc.get_traced_memory()[1] < 5_000_000
     finally:
@@ -168,10 +176,10 @@ PARTS = "lists far more parts"
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        (ended(MAX_TABLE), "cannot be opened"),
-        (ended(MAX_TABLE + 1), PARTS),
+        (ended(MAX_DIRECTORY_BYTES), "cannot be opened"),
+        (ended(MAX_DIRECTORY_BYTES + 1), PARTS),
         (ended(2**32 - 1, comment=b"said"), PARTS),
-        (ended(MAX_TABLE + 1, offset=0x06054B50), PARTS),
+        (ended(MAX_DIRECTORY_BYTES + 1, offset=0x06054B50), PARTS),
         (ended(10, comment=b"PK\x05\x06 and no end"), PARTS),
         (ended(10, wide=True), PARTS),
         (b"PK\x03\x04" + bytes(40), "cannot be opened"),
@@ -179,10 +187,10 @@ PARTS = "lists far more parts"
     ],
 )
 def test_a_table_of_contents_is_measured_before_it_is_read(content: bytes, why: str) -> None:
-    with pytest.raises(NotTaken, match=why):
+    with pytest.raises(UnacceptedFile, match=why):
         media_type_of(content)
 
 
 def test_a_helper_tells_the_type_or_why_there_is_none() -> None:
-    assert Looked(DOCX).media_type() == (WORD, "")
-    assert Looked(b"").media_type() == ("", "The file is empty.")
+    assert FileInspection(DOCX).media_type() == (WORD, "")
+    assert FileInspection(b"").media_type() == ("", "The file is empty.")

@@ -45,12 +45,12 @@ def told(*edits: tuple[str, Any]) -> list[revision_diff.Change]:
         for step in way:
             here = here[int(step)] if isinstance(here, list) else here[step]
         here[int(last) if isinstance(here, list) else last] = value
-    return revision_diff.between(CONTENT, after)
+    return revision_diff.compare_contents(CONTENT, after)
 
 
 def test_nothing_changed_is_told_as_nothing() -> None:
     assert told() == []
-    assert revision_diff.between_determinations(LAW, LAW) == []
+    assert revision_diff.compare_determinations(LAW, LAW) == []
 
 
 def test_a_number_and_a_list_are_told_in_both_languages() -> None:
@@ -68,14 +68,14 @@ def test_everything_and_nothing_have_their_words() -> None:
     assert systems.en == "Systems: from crm to every exporter."
     (necessity,) = told(("request/necessity", "hr"))
     assert necessity.en == "Claimed necessity: from nothing to hr."
-    (order,) = revision_diff.between_determinations(LAW, LAW | {"evidence": []})
+    (order,) = revision_diff.compare_determinations(LAW, LAW | {"evidence": []})
     assert order.en == "Evidence asked for: removed impact_assessment_report."
 
 
 def test_members_in_another_order_are_told_whole() -> None:
     before = LAW | {"obligations": [{"code": "a"}, {"code": "b"}]}
     after = LAW | {"obligations": [{"code": "b"}, {"code": "a"}]}
-    (change,) = revision_diff.between_determinations(before, after)
+    (change,) = revision_diff.compare_determinations(before, after)
     assert change.en == "Obligations: from a, b to b, a."
     (emptied,) = told(("datasets/0/facts", {"origin": "foreign"}))
     assert emptied.en == "Dataset orders: Facts: from nothing to origin = foreign."
@@ -103,13 +103,13 @@ def test_handler_recipient_and_law_are_parts_of_their_own() -> None:
         "handler",
         "recipient",
     ]
-    (law,) = revision_diff.between_determinations(LAW, LAW | {"mechanism": "security_assessment"})
+    (law,) = revision_diff.compare_determinations(LAW, LAW | {"mechanism": "security_assessment"})
     assert law.part == "determination"
     assert law.en == "What the law asks for: from exempt to security_assessment."
 
 
 def test_a_renewal_is_compared_with_what_the_permit_allows_whatever_the_order_of_names() -> None:
     allowed = {"purpose": "analytics", "persons": 10, "fields": ["city", "amount"], "systems": None}
-    assert revision_diff.since_permit(allowed, allowed | {"fields": ["amount", "city"]}) == []
-    (change,) = revision_diff.since_permit(allowed, allowed | {"persons": 12})
+    assert revision_diff.compare_with_permit(allowed, allowed | {"fields": ["amount", "city"]}) == []
+    (change,) = revision_diff.compare_with_permit(allowed, allowed | {"persons": 12})
     assert (change.pointer, change.en) == ("/request/persons", "Persons: from 10 to 12.")

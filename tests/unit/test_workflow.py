@@ -9,7 +9,7 @@ import pytest
 
 from service.law.determination import determine
 from service.transfers import workflow
-from service.transfers.workflow import Decision, EvidenceItem, Filed, Stage, StageStatus, Status
+from service.transfers.workflow import Decision, EarlierFiling, EvidenceItem, Stage, StageStatus, Status
 from tests.law.builders import a_case
 from tests.law.strategies import BOOK
 
@@ -44,9 +44,9 @@ def test_a_stage_names_its_role() -> None:
 @pytest.mark.parametrize("status", list(Status))
 def test_only_what_nobody_decided_expires(status: Status) -> None:
     undecided = status in {Status.DRAFT, Status.IN_REVIEW, Status.RETURNED, Status.EXPIRED}
-    late = workflow.standing(status, date(2026, 11, 23), DAY)
+    late = workflow.effective_status(status, date(2026, 11, 23), DAY)
     assert (late is Status.EXPIRED) == undecided
-    assert workflow.standing(status, DAY, DAY) is status
+    assert workflow.effective_status(status, DAY, DAY) is status
 
 
 @pytest.mark.parametrize(
@@ -60,10 +60,10 @@ def test_no_author_no_earlier_reviewer_and_no_system_reviews(reviewer: str, *, p
 
 @pytest.mark.parametrize(("decision", "length"), list(product(Decision, range(1, 6))))
 def test_each_review_moves_one_stage(decision: Decision, length: int) -> None:
-    stages = workflow.opened(length)
+    stages = workflow.initial_stages(length)
     for place in range(length):
         assert stages.count(StageStatus.OPEN) == 1
-        outcome = workflow.after(decision, place, stages)
+        outcome = workflow.apply_decision(decision, place, stages)
         if decision is not Decision.APPROVE:
             assert outcome.status == {Decision.RETURN: Status.RETURNED, Decision.REJECT: Status.REJECTED}[decision]
             assert StageStatus.OPEN not in outcome.stages
@@ -75,9 +75,9 @@ def test_each_review_moves_one_stage(decision: Decision, length: int) -> None:
 
 
 def test_nothing_is_open_of_what_is_not_in_review() -> None:
-    assert workflow.shown("open", Status.IN_REVIEW) is StageStatus.OPEN
-    assert workflow.shown("open", Status.WITHDRAWN) is StageStatus.WAITING
-    assert workflow.shown("approved", Status.WITHDRAWN) is StageStatus.APPROVED
+    assert workflow.effective_stage_status("open", Status.IN_REVIEW) is StageStatus.OPEN
+    assert workflow.effective_stage_status("open", Status.WITHDRAWN) is StageStatus.WAITING
+    assert workflow.effective_stage_status("approved", Status.WITHDRAWN) is StageStatus.APPROVED
 
 
 def paper(ident: str = "1", kind: str = "contract", issued: int = 1, ends: date | None = None) -> EvidenceItem:
@@ -151,32 +151,32 @@ def test_where_a_reviewer_withdrew_a_paper_another_counts_once_it_is_verified() 
 
 
 def test_terms_keep_everything_closed_until_they_are_accepted() -> None:
-    waiting = workflow.after(Decision.APPROVE, 0, workflow.opened(2), has_terms=True)
+    waiting = workflow.apply_decision(Decision.APPROVE, 0, workflow.initial_stages(2), has_terms=True)
     assert (waiting.status, waiting.stages) == (Status.IN_REVIEW, (StageStatus.APPROVED, StageStatus.WAITING))
-    assert workflow.advanced(waiting.stages, has_terms=False).stages[1] is StageStatus.OPEN
-    last = workflow.after(Decision.APPROVE, 0, workflow.opened(1), has_terms=True)
+    assert workflow.open_next_stage(waiting.stages, has_terms=False).stages[1] is StageStatus.OPEN
+    last = workflow.apply_decision(Decision.APPROVE, 0, workflow.initial_stages(1), has_terms=True)
     assert last.status is Status.IN_REVIEW
-    assert workflow.advanced(last.stages, has_terms=False).status is Status.APPROVED
+    assert workflow.open_next_stage(last.stages, has_terms=False).status is Status.APPROVED
 
 
 def test_an_approval_that_is_taken_back_opens_its_stage_and_leaves_the_others() -> None:
     stages = (StageStatus.APPROVED, StageStatus.APPROVED, StageStatus.OPEN)
-    back = workflow.taken_back(0, stages, has_terms=False)
+    back = workflow.reopen_stage(0, stages, has_terms=False)
     assert back == workflow.Outcome(Status.IN_REVIEW, (StageStatus.OPEN, StageStatus.APPROVED, StageStatus.WAITING))
-    again = workflow.after(Decision.APPROVE, 0, back.stages)
+    again = workflow.apply_decision(Decision.APPROVE, 0, back.stages)
     assert again.stages == stages
 
 
 @pytest.mark.parametrize("stage", list(Stage))
 def test_every_stage_decides_on_what_leaves_and_where_it_goes(stage: Stage) -> None:
     always = ["datasets", "recipient", "purpose", "fields", "persons", "determination", "handler", "valid_until"]
-    assert workflow.touched(stage, always) == sorted(always)
+    assert workflow.affected_inputs(stage, always) == sorted(always)
 
 
 def test_a_stage_is_not_touched_by_what_it_does_not_decide_on() -> None:
-    assert workflow.touched(Stage.DATA_OWNER, ["systems", "route"]) == []
-    assert workflow.touched(Stage.LEGAL, ["systems", "route"]) == ["route"]
-    assert workflow.touched(Stage.EXECUTIVE, ["systems"]) == ["systems"]
+    assert workflow.affected_inputs(Stage.DATA_OWNER, ["systems", "route"]) == []
+    assert workflow.affected_inputs(Stage.LEGAL, ["systems", "route"]) == ["route"]
+    assert workflow.affected_inputs(Stage.EXECUTIVE, ["systems"]) == ["systems"]
 
 
 SCOPE: dict[str, Any] = {
@@ -230,7 +230,7 @@ def test_a_report_for_another_purpose_is_missing_with_the_reason() -> None:
     ],
 )
 def test_only_an_authoritys_number_is_the_same_at_every_company(kind: str, *, is_known: bool) -> None:
-    assert workflow.is_known_everywhere(kind) is is_known
+    assert workflow.is_numbered_by_authority(kind) is is_known
 
 
 @pytest.mark.parametrize(
@@ -258,21 +258,35 @@ OTHER_SCOPE = "It was made for another purpose or scope: have one made for this 
     ("kind", "before", "bar"),
     [
         ("authority_approval", [], None),
-        ("authority_approval", [Filed("tr_1", None, has_ended=False)], None),
-        ("authority_approval", [Filed("tr_1", None, has_ended=True)], None),
-        ("authority_approval", [Filed("tr_0", None, has_ended=False)], ONE_REQUEST),
-        ("authority_approval", [Filed("tr_1", None, has_ended=True), Filed("tr_0", None, has_ended=True)], ONE_REQUEST),
-        ("certificate", [Filed("tr_1", None, has_ended=False), Filed("tr_0", None, has_ended=False)], None),
-        ("certificate", [Filed("tr_9", None, has_ended=False)], ONE_LINE),
-        ("standard_contract", [Filed("tr_9", None, has_ended=False)], None),
-        ("impact_assessment_report", [Filed("tr_9", SCOPE, has_ended=False)], None),
-        ("impact_assessment_report", [Filed("tr_9", SCOPE | {"purpose": "other"}, has_ended=False)], OTHER_SCOPE),
-        ("impact_assessment_report", [Filed("tr_1", SCOPE | {"purpose": "other"}, has_ended=True)], None),
-        ("impact_assessment_report", [Filed("tr_0", SCOPE, has_ended=True)], None),
-        ("impact_assessment_report", [Filed("tr_0", SCOPE, has_ended=True, is_distrusted=True)], DISTRUSTED),
-        ("impact_assessment_report", [Filed("tr_1", SCOPE, has_ended=True, is_distrusted=True)], None),
-        ("certificate", [Filed("tr_0", None, has_ended=True, is_distrusted=True)], DISTRUSTED),
+        ("authority_approval", [EarlierFiling("tr_1", None, has_ended=False)], None),
+        ("authority_approval", [EarlierFiling("tr_1", None, has_ended=True)], None),
+        ("authority_approval", [EarlierFiling("tr_0", None, has_ended=False)], ONE_REQUEST),
+        (
+            "authority_approval",
+            [EarlierFiling("tr_1", None, has_ended=True), EarlierFiling("tr_0", None, has_ended=True)],
+            ONE_REQUEST,
+        ),
+        (
+            "certificate",
+            [EarlierFiling("tr_1", None, has_ended=False), EarlierFiling("tr_0", None, has_ended=False)],
+            None,
+        ),
+        ("certificate", [EarlierFiling("tr_9", None, has_ended=False)], ONE_LINE),
+        ("standard_contract", [EarlierFiling("tr_9", None, has_ended=False)], None),
+        ("impact_assessment_report", [EarlierFiling("tr_9", SCOPE, has_ended=False)], None),
+        (
+            "impact_assessment_report",
+            [EarlierFiling("tr_9", SCOPE | {"purpose": "other"}, has_ended=False)],
+            OTHER_SCOPE,
+        ),
+        ("impact_assessment_report", [EarlierFiling("tr_1", SCOPE | {"purpose": "other"}, has_ended=True)], None),
+        ("impact_assessment_report", [EarlierFiling("tr_0", SCOPE, has_ended=True)], None),
+        ("impact_assessment_report", [EarlierFiling("tr_0", SCOPE, has_ended=True, is_distrusted=True)], DISTRUSTED),
+        ("impact_assessment_report", [EarlierFiling("tr_1", SCOPE, has_ended=True, is_distrusted=True)], None),
+        ("certificate", [EarlierFiling("tr_0", None, has_ended=True, is_distrusted=True)], DISTRUSTED),
     ],
 )
-def test_a_paper_is_filed_again_only_where_it_may_serve(kind: str, before: list[Filed], bar: str | None) -> None:
-    assert workflow.file_denial(kind, "tr_1", SCOPE, before, {"tr_0"}) == bar
+def test_a_paper_is_filed_again_only_where_it_may_serve(
+    kind: str, before: list[EarlierFiling], bar: str | None
+) -> None:
+    assert workflow.filing_denial(kind, "tr_1", SCOPE, before, {"tr_0"}) == bar

@@ -168,7 +168,7 @@ DEFENCES: Final = (
         "A06",
         "a stage that was decided for somebody counts as theirs",
         (
-            Edit(READING, "bars_of_many", "(row.reviewer, row.on_behalf_of)", "(row.reviewer,)"),
+            Edit(READING, "exclusions_of_many", "(row.reviewer, row.on_behalf_of)", "(row.reviewer,)"),
             Edit("service/transfers/reviews.py", "_record_review", "caller.acting(behalf)", "caller.acting()"),
         ),
         PEOPLE + "test_no_two_stages_come_to_one_person_by_delegation",

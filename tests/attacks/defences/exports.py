@@ -92,7 +92,7 @@ DEFENCES: Final = (
         "related requests are looked for at submission",
         "service/transfers/submission.py",
         "write_submission",
-        "structuring_findings.look(…)",
+        "structuring_findings.raise_findings(…)",
         "",
         EXPORTS + "test_split_requests_are_found_together",
     ),

@@ -55,7 +55,7 @@ DEFENCES: Final = (
     Defence(
         "A62",
         "a file is had by a record that the caller may read",
-        (ALL_SEEN, Edit(EVIDENCE, "_document", "query.where(…)", "")),
+        (ALL_SEEN, Edit(EVIDENCE, "_resolve_document", "query.where(…)", "")),
         TENANTS + "test_a_file_is_not_had_by_knowing_its_hash",
     ),
     one(
