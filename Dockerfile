@@ -1,11 +1,12 @@
 # Stage 1 builds the wheel and installs everything from the hashed locks; stage 2 carries only what runs.
+# The image has the packages of evidence packs and no embedded PostgreSQL: set OUTBOUND_DATABASE_URL.
 # A digest pins the base image: docker build --build-arg BASE=python:3.13-slim@sha256:… .
 ARG BASE=python:3.13-slim
 FROM ${BASE} AS build
 WORKDIR /build
-COPY requirements.lock deploy/build.lock ./
+COPY deploy/image.lock deploy/build.lock ./
 RUN python -m venv /opt/outbound \
- && /opt/outbound/bin/pip install --no-cache-dir --no-deps --require-hashes -r requirements.lock \
+ && /opt/outbound/bin/pip install --no-cache-dir --no-deps --require-hashes -r image.lock \
  && python -m venv /opt/build \
  && /opt/build/bin/pip install --no-cache-dir --no-deps --require-hashes -r build.lock
 COPY pyproject.toml README.md ./

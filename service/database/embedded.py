@@ -13,6 +13,7 @@ from typing import Final, Self
 import fasteners
 import psutil  # type: ignore[import-untyped]
 
+from service.database.faults import EmbeddedServerError
 from service.database.postmaster import READY, DoubtfulServerError, PidFile, discard_stale_file, server_of
 
 MIB: Final = 1024 * 1024
@@ -39,10 +40,6 @@ with warnings.catch_warnings():
         ensure_user_exists,
         find_suitable_socket_dir,
     )
-
-
-class EmbeddedServerError(RuntimeError):
-    """The embedded server can neither be started nor joined; the message says why and what to do."""
 
 
 class EmbeddedServer(AbstractContextManager["EmbeddedServer"]):

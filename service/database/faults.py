@@ -25,6 +25,10 @@ class LockTimeoutError(Exception):
     """A lock that others hold was not given in time: the database is there, and the same again may well succeed."""
 
 
+class EmbeddedServerError(RuntimeError):
+    """The embedded server can neither be started nor joined; the message says why and what to do."""
+
+
 def _state(error: BaseException) -> str | None:
     state = getattr(getattr(error, "orig", error), "sqlstate", None)
     return state if isinstance(state, str) else None

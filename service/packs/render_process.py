@@ -41,7 +41,7 @@ def _main() -> None:
         from service.packs import report  # noqa: PLC0415 - only the child needs it, and the packages of the extra `packs`
     except ModuleNotFoundError as error:
         raise SystemExit(
-            f"{error.name} is not installed: install outbound-gate[packs], and request the pack again."
+            f"{error.name} is not installed, which reports need. Run `pip install 'outbound-gate[packs]'`, and request the pack again."
         ) from error
 
     data = pickle.loads(sys.stdin.buffer.read())  # noqa: S301 - written above, by our own parent  # nosec B301

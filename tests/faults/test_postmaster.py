@@ -13,7 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from service.database.embedded import EmbeddedServer, EmbeddedServerError
+from service.database.embedded import EmbeddedServer
+from service.database.faults import EmbeddedServerError
 from service.database.postmaster import DoubtfulServerError, PidFile, discard_stale_file, server_of
 from tests.conftest import run_sql
 

