@@ -10,6 +10,7 @@ from starlette.requests import Request
 
 from service.database.row_security import EVERYWHERE, Reach
 from service.database.session import Transaction
+from service.law.stages import Stage
 from service.validation.problems import Forbidden, NotFound
 
 
@@ -21,14 +22,14 @@ class Role(StrEnum):
     EXPORTER = "exporter"
     AUDITOR = "auditor"
     ADMIN = "admin"
-    DATA_OWNER = "reviewer:data_owner"
-    PRIVACY = "reviewer:privacy"
-    LEGAL = "reviewer:legal"
-    SECURITY = "reviewer:security"
-    EXECUTIVE = "reviewer:executive"
+    DATA_OWNER = Stage.DATA_OWNER.role
+    PRIVACY = Stage.PRIVACY.role
+    LEGAL = Stage.LEGAL.role
+    SECURITY = Stage.SECURITY.role
+    EXECUTIVE = Stage.EXECUTIVE.role
 
 
-REVIEWERS: Final = frozenset({Role.DATA_OWNER, Role.PRIVACY, Role.LEGAL, Role.SECURITY, Role.EXECUTIVE})
+REVIEWERS: Final = frozenset(Role(stage.role) for stage in Stage)
 READERS: Final = frozenset(Role) - {Role.ADMIN}
 """Who may read the register, transfers and permits: admins keep principals, keys and grants, and nothing else."""
 ANYONE: Final = frozenset(Role)

@@ -19,7 +19,6 @@ from service.database.ids import is_id
 from service.database.row_security import EVERYWHERE, Reach
 from service.database.session import Transaction
 from service.gate.decide import DatasetState, DecisionInputs, Growth, PermitState, Terms
-from service.law.determination import Mechanism
 from service.law.facts import (
     Count,
     DatasetFacts,
@@ -32,6 +31,7 @@ from service.law.facts import (
     Tag,
     TransferFacts,
 )
+from service.law.mechanisms import Mechanism
 from service.law.schemas import HandlerFactsIn, OriginFactsIn, RecipientFactsIn
 from service.registry.fields import Field, Fields, held_against
 

@@ -13,8 +13,8 @@ from typing import Final
 from msgspec import Struct
 
 from service.law.count_bands import LawByCount, LegalOutcome, law_by_count
-from service.law.determination import Mechanism
 from service.law.facts import Count, DatasetFacts, HandlerFacts, RecipientFacts, Route, Tag, TransferFacts
+from service.law.mechanisms import Mechanism
 from service.law.rule_book import RuleBook
 from service.registry.fields import Fields
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol, get_args
 
 from service.law.facts import COUNTRIES, Facts, FtzList, LegalBasis, Necessity, RecipientKind, Route, Tag
-from service.law.rule_files import MECHANISMS, Exemption
+from service.law.mechanisms import Mechanism
+from service.law.rule_files import Exemption
 
 # What a condition can see
 
@@ -84,7 +85,7 @@ _PREDICATE_FAMILIES: Final[Mapping[str, tuple[frozenset[str] | None, Callable[[s
     "country": (COUNTRIES, lambda code: lambda s: s.facts.recipient.country == code),
     "necessity": (frozenset(Necessity), lambda claim: lambda s: s.facts.transfer.necessity == claim),
     "basis": (frozenset(LegalBasis), lambda basis: lambda s: s.facts.transfer.legal_basis == basis),
-    "requires": (frozenset(MECHANISMS), lambda mechanism: lambda s: mechanism in s.mechanisms),
+    "requires": (frozenset(Mechanism), lambda mechanism: lambda s: mechanism in s.mechanisms),
     "exempt": (frozenset(get_args(Exemption)), lambda exemption: lambda s: s.exemption == exemption),
     "route": (frozenset(Route), lambda route: lambda s: route in s.routes),
     "offered": (frozenset(Route), lambda route: lambda s: route in s.offered),

@@ -9,17 +9,10 @@ from datetime import date
 from functools import lru_cache
 from typing import Final, Literal
 
-from service.law.determination import (
-    Mechanism,
-    Requirement,
-    State,
-    covers,
-    determine,
-    max_strictness,
-    select_mechanism_rules,
-)
+from service.law.determination import Requirement, State, covers, determine, max_strictness, select_mechanism_rules
 from service.law.facts import NO_PERSONS, Count, DatasetFacts, Facts, HandlerFacts, RecipientFacts, Route, TransferFacts
 from service.law.freeing import merge_datasets_strictly, merge_handlers_strictly
+from service.law.mechanisms import Mechanism
 from service.law.rule_book import RuleBook
 
 Band = tuple[int, int, int]
@@ -188,7 +181,7 @@ class LawByCount:
             routes=law.routes,
             papers=law.papers,
             counts_toward_ledger=law.counts_toward_ledger,
-            strictness=max((Mechanism(rule.mechanism).strictness for rule in export), default=-1),
+            strictness=max((rule.mechanism.strictness for rule in export), default=-1),
         )
         return found
 

@@ -6,32 +6,13 @@ Source: the procedure of LAW (steps A to D); each rule names its own articles in
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date
-from enum import StrEnum
 from typing import Final, Protocol
 
 from service.law.facts import Count, Facts, Route, Tag
+from service.law.mechanisms import Mechanism
 from service.law.policy import Situation
 from service.law.rule_book import Citation, Edition, LawItem, Rule, RuleBook
-from service.law.rule_files import MECHANISMS
-
-_STRICTNESS: Final = {name: place for place, name in enumerate(MECHANISMS)}
-
-
-class Mechanism(StrEnum):
-    """What must stand behind an export, from free to strict."""
-
-    NOT_CROSS_BORDER = "not_cross_border"
-    EXEMPT = "exempt"
-    STANDARD_CONTRACT_OR_CERTIFICATION = "standard_contract_or_certification"
-    SECURITY_ASSESSMENT = "security_assessment"
-    AUTHORITY_APPROVAL = "authority_approval"
-    STATE_APPROVAL = "state_approval"
-    PROHIBITED = "prohibited"
-
-    @property
-    def strictness(self) -> int:
-        """Its place from free (0) to strict."""
-        return _STRICTNESS[self.value]
+from service.law.stages import Stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +60,7 @@ class Determination:
     """The exemption that Step C gave, also where a requirement of Step B makes the mechanism a stricter one."""
     policy: str | None = None
     """Hash of the company's own rules that were applied on top."""
-    stages: tuple[str, ...] = ()
+    stages: tuple[Stage, ...] = ()
     """Stages of approval that the company's own rules add."""
 
     @property
@@ -195,7 +176,7 @@ def _determine_inside(facts: Facts, border: Rule, book: RuleBook) -> Determinati
     """Step A: nothing crosses the border, and nothing else is asked."""
     return Determination(
         as_of=facts.as_of,
-        mechanism=Mechanism(border.mechanism),
+        mechanism=border.mechanism,
         exemption=None,
         requirements=(),
         counts_toward_ledger=False,
@@ -227,7 +208,7 @@ def select_mechanism_rules(state: State) -> list[Rule]:
 def _requirement(rule: Rule, state: State, route: Route | None) -> Requirement:
     offers = state.edition.offers.get(rule.mechanism, ())
     routes = tuple(offer.route for offer in offers if offer.holds(state))
-    mechanism = Mechanism(rule.mechanism)
+    mechanism = rule.mechanism
     if mechanism is Mechanism.STANDARD_CONTRACT_OR_CERTIFICATION:
         state.routes.update({route} if route in routes else routes[:1])
         state.offered.update({route} if route in routes else routes)
@@ -270,7 +251,7 @@ def _headroom_of_kind(facts: Facts, edition: Edition, limit: int, counted: Calla
     )
     for step in steps:
         rules = select_mechanism_rules(State(facts, edition, counted(step)))
-        if any(Mechanism(rule.mechanism).strictness > limit for rule in rules):
+        if any(rule.mechanism.strictness > limit for rule in rules):
             return step - 1
     return None
 

@@ -8,8 +8,9 @@ from typing import Any, Final
 import pycountry
 
 from service.law.conditions import evaluate_measures
-from service.law.determination import Determination, Item, Mechanism, State
+from service.law.determination import Determination, Item, State
 from service.law.facts import Facts, Method, Tag
+from service.law.mechanisms import Mechanism
 from service.law.policy import Policy
 from service.law.rule_book import Citation, Edition, LawItem, Rule, RuleBook
 
@@ -81,7 +82,7 @@ def render_determination(facts: Facts, determination: Determination, book: RuleB
         "explanation": explain(facts, determination, edition, book.policy),
         "rules_version": determination.rules_version,
         "policy": determination.policy,
-        "policy_stages": list(determination.stages),
+        "policy_stages": [stage.value for stage in determination.stages],
     }
 
 

@@ -224,7 +224,7 @@ class _Compiler:
             "step": record.step,
             "in_force_from": record.begins,
             "in_force_until": None if record.ends == date.max else record.ends,
-            "mechanism": record.mechanism,
+            "mechanism": record.mechanism.value,
             "exemption": record.exemption,
             "condition": record.when,
             "thresholds": {name: value for name, value in thresholds.items() if name in words},

@@ -8,18 +8,21 @@ import tomllib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from service.law.facts import COUNTRIES
+from service.law.facts import COUNTRIES, Tag
+from service.law.mechanisms import Mechanism
+from service.law.stages import Stage
 
-STAGES: Final = ("data_owner", "privacy", "legal", "security", "executive")
-StageName = Literal["data_owner", "privacy", "legal", "security", "executive"]
-MechanismName = Literal[
-    "exempt", "standard_contract_or_certification", "security_assessment", "authority_approval", "state_approval"
-]
-TagName = Literal["core", "important", "personal", "sensitive"]
+_WITHOUT_REVIEW: Final = {Mechanism.NOT_CROSS_BORDER, Mechanism.PROHIBITED}
+if TYPE_CHECKING:
+    MechanismName = str
+else:  # a type checker accepts only members that are written out
+    MechanismName = Literal[tuple(name.value for name in Mechanism if name not in _WITHOUT_REVIEW)]
+StageName = Annotated[Stage, Field(strict=False)]
+TagName = Annotated[Tag, Field(strict=False)]
 _IMPLIED: Final = {"core": "important", "sensitive": "personal"}
 
 
@@ -145,7 +148,7 @@ class Policy:
     """`sha256:` and the hash of the file."""
     file: str = "policy"
     """Name of the file, for messages."""
-    stages: tuple[tuple[str, Condition], ...] = ()
+    stages: tuple[tuple[Stage, Condition], ...] = ()
     bars: tuple[Prohibition, ...] = ()
     papers: tuple[RequiredEvidence, ...] = ()
     thresholds: Mapping[str, int] = field(default_factory=dict)
@@ -157,10 +160,10 @@ class Policy:
         conditions = [condition for _, condition in self.stages] + [paper.condition for paper in self.papers]
         return frozenset(key for condition in conditions for key in condition.recipients or ())
 
-    def stages_in(self, situation: Situation) -> tuple[str, ...]:
+    def stages_in(self, situation: Situation) -> tuple[Stage, ...]:
         """Return the stages that the company adds, in the order in which stages are taken."""
         wanted = {stage for stage, condition in self.stages if condition.holds(situation)}
-        return tuple(stage for stage in STAGES if stage in wanted)
+        return tuple(stage for stage in Stage if stage in wanted)
 
     def bars_in(self, situation: Situation) -> tuple[Prohibition, ...]:
         """Return the bars that hold."""

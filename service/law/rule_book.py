@@ -16,6 +16,7 @@ from service.law.facts import (
     Count,
     Route,
 )
+from service.law.mechanisms import Mechanism
 from service.law.policy import Policy
 from service.law.rule_files import FollowUpRecord, ValidityRecord
 
@@ -59,7 +60,7 @@ class Rule:
 
     id: str
     step: str
-    mechanism: str
+    mechanism: Mechanism
     exemption: str | None
     holds: Test
     limits: tuple[Limit, ...]
@@ -168,7 +169,7 @@ class RuleBook:
                     {
                         "id": threshold,
                         "kind": kind,
-                        "mechanism": rule.mechanism,
+                        "mechanism": rule.mechanism.value,
                         "value": least,
                         "law_value": edition.law[threshold] + least - edition.thresholds[threshold],
                         "reached": int(getattr(count, kind)) >= least,

@@ -7,27 +7,9 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from service.law.facts import Route
+from service.law.mechanisms import Mechanism
 
-MECHANISMS: Final = (
-    "not_cross_border",
-    "exempt",
-    "standard_contract_or_certification",
-    "security_assessment",
-    "authority_approval",
-    "state_approval",
-    "prohibited",
-)
-"""From free to strict."""
-
-MechanismName = Literal[
-    "not_cross_border",
-    "exempt",
-    "standard_contract_or_certification",
-    "security_assessment",
-    "authority_approval",
-    "state_approval",
-    "prohibited",
-]
+MechanismName = Annotated[Mechanism, Field(strict=False)]
 Exemption = Literal[
     "general_data",
     "foreign_origin",
@@ -141,7 +123,7 @@ class RuleRecord(DatedRecord):
 
     @model_validator(mode="after")
     def _names_its_exemption(self) -> Self:
-        if (self.mechanism == "exempt") != (self.exemption is not None):
+        if (self.mechanism is Mechanism.EXEMPT) != (self.exemption is not None):
             raise ValueError("`exemption` belongs to the mechanism exempt, and to no other")
         return self
 

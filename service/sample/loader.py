@@ -21,6 +21,7 @@ from service.gate.batch_decisions import ReservedExport
 from service.identity import operations as identity
 from service.law.facts import Count
 from service.law.rule_book import RuleBook
+from service.law.stages import Stage
 from service.permits.tables import Permit
 from service.registry import fact_changes, gradings, imports
 from service.registry import operations as registry
@@ -33,7 +34,7 @@ from service.transfers.presenter import present
 from service.transfers.queries import revision_of
 from service.transfers.schemas import EvidenceIn, ReviewIn, TransferIn
 from service.transfers.tables import Transfer
-from service.transfers.workflow import Decision, Stage, Status
+from service.transfers.workflow import Decision, Status
 
 HERE = Path(__file__).parent
 REGISTERED = timedelta(days=60)

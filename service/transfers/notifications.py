@@ -11,10 +11,10 @@ from service.clock import day_in_shanghai
 from service.database.session import Transaction
 from service.events import operations as events
 from service.events.operations import Change
+from service.law.stages import Stage
 from service.transfers import workflow
 from service.transfers.queries import exclusions_of
 from service.transfers.tables import RevisionStage, Transfer
-from service.transfers.workflow import Stage
 
 
 def change_of(

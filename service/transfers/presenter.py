@@ -9,6 +9,7 @@ from service.clock import day_in_shanghai
 from service.database.row_security import Reach
 from service.database.session import Transaction
 from service.law.rule_book import RuleBook
+from service.law.stages import Stage
 from service.permits import operations as permits
 from service.permits.tables import Permit
 from service.transfers import revision_diff, workflow
@@ -52,7 +53,7 @@ from service.transfers.tables import (
     StructuringFinding,
     Transfer,
 )
-from service.transfers.workflow import Stage, StageStatus, Status
+from service.transfers.workflow import StageStatus, Status
 
 
 async def present(tx: Transaction, caller: Caller, transfer: Transfer, book: RuleBook) -> TransferOut:

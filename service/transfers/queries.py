@@ -15,6 +15,7 @@ from service.clock import day_in_shanghai
 from service.database.columns import Base
 from service.database.session import Transaction, elevated
 from service.law.rule_book import RuleBook
+from service.law.stages import Stage
 from service.permits.tables import Permit
 from service.transfers import revision_diff, workflow
 from service.transfers.case import Case, case_of
@@ -29,7 +30,7 @@ from service.transfers.tables import (
     StructuringFinding,
     Transfer,
 )
-from service.transfers.workflow import EvidenceItem, Stage, Status
+from service.transfers.workflow import EvidenceItem, Status
 from service.validation.problems import Conflict, Forbidden, NotFound
 
 REQUESTERS = frozenset({Role.REQUESTER})

@@ -18,6 +18,7 @@ from service.events import operations as events
 from service.http.paging import page_of
 from service.http.references import is_of
 from service.law.rule_book import RuleBook
+from service.law.stages import Stage
 from service.obligations import operations as obligations
 from service.permits import operations as permits
 from service.registry import operations as registry
@@ -45,7 +46,7 @@ from service.transfers.schemas import (
 )
 from service.transfers.submission import decide_submission, write_submission
 from service.transfers.tables import Revision, RevisionStage, Transfer
-from service.transfers.workflow import Stage, Status
+from service.transfers.workflow import Status
 from service.validation.problems import Conflict, Invalid, NotFound, invalid_from
 
 _CHANGEABLE = frozenset({Status.DRAFT, Status.RETURNED, Status.IN_REVIEW})

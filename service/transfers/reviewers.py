@@ -18,6 +18,7 @@ from service.http import paging
 from service.http.paging import page_of
 from service.http.references import is_of
 from service.law.rule_book import RuleBook
+from service.law.stages import Stage
 from service.transfers import notifications, workflow
 from service.transfers.queries import (
     REQUESTERS,
@@ -44,7 +45,7 @@ from service.transfers.tables import (
     StructuringFinding,
     Transfer,
 )
-from service.transfers.workflow import Stage, StageStatus, Status
+from service.transfers.workflow import StageStatus, Status
 from service.validation.problems import Conflict, Invalid
 
 COMMENTERS = READERS - {Role.EXPORTER}

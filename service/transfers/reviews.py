@@ -14,9 +14,11 @@ from service.database.ids import new_id
 from service.database.session import Transaction
 from service.events import operations as events
 from service.http.references import id_of
-from service.law.determination import Determination, Mechanism, covers
+from service.law.determination import Determination, covers
 from service.law.facts import Count
+from service.law.mechanisms import Mechanism
 from service.law.rule_book import RuleBook
+from service.law.stages import Stage
 from service.obligations import obligation_rules
 from service.obligations import operations as obligations
 from service.obligations.obligation_rules import Code
@@ -50,7 +52,7 @@ from service.transfers.schemas import (
     TakeBackIn,
 )
 from service.transfers.tables import Evidence, Review, Revision, RevisionStage, Transfer
-from service.transfers.workflow import Decision, EvidenceItem, Outcome, Stage, StageStatus, Status
+from service.transfers.workflow import Decision, EvidenceItem, Outcome, StageStatus, Status
 from service.validation.problems import Conflict, Forbidden, Invalid, NotFound
 
 

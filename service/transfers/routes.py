@@ -14,6 +14,7 @@ from service.http.paging import Cursor, Limit, Page
 from service.http.references import Filter
 from service.http.router import api_router
 from service.law.rule_book import RuleBook
+from service.law.stages import Stage
 from service.transfers import evidence, evidence_upload, presenter, requests, reviews, structuring_findings
 from service.transfers import reviewers as reviewer_acts
 from service.transfers.queries import transfer_of
@@ -42,7 +43,7 @@ from service.transfers.schemas import (
     WithdrawIn,
 )
 from service.transfers.tables import Evidence, StructuringFinding, Transfer
-from service.transfers.workflow import Stage, Status
+from service.transfers.workflow import Status
 
 router = api_router("transfers")
 Requesting = Annotated[Exchange, allowed(Role.REQUESTER)]

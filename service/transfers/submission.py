@@ -13,15 +13,16 @@ from service.audit.actions import AuditAction
 from service.clock import day_in_shanghai
 from service.database.session import Transaction
 from service.events import operations as events
-from service.law.determination import Mechanism
+from service.law.mechanisms import Mechanism
 from service.law.rule_book import RuleBook
+from service.law.stages import Stage
 from service.obligations import operations as obligations
 from service.obligations.obligation_rules import Code, Due
 from service.transfers import notifications, structuring_findings, workflow
 from service.transfers.case import CaseDetermination, determine_case, require_route
 from service.transfers.queries import SubmissionFacts, add_author, require_separate_writer
 from service.transfers.tables import Revision, RevisionStage, Transfer
-from service.transfers.workflow import Stage, StageStatus, Status
+from service.transfers.workflow import StageStatus, Status
 from service.validation.problems import Invalid
 
 

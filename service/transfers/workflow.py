@@ -11,22 +11,9 @@ from enum import StrEnum
 from typing import Any, Final
 
 from service.access.persons import are_two
-from service.law.determination import Determination, Mechanism
-
-
-class Stage(StrEnum):
-    """A stage of approval; its name is the reviewer's role without its prefix. In the order in which they are taken."""
-
-    DATA_OWNER = "data_owner"
-    PRIVACY = "privacy"
-    LEGAL = "legal"
-    SECURITY = "security"
-    EXECUTIVE = "executive"
-
-    @property
-    def role(self) -> str:
-        """The role that reviews it."""
-        return f"reviewer:{self.value}"
+from service.law.determination import Determination
+from service.law.mechanisms import Mechanism
+from service.law.stages import Stage
 
 
 class Status(StrEnum):
@@ -89,7 +76,7 @@ def stages_for(determination: Determination) -> tuple[Stage, ...]:
     for requirement in determination.requirements:
         is_short = requirement.mechanism is Mechanism.EXEMPT and determination.step_exemption in _PRIVACY_ONLY
         wanted.update((Stage.PRIVACY,) if is_short else _STAGES[requirement.mechanism])
-    wanted.update(Stage(stage) for stage in determination.stages)
+    wanted.update(determination.stages)
     return tuple(stage for stage in Stage if stage in wanted)
 
 

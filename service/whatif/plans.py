@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from service.law.conditions import Limit
-from service.law.determination import Determination, Mechanism, State, determine
+from service.law.determination import Determination, State, determine
 from service.law.facts import Count, Facts, FtzList, LegalBasis, Necessity, Origin, Route, Tag, find_faults
+from service.law.mechanisms import Mechanism
 from service.law.rule_book import Edition, RuleBook
 from service.transfers.workflow import stages_for
 

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from service.law.count_bands import LawByCount
-from service.law.determination import Headroom, Mechanism, covers, determine
+from service.law.determination import Headroom, covers, determine
 from service.law.facts import Count, Route
+from service.law.mechanisms import Mechanism
 from tests.law.builders import a_case, codes
 from tests.law.strategies import BOOK
 

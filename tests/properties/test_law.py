@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.law.count_bands import LawByCount
-from service.law.determination import Headroom, Mechanism, covers, determine
+from service.law.determination import Headroom, covers, determine
 from service.law.explanation import render_determination
 from service.law.facts import Count, Facts, Necessity, Route, Tag, find_faults
 from service.law.loader import load
+from service.law.mechanisms import Mechanism
 from service.law.schemas import DeterminationOut, FactsIn
 from tests.law.oracle import oracle
 from tests.law.strategies import BOOK, counts, facts, with_transfer

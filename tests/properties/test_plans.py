@@ -7,8 +7,9 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 
-from service.law.determination import Mechanism, determine
+from service.law.determination import determine
 from service.law.facts import Facts
+from service.law.mechanisms import Mechanism
 from service.law.schemas import FactsIn
 from service.whatif.law_routes import determination_of
 from service.whatif.plan_routes import body_of, plans_of, typical_times

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from service.law import loader
 from service.law.count_bands import LawByCount
-from service.law.determination import Determination, Headroom, Mechanism, covers, determine
+from service.law.determination import Determination, Headroom, covers, determine
 from service.law.facts import Facts
+from service.law.mechanisms import Mechanism
 from service.law.policy import Condition, Policy, Prohibition, RequiredEvidence
 from service.transfers.workflow import stages_for
 from tests.law.strategies import BOOK, facts, with_transfer

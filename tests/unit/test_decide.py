@@ -20,7 +20,6 @@ from service.gate.decide import (
     decide,
 )
 from service.gate.reason_texts import REASONS
-from service.law.determination import Mechanism
 from service.law.facts import (
     Count,
     DatasetFacts,
@@ -34,6 +33,7 @@ from service.law.facts import (
     Tag,
     TransferFacts,
 )
+from service.law.mechanisms import Mechanism
 from service.registry.fields import NO_FIELDS, Field, held_against
 from tests.law.strategies import BOOK
 

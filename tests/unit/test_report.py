@@ -23,11 +23,12 @@ import pytest
 from service.drawing.flow_diagram import Captions, Gate, Source, Target, draw_flow
 from service.drawing.svg import COLOURS, Box, Curve, Drawing, Label, fit_text, svg, text_width
 from service.law.facts import LegalBasis, Method, Necessity, RecipientKind, Route
+from service.law.stages import Stage
 from service.packs import report
 from service.packs.chapters.document import document
 from service.packs.document import Document, Table, by_number, trusted
 from service.packs.report_data import Actor, ReportData, ReportLedgerYear, TimelineAct
-from service.transfers.workflow import Decision, Stage, Status
+from service.transfers.workflow import Decision, Status
 from service.words.catalogue import LANGUAGES, Words, load_catalogue
 from tests.law.strategies import BOOK
 from tests.unit.stories import (

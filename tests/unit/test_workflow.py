@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from service.law.determination import determine
+from service.law.stages import Stage
 from service.transfers import workflow
-from service.transfers.workflow import Decision, EarlierFiling, EvidenceItem, Stage, StageStatus, Status
+from service.transfers.workflow import Decision, EarlierFiling, EvidenceItem, StageStatus, Status
 from tests.law.builders import a_case
 from tests.law.strategies import BOOK
 
