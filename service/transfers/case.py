@@ -1,4 +1,4 @@
-"""A transfer's case as it is now: what it would be determined on, its content for the hash, and what the law says of it."""
+"""Builds the case of a transfer from the register as it is now, hashes its content, and determines it by law."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -52,7 +52,7 @@ _REQUEST_MEMBERS = (
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A transfer with the register as it stands in this transaction."""
+    """A transfer with the rows of the register that it names, as this transaction reads them."""
 
     transfer: Transfer
     handler: Handler
@@ -62,9 +62,9 @@ class Case:
 
     @property
     def content(self) -> dict[str, Any]:
-        """What a reviewer decides on: the request, and everything of the register that the law looks at."""
+        """The content that a reviewer decides on: the request, and the facts of the register that the law considers."""
         return {
-            "request": {name: getattr(self.transfer, name) for name in _REQUEST_MEMBERS} | self._stated(),
+            "request": {name: getattr(self.transfer, name) for name in _REQUEST_MEMBERS} | self._optional_statements(),
             "handler": {
                 "id": self.handler.id,
                 "name": self.handler.name,
@@ -84,13 +84,14 @@ class Case:
             },
         }
 
-    def _stated(self) -> dict[str, Any]:
-        """Return what a request may state beside; only where it does, so that the hash of others is what it has always been."""
+    def _optional_statements(self) -> dict[str, Any]:
+        """Return the optional statements of a request."""
+        # A statement that was not made is left out, so that hashes of revisions from before it existed stay valid.
         return {"sensitive_left_out": True} if self.transfer.sensitive_left_out else {}
 
     @property
     def recipient_facts(self) -> dict[str, Any]:
-        """What the law looks at of the recipient."""
+        """Facts of the recipient that the law considers."""
         return self.recipient.facts | {"country": self.recipient.country, "kind": self.recipient.kind}
 
     @property
@@ -99,18 +100,21 @@ class Case:
         return _hash_of(self.content)
 
     def is_still(self, then: dict[str, Any], hash_of_then: str) -> bool:
-        """Tell whether it is what was submitted; a revision from before said fewer names, and is compared by what it said."""
+        """True if the content equals that of a submitted revision.
+
+        Older revisions hold fewer names; they are compared by the names that they hold.
+        """
         return _hash_of(drop_names_not_in(self.content, then)) == hash_of_then
 
 
 NAME_MEMBERS: Final = {"handler": ("name", "uscc"), "datasets": ("title",), "recipient": ("name",)}
-"""What revisions have said since names are part of what is approved."""
+"""Names in the content of a revision; revisions submitted before names were approved lack them."""
 
 
 def drop_names_not_in(now: dict[str, Any], then: dict[str, Any]) -> dict[str, Any]:
-    """Return the content of now without the names that the content of then did not say."""
+    """Return the current content without the names that the earlier content does not hold."""
     return now | {
-        part: [_drop_names(one, then[part], names) for one in now[part]]
+        part: [_drop_names(member, then[part], names) for member in now[part]]
         if isinstance(now[part], list)
         else _drop_names(now[part], [then[part]], names)
         for part, names in NAME_MEMBERS.items()
@@ -118,7 +122,7 @@ def drop_names_not_in(now: dict[str, Any], then: dict[str, Any]) -> dict[str, An
 
 
 def _drop_names(now: dict[str, Any], then: Sequence[dict[str, Any]], names: Sequence[str]) -> dict[str, Any]:
-    said = {name for one in then for name in one}
+    said = {name for member in then for name in member}
     return {name: value for name, value in now.items() if name in said or name not in names}
 
 
@@ -128,7 +132,7 @@ def _hash_of(content: dict[str, Any]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class CaseDetermination:
-    """What the law says of a case on a day."""
+    """The determination of a case on a day, with its facts and the document that the API returns."""
 
     facts: Facts
     determination: Determination
@@ -136,7 +140,7 @@ class CaseDetermination:
 
 
 async def case_of(tx: Transaction, transfer: Transfer) -> Case:
-    """Read everything that a decision on a transfer looks at."""
+    """Read the rows that a decision on a transfer depends on."""
     datasets = (await tx.scalars(select(Dataset).where(Dataset.id.in_(transfer.datasets)).order_by(Dataset.id))).all()
     handler = await tx.get_one(Handler, transfer.handler)
     recipient = await tx.get_one(Recipient, transfer.recipient)
@@ -145,7 +149,7 @@ async def case_of(tx: Transaction, transfer: Transfer) -> Case:
 
 
 def facts_of(case: Case, today: date) -> Facts:
-    """Return what a determination of a case is made on, on a day.
+    """Return the facts of a case from which the law is determined on a day.
 
     Raises:
         Invalid: an ungraded dataset, or facts that contradict each other; each field is named as in the transfer's body.
@@ -153,7 +157,7 @@ def facts_of(case: Case, today: date) -> Facts:
     ungraded = [place for place, dataset in enumerate(_in_order(case)) if dataset.tags is None]
     if ungraded:
         raise Invalid(
-            "Nobody has graded all of the datasets; a dataset that is not graded goes nowhere.",
+            "Some datasets have no grading. Have them graded, then submit again.",
             errors=[(f"/datasets/{place}", "This dataset has no grading.") for place in ungraded],
         )
     facts = _facts(case, today)
@@ -165,24 +169,24 @@ def facts_of(case: Case, today: date) -> Facts:
 
 
 def _field_faults(case: Case) -> Iterator[tuple[str, str]]:
-    """Hold the fields that are to go against those that the gradings of the datasets looked at."""
-    asked = case.transfer.fields
+    """Compare the requested fields with those that the gradings of the datasets cover."""
+    requested = case.transfer.fields
     is_left_out = case.transfer.sensitive_left_out
-    if is_left_out and asked is None:
+    if is_left_out and requested is None:
         yield "/fields", "Name the fields that are to go: all of them are not without the sensitive ones."
     for place, dataset in enumerate(_in_order(case)):
-        held = fields_of(dataset)
-        going = [name for name in held.names if asked is None or name in asked]
-        outdated = [name for name in going if name in held.outdated]
+        graded = fields_of(dataset)
+        going = [name for name in graded.names if requested is None or name in requested]
+        outdated = [name for name in going if name in graded.outdated]
         if outdated:
             yield f"/datasets/{place}", f"No grading has looked at {', '.join(outdated[:10])}: have it graded again."
-        sensitive = [name for name in going if name not in held.plain and name not in held.outdated]
-        if is_left_out and asked is not None and sensitive and Tag.SENSITIVE in (dataset.tags or ()):
+        sensitive = [name for name in going if name not in graded.plain and name not in graded.outdated]
+        if is_left_out and requested is not None and sensitive and Tag.SENSITIVE in (dataset.tags or ()):
             yield "/fields", f"Sensitive by the grading of dataset {place + 1}: {', '.join(sensitive[:10])}."
 
 
 def determine_case(case: Case, today: date, book: RuleBook) -> CaseDetermination:
-    """Determine a case on a day.
+    """Determine the mechanism, evidence and obligations of a case on a day.
 
     Raises:
         Invalid: an ungraded dataset, or facts that contradict each other; each field is named as in the transfer's body.
@@ -193,7 +197,7 @@ def determine_case(case: Case, today: date, book: RuleBook) -> CaseDetermination
 
 
 def require_route(case: Case, finding: CaseDetermination) -> None:
-    """Refuse a route that the law does not offer.
+    """Refuse a route that the determination does not offer.
 
     Raises:
         Invalid: naming the routes that are offered.
@@ -205,7 +209,7 @@ def require_route(case: Case, finding: CaseDetermination) -> None:
 
 
 def route_of(case: Case) -> Route | None:
-    """Return the instrument that the requester chose; None: the first one offered."""
+    """Return the route that the requester chose; None: the first one offered."""
     return None if case.transfer.route is None else Route(case.transfer.route)
 
 

@@ -1,4 +1,10 @@
-"""Conditions that reviewers tie to their approvals: what the permit is narrowed to. Pure decisions."""
+"""Narrows the extent of a permit by the conditions of approvals, and checks conditions against the request. Pure.
+
+Example:
+    condition = Conditions.of({"persons": 100, "valid_days": 90})
+    if faults(condition, extent, registered) == []:
+        permitted = narrow(extent, [condition], begins)
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -10,27 +16,29 @@ from service.law.facts import Count
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """What one approval is tied to; None or empty: not in this respect."""
+    """Conditions of one approval; None or empty: no limit."""
 
     persons: int | None = None
     sensitive_persons: int | None = None
     fields: tuple[str, ...] | None = None
     systems: tuple[str, ...] | None = None
     recipients: tuple[str, ...] | None = None
-    """Ids of the only recipients to whom anything may go."""
+    """Ids of the only permitted recipients."""
     valid_days: int | None = None
-    """The permit holds for so many days, the first included."""
+    """Days for which the permit is valid, the first included."""
     valid_until: date | None = None
     terms: tuple[str, ...] = ()
-    """What the requester must accept in so many words."""
+    """Terms that the requester must accept."""
 
     @classmethod
     def of(cls, stored: Mapping[str, Any] | None) -> Self:
-        """Return the conditions as they are stored with a review; none, if nothing is."""
+        """Parse the conditions stored with a review; None: no conditions."""
         if stored is None:
             return cls()
-        known = {field.name for field in fields(cls)}
-        values: dict[str, Any] = {name: value for name, value in stored.items() if name in known and value is not None}
+        members = {field.name for field in fields(cls)}
+        values: dict[str, Any] = {
+            name: value for name, value in stored.items() if name in members and value is not None
+        }
         for name in ("fields", "systems", "recipients", "terms"):
             if name in values:
                 values[name] = tuple(values[name])
@@ -41,11 +49,11 @@ class Conditions:
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """How far a permit goes."""
+    """Persons, fields, systems, recipients and days that a permit allows, or that a request asks for."""
 
     quota: Count
     fields: tuple[str, ...] | None
-    """None: all."""
+    """None: all fields."""
     systems: tuple[str, ...] | None
     """None: every exporter of the handler."""
     recipients: tuple[str, ...]
@@ -54,11 +62,11 @@ class Extent:
 
 
 def narrow(extent: Extent, conditions: Iterable[Conditions], begins: date) -> Extent:
-    """Return the extent within all of the conditions: the least of each, whoever asked for it.
+    """Return the extent that satisfies every condition: the smallest limit of each member applies.
 
     Args:
-        extent: what was asked for.
-        conditions: of each approval.
+        extent: the requested extent.
+        conditions: conditions of each approval.
         begins: the first day on which the permit can be used, from which `valid_days` are counted.
     """
     for condition in conditions:
@@ -76,63 +84,65 @@ def narrow(extent: Extent, conditions: Iterable[Conditions], begins: date) -> Ex
             fields=_within(extent.fields, condition.fields),
             systems=_within(extent.systems, condition.systems),
             recipients=tuple(
-                one for one in extent.recipients if condition.recipients is None or one in condition.recipients
+                recipient
+                for recipient in extent.recipients
+                if condition.recipients is None or recipient in condition.recipients
             ),
             valid_until=min(ends),
         )
     return extent
 
 
-def emptied_members(asked: Extent, left: Extent, begins: date) -> list[str]:
-    """Return the members in which conditions, taken together, leave nothing of what was asked for.
+def emptied_members(requested: Extent, left: Extent, begins: date) -> list[str]:
+    """Return the members of which the conditions together leave nothing.
 
     Args:
-        asked: what was asked for.
-        left: what the conditions leave of it.
+        requested: the requested extent.
+        left: the extent after all conditions.
         begins: the first day on which the permit can be used.
     """
-    found = [name for name in ("fields", "systems", "recipients") if getattr(left, name) == ()]
-    if left.quota == Count() and asked.quota != Count():
-        found.insert(0, "persons")
+    members = [name for name in ("fields", "systems", "recipients") if getattr(left, name) == ()]
+    if left.quota == Count() and requested.quota != Count():
+        members.insert(0, "persons")
     if left.valid_until < begins:
-        found.append("valid_until")
-    return found
+        members.append("valid_until")
+    return members
 
 
 def faults(condition: Conditions, extent: Extent, registered: Sequence[str]) -> list[tuple[str, str]]:
-    """Return what of a condition goes beyond the request, or would leave nothing of it, as (member, reason).
+    """Return the members of a condition that exceed the request or leave nothing of it, as (member, reason).
 
     Args:
-        condition: what the reviewer wants.
-        extent: what was asked for.
-        registered: fields of the datasets.
+        condition: the condition of the reviewer.
+        extent: the requested extent.
+        registered: names of the fields of the datasets.
     """
-    found: list[tuple[str, str]] = []
+    violations: list[tuple[str, str]] = []
     for name in ("persons", "sensitive_persons"):
-        limit, asked = getattr(condition, name), getattr(extent.quota, name)
-        if limit is not None and limit > asked:
-            found.append((name, f"A condition can only narrow: {asked} are asked for."))
-    wanted = set(extent.fields if extent.fields is not None else registered)
-    if condition.fields is not None and not set(condition.fields) <= wanted:
-        found.append(("fields", "A condition can only narrow: name fields that are asked for."))
+        limit, requested = getattr(condition, name), getattr(extent.quota, name)
+        if limit is not None and limit > requested:
+            violations.append((name, f"A condition can only narrow: {requested} are asked for."))
+    requested_fields = set(extent.fields if extent.fields is not None else registered)
+    if condition.fields is not None and not set(condition.fields) <= requested_fields:
+        violations.append(("fields", "A condition can only narrow: name fields that are asked for."))
     if (
         condition.systems is not None
         and extent.systems is not None
         and not set(condition.systems) <= set(extent.systems)
     ):
-        found.append(("systems", "A condition can only narrow: name systems that are asked for."))
+        violations.append(("systems", "A condition can only narrow: name systems that are asked for."))
     if condition.recipients is not None and set(extent.recipients).isdisjoint(condition.recipients):
-        found.append(("recipients", "The recipient of the request is not among them: reject the request instead."))
+        violations.append(("recipients", "The recipient of the request is not among them: reject the request instead."))
     if condition.valid_until is not None and not extent.valid_from <= condition.valid_until <= extent.valid_until:
-        found.append(("valid_until", f"Choose a day from {extent.valid_from} to {extent.valid_until}."))
-    return found
+        violations.append(("valid_until", f"Choose a day from {extent.valid_from} to {extent.valid_until}."))
+    return violations
 
 
-def _least(asked: int, limit: int | None) -> int:
-    return asked if limit is None else min(asked, limit)
+def _least(requested: int, limit: int | None) -> int:
+    return requested if limit is None else min(requested, limit)
 
 
-def _within(asked: tuple[str, ...] | None, limit: tuple[str, ...] | None) -> tuple[str, ...] | None:
+def _within(requested: tuple[str, ...] | None, limit: tuple[str, ...] | None) -> tuple[str, ...] | None:
     if limit is None:
-        return asked
-    return limit if asked is None else tuple(one for one in asked if one in limit)
+        return requested
+    return limit if requested is None else tuple(name for name in requested if name in limit)

@@ -299,7 +299,7 @@ async def reuse(tx: Transaction, caller: Caller, book: RuleBook, old: Transfer, 
             continue
         paper = evidence_item_of(row, book, distrusted)
         check = workflow.check_evidence([row.kind], [paper], today, new.valid_from, scope_of(new))
-        if not check.papers or row.kind in workflow.SINGLE_USE_KINDS:
+        if not check.evidence or row.kind in workflow.SINGLE_USE_KINDS:
             continue
         columns = (
             "kind",
@@ -522,7 +522,7 @@ async def _store_document(tx: Transaction, upload: Upload) -> tuple[bytes, str]:
 
 def _is_valid_today(tx: Transaction, evidence: Evidence, book: RuleBook) -> bool:
     today = day_in_shanghai(tx.now)
-    return bool(workflow.check_evidence([evidence.kind], [evidence_item_of(evidence, book)], today, today).papers)
+    return bool(workflow.check_evidence([evidence.kind], [evidence_item_of(evidence, book)], today, today).evidence)
 
 
 async def _replaceable_evidence(
@@ -597,7 +597,7 @@ async def _settle_with_remaining(
     since = max(effects, default=date.min) if is_receipt else date.min
     fit = [paper for paper in papers if paper.kind == kind and paper.issued_on >= since]
     ahead = [paper for paper in fit if paper.issued_on > today and paper.is_trusted]
-    for paper in [*workflow.check_evidence([kind], fit, today, today).papers, *ahead]:
+    for paper in [*workflow.check_evidence([kind], fit, today, today).evidence, *ahead]:
         await obligations.settle(tx, caller, transfer.id, kind, paper.id, paper.ends_on, paper.issued_on)
 
 

@@ -1,4 +1,4 @@
-"""Evidence as it comes over HTTP: JSON alone, or multipart with the record in `document` and the bytes in `file`."""
+"""Reads uploads of evidence: a JSON record, or multipart with the record in `document` and the file in `file`."""
 
 import asyncio
 from typing import Any, Final
@@ -26,7 +26,7 @@ from service.validation.problems import Invalid, Malformed, TooLarge, Unsupporte
 MULTIPART: Final = "multipart/form-data"
 MAX_RECORD: Final = 64 * 1024
 MAX_BODY: Final = MAX_BYTES + 1024 * 1024
-"""Bytes of a whole body: the file, its record and what stands between them."""
+"""Bytes of a whole body: the file, its record and the multipart boundaries."""
 
 _RECORD: Final = EvidenceIn.model_json_schema()
 BODY: Final[dict[str, Any]] = {
@@ -61,21 +61,23 @@ FILE: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
-async def read(request: Request, who: str) -> tuple[EvidenceIn, Upload | None]:
-    """Return the record and the file of a request, which is looked at here: before the transaction, which holds rows and the gate.
+async def read(request: Request, client_key: str) -> tuple[EvidenceIn, Upload | None]:
+    """Read the record and the file of a request, and inspect the file.
+
+    Call it before the transaction, so that no row and no gate is locked while a file is inspected.
 
     Raises:
-        Malformed: no JSON, or no multipart.
-        Invalid: parts or fields that are missing, unknown or wrong, or a file that is not taken.
-        TooLarge: the file.
-        UnsupportedMediaType: another type of body.
+        Malformed: neither JSON nor multipart.
+        Invalid: parts or fields that are missing, unknown or wrong, or a file that is not accepted.
+        TooLarge: a part exceeds its limit.
+        UnsupportedMediaType: another content type.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == MULTIPART:
-        # Read as it comes, large files by way of the disk: the body as a whole is never in memory.
+        # The parser streams large files to disk; the whole body is never in memory.
         form = await _form(request)
         try:
-            return await _parts(request, who, form)
+            return await _parts(request, client_key, form)
         finally:
             await form.close()
     body = await request.body()
@@ -85,7 +87,7 @@ async def read(request: Request, who: str) -> tuple[EvidenceIn, Upload | None]:
 
 
 def fingerprint(record: EvidenceIn, upload: Upload | None) -> Sent:
-    """Return what a repeat of the request has the same, whatever boundary its parts came with."""
+    """Return the fingerprint of a request for idempotent repeats, independent of its multipart boundary."""
     sent = record.model_dump_json().encode()
     if upload is not None:
         sent += upload.name.encode() + b"\x00" + upload.sha256
@@ -93,7 +95,7 @@ def fingerprint(record: EvidenceIn, upload: Upload | None) -> Sent:
 
 
 class _WholeParser(MultiPartParser):
-    """Reads parts, and knows whether the last of them was the last: a body that breaks off would be short of its file."""
+    """Parses multipart and notes its closing boundary; without the note a truncated body would pass as one without a file."""
 
     has_ended = False
 
@@ -114,31 +116,34 @@ async def _form(request: Request) -> FormData:
     return form
 
 
-async def _parts(request: Request, who: str, form: FormData) -> tuple[EvidenceIn, Upload | None]:
+async def _parts(request: Request, client_key: str, form: FormData) -> tuple[EvidenceIn, Upload | None]:
     unknown = sorted({name for name, _ in form.multi_items()} - {"document", "file"})
-    twice = [name for name in ("document", "file") if len(form.getlist(name)) > 1]
-    errors = [(f"/{name}", "This part is not known here.") for name in unknown]
-    errors += [(f"/{name}", "Send this part once.") for name in twice]
+    repeated = [name for name in ("document", "file") if len(form.getlist(name)) > 1]
+    errors = [(f"/{name}", "This part is unknown.") for name in unknown]
+    errors += [(f"/{name}", "Send this part once.") for name in repeated]
     if "document" not in form:
         errors.append(("/document", "This part is required: the record as JSON."))
     if errors:
-        raise Invalid("The parts of the body are not the ones that are read here.", errors=errors)
+        raise Invalid("The body has missing, unknown or repeated parts.", errors=errors)
     record = _record(await _bytes(form["document"], MAX_RECORD), ("document",))
     sent = form.get("file")
     if sent is None:
         return record, None
     if record.document is not None:
         raise Invalid(
-            "Either a file or the hash of one.", errors=[("/document/document", "Leave it out: a file came with it.")]
+            "Send a file or the hash of one, not both.",
+            errors=[("/document/document", "Leave it out: the request has a file.")],
         )
     if isinstance(sent, str):
         raise Invalid("The file has no name.", errors=[("/file", "Send the file with its file name.")])
     content = await _bytes(sent, MAX_BYTES)
-    # Looked at in a helper process: a hostile file takes long, and a thread would hold the interpreter, and with it the gate.
-    async with helper_for(request, who, FileInspection, content, few=len(content) <= MAX_BYTES_IN_PROCESS) as looked:
-        media_type, refusal = await looked.ask("media_type")
+    # Inspected in a helper process: a hostile file takes long, and a thread would hold the interpreter lock and slow the gate.
+    async with helper_for(
+        request, client_key, FileInspection, content, few=len(content) <= MAX_BYTES_IN_PROCESS
+    ) as inspection:
+        media_type, refusal = await inspection.ask("media_type")
     if refusal:
-        raise Invalid("The file is not taken.", errors=[("/file", refusal)])
+        raise Invalid("The file is not accepted.", errors=[("/file", refusal)])
     sha256 = await asyncio.to_thread(hash_content, content)
     return record, Upload(safe_name(sent.filename, media_type), media_type, sha256, content)
 

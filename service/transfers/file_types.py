@@ -1,6 +1,10 @@
-"""Which files are taken as evidence, and under which name they are kept. Pure decisions on bytes.
+"""Detects the media type of evidence files by their content, and sanitizes their names. Pure.
 
-A closed list of forms, each known by its own first bytes; what merely looks similar is refused, whatever the caller calls it.
+Accepts a closed list of formats, each detected by its signature; the name and the declared type are ignored.
+
+Example:
+    media_type = media_type_of(content)
+    name = safe_name("Report 2026.pdf", media_type)
 """
 
 import codecs
@@ -15,15 +19,15 @@ from typing import Final
 MAX_BYTES: Final = 20 * 1024 * 1024
 MAX_NAME: Final = 120
 MAX_NAME_BYTES: Final = 240
-"""Of a name in UTF-8: most file systems take 255 bytes, which 120 Chinese characters exceed."""
+"""Bytes of a name in UTF-8; most file systems allow 255, which 120 Chinese characters exceed."""
 
 MAX_DIRECTORY_BYTES: Final = 1024 * 1024
-"""Bytes of a package's table of contents: some thousand parts. More than that is no document, and takes long to read."""
+"""Bytes of the central directory of a ZIP package, some thousand parts. Reading a larger one takes too long."""
 MAX_BYTES_IN_PROCESS: Final = 64 * 1024
-"""Bytes of a file that is no work to speak of."""
+"""Bytes of a file that is inspected without a helper process."""
 
 MAX_UNPACKED_BYTES: Final = 512 * 1024 * 1024
-"""Bytes that a package may unpack to in all: whoever opens it must be able to."""
+"""Bytes that a package may unpack to, so that its readers can open it."""
 
 _MAX_PART_BYTES: Final = 1024 * 1024
 
@@ -44,7 +48,7 @@ _OPEN_XML_TYPES: Final = {
     "ppt/presentation.xml": (_OPEN_XML + "presentationml.presentation", ".pptx"),
 }
 _MACROS: Final = re.compile(rb"macroEnabled|vbaProject", re.IGNORECASE)
-"""What the list of a package's content types says of a document with macros, whatever its parts are called."""
+"""Marks of macros in the content types of a package."""
 
 _OPEN_DOCUMENT_TYPES: Final = {
     "application/vnd.oasis.opendocument.text": ".odt",
@@ -68,7 +72,7 @@ FILE_EXTENSIONS: Final = {
     **_OPEN_DOCUMENT_TYPES,
 }
 MEDIA_TYPES: Final = tuple(sorted(FILE_EXTENSIONS))
-"""Every type that is taken."""
+"""Every accepted media type."""
 
 _EXTENSION_ALIASES: Final = {".jpeg": ".jpg", ".tif": ".tiff", ".csv": ".txt", ".md": ".txt", ".log": ".txt"}
 _MARKUP: Final = re.compile(
@@ -76,11 +80,11 @@ _MARKUP: Final = re.compile(
     r"(style|link|meta|base|form|input|video|audio|details|frameset|applet)[\s/>])",
     re.IGNORECASE,
 )
-"""Text that begins as markup does, or holds an element that loads or runs something."""
+"""Text that begins like markup, or that holds an element which loads or runs something."""
 
 _CONTROL_CHARACTERS: Final = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f]")
 _NONCHARACTERS: Final = re.compile(r"[\ud800-\udfff\ue000-\uf8ff\ufdd0-\ufdef\uffff\ufffe]")
-"""Halves of pairs, private code points and what is no character: so other bytes look when they are read as text."""
+"""Surrogates, private-use code points and noncharacters, which appear when binary data is decoded as text."""
 
 _UNSAFE_CHARACTERS: Final = re.compile(r'[\\/:*?"<>|;%]')
 _RESERVED_NAMES: Final = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
@@ -91,20 +95,20 @@ ACCEPTED_FORMATS: Final = (
 )
 
 
-class UnacceptedFile(ValueError):  # noqa: N818 - says what it is
-    """The bytes are of no form that is taken; the message says why."""
+class UnacceptedFile(ValueError):  # noqa: N818 - a refusal, no fault
+    """The file is not accepted; the message is the reason."""
 
 
 def media_type_of(content: bytes) -> str:
-    """Return the type of a file by what is in it.
+    """Detect the media type of a file by its content.
 
     Raises:
-        NotTaken: empty, too large, of another form, with macros, or a text that a browser would run.
+        NotTaken: empty, too large, of another format, with macros, or text that a browser would run.
     """
     if not content:
         raise UnacceptedFile("The file is empty.")
     if len(content) > MAX_BYTES:
-        raise UnacceptedFile(f"The file has {len(content):,} bytes; {MAX_BYTES:,} are taken at most.")
+        raise UnacceptedFile(f"The file has {len(content):,} bytes; at most {MAX_BYTES:,} are accepted.")
     if content.startswith(b"PK\x03\x04"):
         return _package_type(content)
     if content.startswith(b"RIFF") and content[8:12] == b"WEBP":
@@ -116,13 +120,13 @@ def media_type_of(content: bytes) -> str:
 
 
 class FileInspection:
-    """A file as it is looked at: work on what a caller sent, for a helper process (see `service.workers`)."""
+    """Inspects an uploaded file in a helper process (see `service.workers`)."""
 
     def __init__(self, content: bytes) -> None:
         self._content = content
 
     def media_type(self) -> tuple[str, str]:
-        """Return the type of the file, or nothing and why it is not taken."""
+        """Return the media type of the file and an empty reason, or an empty type and the reason for refusal."""
         try:
             return media_type_of(self._content), ""
         except UnacceptedFile as error:
@@ -130,23 +134,23 @@ class FileInspection:
 
 
 def safe_name(name: str | None, media_type: str) -> str:
-    """Return a file's name without path, control or reserved characters, with the ending of what it really is."""
-    given = unicodedata.normalize("NFC", name or "").replace("\\", "/").rsplit("/", 1)[-1]
-    kept = "".join(
+    """Return a file name without path, control or reserved characters, with the extension of its media type."""
+    base_name = unicodedata.normalize("NFC", name or "").replace("\\", "/").rsplit("/", 1)[-1]
+    cleaned = "".join(
         "_" if _UNSAFE_CHARACTERS.match(character) else character
-        for character in given
+        for character in base_name
         if unicodedata.category(character)[0] != "C" and unicodedata.category(character) not in {"Zl", "Zp"}
     )
-    stem, dot, ending = kept.strip(" .").rpartition(".")
-    ending = f".{ending.lower()}" if dot else ""
-    wanted = FILE_EXTENSIONS[media_type]
-    if _EXTENSION_ALIASES.get(ending, ending) != wanted:
-        stem, ending = kept.strip(" ."), wanted
-    stem = stem.strip(" .")[: MAX_NAME - len(ending)]
-    stem = stem.encode()[: MAX_NAME_BYTES - len(ending)].decode(errors="ignore").rstrip(" .")
+    stem, dot, extension = cleaned.strip(" .").rpartition(".")
+    extension = f".{extension.lower()}" if dot else ""
+    expected = FILE_EXTENSIONS[media_type]
+    if _EXTENSION_ALIASES.get(extension, extension) != expected:
+        stem, extension = cleaned.strip(" ."), expected
+    stem = stem.strip(" .")[: MAX_NAME - len(extension)]
+    stem = stem.encode()[: MAX_NAME_BYTES - len(extension)].decode(errors="ignore").rstrip(" .")
     if not stem or _RESERVED_NAMES.fullmatch(stem):
         stem = "document"
-    return stem + ending
+    return stem + extension
 
 
 def _package_type(content: bytes) -> str:
@@ -159,9 +163,11 @@ def _package_type(content: bytes) -> str:
             kind = _read_part(package, "mimetype", MAX_NAME).decode("ascii", "replace")
             types = _read_part(package, "[Content_Types].xml", _MAX_PART_BYTES)
     except _UNPACKING_ERRORS as error:
-        raise UnacceptedFile("The file looks like an office document and cannot be opened.") from error
+        raise UnacceptedFile("The file looks like an office document but cannot be opened.") from error
     if unpacked > MAX_UNPACKED_BYTES:
-        raise UnacceptedFile(f"The document unpacks to {unpacked:,} bytes; {MAX_UNPACKED_BYTES:,} are taken at most.")
+        raise UnacceptedFile(
+            f"The document unpacks to {unpacked:,} bytes; at most {MAX_UNPACKED_BYTES:,} are accepted."
+        )
     if _MACROS.search(types) or any(_is_macro(name) for name in names):
         raise UnacceptedFile("The document holds macros; save it without them.")
     if kind in _OPEN_DOCUMENT_TYPES:
@@ -170,17 +176,17 @@ def _package_type(content: bytes) -> str:
         for part, (media_type, _) in _OPEN_XML_TYPES.items():
             if part in names or f"{media_type}.main+xml".encode() in types:
                 return media_type
-    raise UnacceptedFile(f"An archive is not taken. What is: {ACCEPTED_FORMATS}.")
+    raise UnacceptedFile(f"An archive is not accepted. Send one of: {ACCEPTED_FORMATS}.")
 
 
 def _directory_bytes(content: bytes) -> int:
-    """Return how long a package says that its table of contents is, before any of it is read; a large number where it hides that."""
-    # Its end is looked for where `zipfile` looks for it: right at the end of the file, else as far behind as can be.
+    """Return the declared size of a package's central directory in bytes, before reading it; a huge number for ZIP64."""
+    # The end record is searched where `zipfile` searches it: at the end of the file, else as far back as a comment reaches.
     end = len(content) - _END_RECORD_BYTES
     if not (content.startswith(_END_RECORD, max(0, end)) and content.endswith(b"\x00\x00")):
         end = content.rfind(_END_RECORD, max(0, len(content) - _MAX_END_RECORD_BYTES))
     if content.startswith(_LOCATOR, max(0, end - _LOCATOR_BYTES)):
-        return 2**64  # sizes of 64 bits, which nothing that is taken here needs
+        return 2**64  # ZIP64, which no accepted file needs
     return int.from_bytes(content[max(0, end) :][12:16], "little") if end >= 0 else 0
 
 
@@ -201,22 +207,22 @@ _UNPACKING_ERRORS: Final = (
     RuntimeError,
     EOFError,
 )
-"""What opening a spoilt or hostile package raises."""
+"""Errors that opening a damaged or hostile package raises."""
 
 
-def _read_part(package: zipfile.ZipFile, name: str, most: int) -> bytes:
-    """Return the first bytes of a member, nothing where there is none: what it states as its size may be a lie.
+def _read_part(package: zipfile.ZipFile, name: str, limit: int) -> bytes:
+    """Return the first bytes of a part, up to a limit; empty if there is no such part. The declared size is not trusted.
 
     Raises:
-        BadZipFile: it is packed in a way that office documents are not.
+        BadZipFile: a compression method that office documents do not use.
     """
-    member = next((one for one in package.infolist() if one.filename == name), None)
+    member = next((entry for entry in package.infolist() if entry.filename == name), None)
     if member is None:
         return b""
     if member.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
         raise zipfile.BadZipFile(name)
     with package.open(member) as stream:
-        return stream.read(most)
+        return stream.read(limit)
 
 
 def _is_macro(name: str) -> bool:
@@ -229,20 +235,20 @@ def _ole_type(content: bytes) -> str:
     for stream, (media_type, _) in _OLE_TYPES.items():
         if stream.encode("utf-16-le") in content:
             return media_type
-    raise UnacceptedFile(f"This form of file is not taken. What is: {ACCEPTED_FORMATS}.")
+    raise UnacceptedFile(f"This format is not accepted. Send one of: {ACCEPTED_FORMATS}.")
 
 
 def _text_type(content: bytes) -> str:
     text = _decode_text(content)
     if text is None or _CONTROL_CHARACTERS.search(text) or _NONCHARACTERS.search(text):
-        raise UnacceptedFile(f"This form of file is not taken. What is: {ACCEPTED_FORMATS}.")
+        raise UnacceptedFile(f"This format is not accepted. Send one of: {ACCEPTED_FORMATS}.")
     if _MARKUP.search(text):
-        raise UnacceptedFile("Text with markup that a browser would run is not taken; send a PDF.")
+        raise UnacceptedFile("Text with markup that a browser would run is not accepted; send a PDF.")
     return "text/plain"
 
 
 def _decode_text(content: bytes) -> str | None:
-    """Return text in one of the encodings that office software writes here; None: it is in none of them."""
+    """Decode text in UTF-8, UTF-16 with its mark or GB18030; None: none of them fits."""
     is_wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     for encoding in ("utf-16",) if is_wide else ("utf-8-sig", "gb18030"):
         try:

@@ -523,10 +523,10 @@ async def _issue_permit(
             errors=[(f"/evidence/{kind}", barred.get(kind, reason)) for kind, reason in check.missing.items()],
             missing_evidence=list(check.missing),
         )
-    await _require_filed_by_others(tx, transfer, check.papers)
+    await _require_filed_by_others(tx, transfer, check.evidence)
     scope = await _scope(tx, book, case, revision, finding, check)
     issued = await permits.issue(tx, caller, scope)
-    await _open_duties(tx, caller, book, transfer, issued.id, check.papers, papers, finding.determination, case)
+    await _open_duties(tx, caller, book, transfer, issued.id, check.evidence, papers, finding.determination, case)
     if scope.supersedes is not None:
         begins = max(scope.valid_from, today)
         await permits.supersede(tx, caller, scope.supersedes, issued.id, begins=begins, asked_at=revision.submitted_at)
@@ -595,8 +595,8 @@ async def _scope(
             "handler": case.handler.facts,
             "papers": sorted(finding.determination.papers),
         },
-        evidence=[paper.id for paper in check.papers],
-        receipt_due_on=_receipt_due_on(book, check.papers),
+        evidence=[paper.id for paper in check.evidence],
+        receipt_due_on=_receipt_due_on(book, check.evidence),
         conditions=[{"stage": stage, **(stored or {})} for stage, _, stored in tied],
         supersedes=await renewed_permit_of(tx, transfer),
     )
@@ -644,7 +644,7 @@ async def _open_duties(
         ahead = [
             paper for paper in papers if paper.kind == "filing_receipt" and paper.issued_on > today and paper.is_trusted
         ]
-        for paper in [*receipts.papers, *ahead]:
+        for paper in [*receipts.evidence, *ahead]:
             await obligations.settle(tx, caller, transfer.id, paper.kind, paper.id, paper.ends_on, paper.issued_on)
     for paper in rests_on:
         if paper.kind == obligation_rules.SETTLED_BY[Code.RENEW_ASSESSMENT] and paper.ends_on is not None:

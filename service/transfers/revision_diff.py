@@ -1,4 +1,10 @@
-"""Compares two revisions of a request, in words and by parts. Pure."""
+"""Compares two revisions of a request, member by member, with a sentence for each change. Pure.
+
+Example:
+    changes = compare_contents(earlier.content, revision.content)
+    changed_parts = {change.part for change in changes}
+    print([change.en for change in changes])
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +13,7 @@ from typing import Any, Final
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One difference: where, what it was and is, and a sentence for people."""
+    """A difference: its pointer, the value before and after, and a sentence in English and Chinese."""
 
     part: str
     """The part of the case that it belongs to: a member of the request, or `handler`, `datasets`, `recipient`, `determination`."""
@@ -54,7 +60,7 @@ _UNRESTRICTED: Final = {"fields": ("all", "全部"), "systems": ("every exporter
 
 
 def compare_contents(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
-    """Return the differences between the contents of two revisions, in the order in which people read them."""
+    """Return the differences between the contents of two revisions, in reading order."""
     return [
         *_compare_members("/request", before["request"], after["request"]),
         *_compare_part("handler", before["handler"], after["handler"]),
@@ -64,11 +70,11 @@ def compare_contents(before: Mapping[str, Any], after: Mapping[str, Any]) -> lis
 
 
 def compare_with_permit(permit: Mapping[str, Any], request: Mapping[str, Any]) -> list[Change]:
-    """Return where a request that renews a permit asks for something else than that permit allows, its days left aside.
+    """Return the differences between a permit and the request that renews it, without their days.
 
     Args:
-        permit: its `purpose`, `persons`, `sensitive_persons`, `fields` and `systems`, as narrowed.
-        request: the same of the request.
+        permit: `purpose`, `persons`, `sensitive_persons`, `fields` and `systems` of the permit, as narrowed.
+        request: the same members of the request.
     """
     before, after = ({name: _sorted(side[name]) for name in permit} for side in (permit, request))
     return list(_compare_members("/request", before, after))
@@ -79,7 +85,7 @@ def _sorted(value: Any) -> Any:
 
 
 def compare_determinations(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
-    """Return the differences between what the law asked for two revisions, as the reviewers need to know them."""
+    """Return the differences between the determinations of two revisions, limited to the members that reviewers need."""
     was, now = _summarize(before), _summarize(after)
     return [
         _change("determination", f"/determination/{name}", name, was[name], now[name])
@@ -104,7 +110,7 @@ def _compare_members(pointer: str, before: Mapping[str, Any], after: Mapping[str
 
 def _compare_part(part: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Change]:
     for name in after:
-        # A revision from before says less: what it did not say has not changed.
+        # An earlier revision may lack a member that was added later; a missing member is no change.
         if name in before and before[name] != after[name]:
             yield _change(part, f"/{part}/{name}", name, before[name], after[name])
 
@@ -114,21 +120,21 @@ def _compare_datasets(before: Sequence[Mapping[str, Any]], after: Sequence[Mappi
     for added in sorted(now.keys() - was.keys()):
         key = now[added]["key"]
         yield Change("datasets", f"/datasets/{added}", None, key, f"Dataset added: {key}.", f"新增数据集：{key}。")
-    for gone in sorted(was.keys() - now.keys()):
-        key = was[gone]["key"]
-        yield Change("datasets", f"/datasets/{gone}", key, None, f"Dataset removed: {key}.", f"移除数据集：{key}。")
+    for removed in sorted(was.keys() - now.keys()):
+        key = was[removed]["key"]
+        yield Change("datasets", f"/datasets/{removed}", key, None, f"Dataset removed: {key}.", f"移除数据集：{key}。")
     for kept in sorted(was.keys() & now.keys()):
         for name in ("title", "tags", "facts", "fields"):
             if name in was[kept] and was[kept][name] != now[kept][name]:
-                told = _change("datasets", f"/datasets/{kept}/{name}", name, was[kept][name], now[kept][name])
+                change = _change("datasets", f"/datasets/{kept}/{name}", name, was[kept][name], now[kept][name])
                 key = now[kept]["key"]
                 yield Change(
-                    told.part,
-                    told.pointer,
-                    told.before,
-                    told.after,
-                    f"Dataset {key}: {told.en}",
-                    f"数据集{key}：{told.zh}",
+                    change.part,
+                    change.pointer,
+                    change.before,
+                    change.after,
+                    f"Dataset {key}: {change.en}",
+                    f"数据集{key}：{change.zh}",
                 )
 
 
@@ -149,9 +155,9 @@ def _change(part: str, pointer: str, name: str, before: Any, after: Any) -> Chan
             )
         members = _changed_members(before, after)
         if members:
-            told_en = ", ".join(f"{one} from ({was}) to ({now})" for one, was, now in members)
-            told_zh = "、".join(f"{one}由（{was}）变更为（{now}）" for one, was, now in members)
-            return Change(part, pointer, before, after, f"{en}: {told_en}.", f"{zh}：{told_zh}。")
+            changes_en = ", ".join(f"{name} from ({was}) to ({now})" for name, was, now in members)
+            changes_zh = "、".join(f"{name}由（{was}）变更为（{now}）" for name, was, now in members)
+            return Change(part, pointer, before, after, f"{en}: {changes_en}.", f"{zh}：{changes_zh}。")
     was, now = _describe(name, before), _describe(name, after)
     return Change(
         part, pointer, before, after, f"{en}: from {was[0]} to {now[0]}.", f"{zh}：由{was[1]}变更为{now[1]}。"
@@ -159,7 +165,7 @@ def _change(part: str, pointer: str, name: str, before: Any, after: Any) -> Chan
 
 
 def _changed_members(before: Sequence[Any], after: Sequence[Any]) -> list[tuple[str, str, str]]:
-    """Return the members of the same name that are no longer the same, such as a field of another category."""
+    """Return the members of the same name that have changed, such as a field of another category, as (name, before, after)."""
     was = {_name(member): member for member in before if isinstance(member, Mapping)}
     return [
         (_name(member), _describe("", was[_name(member)])[0], _describe("", member)[0])

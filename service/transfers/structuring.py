@@ -1,6 +1,11 @@
-"""Structuring: requests that stay below a threshold one by one and cross it together. Pure decisions.
+"""Detects structuring: requests that are each below a threshold and reach it together. Pure.
 
-Source: SCM art. 4 forbids splitting to avoid the assessment; the same holds for the other lines of CBDF art. 7 and 8.
+Source: SCM art. 4 forbids splitting to avoid the assessment; the same holds for the other thresholds of CBDF art. 7 and 8.
+
+Example:
+    threshold = Threshold("CBDF.7.1", "persons", 1_000_000)
+    for crossing in find_crossings(request, others, [threshold]):
+        print(crossing.total, crossing.transfers)
 """
 
 import unicodedata
@@ -20,7 +25,7 @@ NO_PERSONS: Final = Count()
 
 @dataclass(frozen=True, slots=True)
 class PlannedExport:
-    """A request as far as it matters here."""
+    """The persons and the recipient of a request."""
 
     transfer: str
     handler: str
@@ -28,51 +33,51 @@ class PlannedExport:
     recipient: str
     recipient_group: str | None
     count: Count
-    """What it is for; of an approved one what its permit allows, and once that is over what went under it."""
+    """Persons requested; once approved, those that the permit allows; once the permit is over, those exported under it."""
     exported: Count = NO_PERSONS
-    """What went under it this year already: it is in the handler's count of the year, too."""
+    """Persons exported under it this year; the handler's count of the year includes them."""
     follows: str | None = None
-    """The request that it takes the place of, for the same persons (see `replaced_request`)."""
+    """Id of the request that it replaces, for the same persons (see `replaced_request`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class RenewedRequest:
-    """The request that another says it renews, with what came of it."""
+    """A request that another one names as the one it renews, with its permit."""
 
     transfer: str
     recipient: str
     datasets: frozenset[str]
     permit: str | None
     superseded_by: str | None
-    """The permit that has taken the place of its own."""
+    """The permit that has superseded its own."""
 
 
 def replaced_request(
     renewed: RenewedRequest | None, recipient: str, datasets: Iterable[str], permit: str | None, supersedes: str | None
 ) -> str | None:
-    """Return the request that a renewal takes the place of; None: it stands beside it, whatever it says of itself.
+    """Return the id of the request that a renewal replaces; None: it counts in addition to it.
 
-    It does where its permit supersedes the other's, or will once it is approved, and is for the same datasets and the same recipient:
-    then the same persons are meant, and no more than one of the two is used at a time.
+    A renewal replaces a request with the same datasets and recipient whose permit its own supersedes, or will supersede.
+    Both are then for the same persons, and only one of the two permits is used at a time.
 
     Args:
-        renewed: what it says it renews.
-        recipient: whom it is for.
-        datasets: what it is for.
-        permit: its own, where it has one.
-        supersedes: the permit that its own took the place of.
+        renewed: the request that the renewal names.
+        recipient: recipient of the renewal.
+        datasets: datasets of the renewal.
+        permit: permit of the renewal, if it has one.
+        supersedes: the permit that the renewal's own has superseded.
     """
     if renewed is None or renewed.permit is None:
         return None
     if renewed.recipient != recipient or renewed.datasets != frozenset(datasets):
         return None
-    takes_over = renewed.superseded_by is None if permit is None else supersedes == renewed.permit
-    return renewed.transfer if takes_over else None
+    is_replaced = renewed.superseded_by is None if permit is None else supersedes == renewed.permit
+    return renewed.transfer if is_replaced else None
 
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """A threshold of the law."""
+    """A threshold of the law on the number of persons."""
 
     id: str
     kind: CountKind
@@ -81,12 +86,12 @@ class Threshold:
 
 @dataclass(frozen=True, slots=True)
 class Crossing:
-    """Requests that together reach a line which none of them reaches alone."""
+    """Requests that together reach a threshold that none of them reaches alone."""
 
-    line: Threshold
+    threshold: Threshold
     total: int
     exported: int
-    """Of the total what their handlers have exported this year under other requests."""
+    """Part of the total that their handlers have exported this year under other requests."""
     transfers: tuple[str, ...]
     handlers: tuple[str, ...]
     """The handler of each of the transfers."""
@@ -96,84 +101,90 @@ class Crossing:
 def find_crossings(
     mine: PlannedExport,
     others: Iterable[PlannedExport],
-    lines: Sequence[Threshold],
-    years: Mapping[str, Count] = MappingProxyType({}),
+    thresholds: Sequence[Threshold],
+    exported_this_year: Mapping[str, Count] = MappingProxyType({}),
 ) -> list[Crossing]:
-    """Return the lines that a request reaches only together with others for the same purpose, or to the same recipient or its group.
+    """Return the thresholds that a request reaches only together with related ones.
 
-    A handler's year counts with its requests, as it does when the law is asked of one of them. A request and the one that
-    follows it are for the same persons: the larger of them counts.
+    Related requests have the same purpose, the same recipient, or a recipient of the same group. The persons that a handler has
+    exported this year count with its requests, as in a determination. A request and its renewal are for the same persons:
+    the larger one counts.
 
     Args:
         mine: the request.
         others: the other requests of the handler and of its group within a rolling year.
-        lines: the thresholds of the day.
-        years: what each handler has exported this year, as the thresholds count it.
+        thresholds: thresholds of law of the day.
+        exported_this_year: persons exported this year by handler, as the thresholds count them.
     """
-    around = [mine, *others]
-    chain = {one.transfer: _first_of_chain(one, {other.transfer: other for other in around}) for one in around}
-    kin = [
-        one for one in around if chain[one.transfer] != chain[mine.transfer] and _shared_trait(mine, one) is not None
+    requests = [mine, *others]
+    chain = {
+        request.transfer: _first_of_chain(request, {other.transfer: other for other in requests})
+        for request in requests
+    }
+    related = [
+        request
+        for request in requests
+        if chain[request.transfer] != chain[mine.transfer] and _shared_trait(mine, request) is not None
     ]
-    found = (_crossing_of(mine, kin, line, years, chain) for line in lines)
-    return [crossing for crossing in found if crossing is not None]
+    candidates = (_crossing_of(mine, related, threshold, exported_this_year, chain) for threshold in thresholds)
+    return [crossing for crossing in candidates if crossing is not None]
 
 
 def _crossing_of(
     mine: PlannedExport,
-    kin: Sequence[PlannedExport],
-    line: Threshold,
-    years: Mapping[str, Count],
+    related: Sequence[PlannedExport],
+    threshold: Threshold,
+    exported_this_year: Mapping[str, Count],
     chain: Mapping[str, str],
 ) -> Crossing | None:
-    apart = {
+    exported_apart = {
         handler: max(
             0,
-            _value_of(total, line)
-            - sum(_value_of(one.exported, line) for one in [mine, *kin] if one.handler == handler),
+            _value_of(total, threshold)
+            - sum(_value_of(request.exported, threshold) for request in [mine, *related] if request.handler == handler),
         )
-        for handler, total in years.items()
+        for handler, total in exported_this_year.items()
     }
     largest: dict[str, PlannedExport] = {}
-    for one in sorted([mine, *kin], key=lambda one: _value_of(one.count, line)):
-        if 0 < _value_of(one.count, line) < line.value - apart.get(one.handler, 0):
-            largest[chain[one.transfer]] = one
-    below = sorted(largest.values(), key=lambda one: one.transfer)
-    exported = sum(apart.get(handler, 0) for handler in {one.handler for one in below})
-    total = exported + sum(_value_of(one.count, line) for one in below)
-    if mine not in below or len(below) == 1 or total < line.value:
+    for request in sorted([mine, *related], key=lambda request: _value_of(request.count, threshold)):
+        if 0 < _value_of(request.count, threshold) < threshold.value - exported_apart.get(request.handler, 0):
+            largest[chain[request.transfer]] = request
+    requests = sorted(largest.values(), key=lambda request: request.transfer)
+    exported = sum(exported_apart.get(handler, 0) for handler in {request.handler for request in requests})
+    total = exported + sum(_value_of(request.count, threshold) for request in requests)
+    if mine not in requests or len(requests) == 1 or total < threshold.value:
         return None
-    ways = {_shared_trait(mine, one) for one in below if one != mine}
+    traits = {_shared_trait(mine, request) for request in requests if request != mine}
     return Crossing(
-        line,
+        threshold,
         total,
         exported,
-        tuple(one.transfer for one in below),
-        tuple(one.handler for one in below),
-        "purpose" if ways == {"purpose"} else "recipient" if ways == {"recipient"} else "purpose_or_recipient",
+        tuple(request.transfer for request in requests),
+        tuple(request.handler for request in requests),
+        "purpose" if traits == {"purpose"} else "recipient" if traits == {"recipient"} else "purpose_or_recipient",
     )
 
 
 def extends_finding(crossing: Crossing, transfers: Iterable[str], total: int) -> bool:
-    """Tell whether a crossing says more than a finding that names these transfers and this total."""
+    """True if a crossing has a larger total or more requests than a finding with these transfers and this total."""
     return crossing.total > total or not set(crossing.transfers) <= set(transfers)
 
 
-def _first_of_chain(one: PlannedExport, around: Mapping[str, PlannedExport]) -> str:
-    """Return the first request of a chain that follow each other, as far back as it is known."""
-    while one.follows is not None:
-        if one.follows not in around:
-            return one.follows
-        one = around[one.follows]
-    return one.transfer
+def _first_of_chain(request: PlannedExport, requests: Mapping[str, PlannedExport]) -> str:
+    """Return the id of the first request of a chain of renewals, as far back as the requests go."""
+    while request.follows is not None:
+        if request.follows not in requests:
+            return request.follows
+        request = requests[request.follows]
+    return request.transfer
 
 
-def _value_of(count: Count, line: Threshold) -> int:
-    return int(getattr(count, line.kind))
+def _value_of(count: Count, threshold: Threshold) -> int:
+    return int(getattr(count, threshold.kind))
 
 
 def _shared_trait(mine: PlannedExport, other: PlannedExport) -> Literal["purpose", "recipient"] | None:
-    """Return what two requests have in common; the purpose, where it is both."""
+    """Return the trait that two requests share: the purpose, otherwise the recipient or its group."""
     if _normalize(other.purpose) == _normalize(mine.purpose):
         return "purpose"
     same_group = mine.recipient_group is not None and _normalize(mine.recipient_group) == _normalize(
@@ -183,6 +194,6 @@ def _shared_trait(mine: PlannedExport, other: PlannedExport) -> Literal["purpose
 
 
 def _normalize(text: str) -> str:
-    """Return what two ways to write a purpose or a group have in common: letters and digits, without case, width and separators."""
-    plain = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-    return "".join(one for one in plain if one.isalnum()) or plain
+    """Return a purpose or group name as letters and digits, without case, width and separators."""
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    return "".join(character for character in folded if character.isalnum()) or folded

@@ -277,7 +277,7 @@ async def _raise_finding(tx: Transaction, caller: Caller, acts_at: str, concerne
     """
     query = (
         select(StructuringFinding)
-        .where(StructuringFinding.transfer == concerned, StructuringFinding.threshold == crossing.line.id)
+        .where(StructuringFinding.transfer == concerned, StructuringFinding.threshold == crossing.threshold.id)
         .order_by(StructuringFinding.id.desc())
         .with_for_update()
     )
@@ -301,9 +301,9 @@ async def _raise_finding(tx: Transaction, caller: Caller, acts_at: str, concerne
             id=new_id("fi"),
             transfer=concerned,
             handler=transfer.handler,
-            threshold=crossing.line.id,
-            kind=crossing.line.kind,
-            value=crossing.line.value,
+            threshold=crossing.threshold.id,
+            kind=crossing.threshold.kind,
+            value=crossing.threshold.value,
             found_at=tx.now,
             answer=None,
             answer_reason=None,

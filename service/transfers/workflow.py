@@ -1,6 +1,12 @@
-"""The approval workflow: which stages, who may review, what a review leads to, which evidence is missing. Pure decisions.
+"""Decides on the approval workflow: stages, separation of duties, outcomes of reviews and missing evidence. Pure.
 
 Source: the stages and the separation of duties of the design; evidence by the law data.
+
+Example:
+    stages = stages_for(determination)
+    denial = review_denial("pr_1", is_person=True, authors={"pr_2"}, earlier=())
+    if denial is None:
+        outcome = apply_decision(Decision.APPROVE, 0, initial_stages(len(stages)))
 """
 
 import unicodedata
@@ -39,7 +45,7 @@ class StageStatus(StrEnum):
 
 
 class Decision(StrEnum):
-    """What a reviewer can say."""
+    """Decisions of a reviewer."""
 
     APPROVE = "approve"
     RETURN = "return"
@@ -55,33 +61,33 @@ _STAGES: Final[Mapping[Mechanism, tuple[Stage, ...]]] = {
     Mechanism.STATE_APPROVAL: (*_ASSESSMENT, Stage.EXECUTIVE),
 }
 _PRIVACY_ONLY: Final = frozenset({"small_volume", "general_data"})
-"""Exemptions that privacy alone decides."""
+"""Exemptions that need the stage `privacy` only."""
 
 _UNDECIDED: Final = frozenset({Status.DRAFT, Status.IN_REVIEW, Status.RETURNED})
 
 
 def is_prohibited(determination: Determination) -> bool:
-    """Tell whether no approval can allow it."""
+    """True if no approval can allow the transfer."""
     return determination.mechanism is Mechanism.PROHIBITED
 
 
 def stages_for(determination: Determination) -> tuple[Stage, ...]:
-    """Return the stages of a transfer: the union over its requirements and the company's own rules, in their one order.
+    """Return the stages of a transfer in order: the union over its requirements and the company's own rules.
 
-    None where it is prohibited.
+    Empty if the transfer is prohibited.
     """
     if is_prohibited(determination):
         return ()
-    wanted: set[Stage] = set()
+    required: set[Stage] = set()
     for requirement in determination.requirements:
         is_short = requirement.mechanism is Mechanism.EXEMPT and determination.step_exemption in _PRIVACY_ONLY
-        wanted.update((Stage.PRIVACY,) if is_short else _STAGES[requirement.mechanism])
-    wanted.update(determination.stages)
-    return tuple(stage for stage in Stage if stage in wanted)
+        required.update((Stage.PRIVACY,) if is_short else _STAGES[requirement.mechanism])
+    required.update(determination.stages)
+    return tuple(stage for stage in Stage if stage in required)
 
 
 def effective_status(stored: str, valid_until: date, today: date) -> Status:
-    """Return where a transfer stands: one that nobody has decided on expires with its own last day."""
+    """Return the status of a transfer on a day: an undecided one is expired after its last day."""
     status = Status(stored)
     return Status.EXPIRED if status in _UNDECIDED and today > valid_until else status
 
@@ -100,19 +106,19 @@ def review_denial(
     behalf: str | None = None,
     seen_by: Collection[str] = (),
 ) -> str | None:
-    """Return why somebody may not review, or None: separated duties, whatever roles they hold.
+    """Return the reason why a reviewer may not decide, by the separation of duties; None: the reviewer may.
 
-    Of every act it counts who could have made it: the holder, and whoever has made or seen the credential.
+    Each set holds everyone who could have made the act: the principal, and the principals that have made or seen its key.
 
     Args:
         reviewer: principal id.
-        is_person: systems do not review.
-        authors: who could have written, changed or submitted the request.
-        earlier: who could have decided another stage of this revision, and those on whose behalf it was decided.
-        recused: who could have stood back from this request.
-        filed: who could have filed the evidence that the permit would rest on.
-        behalf: who lent the role; a lent role is barred wherever its owner is.
-        seen_by: who else has seen the secret of the reviewer's key, and may be the one that reviews.
+        is_person: True for a person; systems do not review.
+        authors: persons who could have written, changed or submitted the request.
+        earlier: persons who could have decided another stage of this revision, and the principals that lent them a role.
+        recused: persons who could have recused themselves from the request.
+        filed: persons who could have filed the evidence that the permit would rest on.
+        behalf: principal that lent the role; a lent role is denied wherever its owner is.
+        seen_by: other principals that have seen the secret of the reviewer's key, and could be acting with it.
     """
     if not is_person:
         return "Only a person can review."
@@ -124,19 +130,19 @@ def review_denial(
         return f"You have recused yourself from this request{_OR_BY_KEY}."
     if not are_two({reviewer}, filed):
         return f"You have filed evidence that this request rests on{_OR_BY_KEY}; somebody else must decide on it."
-    barred = {*authors, *earlier, *recused, *filed}
-    if not are_two(seen_by, barred):
+    excluded = {*authors, *earlier, *recused, *filed}
+    if not are_two(seen_by, excluded):
         return (
             "Your key was made by somebody who may not review this request. Sign in with one that nobody else has seen."
         )
-    if behalf is not None and not are_two({behalf}, barred):
+    if behalf is not None and not are_two({behalf}, excluded):
         return "Whoever lent you the role may not review this request, so you may not on their behalf."
     return None
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a review leads to."""
+    """The status of a request and of its stages after a decision."""
 
     status: Status
     stages: tuple[StageStatus, ...]
@@ -148,13 +154,13 @@ _FINAL_STATUS: Final = {Decision.RETURN: Status.RETURNED, Decision.REJECT: Statu
 def apply_decision(
     decision: Decision, place: int, stages: Sequence[StageStatus], *, has_terms: bool = False
 ) -> Outcome:
-    """Return the states after a decision on the open stage at `place`.
+    """Return the statuses after a decision on the open stage at `place`.
 
     Args:
-        decision: what the reviewer said.
-        place: of the open stage.
-        stages: the states before.
-        has_terms: whether the requester must accept terms of an approval before anything else opens.
+        decision: decision of the reviewer.
+        place: index of the open stage.
+        stages: statuses before the decision.
+        has_terms: True if the requester must accept terms of an approval before the next stage opens.
     """
     changed = list(stages)
     if decision is not Decision.APPROVE:
@@ -165,23 +171,23 @@ def apply_decision(
 
 
 def open_next_stage(stages: Sequence[StageStatus], *, has_terms: bool) -> Outcome:
-    """Return the states with the first stage that is not approved open, and none while terms wait to be accepted.
+    """Return the statuses with the first unapproved stage open, or with none open while terms wait for acceptance.
 
-    With every stage approved and no terms waiting the request is approved.
+    The request is approved once every stage is approved and no terms wait.
     """
-    ahead = next((place for place, status in enumerate(stages) if status is not StageStatus.APPROVED), None)
-    if ahead is None and not has_terms:
+    following = next((place for place, status in enumerate(stages) if status is not StageStatus.APPROVED), None)
+    if following is None and not has_terms:
         return Outcome(Status.APPROVED, tuple(stages))
     states = [status if status is StageStatus.APPROVED else StageStatus.WAITING for status in stages]
-    if ahead is not None and not has_terms:
-        states[ahead] = StageStatus.OPEN
+    if following is not None and not has_terms:
+        states[following] = StageStatus.OPEN
     return Outcome(Status.IN_REVIEW, tuple(states))
 
 
 def reopen_stage(place: int, stages: Sequence[StageStatus], *, has_terms: bool) -> Outcome:
-    """Return the states after the approval of the stage at `place` was taken back: it is to be decided again.
+    """Return the statuses after the approval of the stage at `place` was taken back.
 
-    Approvals of later stages stand: each is another person's decision on the same revision.
+    Approvals of later stages remain: each is another person's decision on the same revision.
     """
     changed = list(stages)
     changed[place] = StageStatus.WAITING
@@ -189,7 +195,7 @@ def reopen_stage(place: int, stages: Sequence[StageStatus], *, has_terms: bool) 
 
 
 def initial_stages(stages: int) -> tuple[StageStatus, ...]:
-    """Return the states of a new revision's stages: the first is open."""
+    """Return the statuses of the stages of a new revision: the first is open, the others wait."""
     return tuple(StageStatus.OPEN if place == 0 else StageStatus.WAITING for place in range(stages))
 
 
@@ -200,69 +206,71 @@ _IRRELEVANT_PARTS: Final[Mapping[Stage, frozenset[str]]] = {
     Stage.SECURITY: frozenset({"legal_basis", "necessity", "route"}),
     Stage.EXECUTIVE: frozenset(),
 }
-"""Parts of a request that a stage does not decide on; everything else is its input."""
+"""Parts of a request that are no input of a stage; every other part is."""
 
 
 def affected_inputs(stage: Stage, parts: Iterable[str]) -> list[str]:
-    """Return, of the parts that have changed between two revisions, those that a stage decides on.
+    """Return the changed parts that are inputs of a stage.
 
-    Where none is left an earlier approval of that stage may be carried over, once its reviewer confirms it.
+    If there are none, the reviewer of an earlier approval of that stage may carry it over.
     """
     return sorted(set(parts) - _IRRELEVANT_PARTS[stage])
 
 
 def effective_stage_status(stage: str, transfer: Status) -> StageStatus:
-    """Return a stage's state as people see it: nothing is open of a request that is no longer in review."""
+    """Return the status of a stage as the API reports it: no stage of a request is open once it has left review."""
     status = StageStatus(stage)
     return StageStatus.WAITING if status is StageStatus.OPEN and transfer is not Status.IN_REVIEW else status
 
 
 @dataclass(frozen=True, slots=True)
 class EvidenceItem:
-    """A piece of evidence, with the last day on which it counts; None: no end."""
+    """An evidence item as the workflow considers it."""
 
     id: str
     kind: str
     issued_on: date
     ends_on: date | None
     scope: Mapping[str, Any] | None = None
-    """What the transfer was when it was added, for papers that only serve for that."""
+    """Purpose and scope of the request when the item was filed; only of kinds that are bound to them."""
     is_trusted: bool = True
-    """False: a reviewer withdrew a paper of its kind from the same request, and nobody has verified this one."""
+    """False: a reviewer withdrew evidence of this kind from the request, and this item has not been verified since."""
 
 
 SCOPED_KINDS: Final = frozenset({"impact_assessment_report"})
-"""Papers that serve until purpose or scope changes. Source: PIPL art. 55, 56."""
+"""Kinds of evidence that are valid until purpose or scope changes. Source: PIPL art. 55, 56."""
 
 
 SINGLE_USE_KINDS: Final = frozenset({"authority_approval"})
-"""Papers that serve for one request only. Source: DSL art. 36."""
+"""Kinds of evidence that are valid for one request only. Source: DSL art. 36."""
 
 RENEWABLE_KINDS: Final = frozenset({"security_assessment_result", "certificate"})
-"""Papers that serve for one request, and for the renewals that take its place with the same recipient and datasets."""
+"""Kinds of evidence that are valid for one request and its renewals with the same recipient and datasets."""
 
 _AUTHORITY_KINDS: Final = SINGLE_USE_KINDS | RENEWABLE_KINDS
 BOUND_KINDS: Final = SCOPED_KINDS | _AUTHORITY_KINDS
-"""Papers that do not serve for whatever somebody files them with."""
+"""Kinds of evidence that are bound to a request, or to its purpose and scope."""
 
 
 def is_numbered_by_authority(kind: str) -> bool:
-    """Tell whether a number of this kind is an authority's: the same at every company. Others number as they like."""
+    """True if an authority numbers this kind of evidence, so that the number is the same at every company."""
     return kind in _AUTHORITY_KINDS
 
 
 def number_of(issuer: str, reference: str) -> str:
-    """Return what two ways to write the issuer and the number of a paper have in common.
+    """Return the normalized issuer and number of an evidence item, equal for two ways to write them.
 
-    Letters and digits alone, without case, width, accents or compatibility forms: `No. （2026） 17` is `no 2026-17`.
+    Keeps letters and digits without case, width, accents or compatibility forms: `No. （2026） 17` equals `no 2026-17`.
     """
     return f"{_normalize(issuer)}/{_normalize(reference)}"
 
 
-def _normalize(written: str) -> str:
-    plain = unicodedata.normalize("NFKD", written).casefold()
-    kept = "".join(_digit(character) for character in unicodedata.normalize("NFKD", plain) if character.isalnum())
-    return kept or "".join(plain.split())
+def _normalize(text: str) -> str:
+    folded = unicodedata.normalize("NFKD", text).casefold()
+    alphanumeric = "".join(
+        _digit(character) for character in unicodedata.normalize("NFKD", folded) if character.isalnum()
+    )
+    return alphanumeric or "".join(folded.split())
 
 
 def _digit(character: str) -> str:
@@ -272,125 +280,123 @@ def _digit(character: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class EarlierFiling:
-    """A record of a paper that has been filed before."""
+    """An earlier record of the same evidence."""
 
     transfer: str
     scope: Mapping[str, Any] | None
     has_ended: bool
     is_distrusted: bool = False
-    """Whether a reviewer withdrew it, and nobody has verified it since."""
+    """True if a reviewer withdrew the record and nobody has verified another one since."""
 
 
 def filing_denial(
-    kind: str, transfer: str, scope: Mapping[str, Any], before: Iterable[EarlierFiling], line: Collection[str]
+    kind: str, transfer: str, scope: Mapping[str, Any], before: Iterable[EarlierFiling], renewals: Collection[str]
 ) -> str | None:
-    """Return why a paper cannot be filed with a request, given all the records of the same paper; None: it can.
+    """Return the reason why evidence cannot be filed with a request, given its earlier records; None: it can.
 
-    A record that ended (withdrawn, or replaced) frees the paper for its own request, and for no other.
+    A record that was withdrawn or replaced frees the evidence for the same request only.
 
     Args:
-        kind: of the paper.
-        transfer: the request.
-        scope: what the request is now.
-        before: the other records of the same paper.
-        line: the requests whose place this one takes, or that take its place.
+        kind: kind of the evidence.
+        transfer: id of the request.
+        scope: purpose and scope of the request now.
+        before: the other records of the same evidence.
+        renewals: ids of the requests that this one renews, or that renew it.
     """
-    for one in before:
-        if one.transfer == transfer and one.has_ended:
+    for earlier in before:
+        if earlier.transfer == transfer and earlier.has_ended:
             continue
-        if one.is_distrusted:
+        if earlier.is_distrusted:
             return "A reviewer has withdrawn it with another request."
-        if kind in SINGLE_USE_KINDS and one.transfer != transfer:
-            return "It serves for one request only, and has been filed with another one."
-        if kind in RENEWABLE_KINDS and one.transfer != transfer and one.transfer not in line:
-            return (
-                "It serves for one request and the renewals that take its place, and has been filed with another one."
-            )
-        if kind in SCOPED_KINDS and out_of_scope(one.scope, scope):
+        if kind in SINGLE_USE_KINDS and earlier.transfer != transfer:
+            return "It is valid for one request only, and has been filed with another one."
+        if kind in RENEWABLE_KINDS and earlier.transfer != transfer and earlier.transfer not in renewals:
+            return "It is valid for one request and its renewals, and has been filed with another request."
+        if kind in SCOPED_KINDS and out_of_scope(earlier.scope, scope):
             return "It was made for another purpose or scope: have one made for this request."
     return None
 
 
 def out_of_scope(made_for: Mapping[str, Any] | None, now: Mapping[str, Any]) -> list[str]:
-    """Return in which respects a request goes beyond the one that a scoped paper was made for.
+    """Return the members in which a request exceeds the scope that its evidence was made for.
 
-    Another purpose, recipient or method, one more dataset or one more field, sensitive information where there was none; fewer
-    of them are within it. Source: PIPL art. 55, 56; SCM art. 8.
+    A request exceeds it by another purpose, recipient or method, by one more dataset or field, or by sensitive information
+    where there was none. Fewer datasets or fields are within it. Source: PIPL art. 55, 56; SCM art. 8.
 
     Args:
-        made_for: `purpose`, `recipient`, `method`, `datasets`, `fields` (None: all) and `is_sensitive` of then; None: not a scoped
-            paper.
-        now: the same of now.
+        made_for: `purpose`, `recipient`, `method`, `datasets`, `fields` (None: all) and `is_sensitive` at the time; None: the
+            evidence is not bound to a scope.
+        now: the same members of the request now.
     """
     if made_for is None:
         return []
-    found = [name for name in ("purpose", "recipient", "method") if made_for[name] != now[name]]
+    exceeded = [name for name in ("purpose", "recipient", "method") if made_for[name] != now[name]]
     if not set(now["datasets"]) <= set(made_for["datasets"]):
-        found.append("datasets")
-    was, wanted = made_for["fields"], now["fields"]
-    if was is not None and (wanted is None or not set(wanted) <= set(was)):
-        found.append("fields")
+        exceeded.append("datasets")
+    earlier_fields, fields = made_for["fields"], now["fields"]
+    if earlier_fields is not None and (fields is None or not set(fields) <= set(earlier_fields)):
+        exceeded.append("fields")
     if now["is_sensitive"] and not made_for["is_sensitive"]:
-        found.append("sensitive_persons")
-    return found
+        exceeded.append("sensitive_persons")
+    return exceeded
 
 
 @dataclass(frozen=True, slots=True)
 class EvidenceCheck:
-    """Which papers a permit would rest on, and what is missing, each with the reason."""
+    """The evidence that a permit would rest on, and the missing kinds, each with its reason."""
 
-    papers: tuple[EvidenceItem, ...]
+    evidence: tuple[EvidenceItem, ...]
     missing: Mapping[str, str]
 
     @property
     def ends_on(self) -> date | None:
-        """The day with which the first of the papers ends."""
-        return min((paper.ends_on for paper in self.papers if paper.ends_on is not None), default=None)
+        """The day on which the first of the evidence ends; None: none of it ends."""
+        return min((item.ends_on for item in self.evidence if item.ends_on is not None), default=None)
 
 
 def check_evidence(
     needed: Iterable[str],
-    papers: Sequence[EvidenceItem],
+    filed: Sequence[EvidenceItem],
     today: date,
     begins: date,
     scope: Mapping[str, Any] | None = None,
 ) -> EvidenceCheck:
-    """Choose for each needed kind the paper that lasts longest, and say what is missing.
+    """Choose for each required kind the item that is valid longest, and report the missing kinds.
 
     Args:
-        needed: kinds of evidence.
-        papers: what has been added.
-        today: a paper issued later, or ended before, does not count.
-        begins: the first day of the transfer: a paper that ends before serves for nothing.
-        scope: what the request is now, for papers that only serve for what they were made for.
+        needed: required kinds of evidence.
+        filed: the evidence filed with the request.
+        today: day in Asia/Shanghai; an item issued later, or ended earlier, is not valid.
+        begins: first day of the transfer; an item that ends earlier is not valid.
+        scope: purpose and scope of the request now; None: not compared.
     """
     chosen: list[EvidenceItem] = []
     missing: dict[str, str] = {}
     for kind in needed:
-        candidates = [paper for paper in papers if paper.kind == kind]
-        in_date = [paper for paper in candidates if paper.is_trusted and _is_valid_for(paper, today, begins)]
-        good = [paper for paper in in_date if scope is None or not out_of_scope(paper.scope, scope)]
-        if good:
-            chosen.append(max(good, key=lambda paper: (paper.ends_on or date.max, paper.issued_on)))
+        candidates = [item for item in filed if item.kind == kind]
+        in_date = [item for item in candidates if item.is_trusted and _is_valid_for(item, today, begins)]
+        valid = [item for item in in_date if scope is None or not out_of_scope(item.scope, scope)]
+        if valid:
+            chosen.append(max(valid, key=lambda item: (item.ends_on or date.max, item.issued_on)))
         elif in_date and scope is not None:
-            other = ", ".join(out_of_scope(in_date[-1].scope, scope))
-            missing[kind] = f"What was added was made for another purpose or scope: {other}."
+            exceeded = ", ".join(out_of_scope(in_date[-1].scope, scope))
+            missing[kind] = f"The evidence was made for another purpose or scope: {exceeded}."
         elif candidates:
             missing[kind] = _unusable_reason(candidates[-1], today)
         else:
-            missing[kind] = "Nothing of this kind has been added."
+            missing[kind] = "No evidence of this kind has been filed."
     return EvidenceCheck(tuple(chosen), missing)
 
 
-def _is_valid_for(paper: EvidenceItem, today: date, begins: date) -> bool:
-    return paper.issued_on <= today and (paper.ends_on is None or paper.ends_on >= max(today, begins))
+def _is_valid_for(item: EvidenceItem, today: date, begins: date) -> bool:
+    return item.issued_on <= today and (item.ends_on is None or item.ends_on >= max(today, begins))
 
 
-def _unusable_reason(paper: EvidenceItem, today: date) -> str:
-    if not paper.is_trusted:
-        return "A reviewer withdrew a paper of this kind; what takes its place must be verified first."
-    if paper.issued_on > today:
-        return f"What was added is dated {paper.issued_on}, which is to come."
-    if paper.ends_on is not None and paper.ends_on < today:
-        return f"What was added ended on {paper.ends_on}."
-    return f"What was added ends on {paper.ends_on}, before the transfer begins."
+def _unusable_reason(item: EvidenceItem, today: date) -> str:
+    if not item.is_trusted:
+        return "A reviewer withdrew evidence of this kind; its replacement must be verified first."
+    if item.issued_on > today:
+        return f"The evidence is dated {item.issued_on}, which is in the future."
+    if item.ends_on is not None and item.ends_on < today:
+        return f"The evidence ended on {item.ends_on}."
+    return f"The evidence ends on {item.ends_on}, before the transfer begins."

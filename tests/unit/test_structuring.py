@@ -23,7 +23,7 @@ def planned(transfer: str, persons: int = 60_000, sensitive: int = 0, **more: st
 
 def test_two_that_reach_a_line_together_are_found() -> None:
     (found,) = find_crossings(planned("1"), [planned("2")], LINES)
-    assert (found.line.id, found.total, found.transfers, found.shared) == (
+    assert (found.threshold.id, found.total, found.transfers, found.shared) == (
         "contract_persons",
         120_000,
         ("1", "2"),
@@ -63,7 +63,7 @@ def test_what_reaches_the_line_alone_hides_nothing() -> None:
 
 def test_what_stays_below_together_is_fine() -> None:
     assert find_crossings(planned("1", 49_999), [planned("2", 50_000)], LINES) == []
-    assert find_crossings(planned("1", 0, 9_999), [planned("2", 0, 1)], LINES)[0].line.kind == "sensitive_persons"
+    assert find_crossings(planned("1", 0, 9_999), [planned("2", 0, 1)], LINES)[0].threshold.kind == "sensitive_persons"
     assert find_crossings(planned("1"), [], LINES) == []
 
 

@@ -88,9 +88,9 @@ def paper(ident: str = "1", kind: str = "contract", issued: int = 1, ends: date 
 @pytest.mark.parametrize(
     ("papers", "said"),
     [
-        ([], "Nothing"),
-        ([paper(kind="other")], "Nothing"),
-        ([paper(issued=25)], "to come"),
+        ([], "No evidence of this kind"),
+        ([paper(kind="other")], "No evidence of this kind"),
+        ([paper(issued=25)], "in the future"),
         ([paper(ends=date(2026, 11, 23))], "ended on 2026-11-23"),
         ([paper(ends=date(2026, 11, 30))], "before the transfer begins"),
     ],
@@ -98,13 +98,13 @@ def paper(ident: str = "1", kind: str = "contract", issued: int = 1, ends: date 
 def test_a_paper_that_does_not_count_is_missing_with_the_reason(papers: list[EvidenceItem], said: str) -> None:
     check = workflow.check_evidence(["contract"], papers, DAY, date(2026, 12, 1))
     assert said in check.missing["contract"]
-    assert check.papers == ()
+    assert check.evidence == ()
 
 
 def test_of_several_papers_the_one_that_lasts_longest_is_taken() -> None:
     short, long, endless = paper("1", ends=date(2026, 12, 5)), paper("2", ends=date(2027, 1, 1)), paper("3", kind="x")
     check = workflow.check_evidence(["contract", "x"], [short, long, endless], DAY, DAY)
-    assert [found.id for found in check.papers] == ["2", "3"]
+    assert [found.id for found in check.evidence] == ["2", "3"]
     assert check.ends_on == date(2027, 1, 1)
 
 
@@ -114,7 +114,7 @@ def test_papers_without_an_end_end_nothing() -> None:
 
 def test_a_paper_counts_on_its_last_day_and_on_its_first() -> None:
     today = EvidenceItem("1", "contract", DAY, DAY)
-    assert workflow.check_evidence(["contract"], [today], DAY, DAY).papers == (today,)
+    assert workflow.check_evidence(["contract"], [today], DAY, DAY).evidence == (today,)
 
 
 @pytest.mark.parametrize(
@@ -146,9 +146,9 @@ def test_a_lent_role_and_a_key_that_others_have_seen_are_barred_where_these_are(
 def test_where_a_reviewer_withdrew_a_paper_another_counts_once_it_is_verified() -> None:
     unverified = replace(paper(), is_trusted=False)
     check = workflow.check_evidence(["contract"], [unverified], DAY, DAY)
-    assert not check.papers
+    assert not check.evidence
     assert "verified" in check.missing["contract"]
-    assert workflow.check_evidence(["contract"], [unverified, paper()], DAY, DAY).papers == (paper(),)
+    assert workflow.check_evidence(["contract"], [unverified, paper()], DAY, DAY).evidence == (paper(),)
 
 
 def test_terms_keep_everything_closed_until_they_are_accepted() -> None:
@@ -215,9 +215,9 @@ def test_a_report_for_another_purpose_is_missing_with_the_reason() -> None:
     report = EvidenceItem("1", "contract", DAY, None, SCOPE)
     wanted = SCOPE | {"purpose": "advertising"}
     assert "purpose" in workflow.check_evidence(["contract"], [report], DAY, DAY, wanted).missing["contract"]
-    assert workflow.check_evidence(["contract"], [report], DAY, DAY, SCOPE).papers == (report,)
+    assert workflow.check_evidence(["contract"], [report], DAY, DAY, SCOPE).evidence == (report,)
     late = EvidenceItem("1", "contract", date(2026, 11, 25), None, SCOPE)
-    assert "to come" in workflow.check_evidence(["contract"], [late], DAY, DAY, wanted).missing["contract"]
+    assert "in the future" in workflow.check_evidence(["contract"], [late], DAY, DAY, wanted).missing["contract"]
 
 
 @pytest.mark.parametrize(
@@ -249,8 +249,8 @@ def test_a_number_is_the_same_however_it_is_written(issuer: str, reference: str,
     assert workflow.number_of(issuer, reference) == number
 
 
-ONE_REQUEST = "It serves for one request only, and has been filed with another one."
-ONE_LINE = "It serves for one request and the renewals that take its place, and has been filed with another one."
+ONE_REQUEST = "It is valid for one request only, and has been filed with another one."
+ONE_LINE = "It is valid for one request and its renewals, and has been filed with another request."
 DISTRUSTED = "A reviewer has withdrawn it with another request."
 OTHER_SCOPE = "It was made for another purpose or scope: have one made for this request."
 

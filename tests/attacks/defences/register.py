@@ -175,7 +175,7 @@ DEFENCES: Final = (
         "service/transfers/case.py",
         "_drop_names",
         "{name: value for name, value in now.items() if name in said or name not in names}",
-        "now | {name: one[name] for one in then if one['id'] == now['id'] for name in names if name in said}",
+        "now | {name: member[name] for member in then if member['id'] == now['id'] for name in names if name in said}",
         FREEING + "test_what_is_renamed_in_review_is_submitted_anew",
     ),
     one(
