@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import ARRAY, JSON
 
-from service.registry.folding import folded_key
+from service.registry.key_normalization import folded_key
 
 revision = "0021"
 down_revision = "0020"

@@ -30,7 +30,7 @@ from service.ledger.tables import Export
 from service.permits import operations as permits
 from service.permits.tables import Permit
 from service.registry import contradictions
-from service.registry.looking import fields_of
+from service.registry.outdated_fields import fields_of
 from service.registry.tables import Dataset
 from service.transfers import structuring_findings
 from service.validation.problems import Conflict

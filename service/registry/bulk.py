@@ -14,11 +14,11 @@ from service.audit.operations import plain
 from service.database.ids import new_ids
 from service.database.session import Transaction
 from service.events import operations as events
-from service.registry import twins
-from service.registry.asking import asked
-from service.registry.changes import Json
+from service.registry import key_spellings
 from service.registry.grading import Graded, details_of, gradings_of
+from service.registry.helper_calls import asked
 from service.registry.operations import REGISTRARS, look_at_scale
+from service.registry.record_diff import Json
 from service.registry.schemas import BulkGradingIn, GradingIn, GradingOut, GradingsOut
 from service.registry.tables import Dataset, Grading
 from service.validation.problems import Invalid
@@ -212,7 +212,7 @@ async def grade_many(tx: Transaction, caller: Caller, wanted: BulkGradingIn, gra
     await events.record_all(tx, await asked(tx, grading, "acts", caller, tx.now, superseded, numbers))
     told: bytes = await asked(tx, grading, "outcome")
     if effective != "[]":
-        await twins.settle_graded(tx, caller, [one["id"] for one in json.loads(effective)])
+        await key_spellings.settle_graded(tx, caller, [one["id"] for one in json.loads(effective)])
     return told
 
 

@@ -20,8 +20,8 @@ from service.http.paging import page_of
 from service.http.references import is_of
 from service.law import freeing
 from service.law.freeing import FactSubject
-from service.registry import twins
-from service.registry.changes import waiting, waiting_of
+from service.registry import key_spellings
+from service.registry.record_diff import waiting, waiting_of
 from service.registry.schemas import FactChangeOut, SettleIn
 from service.registry.tables import Dataset, FactChange, Handler, Recipient
 from service.validation.problems import Conflict, Forbidden, NotFound
@@ -168,7 +168,7 @@ async def confirm(tx: Transaction, caller: Caller, change_id: str, wanted: Settl
     details = _details(change, row) | {"facts": row.facts, "reason": wanted.reason} | more
     _record(tx, caller, _CONFIRMED, row, details, [change.asked_by], wanted.reason)
     if isinstance(row, Dataset) and more:
-        await twins.settle(tx, caller, row.handler, [row.folded_key or ""])
+        await key_spellings.settle(tx, caller, row.handler, [row.folded_key or ""])
     await tx.flush()
     return FactChangeOut.of(change)
 

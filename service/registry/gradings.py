@@ -15,7 +15,7 @@ from service.database.session import Transaction
 from service.events import operations as events
 from service.http.paging import page_of
 from service.http.references import is_of
-from service.registry import twins
+from service.registry import key_spellings
 from service.registry.grading import Columns, Graded, details_of, gradings_of, require_tag_of_minors
 from service.registry.operations import REGISTRARS, dataset_of, look_at_scale
 from service.registry.schemas import (
@@ -47,7 +47,7 @@ async def _graded(tx: Transaction, caller: Caller, dataset: Dataset, wanted: Gra
     made = gradings_of(Graded(**stands, last=last or 0), wanted, caller, tx.now)
     await _supersede(tx, dataset.id, "pending")
     recorded = [await _record(tx, caller, dataset, columns) for columns in made]
-    await twins.settle_graded(tx, caller, [dataset.id])
+    await key_spellings.settle_graded(tx, caller, [dataset.id])
     return GradingOut.of(recorded[-1])
 
 
@@ -85,7 +85,7 @@ async def confirm_grading(
         "catalogue": grading.catalogue,
     }
     _tell(tx, caller, AuditAction.DATASET_GRADING_CONFIRMED, dataset, details, [grading.graded_by], wanted.reason)
-    await twins.settle_graded(tx, caller, [dataset.id])
+    await key_spellings.settle_graded(tx, caller, [dataset.id])
     await tx.flush()
     return GradingOut.of(grading)
 

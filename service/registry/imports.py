@@ -28,12 +28,12 @@ from service.database.session import MovedError, Transaction, elevated
 from service.events import operations as events
 from service.law import freeing
 from service.law.schemas import OriginFactsIn
-from service.registry import twins
-from service.registry.asking import asked
-from service.registry.changes import Change, Json, change_of, waiting_of
-from service.registry.folding import folded_key
-from service.registry.looking import lacks_tag_of_minors, news_in
+from service.registry import key_spellings
+from service.registry.helper_calls import asked
+from service.registry.key_normalization import folded_key
 from service.registry.operations import MINORS, REGISTRARS, change_dataset
+from service.registry.outdated_fields import lacks_tag_of_minors, news_in
+from service.registry.record_diff import Change, Json, change_of, waiting_of
 from service.registry.schemas import DISTINCT, MAX_FIELDS, DatasetNewIn, DatasetPatch, FieldIn, ImportOut
 from service.registry.tables import Dataset
 from service.validation.problems import Forbidden, Invalid, NotFound, UnsupportedMediaType, pointer_to
@@ -497,7 +497,7 @@ async def load(tx: Transaction, caller: Caller, reading: Asks, *, dry_run: bool 
             handlers = await _handlers(tx, caller, named)
             mine = sorted({handler for handler, _ in handlers.values() if handler is not None})
             for handler in mine:
-                await twins.fold(tx, caller, Dataset, handler)
+                await key_spellings.fold(tx, caller, Dataset, handler)
             spelt = {"folded": json.dumps(folded, ensure_ascii=False), "handlers": json.dumps(mine)}
             await asked(tx, reading, "compare", chunk, stored, handlers, await tx.scalar(_SPELT, spelt))
     count, listed = await asked(tx, reading, "refused")
@@ -548,7 +548,7 @@ async def _wait(tx: Transaction, caller: Caller, waiting: Sequence[tuple[str, st
     for dataset, folded, patch in waiting:
         changed = await change_dataset(tx, caller, dataset, DatasetPatch.model_validate(patch))
         if "distinct_from" in patch:
-            await twins.settle(tx, caller, changed.handler, [folded])
+            await key_spellings.settle(tx, caller, changed.handler, [folded])
 
 
 async def _handlers(tx: Transaction, caller: Caller, named: Sequence[str]) -> dict[str, tuple[str | None, str]]:

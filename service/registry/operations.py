@@ -28,9 +28,9 @@ from service.ledger.person_keys import person_key
 from service.obligations import obligation_rules
 from service.obligations import operations as obligations
 from service.obligations.obligation_rules import Code, Due
-from service.registry import fact_changes, twins
-from service.registry.changes import change_of, confirmed_after
-from service.registry.looking import IS_OUTDATED, LOOKED_AT, lacks_tag_of_minors, news_in
+from service.registry import fact_changes, key_spellings
+from service.registry.outdated_fields import IS_OUTDATED, LOOKED_AT, lacks_tag_of_minors, news_in
+from service.registry.record_diff import change_of, confirmed_after
 from service.registry.schemas import (
     DISTINCT,
     AheadOut,
@@ -74,11 +74,13 @@ async def create_handler(tx: Transaction, caller: Caller, wanted: HandlerNewIn) 
     change = fact_changes.first_of("handler", wanted)
     fields = fact_changes.with_facts(wanted, change.facts).model_dump(mode="json", exclude=DISTINCT)
     fields |= {"confirmed_group": wanted.group}
-    spelt = {"twin_number": await twins.require_distinct(tx, caller, Handler, None, wanted.key, wanted.distinct_from)}
+    spelt = {
+        "twin_number": await key_spellings.require_distinct(tx, caller, Handler, None, wanted.key, wanted.distinct_from)
+    }
     handler = Handler(id=new_id("hd"), pending_facts={}, created_at=tx.now, updated_at=tx.now, **fields, **spelt)
     tx.add(handler)
     _record(tx, caller, AuditAction.HANDLER_CREATED, handler, handler.id, fields | _said_distinct(wanted))
-    await twins.keep(tx)
+    await key_spellings.keep(tx)
     await fact_changes.wait(tx, caller, handler, change)
     await tx.flush()
     return HandlerOut.of(handler)
@@ -197,7 +199,9 @@ async def create_dataset(tx: Transaction, caller: Caller, wanted: DatasetNewIn) 
     fields |= {"handler": handler.id}
     dataset = Dataset(
         id=new_id("ds"),
-        twin_number=await twins.require_distinct(tx, caller, Dataset, handler.id, wanted.key, wanted.distinct_from),
+        twin_number=await key_spellings.require_distinct(
+            tx, caller, Dataset, handler.id, wanted.key, wanted.distinct_from
+        ),
         pending_facts={},
         tags=None,
         grading=None,
@@ -208,9 +212,9 @@ async def create_dataset(tx: Transaction, caller: Caller, wanted: DatasetNewIn) 
     )
     tx.add(dataset)
     _record(tx, caller, AuditAction.DATASET_CREATED, dataset, handler.id, fields)
-    await twins.keep(tx)
+    await key_spellings.keep(tx)
     if dataset.twin_number:
-        await twins.settle(tx, caller, handler.id, [dataset.folded_key or ""])
+        await key_spellings.settle(tx, caller, handler.id, [dataset.folded_key or ""])
     await fact_changes.wait(tx, caller, dataset, change)
     await _say_distinct(tx, caller, dataset, wanted.distinct_from, wanted.reason)
     await tx.flush()
@@ -278,8 +282,8 @@ async def _say_distinct(
     """Let it wait for a second person that a dataset is not what another spelling of its key names."""
     if named is None:
         return
-    await twins.fold(tx, caller, Dataset, dataset.handler)
-    spellings = await twins.spellings(tx, Dataset, dataset.handler, [dataset.folded_key or ""])
+    await key_spellings.fold(tx, caller, Dataset, dataset.handler)
+    spellings = await key_spellings.spellings(tx, Dataset, dataset.handler, [dataset.folded_key or ""])
     other = next((one for one in spellings if named in {one.id, one.key} and one is not dataset), None)
     if other is None:
         raise Invalid(
@@ -341,11 +345,15 @@ async def create_recipient(tx: Transaction, caller: Caller, wanted: RecipientNew
     fields = fact_changes.with_facts(wanted, change.facts).model_dump(mode="json", exclude=DISTINCT)
     if wanted.distinct_from is not None:
         caller.require_everywhere(Role.REGISTRAR)
-    spelt = {"twin_number": await twins.require_distinct(tx, caller, Recipient, None, wanted.key, wanted.distinct_from)}
+    spelt = {
+        "twin_number": await key_spellings.require_distinct(
+            tx, caller, Recipient, None, wanted.key, wanted.distinct_from
+        )
+    }
     recipient = Recipient(id=new_id("rc"), pending_facts={}, created_at=tx.now, updated_at=tx.now, **fields, **spelt)
     tx.add(recipient)
     _record(tx, caller, AuditAction.RECIPIENT_CREATED, recipient, None, fields | _said_distinct(wanted))
-    await twins.keep(tx)
+    await key_spellings.keep(tx)
     await fact_changes.wait(tx, caller, recipient, change)
     await tx.flush()
     return RecipientOut.of(recipient)

@@ -21,7 +21,7 @@ from stdnum.exceptions import ValidationError as StdnumError
 
 from service.law.facts import RecipientKind, Tag
 from service.law.schemas import CitationOut, HandlerFactsIn, OriginFactsIn, RecipientMarksIn
-from service.registry.looking import outdated_of
+from service.registry.outdated_fields import outdated_of
 from service.registry.tables import Dataset, FactChange, Grading, Handler, Recipient
 from service.validation.confusables import Flag, flags_of_all
 from service.validation.text_types import (

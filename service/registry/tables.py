@@ -25,8 +25,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from service.database.columns import Base, Id, Key, Moment, PrimaryId
 from service.database.row_security import AMONG, OfHandler, RowScope
-from service.registry.changes import is_confirmed
-from service.registry.folding import folded_key
+from service.registry.key_normalization import folded_key
+from service.registry.record_diff import is_confirmed
 
 Json = dict[str, Any]
 

@@ -29,7 +29,7 @@ from service.law.facts import (
 from service.law.rule_book import RuleBook
 from service.law.schemas import HandlerFactsIn, OriginFactsIn, RecipientFactsIn
 from service.ledger import operations as ledger
-from service.registry.looking import fields_of
+from service.registry.outdated_fields import fields_of
 from service.registry.tables import Dataset, Handler, Recipient
 from service.transfers.tables import Transfer
 from service.validation.problems import Invalid

@@ -13,9 +13,9 @@ from service.law.facts import Count, DatasetFacts, Tag
 from service.law.freeing import DEFAULTS, STRICTNESS, FactSubject, frees
 from service.law.schemas import OriginFactsIn
 from service.registry.fields import Fields, held_against, of_documents
-from service.registry.folding import folded_key
+from service.registry.key_normalization import folded_key
+from service.registry.key_spellings import held_tags
 from service.registry.tags import lacks_tag_of_minors
-from service.registry.twins import held_tags
 
 Json = dict[str, Any]
 About = Literal["permit", "transfer", "dataset", "question"]

@@ -16,7 +16,7 @@ from sqlalchemy import select
 
 from service.clock import day_in_shanghai
 from service.database import migrate
-from service.registry.looking import IS_OUTDATED
+from service.registry.outdated_fields import IS_OUTDATED
 from service.registry.tables import Dataset
 from service.upgrade.assessment import ADVICE, fields_then
 from tests.commands import outbound

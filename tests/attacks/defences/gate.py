@@ -25,7 +25,7 @@ DEFENCES: Final = (
     one(
         "A222",
         "what cannot deny does not close the gate",
-        "service/registry/changes.py",
+        "service/registry/record_diff.py",
         "change_of",
         "not changed.keys() <= HARMLESS[thing]",
         "True",

@@ -181,7 +181,7 @@ DEFENCES: Final = (
     one(
         "A245",
         "a second spelling of a key is refused",
-        "service/registry/twins.py",
+        "service/registry/key_spellings.py",
         "require_distinct",
         "others and named is None and (len(others) == len(twins))",
         "False",

@@ -188,7 +188,7 @@ DEFENCES: Final = (
     one(
         "A314",
         "what was agreed on ends with the claim",
-        "service/registry/changes.py",
+        "service/registry/record_diff.py",
         "confirmed_after",
         "confirmed if is_confirmed(group, confirmed) else None",
         "confirmed",
@@ -197,7 +197,7 @@ DEFENCES: Final = (
     one(
         "A315",
         "a claim is held while it is confirmed, and counts as long as it is that one",
-        "service/registry/changes.py",
+        "service/registry/record_diff.py",
         "is_confirmed",
         "group.lower() == confirmed.lower()",
         "",

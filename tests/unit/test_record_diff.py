@@ -8,7 +8,7 @@ import pytest
 
 from service.law import freeing
 from service.law.schemas import HandlerFactsIn
-from service.registry.changes import HARMLESS, change_of, confirmed_after, is_confirmed, waiting, waiting_of
+from service.registry.record_diff import HARMLESS, change_of, confirmed_after, is_confirmed, waiting, waiting_of
 from service.registry.schemas import DatasetIn, HandlerIn, RecipientIn
 
 BEFORE = {

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.registry.folding import folded_key
+from service.registry.key_normalization import folded_key
 
 SNOWFLAKE = "snowflake://acme-cn1/crm.public.customers"
 SAME = [

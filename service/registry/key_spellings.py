@@ -1,4 +1,4 @@
-"""Keys of one handler that are spellings of one thing (see `folding`): one thing, until two persons say otherwise.
+"""Keys of one handler that are spellings of one thing (see `key_normalization`): one thing, until two persons say otherwise.
 
 1. Registering the second spelling is refused, unless the registrar names the first and says why the two are distinct.
 2. Until a second person confirms that, and for twins that are in the register already, the stricter grading holds for each: `tags` of a
@@ -18,7 +18,7 @@ from service.database.session import MovedError, Transaction
 from service.events import operations as events
 from service.law.facts import Tag
 from service.registry import tags as tagging
-from service.registry.folding import folded_key
+from service.registry.key_normalization import folded_key
 from service.registry.tables import Dataset, Grading, Handler, Recipient
 from service.validation.problems import AlreadyExists, Invalid
 
