@@ -15,7 +15,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from service.audit import shown
+from service.audit import pack_columns
 from service.audit.tlog import signed_note
 from service.audit.tlog.merkle import CompactRange, leaf_hash
 from service.permits.tokens import Signer
@@ -65,9 +65,9 @@ class Forgery:
         salt, groups, salts = secrets.token_bytes(16), list[Json](), list[Json]()
         for kind, records in self.records.items():
             for record in records:
-                for cell in shown.cells_of(kind, record):
+                for cell in pack_columns.cells_of(kind, record):
                     own = secrets.token_bytes(16)
-                    hashes = base64.b64encode(shown.hashed(own, cell.content)).decode()
+                    hashes = base64.b64encode(pack_columns.hashed(own, cell.content)).decode()
                     groups.append(
                         {"table": cell.table, "made": True, "columns": [cell.column], "rows": {cell.row: hashes}}
                     )

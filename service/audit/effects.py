@@ -15,7 +15,7 @@ from json.encoder import encode_basestring
 from typing import Any, Final
 
 from service.audit.commitments import SALT, Opening
-from service.audit.shown import WIDTH, hashed
+from service.audit.pack_columns import WIDTH, hashed
 from service.clock import rfc3339
 
 MEMBER: Final = "effects"

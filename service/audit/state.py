@@ -25,7 +25,7 @@ from service.audit import effects, reservations
 from service.audit.actions import AuditAction
 from service.audit.commitments import SALT
 from service.audit.effects import COVERED, POINTER, Group
-from service.audit.shown import SIZE, hashed
+from service.audit.pack_columns import SIZE, hashed
 from service.clock import rfc3339
 
 MAX_STATEMENTS: Final = 400_000

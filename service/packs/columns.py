@@ -16,7 +16,7 @@ from sqlalchemy import Text, bindparam, text
 
 from service.audit import effects, recording
 from service.audit.effects import POINTER
-from service.audit.shown import Written, cells_of, hashed
+from service.audit.pack_columns import Written, cells_of, hashed
 from service.database.session import Transaction
 from service.packs.scope import ENTRIES, Scope
 

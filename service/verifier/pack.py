@@ -25,7 +25,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from service.audit import ed25519, shown
+from service.audit import ed25519, pack_columns
 from service.audit.tlog import signed_note
 from service.audit.tlog.merkle import HASH_SIZE, CompactRange, leaf_hash, parents
 from service.verifier import zip_layout
@@ -214,7 +214,7 @@ class Verification:
         self._books: dict[tuple[str, str | None], RuleBook | str] = {}
         self._sealed: dict[int, Json] = {}
         """By number of its entry what an act wrote, until its entry has been read."""
-        self._written = shown.Written()
+        self._written = pack_columns.Written()
         self._papers: dict[str, Json] = {}
         """Records of evidence by their ids."""
         self._duties: set[str] = set()
@@ -367,10 +367,10 @@ class Verification:
         for one in map(json.loads, self.pack.lines("columns.ndjson")):
             salts |= {(one["table"], one["row"], name): (one["seq"], salt) for name, salt in one["salts"].items()}
             others |= {(one["table"], one["row"], name): value for name, value in one.get("values", {}).items()}
-        for kind in shown.KINDS:
+        for kind in pack_columns.KINDS:
             for record in self.pack.records(kind):
                 self._duties -= {record["id"]} if kind == "obligations" else set()
-                for cell in shown.cells_of(kind, record):
+                for cell in pack_columns.cells_of(kind, record):
                     self._cell(cell, salts.get(cell.place))
         self._leave_to_others(others, salts)
         for duty in sorted(self._duties):
@@ -383,21 +383,21 @@ class Verification:
         for kind, column in (("handlers", "handler"), ("transfers", "transfer")):
             own = {None, *(one["id"] for one in self.pack.records(kind))}
             for (table, row, name), value in others.items():
-                cell = shown.Cell(table, row, name, shown.canonical(value))
+                cell = pack_columns.Cell(table, row, name, pack_columns.canonical(value))
                 is_other = (table, name) == ("obligations", column) and value not in own
                 if is_other and self._is_proved(cell, salts.get(cell.place)):
                     self._duties.discard(row)
 
-    def _is_proved(self, cell: shown.Cell, told: tuple[int, str] | None) -> bool:
+    def _is_proved(self, cell: pack_columns.Cell, told: tuple[int, str] | None) -> bool:
         """Tell whether a cell is what the last act wrote that set it, given the number of that and the cell's salt."""
         setting = self._written.cells.get(cell.place)
         if setting is None or told is None or told[0] != setting.seq:
             return False
-        return shown.hashed(bytes.fromhex(told[1]), cell.content) == setting.hash
+        return pack_columns.hashed(bytes.fromhex(told[1]), cell.content) == setting.hash
 
-    def _cell(self, cell: shown.Cell, told: tuple[int, str] | None) -> None:
+    def _cell(self, cell: pack_columns.Cell, told: tuple[int, str] | None) -> None:
         setting = self._written.cells.get(cell.place)
-        if setting is None and shown.UNSAID.get((cell.table, cell.column)) == cell.content:
+        if setting is None and pack_columns.UNSAID.get((cell.table, cell.column)) == cell.content:
             self.claims["columns"].checked += 1
             return
         if setting is None:
@@ -636,7 +636,7 @@ def _from_url(text: str) -> bytes:
 
 def document(verification: Verification) -> Json:
     """Return the verdicts as JSON; `covers` names what of the records each claim is about."""
-    covers, manifest = shown.covers(), verification.pack.manifest
+    covers, manifest = pack_columns.covers(), verification.pack.manifest
     return {
         "pack": manifest["pack"],
         "kind": manifest["kind"],

@@ -23,7 +23,7 @@ PARTS: Final = (
     "service/audit/tlog/signed_note.py",
     "service/verifier/__init__.py",
     "service/verifier/replay.py",
-    "service/audit/shown.py",
+    "service/audit/pack_columns.py",
     "service/verifier/pack.py",
     "service/verifier/zip_layout.py",
 )

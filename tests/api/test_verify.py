@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from service.audit import shown
+from service.audit import pack_columns
 from service.audit.tlog.signed_note import COSIGNATURE, Signer
 from service.law import loader
 from service.law.rule_book import RuleBook
@@ -463,7 +463,7 @@ def shown_cells(records: dict[str, list[Json]]) -> dict[tuple[str, str, str], by
         cell.place: cell.content
         for kind, some in records.items()
         for record in some
-        for cell in shown.cells_of(kind, record)
+        for cell in pack_columns.cells_of(kind, record)
     }
 
 
@@ -473,13 +473,15 @@ def test_a_record_in_which_any_column_is_another_is_noticed(pack: Path, verifier
     forged.save(tmp_path / "whole.zip")
     whole = shown_cells(forged.records)
     chance = random.Random(17)  # noqa: S311
-    columns = [(kind, member) for kind, told in shown.KINDS.items() for member in told.members if forged.records[kind]]
+    columns = [
+        (kind, member) for kind, told in pack_columns.KINDS.items() for member in told.members if forged.records[kind]
+    ]
     for kind, member in columns:
         record = chance.choice(forged.records[kind])
-        if member in shown.KINDS[kind].optional and record[member] is None:
+        if member in pack_columns.KINDS[kind].optional and record[member] is None:
             continue
         before, record[member] = record[member], another(record[member])
-        if member in shown.KINDS[kind].hexadecimal:
+        if member in pack_columns.KINDS[kind].hexadecimal:
             record[member] = "00" * 32
         forged.save(tmp_path / "forged.zip", is_honest=False)
         found = verify.verify(tmp_path / "forged.zip")
@@ -495,7 +497,7 @@ def test_a_record_in_which_any_column_is_another_is_noticed(pack: Path, verifier
 
 
 def test_every_member_that_a_pack_shows_is_covered_by_a_claim(pack: Path) -> None:
-    covered = {name for names in shown.covers().values() for name in names}
+    covered = {name for names in pack_columns.covers().values() for name in names}
     told = verify.document(verify.verify(pack))
     assert {name for claim in told["claims"] for name in claim["covers"]} == covered
     shown_members = set[str]()
@@ -511,7 +513,7 @@ def test_every_member_that_a_pack_shows_is_covered_by_a_claim(pack: Path) -> Non
                                 shown_members |= {f"{kind}.{nested}.{member}" for member in one}
     shown_members -= {"revisions.stages", "permits.datasets"}
     assert shown_members <= covered
-    assert set(CLAIMS) >= shown.covers().keys()
+    assert set(CLAIMS) >= pack_columns.covers().keys()
 
 
 def test_what_an_act_wrote_cannot_be_left_out_or_be_another(pack: Path, tmp_path: Path) -> None:

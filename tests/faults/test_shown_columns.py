@@ -12,7 +12,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from service.audit import shown
+from service.audit import pack_columns
 from service.verifier import pack
 from tests.faults.racing import times
 from tests.packing import Used, packed
@@ -150,9 +150,9 @@ def places(world: World, used: Used, tmp_path_factory: pytest.TempPathFactory) -
     assert pack.code(whole) == 0, list(pack.sentences(whole))
     return [
         cell.place
-        for kind in shown.KINDS
+        for kind in pack_columns.KINDS
         for record in whole.pack.records(kind)
-        for cell in shown.cells_of(kind, record)
+        for cell in pack_columns.cells_of(kind, record)
         if (cell.table, cell.column) not in LEFT
     ]
 

@@ -21,7 +21,7 @@ from hypothesis import given, strategies
 from service.audit import effects, state
 from service.audit.effects import BESIDE, COVERED
 from service.audit.operations import canonical
-from service.audit.shown import hashed
+from service.audit.pack_columns import hashed
 from service.audit.state import State
 from service.commands.database_access import bring_up, write_baseline
 from service.database import migrate

@@ -200,7 +200,7 @@ DEFENCES: Final = (
         "each column that a pack shows is what the last act wrote",
         "service/verifier/pack.py",
         "Verification._is_proved",
-        "shown.hashed(bytes.fromhex(told[1]), cell.content) == setting.hash",
+        "pack_columns.hashed(bytes.fromhex(told[1]), cell.content) == setting.hash",
         "True",
         "tests/faults/test_shown_columns.py::test_a_change_of_any_column_that_a_pack_shows_is_noticed",
     ),
