@@ -12,7 +12,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from service.law.count_bands import LawByCount, LegalOutcome, law_by_count
+from service.law.count_bands import LawByCount, LegalOutcome, get_law_by_count
 from service.law.facts import Count, DatasetFacts, HandlerFacts, RecipientFacts, Route, Tag, TransferFacts
 from service.law.mechanisms import Mechanism
 from service.law.rule_book import RuleBook
@@ -290,7 +290,7 @@ class _Case:
             count = ask.growth.year
         # CBDF 7, 8: the year's count includes the transfer that is asked about.
         self.total = Count(inputs.year.persons + count.persons, inputs.year.sensitive_persons + count.sensitive_persons)
-        self.law = law_by_count(inputs.today, dataset.handler, facts, recipient, NO_CLAIMS, None, book)
+        self.law = get_law_by_count(inputs.today, dataset.handler, facts, recipient, NO_CLAIMS, None, book)
         """The law on the case where no transfer claims anything."""
 
 
@@ -350,7 +350,7 @@ class _Claimed:
 def _claimed(law: LawByCount, terms: Terms) -> _Claimed:
     """Return the effect of terms, given the law on the facts without claims."""
     # A register that has become less strict does not relax earlier approvals: of each fact the stricter value counts.
-    claimed = law.claiming(terms.transfer, terms.route, terms.handler, terms.dataset)
+    claimed = law.with_claims(terms.transfer, terms.route, terms.handler, terms.dataset)
     is_personal = not _PERSONAL.isdisjoint(terms.tags)
     return _Claimed(claimed, _binding(terms, claimed), is_personal, is_contract=terms.route in _CONTRACTS)
 
@@ -372,7 +372,7 @@ def _binding(terms: Terms, claimed: LawByCount) -> Reason | None:
         terms: the basis of the permit.
         claimed: the law on the present register. Its requirements for zero persons are compared here, and the count last.
     """
-    law, facts = claimed.at_nobody, claimed.facts
+    law, facts = claimed.at_zero, claimed.facts
     if terms.tags != facts.dataset.tags:
         return Reason.GRADING_CHANGED
     is_other = terms.recipient is not None and terms.recipient != _as_recorded(facts.recipient, terms.recipient)
@@ -391,7 +391,7 @@ def _lacks_evidence(terms: Terms, law: LegalOutcome) -> bool:
     An exemption is left out: it may apply to one dataset of several, and not to all together.
     """
     is_freer = law.exemption not in {None, "small_volume"}
-    return terms.evidence_kinds is not None and not is_freer and not law.papers <= terms.evidence_kinds
+    return terms.evidence_kinds is not None and not is_freer and not law.evidence_kinds <= terms.evidence_kinds
 
 
 def _instrument(terms: Terms, law: LegalOutcome) -> Reason | None:

@@ -1,1 +1,1 @@
-"""Determines what the law asks for on a given day: rules as dated data, a small engine, and texts in English and Chinese."""
+"""Determines the requirements of the law on a day, from dated rules, with texts in English and Chinese."""

@@ -1,4 +1,4 @@
-"""Days of the law: calendar days in Asia/Shanghai, and working days with the State Council's holidays and make-up days."""
+"""Counts working days in mainland China, with the State Council's holidays and make-up days."""
 
 from datetime import date, timedelta
 from functools import cache
@@ -7,7 +7,7 @@ import chinese_calendar
 
 
 class CalendarNotCovered(LookupError):  # noqa: N818 - says what it is
-    """The holidays of a year are not known yet; the State Council publishes them in November of the year before."""
+    """Raised for a year whose holidays are not published; the State Council publishes them in November of the year before."""
 
     def __init__(self, year: int) -> None:
         super().__init__(f"The public holidays of {year} are not known to the calendar.")
@@ -18,7 +18,7 @@ def working_days_after(start: date, days: int) -> date:
     """Return the last day of a term of working days that begins on the day after `start`.
 
     Raises:
-        CalendarNotCovered: the term reaches into a year whose holidays are not known.
+        CalendarNotCovered: the term reaches into a year whose holidays are not published.
     """
     day = start
     while days > 0:
@@ -28,10 +28,10 @@ def working_days_after(start: date, days: int) -> date:
 
 
 def working_days_before(end: date, days: int) -> date:
-    """Return the last day on which a term of working days before `end` can still begin.
+    """Return the last day on which a term of working days before `end` can begin.
 
     Raises:
-        CalendarNotCovered: the term touches a year whose holidays are not known.
+        CalendarNotCovered: the term reaches into a year whose holidays are not published.
     """
     day = end
     while days > 0:

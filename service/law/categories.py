@@ -1,4 +1,4 @@
-"""Which data categories are sensitive personal information: dated law as data, in `sensitive_categories.toml`.
+"""Recognises data categories that are sensitive personal information, listed in `sensitive_categories.toml`.
 
 Source: PIPL art. 28.
 """
@@ -13,17 +13,20 @@ _FILE: Final = Path(__file__).parent / "sensitive_categories.toml"
 _SENSITIVE: Final = frozenset(
     category for kind in tomllib.loads(_FILE.read_text(encoding="utf-8"))["kind"] for category in kind["categories"]
 )
-_BETWEEN: Final = re.compile(r"[\s,;|]+")
+_SEPARATOR: Final = re.compile(r"[\s,;|]+")
 
 
 @lru_cache(maxsize=4096)
 def is_sensitive_category(text: str) -> bool:
-    """Tell whether what a field says of its category names one that is sensitive, or one below it; it may name several.
+    """Return True if one of the categories of a field is sensitive, or below a sensitive one.
 
     Args:
-        text: for instance `user.contact.email, user.biometric.fingerprint`.
+        text: categories, separated by spaces, commas or the like.
+
+    Example:
+        assert is_sensitive_category("user.contact.email, user.biometric.fingerprint")
     """
-    return any(_is_sensitive(category) for category in _BETWEEN.split(text.lower()))
+    return any(_is_sensitive(category) for category in _SEPARATOR.split(text.lower()))
 
 
 def _is_sensitive(category: str) -> bool:

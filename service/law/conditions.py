@@ -1,4 +1,4 @@
-"""The closed vocabulary of conditions in rules."""
+"""Compiles the conditions of rules, which are written in a closed vocabulary."""
 
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,19 +8,19 @@ from service.law.facts import COUNTRIES, Facts, FtzList, LegalBasis, Necessity, 
 from service.law.mechanisms import Mechanism
 from service.law.rule_files import Exemption
 
-# What a condition can see
+# Input of conditions
 
 
 class LawInForce(Protocol):
-    """What conditions read of the law in force on a day."""
+    """Part of an edition of the law that conditions read."""
 
     @property
     def exemptions(self) -> Container[str]:
-        """Codes of the exemptions that it knows."""
+        """Codes of the exemptions in force."""
 
 
 class Situation(Protocol):
-    """The facts of one determination and what its earlier steps found; conditions read it."""
+    """Facts of a determination and results of its earlier steps, which conditions read."""
 
     facts: Facts
     persons: int
@@ -29,7 +29,7 @@ class Situation(Protocol):
     mechanisms: set[str]
     routes: set[str]
     offered: set[str]
-    duties: set[str]
+    obligations: set[str]
     routes_missing: bool
 
     @property
@@ -55,7 +55,7 @@ MEASURES: Final[Mapping[str, Measure]] = {
 }
 
 _YEAR_MEASURES: Final = frozenset({"persons", "sensitive_persons"})
-"""Measures that are the year's count itself."""
+"""Measures that are a count of the year."""
 
 _PREDICATES: Final[Mapping[str, Test]] = {
     "never": lambda _: False,
@@ -89,56 +89,61 @@ _PREDICATE_FAMILIES: Final[Mapping[str, tuple[frozenset[str] | None, Callable[[s
     "exempt": (frozenset(get_args(Exemption)), lambda exemption: lambda s: s.exemption == exemption),
     "route": (frozenset(Route), lambda route: lambda s: route in s.routes),
     "offered": (frozenset(Route), lambda route: lambda s: route in s.offered),
-    "duty": (None, lambda code: lambda s: code in s.duties),
+    "duty": (None, lambda code: lambda s: code in s.obligations),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A comparison of a count with a threshold, kept apart so that headroom can be reckoned from it."""
+    """Comparison of a count with a threshold, kept separate to compute headroom."""
 
     measure: Measure
     least: int
-    """The least count for which it holds."""
+    """Least count that meets the threshold."""
 
 
 class Condition:
-    """A list of lines, all of which must hold, compiled against the thresholds of one day."""
+    """List of lines, all of which must hold, compiled with the thresholds of one day.
+
+    Example:
+        condition = Condition(["personal", "ciio or persons > assessment_persons"], thresholds)
+        condition.holds(state)
+    """
 
     def __init__(self, lines: Sequence[str], thresholds: Mapping[str, int]) -> None:
         self.limits: list[Limit] = []
-        self.lines: list[tuple[str, str, int]] = []
+        self.comparisons: list[tuple[str, str, int]] = []
         self._thresholds = thresholds
-        self._alternatives = [[self._term(term) for term in line.split(" or ")] for line in lines]
+        self._alternatives = [[self._compile_term(term) for term in line.split(" or ")] for line in lines]
         self.holds: Test = _all([_any(terms) for terms in self._alternatives])
 
-    def _term(self, term: str) -> Test:
+    def _compile_term(self, term: str) -> Test:
         words = term.split()
         match words:
             case ["not", word]:
                 test = _predicate(word)
                 return lambda s: not test(s)
             case ["near", measure, threshold]:
-                return self._near(_measure(measure), self._value(threshold), self._value("near"))
+                return self._is_near(_measure(measure), self._threshold(threshold), self._threshold("near"))
             case [measure, ">=" | ">" as comparison, threshold]:
-                least = self._value(threshold) + (comparison == ">")
+                least = self._threshold(threshold) + (comparison == ">")
                 if measure in _YEAR_MEASURES:
-                    self.lines.append((measure, threshold, least))
-                return self._reached(_measure(measure), least)
+                    self.comparisons.append((measure, threshold, least))
+                return self._is_at_least(_measure(measure), least)
             case [word]:
                 return _predicate(word)
         raise ValueError(f"the condition {term!r} is not of the vocabulary")
 
-    def _value(self, threshold: str) -> int:
+    def _threshold(self, threshold: str) -> int:
         if threshold not in self._thresholds:
             raise ValueError(f"no threshold {threshold!r} is in force during the whole of its time")
         return self._thresholds[threshold]
 
-    def _reached(self, measure: Measure, least: int) -> Test:
+    def _is_at_least(self, measure: Measure, least: int) -> Test:
         self.limits.append(Limit(measure, least))
         return lambda s: measure(s) >= least
 
-    def _near(self, measure: Measure, limit: int, percent: int) -> Test:
+    def _is_near(self, measure: Measure, limit: int, percent: int) -> Test:
         return lambda s: measure(s) < limit and measure(s) * 100 >= limit * percent
 
 
@@ -172,5 +177,5 @@ def _predicate(word: str) -> Test:
 
 
 def evaluate_measures(situation: Situation) -> dict[str, int]:
-    """Return every count that a text may name."""
+    """Return all counts that a text may name."""
     return {name: measure(situation) for name, measure in MEASURES.items()}

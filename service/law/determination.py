@@ -1,6 +1,7 @@
-"""Determines what the law asks for: a pure function of the facts and the rule book.
+"""Determines the requirements of the law: a pure function of the facts and the rule book.
 
-Source: the procedure of LAW (steps A to D); each rule names its own articles in `data/rules.toml`.
+Step A decides if an export takes place. Step B adds the restrictions in force, Step C the first mechanism that applies, and Step D
+obligations, evidence, warnings and exposure. Each rule cites its articles in `data/rules.toml`.
 """
 
 from collections.abc import Callable, Iterable
@@ -17,7 +18,7 @@ from service.law.stages import Stage
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """One thing that the law asks for, and by which instruments it can be met."""
+    """Requirement of the law, with the routes by which it can be met."""
 
     rule: str
     mechanism: Mechanism
@@ -27,7 +28,7 @@ class Requirement:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """An obligation, a kind of evidence, a warning or an exposure, by its code."""
+    """Obligation, kind of evidence, warning or exposure, by its code."""
 
     code: str
     citations: tuple[Citation, ...]
@@ -35,7 +36,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Headroom:
-    """The most persons that can be added, beyond this transfer, without a stricter mechanism; None: any number."""
+    """Most persons that can be added to this transfer without a stricter mechanism; None: any number."""
 
     persons: int | None
     sensitive_persons: int | None
@@ -43,7 +44,7 @@ class Headroom:
 
 @dataclass(frozen=True, slots=True)
 class Determination:
-    """What the law asks for on a day. Texts are added by `explanation.render_determination`."""
+    """Requirements of the law on a day. `explanation.render_determination` adds the texts."""
 
     as_of: date
     mechanism: Mechanism
@@ -57,15 +58,15 @@ class Determination:
     exposure: tuple[Item, ...]
     rules_version: str
     step_exemption: str | None = None
-    """The exemption that Step C gave, also where a requirement of Step B makes the mechanism a stricter one."""
+    """Exemption of Step C, even if a restriction of Step B makes the mechanism stricter."""
     policy: str | None = None
-    """Hash of the company's own rules that were applied on top."""
+    """Hash of the company's policy that was applied."""
     stages: tuple[Stage, ...] = ()
-    """Stages of approval that the company's own rules add."""
+    """Stages of approval that the company's policy adds."""
 
     @property
-    def papers(self) -> frozenset[str]:
-        """The kinds of evidence that the law asks for, without what the company's own rules add."""
+    def evidence_kinds(self) -> frozenset[str]:
+        """Kinds of evidence that the law requires, without those of the company's policy."""
         return frozenset(item.code for item in self.evidence if item.citations[0].instrument != POLICY_INSTRUMENT)
 
     @property
@@ -75,14 +76,14 @@ class Determination:
 
 
 class State:
-    """What the conditions of the rules look at while a determination is made."""
+    """Facts and intermediate results of a determination; the conditions of the rules read them."""
 
     __slots__ = (
-        "duties",
         "edition",
         "exemption",
         "facts",
         "mechanisms",
+        "obligations",
         "offered",
         "persons",
         "routes",
@@ -91,7 +92,7 @@ class State:
     )
 
     def __init__(self, facts: Facts, edition: Edition, more: Count = Count()) -> None:  # noqa: B008 - immutable
-        # CBDF 7, 8: the year's count includes the transfer that is asked about.
+        # CBDF 7, 8: the year's count includes this transfer.
         self.facts = facts
         self.edition = edition
         self.persons = facts.ledger.this_year.persons + facts.transfer.persons + more.persons
@@ -102,17 +103,28 @@ class State:
         self.mechanisms: set[str] = set()
         self.routes: set[str] = set()
         self.offered: set[str] = set()
-        self.duties: set[str] = set()
+        self.obligations: set[str] = set()
         self.routes_missing = False
 
 
 def determine(facts: Facts, book: RuleBook, route: Route | None = None) -> Determination:
-    """Return what the law asks for.
+    """Determine the requirements of the law on the day of the facts.
 
     Args:
-        facts: facts without faults (see `facts.find_faults`); personal data with no persons is taken as it is.
-        book: the law data.
-        route: the instrument that the requester chose for `standard_contract_or_certification`; the first offered, if None.
+        facts: facts without faults (see `facts.find_faults`); personal data without persons is accepted.
+        book: the rule book.
+        route: the route that the requester chose for `standard_contract_or_certification`; None: the first one offered.
+
+    Example:
+        facts = Facts(
+            date(2026, 1, 5),
+            HandlerFacts(ciio=False),
+            DatasetFacts(tags=frozenset({Tag.PERSONAL})),
+            RecipientFacts(country="SG"),
+            TransferFacts(persons=5_000),
+        )
+        determination = determine(facts, load_rule_book(None))
+        assert determination.exemption == "small_volume"
     """
     edition = book.edition(facts.as_of)
     state = State(facts, edition)
@@ -121,12 +133,12 @@ def determine(facts: Facts, book: RuleBook, route: Route | None = None) -> Deter
         return _determine_inside(facts, border, book)
     chosen = _select_rules(state)
     requirements = (*(_requirement(rule, state, route) for rule in chosen), *_policy_prohibitions(facts, chosen, book))
-    mechanism = max((requirement.mechanism for requirement in requirements), key=lambda found: found.strictness)
+    mechanism = max((requirement.mechanism for requirement in requirements), key=lambda m: m.strictness)
     state.mechanisms = {str(requirement.mechanism) for requirement in requirements}
     obligations = _items(edition.obligations, state)
-    state.duties = {item.code for item in obligations}
+    state.obligations = {item.code for item in obligations}
     evidence = _items(edition.evidence, state)
-    wanted = _policy_evidence(facts, state.mechanisms, book)
+    policy_evidence = _policy_evidence(facts, state.mechanisms, book)
     return Determination(
         as_of=facts.as_of,
         mechanism=mechanism,
@@ -134,7 +146,10 @@ def determine(facts: Facts, book: RuleBook, route: Route | None = None) -> Deter
         requirements=requirements,
         counts_toward_ledger=facts.dataset.is_personal and state.exemption in {None, "small_volume"},
         obligations=obligations,
-        evidence=(*evidence, *(item for item in wanted if item.code not in {own.code for own in evidence})),
+        evidence=(
+            *evidence,
+            *(item for item in policy_evidence if item.code not in {required.code for required in evidence}),
+        ),
         warnings=_items(edition.warnings, state),
         headroom=_headroom(facts, edition, mechanism.strictness),
         exposure=_items(edition.exposure, state),
@@ -146,7 +161,7 @@ def determine(facts: Facts, book: RuleBook, route: Route | None = None) -> Deter
 
 
 POLICY_INSTRUMENT: Final = "POLICY"
-"""What the company's own rules are cited as."""
+"""Instrument code under which the company's policy is cited."""
 
 
 def _situation(facts: Facts, mechanisms: Iterable[str]) -> Situation:
@@ -154,26 +169,28 @@ def _situation(facts: Facts, mechanisms: Iterable[str]) -> Situation:
 
 
 def _policy_prohibitions(facts: Facts, chosen: Iterable[Rule], book: RuleBook) -> tuple[Requirement, ...]:
-    """The company's own bars: what it never sends there, whatever the law would allow."""
+    """Return the prohibitions of the company's policy as requirements."""
     if book.policy is None:
         return ()
-    bars = book.policy.bars_in(_situation(facts, [rule.mechanism for rule in chosen]))
+    prohibitions = book.policy.prohibitions_in(_situation(facts, [rule.mechanism for rule in chosen]))
     return tuple(
-        Requirement(f"policy-bar:{bar.id}", Mechanism.PROHIBITED, (), (Citation(POLICY_INSTRUMENT, bar.id),))
-        for bar in bars
+        Requirement(
+            f"policy-bar:{prohibition.id}", Mechanism.PROHIBITED, (), (Citation(POLICY_INSTRUMENT, prohibition.id),)
+        )
+        for prohibition in prohibitions
     )
 
 
 def _policy_evidence(facts: Facts, mechanisms: Iterable[str], book: RuleBook) -> tuple[Item, ...]:
-    """The evidence that the company itself wants."""
+    """Return the evidence that the company's policy requires."""
     if book.policy is None:
         return ()
-    papers = book.policy.papers_in(_situation(facts, mechanisms))
-    return tuple(Item(paper.kind, (Citation(POLICY_INSTRUMENT, paper.kind),)) for paper in papers)
+    evidence = book.policy.evidence_in(_situation(facts, mechanisms))
+    return tuple(Item(item.kind, (Citation(POLICY_INSTRUMENT, item.kind),)) for item in evidence)
 
 
 def _determine_inside(facts: Facts, border: Rule, book: RuleBook) -> Determination:
-    """Step A: nothing crosses the border, and nothing else is asked."""
+    """Return the determination of Step A: no export, and no further requirement."""
     return Determination(
         as_of=facts.as_of,
         mechanism=border.mechanism,
@@ -191,17 +208,17 @@ def _determine_inside(facts: Facts, border: Rule, book: RuleBook) -> Determinati
 
 
 def _select_rules(state: State) -> list[Rule]:
-    """Steps B and C: every bar that holds, then the first mechanism; core data asks for more than any mechanism gives."""
-    chosen = [rule for rule in state.edition.bars if rule.holds(state)]
+    """Select the rules of Steps B and C: all restrictions that hold, then the first mechanism; core data has no mechanism."""
+    chosen = [rule for rule in state.edition.restrictions if rule.holds(state)]
     if Tag.CORE not in state.facts.dataset.tags:
-        found = next(rule for rule in state.edition.mechanisms if rule.holds(state))
-        state.exemption = found.exemption
-        chosen.append(found)
+        mechanism = next(rule for rule in state.edition.mechanisms if rule.holds(state))
+        state.exemption = mechanism.exemption
+        chosen.append(mechanism)
     return chosen
 
 
 def select_mechanism_rules(state: State) -> list[Rule]:
-    """Step C alone: the rule that says by which mechanism data may leave; none for core data."""
+    """Select the rule of Step C alone; none for core data."""
     return [rule for rule in _select_rules(state) if rule.step == "mechanism"]
 
 
@@ -215,19 +232,19 @@ def _requirement(rule: Rule, state: State, route: Route | None) -> Requirement:
         state.routes_missing = not routes
     else:
         state.routes.update(routes)
-    return Requirement(rule.id, mechanism, routes, rule.cited.of(state))
+    return Requirement(rule.id, mechanism, routes, rule.citations.select(state))
 
 
 def _items(entries: tuple[LawItem, ...], state: State) -> tuple[Item, ...]:
-    return tuple(Item(entry.code, entry.cited.of(state)) for entry in entries if entry.holds(state))
+    return tuple(Item(entry.code, entry.citations.select(state)) for entry in entries if entry.holds(state))
 
 
 class HasRequirements(Protocol):
-    """Whatever says what is required."""
+    """Value with requirements, such as a determination."""
 
     @property
     def requirements(self) -> tuple[Requirement, ...]:
-        """All of them must be met."""
+        """Requirements, all of which must be met."""
 
 
 def _headroom(facts: Facts, edition: Edition, limit: int) -> Headroom:
@@ -239,43 +256,51 @@ def _headroom(facts: Facts, edition: Edition, limit: int) -> Headroom:
     )
 
 
-def _headroom_of_kind(facts: Facts, edition: Edition, limit: int, counted: Callable[[int], Count]) -> int | None:
-    """Return how many more can come: what is asked can only change where a count meets one of the day's limits."""
-    now, one_more = State(facts, edition), State(facts, edition, counted(1))
+def _headroom_of_kind(facts: Facts, edition: Edition, limit: int, count_of: Callable[[int], Count]) -> int | None:
+    """Return the most persons of a kind that can be added; the mechanism can only change at one of the day's limits."""
+    now, one_more = State(facts, edition), State(facts, edition, count_of(1))
     steps = sorted(
         {
-            line.least - line.measure(now)
-            for line in edition.limits
-            if line.measure(one_more) > line.measure(now) < line.least
+            volume_limit.least - volume_limit.measure(now)
+            for volume_limit in edition.limits
+            if volume_limit.measure(one_more) > volume_limit.measure(now) < volume_limit.least
         }
     )
     for step in steps:
-        rules = select_mechanism_rules(State(facts, edition, counted(step)))
+        rules = select_mechanism_rules(State(facts, edition, count_of(step)))
         if any(rule.mechanism.strictness > limit for rule in rules):
             return step - 1
     return None
 
 
-def covers(held: frozenset[Mechanism], asked: HasRequirements) -> bool:
-    """Tell whether what was obtained (the mechanisms of a permit's requirements) answers all that the law asks for now.
+def covers(obtained: frozenset[Mechanism], law: HasRequirements) -> bool:
+    """Return True if the obtained mechanisms meet all requirements of the law.
 
-    A stricter mechanism of export serves for a freer one; the approval of the state serves for any of them; an approval that stacks
-    (Step B) must have been obtained itself.
+    A stricter mechanism of Step C serves for a freer one, and the approval of the state for any of them. A restriction of Step B must
+    be obtained itself.
+
+    Args:
+        obtained: mechanisms of a permit's requirements.
+        law: a determination or outcome.
+
+    Example:
+        determination = determine(facts, book)
+        is_valid = covers(frozenset(Mechanism(name) for name in permit.requirements), determination)
     """
-    strictest = max_strictness(held)
+    strictest = max_strictness(obtained)
     return all(
         requirement.mechanism.strictness <= strictest
         if requirement.mechanism in _EXPORT_MECHANISMS
-        else requirement.mechanism in held and requirement.mechanism is not Mechanism.PROHIBITED
-        for requirement in asked.requirements
+        else requirement.mechanism in obtained and requirement.mechanism is not Mechanism.PROHIBITED
+        for requirement in law.requirements
     )
 
 
-def max_strictness(held: frozenset[Mechanism]) -> int:
-    """Return the strictness up to which mechanisms of export are answered."""
-    if Mechanism.STATE_APPROVAL in held:
+def max_strictness(obtained: frozenset[Mechanism]) -> int:
+    """Return the highest strictness of Step C that the obtained mechanisms meet; -1 for none."""
+    if Mechanism.STATE_APPROVAL in obtained:
         return Mechanism.SECURITY_ASSESSMENT.strictness
-    return max((mechanism.strictness for mechanism in held if mechanism in _EXPORT_MECHANISMS), default=-1)
+    return max((mechanism.strictness for mechanism in obtained if mechanism in _EXPORT_MECHANISMS), default=-1)
 
 
 _EXPORT_MECHANISMS: Final = frozenset(

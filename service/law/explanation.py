@@ -1,4 +1,4 @@
-"""A determination in words: English and Chinese sentences that name the deciding facts and the articles."""
+"""Renders determinations as JSON and as sentences in English and Chinese, with the deciding facts and the articles."""
 
 import gettext
 from collections.abc import Iterable, Mapping, Sequence
@@ -53,7 +53,12 @@ _CLOSING: Final = (
 
 
 def render_determination(facts: Facts, determination: Determination, book: RuleBook) -> dict[str, Any]:
-    """Return the JSON of `POST /v1/determinations`: the determination with all of its texts."""
+    """Render the JSON of `POST /v1/determinations`: the determination with all of its texts.
+
+    Example:
+        document = render_determination(facts, determine(facts, book), book)
+        print(document["mechanism"], document["explanation"]["en"])
+    """
     edition = book.edition(facts.as_of)
     return {
         "as_of": determination.as_of.isoformat(),
@@ -74,10 +79,10 @@ def render_determination(facts: Facts, determination: Determination, book: RuleB
         "warnings": _render_items(determination.warnings, edition.warnings),
         "headroom": asdict(determination.headroom),
         "exposure": [
-            told | _fines(entry)
-            for told in _render_items(determination.exposure, edition.exposure)
+            item | _fines(entry)
+            for item in _render_items(determination.exposure, edition.exposure)
             for entry in edition.exposure
-            if entry.code == told["code"]
+            if entry.code == item["code"]
         ],
         "explanation": explain(facts, determination, edition, book.policy),
         "rules_version": determination.rules_version,
@@ -87,16 +92,16 @@ def render_determination(facts: Facts, determination: Determination, book: RuleB
 
 
 def _policy_texts(book: RuleBook) -> Mapping[str, Mapping[str, str]]:
-    return {} if book.policy is None else {paper.kind: paper.text for paper in book.policy.papers}
+    return {} if book.policy is None else {item.kind: item.text for item in book.policy.evidence}
 
 
 def explain(
     facts: Facts, determination: Determination, edition: Edition, policy: Policy | None = None
 ) -> dict[str, str]:
-    """Return plain sentences: what goes where, the deciding rules with their numbers and articles, and what follows."""
+    """Return sentences in both languages: the transfer, the deciding rules with numbers and articles, and the result."""
     return {
         language: _SENTENCE_ENDS[place].join(
-            _sentence.rstrip(".。") for _sentence in _sentences(facts, determination, edition, policy, place)
+            sentence.rstrip(".。") for sentence in _sentences(facts, determination, edition, policy, place)
         )
         + _STOPS[place]
         for place, language in enumerate(LANGUAGES)
@@ -126,17 +131,17 @@ def _sentences(
 
 
 def _policy_sentences(determination: Determination, policy: Policy, edition: Edition, language: int) -> Iterable[str]:
-    """Name the lines and bars of the company's own rules, so that nobody takes them for the law's, and that they were applied."""
+    """Name the thresholds and prohibitions of the company's policy, so that nobody takes them for the law's."""
     for name in _lowered_thresholds(determination, edition):
         own, law = edition.thresholds[name], edition.law[name]
         yield (
             f"The line {name} is the company's own: {own:,}, where the law has {law:,}",
             f"门槛{name}为公司制度所定：{own}，法定为{law}",
         )[language]
-    barred = {requirement.rule for requirement in determination.requirements}
-    for bar in policy.bars:
-        if f"policy-bar:{bar.id}" in barred:
-            text = bar.text[LANGUAGES[language]].rstrip(".。")
+    rules = {requirement.rule for requirement in determination.requirements}
+    for prohibition in policy.prohibitions:
+        if f"policy-bar:{prohibition.id}" in rules:
+            text = prohibition.text[LANGUAGES[language]].rstrip(".。")
             yield (f"The company's policy bars this: {text}", f"公司制度禁止该出境：{text}")[language]
     yield (
         f"The company's own policy, which may be stricter than the law, is applied ({policy.hash[:15]}…)",
@@ -145,7 +150,7 @@ def _policy_sentences(determination: Determination, policy: Policy, edition: Edi
 
 
 def _lowered_thresholds(determination: Determination, edition: Edition) -> Iterable[str]:
-    """Return the thresholds that the deciding rules name and that the company has lowered."""
+    """Return the thresholds that deciding rules name and that the company's policy lowers."""
     texts = " ".join(rule.text["en"] for rule, _ in _deciding_rules(determination, edition))
     return [name for name, law in edition.law.items() if edition.thresholds[name] < law and f"{{{name}}}" in texts]
 
@@ -184,17 +189,17 @@ def _grading_sentence(facts: Facts, language: int) -> str:
 
 def _deciding_rules(determination: Determination, edition: Edition) -> Iterable[tuple[Rule, Sequence[Citation]]]:
     if determination.mechanism is Mechanism.NOT_CROSS_BORDER:
-        yield from ((rule, rule.cited.always) for rule in edition.border)
-    rules = {rule.id: rule for rule in (*edition.bars, *edition.mechanisms)}
+        yield from ((rule, rule.citations.always) for rule in edition.border)
+    rules = {rule.id: rule for rule in (*edition.restrictions, *edition.mechanisms)}
     for requirement in determination.requirements:
-        if requirement.rule in rules:  # a bar of the company's own rules is told apart
+        if requirement.rule in rules:  # prohibitions of the policy have sentences of their own
             yield rules[requirement.rule], requirement.citations
 
 
 def _rule_sentence(rule: Rule, citations: Sequence[Citation], facts: Facts, edition: Edition, language: int) -> str:
     numbers = {**edition.thresholds, **evaluate_measures(State(facts, edition))}
-    shown = {name: f"{value:,}" if language == 0 else str(value) for name, value in numbers.items()}
-    sentence = rule.text["en" if language == 0 else "zh"].format(**shown).rstrip(".。")
+    formatted = {name: f"{value:,}" if language == 0 else str(value) for name, value in numbers.items()}
+    sentence = rule.text["en" if language == 0 else "zh"].format(**formatted).rstrip(".。")
     if not citations:
         return sentence
     return sentence + (
@@ -203,14 +208,14 @@ def _rule_sentence(rule: Rule, citations: Sequence[Citation], facts: Facts, edit
 
 
 def format_citations(citations: Sequence[Citation], language: int) -> str:
-    """Return citations for a sentence in one of `LANGUAGES`, by its place."""
+    """Format citations for a sentence; `language` is an index of `LANGUAGES`."""
 
-    def one(citation: Citation) -> str:
+    def format_citation(citation: Citation) -> str:
         if citation.article is None:
             return citation.instrument
         return f"{citation.instrument}{(' art. ', '第')[language]}{citation.article}{('', '条')[language]}"
 
-    return ("; ", "；")[language].join(one(citation) for citation in citations)
+    return ("; ", "；")[language].join(format_citation(citation) for citation in citations)
 
 
 def _mechanism_phrase(determination: Determination, language: int) -> str:
@@ -225,26 +230,26 @@ def _ledger_sentences(determination: Determination, language: int) -> Iterable[s
 
 
 def country_name(code: str, language: int) -> str:
-    """Return the name of a country, by its ISO 3166-1 alpha-2 code, in one of `LANGUAGES`, by its place; the code, if it is none."""
-    found = pycountry.countries.get(alpha_2=code)
-    name = str(getattr(found, "common_name", None) or getattr(found, "name", code))
+    """Return the name of a country by its ISO 3166-1 alpha-2 code, or an unknown code itself; `language` is an index of `LANGUAGES`."""
+    entry = pycountry.countries.get(alpha_2=code)
+    name = str(getattr(entry, "common_name", None) or getattr(entry, "name", code))
     return name if language == 0 else _CHINESE_COUNTRIES.gettext(name)
 
 
 def mechanism_phrase(name: str, language: int) -> str:
-    """Return what a mechanism asks for, in one of `LANGUAGES`, by its place."""
+    """Return the phrase for a mechanism's requirement; `language` is an index of `LANGUAGES`."""
     return _MECHANISMS[Mechanism(name)][language]
 
 
 def tag_name(name: str, language: int) -> str:
-    """Return the name of a tag in one of `LANGUAGES`, by its place."""
+    """Return the name of a tag; `language` is an index of `LANGUAGES`."""
     return _TAGS[Tag(name)][language]
 
 
 def _render_items(
-    items: Sequence[Item], entries: Sequence[LawItem], own: Mapping[str, Mapping[str, str]] | None = None
+    items: Sequence[Item], entries: Sequence[LawItem], policy_texts: Mapping[str, Mapping[str, str]] | None = None
 ) -> list[dict[str, Any]]:
-    texts: dict[str, Mapping[Any, str]] = {**(own or {}), **{entry.code: entry.text for entry in entries}}
+    texts: dict[str, Mapping[Any, str]] = {**(policy_texts or {}), **{entry.code: entry.text for entry in entries}}
     return [
         {"code": item.code, "citations": _documents(item.citations), "text": dict(texts[item.code])} for item in items
     ]

@@ -1,6 +1,6 @@
-"""The facts that the law is applied to, as plain values, and what is wrong with them where they contradict each other.
+"""Defines the facts of a determination as plain values, and finds contradictions among them.
 
-Source: PRC law as restated in the service's own law data; the shape is that of `POST /v1/determinations`.
+Source: PRC law as restated in the service's law data. The shape is that of `POST /v1/determinations`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,19 +13,19 @@ import pycountry
 from msgspec import Struct
 
 FIRST_DAY: Final = date(2021, 9, 1)
-"""The Data Security Law comes into force; of earlier days the service says nothing. Source: DSL art. 55."""
+"""First day of the Data Security Law, and of the law data. Source: DSL art. 55."""
 
 PI_SUBJECTS_UNTIL: Final = date(2024, 3, 22)
-"""Before this day the handler's total decides as well. Source: SAM art. 4(3); CBDF art. 7, 8."""
+"""First day on which the handler's total no longer decides. Source: SAM art. 4(3); CBDF art. 7, 8."""
 
 SENSITIVE_FROM: Final = date(2021, 11, 1)
-"""From this day sensitive personal information is a kind of its own. Source: PIPL art. 28, 74."""
+"""First day on which sensitive personal information is a separate category. Source: PIPL art. 28, 74."""
 
 COUNTRIES: Final = frozenset(country.alpha_2 for country in pycountry.countries)
 
 
 class Tag(StrEnum):
-    """What a grading says of a dataset; none of them: general data. Source: GB/T 43697-2024; PIPL art. 4, 28."""
+    """Tags of a dataset, set by its grading; none: general data. Source: GB/T 43697-2024; PIPL art. 4, 28."""
 
     CORE = "core"
     IMPORTANT = "important"
@@ -34,21 +34,21 @@ class Tag(StrEnum):
 
 
 class Origin(StrEnum):
-    """Where personal information was collected or generated. Source: CBDF art. 4."""
+    """Place of collection or generation of personal information. Source: CBDF art. 4."""
 
     DOMESTIC = "domestic"
     FOREIGN = "foreign"
 
 
 class FtzList(StrEnum):
-    """A dataset's standing on the free-trade zone's negative list. Source: CBDF art. 6."""
+    """Result of the check against the free-trade zone's negative list. Source: CBDF art. 6."""
 
     LISTED = "listed"
     UNLISTED = "unlisted"
 
 
 class RecipientKind(StrEnum):
-    """What the recipient is. Source: DSL art. 36 for the last one."""
+    """Kinds of recipients. Source: DSL art. 36 for the last one."""
 
     COMPANY = "company"
     AFFILIATE = "affiliate"
@@ -57,7 +57,7 @@ class RecipientKind(StrEnum):
 
 
 class Method(StrEnum):
-    """How the data gets out; each of them is an export."""
+    """Methods of export."""
 
     TRANSMISSION = "transmission"
     REMOTE_ACCESS = "remote_access"
@@ -65,7 +65,7 @@ class Method(StrEnum):
 
 
 class Necessity(StrEnum):
-    """The exemption that is claimed. Source: CBDF art. 5(1); NDSMR art. 35."""
+    """Grounds of an exemption that a requester can claim. Source: CBDF art. 5(1); NDSMR art. 35."""
 
     CONTRACT = "contract"
     HR = "hr"
@@ -74,7 +74,7 @@ class Necessity(StrEnum):
 
 
 class LegalBasis(StrEnum):
-    """Why personal information may be handled at all. Source: PIPL art. 13."""
+    """Legal bases for handling personal information. Source: PIPL art. 13."""
 
     CONSENT = "consent"
     CONTRACT = "contract"
@@ -86,7 +86,7 @@ class LegalBasis(StrEnum):
 
 
 class Route(StrEnum):
-    """An instrument by which a requirement can be met."""
+    """Routes by which a requirement can be met."""
 
     STATE_APPROVAL = "state_approval"
     AUTHORITY_APPROVAL = "authority_approval"
@@ -120,27 +120,27 @@ class DatasetFacts:
 
     @property
     def is_personal(self) -> bool:
-        """Whether it is personal information; the sensitive kind is. Source: PIPL art. 28."""
+        """True for personal information, the sensitive kind included. Source: PIPL art. 28."""
         return Tag.PERSONAL in self.tags or Tag.SENSITIVE in self.tags
 
     @property
     def is_foreign_origin(self) -> bool:
-        """Whether it came from abroad and nothing domestic was brought in. Source: CBDF art. 4."""
+        """True if it was collected abroad and no domestic data was added. Source: CBDF art. 4."""
         return self.origin is Origin.FOREIGN and not self.domestic_data_added
 
 
 @dataclass(frozen=True, slots=True)
 class RecipientFacts:
-    """Facts of whoever receives the data."""
+    """Facts of the recipient."""
 
     country: str
     kind: RecipientKind = RecipientKind.COMPANY
     in_gba: bool = False
     restricted: bool = False
     key: str | None = None
-    """What the register calls it: for the company's own rules; the law does not look at it."""
+    """Key in the register, for the company's policy; the law does not depend on it."""
     name: str | None = None
-    """Who it is, as people approve it; None: not recorded. The law does not look at it."""
+    """Name that reviewers approve; None: not recorded. The law does not depend on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,14 +153,13 @@ class TransferFacts:
     persons: int = 0
     sensitive_persons: int = 0
     sensitive_left_out: bool = False
-    """A person states that of data tagged sensitive only fields go that are not."""
+    """Statement by a person that no sensitive field of data tagged sensitive is sent."""
 
 
 class Count(Struct, frozen=True, gc=False):
-    """Distinct persons, those with sensitive information counted apart.
+    """Distinct persons, counted separately with and without sensitive information."""
 
-    The gate makes many: a frozen dataclass takes ten times as long to make.
-    """
+    # A Struct: the gate creates many, and a frozen dataclass takes ten times as long to create.
 
     persons: int = 0
     sensitive_persons: int = 0
@@ -171,7 +170,7 @@ NO_PERSONS: Final = Count()
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """Persons exported by the handler since 1 January, and in the year before; exempt exports left out."""
+    """Persons exported by the handler since 1 January and in the year before, without exempt exports."""
 
     this_year: Count = NO_PERSONS
     previous_year: Count = NO_PERSONS
@@ -179,7 +178,7 @@ class Ledger:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Everything that a determination depends on, besides the rules."""
+    """Input of a determination, besides the rules."""
 
     as_of: date
     handler: HandlerFacts
@@ -191,14 +190,14 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A fact that cannot be: an RFC 6901 pointer to it, and why."""
+    """Contradiction or gap in the facts: RFC 6901 pointer and explanation."""
 
     pointer: str
     detail: str
 
 
 def find_faults(facts: Facts) -> tuple[Fault, ...]:
-    """Return every contradiction and gap in the facts; a determination is made only where there is none."""
+    """Find all contradictions and gaps; `determine` requires facts without any."""
     return (*_day_faults(facts), *_count_faults(facts), *_person_faults(facts), *_sensitive_faults(facts))
 
 
@@ -243,7 +242,7 @@ def _person_faults(facts: Facts) -> Iterator[Fault]:
 
 
 def _sensitive_faults(facts: Facts) -> Iterator[Fault]:
-    """Sensitive data that goes concerns somebody, and all information about persons under 14 is sensitive. Source: PIPL art. 28."""
+    """Require persons for sensitive data, and the tag for information about persons under 14. Source: PIPL art. 28."""
     transfer, dataset = facts.transfer, facts.dataset
     is_sensitive, is_in_force = Tag.SENSITIVE in dataset.tags, facts.as_of >= SENSITIVE_FROM
     if is_in_force and dataset.contains_minors and not is_sensitive:
@@ -268,11 +267,11 @@ def _sensitive_faults(facts: Facts) -> Iterator[Fault]:
 
 
 def merge_datasets(datasets: Sequence[DatasetFacts]) -> DatasetFacts:
-    """Return the facts of several datasets taken as one, each in its stricter reading.
+    """Merge the facts of several datasets, with the stricter value of each fact and the tags of all.
 
-    The tags of all of them; foreign in origin, unlisted or free of minors only if each one is.
+    The result is foreign in origin, unlisted or without minors only if each dataset is.
     """
-    # Of no dataset at all nothing is known, so nothing that frees is taken for granted.
+    # An empty sequence gives the strictest facts: nothing is known.
     foreign = bool(datasets) and all(dataset.is_foreign_origin for dataset in datasets)
     return DatasetFacts(
         tags=frozenset().union(*(dataset.tags for dataset in datasets)),
@@ -283,7 +282,7 @@ def merge_datasets(datasets: Sequence[DatasetFacts]) -> DatasetFacts:
     )
 
 
-def _merge_ftz_lists(standings: Sequence[FtzList | None]) -> FtzList | None:
-    if FtzList.LISTED in standings:
+def _merge_ftz_lists(lists: Sequence[FtzList | None]) -> FtzList | None:
+    if FtzList.LISTED in lists:
         return FtzList.LISTED
-    return FtzList.UNLISTED if all(standings) and standings else None
+    return FtzList.UNLISTED if all(lists) and lists else None

@@ -1,4 +1,4 @@
-"""When and why the law's answer will change, with nothing else changing. A pure function of the facts and the rule book."""
+"""Forecasts changes of a determination: coming days of the law, the new year, and thresholds. Pure."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ Kind = Literal["law_changes", "year_begins"]
 
 @dataclass(frozen=True, slots=True)
 class LegalChange:
-    """A day from which the law's answer is another."""
+    """Change of the determination on a day."""
 
     on: date
     kind: Kind
@@ -24,70 +24,70 @@ class LegalChange:
 
 @dataclass(frozen=True, slots=True)
 class ThresholdDistance:
-    """A line at which more is asked for of this transfer, and how far the year's count is from it once all of it has been sent."""
+    """Threshold with a stricter mechanism, and its distance from the year's count with the whole transfer."""
 
     id: str
     kind: Literal["persons", "sensitive_persons"]
     mechanism: str
     value: int
     law_value: int
-    """As the law draws it: the company's own rules may draw it lower."""
+    """Threshold of the law; that of the company's policy may be lower."""
     count: int
     headroom: int
     near: bool
-    """Whether so much of the line is reached that the law data warns."""
+    """True if the count has reached the percentage of the threshold at which the law data warns."""
 
 
 def project_to(facts: Facts, day: date) -> Facts:
-    """Return the facts as of another day: the count of a year to come begins with nothing."""
+    """Return the facts as of a later day; in a later year the count begins with zero."""
     if day.year == facts.as_of.year:
         return replace(facts, as_of=day)
     return replace(facts, as_of=day, ledger=Ledger(previous_year=facts.ledger.this_year))
 
 
 def add_to_year(facts: Facts, more: Count) -> Facts:
-    """Return the facts with a higher count of the year."""
+    """Return the facts with more persons in the year's count."""
     year = facts.ledger.this_year
     count = Count(year.persons + more.persons, year.sensitive_persons + more.sensitive_persons)
     return replace(facts, ledger=replace(facts.ledger, this_year=count))
 
 
 def find_legal_changes(facts: Facts, book: RuleBook, until: date, route: Route | None = None) -> list[LegalChange]:
-    """Return the days after the facts' own, up to a last one, from which the answer is another, the first first."""
-    found: list[LegalChange] = []
+    """Find the changes of the determination after the day of the facts, up to a last day, in order."""
+    changes: list[LegalChange] = []
     before = determine(facts, book, route)
     for day, kind in sorted(_change_days(facts, book, until)):
         after = determine(project_to(facts, day), book, route)
         if _answer_key(after) != _answer_key(before):
-            found.append(LegalChange(day, kind, before, after))
+            changes.append(LegalChange(day, kind, before, after))
         before = after
-    return found
+    return changes
 
 
 def find_threshold_distances(facts: Facts, book: RuleBook) -> list[ThresholdDistance]:
-    """Return the lines that the year's count with this transfer does not reach yet, and that would change the answer if it did."""
+    """Find the thresholds that the year's count with this transfer has not reached, and that would change the determination."""
     now = _answer_key(determine(facts, book))
     year, transfer = facts.ledger.this_year, facts.transfer
     count = Count(year.persons + transfer.persons, year.sensitive_persons + transfer.sensitive_persons)
     near = book.edition(facts.as_of).thresholds["near"]
-    found: list[ThresholdDistance] = []
-    for line in book.volume_lines(facts.as_of, count):
-        beyond = add_to_year(facts, Count(**{line["kind"]: line["headroom"] + 1}))
-        if not line["reached"] and _answer_key(determine(beyond, book)) != now:
-            reached = int(getattr(count, line["kind"]))
-            found.append(
+    distances: list[ThresholdDistance] = []
+    for threshold in book.volume_thresholds(facts.as_of, count):
+        exceeding = add_to_year(facts, Count(**{threshold["kind"]: threshold["headroom"] + 1}))
+        if not threshold["reached"] and _answer_key(determine(exceeding, book)) != now:
+            reached = int(getattr(count, threshold["kind"]))
+            distances.append(
                 ThresholdDistance(
-                    line["id"],
-                    line["kind"],
-                    line["mechanism"],
-                    line["value"],
-                    line["law_value"],
+                    threshold["id"],
+                    threshold["kind"],
+                    threshold["mechanism"],
+                    threshold["value"],
+                    threshold["law_value"],
                     reached,
-                    line["headroom"],
-                    near=reached * 100 >= line["value"] * near,
+                    threshold["headroom"],
+                    near=reached * 100 >= threshold["value"] * near,
                 )
             )
-    return found
+    return distances
 
 
 def _change_days(facts: Facts, book: RuleBook, until: date) -> Iterator[tuple[date, Kind]]:

@@ -1,7 +1,7 @@
-"""Which way each fact of the register frees: what two persons must say, where one person's word is enough to protect.
+"""Ranks the values of each fact in the register, and decides which changes of facts a second person must confirm.
 
-The direction of a fact is written here and nowhere else, beside the facts themselves; a fact that has none makes the tests fail.
-Source: GB/T 43697-2024 (the stricter grade holds until somebody entitled records a lower one), taken over for every fact that frees.
+A change to a stricter value takes effect at once; a change to a freer value waits for confirmation.
+Source: GB/T 43697-2024 (the stricter grade holds until an entitled person records a lower one), applied to every fact.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,7 +13,7 @@ from service.law.facts import DatasetFacts, FtzList, HandlerFacts, Origin, Recip
 FactSubject = Literal["handler", "dataset", "recipient"]
 Facts = Mapping[str, Any]
 Rank = Callable[[Any], int]
-"""How strict a value is: the law asks for no less under a higher rank."""
+"""Rank of a value; a higher rank never makes the law require less."""
 
 _FTZ_LISTS: Final = (FtzList.UNLISTED, None, FtzList.LISTED)
 
@@ -31,7 +31,7 @@ def _more_is_strict(value: Any) -> int:
 
 
 def _country_rank(value: Any) -> int:
-    """Nothing crosses the border to mainland China, and Hong Kong and Macao have a contract of their own."""
+    """Rank mainland China below Hong Kong and Macao, which have a contract of their own, and these below all other countries."""
     return {"CN": 0, "HK": 1, "MO": 1}.get(value, 2)
 
 
@@ -57,77 +57,81 @@ STRICTNESS: Final[Mapping[FactSubject, Mapping[str, Rank]]] = {
         "country": _country_rank,
     },
 }
-"""The rank of each fact's values, by the thing that it is a fact of."""
+"""Rank function of each fact, by its subject. A test fails for a fact that has none."""
 
 DEFAULTS: Final[Mapping[FactSubject, Facts]] = {
     "handler": {"pi_subjects": None, "in_ftz": False, "in_gba": False, "listing_abroad": False, "platform_users": 0},
     "dataset": {"origin": "domestic", "domestic_data_added": True, "ftz_list": None, "contains_minors": False},
     "recipient": {"in_gba": False, "restricted": False, "kind": "company"},
 }
-"""What holds of a new thing where nobody says anything. What must be said of each (`ciio`, a country) has no such value: the first word
-on it takes one person."""
+"""Values of facts that nobody has stated. Required facts (`ciio`, the country) have none: one person states their first value."""
 
 
 @dataclass(frozen=True, slots=True)
 class FactChange:
-    """What becomes of a thing's facts when somebody states some of them."""
+    """Effect of one person's statement on the facts of a subject."""
 
     facts: Facts
-    """What holds from now on: all that protects, and nothing that frees."""
-    asked: Facts
-    """What frees, and waits for a second person from now on."""
+    """Facts in force after the statement, without its freer values."""
+    pending: Facts
+    """Freer values, which wait for a second person."""
     overtaken: frozenset[str]
-    """Facts whose value that waited waits no more: something else has been stated since."""
+    """Facts whose pending value was replaced by this statement."""
 
 
-def frees(thing: FactSubject, fact: str, before: Any, after: Any) -> bool:
-    """Tell whether a fact that goes from one value to another protects less."""
-    rank = STRICTNESS[thing][fact]
+def frees(subject: FactSubject, fact: str, before: Any, after: Any) -> bool:
+    """Return True if the change of a fact from one value to another makes it less strict."""
+    rank = STRICTNESS[subject][fact]
     return rank(after) < rank(before)
 
 
-def apply_statement(thing: FactSubject, held: Facts, waiting: Facts, stated: Facts) -> FactChange:
-    """Return what one person's statement does: what protects holds at once, what frees waits.
+def apply_statement(subject: FactSubject, current: Facts, pending: Facts, stated: Facts) -> FactChange:
+    """Apply one person's statement: stricter values take effect, freer values wait for a second person.
 
     Args:
-        thing: what the facts are of.
-        held: the facts that hold.
-        waiting: those that wait for a second person already.
-        stated: the facts that are stated now; others stay, and go on waiting.
+        subject: kind of the subject.
+        current: facts in force.
+        pending: values that already wait for a second person.
+        stated: stated facts; all others stay as they are.
+
+    Example:
+        change = apply_statement("handler", {"in_ftz": False}, {}, {"in_ftz": True})
+        assert change.facts == {"in_ftz": False}
+        assert change.pending == {"in_ftz": True}
     """
-    facts, asked, overtaken = dict(held), {}, set()
+    facts, freer, overtaken = dict(current), {}, set()
     for fact, value in stated.items():
-        is_freeing = frees(thing, fact, held[fact], value)
-        if is_freeing and fact in waiting and waiting[fact] == value:
+        is_freeing = frees(subject, fact, current[fact], value)
+        if is_freeing and fact in pending and pending[fact] == value:
             continue
-        if fact in waiting:
+        if fact in pending:
             overtaken.add(fact)
         if is_freeing:
-            asked[fact] = value
+            freer[fact] = value
         else:
             facts[fact] = value
-    return FactChange(facts, asked, frozenset(overtaken))
+    return FactChange(facts, freer, frozenset(overtaken))
 
 
-def apply_first_statement(thing: FactSubject, stated: Facts) -> FactChange:
-    """Return what the facts of a new thing are: where they free, what holds of a thing of which nothing is said, until confirmed."""
-    return apply_statement(thing, {**stated, **DEFAULTS[thing]}, {}, stated)
+def apply_first_statement(subject: FactSubject, stated: Facts) -> FactChange:
+    """Apply the first statement on a new subject: its freer values wait, and the defaults are in force meanwhile."""
+    return apply_statement(subject, {**stated, **DEFAULTS[subject]}, {}, stated)
 
 
-def merge_handlers_strictly(one: HandlerFacts, other: HandlerFacts) -> HandlerFacts:
-    """Return the stricter of two readings of a handler, fact by fact."""
-    return replace(one, **_stricter_values("handler", one, other))
+def merge_handlers_strictly(left: HandlerFacts, right: HandlerFacts) -> HandlerFacts:
+    """Merge two sets of facts of a handler; the stricter value of each fact counts."""
+    return replace(left, **_stricter_values("handler", left, right))
 
 
-def merge_datasets_strictly(one: DatasetFacts, other: DatasetFacts) -> DatasetFacts:
-    """Return the stricter of two readings of a dataset, fact by fact; the tags are those of the first."""
-    return replace(one, **_stricter_values("dataset", one, other))
+def merge_datasets_strictly(left: DatasetFacts, right: DatasetFacts) -> DatasetFacts:
+    """Merge two sets of facts of a dataset; the stricter value of each fact counts, with the tags of the first."""
+    return replace(left, **_stricter_values("dataset", left, right))
 
 
-def _stricter_values(thing: FactSubject, one: Any, other: Any) -> dict[str, Any]:
-    ranks = STRICTNESS[thing]
+def _stricter_values(subject: FactSubject, left: Any, right: Any) -> dict[str, Any]:
+    ranks = STRICTNESS[subject]
     return {
-        name: getattr(other, name)
-        for name in (field.name for field in fields(one))
-        if name in ranks and ranks[name](getattr(other, name)) > ranks[name](getattr(one, name))
+        name: getattr(right, name)
+        for name in (field.name for field in fields(left))
+        if name in ranks and ranks[name](getattr(right, name)) > ranks[name](getattr(left, name))
     }

@@ -37,16 +37,16 @@ from service.law.rule_files import (
 DATA_DIRECTORY: Final = Path(__file__).parent / "data"
 
 
-# Reading it
+# Reading
 
 
 def load(directory: Path = DATA_DIRECTORY, policy: Policy | None = None) -> RuleBook:
-    """Read, check and compile the law data, with a company's own rules on top.
+    """Read, validate and compile the law data, with the policy of a company.
 
     Raises:
-        PolicyFileError: the company's rules would free something.
-        RuleFileError: naming file and key: an unknown field, a period that overlaps another of the same id, a citation that is
-            missing or of an instrument never in force with it, a missing translation, a word outside the vocabulary.
+        PolicyFileError: the policy would be freer than the law.
+        RuleFileError: naming file and key: an unknown field, overlapping periods of one id, a missing citation, a citation of an
+            instrument that is never in force with the record, a missing translation, a word outside the vocabulary.
     """
     read = {name: _read(directory / name, shape) for name, shape in FILES.items()}
     digest = hashlib.sha256()
@@ -68,14 +68,14 @@ def _read(path: Path, shape: type[Record]) -> Any:
 
 
 def _key(location: Sequence[int | str], content: Any) -> str:
-    """Name a place: the section, the entry by its own id, and the field."""
-    names: list[str] = []
-    here = content
+    """Return the key of an error: section, id of the record, and field."""
+    parts: list[str] = []
+    member = content
     for step in location:
-        here = _member(here, step)
-        named = next((here[name] for name in NAMES if name in here), None) if isinstance(here, dict) else None
-        names.append(f"{step}" if named is None else f"{step} ({named})")
-    return ".".join(names)
+        member = _member(member, step)
+        name = next((member[name] for name in NAMES if name in member), None) if isinstance(member, dict) else None
+        parts.append(f"{step}" if name is None else f"{step} ({name})")
+    return ".".join(parts)
 
 
 def _member(container: Any, step: int | str) -> Any:
@@ -98,7 +98,7 @@ class _Compiler:
         self._routes: list[RouteRecord] = read["rules.toml"].route
         self._obligations: list[ObligationRecord] = read["obligations.toml"].obligation
         self._evidence: list[EvidenceRecord] = read["evidence.toml"].evidence
-        self._lives: list[ValidityRecord] = read["evidence.toml"].life
+        self._validities: list[ValidityRecord] = read["evidence.toml"].life
         self._follow_ups: list[FollowUpRecord] = read["evidence.toml"].follow_up
         self._warnings: list[WarningRecord] = read["warnings.toml"].warning
         self._exposure: list[ExposureRecord] = read["exposure.toml"].exposure
@@ -110,11 +110,11 @@ class _Compiler:
             _require_disjoint(file, records)
             for record in records:
                 self._require_citations(file, record)
-                self._require_known_duties(file, record)
-        self._require_known_papers()
+                self._require_existing_obligations(file, record)
+        self._require_existing_evidence()
         if self._policy is not None:
             require_stricter(self._policy, [self._limits(day) for day in self._change_days()])
-        wanted = () if self._policy is None else self._policy.papers
+        policy_evidence = () if self._policy is None else self._policy.evidence
         editions = tuple(self._edition(day) for day in self._change_days())
         return RuleBook(
             version=self._version,
@@ -127,11 +127,11 @@ class _Compiler:
                 }
                 for instrument in self._instruments
             ),
-            kinds=frozenset((*(evidence.kind for evidence in self._evidence), *(paper.kind for paper in wanted))),
+            kinds=frozenset(record.kind for record in self._evidence) | {item.kind for item in policy_evidence},
             policy=self._policy,
             _editions=editions,
             _days=tuple(edition.begins for edition in editions),
-            _lives=tuple(self._lives),
+            _validities=tuple(self._validities),
             _follow_ups=tuple(self._follow_ups),
         )
 
@@ -141,7 +141,7 @@ class _Compiler:
         yield "rules.toml", self._routes
         yield "obligations.toml", self._obligations
         yield "evidence.toml", self._evidence
-        yield "evidence.toml", self._lives
+        yield "evidence.toml", self._validities
         yield "evidence.toml", self._follow_ups
         yield "warnings.toml", self._warnings
         yield "exposure.toml", self._exposure
@@ -149,8 +149,8 @@ class _Compiler:
     def _require_distinct_instruments(self) -> None:
         if len(self._begins) < len(self._instruments):
             codes = [instrument.code for instrument in self._instruments]
-            twice = next(code for code in codes if codes.count(code) > 1)
-            raise RuleFileError("instruments.toml", twice, "this code stands twice")
+            duplicate = next(code for code in codes if codes.count(code) > 1)
+            raise RuleFileError("instruments.toml", duplicate, "this code stands twice")
 
     def _require_citations(self, file: str, record: DatedRecord) -> None:
         for citation in record.citations:
@@ -164,21 +164,24 @@ class _Compiler:
                     file, record.identity, f"cites {citation.instrument} on no day on which both are in force"
                 )
 
-    def _require_known_duties(self, file: str, record: DatedRecord) -> None:
+    def _require_existing_obligations(self, file: str, record: DatedRecord) -> None:
         codes = {obligation.code for obligation in self._obligations}
         lines = (*getattr(record, "when", ()), *(citation.when or "" for citation in record.citations))
         for word in " ".join(lines).split():
             if word.startswith("duty:") and word.removeprefix("duty:") not in codes:
                 raise RuleFileError(file, f"{record.identity}.when", f"asks for {word!r}, which is no known obligation")
 
-    def _require_known_papers(self) -> None:
-        """Refuse a life or a receipt of a paper that is not there: it would bind nobody, and nobody would notice."""
-        known = {evidence.kind for evidence in self._evidence}
-        named = [(life.identity, life.kind) for life in self._lives]
-        for duty in self._follow_ups:
-            named += [(duty.identity, duty.kind), *((f"{duty.identity}.after", kind) for kind in duty.after)]
-        for key, kind in named:
-            if kind not in known:
+    def _require_existing_evidence(self) -> None:
+        """Reject a period of validity or a receipt of an unknown kind of evidence, which would silently have no effect."""
+        kinds = {evidence.kind for evidence in self._evidence}
+        references = [(validity.identity, validity.kind) for validity in self._validities]
+        for receipt in self._follow_ups:
+            references += [
+                (receipt.identity, receipt.kind),
+                *((f"{receipt.identity}.after", kind) for kind in receipt.after),
+            ]
+        for key, kind in references:
+            if kind not in kinds:
                 raise RuleFileError("evidence.toml", key, f"names {kind!r}, which is no known kind of evidence")
 
     def _change_days(self) -> list[date]:
@@ -203,7 +206,7 @@ class _Compiler:
             thresholds=thresholds,
             law=law,
             border=tuple(rule for rule in rules if rule.step == "border"),
-            bars=tuple(rule for rule in rules if rule.step == "bar"),
+            restrictions=tuple(rule for rule in rules if rule.step == "bar"),
             mechanisms=mechanisms,
             limits=tuple(limit for rule in mechanisms for limit in rule.limits),
             offers=self._offers(day, thresholds),
@@ -216,7 +219,7 @@ class _Compiler:
 
     def _rule(self, record: RuleRecord, day: date, thresholds: Mapping[str, int]) -> Rule:
         condition = _compile("rules.toml", record.identity, record.when, thresholds)
-        cited = self._cited("rules.toml", record, day, thresholds)
+        citations = self._citations("rules.toml", record, day, thresholds)
         _require_text("rules.toml", record, thresholds)
         words = set(" ".join(record.when).split())
         document = {
@@ -229,7 +232,9 @@ class _Compiler:
             "condition": record.when,
             "thresholds": {name: value for name, value in thresholds.items() if name in words},
             "law_thresholds": {name: value for name, value in self._limits(day).items() if name in words},
-            "citations": [citation.document() for citation in (*cited.always, *(c for _, c in cited.sometimes))],
+            "citations": [
+                citation.document() for citation in (*citations.always, *(c for _, c in citations.conditional))
+            ],
             "confidence": record.confidence,
             "text": record.text.model_dump(),
         }
@@ -240,8 +245,8 @@ class _Compiler:
             exemption=record.exemption,
             holds=condition.holds,
             limits=tuple(condition.limits),
-            lines=tuple(condition.lines),
-            cited=cited,
+            comparisons=tuple(condition.comparisons),
+            citations=citations,
             text=_text(record.text),
             document=document,
         )
@@ -261,26 +266,26 @@ class _Compiler:
             LawItem(
                 code=record.identity,
                 holds=_compile(file, record.identity, record.when, thresholds).holds,
-                cited=self._cited(file, record, day, thresholds),
+                citations=self._citations(file, record, day, thresholds),
                 text=_text(record.text),
                 fines=record.model_dump(include={"company", "person"}) if isinstance(record, ExposureRecord) else {},
             )
             for record in _in_force_on(records, day)
         )
 
-    def _cited(self, file: str, record: DatedRecord, day: date, thresholds: Mapping[str, int]) -> CitationSet:
+    def _citations(self, file: str, record: DatedRecord, day: date, thresholds: Mapping[str, int]) -> CitationSet:
         always: list[Citation] = []
-        sometimes: list[tuple[Test, Citation]] = []
+        conditional: list[tuple[Test, Citation]] = []
         for citation in record.citations:
             if not max(citation.begins, self._begins[citation.instrument]) <= day < citation.ends:
                 continue
-            made = Citation(citation.instrument, citation.article)
+            compiled = Citation(citation.instrument, citation.article)
             if citation.when is None:
-                always.append(made)
+                always.append(compiled)
             else:
                 condition = _compile(file, record.identity, [citation.when], thresholds)
-                sometimes.append((condition.holds, made))
-        return CitationSet(tuple(always), tuple(sometimes))
+                conditional.append((condition.holds, compiled))
+        return CitationSet(tuple(always), tuple(conditional))
 
 
 def _in_force_on(records: Iterable[Dated], day: date) -> list[Dated]:
@@ -299,11 +304,11 @@ def _compile(file: str, key: str, lines: Sequence[str], thresholds: Mapping[str,
 
 
 def _require_text(file: str, record: RuleRecord, thresholds: Mapping[str, int]) -> None:
-    """Refuse a sentence that asks for a number nobody has, or for its form: numbers come written out for each language."""
-    known = dict.fromkeys((*thresholds, *MEASURES), "0")
+    """Reject a sentence with an unknown number, or with a format of its own: numbers are formatted for each language."""
+    numbers = dict.fromkeys((*thresholds, *MEASURES), "0")
     for language, sentence in _text(record.text).items():
         try:
-            sentence.format(**known)
+            sentence.format(**numbers)
         except (LookupError, ValueError, AttributeError, TypeError) as error:
             raise RuleFileError(
                 file, f"{record.identity}.text.{language}", f"asks for the unknown number {error}"
@@ -322,12 +327,16 @@ def _require_disjoint(file: str, records: Sequence[DatedRecord]) -> None:
 
 
 def load_rule_book(policy_file: Path | None) -> RuleBook:
-    """Return the law with the company's own rules on top.
+    """Load the rule book of the service, with the policy of the company.
 
     Args:
-        policy_file: where its own rules are; None: it has none.
+        policy_file: the policy; None: there is none.
 
     Raises:
-        RuleFileError, PolicyFileError: the files cannot be used; nothing starts with them.
+        RuleFileError, PolicyFileError: a file is invalid; the service does not start.
+
+    Example:
+        book = load_rule_book(Path("policy.toml"))
+        determination = determine(facts, book)
     """
     return load(policy=None if policy_file is None else policies.load(policy_file))

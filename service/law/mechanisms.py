@@ -17,7 +17,7 @@ class Mechanism(StrEnum):
 
     @property
     def strictness(self) -> int:
-        """Its place from free (0) to strict."""
+        """Rank from free (0) to strict."""
         return _STRICTNESS[self]
 
 

@@ -1,6 +1,6 @@
-"""A company's own rules, read from a TOML file: more stages, lower thresholds, barred countries, evidence always wanted, service times.
+"""Reads a company's policy from a TOML file: stages, lower thresholds, prohibited countries, required evidence, service times.
 
-They can only be stricter than the law: a file that would free anything is refused when it is read.
+A policy can only be stricter than the law; a file that would make anything freer is rejected when it is read.
 """
 
 import hashlib
@@ -27,13 +27,13 @@ _IMPLIED: Final = {"core": "important", "sensitive": "personal"}
 
 
 class PolicyFileError(ValueError):
-    """A policy file that cannot be used; the message names the file and the key."""
+    """Raised for an invalid policy file; the message names the file and the key."""
 
     def __init__(self, file: str, key: str, detail: str) -> None:
         super().__init__(f"{file}: {key}: {detail}")
 
 
-# What the file holds
+# Content of the file
 
 
 class _Record(BaseModel):
@@ -80,31 +80,31 @@ class _File(_Record):
     service_times: dict[StageName, Annotated[int, Field(ge=1, le=8760)]] = {}
 
 
-# What is made of it
+# Compiled policy
 
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """What a condition of a policy looks at."""
+    """Input of the conditions of a policy."""
 
     mechanisms: frozenset[str]
     tags: frozenset[str]
     country: str
     recipient: str | None
-    """Key of the recipient, where it is one of the register."""
+    """Key of the recipient in the register; None: not registered."""
 
     @classmethod
     def of(cls, mechanisms: Iterable[str], tags: Iterable[str], country: str, recipient: str | None) -> "Situation":
-        """Return a situation with the tags that others imply."""
-        given = frozenset(tags)
+        """Return a situation, with the implied tags added."""
+        stated = frozenset(tags)
         return cls(
-            frozenset(mechanisms), given | {_IMPLIED[tag] for tag in given if tag in _IMPLIED}, country, recipient
+            frozenset(mechanisms), stated | {_IMPLIED[tag] for tag in stated if tag in _IMPLIED}, country, recipient
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """All of the given parts must fit; of each, one member. None: any."""
+    """Condition of a policy: each part must have a member in common with the situation; None: any."""
 
     mechanisms: frozenset[str] | None = None
     tags: frozenset[str] | None = None
@@ -112,19 +112,19 @@ class Condition:
     recipients: frozenset[str] | None = None
 
     def holds(self, situation: Situation) -> bool:
-        """Tell whether it fits."""
+        """Return True if all parts match."""
         parts: tuple[tuple[frozenset[str] | None, Collection[str]], ...] = (
             (self.mechanisms, situation.mechanisms),
             (self.tags, situation.tags),
             (self.countries, (situation.country,)),
             (self.recipients, () if situation.recipient is None else (situation.recipient,)),
         )
-        return all(wanted is None or not wanted.isdisjoint(given) for wanted, given in parts)
+        return all(accepted is None or not accepted.isdisjoint(actual) for accepted, actual in parts)
 
 
 @dataclass(frozen=True, slots=True)
 class Prohibition:
-    """Where nothing goes, whatever the law would allow."""
+    """Prohibition of exports that the law would allow."""
 
     id: str
     condition: Condition
@@ -133,7 +133,7 @@ class Prohibition:
 
 @dataclass(frozen=True, slots=True)
 class RequiredEvidence:
-    """A kind of evidence that the company wants."""
+    """Kind of evidence that the company requires."""
 
     kind: str
     condition: Condition
@@ -142,48 +142,51 @@ class RequiredEvidence:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A company's own rules, immutable."""
+    """Policy of a company, immutable."""
 
     hash: str
     """`sha256:` and the hash of the file."""
     file: str = "policy"
     """Name of the file, for messages."""
     stages: tuple[tuple[Stage, Condition], ...] = ()
-    bars: tuple[Prohibition, ...] = ()
-    papers: tuple[RequiredEvidence, ...] = ()
+    prohibitions: tuple[Prohibition, ...] = ()
+    evidence: tuple[RequiredEvidence, ...] = ()
     thresholds: Mapping[str, int] = field(default_factory=dict)
     hours: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def recipients(self) -> frozenset[str]:
-        """Keys of recipients that its conditions name."""
-        conditions = [condition for _, condition in self.stages] + [paper.condition for paper in self.papers]
+        """Keys of the recipients that conditions name."""
+        conditions = [condition for _, condition in self.stages] + [item.condition for item in self.evidence]
         return frozenset(key for condition in conditions for key in condition.recipients or ())
 
     def stages_in(self, situation: Situation) -> tuple[Stage, ...]:
-        """Return the stages that the company adds, in the order in which stages are taken."""
-        wanted = {stage for stage, condition in self.stages if condition.holds(situation)}
-        return tuple(stage for stage in Stage if stage in wanted)
+        """Return the stages that the company adds, in the order of approval."""
+        added = {stage for stage, condition in self.stages if condition.holds(situation)}
+        return tuple(stage for stage in Stage if stage in added)
 
-    def bars_in(self, situation: Situation) -> tuple[Prohibition, ...]:
-        """Return the bars that hold."""
-        return tuple(bar for bar in self.bars if bar.condition.holds(situation))
+    def prohibitions_in(self, situation: Situation) -> tuple[Prohibition, ...]:
+        """Return the prohibitions that apply."""
+        return tuple(prohibition for prohibition in self.prohibitions if prohibition.condition.holds(situation))
 
-    def papers_in(self, situation: Situation) -> tuple[RequiredEvidence, ...]:
-        """Return the evidence that the company wants, each kind once."""
-        found = {paper.kind: paper for paper in self.papers if paper.condition.holds(situation)}
-        return tuple(found.values())
+    def evidence_in(self, situation: Situation) -> tuple[RequiredEvidence, ...]:
+        """Return the evidence that the company requires, each kind once."""
+        by_kind = {item.kind: item for item in self.evidence if item.condition.holds(situation)}
+        return tuple(by_kind.values())
 
     def service_hours(self, stage: str, default: int) -> int:
-        """Return how many hours a stage may stay open."""
+        """Return the service time of a stage in hours."""
         return self.hours.get(stage, default)
 
 
 def load(path: Path) -> Policy:
-    """Read and check a policy file; its thresholds are held against the law's when the rule book is made.
+    """Read and validate a policy file; the rule book compares its thresholds with the law's (`require_stricter`).
 
     Raises:
         PolicyFileError: naming file and key.
+
+    Example:
+        book = loader.load(policy=policy.load(Path("policy.toml")))
     """
     try:
         raw = path.read_bytes()
@@ -192,7 +195,7 @@ def load(path: Path) -> Policy:
         OSError,
         ValueError,
         RecursionError,
-    ) as error:  # not UTF-8, not TOML, a number or a nesting past all measure
+    ) as error:  # not UTF-8, not TOML, a number too long, a nesting too deep
         raise PolicyFileError(path.name, "-", f"cannot be read: {error}") from error
     try:
         read = _File.model_validate(content)
@@ -204,14 +207,16 @@ def load(path: Path) -> Policy:
         hash=f"sha256:{hashlib.sha256(raw).hexdigest()}",
         file=path.name,
         stages=tuple((stage.role, _condition(stage)) for stage in read.stage),
-        bars=tuple(
+        prohibitions=tuple(
             Prohibition(
-                bar.id, Condition(countries=frozenset(bar.countries), tags=_set(bar.tags)), bar.text.model_dump()
+                record.id,
+                Condition(countries=frozenset(record.countries), tags=_set(record.tags)),
+                record.text.model_dump(),
             )
-            for bar in read.bar
+            for record in read.bar
         ),
-        papers=tuple(
-            RequiredEvidence(paper.kind, _condition(paper), paper.text.model_dump()) for paper in read.evidence
+        evidence=tuple(
+            RequiredEvidence(record.kind, _condition(record), record.text.model_dump()) for record in read.evidence
         ),
         thresholds=read.thresholds,
         hours={str(stage): hours for stage, hours in read.service_times.items()},
@@ -219,12 +224,12 @@ def load(path: Path) -> Policy:
 
 
 def require_stricter(policy: Policy, law: Iterable[Mapping[str, int]]) -> None:
-    """Refuse thresholds that the law does not know, or that are above the law's newest.
+    """Reject thresholds that the law does not have, or that are above the law's newest value.
 
-    On days on which the law draws a line lower than the company does, the law's counts: see the rule book's editions.
+    On days on which the law's value is lower, that value counts: see the rule book's editions.
 
     Args:
-        policy: the company's rules.
+        policy: the company's policy.
         law: the thresholds of each edition of the law, the newest last.
 
     Raises:
@@ -253,9 +258,9 @@ def _require_countries(file: str, read: _File) -> None:
             unknown = [code for code in record.countries or () if code not in COUNTRIES]
             if unknown:
                 raise PolicyFileError(file, f"{section}.{place}.countries", f"{unknown[0]!r} is no country code")
-    if any("CN" in bar.countries for bar in read.bar):
+    if any("CN" in record.countries for record in read.bar):
         raise PolicyFileError(file, "bar", "CN is inside mainland China: nothing crosses the border there")
-    ids = [bar.id for bar in read.bar]
+    ids = [record.id for record in read.bar]
     if len(set(ids)) < len(ids):
         raise PolicyFileError(file, "bar", "an id stands twice")
 

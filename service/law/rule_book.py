@@ -1,7 +1,6 @@
-"""The rule book: dated rules, thresholds, routes, duties, evidence and texts, read from `data/*.toml` and checked when read.
+"""Holds the law data as a rule book: dated rules, thresholds, routes, obligations, evidence and texts from `data/*.toml`.
 
-Conditions are written in a small closed vocabulary and compiled once; nothing in a file is ever run as a program. For every stretch of
-days between two changes of the law the book holds one edition with just what is in force then, so that a day costs one bisection.
+The book has one edition for each period between two changes of the law; an edition holds the rules in force then.
 """
 
 import bisect
@@ -11,17 +10,13 @@ from datetime import date
 from typing import Any, Final, Literal
 
 from service.law.conditions import Limit, Test
-from service.law.facts import (
-    FIRST_DAY,
-    Count,
-    Route,
-)
+from service.law.facts import FIRST_DAY, Count, Route
 from service.law.mechanisms import Mechanism
 from service.law.policy import Policy
 from service.law.rule_files import FollowUpRecord, ValidityRecord
 
 DEFAULT_SERVICE_HOURS: Final = 72
-"""How long a stage of approval may stay open, where the company says nothing."""
+"""Default service time of a stage of approval, in hours."""
 Text = Mapping[Literal["en", "zh"], str]
 
 
@@ -30,33 +25,33 @@ Text = Mapping[Literal["en", "zh"], str]
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """An article of an instrument; None: the instrument as a whole."""
+    """Article of an instrument; None: the instrument as a whole."""
 
     instrument: str
     article: str | None
 
     def document(self) -> dict[str, str | None]:
-        """Return it as JSON."""
+        """Return the citation as JSON."""
         return {"instrument": self.instrument, "article": self.article}
 
 
 @dataclass(frozen=True, slots=True)
 class CitationSet:
-    """Citations of one entry on one day, some of them only under a condition."""
+    """Citations of a rule or an item, some of them under a condition."""
 
     always: tuple[Citation, ...]
-    sometimes: tuple[tuple[Test, Citation], ...] = ()
+    conditional: tuple[tuple[Test, Citation], ...] = ()
 
-    def of(self, situation: object) -> tuple[Citation, ...]:
-        """Return the citations that hold."""
-        if not self.sometimes:
+    def select(self, situation: object) -> tuple[Citation, ...]:
+        """Return the citations that apply."""
+        if not self.conditional:
             return self.always
-        return self.always + tuple(citation for test, citation in self.sometimes if test(situation))
+        return self.always + tuple(citation for test, citation in self.conditional if test(situation))
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule of one edition."""
+    """Rule of an edition."""
 
     id: str
     step: str
@@ -64,16 +59,16 @@ class Rule:
     exemption: str | None
     holds: Test
     limits: tuple[Limit, ...]
-    lines: tuple[tuple[str, str, int], ...]
-    """Its comparisons of the year's count: kind of persons, threshold, least count."""
-    cited: CitationSet
+    comparisons: tuple[tuple[str, str, int], ...]
+    """Comparisons with the year's count: kind of persons, threshold, least count."""
+    citations: CitationSet
     text: Text
     document: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class RouteOffer:
-    """A route of one edition, for those of whom its condition holds."""
+    """Route of an edition, offered if its condition holds."""
 
     route: Route
     holds: Test
@@ -82,25 +77,25 @@ class RouteOffer:
 
 @dataclass(frozen=True, slots=True)
 class LawItem:
-    """An obligation, a kind of evidence, a warning or an exposure of one edition."""
+    """Obligation, kind of evidence, warning or exposure of an edition."""
 
     code: str
     holds: Test
-    cited: CitationSet
+    citations: CitationSet
     text: Text
     fines: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Edition:
-    """The law between two changes of it."""
+    """Rules in force between two changes of the law."""
 
     begins: date
     thresholds: Mapping[str, int]
     law: Mapping[str, int]
-    """The thresholds of the law itself, which the company's own may be below."""
+    """Thresholds of the law itself; `thresholds` may be lower by the company's policy."""
     border: tuple[Rule, ...]
-    bars: tuple[Rule, ...]
+    restrictions: tuple[Rule, ...]
     mechanisms: tuple[Rule, ...]
     limits: tuple[Limit, ...]
     offers: Mapping[str, tuple[RouteOffer, ...]]
@@ -109,12 +104,12 @@ class Edition:
     warnings: tuple[LawItem, ...]
     exposure: tuple[LawItem, ...]
     exemptions: frozenset[str]
-    """Exemptions that a rule in force can give."""
+    """Exemptions of the rules in force."""
 
 
 @dataclass(frozen=True, slots=True)
 class FollowUp:
-    """A receipt that must follow a piece of evidence within so many working days."""
+    """Receipt that must follow an evidence item within a number of working days."""
 
     kind: str
     working_days: int
@@ -122,50 +117,54 @@ class FollowUp:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RuleBook:
-    """All of the law data, immutable; a book is itself alone."""
+    """Law data, immutable; compared by identity."""
 
     version: str
-    """`sha256:` and the hash of the files that it was read from."""
+    """`sha256:` and the hash of the rule files."""
     instruments: tuple[Mapping[str, Any], ...]
     kinds: frozenset[str]
-    """Kinds of evidence that the law knows."""
+    """Kinds of evidence that the law or the policy requires."""
     policy: Policy | None
-    """The company's own rules, applied on top."""
+    """Policy of the company, which adds to the law."""
     _editions: tuple[Edition, ...]
     _days: tuple[date, ...]
-    _lives: tuple[ValidityRecord, ...]
+    _validities: tuple[ValidityRecord, ...]
     _follow_ups: tuple[FollowUpRecord, ...]
 
     @property
     def days(self) -> tuple[date, ...]:
-        """The days on which the law changes, the first one first."""
+        """Days on which the law changes, in order."""
         return self._days
 
     def edition(self, day: date) -> Edition:
-        """Return the law of a day.
+        """Return the edition of a day.
 
         Raises:
-            ValueError: the day is before `FIRST_DAY`, of which the book says nothing.
+            ValueError: the day is before `FIRST_DAY`.
+
+        Example:
+            edition = load_rule_book(None).edition(date(2026, 1, 5))
+            print(edition.thresholds["contract_persons"])
         """
         if day < FIRST_DAY:
             raise ValueError(f"The law of {day} is not in the book, which begins on {FIRST_DAY}.")
         return self._editions[bisect.bisect_right(self._days, day) - 1]
 
     def rules_on(self, day: date) -> list[dict[str, Any]]:
-        """Return the rules in force on a day as JSON, in the order in which they are asked."""
+        """Return the rules in force on a day as JSON, in the order of evaluation."""
         edition = self.edition(day)
-        return [dict(rule.document) for rule in (*edition.border, *edition.bars, *edition.mechanisms)]
+        return [dict(rule.document) for rule in (*edition.border, *edition.restrictions, *edition.mechanisms)]
 
-    def volume_lines(self, day: date, count: Count) -> list[dict[str, Any]]:
-        """Return the lines at which the year's count makes the law ask for more, as JSON, each with its distance.
+    def volume_thresholds(self, day: date, count: Count) -> list[dict[str, Any]]:
+        """Return the thresholds of the year's count as JSON, each with its mechanism and its headroom.
 
-        Headroom is the most persons that can be added with the line not yet reached.
+        Headroom is the most persons that can be added without reaching the threshold.
         """
-        lines: list[dict[str, Any]] = []
+        documents: list[dict[str, Any]] = []
         edition = self.edition(max(day, FIRST_DAY))
         for rule in edition.mechanisms:
-            for kind, threshold, least in rule.lines:
-                lines.append(
+            for kind, threshold, least in rule.comparisons:
+                documents.append(
                     {
                         "id": threshold,
                         "kind": kind,
@@ -176,25 +175,25 @@ class RuleBook:
                         "headroom": max(0, least - 1 - int(getattr(count, kind))),
                     }
                 )
-        return lines
+        return documents
 
     def valid_until(self, kind: str, issued_on: date) -> date | None:
-        """Return the last day of a paper's life under the instrument in force when it was issued; None: the paper says so.
+        """Return the last day of validity of an evidence item, by the instrument in force when it was issued; None: no rule.
 
         Source: SAM art. 14, CBDF art. 9 (assessment result); CERT-2022, CERT-2025 (certificate); PIPL art. 55, 56 (impact assessment).
         """
-        for life in self._lives:
-            if life.kind == kind and life.begins <= issued_on < life.ends:
-                return life.last_day(issued_on)
+        for validity in self._validities:
+            if validity.kind == kind and validity.begins <= issued_on < validity.ends:
+                return validity.last_day(issued_on)
         return None
 
     def service_hours(self, stage: str) -> int:
-        """Return how many hours a stage of approval may stay open before its reviewers are reminded."""
+        """Return the hours after which the reviewers of an open stage are reminded."""
         return DEFAULT_SERVICE_HOURS if self.policy is None else self.policy.service_hours(stage, DEFAULT_SERVICE_HOURS)
 
     def follow_up_of(self, kind: str, effective_on: date) -> FollowUp | None:
-        """Return the receipt that must follow evidence of this kind, or None. Source: SCM art. 7."""
-        for duty in self._follow_ups:
-            if kind in duty.after and duty.begins <= effective_on < duty.ends:
-                return FollowUp(duty.kind, duty.working_days)
+        """Return the receipt that must follow evidence of a kind, or None. Source: SCM art. 7."""
+        for record in self._follow_ups:
+            if kind in record.after and record.begins <= effective_on < record.ends:
+                return FollowUp(record.kind, record.working_days)
         return None

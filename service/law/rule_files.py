@@ -1,4 +1,4 @@
-"""Shapes of the rule files (TOML), checked when they are read."""
+"""Shapes of the rule files (TOML), validated when they are read."""
 
 from collections.abc import Mapping
 from datetime import date
@@ -24,13 +24,13 @@ Exemption = Literal[
 
 
 class RuleFileError(ValueError):
-    """A file of the law data that cannot be used; the message names the file and the key."""
+    """Raised for an invalid rule file; the message names the file and the key."""
 
     def __init__(self, file: str, key: str, detail: str) -> None:
         super().__init__(f"{file}: {key}: {detail}")
 
 
-# What the files hold
+# Content of the files
 
 
 def _whole_day(value: object) -> object:
@@ -41,14 +41,14 @@ def _whole_day(value: object) -> object:
 
 Day = Annotated[date, BeforeValidator(_whole_day)]
 Line = Annotated[str, StringConstraints(pattern=r"\S", strict=True)]
-"""Text that says something: white space alone does not."""
+"""Text with at least one character that is not white space."""
 
 
 NAMES: Final = ("id", "code", "kind")
 
 
 class Record(BaseModel):
-    """A record of a rule file: unknown members are faults."""
+    """Record of a rule file; unknown members are errors."""
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True, strict=True)
 
@@ -77,7 +77,7 @@ class DatedRecord(Record):
     ends: Day = Field(default=date.max, alias="to")
     citations: list[CitationRecord] = []
     uncited: Line | None = None
-    """Why there is no article to cite; one of the two must be there."""
+    """Reason for the lack of a citation; required if `citations` is empty."""
 
     @model_validator(mode="after")
     def _is_cited_for_some_time(self) -> Self:
@@ -89,7 +89,7 @@ class DatedRecord(Record):
 
     @property
     def identity(self) -> str:
-        """What its file calls it."""
+        """Id, code or kind of the record."""
         return str(next(getattr(self, name) for name in NAMES if hasattr(self, name)))
 
 
@@ -103,7 +103,7 @@ class InstrumentRecord(Record):
 
 
 class ThresholdRecord(DatedRecord):
-    """A number that conditions compare counts with."""
+    """Number with which conditions compare counts."""
 
     id: Line
     unit: Literal["persons", "percent"]
@@ -111,7 +111,7 @@ class ThresholdRecord(DatedRecord):
 
 
 class RuleRecord(DatedRecord):
-    """A rule: its step, its condition and what it asks for."""
+    """Rule: its step, its condition and its mechanism."""
 
     id: Line
     step: Literal["border", "bar", "mechanism"]
@@ -129,7 +129,7 @@ class RuleRecord(DatedRecord):
 
 
 class RouteRecord(DatedRecord):
-    """A route that a mechanism may take."""
+    """Route of a mechanism."""
 
     id: Line
     route: Annotated[Route, Field(strict=False)]
@@ -146,30 +146,30 @@ class ItemRecord(DatedRecord):
 
 
 class ObligationRecord(ItemRecord):
-    """A duty that comes with a determination."""
+    """Obligation of a determination."""
 
     code: Line
 
 
 class WarningRecord(ObligationRecord):
-    """A warning that comes with a determination."""
+    """Warning of a determination."""
 
 
 class EvidenceRecord(ItemRecord):
-    """A kind of evidence that a mechanism asks for."""
+    """Kind of evidence that a mechanism requires."""
 
     kind: Line
 
 
 class ValidityRecord(DatedRecord):
-    """How long evidence of a kind serves."""
+    """Period of validity of evidence of a kind."""
 
     kind: Line
     years: Annotated[int, Field(gt=0)] | None = None
-    """Without them it serves until the law changes, which is when this period ends."""
+    """None: valid until the end of this record's period."""
 
     def last_day(self, issued_on: date) -> date | None:
-        """Return the last day of a paper issued in this period; None: no end is known."""
+        """Return the last day of an evidence item issued in this period; None: no end is known."""
         if self.years is not None:
             return _years_after(issued_on, self.years)
         return None if self.ends == date.max else date.fromordinal(self.ends.toordinal() - 1)

@@ -1,4 +1,4 @@
-"""API shapes of the law engine."""
+"""Defines the API shapes of the law engine."""
 
 import re
 from datetime import date
@@ -33,14 +33,14 @@ Truth = Annotated[bool, Field(strict=True)]
 def _iso_date(value: object) -> object:
     if isinstance(value, date):
         return value
-    # Ten digits in a row would be read as seconds since 1970.
+    # pydantic would read ten digits as seconds since 1970.
     if not isinstance(value, str) or not _WRITTEN_DAY.fullmatch(value):
         raise ValueError("Send a date as YYYY-MM-DD.")
     return value
 
 
 Day = Annotated[date, BeforeValidator(_iso_date)]
-"""A calendar day in Asia/Shanghai, written YYYY-MM-DD and no other way."""
+"""Calendar day in Asia/Shanghai, as YYYY-MM-DD."""
 
 
 class _In(BaseModel):
@@ -52,7 +52,7 @@ class HandlerFactsIn(_In):
 
     ciio: Truth = Field(description="Notified as operator of critical information infrastructure.")
     pi_subjects: Persons | None = Field(
-        default=None, description="Persons whose information it handles in all; required before 2024-03-22."
+        default=None, description="All persons whose information it handles; required before 2024-03-22."
     )
     in_ftz: Truth = Field(default=False, description="Registered in a pilot free-trade zone with a negative list.")
     in_gba: Truth = Field(default=False, description="Registered in a mainland city of the Greater Bay Area.")
@@ -60,7 +60,7 @@ class HandlerFactsIn(_In):
     platform_users: Persons = Field(default=0, description="Persons whose information the platform holds.")
 
     def facts(self) -> HandlerFacts:
-        """Return the values."""
+        """Return the facts as plain values."""
         return HandlerFacts(**self.model_dump(include=set(HandlerFactsIn.model_fields)))
 
 
@@ -68,12 +68,14 @@ class OriginFactsIn(_In):
     """Facts of a dataset, besides its tags."""
 
     origin: Origin = Field(default=Origin.DOMESTIC, description="Where the personal information was collected.")
-    domestic_data_added: Truth = Field(default=True, description="Domestic personal or important data was brought in.")
-    ftz_list: FtzList | None = Field(default=None, description="Standing on the zone's negative list; null: unchecked.")
+    domestic_data_added: Truth = Field(default=True, description="Domestic personal or important data was added.")
+    ftz_list: FtzList | None = Field(
+        default=None, description="Result of the check against the zone's negative list; null: unchecked."
+    )
     contains_minors: Truth = Field(default=False, description="Persons under 14.")
 
     def dataset(self, tags: frozenset[Tag]) -> DatasetFacts:
-        """Return the values, with the tags of a grading."""
+        """Return the facts of a dataset with these tags."""
         return DatasetFacts(tags=tags, **self.model_dump(include=set(OriginFactsIn.model_fields)))
 
 
@@ -97,7 +99,7 @@ class RecipientFactsIn(RecipientMarksIn):
     kind: RecipientKind = RecipientKind.COMPANY
 
     def facts(self, key: str | None = None, name: str | None = None) -> RecipientFacts:
-        """Return the values; `key` is what the register calls the recipient, `name` who it is."""
+        """Return the facts, with the key and the name of the recipient in the register."""
         return RecipientFacts(**self.model_dump(), key=key, name=name)
 
 
@@ -110,16 +112,16 @@ class TransferFactsIn(_In):
     persons: Persons = Field(default=0, description="Distinct persons whose non-sensitive information is sent.")
     sensitive_persons: Persons = Field(
         default=0,
-        description="Distinct persons whose sensitive information is sent. Not 0 where the data is tagged sensitive, unless "
+        description="Distinct persons whose sensitive information is sent. Not 0 if the data is tagged sensitive, unless "
         "`sensitive_left_out` is true.",
     )
     sensitive_left_out: Truth = Field(
         default=False,
-        description="A person states that of data tagged sensitive only fields are sent that are not (PIPL art. 28).",
+        description="A person states that no sensitive field of data tagged sensitive is sent (PIPL art. 28).",
     )
 
     def facts(self) -> TransferFacts:
-        """Return the values."""
+        """Return the facts as plain values."""
         return TransferFacts(**self.model_dump())
 
 
@@ -130,19 +132,19 @@ class CountIn(_In):
     sensitive_persons: Persons = 0
 
     def count(self) -> Count:
-        """Return the values."""
+        """Return the facts as plain values."""
         return Count(self.persons, self.sensitive_persons)
 
 
 class LedgerIn(_In):
-    """Persons exported by the handler, exempt exports left out."""
+    """Persons exported by the handler, without exempt exports."""
 
     this_year: CountIn = CountIn()
     previous_year: CountIn = CountIn()
 
 
 class FactsIn(_In):
-    """The facts of a determination; a default never makes the answer more permissive."""
+    """Facts of a determination; no default makes the determination freer."""
 
     as_of: Day | None = Field(default=None, description="The day whose law applies; today in Asia/Shanghai.")
     handler: HandlerFactsIn
@@ -152,7 +154,7 @@ class FactsIn(_In):
     ledger: LedgerIn = LedgerIn()
 
     def facts(self, today: date) -> Facts:
-        """Return the values; `today` is the day in Asia/Shanghai, taken where none is stated."""
+        """Return the facts, as of today (in Asia/Shanghai) unless a day is stated."""
         return Facts(
             as_of=self.as_of or today,
             handler=self.handler.facts(),
@@ -171,18 +173,18 @@ class CitationOut(BaseModel):
 
 
 class TextOut(BaseModel):
-    """The same in English and Chinese."""
+    """Text in English and Chinese."""
 
     en: str
     zh: str
 
 
 class RequirementOut(BaseModel):
-    """One requirement; all of them must be met."""
+    """Requirement of the law; all of them must be met."""
 
     rule: str
     mechanism: str
-    routes: list[str] = Field(description="Instruments by which it can be met; the requester chooses one.")
+    routes: list[str] = Field(description="Routes by which it can be met; the requester chooses one.")
     citations: list[CitationOut]
 
 
@@ -195,7 +197,7 @@ class ItemOut(BaseModel):
 
 
 class HeadroomOut(BaseModel):
-    """The most persons that can still be added without a stricter mechanism; null where none follows."""
+    """Most persons that can be added without a stricter mechanism; null: any number."""
 
     persons: int | None
     sensitive_persons: int | None
@@ -217,7 +219,7 @@ class FineOut(BaseModel):
 
 
 class ExposureOut(BaseModel):
-    """What the handler risks when it exports without meeting a requirement."""
+    """Exposure of a handler that exports without meeting a requirement."""
 
     code: str
     citations: list[CitationOut]
@@ -227,7 +229,7 @@ class ExposureOut(BaseModel):
 
 
 class DeterminationOut(BaseModel):
-    """What the law asks for. Not legal advice."""
+    """Requirements of the law for given facts on a day. Not legal advice."""
 
     as_of: date
     mechanism: str
@@ -241,8 +243,8 @@ class DeterminationOut(BaseModel):
     exposure: list[ExposureOut]
     explanation: TextOut
     rules_version: str
-    policy: str | None = Field(default=None, description="Hash of the company's own rules that were applied on top.")
-    policy_stages: list[str] = Field(default=[], description="Stages of approval that the company's own rules add.")
+    policy: str | None = Field(default=None, description="Hash of the company's policy that was applied.")
+    policy_stages: list[str] = Field(default=[], description="Stages of approval that the company's policy adds.")
 
 
 class InstrumentOut(BaseModel):
@@ -255,7 +257,7 @@ class InstrumentOut(BaseModel):
 
 
 class RuleOut(BaseModel):
-    """A rule as it stands on a day."""
+    """Rule in force on a day."""
 
     id: str
     step: str
@@ -264,24 +266,24 @@ class RuleOut(BaseModel):
     mechanism: str
     exemption: str | None
     condition: list[str]
-    thresholds: dict[str, int] = Field(description="As they are applied: the company's own may be lower.")
-    law_thresholds: dict[str, int] = Field(description="As the law has them.")
+    thresholds: dict[str, int] = Field(description="Values in effect; a company's policy may lower them.")
+    law_thresholds: dict[str, int] = Field(description="Values of the law.")
     citations: list[CitationOut]
     confidence: str
     text: TextOut
 
 
 class RulesOut(BaseModel):
-    """The rules in force on a day, in the order in which they are asked."""
+    """Rules in force on a day, in the order of evaluation."""
 
     as_of: date
     rules_version: str
-    policy: str | None = Field(description="Hash of the company's own rules that are applied on top.")
+    policy: str | None = Field(description="Hash of the company's policy that is applied.")
     items: list[RuleOut]
 
 
 class InstrumentsOut(BaseModel):
-    """Every instrument that the rules cite."""
+    """Instruments that the rules cite."""
 
     rules_version: str
     items: list[InstrumentOut]

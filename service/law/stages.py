@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class Stage(StrEnum):
-    """Stage of approval, in the order in which stages are taken; its name is the reviewer's role without the prefix."""
+    """Stage of approval, in the order of approval; its name is the reviewer's role without the prefix."""
 
     DATA_OWNER = "data_owner"
     PRIVACY = "privacy"
@@ -14,5 +14,5 @@ class Stage(StrEnum):
 
     @property
     def role(self) -> str:
-        """The role that reviews it."""
+        """Role that reviews the stage."""
         return f"reviewer:{self.value}"

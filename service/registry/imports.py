@@ -206,7 +206,7 @@ class Reading:
                     self._faults.append((row.line, *MINORS))
                 row.is_new = there is None
                 facts = self._facts(row, there)
-                row.frees = bool(facts.asked or facts.overtaken)
+                row.frees = bool(facts.pending or facts.overtaken)
                 row.differs = there is None or self._change(row, there) is not None
                 self._spell(row)
 

@@ -136,7 +136,7 @@ async def handler_ledger(
     sent = await ledger.reported_persons(tx, handler.id, wanted)
     held = await ledger.reserved_persons(tx, handler.id, wanted)
     count = Count(sent.persons + held.persons, sent.sensitive_persons + held.sensitive_persons)
-    lines = [ThresholdOut.model_validate(line) for line in book.volume_lines(day, count)]
+    lines = [ThresholdOut.model_validate(line) for line in book.volume_thresholds(day, count)]
     made_of = await ledger.reported_by_kind(tx, handler.id, wanted)
     return LedgerOut(
         handler=handler.id,

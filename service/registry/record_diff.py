@@ -118,7 +118,7 @@ def waiting(
         askers: everybody who may be the one that states it.
         ids: yields an id for each change.
     """
-    if not change.asked and not change.overtaken:
+    if not change.pending and not change.overtaken:
         return None
     added = [
         {
@@ -129,7 +129,7 @@ def waiting(
             "before": change.facts[fact],
             "after": value,
         }
-        for fact, value in sorted(change.asked.items())
+        for fact, value in sorted(change.pending.items())
     ]
     kept = {fact: told for fact, told in pending.items() if fact not in change.overtaken}
     return Waiting(

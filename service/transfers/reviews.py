@@ -593,7 +593,7 @@ async def _scope(
             "recipient": case.recipient_facts,
             "recipient_name": case.recipient.name,
             "handler": case.handler.facts,
-            "papers": sorted(finding.determination.papers),
+            "papers": sorted(finding.determination.evidence_kinds),
         },
         evidence=[paper.id for paper in check.evidence],
         receipt_due_on=_receipt_due_on(book, check.evidence),

@@ -53,7 +53,7 @@ async def _raise_findings(tx: Transaction, caller: Caller, book: RuleBook, trans
     planned = await _load_planned(tx, transfer)
     mine = next(one for one in planned if one.transfer == transfer.id)
     others = [one for one in planned if one.transfer != transfer.id]
-    lines = [Threshold(line["id"], line["kind"], line["value"]) for line in book.volume_lines(today, Count())]
+    lines = [Threshold(line["id"], line["kind"], line["value"]) for line in book.volume_thresholds(today, Count())]
     years = await ledger.totals(tx, {one.handler for one in planned}, today.year)
     for crossing in structuring.find_crossings(mine, others, lines, years):
         for concerned in crossing.transfers:

@@ -150,7 +150,7 @@ def test_a_statement_protects_at_once_and_frees_later() -> None:
     held = {"origin": "domestic", "domestic_data_added": True, "ftz_list": None, "contains_minors": False}
     found = freeing.apply_statement("dataset", held, {}, {"origin": "foreign", "contains_minors": True})
     assert found.facts == held | {"contains_minors": True}
-    assert (found.asked, found.overtaken) == ({"origin": "foreign"}, frozenset())
+    assert (found.pending, found.overtaken) == ({"origin": "foreign"}, frozenset())
 
 
 @pytest.mark.parametrize(
@@ -179,8 +179,8 @@ def test_of_a_new_thing_what_frees_waits_as_well() -> None:
         "handler", {"ciio": False, "in_ftz": True, "pi_subjects": 7, "platform_users": 0}
     )
     assert found.facts == {**freeing.DEFAULTS["handler"], "ciio": False, "pi_subjects": 7}
-    assert (found.asked, found.overtaken) == ({"in_ftz": True}, frozenset())
-    assert freeing.apply_first_statement("recipient", {"country": "HK", "in_gba": False}).asked == {}
+    assert (found.pending, found.overtaken) == ({"in_ftz": True}, frozenset())
+    assert freeing.apply_first_statement("recipient", {"country": "HK", "in_gba": False}).pending == {}
 
 
 @given(st.sampled_from(list(VALUES)), st.data())

@@ -196,7 +196,7 @@ def test_a_line_of_the_company_is_not_told_as_the_laws(book: RuleBook) -> None:
     shown = next(rule for rule in book.rules_on(facts.as_of) if rule["id"] == "volume-contract-2024")
     assert shown["thresholds"]["contract_persons"] == 50_000
     assert shown["law_thresholds"]["contract_persons"] == 100_000
-    line = next(one for one in book.volume_lines(facts.as_of, Count()) if one["id"] == "contract_persons")
+    line = next(one for one in book.volume_thresholds(facts.as_of, Count()) if one["id"] == "contract_persons")
     assert (line["value"], line["law_value"], line["headroom"]) == (50_000, 100_000, 49_999)
 
 

@@ -169,8 +169,8 @@ def test_the_rules_of_a_day_are_listed_in_the_order_of_asking() -> None:
     assert volume["thresholds"] == {"contract_persons": 100_000, "contract_sensitive_persons": 1}
 
 
-def test_volume_lines_tell_how_far_the_year_is_from_each() -> None:
-    lines = {(line["id"]): line for line in BOOK.volume_lines(date(2026, 1, 1), Count(persons=99_990))}
+def test_volume_thresholds_tell_how_far_the_year_is_from_each() -> None:
+    lines = {(line["id"]): line for line in BOOK.volume_thresholds(date(2026, 1, 1), Count(persons=99_990))}
     assert (lines["contract_persons"]["headroom"], lines["contract_persons"]["reached"]) == (9, False)
     assert lines["assessment_persons"]["headroom"] == 900_009
 
