@@ -34,7 +34,7 @@ policies = st.builds(
     stages=st.lists(st.tuples(st.sampled_from(["data_owner", "legal", "executive"]), conditions), max_size=3).map(
         tuple
     ),
-    bars=st.lists(
+    prohibitions=st.lists(
         st.builds(
             Prohibition,
             st.just("a"),
@@ -43,7 +43,7 @@ policies = st.builds(
         ),
         max_size=1,
     ).map(tuple),
-    papers=st.lists(
+    evidence=st.lists(
         st.builds(RequiredEvidence, st.sampled_from(["dpo_opinion", "consent_record"]), conditions, st.just(TEXT)),
         max_size=2,
     ).map(tuple),

@@ -103,7 +103,7 @@ def test_what_waits_is_told_with_its_value() -> None:
 def test_a_statement_that_frees_waits_and_overtakes_what_waited_of_the_same_fact() -> None:
     change = freeing.FactChange(
         facts={"platform_users": 9, "in_ftz": False, "ciio": True},
-        asked={"platform_users": 2},
+        pending={"platform_users": 2},
         overtaken=frozenset({"platform_users", "in_ftz"}),
     )
     left = waiting("hd_1", "hd_1", change, WAITS, ["pr_b", "pr_a"], iter(["fc_3"]))
@@ -120,12 +120,12 @@ def test_a_statement_that_frees_waits_and_overtakes_what_waited_of_the_same_fact
 
 
 def test_a_statement_that_frees_nothing_and_overtakes_nothing_leaves_nothing_to_wait() -> None:
-    change = freeing.FactChange(facts={"ciio": True}, asked={}, overtaken=frozenset())
+    change = freeing.FactChange(facts={"ciio": True}, pending={}, overtaken=frozenset())
     assert waiting("hd_1", "hd_1", change, WAITS, ["pr_a"], iter(())) is None
 
 
 def test_a_statement_may_only_put_aside_what_waited() -> None:
-    change = freeing.FactChange(facts={"ciio": True}, asked={}, overtaken=frozenset({"ciio"}))
+    change = freeing.FactChange(facts={"ciio": True}, pending={}, overtaken=frozenset({"ciio"}))
     left = waiting("rc_1", None, change, {"ciio": WAITS["ciio"]}, ["pr_a"], iter(()))
     assert left is not None
     assert (left.pending, left.added, left.overtaken) == ({}, [], ["fc_1"])
