@@ -29,6 +29,11 @@ def require_match(request: Request, current: str, *, required: bool) -> None:
         raise PreconditionFailed("Read the resource again, look at what changed, and send the new ETag in If-Match.")
 
 
+def has_precondition(request: Request) -> bool:
+    """Return True if the caller makes a change depend on the state that it has read (`If-Match`)."""
+    return "if-match" in request.headers
+
+
 def is_unchanged(request: Request, current: str) -> bool:
     """Return True if the caller has this representation already (`If-None-Match`)."""
     tags = [

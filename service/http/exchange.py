@@ -243,7 +243,7 @@ class Exchange:
     async def _changed(
         self, tx: Transaction, caller: Caller, work: Work[Resource], current: Work[Any] | None, *, required: bool
     ) -> Reply:
-        if current is not None:
+        if current is not None and (required or conditional.has_precondition(self._request)):
             body = _encode(await current(tx, caller))
             conditional.require_match(self._request, conditional.etag_of(body), required=required)
         return await self._answer(200, work, tx, caller)

@@ -1,22 +1,39 @@
 """HTTP of duties."""
 
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated
 
 from fastapi import Path, Query, Response
 
+from service.access.caller import Caller
+from service.clock import day_in_shanghai
+from service.database.session import Transaction
 from service.http.exchange import Exchange, ReaderExchange, allowed
 from service.http.paging import Cursor, Limit, Page
 from service.http.references import Filter
 from service.http.router import api_router
-from service.obligations import operations
+from service.obligations import operations, queries
 from service.obligations.obligation_rules import Code, State
+from service.obligations.queries import obligation_of
 from service.obligations.schemas import CompleteIn, ObligationOut, OwnerIn, ReopenIn
+from service.obligations.tables import Obligation
 from service.validation.text_types import NearDay
 
 router = api_router("obligations")
 Keeping = Annotated[Exchange, allowed(operations.KEEPERS)]
 ObligationId = Annotated[str, Path()]
 Named = Annotated[str | None, Query(max_length=29)]
+
+
+def _obligation(
+    act: Callable[[Transaction, Caller], Awaitable[Obligation]],
+) -> Callable[[Transaction, Caller], Awaitable[ObligationOut]]:
+    """Return an act followed, in its transaction, by the presentation of the obligation that it returns."""
+
+    async def work(tx: Transaction, caller: Caller) -> ObligationOut:
+        return ObligationOut.of(await act(tx, caller), day_in_shanghai(tx.now))
+
+    return work
 
 
 @router.get("/v1/obligations", response_model=Page[ObligationOut])
@@ -35,8 +52,9 @@ async def list_obligations(
     limit: Limit = 50,
 ) -> Response:
     """List duties as tasks."""
-    return await exchange.page(
-        lambda tx, _: operations.list_obligations(
+
+    async def work(tx: Transaction, _: Caller) -> tuple[Sequence[ObligationOut], str | None]:
+        rows, following = await queries.list_obligations(
             tx,
             due_before=due_before,
             state=state,
@@ -48,21 +66,23 @@ async def list_obligations(
             cursor=cursor,
             limit=limit,
         )
-    )
+        return [ObligationOut.of(row, day_in_shanghai(tx.now)) for row in rows], following
+
+    return await exchange.page(work)
 
 
 @router.get("/v1/obligations/{obligation_id}", response_model=ObligationOut)
 async def read_obligation(exchange: ReaderExchange, obligation_id: ObligationId) -> Response:
     """Read a duty."""
-    return await exchange.read(lambda tx, caller: operations.read_obligation(tx, caller, obligation_id))
+    return await exchange.read(_obligation(lambda tx, caller: obligation_of(tx, caller, obligation_id)))
 
 
 @router.post("/v1/obligations/{obligation_id}/complete", response_model=ObligationOut)
 async def complete_obligation(exchange: Keeping, obligation_id: ObligationId, body: CompleteIn) -> Response:
     """Say that a duty has been done, with its record; duties that a paper settles end when the paper is added."""
     return await exchange.act(
-        lambda tx, caller: operations.complete(tx, caller, obligation_id, body.note),
-        lambda tx, caller: operations.read_obligation(tx, caller, obligation_id, lock=True),
+        _obligation(lambda tx, caller: operations.complete(tx, caller, obligation_id, body.note)),
+        _obligation(lambda tx, caller: obligation_of(tx, caller, obligation_id, lock=True)),
     )
 
 
@@ -72,8 +92,8 @@ async def reopen_obligation(
 ) -> Response:
     """Open a duty again that was called done by mistake."""
     return await exchange.act(
-        lambda tx, caller: operations.reopen(tx, caller, obligation_id, body.reason),
-        lambda tx, caller: operations.read_obligation(tx, caller, obligation_id, lock=True),
+        _obligation(lambda tx, caller: operations.reopen(tx, caller, obligation_id, body.reason)),
+        _obligation(lambda tx, caller: obligation_of(tx, caller, obligation_id, lock=True)),
         gate="close",
     )
 
@@ -82,6 +102,6 @@ async def reopen_obligation(
 async def assign_obligation(exchange: Keeping, obligation_id: ObligationId, body: OwnerIn) -> Response:
     """Say who sees to a duty."""
     return await exchange.act(
-        lambda tx, caller: operations.give(tx, caller, obligation_id, body.owner),
-        lambda tx, caller: operations.read_obligation(tx, caller, obligation_id, lock=True),
+        _obligation(lambda tx, caller: operations.assign(tx, caller, obligation_id, body.owner)),
+        _obligation(lambda tx, caller: obligation_of(tx, caller, obligation_id, lock=True)),
     )

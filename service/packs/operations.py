@@ -14,7 +14,7 @@ from service.database.session import Transaction
 from service.http.paging import page_of
 from service.packs.schemas import PackIn, PackOut
 from service.packs.tables import EvidencePack
-from service.permits import operations as permits
+from service.permits import queries as permits
 from service.registry import operations as registry
 from service.transfers import queries as transfers
 from service.validation.problems import Conflict, NotFound

@@ -17,7 +17,8 @@ from service.database.session import Transaction
 from service.ledger.tables import LedgerYear
 from service.obligations.tables import Obligation
 from service.packs.scope import EXPORTS, Scope
-from service.permits import operations as permits
+from service.permits import presenter as permits_presenter
+from service.permits import queries as permits_queries
 from service.permits.tokens import Signer
 from service.registry.tables import Dataset, Grading, Handler, Recipient
 from service.transfers.file_types import FILE_EXTENSIONS
@@ -270,7 +271,7 @@ class Records:
         for some in split_ids(self.scope.permits):
             query = text("select id, status from permits where id = any(:ids)")
             stored = {row[0]: row[1] for row in await self.tx.execute(query, {"ids": some})}
-            for permit in await permits.present(self.tx, some):
+            for permit in await permits_presenter.present(self.tx, await permits_queries.permits_by_id(self.tx, some)):
                 values = permit.model_dump(mode="json", exclude=_PERMIT_LEFT_OUT)
                 limits = [without_terms(conditions) for conditions in permit.conditions]
                 record = values | {"conditions": limits, "stored_status": stored[permit.id]}

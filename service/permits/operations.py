@@ -1,84 +1,36 @@
 """Operations on permits. Whatever ends or stops one closes the gate while it does."""
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from collections.abc import Mapping
+from datetime import date, datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import JSON, BigInteger, ColumnElement, DateTime, and_, any_, column, exists, or_, select, table
-from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
 
-from service.access import directory, persons
-from service.access.caller import OPERATOR, READERS, REVIEWERS, Caller, Role
+from service.access import persons
+from service.access.caller import OPERATOR, REVIEWERS, Caller, Role
 from service.audit import operations as audit
 from service.audit import recording
 from service.audit.actions import AuditAction
-from service.audit.schemas import EntryOut
-from service.clock import SHANGHAI, day_in_shanghai
-from service.database.columns import Id
+from service.clock import day_in_shanghai
 from service.database.ids import new_id
 from service.database.session import Transaction, close_gate
 from service.events import operations as events
-from service.http.paging import page_of
-from service.http.references import is_of
 from service.law.facts import Count
-from service.ledger import operations as ledger
 from service.ledger.counting import Kind
-from service.ledger.operations import Share
 from service.obligations import operations as obligations
 from service.obligations.obligation_rules import Code
-from service.obligations.tables import Obligation
-from service.permits.schemas import (
-    AmendIn,
-    CountOut,
-    ExportsOut,
-    HistoryOut,
-    JwksOut,
-    PermitOut,
-    ReportOut,
-    Scope,
-    ShareOut,
-    TokenOut,
-)
-from service.permits.standing import Standing, is_weighty, is_within
-from service.permits.tables import Permit, PermitDataset, SigningKey
+from service.permits import queries
+from service.permits.queries import authors_of, parties_behind, permit_of
+from service.permits.schemas import AmendIn, PermitOut, Scope
+from service.permits.standing import Standing, is_within
+from service.permits.tables import Permit, PermitDataset, PermitRow, SigningKey
 from service.permits.tokens import Signer
-from service.validation.problems import Conflict, Forbidden, Invalid, NotFound
+from service.validation.problems import Conflict, Forbidden, Invalid
 
 RESTORERS = frozenset({Role.LEGAL, Role.SECURITY})
 AMENDERS = REVIEWERS | {Role.REQUESTER}
 """Who may narrow a permit: nothing that it allowed comes to be allowed by that."""
-
-EXTENT = ("purpose", "persons", "sensitive_persons", "fields", "systems")
-"""What of a permit a renewal starts from, its days and datasets left aside."""
-
-TOKEN_LIFE = timedelta(hours=24)
-TRANSFERS = table(
-    "transfers",
-    column("id", Id),
-    column("authors", ARRAY(Id)),
-    column("author_persons", ARRAY(Id)),
-    column("persons", BigInteger),
-    column("sensitive_persons", BigInteger),
-)
-"""What permits need of the transfers, which a higher room keeps: whom to tell, and what was asked for."""
-
-DATASETS = table("datasets", column("id", Id), column("fields", JSON))
-"""What permits need of the datasets: their fields as they are now."""
-
-PAPERS = table(
-    "evidence",
-    column("id", Id),
-    column("ended_at", DateTime),
-    column("added_by", Id),
-    column("added_persons", ARRAY(Id)),
-)
-"""What permits need of the evidence: whether it still counts, and who filed it."""
-
-
-_ENDED = frozenset({Standing.REVOKED, Standing.EXPIRED, Standing.EXHAUSTED})
-_PASSING = {"reason", "sent", "reserved", "headroom", "updated_at", "status", "overdue", "lost_evidence"}
-"""What of a permit changes while a token of it is about."""
 
 
 class PredecessorRevoked(Conflict):
@@ -139,7 +91,7 @@ async def issue(tx: Transaction, caller: Caller, scope: Scope) -> Permit:
         for one in scope.datasets
     ]
     tx.add_all(datasets)
-    details = PermitOut.of(permit, datasets, Count(), day_in_shanghai(tx.now)).model_dump(mode="json")
+    details = PermitOut.of(PermitRow(permit, datasets, Count()), day_in_shanghai(tx.now)).model_dump(mode="json")
     await _record(tx, caller, AuditAction.PERMIT_ISSUED, permit, details)
     await tx.flush()
     return permit
@@ -201,7 +153,7 @@ async def _end_before(tx: Transaction, caller: Caller, permit: Permit, successor
     await obligations.void_of_permit(tx, caller, permit.id, why, is_in_force=is_in_force)
 
 
-async def amend(tx: Transaction, caller: Caller, permit_id: str, wanted: AmendIn) -> PermitOut:
+async def amend(tx: Transaction, caller: Caller, permit_id: str, wanted: AmendIn) -> Permit:
     """Narrow a permit at once: fewer persons, fields or systems, or an earlier end.
 
     Raises:
@@ -211,15 +163,16 @@ async def amend(tx: Transaction, caller: Caller, permit_id: str, wanted: AmendIn
     await close_gate(tx)
     permit = await permit_of(tx, caller, permit_id, lock=True)
     caller.demand(AMENDERS, permit.handler, what="permit")
-    shown = (await _present_permits(tx, [permit]))[0]
-    if shown.status in {Standing.REVOKED, Standing.EXPIRED}:
-        raise Conflict(f"The permit is {shown.status}; there is nothing left to narrow.")
+    (row,) = await queries.load_rows(tx, [permit])
+    standing = row.standing(day_in_shanghai(tx.now))
+    if standing in {Standing.REVOKED, Standing.EXPIRED}:
+        raise Conflict(f"The permit is {standing}; there is nothing left to narrow.")
     changes = wanted.model_dump(exclude={"reason"}, exclude_none=True)
     allowed = {name: getattr(permit, name) for name in changes}
     if permit.fields is None and "fields" in changes:
-        allowed["fields"] = sorted({name for dataset in shown.datasets for name in dataset.fields}) or None
+        allowed["fields"] = sorted({name for dataset in row.datasets for name in dataset.fields}) or None
     wider = [
-        (f"/{name}", f"It allows {_told(allowed[name])}; take less.")
+        (f"/{name}", f"It allows {_phrase(allowed[name])}; take less.")
         for name, value in changes.items()
         if not is_within(value, allowed[name])
     ]
@@ -230,7 +183,7 @@ async def amend(tx: Transaction, caller: Caller, permit_id: str, wanted: AmendIn
             next={"href": f"/v1/transfers/{permit.transfer}/renew", "method": "POST"},
         )
     for name in ("persons", "sensitive_persons"):
-        used = getattr(shown.sent, name) + getattr(shown.reserved, name)
+        used = getattr(permit, f"sent_{name}") + getattr(row.reserved, name)
         if changes.get(name, used) < used:
             raise Conflict(
                 "A permit cannot be narrowed below what has gone under it.",
@@ -251,10 +204,10 @@ async def amend(tx: Transaction, caller: Caller, permit_id: str, wanted: AmendIn
     details = {"before": before, "after": changes, "reason": wanted.reason}
     await _record(tx, caller, AuditAction.PERMIT_AMENDED, permit, details, why=wanted.reason)
     await tx.flush()
-    return (await _present_permits(tx, [permit]))[0]
+    return permit
 
 
-def _told(value: object) -> str:
+def _phrase(value: object) -> str:
     if value is None:
         return "all of them"
     return ", ".join(str(one) for one in value) if isinstance(value, list) else str(value)
@@ -278,103 +231,7 @@ async def rest_on(tx: Transaction, caller: Caller, old: str, new: str, ends_on: 
     return [permit.id for permit in permits if permit.status != Standing.REVOKED]
 
 
-async def report(tx: Transaction, caller: Caller, permit_id: str) -> ReportOut:
-    """Return what was planned and what was exported under a permit; it is closed once nothing more can go or be reported."""
-    permit = await permit_of(tx, caller, permit_id)
-    shown = (await _present_permits(tx, [permit]))[0]
-    shares = await ledger.shares_of_permit(tx, permit.id)
-    datasets = [dataset.id for dataset in shown.datasets]
-    months = sorted({share.month for share in shares})
-    history = await audit.actions_of(tx, permit.id)
-    asked = select(TRANSFERS.c.persons, TRANSFERS.c.sensitive_persons).where(TRANSFERS.c.id == permit.transfer)
-    persons, sensitive_persons = (await tx.execute(asked)).one()
-    return ReportOut(
-        permit=shown,
-        closed=shown.status in _ENDED and not any(share.status == "reserved" for share in shares),
-        requested=CountOut(persons=persons, sensitive_persons=sensitive_persons),
-        planned=CountOut(persons=permit.persons, sensitive_persons=permit.sensitive_persons),
-        exported=shown.sent,
-        unused=CountOut(
-            persons=max(0, permit.persons - permit.sent_persons),
-            sensitive_persons=max(0, permit.sensitive_persons - permit.sent_sensitive_persons),
-        ),
-        exports=ExportsOut(
-            **{
-                end: sum(share.exports for share in shares if share.status == end)
-                for end in ("completed", "cancelled", "reserved", "lapsed")
-            }
-        ),
-        by_dataset=[_share(one, [share for share in shares if share.dataset == one]) for one in datasets],
-        by_month=[_share(month, [share for share in shares if share.month == month]) for month in months],
-        first_export_at=min((share.first_at for share in shares), default=None),
-        last_export_at=max((share.last_at for share in shares), default=None),
-        history=[HistoryOut(at=at, action=action, actor=actor) for at, action, actor in history],
-        obligations=[
-            duty.id for duty in await obligations.of_transfer(tx, [permit.transfer]) if duty.permit == permit.id
-        ],
-    )
-
-
-def _share(name: str, shares: Sequence[Share]) -> ShareOut:
-    sent = [share for share in shares if share.status == "completed"]
-    return ShareOut(
-        name=name,
-        exports=sum(share.exports for share in sent),
-        persons=sum(share.sent.persons for share in sent),
-        sensitive_persons=sum(share.sent.sensitive_persons for share in sent),
-    )
-
-
-async def list_permits(
-    tx: Transaction,
-    *,
-    handler: str | None,
-    dataset: str | None,
-    recipient: str | None,
-    transfer: str | None,
-    status: Standing | None,
-    cursor: str | None,
-    limit: int,
-) -> tuple[Sequence[PermitOut], str | None]:
-    """Return the permits that the caller may see."""
-    query = select(Permit)
-    if handler is not None:
-        query = query.where(is_of(Permit.handler, "handlers", handler))
-    if recipient is not None:
-        query = query.where(is_of(Permit.recipient, "recipients", recipient))
-    if transfer is not None:
-        query = query.where(Permit.transfer == transfer)
-    if dataset is not None:
-        query = query.where(
-            Permit.id.in_(select(PermitDataset.permit).where(is_of(PermitDataset.dataset, "datasets", dataset)))
-        )
-    if status is not None:
-        query = query.where(_status_criterion(status, tx.now))
-    rows, following = await page_of(tx, query, Permit.id, cursor, limit)
-    return await _present_permits(tx, rows), following
-
-
-async def present(tx: Transaction, permits: Sequence[str]) -> list[PermitOut]:
-    """Return some permits by their ids, in the order of these; the caller's right to them has been checked."""
-    query = select(Permit).where(Permit.id.in_(permits)).order_by(Permit.id)
-    return await _present_permits(tx, (await tx.scalars(query)).all())
-
-
-async def read_permit(
-    tx: Transaction, caller: Caller, permit_id: str, *, lock: bool = False, is_to_stop: bool = False
-) -> PermitOut:
-    """Return a permit."""
-    return (await _present_permits(tx, [await permit_of(tx, caller, permit_id, lock=lock, is_to_stop=is_to_stop)]))[0]
-
-
-async def history(
-    tx: Transaction, caller: Caller, permit_id: str, cursor: str | None, limit: int
-) -> tuple[Sequence[EntryOut], str | None]:
-    """Return everything that happened to a permit, oldest first."""
-    return await audit.history(tx, (await permit_of(tx, caller, permit_id)).id, cursor, limit)
-
-
-async def suspend(tx: Transaction, caller: Caller, permit_id: str, reason: str | None) -> PermitOut:
+async def suspend(tx: Transaction, caller: Caller, permit_id: str, reason: str | None) -> Permit:
     """Stop a permit until it is resumed, and with it whatever is to follow it; any reviewer of the handler may.
 
     Raises:
@@ -384,12 +241,12 @@ async def suspend(tx: Transaction, caller: Caller, permit_id: str, reason: str |
     permit = await permit_of(tx, caller, permit_id, lock=True, is_to_stop=True)
     _require_to_stop(caller, permit, REVIEWERS, reason)
     _require_in_time(tx, permit)
-    shown = await _set(tx, caller, permit, (Standing.ACTIVE,), Standing.SUSPENDED, reason, REVIEWERS)
+    await _set(tx, caller, permit, (Standing.ACTIVE,), Standing.SUSPENDED, reason, REVIEWERS)
     await _stop_followers(tx, caller, permit, REVIEWERS)
-    return shown
+    return permit
 
 
-async def resume(tx: Transaction, caller: Caller, permit_id: str, reason: str | None) -> PermitOut:
+async def resume(tx: Transaction, caller: Caller, permit_id: str, reason: str | None) -> Permit:
     """Let a suspended permit hold again; legal or security may, save whoever wrote the request, of their own or by a lent role.
 
     Raises:
@@ -397,32 +254,25 @@ async def resume(tx: Transaction, caller: Caller, permit_id: str, reason: str | 
     """
     permit = await permit_of(tx, caller, permit_id, lock=True)
     caller.demand(RESTORERS, permit.handler, what="permit")
-    if not persons.are_two(caller.acting(caller.behalf(RESTORERS, permit.handler)), await _behind(tx, permit)):
+    if not persons.are_two(caller.acting(caller.behalf(RESTORERS, permit.handler)), await parties_behind(tx, permit)):
         raise Forbidden(
             "You are an author of the request behind this permit or have filed evidence that it rests on, or have made or seen the key by "
             "which it was done; somebody else must resume it."
         )
-    return await _set(tx, caller, permit, (Standing.SUSPENDED,), Standing.ACTIVE, reason, RESTORERS)
+    await _set(tx, caller, permit, (Standing.SUSPENDED,), Standing.ACTIVE, reason, RESTORERS)
+    return permit
 
 
-async def _behind(tx: Transaction, permit: Permit) -> frozenset[str]:
-    """Return who could have written the request behind a permit, or have filed evidence that it rests on."""
-    wrote = select(TRANSFERS.c.authors, TRANSFERS.c.author_persons).where(TRANSFERS.c.id == permit.transfer)
-    filed = select(PAPERS.c.added_by, PAPERS.c.added_persons).where(PAPERS.c.id.in_(permit.evidence))
-    acts = [(row[0], row[1]) for row in await tx.execute(filed)]
-    return await directory.persons_of(tx, *acts, authors=[(row[0], row[1]) for row in await tx.execute(wrote)])
-
-
-async def revoke(tx: Transaction, caller: Caller, permit_id: str, reason: str) -> PermitOut:
+async def revoke(tx: Transaction, caller: Caller, permit_id: str, reason: str) -> Permit:
     """End a permit for good, and suspend whatever is to follow it; legal or security may."""
     await close_gate(tx)
     permit = await permit_of(tx, caller, permit_id, lock=True, is_to_stop=True)
     _require_to_stop(caller, permit, RESTORERS, reason)
     _require_in_time(tx, permit)
-    shown = await _set(tx, caller, permit, (Standing.ACTIVE, Standing.SUSPENDED), Standing.REVOKED, reason, RESTORERS)
+    await _set(tx, caller, permit, (Standing.ACTIVE, Standing.SUSPENDED), Standing.REVOKED, reason, RESTORERS)
     await obligations.void_of_permit(tx, caller, permit.id, "The permit was revoked.")
     await _stop_followers(tx, caller, permit, RESTORERS)
-    return shown
+    return permit
 
 
 async def suspend_above_quota(
@@ -460,25 +310,6 @@ async def _stop_followers(tx: Transaction, caller: Caller, stopped: Permit, role
         following = permit.superseded_by
 
 
-async def token(tx: Transaction, caller: Caller, permit_id: str, signer: Signer, issuer: str) -> TokenOut:
-    """Return an active permit as a signed token, good for a day at most and never past the permit.
-
-    Raises:
-        Conflict: the permit does not hold now, or has not begun.
-    """
-    shown = await read_permit(tx, caller, permit_id)
-    if shown.status != Standing.ACTIVE:
-        raise Conflict(f"The permit is {shown.status}; there is no token for it.")
-    if shown.valid_from > day_in_shanghai(tx.now):
-        raise Conflict(f"The permit begins on {shown.valid_from}; there is no token for it before that day.")
-    past_its_end = datetime.combine(shown.valid_until + timedelta(days=1), time(), SHANGHAI).astimezone(UTC)
-    expires_at = min(tx.now.replace(microsecond=0) + TOKEN_LIFE, past_its_end)
-    scope = shown.model_dump(mode="json", exclude=_PASSING)
-    begins = datetime.combine(shown.valid_from, time(), SHANGHAI)
-    claims = {"iss": issuer, "sub": shown.id, "nbf": int(begins.timestamp()), "permit": scope}
-    return TokenOut(token=signer.token(claims, issued_at=tx.now, expires_at=expires_at), expires_at=expires_at)
-
-
 async def reckon_anew(tx: Transaction) -> None:
     """Reckon the duties anew whose year's holidays have come to be known, and the last day of the receipts that they wait for."""
     for duty, before in await obligations.reckon_anew(tx, OPERATOR):
@@ -495,27 +326,6 @@ async def publish(tx: Transaction, signer: Signer) -> None:
     if await tx.scalar(adding, execution_options=recording.STATED) is not None:
         recording.wrote(tx, SigningKey.__table__, [row], made=True)
         audit.append(tx, OPERATOR, AuditAction.SIGNING_KEY_PUBLISHED, "signing keys", details={"jwk": signer.public})
-
-
-async def public_keys(tx: Transaction) -> JwksOut:
-    """Return every key that has signed tokens, newest first."""
-    return JwksOut(keys=list(await tx.scalars(select(SigningKey.jwk).order_by(SigningKey.created_at.desc()))))
-
-
-async def permit_of(
-    tx: Transaction, caller: Caller, permit_id: str, *, lock: bool = False, is_to_stop: bool = False
-) -> Permit:
-    """Return the row of a permit that the caller may see, or stop by break-glass access where that is what it is for.
-
-    Raises:
-        NotFound: there is none with this id, or the caller has no role on its handler.
-    """
-    permit = await tx.get(Permit, permit_id, with_for_update=lock or None, populate_existing=lock)
-    if permit is None or not (
-        caller.reaches(READERS, permit.handler) or (is_to_stop and caller.may_stop(permit.handler))
-    ):
-        raise NotFound("There is no such permit.")
-    return permit
 
 
 def _require_to_stop(caller: Caller, permit: Permit, roles: frozenset[Role], reason: str | None) -> None:
@@ -535,36 +345,6 @@ def _require_in_time(tx: Transaction, permit: Permit) -> None:
         )
 
 
-async def extent_of(tx: Transaction, transfer: str) -> dict[str, Any]:
-    """Return how far the permit of a transfer goes, as narrowed by conditions and amendments: what a renewal starts from.
-
-    All fields are those that the datasets had then, by name where one was registered since.
-    """
-    permit = (await tx.scalars(select(Permit).where(Permit.transfer == transfer))).one()
-    extent = {name: getattr(permit, name) for name in EXTENT}
-    if extent["fields"] is None:
-        extent["fields"] = await _fields_of_then(tx, permit.id)
-    return extent
-
-
-async def _fields_of_then(tx: Transaction, permit: str) -> list[str] | None:
-    query = (
-        select(PermitDataset.fields, DATASETS.c.fields)
-        .join(DATASETS, DATASETS.c.id == PermitDataset.dataset)
-        .where(PermitDataset.permit == permit)
-    )
-    rows = (await tx.execute(query)).all()
-    then = {name for bound, _ in rows for name in bound}
-    now = {field["name"] for _, registered in rows for field in registered}
-    return sorted(then & now) if then and now - then else None
-
-
-async def successor_of(tx: Transaction, transfer: str) -> str | None:
-    """Return the transfer whose permit has taken over from the one of a transfer; None: none has."""
-    old = select(Permit.superseded_by).where(Permit.transfer == transfer).scalar_subquery()
-    return await tx.scalar(select(Permit.transfer).where(Permit.id == old))
-
-
 _ACTIONS: Final[Mapping[Standing, AuditAction]] = {
     Standing.ACTIVE: AuditAction.PERMIT_RESUMED,
     Standing.SUSPENDED: AuditAction.PERMIT_SUSPENDED,
@@ -581,24 +361,12 @@ async def _set(
     status: Standing,
     reason: str | None,
     roles: frozenset[Role],
-) -> PermitOut:
+) -> None:
     if permit.status not in wanted:
         raise Conflict(f"The permit is {permit.status}; only {' or '.join(wanted)} ones can become {status}.")
     permit.status, permit.reason, permit.updated_at = status, reason, tx.now
     await _record(tx, caller, _ACTIONS[status], permit, {"reason": reason}, why=reason, roles=roles)
     await tx.flush()
-    return (await _present_permits(tx, [permit]))[0]
-
-
-async def lost_evidence(tx: Transaction, permits: Sequence[Permit]) -> Mapping[str, list[str]]:
-    """Return, for the permits that rest on one, the papers that have been withdrawn or replaced and not made good."""
-    papers = {paper for permit in permits for paper in permit.evidence}
-    if not papers:
-        return {}
-    query = select(PAPERS.c.id).where(PAPERS.c.id.in_(papers), PAPERS.c.ended_at.is_not(None))
-    ended = set(await tx.scalars(query))
-    found = {permit.id: [paper for paper in permit.evidence if paper in ended] for permit in permits}
-    return {permit: lost for permit, lost in found.items() if lost}
 
 
 async def _record(
@@ -612,8 +380,7 @@ async def _record(
     roles: frozenset[Role] = AMENDERS,
 ) -> None:
     """Record a change of a permit; those who asked for it and the systems' people behind the request are told."""
-    authors = await tx.scalar(select(TRANSFERS.c.authors).where(TRANSFERS.c.id == permit.transfer))
-    how_much = {
+    figures = {
         name: getattr(permit, name)
         for name in ("purpose", "recipient", "fields", "persons", "sensitive_persons", "valid_from", "valid_until")
     }
@@ -625,66 +392,10 @@ async def _record(
             subject=permit.id,
             handler=permit.handler,
             details=details,
-            audience=authors or (),
+            audience=await authors_of(tx, permit),
             reason=why,
-            figures=how_much | {"sent_persons": permit.sent_persons, "status": permit.status},
+            figures=figures | {"sent_persons": permit.sent_persons, "status": permit.status},
             link=f"/v1/permits/{permit.id}",
             on_behalf_of=caller.behalf(roles, permit.handler),
         ),
     )
-
-
-async def _present_permits(tx: Transaction, permits: Sequence[Permit]) -> list[PermitOut]:
-    ids = [permit.id for permit in permits]
-    held = await ledger.reserved_of_permits(tx, ids)
-    query = select(PermitDataset).where(PermitDataset.permit.in_(ids)).order_by(PermitDataset.dataset)
-    covered: defaultdict[str, list[PermitDataset]] = defaultdict(list)
-    for dataset in await tx.scalars(query):
-        covered[dataset.permit].append(dataset)
-    today = day_in_shanghai(tx.now)
-    weights = {
-        permit.id: (permit.handler, is_weighty(tag for dataset in covered[permit.id] for tag in dataset.tags))
-        for permit in permits
-    }
-    overdue = await obligations.overdue_of(tx, weights, today)
-    lost = await lost_evidence(tx, permits)
-    return [
-        PermitOut.of(
-            permit,
-            covered[permit.id],
-            held.get(permit.id, Count()),
-            today,
-            overdue=overdue.get(permit.id, ()),
-            lost=lost.get(permit.id, ()),
-        )
-        for permit in permits
-    ]
-
-
-def _status_criterion(status: Standing, now: datetime) -> ColumnElement[bool]:
-    """The same as `standing()`, for a query."""
-    today = day_in_shanghai(now)
-    in_time = Permit.valid_until >= today
-    personal = exists().where(PermitDataset.permit == Permit.id, PermitDataset.tags.overlap(["personal", "sensitive"]))
-    used_up = and_(
-        or_(Permit.persons + Permit.sensitive_persons > 0, personal),
-        Permit.sent_persons >= Permit.persons,
-        Permit.sent_sensitive_persons >= Permit.sensitive_persons,
-    )
-    weighty = exists().where(PermitDataset.permit == Permit.id, PermitDataset.tags.overlap(["important", "core"]))
-    overdue = exists().where(
-        obligations.is_overdue(today),
-        or_(
-            Obligation.permit == Permit.id,
-            and_(Obligation.permit.is_(None), Obligation.handler == Permit.handler, weighty),
-        ),
-    )
-    lost = exists().where(PAPERS.c.id == any_(Permit.evidence), PAPERS.c.ended_at.is_not(None))
-    stopped = or_(overdue, lost)
-    return {
-        Standing.REVOKED: Permit.status == "revoked",
-        Standing.EXPIRED: and_(Permit.status != "revoked", ~in_time),
-        Standing.SUSPENDED: and_(Permit.status != "revoked", in_time, or_(Permit.status == "suspended", stopped)),
-        Standing.EXHAUSTED: and_(Permit.status == "active", in_time, used_up, ~stopped),
-        Standing.ACTIVE: and_(Permit.status == "active", in_time, ~used_up, ~stopped),
-    }[status]

@@ -1,22 +1,37 @@
 """HTTP of permits."""
 
-from typing import Annotated
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Annotated, TypeVar
 
 from fastapi import Path, Query, Request, Response
 
-from service.access.caller import REVIEWERS, Role
+from service.access.caller import REVIEWERS, Caller, Role
 from service.audit.schemas import EntryOut
+from service.database.session import Transaction
 from service.http.exchange import Exchange, ReaderExchange, allowed
 from service.http.paging import Cursor, Limit, Page
 from service.http.references import Filter
 from service.http.router import REFUSALS, api_router
-from service.permits import operations
+from service.permits import operations, presenter, queries
+from service.permits.queries import permit_of
 from service.permits.schemas import AmendIn, JwksOut, NoteIn, PermitOut, ReasonIn, ReportOut, TokenOut
 from service.permits.standing import Standing
+from service.permits.tables import Permit
 
 router = api_router("permits")
+Result = TypeVar("Result")
 PermitId = Annotated[str, Path()]
 Named = Annotated[str | None, Query(max_length=29)]
+Act = Callable[[Transaction, Caller], Awaitable[Result]]
+
+
+def _permit(act: Act[Permit]) -> Act[PermitOut]:
+    """Return an act followed, in its transaction, by the presentation of the permit that it returns."""
+
+    async def work(tx: Transaction, caller: Caller) -> PermitOut:
+        return await presenter.present_one(tx, await act(tx, caller))
+
+    return work
 
 
 @router.get("/v1/permits", response_model=Page[PermitOut])
@@ -31,8 +46,9 @@ async def list_permits(
     limit: Limit = 50,
 ) -> Response:
     """List permits, by the ids of what they are about."""
-    return await exchange.page(
-        lambda tx, _: operations.list_permits(
+
+    async def work(tx: Transaction, _: Caller) -> tuple[Sequence[PermitOut], str | None]:
+        permits, following = await queries.list_permits(
             tx,
             handler=handler,
             dataset=dataset,
@@ -42,20 +58,22 @@ async def list_permits(
             cursor=cursor,
             limit=limit,
         )
-    )
+        return await presenter.present(tx, permits), following
+
+    return await exchange.page(work)
 
 
 @router.get("/v1/permits/{permit_id}", response_model=PermitOut)
 async def read_permit(exchange: ReaderExchange, permit_id: PermitId) -> Response:
     """Read a permit."""
-    return await exchange.read(lambda tx, caller: operations.read_permit(tx, caller, permit_id))
+    return await exchange.read(_permit(lambda tx, caller: permit_of(tx, caller, permit_id)))
 
 
 @router.get("/v1/permits/{permit_id}/token", response_model=TokenOut, responses={409: REFUSALS[409]})
 async def permit_token(exchange: ReaderExchange, request: Request, permit_id: PermitId) -> Response:
     """Get the permit as a signed token, for whoever must check it without asking the service."""
     signer, issuer = request.app.state.signer, request.app.state.base_url
-    return await exchange.read(lambda tx, caller: operations.token(tx, caller, permit_id, signer, issuer))
+    return await exchange.read(lambda tx, caller: presenter.present_token(tx, caller, permit_id, signer, issuer))
 
 
 @router.post("/v1/permits/{permit_id}/suspend", response_model=PermitOut)
@@ -65,8 +83,8 @@ async def suspend(
     """Stop a permit until it is resumed; one that is to follow it and has not begun is suspended too."""
     reason = None if body is None else body.reason
     return await exchange.act(
-        lambda tx, caller: operations.suspend(tx, caller, permit_id, reason),
-        lambda tx, caller: operations.read_permit(tx, caller, permit_id, lock=True, is_to_stop=True),
+        _permit(lambda tx, caller: operations.suspend(tx, caller, permit_id, reason)),
+        _permit(lambda tx, caller: permit_of(tx, caller, permit_id, lock=True, is_to_stop=True)),
         gate="close",
     )
 
@@ -78,8 +96,8 @@ async def resume(
     """Let a suspended permit hold again."""
     reason = None if body is None else body.reason
     return await exchange.act(
-        lambda tx, caller: operations.resume(tx, caller, permit_id, reason),
-        lambda tx, caller: operations.read_permit(tx, caller, permit_id, lock=True),
+        _permit(lambda tx, caller: operations.resume(tx, caller, permit_id, reason)),
+        _permit(lambda tx, caller: permit_of(tx, caller, permit_id, lock=True)),
     )
 
 
@@ -91,8 +109,8 @@ async def revoke(
 ) -> Response:
     """End a permit for good, at once and on every replica; one that is to follow it and has not begun is suspended."""
     return await exchange.act(
-        lambda tx, caller: operations.revoke(tx, caller, permit_id, body.reason),
-        lambda tx, caller: operations.read_permit(tx, caller, permit_id, lock=True, is_to_stop=True),
+        _permit(lambda tx, caller: operations.revoke(tx, caller, permit_id, body.reason)),
+        _permit(lambda tx, caller: permit_of(tx, caller, permit_id, lock=True, is_to_stop=True)),
         gate="close",
     )
 
@@ -103,8 +121,8 @@ async def amend(
 ) -> Response:
     """Narrow a permit at once; to widen it takes a new transfer."""
     return await exchange.act(
-        lambda tx, caller: operations.amend(tx, caller, permit_id, body),
-        lambda tx, caller: operations.read_permit(tx, caller, permit_id, lock=True),
+        _permit(lambda tx, caller: operations.amend(tx, caller, permit_id, body)),
+        _permit(lambda tx, caller: permit_of(tx, caller, permit_id, lock=True)),
         gate="close",
     )
 
@@ -112,7 +130,7 @@ async def amend(
 @router.get("/v1/permits/{permit_id}/report", response_model=ReportOut)
 async def report(exchange: ReaderExchange, permit_id: PermitId) -> Response:
     """Compare what was planned with what was exported."""
-    return await exchange.read(lambda tx, caller: operations.report(tx, caller, permit_id))
+    return await exchange.read(lambda tx, caller: presenter.present_report(tx, caller, permit_id))
 
 
 @router.get("/v1/permits/{permit_id}/history", response_model=Page[EntryOut])
@@ -120,11 +138,11 @@ async def permit_history(
     exchange: ReaderExchange, permit_id: PermitId, cursor: Cursor = None, limit: Limit = 50
 ) -> Response:
     """List everything that happened to a permit."""
-    return await exchange.page(lambda tx, caller: operations.history(tx, caller, permit_id, cursor, limit))
+    return await exchange.page(lambda tx, caller: queries.history(tx, caller, permit_id, cursor, limit))
 
 
 @router.get("/.well-known/jwks.json", response_model=JwksOut)
 async def jwks(request: Request) -> JwksOut:
     """Get the public keys of permit tokens."""
-    keys: JwksOut = await request.app.state.database.transaction(operations.public_keys)
+    keys: JwksOut = await request.app.state.database.transaction(queries.public_keys)
     return keys

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from service.law.facts import Count
 from service.law.schemas import Persons
-from service.permits.standing import Standing, is_personal, left, standing
-from service.permits.tables import Permit, PermitDataset
+from service.permits.standing import Standing, left
+from service.permits.tables import Permit, PermitRow
 from service.validation.text_types import Name, NearDay, Prose
 
 Names = Annotated[list[Name], Field(min_length=1, max_length=5000)]
@@ -111,54 +111,29 @@ class PermitOut(BaseModel):
     updated_at: datetime
 
     @classmethod
-    def of(
-        cls,
-        permit: Permit,
-        datasets: Sequence[PermitDataset],
-        reserved: Count,
-        today: date,
-        *,
-        overdue: Sequence[str] = (),
-        lost: Sequence[str] = (),
-    ) -> Self:
-        """Return the shape of a row.
-
-        Args:
-            permit: the row.
-            datasets: what it covers.
-            reserved: what live reservations hold.
-            today: the day in Asia/Shanghai.
-            overdue: ids of the overdue duties that suspend it.
-            lost: ids of papers that it rests on and that no longer count.
-        """
+    def of(cls, row: PermitRow, today: date) -> Self:
+        """Return the shape of a permit on a day in Asia/Shanghai."""
+        permit = row.permit
         quota = Count(permit.persons, permit.sensitive_persons)
         sent = Count(permit.sent_persons, permit.sent_sensitive_persons)
-        used = Count(sent.persons + reserved.persons, sent.sensitive_persons + reserved.sensitive_persons)
-        shown: dict[str, Any] = {
+        used = Count(sent.persons + row.reserved.persons, sent.sensitive_persons + row.reserved.sensitive_persons)
+        columns: dict[str, Any] = {
             name: getattr(permit, name) for name in cls.model_fields if name in Permit.__table__.columns
         }
         return cls(
-            **shown
+            **columns
             | {
-                "status": standing(
-                    permit.status,
-                    permit.valid_until,
-                    quota,
-                    sent,
-                    today,
-                    is_overdue=bool(overdue or lost),
-                    is_personal=is_personal(tag for dataset in datasets for tag in dataset.tags),
-                ),
-                "overdue": list(overdue),
-                "lost_evidence": list(lost),
+                "status": row.standing(today),
+                "overdue": list(row.overdue),
+                "lost_evidence": list(row.lost),
                 "recipient_name": permit.claims.get("recipient_name"),
                 "handler_facts": permit.claims.get("handler"),
                 "datasets": [
                     BoundDataset(id=d.dataset, tags=d.tags, grading=d.grading, fields=d.fields, facts=d.facts)
-                    for d in datasets
+                    for d in row.datasets
                 ],
                 "sent": CountOut(**structs.asdict(sent)),
-                "reserved": CountOut(**structs.asdict(reserved)),
+                "reserved": CountOut(**structs.asdict(row.reserved)),
                 "headroom": CountOut(**structs.asdict(left(quota, used))),
             }
         )

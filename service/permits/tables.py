@@ -3,6 +3,8 @@
 What the gate reads for each question is `JSON`, as in the register.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
@@ -12,6 +14,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from service.database.columns import Base, Id, Moment, PrimaryId
 from service.database.row_security import OfHandler
+from service.law.facts import Count
+from service.permits.standing import Standing, is_personal, standing
 
 
 class Permit(OfHandler, Base):
@@ -91,3 +95,35 @@ class SigningKey(Base):
     kid: Mapped[str] = mapped_column(Text, primary_key=True)
     jwk: Mapped[dict[str, Any]] = mapped_column(JSONB)
     created_at: Mapped[Moment]
+
+
+@dataclass(frozen=True, slots=True)
+class PermitRow:
+    """A permit with the rows that its standing depends on.
+
+    Attributes:
+        permit: the permit.
+        datasets: the datasets that it covers, by id.
+        reserved: persons of live reservations under it.
+        overdue: ids of the overdue obligations that suspend it.
+        lost: ids of the evidence that it rests on and that no longer counts.
+    """
+
+    permit: Permit
+    datasets: Sequence[PermitDataset]
+    reserved: Count
+    overdue: Sequence[str] = ()
+    lost: Sequence[str] = ()
+
+    def standing(self, today: date) -> Standing:
+        """Return the status of the permit on a day."""
+        permit = self.permit
+        return standing(
+            permit.status,
+            permit.valid_until,
+            Count(permit.persons, permit.sensitive_persons),
+            Count(permit.sent_persons, permit.sent_sensitive_persons),
+            today,
+            is_overdue=bool(self.overdue or self.lost),
+            is_personal=is_personal(tag for dataset in self.datasets for tag in dataset.tags),
+        )

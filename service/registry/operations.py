@@ -28,6 +28,7 @@ from service.ledger.person_keys import person_key
 from service.obligations import obligation_rules
 from service.obligations import operations as obligations
 from service.obligations.obligation_rules import Code, Due
+from service.obligations.queries import has_open
 from service.registry import fact_changes, key_spellings
 from service.registry.outdated_fields import IS_OUTDATED, LOOKED_AT, lacks_tag_of_minors, news_in
 from service.registry.record_diff import change_of, confirmed_after
@@ -307,7 +308,7 @@ async def look_at_scale(tx: Transaction, caller: Caller, dataset: Dataset) -> No
     elif obligation_rules.must_be_refiled(dataset.filed_scale, dataset.scale):
         dataset.filed_scale = dataset.scale
         code = Code.CATALOGUE_REFILING
-        if not await obligations.has_open(tx, code, handler=dataset.handler, dataset=dataset.id):
+        if not await has_open(tx, code, handler=dataset.handler, dataset=dataset.id):
             due = Due(obligation_rules.months_after(day_in_shanghai(tx.now), obligation_rules.REFILING_MONTHS))
             owned = {"handler": dataset.handler, "dataset": dataset.id, "owner": caller.principal}
             await obligations.open_duty(tx, caller, code, due, **owned)

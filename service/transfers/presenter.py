@@ -10,7 +10,7 @@ from service.database.row_security import Reach
 from service.database.session import Transaction
 from service.law.rule_book import RuleBook
 from service.law.stages import Stage
-from service.permits import operations as permits
+from service.permits import queries as permits
 from service.permits.tables import Permit
 from service.transfers import revision_diff, workflow
 from service.transfers.queries import (

@@ -20,7 +20,7 @@ from service.http.references import is_of
 from service.law.rule_book import RuleBook
 from service.law.stages import Stage
 from service.obligations import operations as obligations
-from service.permits import operations as permits
+from service.permits import queries as permits
 from service.registry import operations as registry
 from service.registry.tables import Dataset
 from service.transfers import evidence, notifications, workflow

@@ -22,6 +22,7 @@ from service.law.stages import Stage
 from service.obligations import obligation_rules
 from service.obligations import operations as obligations
 from service.obligations.obligation_rules import Code
+from service.obligations.queries import has_open
 from service.permits import operations as permits
 from service.permits.schemas import BoundDataset, Scope
 from service.registry.tables import Recipient
@@ -655,7 +656,7 @@ async def _open_duties(
     if (
         str(Code.ANNUAL_RISK_REPORT) in asked
         and obligation_rules.is_reported_yearly(tags)
-        and not await obligations.has_open(tx, Code.ANNUAL_RISK_REPORT, handler=transfer.handler)
+        and not await has_open(tx, Code.ANNUAL_RISK_REPORT, handler=transfer.handler)
     ):
         due = obligation_rules.Due(obligation_rules.a_year_after(today))
         await obligations.open_duty(

@@ -18,6 +18,7 @@ from service.law.rule_book import RuleBook
 from service.law.stages import Stage
 from service.obligations import operations as obligations
 from service.obligations.obligation_rules import Code, Due
+from service.obligations.queries import has_open_for
 from service.transfers import notifications, structuring_findings, workflow
 from service.transfers.case import CaseDetermination, determine_case, require_route
 from service.transfers.queries import SubmissionFacts, add_author, require_separate_writer
@@ -157,7 +158,7 @@ async def _renew_impact_assessment(
     if submission.is_assessed:
         why = "Purpose and scope are what has been assessed."
         await obligations.void_of_transfer(tx, caller, transfer.id, why)
-    if not submission.has_outdated_assessment or await obligations.has_open_for(tx, code, transfer.id):
+    if not submission.has_outdated_assessment or await has_open_for(tx, code, transfer.id):
         return
     owned = {"handler": transfer.handler, "transfer": transfer.id, "owner": transfer.requester}
     await obligations.open_duty(tx, caller, code, Due(max(transfer.valid_from, today)), **owned)

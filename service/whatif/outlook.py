@@ -23,9 +23,9 @@ from service.law.forecast import LegalChange
 from service.law.rule_book import RuleBook
 from service.law.schemas import DeterminationOut, TextOut
 from service.ledger import operations as ledger
-from service.obligations import operations as obligations
+from service.obligations import queries as obligations
 from service.obligations.obligation_rules import State
-from service.permits import operations as permits
+from service.permits import queries as permits
 from service.permits.standing import left
 from service.permits.tables import Permit, PermitDataset
 from service.registry.fields import NO_FIELDS
