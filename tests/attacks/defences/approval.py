@@ -160,7 +160,7 @@ DEFENCES: Final = (
         "an author resumes nothing, by a lent role either",
         "service/permits/operations.py",
         "resume",
-        "not persons.are_two(caller.acting(caller.behalf(RESTORERS, permit.handler)), await _behind(tx, permit))",
+        "not persons.are_two(caller.acting(caller.behalf(RESTORERS, permit.handler)), await parties_behind(tx, permit))",
         "False",
         PEOPLE + "test_an_author_does_not_resume_the_permit_of_their_request_by_a_lent_role",
     ),

@@ -52,9 +52,9 @@ DEFENCES: Final = (
     one(
         "A74",
         "there is no token for what does not hold",
-        "service/permits/operations.py",
-        "token",
-        "if shown.status != Standing.ACTIVE",
+        "service/permits/presenter.py",
+        "present_token",
+        "if presented.status != Standing.ACTIVE",
         "False",
         KEYS + "test_a_permit_that_no_longer_holds_has_no_token_and_lets_nothing_out",
     ),
