@@ -28,7 +28,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final, Protocol
 
-PRELOADED: Final = ("service.registry.imports", "service.registry.bulk", "service.transfers.file_types")
+PRELOADED: Final = ("service.registry.import_plan", "service.registry.bulk", "service.transfers.file_types")
 """Modules with work for helpers; none of them needs a database."""
 SECONDS: Final = 120
 """Processor time of one helper at most."""

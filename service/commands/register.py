@@ -7,7 +7,7 @@ import typer
 
 from service.access.caller import OPERATOR, Caller, Role
 from service.commands.database_access import in_transaction
-from service.registry import imports
+from service.registry import import_files, imports
 
 
 def import_file(
@@ -26,8 +26,8 @@ def import_file(
         typer.echo(f"  {key}")
 
 
-def _format_of(file: Path) -> imports.Format:
-    kinds: dict[str, imports.Format] = {".csv": "csv", ".yml": "fides", ".yaml": "fides"}
+def _format_of(file: Path) -> import_files.Format:
+    kinds: dict[str, import_files.Format] = {".csv": "csv", ".yml": "fides", ".yaml": "fides"}
     if file.suffix.lower() not in kinds:
         raise ValueError(f"{file}: the name must end in .csv, .yml or .yaml.")
     return kinds[file.suffix.lower()]

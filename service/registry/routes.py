@@ -17,7 +17,17 @@ from service.http.references import Filter
 from service.http.router import api_router
 from service.law.facts import Tag
 from service.law.rule_book import RuleBook
-from service.registry import bulk, contradictions, fact_changes, gradings, groups, imports, operations
+from service.registry import (
+    bulk,
+    contradictions,
+    fact_changes,
+    gradings,
+    groups,
+    import_files,
+    import_plan,
+    imports,
+    operations,
+)
 from service.registry.schemas import (
     BulkGradingIn,
     ConfirmIn,
@@ -198,12 +208,14 @@ async def import_datasets(
 
     `handler` and `owner` serve where a row names none. Datasets that are there are updated; gradings are never touched.
     """
-    kind = imports.format_of(request.headers.get("content-type", ""))
+    kind = import_files.format_of(request.headers.get("content-type", ""))
     content = await request.body()
 
     async def answered() -> Response:
         sent = await asyncio.to_thread(hash_content, content)
-        async with helper_for(request, exchange.client_key, imports.Reading, content, kind, handler, owner) as reading:
+        async with helper_for(
+            request, exchange.client_key, import_plan.Reading, content, kind, handler, owner
+        ) as reading:
 
             async def work(tx: Transaction, caller: Caller) -> Reply:
                 return reply_of(200, await imports.load(tx, caller, reading, dry_run=dry_run))

@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from service.database.locks import GATE_LOCK
-from service.registry.imports import MAX_LISTED
+from service.registry.import_rows import MAX_LISTED
 from service.transfers.evidence import MAX_RECORDS
 from tests.catalogues import rows, send
 from tests.faults.racing import connected

@@ -8,7 +8,6 @@ from tests.attacks.defences.model import one
 
 TRIED: Final = "tests/attacks/test_floods.py::"
 HELPED: Final = "tests/faults/test_workers.py::"
-IMPORTS: Final = "service/registry/imports.py"
 EVIDENCE: Final = "service/transfers/evidence.py"
 DATABASE: Final = "service/database/session.py"
 
@@ -34,7 +33,7 @@ DEFENCES: Final = (
     one(
         "A223",
         "the gate is closed last",
-        IMPORTS,
+        "service/registry/imports.py",
         "load",
         "asked(tx, reading, 'chunks')",
         'asked(tx, reading, "chunks")\n    tx.can_deny = True\n    await tx.ready()',
@@ -124,7 +123,7 @@ DEFENCES: Final = (
     one(
         "A233",
         "aliases are refused at the first",
-        IMPORTS,
+        "service/registry/import_fides.py",
         "_tree",
         "_refuse(line, 'Aliases are not read; write the value out.')",
         "stack[-1].take(None)",

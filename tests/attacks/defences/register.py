@@ -12,7 +12,7 @@ REGISTER: Final = "service/registry/operations.py"
 DECIDE: Final = "service/gate/decide.py"
 REGISTERED: Final = "tests/attacks/test_register.py::"
 FREEING: Final = "tests/attacks/test_freeing.py::"
-IMPORTS: Final = "service/registry/imports.py"
+IMPORT_CSV: Final = "service/registry/import_csv.py"
 FACTS: Final = "service/law/facts.py"
 
 DEFENCES: Final = (
@@ -118,7 +118,7 @@ DEFENCES: Final = (
     one(
         "A31",
         "an import knows its columns, and tags are none of them",
-        IMPORTS,
+        IMPORT_CSV,
         "_header_faults",
         "column not in _COLUMNS + _FACTS",
         "False",

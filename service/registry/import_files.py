@@ -1,0 +1,50 @@
+"""Parses uploaded files of datasets, by media type."""
+
+from collections.abc import Iterator
+from typing import Final, Literal
+
+from service.registry.import_csv import csv_rows
+from service.registry.import_fides import fides_rows
+from service.registry.import_rows import ImportRefused, Row
+from service.validation.problems import UnsupportedMediaType
+
+Format = Literal["csv", "fides"]
+_MEDIA_TYPES: Final[dict[str, Format]] = {
+    "text/csv": "csv",
+    "application/yaml": "fides",
+    "application/x-yaml": "fides",
+    "text/yaml": "fides",
+}
+
+
+def format_of(content_type: str) -> Format:
+    """Return the format that a media type names.
+
+    Raises:
+        UnsupportedMediaType: neither CSV nor YAML.
+    """
+    found = _MEDIA_TYPES.get(content_type.partition(";")[0].strip().lower())
+    if found is None:
+        raise UnsupportedMediaType("Send text/csv, or Fides datasets as application/yaml.")
+    return found
+
+
+def rows_of(content: bytes, kind: Format) -> Iterator[Row]:
+    """Yield the datasets of a file as it is read.
+
+    Raises:
+        ImportRefused: the file cannot be read, with the line; at the end where some rows cannot.
+    """
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise ImportRefused([(line, "", "The file is not UTF-8.")]) from error
+    if "\x00" in text:
+        raise ImportRefused([(text[: text.index("\x00")].count("\n") + 1, "", "The file holds a NUL.")])
+    is_empty = True
+    for row in csv_rows(text) if kind == "csv" else fides_rows(text):
+        is_empty = False
+        yield row
+    if is_empty:
+        raise ImportRefused([(1, "", "The file holds no dataset.")])

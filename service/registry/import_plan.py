@@ -1,0 +1,332 @@
+"""Plans an import in a helper process: checks the rows of a file, compares them with the register, and builds what is written."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from pydantic import TypeAdapter, ValidationError
+
+from service.access.caller import Caller
+from service.audit.actions import AuditAction
+from service.audit.effects import Written
+from service.database.ids import new_ids
+from service.events import operations as events
+from service.law import freeing
+from service.law.schemas import OriginFactsIn
+from service.registry.import_files import Format, rows_of
+from service.registry.import_rows import Fault, ImportRefused, Row, errors_of
+from service.registry.key_normalization import folded_key
+from service.registry.operations import MINORS
+from service.registry.outdated_fields import lacks_tag_of_minors, news_in
+from service.registry.record_diff import Change, Json, change_of, waiting_of
+from service.registry.schemas import DISTINCT, DatasetNewIn, FieldIn, ImportOut
+from service.validation.problems import pointer_to
+
+_CHUNK: Final = 250
+"""Rows that are read, compared and written at a time."""
+_NONE: Final = "[]"
+_NONE_YET: Final = ("scale", "filed_scale", "tags", "grading", "graded_fields", "graded_number", "sensitive_fields")
+_CHANGED: Final = ("title", "owner", "description", "fields", "facts")
+"""What of a dataset that is there a file changes."""
+_FIELDS: Final = TypeAdapter(list[FieldIn])
+
+
+class Reading:
+    """A file as it is read, checked and compared: work on what a caller sent, for a helper process (see `service.workers`).
+
+    Each method returns little, or texts that go on to PostgreSQL as they are.
+    """
+
+    def __init__(self, content: bytes, kind: Format, handler: str | None, owner: str | None) -> None:
+        self._faults: list[Fault] = []
+        self._rows: list[_Wanted] = []
+        self._ids = new_ids("ds")
+        self._spelt: dict[tuple[str, str], list[tuple[str, str, int]]] = {}
+        """Of each handler and folded key, the keys that are spellings of it, their ids and numbers."""
+        defaults = {"handler": handler, "owner": owner or handler}
+        try:
+            self._check(rows_of(content, kind), defaults)
+        except ImportRefused as refused:
+            self._faults = list(refused.faults)
+            self._rows = []
+        # Always in the same order, so that two imports never wait for each other in a circle.
+        self._rows.sort(key=lambda row: row.key)
+
+    def _check(self, rows: Iterator[Row], defaults: Mapping[str, str | None]) -> None:
+        seen: dict[str, int] = {}
+        for row in rows:
+            try:
+                wanted = _checked(row, defaults)
+            except ValidationError as error:
+                self._faults += [(row.line, pointer_to(fault["loc"]), _told(fault)) for fault in error.errors()]
+                continue
+            if wanted.key in seen:
+                self._faults.append((row.line, "/key", f"The same key stands at line {seen[wanted.key]}."))
+            seen.setdefault(wanted.key, row.line)
+            body = wanted.model_dump_json(exclude={"handler", "scale", *DISTINCT})
+            # A column that is not there says nothing of the fact.
+            stated = tuple(sorted(wanted.facts.model_fields_set))
+            said = None if wanted.distinct_from is None else (wanted.distinct_from, wanted.reason or "")
+            self._rows.append(_Wanted(row.line, wanted.key, wanted.handler, body, stated, folded_key(wanted.key), said))
+
+    def chunks(self) -> int:
+        """Return how many times some rows are looked at."""
+        return -(-len(self._rows) // _CHUNK)
+
+    def about(self, chunk: int) -> tuple[list[str], list[str], list[str]]:
+        """Return the keys of some rows, the handlers that they name, and the folded keys."""
+        rows = self._chunk(chunk)
+        return [row.key for row in rows], sorted({row.named for row in rows}), sorted({row.folded for row in rows})
+
+    def compare(self, chunk: int, stored: str, handlers: Mapping[str, tuple[str | None, str]], spelt: str) -> None:
+        """Find out what some rows change.
+
+        Args:
+            chunk: which.
+            stored: the datasets of their keys, whoever's they are, as `_STORED` has them.
+            handlers: of each handler that they name its id or, where the caller does not keep it, None and what to say of it.
+            spelt: the datasets that have one of their folded keys, as `_SPELT` has them.
+        """
+        for one in json.loads(spelt):
+            self._spelt.setdefault((one["handler"], one["folded_key"]), []).append(
+                (one["key"], one["id"], one["number"])
+            )
+        found = _by_key(stored)
+        for row in self._chunk(chunk):
+            row.handler, refusal = handlers[row.named]
+            there = found.get(row.key)
+            if row.handler is None:
+                self._faults.append((row.line, "/handler", refusal))
+            elif there is not None and there["handler"] != row.handler:
+                self._faults.append((row.line, "/key", "Another handler has a dataset of this key."))
+            else:
+                if there is not None and lacks_tag_of_minors(there, json.loads(row.body)):
+                    self._faults.append((row.line, *MINORS))
+                row.is_new = there is None
+                facts = self._facts(row, there)
+                row.frees = bool(facts.pending or facts.overtaken)
+                row.differs = there is None or self._change(row, there) is not None
+                self._spell(row)
+
+    def _spell(self, row: "_Wanted") -> None:
+        """Find out whether a row's key is another spelling of one that is there, or stands in the file before it."""
+        twins = self._spelt.setdefault((row.handler or "", row.folded), [])
+        others = [one for one in twins if one[0] != row.key]
+        named = next((one for one in others if row.said and row.said[0] in one[:2]), None)
+        if row.said is not None and named is None:
+            self._faults.append((row.line, "/distinct_from", "The key is no other spelling of this."))
+        elif row.is_new and others and named is None:
+            said = (
+                f"{others[0][0]} is another spelling of this key. If it is something else, name it under `distinct_from`, "
+                "with a `reason`."
+            )
+            self._faults.append((row.line, "/key", said))
+        if row.is_new:
+            row.number = max((one[2] for one in twins), default=-1) + 1
+            twins.append((row.key, "", row.number))
+
+    def waits(self, chunk: int) -> list[tuple[str, str, Json]]:
+        """Return, of some rows that were written, what waits for a second person: key, folded key, and a body for `PATCH`."""
+        waiting: list[tuple[str, str, Json]] = []
+        for row in self._chunk(chunk):
+            facts = json.loads(row.body)["facts"] if row.frees else {}
+            patch: Json = {"facts": {fact: facts[fact] for fact in row.stated}} if row.frees else {}
+            if row.said is not None:
+                patch |= {"distinct_from": row.said[0], "reason": row.said[1]}
+            if patch:
+                waiting.append((row.key, row.folded, patch))
+        return waiting
+
+    def refused(self) -> tuple[int, str]:
+        """Return how much is wrong with the file, and what, as the answer lists it; 0: it can be taken."""
+        return len(self._faults), json.dumps(errors_of(sorted(self._faults)), ensure_ascii=False)
+
+    def changes(self) -> bool:
+        """Tell whether anything of the file is new or differs."""
+        return any(row.differs or row.frees or row.said is not None for row in self._rows)
+
+    def to_lock(self, chunk: int) -> list[str]:
+        """Return the keys of some rows that differ from what is stored."""
+        return [row.key for row in self._chunk(chunk) if row.differs and not row.is_new]
+
+    def writes(self, chunk: int, stored: str) -> tuple[str | None, int, str | None]:
+        """Return what is written of some rows: what is new and how many these are, and what differs; None: nothing.
+
+        Args:
+            chunk: which.
+            stored: the datasets that are locked now, as they are.
+        """
+        found = _by_key(stored)
+        new: list[Json] = []
+        changed: list[Json] = []
+        for row in self._chunk(chunk):
+            if row.is_new:
+                row.id = next(self._ids)
+                spelt = {"folded_key": row.folded, "twin_number": row.number}
+                new.append(self._kept(row, None) | {"id": row.id, "handler": row.handler} | spelt)
+            elif row.differs:
+                there = found[row.key]
+                change = self._change(row, there)
+                row.differs, row.id = change is not None, there["id"]
+                if lacks_tag_of_minors(there, json.loads(row.body)):  # graded since it was compared
+                    self._faults.append((row.line, *MINORS))
+                if change is not None:
+                    row.change = json.dumps(change.details, ensure_ascii=False)
+                    row.can_deny = change.can_deny
+                    row.outdated = json.dumps(news_in(there, change.after), ensure_ascii=False)
+                    row.grading = there["grading"]
+                    kept = self._kept(row, there)
+                    row.kept = json.dumps(kept["facts"])
+                    changed.append({name: kept[name] for name in _CHANGED} | {"id": row.id})
+        return _text(new), len(new), _text(changed)
+
+    def acting(self, chunk: int) -> int:
+        """Return how many acts there are of some rows."""
+        return sum(row.differs + (row.differs and row.outdated != _NONE) for row in self._chunk(chunk))
+
+    def acts(
+        self, chunk: int, now: datetime, caller: Caller, numbers: events.ReservedNumbers
+    ) -> events.RecordedChanges:
+        """Return the entries and events of what was written of some rows."""
+        rows = [row for row in self._chunk(chunk) if row.differs]
+        written = [self._row(row, now) for row in rows]
+        acts = [self._act(row) for row in rows] + [self._outdated(row) for row in rows if row.outdated != _NONE]
+        return events.encode_changes(now, caller, acts, written, numbers)
+
+    @staticmethod
+    def _row(row: "_Wanted", now: datetime) -> Written:
+        """Return what was written of a dataset."""
+        wanted = json.loads(row.body)
+        if row.is_new:
+            wanted["facts"] = freeing.apply_first_statement("dataset", wanted["facts"]).facts
+        elif row.kept:
+            wanted["facts"] = json.loads(row.kept)
+        values = {name: wanted[name] for name in _CHANGED} | {"updated_at": now}
+        if row.is_new:
+            of_new: Json = {"key": row.key, "handler": row.handler, "created_at": now}
+            of_new |= {"pending_facts": {}, "twins": [], "distinct_from": []}
+            values |= of_new | dict.fromkeys(_NONE_YET)
+        return Written("datasets", row.id, row.is_new, values)
+
+    def can_deny(self) -> bool:
+        """Tell whether what was written can turn an allow into a deny."""
+        return any(row.can_deny for row in self._rows)
+
+    def outcome(self, dry_run: bool) -> bytes:  # noqa: FBT001
+        """Return what was done, or would be, as the answer tells it."""
+        created = sum(row.is_new for row in self._rows)
+        differing = [row for row in self._rows if row.differs or row.frees]
+        told = ImportOut(
+            dry_run=dry_run,
+            created=created,
+            updated=len(differing) - created,
+            unchanged=len(self._rows) - len(differing),
+            keys=[row.key for row in sorted(differing, key=lambda row: row.line)],
+        )
+        return told.model_dump_json().encode()
+
+    def _chunk(self, chunk: int) -> list["_Wanted"]:
+        return self._rows[chunk * _CHUNK : (chunk + 1) * _CHUNK]
+
+    @staticmethod
+    def _facts(row: "_Wanted", there: Json | None) -> freeing.FactChange:
+        """Return what a row does to the facts of a dataset: what frees waits for a second person."""
+        wanted = json.loads(row.body)["facts"]
+        if there is None:
+            return freeing.apply_first_statement("dataset", wanted)
+        held = {**freeing.DEFAULTS["dataset"], **there["facts"]}
+        stated = {fact: wanted[fact] for fact in row.stated}
+        return freeing.apply_statement("dataset", held, waiting_of(there["pending_facts"]), stated)
+
+    @classmethod
+    def _kept(cls, row: "_Wanted", there: Json | None) -> Json:
+        """Return what is written of a row: what it says, but for the facts that free."""
+        wanted: Json = json.loads(row.body)
+        return wanted | {"facts": cls._facts(row, there).facts}
+
+    @classmethod
+    def _change(cls, row: "_Wanted", there: Json) -> Change | None:
+        """Return what a row changes of a dataset that is there: the same rule as for any other way to change one."""
+        wanted = cls._kept(row, there)
+        before = {name: there[name] for name in _CHANGED}
+        if all(before[name] == wanted[name] for name in _CHANGED):
+            return None
+        before["fields"] = _FIELDS.dump_python(_FIELDS.validate_python(before["fields"]), mode="json")
+        before["facts"] = OriginFactsIn.model_validate(before["facts"]).model_dump(mode="json")
+        return change_of("datasets", before, {name: wanted[name] for name in _CHANGED})
+
+    @staticmethod
+    def _act(row: "_Wanted") -> events.Change:
+        kept = Reading._kept(row, None) if row.is_new else {}
+        created = kept | {"handler": row.handler, "scale": None}
+        return events.Change(
+            action=AuditAction.DATASET_CREATED if row.is_new else AuditAction.DATASET_CHANGED,
+            subject=row.id,
+            handler=row.handler,
+            details=created if row.is_new else json.loads(row.change),
+            figures={"key": row.key},
+            link=f"/v1/datasets/{row.id}",
+        )
+
+    @staticmethod
+    def _outdated(row: "_Wanted") -> events.Change:
+        return events.Change(
+            action=AuditAction.DATASET_GRADING_OUTDATED,
+            subject=row.id,
+            handler=row.handler,
+            details={"number": row.grading, "outdated": json.loads(row.outdated)},
+            figures={"key": row.key},
+            link=f"/v1/datasets/{row.id}",
+        )
+
+
+@dataclass(slots=True)
+class _Wanted:
+    """A row that is in order, kept small: its dataset is JSON until it is needed."""
+
+    line: int
+    key: str
+    named: str
+    """The handler, as the row names it."""
+    body: str
+    stated: tuple[str, ...]
+    """The facts that it states."""
+    folded: str
+    said: tuple[str, str] | None
+    """Another spelling of its key, which is something else, and why."""
+    frees: bool = False
+    """Whether something of it waits for a second person, or overtakes what does."""
+    kept: str = ""
+    number: int = 0
+    handler: str | None = None
+    is_new: bool = False
+    differs: bool = False
+    can_deny: bool = False
+    id: str = ""
+    change: str = ""
+    outdated: str = _NONE
+    """Fields that its grading says nothing about any more, by this change."""
+    grading: int | None = None
+
+
+def _by_key(stored: str) -> dict[str, Json]:
+    return {row["key"]: row for row in json.loads(stored)}
+
+
+def _text(rows: Sequence[Json]) -> str | None:
+    return json.dumps(rows, ensure_ascii=False) if rows else None
+
+
+def _checked(row: Row, defaults: Mapping[str, str | None]) -> DatasetNewIn:
+    stated = {name: value for name, value in row.body.items() if value is not None}
+    return DatasetNewIn.model_validate({name: value for name, value in defaults.items() if value is not None} | stated)
+
+
+def _told(fault: Any) -> str:
+    if fault["type"] == "missing":
+        return "This is required."
+    if fault["type"] == "extra_forbidden":
+        return "This is not known here."
+    return str(fault["msg"]).removeprefix("Value error, ")
