@@ -3,10 +3,8 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
 
 from sqlalchemy import (
-    BindParameter,
     ColumnElement,
     Date,
     DateTime,
@@ -24,6 +22,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from service.access import persons
 from service.access.caller import READERS, REVIEWERS, Role
+from service.access.conditions import delegation_is_in_force, grant_is_standing
 from service.database.columns import Id
 from service.database.session import Transaction
 
@@ -96,10 +95,7 @@ async def entitled(tx: Transaction, role: Role, handler: str, today: date) -> li
             _grant_stands(role, handler, today),
             literal(str(role)) == _DELEGATIONS.c.roles.any_(),
             or_(_DELEGATIONS.c.handler.is_(None), _DELEGATIONS.c.handler == handler),
-            _DELEGATIONS.c.ended_at.is_(None),
-            _DELEGATIONS.c.effective_at.is_not(None),
-            _DELEGATIONS.c.valid_from <= today,
-            _DELEGATIONS.c.valid_until >= today,
+            delegation_is_in_force(_DELEGATIONS.c, today),
         )
     )
     rows = {(str(name), str(principal), behalf) for principal, name, behalf in await tx.execute(union_all(own, lent))}
@@ -160,7 +156,7 @@ async def tenures(tx: Transaction, principals: Collection[str], today: date) -> 
         _GRANTS.c.role,
         _GRANTS.c.handler,
         _GRANTS.c.effective_at,
-        ~standing(_GRANTS.c, today),
+        ~grant_is_standing(_GRANTS.c, today),
     )
     query = select(*columns).where(_GRANTS.c.principal.in_(principals), _GRANTS.c.effective_at.is_not(None))
     return [
@@ -187,7 +183,7 @@ async def readers_among(tx: Transaction, handler: str, references: Collection[st
             or_(_PRINCIPALS.c.id.in_(references), _PRINCIPALS.c.name.in_(references)),
             _PRINCIPALS.c.kind == "person",
             _PRINCIPALS.c.disabled_at.is_(None),
-            standing(_GRANTS.c, today),
+            grant_is_standing(_GRANTS.c, today),
             _GRANTS.c.role.in_([str(role) for role in READERS]),
             or_(_GRANTS.c.handler.is_(None), _GRANTS.c.handler == handler),
         )
@@ -207,22 +203,6 @@ def _grant_stands(role: Role, handler: str, today: date) -> ColumnElement[bool]:
         _PRINCIPALS.c.kind == "person",
         _PRINCIPALS.c.disabled_at.is_(None),
         _GRANTS.c.role == str(role),
-        standing(_GRANTS.c, today),
+        grant_is_standing(_GRANTS.c, today),
         or_(_GRANTS.c.handler.is_(None), _GRANTS.c.handler == handler),
     )
-
-
-def standing(grant: Any, today: date | BindParameter[date]) -> ColumnElement[bool]:
-    """Return the condition that a grant stands on a day: confirmed, within its days, not withdrawn.
-
-    Args:
-        grant: what has the columns of grants, as attributes: the table's own, or those of the mapped class.
-        today: in Asia/Shanghai.
-    """
-    stands: ColumnElement[bool] = and_(
-        grant.withdrawn_at.is_(None),
-        grant.effective_at.is_not(None),
-        grant.valid_from <= today,
-        or_(grant.valid_until.is_(None), grant.valid_until >= today),
-    )
-    return stands

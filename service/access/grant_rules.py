@@ -70,6 +70,21 @@ def state(life: Life, now: datetime) -> State:
     return State.UPCOMING if today < life.first_day else State.STANDING
 
 
+def is_delegation_in_force(
+    first_day: date, last_day: date, *, effective_at: datetime | None, ended_at: datetime | None, today: date
+) -> bool:
+    """Return True if a delegation lends roles on a day; the days are of Asia/Shanghai, both inclusive.
+
+    Args:
+        first_day: the first day of the absence.
+        last_day: the last day of the absence.
+        effective_at: since when it counts; None: it waits to be confirmed.
+        ended_at: when it was ended before its last day; None: it was not.
+        today: the day.
+    """
+    return effective_at is not None and ended_at is None and first_day <= today <= last_day
+
+
 def faults_of_days(first: date | None, last: date | None, today: date) -> list[tuple[str, str]]:
     """Return what is wrong with the days that are asked for, as (field, what to do); None: at once, and no end."""
     begins = first or today

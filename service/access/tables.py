@@ -23,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
-from service.access import directory
+from service.access.conditions import delegation_is_in_force, grant_is_standing
 from service.access.grant_rules import Life
 from service.database.columns import Base, Id, Key, Moment, PrimaryId
 from service.validation.text_types import fold_name
@@ -172,7 +172,7 @@ class Grant(Base):
     @classmethod
     def standing(cls, today: date | BindParameter[date]) -> ColumnElement[bool]:
         """Return the condition that a grant stands on a day: confirmed, within its days, not withdrawn."""
-        return directory.standing(cls, today)
+        return grant_is_standing(cls, today)
 
     @classmethod
     def standing_of_principals(cls, today: date | BindParameter[date]) -> ColumnElement[bool]:
@@ -216,6 +216,11 @@ class Delegation(Base):
     """Since when it stands; null: an admin asked for it, and it waits for the delegator or another admin."""
     confirmed_by: Mapped[str | None] = mapped_column(Id)
     ended_at: Mapped[datetime | None] = mapped_column(EndOf)
+
+    @classmethod
+    def in_force(cls, today: date | BindParameter[date]) -> ColumnElement[bool]:
+        """Return the condition that a delegation lends roles on a day: effective, within its days, not ended."""
+        return delegation_is_in_force(cls, today)
 
 
 class BreakGlass(Base):

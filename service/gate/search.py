@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
 
 from msgspec import Struct
-from sqlalchemy import text
+from sqlalchemy import Integer, and_, bindparam, exists, or_, select, text
 
-from service.access.caller import Caller, Credential
+from service.access.caller import Caller, Credential, Role
+from service.access.tables import TODAY, Grant, Principal
 from service.audit import operations as audit
 from service.audit.actions import AuditAction
 from service.clock import day_in_shanghai
@@ -79,18 +80,26 @@ _DATASETS_OF: Final = text("""
     select id, key from datasets where (handler, id) > (h, :after) and handler <= h order by handler, id limit :size
   ) d order by d.id limit :size
 """)
-_SYSTEMS: Final = text("""
-  select p.id, p.name, p.kind = 'system' and p.disabled_at is null and exists (
-    select from grants g where g.principal = p.id and g.role = 'exporter' and g.withdrawn_at is null
-      and g.effective_at is not null and g.valid_from <= :today and (g.valid_until is null or g.valid_until >= :today)
-      and (g.handler is null or g.handler = :handler)
-  ) as may_export
-  from (
-    select * from principals c where id > :after and exists (
-      select from grants g where g.principal = c.id and g.role = 'exporter' and (g.handler is null or g.handler = :handler)
-    ) order by id limit :size
-  ) p order by p.id
-""")
+_HAS_ROLE: Final = and_(
+    Grant.role == str(Role.EXPORTER), or_(Grant.handler.is_(None), Grant.handler == bindparam("handler"))
+)
+_EXPORTERS: Final = (
+    select(Principal.id, Principal.name, Principal.kind, Principal.disabled_at)
+    .where(Principal.id > bindparam("after"), exists().where(Grant.principal == Principal.id, _HAS_ROLE))
+    .order_by(Principal.id)
+    .limit(bindparam("size", type_=Integer))
+    .subquery("p")
+)
+_SYSTEMS: Final = select(
+    _EXPORTERS.c.id,
+    _EXPORTERS.c.name,
+    and_(
+        _EXPORTERS.c.kind == "system",
+        _EXPORTERS.c.disabled_at.is_(None),
+        exists().where(Grant.principal == _EXPORTERS.c.id, _HAS_ROLE, Grant.standing(TODAY)),
+    ).label("may_export"),
+).order_by(_EXPORTERS.c.id)
+"""The next principals that have or had the role of an exporter for a handler, and whether they may export today."""
 
 
 @dataclass(frozen=True, slots=True)

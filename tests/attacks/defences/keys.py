@@ -301,8 +301,8 @@ DEFENCES: Final = (
     one(
         "A120",
         "a grant ends with its last day",
-        "service/access/directory.py",
-        "standing",
+        "service/access/conditions.py",
+        "grant_is_standing",
         "or_(grant.valid_until.is_(None), grant.valid_until >= today)",
         "",
         GRANTS + "test_a_reviewer_whose_days_are_over_is_offered_nothing_and_decides_nothing",
