@@ -45,9 +45,12 @@ def grant_is_pending(grant: Any, now: datetime) -> ColumnElement[bool]:
 def delegation_is_in_force(delegation: Any, today: date | BindParameter[date]) -> ColumnElement[bool]:
     """Return the condition that a delegation lends roles on a day in Asia/Shanghai: effective, within its days, not ended."""
     condition: ColumnElement[bool] = and_(
-        delegation.effective_at.is_not(None),
-        delegation.ended_at.is_(None),
-        delegation.valid_from <= today,
-        delegation.valid_until >= today,
+        delegation.effective_at.is_not(None), delegation.valid_from <= today, delegation_is_not_over(delegation, today)
     )
+    return condition
+
+
+def delegation_is_not_over(delegation: Any, today: date | BindParameter[date]) -> ColumnElement[bool]:
+    """Return the condition that a delegation lends roles on a day or may come to do so: not ended, last day not passed."""
+    condition: ColumnElement[bool] = and_(delegation.ended_at.is_(None), delegation.valid_until >= today)
     return condition

@@ -82,7 +82,13 @@ def is_delegation_in_force(
         ended_at: when it was ended before its last day; None: it was not.
         today: the day.
     """
-    return effective_at is not None and ended_at is None and first_day <= today <= last_day
+    is_over = is_delegation_over(last_day, ended_at, today)
+    return effective_at is not None and first_day <= today and not is_over
+
+
+def is_delegation_over(last_day: date, ended_at: datetime | None, today: date) -> bool:
+    """Return True if a delegation has been ended, or its last day has passed; else it lends roles now or may come to do so."""
+    return ended_at is not None or today > last_day
 
 
 def faults_of_days(first: date | None, last: date | None, today: date) -> list[tuple[str, str]]:

@@ -23,7 +23,12 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
-from service.access.conditions import delegation_is_in_force, grant_is_standing
+from service.access.conditions import (
+    delegation_is_in_force,
+    delegation_is_not_over,
+    grant_is_pending,
+    grant_is_standing,
+)
 from service.access.grant_rules import Life
 from service.database.columns import Base, Id, Key, Moment, PrimaryId
 from service.validation.text_types import fold_name
@@ -175,6 +180,11 @@ class Grant(Base):
         return grant_is_standing(cls, today)
 
     @classmethod
+    def pending(cls, now: datetime) -> ColumnElement[bool]:
+        """Return the condition that a grant waits for a second admin at an instant."""
+        return grant_is_pending(cls, now)
+
+    @classmethod
     def standing_of_principals(cls, today: date | BindParameter[date]) -> ColumnElement[bool]:
         """Return the condition that joins principals with their grants that stand on a day."""
         return and_(cls.principal == Principal.id, cls.standing(today))
@@ -221,6 +231,11 @@ class Delegation(Base):
     def in_force(cls, today: date | BindParameter[date]) -> ColumnElement[bool]:
         """Return the condition that a delegation lends roles on a day: effective, within its days, not ended."""
         return delegation_is_in_force(cls, today)
+
+    @classmethod
+    def not_over(cls, today: date | BindParameter[date]) -> ColumnElement[bool]:
+        """Return the condition that a delegation lends roles on a day, or may come to do so."""
+        return delegation_is_not_over(cls, today)
 
 
 class BreakGlass(Base):

@@ -41,10 +41,7 @@ _LENT: Final = (
     )
     .where(
         Delegation.delegate == bindparam("delegate"),
-        Delegation.effective_at.is_not(None),
-        Delegation.ended_at.is_(None),
-        Delegation.valid_from <= TODAY,
-        Delegation.valid_until >= TODAY,
+        Delegation.in_force(TODAY),
     )
     .order_by(Delegation.id, Grant.role)
 )
@@ -117,7 +114,7 @@ async def confirm(tx: Transaction, caller: Caller, delegation_id: str) -> Delega
     """
     delegation = await _held_for(tx, caller, delegation_id)
     today = day_in_shanghai(tx.now)
-    is_over = delegation.ended_at is not None or delegation.valid_until < today
+    is_over = grant_rules.is_delegation_over(delegation.valid_until, delegation.ended_at, today)
     if is_over or delegation.effective_at is not None:
         raise Conflict("This delegation does not wait to be confirmed.")
     bar = grant_rules.confirm_lending_denial(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, false, or_, select
+from sqlalchemy import ColumnElement, false, or_, select
 
 from service.access import grant_rules
 from service.access.caller import OPERATOR, Caller, Role
@@ -123,7 +123,7 @@ async def list_grants(
     if handler is not None:
         query = query.where(Grant.handler == await handler_of(tx, caller, handler))
     if pending is not None:
-        waits = _waits(tx)
+        waits = Grant.pending(tx.now)
         query = query.where(waits if pending else ~waits)
     rows, following = await page_of(tx, query, Grant.id, cursor, limit)
     return [GrantOut.of(row, tx.now) for row in rows], following
@@ -302,8 +302,7 @@ async def _ask(tx: Transaction, principal: Principal, role: Role, handler: str |
     """Return what is asked for, with those to whom the grantee has lent roles: today, or for days to come."""
     query = select(Delegation.delegate).where(
         Delegation.delegator == principal.id,
-        Delegation.ended_at.is_(None),
-        Delegation.valid_until >= day_in_shanghai(tx.now),
+        Delegation.not_over(day_in_shanghai(tx.now)),
     )
     stand_ins = frozenset(await tx.scalars(query)) if grant_rules.is_reviewer(role) else frozenset()
     return Ask(role, handler, principal.id, principal.kind, stand_ins)
@@ -335,16 +334,6 @@ def _visible(caller: Caller) -> ColumnElement[bool]:
     if reach == EVERYWHERE:
         return Grant.id.is_not(None)
     return Grant.handler.in_(reach) if reach else false()
-
-
-def _waits(tx: Transaction) -> ColumnElement[bool]:
-    """Return the condition that a grant is pending; the same as `grants.state`."""
-    return and_(
-        Grant.withdrawn_at.is_(None),
-        Grant.effective_at.is_(None),
-        Grant.granted_at > tx.now - grant_rules.PENDING_PERIOD,
-        or_(Grant.valid_until.is_(None), Grant.valid_until >= day_in_shanghai(tx.now)),
-    )
 
 
 def _record(

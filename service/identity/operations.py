@@ -7,6 +7,7 @@ from typing import Any, Final
 from sqlalchemy import bindparam, func, select, text
 
 from service.access.caller import OPERATOR, Caller, Credentials, Role
+from service.access.credential_rules import is_valid_credential
 from service.access.grant_rules import is_fit
 from service.access.lookup import handler_of, named_principal, party, principal_of
 from service.access.tables import TODAY, ApiKey, Grant, Principal
@@ -86,7 +87,9 @@ def recognize(authorization: str | None) -> Credentials:
 
 
 def _is_valid_key(principal: Principal, key: ApiKey, now: datetime) -> bool:
-    return key.revoked_at is None and principal.disabled_at is None and (key.expires_at is None or now < key.expires_at)
+    return is_valid_credential(
+        ended_at=key.revoked_at, expires_at=key.expires_at, disabled_at=principal.disabled_at, now=now
+    )
 
 
 def _reaches(grants: Sequence[tuple[str | None, str | None]]) -> dict[Role, Reach]:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, computed_field, field_validator
 
 from service.access.caller import Caller, Role
-from service.access.grant_rules import Glass, State, state
+from service.access.grant_rules import Glass, State, is_delegation_in_force, state
 from service.access.tables import ApiKey, BreakGlass, Delegation, Grant, LinkedIdentity, Principal
 from service.database.row_security import EVERYWHERE
 from service.validation.confusables import Flag, flags_of_all
@@ -215,9 +215,14 @@ class DelegationOut(BaseModel):
     def of(cls, delegation: Delegation, today: date) -> Self:
         """Return the shape of a row on a day."""
         shown = {name: getattr(delegation, name) for name in cls.model_fields if name != "in_force"}
-        is_open = delegation.ended_at is None and delegation.effective_at is not None
-        stands = is_open and delegation.valid_from <= today <= delegation.valid_until
-        return cls(**shown, in_force=stands)
+        in_force = is_delegation_in_force(
+            delegation.valid_from,
+            delegation.valid_until,
+            effective_at=delegation.effective_at,
+            ended_at=delegation.ended_at,
+            today=today,
+        )
+        return cls(**shown, in_force=in_force)
 
 
 class BreakGlassIn(_In):

@@ -10,9 +10,14 @@ from typing import Any
 import pytest
 from sqlalchemy import insert, select
 
-from service.access.conditions import delegation_is_in_force, grant_is_pending, grant_is_standing
+from service.access.conditions import (
+    delegation_is_in_force,
+    delegation_is_not_over,
+    grant_is_pending,
+    grant_is_standing,
+)
 from service.access.credential_rules import is_valid_credential
-from service.access.grant_rules import PENDING_PERIOD, Life, State, is_delegation_in_force, state
+from service.access.grant_rules import PENDING_PERIOD, Life, State, is_delegation_in_force, is_delegation_over, state
 from service.access.tables import ApiKey, Delegation, Grant, LinkedIdentity, Principal
 from service.clock import day_in_shanghai
 from service.database.ids import new_id
@@ -116,25 +121,28 @@ def test_a_delegation_lends_in_sql_when_it_does_in_python(empty_database: str, n
         )
     ]
 
-    async def run() -> dict[str, bool]:
+    async def run() -> dict[str, tuple[bool, bool]]:
         async with written_and_taken_back(empty_database) as connection:
             await connection.execute(insert(Delegation), delegations)
-            rows = await connection.execute(select(Delegation.id, delegation_is_in_force(Delegation, today)))
-            return {row[0]: row[1] for row in rows}
+            conditions = (delegation_is_in_force(Delegation, today), delegation_is_not_over(Delegation, today))
+            return {row[0]: (row[1], row[2]) for row in await connection.execute(select(Delegation.id, *conditions))}
 
     in_queries = asyncio.run(run())
     wanted = {
-        row["id"]: is_delegation_in_force(
-            row["valid_from"],
-            row["valid_until"],
-            effective_at=row["effective_at"],
-            ended_at=row["ended_at"],
-            today=today,
+        row["id"]: (
+            is_delegation_in_force(
+                row["valid_from"],
+                row["valid_until"],
+                effective_at=row["effective_at"],
+                ended_at=row["ended_at"],
+                today=today,
+            ),
+            not is_delegation_over(row["valid_until"], row["ended_at"], today),
         )
         for row in delegations
     }
     assert in_queries == wanted
-    assert set(wanted.values()) == {True, False}
+    assert set(wanted.values()) == {(True, True), (False, True), (False, False)}
 
 
 @pytest.mark.parametrize("now", INSTANTS)

@@ -18,6 +18,7 @@ RULES: Final = "service/access/grant_rules.py"
 PRINCIPALS: Final = "service/identity/operations.py"
 GRANTING: Final = "service/identity/grants.py"
 DELEGATIONS: Final = "service/identity/delegations.py"
+CREDENTIALS: Final = "service/access/credential_rules.py"
 BREAKING: Final = "service/identity/break_glass.py"
 GLASS: Final = "tests/api/test_break_glass.py::"
 
@@ -25,9 +26,9 @@ DEFENCES: Final = (
     one(
         "A68",
         "a revoked key does not stand",
-        "service/identity/operations.py",
-        "_is_valid_key",
-        "key.revoked_at is None",
+        CREDENTIALS,
+        "is_valid_credential",
+        "ended_at is None",
         "",
         KEYS + "test_a_forged_key_is_refused_in_the_words_in_which_an_unknown_one_is",
     ),
@@ -225,10 +226,10 @@ DEFENCES: Final = (
     one(
         "A79",
         "a disabled principal's keys do not stand",
-        PRINCIPALS,
-        "_is_valid_key",
-        "key.revoked_at is None and principal.disabled_at is None and (key.expires_at is None or now < key.expires_at)",
-        "key.revoked_at is None and (key.expires_at is None or now < key.expires_at)",
+        CREDENTIALS,
+        "is_valid_credential",
+        "ended_at is None and disabled_at is None and (expires_at is None or now < expires_at)",
+        "ended_at is None and (expires_at is None or now < expires_at)",
         "tests/api/test_identity.py::test_a_disabled_principal_is_out_with_all_of_its_keys",
     ),
     one(
