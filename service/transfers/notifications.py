@@ -60,7 +60,7 @@ def figures_of(transfer: Transfer) -> dict[str, Any]:
 
 async def eligible_reviewers(tx: Transaction, transfer: Transfer, stage: Stage) -> list[Entitled]:
     """Return who may decide a stage of a request now: the role, their own or lent, and nothing that bars them; each once."""
-    barred = await exclusions_of(tx, transfer, but=stage)
+    barred = await exclusions_of(tx, transfer, except_stage=stage)
     people = await directory.entitled(tx, Role(stage.role), transfer.handler, day_in_shanghai(tx.now))
     able = [
         person

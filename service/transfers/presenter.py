@@ -1,4 +1,10 @@
-"""Presents rows of transfers as JSON."""
+"""Presents transfers and what belongs to them as responses of the API.
+
+Example:
+    transfer = await transfer_of(tx, caller, "tr_01J...")
+    response = await present(tx, caller, transfer, book)
+    print(response.status, response.missing_evidence)
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
@@ -57,43 +63,46 @@ from service.transfers.workflow import StageStatus, Status
 
 
 async def present(tx: Transaction, caller: Caller, transfer: Transfer, book: RuleBook) -> TransferOut:
-    """Return a transfer as the API shows it to the caller."""
+    """Return the response for a transfer, as far as the caller may read it."""
     return (await _present_some(tx, caller, [transfer], book))[0]
 
 
 async def present_many(
     tx: Transaction, caller: Caller, transfers: Sequence[Transfer], book: RuleBook
 ) -> list[TransferOut]:
-    """Return the transfers of a list as the API shows them to the caller: of each the last records of evidence alone."""
-    shown: list[TransferOut] = []
+    """Return the responses for a list of transfers, each with its last records of evidence only."""
+    presented: list[TransferOut] = []
     for first in range(0, len(transfers), TRANSFERS_PER_SLICE):
-        some = await _present_some(tx, caller, transfers[first : first + TRANSFERS_PER_SLICE], book)
-        shown += [one.model_copy(update={"evidence": one.evidence[-MAX_LISTED_EVIDENCE:]}) for one in some]
-    return shown
+        presented_slice = await _present_some(tx, caller, transfers[first : first + TRANSFERS_PER_SLICE], book)
+        presented += [
+            transfer.model_copy(update={"evidence": transfer.evidence[-MAX_LISTED_EVIDENCE:]})
+            for transfer in presented_slice
+        ]
+    return presented
 
 
 async def _present_some(
     tx: Transaction, caller: Caller, transfers: Sequence[Transfer], book: RuleBook
 ) -> list[TransferOut]:
     rows = await load_rows(tx, transfers)
-    reach = caller.reach(READERS)
-    return [_present_transfer(tx, transfer, rows, book, reach) for transfer in transfers]
+    scope = caller.reach(READERS)
+    return [_present_transfer(tx, transfer, rows, book, scope) for transfer in transfers]
 
 
 async def present_evidence(tx: Transaction, evidence: Sequence[Evidence], book: RuleBook) -> list[EvidenceOut]:
-    """Return records of evidence as the API shows them, in their order."""
+    """Return the responses for records of evidence, in the same order."""
     documents = await documents_of(tx, evidence)
     return [_evidence(row, documents, book) for row in evidence]
 
 
 def present_findings(caller: Caller, findings: Iterable[StructuringFinding]) -> list[FindingOut]:
-    """Return findings as the API shows them to the caller: without requests that the caller may not read."""
+    """Return the responses for findings, without the requests that the caller may not read."""
     scope = caller.reach(READERS)
     return [FindingOut.of(finding, scope) for finding in findings]
 
 
 def present_reviewers(stage: Stage, people: Iterable[Entitled]) -> ReviewersOut:
-    """Return the eligible reviewers of a stage as the API shows them."""
+    """Return the response for the eligible reviewers of a stage."""
     return ReviewersOut(
         stage=stage,
         items=[
@@ -104,17 +113,17 @@ def present_reviewers(stage: Stage, people: Iterable[Entitled]) -> ReviewersOut:
 
 
 def present_comment(comment: Comment) -> CommentOut:
-    """Return a comment as the API shows it."""
+    """Return the response for a comment."""
     return CommentOut.model_validate(comment, from_attributes=True)
 
 
 def present_revision(revision: Revision) -> RevisionOut:
-    """Return a revision as the API shows it."""
+    """Return the response for a revision."""
     return RevisionOut.model_validate(revision, from_attributes=True)
 
 
 def _evidence(row: Evidence, documents: Mapping[bytes, DocumentFacts], book: RuleBook) -> EvidenceOut:
-    """Return a record as the API shows it."""
+    """Return the response for a record of evidence."""
     if row.document is None:
         return EvidenceOut.of(row, ends_on(row, book), None)
     size, media_type = documents[row.document]
@@ -124,12 +133,12 @@ def _evidence(row: Evidence, documents: Mapping[bytes, DocumentFacts], book: Rul
 
 
 def _present_transfer(
-    tx: Transaction, transfer: Transfer, rows: TransferRows, book: RuleBook, reach: Reach
+    tx: Transaction, transfer: Transfer, rows: TransferRows, book: RuleBook, scope: Reach
 ) -> TransferOut:
     revisions = {revision.number: revision for revision in rows.revisions.get(transfer.id, ())}
     revision = revisions.get(transfer.revision)
     reviews = rows.reviews.get(transfer.id, ())
-    standing = [r for r in reviews if r.revision == transfer.revision and r.taken_back_at is None]
+    counting = [r for r in reviews if r.revision == transfer.revision and r.taken_back_at is None]
     evidence = rows.evidence.get(transfer.id, ())
     today = day_in_shanghai(tx.now)
     status = workflow.effective_status(transfer.status, transfer.valid_until, today)
@@ -137,7 +146,7 @@ def _present_transfer(
     stages = rows.stages.get(transfer.id, ())
     in_review = status is Status.IN_REVIEW and revision is not None
     issued = rows.permits.get(transfer.id, ())
-    shown = columns | {
+    members = columns | {
         "status": status,
         "revision": None if revision is None else RevisionRef(number=revision.number, hash=revision.hash),
         "determination": None if revision is None else revision.determination,
@@ -146,23 +155,23 @@ def _present_transfer(
         "evidence": [_evidence(row, rows.documents, book) for row in evidence],
         "evidence_count": len(evidence),
         "reviews": [_review(review, transfer, rows) for review in reviews],
-        "terms_pending": pending_terms(standing) if in_review else [],
+        "terms_pending": pending_terms(counting) if in_review else [],
         "carryable": _carryable(revision, revisions, reviews, stages) if in_review else [],
-        "findings": [FindingOut.of(finding, reach) for finding in rows.findings.get(transfer.id, ())],
+        "findings": [FindingOut.of(finding, scope) for finding in rows.findings.get(transfer.id, ())],
         "recused": [recusal.principal for recusal in rows.recusals.get(transfer.id, ())],
         "follows": _follows(transfer, rows.permits.get(transfer.renews or "", ())),
         "renewed_by": [renewal.id for renewal in rows.renewals.get(transfer.id, ())],
         "permit": issued[0].id if issued else None,
     }
-    return TransferOut.model_validate(shown)
+    return TransferOut.model_validate(members)
 
 
 def _follows(transfer: Transfer, renewed: Sequence[Permit]) -> FollowsOut | None:
-    """Return the permit that a request renews, so that its reviewers see on what conditions it was given."""
+    """Return the permit that a request renews, with its conditions and the differences; None: no renewal."""
     if not renewed:
         return None
     permit = renewed[0]
-    allowed, asked = ({name: getattr(side, name) for name in permits.EXTENT} for side in (permit, transfer))
+    allowed, requested = ({name: getattr(side, name) for name in permits.EXTENT} for side in (permit, transfer))
     return FollowsOut(
         permit=permit.id,
         persons=permit.persons,
@@ -173,7 +182,7 @@ def _follows(transfer: Transfer, renewed: Sequence[Permit]) -> FollowsOut | None
         valid_until=permit.valid_until,
         conditions=permit.conditions,
         reason=permit.reason,
-        changes=[ChangeOut.of(change) for change in revision_diff.compare_with_permit(allowed, asked)],
+        changes=[ChangeOut.of(change) for change in revision_diff.compare_with_permit(allowed, requested)],
     )
 
 
@@ -205,20 +214,20 @@ def _review(review: Review, transfer: Transfer, rows: TransferRows) -> ReviewOut
 
 
 def _grant(review: Review, transfer: Transfer, rows: TransferRows) -> str:
-    """Tell what became of the role with which a stage was decided: a later grant of it is another one."""
+    """Return the state of the role with which a stage was decided; a role granted later is another grant."""
     if parties_of([review]) & set(rows.disabled):
         return "disabled"
     holder, role = review.on_behalf_of or review.reviewer, Role(Stage(review.stage).role)
-    standing = [
+    in_force = [
         tenure.effective_at
         for tenure in rows.tenures
         if (tenure.principal, tenure.role) == (holder, role)
         and tenure.handler in {None, transfer.handler}
         and not tenure.has_ended
     ]
-    if any(effective_at <= review.at for effective_at in standing):
+    if any(effective_at <= review.at for effective_at in in_force):
         return "stands"
-    return "regranted" if standing else "withdrawn"
+    return "regranted" if in_force else "withdrawn"
 
 
 def _missing(
@@ -227,8 +236,8 @@ def _missing(
     if revision is None:
         return []
     needed = [item["code"] for item in revision.determination["evidence"]]
-    papers = evidence_among(evidence, book)
-    return list(workflow.check_evidence(needed, papers, today, transfer.valid_from, scope_of(transfer)).missing)
+    filed = evidence_among(evidence, book)
+    return list(workflow.check_evidence(needed, filed, today, transfer.valid_from, scope_of(transfer)).missing)
 
 
 def _carryable(
@@ -240,12 +249,12 @@ def _carryable(
     """Return the last approval of each stage that is not approved yet, from an earlier revision."""
     if revision is None:
         return []
-    wanted = {stage.name for stage in stages if stage.status != StageStatus.APPROVED}
+    unapproved = {stage.name for stage in stages if stage.status != StageStatus.APPROVED}
     last = {
         review.stage: review
         for review in reviews
         if review.revision < revision.number
-        and review.stage in wanted
+        and review.stage in unapproved
         and review.decision == workflow.Decision.APPROVE
         and review.taken_back_at is None
     }

@@ -1,4 +1,4 @@
-"""Queries of transfers: load and lock rows, a list with one query for each table."""
+"""Reads rows of transfers: single rows with or without a lock, and lists with one query for each table."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -38,7 +38,7 @@ Row = TypeVar("Row", bound=Base)
 
 
 async def transfer_of(tx: Transaction, caller: Caller, transfer_id: str, *, lock: bool = False) -> Transfer:
-    """Return the row of a transfer that the caller may see.
+    """Load a transfer that the caller may read, with a row lock on request.
 
     Raises:
         NotFound: there is none with this id, or the caller has no role on its handler.
@@ -50,10 +50,16 @@ async def transfer_of(tx: Transaction, caller: Caller, transfer_id: str, *, lock
 
 
 def require_status(transfer: Transfer, tx: Transaction, allowed: frozenset[Status], verb: str) -> Status:
-    """Return where a transfer stands, or refuse what cannot be done to it there.
+    """Return the status of a transfer, or refuse an act that its status does not allow.
+
+    Args:
+        transfer: the transfer.
+        tx: gives the day.
+        allowed: statuses in which the act is possible.
+        verb: past participle of the act, for the message.
 
     Raises:
-        Conflict: its state is none of the allowed ones.
+        Conflict: another status.
     """
     status = workflow.effective_status(transfer.status, transfer.valid_until, day_in_shanghai(tx.now))
     if status not in allowed:
@@ -66,12 +72,12 @@ def require_status(transfer: Transfer, tx: Transaction, allowed: frozenset[Statu
 
 
 async def revision_of(tx: Transaction, transfer: Transfer) -> Revision | None:
-    """Return the revision that was submitted last; None: none was."""
+    """Load the last submitted revision; None: there is none."""
     return await tx.get(Revision, (transfer.id, transfer.revision)) if transfer.revision else None
 
 
 async def stages_of(tx: Transaction, transfer: Transfer) -> Sequence[RevisionStage]:
-    """Return the stages of the last revision, in their order."""
+    """Load the stages of the last revision, in order."""
     query = (
         select(RevisionStage)
         .where(RevisionStage.transfer == transfer.id, RevisionStage.revision == transfer.revision)
@@ -83,7 +89,7 @@ async def stages_of(tx: Transaction, transfer: Transfer) -> Sequence[RevisionSta
 
 
 async def reviews_of(tx: Transaction, transfer: Transfer) -> Sequence[Review]:
-    """Return the reviews of the last revision that have not been taken back."""
+    """Load the reviews of the last revision that have not been taken back."""
     query = select(Review).where(
         Review.transfer == transfer.id, Review.revision == transfer.revision, Review.taken_back_at.is_(None)
     )
@@ -91,94 +97,96 @@ async def reviews_of(tx: Transaction, transfer: Transfer) -> Sequence[Review]:
 
 
 def parties_of(reviews: Iterable[Review]) -> set[str]:
-    """Return who has decided a stage, and on whose behalf."""
+    """Return the reviewers of some reviews, and the principals that lent them the role."""
     return {party for review in reviews for party in (review.reviewer, review.on_behalf_of) if party is not None}
 
 
 @dataclass(frozen=True, slots=True)
 class Exclusions:
-    """Who could have done what keeps from deciding on a request."""
+    """Persons that the separation of duties excludes from deciding on a request, by reason."""
 
     authors: frozenset[str]
-    """Wrote, changed or submitted it, or accepted its terms."""
+    """Persons who could have written, changed or submitted it, or accepted its terms."""
     earlier: frozenset[str]
-    """Decided a stage of the revision that stands, for themselves or for somebody else."""
+    """Persons who could have decided a stage of the current revision, or lent their role for it."""
     recused: frozenset[str]
     filed: frozenset[str]
-    """Filed evidence, of the kinds that the law asks for, that counts."""
+    """Persons who could have filed valid evidence of a required kind."""
 
 
-async def exclusions_of(tx: Transaction, transfer: Transfer, *, but: str | None = None) -> Exclusions:
-    """Return who may not decide on a request; `but` leaves out who has decided that stage."""
-    return (await exclusions_of_many(tx, [transfer], but=but))[transfer.id]
+async def exclusions_of(tx: Transaction, transfer: Transfer, *, except_stage: str | None = None) -> Exclusions:
+    """Load the persons who may not decide on a request, without the reviewers of `except_stage`."""
+    return (await exclusions_of_many(tx, [transfer], except_stage=except_stage))[transfer.id]
 
 
 async def exclusions_of_many(
-    tx: Transaction, transfers: Sequence[Transfer], *, but: str | None = None
+    tx: Transaction, transfers: Sequence[Transfer], *, except_stage: str | None = None
 ) -> Mapping[str, Exclusions]:
-    """Return the same for many requests, with one query a table."""
+    """Load the exclusions of many requests with one query for each table."""
     await tx.flush()
     ids = [transfer.id for transfer in transfers]
     last = [(transfer.id, transfer.revision) for transfer in transfers]
-    stands = and_(tuple_(Review.transfer, Review.revision).in_(last), Review.taken_back_at.is_(None))
-    reviews = await rows_by(tx, Review, "transfer", stands, Review.id)
+    counting_reviews = and_(tuple_(Review.transfer, Review.revision).in_(last), Review.taken_back_at.is_(None))
+    reviews = await rows_by(tx, Review, "transfer", counting_reviews, Review.id)
     recusals = await rows_by(tx, Recusal, "transfer", Recusal.transfer.in_(ids), Recusal.principal)
     evidence = await rows_by(
         tx, Evidence, "transfer", and_(Evidence.transfer.in_(ids), Evidence.ended_at.is_(None)), Evidence.id
     )
-    asked = select(Revision.transfer, Revision.determination["evidence"]).where(
+    required_query = select(Revision.transfer, Revision.determination["evidence"]).where(
         tuple_(Revision.transfer, Revision.number).in_(last)
     )
-    needed = {row[0]: {item["code"] for item in row[1]} for row in await tx.execute(asked)}
-    holders = {author for one in transfers for author in one.authors if author not in (one.author_persons or ())}
+    required = {row[0]: {item["code"] for item in row[1]} for row in await tx.execute(required_query)}
+    holders = {
+        author for transfer in transfers for author in transfer.authors if author not in (transfer.author_persons or ())
+    }
     holders |= {row.reviewer for rows in reviews.values() for row in rows if row.persons is None}
     holders |= {row.principal for rows in recusals.values() for row in rows if row.persons is None}
     holders |= {row.added_by for rows in evidence.values() for row in rows if row.added_persons is None}
-    seen = await directory.seen(tx, holders)
+    credentials_seen = await directory.seen(tx, holders)
     return {
-        one.id: Exclusions(
-            authors=persons.set_of_authors(one.authors, one.author_persons, seen),
+        transfer.id: Exclusions(
+            authors=persons.set_of_authors(transfer.authors, transfer.author_persons, credentials_seen),
             earlier=frozenset().union(
                 *(
-                    persons.set_of(party, row.persons, seen)
-                    for row in reviews.get(one.id, ())
-                    if row.stage != but
+                    persons.set_of(party, row.persons, credentials_seen)
+                    for row in reviews.get(transfer.id, ())
+                    if row.stage != except_stage
                     for party in (row.reviewer, row.on_behalf_of)
                 )
             ),
             recused=frozenset().union(
-                *(persons.set_of(row.principal, row.persons, seen) for row in recusals.get(one.id, ()))
+                *(persons.set_of(row.principal, row.persons, credentials_seen) for row in recusals.get(transfer.id, ()))
             ),
             filed=frozenset().union(
                 *(
-                    persons.set_of(row.added_by, row.added_persons, seen)
-                    for row in evidence.get(one.id, ())
-                    if row.kind in needed.get(one.id, ())
+                    persons.set_of(row.added_by, row.added_persons, credentials_seen)
+                    for row in evidence.get(transfer.id, ())
+                    if row.kind in required.get(transfer.id, ())
                 )
             ),
         )
-        for one in transfers
+        for transfer in transfers
     }
 
 
 async def add_author(tx: Transaction, caller: Caller, transfer: Transfer) -> None:
-    """Count the caller as an author of a request from now on, with whoever else could have acted."""
+    """Add the caller to the authors of a request, and everyone who could have acted with the caller's key."""
     before = await directory.persons_of(tx, authors=[(transfer.authors, transfer.author_persons)])
     transfer.authors = sorted({*transfer.authors, caller.principal})
     transfer.author_persons = sorted(before | caller.persons)
 
 
 async def require_may_write(tx: Transaction, caller: Caller, transfer: Transfer) -> None:
-    """Refuse to become an author of a request to whoever has said, as somebody else than its authors, that it is in order.
+    """Refuse to add the caller to the authors if the caller has verified the request.
 
     Raises:
-        Forbidden: they have verified evidence of it that counts, or answered a finding on it.
+        Forbidden: the caller could have verified valid evidence of the request, or answered a finding on it.
     """
     require_separate_writer(await _verifiers_of(tx, transfer), caller.persons)
 
 
 async def _verifiers_of(tx: Transaction, transfer: Transfer) -> frozenset[str]:
-    """Return who could have verified evidence of a request that counts, or answered a finding on it."""
+    """Load the persons who could have verified valid evidence of a request, or answered a finding on it."""
     verified = select(Evidence.verified_by, Evidence.verified_persons).where(
         Evidence.transfer == transfer.id, Evidence.verified_at.is_not(None), Evidence.ended_at.is_(None)
     )
@@ -192,10 +200,10 @@ async def _verifiers_of(tx: Transaction, transfer: Transfer) -> frozenset[str]:
 
 
 def require_separate_writer(verifiers: Collection[str], writers: Collection[str]) -> None:
-    """Refuse writers of a request among those who could have said that it is in order.
+    """Refuse writers of a request who could have verified it.
 
     Raises:
-        Forbidden: they are.
+        Forbidden: a writer could be one of the verifiers.
     """
     if not persons.are_two(writers, verifiers):
         raise Forbidden(
@@ -206,27 +214,27 @@ def require_separate_writer(verifiers: Collection[str], writers: Collection[str]
 
 @dataclass(frozen=True, slots=True)
 class SubmissionFacts:
-    """Everything that a submission is decided on."""
+    """The facts that a submission is decided on."""
 
     case: Case
     revision: Revision | None
-    """The one that was submitted last; None: none was."""
+    """The last submitted revision; None: there is none."""
     evidence: Sequence[EvidenceItem]
     renewed_evidence: Sequence[EvidenceItem]
     """Evidence of the transfer that this one renews."""
     scope: Mapping[str, Any]
-    """What of the request a scoped report is made for."""
+    """Purpose and scope of the request, to compare with scoped evidence."""
     verifiers: frozenset[str]
     """Persons who could have verified evidence of the request, or answered a finding on it."""
 
     @property
     def is_unchanged(self) -> bool:
-        """True if the last revision says the same."""
+        """True if the last revision has the same content."""
         return self.revision is not None and self.revision.hash == self.case.hash
 
 
 async def load_submission(tx: Transaction, transfer: Transfer, book: RuleBook) -> SubmissionFacts:
-    """Read everything that a submission is decided on."""
+    """Read the facts that a submission is decided on."""
     renewed = None if transfer.renews is None else await tx.get_one(Transfer, transfer.renews)
     return SubmissionFacts(
         case=await case_of(tx, transfer),
@@ -239,7 +247,7 @@ async def load_submission(tx: Transaction, transfer: Transfer, book: RuleBook) -
 
 
 def pending_terms(reviews: Iterable[Review]) -> list[str]:
-    """Return the terms of standing approvals that the requester has not accepted."""
+    """Return the terms of approvals that the requester has not accepted yet."""
     return [
         term
         for review in reviews
@@ -249,23 +257,24 @@ def pending_terms(reviews: Iterable[Review]) -> list[str]:
 
 
 async def evidence_of(tx: Transaction, transfer: Transfer, book: RuleBook) -> list[EvidenceItem]:
-    """Return the evidence of a transfer that counts, with the last day of each."""
+    """Load the evidence of a transfer that was neither withdrawn nor replaced."""
     await tx.flush()
     query = select(Evidence).where(Evidence.transfer == transfer.id).order_by(Evidence.id)
     return evidence_among((await tx.scalars(query)).all(), book)
 
 
 def evidence_among(evidence: Sequence[Evidence], book: RuleBook) -> list[EvidenceItem]:
-    """Return, of all the evidence of one transfer, what counts or may come to, with the last day of each."""
+    """Return the items that were neither withdrawn nor replaced, given all the evidence of one transfer."""
     distrusted = distrusted_kinds(evidence)
     return [evidence_item_of(row, book, distrusted) for row in evidence if row.ended_at is None]
 
 
 def distrusted_kinds(evidence: Iterable[Evidence]) -> set[str]:
-    """Return, of all the evidence of one transfer, the kinds of which a reviewer withdrew a paper: others count once verified.
+    """Return the kinds of which a reviewer withdrew an item, given all the evidence of one transfer.
 
-    Of what was withdrawn before that was stored it is taken to have been a reviewer where it was not whoever had added it.
+    Another item of such a kind is valid once it is verified.
     """
+    # Older rows do not hold `is_distrusted`: a withdrawal by another than the author is taken for a reviewer's.
     return {
         row.kind
         for row in evidence
@@ -280,13 +289,13 @@ def distrusted_kinds(evidence: Iterable[Evidence]) -> set[str]:
 
 
 def evidence_item_of(row: Evidence, book: RuleBook, distrusted: Collection[str] = ()) -> EvidenceItem:
-    """Return a record as the workflow looks at it."""
+    """Return a record of evidence as the workflow considers it."""
     is_trusted = row.verified_at is not None or row.kind not in distrusted
     return EvidenceItem(row.id, row.kind, row.issued_on, ends_on(row, book), row.scope, is_trusted)
 
 
 def ends_on(evidence: Evidence, book: RuleBook) -> date | None:
-    """Return the last day of a piece of evidence: as stated, or by the law if that is earlier; None: no end."""
+    """Return the last day of an evidence item: the stated one, or the law's if earlier; None: no end."""
     ends = [
         end for end in (evidence.valid_until, book.valid_until(evidence.kind, evidence.issued_on)) if end is not None
     ]
@@ -294,7 +303,7 @@ def ends_on(evidence: Evidence, book: RuleBook) -> date | None:
 
 
 def scope_of(transfer: Transfer) -> dict[str, Any]:
-    """Return what of a request a scoped paper is made for."""
+    """Return purpose and scope of a request, to compare with scoped evidence."""
     return {
         "purpose": transfer.purpose,
         "recipient": transfer.recipient,
@@ -306,33 +315,33 @@ def scope_of(transfer: Transfer) -> dict[str, Any]:
 
 
 def service_time(book: RuleBook, stage: str) -> timedelta:
-    """Return how long a stage may stay open before its reviewers are reminded."""
+    """Return the service time of a stage, after which its reviewers are reminded."""
     return timedelta(hours=book.service_hours(stage))
 
 
 MAX_LISTED_EVIDENCE: Final = 10
-"""Records of evidence that a list shows of each transfer."""
+"""Records of evidence in each transfer of a list."""
 TRANSFERS_PER_SLICE: Final = 10
-"""Transfers of a list that are read and made ready before others get a turn."""
+"""Transfers that are presented in one slice, before other tasks of the event loop run."""
 
 
 async def rows_by(
     tx: Transaction, table: type[Row], owner: str, condition: ColumnElement[bool], order: Any
 ) -> Mapping[str, Sequence[Row]]:
-    """Return rows by the value of a column, in an order."""
-    found: defaultdict[str, list[Row]] = defaultdict(list)
+    """Load rows in an order, grouped by the value of a column."""
+    rows: defaultdict[str, list[Row]] = defaultdict(list)
     for row in await tx.scalars(select(table).where(condition).order_by(order)):
-        found[getattr(row, owner)].append(row)
-    return found
+        rows[getattr(row, owner)].append(row)
+    return rows
 
 
 def changed_inputs(stage: Stage, then: Revision, now: Revision) -> list[str]:
-    """Return what a stage decides on that has changed between two revisions."""
+    """Return the inputs of a stage that have changed between two revisions."""
     return workflow.affected_inputs(stage, {change.part for change in differences(then, now)})
 
 
 def differences(then: Revision, now: Revision) -> list[revision_diff.Change]:
-    """Return everything that has changed between two revisions."""
+    """Return the differences of content and determination between two revisions."""
     return [
         *revision_diff.compare_contents(then.content, now.content),
         *revision_diff.compare_determinations(then.determination, now.determination),
@@ -340,7 +349,7 @@ def differences(then: Revision, now: Revision) -> list[revision_diff.Change]:
 
 
 async def renewed_permit_of(tx: Transaction, transfer: Transfer) -> str | None:
-    """Return the permit of the transfer that this one renews, while it has not been superseded and is for the same recipient."""
+    """Load the id of the permit that a transfer renews; None: none, superseded, or for another recipient."""
     if transfer.renews is None:
         return None
     query = select(Permit.id).where(
@@ -359,7 +368,7 @@ class DocumentFacts(NamedTuple):
 
 
 class TransferRows(NamedTuple):
-    """Rows of some transfers, each kind by the transfer that it belongs to."""
+    """Rows for the presentation of transfers, each kind by transfer id."""
 
     revisions: Mapping[str, Sequence[Revision]]
     stages: Mapping[str, Sequence[RevisionStage]]
@@ -368,7 +377,7 @@ class TransferRows(NamedTuple):
     findings: Mapping[str, Sequence[StructuringFinding]]
     recusals: Mapping[str, Sequence[Recusal]]
     permits: Mapping[str, Sequence[Permit]]
-    """Of the transfers and of those that they renew."""
+    """Permits of the transfers and of the transfers that they renew."""
     renewals: Mapping[str, Sequence[Transfer]]
     documents: Mapping[bytes, DocumentFacts]
     tenures: Sequence[Tenure]
@@ -376,7 +385,7 @@ class TransferRows(NamedTuple):
 
 
 async def load_rows(tx: Transaction, transfers: Sequence[Transfer]) -> TransferRows:
-    """Read everything that a presentation of transfers shows, with one query for each table."""
+    """Load the rows for a presentation of transfers, with one query for each table."""
     await tx.flush()
     ids = [transfer.id for transfer in transfers]
     last = [(transfer.id, transfer.revision) for transfer in transfers]
@@ -409,7 +418,7 @@ async def load_rows(tx: Transaction, transfers: Sequence[Transfer]) -> TransferR
             tx,
             Permit,
             "transfer",
-            Permit.transfer.in_({*ids, *(one.renews for one in transfers if one.renews)}),
+            Permit.transfer.in_({*ids, *(transfer.renews for transfer in transfers if transfer.renews)}),
             Permit.id,
         ),
         renewals=await rows_by(tx, Transfer, "renews", Transfer.renews.in_(ids), Transfer.id),
@@ -420,7 +429,7 @@ async def load_rows(tx: Transaction, transfers: Sequence[Transfer]) -> TransferR
 
 
 async def documents_of(tx: Transaction, evidence: Iterable[Evidence]) -> Mapping[bytes, DocumentFacts]:
-    """Return size and type of the files of some records, by SHA-256."""
+    """Load size and media type of the files of some records, by SHA-256."""
     hashes = {row.document for row in evidence if row.document is not None}
     if not hashes:
         return {}

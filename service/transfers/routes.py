@@ -1,4 +1,4 @@
-"""HTTP of transfers."""
+"""Routes of transfers, their reviews, evidence, findings and the queue of reviewers."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Literal, TypeVar
@@ -63,7 +63,7 @@ def _book(request: Request) -> RuleBook:
 
 
 def _transfer(book: RuleBook, act: Act[Transfer]) -> Act[TransferOut]:
-    """Return an act followed, in its transaction, by the presentation of the transfer that it returns."""
+    """Wrap an act so that its transfer is presented in the same transaction."""
 
     async def work(tx: Transaction, caller: Caller) -> TransferOut:
         return await presenter.present(tx, caller, await act(tx, caller), book)
@@ -77,7 +77,7 @@ def _current(book: RuleBook, transfer_id: str) -> Act[TransferOut]:
 
 
 def _evidence(book: RuleBook, act: Act[Evidence]) -> Act[EvidenceOut]:
-    """Return an act followed, in its transaction, by the presentation of the record that it returns."""
+    """Wrap an act so that its record of evidence is presented in the same transaction."""
 
     async def work(tx: Transaction, caller: Caller) -> EvidenceOut:
         return (await presenter.present_evidence(tx, [await act(tx, caller)], book))[0]
@@ -86,7 +86,7 @@ def _evidence(book: RuleBook, act: Act[Evidence]) -> Act[EvidenceOut]:
 
 
 def _finding(act: Act[StructuringFinding]) -> Act[FindingOut]:
-    """Return an act followed, in its transaction, by the presentation of the finding that it returns."""
+    """Wrap an act so that its finding is presented in the same transaction."""
 
     async def work(tx: Transaction, caller: Caller) -> FindingOut:
         return presenter.present_findings(caller, [await act(tx, caller)])[0]
@@ -100,7 +100,7 @@ async def create_transfer(exchange: Requesting, request: Request, body: Transfer
     book = _book(request)
     return await exchange.create(
         _transfer(book, lambda tx, caller: requests.create_transfer(tx, caller, body)),
-        lambda made: f"/v1/transfers/{made.id}",
+        lambda transfer: f"/v1/transfers/{transfer.id}",
     )
 
 
@@ -153,7 +153,7 @@ async def read_transfer(exchange: ReaderExchange, request: Request, transfer_id:
 async def change_transfer(
     exchange: Requesting, request: Request, transfer_id: TransferId, body: TransferPatch
 ) -> Response:
-    """Change a transfer; one in review becomes a new revision, and its stages begin anew."""
+    """Change a transfer; in review it becomes a new revision and its stages restart."""
     book = _book(request)
     return await exchange.change(
         _transfer(book, lambda tx, caller: requests.change_transfer(tx, caller, book, transfer_id, body)),
@@ -163,7 +163,7 @@ async def change_transfer(
 
 @router.post("/v1/transfers/{transfer_id}/submit", response_model=TransferOut)
 async def submit(exchange: Requesting, request: Request, transfer_id: TransferId) -> Response:
-    """Submit a transfer: it becomes a revision, the law is determined, the first stage opens."""
+    """Submit a transfer: freezes a revision, determines the mechanism and opens the first stage."""
     book = _book(request)
     return await exchange.act(
         _transfer(book, lambda tx, caller: requests.submit(tx, caller, book, transfer_id)),
@@ -175,7 +175,7 @@ async def submit(exchange: Requesting, request: Request, transfer_id: TransferId
 async def withdraw(
     exchange: Requesting, request: Request, transfer_id: TransferId, body: WithdrawIn | None = None
 ) -> Response:
-    """Take a transfer back before it is decided."""
+    """Withdraw a transfer before it is decided."""
     book = _book(request)
     reason = None if body is None else body.reason
     return await exchange.act(
@@ -186,21 +186,21 @@ async def withdraw(
 
 @router.post("/v1/transfers/{transfer_id}/renew", status_code=201, response_model=TransferOut)
 async def renew(exchange: Requesting, request: Request, transfer_id: TransferId, body: RenewIn) -> Response:
-    """Begin the transfer that follows an approved one: same content but for what is sent, and the evidence that still serves."""
+    """Begin the renewal of an approved transfer: its content with the changes sent, and its evidence that is still valid."""
     book = _book(request)
     return await exchange.create(
         _transfer(book, lambda tx, caller: requests.renew(tx, caller, book, transfer_id, body)),
-        lambda made: f"/v1/transfers/{made.id}",
+        lambda transfer: f"/v1/transfers/{transfer.id}",
     )
 
 
 @router.post("/v1/transfers/{transfer_id}/reviews", status_code=201, response_model=TransferOut)
 async def review(exchange: Reviewing, request: Request, transfer_id: TransferId, body: ReviewIn) -> Response:
-    """Approve, return or reject the open stage, on the revision that was seen; an approval may be tied to conditions."""
+    """Approve, return or reject the open stage of the revision that was read; an approval may carry conditions."""
     book = _book(request)
     answer = exchange.create(
         _transfer(book, lambda tx, caller: reviews.review(tx, caller, book, transfer_id, body)),
-        lambda made: f"/v1/transfers/{made.id}",
+        lambda transfer: f"/v1/transfers/{transfer.id}",
     )
     return await _with_findings(exchange, book, transfer_id, answer)
 
@@ -209,11 +209,11 @@ async def review(exchange: Reviewing, request: Request, transfer_id: TransferId,
 async def carry_over(
     exchange: Reviewing, request: Request, transfer_id: TransferId, review_id: ReviewId, body: CarryIn
 ) -> Response:
-    """Confirm an approval of an earlier revision for the one that stands, where nothing changed that its stage decides on."""
+    """Confirm an approval of an earlier revision for the current one, if no input of its stage has changed."""
     book = _book(request)
     answer = exchange.create(
         _transfer(book, lambda tx, caller: reviews.carry_over(tx, caller, book, transfer_id, review_id, body)),
-        lambda made: f"/v1/transfers/{made.id}",
+        lambda transfer: f"/v1/transfers/{transfer.id}",
     )
     return await _with_findings(exchange, book, transfer_id, answer)
 
@@ -222,7 +222,7 @@ async def carry_over(
 async def take_back(
     exchange: Reviewing, request: Request, transfer_id: TransferId, review_id: ReviewId, body: TakeBackIn
 ) -> Response:
-    """Take an approval back, until the permit is issued."""
+    """Take an approval back before the permit is issued."""
     book = _book(request)
     return await exchange.act(
         _transfer(book, lambda tx, caller: reviews.take_back(tx, caller, transfer_id, review_id, body))
@@ -238,7 +238,7 @@ async def accept_terms(exchange: Requesting, request: Request, transfer_id: Tran
 
 
 async def _with_findings(exchange: Exchange, book: RuleBook, transfer_id: str, answer: Awaitable[Response]) -> Response:
-    """Keep what a last approval came upon also where the permit is refused, and nothing of the approval stays."""
+    """Raise findings in a transaction of their own if the permit is refused and the approval rolled back."""
 
     async def work(tx: Transaction, caller: Caller) -> Reply:
         await reviews.raise_findings(tx, caller, book, transfer_id)
@@ -253,7 +253,7 @@ async def _with_findings(exchange: Exchange, book: RuleBook, transfer_id: str, a
 
 @router.get("/v1/transfers/{transfer_id}/reviewers", response_model=ReviewersOut)
 async def reviewers(exchange: ReaderExchange, transfer_id: TransferId, stage: Annotated[Stage, Query()]) -> Response:
-    """List who may decide a stage: nobody barred by the separation of duties is among them."""
+    """List the people who may decide a stage, by their roles and the separation of duties."""
 
     async def work(tx: Transaction, caller: Caller) -> ReviewersOut:
         return presenter.present_reviewers(stage, await reviewer_acts.list_reviewers(tx, caller, transfer_id, stage))
@@ -268,14 +268,14 @@ async def assign(
     transfer_id: TransferId,
     body: AssignIn,
 ) -> Response:
-    """Ask one of those who may decide a stage to do it."""
+    """Assign a stage to a person who may decide it."""
     book = _book(request)
     return await exchange.act(_transfer(book, lambda tx, caller: reviewer_acts.assign(tx, caller, transfer_id, body)))
 
 
 @router.post("/v1/transfers/{transfer_id}/recuse", response_model=TransferOut)
 async def recuse(exchange: Reviewing, request: Request, transfer_id: TransferId, body: RecuseIn) -> Response:
-    """Stand back from a request for good."""
+    """Recuse yourself from a request, permanently."""
     book = _book(request)
     return await exchange.act(
         _transfer(book, lambda tx, caller: reviewer_acts.recuse(tx, caller, transfer_id, body.reason))
@@ -286,7 +286,7 @@ async def recuse(exchange: Reviewing, request: Request, transfer_id: TransferId,
 async def comment(
     exchange: Annotated[Exchange, allowed(READERS - {Role.EXPORTER})], transfer_id: TransferId, body: CommentIn
 ) -> Response:
-    """Say something about a request; whoever is mentioned is told."""
+    """Comment on a request; the people mentioned are notified."""
 
     async def work(tx: Transaction, caller: Caller) -> CommentOut:
         return presenter.present_comment(await reviewer_acts.add_comment(tx, caller, transfer_id, body))
@@ -298,7 +298,7 @@ async def comment(
 async def list_comments(
     exchange: ReaderExchange, transfer_id: TransferId, cursor: Cursor = None, limit: Limit = 50
 ) -> Response:
-    """List what was said about a request."""
+    """List the comments on a request."""
 
     async def work(tx: Transaction, caller: Caller) -> tuple[Sequence[CommentOut], str | None]:
         comments, following = await reviewer_acts.list_comments(tx, caller, transfer_id, cursor, limit)
@@ -318,7 +318,7 @@ async def queue(
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> Response:
-    """List the stages that wait for the caller and that the caller may decide, the oldest first, with counts of all of them."""
+    """List the open stages that the caller may decide, oldest first, with counts of all of them."""
     book = _book(request)
     return await exchange.answer_question(
         lambda tx, caller: reviewer_acts.list_queue(
@@ -344,7 +344,7 @@ async def list_findings(
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> Response:
-    """List findings of structuring: requests that stay below a threshold one by one and reach it together."""
+    """List findings: requests that are each below a threshold and reach it together, and exceeded quotas."""
     is_open = None if state is None else state == "open"
 
     async def work(tx: Transaction, caller: Caller) -> tuple[Sequence[FindingOut], str | None]:
@@ -366,7 +366,7 @@ async def read_finding(exchange: ReaderExchange, finding_id: Annotated[str, Path
 async def answer_finding(
     exchange: Annotated[Exchange, allowed(Role.LEGAL)], finding_id: Annotated[str, Path()], body: AnswerIn
 ) -> Response:
-    """Answer a finding, as somebody of legal."""
+    """Answer a finding as a reviewer of `legal`."""
     return await exchange.act(
         _finding(lambda tx, caller: structuring_findings.answer(tx, caller, finding_id, body)),
         _finding(lambda tx, caller: structuring_findings.read_finding(tx, caller, finding_id, lock=True)),
@@ -380,12 +380,12 @@ async def answer_finding(
     openapi_extra=evidence_upload.BODY,
 )
 async def add_evidence(exchange: Requesting, request: Request, transfer_id: TransferId) -> Response:
-    """Add the record of a paper, as JSON; with its file as multipart, the record in the part `document`, the bytes in `file`."""
+    """Add a record of evidence as JSON, or with its file as multipart: the record in part `document`, the bytes in `file`."""
     book = _book(request)
     body, upload = await evidence_upload.read(request, exchange.client_key)
     return await exchange.create(
         _evidence(book, lambda tx, caller: evidence.add_evidence(tx, caller, book, transfer_id, body, upload)),
-        lambda made: f"/v1/transfers/{made.transfer}/evidence/{made.id}",
+        lambda record: f"/v1/transfers/{record.transfer}/evidence/{record.id}",
         sent=evidence_upload.fingerprint(body, upload),
     )
 
@@ -408,7 +408,7 @@ async def list_evidence(
 async def read_evidence(
     exchange: ReaderExchange, request: Request, transfer_id: TransferId, evidence_id: EvidenceId
 ) -> Response:
-    """Read the record of a paper."""
+    """Read a record of evidence."""
     book = _book(request)
     return await exchange.read(
         _evidence(book, lambda tx, caller: evidence.read_evidence(tx, caller, transfer_id, evidence_id))
@@ -421,7 +421,7 @@ async def read_file(
     transfer_id: TransferId,
     evidence_id: EvidenceId,
 ) -> Response:
-    """Download the file of a record; it is never shown in the browser."""
+    """Download the file of a record, always as an attachment."""
 
     async def work(tx: Transaction, caller: Caller) -> Download:
         kept = await evidence.read_file(tx, caller, transfer_id, evidence_id)
@@ -434,7 +434,7 @@ async def read_file(
 async def verify_evidence(
     exchange: Reviewing, request: Request, transfer_id: TransferId, evidence_id: EvidenceId
 ) -> Response:
-    """Say, as a reviewer, that a paper is what its record says."""
+    """Verify, as a reviewer, that evidence matches its record."""
     book = _book(request)
     return await exchange.act(
         _evidence(book, lambda tx, caller: evidence.verify(tx, caller, book, transfer_id, evidence_id))
@@ -449,7 +449,7 @@ async def withdraw_evidence(
     evidence_id: EvidenceId,
     body: WithdrawEvidenceIn,
 ) -> Response:
-    """Let a paper count no longer: permits that rest on it are denied from now on, until it is replaced."""
+    """Withdraw evidence: permits that rest on it are denied from now on, until it is replaced."""
     book = _book(request)
     return await exchange.act(
         _evidence(book, lambda tx, caller: evidence.withdraw(tx, caller, book, transfer_id, evidence_id, body.reason))
@@ -486,7 +486,7 @@ async def diff(
     number: Number,
     since: Annotated[int | None, Query(ge=1, lt=2**31, description="An earlier revision than the one before.")] = None,
 ) -> Response:
-    """Tell in words what changed since the revision before, and which stages it touches."""
+    """Compare a revision with an earlier one: each change as a sentence, and the stages that it affects."""
     return await exchange.read(lambda tx, caller: requests.diff(tx, caller, transfer_id, number, since))
 
 
@@ -494,5 +494,5 @@ async def diff(
 async def history(
     exchange: ReaderExchange, transfer_id: TransferId, cursor: Cursor = None, limit: Limit = 50
 ) -> Response:
-    """List everything that happened to a transfer."""
+    """List the audit entries of a transfer."""
     return await exchange.page(lambda tx, caller: requests.history(tx, caller, transfer_id, cursor, limit))

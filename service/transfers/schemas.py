@@ -1,4 +1,4 @@
-"""API shapes of transfers."""
+"""Request and response schemas of transfers."""
 
 from collections.abc import Mapping
 from datetime import date, datetime
@@ -56,20 +56,20 @@ class TransferIn(_In):
     sensitive_persons: Persons = 0
     sensitive_left_out: Truth = Field(
         default=False,
-        description="States that of data tagged sensitive only those `fields` go that no grading takes for sensitive.",
+        description="States that of data tagged `sensitive` only `fields` are exported that no grading marks as sensitive.",
     )
     method: Method = Method.TRANSMISSION
     necessity: Necessity | None = None
     legal_basis: LegalBasis = LegalBasis.CONSENT
     route: Route | None = Field(
-        default=None, description="Of several routes the one chosen; the first offered, if null."
+        default=None, description="Route to use where several are offered; null: the first one."
     )
     valid_from: NearDay
     valid_until: Annotated[NearDay, not_before("valid_from")] = Field(description="The last day, in Asia/Shanghai.")
 
 
 class TransferPatch(_In):
-    """What may change of a transfer; the handler stays."""
+    """Members of a transfer to change; the handler cannot change."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra=drop_defaults)
 
@@ -83,7 +83,7 @@ class TransferPatch(_In):
     sensitive_persons: Persons = 0
     sensitive_left_out: Truth = Field(
         default=False,
-        description="States that of data tagged sensitive only those `fields` go that no grading takes for sensitive.",
+        description="States that of data tagged `sensitive` only `fields` are exported that no grading marks as sensitive.",
     )
     method: Method = Method.TRANSMISSION
     necessity: Necessity | None = None
@@ -93,7 +93,7 @@ class TransferPatch(_In):
     valid_until: NearDay = date(1990, 1, 1)
 
     @model_validator(mode="after")
-    def _holds_something(self) -> Self:
+    def _require_change(self) -> Self:
         if not self.model_fields_set:
             raise ValueError("Send at least one field to change.")
         return self
@@ -103,34 +103,34 @@ Hash = Annotated[str, StringConstraints(strict=True, max_length=200)]
 
 
 class EvidenceIn(_In):
-    """The record of a paper."""
+    """A record of evidence."""
 
     kind: Annotated[str, StringConstraints(strict=True, max_length=100)] = Field(
-        description="A kind that the law knows (see `missing_evidence`), or `other`."
+        description="A kind of the law data (see `missing_evidence`), or `other`."
     )
     reference: Name = Field(description="Its number or title.")
     issuer: Name
-    issued_on: NearDay = Field(description="For a contract: the day of its taking effect.")
+    issued_on: NearDay = Field(description="Day of issue; for a contract: the day on which it takes effect.")
     valid_until: Annotated[NearDay | None, not_before("issued_on")] = Field(
         default=None, description="Its last day, if it states one."
     )
     note: OptionalProse | None = None
     document: Annotated[str, StringConstraints(strict=True, pattern=r"^(sha256:)?[0-9a-f]{64}$")] | None = Field(
-        default=None, description="SHA-256 of a file that another record you may read has already: it serves here too."
+        default=None, description="SHA-256 of a file of another record that you may read, to use the file here too."
     )
     replaces: Annotated[str, StringConstraints(strict=True, max_length=29)] | None = Field(
-        default=None, description="Id of the record of the same kind, in this transfer, that it takes the place of."
+        default=None, description="Id of the record of the same kind in this transfer to replace."
     )
 
 
 class WithdrawEvidenceIn(_In):
-    """Why a paper no longer counts."""
+    """The reason for withdrawing evidence."""
 
     reason: Prose
 
 
 class DocumentOut(BaseModel):
-    """A file as it is kept."""
+    """A stored file."""
 
     sha256: str
     size: int = Field(description="Bytes.")
@@ -139,7 +139,7 @@ class DocumentOut(BaseModel):
 
 
 class EvidenceOut(BaseModel):
-    """The record of a paper."""
+    """A record of evidence."""
 
     id: str
     transfer: str
@@ -148,35 +148,39 @@ class EvidenceOut(BaseModel):
     issuer: str
     issued_on: date
     valid_until: date | None = Field(
-        description="Its last day: as stated, or by the instrument in force when it was issued if that is earlier."
+        description="Last day: the stated one, or an earlier one by the instrument in force on the day of issue."
     )
-    stated_until: date | None = Field(description="Its last day as the paper states it.")
+    stated_until: date | None = Field(description="Last day stated in the document.")
     ends_on: date | None = Field(description="The same as `valid_until`.")
     note: str | None
     document: DocumentOut | None = Field(description="Its file; read it at `…/evidence/{id}/file`.")
-    reused_from: str | None = Field(description="The record of the renewed transfer that it repeats.")
+    reused_from: str | None = Field(description="Record of the renewed transfer that it was copied from.")
     added_by: str
     added_at: datetime
     verified_by: str | None
     verified_at: datetime | None
     replaces: str | None = Field(
-        description="The record whose place it takes, at once or, where a reviewer withdrew or verified that one, once it is verified."
+        description="Record that it replaces: at once, or after verification if a reviewer withdrew or verified that record."
     )
-    replaced_by: str | None = Field(description="The record that has taken its place.")
-    ended_by: str | None = Field(description="Who withdrew or replaced it; from `ended_at` on it counts for nothing.")
+    replaced_by: str | None = Field(description="Record that has replaced it.")
+    ended_by: str | None = Field(
+        description="Principal that withdrew or replaced it; it is not valid from `ended_at` on."
+    )
     ended_at: datetime | None
     ended_reason: str | None
 
     @classmethod
     def of(cls, evidence: Evidence, ends_on: date | None, document: DocumentOut | None) -> Self:
-        """Return the shape of a row."""
+        """Build the response from a row."""
         computed = {"valid_until", "stated_until", "ends_on", "document"}
-        shown = {name: getattr(evidence, name) for name in cls.model_fields if name not in computed}
-        return cls(**shown, valid_until=ends_on, stated_until=evidence.valid_until, ends_on=ends_on, document=document)
+        columns = {name: getattr(evidence, name) for name in cls.model_fields if name not in computed}
+        return cls(
+            **columns, valid_until=ends_on, stated_until=evidence.valid_until, ends_on=ends_on, document=document
+        )
 
 
 class ConditionsIn(_In):
-    """What an approval is tied to: the permit is narrowed to it, and terms must be accepted before anything else opens."""
+    """Conditions of an approval: they narrow the permit, and their terms must be accepted before the next stage opens."""
 
     persons: Persons | None = None
     sensitive_persons: Persons | None = None
@@ -184,15 +188,15 @@ class ConditionsIn(_In):
     systems: Names | None = Field(default=None, description="The only systems that may export.")
     recipients: References | None = Field(default=None, description="Ids or keys of the only recipients.")
     valid_days: Annotated[int, Field(strict=True, ge=1, le=3660)] | None = Field(
-        default=None, description="The permit holds for so many days, the first included."
+        default=None, description="Days for which the permit is valid, the first included."
     )
-    valid_until: NearDay | None = Field(default=None, description="The permit's last day at the latest.")
+    valid_until: NearDay | None = Field(default=None, description="Latest last day of the permit.")
     terms: Annotated[list[Prose], Field(max_length=20)] = Field(
-        default=[], description="What the requester must accept before the next stage opens."
+        default=[], description="Terms that the requester must accept before the next stage opens."
     )
 
     @model_validator(mode="after")
-    def _says_something(self) -> Self:
+    def _require_condition(self) -> Self:
         if not self.model_dump(exclude_none=True, exclude_defaults=True):
             raise ValueError("Name at least one condition.")
         return self
@@ -203,42 +207,42 @@ class ReviewIn(_In):
 
     stage: Stage
     decision: Decision
-    revision: Hash = Field(description="Hash of the revision that was looked at.")
+    revision: Hash = Field(description="Hash of the revision that was read.")
     comment: OptionalProse = Field(default="", validate_default=True, description="Required to return or reject.")
-    conditions: ConditionsIn | None = Field(default=None, description="What an approval is tied to.")
+    conditions: ConditionsIn | None = Field(default=None, description="Conditions of the approval.")
 
     @field_validator("comment")
     @classmethod
-    def _says_why_not(cls, comment: str, info: ValidationInfo) -> str:
+    def _require_comment(cls, comment: str, info: ValidationInfo) -> str:
         if info.data.get("decision") in {Decision.RETURN, Decision.REJECT} and not comment:
             raise ValueError("Say why the request is returned or rejected.")
         return comment
 
     @field_validator("conditions")
     @classmethod
-    def _only_with_an_approval(cls, conditions: ConditionsIn | None, info: ValidationInfo) -> ConditionsIn | None:
+    def _require_approval(cls, conditions: ConditionsIn | None, info: ValidationInfo) -> ConditionsIn | None:
         if conditions is not None and info.data.get("decision") is not Decision.APPROVE:
             raise ValueError("Only an approval can be tied to conditions.")
         return conditions
 
 
 class CarryIn(_In):
-    """The confirmation that an earlier approval holds for the revision that stands."""
+    """The confirmation of an earlier approval for the current revision."""
 
-    revision: Hash = Field(description="Hash of the revision that stands and was looked at.")
-    comment: OptionalProse = Field(default="", description="The earlier comment, if empty.")
+    revision: Hash = Field(description="Hash of the current revision, which was read.")
+    comment: OptionalProse = Field(default="", description="Comment; empty: the one of the earlier approval.")
 
 
 class TakeBackIn(_In):
-    """Why an approval is taken back."""
+    """The reason for taking an approval back."""
 
     reason: Prose
 
 
 class AcceptIn(_In):
-    """The requester's acceptance of the terms that wait."""
+    """The requester's acceptance of the pending terms."""
 
-    revision: Hash = Field(description="Hash of the revision that stands.")
+    revision: Hash = Field(description="Hash of the current revision.")
 
 
 class ReviewOut(BaseModel):
@@ -250,23 +254,23 @@ class ReviewOut(BaseModel):
     stage: Stage
     decision: Decision
     comment: str
-    conditions: dict[str, Any] | None = Field(description="What the approval is tied to.")
+    conditions: dict[str, Any] | None = Field(description="Conditions of the approval.")
     terms_accepted_by: str | None
     terms_accepted_at: datetime | None
     reviewer: str
-    on_behalf_of: str | None = Field(description="Who lent the role for their absence.")
-    carried_from: str | None = Field(description="The approval of an earlier revision that was confirmed.")
+    on_behalf_of: str | None = Field(description="Principal that lent the role during an absence.")
+    carried_from: str | None = Field(description="Approval of an earlier revision that it confirms.")
     at: datetime
     taken_back_by: str | None
     taken_back_at: datetime | None
     taken_back_reason: str | None
     standing: Literal["counts", "earlier_revision", "taken_back"] = Field(
-        description="Whether it counts for the revision that stands."
+        description="`counts` if it is a decision on the current revision."
     )
     grant: Literal["stands", "withdrawn", "regranted", "disabled"] = Field(
         description=(
-            "What became of the role of whoever reviewed (or lent it): it stands; it was withdrawn, or withdrawn and given anew "
-            "later; or one of them is shut out. The review stays on record either way."
+            "State of the reviewer's role (or the lender's): in force, withdrawn, withdrawn and granted again later, or one of "
+            "them is disabled. The review stays on record in each case."
         )
     )
 
@@ -285,24 +289,26 @@ class StageOut(BaseModel):
     role: str
     status: StageStatus
     opened_at: datetime | None
-    due_at: datetime | None = Field(description="When the service time of an open stage ends.")
+    due_at: datetime | None = Field(description="End of the service time of an open stage.")
     overdue: bool
     assignee: str | None
 
 
 class CarryableOut(BaseModel):
-    """An earlier approval of a stage that is not approved in the revision that stands."""
+    """An earlier approval of a stage that is not approved in the current revision."""
 
     review: str
     stage: Stage
     reviewer: str
     revision: int
-    changed: list[str] = Field(description="Inputs of the stage that have changed since; none: it can be carried over.")
+    changed: list[str] = Field(
+        description="Inputs of the stage that have changed since; none: the approval can be carried over."
+    )
     allowed: bool
 
 
 class FindingOut(BaseModel):
-    """Requests that stay below a threshold one by one and reach it together, or one under whose permit more went than it allows."""
+    """Requests that are each below a threshold and reach it together, or a request whose permit was exceeded."""
 
     id: str
     kind: Literal["structuring", "over_quota"] = "structuring"
@@ -311,13 +317,15 @@ class FindingOut(BaseModel):
     threshold: str
     counts: Literal["persons", "sensitive_persons"]
     value: int
-    total: int | None = Field(description="Of all of them; null where the caller may not read one of them.")
+    total: int | None = Field(description="Persons of all the requests; null if the caller may not read one of them.")
     exported: int | None = Field(
-        description="Of the total what their handlers had exported in the year under other requests; null like `total`."
+        description="Part of the total exported this year under other requests of their handlers; null like `total`."
     )
-    shared: Shared = Field(description="What the requests have in common with this one.")
-    transfers: list[str] = Field(description="Those that the caller may read, this one included.")
-    others: int = Field(description="How many more there are, of handlers of the group that the caller may not read.")
+    shared: Shared = Field(description="Trait that the requests share with this one.")
+    transfers: list[str] = Field(description="Requests that the caller may read, this one included.")
+    others: int = Field(
+        description="Number of further requests, of handlers of the group that the caller may not read."
+    )
     citations: list[CitationOut]
     text: TextOut
     state: Literal["open", "answered"]
@@ -328,23 +336,23 @@ class FindingOut(BaseModel):
     answered_at: datetime | None
 
     @classmethod
-    def of(cls, finding: StructuringFinding, reach: Reach) -> Self:
-        """Return the shape of a row for somebody whose roles reach these handlers: of the others' requests only how many."""
+    def of(cls, finding: StructuringFinding, scope: Reach) -> Self:
+        """Build the response for a caller who may read some handlers; requests of other handlers are only counted."""
         columns = {
             name: getattr(finding, name) for name in cls.model_fields if name in StructuringFinding.__table__.columns
         }
-        seen = [
+        visible = [
             transfer
             for transfer, handler in zip(finding.transfers, finding.handlers, strict=True)
-            if reach == EVERYWHERE or handler in reach
+            if scope == EVERYWHERE or handler in scope
         ]
-        others = len(finding.transfers) - len(seen)
+        others = len(finding.transfers) - len(visible)
         return cls.model_validate(
             columns
             | {
                 "kind": finding.about,
                 "counts": finding.kind,
-                "transfers": seen,
+                "transfers": visible,
                 "others": others,
                 "total": None if others else finding.total,
                 "exported": None if others else finding.exported,
@@ -363,7 +371,7 @@ _SHARED: Final[Mapping[str, tuple[str, str]]] = {
 
 
 def _finding_texts(finding: StructuringFinding, *, is_whole: bool) -> dict[str, str]:
-    """Return a finding in words, without the figures of requests that the reader may not see."""
+    """Return a finding as text, without the figures of requests that the reader may not read."""
     if finding.about == OVER_QUOTA:
         return {
             "en": f"At least {finding.total:,} persons went under the permit, which allows {finding.value:,}. It is suspended until "
@@ -390,25 +398,25 @@ def _finding_texts(finding: StructuringFinding, *, is_whole: bool) -> dict[str, 
 
 
 class AnswerIn(_In):
-    """What legal says to a finding."""
+    """The answer to a finding by a reviewer of `legal`."""
 
     answer: Literal["unrelated", "justified", "to_be_combined"] = Field(
-        description="The requests have nothing to do with each other; they are apart for a reason; they must become one."
+        description="The requests are unrelated; they are separate for a reason; they must be combined into one."
     )
     reason: Prose
 
 
 class CommentIn(_In):
-    """Something to say about a request."""
+    """A comment on a request, with mentions."""
 
     text: Prose
     mentions: Annotated[list[Reference], Field(max_length=20)] = Field(
-        default=[], description="Ids or names of people to tell; they must be able to read the request."
+        default=[], description="Ids or names of people to notify; they must be able to read the request."
     )
 
 
 class CommentOut(BaseModel):
-    """What somebody said."""
+    """A comment on a request."""
 
     id: str
     transfer: str
@@ -419,21 +427,21 @@ class CommentOut(BaseModel):
 
 
 class AssignIn(_In):
-    """Who is to decide a stage."""
+    """The assignment of a stage to a reviewer."""
 
     stage: Stage
-    reviewer: Reference = Field(description="Id or name of a person who is entitled to the stage.")
+    reviewer: Reference = Field(description="Id or name of a person who may decide the stage.")
     reason: Prose
 
 
 class RecuseIn(_In):
-    """Why somebody stands back."""
+    """The reason for a recusal."""
 
     reason: Prose
 
 
 class ReviewerOut(BaseModel):
-    """Somebody who may decide a stage."""
+    """A person who may decide a stage."""
 
     principal: str
     name: str
@@ -441,7 +449,7 @@ class ReviewerOut(BaseModel):
 
 
 class ReviewersOut(BaseModel):
-    """Who may decide a stage of a request: nobody barred by the separation of duties is among them."""
+    """The people who may decide a stage of a request, by their roles and the separation of duties."""
 
     stage: Stage
     items: list[ReviewerOut]
@@ -466,11 +474,11 @@ class QueueItemOut(BaseModel):
     overdue: bool
     assignee: str | None
     on_behalf_of: str | None
-    findings: int = Field(description="Findings that nobody has answered.")
+    findings: int = Field(description="Unanswered findings.")
 
 
 class QueueOut(BaseModel):
-    """What waits for the caller, the oldest first."""
+    """Open stages that the caller may decide, oldest first."""
 
     items: list[QueueItemOut]
     next_cursor: str | None
@@ -488,20 +496,22 @@ class ChangeOut(BaseModel):
 
     @classmethod
     def of(cls, change: Change) -> Self:
-        """Return the shape of a change."""
+        """Build the response from a change."""
         text = TextOut(en=change.en, zh=change.zh)
         return cls(part=change.part, pointer=change.pointer, before=change.before, after=change.after, text=text)
 
 
 class StageChangesOut(BaseModel):
-    """What a change means for a stage."""
+    """Changed inputs of a stage."""
 
     stage: Stage
-    changed: list[str] = Field(description="Its inputs that changed; none: an earlier approval can be carried over.")
+    changed: list[str] = Field(
+        description="Changed inputs of the stage; none: an earlier approval can be carried over."
+    )
 
 
 class DiffOut(BaseModel):
-    """What changed since the last revision, in words."""
+    """Differences between two revisions, with a sentence for each."""
 
     transfer: str
     from_revision: int | None
@@ -511,9 +521,9 @@ class DiffOut(BaseModel):
 
 
 class RenewIn(_In):
-    """What is to differ in the transfer that follows.
+    """Members of a renewal that differ from the renewed transfer.
 
-    Everything else is taken over: persons, fields and systems as the permit allows them, narrowed as it was.
+    Other members are taken over; persons, fields and systems as the permit allows them, after its conditions.
     """
 
     model_config = ConfigDict(extra="forbid", json_schema_extra=drop_defaults)
@@ -529,7 +539,7 @@ class RenewIn(_In):
     sensitive_persons: Persons = 0
     sensitive_left_out: Truth = Field(
         default=False,
-        description="States that of data tagged sensitive only those `fields` go that no grading takes for sensitive.",
+        description="States that of data tagged `sensitive` only `fields` are exported that no grading marks as sensitive.",
     )
     necessity: Necessity | None = None
     legal_basis: LegalBasis = LegalBasis.CONSENT
@@ -538,7 +548,7 @@ class RenewIn(_In):
 
 
 class FollowsOut(BaseModel):
-    """The permit that a renewal is to follow, as it was narrowed by conditions and amendments."""
+    """The permit that a renewal supersedes, as narrowed by conditions and amendments."""
 
     permit: str
     persons: int
@@ -547,9 +557,9 @@ class FollowsOut(BaseModel):
     systems: list[str] | None
     valid_from: date
     valid_until: date
-    conditions: list[dict[str, Any]] = Field(description="What its reviewers tied their approvals to, by stage.")
-    reason: str | None = Field(description="Why it was suspended or revoked.")
-    changes: list[ChangeOut] = Field(description="Where the request asks for something else than that permit allows.")
+    conditions: list[dict[str, Any]] = Field(description="Conditions of its approvals, by stage.")
+    reason: str | None = Field(description="Reason for which it was suspended or revoked.")
+    changes: list[ChangeOut] = Field(description="Differences between the request and what that permit allows.")
 
 
 class TransferOut(BaseModel):
@@ -557,7 +567,7 @@ class TransferOut(BaseModel):
 
     id: str
     status: Status
-    reason: str | None = Field(description="Why it was rejected at submission.")
+    reason: str | None = Field(description="Reason for the rejection at submission.")
     handler: str
     datasets: list[str]
     recipient: str
@@ -576,18 +586,20 @@ class TransferOut(BaseModel):
     valid_until: date
     requester: str
     revision: RevisionRef | None
-    determination: DeterminationOut | None = Field(description="As of the submission of the revision.")
+    determination: DeterminationOut | None = Field(description="Determination at the submission of the revision.")
     stages: list[StageOut]
-    missing_evidence: list[str] = Field(description="Kinds that the last approval will ask for.")
-    evidence: list[EvidenceOut] = Field(description="In a list of transfers, the last ten alone.")
-    evidence_count: int = Field(description="Records of evidence in all; `…/evidence` lists them in pages.")
+    missing_evidence: list[str] = Field(description="Kinds of evidence that the last approval still requires.")
+    evidence: list[EvidenceOut] = Field(description="Records of evidence; in a list of transfers, the last ten only.")
+    evidence_count: int = Field(description="Number of records of evidence; `…/evidence` lists them in pages.")
     reviews: list[ReviewOut]
-    terms_pending: list[str] = Field(description="Terms that the requester must accept before anything else opens.")
-    carryable: list[CarryableOut] = Field(description="Approvals of earlier revisions and what became of them.")
+    terms_pending: list[str] = Field(description="Terms that the requester must accept before the next stage opens.")
+    carryable: list[CarryableOut] = Field(
+        description="Approvals of earlier revisions, with the changed inputs of their stages."
+    )
     findings: list[FindingOut]
-    recused: list[str] = Field(description="People who have stood back from this request.")
-    renews: str | None = Field(description="The transfer whose permit it is to follow.")
-    follows: FollowsOut | None = Field(description="What that permit allows, and on what conditions; null: no renewal.")
+    recused: list[str] = Field(description="People who have recused themselves from this request.")
+    renews: str | None = Field(description="Transfer whose permit it renews.")
+    follows: FollowsOut | None = Field(description="The permit that it renews, with its conditions; null: no renewal.")
     renewed_by: list[str]
     permit: str | None
     created_at: datetime
@@ -595,7 +607,7 @@ class TransferOut(BaseModel):
 
 
 class WithdrawIn(_In):
-    """Why, if the requester wants to say so."""
+    """The optional reason for withdrawing a request."""
 
     reason: Prose | None = None
 

@@ -1,6 +1,9 @@
-"""Submits a request as a revision: reads every fact once, decides on them, writes the result.
+"""Submits a request as a revision: reads the facts once, decides on them, writes the result.
 
-`queries.load_submission` reads, `decide_submission` is pure, `write_submission` writes; `requests.py` calls them in this order.
+Example:
+    facts = await queries.load_submission(tx, transfer, book)
+    submission = decide_submission(facts, caller.persons, today, book)  # pure
+    await write_submission(tx, caller, book, facts, submission)
 """
 
 from collections.abc import Collection
@@ -35,22 +38,22 @@ class Submission:
     stages: tuple[Stage, ...]
     """Empty: the law prohibits the transfer, so the request is rejected."""
     is_assessed: bool
-    """True if the reports on file serve for the request as it is."""
+    """True if the impact assessments on file cover the request as it is now."""
     has_outdated_assessment: bool
-    """True if a report on file, of this request or of the one that it renews, was made for another purpose or scope."""
+    """True if an impact assessment on file, also of the renewed request, was made for another purpose or scope."""
 
 
 def decide_submission(facts: SubmissionFacts, persons: Collection[str], today: date, book: RuleBook) -> Submission:
-    """Determine what the law asks for and which stages decide. Pure.
+    """Determine the mechanism of a submission and its stages. Pure.
 
     Args:
-        facts: all that is read.
-        persons: ids of those who could be the caller.
+        facts: the facts that were read.
+        persons: ids of the principals who could be the caller.
         today: day in Asia/Shanghai.
         book: the rules of law.
 
     Raises:
-        Invalid: an ungraded dataset, contradicting facts, a route that is not offered, nothing that crosses the border.
+        Invalid: an ungraded dataset, contradicting facts, a route that is not offered, or no cross-border transfer.
         Forbidden: the caller has verified evidence of the request or answered a finding on it.
     """
     legal = determine_case(facts.case, today, book)
@@ -76,7 +79,7 @@ def decide_submission(facts: SubmissionFacts, persons: Collection[str], today: d
 async def write_submission(
     tx: Transaction, caller: Caller, book: RuleBook, facts: SubmissionFacts, submission: Submission
 ) -> None:
-    """Write the next revision with its stages, notify who decides the first, and look for structuring."""
+    """Write the next revision with its stages, notify the reviewers of the first, and raise findings of structuring."""
     transfer, today = facts.case.transfer, day_in_shanghai(tx.now)
     transfer.revision += 1
     await add_author(tx, caller, transfer)
@@ -153,7 +156,7 @@ def _record(tx: Transaction, caller: Caller, transfer: Transfer, revision: Revis
 async def _renew_impact_assessment(
     tx: Transaction, caller: Caller, transfer: Transfer, submission: Submission, today: date
 ) -> None:
-    """Open the duty to assess the impact anew, or end it where the reports on file serve. Source: PIPL art. 55, 56."""
+    """Open the obligation to renew the impact assessment, or void it if one on file is valid. Source: PIPL art. 55, 56."""
     code = Code.RENEW_IMPACT_ASSESSMENT
     if submission.is_assessed:
         why = "Purpose and scope are what has been assessed."

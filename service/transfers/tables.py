@@ -42,7 +42,7 @@ class Transfer(OfHandler, Base):
     persons: Mapped[int] = mapped_column(BigInteger)
     sensitive_persons: Mapped[int] = mapped_column(BigInteger)
     sensitive_left_out: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
-    """Its author states that of data tagged sensitive only fields go that are not."""
+    """True if the author states that only fields without sensitive information are exported."""
     method: Mapped[str] = mapped_column(Text)
     necessity: Mapped[str | None] = mapped_column(Text)
     legal_basis: Mapped[str] = mapped_column(Text)
@@ -52,15 +52,15 @@ class Transfer(OfHandler, Base):
     status: Mapped[str] = mapped_column(Text)
     reason: Mapped[str | None] = mapped_column(Text)
     revision: Mapped[int] = mapped_column(Integer, default=0)
-    """Number of the last submitted revision; 0: none yet."""
+    """Number of the last submitted revision; 0: none."""
     open_stage: Mapped[str | None] = mapped_column(Text)
     requester: Mapped[str] = mapped_column(Id, ForeignKey("principals.id"))
     authors: Mapped[list[str]] = mapped_column(ARRAY(Id))
-    """Everybody who wrote, changed or submitted it: none of them reviews it."""
+    """Principals that wrote, changed or submitted it; none of them reviews it."""
     author_persons: Mapped[list[str] | None] = mapped_column(ARRAY(Id))
-    """Who could have done any of that; null: done before that was stored."""
+    """Persons who could have acted as the authors; null: written before this column existed."""
     renews: Mapped[str | None] = mapped_column(Id, ForeignKey("transfers.id"))
-    """The transfer whose permit it is to follow."""
+    """Id of the transfer whose permit it renews."""
     created_at: Mapped[Moment]
     updated_at: Mapped[Moment]
 
@@ -72,7 +72,7 @@ class Transfer(OfHandler, Base):
 
 
 class Revision(Base):
-    """What was submitted at one time, never changed afterwards."""
+    """The content of a transfer as submitted; immutable."""
 
     __tablename__ = "revisions"
 
@@ -80,18 +80,18 @@ class Revision(Base):
     number: Mapped[int] = mapped_column(Integer, primary_key=True)
     hash: Mapped[str] = mapped_column(Text)
     content: Mapped[Json] = mapped_column(JSONB)
-    """What the hash is of: the request with the handler, the datasets and the recipient as they were."""
+    """Hashed content: the request, with the handler, the datasets and the recipient at the time."""
     determination: Mapped[Json] = mapped_column(JSONB)
     gradings: Mapped[list[Json]] = mapped_column(JSONB, server_default=text("'[]'::jsonb"))
-    """Of each dataset the grading that its tags came from: not hashed, since confirming the same tags changes nothing."""
+    """Grading of each dataset; not hashed, since confirming the same tags does not change the content."""
     ledger: Mapped[Json] = mapped_column(JSONB)
-    """The handler's count of the year that the determination saw."""
+    """Persons exported by the handler this year, as the determination counted them."""
     submitted_by: Mapped[str] = mapped_column(Id)
     submitted_at: Mapped[Moment]
 
 
 class RevisionStage(Base):
-    """One stage of approval of one revision."""
+    """A stage of approval of a revision."""
 
     __tablename__ = "stages"
 
@@ -101,7 +101,7 @@ class RevisionStage(Base):
     name: Mapped[str] = mapped_column(Text)
     status: Mapped[str] = mapped_column(Text)
     opened_at: Mapped[datetime | None] = mapped_column(Instant)
-    """When it was opened last: its service time runs from then."""
+    """Time of the last opening, from which the service time runs."""
     assignee: Mapped[str | None] = mapped_column(Id)
     reminded_at: Mapped[datetime | None] = mapped_column(Instant)
     escalated_at: Mapped[datetime | None] = mapped_column(Instant)
@@ -113,7 +113,7 @@ class RevisionStage(Base):
 
 
 class Review(Base):
-    """One person's decision on one stage of one revision; one that is taken back stays on record."""
+    """A person's decision on a stage of a revision; kept on record when it is taken back."""
 
     __tablename__ = "reviews"
 
@@ -125,14 +125,14 @@ class Review(Base):
     decision: Mapped[str] = mapped_column(Text)
     comment: Mapped[str] = mapped_column(Text)
     conditions: Mapped[Json | None] = mapped_column(JSONB)
-    """What the approval is tied to."""
+    """Conditions of the approval."""
     reviewer: Mapped[str] = mapped_column(Id, ForeignKey("principals.id"))
     on_behalf_of: Mapped[str | None] = mapped_column(Id)
-    """Who lent the role, where it was lent."""
+    """Principal that lent the role; null: the reviewer's own role."""
     persons: Mapped[list[str] | None] = mapped_column(ARRAY(Id))
-    """Who could have made it, and whoever lent the role; null: made before that was stored."""
+    """Persons who could have made the decision, and the lender; null: made before this column existed."""
     carried_from: Mapped[str | None] = mapped_column(Id)
-    """The approval of an earlier revision that was confirmed."""
+    """Id of the approval of an earlier revision that it confirms."""
     at: Mapped[Moment]
     terms_accepted_by: Mapped[str | None] = mapped_column(Id)
     terms_accepted_persons: Mapped[list[str] | None] = mapped_column(ARRAY(Id))
@@ -154,7 +154,7 @@ class Review(Base):
 
 
 class Document(Base):
-    """A file, kept once however many records it serves."""
+    """A file, stored once for all records with the same SHA-256."""
 
     __tablename__ = "documents"
 
@@ -166,7 +166,7 @@ class Document(Base):
 
 
 class Evidence(Base):
-    """The record of a paper, with its file where there is one."""
+    """A record of evidence, with an optional file."""
 
     __tablename__ = "evidence"
 
@@ -175,47 +175,47 @@ class Evidence(Base):
     kind: Mapped[str] = mapped_column(Text)
     reference: Mapped[str] = mapped_column(Text)
     number: Mapped[str | None] = mapped_column(Text)
-    """What its kind, issuer and reference come to, however they are written; null: filed before that was stored, or of no kind that
-    is bound to a request."""
+    """Normalized issuer and reference (`workflow.number_of`); null: the kind is not bound to a request, or filed before this
+    column existed."""
     issuer: Mapped[str] = mapped_column(Text)
     issued_on: Mapped[date] = mapped_column(Date)
     valid_until: Mapped[date | None] = mapped_column(Date)
-    """As the paper states it."""
+    """Last day stated in the document."""
     note: Mapped[str | None] = mapped_column(Text)
     document: Mapped[bytes | None] = mapped_column(LargeBinary, ForeignKey("documents.sha256"), index=True)
     file_name: Mapped[str | None] = mapped_column(Text)
     scope: Mapped[Json | None] = mapped_column(JSONB)
-    """For papers that serve until purpose or scope changes: what the request was."""
+    """Purpose and scope of the request at the time; only of kinds that are bound to them."""
     reused_from: Mapped[str | None] = mapped_column(Id)
-    """The record of the renewed transfer that it repeats."""
+    """Id of the record of the renewed transfer that it was copied from."""
     replaces: Mapped[str | None] = mapped_column(Id)
-    """The record whose place it takes: at once, or once it is verified where it must be."""
+    """Id of the record that it replaces: at once, or after verification if that is required."""
     added_by: Mapped[str] = mapped_column(Id)
     added_persons: Mapped[list[str] | None] = mapped_column(ARRAY(Id))
-    """Who could have added it, or what it repeats; null: added before that was stored."""
+    """Persons who could have added it, or the record it was copied from; null: added before this column existed."""
     added_at: Mapped[Moment]
     verified_by: Mapped[str | None] = mapped_column(Id)
     verified_persons: Mapped[list[str] | None] = mapped_column(ARRAY(Id))
     verified_at: Mapped[datetime | None] = mapped_column(Instant)
     replaced_by: Mapped[str | None] = mapped_column(Id)
     ended_by: Mapped[str | None] = mapped_column(Id)
-    """Who withdrew or replaced it."""
+    """Principal that withdrew or replaced it."""
     ended_persons: Mapped[list[str] | None] = mapped_column(ARRAY(Id))
     is_distrusted: Mapped[bool | None] = mapped_column(Boolean)
-    """Whether a reviewer withdrew it: papers of its kind count from then on once they are verified; null: not withdrawn, or before."""
+    """True if a reviewer withdrew it: later evidence of its kind needs verification. Null: not withdrawn, or an older row."""
     ended_at: Mapped[datetime | None] = mapped_column(Instant)
-    """From then on it counts for nothing."""
+    """Time from which it is not valid."""
     ended_reason: Mapped[str | None] = mapped_column(Text)
 
     __table_args__ = (
         Index("ix_evidence_ended", "id", postgresql_where=text("ended_at is not null")),
         Index("ix_evidence_number", "kind", "number", postgresql_where=text("number is not null")),
     )
-    """The gate asks whether any of a permit's papers has ended: few have, and the others need not be looked at."""
+    """The gate looks for ended evidence of a permit; a partial index keeps that short, since little evidence has ended."""
 
 
 class Comment(Base):
-    """What somebody said about a request."""
+    """A comment on a request."""
 
     __tablename__ = "comments"
 
@@ -228,14 +228,14 @@ class Comment(Base):
 
 
 class Recusal(Base):
-    """Somebody who stands back from a request."""
+    """A recusal of a person from a request."""
 
     __tablename__ = "recusals"
 
     transfer: Mapped[str] = mapped_column(Id, ForeignKey("transfers.id"), primary_key=True)
     principal: Mapped[str] = mapped_column(Id, ForeignKey("principals.id"), primary_key=True)
     persons: Mapped[list[str] | None] = mapped_column(ARRAY(Id))
-    """Who could have stood back by it: none of them decides; null: before that was stored."""
+    """Persons who could have recused themselves by it; none of them decides. Null: made before this column existed."""
     reason: Mapped[str] = mapped_column(Text)
     at: Mapped[Moment]
 
@@ -245,9 +245,9 @@ OVER_QUOTA: Final = "over_quota"
 
 
 class StructuringFinding(OfHandler, Base):
-    """Requests that stay below a threshold one by one and reach it together; kept until somebody of legal answers.
+    """A finding on requests that are each below a threshold and reach it together, or on an exceeded quota.
 
-    Or, where it is `about` a quota, one request under whose permit more persons went than it allows.
+    Kept until a reviewer of `legal` answers it. `about` is `structuring` or `over_quota`.
     """
 
     __tablename__ = "findings"
@@ -262,11 +262,11 @@ class StructuringFinding(OfHandler, Base):
     total: Mapped[int] = mapped_column(BigInteger)
     shared: Mapped[str] = mapped_column(Text)
     transfers: Mapped[list[str]] = mapped_column(ARRAY(Id))
-    """All that reach it together, this one included."""
+    """Ids of the requests that reach the threshold together, this one included."""
     handlers: Mapped[list[str]] = mapped_column(ARRAY(Id))
-    """The handler of each of them."""
+    """Handler of each of the requests."""
     exported: Mapped[int] = mapped_column(BigInteger)
-    """Of the total what the handlers had exported in the year under other requests."""
+    """Part of the total that the handlers have exported this year under other requests."""
     found_at: Mapped[Moment]
     answer: Mapped[str | None] = mapped_column(Text)
     answer_reason: Mapped[str | None] = mapped_column(Text)

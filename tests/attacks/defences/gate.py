@@ -89,8 +89,8 @@ DEFENCES: Final = (
         "a list shows the last records alone",
         "service/transfers/presenter.py",
         "present_many",
-        "one.evidence[-MAX_LISTED_EVIDENCE:]",
-        "one.evidence",
+        "transfer.evidence[-MAX_LISTED_EVIDENCE:]",
+        "transfer.evidence",
         TRIED + "test_evidence_of_a_request_has_an_end_and_lists_do_not_repeat_it",
     ),
     one(
