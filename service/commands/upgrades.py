@@ -15,20 +15,20 @@ from service.connections import Bounds, connect
 from service.database import migrate
 from service.database.faults import DatabaseUnavailableError
 from service.settings import Settings
-from service.upgrade.assessment import ADVICE, Finding, judge
+from service.upgrade.assessment import ADVICE, Finding, assess
 from service.upgrade.snapshot import read, revision_of
 
-upgrades = typer.Typer(no_args_is_help=True, help="What changes with this version.")
+upgrades = typer.Typer(no_args_is_help=True, help="Answers that this version changes.")
 
 BEFORE: Final = "0015"
 """The last revision of the version before."""
 BOUNDS: Final = Bounds(statement=3600.0, silence=600.0)
-"""Nobody waits for a view that is only read."""
+"""Seconds: the snapshot is only read and blocks nobody, so its statements may take long."""
 
 
 @upgrades.callback()
 def _upgrades() -> None:
-    """What changes with this version."""
+    """Answers that this version changes."""
 
 
 @upgrades.command("check")
@@ -38,32 +38,32 @@ def check(
     ] = 30,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object.")] = False,
 ) -> None:
-    """List what this version answers otherwise, before you migrate; nothing is changed, and it ends with 1 where there is any."""
+    """List each answer that this version changes, before you migrate. Changes nothing; exit status 1 if there is any."""
     with database_url(Settings(), migrated=False) as url:
-        revision, found = asyncio.run(_find_contradictions(url, days))
+        revision, findings = asyncio.run(_assess_database(url, days))
     if revision is None:
         fail("The database holds no tables of the service: there is nothing to check.")
-    if found is None:
+    if findings is None:
         _require_later(revision)
-        told = f"There is nothing to check: the database is at revision {revision}, beyond the version before."
-        typer.echo(json.dumps({"revision": revision, "note": told, "findings": []}, indent=2) if as_json else told)
+        note = f"There is nothing to check: the database is at revision {revision}, beyond the version before."
+        typer.echo(json.dumps({"revision": revision, "note": note, "findings": []}, indent=2) if as_json else note)
         return
     if as_json:
         typer.echo(
             json.dumps(
-                {"revision": revision, "days": days, "findings": [_document(one) for one in found]},
+                {"revision": revision, "days": days, "findings": [_document(finding) for finding in findings]},
                 ensure_ascii=False,
                 indent=2,
             )
         )
     else:
-        _show(found)
-    if found:
+        _show(findings)
+    if findings:
         raise typer.Exit(1)
 
 
-async def _find_contradictions(url: str, days: int) -> tuple[str | None, list[Finding] | None]:
-    """Return the revision of a database and, where it is that of before, what is answered otherwise."""
+async def _assess_database(url: str, days: int) -> tuple[str | None, list[Finding] | None]:
+    """Return the revision of a database and, at revision `BEFORE`, the findings; None for any other revision."""
     try:
         connection = await connect(url, name="outbound upgrade", bounds=BOUNDS)
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
@@ -74,15 +74,15 @@ async def _find_contradictions(url: str, days: int) -> tuple[str | None, list[Fi
             register = await read(connection, days) if revision == BEFORE else None
     finally:
         await connection.close()
-    return revision, None if register is None else judge(register)
+    return revision, None if register is None else assess(register)
 
 
 def _require_later(revision: str) -> None:
-    """Refuse a database of which the migrations up to the version before are still to be made."""
-    before = ScriptDirectory(str(migrate.DIRECTORY)).iterate_revisions(BEFORE, "base")
-    if revision in {one.revision for one in before}:
+    """Refuse a database that is older than revision `BEFORE`."""
+    earlier = ScriptDirectory(str(migrate.DIRECTORY)).iterate_revisions(BEFORE, "base")
+    if revision in {script.revision for script in earlier}:
         fail(
-            f"The database is at revision {revision}, and this looks at {BEFORE}: run `outbound migrate` of the version before first."
+            f"The database is at revision {revision}, and this command reads {BEFORE}: run `outbound migrate` of the version before first."
         )
 
 
@@ -98,10 +98,11 @@ def _document(finding: Finding) -> dict[str, object]:
     }
 
 
-def _show(found: list[Finding]) -> None:
-    for what, findings in groupby(found, key=lambda one: (one.about, one.reason)):
-        typer.echo(ADVICE[what][0])
-        for finding in findings:
-            typer.echo(f"  {finding.told}")
-        typer.echo(f"  -> {ADVICE[what][1]}")
-    typer.echo(f"{len(found)} are answered otherwise." if found else "Nothing is answered otherwise.")
+def _show(findings: list[Finding]) -> None:
+    for kind, alike in groupby(findings, key=lambda finding: (finding.about, finding.reason)):
+        answer, advice = ADVICE[kind]
+        typer.echo(answer)
+        for finding in alike:
+            typer.echo(f"  {finding.summary}")
+        typer.echo(f"  -> {advice}")
+    typer.echo(f"{len(findings)} are answered otherwise." if findings else "Nothing is answered otherwise.")

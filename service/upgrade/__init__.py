@@ -1,1 +1,1 @@
-"""Finds what this version answers otherwise than the one before, in a database of before: see `outbound upgrade check`."""
+"""Lists the answers of the version before that this version changes: see `outbound upgrade check`."""

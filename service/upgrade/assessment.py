@@ -1,4 +1,7 @@
-"""Judges which parts of a register of before are answered otherwise now. Pure, with the rules of the gate and of the law."""
+"""Assesses which permits, transfers, datasets and questions of an earlier version get another answer now. Pure.
+
+Uses the rules of the gate and of the law.
+"""
 
 import json
 from collections import defaultdict
@@ -20,81 +23,83 @@ from service.registry.tags import lacks_tag_of_minors
 Json = dict[str, Any]
 About = Literal["permit", "transfer", "dataset", "question"]
 
-SHOWN: Final = 10
-"""Names of fields that a sentence tells, at most."""
+MAX_NAMES: Final = 10
+"""Maximal number of field names in a sentence."""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset of the register; what of it was looked at is known by its fields of then."""
+    """A dataset of the register, with its fields of now and of the day of its grading."""
 
     id: str
     key: str
     handler: str
     tags: Sequence[str] | None
-    """Those of its own grading; None: nobody has graded it."""
+    """Tags of its own grading; None: it was never graded."""
     fields: Sequence[Json]
     facts: Json
     graded_fields: Sequence[Json] | None = None
-    """Its fields when it was graded; None: nobody knows."""
+    """Its fields when it was graded; None: unknown."""
     twins: Sequence[str] = ()
-    """The keys that are other spellings of its own."""
-    held: Sequence[str] | None = None
-    """The tags that will hold of it."""
+    """Keys of the same handler that are other spellings of its own."""
+    effective_tags: Sequence[str] | None = None
+    """Tags after the upgrade: its own and those of its twins; None: it was never graded."""
 
     @cached_property
-    def looked_at(self) -> Fields:
-        """Its fields, held against those that its grading looked at."""
+    def compared_fields(self) -> Fields:
+        """Its fields, compared with those that its grading examined."""
         return held_against(of_documents(self.fields) or [], of_documents(self.graded_fields), None)
 
     @cached_property
-    def known(self) -> DatasetFacts:
-        """Its facts, with the tags that will hold."""
-        return OriginFactsIn.model_validate(self.facts).dataset(frozenset(Tag(tag) for tag in self.held or ()))
-
-    @property
-    def is_untagged(self) -> bool:
-        """Whether it is about persons under 14 without the tag that all such data takes."""
-        return self.held is not None and lacks_tag_of_minors(
-            self.known.tags, contains_minors=self.known.contains_minors
+    def effective_facts(self) -> DatasetFacts:
+        """Its facts, with its effective tags."""
+        return OriginFactsIn.model_validate(self.facts).dataset(
+            frozenset(Tag(tag) for tag in self.effective_tags or ())
         )
 
-    def outdated(self, wanted: Sequence[str] | None) -> list[str]:
-        """Return those of some fields, or of all, that its grading says nothing about."""
-        if self.held is None:
+    @property
+    def lacks_tag_of_minors(self) -> bool:
+        """True if it is about persons under 14 and lacks the tag `sensitive`. Source: PIPL art. 28."""
+        return self.effective_tags is not None and lacks_tag_of_minors(
+            self.effective_facts.tags, contains_minors=self.effective_facts.contains_minors
+        )
+
+    def outdated(self, fields: Sequence[str] | None) -> list[str]:
+        """Return the fields that its grading did not examine: of those named, or of all where `fields` is None."""
+        if self.effective_tags is None:
             return []
-        outdated = self.looked_at.outdated
-        return [name for name in self.looked_at.names if name in outdated and (wanted is None or name in wanted)]
+        outdated = self.compared_fields.outdated
+        return [name for name in self.compared_fields.names if name in outdated and (fields is None or name in fields)]
 
 
 @dataclass(frozen=True)
 class Covered:
-    """A dataset as a permit covers it."""
+    """A dataset under a permit, as it was approved."""
 
     dataset: str
     tags: Sequence[str]
-    """Its tags when that was approved."""
+    """Its tags at the approval."""
     fields: Sequence[str]
-    """The fields that were registered then."""
+    """Its registered fields at the approval."""
     facts: Json | None = None
-    """Its facts as they were approved; None: not recorded."""
+    """Its facts at the approval; None: not recorded."""
 
 
 @dataclass(frozen=True)
 class Permit:
-    """A permit that may still be used."""
+    """A permit that is neither revoked nor expired."""
 
     id: str
     sensitive_persons: int
     fields: Sequence[str] | None
     covers: Sequence[Covered]
     facts: Mapping[Literal["handler", "recipient"], tuple[Json | None, Json]] = field(default_factory=dict)
-    """Those of its handler and its recipient, as they were approved and as they are."""
+    """Facts of its handler and of its recipient: at the approval (None: not recorded), and now."""
 
 
 @dataclass(frozen=True)
 class Transfer:
-    """A transfer that nobody has decided on."""
+    """An open transfer: a draft, returned, or in review."""
 
     id: str
     status: str
@@ -105,13 +110,13 @@ class Transfer:
 
 @dataclass(frozen=True)
 class Questions:
-    """Questions and exports of one system that are alike in all that matters here."""
+    """Questions and exports of one system with the same dataset, fields and kinds of persons."""
 
     system: str
     dataset: str
     fields: Sequence[str] | None
     count: Count | None
-    """Persons, of whom it matters whether there are any; None: none were stated."""
+    """Persons of each kind: 1 stands for any number; None: none were stated."""
     number: int
     allowed: int
     last_day: date
@@ -119,7 +124,7 @@ class Questions:
 
 @dataclass(frozen=True)
 class Register:
-    """What there is, as one snapshot shows it."""
+    """Datasets, permits, open transfers and recent questions, all of one snapshot."""
 
     datasets: Sequence[Dataset]
     permits: Sequence[Permit] = ()
@@ -129,16 +134,16 @@ class Register:
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is answered otherwise."""
+    """A permit, transfer, dataset or group of questions that gets another answer, with the reason."""
 
     about: About
     reason: str
     id: str
-    """Of the permit, the transfer or the dataset; of questions, that of the dataset that they ask about."""
-    told: str
-    """What of it, in a few words."""
+    """Id of the permit, the transfer or the dataset; for questions, of their dataset."""
+    summary: str
+    """The affected part, in a few words."""
     more: Json = field(default_factory=dict)
-    """The same as values."""
+    """The same as members of the JSON output."""
 
 
 ADVICE: Final[Mapping[tuple[About, str], tuple[str, str]]] = {
@@ -154,7 +159,7 @@ ADVICE: Final[Mapping[tuple[About, str], tuple[str, str]]] = {
         "Grade the data as sensitive and have it approved anew.",
     ),
     ("permit", "grading_outdated"): (
-        "Permits for fields that no grading has looked at: exports of them, or of all fields, are denied (grading_outdated).",
+        "Permits for fields that no grading has examined: exports of them, or of all fields, are denied (grading_outdated).",
         "Grade the dataset again; with the same tags the permit stands.",
     ),
     ("permit", "no_fields_approved"): (
@@ -162,8 +167,8 @@ ADVICE: Final[Mapping[tuple[About, str], tuple[str, str]]] = {
         "Have a renewal approved, which names the fields of today.",
     ),
     ("permit", "grading_changed"): (
-        "Permits for data of which the stricter grading of another spelling will hold: exports are denied (grading_changed).",
-        "See to the spellings below; or have the data approved with the tags that will hold.",
+        "Permits for data that takes the stricter grading of another spelling of its key: exports are denied (grading_changed).",
+        "Resolve the spellings below; or have the data approved with the stricter tags.",
     ),
     ("permit", "facts_freer"): (
         (
@@ -181,7 +186,7 @@ ADVICE: Final[Mapping[tuple[About, str], tuple[str, str]]] = {
         "Grade the data as sensitive.",
     ),
     ("transfer", "grading_outdated"): (
-        "Open transfers of fields that no grading has looked at: submission and approval are refused (422).",
+        "Open transfers of fields that no grading has examined: submission and approval are refused (422).",
         "Grade the dataset again.",
     ),
     ("dataset", "minors_without_tag"): (
@@ -190,21 +195,21 @@ ADVICE: Final[Mapping[tuple[About, str], tuple[str, str]]] = {
     ),
     ("dataset", "grading_outdated"): (
         (
-            "Datasets with fields that came, or changed type or category, after the grading: exports of them, or of all fields, are denied "
-            "(grading_outdated)."
+            "Datasets with fields that were added, or changed type or category, after the grading: exports of them, or of all fields, are "
+            "denied (grading_outdated)."
         ),
         "Grade them again.",
     ),
     ("dataset", "history_unknown"): (
         (
-            "Datasets of which the log does not tell any more what fields they had when they were graded: all are taken for new, and "
-            "exports are denied (grading_outdated)."
+            "Datasets whose fields at their grading are no longer in the log (archived or erased): all fields count as new, and exports "
+            "are denied (grading_outdated)."
         ),
         "Grade them again.",
     ),
     ("dataset", "twin_keys"): (
-        "Datasets of one handler whose keys are spellings of one key: the stricter grading holds for each.",
-        "Use one key; or, once upgraded, say why they are distinct (`distinct_from`), which a second person confirms.",
+        "Datasets of one handler whose keys are spellings of one key: the stricter grading applies to each.",
+        "Use one key; or, once upgraded, state why they are distinct (`distinct_from`), which a second person confirms.",
     ),
     ("question", "persons_of_general_data"): (
         "Questions and exports that stated persons for data that is neither personal nor sensitive: denied (tags_contradicted).",
@@ -226,7 +231,7 @@ ADVICE: Final[Mapping[tuple[About, str], tuple[str, str]]] = {
         "Grade the data as sensitive.",
     ),
     ("question", "grading_outdated"): (
-        "Questions and exports of fields that no grading has looked at: denied (grading_outdated).",
+        "Questions and exports of fields that no grading has examined: denied (grading_outdated).",
         "Grade the dataset again.",
     ),
     ("question", "empty_fields"): (
@@ -234,171 +239,182 @@ ADVICE: Final[Mapping[tuple[About, str], tuple[str, str]]] = {
         "Have the system leave `fields` out for all that was approved, or name them.",
     ),
 }
-"""What is answered, and what to do, in the order in which it is told."""
+"""The new answer and the remedy for each kind of finding, in the order of the output."""
 
 Spelling = tuple[str, str]
-"""A handler, and a key as all spellings of it share it."""
+"""A handler, and the folded form that all spellings of a key share."""
 
 
-def judge(register: Register) -> list[Finding]:
-    """Return all that is answered otherwise now, in the order of the advice."""
-    datasets = {dataset.id: dataset for dataset in _with_twins(register.datasets)}
-    found = [
-        *(one for dataset in datasets.values() for one in _of_dataset(dataset)),
-        *(one for permit in register.permits for one in _of_permit(permit, datasets)),
-        *(one for transfer in register.transfers for one in _of_transfer(transfer, datasets)),
-        *_of_questions(register.questions, datasets),
+def assess(register: Register) -> list[Finding]:
+    """Return everything that gets another answer now, in the order of `ADVICE`.
+
+    Example:
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            register = await snapshot.read(connection, days=30)
+        for finding in assess(register):
+            print(ADVICE[finding.about, finding.reason][0], finding.summary)
+    """
+    datasets = {dataset.id: dataset for dataset in _add_twins(register.datasets)}
+    findings = [
+        *(finding for dataset in datasets.values() for finding in _assess_dataset(dataset)),
+        *(finding for permit in register.permits for finding in _assess_permit(permit, datasets)),
+        *(finding for transfer in register.transfers for finding in _assess_transfer(transfer, datasets)),
+        *_assess_questions(register.questions, datasets),
     ]
-    places = {what: place for place, what in enumerate(ADVICE)}
-    return sorted(found, key=lambda one: (places[one.about, one.reason], one.told))
+    places = {kind: place for place, kind in enumerate(ADVICE)}
+    return sorted(findings, key=lambda finding: (places[finding.about, finding.reason], finding.summary))
 
 
 def fields_then(changes: Sequence[tuple[Json, str | None, str | None]], now: Sequence[Json]) -> Sequence[Json] | None:
-    """Return the fields that a dataset had before some changes; None: that cannot be known any more.
+    """Return the fields that a dataset had before some changes; None: an erased opening hides them.
 
     Args:
-        changes: oldest first, of each what its entry says that was before it, and what opens all of that and the fields in it.
-        now: the fields that it has.
+        changes: oldest first: the earlier values as the entry states them, the opening of all of them, and that of their fields.
+        now: the current fields.
     """
-    for said, whole, part in changes:
-        before: Json | None = said
-        if "sealed" in said:
-            before = opened(whole)
+    for stated, whole, part in changes:
+        before: Json | None = stated
+        if "sealed" in stated:
+            before = parse_json(whole)
         if before is None:
             return None
         if "fields" in before:
             fields = before["fields"]
-            return fields if isinstance(fields, list) else opened(part)
+            return fields if isinstance(fields, list) else parse_json(part)
     return now
 
 
-def opened(value: str | None) -> Any:
-    """Return what was sealed, from the JSON of its opening; None where it was erased."""
+def parse_json(value: str | None) -> Any:
+    """Return the value of a JSON text; None for a column that is null, such as an erased opening."""
     return None if value is None else json.loads(value)
 
 
-def _with_twins(datasets: Sequence[Dataset]) -> Iterator[Dataset]:
+def _add_twins(datasets: Sequence[Dataset]) -> Iterator[Dataset]:
     groups: defaultdict[Spelling, list[Dataset]] = defaultdict(list)
     for dataset in datasets:
         groups[dataset.handler, folded_key(dataset.key)].append(dataset)
     for group in groups.values():
         for dataset in group:
             others = [other for other in group if other is not dataset]
-            held = held_tags(dataset.tags, [other.tags for other in others]) if others else dataset.tags
-            yield replace(dataset, twins=[other.key for other in others], held=held)
+            tags = held_tags(dataset.tags, [other.tags for other in others]) if others else dataset.tags
+            yield replace(dataset, twins=[other.key for other in others], effective_tags=tags)
 
 
-def _of_dataset(dataset: Dataset) -> Iterator[Finding]:
-    if dataset.is_untagged:
+def _assess_dataset(dataset: Dataset) -> Iterator[Finding]:
+    if dataset.lacks_tag_of_minors:
         yield Finding("dataset", "minors_without_tag", dataset.id, dataset.key, {"key": dataset.key})
     outdated = dataset.outdated(None)
     if outdated:
         reason = "history_unknown" if dataset.graded_fields is None else "grading_outdated"
-        told = f"{dataset.key}: {_named(outdated)}"
-        yield Finding("dataset", reason, dataset.id, told, {"key": dataset.key, "fields": outdated})
+        summary = f"{dataset.key}: {_join_names(outdated)}"
+        yield Finding("dataset", reason, dataset.id, summary, {"key": dataset.key, "fields": outdated})
     if dataset.twins:
-        tags = "not graded" if dataset.held is None else _tags(dataset.held)
-        more = {"key": dataset.key, "twins": dataset.twins, "tags_now": dataset.tags, "tags": dataset.held}
+        tags = "not graded" if dataset.effective_tags is None else _join_tags(dataset.effective_tags)
+        more = {"key": dataset.key, "twins": dataset.twins, "tags_now": dataset.tags, "tags": dataset.effective_tags}
         yield Finding("dataset", "twin_keys", dataset.id, f"{dataset.key} = {', '.join(dataset.twins)}: {tags}", more)
 
 
-def _of_permit(permit: Permit, datasets: Mapping[str, Dataset]) -> Iterator[Finding]:
+def _assess_permit(permit: Permit, datasets: Mapping[str, Dataset]) -> Iterator[Finding]:
     for covered in permit.covers:
         dataset = datasets[covered.dataset]
-        for reason, said in (*_of_grading(permit, dataset), *_of_approval(permit, covered, dataset)):
-            told = f"{permit.id}, {dataset.key}" + (f": {_named(said)}" if said else "")
-            more = {"dataset": dataset.key, **({"what": said} if said else {})}
-            yield Finding("permit", reason, permit.id, told, more)
+        changes = _find_changes_since_approval(permit, covered, dataset)
+        for reason, names in (*_find_contradictions(permit, dataset), *changes):
+            summary = f"{permit.id}, {dataset.key}" + (f": {_join_names(names)}" if names else "")
+            more = {"dataset": dataset.key, **({"what": names} if names else {})}
+            yield Finding("permit", reason, permit.id, summary, more)
     for thing, (then, now) in permit.facts.items():
-        freer = _freer(thing, then, now)
+        freer = _freer_facts(thing, then, now)
         if freer:
-            told = f"{permit.id}, {thing}: {', '.join(freer)}"
-            yield Finding("permit", "facts_freer", permit.id, told, {"of": thing, "what": freer})
+            summary = f"{permit.id}, {thing}: {', '.join(freer)}"
+            yield Finding("permit", "facts_freer", permit.id, summary, {"of": thing, "what": freer})
 
 
-def _of_grading(permit: Permit, dataset: Dataset) -> Iterator[tuple[str, Sequence[str]]]:
-    """Return what the gate asks before it looks at any permit."""
-    is_plain = dataset.looked_at.are_plain(permit.fields) and not dataset.known.contains_minors
-    if Tag.SENSITIVE in dataset.known.tags and permit.sensitive_persons == 0 and not is_plain:
+def _find_contradictions(permit: Permit, dataset: Dataset) -> Iterator[tuple[str, Sequence[str]]]:
+    """Return the denials that follow from the dataset's tags and facts alone."""
+    is_plain = dataset.compared_fields.are_plain(permit.fields) and not dataset.effective_facts.contains_minors
+    if Tag.SENSITIVE in dataset.effective_facts.tags and permit.sensitive_persons == 0 and not is_plain:
         yield "no_sensitive_persons", ()
-    if dataset.is_untagged:
+    if dataset.lacks_tag_of_minors:
         yield "minors_without_tag", ()
 
 
-def _of_approval(permit: Permit, covered: Covered, dataset: Dataset) -> Iterator[tuple[str, Sequence[str]]]:
-    """Return what is no more as it was approved; a field that was not registered then was never covered."""
+def _find_changes_since_approval(
+    permit: Permit, covered: Covered, dataset: Dataset
+) -> Iterator[tuple[str, Sequence[str]]]:
+    """Return the denials that follow from changes since the approval, each with names of fields, tags or facts."""
+    # A field that was not registered at the approval was never covered.
     outdated = [name for name in dataset.outdated(permit.fields) if name in covered.fields]
     if outdated:
         yield "grading_outdated", outdated
     if dataset.fields and not covered.fields:
         yield "no_fields_approved", ()
-    approved, held = set(covered.tags), dataset.held
-    if held is not None and approved == set(dataset.tags or ()) and approved != set(held):
-        yield "grading_changed", held
-    freer = _freer("dataset", covered.facts, dataset.facts)
+    approved, effective = set(covered.tags), dataset.effective_tags
+    if effective is not None and approved == set(dataset.tags or ()) and approved != set(effective):
+        yield "grading_changed", effective
+    freer = _freer_facts("dataset", covered.facts, dataset.facts)
     if freer:
         yield "facts_freer", freer
 
 
-def _freer(thing: FactSubject, then: Json | None, now: Json) -> list[str]:
-    """Return the facts of a thing that protect less than those that were approved."""
+def _freer_facts(thing: FactSubject, then: Json | None, now: Json) -> list[str]:
+    """Return the names of the facts of a handler, dataset or recipient that protect less than the approved ones."""
     if then is None:
         return []
-    approved, stands = {**DEFAULTS[thing], **then}, {**DEFAULTS[thing], **now}
+    approved, current = {**DEFAULTS[thing], **then}, {**DEFAULTS[thing], **now}
     return [
         fact
         for fact in STRICTNESS[thing]
-        if fact in approved and fact in stands and frees(thing, fact, approved[fact], stands[fact])
+        if fact in approved and fact in current and frees(thing, fact, approved[fact], current[fact])
     ]
 
 
-def _of_transfer(transfer: Transfer, datasets: Mapping[str, Dataset]) -> Iterator[Finding]:
-    for place in transfer.datasets:
-        dataset = datasets[place]
-        said, more = f"{transfer.id} ({transfer.status}), {dataset.key}", {"dataset": dataset.key}
-        if Tag.SENSITIVE in dataset.known.tags and transfer.sensitive_persons == 0:
-            yield Finding("transfer", "no_sensitive_persons", transfer.id, said, more)
-        if dataset.is_untagged:
-            yield Finding("transfer", "minors_without_tag", transfer.id, said, more)
+def _assess_transfer(transfer: Transfer, datasets: Mapping[str, Dataset]) -> Iterator[Finding]:
+    for ident in transfer.datasets:
+        dataset = datasets[ident]
+        summary, more = f"{transfer.id} ({transfer.status}), {dataset.key}", {"dataset": dataset.key}
+        if Tag.SENSITIVE in dataset.effective_facts.tags and transfer.sensitive_persons == 0:
+            yield Finding("transfer", "no_sensitive_persons", transfer.id, summary, more)
+        if dataset.lacks_tag_of_minors:
+            yield Finding("transfer", "minors_without_tag", transfer.id, summary, more)
         outdated = dataset.outdated(transfer.fields)
         if outdated:
-            told = f"{said}: {_named(outdated)}"
-            yield Finding("transfer", "grading_outdated", transfer.id, told, {**more, "fields": outdated})
+            summary = f"{summary}: {_join_names(outdated)}"
+            yield Finding("transfer", "grading_outdated", transfer.id, summary, {**more, "fields": outdated})
 
 
-def _of_questions(questions: Sequence[Questions], datasets: Mapping[str, Dataset]) -> Iterator[Finding]:
+def _assess_questions(questions: Sequence[Questions], datasets: Mapping[str, Dataset]) -> Iterator[Finding]:
     groups: defaultdict[tuple[str, str, str], list[Questions]] = defaultdict(list)
-    for asked in questions:
-        dataset = datasets.get(asked.dataset)
-        reason = None if dataset is None else _answer(asked, dataset)
+    for group in questions:
+        dataset = datasets.get(group.dataset)
+        reason = None if dataset is None else _reason_of(group, dataset)
         if reason is not None:
-            groups[asked.system, asked.dataset, reason].append(asked)
-    for (system, place, reason), alike in groups.items():
-        number, allowed = sum(one.number for one in alike), sum(one.allowed for one in alike)
-        key, last = datasets[place].key, max(one.last_day for one in alike)
-        told = f"{system}, {key}: {number} ({allowed} of them allowed), the last on {last}"
+            groups[group.system, group.dataset, reason].append(group)
+    for (system, ident, reason), alike in groups.items():
+        number, allowed = sum(group.number for group in alike), sum(group.allowed for group in alike)
+        key, last = datasets[ident].key, max(group.last_day for group in alike)
+        summary = f"{system}, {key}: {number} ({allowed} of them allowed), the last on {last}"
         more = {"system": system, "key": key, "count": number, "allowed": allowed, "last_day": last.isoformat()}
-        yield Finding("question", reason, place, told, more)
+        yield Finding("question", reason, ident, summary, more)
 
 
-def _answer(asked: Questions, dataset: Dataset) -> str | None:
-    """Return why questions are answered otherwise, in the order of the gate; None: they are not, or nobody can say."""
-    if asked.fields is not None and not asked.fields:
+def _reason_of(questions: Questions, dataset: Dataset) -> str | None:
+    """Return the reason for another answer, by the gate's order of checks; None: the same answer, or an unknown one."""
+    if questions.fields is not None and not questions.fields:
         return "empty_fields"
-    if dataset.held is None:
+    if dataset.effective_tags is None:
         return None
-    fields = dataset.looked_at
-    contradiction = contradicted(dataset.known, fields, asked.fields, asked.count)
+    fields = dataset.compared_fields
+    contradiction = contradicted(dataset.effective_facts, fields, questions.fields, questions.count)
     if contradiction is not None:
         return str(contradiction)
-    is_unseen = not dataset.held and not fields.are_graded(asked.fields)
-    return "grading_outdated" if fields.are_outdated(asked.fields) or is_unseen else None
+    is_unseen = not dataset.effective_tags and not fields.are_graded(questions.fields)
+    return "grading_outdated" if fields.are_outdated(questions.fields) or is_unseen else None
 
 
-def _named(fields: Sequence[str]) -> str:
-    more = len(fields) - SHOWN
-    return ", ".join(fields[:SHOWN]) + (f" and {more} more" if more > 0 else "")
+def _join_names(fields: Sequence[str]) -> str:
+    more = len(fields) - MAX_NAMES
+    return ", ".join(fields[:MAX_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
-def _tags(tags: Sequence[str]) -> str:
+def _join_tags(tags: Sequence[str]) -> str:
     return ", ".join(tags) or "no tags"

@@ -1,4 +1,4 @@
-"""Reads a database of the version before, in one snapshot: columns of its revision alone, and nothing is written or locked."""
+"""Reads a database at the revision of the version before, in one read-only snapshot."""
 
 import json
 from collections import defaultdict
@@ -18,7 +18,7 @@ from service.upgrade.assessment import (
     Register,
     Transfer,
     fields_then,
-    opened,
+    parse_json,
 )
 
 _TODAY: Final = "(now() at time zone 'Asia/Shanghai')::date"
@@ -93,24 +93,28 @@ _QUESTIONS: Final = """
   ) asked
   group by 1, 2, 3, 4, 5, 6
 """
-"""Questions that say the same of what matters, counted. Fields that nobody named, or whose opening was erased, are all of them.
+"""Questions, grouped by what the assessment depends on, with their number.
 
-`offset 0`: PostgreSQL would make the values of each body anew wherever they are looked at, thirty times a question."""
+`fields` is null (all fields) where a question named none, or where the opening of its list was erased."""
+# `offset 0` keeps PostgreSQL from inlining the subqueries, which would parse each body some thirty times.
 
 
 async def revision_of(connection: asyncpg.Connection) -> str | None:
-    """Return the revision that a database is at; None: it has none of our tables."""
+    """Return the revision of a database; None: it has no table of the service."""
     if await connection.fetchval("select to_regclass('alembic_version') is null"):
         return None
-    found: str | None = await connection.fetchval("select version_num from alembic_version")
-    return found
+    revision: str | None = await connection.fetchval("select version_num from alembic_version")
+    return revision
 
 
 async def read(connection: asyncpg.Connection, days: int) -> Register:
-    """Return what a database of before holds, with the questions of some days back; within a transaction that has one view."""
+    """Return the register of a database, with the questions of the last `days` days.
+
+    Call it in a transaction of isolation level `repeatable read`, so that all statements see one snapshot.
+    """
     changes: defaultdict[str, list[tuple[Json, str | None, str | None]]] = defaultdict(list)
     for row in await connection.fetch(_CHANGES):
-        changes[row["id"]].append((opened(row["before"]) or {}, row["whole"], row["part"]))
+        changes[row["id"]].append((parse_json(row["before"]) or {}, row["whole"], row["part"]))
     datasets = [_dataset(row, changes.get(row["id"], ())) for row in await connection.fetch(_DATASETS)]
     permits: dict[str, list[Any]] = {}
     for row in await connection.fetch(_PERMITS):
@@ -119,7 +123,7 @@ async def read(connection: asyncpg.Connection, days: int) -> Register:
         datasets,
         [_permit(rows) for rows in permits.values()],
         [
-            Transfer(row["id"], row["status"], row["sensitive_persons"], opened(row["fields"]), row["datasets"])
+            Transfer(row["id"], row["status"], row["sensitive_persons"], parse_json(row["fields"]), row["datasets"])
             for row in await connection.fetch(_TRANSFERS)
         ],
         [_questions(row) for row in await connection.fetch(_QUESTIONS, timedelta(days=days))],
@@ -134,20 +138,20 @@ def _dataset(row: Any, changes: Sequence[tuple[Json, str | None, str | None]]) -
 
 def _permit(rows: Sequence[Any]) -> Permit:
     first = rows[0]
-    covers = [Covered(row["dataset"], row["tags"], row["registered"], opened(row["facts"])) for row in rows]
+    covers = [Covered(row["dataset"], row["tags"], row["registered"], parse_json(row["facts"])) for row in rows]
     return Permit(
         first["id"],
         first["sensitive_persons"],
-        opened(first["fields"]),
+        parse_json(first["fields"]),
         covers,
         {
-            "handler": (opened(first["handler_then"]), json.loads(first["handler_now"])),
-            "recipient": (opened(first["recipient_then"]), json.loads(first["recipient_now"])),
+            "handler": (parse_json(first["handler_then"]), json.loads(first["handler_now"])),
+            "recipient": (parse_json(first["recipient_then"]), json.loads(first["recipient_now"])),
         },
     )
 
 
 def _questions(row: Any) -> Questions:
     count = Count(int(row["has_persons"]), int(row["has_sensitive_persons"])) if row["is_counted"] else None
-    fields = opened(row["fields"])
+    fields = parse_json(row["fields"])
     return Questions(row["system"], row["dataset"], fields, count, row["number"], row["allowed"], row["last_day"])

@@ -151,7 +151,6 @@ UNFINISHED = frozenset(
         "registry",
         "sample",
         "transfers",
-        "upgrade",
         "verifier",
         "workers.py",
     }
