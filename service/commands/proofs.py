@@ -90,6 +90,6 @@ def write_verifier(
 
     The same version writes the same bytes on every machine. Run it as `python3 FILE PACK`.
     """
-    content = single_file.written()
+    content = single_file.build_verifier()
     file.write_bytes(content)
     typer.echo(f"{hashlib.sha256(content).hexdigest()}  {file}")

@@ -1,1 +1,1 @@
-"""Verifies an evidence pack offline: the pack, its replay, the law determined again."""
+"""Offline verification of evidence packs. Shares no code with the builder of packs."""

@@ -1,13 +1,18 @@
-"""`outbound verify PACK`: checks an evidence pack offline, with no database and no network, and gives a verdict for each claim.
+"""Verifies an evidence pack offline, with a verdict for each claim: `outbound verify PACK`.
 
-It stands alone: besides the standard library it takes the tree (`merkle`), the notes (`notes`), signatures (`ed25519`) and the law. The
-verifier in one file (`single_file`) is the same without the law. It shares nothing with what made the pack, so that a fault there is not
-repeated here.
+Imports only the standard library, `merkle`, `signed_note`, `ed25519`, `pack_columns` and the law. The verifier in one file
+(`single_file`) is the same without the law. Shares no code with the builder of packs, so that a fault there is not repeated here.
 
-1. The entries are read once, in the order of the log. Their hashes and those of the subtrees between them are folded into the root,
-   which must be that of the signed checkpoint; and what they say is taken in (`replay`).
-2. Each record that the pack shows is held against what the entries said.
-3. Each file is hashed while it is read, and held against the manifest; the manifest against the log's signature.
+1. Reads the entries once, in the order of the log. Folds their hashes, and those of the subtrees between them, into the root, which must
+   be that of the signed checkpoint. Replays the entries (`replay`).
+2. Compares each record of the pack with its entries.
+3. Hashes each file while reading it, and compares it with the manifest; checks the log's signature of the manifest.
+
+Example:
+    verification = verify(Path("pack.zip"), vkeys=[vkey_from_the_operator])
+    for line in sentences(verification):
+        print(line)
+    sys.exit(code(verification))
 """
 
 import argparse
@@ -30,48 +35,49 @@ from service.audit.tlog import signed_note
 from service.audit.tlog.merkle import HASH_SIZE, CompactRange, leaf_hash, parents
 from service.verifier import zip_layout
 from service.verifier.replay import (
-    By,
     Permit,
+    PossibleActors,
     Replay,
     canonical,
+    compute_standing,
+    conditions_match,
     digest,
-    ended,
-    is_sealed,
-    like_conditions,
+    digest_of_end,
+    is_commitment,
     persons_of,
-    standing_of,
 )
 
 try:
     from service.law.rule_book import RuleBook
-    from service.verifier import redetermination as again
-except ImportError:  # the verifier in one file holds no law: that claim is told as not checked
-    again = None  # type: ignore[assignment]
+    from service.verifier import redetermination
+except ImportError:  # the verifier in one file has no law: it reports that claim as not checked
+    redetermination = None  # type: ignore[assignment]
 
 Json = dict[str, Any]
 
 FORMAT: Final = 2
-OLD: Final = 1
-"""The format of packs whose entries do not say what their acts wrote."""
+FORMER_FORMAT: Final = 1
+"""Format of packs whose entries do not state the columns that their acts wrote."""
 MANIFEST: Final = "manifest.json"
 SIGNATURE: Final = "manifest.note"
-CHUNK: Final = 1 << 18
-MAX_AT_ONCE: Final = 1 << 26
-"""Bytes of a line, or of a member that is read as a whole."""
+CHUNK_SIZE: Final = 1 << 18
+"""Bytes."""
+MAX_READ_SIZE: Final = 1 << 26
+"""Maximal bytes of a line, and of a member that is read as a whole."""
 
-TERMS: Final = (
+PERMIT_TERMS: Final = (
     *("transfer", "revision", "handler", "recipient", "purpose", "fields", "systems", "persons", "sensitive_persons"),
     *("valid_from", "valid_until", "mechanism", "route"),
 )
-"""What of a permit must be what its entries say."""
+"""Members of a permit that must be as its entries state them."""
 
 _ENTRY: Final = re.compile(rb'\{"leaf":(\d+),"seq":(\d+),"(?:body":(?=\{"action":"([a-z_.]+)")|hash":")')
-_SEALS: Final = b'"effects":{"sealed":"'
-_QUIET: Final = (b"gate.", b"export.", b"evidence_pack.")
-"""Acts of which a pack need not say what they wrote: their records are compared with their entries, member by member."""
-RUN: Final = 256
-"""Leaves side by side that are hashed at once."""
-UNREADABLE: Final = (
+_EFFECTS_MARK: Final = b'"effects":{"sealed":"'
+_ACTS_WITHOUT_EFFECTS: Final = (b"gate.", b"export.", b"evidence_pack.")
+"""Prefixes of actions whose written columns a pack may omit: their records are compared with their entries, member by member."""
+RUN_LENGTH: Final = 256
+"""Adjacent leaves that are hashed in one call."""
+READ_ERRORS: Final = (
     ArithmeticError,
     AttributeError,
     LookupError,
@@ -83,15 +89,15 @@ UNREADABLE: Final = (
     zipfile.BadZipFile,
     zlib.error,
 )
-"""What reading can come to that was not written by the service: it ends in a verdict, never in anything else."""
+"""Errors of reading a pack that the service did not write: each ends in a verdict, never in a traceback."""
 
 
 class PackError(Exception):
-    """The file cannot be read as an evidence pack at all."""
+    """The file is not a readable evidence pack."""
 
 
 class Pack:
-    """The file: its members, each hashed while it is read."""
+    """An evidence pack: a ZIP file whose members are hashed while they are read."""
 
     def __init__(self, path: Path) -> None:
         self.hashes: dict[str, tuple[int, str]] = {}
@@ -100,100 +106,104 @@ class Pack:
             self.zip = zipfile.ZipFile(path)
             self.manifest_bytes = self.content(MANIFEST)
             self.manifest: Json = json.loads(self.manifest_bytes)
-            self.named: dict[str, Json] = {one["name"]: one for one in self.manifest["members"]}
-            form = self.manifest["format"]
-        except UNREADABLE as error:
+            self.members: dict[str, Json] = {member["name"]: member for member in self.manifest["members"]}
+            number = self.manifest["format"]
+        except READ_ERRORS as error:
             raise PackError(f"{path} is not an evidence pack: {error!r}") from error
-        if form not in {OLD, FORMAT}:
-            raise PackError(f"The pack has the format {form!r}; this verifier knows {FORMAT}.")
-        self.is_old = form == OLD
+        if number not in {FORMER_FORMAT, FORMAT}:
+            raise PackError(f"The pack has the format {number!r}; this verifier reads {FORMER_FORMAT} and {FORMAT}.")
+        self.is_former_format = number == FORMER_FORMAT
 
     def chunks(self, name: str) -> Iterator[bytes]:
-        """Return the bytes of a member piece by piece."""
-        found, size = hashlib.sha256(), 0
+        """Yield the bytes of a member in chunks; after the last one, keep its size and hash."""
+        digest_, size = hashlib.sha256(), 0
         with self.zip.open(name) as file:
-            while chunk := file.read(CHUNK):
-                found.update(chunk)
+            while chunk := file.read(CHUNK_SIZE):
+                digest_.update(chunk)
                 size += len(chunk)
                 yield chunk
-        self.hashes[name] = (size, found.hexdigest())
+        self.hashes[name] = (size, digest_.hexdigest())
 
     def content(self, name: str) -> bytes:
-        """Return a member that is small."""
-        if self.zip.getinfo(name).file_size > MAX_AT_ONCE:
+        """Return the content of a small member.
+
+        Raises:
+            ValueError: it is larger than `MAX_READ_SIZE`.
+        """
+        if self.zip.getinfo(name).file_size > MAX_READ_SIZE:
             raise ValueError(f"{name} is too large.")
         return b"".join(self.chunks(name))
 
     def lines(self, name: str) -> Iterator[bytes]:
-        """Return the lines of a member, without their ends."""
+        """Yield the lines of a member, without their line ends."""
         rest = b""
         for chunk in self.chunks(name):
             *whole, rest = (rest + chunk).split(b"\n")
             yield from whole
-            if len(rest) > MAX_AT_ONCE:
+            if len(rest) > MAX_READ_SIZE:
                 raise ValueError(f"{name} has a line that is too long.")
         if rest:
             raise ValueError(f"{name} does not end with the end of a line.")
 
     def records(self, name: str) -> Iterator[Json]:
-        """Return the records of one kind."""
+        """Yield the records of one kind, such as `permits`."""
         for line in self.lines(f"records/{name}.ndjson"):
             yield json.loads(line)
 
 
 class _Tree:
-    """A tree that grows to the right by leaves, taken together where they stand side by side, and by whole subtrees."""
+    """A Merkle tree that grows to the right by leaves and by whole subtrees; adjacent leaves are hashed in runs."""
 
     def __init__(self) -> None:
         self.size = 0
-        self._growth = CompactRange()
+        self._range = CompactRange()
         self._run: list[bytes] = []
 
     def add(self, leaf: int, level: int, hash_: bytes) -> None:
-        """Add the subtree of a level that begins at a leaf.
+        """Append the subtree of a level that begins at a leaf.
 
         Raises:
-            ValueError: it does not begin where the tree ends.
+            ValueError: the leaf is not the end of the tree.
         """
         if leaf != self.size:
-            raise ValueError(f"Between leaf {self.size} and leaf {leaf} something is missing, or is there twice.")
+            raise ValueError(f"Leaves between {self.size} and {leaf} are missing, or in the pack twice.")
         if level:
             self._fold()
-            self._growth.add(hash_, level)
+            self._range.add(hash_, level)
         else:
             self._run.append(hash_)
-            if not (leaf + 1) % RUN:
+            if not (leaf + 1) % RUN_LENGTH:
                 self._fold()
         self.size += 1 << level
 
     def end(self) -> tuple[int, bytes]:
-        """Return the size and the root."""
+        """Return the size and the root of the complete tree."""
         self._fold()
-        return self.size, self._growth.root()
+        return self.size, self._range.root()
 
     def _fold(self) -> None:
         hashes = b"".join(self._run)
-        if len(self._run) == RUN:
+        if len(self._run) == RUN_LENGTH:
             while len(hashes) > HASH_SIZE:
                 hashes = parents(hashes)
-            self._growth.add(hashes, RUN.bit_length() - 1)
+            self._range.add(hashes, RUN_LENGTH.bit_length() - 1)
         else:
             for hash_ in self._run:
-                self._growth.add(hash_)
+                self._range.add(hash_)
         self._run.clear()
 
 
 class Verification:
-    """All that is checked of one pack.
+    """The verification of one pack.
 
     Args:
-        pack: the file.
-        vkeys: the log's verifier keys, from somewhere else than the pack; none: those in the pack are believed.
-        witnesses: verifier keys of witnesses who must have cosigned; none: those in the pack are believed.
+        pack: the ZIP file.
+        vkeys: the log's verifier keys, from another source than the pack; empty: the pack's own are believed.
+        witnesses: verifier keys of witnesses that must have cosigned; empty: the pack's own are believed.
 
     Raises:
-        PackError: it is no evidence pack.
-        ValueError: a key that was given is none.
+        PackError: the file is not an evidence pack.
+        ValueError: a verifier key is malformed.
     """
 
     def __init__(self, pack: Path, vkeys: Sequence[str] = (), witnesses: Sequence[str] = ()) -> None:
@@ -204,430 +214,453 @@ class Verification:
         self.claims = self.replay.claims
         self._acts = frozenset(act.encode() for act in self.replay.acts)
         self.vkeys, self.witnesses = list(vkeys), list(witnesses)
-        self.believed = [name for name, given in (("log", vkeys), ("witnesses", witnesses)) if not given]
-        """Whose keys were taken from the pack itself."""
+        self.believed = [name for name, keys in (("log", vkeys), ("witnesses", witnesses)) if not keys]
+        """Signers whose keys come from the pack itself: `log`, `witnesses`."""
         self.keys: Json = {"log": [], "witnesses": [], "permits": {"keys": []}}
         self.actors: dict[str, Json] = {}
         self.transfers: set[str] = set()
         self.recipients: dict[str, str] = {}
-        self.replay.archived = frozenset(one["month"] for one in self.pack.manifest["archived"])
-        self._books: dict[tuple[str, str | None], RuleBook | str] = {}
-        self._sealed: dict[int, Json] = {}
-        """By number of its entry what an act wrote, until its entry has been read."""
+        self.replay.archived = frozenset(archive["month"] for archive in self.pack.manifest["archived"])
+        self._rule_books: dict[tuple[str, str | None], RuleBook | str] = {}
+        self._pending_effects: dict[int, Json] = {}
+        """Written columns of each act, by the sequence number of its entry, until that entry is read."""
         self._written = pack_columns.Written()
-        self._papers: dict[str, Json] = {}
+        self._evidence: dict[str, Json] = {}
         """Records of evidence by their ids."""
-        self._duties: set[str] = set()
-        """Obligations that the acts of the pack have written, as far as they are neither shown nor of others."""
+        self._obligations: set[str] = set()
+        """Obligations that acts of the pack wrote, and that have neither a record nor another owner so far."""
         self.differing: set[tuple[str, str, str]] = set()
-        """Cells that are not what the log says: table, row, column."""
+        """Cells that differ from the log: table, row, column."""
 
     def run(self) -> None:
-        """Check everything; `claims` then holds the verdicts."""
+        """Check every claim; `claims` then has the verdicts."""
         steps: list[tuple[str, Callable[[], None]]] = [
-            ("files", self._keys),
-            ("manifest", self._manifest),
-            ("checkpoint", self._checkpoint),
-            ("witnesses", self._cosignatures),
-            ("columns", self._effects),
-            ("inclusion", self._entries),
-            ("columns", self._columns),
-            ("records", self._register),
-            ("records", self._revisions),
-            ("records", self._reviews),
-            ("evidence", self._evidence),
-            ("records", self._permits),
-            ("records", self._exports),
-            ("files", self._files),
+            ("files", self._load_keys),
+            ("manifest", self._check_manifest),
+            ("checkpoint", self._check_checkpoint),
+            ("witnesses", self._check_cosignatures),
+            ("columns", self._load_effects),
+            ("inclusion", self._check_entries),
+            ("columns", self._check_columns),
+            ("records", self._check_register),
+            ("records", self._check_revisions),
+            ("records", self._check_reviews),
+            ("evidence", self._check_evidence),
+            ("records", self._check_permits),
+            ("records", self._check_exports),
+            ("files", self._check_files),
         ]
         for claim, step in steps:
-            with self._guarded(claim):
+            with self._errors_as_faults(claim):
                 step()
 
     @contextmanager
-    def _guarded(self, claim: str) -> Iterator[None]:
+    def _errors_as_faults(self, claim: str) -> Iterator[None]:
         try:
             yield
-        except UNREADABLE as error:
-            self.claims[claim].fault(f"{type(error).__name__}: {error}"[:300])
+        except READ_ERRORS as error:
+            self.claims[claim].add_fault(f"{type(error).__name__}: {error}"[:300])
 
-    def _keys(self) -> None:
+    def _load_keys(self) -> None:
         self.keys = json.loads(self.pack.content("keys.json"))
         self.vkeys = self.vkeys or self.keys["log"]
         self.witnesses = self.witnesses or self.keys["witnesses"]
 
     @property
-    def _logs(self) -> list[signed_note.Verifier]:
+    def _log_verifiers(self) -> list[signed_note.Verifier]:
         return [signed_note.Verifier.of(vkey) for vkey in self.vkeys]
 
-    def _manifest(self) -> None:
+    def _check_manifest(self) -> None:
         pack, claim = self.pack, self.claims["manifest"]
-        text = signed_note.open(pack.content(SIGNATURE).decode(), self._logs).text
+        text = signed_note.open(pack.content(SIGNATURE).decode(), self._log_verifiers).text
         expected = f"{pack.manifest['origin']}/packs\n{pack.manifest['pack']}\n{pack.hashes[MANIFEST][1]}\n"
-        claim.demand(text == expected, "The signature is of another manifest.")
-        claim.demand(canonical(pack.manifest) == pack.manifest_bytes, "The manifest is not as it was written.")
+        claim.check(text == expected, "The signature is of another manifest.")
+        claim.check(canonical(pack.manifest) == pack.manifest_bytes, "The manifest is not in canonical form.")
 
-    def _checkpoint(self) -> None:
+    def _check_checkpoint(self) -> None:
         claim, origin = self.claims["checkpoint"], self.pack.manifest["origin"]
         self._note = self.pack.content("checkpoint").decode()
         self._tree = signed_note.Checkpoint.of(signed_note.parts_of(self._note)[0])
-        claim.demand(self._tree.origin == origin, f"It is of the log {self._tree.origin}, the manifest's is {origin}.")
-        by = signed_note.open(self._note, self._logs).by
-        claim.demand(by == {origin}, f"It was signed by {', '.join(sorted(by))}, not by {origin}.")
+        claim.check(self._tree.origin == origin, f"It is of the log {self._tree.origin}, the manifest's is {origin}.")
+        by = signed_note.open(self._note, self._log_verifiers).by
+        claim.check(by == {origin}, f"It was signed by {', '.join(sorted(by))}, not by {origin}.")
 
-    def _cosignatures(self) -> None:
+    def _check_cosignatures(self) -> None:
         claim = self.claims["witnesses"]
         for vkey in self.witnesses:
             witness = signed_note.Verifier.of(vkey)
             at = signed_note.cosigned_at(self._note, witness)
             if at is None and "witnesses" in self.believed:
-                claim.gap(f"{witness.name} has not cosigned it.")
+                claim.add_gap(f"{witness.name} has not cosigned it.")
             else:
-                claim.demand(at is not None, f"{witness.name} has not cosigned it.")
+                claim.check(at is not None, f"{witness.name} has not cosigned it.")
 
     # The log
 
-    def _entries(self) -> None:
-        """Fold the entries, and the subtrees between them, into the root; both come in the order of the log."""
-        claim, tree, covers = self.claims["inclusion"], _Tree(), self._covers()
-        cover = next(covers, None)
+    def _check_entries(self) -> None:
+        """Fold the entries, and the subtrees between them, into the root; both are in the order of the log."""
+        claim, tree, subtrees = self.claims["inclusion"], _Tree(), self._subtrees()
+        subtree = next(subtrees, None)
         for line in self.pack.lines("entries.ndjson"):
-            found = _ENTRY.match(line)
-            if found is None or line[-1:] != b"}":
-                raise ValueError(f"This is no entry: {line[:80]!r}")
-            leaf, seq, action = int(found[1]), int(found[2]), found[3]
-            while cover is not None and cover[0] < leaf:
-                tree.add(*cover)
-                cover = next(covers, None)
-            body = line[found.end() : -1]
+            head = _ENTRY.match(line)
+            if head is None or line[-1:] != b"}":
+                raise ValueError(f"This line is not an entry: {line[:80]!r}")
+            leaf, seq, action = int(head[1]), int(head[2]), head[3]
+            while subtree is not None and subtree[0] < leaf:
+                tree.add(*subtree)
+                subtree = next(subtrees, None)
+            body = line[head.end() : -1]
             tree.add(leaf, 0, base64.b64decode(body[:-1], validate=True) if action is None else leaf_hash(body))
             claim.checked += 1
             if action is None:
                 self.replay.withheld += 1
             elif action in self._acts:
-                self._take(leaf, body)
-            if seq in self._sealed or (action is not None and _SEALS in body and not action.startswith(_QUIET)):
-                with self._guarded("columns"):
-                    self._take_effects(leaf, seq, body)
-        while cover is not None:
-            tree.add(*cover)
-            cover = next(covers, None)
+                self._replay_entry(leaf, body)
+            if seq in self._pending_effects or (
+                action is not None and _EFFECTS_MARK in body and not action.startswith(_ACTS_WITHOUT_EFFECTS)
+            ):
+                with self._errors_as_faults("columns"):
+                    self._check_effects(leaf, seq, body)
+        while subtree is not None:
+            tree.add(*subtree)
+            subtree = next(subtrees, None)
         if tree.end() != (self._tree.size, self._tree.root):
-            claim.fault(f"They make another tree, of {tree.size} leaves, than the checkpoint's of {self._tree.size}.")
+            claim.add_fault(
+                f"The entries make another tree ({tree.size} leaves) than that of the checkpoint ({self._tree.size} leaves)."
+            )
 
-    def _covers(self) -> Iterator[tuple[int, int, bytes]]:
-        """Return the subtrees between the entries: first leaf, level, hash."""
+    def _subtrees(self) -> Iterator[tuple[int, int, bytes]]:
+        """Yield the subtrees between the entries: first leaf, level, hash."""
         for line in self.pack.lines("proof.ndjson"):
             level, index, hash_ = json.loads(line)
             yield index << level, level, signed_note.hash_of(hash_)
 
-    def _take(self, leaf: int, body: bytes) -> None:
+    def _replay_entry(self, leaf: int, body: bytes) -> None:
         try:
-            self.replay.take(json.loads(body))
-        except UNREADABLE as error:
-            self.claims["records"].gap(f"The entry of leaf {leaf} is not of a form that is known here: {error!r}"[:200])
+            self.replay.apply(json.loads(body))
+        except READ_ERRORS as error:
+            self.claims["records"].add_gap(f"This verifier cannot read the entry of leaf {leaf}: {error!r}"[:200])
 
-    # What acts wrote
+    # Columns that acts wrote
 
-    def _effects(self) -> None:
-        """Read what entries seal of the rows that their acts wrote."""
-        if self.pack.is_old:
-            self.claims["columns"].gap(
-                "The pack was made by a version whose entries did not say what their acts wrote."
+    def _load_effects(self) -> None:
+        """Load the openings of the commitments to written columns."""
+        if self.pack.is_former_format:
+            self.claims["columns"].add_gap(
+                "The pack was made by a version whose entries did not state the columns that their acts wrote."
             )
             return
-        self._sealed = {one["seq"]: one for one in map(json.loads, self.pack.lines("effects.ndjson"))}
+        effects = map(json.loads, self.pack.lines("effects.ndjson"))
+        self._pending_effects = {effect["seq"]: effect for effect in effects}
 
-    def _take_effects(self, leaf: int, seq: int, body: bytes) -> None:
-        """Hold what an entry seals against its seal, and take it in."""
-        seal, one = json.loads(body).get("effects"), self._sealed.pop(seq, None)
-        if seal is None and one is None:
+    def _check_effects(self, leaf: int, seq: int, body: bytes) -> None:
+        """Check the opening of an entry's written columns against its commitment, and keep the columns."""
+        commitment, opening = json.loads(body).get("effects"), self._pending_effects.pop(seq, None)
+        if commitment is None and opening is None:
             return
-        if one is None:
-            if not self.pack.is_old:
-                self.claims["columns"].gap(f"What the act of leaf {leaf} wrote is not in the pack.")
+        if opening is None:
+            if not self.pack.is_former_format:
+                self.claims["columns"].add_gap(f"The columns that the act of leaf {leaf} wrote are not in the pack.")
             return
-        salt, value = bytes.fromhex(one["salt"]), one["value"]
-        found = f"sha256:{hashlib.sha256(salt + value.encode()).hexdigest()}"
-        if seal is None or seal["sealed"] != found:
-            raise ValueError(f"What the act of leaf {leaf} wrote is not what its entry seals.")
+        salt, value = bytes.fromhex(opening["salt"]), opening["value"]
+        hash_ = f"sha256:{hashlib.sha256(salt + value.encode()).hexdigest()}"
+        if commitment is None or commitment["sealed"] != hash_:
+            raise ValueError(f"The columns that the act of leaf {leaf} wrote do not match the commitment in its entry.")
         written = json.loads(value)
         self._written.take(leaf, seq, written)
-        self._duties |= {row for group in written if group["table"] == "obligations" for row in group["rows"]}
+        self._obligations |= {row for group in written if group["table"] == "obligations" for row in group["rows"]}
 
-    def _columns(self) -> None:
-        """Hold each cell that is shown against what the last act wrote that set it."""
-        if self.pack.is_old:
+    def _check_columns(self) -> None:
+        """Compare each cell of the records with the value that the last act to set it wrote."""
+        if self.pack.is_former_format:
             return
         claim = self.claims["columns"]
-        for seq in self._sealed:
-            claim.fault(f"Of what is said to have been written by entry {seq} there is no entry.")
+        for seq in self._pending_effects:
+            claim.add_fault(f"The pack has columns that entry {seq} wrote, but not the entry.")
         salts: dict[tuple[str, str, str], tuple[int, str]] = {}
         others: dict[tuple[str, str, str], object] = {}
-        for one in map(json.loads, self.pack.lines("columns.ndjson")):
-            salts |= {(one["table"], one["row"], name): (one["seq"], salt) for name, salt in one["salts"].items()}
-            others |= {(one["table"], one["row"], name): value for name, value in one.get("values", {}).items()}
+        for row in map(json.loads, self.pack.lines("columns.ndjson")):
+            salts |= {(row["table"], row["row"], name): (row["seq"], salt) for name, salt in row["salts"].items()}
+            others |= {(row["table"], row["row"], name): value for name, value in row.get("values", {}).items()}
         for kind in pack_columns.KINDS:
             for record in self.pack.records(kind):
-                self._duties -= {record["id"]} if kind == "obligations" else set()
+                self._obligations -= {record["id"]} if kind == "obligations" else set()
                 for cell in pack_columns.cells_of(kind, record):
-                    self._cell(cell, salts.get(cell.place))
-        self._leave_to_others(others, salts)
-        for duty in sorted(self._duties):
-            claim.fault(f"The log has the obligation {duty}, which is not shown.")
+                    self._check_cell(cell, salts.get(cell.place))
+        self._exclude_foreign_obligations(others, salts)
+        for obligation in sorted(self._obligations):
+            claim.add_fault(f"The log has the obligation {obligation}, which is not in the pack.")
 
-    def _leave_to_others(
+    def _exclude_foreign_obligations(
         self, others: dict[tuple[str, str, str], object], salts: dict[tuple[str, str, str], tuple[int, str]]
     ) -> None:
-        """Ask for no obligation that is proved to be one of another handler, or of a request that is not shown."""
+        """Exclude each obligation that is proved to belong to another handler, or to a request that is not in the pack."""
         for kind, column in (("handlers", "handler"), ("transfers", "transfer")):
-            own = {None, *(one["id"] for one in self.pack.records(kind))}
+            own = {None, *(record["id"] for record in self.pack.records(kind))}
             for (table, row, name), value in others.items():
                 cell = pack_columns.Cell(table, row, name, pack_columns.canonical(value))
                 is_other = (table, name) == ("obligations", column) and value not in own
                 if is_other and self._is_proved(cell, salts.get(cell.place)):
-                    self._duties.discard(row)
+                    self._obligations.discard(row)
 
-    def _is_proved(self, cell: pack_columns.Cell, told: tuple[int, str] | None) -> bool:
-        """Tell whether a cell is what the last act wrote that set it, given the number of that and the cell's salt."""
+    def _is_proved(self, cell: pack_columns.Cell, opening: tuple[int, str] | None) -> bool:
+        """Return True if a cell has the value that the last act to set it wrote; `opening`: the act's sequence number, the salt."""
         setting = self._written.cells.get(cell.place)
-        if setting is None or told is None or told[0] != setting.seq:
+        if setting is None or opening is None or opening[0] != setting.seq:
             return False
-        return pack_columns.hashed(bytes.fromhex(told[1]), cell.content) == setting.hash
+        return pack_columns.hashed(bytes.fromhex(opening[1]), cell.content) == setting.hash
 
-    def _cell(self, cell: pack_columns.Cell, told: tuple[int, str] | None) -> None:
+    def _check_cell(self, cell: pack_columns.Cell, opening: tuple[int, str] | None) -> None:
         setting = self._written.cells.get(cell.place)
         if setting is None and pack_columns.UNSAID.get((cell.table, cell.column)) == cell.content:
             self.claims["columns"].checked += 1
             return
         if setting is None:
             self.differing.add(cell.place)
-            self.replay.missing("columns", f"{cell.name}: there is no entry of an act that wrote it.")
+            self.replay.add_missing("columns", f"{cell.name}: there is no entry of an act that wrote it.")
             return
-        same = self._is_proved(cell, told)
-        if not same:
+        is_proved = self._is_proved(cell, opening)
+        if not is_proved:
             self.differing.add(cell.place)
-        self.claims["columns"].demand(same, f"{cell.name} is not what the act of leaf {setting.leaf} wrote.")
+        self.claims["columns"].check(
+            is_proved, f"{cell.name} is not the value that the act of leaf {setting.leaf} wrote."
+        )
 
     # The records
 
-    def _register(self) -> None:
-        self.actors = {one["id"]: one for one in self.pack.records("actors")}
-        self.recipients = {one["id"]: one["key"] for one in self.pack.records("recipients")}
-        self.transfers = {one["id"] for one in self.pack.records("transfers")}
-        datasets, gradings = {one["id"] for one in self.pack.records("datasets")}, set[tuple[str, int]]()
-        for one in self.pack.records("gradings"):
-            gradings.add((one["dataset"], one["number"]))
-            known = self.replay.gradings.get((one["dataset"], one["number"]))
-            self._demand(known, known == one["tags"], f"Grading {one['number']} of {one['dataset']}", one["graded_at"])
+    def _check_register(self) -> None:
+        self.actors = {actor["id"]: actor for actor in self.pack.records("actors")}
+        self.recipients = {recipient["id"]: recipient["key"] for recipient in self.pack.records("recipients")}
+        self.transfers = {transfer["id"] for transfer in self.pack.records("transfers")}
+        datasets, gradings = {dataset["id"] for dataset in self.pack.records("datasets")}, set[tuple[str, int]]()
+        for record in self.pack.records("gradings"):
+            key = (record["dataset"], record["number"])
+            name, tags = f"Grading {key[1]} of {key[0]}", self.replay.gradings.get(key)
+            gradings.add(key)
+            self._check_against_entry(tags, tags == record["tags"], name, record["graded_at"])
             for act in ("graded", "confirmed"):
-                by = self.replay.by.get((one["dataset"], one["number"], act))
-                self._by(f"Grading {one['number']} of {one['dataset']}", one, f"{act}_persons", by)
-        self._require_all("grading", {one for one in self.replay.gradings if one[0] in datasets} - gradings)
+                self._check_actors(name, record, f"{act}_persons", self.replay.possible_actors.get((*key, act)))
+        self._check_none_missing("grading", {key for key in self.replay.gradings if key[0] in datasets} - gradings)
         manifest = self.pack.manifest
-        there = any(one["id"] == manifest["subject"] for one in self.pack.records(f"{manifest['kind']}s"))
-        self.claims["records"].demand(there, f"What the pack is about, {manifest['subject']}, is not in it.")
+        is_included = any(record["id"] == manifest["subject"] for record in self.pack.records(f"{manifest['kind']}s"))
+        self.claims["records"].check(is_included, f"The subject of the pack, {manifest['subject']}, is not in it.")
 
-    def _demand(self, known: object, truth: bool, name: str, at: str, claim: str = "records") -> None:  # noqa: FBT001
-        """Hold a record, made at a moment, against its entry."""
-        if known is None:
-            self.replay.missing(claim, f"{name}: there is no entry of it.", at)
+    def _check_against_entry(
+        self,
+        entry: object,
+        is_same: bool,  # noqa: FBT001 - the condition to check
+        name: str,
+        at: str,
+        claim: str = "records",
+    ) -> None:
+        """Check that a record, made at an instant, has an entry (not None) and is the same as that states."""
+        if entry is None:
+            self.replay.add_missing(claim, f"{name}: there is no entry of it.", at)
         else:
-            self.claims[claim].demand(truth, f"{name} is not what its entry says.")
+            self.claims[claim].check(is_same, f"{name} is not what its entry says.")
 
-    def _by(self, name: str, record: Json, member: str, by: By | None) -> None:
-        """Hold who could have made an act, as a record shows it, against its entry; packs of before do not show it."""
+    def _check_actors(self, name: str, record: Json, member: str, actors: PossibleActors | None) -> None:
+        """Compare the possible actors in a record with those of its entry; records of earlier versions have none."""
         if member in record:
-            shown = record[member]
-            same = shown is None if by is None else by.fits(shown)
-            self.claims["records"].demand(
-                same, f"{name}: who could have made it ({member}) is not what its entry says."
-            )
+            listed = record[member]
+            is_same = listed is None if actors is None else actors.fits(listed)
+            self.claims["records"].check(is_same, f"{name}: its possible actors ({member}) are not those of its entry.")
 
-    def _revisions(self) -> None:
-        shown: set[tuple[str, int]] = set()
-        for one in self.pack.records("revisions"):
-            key, told = (one["transfer"], one["number"]), one["determination"]
-            name, asked = f"Revision {one['number']} of {one['transfer']}", self.replay.submitted.get(key)
-            shown.add(key)
-            found = f"sha256:{hashlib.sha256(canonical(one['content'])).hexdigest()}"
-            self.claims["reviews"].demand(found == one["hash"], f"{name} has not the hash that was reviewed.")
-            said = {
-                "hash": one["hash"],
-                "requirements": [requirement["rule"] for requirement in told["requirements"]],
-                "stages": [stage["name"] for stage in one["stages"]],
-                **{term: told[term] for term in ("mechanism", "rules_version", "policy")},
+    def _check_revisions(self) -> None:
+        checked: set[tuple[str, int]] = set()
+        for record in self.pack.records("revisions"):
+            key, determination = (record["transfer"], record["number"]), record["determination"]
+            name, submission = f"Revision {key[1]} of {key[0]}", self.replay.submitted.get(key)
+            checked.add(key)
+            hash_ = f"sha256:{hashlib.sha256(canonical(record['content'])).hexdigest()}"
+            self.claims["reviews"].check(hash_ == record["hash"], f"{name} does not have the hash that was reviewed.")
+            expected = {
+                "hash": record["hash"],
+                "requirements": [requirement["rule"] for requirement in determination["requirements"]],
+                "stages": [stage["name"] for stage in record["stages"]],
+                **{term: determination[term] for term in ("mechanism", "rules_version", "policy")},
             }
-            same = asked is not None and all(asked[term] == value for term, value in said.items())
-            self._demand(asked, same, name, one["submitted_at"])
-            with self._guarded("law"):
-                self._law(name, one)
-        self._require_all("revision", {key for key in self.replay.submitted if key[0] in self.transfers} - shown)
+            is_same = submission is not None and all(submission[term] == value for term, value in expected.items())
+            self._check_against_entry(submission, is_same, name, record["submitted_at"])
+            with self._errors_as_faults("law"):
+                self._check_law(name, record)
+        own = {key for key in self.replay.submitted if key[0] in self.transfers}
+        self._check_none_missing("revision", own - checked)
 
-    def _require_all(self, kind: str, hidden: set[Any]) -> None:
-        """Demand that whatever the log has of the requests that are shown is shown."""
-        for one in sorted(hidden):
-            self.claims["records"].fault(f"The log has the {kind} {one}, which is not shown.")
+    def _check_none_missing(self, kind: str, missing: set[Any]) -> None:
+        """Record a fault for each row that the log has of the pack's requests, but the pack has not."""
+        for key in sorted(missing):
+            self.claims["records"].add_fault(f"The log has the {kind} {key}, which is not in the pack.")
 
-    def _law(self, name: str, revision: Json) -> None:
-        """Let the law of the day decide again on what was submitted."""
-        told, claim = revision["determination"], self.claims["law"]
-        if again is None:
-            claim.leave_out("Determining again takes the whole package: `outbound verify`.")
+    def _check_law(self, name: str, revision: Json) -> None:
+        """Repeat the determination of a revision by the law of its day, and compare."""
+        stored, claim = revision["determination"], self.claims["law"]
+        if redetermination is None:
+            claim.add_omission("The re-determination needs the whole package: `outbound verify`.")
             return
-        version = (told["rules_version"], told["policy"])
-        if version not in self._books:
-            self._books[version] = self._book(*version)
-        book = self._books[version]
+        version = (stored["rules_version"], stored["policy"])
+        if version not in self._rule_books:
+            self._rule_books[version] = self._load_rule_book(*version)
+        book = self._rule_books[version]
         if isinstance(book, str):
-            claim.gap(f"{name}: {book}")
+            claim.add_gap(f"{name}: {book}")
             return
-        found = again.determined(revision, self.recipients[revision["content"]["recipient"]["id"]], book)
-        # Sentences name countries as the library of countries does, which may be another version here.
-        same = {**found, "explanation": None} == {**told, "explanation": None}
-        claim.demand(same, f"{name}: the law of {told['as_of']} gives {found['mechanism']}, or gives it otherwise.")
+        recipient = self.recipients[revision["content"]["recipient"]["id"]]
+        determination = redetermination.repeat_determination(revision, recipient, book)
+        # Explanations have names of countries from a library that may be another version here.
+        is_same = {**determination, "explanation": None} == {**stored, "explanation": None}
+        claim.check(
+            is_same,
+            f"{name}: the law of {stored['as_of']} gives another determination ({determination['mechanism']}) than the stored one.",
+        )
 
-    def _book(self, version: str, own: str | None) -> "RuleBook | str":
+    def _load_rule_book(self, version: str, own: str | None) -> "RuleBook | str":
         with tempfile.TemporaryDirectory() as folder:
             for member in [name for name in self.pack.zip.namelist() if re.fullmatch(r"law/[a-z]+\.toml", name)]:
                 (Path(folder) / member.removeprefix("law/")).write_bytes(self.pack.content(member))
-            return again.book_of(Path(folder), version, own)
+            return redetermination.book_of(Path(folder), version, own)
 
-    def _reviews(self) -> None:
-        shown: set[str] = set()
-        names = ("transfer", "revision", "stage", "decision", "hash", "reviewer", "on_behalf_of")
-        for one in self.pack.records("reviews"):
-            given = self.replay.reviews.get(one["id"])
-            said = (*(one[name] for name in names), one["taken_back_at"] is not None)
-            same = given is not None and given.said == said
-            same = same and given is not None and like_conditions(given.conditions, one["conditions"])
-            self._demand(given, same, f"Review {one['id']}", one["at"])
-            if given is not None:
-                self._by(f"Review {one['id']}", one, "persons", given.by)
-            person = self.actors[one["reviewer"]]["kind"] == "person"
-            self.claims["separation"].demand(person, f"{one['id']}: {one['reviewer']} is no person.")
-            shown.add(one["id"])
-        known = {name for name, given in self.replay.reviews.items() if given.transfer in self.transfers}
-        self._require_all("review", known - shown)
-
-    def _evidence(self) -> None:
-        claim, checked = self.claims["evidence"], set[str]()
-        for one in self.pack.records("evidence"):
-            self._papers[one["id"]] = one
-            # What a renewal repeats was added once, to the request before, with the same file.
-            added = one["repeats"] or one["id"]
-            known = added in self.replay.evidence or None
-            same = self.replay.evidence.get(added) == one["sha256"]
-            self._demand(known, same, f"Evidence {one['id']}", one["added_at"], "evidence")
-            for act in ("added", "verified") if one["repeats"] is None else ():
-                self._by(f"Evidence {one['id']}", one, f"{act}_persons", self.replay.by.get((one["id"], act)))
-            if one["member"] is not None and one["member"] not in checked:
-                checked.add(one["member"])
-                for _ in self.pack.chunks(one["member"]):
-                    pass
-                size, sha256 = self.pack.hashes[one["member"]]
-                claim.demand(sha256 == one["sha256"], f"{one['member']} is another file.")
-                claim.demand(size == one["size"], f"{one['member']} has another size than its record says.")
-            if not self.pack.is_old:
-                same = (one["repeats"] is None) == (one["reused_from"] is None)
-                claim.demand(same, f"Evidence {one['id']} repeats another one than its record says.")
-
-        known_papers = {one for one, transfer in self.replay.transfer_of.items() if transfer in self.transfers}
-        self._require_all("evidence", known_papers - self._papers.keys())
-
-    def _permits(self) -> None:
-        keys, shown = {one["kid"]: one for one in self.keys["permits"]["keys"]}, set[str]()
-        for one in self.pack.records("permits"):
-            signed, name, known = one.pop("signed"), f"Permit {one['id']}", self.replay.permits.get(one["id"])
-            shown.add(one["id"])
-            with self._guarded("permits"):
-                self.claims["permits"].demand(_opened(signed, keys) == one, f"{name} is not what was signed.")
-            same = known is not None and known.status == one["stored_status"]
-            if known is not None:
-                same &= all(is_sealed(known.scope[term]) or known.scope[term] == one[term] for term in TERMS)
-                same &= _like_all(known.scope["conditions"], one["conditions"])
-                self._standing(name, one, known)
-            self._demand(known, same, name, one["issued_at"])
-        self._require_all(
-            "permit",
-            {name for name, permit in self.replay.permits.items() if permit.scope["transfer"] in self.transfers}
-            - shown,
-        )
-
-    def _standing(self, name: str, one: Json, known: Permit) -> None:
-        """Hold what is computed of a permit against what it is computed from."""
-        if self.pack.is_old:
-            return
-        duties, papers = list(self.pack.records("obligations")), self._papers
-        told = standing_of(one, duties, papers, datetime.fromisoformat(self.pack.manifest["made_at"]))
-        same = all(one[member] == value for member, value in told.items())
-        self.claims["standing"].demand(
-            same, f"{name} is shown as {one['status']}; by its records it is {told['status']}."
-        )
-        sent, shown_sent = persons_of(known.sent), persons_of(one["sent"])
-        is_within = all(less <= more for less, more in zip(shown_sent, sent, strict=True))
-        same = is_within if known.by_hash else sent == shown_sent
-        self.claims["quota"].demand(
-            same, f"{name} is shown with {shown_sent} persons sent; its exports reported {sent}."
-        )
-
-    def _exports(self) -> None:
-        known = self.replay.exports
-        for one in self.pack.records("exports"):
-            began = digest(
-                *(one[name] for name in ("evaluation", "dataset", "recipient", "permit", "system", "purpose")),
-                persons_of(one),
-                one["reserved_at"],
-                one["expires_at"],
+    def _check_reviews(self) -> None:
+        checked: set[str] = set()
+        members = ("transfer", "revision", "stage", "decision", "hash", "reviewer", "on_behalf_of")
+        for record in self.pack.records("reviews"):
+            name, review = f"Review {record['id']}", self.replay.reviews.get(record["id"])
+            expected = (*(record[member] for member in members), record["taken_back_at"] is not None)
+            is_same = (
+                review is not None
+                and review.stated == expected
+                and conditions_match(review.conditions, record["conditions"])
             )
-            sent = None if one["sent"] is None else persons_of(one["sent"])
-            said = began if one["status"] == "reserved" else began + ended(began, one["status"], sent, one["ended_at"])
-            found = known.pop(one["id"], None)
-            same = found == said and self.replay.counts.get(one["id"], one["counts"]) == one["counts"]
-            self._demand(found, same, f"Export {one['id']}", one["reserved_at"])
-        self._require_all("export", set(known))
+            self._check_against_entry(review, is_same, name, record["at"])
+            if review is not None:
+                self._check_actors(name, record, "persons", review.possible_actors)
+            is_person = self.actors[record["reviewer"]]["kind"] == "person"
+            self.claims["separation"].check(is_person, f"{record['id']}: {record['reviewer']} is no person.")
+            checked.add(record["id"])
+        own = {ident for ident, review in self.replay.reviews.items() if review.transfer in self.transfers}
+        self._check_none_missing("review", own - checked)
+
+    def _check_evidence(self) -> None:
+        claim, checked = self.claims["evidence"], set[str]()
+        for record in self.pack.records("evidence"):
+            name = f"Evidence {record['id']}"
+            self._evidence[record["id"]] = record
+            # An item that a renewal repeats was added once, to the earlier request, with the same file.
+            added = record["repeats"] or record["id"]
+            has_entry = added in self.replay.evidence or None
+            is_same = self.replay.evidence.get(added) == record["sha256"]
+            self._check_against_entry(has_entry, is_same, name, record["added_at"], "evidence")
+            for act in ("added", "verified") if record["repeats"] is None else ():
+                actors = self.replay.possible_actors.get((record["id"], act))
+                self._check_actors(name, record, f"{act}_persons", actors)
+            member = record["member"]
+            if member is not None and member not in checked:
+                checked.add(member)
+                for _ in self.pack.chunks(member):
+                    pass
+                size, sha256 = self.pack.hashes[member]
+                claim.check(sha256 == record["sha256"], f"{member} is another file.")
+                claim.check(size == record["size"], f"{member} has another size than its record says.")
+            if not self.pack.is_former_format:
+                is_same = (record["repeats"] is None) == (record["reused_from"] is None)
+                claim.check(is_same, f"{name} repeats another one than its record says.")
+        own = {item for item, transfer in self.replay.transfer_of.items() if transfer in self.transfers}
+        self._check_none_missing("evidence", own - self._evidence.keys())
+
+    def _check_permits(self) -> None:
+        keys, checked = {key["kid"]: key for key in self.keys["permits"]["keys"]}, set[str]()
+        for record in self.pack.records("permits"):
+            token, name = record.pop("signed"), f"Permit {record['id']}"
+            permit = self.replay.permits.get(record["id"])
+            checked.add(record["id"])
+            with self._errors_as_faults("permits"):
+                is_same = _permit_of_token(token, keys) == record
+                self.claims["permits"].check(is_same, f"{name} is not what was signed.")
+            is_same = permit is not None and permit.status == record["stored_status"]
+            if permit is not None:
+                scope = permit.scope
+                is_same &= all(is_commitment(scope[term]) or scope[term] == record[term] for term in PERMIT_TERMS)
+                is_same &= _all_conditions_match(scope["conditions"], record["conditions"])
+                self._check_standing(name, record, permit)
+            self._check_against_entry(permit, is_same, name, record["issued_at"])
+        own = {ident for ident, permit in self.replay.permits.items() if permit.scope["transfer"] in self.transfers}
+        self._check_none_missing("permit", own - checked)
+
+    def _check_standing(self, name: str, record: Json, permit: Permit) -> None:
+        """Compare the computed members of a permit's record with the records and entries that they follow from."""
+        if self.pack.is_former_format:
+            return
+        made_at = datetime.fromisoformat(self.pack.manifest["made_at"])
+        standing = compute_standing(record, list(self.pack.records("obligations")), self._evidence, made_at)
+        is_same = all(record[member] == value for member, value in standing.items())
+        self.claims["standing"].check(
+            is_same, f"{name} has the status {record['status']}; by its records it is {standing['status']}."
+        )
+        reported, sent = persons_of(permit.sent), persons_of(record["sent"])
+        is_within = all(less <= more for less, more in zip(sent, reported, strict=True))
+        is_same = is_within if permit.is_counted_by_hash else reported == sent
+        self.claims["quota"].check(is_same, f"{name} has {sent} persons sent; its exports reported {reported}.")
+
+    def _check_exports(self) -> None:
+        digests = self.replay.exports
+        for record in self.pack.records("exports"):
+            expected = began = digest(
+                *(record[name] for name in ("evaluation", "dataset", "recipient", "permit", "system", "purpose")),
+                persons_of(record),
+                record["reserved_at"],
+                record["expires_at"],
+            )
+            if record["status"] != "reserved":
+                sent = None if record["sent"] is None else persons_of(record["sent"])
+                expected += digest_of_end(began, record["status"], sent, record["ended_at"])
+            entry = digests.pop(record["id"], None)
+            counts = self.replay.counts.get(record["id"], record["counts"])
+            is_same = entry == expected and counts == record["counts"]
+            self._check_against_entry(entry, is_same, f"Export {record['id']}", record["reserved_at"])
+        self._check_none_missing("export", set(digests))
 
     # The files
 
-    def _files(self) -> None:
+    def _check_files(self) -> None:
         claim, pack = self.claims["files"], self.pack
         with pack.path.open("rb") as file:
-            for fault in zip_layout.faults(file):
-                claim.fault(fault)
-        there = pack.zip.namelist()
-        claim.demand(len(there) == len(set(there)), "A file is there twice.")
-        claim.demand(len(pack.named) == len(pack.manifest["members"]), "The manifest names a file twice.")
-        for name in sorted(set(there) ^ {*pack.named, MANIFEST, SIGNATURE}):
-            claim.fault(f"{name} is {'not named by the manifest' if name in there else 'missing'}.")
-        for name, one in pack.named.items():
-            if name not in there:
+            for fault in zip_layout.find_faults(file):
+                claim.add_fault(fault)
+        names = pack.zip.namelist()
+        claim.check(len(names) == len(set(names)), "A file is there twice.")
+        claim.check(len(pack.members) == len(pack.manifest["members"]), "The manifest names a file twice.")
+        for name in sorted(set(names) ^ {*pack.members, MANIFEST, SIGNATURE}):
+            claim.add_fault(f"{name} is {'not named by the manifest' if name in names else 'missing'}.")
+        for name, member in pack.members.items():
+            if name not in names:
                 continue
-            with self._guarded("files"):
+            with self._errors_as_faults("files"):
                 if name not in pack.hashes:
                     for _ in pack.chunks(name):
                         pass
-                claim.demand(pack.hashes[name] == (one["size"], one["sha256"]), f"{name} is not the file that it was.")
+                is_same = pack.hashes[name] == (member["size"], member["sha256"])
+                claim.check(is_same, f"{name} is not the file that the manifest names.")
 
 
-def _opened(token: str, keys: dict[str, Json]) -> object:
+def _permit_of_token(token: str, keys: dict[str, Json]) -> object:
     """Return the permit in a signed record (JWS, EdDSA).
 
     Raises:
-        ValueError, LookupError: it is not signed by one of the keys.
+        ValueError, LookupError: no key of `keys` signed it.
     """
     head, body, signature = token.split(".")
-    key = _from_url(keys[json.loads(_from_url(head))["kid"]]["x"])
-    if not ed25519.verified(key, _from_url(signature), f"{head}.{body}".encode()):
+    key = _decode_base64url(keys[json.loads(_decode_base64url(head))["kid"]]["x"])
+    if not ed25519.verified(key, _decode_base64url(signature), f"{head}.{body}".encode()):
         raise ValueError("The signature is wrong.")
-    return json.loads(_from_url(body))["permit"]
+    return json.loads(_decode_base64url(body))["permit"]
 
 
-def _like_all(said: Any, told: list[Json]) -> bool:
-    """Tell whether all conditions of a permit are shown as its entry has them."""
-    return is_sealed(said) or (len(said) == len(told) and all(map(like_conditions, said, told)))
+def _all_conditions_match(entry: Any, record: list[Json]) -> bool:
+    """Return True if the record of a permit has the conditions of its entry."""
+    return is_commitment(entry) or (len(entry) == len(record) and all(map(conditions_match, entry, record)))
 
 
-def _from_url(text: str) -> bytes:
+def _decode_base64url(text: str) -> bytes:
     return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
 
 
@@ -635,7 +668,7 @@ def _from_url(text: str) -> bytes:
 
 
 def document(verification: Verification) -> Json:
-    """Return the verdicts as JSON; `covers` names what of the records each claim is about."""
+    """Return the verdicts as JSON; `covers` names the members of records that each claim is about."""
     covers, manifest = pack_columns.covers(), verification.pack.manifest
     return {
         "pack": manifest["pack"],
@@ -646,13 +679,13 @@ def document(verification: Verification) -> Json:
         "claims": [
             {
                 "claim": name,
-                "text": one.text,
+                "text": claim.text,
                 "covers": covers.get(name, []),
-                "verdict": one.verdict,
-                "checked": one.checked,
-                "told": one.told,
+                "verdict": claim.verdict,
+                "checked": claim.checked,
+                "told": claim.sentences,
             }
-            for name, one in verification.claims.items()
+            for name, claim in verification.claims.items()
         ],
         "entries_withheld": verification.replay.withheld,
         "keys_believed": verification.believed,
@@ -660,49 +693,56 @@ def document(verification: Verification) -> Json:
     }
 
 
-VERDICTS: Final = {0: "held", 1: "broken", 2: "cannot be checked", 3: "held, but for what is not checked here"}
+VERDICTS: Final = {0: "held", 1: "broken", 2: "cannot be checked", 3: "held, except claims that are not checked here"}
+"""Verdict on the pack by exit code."""
 
 
 def code(verification: Verification) -> int:
-    """Return the exit code: 0 every claim held, 1 one is broken, 2 one cannot be checked, 3 one is not checked by this verifier.
+    """Return the exit code: the first of 1, 2, 3 and 0 that applies.
 
-    The first of 1, 2, 3 and 0 that applies.
+    1: a claim is broken. 2: one cannot be checked. 3: one is not checked by this verifier. 0: every claim held.
     """
-    found = {claim.verdict for claim in verification.claims.values()}
-    return 1 if "broken" in found else 2 if "cannot be checked" in found else 3 if "not checked here" in found else 0
+    verdicts = {claim.verdict for claim in verification.claims.values()}
+    for number, verdict in ((1, "broken"), (2, "cannot be checked"), (3, "not checked here")):
+        if verdict in verdicts:
+            return number
+    return 0
 
 
 def sentences(verification: Verification) -> Iterator[str]:
-    """Return the verdicts as lines for a person."""
+    """Yield the verdicts as lines for a person."""
     manifest = verification.pack.manifest
     yield f"Evidence pack {manifest['pack']} of the {manifest['kind']} {manifest['subject']}, made at {manifest['made_at']}"
     for claim in verification.claims.values():
         yield f"{claim.verdict:>17}  {claim.text} ({claim.checked} checked)"
-        yield from (f"{'':19}- {sentence}" for sentence in claim.told)
-        if claim.faults + claim.gaps > len(claim.told):
-            yield f"{'':19}- and {claim.faults + claim.gaps - len(claim.told)} more"
+        yield from (f"{'':19}- {sentence}" for sentence in claim.sentences)
+        if claim.faults + claim.gaps > len(claim.sentences):
+            yield f"{'':19}- and {claim.faults + claim.gaps - len(claim.sentences)} more"
     if verification.replay.withheld:
-        yield f"Of {verification.replay.withheld} entries only the hash is in the pack: they hold texts from before texts were sealed."
+        yield (
+            f"The pack has only the hash of {verification.replay.withheld} entries: an earlier version wrote free text into them, "
+            "without a commitment."
+        )
     if "log" in verification.believed:
         yield "No verifier key was given, so the pack's own was believed. Ask the operator for it another way, and give it by --vkey:"
         yield from (f"  {vkey}" for vkey in verification.vkeys)
-    yield "A pack proves what is in it. That nothing was left out only the whole log can show: see docs/auditors.md."
+    yield "A pack proves what is in it. Only the whole log can show that nothing was left out: see docs/auditors.md."
     yield f"Verdict: {VERDICTS[code(verification)]}"
 
 
 def verify(path: Path, vkeys: Sequence[str] = (), witnesses: Sequence[str] = ()) -> Verification:
-    """Check a pack, and return what was found; see `Verification`."""
+    """Verify a pack, and return the verification with its verdicts; see `Verification`."""
     verification = Verification(path, vkeys, witnesses)
     verification.run()
     return verification
 
 
 def main(arguments: Sequence[str] | None = None, *, version: str | None = None) -> int:
-    """Check a pack and print the verdicts; return the exit code.
+    """Verify a pack and print the verdicts; return the exit code.
 
     Args:
-        arguments: of the command line.
-        version: of the verifier in one file, where it is that.
+        arguments: arguments of the command line; None: those of the process.
+        version: version of the verifier in one file; None: the installed package runs.
     """
     parser = argparse.ArgumentParser(
         prog="outbound verify" if version is None else None,
@@ -717,14 +757,14 @@ def main(arguments: Sequence[str] | None = None, *, version: str | None = None) 
         "--witness", action="append", default=[], help="verifier key of a witness that must have cosigned"
     )
     parser.add_argument("--json", action="store_true", help="print JSON, one object")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        verification = verify(given.pack, given.vkey, given.witness)
+        verification = verify(options.pack, options.vkey, options.witness)
     except (PackError, ValueError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    told = json.dumps(document(verification), ensure_ascii=False, indent=2)
-    sys.stdout.write(f"{told if given.json else chr(10).join(sentences(verification))}\n")
+    as_json = json.dumps(document(verification), ensure_ascii=False, indent=2)
+    sys.stdout.write(f"{as_json if options.json else chr(10).join(sentences(verification))}\n")
     return code(verification)
 
 

@@ -1,4 +1,4 @@
-"""Applies the law again to a submitted revision: by the verifier's own law data, or by those of the pack."""
+"""Repeats the determination of a submitted revision, with the verifier's own law data or those of the pack."""
 
 from datetime import date
 from pathlib import Path
@@ -26,45 +26,45 @@ Json = dict[str, Any]
 
 
 def book_of(folder: Path, version: str, own: str | None) -> RuleBook | str:
-    """Return the law data of a version with the company's own rules, or why they are not to be had.
+    """Return the rule book of a version with the company's policy; if it is not available, a sentence that says why.
 
     Args:
-        folder: the law data of the pack, with the company's own rules as `policy.toml`.
-        version: hash of the law data that are wanted; the verifier's own are taken where they are these.
-        own: hash of the company's own rules; None: there were none.
+        folder: the law data of the pack, with the company's policy as `policy.toml`.
+        version: hash of the law data; the verifier's own are used if they have it.
+        own: hash of the company's policy; None: there was none.
     """
     company = None
     if own is not None:
         file = folder / "policy.toml"
         if not file.exists() or (company := policy.load(file)).hash != own:
-            return "the company's own rules that it was made with are not in the pack."
+            return "the company's policy that it was made with is not in the pack."
     for source in (loader.DATA_DIRECTORY, folder):
         if (source / "rules.toml").exists() and (book := loader.load(source, company)).version == version:
             return book
     return f"it was made with the law data {version[:15]}…, which are neither here nor in the pack."
 
 
-def determined(revision: Json, recipient_key: str, book: RuleBook) -> Json:
-    """Return what the law asks for, given the content of a revision, as the service tells it."""
+def repeat_determination(revision: Json, recipient_key: str, book: RuleBook) -> Json:
+    """Return the determination of a revision's content, in the form of the API."""
     facts, route = _facts_of(revision, recipient_key)
     return render_determination(facts, determine(facts, book, route), book)
 
 
 def _facts_of(revision: Json, recipient_key: str) -> tuple[Facts, Route | None]:
-    """Return what the law looked at: the request and the register as they were, and the year's count."""
+    """Return the facts of a revision: its request, the register of its day, and the count of its year."""
     content, request = revision["content"], revision["content"]["request"]
     recipient = content["recipient"]
-    marks = recipient["facts"] | {"country": recipient["country"], "kind": recipient["kind"]}
+    recipient_facts = recipient["facts"] | {"country": recipient["country"], "kind": recipient["kind"]}
     facts = Facts(
         as_of=date.fromisoformat(revision["determination"]["as_of"]),
         handler=HandlerFactsIn.model_validate(content["handler"]["facts"]).facts(),
         dataset=merge_datasets(
             [
-                OriginFactsIn.model_validate(one["facts"]).dataset(frozenset(Tag(tag) for tag in one["tags"]))
-                for one in content["datasets"]
+                OriginFactsIn.model_validate(dataset["facts"]).dataset(frozenset(Tag(tag) for tag in dataset["tags"]))
+                for dataset in content["datasets"]
             ]
         ),
-        recipient=RecipientFactsIn.model_validate(marks).facts(recipient_key),
+        recipient=RecipientFactsIn.model_validate(recipient_facts).facts(recipient_key),
         transfer=TransferFacts(
             method=Method(request["method"]),
             necessity=None if request["necessity"] is None else Necessity(request["necessity"]),

@@ -1,7 +1,13 @@
-"""Replays the entries of a log one after the other, and finds contradictions among them: the core of `verify`.
+"""Replays the entries of a log in their order, and finds contradictions among them: the domain core of `outbound verify`.
 
-The order of the log can be relied on: whatever stops a permit waits for the gate's lock, and whatever takes from a quota for the permit's
-row, so an entry that was written in knowledge of another one always has the higher leaf.
+An entry that depends on another one always has the higher leaf: an act that stops a permit waits for the gate's lock, and an act that
+takes from a quota waits for the permit's row.
+
+Example:
+    replay = Replay()
+    for body in entries:  # `{"action": "permit.issued", "subject": …, "actor": …, "at": …, "details": {…}}`, by rising leaf
+        replay.apply(body)
+    broken = [claim.text for claim in replay.claims.values() if claim.verdict == "broken"]
 """
 
 import hashlib
@@ -20,107 +26,108 @@ CLAIMS: Final = {
     "manifest": "The manifest was signed by the log's key.",
     "checkpoint": "The checkpoint was signed by the log's key.",
     "witnesses": "Witnesses have cosigned the checkpoint.",
-    "inclusion": "Every entry stands in the log at its place, under the checkpoint.",
-    "records": "Each act that the pack shows is what its entry in the log says, and none of a request that it shows is left out.",
-    "columns": "Each column that the pack shows is what the last act wrote that set it.",
-    "evidence": "Each evidence file is the one that was added then.",
-    "reviews": "Each review was given for its revision, by the hash of what was submitted.",
+    "inclusion": "Every entry is in the log at its place, under the checkpoint.",
+    "records": "Each act in the pack is as its entry in the log states it, and the pack has every act of the requests in it.",
+    "columns": "Each column in the pack has the value that the last act to set it wrote.",
+    "evidence": "Each evidence file is the one that was added.",
+    "reviews": "Each review is of its revision, by the hash of the submitted content.",
     "separation": (
-        "Whoever decided a stage, and whoever else had seen the key by which it was decided, was a person, no author of the request, in "
-        "no other stage, had not stood back, and had filed nothing that the permit rests on."
+        "Each person who decided a stage, or had seen the secret of the key that decided it, wrote no part of the request, decided no "
+        "other stage, had not recused themselves, and filed no evidence of the permit."
     ),
-    "approval": "Every stage had approved the very revision when its permit was issued.",
-    "law": "The law of the day gives the determination that was stored.",
-    "standing": "Each permit stood, and covered what went, when it was used.",
-    "quota": "No permit let more persons go than it allowed.",
+    "approval": "Every stage had approved the last revision when its permit was issued.",
+    "law": "The law of the day gives the stored determination.",
+    "standing": "Each permit was active, and covered the export, at each use.",
+    "quota": "No permit was used for more persons than it allowed.",
     "permits": "The record of each permit was signed by the service.",
 }
 
-MAX_TOLD: Final = 10
+MAX_SENTENCES: Final = 10
 SHANGHAI: Final = timezone(timedelta(hours=8))
 """Asia/Shanghai since 1992, without a database of time zones."""
 
 
 @dataclass(slots=True)
 class Claim:
-    """What was found about one claim."""
+    """A claim about the pack, with the number of checks and the first faults and gaps."""
 
     text: str
     checked: int = 0
     faults: int = 0
     gaps: int = 0
-    left_out: int = 0
-    """Things that this verifier does not look at."""
-    told: list[str] = field(default_factory=list)
+    omissions: int = 0
+    """Records that this verifier does not check."""
+    sentences: list[str] = field(default_factory=list)
     """The first faults and gaps, as sentences."""
 
-    def fault(self, sentence: str) -> None:
-        """Say why it does not hold."""
+    def add_fault(self, sentence: str) -> None:
+        """Record a reason why the claim does not hold."""
         self.faults += 1
-        self._tell(sentence)
+        self._add_sentence(sentence)
 
-    def gap(self, sentence: str) -> None:
-        """Say what of it cannot be checked."""
+    def add_gap(self, sentence: str) -> None:
+        """Record a reason why a part of the claim cannot be checked."""
         self.gaps += 1
-        self._tell(sentence)
+        self._add_sentence(sentence)
 
-    def leave_out(self, sentence: str) -> None:
-        """Say once why this verifier does not look at it."""
-        if not self.left_out:
-            self._tell(sentence)
-        self.left_out += 1
+    def add_omission(self, sentence: str) -> None:
+        """Record, once, a reason why this verifier does not check the claim."""
+        if not self.omissions:
+            self._add_sentence(sentence)
+        self.omissions += 1
 
-    def demand(self, truth: bool, sentence: str) -> None:  # noqa: FBT001 - what is demanded
-        """Count one thing as looked at, and as a fault where it is not so."""
+    def check(self, is_true: bool, sentence: str) -> None:  # noqa: FBT001 - the condition to check
+        """Count one check, and record a fault if its condition is false."""
         self.checked += 1
-        if not truth:
-            self.fault(sentence)
+        if not is_true:
+            self.add_fault(sentence)
 
-    def _tell(self, sentence: str) -> None:
-        if len(self.told) < MAX_TOLD:
-            self.told.append(sentence)
+    def _add_sentence(self, sentence: str) -> None:
+        if len(self.sentences) < MAX_SENTENCES:
+            self.sentences.append(sentence)
 
     @property
     def verdict(self) -> str:
-        """`held`, `broken`, `cannot be checked`, `not checked here`, or `nothing to check` where the pack holds nothing of the kind."""
+        """Verdict: `held`, `broken`, `cannot be checked`, `not checked here`, or `nothing to check` without a record to check."""
         if self.faults:
             return "broken"
         if self.gaps:
             return "cannot be checked"
-        if self.left_out:
+        if self.omissions:
             return "not checked here"
         return "held" if self.checked else "nothing to check"
 
 
 def canonical(value: object) -> bytes:
-    """Return the RFC 8785 bytes of a value without fractions whose names are ASCII: all that is hashed here is one."""
+    """Return the RFC 8785 bytes of a JSON value that has no fractions and only ASCII names, as everything hashed here has."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-DIGEST: Final = 16
+DIGEST_SIZE: Final = 16
+"""Bytes."""
 
 
 def digest(*parts: object) -> bytes:
-    """Return `DIGEST` bytes that stand for some texts and numbers."""
-    return hashlib.sha256(repr(parts).encode()).digest()[:DIGEST]
+    """Return a digest of `DIGEST_SIZE` bytes of some texts and numbers."""
+    return hashlib.sha256(repr(parts).encode()).digest()[:DIGEST_SIZE]
 
 
 @dataclass(frozen=True, slots=True)
-class By:
-    """Who could have made an act: who is on record for it, who else has seen the credential, and who lent the role."""
+class PossibleActors:
+    """Principals who could have made an act: its actor, all who have seen the credential's secret, and the lender of the role."""
 
     persons: frozenset[str]
-    is_said: bool
-    """Whether the entry says which credential was shown: those of before do not, nor do those of the command line."""
+    is_stated: bool
+    """True if the entry names the credential: entries of earlier versions and of the command line do not."""
 
-    def fits(self, shown: Sequence[str] | None) -> bool:
-        """Tell whether a record shows the same."""
-        return not self.is_said if shown is None else set(shown) == self.persons
+    def fits(self, listed: Sequence[str] | None) -> bool:
+        """Return True if a record lists the same persons; None is a record without a list."""
+        return not self.is_stated if listed is None else set(listed) == self.persons
 
 
 @dataclass(slots=True)
-class Given:
-    """A review as its entry has it."""
+class Review:
+    """A review as its entry states it."""
 
     transfer: str
     revision: int
@@ -128,14 +135,14 @@ class Given:
     decision: str
     hash: str
     reviewer: str
-    behalf: str | None
-    by: By
-    taken_back: bool = False
+    on_behalf_of: str | None
+    possible_actors: PossibleActors
+    is_taken_back: bool = False
     conditions: Json | None = field(default=None, compare=False)
 
     @property
-    def said(self) -> tuple[Any, ...]:
-        """What a record of it must say, but for the persons."""
+    def stated(self) -> tuple[Any, ...]:
+        """The members that a record of it must repeat, without the persons."""
         return (
             self.transfer,
             self.revision,
@@ -143,76 +150,78 @@ class Given:
             self.decision,
             self.hash,
             self.reviewer,
-            self.behalf,
-            self.taken_back,
+            self.on_behalf_of,
+            self.is_taken_back,
         )
 
 
-def by_of(body: Json) -> By:
-    """Return who could have made the act of an entry; a list that is sealed for its length is not readable here."""
+def possible_actors_of(body: Json) -> PossibleActors:
+    """Return the possible actors of an entry; a list that is in the log as a commitment, for its length, counts as empty."""
     details = body["details"]
     credential = details.get("credential")
-    seen_by = () if credential is None or is_sealed(credential) else credential["seen_by"]
-    named = {body["actor"], details.get("on_behalf_of"), *(() if is_sealed(seen_by) else seen_by)}
-    return By(frozenset(one for one in named if isinstance(one, str)), credential is not None)
+    seen_by = () if credential is None or is_commitment(credential) else credential["seen_by"]
+    named = {body["actor"], details.get("on_behalf_of"), *(() if is_commitment(seen_by) else seen_by)}
+    return PossibleActors(frozenset(name for name in named if isinstance(name, str)), credential is not None)
 
 
 class Permit:
-    """What a permit allows at one place of the log, and what is taken of it."""
+    """A permit at one place of the log: its scope, its status, and the persons sent and reserved under it."""
 
     def __init__(self, scope: Json) -> None:
         self.scope = scope
-        self.change()
+        self.amend()
         self.status = "active"
-        self.by_hash = False
-        """Whether persons were reported by hash: the same ones may be in several reports, so what was sent is a bound from above."""
-        self._sent = [0, 0]
-        self._held = [0, 0]
-        self._live: dict[str, tuple[int, int]] = {}
-        self._ends: list[tuple[datetime, str]] = []
+        self.is_counted_by_hash = False
+        """True if persons were reported by hash. The same person may be in several reports, so their sum is an upper bound."""
+        self._sent_persons = [0, 0]
+        self._reserved_persons = [0, 0]
+        self._reservations: dict[str, tuple[int, int]] = {}
+        self._expiries: list[tuple[datetime, str]] = []
 
     def reserve(self, export: str, persons: tuple[int, int], until: datetime) -> None:
-        """Hold persons for an export until a moment."""
-        self._live[export] = persons
-        heapq.heappush(self._ends, (until, export))
-        self._held = [held + more for held, more in zip(self._held, persons, strict=True)]
+        """Reserve persons for an export until an instant."""
+        self._reservations[export] = persons
+        heapq.heappush(self._expiries, (until, export))
+        self._reserved_persons = [old + more for old, more in zip(self._reserved_persons, persons, strict=True)]
 
     def release(self, export: str) -> None:
-        """Give back what an export holds; nothing, where it has lapsed."""
-        persons = self._live.pop(export, (0, 0))
-        self._held = [held - less for held, less in zip(self._held, persons, strict=True)]
+        """Release the persons reserved for an export; without effect if the reservation has expired."""
+        persons = self._reservations.pop(export, (0, 0))
+        self._reserved_persons = [old - less for old, less in zip(self._reserved_persons, persons, strict=True)]
 
     def report(self, export: str, persons: tuple[int, int]) -> None:
-        """Count what went."""
+        """Add the persons that an export sent, and release its reservation."""
         self.release(export)
-        self._sent = [sent + more for sent, more in zip(self._sent, persons, strict=True)]
+        self._sent_persons = [old + more for old, more in zip(self._sent_persons, persons, strict=True)]
 
     @property
     def sent(self) -> Json:
-        """The persons of each kind that were reported."""
-        return {"persons": self._sent[0], "sensitive_persons": self._sent[1]}
+        """Reported persons of each kind."""
+        return {"persons": self._sent_persons[0], "sensitive_persons": self._sent_persons[1]}
 
-    def used(self, now: datetime) -> tuple[int, int]:
-        """Return the persons of each kind that were reported, and that reservations hold at a moment."""
-        while self._ends and self._ends[0][0] <= now:
-            self.release(heapq.heappop(self._ends)[1])
-        return self._sent[0] + self._held[0], self._sent[1] + self._held[1]
+    def count_used(self, now: datetime) -> tuple[int, int]:
+        """Return the persons of each kind that are reported, or reserved at an instant; expired reservations are released."""
+        while self._expiries and self._expiries[0][0] <= now:
+            self.release(heapq.heappop(self._expiries)[1])
+        return self._sent_persons[0] + self._reserved_persons[0], self._sent_persons[1] + self._reserved_persons[1]
 
-    def change(self, **terms: Any) -> None:
-        """Let it allow something else from here on."""
+    def amend(self, **terms: Any) -> None:
+        """Change members of the scope, from this place of the log on."""
         self.scope |= terms
         fields, datasets = self.scope["fields"], self.scope["datasets"]
-        lists = [fields, datasets, *(() if is_sealed(datasets) else (one["fields"] for one in datasets))]
-        self.is_sealed = any(map(is_sealed, lists))
-        """Whether its lists were so long that they are in the log as a hash only."""
-        named = () if self.is_sealed else fields or [name for one in datasets for name in one["fields"]]
+        lists = [fields, datasets, *(() if is_commitment(datasets) else (dataset["fields"] for dataset in datasets))]
+        self.has_committed_lists = any(map(is_commitment, lists))
+        """True if its lists are so long that the log has only commitments to them."""
+        named = (
+            [] if self.has_committed_lists else fields or [name for dataset in datasets for name in dataset["fields"]]
+        )
         self._fields = frozenset(named)
-        self._datasets = frozenset(() if self.is_sealed else (one["id"] for one in datasets))
+        self._datasets = frozenset(() if self.has_committed_lists else (dataset["id"] for dataset in datasets))
         self._from = _midnight(self.scope["valid_from"])
         self._until = _midnight(self.scope["valid_until"]) + timedelta(days=1)
 
-    def uncovered(self, question: Json, details: Json, now: datetime) -> list[str]:
-        """Return why an export could not go under it as it stood."""
+    def denials(self, question: Json, details: Json, now: datetime) -> list[str]:
+        """Return the reasons against an export under the permit at an instant; none: the permit covers it."""
         scope, wrong = self.scope, []
         if self.status != "active":
             wrong.append(f"the permit was {self.status}")
@@ -229,175 +238,180 @@ class Permit:
         return wrong
 
 
-def like_conditions(said: Json | None, shown: Json | None) -> bool:
-    """Tell whether conditions are shown as an entry has them: of terms, which are free text, only how many there are."""
-    if said is None or shown is None:
-        return said is None and shown is None
-    stated = {name: value for name, value in said.items() if value is not None}
-    return stated.keys() == shown.keys() and all(
-        is_sealed(value) or shown[name] == (len(value) if name == "terms" else value) for name, value in stated.items()
+def conditions_match(entry: Json | None, record: Json | None) -> bool:
+    """Return True if a record has the conditions of an entry; of terms, which are free text, it has only the number."""
+    if entry is None or record is None:
+        return entry is None and record is None
+    stated = {name: value for name, value in entry.items() if value is not None}
+    return stated.keys() == record.keys() and all(
+        is_commitment(value) or record[name] == (len(value) if name == "terms" else value)
+        for name, value in stated.items()
     )
 
 
-def standing_of(permit: Json, duties: Iterable[Json], evidence: Mapping[str, Json], at: datetime) -> Json:
-    """Return where a permit stands at a moment, as it is shown: `status`, `overdue` and `lost_evidence`.
+def compute_standing(permit: Json, obligations: Iterable[Json], evidence: Mapping[str, Json], at: datetime) -> Json:
+    """Return the standing of a permit at an instant, as a record has it: `status`, `overdue` and `lost_evidence`.
 
     Args:
-        permit: its record.
-        duties: records of obligations.
+        permit: record of the permit.
+        obligations: records of obligations.
         evidence: records of evidence by their ids.
-        at: the moment.
+        at: the instant.
     """
     today = at.astimezone(SHANGHAI).date()
-    is_weighty = any({"important", "core"} & set(one["tags"]) for one in permit["datasets"])
-    is_personal = any({"personal", "sensitive"} & set(one["tags"]) for one in permit["datasets"])
+    tags = {tag for dataset in permit["datasets"] for tag in dataset["tags"]}
+    is_important, is_personal = bool({"important", "core"} & tags), bool({"personal", "sensitive"} & tags)
     overdue = [
-        one["id"]
-        for one in duties
+        obligation["id"]
+        for obligation in obligations
         if (
-            one["permit"] == permit["id"]
-            or (one["permit"] is None and one["handler"] == permit["handler"] and is_weighty)
+            obligation["permit"] == permit["id"]
+            or (obligation["permit"] is None and obligation["handler"] == permit["handler"] and is_important)
         )
-        and one["blocks"]
-        and one["state"] == "open"
-        and date.fromisoformat(one["due_on"]) < today
-        and (one["ended_at"] is None or datetime.fromisoformat(one["ended_at"]).astimezone(SHANGHAI).date() > today)
+        and obligation["blocks"]
+        and obligation["state"] == "open"
+        and date.fromisoformat(obligation["due_on"]) < today
+        and (obligation["ended_at"] is None or _day_in_shanghai(obligation["ended_at"]) > today)
     ]
-    lost = [one for one in permit["evidence"] if one in evidence and evidence[one]["ended_at"] is not None]
+    ended = [item for item in permit["evidence"] if item in evidence and evidence[item]["ended_at"] is not None]
     quota, sent = persons_of(permit), persons_of(permit["sent"])
-    is_used_up = (is_personal or sum(quota) > 0) and all(one >= most for one, most in zip(sent, quota, strict=True))
+    is_used_up = (is_personal or sum(quota) > 0) and all(count >= most for count, most in zip(sent, quota, strict=True))
     if permit["stored_status"] == "revoked":
         status = "revoked"
     elif today > date.fromisoformat(permit["valid_until"]):
         status = "expired"
-    elif permit["stored_status"] == "suspended" or overdue or lost:
+    elif permit["stored_status"] == "suspended" or overdue or ended:
         status = "suspended"
     else:
         status = "exhausted" if is_used_up else "active"
-    return {"status": status, "overdue": overdue, "lost_evidence": lost}
+    return {"status": status, "overdue": overdue, "lost_evidence": ended}
+
+
+def _day_in_shanghai(instant: str) -> date:
+    return datetime.fromisoformat(instant).astimezone(SHANGHAI).date()
 
 
 def _midnight(day: str) -> datetime:
     return datetime.combine(date.fromisoformat(day), time(), SHANGHAI)
 
 
-def is_sealed(value: object) -> bool:
-    """Tell whether a value is in the log as a salted hash only."""
+def is_commitment(value: object) -> bool:
+    """Return True if a value is a salted-hash commitment: the log has no more of it."""
     return isinstance(value, dict) and value.keys() == {"sealed"}
 
 
 def persons_of(document: Json) -> tuple[int, int]:
-    """Return the persons of each kind that a document tells, none where it tells none."""
+    """Return the persons and the sensitive persons of a document; a missing or null number counts as 0."""
     return document.get("persons") or 0, document.get("sensitive_persons") or 0
 
 
 class Replay:
-    """Everything that the entries taken in so far say."""
+    """State that follows from the entries so far, with the verdicts on the claims about them."""
 
     def __init__(self) -> None:
         self.claims = {name: Claim(text) for name, text in CLAIMS.items()}
         self.withheld = 0
-        """Entries of which only the hash is there: what is not found may be in one of them."""
+        """Entries of which the pack has only the hash: a missing entry may be one of them."""
         self.archived: frozenset[str] = frozenset()
-        """Months (UTC) whose entries the operator has moved to files, so that none of them is in the pack."""
+        """Months (UTC) whose entries the operator has archived, so that the pack has none of them."""
         self.authors: defaultdict[str, set[str]] = defaultdict(set)
         self.recused: defaultdict[str, set[str]] = defaultdict(set)
         self.submitted: dict[tuple[str, int], Json] = {}
-        self.last: dict[str, int] = {}
-        self.reviews: dict[str, Given] = {}
+        self.last_revisions: dict[str, int] = {}
+        self.reviews: dict[str, Review] = {}
         self.approvals: defaultdict[tuple[str, int], dict[str, str]] = defaultdict(dict)
-        """Of a revision, by stage, the approval that stands."""
+        """Ids of the valid approvals by stage, for each revision (transfer, number)."""
         self.filed: dict[str, frozenset[str]] = {}
-        """By record who could have filed it; of entries that say so."""
-        self.by: dict[tuple[str | int, ...], By] = {}
-        """Who could have made the acts on a record of evidence (`added`, `verified`) or a grading (`graded`, `confirmed`)."""
+        """Persons who could have filed a record of evidence, where its entry names the credential."""
+        self.possible_actors: dict[tuple[str | int, ...], PossibleActors] = {}
+        """Possible actors of the acts on a record of evidence (`added`, `verified`) or a grading (`graded`, `confirmed`)."""
         self.evidence: dict[str, str | None] = {}
-        """By record the SHA-256 of its file."""
+        """SHA-256 of the file of each record of evidence."""
         self.transfer_of: dict[str, str] = {}
-        """By record of evidence the request that it was added to."""
+        """Transfer that each record of evidence was added to."""
         self.gradings: dict[tuple[str, int], list[str]] = {}
         self.permits: dict[str, Permit] = {}
         self.exports: dict[str, bytes] = {}
-        """Of each export a digest of its beginning, and behind it one of what became of it, if anything has."""
+        """Digest of each reservation, followed by that of the export's end, if it has ended."""
         self.counts: dict[str, bool] = {}
-        """Whether its persons add to the handler's year."""
-        # What is not named here says nothing that a claim is about.
+        """True for an export whose persons add to the handler's year."""
+        # Entries of other actions state nothing that a claim is about.
         self.acts: dict[str, Callable[[Json, Json, datetime], None]] = {
-            "dataset.graded": self._graded,
-            "dataset.grading_confirmed": self._grading_confirmed,
-            "transfer.created": self._written,
-            "transfer.changed": self._changed,
-            "transfer.terms_accepted": self._written,
-            "transfer.renewal_begun": self._renewed,
-            "transfer.submitted": self._submitted,
-            "transfer.recused": self._recused,
-            "transfer.reviewed": self._reviewed,
-            "transfer.approval_taken_back": self._taken_back,
-            "transfer.evidence_added": self._evidence_added,
-            "transfer.evidence_verified": self._evidence_verified,
-            "permit.issued": self._issued,
-            "permit.amended": self._amended,
-            "permit.superseded": self._shortened,
-            "permit.evidence_replaced": self._evidence_replaced,
-            "permit.suspended": self._moved,
-            "permit.resumed": self._moved,
-            "permit.revoked": self._moved,
-            "export.reserved": self._reserved,
-            "export.completed": self._completed,
-            "export.reported_late": self._reported_late,
-            "export.cancelled": self._cancelled,
+            "dataset.graded": self._apply_grading,
+            "dataset.grading_confirmed": self._apply_grading_confirmation,
+            "transfer.created": self._add_authors,
+            "transfer.changed": self._apply_change,
+            "transfer.terms_accepted": self._add_authors,
+            "transfer.renewal_begun": self._apply_renewal,
+            "transfer.submitted": self._apply_submission,
+            "transfer.recused": self._apply_recusal,
+            "transfer.reviewed": self._apply_review,
+            "transfer.approval_taken_back": self._withdraw_approval,
+            "transfer.evidence_added": self._apply_evidence,
+            "transfer.evidence_verified": self._apply_evidence_verification,
+            "permit.issued": self._apply_issue,
+            "permit.amended": self._apply_amendment,
+            "permit.superseded": self._shorten_permit,
+            "permit.evidence_replaced": self._apply_evidence_replacement,
+            "permit.suspended": self._set_permit_status,
+            "permit.resumed": self._set_permit_status,
+            "permit.revoked": self._set_permit_status,
+            "export.reserved": self._apply_reservation,
+            "export.completed": self._apply_completion,
+            "export.reported_late": self._apply_late_report,
+            "export.cancelled": self._apply_cancellation,
         }
 
-    def take(self, body: Json) -> None:
-        """Take in the next entry."""
+    def apply(self, body: Json) -> None:
+        """Apply the next entry, given its body."""
         act = self.acts.get(body["action"])
         if act is not None:
             act(body, body["details"], datetime.fromisoformat(body["at"]))
 
-    def missing(self, claim: str, sentence: str, at: str | None = None) -> None:
-        """Say that an entry is not there: a fault, or a gap where it may be one of those that are withheld or archived.
+    def add_missing(self, claim: str, sentence: str, at: str | None = None) -> None:
+        """Record that an entry is missing: a gap if the entry may be withheld or archived, else a fault.
 
         Args:
-            claim: what would have been looked at.
-            sentence: says what is missing.
-            at: the moment of the entry, if it is known.
+            claim: name of the claim that depends on the entry.
+            sentence: names the missing entry.
+            at: instant of the entry, if known.
         """
         is_archived = bool(self.archived) if at is None else at[:7] in self.archived
         if self.withheld or is_archived:
-            self.claims[claim].gap(sentence)
+            self.claims[claim].add_gap(sentence)
         else:
-            self.claims[claim].fault(sentence)
+            self.claims[claim].add_fault(sentence)
 
-    def _graded(self, body: Json, details: Json, _: datetime) -> None:
+    def _apply_grading(self, body: Json, details: Json, _: datetime) -> None:
         self.gradings[body["subject"], details["number"]] = details["tags"]
-        self.by[body["subject"], details["number"], "graded"] = by_of(body)
+        self.possible_actors[body["subject"], details["number"], "graded"] = possible_actors_of(body)
 
-    def _grading_confirmed(self, body: Json, details: Json, _: datetime) -> None:
-        self.by[body["subject"], details["number"], "confirmed"] = by_of(body)
+    def _apply_grading_confirmation(self, body: Json, details: Json, _: datetime) -> None:
+        self.possible_actors[body["subject"], details["number"], "confirmed"] = possible_actors_of(body)
 
-    def _written(self, body: Json, _: Json, __: datetime) -> None:
-        self.authors[body["subject"]] |= by_of(body).persons
+    def _add_authors(self, body: Json, _: Json, __: datetime) -> None:
+        self.authors[body["subject"]] |= possible_actors_of(body).persons
 
-    def _changed(self, body: Json, details: Json, at: datetime) -> None:
+    def _apply_change(self, body: Json, details: Json, at: datetime) -> None:
         if details["after"]:
-            self._written(body, details, at)
+            self._add_authors(body, details, at)
 
-    def _renewed(self, body: Json, details: Json, at: datetime) -> None:
-        self._written(body, details, at)
+    def _apply_renewal(self, body: Json, details: Json, at: datetime) -> None:
+        self._add_authors(body, details, at)
         for record, repeated in zip(details.get("reused") or (), details.get("repeats") or (), strict=False):
-            self.filed[record] = by_of(body).persons | self.filed.get(repeated, frozenset())
+            self.filed[record] = possible_actors_of(body).persons | self.filed.get(repeated, frozenset())
 
-    def _submitted(self, body: Json, details: Json, at: datetime) -> None:
-        self._written(body, details, at)
+    def _apply_submission(self, body: Json, details: Json, at: datetime) -> None:
+        self._add_authors(body, details, at)
         self.submitted[body["subject"], details["revision"]] = details
-        self.last[body["subject"]] = details["revision"]
+        self.last_revisions[body["subject"]] = details["revision"]
 
-    def _recused(self, body: Json, _: Json, __: datetime) -> None:
-        self.recused[body["subject"]] |= by_of(body).persons
+    def _apply_recusal(self, body: Json, _: Json, __: datetime) -> None:
+        self.recused[body["subject"]] |= possible_actors_of(body).persons
 
-    def _reviewed(self, body: Json, details: Json, _: datetime) -> None:
-        review, transfer, revision = details["review"], body["subject"], details["revision"]
-        given = Given(
+    def _apply_review(self, body: Json, details: Json, _: datetime) -> None:
+        ident, transfer, revision = details["review"], body["subject"], details["revision"]
+        review = Review(
             transfer,
             revision,
             details["stage"],
@@ -405,105 +419,105 @@ class Replay:
             details["hash"],
             body["actor"],
             details.get("on_behalf_of"),
-            by_of(body),
+            possible_actors_of(body),
             conditions=details.get("conditions"),
         )
-        asked = self.submitted.get((transfer, revision))
-        if asked is None:
-            self.missing("reviews", f"{review}: there is no entry of the revision that it is of.")
+        submission = self.submitted.get((transfer, revision))
+        if submission is None:
+            self.add_missing("reviews", f"{ident}: there is no entry of the revision that it is of.")
         else:
-            same = asked["hash"] == given.hash and revision == self.last[transfer]
-            self.claims["reviews"].demand(same, f"{review} is of another content than stood.")
-        self._separate(review, given)
-        self.reviews[review] = given
-        if given.decision == "approve":
-            self.approvals[transfer, revision][given.stage] = review
+            is_same = submission["hash"] == review.hash and revision == self.last_revisions[transfer]
+            self.claims["reviews"].check(is_same, f"{ident} is not of the content that was under review.")
+        self._check_separation(ident, review)
+        self.reviews[ident] = review
+        if review.decision == "approve":
+            self.approvals[transfer, revision][review.stage] = ident
 
-    def _separate(self, review: str, given: Given) -> None:
-        """Look at the reviewer, and at whoever lent the role."""
+    def _check_separation(self, ident: str, review: Review) -> None:
+        """Check that no possible actor of a review was excluded from it."""
         others = [
-            self.reviews[one]
-            for stage, one in self.approvals[given.transfer, given.revision].items()
-            if stage != given.stage
+            self.reviews[approval]
+            for stage, approval in self.approvals[review.transfer, review.revision].items()
+            if stage != review.stage
         ]
-        barred: dict[str, set[str | None]] = {
-            "an author of the request": {*self.authors[given.transfer]},
-            "in another stage of it": {party for one in others for party in one.by.persons},
-            "somebody who had stood back from it": {*self.recused[given.transfer]},
+        excluded: dict[str, set[str]] = {
+            "an author of the request": {*self.authors[review.transfer]},
+            "in another stage of it": {person for other in others for person in other.possible_actors.persons},
+            "recused from it": {*self.recused[review.transfer]},
         }
         wrong = [
-            f"{party} was {reason}"
-            for party in sorted(given.by.persons)
-            for reason in barred
-            if party in barred[reason]
+            f"{person} was {reason}"
+            for person in sorted(review.possible_actors.persons)
+            for reason in excluded
+            if person in excluded[reason]
         ]
-        self.claims["separation"].demand(not wrong, f"{review}: {'; '.join(wrong)}.")
+        self.claims["separation"].check(not wrong, f"{ident}: {'; '.join(wrong)}.")
 
-    def _taken_back(self, body: Json, details: Json, _: datetime) -> None:
-        given = self.reviews.get(details["review"])
-        if given is not None:
-            given.taken_back = True
+    def _withdraw_approval(self, body: Json, details: Json, _: datetime) -> None:
+        review = self.reviews.get(details["review"])
+        if review is not None:
+            review.is_taken_back = True
         self.approvals[body["subject"], details["revision"]].pop(details["stage"], None)
 
-    def _evidence_added(self, body: Json, details: Json, _: datetime) -> None:
+    def _apply_evidence(self, body: Json, details: Json, _: datetime) -> None:
         self.evidence[details["evidence"]] = details["document"]
         self.transfer_of[details["evidence"]] = body["subject"]
-        by = self.by[details["evidence"], "added"] = by_of(body)
-        if by.is_said:
-            self.filed[details["evidence"]] = by.persons
+        actors = self.possible_actors[details["evidence"], "added"] = possible_actors_of(body)
+        if actors.is_stated:
+            self.filed[details["evidence"]] = actors.persons
 
-    def _evidence_verified(self, body: Json, details: Json, _: datetime) -> None:
-        self.by[details["evidence"], "verified"] = by_of(body)
+    def _apply_evidence_verification(self, body: Json, details: Json, _: datetime) -> None:
+        self.possible_actors[details["evidence"], "verified"] = possible_actors_of(body)
 
-    def _evidence_replaced(self, body: Json, details: Json, at: datetime) -> None:
+    def _apply_evidence_replacement(self, body: Json, details: Json, at: datetime) -> None:
         permit = self.permits.get(body["subject"])
         if permit is not None:
-            self._rests_on(body["subject"], permit.scope["transfer"], [details["by"]] if "by" in details else ())
-        self._shortened(body, details, at)
+            self._check_filers(body["subject"], permit.scope["transfer"], [details["by"]] if "by" in details else ())
+        self._shorten_permit(body, details, at)
 
-    def _rests_on(self, permit: str, transfer: str, records: Iterable[str]) -> None:
-        """Look at who filed what a permit rests on: nobody who decided a stage."""
-        given = self.approvals[transfer, self.last.get(transfer, 0)].values()
-        decided = {party for one in given for party in self.reviews[one].by.persons}
+    def _check_filers(self, permit: str, transfer: str, records: Iterable[str]) -> None:
+        """Check that no person who decided a stage filed evidence that a permit rests on."""
+        approvals = self.approvals[transfer, self.last_revisions.get(transfer, 0)].values()
+        decided = {person for approval in approvals for person in self.reviews[approval].possible_actors.persons}
         for record in records:
             wrong = sorted(decided & self.filed.get(record, frozenset()))
             if record in self.filed:
-                self.claims["separation"].demand(
+                self.claims["separation"].check(
                     not wrong, f"{permit} rests on {record}, filed by {', '.join(wrong)}, who decided a stage."
                 )
 
-    def _issued(self, body: Json, details: Json, _: datetime) -> None:
+    def _apply_issue(self, body: Json, details: Json, _: datetime) -> None:
         permit, transfer = body["subject"], details["transfer"]
         self.permits[permit] = Permit(dict(details))
-        revision = self.last.get(transfer, 0)
-        asked = self.submitted.get((transfer, revision))
-        if asked is None:
-            self.missing("approval", f"{permit}: there is no entry of the revision that it was issued on.")
+        revision = self.last_revisions.get(transfer, 0)
+        submission = self.submitted.get((transfer, revision))
+        if submission is None:
+            self.add_missing("approval", f"{permit}: there is no entry of the revision that it was issued on.")
             return
-        claim, given = self.claims["approval"], self.approvals[transfer, revision]
-        claim.demand(
-            asked["hash"] == details["revision"], f"{permit} was issued on another revision than the last one."
+        claim, approvals = self.claims["approval"], self.approvals[transfer, revision]
+        claim.check(
+            submission["hash"] == details["revision"], f"{permit} was issued on another revision than the last one."
         )
-        for stage in asked["stages"]:
-            if stage not in given:
-                self.missing("approval", f"{permit}: there is no approval of the stage {stage}.")
+        for stage in submission["stages"]:
+            if stage not in approvals:
+                self.add_missing("approval", f"{permit}: there is no approval of the stage {stage}.")
         evidence = details.get("evidence") or ()
-        self._rests_on(permit, transfer, () if is_sealed(evidence) else evidence)
+        self._check_filers(permit, transfer, () if is_commitment(evidence) else evidence)
 
-    def _amended(self, body: Json, details: Json, _: datetime) -> None:
+    def _apply_amendment(self, body: Json, details: Json, _: datetime) -> None:
         if body["subject"] in self.permits:
-            self.permits[body["subject"]].change(**details["after"])
+            self.permits[body["subject"]].amend(**details["after"])
 
-    def _shortened(self, body: Json, details: Json, _: datetime) -> None:
+    def _shorten_permit(self, body: Json, details: Json, _: datetime) -> None:
         if body["subject"] in self.permits:
-            self.permits[body["subject"]].change(valid_until=details["valid_until"])
+            self.permits[body["subject"]].amend(valid_until=details["valid_until"])
 
-    def _moved(self, body: Json, _: Json, __: datetime) -> None:
+    def _set_permit_status(self, body: Json, _: Json, __: datetime) -> None:
         if body["subject"] in self.permits:
             verb = body["action"].removeprefix("permit.")
             self.permits[body["subject"]].status = "active" if verb == "resumed" else verb
 
-    def _reserved(self, body: Json, details: Json, at: datetime) -> None:
+    def _apply_reservation(self, body: Json, details: Json, at: datetime) -> None:
         export, question = body["subject"], details["question"]
         persons = persons_of(question)
         self.exports[export] = digest(
@@ -523,59 +537,61 @@ class Replay:
             return
         permit = self.permits.get(details["permit"])
         if permit is None:
-            self.missing("standing", f"{export}: there is no entry that issued {details['permit']}.")
+            self.add_missing("standing", f"{export}: there is no entry that issued {details['permit']}.")
             return
-        wrong = permit.uncovered(question, details, at)
-        if permit.is_sealed:
-            self.claims["standing"].gap(f"{export}: the lists of {details['permit']} are in the log as a hash only.")
-        self.claims["standing"].demand(not wrong, f"{export}: {'; '.join(wrong)}.")
+        wrong = permit.denials(question, details, at)
+        if permit.has_committed_lists:
+            self.claims["standing"].add_gap(
+                f"{export}: the lists of {details['permit']} are in the log as hashes only."
+            )
+        self.claims["standing"].check(not wrong, f"{export}: {'; '.join(wrong)}.")
         taken = persons_of(details["announced"]["permit"]) if "announced" in details else persons
-        used = permit.used(at)
+        used = permit.count_used(at)
         quota = persons_of(permit.scope)
         self.claims["quota"].checked += 1
-        if any(one + more > most for one, more, most in zip(used, taken, quota, strict=True)):
+        if any(count + more > most for count, more, most in zip(used, taken, quota, strict=True)):
             sentence = f"{export}: {used} and {taken} persons are more than the {quota} of {details['permit']}."
-            if permit.by_hash:
-                self.claims["quota"].gap(sentence + " Some were told by hash, and may be the same.")
+            if permit.is_counted_by_hash:
+                self.claims["quota"].add_gap(sentence + " Some were reported by hash, and may be the same persons.")
             else:
-                self.claims["quota"].fault(sentence)
+                self.claims["quota"].add_fault(sentence)
         permit.reserve(export, taken, datetime.fromisoformat(details["expires_at"]))
 
-    def _completed(self, body: Json, details: Json, _: datetime) -> None:
+    def _apply_completion(self, body: Json, details: Json, _: datetime) -> None:
         sent = persons_of(details["sent"])
-        self._ended(body, "completed", sent)
+        self._end_export(body, "completed", sent)
         permit = self.permits.get(details["permit"])
         if permit is not None:
-            permit.by_hash |= set(details["told_by"].values()) != {"number"}
+            permit.is_counted_by_hash |= set(details["told_by"].values()) != {"number"}
             permit.report(body["subject"], sent)
 
-    def _reported_late(self, body: Json, details: Json, _: datetime) -> None:
-        """Take in a report of an export that had ended; versions before wrote down that it came, and counted nothing."""
+    def _apply_late_report(self, body: Json, details: Json, _: datetime) -> None:
+        """Apply a report on an export that had ended; entries of earlier versions have no `sent`, and counted nothing."""
         if "sent" not in details:
             return
-        self._ended(body, "completed", persons_of(details["sent"]))
+        self._end_export(body, "completed", persons_of(details["sent"]))
         permit = self.permits.get(details["permit"])
         if permit is not None:
-            permit.by_hash |= set(details["told_by"].values()) != {"number"}
+            permit.is_counted_by_hash |= set(details["told_by"].values()) != {"number"}
             permit.report(body["subject"], persons_of(details["more"]))
 
-    def _cancelled(self, body: Json, details: Json, _: datetime) -> None:
-        self._ended(body, "cancelled", None)
+    def _apply_cancellation(self, body: Json, details: Json, _: datetime) -> None:
+        self._end_export(body, "cancelled", None)
         if details["permit"] in self.permits:
             self.permits[details["permit"]].release(body["subject"])
 
-    def _ended(self, body: Json, status: str, sent: tuple[int, int] | None) -> None:
+    def _end_export(self, body: Json, status: str, sent: tuple[int, int] | None) -> None:
         began = self.exports.get(body["subject"])
         permit = body["details"].get("permit")
         if began is None and permit is not None and permit not in self.permits:
-            return  # under another permit of the handler: it is here for what else its act wrote, such as the year's count
+            return  # under another permit of the handler: the pack has it for other rows of its act, such as the year's count
         if began is None:
-            self.missing("records", f"{body['subject']} ended, and there is no entry of its beginning.")
+            self.add_missing("records", f"{body['subject']} ended, and there is no entry of its beginning.")
             return
-        began = began[:DIGEST]
-        self.exports[body["subject"]] = began + ended(began, status, sent, body["at"])
+        began = began[:DIGEST_SIZE]
+        self.exports[body["subject"]] = began + digest_of_end(began, status, sent, body["at"])
 
 
-def ended(began: bytes, status: str, sent: tuple[int, int] | None, at: str) -> bytes:
+def digest_of_end(began: bytes, status: str, sent: tuple[int, int] | None, at: str) -> bytes:
     """Return the digest of an export that has ended, from that of its beginning."""
     return digest(began.hex(), status, sent, at)

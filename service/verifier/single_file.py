@@ -1,6 +1,9 @@
-"""Writes the verifier as one file that needs nothing but Python 3.11: a zipapp of the modules that `verify` consists of.
+"""Builds the verifier as one file that needs only Python 3.11: a zipapp with the sources of `service.verifier.pack`.
 
-The same version of the program gives the same bytes, on every machine: members are stored, in order, with one time.
+The same version gives the same bytes on every machine: members are stored uncompressed, in a fixed order, with a fixed time.
+
+Example:
+    Path(FILE_NAME).write_bytes(build_verifier())  # then, on any machine: python3 outbound-verifier.pyz PACK
 """
 
 import hashlib
@@ -27,7 +30,7 @@ PARTS: Final = (
     "service/verifier/pack.py",
     "service/verifier/zip_layout.py",
 )
-"""What it holds: pure Python, of which nothing imports anything that is not here."""
+"""Modules of the file. They import only each other and the standard library."""
 _HEAD: Final = b"#!/usr/bin/env python3\n"
 _MAIN: Final = '''"""Checks an evidence pack offline; see `--help`."""
 
@@ -46,12 +49,12 @@ _TIME: Final = (1980, 1, 1, 0, 0, 0)
 
 
 def version() -> str:
-    """Return the version of the program."""
+    """Return the version of the installed package."""
     return metadata.version(DISTRIBUTION)
 
 
 @cache
-def written() -> bytes:
+def build_verifier() -> bytes:
     """Return the verifier: a ZIP file that Python runs."""
     package = Path(__file__).parents[1]
     file = BytesIO()
@@ -64,22 +67,22 @@ def written() -> bytes:
 
 
 def verifier_document() -> dict[str, Any]:
-    """Return what a pack says of the program that made it: its version, and hashes by which a verifier can be known.
+    """Return the version that makes a pack, and the SHA-256 of its verifier and of its wheel, as a pack's manifest names them.
 
-    The hash of the wheel is null where the installer did not record it. Source: PEP 610, `direct_url.json`.
+    The hash of the wheel is null if the installer did not record it. Source: PEP 610, `direct_url.json`.
     """
     return {
         "version": version(),
-        "verifier_sha256": hashlib.sha256(written()).hexdigest(),
+        "verifier_sha256": hashlib.sha256(build_verifier()).hexdigest(),
         "wheel_sha256": _sha256_of_wheel(metadata.distribution(DISTRIBUTION).read_text("direct_url.json")),
     }
 
 
 def _sha256_of_wheel(direct_url: str | None) -> str | None:
-    """Return the hash of the wheel by what its installer recorded of where it came from."""
+    """Return the hash of the wheel from the installer's record of its origin; None if there is none."""
     archive = {} if direct_url is None else json.loads(direct_url).get("archive_info", {})
-    found = archive.get("hashes", {}).get("sha256") or archive.get("hash", "").removeprefix("sha256=")
-    return found if len(found) == hashlib.sha256().digest_size * 2 else None
+    sha256 = archive.get("hashes", {}).get("sha256") or archive.get("hash", "").removeprefix("sha256=")
+    return sha256 if len(sha256) == hashlib.sha256().digest_size * 2 else None
 
 
 def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:

@@ -61,7 +61,7 @@ def broken(path: Path, *vkeys: str) -> set[str]:
 def verifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The verifier in one file."""
     path = tmp_path_factory.mktemp("verifier") / single_file.FILE_NAME
-    path.write_bytes(single_file.written())
+    path.write_bytes(single_file.build_verifier())
     return path
 
 

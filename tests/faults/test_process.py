@@ -103,7 +103,7 @@ def verified(http: httpx.Client, path: Path, **about: str) -> dict[str, list[str
         assert time.monotonic() < until, shown
         time.sleep(0.05)
     path.write_bytes(http.get(shown["content"]).content)
-    return {name: claim.told for name, claim in pack.verify(path).claims.items() if claim.faults}
+    return {name: claim.sentences for name, claim in pack.verify(path).claims.items() if claim.faults}
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

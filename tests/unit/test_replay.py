@@ -11,16 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.verifier.replay import (
-    MAX_TOLD,
+    MAX_SENTENCES,
     Claim,
     Permit,
     Replay,
-    by_of,
     canonical,
+    compute_standing,
+    conditions_match,
     digest,
-    ended,
-    like_conditions,
-    standing_of,
+    digest_of_end,
+    possible_actors_of,
 )
 from tests.world import Json
 
@@ -50,7 +50,7 @@ class Told:
     def tell(self, action: str, subject: str, actor: str = "pr_author", at: str | None = None, **details: Any) -> None:
         self.hours += 1
         moment = at or f"2026-03-{1 + self.hours // 24:02d}T{self.hours % 24:02d}:00:00Z"
-        self.replay.take({"action": action, "subject": subject, "actor": actor, "at": moment, "details": details})
+        self.replay.apply({"action": action, "subject": subject, "actor": actor, "at": moment, "details": details})
 
     def submit(self, number: int = 1, hash_: str = HASH, stages: tuple[str, ...] = ("privacy", "legal")) -> None:
         self.tell("transfer.submitted", "tr_1", revision=number, hash=hash_, stages=list(stages))
@@ -98,7 +98,7 @@ def log() -> Told:
 def test_a_claim_is_broken_by_a_fault_open_by_a_gap_and_else_held_if_anything_was_looked_at() -> None:
     claim = Claim("Something is so.")
     verdicts = [claim.verdict]
-    for act in (lambda: claim.demand(True, ""), lambda: claim.gap("unknown"), lambda: claim.fault("wrong")):
+    for act in (lambda: claim.check(True, ""), lambda: claim.add_gap("unknown"), lambda: claim.add_fault("wrong")):
         act()
         verdicts.append(claim.verdict)
     assert verdicts == ["nothing to check", "held", "cannot be checked", "broken"]
@@ -107,8 +107,8 @@ def test_a_claim_is_broken_by_a_fault_open_by_a_gap_and_else_held_if_anything_wa
 def test_a_claim_tells_its_first_faults_and_counts_all() -> None:
     claim = Claim("Something is so.")
     for number in range(25):
-        claim.fault(str(number))
-    assert (claim.faults, claim.told) == (25, [str(number) for number in range(MAX_TOLD)])
+        claim.add_fault(str(number))
+    assert (claim.faults, claim.sentences) == (25, [str(number) for number in range(MAX_SENTENCES)])
 
 
 def test_what_is_properly_approved_and_used_is_held(log: Told) -> None:
@@ -148,7 +148,7 @@ def test_two_keys_of_one_maker_are_one_hand_in_two_stages(log: Told) -> None:
     log.submit()
     log.review("privacy", "pr_privacy", **shown_key("pr_admin"))
     log.review("legal", "pr_legal", **shown_key("pr_admin"))
-    assert "pr_admin was in another stage of it" in log.replay.claims["separation"].told[0]
+    assert "pr_admin was in another stage of it" in log.replay.claims["separation"].sentences[0]
 
 
 @pytest.mark.parametrize("is_first", [True, False])
@@ -211,7 +211,7 @@ def test_what_a_renewal_repeats_was_filed_by_whoever_filed_it_first(log: Told) -
 
 
 @pytest.mark.parametrize(
-    ("details", "persons", "is_said"),
+    ("details", "persons", "is_stated"),
     [
         ({}, {"pr_a"}, False),
         (shown_key(), {"pr_a"}, True),
@@ -221,12 +221,12 @@ def test_what_a_renewal_repeats_was_filed_by_whoever_filed_it_first(log: Told) -
         ({"credential": {"id": "ky_1", "seen_by": {"sealed": "sha256:1"}}}, {"pr_a"}, True),
     ],
 )
-def test_who_could_have_made_an_act_is_in_its_entry(details: Json, persons: set[str], *, is_said: bool) -> None:
-    by = by_of({"actor": "pr_a", "details": details})
-    assert (by.persons, by.is_said) == (persons, is_said)
+def test_who_could_have_made_an_act_is_in_its_entry(details: Json, persons: set[str], *, is_stated: bool) -> None:
+    by = possible_actors_of({"actor": "pr_a", "details": details})
+    assert (by.persons, by.is_stated) == (persons, is_stated)
     assert by.fits(sorted(persons))
     assert not by.fits(["pr_x"])
-    assert by.fits(None) is (not is_said)
+    assert by.fits(None) is (not is_stated)
 
 
 def test_who_could_have_graded_confirmed_added_and_verified_is_kept(log: Told) -> None:
@@ -235,7 +235,7 @@ def test_who_could_have_graded_confirmed_added_and_verified_is_kept(log: Told) -
     log.tell("transfer.evidence_added", "tr_1", "pr_d", evidence="ed_1", document=None, **shown_key())
     log.tell("transfer.evidence_verified", "tr_1", "pr_e", evidence="ed_1", **shown_key("pr_b"))
     log.tell("permit.evidence_replaced", "pm_elsewhere", replaced="ed_0", by="ed_1", valid_until="2026-12-31")
-    assert {act: set(by.persons) for act, by in log.replay.by.items()} == {
+    assert {act: set(by.persons) for act, by in log.replay.possible_actors.items()} == {
         ("ds_1", 1, "graded"): {"pr_a", "pr_b"},
         ("ds_1", 1, "confirmed"): {"pr_c"},
         ("ed_1", "added"): {"pr_d"},
@@ -270,11 +270,11 @@ def test_a_review_without_its_revision_is_found_unless_entries_are_withheld(log:
 
 def test_what_was_in_an_archived_month_cannot_be_checked(log: Told) -> None:
     log.replay.archived = frozenset({"2026-01"})
-    log.replay.missing("records", "January", "2026-01-31T00:00:00Z")
+    log.replay.add_missing("records", "January", "2026-01-31T00:00:00Z")
     assert log.found("records") == "cannot be checked"
-    log.replay.missing("approval", "any month")
+    log.replay.add_missing("approval", "any month")
     assert log.found("approval") == "cannot be checked"
-    log.replay.missing("records", "February", "2026-02-01T00:00:00Z")
+    log.replay.add_missing("records", "February", "2026-02-01T00:00:00Z")
     assert log.found("records") == "broken"
 
 
@@ -295,7 +295,7 @@ def test_an_approval_that_was_taken_back_is_none(log: Told) -> None:
     log.tell("transfer.approval_taken_back", "tr_1", review="rv_privacy", stage="privacy", revision=1)
     log.tell("transfer.approval_taken_back", "tr_1", review="rv_unknown", stage="legal", revision=1)
     log.issue()
-    assert log.replay.reviews["rv_privacy"].taken_back
+    assert log.replay.reviews["rv_privacy"].is_taken_back
     assert log.found("approval") == "broken"
 
 
@@ -318,7 +318,7 @@ def test_a_use_that_the_permit_does_not_cover_is_found(log: Told, more: Json, wh
     assert log.found("standing") == "held"
     log.reserve("ex_4", 1, **more)
     assert log.found("standing") == "broken"
-    assert why in log.replay.claims["standing"].told[0]
+    assert why in log.replay.claims["standing"].sentences[0]
 
 
 @pytest.mark.parametrize("verb", ["suspended", "revoked"])
@@ -326,7 +326,7 @@ def test_a_use_while_the_permit_was_stopped_is_found(log: Told, verb: str) -> No
     log.approved()
     log.tell(f"permit.{verb}", "pm_1", reason={"sealed": HASH})
     log.reserve("ex_1", 1)
-    assert f"the permit was {verb}" in log.replay.claims["standing"].told[0]
+    assert f"the permit was {verb}" in log.replay.claims["standing"].sentences[0]
 
 
 def test_a_permit_that_was_resumed_stands_again(log: Told) -> None:
@@ -421,8 +421,8 @@ def test_lists_that_are_in_the_log_as_a_hash_cannot_be_checked(log: Told, sealed
 def test_a_permit_for_named_fields_covers_these_alone() -> None:
     permit = Permit(PERMIT | {"fields": ["city"]})
     details, now = {"dataset": "ds_1", "recipient": "rc_1"}, datetime.fromisoformat("2026-05-01T00:00:00Z")
-    assert permit.uncovered({"purpose": "analytics", "fields": ["city"]}, details, now) == []
-    assert permit.uncovered({"purpose": "analytics", "fields": ["amount"]}, details, now) != []
+    assert permit.denials({"purpose": "analytics", "fields": ["city"]}, details, now) == []
+    assert permit.denials({"purpose": "analytics", "fields": ["amount"]}, details, now) != []
 
 
 def test_an_export_is_known_by_all_that_became_of_it(log: Told) -> None:
@@ -432,8 +432,8 @@ def test_an_export_is_known_by_all_that_became_of_it(log: Told) -> None:
                    "2026-12-01T00:00:00Z")  # fmt: skip
     assert log.replay.exports["ex_1"] == began
     log.tell("export.completed", "ex_1", sent={"persons": 4}, permit="pm_1", told_by={}, at="2026-03-03T00:00:00Z")
-    assert log.replay.exports["ex_1"] == began + ended(began, "completed", (4, 0), "2026-03-03T00:00:00Z")
-    assert ended(began, "completed", (4, 0), "") != ended(began, "cancelled", None, "")
+    assert log.replay.exports["ex_1"] == began + digest_of_end(began, "completed", (4, 0), "2026-03-03T00:00:00Z")
+    assert digest_of_end(began, "completed", (4, 0), "") != digest_of_end(began, "cancelled", None, "")
 
 
 def test_a_late_report_is_what_became_of_an_export_and_counts(log: Told) -> None:
@@ -442,17 +442,17 @@ def test_a_late_report_is_what_became_of_an_export_and_counts(log: Told) -> None
     began = log.replay.exports["ex_1"]
     log.tell("export.cancelled", "ex_1", "pr_system", permit="pm_1")
     log.tell("export.reported_late", "ex_1", reported={"persons": 7})
-    assert log.replay.permits["pm_1"].used(datetime.fromisoformat("2026-05-01T00:00:00Z")) == (0, 0)
+    assert log.replay.permits["pm_1"].count_used(datetime.fromisoformat("2026-05-01T00:00:00Z")) == (0, 0)
     ways, at = {"persons": "number", "sensitive_persons": "number"}, "2026-05-02T00:00:00Z"
     about = {"permit": "pm_1", "told_by": ways, "at": at}
     log.tell("export.reported_late", "ex_1", sent={"persons": 50}, more={"persons": 50}, was="cancelled", **about)
     log.tell("export.reported_late", "ex_1", sent={"persons": 70}, more={"persons": 20}, was="completed", **about)
-    assert log.replay.exports["ex_1"] == began + ended(began, "completed", (70, 0), at)
+    assert log.replay.exports["ex_1"] == began + digest_of_end(began, "completed", (70, 0), at)
     assert log.found("quota") == "held"
     log.reserve("ex_2", 40)
     assert log.found("quota") == "broken"
     log.tell("export.reported_late", "ex_2", sent={"persons": 1}, more={"persons": 1}, **about | {"permit": None})
-    assert log.replay.permits["pm_1"].by_hash is False
+    assert log.replay.permits["pm_1"].is_counted_by_hash is False
 
 
 def test_an_end_without_a_beginning_is_found(log: Told) -> None:
@@ -494,9 +494,9 @@ def test_what_is_hashed_again_is_canonical(value: Any) -> None:
 def test_what_is_not_looked_at_here_is_said_once_and_counted() -> None:
     claim = Claim("Something is so.")
     for _ in range(3):
-        claim.leave_out("Not here.")
-    assert (claim.verdict, claim.left_out, claim.told) == ("not checked here", 3, ["Not here."])
-    claim.gap("unknown")
+        claim.add_omission("Not here.")
+    assert (claim.verdict, claim.omissions, claim.sentences) == ("not checked here", 3, ["Not here."])
+    claim.add_gap("unknown")
     assert claim.verdict == "cannot be checked"
 
 
@@ -504,9 +504,9 @@ def test_what_a_record_of_a_review_must_say_is_in_its_entry(log: Told) -> None:
     log.submit()
     log.review("privacy", "pr_privacy", on_behalf_of="pr_lin")
     said = ("tr_1", 1, "privacy", "approve", HASH, "pr_privacy", "pr_lin")
-    assert log.replay.reviews["rv_privacy"].said == (*said, False)
+    assert log.replay.reviews["rv_privacy"].stated == (*said, False)
     log.tell("transfer.approval_taken_back", "tr_1", "pr_privacy", review="rv_privacy", stage="privacy", revision=1)
-    assert log.replay.reviews["rv_privacy"].said == (*said, True)
+    assert log.replay.reviews["rv_privacy"].stated == (*said, True)
 
 
 def test_a_permit_knows_what_was_sent_of_it(log: Told) -> None:
@@ -547,7 +547,7 @@ def test_a_paper_of_a_permit_that_is_not_in_the_pack_is_passed_over(log: Told) -
     ],
 )
 def test_conditions_are_shown_as_they_were_said(said: Json | None, shown: Json | None, *, alike: bool) -> None:
-    assert like_conditions(said, shown) is alike
+    assert conditions_match(said, shown) is alike
 
 
 STANDS: Json = PERMIT | {
@@ -597,7 +597,7 @@ def test_a_permit_stands_where_its_status_its_days_its_duties_and_its_quota_put_
     permit: Json, duty: Json, status: str
 ) -> None:
     late = datetime(2026, 5, 1, 16, tzinfo=UTC)  # the second of May in China
-    stands = standing_of(STANDS | permit, [DUTY | duty], {}, late)
+    stands = compute_standing(STANDS | permit, [DUTY | duty], {}, late)
     is_late = status == "suspended" and "stored_status" not in permit
     assert stands["status"] == status
     assert stands["lost_evidence"] == []
@@ -607,5 +607,5 @@ def test_a_permit_stands_where_its_status_its_days_its_duties_and_its_quota_put_
 @pytest.mark.parametrize(("ended_at", "lost"), [(None, []), ("2026-04-01T00:00:00Z", ["ed_1"])])
 def test_a_permit_is_suspended_where_a_paper_that_it_rests_on_has_ended(ended_at: str | None, lost: list[str]) -> None:
     now = datetime(2026, 5, 1, tzinfo=UTC)
-    stands = standing_of(STANDS, [], {"ed_1": {"ended_at": ended_at}}, now)
+    stands = compute_standing(STANDS, [], {"ed_1": {"ended_at": ended_at}}, now)
     assert stands == {"status": "suspended" if lost else "active", "overdue": [], "lost_evidence": lost}

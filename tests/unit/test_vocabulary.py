@@ -151,7 +151,6 @@ UNFINISHED = frozenset(
         "registry",
         "sample",
         "transfers",
-        "verifier",
         "workers.py",
     }
 )

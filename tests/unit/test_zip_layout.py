@@ -26,7 +26,7 @@ def written(*, method: int = zipfile.ZIP_DEFLATED, is_long: bool = False) -> byt
 
 
 def faults(content: bytes) -> list[str]:
-    return list(zip_layout.faults(BytesIO(content)))
+    return list(zip_layout.find_faults(BytesIO(content)))
 
 
 def directory_of(content: bytes) -> int:
@@ -272,7 +272,7 @@ def test_a_file_that_ends_within_a_member_is_no_pack() -> None:
 
 
 def test_a_directory_of_any_length_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(zip_layout, "_MAX_DIRECTORY", 10)
+    monkeypatch.setattr(zip_layout, "_MAX_DIRECTORY_SIZE", 10)
     assert faults(written()) == ["The file is not laid out as a pack: its directory is too long."]
 
 

@@ -424,9 +424,9 @@ DEFENCES: Final = (
         "A327",
         "the verifier compares everybody who could have decided",
         "service/verifier/replay.py",
-        "Replay._separate",
-        "one.by.persons",
-        "(one.reviewer, one.behalf)",
+        "Replay._check_separation",
+        "other.possible_actors.persons",
+        "(other.reviewer, other.on_behalf_of)",
         "tests/unit/test_replay.py::test_two_keys_of_one_maker_are_one_hand_in_two_stages",
     ),
     one(
