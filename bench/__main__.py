@@ -1,6 +1,7 @@
-"""`make bench`: measure everything, print the bars, write docs/performance.md."""
+"""`make bench`: measures everything, prints the targets, writes docs/performance.md and bench/results.md."""
 
 import atexit
+import os
 import shutil
 import signal
 import sys
@@ -34,6 +35,7 @@ from bench.stage import FULL, QUICK, Stage, say
 from service.database.embedded import EmbeddedServer
 
 PAGE: Final = Path(__file__).parent.parent / "docs" / "performance.md"
+DETAILS: Final = Path(__file__).parent / "results.md"
 SCENARIOS: Final[Mapping[str, Callable[[Stage], Section]]] = {
     "contestants": contestants.run,
     "batches": batches.run,
@@ -58,7 +60,7 @@ def main(
     quick: Annotated[bool, typer.Option("--quick", help="Small registers and short runs: to try it out.")] = False,
     only: Annotated[list[str] | None, typer.Option(help=f"One of: {', '.join(SCENARIOS)}; may be repeated.")] = None,
     to: Annotated[
-        Path | None, typer.Option("--report", help="Where to write the page, and its plot beside it.")
+        Path | None, typer.Option("--report", help="Where to write the page, with its plot and the other results.")
     ] = None,
 ) -> None:
     """Measure side by side; ends with 1 when a run failed, whether or not the bars are met."""
@@ -76,18 +78,21 @@ def main(
     with pages.lent(), EmbeddedServer(folder) as server:
         stage = Stage(QUICK if quick else FULL, Cluster(server, folder), folder)
         sections = _measure(stage, chosen)
-        told = machine.table(server.url)
+        versions = machine.table(server.url)
     charts = [chart for section in sections for chart in section.charts]
     page = to or (PAGE if is_whole else None)
+    details = DETAILS if to is None else to.with_stem(f"{to.stem}-details")
     if page is not None:
         picture = page.with_suffix(".svg")
         picture.write_text(plot.draw(charts), "utf-8")
-        page.write_text(report.page(told, sections, stage.failures, picture.name), "utf-8")
-        print(f"{page} and {picture.name} are written.")
-    else:
-        print(report.page(told, sections, stage.failures, None))
-    if page is not None:
+        link = os.path.relpath(details, page.parent)
+        page.write_text(report.page(sections, stage.failures, picture.name, link), "utf-8")
+        details.write_text(report.details(versions, sections, os.path.relpath(page, details.parent)), "utf-8")
+        print(f"{page}, {picture.name} and {details} are written.")
         print(report.bars_table(sections))
+    else:
+        print(report.page(sections, stage.failures, None, details.name))
+        print(report.details(versions, sections, PAGE.name))
     for failure in stage.failures:
         print(f"FAILED {failure}")
     raise typer.Exit(1 if stage.failures else 0)

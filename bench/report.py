@@ -1,6 +1,8 @@
-"""What a scenario tells, and the page that all of them make: texts are templates, every number comes from the run."""
+"""Builds the page on performance, and the results beside it: texts are templates, every number comes from a run."""
 
-from collections.abc import Mapping, Sequence
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
@@ -8,6 +10,8 @@ from typing import Final
 
 TEXTS: Final = Path(__file__).parent / "texts"
 NOT_MEASURED: Final = "not measured"
+ON_PAGE: Final = ("contestants", "batches", "exports", "connections")
+"""Scenarios whose tables are on the page on performance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +63,15 @@ class Section:
     charts: Sequence[Chart] = field(default=())
 
     def text(self) -> str:
-        """Return the section as Markdown."""
-        return filled(self.name, self.values)
+        """Return the section as Markdown, with the command that prints it below the heading."""
+        heading, _, rest = filled(self.name, self.values).partition("\n\n")
+        break_ = "\n\n" if rest.startswith("|") else " "
+        return f"{heading}\n\nPrinted by `.venv/bin/python -m bench {option(self.name)}`.{break_}{rest}"
+
+
+def option(name: str) -> str:
+    """Return the option that runs one scenario alone."""
+    return f"--only {name}"
 
 
 def filled(name: str, values: Mapping[str, str]) -> str:
@@ -97,32 +108,59 @@ def at_most(what: str, wanted: float, ratio: float | None, unit: str = "") -> Ba
 
 
 def bars_table(sections: Sequence[Section]) -> str:
-    """Return all bars as a table."""
+    """Return all targets as a table, each with the option that measures it."""
     verdicts = {True: "met", False: "**missed**", None: NOT_MEASURED}
-    lines = ["| what | bar | measured | |", "| --- | --- | ---: | --- |"]
+    lines = ["| comparison | target | measured | | option |", "| --- | --- | ---: | --- | --- |"]
     lines += [
-        f"| {bar.what} | {bar.wanted} | {bar.measured} | {verdicts[bar.met]} |"
+        f"| {bar.what} | {bar.wanted} | {bar.measured} | {verdicts[bar.met]} | `{option(section.name)}` |"
         for section in sections
         for bar in section.bars
     ]
     return "\n".join(lines)
 
 
-def page(machine: str, sections: Sequence[Section], failures: Sequence[str], plot: str | None) -> str:
-    """Return the whole page.
+def page(sections: Sequence[Section], failures: Sequence[str], plot: str | None, details: str) -> str:
+    """Return the page on performance: ratios, and the sections that `ON_PAGE` lists.
+
+    Args:
+        sections: the results.
+        failures: runs that do not count, in words.
+        plot: file name of the plot in the same folder.
+        details: path of the other results, from the page.
+    """
+    failed = filled("failures", {"failures": "\n".join(f"- {failure}" for failure in failures)}) if failures else ""
+    values = {
+        "bars": bars_table(sections),
+        "cores": str(os.cpu_count()),
+        "details": details,
+        "failures": failed,
+        "plot": "" if plot is None else f"![Rates, drawn from the tables below]({plot})",
+    }
+    parts = [
+        filled("page", values),
+        *(section.text() for section in sections if section.name in ON_PAGE),
+        filled("costs", {"details": details}),
+        filled("running", {}),
+    ]
+    return joined(parts)
+
+
+def details(machine: str, sections: Sequence[Section], page: str) -> str:
+    """Return the other results.
 
     Args:
         machine: the table of machine and versions.
-        sections: what was measured.
-        failures: runs that do not count, in words.
-        plot: file name of the plot beside it.
+        sections: the results.
+        page: path of the page on performance, from these results.
     """
-    failed = filled("failures", {"failures": "\n".join(f"- {told}" for told in failures)}) if failures else ""
-    values = {
-        "machine": machine,
-        "bars": bars_table(sections),
-        "failures": failed,
-        "plot": "" if plot is None else f"![Rates measured, drawn from the tables below]({plot})",
-    }
-    parts = [filled("page", values), *(section.text() for section in sections), filled("running", {})]
-    return "\n\n".join(parts) + "\n"
+    parts = [
+        filled("details", {"machine": machine, "page": page}),
+        *(section.text() for section in sections if section.name not in ON_PAGE),
+    ]
+    return joined(parts)
+
+
+def joined(parts: Iterable[str]) -> str:
+    """Return a page of its parts, without the gaps that empty values leave."""
+    text = re.sub(r" +$", "", "\n\n".join(part.strip() for part in parts), flags=re.MULTILINE)
+    return re.sub(r"\n{3,}", "\n\n", text) + "\n"

@@ -160,9 +160,24 @@ def _section(found: Mapping[str, Beside]) -> Section:
         "beside",
         {"table": table(head, rows), "connections": str(CONNECTIONS)},
         bars=[
-            Bar("evaluations beside work in bulk: answers that are no answer", "none", str(wrong), wrong == 0),
-            Bar("p99 beside work in bulk : alone", f"at most {MOST:g}", f"{ratio:.2f}", ratio <= MOST),
-            Bar("the event loop stands", f"at most {LONGEST:g} ms", f"{longest:.0f} ms", longest <= LONGEST),
-            Bar("a permit is suspended", f"within {STOPPED:g} ms", f"{suspended:.0f} ms", suspended <= STOPPED),
+            Bar("wrong answers to evaluations during bulk work", "none", str(wrong), wrong == 0),
+            Bar(
+                "p99 of evaluations during bulk work against alone",
+                f"at most {MOST:g} times",
+                f"{ratio:.2f}",
+                ratio <= MOST,
+            ),
+            Bar(
+                "stall of the event loop during bulk work",
+                f"at most {LONGEST:g} ms",
+                f"{longest:.0f} ms",
+                longest <= LONGEST,
+            ),
+            Bar(
+                "time to suspend a permit during bulk work",
+                f"within {STOPPED:g} ms",
+                f"{suspended:.0f} ms",
+                suspended <= STOPPED,
+            ),
         ],
     )

@@ -65,14 +65,14 @@ def _asking(ours: Request, server: Server) -> Request:
 def _by_k9(stage: Stage, rounds: Rounds, contestants: dict[str, Measuring]) -> str:
     """Return in a sentence what the heavier generator measures of the floor, Cerbos and ours, where wrk was the first."""
     if not load.is_light():
-        return "The load came from k9, as no wrk is on PATH: it looks at every answer, and takes its part of the same processors for that."
+        return "The load came from k9, since wrk is not on PATH: it compares every answer, on the same processors."
     some: dict[str, Measuring] = {name: contestants[name] for name in (BARE, CERBOS, OURS) if name in contestants}
     again = stage.interleave("contestants by k9", some, by=load.check)
     told = [f"{figure(again.ratio(OURS, name), 2)} of {name}" for name in some if name != OURS]
     costs = " and ".join(f"{_cost(one, OURS)} ({who})" for who, one in (("wrk", rounds), ("k9", again)))
     return (
-        f"The load came from wrk. By k9, which looks at the text of every answer, ours came to {' and '.join(told)}: it takes more of the "
-        f"processors that everybody shares, {costs} microseconds of one for each request to ours."
+        f"The load came from wrk. Under k9, which compares the text of every answer, Outbound reached {' and '.join(told)}: "
+        f"it takes more of the shared processors, {costs} microseconds of one for each request to Outbound."
     )
 
 
@@ -100,7 +100,7 @@ def _section(
     head = (
         "",
         "requests/s",
-        "ours against it",
+        "Outbound against it",
         "median, ms",
         "p99, ms",
         "server, cores",
@@ -150,11 +150,11 @@ def limit(rounds: Rounds, name: str, processes: int = 1) -> str:
     """Return in a sentence what kept a contestant from being faster."""
     parts = {part: rounds.cores(name, part) for part in ("server", "postgres", "generator")}
     if any(value is None for value in parts.values()):
-        return "What limits it was not measured."
+        return "The limit was not measured."
     server, postgres, generator = (value or 0.0 for value in parts.values())
-    told = f"Under this load the server keeps {server:.2f} cores busy, PostgreSQL {postgres:.2f}, the load generator {generator:.2f}"
+    cores = f"Under this load the server uses {server:.2f} cores, PostgreSQL {postgres:.2f}, the load generator {generator:.2f}"
     if processes == 1 and server >= BUSY:
-        return f"{told}: the server's one thread of Python is what limits one process, and another process helps where cores are left."
+        return f"{cores}: the limit is the one thread of Python, and another process helps where cores are left."
     if server + postgres + generator >= BUSY * (os.cpu_count() or 1):
-        return f"{told}: the cores of this machine are what limits it, since all three share them."
-    return f"{told}: neither is busy all the time: what is left is waiting, for commits to reach the disk and for each other."
+        return f"{cores}: the limit is the cores of this machine, which all three share."
+    return f"{cores}. None is busy all the time: they wait for commits to reach the disk, and for each other."
