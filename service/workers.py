@@ -1,7 +1,7 @@
 """Runs work on what callers send in processes of its own, each with a bound on its processor time and its memory.
 
 ```python
-async with workshop.helper(caller.principal, Reading, content) as reading:
+async with workshop.helper(caller.principal, ImportPlan, content) as reading:
     faults = await reading.ask("faults")
 ```
 

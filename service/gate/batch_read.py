@@ -33,7 +33,7 @@ from service.law.facts import (
 )
 from service.law.mechanisms import Mechanism
 from service.law.schemas import HandlerFactsIn, OriginFactsIn, RecipientFactsIn
-from service.registry.fields import Field, Fields, held_against
+from service.registry.fields import Field, Fields, compare_fields
 
 Parsed = TypeVar("Parsed")
 
@@ -321,7 +321,7 @@ def _fields(text: str) -> Fields:
     fields, graded, sensitive = text.split(SEPARATOR)
     now = _decode_fields(fields)
     looked_at = None if graded == _UNKNOWN else _decode_fields(graded) if graded else now
-    return held_against(now, looked_at, _names(sensitive))
+    return compare_fields(now, looked_at, _names(sensitive))
 
 
 def _names(text: str) -> Sequence[str] | None:

@@ -1,7 +1,7 @@
 """Helper processes for the work of a request: CPU time, memory and waiting are bounded, and excess is answered with a problem.
 
 Example:
-    async with helper_for(request, exchange.client_key, import_plan.Reading, content) as reading:
+    async with helper_for(request, exchange.client_key, import_plan.ImportPlan, content) as reading:
         faults = await reading.ask("faults")
 """
 

@@ -16,8 +16,8 @@ from service.database.session import Transaction
 from service.events import operations as events
 from service.registry import key_spellings
 from service.registry.grading import Graded, details_of, gradings_of
-from service.registry.helper_calls import asked
-from service.registry.operations import REGISTRARS, look_at_scale
+from service.registry.helper_calls import ask_helper
+from service.registry.operations import REGISTRARS, check_scale
 from service.registry.record_diff import Json
 from service.registry.schemas import BulkGradingIn, GradingIn, GradingOut, GradingsOut
 from service.registry.tables import Dataset, Grading
@@ -30,7 +30,7 @@ MAX_WITHOUT_WORKER: Final = 20
 Faults = list[tuple[str, str]]
 
 
-class Planning:
+class GradingPlan:
     """The grading of many datasets as it is planned: work on what a caller sent, for a helper process (see `service.workers`)."""
 
     def __init__(self, wanted: BulkGradingIn) -> None:
@@ -185,40 +185,40 @@ async def grade_many(tx: Transaction, caller: Caller, wanted: BulkGradingIn, gra
         tx: the transaction.
         caller: who grades.
         wanted: the grading, and which datasets.
-        grading: asks the `Planning` of it.
+        grading: asks the `GradingPlan` of it.
 
     Raises:
         Invalid: an unknown dataset, one that is named twice, or one that the grading does not fit; each with its place.
     """
     await tx.flush()
     stored = await tx.scalar(_LOCKED, {"references": json.dumps(wanted.datasets, ensure_ascii=False)})
-    errors, handlers = await asked(tx, grading, "take", stored, caller)
+    errors, handlers = await ask_helper(tx, grading, "take", stored, caller)
     if errors:
         raise Invalid("Not all of the datasets can be graded; none was.", errors=errors)
     for handler in handlers:
         caller.demand(REGISTRARS, handler)
-    refused = await asked(tx, grading, "plan", caller, tx.now)
+    refused = await ask_helper(tx, grading, "plan", caller, tx.now)
     if refused is not None:
         detail, errors = refused
         raise Invalid(detail, errors=errors)
-    made, effective = await asked(tx, grading, "writes")
+    made, effective = await ask_helper(tx, grading, "writes")
     superseded = [(row[0], row[1]) for row in await tx.execute(_SUPERSEDE, {"made": made, "at": tx.now})]
     await tx.execute(_ADD, {"made": made})
     if effective != "[]":
         await tx.execute(_TAKE_EFFECT, {"effective": effective, "at": tx.now})
-        await _look_at_scales(tx, caller, effective)
+        await _check_scales(tx, caller, effective)
         tx.can_deny = True
-    numbers = await events.reserve_numbers(tx, await asked(tx, grading, "acting"))
-    await events.record_all(tx, await asked(tx, grading, "acts", caller, tx.now, superseded, numbers))
-    told: bytes = await asked(tx, grading, "outcome")
+    numbers = await events.reserve_numbers(tx, await ask_helper(tx, grading, "acting"))
+    await events.record_all(tx, await ask_helper(tx, grading, "acts", caller, tx.now, superseded, numbers))
+    told: bytes = await ask_helper(tx, grading, "outcome")
     if effective != "[]":
-        await key_spellings.settle_graded(tx, caller, [one["id"] for one in json.loads(effective)])
+        await key_spellings.settle_regraded(tx, caller, [one["id"] for one in json.loads(effective)])
     return told
 
 
-async def _look_at_scales(tx: Transaction, caller: Caller, effective: str) -> None:
+async def _check_scales(tx: Transaction, caller: Caller, effective: str) -> None:
     """Open the duties that follow from the scale of what is important now; few datasets state one."""
     ids = [one["id"] for one in json.loads(effective)]
     query = select(Dataset).where(Dataset.id.in_(ids), Dataset.scale.is_not(None)).order_by(Dataset.id)
     for dataset in (await tx.scalars(query.execution_options(populate_existing=True))).all():
-        await look_at_scale(tx, caller, dataset)
+        await check_scale(tx, caller, dataset)

@@ -21,7 +21,7 @@ from service.http.references import is_of
 from service.law import freeing
 from service.law.freeing import FactSubject
 from service.registry import key_spellings
-from service.registry.record_diff import waiting, waiting_of
+from service.registry.record_diff import pending_values, plan_pending
 from service.registry.schemas import FactChangeOut, SettleIn
 from service.registry.tables import Dataset, FactChange, Handler, Recipient
 from service.validation.problems import Conflict, Forbidden, NotFound
@@ -30,7 +30,7 @@ Row = Handler | Dataset | Recipient
 Shape = TypeVar("Shape", bound=BaseModel)
 
 REGISTRARS: Final = frozenset({Role.REGISTRAR})
-THINGS: Final[Mapping[str, tuple[FactSubject, type[Row]]]] = {
+SUBJECTS: Final[Mapping[str, tuple[FactSubject, type[Row]]]] = {
     "hd": ("handler", Handler),
     "ds": ("dataset", Dataset),
     "rc": ("recipient", Recipient),
@@ -42,7 +42,7 @@ CHANGED: Final[Mapping[FactSubject, AuditAction]] = {
     "recipient": AuditAction.RECIPIENT_CHANGED,
 }
 """Actions of changes of rows of the register."""
-_ASKED: Final[Mapping[FactSubject, AuditAction]] = {
+_REQUESTED: Final[Mapping[FactSubject, AuditAction]] = {
     "handler": AuditAction.HANDLER_FACTS_ASKED,
     "dataset": AuditAction.DATASET_FACTS_ASKED,
     "recipient": AuditAction.RECIPIENT_FACTS_ASKED,
@@ -57,9 +57,9 @@ _REFUSED: Final[Mapping[FactSubject, AuditAction]] = {
     "dataset": AuditAction.DATASET_FACT_REFUSED,
     "recipient": AuditAction.RECIPIENT_FACT_REFUSED,
 }
-DISTINCT_FROM: Final = "distinct_from/"
+DISTINCT_FROM_PREFIX: Final = "distinct_from/"
 """What the fact that a dataset is not what another spelling of its key names begins with; the id of the other follows."""
-OF_ROW: Final = frozenset({"country", "kind"})
+COLUMN_FACTS: Final = frozenset({"country", "kind"})
 """Facts of a recipient that are columns of their own."""
 
 
@@ -68,54 +68,54 @@ def acting(caller: Caller, handler: str | None) -> list[str]:
     return caller.acting(None if handler is None else caller.behalf(REGISTRARS, handler))
 
 
-def thing_of(row: Row) -> FactSubject:
+def subject_of(row: Row) -> FactSubject:
     """Return what a row of the register is."""
-    return THINGS[row.id[:2]][0]
+    return SUBJECTS[row.id[:2]][0]
 
 
-def held_facts(row: Row) -> dict[str, Any]:
+def effective_facts(row: Row) -> dict[str, Any]:
     """Return the facts that hold of a row; of one that has been kept from before they were asked for, what holds unsaid."""
     of_row = {"country": row.country, "kind": row.kind} if isinstance(row, Recipient) else {}
-    return {**freeing.DEFAULTS[thing_of(row)], **row.facts, **of_row}
+    return {**freeing.DEFAULTS[subject_of(row)], **row.facts, **of_row}
 
 
 def facts_in(body: Mapping[str, Any]) -> dict[str, Any]:
     """Return the facts that a body states, those of a recipient that stand beside `facts` as well."""
-    return {**body.get("facts", {}), **{name: body[name] for name in OF_ROW & body.keys()}}
+    return {**body.get("facts", {}), **{name: body[name] for name in COLUMN_FACTS & body.keys()}}
 
 
 def with_facts(wanted: Shape, facts: Mapping[str, Any]) -> Shape:
     """Return a body with other facts in place of its own."""
     body = wanted.model_dump(mode="json")
-    inner = {fact: value for fact, value in facts.items() if fact not in OF_ROW}
-    outer = {fact: value for fact, value in facts.items() if fact in OF_ROW}
+    inner = {fact: value for fact, value in facts.items() if fact not in COLUMN_FACTS}
+    outer = {fact: value for fact, value in facts.items() if fact in COLUMN_FACTS}
     return type(wanted).model_validate(body | outer | {"facts": body["facts"] | inner})
 
 
-def change_of(row: Row, wanted: BaseModel, stated: Collection[str]) -> freeing.FactChange:
+def diff_facts(row: Row, wanted: BaseModel, stated: Collection[str]) -> freeing.FactChange:
     """Return what a change does to the facts of a row that stands."""
     facts = facts_in(wanted.model_dump(mode="json"))
     return freeing.apply_statement(
-        thing_of(row),
-        held_facts(row),
-        waiting_of(row.pending_facts),
+        subject_of(row),
+        effective_facts(row),
+        pending_values(row.pending_facts),
         {fact: facts[fact] for fact in stated if fact in facts},
     )
 
 
-def first_of(thing: FactSubject, wanted: BaseModel) -> freeing.FactChange:
+def first_facts(thing: FactSubject, wanted: BaseModel) -> freeing.FactChange:
     """Return what holds of a new thing, and what waits."""
     return freeing.apply_first_statement(thing, facts_in(wanted.model_dump(mode="json")))
 
 
-def distinct(dataset: Dataset, other: Dataset) -> freeing.FactChange:
+def distinct_statement(dataset: Dataset, other: Dataset) -> freeing.FactChange:
     """Return the statement that a dataset is not what another spelling of its key names."""
-    fact = DISTINCT_FROM + other.id
+    fact = DISTINCT_FROM_PREFIX + other.id
     asked = {} if fact in dataset.pending_facts else {fact: True}
     return freeing.FactChange({fact: False}, asked, frozenset())
 
 
-async def wait(
+async def store_pending(
     tx: Transaction, caller: Caller, row: Row, change: freeing.FactChange, reason: str | None = None
 ) -> None:
     """Let what frees wait for a second person, and put aside what waited and has been overtaken.
@@ -127,7 +127,9 @@ async def wait(
         change: what the statement does.
         reason: why it is so, where whoever states it must say so.
     """
-    left = waiting(row.id, handler_of(row), change, row.pending_facts, acting(caller, handler_of(row)), new_ids("fc"))
+    left = plan_pending(
+        row.id, handler_of(row), change, row.pending_facts, acting(caller, handler_of(row)), new_ids("fc")
+    )
     if left is None:
         return
     if left.overtaken:
@@ -140,7 +142,7 @@ async def wait(
     tx.add_all(FactChange(**one, **stated, settled_by=None, settled_at=None, reason=None) for one in left.added)
     row.pending_facts, row.updated_at = left.pending, tx.now
     details = left.details if reason is None else left.details | {"stated_reason": reason}
-    _record(tx, caller, _ASKED, row, details, [], reason)
+    _record(tx, caller, _REQUESTED, row, details, [], reason)
 
 
 async def confirm(tx: Transaction, caller: Caller, change_id: str, wanted: SettleIn) -> FactChangeOut:
@@ -159,21 +161,21 @@ async def confirm(tx: Transaction, caller: Caller, change_id: str, wanted: Settl
     tx.can_deny = True
     _settle(tx, caller, change, row, "effective", wanted.reason)
     more: dict[str, Any] = {}
-    if isinstance(row, Dataset) and change.fact.startswith(DISTINCT_FROM):
-        more = {"distinct_from": await _part(tx, row, change.fact.removeprefix(DISTINCT_FROM))}
-    elif isinstance(row, Recipient) and change.fact in OF_ROW:
+    if isinstance(row, Dataset) and change.fact.startswith(DISTINCT_FROM_PREFIX):
+        more = {"distinct_from": await _separate(tx, row, change.fact.removeprefix(DISTINCT_FROM_PREFIX))}
+    elif isinstance(row, Recipient) and change.fact in COLUMN_FACTS:
         setattr(row, change.fact, change.after)
     else:
         row.facts = row.facts | {change.fact: change.after}
     details = _details(change, row) | {"facts": row.facts, "reason": wanted.reason} | more
     _record(tx, caller, _CONFIRMED, row, details, [change.asked_by], wanted.reason)
     if isinstance(row, Dataset) and more:
-        await key_spellings.settle(tx, caller, row.handler, [row.folded_key or ""])
+        await key_spellings.settle_tags(tx, caller, row.handler, [row.folded_key or ""])
     await tx.flush()
     return FactChangeOut.of(change)
 
 
-async def _part(tx: Transaction, dataset: Dataset, other_id: str) -> list[str]:
+async def _separate(tx: Transaction, dataset: Dataset, other_id: str) -> list[str]:
     """Let two datasets be two things, whatever their keys look like."""
     query = select(Dataset).where(Dataset.id == other_id).with_for_update(key_share=True)
     other = (await tx.scalars(query.execution_options(populate_existing=True))).one()
@@ -200,7 +202,7 @@ async def refuse(tx: Transaction, caller: Caller, change_id: str, wanted: Settle
 
 async def read(tx: Transaction, change_id: str, *, lock: bool = False) -> FactChangeOut:
     """Return one fact that waits, or waited."""
-    return FactChangeOut.of(await _of(tx, change_id, lock=lock))
+    return FactChangeOut.of(await _get_change(tx, change_id, lock=lock))
 
 
 async def list_changes(
@@ -224,7 +226,7 @@ async def list_changes(
     return [FactChangeOut.of(row) for row in rows], following
 
 
-async def _of(tx: Transaction, change_id: str, *, lock: bool = False) -> FactChange:
+async def _get_change(tx: Transaction, change_id: str, *, lock: bool = False) -> FactChange:
     change = await tx.get(FactChange, change_id, with_for_update=lock or None, populate_existing=lock)
     if change is None:
         raise NotFound("There is no such change of a fact.")
@@ -233,8 +235,8 @@ async def _of(tx: Transaction, change_id: str, *, lock: bool = False) -> FactCha
 
 async def _lock_change(tx: Transaction, caller: Caller, change_id: str) -> tuple[FactChange, Row]:
     """Return a change that waits, and the thing that it is of: both held, the thing first, as whoever states facts holds it."""
-    change = await _of(tx, change_id)
-    table = THINGS[change.subject[:2]][1]
+    change = await _get_change(tx, change_id)
+    table = SUBJECTS[change.subject[:2]][1]
     if change.handler is None:
         caller.require_everywhere(Role.REGISTRAR)
     else:
@@ -246,7 +248,7 @@ async def _lock_change(tx: Transaction, caller: Caller, change_id: str) -> tuple
         .execution_options(populate_existing=True)
     )
     row: Any = (await tx.scalars(query)).one()
-    change = await _of(tx, change_id, lock=True)
+    change = await _get_change(tx, change_id, lock=True)
     if change.state != "pending":
         raise Conflict(f"This change of a fact is {change.state}; only a pending one can be settled.")
     return change, row
@@ -289,7 +291,7 @@ def _record(
         tx,
         caller,
         events.Change(
-            action=actions[thing_of(row)],
+            action=actions[subject_of(row)],
             subject=row.id,
             handler=handler_of(row),
             details=details,

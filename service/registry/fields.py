@@ -44,7 +44,7 @@ class Fields(Struct, frozen=True):
 NO_FIELDS: Final = Fields()
 
 
-def held_against(now: Sequence[Field], graded: Sequence[Field] | None, sensitive: Collection[str] | None) -> Fields:
+def compare_fields(now: Sequence[Field], graded: Sequence[Field] | None, sensitive: Collection[str] | None) -> Fields:
     """Return a dataset's fields, held against those that its grading looked at.
 
     Args:
@@ -76,7 +76,7 @@ def sensitive_of(fields: Collection[Field]) -> Sequence[str] | None:
     return found or None
 
 
-def of_documents(documents: Sequence[Mapping[str, Any]] | None) -> list[Field] | None:
+def parse_fields(documents: Sequence[Mapping[str, Any]] | None) -> list[Field] | None:
     """Return fields as the register keeps them."""
     if documents is None:
         return None

@@ -9,7 +9,7 @@ from service.access.caller import Caller
 from service.clock import day_in_shanghai
 from service.law.facts import Tag
 from service.registry import tags as tagging
-from service.registry.fields import Fields, held_against, is_freeing, of_documents
+from service.registry.fields import Fields, compare_fields, is_freeing, parse_fields
 from service.registry.schemas import NOT_NOTIFIED, GradingIn
 from service.validation.problems import Invalid
 
@@ -39,13 +39,13 @@ class Graded:
 
     def held(self) -> Fields:
         """Return the fields that the grading that holds looked at, as it took them."""
-        graded = of_documents(self.graded_fields) or []
-        return held_against(graded, graded, self.sensitive_fields)
+        graded = parse_fields(self.graded_fields) or []
+        return compare_fields(graded, graded, self.sensitive_fields)
 
     def taken(self, sensitive: Sequence[str] | None) -> Fields:
         """Return the fields as they are now, as a grading takes them that names some as sensitive."""
-        now = of_documents(self.fields) or []
-        return held_against(now, now, sensitive)
+        now = parse_fields(self.fields) or []
+        return compare_fields(now, now, sensitive)
 
 
 def gradings_of(dataset: Graded, wanted: GradingIn, caller: Caller, now: datetime) -> list[Columns]:

@@ -17,7 +17,7 @@ from service.http.paging import page_of
 from service.http.references import is_of
 from service.registry import key_spellings
 from service.registry.grading import Columns, Graded, details_of, gradings_of, require_tag_of_minors
-from service.registry.operations import REGISTRARS, dataset_of, look_at_scale
+from service.registry.operations import REGISTRARS, check_scale, dataset_of
 from service.registry.schemas import (
     ConfirmIn,
     GradingIn,
@@ -38,16 +38,16 @@ async def grade(tx: Transaction, caller: Caller, reference: str, wanted: Grading
     """
     dataset = await dataset_of(tx, caller, reference, lock=True)
     caller.demand(REGISTRARS, dataset.handler)
-    return await _graded(tx, caller, dataset, wanted)
+    return await _record_gradings(tx, caller, dataset, wanted)
 
 
-async def _graded(tx: Transaction, caller: Caller, dataset: Dataset, wanted: GradingIn) -> GradingOut:
+async def _record_gradings(tx: Transaction, caller: Caller, dataset: Dataset, wanted: GradingIn) -> GradingOut:
     last = await tx.scalar(select(func.max(Grading.number)).where(Grading.dataset == dataset.id))
     stands = {name: getattr(dataset, name) for name in Graded.COLUMNS}
     made = gradings_of(Graded(**stands, last=last or 0), wanted, caller, tx.now)
     await _supersede(tx, dataset.id, "pending")
     recorded = [await _record(tx, caller, dataset, columns) for columns in made]
-    await key_spellings.settle_graded(tx, caller, [dataset.id])
+    await key_spellings.settle_regraded(tx, caller, [dataset.id])
     return GradingOut.of(recorded[-1])
 
 
@@ -84,8 +84,10 @@ async def confirm_grading(
         "reason": wanted.reason,
         "catalogue": grading.catalogue,
     }
-    _tell(tx, caller, AuditAction.DATASET_GRADING_CONFIRMED, dataset, details, [grading.graded_by], wanted.reason)
-    await key_spellings.settle_graded(tx, caller, [dataset.id])
+    _record_event(
+        tx, caller, AuditAction.DATASET_GRADING_CONFIRMED, dataset, details, [grading.graded_by], wanted.reason
+    )
+    await key_spellings.settle_regraded(tx, caller, [dataset.id])
     await tx.flush()
     return GradingOut.of(grading)
 
@@ -97,7 +99,7 @@ async def list_gradings(
     dataset = await dataset_of(tx, caller, reference)
     query = select(Grading).where(Grading.dataset == dataset.id)
     if as_of is not None:
-        query = query.where(_known_on(as_of))
+        query = query.where(_effective_on(as_of))
     rows, following = await page_of(tx, query, Grading.number, cursor, limit)
     return [GradingOut.of(row) for row in rows], following
 
@@ -144,12 +146,12 @@ async def find_gradings(
     if review_before is not None:
         query = query.where(Grading.state == "effective", Grading.review_by < review_before)
     if as_of is not None:
-        query = query.where(_known_on(as_of))
+        query = query.where(_effective_on(as_of))
     rows, following = await page_of(tx, query, Grading.id, cursor, limit)
     return [GradingOut.of(row) for row in rows], following
 
 
-def _known_on(day: date) -> ColumnElement[bool]:
+def _effective_on(day: date) -> ColumnElement[bool]:
     """Return the condition that a grading stood at the end of a day in Asia/Shanghai."""
     end = datetime.combine(day + timedelta(days=1), time(), SHANGHAI)
     return and_(Grading.effective_at < end, or_(Grading.ended_at.is_(None), Grading.ended_at >= end))
@@ -175,9 +177,9 @@ async def _record(tx: Transaction, caller: Caller, dataset: Dataset, columns: Co
         tx.can_deny = True
         await _supersede(tx, dataset.id, "effective")
         _take_effect(tx, dataset, grading)
-        await look_at_scale(tx, caller, dataset)
+        await check_scale(tx, caller, dataset)
     tx.add(grading)
-    _tell(tx, caller, AuditAction.DATASET_GRADED, dataset, details_of(columns), [], grading.reason)
+    _record_event(tx, caller, AuditAction.DATASET_GRADED, dataset, details_of(columns), [], grading.reason)
     await tx.flush()
     return grading
 
@@ -192,7 +194,7 @@ def _take_effect(tx: Transaction, dataset: Dataset, grading: Grading) -> None:
     dataset.sensitive_fields = grading.sensitive_fields
 
 
-def _tell(
+def _record_event(
     tx: Transaction,
     caller: Caller,
     action: AuditAction,

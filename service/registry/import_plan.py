@@ -19,21 +19,21 @@ from service.registry.import_files import Format, rows_of
 from service.registry.import_rows import Fault, ImportRefused, Row, errors_of
 from service.registry.key_normalization import folded_key
 from service.registry.operations import MINORS
-from service.registry.outdated_fields import lacks_tag_of_minors, news_in
-from service.registry.record_diff import Change, Json, change_of, waiting_of
+from service.registry.outdated_fields import lacks_tag_of_minors, newly_outdated_in
+from service.registry.record_diff import Json, RecordDiff, diff_of, pending_values
 from service.registry.schemas import DISTINCT, DatasetNewIn, FieldIn, ImportOut
 from service.validation.problems import pointer_to
 
 _CHUNK: Final = 250
 """Rows that are read, compared and written at a time."""
-_NONE: Final = "[]"
-_NONE_YET: Final = ("scale", "filed_scale", "tags", "grading", "graded_fields", "graded_number", "sensitive_fields")
-_CHANGED: Final = ("title", "owner", "description", "fields", "facts")
+_NO_FIELDS: Final = "[]"
+_NULL_COLUMNS: Final = ("scale", "filed_scale", "tags", "grading", "graded_fields", "graded_number", "sensitive_fields")
+_COMPARED: Final = ("title", "owner", "description", "fields", "facts")
 """What of a dataset that is there a file changes."""
 _FIELDS: Final = TypeAdapter(list[FieldIn])
 
 
-class Reading:
+class ImportPlan:
     """A file as it is read, checked and compared: work on what a caller sent, for a helper process (see `service.workers`).
 
     Each method returns little, or texts that go on to PostgreSQL as they are.
@@ -41,7 +41,7 @@ class Reading:
 
     def __init__(self, content: bytes, kind: Format, handler: str | None, owner: str | None) -> None:
         self._faults: list[Fault] = []
-        self._rows: list[_Wanted] = []
+        self._rows: list[_PlannedRow] = []
         self._ids = new_ids("ds")
         self._spelt: dict[tuple[str, str], list[tuple[str, str, int]]] = {}
         """Of each handler and folded key, the keys that are spellings of it, their ids and numbers."""
@@ -58,9 +58,11 @@ class Reading:
         seen: dict[str, int] = {}
         for row in rows:
             try:
-                wanted = _checked(row, defaults)
+                wanted = _validate_row(row, defaults)
             except ValidationError as error:
-                self._faults += [(row.line, pointer_to(fault["loc"]), _told(fault)) for fault in error.errors()]
+                self._faults += [
+                    (row.line, pointer_to(fault["loc"]), _describe_fault(fault)) for fault in error.errors()
+                ]
                 continue
             if wanted.key in seen:
                 self._faults.append((row.line, "/key", f"The same key stands at line {seen[wanted.key]}."))
@@ -69,7 +71,9 @@ class Reading:
             # A column that is not there says nothing of the fact.
             stated = tuple(sorted(wanted.facts.model_fields_set))
             said = None if wanted.distinct_from is None else (wanted.distinct_from, wanted.reason or "")
-            self._rows.append(_Wanted(row.line, wanted.key, wanted.handler, body, stated, folded_key(wanted.key), said))
+            self._rows.append(
+                _PlannedRow(row.line, wanted.key, wanted.handler, body, stated, folded_key(wanted.key), said)
+            )
 
     def chunks(self) -> int:
         """Return how many times some rows are looked at."""
@@ -110,7 +114,7 @@ class Reading:
                 row.differs = there is None or self._change(row, there) is not None
                 self._spell(row)
 
-    def _spell(self, row: "_Wanted") -> None:
+    def _spell(self, row: "_PlannedRow") -> None:
         """Find out whether a row's key is another spelling of one that is there, or stands in the file before it."""
         twins = self._spelt.setdefault((row.handler or "", row.folded), [])
         others = [one for one in twins if one[0] != row.key]
@@ -175,16 +179,16 @@ class Reading:
                 if change is not None:
                     row.change = json.dumps(change.details, ensure_ascii=False)
                     row.can_deny = change.can_deny
-                    row.outdated = json.dumps(news_in(there, change.after), ensure_ascii=False)
+                    row.outdated = json.dumps(newly_outdated_in(there, change.after), ensure_ascii=False)
                     row.grading = there["grading"]
                     kept = self._kept(row, there)
                     row.kept = json.dumps(kept["facts"])
-                    changed.append({name: kept[name] for name in _CHANGED} | {"id": row.id})
+                    changed.append({name: kept[name] for name in _COMPARED} | {"id": row.id})
         return _text(new), len(new), _text(changed)
 
     def acting(self, chunk: int) -> int:
         """Return how many acts there are of some rows."""
-        return sum(row.differs + (row.differs and row.outdated != _NONE) for row in self._chunk(chunk))
+        return sum(row.differs + (row.differs and row.outdated != _NO_FIELDS) for row in self._chunk(chunk))
 
     def acts(
         self, chunk: int, now: datetime, caller: Caller, numbers: events.ReservedNumbers
@@ -192,22 +196,22 @@ class Reading:
         """Return the entries and events of what was written of some rows."""
         rows = [row for row in self._chunk(chunk) if row.differs]
         written = [self._row(row, now) for row in rows]
-        acts = [self._act(row) for row in rows] + [self._outdated(row) for row in rows if row.outdated != _NONE]
+        acts = [self._act(row) for row in rows] + [self._outdated(row) for row in rows if row.outdated != _NO_FIELDS]
         return events.encode_changes(now, caller, acts, written, numbers)
 
     @staticmethod
-    def _row(row: "_Wanted", now: datetime) -> Written:
+    def _row(row: "_PlannedRow", now: datetime) -> Written:
         """Return what was written of a dataset."""
         wanted = json.loads(row.body)
         if row.is_new:
             wanted["facts"] = freeing.apply_first_statement("dataset", wanted["facts"]).facts
         elif row.kept:
             wanted["facts"] = json.loads(row.kept)
-        values = {name: wanted[name] for name in _CHANGED} | {"updated_at": now}
+        values = {name: wanted[name] for name in _COMPARED} | {"updated_at": now}
         if row.is_new:
             of_new: Json = {"key": row.key, "handler": row.handler, "created_at": now}
             of_new |= {"pending_facts": {}, "twins": [], "distinct_from": []}
-            values |= of_new | dict.fromkeys(_NONE_YET)
+            values |= of_new | dict.fromkeys(_NULL_COLUMNS)
         return Written("datasets", row.id, row.is_new, values)
 
     def can_deny(self) -> bool:
@@ -227,39 +231,39 @@ class Reading:
         )
         return told.model_dump_json().encode()
 
-    def _chunk(self, chunk: int) -> list["_Wanted"]:
+    def _chunk(self, chunk: int) -> list["_PlannedRow"]:
         return self._rows[chunk * _CHUNK : (chunk + 1) * _CHUNK]
 
     @staticmethod
-    def _facts(row: "_Wanted", there: Json | None) -> freeing.FactChange:
+    def _facts(row: "_PlannedRow", there: Json | None) -> freeing.FactChange:
         """Return what a row does to the facts of a dataset: what frees waits for a second person."""
         wanted = json.loads(row.body)["facts"]
         if there is None:
             return freeing.apply_first_statement("dataset", wanted)
         held = {**freeing.DEFAULTS["dataset"], **there["facts"]}
         stated = {fact: wanted[fact] for fact in row.stated}
-        return freeing.apply_statement("dataset", held, waiting_of(there["pending_facts"]), stated)
+        return freeing.apply_statement("dataset", held, pending_values(there["pending_facts"]), stated)
 
     @classmethod
-    def _kept(cls, row: "_Wanted", there: Json | None) -> Json:
+    def _kept(cls, row: "_PlannedRow", there: Json | None) -> Json:
         """Return what is written of a row: what it says, but for the facts that free."""
         wanted: Json = json.loads(row.body)
         return wanted | {"facts": cls._facts(row, there).facts}
 
     @classmethod
-    def _change(cls, row: "_Wanted", there: Json) -> Change | None:
+    def _change(cls, row: "_PlannedRow", there: Json) -> RecordDiff | None:
         """Return what a row changes of a dataset that is there: the same rule as for any other way to change one."""
         wanted = cls._kept(row, there)
-        before = {name: there[name] for name in _CHANGED}
-        if all(before[name] == wanted[name] for name in _CHANGED):
+        before = {name: there[name] for name in _COMPARED}
+        if all(before[name] == wanted[name] for name in _COMPARED):
             return None
         before["fields"] = _FIELDS.dump_python(_FIELDS.validate_python(before["fields"]), mode="json")
         before["facts"] = OriginFactsIn.model_validate(before["facts"]).model_dump(mode="json")
-        return change_of("datasets", before, {name: wanted[name] for name in _CHANGED})
+        return diff_of("datasets", before, {name: wanted[name] for name in _COMPARED})
 
     @staticmethod
-    def _act(row: "_Wanted") -> events.Change:
-        kept = Reading._kept(row, None) if row.is_new else {}
+    def _act(row: "_PlannedRow") -> events.Change:
+        kept = ImportPlan._kept(row, None) if row.is_new else {}
         created = kept | {"handler": row.handler, "scale": None}
         return events.Change(
             action=AuditAction.DATASET_CREATED if row.is_new else AuditAction.DATASET_CHANGED,
@@ -271,7 +275,7 @@ class Reading:
         )
 
     @staticmethod
-    def _outdated(row: "_Wanted") -> events.Change:
+    def _outdated(row: "_PlannedRow") -> events.Change:
         return events.Change(
             action=AuditAction.DATASET_GRADING_OUTDATED,
             subject=row.id,
@@ -283,7 +287,7 @@ class Reading:
 
 
 @dataclass(slots=True)
-class _Wanted:
+class _PlannedRow:
     """A row that is in order, kept small: its dataset is JSON until it is needed."""
 
     line: int
@@ -306,7 +310,7 @@ class _Wanted:
     can_deny: bool = False
     id: str = ""
     change: str = ""
-    outdated: str = _NONE
+    outdated: str = _NO_FIELDS
     """Fields that its grading says nothing about any more, by this change."""
     grading: int | None = None
 
@@ -319,12 +323,12 @@ def _text(rows: Sequence[Json]) -> str | None:
     return json.dumps(rows, ensure_ascii=False) if rows else None
 
 
-def _checked(row: Row, defaults: Mapping[str, str | None]) -> DatasetNewIn:
+def _validate_row(row: Row, defaults: Mapping[str, str | None]) -> DatasetNewIn:
     stated = {name: value for name, value in row.body.items() if value is not None}
     return DatasetNewIn.model_validate({name: value for name, value in defaults.items() if value is not None} | stated)
 
 
-def _told(fault: Any) -> str:
+def _describe_fault(fault: Any) -> str:
     if fault["type"] == "missing":
         return "This is required."
     if fault["type"] == "extra_forbidden":

@@ -1,6 +1,6 @@
 """Imports datasets from files: CSV of a catalogue, or Fides dataset YAML. Every bad row is told with its line; all or nothing.
 
-1. A helper process reads and checks the file, and holds it against the register, some rows at a time (`Reading`): nothing is written,
+1. A helper process reads and checks the file, and holds it against the register, some rows at a time (`ImportPlan`): nothing is written,
    and no lock is taken. A dry run, a file with faults and one that changes nothing end here.
 2. What changes is written, some rows at a time, by one statement each for what is new and what differs. Rows that differ are locked, and
    compared once more.
@@ -19,9 +19,9 @@ from service.database.ids import is_id
 from service.database.session import MovedError, Transaction, elevated
 from service.events import operations as events
 from service.registry import key_spellings
-from service.registry.helper_calls import asked
+from service.registry.helper_calls import ask_helper
 from service.registry.import_files import Format
-from service.registry.import_plan import Reading
+from service.registry.import_plan import ImportPlan
 from service.registry.import_rows import ImportRefused
 from service.registry.operations import REGISTRARS, change_dataset
 from service.registry.record_diff import Json
@@ -80,36 +80,36 @@ async def load(tx: Transaction, caller: Caller, reading: Asks, *, dry_run: bool 
     Args:
         tx: the transaction.
         caller: who imports.
-        reading: asks the `Reading` of the file.
+        reading: asks the `ImportPlan` of the file.
         dry_run: whether nothing is to be written.
 
     Raises:
         ImportRefused: any row that cannot be taken; each fault of each row is told.
         MovedError: a key has come to be meanwhile.
     """
-    chunks: int = await asked(tx, reading, "chunks")
+    chunks: int = await ask_helper(tx, reading, "chunks")
     async with elevated(tx, "keys of datasets"):
         for chunk in range(chunks):
-            keys, named, folded = await asked(tx, reading, "about", chunk)
+            keys, named, folded = await ask_helper(tx, reading, "about", chunk)
             stored = await tx.scalar(_STORED, {"keys": json.dumps(keys, ensure_ascii=False)})
-            handlers = await _handlers(tx, caller, named)
+            handlers = await _resolve_handlers(tx, caller, named)
             mine = sorted({handler for handler, _ in handlers.values() if handler is not None})
             for handler in mine:
-                await key_spellings.fold(tx, caller, Dataset, handler)
+                await key_spellings.fold_keys(tx, caller, Dataset, handler)
             spelt = {"folded": json.dumps(folded, ensure_ascii=False), "handlers": json.dumps(mine)}
-            await asked(tx, reading, "compare", chunk, stored, handlers, await tx.scalar(_SPELT, spelt))
-    count, listed = await asked(tx, reading, "refused")
+            await ask_helper(tx, reading, "compare", chunk, stored, handlers, await tx.scalar(_SPELT, spelt))
+    count, listed = await ask_helper(tx, reading, "refused")
     if count:
         raise ImportRefused([], count=count, listed=listed)
-    if not dry_run and await asked(tx, reading, "changes"):
-        await _write(tx, caller, reading, chunks)
-    told: bytes = await asked(tx, reading, "outcome", dry_run)
+    if not dry_run and await ask_helper(tx, reading, "changes"):
+        await _write_changes(tx, caller, reading, chunks)
+    told: bytes = await ask_helper(tx, reading, "outcome", dry_run)
     return told
 
 
 async def load_here(tx: Transaction, caller: Caller, content: bytes, kind: Format, **options: Any) -> ImportOut:
     """Do all of it in this process, for a command; `options`: `handler`, `owner` and `dry_run`."""
-    reading = Reading(content, kind, options.get("handler"), options.get("owner"))
+    reading = ImportPlan(content, kind, options.get("handler"), options.get("owner"))
     try:
         told = await load(tx, caller, Here(reading), dry_run=options.get("dry_run", False))
     except ImportRefused as refused:
@@ -118,38 +118,38 @@ async def load_here(tx: Transaction, caller: Caller, content: bytes, kind: Forma
     return ImportOut.model_validate_json(told)
 
 
-async def _write(tx: Transaction, caller: Caller, reading: Asks, chunks: int) -> None:
+async def _write_changes(tx: Transaction, caller: Caller, reading: Asks, chunks: int) -> None:
     await tx.flush()
     for chunk in range(chunks):
-        keys = await asked(tx, reading, "to_lock", chunk)
+        keys = await ask_helper(tx, reading, "to_lock", chunk)
         stored = await tx.scalar(_LOCKED, {"keys": json.dumps(keys, ensure_ascii=False)}) if keys else "[]"
-        new, count, changed = await asked(tx, reading, "writes", chunk, stored)
+        new, count, changed = await ask_helper(tx, reading, "writes", chunk, stored)
         if new is not None and cast("Any", await tx.execute(_ADD, {"rows": new, "at": tx.now})).rowcount != count:
             raise MovedError
         if changed is not None:
             await tx.execute(_CHANGE, {"rows": changed, "at": tx.now})
-    count, listed = await asked(tx, reading, "refused")
+    count, listed = await ask_helper(tx, reading, "refused")
     if count:
         raise ImportRefused([], count=count, listed=listed)
     for chunk in range(chunks):
-        count = await asked(tx, reading, "acting", chunk)
+        count = await ask_helper(tx, reading, "acting", chunk)
         if count:
             numbers = await events.reserve_numbers(tx, count)
-            await events.record_all(tx, await asked(tx, reading, "acts", chunk, tx.now, caller, numbers))
+            await events.record_all(tx, await ask_helper(tx, reading, "acts", chunk, tx.now, caller, numbers))
     for chunk in range(chunks):
-        await _wait(tx, caller, await asked(tx, reading, "waits", chunk))
-    tx.can_deny |= await asked(tx, reading, "can_deny")
+        await _store_pending(tx, caller, await ask_helper(tx, reading, "waits", chunk))
+    tx.can_deny |= await ask_helper(tx, reading, "can_deny")
 
 
-async def _wait(tx: Transaction, caller: Caller, waiting: Sequence[tuple[str, str, Json]]) -> None:
+async def _store_pending(tx: Transaction, caller: Caller, waiting: Sequence[tuple[str, str, Json]]) -> None:
     """Let wait for a second person what datasets that are written now would be freed by, as any other statement does."""
     for dataset, folded, patch in waiting:
         changed = await change_dataset(tx, caller, dataset, DatasetPatch.model_validate(patch))
         if "distinct_from" in patch:
-            await key_spellings.settle(tx, caller, changed.handler, [folded])
+            await key_spellings.settle_tags(tx, caller, changed.handler, [folded])
 
 
-async def _handlers(tx: Transaction, caller: Caller, named: Sequence[str]) -> dict[str, tuple[str | None, str]]:
+async def _resolve_handlers(tx: Transaction, caller: Caller, named: Sequence[str]) -> dict[str, tuple[str | None, str]]:
     """Return the handlers that rows name: the id of each that the caller keeps the register of, else None and what to say."""
     rows = (await tx.execute(_HANDLERS, {"named": json.dumps(named, ensure_ascii=False)})).all()
     ids = {row.id for row in rows}

@@ -3,7 +3,7 @@
 1. Registering the second spelling is refused, unless the registrar names the first and says why the two are distinct.
 2. Until a second person confirms that, and for twins that are in the register already, the stricter grading holds for each: `tags` of a
    dataset are those of its own grading and of its twins'. One that nobody has graded stays ungraded.
-3. Whatever changes a grading, or who is a twin of whom, calls `settle` in its transaction: the gate reads `tags` and nothing else.
+3. Whatever changes a grading, or who is a twin of whom, calls `settle_tags` in its transaction: the gate reads `tags` and nothing else.
 """
 
 from collections.abc import Collection, Sequence
@@ -24,7 +24,7 @@ from service.validation.problems import AlreadyExists, Invalid
 
 Row = TypeVar("Row", Handler, Dataset, Recipient)
 
-UNFOLDED: Final = 1000
+MAX_UNFOLDED: Final = 1000
 """Rows of the version before, which knew no folded keys, that are looked after at a time."""
 
 
@@ -51,7 +51,7 @@ async def require_distinct(
         TwinExists: another spelling is there, and it is not named.
         Invalid: what is named is no spelling of this key.
     """
-    await fold(tx, caller, table, handler)
+    await fold_keys(tx, caller, table, handler)
     twins = await spellings(tx, table, handler, [folded_key(key)])
     others = [one for one in twins if one.key != key]
     if named is not None and not any(named in {one.id, one.key} for one in others):
@@ -78,9 +78,9 @@ async def spellings(tx: Transaction, table: type[Row], handler: str | None, fold
     return (await tx.scalars(query)).all()
 
 
-async def fold(tx: Transaction, caller: Caller, table: type[Row], handler: str | None) -> None:
+async def fold_keys(tx: Transaction, caller: Caller, table: type[Row], handler: str | None) -> None:
     """Fold the keys that the version before has registered beside this one."""
-    query = select(table).where(table.folded_key.is_(None)).order_by(table.id).limit(UNFOLDED)
+    query = select(table).where(table.folded_key.is_(None)).order_by(table.id).limit(MAX_UNFOLDED)
     if table is Dataset and handler is not None:
         query = query.where(Dataset.handler == handler)
     for row in (await tx.scalars(query.with_for_update(key_share=True))).all():
@@ -90,12 +90,12 @@ async def fold(tx: Transaction, caller: Caller, table: type[Row], handler: str |
             last = last.where(Dataset.handler == row.handler)
         found = await tx.scalar(last)
         row.folded_key, row.twin_number = folded, 0 if found is None else found + 1
-        await keep(tx)
+        await flush_keys(tx)
         if isinstance(row, Dataset) and row.twin_number:
-            await settle(tx, caller, row.handler, [folded])
+            await settle_tags(tx, caller, row.handler, [folded])
 
 
-async def keep(tx: Transaction) -> None:
+async def flush_keys(tx: Transaction) -> None:
     """Write what is new; where another spelling has come to be registered meanwhile, all of it is done once more.
 
     Raises:
@@ -110,7 +110,7 @@ async def keep(tx: Transaction) -> None:
         raise
 
 
-async def settle(tx: Transaction, caller: Caller, handler: str, folded: Collection[str]) -> None:
+async def settle_tags(tx: Transaction, caller: Caller, handler: str, folded: Collection[str]) -> None:
     """Let the stricter grading hold for each of the datasets of one handler that share a folded key and are not said to be distinct."""
     await tx.flush()
     query = (
@@ -129,15 +129,15 @@ async def settle(tx: Transaction, caller: Caller, handler: str, folded: Collecti
     own = await _own_tags(tx, [row.id for row in shared])
     for row in shared:
         twins = [other.id for other in groups[row.folded_key] if other is not row and other.id not in row.distinct_from]
-        held = held_tags(own.get(row.id), [own.get(twin) for twin in twins])
+        held = effective_tags(own.get(row.id), [own.get(twin) for twin in twins])
         if (row.twins, row.tags) != (twins, held):
             row.twins, row.tags, row.updated_at = twins, held, tx.now
             tx.can_deny = True
-            _tell(tx, caller, row)
+            _record_change(tx, caller, row)
     await tx.flush()
 
 
-async def settle_graded(tx: Transaction, caller: Caller, datasets: Collection[str]) -> None:
+async def settle_regraded(tx: Transaction, caller: Caller, datasets: Collection[str]) -> None:
     """Do the same for datasets whose grading has changed, as far as they have twins."""
     await tx.flush()
     query = select(Dataset.handler, Dataset.folded_key).where(Dataset.id.in_(datasets), Dataset.twins != [])
@@ -145,10 +145,10 @@ async def settle_graded(tx: Transaction, caller: Caller, datasets: Collection[st
     for handler, folded in (await tx.execute(query)).all():
         groups.setdefault(handler, set()).add(folded or "")
     for handler, keys in sorted(groups.items()):
-        await settle(tx, caller, handler, keys)
+        await settle_tags(tx, caller, handler, keys)
 
 
-def held_tags(own: Sequence[str] | None, twins: Sequence[Sequence[str] | None]) -> list[str] | None:
+def effective_tags(own: Sequence[str] | None, twins: Sequence[Sequence[str] | None]) -> list[str] | None:
     """Return the tags that hold of a dataset: its own, and those of its twins; None while nobody has graded it itself."""
     if own is None:
         return None
@@ -160,7 +160,7 @@ async def _own_tags(tx: Transaction, datasets: Sequence[str]) -> dict[str, list[
     return {dataset: tags for dataset, tags in (await tx.execute(query)).all()}  # noqa: C416 - rows are no pairs
 
 
-def _tell(tx: Transaction, caller: Caller, row: Dataset) -> None:
+def _record_change(tx: Transaction, caller: Caller, row: Dataset) -> None:
     details: dict[str, Any] = {"twins": row.twins, "distinct_from": row.distinct_from, "tags": row.tags}
     events.record(
         tx,

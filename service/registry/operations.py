@@ -30,8 +30,8 @@ from service.obligations import operations as obligations
 from service.obligations.obligation_rules import Code, Due
 from service.obligations.queries import has_open
 from service.registry import fact_changes, key_spellings
-from service.registry.outdated_fields import IS_OUTDATED, LOOKED_AT, lacks_tag_of_minors, news_in
-from service.registry.record_diff import change_of, confirmed_after
+from service.registry.outdated_fields import GRADING_COLUMNS, IS_OUTDATED, lacks_tag_of_minors, newly_outdated_in
+from service.registry.record_diff import confirmed_group_after, diff_of
 from service.registry.schemas import (
     DISTINCT,
     AheadOut,
@@ -61,8 +61,8 @@ EXPORTERS = frozenset({Role.EXPORTER})
 MINORS = ("/facts/contains_minors", "Grade the dataset as sensitive first.")
 HOME = "CN"
 """Mainland China: nothing crosses the border to a recipient there."""
-Thing = TypeVar("Thing", Handler, Dataset, Recipient)
-Wanted = TypeVar("Wanted", bound=BaseModel)
+Row = TypeVar("Row", Handler, Dataset, Recipient)
+Shape = TypeVar("Shape", bound=BaseModel)
 Entries = tuple[Sequence[EntryOut], str | None]
 
 
@@ -72,7 +72,7 @@ Entries = tuple[Sequence[EntryOut], str | None]
 async def create_handler(tx: Transaction, caller: Caller, wanted: HandlerNewIn) -> HandlerOut:
     """Register a handler; only a registrar of all handlers can, since nobody has a grant for it yet."""
     caller.require_everywhere(Role.REGISTRAR)
-    change = fact_changes.first_of("handler", wanted)
+    change = fact_changes.first_facts("handler", wanted)
     fields = fact_changes.with_facts(wanted, change.facts).model_dump(mode="json", exclude=DISTINCT)
     fields |= {"confirmed_group": wanted.group}
     spelt = {
@@ -80,9 +80,9 @@ async def create_handler(tx: Transaction, caller: Caller, wanted: HandlerNewIn) 
     }
     handler = Handler(id=new_id("hd"), pending_facts={}, created_at=tx.now, updated_at=tx.now, **fields, **spelt)
     tx.add(handler)
-    _record(tx, caller, AuditAction.HANDLER_CREATED, handler, handler.id, fields | _said_distinct(wanted))
-    await key_spellings.keep(tx)
-    await fact_changes.wait(tx, caller, handler, change)
+    _record(tx, caller, AuditAction.HANDLER_CREATED, handler, handler.id, fields | _distinct_details(wanted))
+    await key_spellings.flush_keys(tx)
+    await fact_changes.store_pending(tx, caller, handler, change)
     await tx.flush()
     return HandlerOut.of(handler)
 
@@ -93,7 +93,7 @@ async def list_handlers(
     """Return the handlers that the caller may see."""
     query = select(Handler)
     if words is not None:
-        query = query.where(_mentions(words, Handler.key, Handler.name, Handler.uscc, Handler.group))
+        query = query.where(_contains_text(words, Handler.key, Handler.name, Handler.uscc, Handler.group))
     if group is not None:
         query = query.where(Handler.group == group)
     rows, following = await page_of(tx, query, Handler.id, cursor, limit)
@@ -112,9 +112,9 @@ async def change_handler(tx: Transaction, caller: Caller, reference: str, patch:
     before, changes = HandlerOut.of(handler), patch.changes()
     is_for_all = caller.grants.get(Role.REGISTRAR) == EVERYWHERE
     is_named = "group" in changes
-    wanted = _patched(HandlerIn, before, changes)
+    wanted = _merge_patch(HandlerIn, before, changes)
     known = before.model_dump(mode="json") | {"confirmed_group": handler.confirmed_group}
-    agreed = confirmed_after(wanted.group, handler.confirmed_group, is_named=is_named, is_for_all=is_for_all)
+    agreed = confirmed_group_after(wanted.group, handler.confirmed_group, is_named=is_named, is_for_all=is_for_all)
     stated = fact_changes.facts_in(changes)
     await _change(tx, caller, handler, known, wanted, stated, confirmed_group=agreed)
     await tx.flush()
@@ -195,7 +195,7 @@ async def create_dataset(tx: Transaction, caller: Caller, wanted: DatasetNewIn) 
     """Register a dataset; nothing of it leaves before it is graded."""
     handler = await named_handler(tx, caller, wanted.handler)
     caller.demand(REGISTRARS, handler.id)
-    change = fact_changes.first_of("dataset", wanted)
+    change = fact_changes.first_facts("dataset", wanted)
     fields = fact_changes.with_facts(wanted, change.facts).model_dump(mode="json", exclude=DISTINCT)
     fields |= {"handler": handler.id}
     dataset = Dataset(
@@ -213,11 +213,11 @@ async def create_dataset(tx: Transaction, caller: Caller, wanted: DatasetNewIn) 
     )
     tx.add(dataset)
     _record(tx, caller, AuditAction.DATASET_CREATED, dataset, handler.id, fields)
-    await key_spellings.keep(tx)
+    await key_spellings.flush_keys(tx)
     if dataset.twin_number:
-        await key_spellings.settle(tx, caller, handler.id, [dataset.folded_key or ""])
-    await fact_changes.wait(tx, caller, dataset, change)
-    await _say_distinct(tx, caller, dataset, wanted.distinct_from, wanted.reason)
+        await key_spellings.settle_tags(tx, caller, handler.id, [dataset.folded_key or ""])
+    await fact_changes.store_pending(tx, caller, dataset, change)
+    await _state_distinct(tx, caller, dataset, wanted.distinct_from, wanted.reason)
     await tx.flush()
     return DatasetOut.of(dataset)
 
@@ -239,11 +239,11 @@ async def list_datasets(
     if handler is not None:
         query = query.where(Dataset.handler == (await handler_of(tx, caller, handler)).id)
     if tag is not None:
-        query = query.where(_tagged(tag))
+        query = query.where(_has_tag(tag))
     if key is not None:
         query = query.where(Dataset.key == key)
     if words is not None:
-        query = query.where(_mentions(words, Dataset.key, Dataset.title, Dataset.owner, Dataset.description))
+        query = query.where(_contains_text(words, Dataset.key, Dataset.title, Dataset.owner, Dataset.description))
     if outdated is not None:
         query = query.where(IS_OUTDATED if outdated else ~IS_OUTDATED)
     rows, following = await page_of(tx, query, Dataset.id, cursor, limit)
@@ -261,15 +261,15 @@ async def change_dataset(tx: Transaction, caller: Caller, reference: str, patch:
     caller.demand(REGISTRARS, dataset.handler)
     before = DatasetOut.of(dataset)
     stated = {name: value for name, value in patch.changes().items() if name not in DISTINCT}
-    wanted = _patched(DatasetIn, before, stated)
-    stands = {name: getattr(dataset, name) for name in ("fields", "facts", *LOOKED_AT)}
+    wanted = _merge_patch(DatasetIn, before, stated)
+    stands = {name: getattr(dataset, name) for name in ("fields", "facts", *GRADING_COLUMNS)}
     after = wanted.model_dump(mode="json")
     if lacks_tag_of_minors(stands, after):
         raise Invalid("All information about persons under 14 is sensitive (PIPL art. 28).", errors=[MINORS])
-    outdated = news_in(stands, after)
+    outdated = newly_outdated_in(stands, after)
     await _change(tx, caller, dataset, before, wanted, fact_changes.facts_in(stated))
-    await look_at_scale(tx, caller, dataset)
-    await _say_distinct(tx, caller, dataset, patch.distinct_from, patch.reason)
+    await check_scale(tx, caller, dataset)
+    await _state_distinct(tx, caller, dataset, patch.distinct_from, patch.reason)
     await tx.flush()
     if outdated:
         details = {"number": dataset.grading, "outdated": outdated}
@@ -277,13 +277,13 @@ async def change_dataset(tx: Transaction, caller: Caller, reference: str, patch:
     return DatasetOut.of(dataset)
 
 
-async def _say_distinct(
+async def _state_distinct(
     tx: Transaction, caller: Caller, dataset: Dataset, named: str | None, reason: str | None
 ) -> None:
     """Let it wait for a second person that a dataset is not what another spelling of its key names."""
     if named is None:
         return
-    await key_spellings.fold(tx, caller, Dataset, dataset.handler)
+    await key_spellings.fold_keys(tx, caller, Dataset, dataset.handler)
     spellings = await key_spellings.spellings(tx, Dataset, dataset.handler, [dataset.folded_key or ""])
     other = next((one for one in spellings if named in {one.id, one.key} and one is not dataset), None)
     if other is None:
@@ -292,14 +292,14 @@ async def _say_distinct(
             errors=[("/distinct_from", "Name another spelling of this key, by id or key.")],
         )
     if other.id not in dataset.distinct_from:
-        await fact_changes.wait(tx, caller, dataset, fact_changes.distinct(dataset, other), reason)
+        await fact_changes.store_pending(tx, caller, dataset, fact_changes.distinct_statement(dataset, other), reason)
 
 
-def _said_distinct(wanted: HandlerNewIn | RecipientNewIn) -> dict[str, Any]:
+def _distinct_details(wanted: HandlerNewIn | RecipientNewIn) -> dict[str, Any]:
     return {} if wanted.distinct_from is None else wanted.model_dump(include=DISTINCT)
 
 
-async def look_at_scale(tx: Transaction, caller: Caller, dataset: Dataset) -> None:
+async def check_scale(tx: Transaction, caller: Caller, dataset: Dataset) -> None:
     """Open the duty to file the catalogue anew where the scale of important or core data has changed enough. Source: MIIT art. 12."""
     if dataset.scale is None or not obligation_rules.is_reported_yearly(dataset.tags or ()):
         return
@@ -342,7 +342,7 @@ async def create_recipient(tx: Transaction, caller: Caller, wanted: RecipientNew
     """
     if wanted.group is not None:
         caller.require_everywhere(Role.REGISTRAR)
-    change = fact_changes.first_of("recipient", wanted)
+    change = fact_changes.first_facts("recipient", wanted)
     fields = fact_changes.with_facts(wanted, change.facts).model_dump(mode="json", exclude=DISTINCT)
     if wanted.distinct_from is not None:
         caller.require_everywhere(Role.REGISTRAR)
@@ -353,9 +353,9 @@ async def create_recipient(tx: Transaction, caller: Caller, wanted: RecipientNew
     }
     recipient = Recipient(id=new_id("rc"), pending_facts={}, created_at=tx.now, updated_at=tx.now, **fields, **spelt)
     tx.add(recipient)
-    _record(tx, caller, AuditAction.RECIPIENT_CREATED, recipient, None, fields | _said_distinct(wanted))
-    await key_spellings.keep(tx)
-    await fact_changes.wait(tx, caller, recipient, change)
+    _record(tx, caller, AuditAction.RECIPIENT_CREATED, recipient, None, fields | _distinct_details(wanted))
+    await key_spellings.flush_keys(tx)
+    await fact_changes.store_pending(tx, caller, recipient, change)
     await tx.flush()
     return RecipientOut.of(recipient)
 
@@ -368,7 +368,7 @@ async def list_recipients(
     if country is not None:
         query = query.where(Recipient.country == country)
     if words is not None:
-        query = query.where(_mentions(words, Recipient.key, Recipient.name))
+        query = query.where(_contains_text(words, Recipient.key, Recipient.name))
     rows, following = await page_of(tx, query, Recipient.id, cursor, limit)
     return [RecipientOut.of(row) for row in rows], following
 
@@ -394,7 +394,7 @@ async def change_recipient(tx: Transaction, caller: Caller, reference: str, patc
             errors=[("/country", "Register the recipient at home as one of its own.")],
         )
     stated = patch.changes()
-    wanted = _patched(RecipientIn, before, stated)
+    wanted = _merge_patch(RecipientIn, before, stated)
     await _change(tx, caller, recipient, before, wanted, fact_changes.facts_in(stated))
     await tx.flush()
     return RecipientOut.of(recipient)
@@ -420,7 +420,7 @@ async def recipient_of(tx: Transaction, reference: str, *, lock: bool = False) -
 # What they share
 
 
-async def _find(tx: Transaction, table: type[Thing], prefix: str, reference: str, *, lock: bool) -> Thing | None:
+async def _find(tx: Transaction, table: type[Row], prefix: str, reference: str, *, lock: bool) -> Row | None:
     column = table.id if is_id(reference, prefix) else table.key
     query = select(table).where(column == reference)
     if lock:
@@ -450,15 +450,15 @@ async def _change(
     **more: Any,
 ) -> None:
     """Make a change that somebody wants, but for the facts that free: these wait for a second person."""
-    change = fact_changes.change_of(thing, wanted, stated)
+    change = fact_changes.diff_facts(thing, wanted, stated)
     kept = fact_changes.with_facts(wanted, change.facts)
-    action = fact_changes.CHANGED[fact_changes.thing_of(thing)]
+    action = fact_changes.CHANGED[fact_changes.subject_of(thing)]
     known = before if isinstance(before, dict) else before.model_dump(mode="json")
     _apply(tx, caller, thing, known, kept, action, fact_changes.handler_of(thing), **more)
-    await fact_changes.wait(tx, caller, thing, change)
+    await fact_changes.store_pending(tx, caller, thing, change)
 
 
-def _patched(shape: type[Wanted], before: BaseModel, changes: dict[str, Any]) -> Wanted:
+def _merge_patch(shape: type[Shape], before: BaseModel, changes: dict[str, Any]) -> Shape:
     current = before.model_dump(mode="json", include=set(shape.model_fields))
     facts = current["facts"] | changes.get("facts", {})
     try:
@@ -477,7 +477,7 @@ def _apply(
     handler: str | None,
     **derived: Any,
 ) -> None:
-    change = change_of(thing.__tablename__, before, wanted.model_dump(mode="json") | derived)
+    change = diff_of(thing.__tablename__, before, wanted.model_dump(mode="json") | derived)
     if change is None:
         return
     for name, value in change.after.items():
@@ -510,11 +510,11 @@ def _record(
     )
 
 
-def _mentions(words: str, *columns: InstrumentedAttribute[Any]) -> ColumnElement[bool]:
+def _contains_text(words: str, *columns: InstrumentedAttribute[Any]) -> ColumnElement[bool]:
     return or_(*(column.icontains(words, autoescape=True) for column in columns))
 
 
-def _tagged(tag: str) -> ColumnElement[bool]:
+def _has_tag(tag: str) -> ColumnElement[bool]:
     if tag == "ungraded":
         return Dataset.tags.is_(None)
     if tag == "general":

@@ -7,10 +7,10 @@ from sqlalchemy import Boolean, ColumnElement, literal_column
 
 from service.law.facts import Tag
 from service.registry import tags as tagging
-from service.registry.fields import Fields, held_against, of_documents
+from service.registry.fields import Fields, compare_fields, parse_fields
 from service.registry.tables import Dataset
 
-LOOKED_AT: Final = ("tags", "grading", "graded_fields", "graded_number", "sensitive_fields")
+GRADING_COLUMNS: Final = ("tags", "grading", "graded_fields", "graded_number", "sensitive_fields")
 """The columns that say it."""
 IS_OUTDATED: Final[ColumnElement[bool]] = literal_column(
     """(
@@ -31,21 +31,21 @@ IS_OUTDATED: Final[ColumnElement[bool]] = literal_column(
 
 def fields_of(dataset: Dataset) -> Fields:
     """Return the fields of a dataset, held against those that its effective grading looked at."""
-    return _held({name: getattr(dataset, name) for name in ("fields", *LOOKED_AT)})
+    return _compare_columns({name: getattr(dataset, name) for name in ("fields", *GRADING_COLUMNS)})
 
 
 def outdated_of(dataset: Dataset) -> list[str]:
     """Return the fields of a dataset that its grading says nothing about, in their order; none where nobody has graded it."""
-    return outdated_in({name: getattr(dataset, name) for name in ("fields", *LOOKED_AT)})
+    return outdated_in({name: getattr(dataset, name) for name in ("fields", *GRADING_COLUMNS)})
 
 
 def outdated_in(dataset: Mapping[str, Any]) -> list[str]:
     """Return the same of a dataset whose columns are members."""
-    held = _held(dataset)
+    held = _compare_columns(dataset)
     return [] if dataset["tags"] is None else [name for name in held.names if name in held.outdated]
 
 
-def news_in(dataset: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+def newly_outdated_in(dataset: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     """Return the fields that become outdated with a change.
 
     Args:
@@ -63,6 +63,6 @@ def lacks_tag_of_minors(dataset: Mapping[str, Any], after: Mapping[str, Any]) ->
     return tags is not None and tagging.lacks_tag_of_minors(map(Tag, tags), contains_minors=is_news)
 
 
-def _held(dataset: Mapping[str, Any]) -> Fields:
+def _compare_columns(dataset: Mapping[str, Any]) -> Fields:
     graded = dataset["graded_fields"] if dataset["graded_number"] == dataset["grading"] else None
-    return held_against(of_documents(dataset["fields"]) or [], of_documents(graded), dataset["sensitive_fields"])
+    return compare_fields(parse_fields(dataset["fields"]) or [], parse_fields(graded), dataset["sensitive_fields"])

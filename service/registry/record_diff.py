@@ -21,7 +21,7 @@ HARMLESS: Final[Mapping[str, frozenset[str]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class RecordDiff:
     """What differs: each changed member as it was and as it is to be."""
 
     before: Json
@@ -35,7 +35,7 @@ class Change:
         return {"before": self.before, "after": self.after}
 
 
-def change_of(thing: str, before: Json, after: Json) -> Change | None:
+def diff_of(thing: str, before: Json, after: Json) -> RecordDiff | None:
     """Return what changes where something that was `before` is to be `after`; None: nothing does.
 
     Args:
@@ -46,19 +46,19 @@ def change_of(thing: str, before: Json, after: Json) -> Change | None:
     changed = {name: value for name, value in after.items() if before[name] != value}
     if not changed:
         return None
-    return Change(
+    return RecordDiff(
         before={name: before[name] for name in changed},
         after=changed,
         can_deny=not changed.keys() <= HARMLESS[thing],
     )
 
 
-def is_confirmed(group: str | None, confirmed: str | None) -> bool:
+def is_group_confirmed(group: str | None, confirmed: str | None) -> bool:
     """Tell whether the group that a handler says it is of is the one that was agreed on."""
     return group is not None and confirmed is not None and group.lower() == confirmed.lower()
 
 
-def confirmed_after(group: str | None, confirmed: str | None, *, is_named: bool, is_for_all: bool) -> str | None:
+def confirmed_group_after(group: str | None, confirmed: str | None, *, is_named: bool, is_for_all: bool) -> str | None:
     """Return the group of a handler that is agreed on once its group is said to be `group`.
 
     A registrar of all handlers agrees for everybody by naming it; what one of some handlers says is a claim.
@@ -71,11 +71,11 @@ def confirmed_after(group: str | None, confirmed: str | None, *, is_named: bool,
     """
     if is_named and is_for_all:
         return group
-    return confirmed if is_confirmed(group, confirmed) else None
+    return confirmed if is_group_confirmed(group, confirmed) else None
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class PendingChanges:
     """What comes to wait for a second person, and what waits no more."""
 
     pending: Json
@@ -95,19 +95,19 @@ class Waiting:
         return {"changes": told, "overtaken": self.overtaken, "askers": self.askers, "pending_facts": self.pending}
 
 
-def waiting_of(pending: Json) -> Json:
+def pending_values(pending: Json) -> Json:
     """Return the facts that wait, with the value that waits."""
     return {fact: told["value"] for fact, told in pending.items()}
 
 
-def waiting(
+def plan_pending(
     subject: str,
     handler: str | None,
     change: freeing.FactChange,
     pending: Json,
     askers: Sequence[str],
     ids: Iterator[str],
-) -> Waiting | None:
+) -> PendingChanges | None:
     """Return what a statement leaves to wait; None: it asks for nothing that frees, and overtakes nothing.
 
     Args:
@@ -132,7 +132,7 @@ def waiting(
         for fact, value in sorted(change.pending.items())
     ]
     kept = {fact: told for fact, told in pending.items() if fact not in change.overtaken}
-    return Waiting(
+    return PendingChanges(
         pending=kept | {one["fact"]: {"value": one["after"], "change": one["id"]} for one in added},
         added=added,
         overtaken=sorted(pending[fact]["change"] for fact in change.overtaken),

@@ -214,7 +214,7 @@ async def import_datasets(
     async def answered() -> Response:
         sent = await asyncio.to_thread(hash_content, content)
         async with helper_for(
-            request, exchange.client_key, import_plan.Reading, content, kind, handler, owner
+            request, exchange.client_key, import_plan.ImportPlan, content, kind, handler, owner
         ) as reading:
 
             async def work(tx: Transaction, caller: Caller) -> Reply:
@@ -263,7 +263,7 @@ async def grade_many(exchange: Keeping, request: Request, body: BulkGradingIn) -
 
     async def answered() -> Response:
         async with helper_for(
-            request, exchange.client_key, bulk.Planning, body, few=len(body.datasets) <= bulk.MAX_WITHOUT_WORKER
+            request, exchange.client_key, bulk.GradingPlan, body, few=len(body.datasets) <= bulk.MAX_WITHOUT_WORKER
         ) as planning:
 
             async def work(tx: Transaction, caller: Caller) -> Reply:

@@ -26,7 +26,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from service.database.columns import Base, Id, Key, Moment, PrimaryId
 from service.database.row_security import AMONG, OfHandler, RowScope
 from service.registry.key_normalization import folded_key
-from service.registry.record_diff import is_confirmed
+from service.registry.record_diff import is_group_confirmed
 
 Json = dict[str, Any]
 
@@ -66,7 +66,7 @@ class Handler(Spelt, OfHandler, Base):
     @property
     def group_confirmed(self) -> bool:
         """Whether what it says of its group counts for others."""
-        return is_confirmed(self.group, self.confirmed_group)
+        return is_group_confirmed(self.group, self.confirmed_group)
 
     @classmethod
     def is_within(cls) -> ColumnElement[bool]:

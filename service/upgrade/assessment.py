@@ -15,9 +15,9 @@ from service.gate.decide import contradicted
 from service.law.facts import Count, DatasetFacts, Tag
 from service.law.freeing import DEFAULTS, STRICTNESS, FactSubject, frees
 from service.law.schemas import OriginFactsIn
-from service.registry.fields import Fields, held_against, of_documents
+from service.registry.fields import Fields, compare_fields, parse_fields
 from service.registry.key_normalization import folded_key
-from service.registry.key_spellings import held_tags
+from service.registry.key_spellings import effective_tags
 from service.registry.tags import lacks_tag_of_minors
 
 Json = dict[str, Any]
@@ -48,7 +48,7 @@ class Dataset:
     @cached_property
     def compared_fields(self) -> Fields:
         """Its fields, compared with those that its grading examined."""
-        return held_against(of_documents(self.fields) or [], of_documents(self.graded_fields), None)
+        return compare_fields(parse_fields(self.fields) or [], parse_fields(self.graded_fields), None)
 
     @cached_property
     def effective_facts(self) -> DatasetFacts:
@@ -296,7 +296,7 @@ def _add_twins(datasets: Sequence[Dataset]) -> Iterator[Dataset]:
     for group in groups.values():
         for dataset in group:
             others = [other for other in group if other is not dataset]
-            tags = held_tags(dataset.tags, [other.tags for other in others]) if others else dataset.tags
+            tags = effective_tags(dataset.tags, [other.tags for other in others]) if others else dataset.tags
             yield replace(dataset, twins=[other.key for other in others], effective_tags=tags)
 
 

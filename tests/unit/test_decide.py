@@ -34,12 +34,12 @@ from service.law.facts import (
     TransferFacts,
 )
 from service.law.mechanisms import Mechanism
-from service.registry.fields import NO_FIELDS, Field, held_against
+from service.registry.fields import NO_FIELDS, Field, compare_fields
 from tests.law.strategies import BOOK
 
 DAY = date(2026, 11, 24)
 PERSONAL, SENSITIVE, IMPORTANT = frozenset({Tag.PERSONAL}), frozenset({Tag.SENSITIVE}), frozenset({Tag.IMPORTANT})
-FIELDS = held_against(
+FIELDS = compare_fields(
     [Field("city", "text"), Field("amount", "int")], [Field("city", "text"), Field("amount", "int")], None
 )
 EXEMPT = frozenset({Mechanism.EXEMPT})
@@ -100,7 +100,7 @@ def of(
 ) -> DecisionInputs:
     """Return what is known where a dataset has some fields, a grading looked at some, and took some for sensitive."""
     looked_at = None if graded is None else [Field(name, "text") for name in graded]
-    fields = held_against([Field(name, "text") for name in now], looked_at, sensitive)
+    fields = compare_fields([Field(name, "text") for name in now], looked_at, sensitive)
     dataset = DatasetState(HandlerFacts(ciio=False), DatasetFacts(frozenset(tags), **facts), fields)
     return replace(known(*permits), dataset=dataset)
 

@@ -4,7 +4,7 @@ import pytest
 
 from service.law.categories import is_sensitive_category
 from service.law.facts import Tag
-from service.registry.fields import NO_FIELDS, Field, Fields, held_against, is_freeing, of_documents, sensitive_of
+from service.registry.fields import NO_FIELDS, Field, Fields, compare_fields, is_freeing, parse_fields, sensitive_of
 from service.registry.tags import lacks_tag_of_minors
 
 CITY, NOTE = Field("city", "text"), Field("note", "text", "user.content")
@@ -13,9 +13,9 @@ HEALTH = Field("diagnosis", "text", "user.health_and_medical.record_id")
 
 def test_a_field_that_came_later_or_is_another_type_or_category_is_outdated() -> None:
     graded = [CITY, NOTE, HEALTH]
-    assert held_against([HEALTH, CITY], graded, None).outdated == frozenset()
+    assert compare_fields([HEALTH, CITY], graded, None).outdated == frozenset()
     now = [CITY, Field("note", "text"), Field("diagnosis", "blob", HEALTH.category), Field("face", "blob")]
-    held = held_against(now, graded, ["city"])
+    held = compare_fields(now, graded, ["city"])
     assert held.outdated == {"note", "diagnosis", "face"}
     assert held.names == ["city", "note", "diagnosis", "face"]
     assert (held.graded, held.plain) == ({"city", "note", "diagnosis"}, frozenset())
@@ -25,37 +25,37 @@ def test_a_field_that_came_later_or_is_another_type_or_category_is_outdated() ->
 
 
 def test_where_nobody_knows_what_was_looked_at_all_is_outdated() -> None:
-    held = held_against([CITY], None, None)
+    held = compare_fields([CITY], None, None)
     assert (held.outdated, held.plain, held.graded) == ({"city"}, frozenset(), frozenset())
-    assert not held_against([], None, None).are_outdated(None)
+    assert not compare_fields([], None, None).are_outdated(None)
 
 
 def test_a_dataset_that_was_graded_without_fields_has_none_that_was_looked_at() -> None:
-    assert held_against([CITY], [], None).outdated == {"city"}
-    whole = held_against([], [], None)
+    assert compare_fields([CITY], [], None).outdated == {"city"}
+    whole = compare_fields([], [], None)
     assert (whole, NO_FIELDS) == (Fields(names=[]), Fields(names=()))
     assert whole.are_graded(["anything"])
-    assert not held_against([CITY], [CITY], None).are_graded(["city", "anything"])
-    assert held_against([], [CITY], None).are_graded(["city"])
-    assert not held_against([], [CITY], None).are_graded(["anything"])
-    assert held_against([CITY], [CITY], None).are_graded(None)
+    assert not compare_fields([CITY], [CITY], None).are_graded(["city", "anything"])
+    assert compare_fields([], [CITY], None).are_graded(["city"])
+    assert not compare_fields([], [CITY], None).are_graded(["anything"])
+    assert compare_fields([CITY], [CITY], None).are_graded(None)
 
 
 def test_sensitive_are_the_named_fields_or_those_whose_category_says_so_or_all() -> None:
     fields = [CITY, NOTE, HEALTH]
     assert sensitive_of(fields) == ["diagnosis"]
     assert sensitive_of([CITY, NOTE]) is None
-    assert held_against(fields, fields, None).plain == {"city", "note"}
-    assert held_against(fields, fields, ["city"]).plain == {"note", "diagnosis"}
-    assert held_against([CITY, NOTE], [CITY, NOTE], None).plain == frozenset()
-    assert held_against(fields, fields, None).are_plain(["city", "note"])
+    assert compare_fields(fields, fields, None).plain == {"city", "note"}
+    assert compare_fields(fields, fields, ["city"]).plain == {"note", "diagnosis"}
+    assert compare_fields([CITY, NOTE], [CITY, NOTE], None).plain == frozenset()
+    assert compare_fields(fields, fields, None).are_plain(["city", "note"])
     for wanted in (["city", "diagnosis"], ["city", "unregistered"], [], None):
-        assert not held_against(fields, fields, None).are_plain(wanted)
+        assert not compare_fields(fields, fields, None).are_plain(wanted)
 
 
 def test_to_take_fewer_fields_for_sensitive_frees_and_a_field_that_nobody_looked_at_does_not() -> None:
     def held(fields: list[Field], sensitive: list[str] | None) -> Fields:
-        return held_against(fields, fields, sensitive)
+        return compare_fields(fields, fields, sensitive)
 
     assert is_freeing(held([CITY, NOTE], ["city"]), held([CITY, NOTE], ["note"]))
     assert is_freeing(held([CITY, NOTE], None), held([CITY, NOTE, HEALTH], None))
@@ -89,9 +89,9 @@ def test_what_a_category_says(category: str, is_sensitive: bool) -> None:  # noq
 
 
 def test_fields_are_read_as_the_register_keeps_them() -> None:
-    assert of_documents(None) is None
-    assert of_documents([{"name": "city", "type": "text"}]) == [CITY]
-    assert of_documents([{"name": "note", "type": "text", "category": "user.content"}]) == [NOTE]
+    assert parse_fields(None) is None
+    assert parse_fields([{"name": "city", "type": "text"}]) == [CITY]
+    assert parse_fields([{"name": "note", "type": "text", "category": "user.content"}]) == [NOTE]
 
 
 def test_data_about_minors_takes_the_tag_sensitive() -> None:

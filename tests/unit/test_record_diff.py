@@ -8,7 +8,14 @@ import pytest
 
 from service.law import freeing
 from service.law.schemas import HandlerFactsIn
-from service.registry.record_diff import HARMLESS, change_of, confirmed_after, is_confirmed, waiting, waiting_of
+from service.registry.record_diff import (
+    HARMLESS,
+    confirmed_group_after,
+    diff_of,
+    is_group_confirmed,
+    pending_values,
+    plan_pending,
+)
 from service.registry.schemas import DatasetIn, HandlerIn, RecipientIn
 
 BEFORE = {
@@ -42,7 +49,7 @@ BEFORE = {
     ],
 )
 def test_a_change_names_what_differs_and_whether_it_can_deny(thing: str, after: dict[str, Any], can_deny: bool) -> None:  # noqa: FBT001
-    change = change_of(thing, BEFORE[thing], BEFORE[thing] | after)
+    change = diff_of(thing, BEFORE[thing], BEFORE[thing] | after)
     assert change is not None
     assert (change.after, change.can_deny) == (after, can_deny)
     assert change.details == {"before": {name: BEFORE[thing][name] for name in after}, "after": after}
@@ -50,7 +57,7 @@ def test_a_change_names_what_differs_and_whether_it_can_deny(thing: str, after: 
 
 @pytest.mark.parametrize("thing", sorted(BEFORE))
 def test_what_is_the_same_changes_nothing(thing: str) -> None:
-    assert change_of(thing, BEFORE[thing], dict(BEFORE[thing])) is None
+    assert diff_of(thing, BEFORE[thing], dict(BEFORE[thing])) is None
 
 
 @pytest.mark.parametrize(
@@ -69,7 +76,7 @@ def test_what_is_harmless_is_a_member_and_no_fact(thing: str, shape: type) -> No
 def test_a_group_is_confirmed_where_it_is_the_one_agreed_on(
     group: str | None, confirmed: str | None, *, is_the_one: bool
 ) -> None:
-    assert is_confirmed(group, confirmed) is is_the_one
+    assert is_group_confirmed(group, confirmed) is is_the_one
 
 
 @pytest.mark.parametrize(
@@ -86,7 +93,7 @@ def test_a_group_is_confirmed_where_it_is_the_one_agreed_on(
 def test_only_a_registrar_of_all_handlers_agrees_on_a_group_by_naming_it(
     group: str | None, confirmed: str | None, after: str | None, *, is_named: bool, is_for_all: bool
 ) -> None:
-    assert confirmed_after(group, confirmed, is_named=is_named, is_for_all=is_for_all) == after
+    assert confirmed_group_after(group, confirmed, is_named=is_named, is_for_all=is_for_all) == after
 
 
 WAITS: dict[str, Any] = {
@@ -97,7 +104,7 @@ WAITS: dict[str, Any] = {
 
 
 def test_what_waits_is_told_with_its_value() -> None:
-    assert waiting_of(WAITS) == {"ciio": False, "in_ftz": True, "platform_users": 1}
+    assert pending_values(WAITS) == {"ciio": False, "in_ftz": True, "platform_users": 1}
 
 
 def test_a_statement_that_frees_waits_and_overtakes_what_waited_of_the_same_fact() -> None:
@@ -106,7 +113,7 @@ def test_a_statement_that_frees_waits_and_overtakes_what_waited_of_the_same_fact
         pending={"platform_users": 2},
         overtaken=frozenset({"platform_users", "in_ftz"}),
     )
-    left = waiting("hd_1", "hd_1", change, WAITS, ["pr_b", "pr_a"], iter(["fc_3"]))
+    left = plan_pending("hd_1", "hd_1", change, WAITS, ["pr_b", "pr_a"], iter(["fc_3"]))
     assert left is not None
     pending = {"ciio": WAITS["ciio"], "platform_users": {"value": 2, "change": "fc_3"}}
     added = {"id": "fc_3", "subject": "hd_1", "handler": "hd_1", "fact": "platform_users", "before": 9, "after": 2}
@@ -121,11 +128,11 @@ def test_a_statement_that_frees_waits_and_overtakes_what_waited_of_the_same_fact
 
 def test_a_statement_that_frees_nothing_and_overtakes_nothing_leaves_nothing_to_wait() -> None:
     change = freeing.FactChange(facts={"ciio": True}, pending={}, overtaken=frozenset())
-    assert waiting("hd_1", "hd_1", change, WAITS, ["pr_a"], iter(())) is None
+    assert plan_pending("hd_1", "hd_1", change, WAITS, ["pr_a"], iter(())) is None
 
 
 def test_a_statement_may_only_put_aside_what_waited() -> None:
     change = freeing.FactChange(facts={"ciio": True}, pending={}, overtaken=frozenset({"ciio"}))
-    left = waiting("rc_1", None, change, {"ciio": WAITS["ciio"]}, ["pr_a"], iter(()))
+    left = plan_pending("rc_1", None, change, {"ciio": WAITS["ciio"]}, ["pr_a"], iter(()))
     assert left is not None
     assert (left.pending, left.added, left.overtaken) == ({}, [], ["fc_1"])

@@ -29,7 +29,7 @@ DEFENCES: Final = (
         "A28",
         "a raise puts a pending lowering aside",
         GRADINGS,
-        "_graded",
+        "_record_gradings",
         "_supersede(…)",
         "",
         REGISTERED + "test_a_lowering_that_was_confirmed_too_late_does_not_undo_a_raise",

@@ -54,7 +54,7 @@ DEFENCES: Final[tuple[Defence, ...]] = (
         "A265",
         "type and category belong to a field",
         FIELDS,
-        "held_against",
+        "compare_fields",
         "looked_at.get(field.name) != field",
         "field.name not in looked_at",
         SAID + "test_another_type_or_category_outdates_and_another_title_or_a_removal_does_not",

@@ -47,7 +47,7 @@ DEFENCES: Final = (
         "A85",
         "wildcards are escaped",
         REGISTER,
-        "_mentions",
+        "_contains_text",
         "autoescape=",
         "",
         TEXTS + "test_a_search_for_a_wildcard_finds_what_holds_it_and_not_everything",
