@@ -1,15 +1,16 @@
-"""Make the font files of `service/drawing/fonts/` from the fonts that the Noto project publishes.
+"""Makes the font files of `service/drawing/fonts/` from the fonts that the Noto project publishes.
 
     python -m pip download --no-deps --dest build/fonts manimgx-fonts==2026.9.26.post1 manimgx-fonts-cjk==2026.9.26.post1
     python deploy/fonts.py build/fonts
 
 The two wheels are only a source of unmodified font files; nothing of them is installed. The same wheels and the same version of
-`uharfbuzz` give the same bytes. `service/drawing/fonts/README.md` lists each file with its version and hashes.
+`uharfbuzz` give the same bytes. The script lists each file with its version and hashes in `deploy/vendored.toml`.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
 import tempfile
 import zipfile
@@ -19,7 +20,12 @@ from typing import Final
 import uharfbuzz
 from uharfbuzz import SubsetInputSets
 
-TARGET: Final = Path(__file__).parents[1] / "service/drawing/fonts"
+ROOT: Final = Path(__file__).parents[1]
+TARGET: Final = ROOT / "service/drawing/fonts"
+LIST: Final = ROOT / "deploy/vendored.toml"
+MARK: Final = "# Fonts, written by deploy/fonts.py.\n"
+NOTICES: Final = {"Noto Sans": "LICENSE-Noto.txt", "Noto Sans CJK SC": "LICENSE-NotoSansCJK.txt"}
+"""Files with the licence and the notices of copyright, by the family that they are listed with."""
 
 WHEELS: Final = {
     "manimgx_fonts-2026.9.26.post1-py3-none-any.whl": "e5e21178263ddec3eef9414d2b52a1c90ac01062d3e9067460f3359f854c3e17",
@@ -43,26 +49,37 @@ LEFT_OUT: Final = "Italic"
 
 
 def main(wheels: Path) -> None:
-    """Write the font files and the page that lists them."""
-    rows = []
+    """Write the font files, and list them."""
+    components = []
     with tempfile.TemporaryDirectory() as folder:
         for source in _unpack(wheels, Path(folder)):
             data = _derive(source)
             name = source.name.split("[")[0].split(".")[0].replace("NotoSansCJK-VF", "NotoSansCJKsc")
             target = TARGET / f"{name}{'.otf' if data[:4] == b'OTTO' else '.ttf'}"
             target.write_bytes(data)
-            face = uharfbuzz.Face(data)
-            version = face.get_name(uharfbuzz.OTNameIdPredefined.VERSION_STRING) or ""
-            shape = (target.name, version.split(";")[0].removeprefix("Version "), len(face.unicodes), len(data))
-            rows.append((*shape, source.name, _sha256(source.read_bytes()), _sha256(data)))
-    page = TARGET / "README.md"
-    head, mark, _ = page.read_text("utf-8").partition("|---|---|---|---|---|---|---|\n")
-    page.write_text(head + mark + "".join(_row(row) for row in sorted(rows)), "utf-8")
+            components.append(_component(target, source))
+    kept, _, _ = LIST.read_text("utf-8").partition(MARK)
+    LIST.write_text(kept + MARK + "".join(sorted(components)), "utf-8")
 
 
-def _row(row: tuple[str, str, int, int, str, str, str]) -> str:
-    name, version, characters, size, source, before, after = row
-    return f"| `{name}` | {version} | {characters:,} | {size:,} | `{source}` | `{before}` | `{after}` |\n"
+def _component(target: Path, source: Path) -> str:
+    """Return the entry of a font file in the list: name, version, licence, the file of upstream, and the files of the repository."""
+    face = uharfbuzz.Face(uharfbuzz.Blob.from_file_path(target))
+    version = (face.get_name(uharfbuzz.OTNameIdPredefined.VERSION_STRING) or "").split(";")[0].removeprefix("Version ")
+    family = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", target.stem).replace("CJKsc", "CJK SC")
+    files = [target, *(TARGET / notice for name, notice in NOTICES.items() if name == family)]
+    listed = "".join(f'"{file.relative_to(ROOT)}" = "{_sha256(file.read_bytes())}"\n' for file in files)
+    return f"""
+[[component]]
+type = "data"
+name = "{family}"
+version = "{version}"
+purl = "pkg:generic/{family.lower().replace(" ", "-")}@{version}"
+licence = "OFL-1.1"
+made_from = {{ name = "{source.name}", sha256 = "{_sha256(source.read_bytes())}" }}
+
+[component.files]
+{listed}"""
 
 
 def _unpack(wheels: Path, folder: Path) -> list[Path]:

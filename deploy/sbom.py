@@ -57,12 +57,13 @@ def vendored() -> list[dict[str, Any]]:
     """Return the components whose files stand in the repository, from `deploy/vendored.toml`."""
     return [
         {
-            "type": "library",
+            "type": component.get("type", "library"),
             "bom-ref": component["purl"],
             "name": component["name"],
             "version": component["version"],
             "purl": component["purl"],
             "licenses": [{"license": {"id": component["licence"]}}],
+            **_pedigree(component),
             "components": [
                 {
                     "type": "file",
@@ -75,6 +76,15 @@ def vendored() -> list[dict[str, Any]]:
         }
         for component in tomllib.loads((ROOT / "deploy" / "vendored.toml").read_text("utf-8"))["component"]
     ]
+
+
+def _pedigree(component: dict[str, Any]) -> dict[str, Any]:
+    """Return the file of upstream that a component is made from, if its list names one."""
+    if "made_from" not in component:
+        return {}
+    source = component["made_from"]
+    hashes = [{"alg": "SHA-256", "content": source["sha256"]}]
+    return {"pedigree": {"ancestors": [{"type": "file", "name": source["name"], "hashes": hashes}]}}
 
 
 def main(target: Path) -> None:

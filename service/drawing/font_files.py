@@ -1,6 +1,6 @@
 """Font files of documents, which come with the program. No font of the machine is used, so every machine prints the same.
 
-Noto fonts under the SIL Open Font License 1.1; `fonts/README.md` lists them with versions and hashes.
+Noto fonts under the SIL Open Font License 1.1; `deploy/vendored.toml` lists them with versions and hashes.
 
 Example:
     missing = find_missing(text)

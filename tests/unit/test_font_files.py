@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import tomllib
 import unicodedata
 from pathlib import Path
 
@@ -13,14 +14,14 @@ import uharfbuzz
 from service.drawing.font_files import FAMILIES, FOLDER, find_missing, subset_chinese, subset_latin
 
 FILES = sorted(file for file in FOLDER.iterdir() if file.suffix in {".ttf", ".otf"})
-ROWS = {
-    name: (source, before, after)
-    for name, source, before, after in re.findall(
-        r"^\| `([^`]+)` \|.*\| `([^`]+)` \| `([0-9a-f]{64})` \| `([0-9a-f]{64})` \|$",
-        (FOLDER / "README.md").read_text("utf-8"),
-        flags=re.MULTILINE,
-    )
+ROOT = Path(__file__).parents[2]
+LISTED = {
+    Path(file).name: (component, sha256)
+    for component in tomllib.loads((ROOT / "deploy" / "vendored.toml").read_text("utf-8"))["component"]
+    for file, sha256 in component["files"].items()
+    if (ROOT / file).parent == FOLDER
 }
+"""The entry of each file in the list of vendored files, and its hash there."""
 
 
 def face_of(file: Path) -> uharfbuzz.Face:
@@ -37,13 +38,20 @@ def gb2312() -> str:
 
 
 def test_every_file_is_listed_with_its_hash() -> None:
-    assert {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in FILES} == {
-        name: after for name, (_, _, after) in ROWS.items()
+    listed = [*FILES, *FOLDER.glob("LICENSE-*.txt")]
+    assert {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in listed} == {
+        name: sha256 for name, (_, sha256) in LISTED.items()
     }
-    assert {name for name, (_, before, after) in ROWS.items() if before != after} == {
-        "NotoEmoji.ttf",
-        "NotoSansCJKsc.otf",
-    }
+    changed = {file.name for file in FILES if LISTED[file.name][0]["made_from"]["sha256"] != LISTED[file.name][1]}
+    assert changed == {"NotoEmoji.ttf", "NotoSansCJKsc.otf"}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_every_file_is_listed_with_its_name_version_and_licence(file: Path) -> None:
+    names, component = names_of(face_of(file)), LISTED[file.name][0]
+    assert names.get(16, names[1]).removesuffix(" Thin") == component["name"]
+    assert names[5].split(";")[0] == f"Version {component['version']}"
+    assert component["licence"] == "OFL-1.1"
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
