@@ -29,12 +29,12 @@ COMMANDS: Final = {
     "policy": "policies:policies",
     "sample": "samples:samples",
 }
-"""Where in `service.commands` each is: a function, or a group of more commands. What nobody asks for is not loaded, and costs no time."""
+"""Module and member in `service.commands` of each command, or group of commands. A module is loaded when its command is called."""
 HIDDEN: Final = {"openapi"}
 
 
 class Commands(TyperGroup):
-    """All commands, each loaded when it is asked for."""
+    """Commands of `outbound`, each loaded on demand."""
 
     def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]  # noqa: ARG002
         """Return the names, in the order of the help."""
@@ -43,12 +43,13 @@ class Commands(TyperGroup):
     def get_command(self, ctx: typer.Context, cmd_name: str) -> Any:  # type: ignore[override]  # noqa: ARG002
         """Return a command, or None."""
         place = COMMANDS.get(cmd_name)
-        return None if place is None else _loaded(cmd_name, *place.split(":"))
+        return None if place is None else _load(cmd_name, *place.split(":"))
 
 
 @contextmanager
-def _kept() -> Iterator[None]:
-    """Look for no cycles in what is loaded meanwhile: it stays, and to go through it then and at the end is a third of a command's time."""
+def _without_garbage_collection() -> Iterator[None]:
+    """Pause garbage collection, and exempt what was loaded meanwhile from it for good."""
+    # Loaded modules stay; collecting among them takes a third of a command's time.
     gc.disable()
     try:
         yield
@@ -57,23 +58,23 @@ def _kept() -> Iterator[None]:
         gc.enable()
 
 
-def _loaded(name: str, module: str, member: str) -> Any:
-    with _kept():
-        found = getattr(import_module(f"service.commands.{module}"), member)
-    if isinstance(found, typer.Typer):
-        group = typer.main.get_group(found)
+def _load(name: str, module: str, member: str) -> Any:
+    with _without_garbage_collection():
+        command = getattr(import_module(f"service.commands.{module}"), member)
+    if isinstance(command, typer.Typer):
+        group = typer.main.get_group(command)
         group.name = name
         return group
     single = typer.Typer(add_completion=False)
-    single.command(name, hidden=name in HIDDEN)(found)
+    single.command(name, hidden=name in HIDDEN)(command)
     return typer.main.get_command(single)
 
 
 def server() -> Any:
     """Return the application of one server process, which uvicorn loads."""
-    with _kept():
-        from service.commands.serving import server as made  # noqa: PLC0415 - in a process of its own nothing is loaded yet
-    return made()
+    with _without_garbage_collection():
+        from service.commands.serving import server as create_server  # noqa: PLC0415 - loaded without garbage collection
+    return create_server()
 
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -85,16 +86,16 @@ def _commands() -> None:
 
 
 def main() -> None:
-    """Run the command; whatever goes wrong is told in one sentence."""
+    """Run the command; print an expected error as one sentence."""
     try:
         app()
     except Exception as error:
-        from service.commands.exit_status import fail, told_of  # noqa: PLC0415 - what all goes well without is not loaded
+        from service.commands.exit_status import describe_error, fail  # noqa: PLC0415 - loaded for errors alone
 
-        told = told_of(error)
-        if told is None:
+        message = describe_error(error)
+        if message is None:
             raise
-        fail(told)
+        fail(message)
 
 
 if __name__ == "__main__":

@@ -22,24 +22,29 @@ def create_key(
     system: Annotated[bool, typer.Option("--system", help="It is a system, not a person.")] = False,
     handler: Annotated[str | None, typer.Option(help="Id or key of the handler; all handlers, if missing.")] = None,
 ) -> None:
-    """Make a key; the last line on standard output is the key alone. It is recorded as the operator's act, and takes no second admin."""
+    """Create an API key; the last line of standard output is the key alone.
+
+    The entry of the log names the operator as its actor. No second admin confirms it.
+    """
     if not Settings().keys_by_command:
         fail(
-            "OUTBOUND_KEYS_BY_COMMAND is false: keys and roles are given by admins over the API. Set it to true to use this command."
+            "OUTBOUND_KEYS_BY_COMMAND is false: admins create keys and grant roles over the API. Set it to true to use this command."
         )
-    made = in_transaction(lambda tx: identity.equip(tx, principal, "system" if system else "person", role, handler))
-    sys.stderr.write(f"{principal} ({made.principal}) has the key {made.prefix}…; it is shown this once.\n")
-    typer.echo(made.secret)
+    key = in_transaction(lambda tx: identity.equip(tx, principal, "system" if system else "person", role, handler))
+    sys.stderr.write(f"{principal} ({key.principal}) has the key {key.prefix}…; it is shown this once.\n")
+    typer.echo(key.secret)
 
 
 def login_link(
     principal: Annotated[str, typer.Option(help="Name or id of the person.")],
     minutes: Annotated[int, typer.Option(min=1, max=24 * 60, help="For how long it may be used.")] = 15,
 ) -> None:
-    """Print a link by which a person signs in with a browser, once; recorded as the operator's act."""
+    """Print a link that signs a person in with a browser, once; its entry in the log names the operator as the actor."""
     settings = Settings()
     if not settings.keys_by_command:
-        fail("OUTBOUND_KEYS_BY_COMMAND is false: nobody comes in by command. Set it to true to use this command.")
+        fail(
+            "OUTBOUND_KEYS_BY_COMMAND is false: sign-in links come from admins alone. Set it to true to use this command."
+        )
     token = in_transaction(lambda tx: sessions.make_link(tx, principal, minutes))
     base = settings.base_url
     sys.stderr.write(f"For {principal}, once, within {minutes} minutes:\n")

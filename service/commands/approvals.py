@@ -1,4 +1,4 @@
-"""Commands that look after approved and waiting requests: `outbound review`, `outbound remind`."""
+"""Commands for approved and waiting requests: `outbound review`, `outbound remind`."""
 
 import json
 from typing import Annotated
@@ -19,25 +19,25 @@ def review(
         bool, typer.Option("--exit-code", help="Exit with 3 where a permit no longer stands.")
     ] = False,
 ) -> None:
-    """List every permit in force that no longer stands, and why; changes nothing, so it can run nightly."""
+    """List each permit in force that the law or its evidence no longer supports, with the reason. Changes nothing; may run nightly."""
     book = load_rule_book(Settings().policy_file)
-    found = in_transaction(lambda tx: outlook.find_invalidated_permits(tx, book))
+    permits = in_transaction(lambda tx: outlook.find_invalidated_permits(tx, book))
     if as_json:
-        typer.echo(json.dumps(outlook.documents_of(found), ensure_ascii=False, indent=2))
+        typer.echo(json.dumps(outlook.documents_of(permits), ensure_ascii=False, indent=2))
     else:
-        for permit in found:
+        for permit in permits:
             typer.echo(f"{permit.permit} ({permit.purpose}, transfer {permit.transfer}) no longer stands:")
-            for why in permit.why:
-                typer.echo(f"  {why.dataset}: {why.reason}: {why.text.en}")
-        typer.echo(f"{len(found)} permit(s) no longer stand." if found else "Every permit in force stands.")
-    if found and exit_code:
+            for change in permit.why:
+                typer.echo(f"  {change.dataset}: {change.reason}: {change.text.en}")
+        typer.echo(f"{len(permits)} permit(s) no longer stand." if permits else "Every permit in force stands.")
+    if permits and exit_code:
         raise typer.Exit(3)
 
 
 def remind() -> None:
-    """Remind of every stage that is open past its service time, and escalate those open for twice as long; each once."""
+    """Remind reviewers of each stage past its service time, and escalate stages past twice that time; each once."""
     book = load_rule_book(Settings().policy_file)
-    told = in_transaction(lambda tx: reviewers.remind(tx, OPERATOR, book))
-    for transfer, stage, verb in told:
+    overdue = in_transaction(lambda tx: reviewers.remind(tx, OPERATOR, book))
+    for transfer, stage, verb in overdue:
         typer.echo(f"{transfer}: the stage {stage} was {verb}.")
-    typer.echo(f"{len(told)} stage(s) were past their time." if told else "No stage is past its time.")
+    typer.echo(f"{len(overdue)} stage(s) were past their time." if overdue else "No stage is past its time.")

@@ -21,7 +21,16 @@ Result = TypeVar("Result")
 
 @contextmanager
 def database_url(settings: Settings, *, migrated: bool = True) -> Iterator[str]:
-    """Give the address of the database: the external one, or the embedded one for as long as it is needed."""
+    """Yield the address of the database: the configured one, or that of the embedded server, which runs until the block ends.
+
+    Args:
+        settings: the settings.
+        migrated: require the schema of this version; the embedded database is migrated.
+
+    Example:
+        with database_url(Settings()) as url:
+            database = Database(url, reach=EVERYWHERE)
+    """
     if settings.database_url is not None:
         url = settings.database_url.get_secret_value()
         if migrated:
@@ -42,9 +51,9 @@ def database_url(settings: Settings, *, migrated: bool = True) -> Iterator[str]:
 
 
 def bring_up(url: str) -> int | None:
-    """Bring a database to the schema of this version, and say in the log what it held before; return of how many rows, if of any.
+    """Migrate a database to the schema of this version, and write the baseline of its rows to the log.
 
-    Where a database is new, or there already, nothing is to be said.
+    Returns the number of rows in the baseline; None for a database that was empty or up to date.
     """
     before = migrate.current(url)
     migrate.upgrade(url)
@@ -52,7 +61,7 @@ def bring_up(url: str) -> int | None:
 
 
 def write_baseline(url: str) -> int:
-    """Say in the log what the tables hold where it does not say so, and return of how many rows."""
+    """Write a baseline to the log, of each row whose content no entry states yet; return the number of rows."""
 
     async def run() -> int:
         connection = await connect(url, name=fsck.NAME, bounds=fsck.BOUNDS)
@@ -76,12 +85,17 @@ def _require_current(url: str) -> None:
 
 
 def in_transaction(work: Callable[[Transaction], Awaitable[Result]]) -> Result:
-    """Do some work in one transaction that sees all handlers."""
+    """Run `work` in one transaction that sees all handlers, commit, and return its result."""
     return with_database(lambda database: database.transaction(work))
 
 
 def with_database(work: Callable[[Database], Awaitable[Result]], timeout: float | None = None) -> Result:
-    """Do some work on the database, with one connection; `timeout`: seconds for a statement, where not as it is set."""
+    """Run `work` on the database with one connection, and return its result.
+
+    Args:
+        work: the work.
+        timeout: seconds for a statement; None: the time-out of the settings.
+    """
     settings = Settings()
 
     async def run(url: str) -> Result:

@@ -1,4 +1,4 @@
-"""Ends a command that cannot do what it was asked: with status 1, and a sentence on standard error."""
+"""Ends a failed command with exit status 1 and a sentence on standard error."""
 
 import sys
 from typing import Any, NoReturn
@@ -10,19 +10,24 @@ from service.validation.problems import Problem
 
 
 def fail(message: str) -> NoReturn:
-    """End with 1, and tell why on standard error."""
+    """End the command with exit status 1, and print a message to standard error.
+
+    Example:
+        if not file.exists():
+            fail(f"There is no {file}. Name a file that `outbound archive` wrote.")
+    """
     sys.stderr.write(message + "\n")
     raise SystemExit(1)
 
 
-def told_of(error: Exception) -> str | None:
-    """Return what is to be told of an error; None: it is a fault of the program."""
+def describe_error(error: Exception) -> str | None:
+    """Return the message for an error; None: it is a fault of the program, and its traceback is useful."""
     if isinstance(error, Problem):
-        return "\n".join([error.detail, *(_line(one) for one in error.errors)])
+        return "\n".join([error.detail, *(_line(item) for item in error.errors)])
     if isinstance(error, DatabaseUnavailableError):
         return "The database does not answer. Check OUTBOUND_DATABASE_URL, or that the embedded server can start."
     if isinstance(error, LockTimeoutError):
-        return "Others hold what this needs; nothing was changed. Try again in a moment."
+        return "Another transaction holds a lock that this command needs; nothing was changed. Try again in a moment."
     if isinstance(error, EmbeddedServerError | RuleFileError | UnboundError | ValueError | OSError):
         return str(error)
     return None

@@ -21,11 +21,11 @@ from service.whatif.law_routes import determination_of
 def determine(
     file: Annotated[Path, typer.Argument(help="Facts as JSON; - reads them from standard input.")],
 ) -> None:
-    """Determine what the law asks for, given facts; needs no database and stores nothing. Not legal advice."""
+    """Determine the requirements of the law for given facts; needs no database and stores nothing. Not legal advice."""
     content = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
     try:
         body = FactsIn.model_validate(parse(content))
     except ValidationError as error:
         raise invalid_from(error.errors()) from error
-    told = determination_of(body, day_in_shanghai(datetime.now(UTC)), load_rule_book(Settings().policy_file))
-    typer.echo(json.dumps(told.model_dump(mode="json"), ensure_ascii=False, indent=2))
+    determination = determination_of(body, day_in_shanghai(datetime.now(UTC)), load_rule_book(Settings().policy_file))
+    typer.echo(json.dumps(determination.model_dump(mode="json"), ensure_ascii=False, indent=2))

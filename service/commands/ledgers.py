@@ -9,7 +9,7 @@ from service.commands.exit_status import fail
 from service.database.session import Database
 from service.exports import recount
 
-ledgers = typer.Typer(no_args_is_help=True, help="The years' counts of persons.")
+ledgers = typer.Typer(no_args_is_help=True, help="Counts of persons by handler and year.")
 
 
 @ledgers.command("rebuild")
@@ -20,7 +20,7 @@ def rebuild_ledger(
     ] = None,
     repair: Annotated[bool, typer.Option("--repair", help="Store what differs; each is recorded in the log.")] = False,
 ) -> None:
-    """Count years and permits again from the exports alone; ends with 1 when what is stored differs and was not repaired."""
+    """Recount years and permits from the exports. Exit status 1 if stored counts differ and were not repaired."""
 
     async def run(database: Database) -> int:
         differing = above = 0
@@ -30,17 +30,17 @@ def rebuild_ledger(
             typer.echo(f"{counted.sentence()}: {_outcome(counted, repair=repair)}")
         if above:
             typer.echo(
-                f"Under {above} permit(s) more persons went than they allow: see their findings, and what they say above."
+                f"{above} permit(s) were used for more persons than they allow: see the lines above and the findings of the permits."
             )
         return differing
 
     differing = with_database(run)
     if differing == 0:
-        typer.echo("Everything is as the exports add up.")
+        typer.echo("All stored counts are those of the exports.")
     elif repair:
         typer.echo(f"{differing} differed and were repaired.")
     else:
-        fail(f"{differing} differ. `--repair` stores what the exports add up to.")
+        fail(f"{differing} differ. `--repair` stores the counts of the exports.")
 
 
 def _outcome(counted: recount.Recount, *, repair: bool) -> str:

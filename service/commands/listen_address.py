@@ -1,10 +1,10 @@
-"""Where a server listens."""
+"""Address and free port for a server to listen on."""
 
 import socket
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """Return a port of an address that nobody listens on."""
+    """Return a port of an address that no server listens on."""
     family, _, _, _, place = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
     with socket.socket(family) as probe:
         probe.bind(place)
@@ -13,5 +13,5 @@ def free_port(host: str = "127.0.0.1") -> int:
 
 
 def address(host: str, port: int) -> str:
-    """Return the address of a server that listens there."""
+    """Return the URL of a server that listens on a host and port."""
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -27,7 +27,7 @@ audits = typer.Typer(no_args_is_help=True, help="The log of entries.")
 archives = typer.Typer(invoke_without_command=True, help="Old entries, moved to files that stay provable.")
 
 ARCHIVE_SECONDS = 3600
-"""How long one statement may take that looks through a month of entries."""
+"""Time-out in seconds of a statement that reads a month of entries."""
 
 
 @audits.command("check")
@@ -48,7 +48,7 @@ def check_log(
         bool, typer.Option(help="Whether to compare the tables with what the entries say was written to them.")
     ] = True,
 ) -> None:
-    """Hash the whole log again, compare it with what was signed and the tables with what it says; ends with 1 where either was changed."""
+    """Check the whole log (fsck) against its signed checkpoints, and the tables against its entries; exit status 1 if they differ."""
     settings = Settings()
     remembered = [path.read_text(encoding="utf-8") for path in since or []]
     others: list[str] = []
@@ -56,12 +56,14 @@ def check_log(
     async def run(url: str) -> fsck.Result:
         connection = await connect(url, name=fsck.NAME, bounds=fsck.BOUNDS, settings=fsck.SETTINGS)
         try:
-            trusted = [signed_note.Verifier.of(one) for one in vkey or []] or await _own_verifier(settings, connection)
-            helpers = Processes(url, processors())
-            found = await fsck.check(connection, trusted, remembered, archives, helpers, with_state=state)
+            trusted = [signed_note.Verifier.of(text) for text in vkey or []] or await _own_verifier(
+                settings, connection
+            )
+            workers = Processes(url, processors())
+            checked = await fsck.check(connection, trusted, remembered, archives, workers, with_state=state)
             if state:
                 others.extend(await powers.compared(connection, settings, load_rule_book(settings.policy_file)))
-            return found
+            return checked
         finally:
             await connection.close()
 
@@ -86,78 +88,80 @@ def check_log(
     typer.echo("The tables hold what the log says.")
     if others:
         typer.echo(
-            f"Settings here are others than those that the service stated last: {', '.join(others)}. Either this command runs without "
-            "the service's settings, or the service has not been started since they were changed."
+            f"Settings of this command differ from those that the service wrote to the log last: {', '.join(others)}. Either the command "
+            "runs without the service's settings, or the service was not started since they changed."
         )
 
 
-def _show_state(found: State) -> None:
-    """Tell how the tables compare with the log, but for the verdict."""
-    for difference in found.differences:
+def _show_state(state: State) -> None:
+    """Print how the tables compare with the log, without the verdict."""
+    for difference in state.differences:
         typer.echo(f"{difference.kind}: {difference.told}")
-    for (kind, table), count in found.left_out().items():
+    for (kind, table), count in state.left_out().items():
         typer.echo(f"{kind}: {table}: {count} more.")
-    for told in found.incomparable:
-        typer.echo(f"not compared: {told}")
-    typer.echo(f"{found.rows} rows were compared with what {found.documents} entries say was written.")
+    for note in state.incomparable:
+        typer.echo(f"not compared: {note}")
+    typer.echo(f"{state.rows} rows were compared with what {state.documents} entries say was written.")
 
 
 async def _own_verifier(settings: Settings, connection: asyncpg.Connection) -> list[signed_note.Verifier]:
-    """Return the verifier of the key file; none is made here."""
+    """Return the verifier of the key file; an empty list if the log has not begun.
+
+    Raises:
+        ValueError: the key file is missing.
+    """
     path = settings.log_key
     origin: str | None = await connection.fetchval("select origin from log_state")
     if origin is None:
         return []
     if not path.exists():
-        raise ValueError(
-            f"There is no {path}: name the log's key by --vkey, as /tlog/vkey told it when you could trust it."
-        )
+        raise ValueError(f"There is no {path}: give the log's verifier key by --vkey, from a source that you trust.")
     return [LogKey(path).signer(origin).verifier]
 
 
 @audits.command("baseline")
 def baseline() -> None:
-    """Say in the log what the tables hold where a version before this one wrote it: once all processes run this version."""
+    """Write a baseline to the log, of rows that an earlier version wrote. Run it once all processes run this version."""
     with database_url(Settings()) as url:
         rows = write_baseline(url)
-    typer.echo(f"The log says of {rows} rows what they hold.")
+    typer.echo(f"The log has a baseline of {rows} more rows.")
 
 
 @audits.command("rotate-key")
 def rotate_key() -> None:
-    """Let another key sign the log from now on; the next checkpoint is signed by both, and the old key is kept beside the new one."""
+    """Replace the key that signs the log. Both keys sign the next checkpoint; the old key file is kept under another name."""
     settings = Settings()
     key = LogKey(settings.log_key)
     origin, vkey = in_transaction(lambda tx: key_rotation.rotate(tx, OPERATOR, key, settings.log_origin))
     key.replace(origin)
-    typer.echo(f"The log is signed by another key from now on; give it to whoever checks the log:\n{vkey}")
+    typer.echo(f"A new key signs the log from now on; give its verifier key to everybody who checks the log:\n{vkey}")
 
 
 @audits.command("erase-opening")
 def erase_opening(
     seq: Annotated[int, typer.Argument(min=0, help="Number of the entry.")],
-    pointer: Annotated[str, typer.Argument(help="Which of its sealed values, for instance /details/comment.")],
-    reason: Annotated[str, typer.Option(help="Why; recorded, and sealed itself.")],
+    pointer: Annotated[str, typer.Argument(help="JSON pointer of the committed value, such as /details/comment.")],
+    reason: Annotated[str, typer.Option(help="Reason; recorded in the log behind a commitment.")],
 ) -> None:
-    """Erase what opens a sealed value of an entry, for good: nobody can tell any more what it was. The log does not change."""
-    seal = in_transaction(lambda tx: audit.erase_opening(tx, OPERATOR, seq, pointer, reason))
-    typer.echo(f"Entry {seq} keeps {seal} at {pointer}; what it was is erased.")
+    """Erase the opening of a commitment in an entry, for good: its text cannot be restored. The log does not change."""
+    commitment = in_transaction(lambda tx: audit.erase_opening(tx, OPERATOR, seq, pointer, reason))
+    typer.echo(f"Entry {seq} keeps the commitment {commitment} at {pointer}; its opening is erased.")
 
 
 @archives.callback()
 def archive_months(
     context: typer.Context,
-    before: Annotated[str | None, typer.Option(help="YYYY-MM: the months before this one go.")] = None,
+    before: Annotated[str | None, typer.Option(help="YYYY-MM: archive the months before this one.")] = None,
     to: Annotated[Path | None, typer.Option(file_okay=False, exists=True, help="Folder of the files.")] = None,
     keep_months: Annotated[
-        int, typer.Option(min=0, help="Whole months for which entries must stay.")
+        int, typer.Option(min=0, help="Whole months of entries to keep in the database.")
     ] = retention.KEEP_MONTHS,
 ) -> None:
-    """Move whole months of entries to files, one a month; counts, permits, proofs and checkpoints stay as they are."""
+    """Move entries to files, one for each month; counts, permits, proofs and checkpoints stay."""
     if context.invoked_subcommand is not None:
         return
     if before is None or to is None:
-        fail("Say which months, and where to: `outbound archive --before 2023-11 --to FOLDER`.")
+        fail("Name the months and the folder: `outbound archive --before 2023-11 --to FOLDER`.")
     month, folder = archive_file.month_of(before), to
 
     async def run(database: Database) -> int:
@@ -185,15 +189,15 @@ def check_archive(
         typer.Option(
             exists=True,
             dir_okay=False,
-            help="What /v1/audit/proofs/consistency told, if that checkpoint is of another size.",
+            help="Response of /v1/audit/proofs/consistency, if that checkpoint is of another size.",
         ),
     ] = None,
 ) -> None:
-    """Prove, offline, that a file holds the entries that the log promised by a signed checkpoint."""
+    """Verify offline that a file has the entries under a signed checkpoint."""
     head, own = archive_file.check(file)
     note = head.note if checkpoint is None else checkpoint.read_text(encoding="utf-8")
     steps = [] if proof is None else [signed_note.hash_of(step) for step in json.loads(proof.read_bytes())["proof"]]
-    by = archive_file.signed_by(note, [signed_note.Verifier.of(one) for one in vkey], own, steps)
+    by = archive_file.signed_by(note, [signed_note.Verifier.of(text) for text in vkey], own, steps)
     typer.echo(
         f"{file}: {head.entries} entries of {head.month}, leaves {head.first} to {head.last} of {own.origin}, "
         f"as signed by {', '.join(sorted(by))}."

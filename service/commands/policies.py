@@ -21,7 +21,7 @@ def check_policy(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="The company's own rules, in TOML.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object.")] = False,
 ) -> None:
-    """Check a policy file, and show which open transfers and permits it would change; nothing is changed."""
+    """Check a policy file, and list the open transfers and permits whose determination it would change. Changes nothing."""
     checked = policy.load(file)
     then = loader.load(policy=checked)
     now = load_rule_book(Settings().policy_file)
@@ -29,17 +29,17 @@ def check_policy(
     async def work(tx: Transaction) -> tuple[list[policy_impact.Effect], list[str]]:
         return await policy_impact.compute_effects(tx, now, then), await policy_impact.unknown_recipients(tx, checked)
 
-    found, unknown = in_transaction(work)
+    effects, unknown = in_transaction(work)
     if as_json:
-        effects = [{"id": one.id, "status": one.status, "changes": one.changes} for one in found]
-        told = {"hash": checked.hash, "unknown_recipients": unknown, "effects": effects}
-        typer.echo(json.dumps(told, ensure_ascii=False, indent=2))
+        documents = [{"id": effect.id, "status": effect.status, "changes": effect.changes} for effect in effects]
+        document = {"hash": checked.hash, "unknown_recipients": unknown, "effects": documents}
+        typer.echo(json.dumps(document, ensure_ascii=False, indent=2))
         return
     typer.echo(f"The policy can be used: {checked.hash}")
     for key in unknown:
-        typer.echo(f"No recipient of the register has the key {key}: a condition on it fits nothing.")
-    for one in found:
-        typer.echo(f"{one.id} ({one.status}):")
-        for sentence in one.sentences():
+        typer.echo(f"No recipient of the register has the key {key}: a condition on it never applies.")
+    for effect in effects:
+        typer.echo(f"{effect.id} ({effect.status}):")
+        for sentence in effect.sentences():
             typer.echo(f"  {sentence}")
-    typer.echo(f"{len(found)} would change." if found else "Nothing would change.")
+    typer.echo(f"{len(effects)} would change." if effects else "Nothing would change.")

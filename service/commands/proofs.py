@@ -1,4 +1,4 @@
-"""Commands that need no database and are best run by others: `outbound witness`, `outbound verify`, `outbound verifier`."""
+"""Commands that need no database, for other parties to run: `outbound witness`, `outbound verify`, `outbound verifier`."""
 
 import hashlib
 import sys
@@ -21,8 +21,10 @@ from service.verifier import single_file
 
 
 def witness(
-    log: Annotated[list[str], typer.Option(help="Verifier key of a log to look after (/tlog/vkey); may be repeated.")],
-    state: Annotated[Path, typer.Option(help="File in which it remembers what it has cosigned; never lose it.")],
+    log: Annotated[list[str], typer.Option(help="Verifier key of a log to cosign (/tlog/vkey); may be repeated.")],
+    state: Annotated[
+        Path, typer.Option(help="File with the last checkpoint that it cosigned of each log; never lose it.")
+    ],
     key: Annotated[Path, typer.Option(help="Its Ed25519 key in PEM; made when it is not there.")],
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535)] = 8010,
@@ -31,16 +33,16 @@ def witness(
         bool, typer.Option("--new", help="The key was made elsewhere and has cosigned nothing yet.")
     ] = False,
 ) -> None:
-    """Cosign checkpoints of a log that is never cut or rewritten; needs no database, and best runs in other hands."""
+    """Run a witness: cosign each checkpoint of a log that extends the one before. Needs no database; best run by another party."""
     logs.configure(Settings().log_format, Settings().log_level)
     is_new = new or not key.exists()
     pem = read_or_make(key)
-    known = known_logs(log)
+    witnessed = known_logs(log)
     public = Signer(pem, "none").verifier.public
     signer = Signer(pem, name or witness_server.name_of(public), COSIGNATURE)
     port = port or free_port(host)
-    with witness_server.Memory(state, known, is_new=is_new) as memory:
-        cosigner = witness_server.Witness(signer, known, memory, utc_now)
+    with witness_server.Memory(state, witnessed, is_new=is_new) as memory:
+        cosigner = witness_server.Witness(signer, witnessed, memory, utc_now)
         typer.echo(f"OUTBOUND_WITNESSES={signer.vkey} {address(host, port)}")
         sys.stdout.flush()
         uvicorn.run(

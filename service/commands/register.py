@@ -13,16 +13,16 @@ from service.registry import import_files, imports
 def import_file(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="CSV, or Fides datasets in YAML.")],
     handler: Annotated[str | None, typer.Option(help="Id or key, where a row names none.")] = None,
-    owner: Annotated[str | None, typer.Option(help="Who owns the datasets, where a row names nobody.")] = None,
+    owner: Annotated[str | None, typer.Option(help="Owner of the datasets, where a row names none.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, store nothing.")] = False,
 ) -> None:
-    """Import datasets: all of them or, with every bad row told, none."""
+    """Import datasets from a file: all of them, or none and a list of all bad rows."""
     content, kind = file.read_bytes(), _format_of(file)
     options = {"handler": handler, "owner": owner, "dry_run": dry_run}
-    told = in_transaction(lambda tx: imports.load_here(tx, _everywhere(OPERATOR), content, kind, **options))
-    would = "would be " if told.dry_run else ""
-    typer.echo(f"{told.created} {would}created, {told.updated} {would}updated, {told.unchanged} unchanged")
-    for key in told.keys:
+    result = in_transaction(lambda tx: imports.load_here(tx, _everywhere(OPERATOR), content, kind, **options))
+    would = "would be " if result.dry_run else ""
+    typer.echo(f"{result.created} {would}created, {result.updated} {would}updated, {result.unchanged} unchanged")
+    for key in result.keys:
         typer.echo(f"  {key}")
 
 
@@ -34,5 +34,5 @@ def _format_of(file: Path) -> import_files.Format:
 
 
 def _everywhere(caller: Caller) -> Caller:
-    """Whoever holds the database's credentials keeps the register of all handlers."""
+    """Return the caller as a registrar of all handlers: who has the database's credentials may import for each."""
     return Caller(caller.principal, caller.name, caller.kind, {Role.REGISTRAR: "*"})

@@ -12,7 +12,7 @@ samples = typer.Typer(no_args_is_help=True, help="The invented sample company.")
 
 @samples.command("load")
 def load_sample() -> None:
-    """Load the invented company; a second time does no harm."""
+    """Load the invented company; without effect if it is loaded already."""
     book = load_rule_book(Settings().policy_file)
     loaded = in_transaction(lambda tx: sample.load(tx, book))
-    typer.echo("The sample company is loaded." if loaded else "The sample company was there already.")
+    typer.echo("The sample company is loaded." if loaded else "The sample company was loaded already.")

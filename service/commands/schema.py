@@ -8,9 +8,9 @@ from service.settings import Settings
 
 
 def migrate() -> None:
-    """Bring the database to the schema of this version."""
+    """Migrate the database to the schema of this version."""
     with database_url(Settings(), migrated=False) as url:
         rows = bring_up(url)
     if rows is not None:
-        typer.echo(f"The log says of {rows} rows what they held before.")
+        typer.echo(f"The log has a baseline of {rows} rows of the version before.")
     typer.echo(f"The database is at revision {migrations.head()}.")

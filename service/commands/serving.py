@@ -1,4 +1,4 @@
-"""`outbound serve`, and what each of its server processes runs; the OpenAPI document of what it serves."""
+"""`outbound serve` with the application of its server processes, and `outbound openapi`."""
 
 import asyncio
 import ipaddress
@@ -32,11 +32,10 @@ from service.validation.problems import Invalid
 log = structlog.get_logger("outbound")
 
 WORKER_SECONDS = 60
-"""How long one of several server processes may say nothing before another takes its place: while it starts it says nothing, and on a
-machine with much to do that takes its time."""
+"""Time-out in seconds of a server process's health check: a process cannot answer while it starts."""
 
 URL = "OUTBOUND_INTERNAL_DATABASE_URL"
-"""Tells server processes the address of the embedded database that their parent holds open."""
+"""Variable by which server processes get the address of the database from their parent."""
 
 
 def serve(
@@ -46,9 +45,9 @@ def serve(
     with_sample: Annotated[bool, typer.Option("--sample", help="Load the invented company first.")] = False,
 ) -> None:
     """Serve the API; on an empty database, print the first admin's key."""
-    given: dict[str, Any] = {"host": host, "port": port, "workers": workers}
-    settings = Settings(**{name: value for name, value in given.items() if value is not None})
-    if settings.port == 0:  # any free one, but known before it is told
+    options: dict[str, Any] = {"host": host, "port": port, "workers": workers}
+    settings = Settings(**{name: value for name, value in options.items() if value is not None})
+    if settings.port == 0:  # chosen here, since the address is printed before the server starts
         settings = settings.model_copy(update={"port": free_port(settings.host)})
     logs.configure(settings.log_format, settings.log_level)
     for warning in describe_former_names():
@@ -63,7 +62,7 @@ def serve(
             address=settings.base_url,
         )
     with database_url(settings) as url:
-        os.environ |= _told(settings) | {URL: url}
+        os.environ |= _variables(settings) | {URL: url}
         if borrowed := asyncio.run(Logins.of(settings, url).require_bound()):
             log.warning(
                 "server processes log in as the owner of the database and act as lesser roles; logins of their own are stricter: "
@@ -84,7 +83,7 @@ def serve(
             log_config=None,
             log_level="warning",
             server_header=False,
-            # Who came counts for limits alone; OUTBOUND_PUBLIC_URL tells the address that callers use.
+            # The client's address counts for limits alone; OUTBOUND_PUBLIC_URL has the address that callers use.
             proxy_headers=bool(settings.trusted_proxies),
             forwarded_allow_ips=settings.trusted_proxies or None,
             timeout_graceful_shutdown=10,
@@ -92,8 +91,8 @@ def serve(
         )
 
 
-def _told(settings: Settings) -> dict[str, str]:
-    """Tell server processes what the command line has set."""
+def _variables(settings: Settings) -> dict[str, str]:
+    """Return the settings of the command line as variables for the server processes."""
     return {f"OUTBOUND_{name.upper()}": str(getattr(settings, name)) for name in ("host", "port", "workers")}
 
 
@@ -114,7 +113,7 @@ def server() -> Any:
 
 
 def _bound(settings: Settings) -> None:
-    """Set what a connection of this process may take."""
+    """Set the limits of this process's connections."""
     from service.http.server_protocol import TimeoutProtocol  # noqa: PLC0415 - needs httptools
 
     TimeoutProtocol.stall_seconds = settings.client_timeout_seconds
@@ -123,7 +122,7 @@ def _bound(settings: Settings) -> None:
 
 
 async def _prepare(settings: Settings, url: str, *, with_sample: bool) -> None:
-    """Make the first admin, load the sample when it is asked for, and print how to begin."""
+    """Create the first admin, load the sample if requested, and print the first steps."""
     database = Database(url, pool=1, timeout=settings.database_timeout_seconds, reach=EVERYWHERE)
     try:
         if with_sample:
@@ -131,9 +130,7 @@ async def _prepare(settings: Settings, url: str, *, with_sample: bool) -> None:
             await database.transaction(lambda tx: sample.load(tx, book))
         admin = await database.transaction(identity.first_admin)
         base = settings.base_url
-        typer.echo(
-            f"Outbound serves {base} (API documentation: {base}/docs)\nNothing that it says of the law is legal advice."
-        )
+        typer.echo(f"Outbound serves {base} (API documentation: {base}/docs)\nIts determinations are not legal advice.")
         if admin is not None:
             typer.echo(f"The first admin's key, shown this once: {admin.secret}")
         if with_sample:
@@ -148,10 +145,10 @@ async def _prepare(settings: Settings, url: str, *, with_sample: bool) -> None:
 def openapi(
     check: Annotated[Path | None, typer.Option(help="Compare with this file instead of printing.")] = None,
 ) -> None:
-    """Print the OpenAPI document, or tell whether a file still is that document."""
+    """Print the OpenAPI document, or check that a file is the current one."""
     document = create_app(Settings(), "postgresql://nowhere/none").openapi()
     produced = json.dumps(document, ensure_ascii=False, indent=2, sort_keys=True)
     if check is None:
         typer.echo(produced)
     elif check.read_text(encoding="utf-8").strip() != produced:
-        raise Invalid(f"{check} is not what the code says; run `make openapi` and commit it.")
+        raise Invalid(f"{check} is not the document of this code; run `make openapi` and commit it.")
