@@ -157,9 +157,11 @@ async def _equip(url: str) -> Mapping[str, str]:
     made: dict[str, str] = {}
     try:
         for name, role in PEOPLE.items():
-            key = await database.transaction(partial(identity.equip, name=f"bench {name}", kind="person", roles=[role]))
+            key = await database.transaction(
+                partial(identity.issue_key, name=f"bench {name}", kind="person", roles=[role])
+            )
             made[name] = key.secret or ""
-        key = await database.transaction(lambda tx: identity.equip(tx, SYSTEM, "system", [Role.EXPORTER]))
+        key = await database.transaction(lambda tx: identity.issue_key(tx, SYSTEM, "system", [Role.EXPORTER]))
         made[SYSTEM] = key.secret or ""
     finally:
         await database.close()

@@ -44,7 +44,7 @@ from service.http.token_bucket import TokenBucket
 from service.identity import routes as identity
 from service.identity import sign_in_routes
 from service.identity.authentication import Authenticator, authenticator_of
-from service.identity.operations import recognize
+from service.identity.operations import parse_api_key
 from service.law.loader import load_rule_book
 from service.law.rule_book import RuleBook
 from service.obligations import routes as obligations
@@ -243,7 +243,7 @@ def create_app(settings: Settings, database_url: str, *, clock: Time | None = No
         unhurried=UNHURRIED,
         is_https=is_https,
     )
-    app.fast_path = FastPathApp(app.by_routes, gate=decisions, recognize=recognize, limit=limit, rates=rates)
+    app.fast_path = FastPathApp(app.by_routes, gate=decisions, recognize=parse_api_key, limit=limit, rates=rates)
     return app
 
 

@@ -32,7 +32,7 @@ def equipped(url: str, name: str, *roles: str) -> str:
     wanted = [identity.Role(role) for role in roles]
 
     async def make(tx: Transaction) -> str:
-        return str((await identity.equip(tx, name, "person", wanted)).secret)
+        return str((await identity.issue_key(tx, name, "person", wanted)).secret)
 
     return in_transaction(url, make)
 

@@ -30,7 +30,7 @@ def create_key(
         fail(
             "OUTBOUND_KEYS_BY_COMMAND is false: admins create keys and grant roles over the API. Set it to true to use this command."
         )
-    key = in_transaction(lambda tx: identity.equip(tx, principal, "system" if system else "person", role, handler))
+    key = in_transaction(lambda tx: identity.issue_key(tx, principal, "system" if system else "person", role, handler))
     sys.stderr.write(f"{principal} ({key.principal}) has the key {key.prefix}…; it is shown this once.\n")
     typer.echo(key.secret)
 
@@ -45,7 +45,7 @@ def login_link(
         fail(
             "OUTBOUND_KEYS_BY_COMMAND is false: sign-in links come from admins alone. Set it to true to use this command."
         )
-    token = in_transaction(lambda tx: sessions.make_link(tx, principal, minutes))
+    token = in_transaction(lambda tx: sessions.create_link(tx, principal, minutes))
     base = settings.base_url
     sys.stderr.write(f"For {principal}, once, within {minutes} minutes:\n")
     typer.echo(f"{base}/login/link?token={token}")

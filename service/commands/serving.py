@@ -128,7 +128,7 @@ async def _prepare(settings: Settings, url: str, *, with_sample: bool) -> None:
         if with_sample:
             book = load_rule_book(settings.policy_file)
             await database.transaction(lambda tx: sample.load(tx, book))
-        admin = await database.transaction(identity.first_admin)
+        admin = await database.transaction(identity.create_first_admin)
         base = settings.base_url
         typer.echo(f"Outbound serves {base} (API documentation: {base}/docs)\nIts determinations are not legal advice.")
         if admin is not None:

@@ -25,9 +25,9 @@ from service.http.paging import page_of
 from service.identity.schemas import BreakGlassIn, BreakGlassOut
 from service.validation.problems import Conflict, Forbidden, NotFound
 
-RECENT = timedelta(days=30)
+EARLIER_PERIOD = timedelta(days=30)
 
-_OPEN: Final = (
+_OPEN_ACCESS: Final = (
     select(BreakGlass)
     .where(BreakGlass.principal == bindparam("principal"), BreakGlass.is_open(NOW))
     .order_by(BreakGlass.id.desc())
@@ -35,19 +35,19 @@ _OPEN: Final = (
 )
 
 
-async def opened(tx: Transaction, caller: Caller) -> Caller:
+async def apply_open_access(tx: Transaction, caller: Caller) -> Caller:
     """Return a caller with what break-glass access opens now: for as long as they are an admin there."""
-    access = await tx.scalar(_OPEN, {"principal": caller.principal, "now": tx.now})
+    access = await tx.scalar(_OPEN_ACCESS, {"principal": caller.principal, "now": tx.now})
     if access is None or grant_rules.break_denial(party(caller), access.handler) is not None:
         return caller
-    reach: Reach = EVERYWHERE if access.handler is None else frozenset({access.handler})
+    handlers: Reach = EVERYWHERE if access.handler is None else frozenset({access.handler})
     if access.role == Glass.STOP:
-        return replace(caller, break_glass=access.id, stops=reach)
-    wider = joined(caller.grants.get(Role.AUDITOR, NOWHERE), reach)
+        return replace(caller, break_glass=access.id, stops=handlers)
+    wider = joined(caller.grants.get(Role.AUDITOR, NOWHERE), handlers)
     return replace(caller, break_glass=access.id, grants={**caller.grants, Role.AUDITOR: wider})
 
 
-async def break_glass(tx: Transaction, caller: Caller, wanted: BreakGlassIn) -> BreakGlassOut:
+async def break_glass(tx: Transaction, caller: Caller, body: BreakGlassIn) -> BreakGlassOut:
     """Take access for oneself, at once.
 
     Raises:
@@ -55,10 +55,10 @@ async def break_glass(tx: Transaction, caller: Caller, wanted: BreakGlassIn) -> 
         Invalid: no such handler.
         Conflict: access of theirs is open already.
     """
-    handler = None if wanted.handler is None else await handler_of(tx, caller, wanted.handler)
-    bar = grant_rules.break_denial(party(caller), handler)
-    if bar is not None:
-        raise Forbidden(bar)
+    handler = None if body.handler is None else await handler_of(tx, caller, body.handler)
+    denial = grant_rules.break_denial(party(caller), handler)
+    if denial is not None:
+        raise Forbidden(denial)
     await principal_of(tx, caller.principal, lock=True)  # one at a time, so that one is open at most
     mine = BreakGlass.principal == caller.principal
     still = await tx.scalar(select(BreakGlass.id).where(mine, BreakGlass.is_open(tx.now)))
@@ -66,23 +66,23 @@ async def break_glass(tx: Transaction, caller: Caller, wanted: BreakGlassIn) -> 
         raise Conflict(
             "Break-glass access of yours is open; close it first.", next={"href": f"/v1/break-glass/{still}/close"}
         )
-    earlier = await tx.scalar(select(func.count()).where(mine, BreakGlass.opened_at > tx.now - RECENT))
+    earlier = await tx.scalar(select(func.count()).where(mine, BreakGlass.opened_at > tx.now - EARLIER_PERIOD))
     access = BreakGlass(
         id=new_id("bg"),
         principal=caller.principal,
-        role=wanted.role,
+        role=body.role,
         handler=handler,
-        reason=wanted.reason,
+        reason=body.reason,
         opened_at=tx.now,
-        ends_at=grant_rules.ends_at(tx.now, wanted.hours),
+        ends_at=grant_rules.ends_at(tx.now, body.hours),
         closed_at=None,
         closed_by=None,
     )
     tx.add(access)
     await tx.flush()
-    details = {"reason": wanted.reason, "hours": wanted.hours, f"earlier_in_{RECENT.days}_days": earlier}
+    details = {"reason": body.reason, "hours": body.hours, f"earlier_in_{EARLIER_PERIOD.days}_days": earlier}
     await _record(
-        tx, replace(caller, break_glass=access.id), AuditAction.BREAK_GLASS_OPENED, access, details, wanted.reason
+        tx, replace(caller, break_glass=access.id), AuditAction.BREAK_GLASS_OPENED, access, details, body.reason
     )
     await tx.flush()
     return BreakGlassOut.of(access, tx.now)
@@ -97,9 +97,9 @@ async def close(tx: Transaction, caller: Caller, access_id: str) -> BreakGlassOu
         Conflict: it is over.
     """
     access = await _find_access(tx, caller, access_id, lock=True)
-    bar = grant_rules.close_denial(party(caller), access.principal, access.handler)
-    if bar is not None:
-        raise Forbidden(bar)
+    denial = grant_rules.close_denial(party(caller), access.principal, access.handler)
+    if denial is not None:
+        raise Forbidden(denial)
     if access.closed_at is not None or access.ends_at <= tx.now:
         raise Conflict("This access is over already.")
     await _close(tx, caller, access)
@@ -107,7 +107,7 @@ async def close(tx: Transaction, caller: Caller, access_id: str) -> BreakGlassOu
     return BreakGlassOut.of(access, tx.now)
 
 
-async def end_of(tx: Transaction, caller: Caller, principal: str) -> None:
+async def end_access_of(tx: Transaction, caller: Caller, principal: str) -> None:
     """End what is open of somebody who loses the right to it."""
     query = select(BreakGlass).where(BreakGlass.principal == principal, BreakGlass.is_open(tx.now)).with_for_update()
     for access in await tx.scalars(query):
@@ -131,10 +131,10 @@ async def list_all(
 
 
 def _visible(caller: Caller) -> ColumnElement[bool]:
-    reach = caller.reach(WATCHERS)
-    if reach == EVERYWHERE:
+    handlers = caller.reach(WATCHERS)
+    if handlers == EVERYWHERE:
         return true()
-    on_mine = BreakGlass.handler.in_(reach) if reach else false()
+    on_mine = BreakGlass.handler.in_(handlers) if handlers else false()
     return or_(BreakGlass.principal == caller.principal, on_mine)
 
 
@@ -159,13 +159,13 @@ async def _record(
     """Record it and tell every admin and auditor that it concerns, and the reviewers of its handler."""
     wide = Grant.handler.is_(None)
     on = wide if access.handler is None else or_(wide, Grant.handler == access.handler)
-    told = WATCHERS if access.handler is None else WATCHERS | REVIEWERS
+    roles = WATCHERS if access.handler is None else WATCHERS | REVIEWERS
     people = await tx.scalars(
         select(Principal.id)
         .join(Grant, Grant.standing_of_principals(day_in_shanghai(tx.now)))
-        .where(Grant.role.in_([str(role) for role in told]), Principal.disabled_at.is_(None), on)
+        .where(Grant.role.in_([str(role) for role in roles]), Principal.disabled_at.is_(None), on)
     )
-    said = {"principal": access.principal, "role": access.role, "ends_at": access.ends_at}
+    summary = {"principal": access.principal, "role": access.role, "ends_at": access.ends_at}
     events.record(
         tx,
         caller,
@@ -173,7 +173,7 @@ async def _record(
             action=action,
             subject=access.id,
             handler=access.handler,
-            details=said | details,
+            details=summary | details,
             audience={access.principal, *people},
             reason=why,
             figures={"role": access.role, "handler": access.handler, "until": access.ends_at},

@@ -22,9 +22,9 @@ from service.http.paging import page_of
 from service.identity.schemas import DelegationIn, DelegationOut
 from service.validation.problems import Conflict, Forbidden, Invalid, NotFound
 
-_NOT_TOLD = {"id", "in_force", "ended_at", "made_by", "made_at", "effective_at", "confirmed_by"}
+_UNRECORDED_FIELDS = {"id", "in_force", "ended_at", "made_by", "made_at", "effective_at", "confirmed_by"}
 
-_LENT: Final = (
+_LENT_ROLES: Final = (
     select(Grant.role, func.coalesce(Delegation.handler, Grant.handler), Delegation.delegator)
     .join(
         Grant,
@@ -48,14 +48,14 @@ _LENT: Final = (
 """What is lent to somebody on a day; made once, as every request of a person asks it."""
 
 
-async def lent_to(tx: Transaction, principal: str) -> tuple[Delegated, ...]:
+async def find_lent_roles(tx: Transaction, principal: str) -> tuple[Delegated, ...]:
     """Return the roles that a principal holds for others today: what the delegators, enabled, still have themselves."""
-    asked = await tx.execute(_LENT, {"delegate": principal, "today": day_in_shanghai(tx.now)})
-    rows = [Delegated(Role(role), handler, delegator) for role, handler, delegator in asked]
-    return tuple(dict.fromkeys(rows))
+    rows = await tx.execute(_LENT_ROLES, {"delegate": principal, "today": day_in_shanghai(tx.now)})
+    lent = [Delegated(Role(role), handler, delegator) for role, handler, delegator in rows]
+    return tuple(dict.fromkeys(lent))
 
 
-async def delegate(tx: Transaction, caller: Caller, wanted: DelegationIn) -> DelegationOut:
+async def delegate(tx: Transaction, caller: Caller, body: DelegationIn) -> DelegationOut:
     """Lend reviewers' roles to another person for some days; where an admin asks it for somebody else, it waits to be confirmed.
 
     Raises:
@@ -63,32 +63,32 @@ async def delegate(tx: Transaction, caller: Caller, wanted: DelegationIn) -> Del
         Forbidden: roles that the delegator does not have; somebody else's roles, without being an admin or to oneself.
     """
     today = day_in_shanghai(tx.now)
-    delegator = await _delegator(tx, caller, wanted)
-    stand_in = await _person(tx, caller, wanted.delegate, "/delegate")
+    delegator = await _delegator(tx, caller, body)
+    stand_in = await _person(tx, caller, body.delegate, "/delegate")
     is_own = delegator == caller.principal
-    bar = None if is_own else grant_rules.lend_for_denial(party(caller), stand_in.id)
-    if bar is not None:
-        raise Forbidden(bar)
+    denial = None if is_own else grant_rules.lend_for_denial(party(caller), stand_in.id)
+    if denial is not None:
+        raise Forbidden(denial)
     if stand_in.id == delegator:
         raise Invalid("A role is lent to somebody else.", errors=[("/delegate", "Name another person.")])
-    if wanted.valid_until < today:
+    if body.valid_until < today:
         raise Invalid("The absence would be over already.", errors=[("/valid_until", "Choose a day to come.")])
-    handler = None if wanted.handler is None else await _handler(tx, caller, wanted.handler)
-    held = await _roles_of(tx, delegator, handler)
-    roles = sorted(held) if wanted.roles is None else sorted({Role(role) for role in wanted.roles})
-    missing = [role for role in roles if role not in held]
+    handler = None if body.handler is None else await _handler(tx, caller, body.handler)
+    available_roles = await _roles_of(tx, delegator, handler)
+    roles = sorted(available_roles) if body.roles is None else sorted({Role(role) for role in body.roles})
+    missing = [role for role in roles if role not in available_roles]
     if missing or not roles:
-        told = ", ".join(missing) or "any reviewer's role"
-        raise Forbidden(f"Only roles that the delegator has can be lent; missing here: {told}.")
-    made = Delegation(
+        names = ", ".join(missing) or "any reviewer's role"
+        raise Forbidden(f"Only roles that the delegator has can be lent; missing here: {names}.")
+    delegation = Delegation(
         id=new_id("dg"),
         delegator=delegator,
         delegate=stand_in.id,
         roles=[str(role) for role in roles],
         handler=handler,
-        valid_from=wanted.valid_from,
-        valid_until=wanted.valid_until,
-        reason=wanted.reason,
+        valid_from=body.valid_from,
+        valid_until=body.valid_until,
+        reason=body.reason,
         made_by=caller.principal,
         askers=sorted(caller.persons),
         made_at=tx.now,
@@ -96,12 +96,12 @@ async def delegate(tx: Transaction, caller: Caller, wanted: DelegationIn) -> Del
         confirmed_by=None,
         ended_at=None,
     )
-    tx.add(made)
-    shown = DelegationOut.of(made, today)
-    details = shown.model_dump(mode="json", exclude=_NOT_TOLD)
-    _record(tx, caller, AuditAction.DELEGATION_MADE, made, details, wanted.reason)
+    tx.add(delegation)
+    response = DelegationOut.of(delegation, today)
+    details = response.model_dump(mode="json", exclude=_UNRECORDED_FIELDS)
+    _record(tx, caller, AuditAction.DELEGATION_MADE, delegation, details, body.reason)
     await tx.flush()
-    return shown
+    return response
 
 
 async def confirm(tx: Transaction, caller: Caller, delegation_id: str) -> DelegationOut:
@@ -112,19 +112,19 @@ async def confirm(tx: Transaction, caller: Caller, delegation_id: str) -> Delega
         Conflict: it does not wait, or not any more.
         Forbidden: not by this caller.
     """
-    delegation = await _held_for(tx, caller, delegation_id)
+    delegation = await _lock_delegation(tx, caller, delegation_id)
     today = day_in_shanghai(tx.now)
     is_over = grant_rules.is_delegation_over(delegation.valid_until, delegation.ended_at, today)
     if is_over or delegation.effective_at is not None:
         raise Conflict("This delegation does not wait to be confirmed.")
-    bar = grant_rules.confirm_lending_denial(
+    denial = grant_rules.confirm_lending_denial(
         party(caller),
         delegator=delegation.delegator,
         delegate=delegation.delegate,
         askers=frozenset(delegation.askers) | {delegation.made_by},
     )
-    if bar is not None:
-        raise Forbidden(bar)
+    if denial is not None:
+        raise Forbidden(denial)
     delegation.effective_at, delegation.confirmed_by = tx.now, caller.principal
     details = {"delegator": delegation.delegator, "delegate": delegation.delegate}
     _record(tx, caller, AuditAction.DELEGATION_CONFIRMED, delegation, details, None)
@@ -139,7 +139,7 @@ async def end(tx: Transaction, caller: Caller, delegation_id: str) -> Delegation
         NotFound: there is none that the caller may see.
         Conflict: it has ended already.
     """
-    delegation = await _held_for(tx, caller, delegation_id)
+    delegation = await _lock_delegation(tx, caller, delegation_id)
     if delegation.ended_at is not None:
         raise Conflict("This delegation has ended already.")
     delegation.ended_at = tx.now
@@ -183,22 +183,22 @@ async def list_delegations(
 ) -> tuple[Sequence[DelegationOut], str | None]:
     """Return the caller's delegations, given and received; for admins and auditors all those on their handlers."""
     query = select(Delegation)
-    reach = caller.reach(WATCHERS)
-    if reach != EVERYWHERE:
+    handlers = caller.reach(WATCHERS)
+    if handlers != EVERYWHERE:
         mine = or_(Delegation.delegator == caller.principal, Delegation.delegate == caller.principal)
-        query = query.where(or_(mine, Delegation.handler.in_(reach)))
+        query = query.where(or_(mine, Delegation.handler.in_(handlers)))
     rows, following = await page_of(tx, query, Delegation.id, cursor, limit)
     today = day_in_shanghai(tx.now)
     return [DelegationOut.of(row, today) for row in rows], following
 
 
-async def _delegator(tx: Transaction, caller: Caller, wanted: DelegationIn) -> str:
-    if wanted.delegator is None or wanted.delegator in {caller.principal, caller.name}:
+async def _delegator(tx: Transaction, caller: Caller, body: DelegationIn) -> str:
+    if body.delegator is None or body.delegator in {caller.principal, caller.name}:
         if caller.kind != "person":
             raise Forbidden("Only a person can lend a reviewer's role.")
         return caller.principal
     caller.require_everywhere(Role.ADMIN)
-    return (await _person(tx, caller, wanted.delegator, "/delegator")).id
+    return (await _person(tx, caller, body.delegator, "/delegator")).id
 
 
 async def _person(tx: Transaction, caller: Caller, reference: str, pointer: str) -> Principal:
@@ -209,10 +209,10 @@ async def _person(tx: Transaction, caller: Caller, reference: str, pointer: str)
     """
     column = Principal.id if is_id(reference, "pr") else Principal.name
     query = select(Principal).where(column == reference)
-    reach = caller.reach(ANYONE)
-    if reach != EVERYWHERE:
+    handlers = caller.reach(ANYONE)
+    if handlers != EVERYWHERE:
         roles = select(Grant.id).where(Grant.principal == Principal.id)
-        mine = roles.where(or_(Grant.handler.is_(None), Grant.handler.in_(reach)))
+        mine = roles.where(or_(Grant.handler.is_(None), Grant.handler.in_(handlers)))
         query = query.where(or_(mine.exists(), ~roles.exists()))
     person = await tx.scalar(query)
     if person is None or person.kind != "person" or person.disabled_at is not None:
@@ -242,7 +242,7 @@ async def _find_delegation(tx: Transaction, caller: Caller, delegation_id: str, 
     return delegation
 
 
-async def _held_for(tx: Transaction, caller: Caller, delegation_id: str) -> Delegation:
+async def _lock_delegation(tx: Transaction, caller: Caller, delegation_id: str) -> Delegation:
     """Return a delegation to act on, with the view that its record takes: a party of it need have no other role on its handler."""
     delegation = await _find_delegation(tx, caller, delegation_id, lock=True)
     if delegation.handler is not None:
@@ -252,6 +252,6 @@ async def _held_for(tx: Transaction, caller: Caller, delegation_id: str) -> Dele
 
 def _sees(caller: Caller, delegation: Delegation, roles: frozenset[Role]) -> bool:
     """Tell whether a delegation is the caller's own, or on the handlers of its roles; one for all handlers takes them for all."""
-    reach = caller.reach(roles)
-    on_theirs = reach == EVERYWHERE or delegation.handler in reach
+    handlers = caller.reach(roles)
+    on_theirs = handlers == EVERYWHERE or delegation.handler in handlers
     return on_theirs or caller.principal in {delegation.delegator, delegation.delegate}

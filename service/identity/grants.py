@@ -26,7 +26,7 @@ from service.identity.schemas import GrantIn, GrantOut
 from service.validation.problems import AlreadyExists, Conflict, Forbidden, Invalid, NotFound
 
 
-async def create_grant(tx: Transaction, caller: Caller, wanted: GrantIn) -> GrantOut:
+async def create_grant(tx: Transaction, caller: Caller, body: GrantIn) -> GrantOut:
     """Give a principal a role; that of a reviewer or an admin waits for a second admin.
 
     Raises:
@@ -34,18 +34,18 @@ async def create_grant(tx: Transaction, caller: Caller, wanted: GrantIn) -> Gran
         Invalid: no such principal or handler, a reviewer's role for a system, days that do not fit.
         AlreadyExists: the same grant is there, and not over.
     """
-    principal = await named_principal(tx, wanted.principal)
-    handler = None if wanted.handler is None else await handler_of(tx, caller, wanted.handler)
-    _require_fit(wanted.role, principal)
-    bar = grant_rules.grant_denial(party(caller), await _ask(tx, principal, wanted.role, handler))
-    if bar is not None:
-        raise Forbidden(bar)
-    faults = grant_rules.faults_of_days(wanted.valid_from, wanted.valid_until, day_in_shanghai(tx.now))
+    principal = await named_principal(tx, body.principal)
+    handler = None if body.handler is None else await handler_of(tx, caller, body.handler)
+    _require_fit(body.role, principal)
+    denial = grant_rules.grant_denial(party(caller), await _ask_of(tx, principal, body.role, handler))
+    if denial is not None:
+        raise Forbidden(denial)
+    faults = grant_rules.faults_of_days(body.valid_from, body.valid_until, day_in_shanghai(tx.now))
     if faults:
         raise Invalid("A grant is for days to come.", errors=[(f"/{field}", reason) for field, reason in faults])
-    await _make_room(tx, caller, principal.id, wanted.role, handler)
-    made = await give(tx, caller, principal.id, wanted.role, handler, first=wanted.valid_from, last=wanted.valid_until)
-    return GrantOut.of(made, tx.now)
+    await _end_lapsed_grant(tx, caller, principal.id, body.role, handler)
+    grant = await add_grant(tx, caller, principal.id, body.role, handler, first=body.valid_from, last=body.valid_until)
+    return GrantOut.of(grant, tx.now)
 
 
 async def confirm_grant(tx: Transaction, caller: Caller, grant_id: str) -> GrantOut:
@@ -56,16 +56,16 @@ async def confirm_grant(tx: Transaction, caller: Caller, grant_id: str) -> Grant
         Conflict: it does not wait (any more), or whoever asked for it is no admin any more.
         Forbidden: not by this caller.
     """
-    grant = await granted(tx, caller, grant_id, lock=True)
-    stands = grant_rules.state(grant.life, tx.now)
-    if stands is not State.PENDING:
-        raise Conflict(f"The grant is {stands}; only a pending one can be confirmed.")
+    grant = await find_grant(tx, caller, grant_id, lock=True)
+    state = grant_rules.state(grant.life, tx.now)
+    if state is not State.PENDING:
+        raise Conflict(f"The grant is {state}; only a pending one can be confirmed.")
     principal = await principal_of(tx, grant.principal)
     _require_fit(Role(grant.role), principal)
-    ask = await _ask(tx, principal, Role(grant.role), grant.handler)
-    bar = grant_rules.confirm_denial(party(caller), ask, frozenset(grant.askers) | {grant.granted_by})
-    if bar is not None:
-        raise Forbidden(bar)
+    ask = await _ask_of(tx, principal, Role(grant.role), grant.handler)
+    denial = grant_rules.confirm_denial(party(caller), ask, frozenset(grant.askers) | {grant.granted_by})
+    if denial is not None:
+        raise Forbidden(denial)
     if principal.disabled_at is not None:
         raise Conflict("The principal is disabled; nothing can be confirmed for it.")
     if not await _is_admin(tx, grant.granted_by, grant.handler):
@@ -86,22 +86,22 @@ async def withdraw_grant(tx: Transaction, caller: Caller, grant_id: str) -> Gran
         Conflict: it is over already, or it is the last that keeps an admin.
     """
     await close_gate(tx)
-    grant = await granted(tx, caller, grant_id, lock=True)
-    stands = grant_rules.state(grant.life, tx.now)
-    if stands not in grant_rules.OPEN:
-        raise Conflict(f"This grant is {stands} already.")
-    bar = grant_rules.withdraw_denial(party(caller), grant.handler)
-    if bar is not None:
-        raise Forbidden(bar)
+    grant = await find_grant(tx, caller, grant_id, lock=True)
+    state = grant_rules.state(grant.life, tx.now)
+    if state not in grant_rules.OPEN:
+        raise Conflict(f"This grant is {state} already.")
+    denial = grant_rules.withdraw_denial(party(caller), grant.handler)
+    if denial is not None:
+        raise Forbidden(denial)
     if grant.source == "group":
         raise Conflict(
             "This role is that of a group at the identity provider: take the person out of the group, end the login, or disable the "
             "principal. Withdrawn here, it would be back with the next token."
         )
-    await require_an_admin(tx, without=grant.id)
+    await require_remaining_admin(tx, without=grant.id)
     _end(tx, caller, grant)
     if grant.role == Role.ADMIN:
-        await break_glass.end_of(tx, caller, grant.principal)
+        await break_glass.end_access_of(tx, caller, grant.principal)
     await tx.flush()
     return GrantOut.of(grant, tx.now)
 
@@ -123,18 +123,18 @@ async def list_grants(
     if handler is not None:
         query = query.where(Grant.handler == await handler_of(tx, caller, handler))
     if pending is not None:
-        waits = Grant.pending(tx.now)
-        query = query.where(waits if pending else ~waits)
+        is_pending = Grant.pending(tx.now)
+        query = query.where(is_pending if pending else ~is_pending)
     rows, following = await page_of(tx, query, Grant.id, cursor, limit)
     return [GrantOut.of(row, tx.now) for row in rows], following
 
 
 async def read_grant(tx: Transaction, caller: Caller, grant_id: str, *, lock: bool = False) -> GrantOut:
     """Return one grant."""
-    return GrantOut.of(await granted(tx, caller, grant_id, lock=lock), tx.now)
+    return GrantOut.of(await find_grant(tx, caller, grant_id, lock=lock), tx.now)
 
 
-async def granted(tx: Transaction, caller: Caller, grant_id: str, *, lock: bool = False) -> Grant:
+async def find_grant(tx: Transaction, caller: Caller, grant_id: str, *, lock: bool = False) -> Grant:
     """Return the row of a grant that the caller may see.
 
     Raises:
@@ -146,7 +146,7 @@ async def granted(tx: Transaction, caller: Caller, grant_id: str, *, lock: bool 
     return grant
 
 
-async def give(
+async def add_grant(
     tx: Transaction,
     caller: Caller,
     principal: str,
@@ -176,36 +176,36 @@ async def give(
     )
     tx.add(grant)
     details = {"valid_from": grant.valid_from, "valid_until": last, "source": grant.source}
-    asked = await _confirmers(tx, grant) if waits else ()
+    confirmers = await _confirmers(tx, grant) if waits else ()
     _record(
         tx,
         caller,
         AuditAction.GRANT_CREATED,
         grant,
         details | {"state": grant_rules.state(grant.life, tx.now)},
-        audience=asked,
+        audience=confirmers,
     )
     await tx.flush()
     return grant
 
 
-async def see_to(tx: Transaction, principal: Principal, role: Role, handler: str | None) -> None:
+async def ensure_role(tx: Transaction, principal: Principal, role: Role, handler: str | None) -> None:
     """See to it that a principal has a role now, as the operator: what only waits, or is to come, is ended and given anew.
 
     Raises:
         Invalid: a reviewer's role for a system.
     """
     _require_fit(role, principal)
-    same = await _same(tx, principal.id, role, handler)
+    same = await _find_equal_grant(tx, principal.id, role, handler)
     if same is not None:
         if grant_rules.state(same.life, tx.now) is State.STANDING and same.valid_until is None:
             return
         _end(tx, OPERATOR, same)
         await tx.flush()
-    await give(tx, OPERATOR, principal.id, role, handler)
+    await add_grant(tx, OPERATOR, principal.id, role, handler)
 
 
-async def ask_anew(tx: Transaction, caller: Caller, principal: Principal) -> None:
+async def renew_requests(tx: Transaction, caller: Caller, principal: Principal) -> None:
     """End the roles of somebody who is let in again that take two, and ask for them anew: one admin alone gives none of them back.
 
     Raises:
@@ -219,16 +219,16 @@ async def ask_anew(tx: Transaction, caller: Caller, principal: Principal) -> Non
         if grant.source == "group":  # the next token that shows the group gives it again
             _end(tx, caller, grant)
             continue
-        bar = grant_rules.grant_denial(party(caller), await _ask(tx, principal, Role(grant.role), grant.handler))
-        if bar is not None:
-            raise Forbidden(bar)
+        denial = grant_rules.grant_denial(party(caller), await _ask_of(tx, principal, Role(grant.role), grant.handler))
+        if denial is not None:
+            raise Forbidden(denial)
         first = max(grant.valid_from, day_in_shanghai(tx.now))
         _end(tx, caller, grant)
         await tx.flush()
-        await give(tx, caller, principal.id, Role(grant.role), grant.handler, first=first, last=grant.valid_until)
+        await add_grant(tx, caller, principal.id, Role(grant.role), grant.handler, first=first, last=grant.valid_until)
 
 
-async def require_an_admin(tx: Transaction, *, without: str) -> None:
+async def require_remaining_admin(tx: Transaction, *, without: str) -> None:
     """Refuse to lock everyone out; the caller holds the gate, so two admins cannot remove each other at once.
 
     Args:
@@ -260,19 +260,19 @@ def _require_fit(role: Role, principal: Principal) -> None:
         )
 
 
-async def _make_room(tx: Transaction, caller: Caller, principal: str, role: Role, handler: str | None) -> None:
+async def _end_lapsed_grant(tx: Transaction, caller: Caller, principal: str, role: Role, handler: str | None) -> None:
     """End an equal grant on record that is over by itself.
 
     Raises:
         AlreadyExists: it is not over.
     """
-    same = await _same(tx, principal, role, handler)
+    same = await _find_equal_grant(tx, principal, role, handler)
     if same is None:
         return
-    stands = grant_rules.state(same.life, tx.now)
-    if stands in grant_rules.OPEN:
+    state = grant_rules.state(same.life, tx.now)
+    if state in grant_rules.OPEN:
         raise AlreadyExists(
-            f"The same grant is {stands} already; withdraw it first if it is to have other days.",
+            f"The same grant is {state} already; withdraw it first if it is to have other days.",
             errors=[("/role", "This principal has it already.")],
             next={"href": f"/v1/grants/{same.id}", "method": "GET"},
         )
@@ -280,7 +280,7 @@ async def _make_room(tx: Transaction, caller: Caller, principal: str, role: Role
     await tx.flush()
 
 
-async def _same(tx: Transaction, principal: str, role: Role, handler: str | None) -> Grant | None:
+async def _find_equal_grant(tx: Transaction, principal: str, role: Role, handler: str | None) -> Grant | None:
     query = select(Grant).where(
         Grant.principal == principal,
         Grant.role == role,
@@ -292,13 +292,13 @@ async def _same(tx: Transaction, principal: str, role: Role, handler: str | None
 
 
 def _end(tx: Transaction, caller: Caller, grant: Grant) -> None:
-    stood = grant_rules.state(grant.life, tx.now)
+    state = grant_rules.state(grant.life, tx.now)
     grant.withdrawn_at = tx.now
-    action = AuditAction.GRANT_LAPSED if stood is State.LAPSED else AuditAction.GRANT_WITHDRAWN
-    _record(tx, caller, action, grant, {"state": stood}, audience={grant.granted_by})
+    action = AuditAction.GRANT_LAPSED if state is State.LAPSED else AuditAction.GRANT_WITHDRAWN
+    _record(tx, caller, action, grant, {"state": state}, audience={grant.granted_by})
 
 
-async def _ask(tx: Transaction, principal: Principal, role: Role, handler: str | None) -> Ask:
+async def _ask_of(tx: Transaction, principal: Principal, role: Role, handler: str | None) -> Ask:
     """Return what is asked for, with those to whom the grantee has lent roles: today, or for days to come."""
     query = select(Delegation.delegate).where(
         Delegation.delegator == principal.id,
@@ -330,10 +330,10 @@ def _admins(tx: Transaction, on: ColumnElement[bool]) -> Any:
 
 
 def _visible(caller: Caller) -> ColumnElement[bool]:
-    reach = party(caller).admin_of
-    if reach == EVERYWHERE:
+    handlers = party(caller).admin_of
+    if handlers == EVERYWHERE:
         return Grant.id.is_not(None)
-    return Grant.handler.in_(reach) if reach else false()
+    return Grant.handler.in_(handlers) if handlers else false()
 
 
 def _record(

@@ -24,12 +24,12 @@ from service.http.paging import page_of
 from service.identity import operations, sessions
 from service.identity.oidc import group_roles
 from service.identity.oidc.claims import TokenClaims
-from service.identity.oidc.group_roles import Changes, Held, Stands
+from service.identity.oidc.group_roles import GrantChanges, GroupGrant, GroupMapping
 from service.identity.schemas import LinkedIdentityIn, LinkedIdentityOut, PrincipalIn
 from service.validation.problems import AlreadyExists, Conflict, Invalid, NotFound, Unauthenticated
 from service.validation.text_types import Name, fold_name
 
-_NAMES: TypeAdapter[str] = TypeAdapter(Name)
+_NAME_TYPE: TypeAdapter[str] = TypeAdapter(Name)
 _NAME_LENGTH = 200
 
 
@@ -41,13 +41,15 @@ class GateIsOpenError(Exception):
 class RecognizedPrincipal:
     """Principal of a linked identity."""
 
-    login: str
+    linked_identity: str
     principal: str
     is_behind: bool
     """True if the groups of the token are not synchronised yet."""
 
 
-async def find_principal(tx: Transaction, claims: TokenClaims, stands: Sequence[Stands]) -> RecognizedPrincipal | None:
+async def find_principal(
+    tx: Transaction, claims: TokenClaims, mappings: Sequence[GroupMapping]
+) -> RecognizedPrincipal | None:
     """Return the principal of a subject, None if it is not linked.
 
     Raises:
@@ -57,10 +59,9 @@ async def find_principal(tx: Transaction, claims: TokenClaims, stands: Sequence[
     if row is None:
         return None
     linked, principal = row
-    is_news = claims.groups is not None and (linked.told_at is None or claims.issued_at > linked.told_at)
-    return RecognizedPrincipal(
-        linked.id, principal.id, is_news or bool(await _changes(tx, linked, principal, claims, stands))
-    )
+    has_newer_groups = claims.groups is not None and (linked.told_at is None or claims.issued_at > linked.told_at)
+    is_behind = has_newer_groups or bool(await _plan_changes(tx, linked, principal, claims, mappings))
+    return RecognizedPrincipal(linked.id, principal.id, is_behind)
 
 
 async def provision(tx: Transaction, claims: TokenClaims) -> None:
@@ -70,7 +71,7 @@ async def provision(tx: Transaction, claims: TokenClaims) -> None:
         Unauthenticated: the claims prove neither a person nor a machine.
     """
     if claims.kind is None:
-        raise uncertain()
+        raise uncertain_kind()
     await tx.execute(
         text("select pg_advisory_xact_lock(hashtextextended(:subject, 0))"),
         {"subject": f"{claims.issuer} {claims.subject}"},
@@ -83,13 +84,15 @@ async def provision(tx: Transaction, claims: TokenClaims) -> None:
     await tx.flush()
 
 
-async def sync_group_roles(tx: Transaction, claims: TokenClaims, stands: Sequence[Stands], *, closing: bool) -> None:
+async def sync_group_roles(
+    tx: Transaction, claims: TokenClaims, mappings: Sequence[GroupMapping], *, closing: bool
+) -> None:
     """Grant and withdraw the roles that the groups map to, and store the time of the claims, so that older ones are ignored.
 
     Args:
         tx: a transaction of its own, before that of the request.
         claims: the claims of a token.
-        stands: the mapping of groups to roles.
+        mappings: the mapping of groups to roles.
         closing: True if the gate is to be closed first, which withdrawing a role requires.
 
     Raises:
@@ -101,7 +104,7 @@ async def sync_group_roles(tx: Transaction, claims: TokenClaims, stands: Sequenc
     if row is None or claims.groups is None:
         return
     linked, principal = row
-    planned = await _changes(tx, linked, principal, claims, stands)
+    planned = await _plan_changes(tx, linked, principal, claims, mappings)
     if planned.withdrawn and not closing:
         raise GateIsOpenError
     linked.told_at = max(claims.issued_at, linked.told_at or claims.issued_at)
@@ -116,7 +119,7 @@ async def sync_group_roles(tx: Transaction, claims: TokenClaims, stands: Sequenc
             askers=[OPERATOR.principal],
             granted_at=tx.now,
             valid_from=today,
-            valid_until=group_roles.until_day(today),
+            valid_until=group_roles.last_day(today),
             source="group",
             login=linked.id,
             effective_at=tx.now,
@@ -128,7 +131,7 @@ async def sync_group_roles(tx: Transaction, claims: TokenClaims, stands: Sequenc
             grant.withdrawn_at = tx.now
             _record_grant(tx, AuditAction.GRANT_WITHDRAWN, grant)
         else:
-            grant.valid_until = group_roles.until_day(today)
+            grant.valid_until = group_roles.last_day(today)
             details = {"principal": grant.principal, "role": grant.role, "source": "group", "login": linked.id}
             details["valid_until"] = grant.valid_until.isoformat()
             audit.append(tx, OPERATOR, AuditAction.GRANT_PROLONGED, grant.id, handler=grant.handler, details=details)
@@ -153,7 +156,7 @@ async def authenticate(tx: Transaction, credential: FederatedCredential) -> Call
         await tx.execute(_PRINCIPAL_WITH_GRANTS, {"login": credential.login, "today": day_in_shanghai(tx.now)})
     ).all()
     if not rows:
-        raise _refused()
+        raise _invalid_login()
     roles = [(row[1], row[2]) for row in rows]
     return await operations.caller_of(tx, rows[0][0], roles, frozenset(rows[0][3]), credential.login)
 
@@ -167,13 +170,13 @@ async def link(
         tx: the transaction.
         caller: an admin of all handlers.
         reference: id or name of the principal.
-        body: the subject and, where it is not the one in the settings, the issuer.
-        issuer: the one in the settings.
+        body: the subject, and its issuer if that is not the one of the settings.
+        issuer: the issuer of the settings.
 
     Raises:
-        AlreadyExists: the subject is another principal's, or was: one person is one principal.
+        AlreadyExists: the subject is or was linked to another principal.
         Conflict: it is linked already, or the principal is disabled.
-        Invalid: no issuer.
+        Invalid: neither the body nor the settings name an issuer.
     """
     caller.require_everywhere(Role.ADMIN)
     provider = body.issuer or issuer
@@ -192,7 +195,7 @@ async def link(
     if linked is None:
         linked = _add(tx, caller, principal.id, provider, body.subject)
     elif linked.principal != principal.id:
-        pointer = ("/subject", "This subject is another principal, and stays it.")
+        pointer = ("/subject", "This subject belongs to another principal, permanently.")
         raise AlreadyExists("One person is one principal.", errors=[pointer])
     elif linked.ended_at is None:
         raise Conflict("This login is linked already.")
@@ -217,14 +220,14 @@ async def list_linked_identities(
 
 
 async def read_linked_identity(
-    tx: Transaction, caller: Caller, reference: str, login_id: str, *, lock: bool = False
+    tx: Transaction, caller: Caller, reference: str, linked_identity_id: str, *, lock: bool = False
 ) -> LinkedIdentityOut:
     """Return a linked identity of a principal."""
     caller.require_everywhere(Role.ADMIN)
-    return LinkedIdentityOut.of(await _linked_identity_of(tx, reference, login_id, lock=lock))
+    return LinkedIdentityOut.of(await _linked_identity_of(tx, reference, linked_identity_id, lock=lock))
 
 
-async def end(tx: Transaction, caller: Caller, reference: str, login_id: str) -> LinkedIdentityOut:
+async def end(tx: Transaction, caller: Caller, reference: str, linked_identity_id: str) -> LinkedIdentityOut:
     """End a linked identity, its sessions and the roles of its groups, from this commit on.
 
     Raises:
@@ -232,11 +235,11 @@ async def end(tx: Transaction, caller: Caller, reference: str, login_id: str) ->
     """
     caller.require_everywhere(Role.ADMIN)
     await close_gate(tx)
-    linked = await _linked_identity_of(tx, reference, login_id, lock=True)
+    linked = await _linked_identity_of(tx, reference, linked_identity_id, lock=True)
     if linked.ended_at is not None:
         raise Conflict("This login has ended already.")
     linked.ended_at = tx.now
-    await sessions.end_all(tx, caller, "unlinked", principal=linked.principal, login=linked.id)
+    await sessions.end_all(tx, caller, "unlinked", principal=linked.principal, linked_identity=linked.id)
     for grant in await tx.scalars(select(Grant).where(Grant.login == linked.id, Grant.withdrawn_at.is_(None))):
         grant.withdrawn_at = tx.now
         _record_grant(tx, AuditAction.GRANT_WITHDRAWN, grant, caller)
@@ -245,7 +248,7 @@ async def end(tx: Transaction, caller: Caller, reference: str, login_id: str) ->
     return LinkedIdentityOut.of(linked)
 
 
-async def note_refusal(tx: Transaction, claims: TokenClaims) -> None:
+async def record_refusal(tx: Transaction, claims: TokenClaims) -> None:
     """Record the refusal of a linked subject; unknown subjects are not recorded."""
     query = (
         select(LinkedIdentity.ended_at, Principal.id, Principal.disabled_at)
@@ -254,26 +257,26 @@ async def note_refusal(tx: Transaction, claims: TokenClaims) -> None:
     )
     row = (await tx.execute(query)).one_or_none()
     if row is not None:
-        sessions.refuse(tx, row.id, "disabled" if row.disabled_at is not None else "unlinked")
+        sessions.record_refusal(tx, row.id, "disabled" if row.disabled_at is not None else "unlinked")
 
 
-def unknown() -> Unauthenticated:
-    """Return the refusal of a subject that is not linked."""
+def unlinked_subject() -> Unauthenticated:
+    """Return the problem of a subject that is not linked."""
     detail = "The identity provider knows you, this service does not: ask an admin to link your login to a principal."
     return Unauthenticated(detail, error="invalid_token")
 
 
-def uncertain() -> Unauthenticated:
-    """Return the refusal of a subject that is not linked, whose claims prove neither a person nor a machine."""
+def uncertain_kind() -> Unauthenticated:
+    """Return the problem of a subject that is not linked and whose claims prove neither a person nor a machine."""
     detail = (
-        "The identity provider knows you, this service does not, and this token does not say whether it is a person's: sign in with a "
+        "The identity provider knows you, this service does not, and this token does not prove that you are a person: sign in with a "
         "browser first, or ask an admin to link your login to a principal."
     )
     return Unauthenticated(detail, error="invalid_token")
 
 
-def _refused() -> Unauthenticated:
-    return Unauthenticated("This login is not known, or no longer stands.", error="invalid_token")
+def _invalid_login() -> Unauthenticated:
+    return Unauthenticated("This login is not known, or is no longer valid.", error="invalid_token")
 
 
 async def _find_linked_identity(
@@ -290,43 +293,45 @@ async def _find_linked_identity(
     linked: LinkedIdentity = row[0]
     principal: Principal = row[1]
     # A client that acts on its own account is a machine, even if an admin has linked it to a person.
-    stands = linked.ended_at is None and principal.disabled_at is None
-    if not stands or (claims.is_system and principal.kind == "person"):
-        raise _refused()
+    is_active = linked.ended_at is None and principal.disabled_at is None
+    if not is_active or (claims.is_system and principal.kind == "person"):
+        raise _invalid_login()
     return linked, principal
 
 
-async def _changes(
-    tx: Transaction, linked: LinkedIdentity, principal: Principal, claims: TokenClaims, stands: Sequence[Stands]
-) -> Changes:
+async def _plan_changes(
+    tx: Transaction, linked: LinkedIdentity, principal: Principal, claims: TokenClaims, mappings: Sequence[GroupMapping]
+) -> GrantChanges:
     if claims.groups is None:
-        return Changes((), (), ())
-    mapped = await _with_ids(tx, stands)
+        return GrantChanges((), (), ())
+    mapped = await _resolve_handlers(tx, mappings)
     roles = group_roles.roles_for(claims.groups, mapped, kind=principal.kind)
     query = select(Grant).where(Grant.login == linked.id, Grant.withdrawn_at.is_(None)).order_by(Grant.id)
-    grants = [Held(row.id, row.role, row.handler, row.valid_until or row.valid_from) for row in await tx.scalars(query)]
+    grants = [
+        GroupGrant(row.id, row.role, row.handler, row.valid_until or row.valid_from) for row in await tx.scalars(query)
+    ]
     today = day_in_shanghai(tx.now)
-    return group_roles.changes(roles, grants, today, told_at=claims.issued_at, last_told_at=linked.told_at)
+    return group_roles.plan_changes(roles, grants, today, issued_at=claims.issued_at, last_issued_at=linked.told_at)
 
 
-async def _with_ids(tx: Transaction, stands: Sequence[Stands]) -> Sequence[Stands]:
+async def _resolve_handlers(tx: Transaction, mappings: Sequence[GroupMapping]) -> Sequence[GroupMapping]:
     """Return the mapping with the ids of its handlers; entries of unknown handlers are dropped."""
-    named = {stand.handler for stand in stands if stand.handler is not None}
+    named = {mapping.handler for mapping in mappings if mapping.handler is not None}
     if not named:
-        return stands
+        return mappings
     query = select(HANDLERS.c.id, HANDLERS.c.key).where(or_(HANDLERS.c.id.in_(named), HANDLERS.c.key.in_(named)))
     ids = {reference: str(row.id) for row in await tx.execute(query) for reference in (row.id, row.key)}
     return [
-        Stands(stand.group, stand.role, None if stand.handler is None else ids[stand.handler])
-        for stand in stands
-        if stand.handler is None or stand.handler in ids
+        GroupMapping(mapping.group, mapping.role, None if mapping.handler is None else ids[mapping.handler])
+        for mapping in mappings
+        if mapping.handler is None or mapping.handler in ids
     ]
 
 
 async def _free_name(tx: Transaction, claims: TokenClaims) -> str:
     """Return the name in the claims; if it is invalid the subject, and if it is taken the name with the subject."""
     try:
-        name = _NAMES.validate_python(claims.name)
+        name = _NAME_TYPE.validate_python(claims.name)
     except ValidationError:
         name = claims.subject[:_NAME_LENGTH]
     if await tx.scalar(select(func.count()).select_from(Principal).where(Principal.folded == fold_name(name))):
@@ -343,7 +348,7 @@ def _add(tx: Transaction, caller: Caller, principal: str, issuer: str, subject: 
         made_by=caller.principal,
         made_at=tx.now,
         seen_by=[] if caller is OPERATOR else sorted(caller.persons - {principal}),
-        told_at=None,
+        issued_at=None,
         ended_at=None,
     )
     tx.add(linked)
@@ -351,9 +356,11 @@ def _add(tx: Transaction, caller: Caller, principal: str, issuer: str, subject: 
     return linked
 
 
-async def _linked_identity_of(tx: Transaction, reference: str, login_id: str, *, lock: bool) -> LinkedIdentity:
+async def _linked_identity_of(
+    tx: Transaction, reference: str, linked_identity_id: str, *, lock: bool
+) -> LinkedIdentity:
     principal = await principal_of(tx, reference)
-    linked = await tx.get(LinkedIdentity, login_id, with_for_update=lock or None)
+    linked = await tx.get(LinkedIdentity, linked_identity_id, with_for_update=lock or None)
     if linked is None or linked.principal != principal.id:
         raise NotFound("This principal has no such login.")
     return linked

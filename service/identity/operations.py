@@ -21,12 +21,12 @@ from service.events import operations as events
 from service.http.paging import page_of
 from service.identity import break_glass, delegations, sessions
 from service.identity.api_keys import Secret
-from service.identity.grants import ask_anew, require_an_admin, see_to
+from service.identity.grants import ensure_role, renew_requests, require_remaining_admin
 from service.identity.schemas import ApiKeyIn, ApiKeyMade, ApiKeyOut, Kind, PrincipalIn, PrincipalOut
 from service.validation.problems import AlreadyExists, Conflict, Invalid, NotFound, Unauthenticated
 from service.validation.text_types import fold_name
 
-_HOLDER: Final = (
+_PRINCIPAL_WITH_GRANTS: Final = (
     select(Principal, ApiKey, Grant.role, Grant.handler)
     .join(ApiKey, ApiKey.principal == Principal.id)
     .outerjoin(Grant, Grant.standing_of_principals(TODAY))
@@ -41,7 +41,9 @@ async def authenticate(tx: Transaction, credentials: Credentials) -> Caller:
     Raises:
         Unauthenticated: no key, an unknown, expired or revoked one, or a disabled principal; it is not told which.
     """
-    rows = (await tx.execute(_HOLDER, {"prefix": credentials.prefix, "today": day_in_shanghai(tx.now)})).all()
+    rows = (
+        await tx.execute(_PRINCIPAL_WITH_GRANTS, {"prefix": credentials.prefix, "today": day_in_shanghai(tx.now)})
+    ).all()
     stored = rows[0][1].sha256 if rows else bytes(32)
     if not credentials.match(stored) or not rows or not _is_valid_key(rows[0][0], rows[0][1], tx.now):
         raise Unauthenticated("This API key is not known, or no longer stands.")
@@ -66,15 +68,17 @@ async def caller_of(
         credential: id of the key, login or session that they showed.
     """
     kind: Kind = "person" if principal.kind == "person" else "system"
-    reaches = _reaches([(role, handler) for role, handler in roles if role is None or is_fit(role, kind)])
+    handlers_by_role = _handlers_by_role(
+        [(role, handler) for role, handler in roles if role is None or is_fit(role, kind)]
+    )
     if kind == "system":
-        return Caller(principal.id, principal.name, kind, reaches, seen_by=seen_by, credential=credential)
-    lent = await delegations.lent_to(tx, principal.id)
-    caller = Caller(principal.id, principal.name, kind, reaches, lent, seen_by=seen_by, credential=credential)
-    return await break_glass.opened(tx, caller) if caller.grants.get(Role.ADMIN) else caller
+        return Caller(principal.id, principal.name, kind, handlers_by_role, seen_by=seen_by, credential=credential)
+    lent = await delegations.find_lent_roles(tx, principal.id)
+    caller = Caller(principal.id, principal.name, kind, handlers_by_role, lent, seen_by=seen_by, credential=credential)
+    return await break_glass.apply_open_access(tx, caller) if caller.grants.get(Role.ADMIN) else caller
 
 
-def recognize(authorization: str | None) -> Credentials:
+def parse_api_key(authorization: str | None) -> Credentials:
     """Return what an `Authorization` header shows of a key.
 
     Raises:
@@ -92,32 +96,32 @@ def _is_valid_key(principal: Principal, key: ApiKey, now: datetime) -> bool:
     )
 
 
-def _reaches(grants: Sequence[tuple[str | None, str | None]]) -> dict[Role, Reach]:
-    reaches: dict[Role, Reach] = {}
+def _handlers_by_role(grants: Sequence[tuple[str | None, str | None]]) -> dict[Role, Reach]:
+    handlers_by_role: dict[Role, Reach] = {}
     for role, handler in grants:
         if role is None:
             continue
-        given: Reach = EVERYWHERE if handler is None else frozenset({handler})
-        reaches[Role(role)] = joined(reaches.get(Role(role), NOWHERE), given)
-    return reaches
+        handlers: Reach = EVERYWHERE if handler is None else frozenset({handler})
+        handlers_by_role[Role(role)] = joined(handlers_by_role.get(Role(role), NOWHERE), handlers)
+    return handlers_by_role
 
 
-async def create_principal(tx: Transaction, caller: Caller, wanted: PrincipalIn) -> PrincipalOut:
+async def create_principal(tx: Transaction, caller: Caller, body: PrincipalIn) -> PrincipalOut:
     """Make a person or a system known.
 
     Raises:
         AlreadyExists: one of this name, or of one that differs in case, width or spaces only: one person is one principal.
     """
     _require_admin(caller)
-    same = await tx.scalar(select(Principal.name).where(Principal.folded == fold_name(wanted.name)))
+    same = await tx.scalar(select(Principal.name).where(Principal.folded == fold_name(body.name)))
     if same is not None:
         raise AlreadyExists(
             f"There is a principal named {same}; one person is one principal.",
             errors=[("/name", "This name, or one that reads the same, is taken.")],
         )
-    principal = Principal(id=new_id("pr"), name=wanted.name, kind=wanted.kind, created_at=tx.now, disabled_at=None)
+    principal = Principal(id=new_id("pr"), name=body.name, kind=body.kind, created_at=tx.now, disabled_at=None)
     tx.add(principal)
-    details = {"name": wanted.name, "kind": wanted.kind}
+    details = {"name": body.name, "kind": body.kind}
     _record(tx, caller, AuditAction.PRINCIPAL_CREATED, principal.id, principal.id, details)
     await tx.flush()
     return PrincipalOut.of(principal)
@@ -128,9 +132,9 @@ async def list_principals(
 ) -> tuple[Sequence[PrincipalOut], str | None]:
     """Return principals in the order of their making; for an admin of some handlers those who have, or had, roles on them."""
     query = select(Principal)
-    reach = party(caller).admin_of
-    if reach != EVERYWHERE:
-        query = query.where(Principal.id.in_(select(Grant.principal).where(Grant.handler.in_(reach))))
+    handlers = party(caller).admin_of
+    if handlers != EVERYWHERE:
+        query = query.where(Principal.id.in_(select(Grant.principal).where(Grant.handler.in_(handlers))))
     rows, following = await page_of(tx, query, Principal.id, cursor, limit)
     return [PrincipalOut.of(row) for row in rows], following
 
@@ -142,9 +146,9 @@ async def read_principal(tx: Transaction, caller: Caller, reference: str, *, loc
         NotFound: there is none, or none that the caller may see.
     """
     principal = await principal_of(tx, reference, lock=lock)
-    reach = party(caller).admin_of
-    if reach != EVERYWHERE:
-        on_mine = select(Grant.id).where(Grant.principal == principal.id, Grant.handler.in_(reach)).limit(1)
+    handlers = party(caller).admin_of
+    if handlers != EVERYWHERE:
+        on_mine = select(Grant.id).where(Grant.principal == principal.id, Grant.handler.in_(handlers)).limit(1)
         if await tx.scalar(on_mine) is None:
             raise NotFound("There is no such principal.")
     return PrincipalOut.of(principal)
@@ -157,9 +161,9 @@ async def disable_principal(tx: Transaction, caller: Caller, reference: str) -> 
     principal = await principal_of(tx, reference, lock=True)
     if principal.disabled_at is not None:
         raise Conflict("This principal is disabled already.")
-    await require_an_admin(tx, without=principal.id)
+    await require_remaining_admin(tx, without=principal.id)
     principal.disabled_at = tx.now
-    await break_glass.end_of(tx, caller, principal.id)
+    await break_glass.end_access_of(tx, caller, principal.id)
     await sessions.end_all(tx, caller, "disabled", principal=principal.id)
     _record(tx, caller, AuditAction.PRINCIPAL_DISABLED, principal.id, principal.id, {})
     await tx.flush()
@@ -177,13 +181,13 @@ async def enable_principal(tx: Transaction, caller: Caller, reference: str) -> P
     if principal.disabled_at is None:
         raise Conflict("This principal is not disabled.")
     principal.disabled_at = None
-    await ask_anew(tx, caller, principal)
+    await renew_requests(tx, caller, principal)
     _record(tx, caller, AuditAction.PRINCIPAL_ENABLED, principal.id, principal.id, {})
     await tx.flush()
     return PrincipalOut.of(principal)
 
 
-async def create_key(tx: Transaction, caller: Caller, wanted: ApiKeyIn) -> ApiKeyMade:
+async def create_key(tx: Transaction, caller: Caller, body: ApiKeyIn) -> ApiKeyMade:
     """Make a key; the answer holds the secret, the database only its hash.
 
     Raises:
@@ -191,20 +195,20 @@ async def create_key(tx: Transaction, caller: Caller, wanted: ApiKeyIn) -> ApiKe
         Conflict: the principal is disabled.
     """
     _require_admin(caller)
-    principal = await named_principal(tx, wanted.principal)
+    principal = await named_principal(tx, body.principal)
     if principal.disabled_at is not None:
         raise Conflict("This principal is disabled; enable it before giving it a key.")
-    if wanted.expires_at is not None and wanted.expires_at <= tx.now:
+    if body.expires_at is not None and body.expires_at <= tx.now:
         raise Invalid("The key would have ended already.", errors=[("/expires_at", "Choose a time that is to come.")])
     secret = Secret.new()
     key = ApiKey(
         id=new_id("ky"),
         principal=principal.id,
-        label=wanted.label,
+        label=body.label,
         prefix=secret.prefix,
         sha256=secret.sha256,
         created_at=tx.now,
-        expires_at=wanted.expires_at,
+        expires_at=body.expires_at,
         revoked_at=None,
         seen_by=[] if caller is OPERATOR else sorted(caller.persons - {principal.id}),
     )
@@ -246,7 +250,7 @@ async def revoke_key(tx: Transaction, caller: Caller, key_id: str) -> ApiKeyOut:
     return ApiKeyOut.of(key)
 
 
-async def enlist(
+async def ensure_principal(
     tx: Transaction, name: str, kind: Kind, roles: Sequence[Role], handler: str | None = None
 ) -> PrincipalOut:
     """Make a principal known, or find it, and see to it that it has some roles; recorded as the operator's act.
@@ -257,17 +261,17 @@ async def enlist(
     """
     principal = await tx.scalar(select(Principal).where(Principal.name == name))
     if principal is None:
-        made = await create_principal(tx, OPERATOR, PrincipalIn(name=name, kind=kind))
-        principal = await principal_of(tx, made.id)
+        created = await create_principal(tx, OPERATOR, PrincipalIn(name=name, kind=kind))
+        principal = await principal_of(tx, created.id)
     if principal.kind != kind:
         raise Conflict(f"{name} is known as a {principal.kind}, not as a {kind}.")
     handler_id = None if handler is None else await handler_of(tx, OPERATOR, handler)
     for role in dict.fromkeys(roles):
-        await see_to(tx, principal, role, handler_id)
+        await ensure_role(tx, principal, role, handler_id)
     return PrincipalOut.of(principal)
 
 
-async def equip(
+async def issue_key(
     tx: Transaction,
     name: str,
     kind: Kind,
@@ -277,16 +281,16 @@ async def equip(
     expires_at: datetime | None = None,
 ) -> ApiKeyMade:
     """Give a principal, new or known, some roles and a new key: the operator's way in, recorded as the operator's act."""
-    principal = await enlist(tx, name, kind, roles, handler)
+    principal = await ensure_principal(tx, name, kind, roles, handler)
     return await create_key(tx, OPERATOR, ApiKeyIn(principal=principal.id, expires_at=expires_at))
 
 
-async def first_admin(tx: Transaction) -> ApiKeyMade | None:
+async def create_first_admin(tx: Transaction) -> ApiKeyMade | None:
     """On a database without principals, make the first admin and return its key; else None."""
     await tx.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": FIRST_ADMIN_LOCK})
     if await tx.scalar(select(func.count()).select_from(Principal)):
         return None
-    return await equip(tx, "admin", "person", [Role.ADMIN])
+    return await issue_key(tx, "admin", "person", [Role.ADMIN])
 
 
 def _record(

@@ -29,11 +29,11 @@ from service.identity.schemas import (
 )
 
 router = api_router("identity")
-Administration = Annotated[Exchange, allowed(Role.ADMIN)]
-Lending = Annotated[Exchange, allowed(REVIEWERS, Role.ADMIN)]
-Watching = Annotated[Exchange, allowed(Role.ADMIN, Role.AUDITOR)]
-Named = Annotated[str | None, Query(max_length=500)]
-Waiting = Annotated[bool | None, Query(description="Those that wait for a second admin, or the others.")]
+AdminExchange = Annotated[Exchange, allowed(Role.ADMIN)]
+LendingExchange = Annotated[Exchange, allowed(REVIEWERS, Role.ADMIN)]
+WatcherExchange = Annotated[Exchange, allowed(Role.ADMIN, Role.AUDITOR)]
+PrincipalQuery = Annotated[str | None, Query(max_length=500)]
+PendingQuery = Annotated[bool | None, Query(description="Those that wait for a second admin, or the others.")]
 
 
 @router.get("/v1/me", response_model=CallerOut)
@@ -47,7 +47,7 @@ async def me(exchange: AnyExchange) -> Response:
 
 
 @router.post("/v1/principals", status_code=201, response_model=PrincipalOut)
-async def create_principal(exchange: Administration, body: PrincipalIn) -> Response:
+async def create_principal(exchange: AdminExchange, body: PrincipalIn) -> Response:
     """Make a person or a system known."""
     return await exchange.create(
         lambda tx, caller: operations.create_principal(tx, caller, body),
@@ -57,19 +57,19 @@ async def create_principal(exchange: Administration, body: PrincipalIn) -> Respo
 
 
 @router.get("/v1/principals", response_model=Page[PrincipalOut])
-async def list_principals(exchange: Administration, cursor: Cursor = None, limit: Limit = 50) -> Response:
+async def list_principals(exchange: AdminExchange, cursor: Cursor = None, limit: Limit = 50) -> Response:
     """List principals in the order of their making."""
     return await exchange.page(lambda tx, caller: operations.list_principals(tx, caller, cursor, limit))
 
 
 @router.get("/v1/principals/{principal_id}", response_model=PrincipalOut)
-async def read_principal(exchange: Administration, principal_id: str) -> Response:
+async def read_principal(exchange: AdminExchange, principal_id: str) -> Response:
     """Read a principal."""
     return await exchange.read(lambda tx, caller: operations.read_principal(tx, caller, principal_id))
 
 
 @router.post("/v1/principals/{principal_id}/disable", response_model=PrincipalOut)
-async def disable_principal(exchange: Administration, principal_id: str) -> Response:
+async def disable_principal(exchange: AdminExchange, principal_id: str) -> Response:
     """Shut a principal out with all of its keys, at once and on every replica."""
     return await exchange.act(
         lambda tx, caller: operations.disable_principal(tx, caller, principal_id),
@@ -79,7 +79,7 @@ async def disable_principal(exchange: Administration, principal_id: str) -> Resp
 
 
 @router.post("/v1/principals/{principal_id}/enable", response_model=PrincipalOut)
-async def enable_principal(exchange: Administration, principal_id: str) -> Response:
+async def enable_principal(exchange: AdminExchange, principal_id: str) -> Response:
     """Let a disabled principal in again."""
     return await exchange.act(
         lambda tx, caller: operations.enable_principal(tx, caller, principal_id),
@@ -89,7 +89,7 @@ async def enable_principal(exchange: Administration, principal_id: str) -> Respo
 
 
 @router.post("/v1/principals/{principal_id}/logins", status_code=201, response_model=LinkedIdentityOut)
-async def link_login(exchange: Administration, request: Request, principal_id: str, body: LinkedIdentityIn) -> Response:
+async def link_login(exchange: AdminExchange, request: Request, principal_id: str, body: LinkedIdentityIn) -> Response:
     """Say which subject of the identity provider a principal is; a subject is one principal's for good."""
     issuer: str | None = request.app.state.issuer
     return await exchange.create(
@@ -99,9 +99,7 @@ async def link_login(exchange: Administration, request: Request, principal_id: s
 
 
 @router.get("/v1/principals/{principal_id}/logins", response_model=Page[LinkedIdentityOut])
-async def list_logins(
-    exchange: Administration, principal_id: str, cursor: Cursor = None, limit: Limit = 50
-) -> Response:
+async def list_logins(exchange: AdminExchange, principal_id: str, cursor: Cursor = None, limit: Limit = 50) -> Response:
     """List the logins of a principal, the ended ones included."""
     return await exchange.page(
         lambda tx, caller: linked_identities.list_linked_identities(tx, caller, principal_id, cursor, limit)
@@ -109,7 +107,7 @@ async def list_logins(
 
 
 @router.get("/v1/principals/{principal_id}/logins/{login_id}", response_model=LinkedIdentityOut)
-async def read_login(exchange: Administration, principal_id: str, login_id: str) -> Response:
+async def read_login(exchange: AdminExchange, principal_id: str, login_id: str) -> Response:
     """Read a login."""
     return await exchange.read(
         lambda tx, caller: linked_identities.read_linked_identity(tx, caller, principal_id, login_id)
@@ -117,7 +115,7 @@ async def read_login(exchange: Administration, principal_id: str, login_id: str)
 
 
 @router.post("/v1/principals/{principal_id}/logins/{login_id}/end", response_model=LinkedIdentityOut)
-async def end_login(exchange: Administration, principal_id: str, login_id: str) -> Response:
+async def end_login(exchange: AdminExchange, principal_id: str, login_id: str) -> Response:
     """End a login at once and on every replica, with the roles that its groups stood for."""
     return await exchange.act(
         lambda tx, caller: linked_identities.end(tx, caller, principal_id, login_id),
@@ -127,7 +125,7 @@ async def end_login(exchange: Administration, principal_id: str, login_id: str) 
 
 
 @router.post("/v1/api-keys", status_code=201, response_model=ApiKeyMade)
-async def create_key(exchange: Administration, body: ApiKeyIn) -> Response:
+async def create_key(exchange: AdminExchange, body: ApiKeyIn) -> Response:
     """Make a key for a principal; the secret is in this answer and nowhere else."""
     return await exchange.create(
         lambda tx, caller: operations.create_key(tx, caller, body),
@@ -139,20 +137,20 @@ async def create_key(exchange: Administration, body: ApiKeyIn) -> Response:
 
 @router.get("/v1/api-keys", response_model=Page[ApiKeyOut])
 async def list_keys(
-    exchange: Administration, principal: Named = None, cursor: Cursor = None, limit: Limit = 50
+    exchange: AdminExchange, principal: PrincipalQuery = None, cursor: Cursor = None, limit: Limit = 50
 ) -> Response:
     """List keys, of one principal or of all."""
     return await exchange.page(lambda tx, caller: operations.list_keys(tx, caller, principal, cursor, limit))
 
 
 @router.get("/v1/api-keys/{key_id}", response_model=ApiKeyOut)
-async def read_key(exchange: Administration, key_id: str) -> Response:
+async def read_key(exchange: AdminExchange, key_id: str) -> Response:
     """Read a key, without its secret."""
     return await exchange.read(lambda tx, caller: operations.read_key(tx, caller, key_id))
 
 
 @router.post("/v1/api-keys/{key_id}/revoke", response_model=ApiKeyOut)
-async def revoke_key(exchange: Administration, key_id: str) -> Response:
+async def revoke_key(exchange: AdminExchange, key_id: str) -> Response:
     """End a key at once, on every replica."""
     return await exchange.act(
         lambda tx, caller: operations.revoke_key(tx, caller, key_id),
@@ -162,7 +160,7 @@ async def revoke_key(exchange: Administration, key_id: str) -> Response:
 
 
 @router.post("/v1/grants", status_code=201, response_model=GrantOut)
-async def create_grant(exchange: Administration, body: GrantIn) -> Response:
+async def create_grant(exchange: AdminExchange, body: GrantIn) -> Response:
     """Give a principal a role on one handler, or on all when none is named; a reviewer's or an admin's waits for a second admin."""
     return await exchange.create(
         lambda tx, caller: grants.create_grant(tx, caller, body), lambda made: f"/v1/grants/{made.id}", gate="join"
@@ -171,10 +169,10 @@ async def create_grant(exchange: Administration, body: GrantIn) -> Response:
 
 @router.get("/v1/grants", response_model=Page[GrantOut])
 async def list_grants(
-    exchange: Administration,
-    principal: Named = None,
-    handler: Named = None,
-    pending: Waiting = None,
+    exchange: AdminExchange,
+    principal: PrincipalQuery = None,
+    handler: PrincipalQuery = None,
+    pending: PendingQuery = None,
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> Response:
@@ -187,13 +185,13 @@ async def list_grants(
 
 
 @router.get("/v1/grants/{grant_id}", response_model=GrantOut)
-async def read_grant(exchange: Administration, grant_id: str) -> Response:
+async def read_grant(exchange: AdminExchange, grant_id: str) -> Response:
     """Read a grant."""
     return await exchange.read(lambda tx, caller: grants.read_grant(tx, caller, grant_id))
 
 
 @router.post("/v1/grants/{grant_id}/confirm", response_model=GrantOut)
-async def confirm_grant(exchange: Administration, grant_id: str) -> Response:
+async def confirm_grant(exchange: AdminExchange, grant_id: str) -> Response:
     """Let a grant take effect that another admin has asked for; to decline it, withdraw it."""
     return await exchange.act(
         lambda tx, caller: grants.confirm_grant(tx, caller, grant_id),
@@ -203,7 +201,7 @@ async def confirm_grant(exchange: Administration, grant_id: str) -> Response:
 
 
 @router.post("/v1/grants/{grant_id}/withdraw", response_model=GrantOut)
-async def withdraw_grant(exchange: Administration, grant_id: str) -> Response:
+async def withdraw_grant(exchange: AdminExchange, grant_id: str) -> Response:
     """Take a role away at once, or decline one that is asked for; the grant stays on record."""
     return await exchange.act(
         lambda tx, caller: grants.withdraw_grant(tx, caller, grant_id),
@@ -213,7 +211,7 @@ async def withdraw_grant(exchange: Administration, grant_id: str) -> Response:
 
 
 @router.post("/v1/delegations", status_code=201, response_model=DelegationOut)
-async def delegate(exchange: Lending, body: DelegationIn) -> Response:
+async def delegate(exchange: LendingExchange, body: DelegationIn) -> Response:
     """Lend reviewers' roles to another person for the days of an absence."""
     return await exchange.create(
         lambda tx, caller: delegations.delegate(tx, caller, body), lambda made: f"/v1/delegations/{made.id}"
@@ -252,7 +250,7 @@ async def end_delegation(exchange: AnyExchange, delegation_id: str) -> Response:
 
 
 @router.post("/v1/break-glass", status_code=201, response_model=BreakGlassOut)
-async def break_glass(exchange: Administration, body: BreakGlassIn) -> Response:
+async def break_glass(exchange: AdminExchange, body: BreakGlassIn) -> Response:
     """Take access in an emergency, for yourself, at once and for some hours; all admins and auditors are told."""
     return await exchange.create(
         lambda tx, caller: emergency.break_glass(tx, caller, body),
@@ -263,20 +261,20 @@ async def break_glass(exchange: Administration, body: BreakGlassIn) -> Response:
 
 @router.get("/v1/break-glass", response_model=Page[BreakGlassOut])
 async def list_break_glass(
-    exchange: Watching, principal: Named = None, cursor: Cursor = None, limit: Limit = 50
+    exchange: WatcherExchange, principal: PrincipalQuery = None, cursor: Cursor = None, limit: Limit = 50
 ) -> Response:
     """List break-glass access, what is over included: what there has been on the caller's handlers."""
     return await exchange.page(lambda tx, caller: emergency.list_all(tx, caller, principal, cursor, limit))
 
 
 @router.get("/v1/break-glass/{access_id}", response_model=BreakGlassOut)
-async def read_break_glass(exchange: Watching, access_id: str) -> Response:
+async def read_break_glass(exchange: WatcherExchange, access_id: str) -> Response:
     """Read break-glass access."""
     return await exchange.read(lambda tx, caller: emergency.read(tx, caller, access_id))
 
 
 @router.post("/v1/break-glass/{access_id}/close", response_model=BreakGlassOut)
-async def close_break_glass(exchange: Administration, access_id: str) -> Response:
+async def close_break_glass(exchange: AdminExchange, access_id: str) -> Response:
     """End break-glass access before its time: your own, or as an admin that of others."""
     return await exchange.act(
         lambda tx, caller: emergency.close(tx, caller, access_id),

@@ -75,9 +75,9 @@ class LinkedIdentityOut(BaseModel):
     ended_at: datetime | None
 
     @classmethod
-    def of(cls, login: LinkedIdentity) -> Self:
+    def of(cls, row: LinkedIdentity) -> Self:
         """Return the shape of a row."""
-        return cls.model_validate(login, from_attributes=True)
+        return cls.model_validate(row, from_attributes=True)
 
 
 class SessionOut(BaseModel):
@@ -168,8 +168,8 @@ class GrantOut(BaseModel):
     @classmethod
     def of(cls, grant: Grant, now: datetime) -> Self:
         """Return the shape of a row at a moment."""
-        shown = {name: getattr(grant, name) for name in cls.model_fields if name != "state"}
-        return cls(**shown, state=state(grant.life, now))
+        values = {name: getattr(grant, name) for name in cls.model_fields if name != "state"}
+        return cls(**values, state=state(grant.life, now))
 
 
 ReviewerRole = Literal[Role.DATA_OWNER, Role.PRIVACY, Role.LEGAL, Role.SECURITY, Role.EXECUTIVE]
@@ -214,7 +214,7 @@ class DelegationOut(BaseModel):
     @classmethod
     def of(cls, delegation: Delegation, today: date) -> Self:
         """Return the shape of a row on a day."""
-        shown = {name: getattr(delegation, name) for name in cls.model_fields if name != "in_force"}
+        values = {name: getattr(delegation, name) for name in cls.model_fields if name != "in_force"}
         in_force = is_delegation_in_force(
             delegation.valid_from,
             delegation.valid_until,
@@ -222,7 +222,7 @@ class DelegationOut(BaseModel):
             ended_at=delegation.ended_at,
             today=today,
         )
-        return cls(**shown, in_force=in_force)
+        return cls(**values, in_force=in_force)
 
 
 class BreakGlassIn(_In):
@@ -251,8 +251,8 @@ class BreakGlassOut(BaseModel):
     @classmethod
     def of(cls, glass: BreakGlass, now: datetime) -> Self:
         """Return the shape of a row at a moment."""
-        shown = {name: getattr(glass, name) for name in cls.model_fields if name != "open"}
-        return cls(**shown, open=glass.closed_at is None and now < glass.ends_at)
+        values = {name: getattr(glass, name) for name in cls.model_fields if name != "open"}
+        return cls(**values, open=glass.closed_at is None and now < glass.ends_at)
 
 
 class LentOut(BaseModel):
@@ -277,7 +277,8 @@ class CallerOut(BaseModel):
     def of(cls, caller: Caller) -> Self:
         """Return the shape of a caller."""
         roles: dict[Role, list[str] | Literal["*"]] = {
-            role: EVERYWHERE if reach == EVERYWHERE else sorted(reach) for role, reach in sorted(caller.grants.items())
+            role: EVERYWHERE if handlers == EVERYWHERE else sorted(handlers)
+            for role, handlers in sorted(caller.grants.items())
         }
         lent = [LentOut(role=d.role, handler=d.handler, delegator=d.delegator) for d in caller.delegations]
         return cls(

@@ -1,11 +1,11 @@
 """Session policy: idle and absolute timeouts, token rotation, and reuse detection. Pure.
 
-A session ends when it was unused for a while (idle timeout), and after some hours in any case (absolute timeout). Its token is rotated;
-the old token is good until its successor has been used, and some seconds longer, since a browser sends several requests at once.
-A token that is shown later than that was copied: the thief and the owner cannot be told apart, so the session ends for both.
+A session ends after a time without use (idle timeout) and after some hours in any case (absolute timeout). Its token is rotated: the old
+token is valid until its successor is used, and `ROTATION_GRACE` longer for parallel requests of the browser. A later use of the old token
+means that somebody has a copy. Owner and thief cannot be distinguished, so the session ends for both.
 
-A clock that is set back revives nothing: an end is stored, the later of two clocks counts (the service's and the database's), and a
-session that was seen in the future is refused.
+A clock that is set back revives no session. The end of a session is stored, the later of two clocks counts (the service's and the
+database's), and a time earlier than the last use is refused.
 """
 
 from dataclasses import dataclass
@@ -13,40 +13,42 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-GRACE: Final = timedelta(seconds=30)
+ROTATION_GRACE: Final = timedelta(seconds=30)
 """Grace period of a rotated token after the first use of its successor."""
-SKEW: Final = timedelta(seconds=60)
-"""By how much the clocks of two replicas may differ."""
-NOTE_AFTER: Final = timedelta(seconds=30)
-"""Age at which the time of the last use is stored anew."""
+CLOCK_SKEW: Final = timedelta(seconds=60)
+"""Maximal difference between the clocks of two replicas."""
+USE_PRECISION: Final = timedelta(seconds=30)
+"""Precision of the stored time of the last use, which saves a write for most requests."""
 
 
-class Verdict(StrEnum):
-    """What becomes of a session when a token is shown; all but the first two and the last end it, under this name."""
+class TokenVerdict(StrEnum):
+    """Result of presenting a session token. The value of a verdict that ends the session is recorded as its reason."""
 
-    STANDS = "stands"
+    VALID = "stands"
     ENDED = "ended"
-    """Before, for whatever reason."""
+    """The session has ended before."""
     IDLE = "idle"
     OVER = "over"
+    """The absolute timeout has passed."""
     REPLAY = "replay"
+    """The token was rotated and its successor is in use."""
     CLOCK = "clock"
-    """It is earlier than when it was last used: not taken, and not ended either."""
+    """The clock shows a time before the last use: the request is refused, the session does not end."""
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class SessionLimits:
     """Time-outs of sessions."""
 
     idle: timedelta
-    whole: timedelta
+    absolute: timedelta
     rotate: timedelta
     """Age at which a token is rotated."""
 
 
 @dataclass(frozen=True, slots=True)
 class SessionState:
-    """A session and the token that was shown for it."""
+    """Times of a session and of the presented token."""
 
     seen_at: datetime
     ends_at: datetime
@@ -54,38 +56,47 @@ class SessionState:
     token_made_at: datetime
     token_used_at: datetime | None
     token_replaced_at: datetime | None
-    """Since when its successor has been in use; or it was never used, and another was given in its place."""
+    """First use of a successor of the token."""
     successor_made_at: datetime | None
-    """When the newest token that is to follow it was given, and has not been used yet."""
+    """Issue of the newest other token that has not been used yet."""
 
 
-def verdict(seat: SessionState, now: datetime, limits: Limits) -> Verdict:
-    """Return what becomes of a session."""
-    if seat.ended_at is not None:
-        return Verdict.ENDED
-    if now >= seat.ends_at:
-        return Verdict.OVER
-    if now >= seat.seen_at + limits.idle:
-        return Verdict.IDLE
-    if now < seat.seen_at - SKEW:
-        return Verdict.CLOCK
-    if seat.token_replaced_at is not None and now >= seat.token_replaced_at + GRACE:
-        return Verdict.REPLAY
-    return Verdict.STANDS
+def judge_token(session: SessionState, now: datetime, limits: SessionLimits) -> TokenVerdict:
+    """Return the verdict on the presented token of a session.
+
+    Example:
+        A request half an hour after the last one, where the idle timeout is 15 minutes::
+
+            judge_token(state, now, limits)  # TokenVerdict.IDLE
+            ends_session(TokenVerdict.IDLE)  # True
+    """
+    if session.ended_at is not None:
+        return TokenVerdict.ENDED
+    if now >= session.ends_at:
+        return TokenVerdict.OVER
+    if now >= session.seen_at + limits.idle:
+        return TokenVerdict.IDLE
+    if now < session.seen_at - CLOCK_SKEW:
+        return TokenVerdict.CLOCK
+    if session.token_replaced_at is not None and now >= session.token_replaced_at + ROTATION_GRACE:
+        return TokenVerdict.REPLAY
+    return TokenVerdict.VALID
 
 
-def ends(found: Verdict) -> bool:
-    """Tell whether a verdict ends a session that stood."""
-    return found in {Verdict.IDLE, Verdict.OVER, Verdict.REPLAY}
+def ends_session(verdict: TokenVerdict) -> bool:
+    """True if a verdict ends a session that was valid."""
+    return verdict in {TokenVerdict.IDLE, TokenVerdict.OVER, TokenVerdict.REPLAY}
 
 
-def is_due(seat: SessionState, now: datetime, limits: Limits) -> bool:
-    """Tell whether the token is to be replaced: it is old, it is the newest in use, and no successor is on its way to the browser."""
-    is_current = seat.token_replaced_at is None
-    on_its_way = seat.successor_made_at is not None and now < seat.successor_made_at + GRACE
-    return is_current and not on_its_way and now >= seat.token_made_at + limits.rotate
+def is_rotation_due(session: SessionState, now: datetime, limits: SessionLimits) -> bool:
+    """True if the token must be rotated: it is old, it is the newest in use, and no successor was issued within the grace period."""
+    is_current = session.token_replaced_at is None
+    is_successor_pending = session.successor_made_at is not None and now < session.successor_made_at + ROTATION_GRACE
+    return is_current and not is_successor_pending and now >= session.token_made_at + limits.rotate
 
 
-def is_worth_a_note(seat: SessionState, now: datetime, limits: Limits) -> bool:
-    """Tell whether anything is to be written down: the use, the first use of a token, or a new token."""
-    return seat.token_used_at is None or now >= seat.seen_at + NOTE_AFTER or is_due(seat, now, limits)
+def must_store_use(session: SessionState, now: datetime, limits: SessionLimits) -> bool:
+    """True if a request must write to the session: its last use, the first use of a token, or a new token."""
+    return (
+        session.token_used_at is None or now >= session.seen_at + USE_PRECISION or is_rotation_due(session, now, limits)
+    )

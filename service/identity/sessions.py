@@ -1,7 +1,7 @@
 """Operations on browser sessions: begin by sign-in or one-time link, authenticate by cookie, rotate, end.
 
-Of a token only the SHA-256 is kept. What it shows is looked at in a transaction of its own before the request's, which also notes the use
-and replaces the token now and then; the transaction that does the work finds out once more whether the session still stands.
+The database holds the SHA-256 of each token, never the token. A request with a session cookie takes two transactions: `resume` stores the
+use and rotates the token, then the request's own transaction authenticates the session by its id.
 """
 
 import hashlib
@@ -25,51 +25,65 @@ from service.database.session import Transaction
 from service.events import operations as events
 from service.identity import session_rules
 from service.identity.schemas import SessionOut
-from service.identity.session_rules import Limits, SessionState, Verdict
+from service.identity.session_rules import SessionLimits, SessionState, TokenVerdict
 from service.validation.problems import Conflict, Invalid, NotFound, Unauthenticated
 
-_BITS: Final = 32
-"""Bytes of a token."""
+_TOKEN_BYTES: Final = 32
+"""Random bytes of a token."""
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
-    """A session that stands, and the token that takes the place of the one that was shown."""
+class ActiveSession:
+    """A valid session of a request."""
 
-    session: str
+    id: str
     csrf: bytes
-    token: str | None
+    new_token: str | None
+    """Successor of the presented token, to be sent to the browser; None if no rotation is due."""
 
 
-def hashed(token: str) -> bytes:
-    """Return what is kept of a token."""
+def hash_token(token: str) -> bytes:
+    """Return the SHA-256 of a token, by which it is stored and found."""
     return hashlib.sha256(token.encode()).digest()
 
 
 async def begin(
-    tx: Transaction, principal: Principal, login: str | None, by: str, limits: Limits, *, instead_of: str | None
+    tx: Transaction,
+    principal: Principal,
+    linked_identity: str | None,
+    by: str,
+    limits: SessionLimits,
+    *,
+    previous_token: str | None,
 ) -> str:
-    """Begin a session with a token that nobody has seen, and return the token.
+    """Create a session and return its token.
 
     Args:
         tx: the transaction.
         principal: an enabled person.
-        login: under which the provider knows them; None: they came by a link.
-        by: how they came, in a word.
-        limits: how long it lasts.
-        instead_of: the token that the browser had before, whose session ends.
+        linked_identity: id of the linked identity; None after a sign-in by link.
+        by: way of the sign-in, `provider` or `link`, for the record.
+        limits: time-outs of the session.
+        previous_token: the token that the browser sent with the sign-in; its session ends.
+
+    Example:
+        A session of a person who came by a one-time link::
+
+            token = await sessions.begin(tx, principal, None, "link", limits, previous_token=cookies.token_of(request))
+            cookies.set_token(request, token)
     """
     actor = Caller(principal.id, principal.name, "person")
-    if instead_of is not None:
-        await _end_by_token(tx, actor, instead_of)
+    # The token is always a new one: a token that an attacker planted in the browser must not become valid (session fixation).
+    if previous_token is not None:
+        await _end_by_token(tx, actor, previous_token)
     session = Session(
         id=new_id("ss"),
         principal=principal.id,
-        login=login,
-        csrf=secrets.token_bytes(_BITS),
+        login=linked_identity,
+        csrf=secrets.token_bytes(_TOKEN_BYTES),
         begun_at=tx.now,
         seen_at=tx.now,
-        ends_at=tx.now + limits.whole,
+        ends_at=tx.now + limits.absolute,
     )
     tx.add(session)
     await tx.flush()
@@ -79,41 +93,44 @@ async def begin(
     return token
 
 
-async def visit(tx: Transaction, token: str, limits: Limits) -> Visit | None:
-    """Note that a token was shown, and return its session; None where there is none, or it is over: then that is on record."""
-    found = await _seat(tx, token, lock=False)
-    if found is None:
+async def resume(tx: Transaction, token: str, limits: SessionLimits) -> ActiveSession | None:
+    """Return the session of a presented token, store the use and rotate the token if that is due.
+
+    Returns:
+        None if there is no such token, or its session is over. A session that ends by this use is recorded as ended.
+    """
+    row = await _find_token(tx, token, lock=False)
+    if row is None:
         return None
-    now = await _present(tx)
-    if session_rules.verdict(found[2], now, limits) is Verdict.STANDS and not session_rules.is_worth_a_note(
-        found[2], now, limits
-    ):
-        return Visit(found[0].id, found[0].csrf, None)
-    found = await _seat(tx, token, lock=True)
-    if found is None:
+    session, presented, state = row
+    now = await _later_clock(tx)
+    is_valid = session_rules.judge_token(state, now, limits) is TokenVerdict.VALID
+    if is_valid and not session_rules.must_store_use(state, now, limits):
+        return ActiveSession(session.id, session.csrf, None)
+    row = await _find_token(tx, token, lock=True)
+    if row is None:
         return None
-    session, shown, seat = found
-    told = session_rules.verdict(seat, now, limits)
-    if session_rules.ends(told):
-        _end(tx, SYSTEM_ACTOR, session, str(told))
-    if told is not Verdict.STANDS:
+    session, presented, state = row
+    verdict = session_rules.judge_token(state, now, limits)
+    if session_rules.ends_session(verdict):
+        _end(tx, SYSTEM_ACTOR, session, str(verdict))
+    if verdict is not TokenVerdict.VALID:
         return None
-    if shown.used_at is None:
-        shown.used_at = now
-        earlier = and_(SessionToken.session == session.id, SessionToken.sha256 != shown.sha256)
+    if presented.used_at is None:
+        presented.used_at = now
+        earlier = and_(SessionToken.session == session.id, SessionToken.sha256 != presented.sha256)
         await tx.execute(
             update(SessionToken)
             .where(earlier, SessionToken.replaced_at.is_(None))
             .values(replaced_at=now)
-            .execution_options(**recording.STATED)  # it moves with use, and is not compared
+            .execution_options(**recording.STATED)  # changes with each use, so fsck does not compare it
         )
     session.seen_at = max(session.seen_at, now)
-    return Visit(
-        session.id, session.csrf, _new_token(tx, session.id) if session_rules.is_due(seat, now, limits) else None
-    )
+    is_due = session_rules.is_rotation_due(state, now, limits)
+    return ActiveSession(session.id, session.csrf, _new_token(tx, session.id) if is_due else None)
 
 
-_SEATED: Final = (
+_PRINCIPAL_WITH_GRANTS: Final = (
     select(Principal, Grant.role, Grant.handler, LinkedIdentity.seen_by)
     .join(Session, Session.principal == Principal.id)
     .outerjoin(LinkedIdentity, LinkedIdentity.id == Session.login)
@@ -130,28 +147,28 @@ _SEATED: Final = (
 )
 
 
-async def admit(
-    tx: Transaction, seated: SessionCredential
+async def authenticate(
+    tx: Transaction, credential: SessionCredential
 ) -> tuple[Principal, Sequence[tuple[str | None, str | None]], frozenset[str], str]:
-    """Return who holds a session, their roles, who else could (whoever linked the login), and the session's id.
+    """Return the principal of a session, its grants as (role, handler), the principals who linked its identity, and the session's id.
 
     Raises:
-        Unauthenticated: the session has ended, or with it the login or the principal.
+        Unauthenticated: the session or its linked identity has ended, or the principal is disabled.
     """
-    shown = {"session": seated.session, "now": tx.now, "today": day_in_shanghai(tx.now)}
-    rows = (await tx.execute(_SEATED, shown)).all()
+    parameters = {"session": credential.session, "now": tx.now, "today": day_in_shanghai(tx.now)}
+    rows = (await tx.execute(_PRINCIPAL_WITH_GRANTS, parameters)).all()
     if not rows:
-        raise over()
-    return rows[0][0], [(row[1], row[2]) for row in rows], frozenset(rows[0][3] or ()), seated.session
+        raise ended_session()
+    return rows[0][0], [(row[1], row[2]) for row in rows], frozenset(rows[0][3] or ()), credential.session
 
 
-async def read(tx: Transaction, seated: object, limits: Limits) -> SessionOut:
-    """Return the session by which the caller came.
+async def read(tx: Transaction, credential: object, limits: SessionLimits) -> SessionOut:
+    """Return the session of the caller.
 
     Raises:
-        NotFound: by a key or a token.
+        NotFound: the credential is a key or a token.
     """
-    session = await _own(tx, seated)
+    session = await _session_of(tx, credential)
     idle_at = min(session.ends_at, session.seen_at + limits.idle)
     return SessionOut(
         id=session.id,
@@ -163,49 +180,61 @@ async def read(tx: Transaction, seated: object, limits: Limits) -> SessionOut:
     )
 
 
-async def end(tx: Transaction, caller: Caller, seated: object, limits: Limits) -> SessionOut:
-    """Sign out."""
-    session = await _own(tx, seated)
+async def end(tx: Transaction, caller: Caller, credential: object, limits: SessionLimits) -> SessionOut:
+    """End the session of the caller.
+
+    Raises:
+        NotFound: the credential is a key or a token.
+    """
+    session = await _session_of(tx, credential)
     _end(tx, caller, session, "logout")
     await tx.flush()
-    return await read(tx, seated, limits)
+    return await read(tx, credential, limits)
 
 
-async def sign_out(tx: Transaction, visit: Visit) -> None:
-    """End the session of a visit in the same transaction."""
-    session = await tx.get_one(Session, visit.session, with_for_update=True)
-    principal = await principal_of(tx, session.principal)
-    _end(tx, Caller(principal.id, principal.name, "person"), session, "logout")
+async def sign_out(tx: Transaction, session: ActiveSession) -> None:
+    """End a session in the transaction that resumed it."""
+    row = await tx.get_one(Session, session.id, with_for_update=True)
+    principal = await principal_of(tx, row.principal)
+    _end(tx, Caller(principal.id, principal.name, "person"), row, "logout")
     await tx.flush()
 
 
-async def end_all(tx: Transaction, caller: Caller, how: str, *, principal: str, login: str | None = None) -> int:
-    """End the sessions of a principal, or those under one of its logins, and return how many."""
+async def end_all(
+    tx: Transaction, caller: Caller, how: str, *, principal: str, linked_identity: str | None = None
+) -> int:
+    """End the sessions of a principal, or of one of its linked identities, and return their number."""
     query = select(Session).where(Session.principal == principal, Session.ended_at.is_(None)).with_for_update()
-    if login is not None:
-        query = query.where(Session.login == login)
+    if linked_identity is not None:
+        query = query.where(Session.login == linked_identity)
     rows = (await tx.scalars(query.order_by(Session.id))).all()
     for session in rows:
         _end(tx, caller, session, how)
     return len(rows)
 
 
-async def make_link(tx: Transaction, reference: str, minutes: int) -> str:
-    """Return the token of a link by which a person signs in once; made with the database's own credentials, and recorded as such.
+async def create_link(tx: Transaction, reference: str, minutes: int) -> str:
+    """Create a one-time sign-in link of a person as the operator, and return its token.
 
     Raises:
-        NotFound: no such principal.
-        Invalid: a system.
-        Conflict: it is disabled.
+        NotFound: there is no such principal.
+        Invalid: the principal is a system.
+        Conflict: the principal is disabled.
+
+    Example:
+        A link that is valid for a quarter of an hour::
+
+            token = await sessions.create_link(tx, "lin", minutes=15)
+            url = f"{public_url}/login/link?token={token}"
     """
     principal = await principal_of(tx, reference)
     if principal.kind != "person":
         raise Invalid("A system does not sign in; give it a key.", errors=[("/principal", "This is a system.")])
     if principal.disabled_at is not None:
         raise Conflict("This principal is disabled; enable it first.")
-    token = secrets.token_urlsafe(_BITS)
+    token = secrets.token_urlsafe(_TOKEN_BYTES)
     expires_at = tx.now + timedelta(minutes=minutes)
-    tx.add(LoginLink(sha256=hashed(token), principal=principal.id, made_at=tx.now, expires_at=expires_at))
+    tx.add(LoginLink(sha256=hash_token(token), principal=principal.id, made_at=tx.now, expires_at=expires_at))
     details = {"principal": principal.id, "expires_at": expires_at}
     events.record(
         tx,
@@ -223,17 +252,15 @@ async def make_link(tx: Transaction, reference: str, minutes: int) -> str:
     return token
 
 
-async def use_link(tx: Transaction, token: str, limits: Limits, *, instead_of: str | None) -> str | None:
-    """Begin a session for a link, which is used up with it, and return its token; None: used, expired, or never made.
-
-    Of several that use it at once, one finds it unused.
-    """
-    used = (
+async def use_link(tx: Transaction, token: str, limits: SessionLimits, *, previous_token: str | None) -> str | None:
+    """Begin a session by a one-time link and return the session's token; None if the link is used, expired or unknown."""
+    # One statement checks and marks the link, so of several concurrent requests one succeeds.
+    mark_used = (
         update(LoginLink)
         .where(
-            LoginLink.sha256 == hashed(token),
+            LoginLink.sha256 == hash_token(token),
             LoginLink.used_at.is_(None),
-            LoginLink.made_at <= tx.now + session_rules.SKEW,
+            LoginLink.made_at <= tx.now + session_rules.CLOCK_SKEW,
             LoginLink.expires_at > tx.now,
             LoginLink.expires_at > func.now(),
         )
@@ -241,82 +268,84 @@ async def use_link(tx: Transaction, token: str, limits: Limits, *, instead_of: s
         .returning(LoginLink.principal)
         .execution_options(**recording.STATED)
     )
-    ident = await tx.scalar(used)
-    if ident is None:
+    principal_id = await tx.scalar(mark_used)
+    if principal_id is None:
         return None
-    recording.wrote(tx, LoginLink.__table__, [{"sha256": hashed(token), "used_at": tx.now}], made=False)
-    principal = await principal_of(tx, ident)
+    recording.wrote(tx, LoginLink.__table__, [{"sha256": hash_token(token), "used_at": tx.now}], made=False)
+    principal = await principal_of(tx, principal_id)
     if principal.disabled_at is not None:
-        refuse(tx, principal.id, "disabled")
+        record_refusal(tx, principal.id, "disabled")
         return None
-    return await begin(tx, principal, None, "link", limits, instead_of=instead_of)
+    return await begin(tx, principal, None, "link", limits, previous_token=previous_token)
 
 
-def refuse(tx: Transaction, principal: str, why: str) -> None:
-    """Record that somebody known tried to sign in and was not let in."""
+def record_refusal(tx: Transaction, principal: str, why: str) -> None:
+    """Record that the sign-in of a known principal was refused."""
     audit.append(tx, SYSTEM_ACTOR, AuditAction.LOGIN_REFUSED, principal, details={"principal": principal, "why": why})
 
 
-def over() -> Unauthenticated:
-    """Return the refusal of whoever shows a session that is no more."""
+def ended_session() -> Unauthenticated:
+    """Return the problem of a session that has ended or never existed."""
     return Unauthenticated("This session is over. Sign in again.", error="invalid_token")
 
 
 async def _end_by_token(tx: Transaction, caller: Caller, token: str) -> None:
-    found = await _seat(tx, token, lock=True)
-    if found is not None and found[0].ended_at is None:
-        _end(tx, caller, found[0], "login")
+    row = await _find_token(tx, token, lock=True)
+    if row is not None and row[0].ended_at is None:
+        _end(tx, caller, row[0], "login")
 
 
-async def _own(tx: Transaction, seated: object) -> Session:
-    found = (
-        await tx.get(Session, seated.session, with_for_update=True) if isinstance(seated, SessionCredential) else None
+async def _session_of(tx: Transaction, credential: object) -> Session:
+    session = (
+        await tx.get(Session, credential.session, with_for_update=True)
+        if isinstance(credential, SessionCredential)
+        else None
     )
-    if found is None:
-        raise NotFound("You did not come by a session, but by a key or a token.")
-    return found
+    if session is None:
+        raise NotFound("This request has a key or a token, and no session. Sign in with a browser to have one.")
+    return session
 
 
-async def _seat(tx: Transaction, token: str, *, lock: bool) -> tuple[Session, SessionToken, SessionState] | None:
+async def _find_token(tx: Transaction, token: str, *, lock: bool) -> tuple[Session, SessionToken, SessionState] | None:
     query = (
         select(Session, SessionToken)
         .join(SessionToken, SessionToken.session == Session.id)
-        .where(SessionToken.sha256 == hashed(token))
+        .where(SessionToken.sha256 == hash_token(token))
         .execution_options(populate_existing=True)
     )
     row = (await tx.execute(query.with_for_update(of=Session) if lock else query)).one_or_none()
     if row is None:
         return None
-    if lock:  # what the other tokens are is sure only now that nobody else can change it
-        await tx.refresh(row[1])
-    session, shown = row[0], row[1]
-    waiting = select(func.max(SessionToken.made_at)).where(
-        SessionToken.session == session.id, SessionToken.used_at.is_(None), SessionToken.sha256 != shown.sha256
+    session, presented = row[0], row[1]
+    if lock:  # the statement read the token before it waited for the session's lock
+        await tx.refresh(presented)
+    newest_successor = select(func.max(SessionToken.made_at)).where(
+        SessionToken.session == session.id, SessionToken.used_at.is_(None), SessionToken.sha256 != presented.sha256
     )
     return (
         session,
-        shown,
+        presented,
         SessionState(
             seen_at=session.seen_at,
             ends_at=session.ends_at,
             ended_at=session.ended_at,
-            token_made_at=shown.made_at,
-            token_used_at=shown.used_at,
-            token_replaced_at=shown.replaced_at,
-            successor_made_at=await tx.scalar(waiting),
+            token_made_at=presented.made_at,
+            token_used_at=presented.used_at,
+            token_replaced_at=presented.replaced_at,
+            successor_made_at=await tx.scalar(newest_successor),
         ),
     )
 
 
-async def _present(tx: Transaction) -> datetime:
-    """Return the later of the service's time and the database's."""
-    there: datetime = (await tx.execute(select(func.now()))).scalar_one()
-    return max(tx.now, there)
+async def _later_clock(tx: Transaction) -> datetime:
+    """Return the later of the service's clock and the database's."""
+    database_now: datetime = (await tx.execute(select(func.now()))).scalar_one()
+    return max(tx.now, database_now)
 
 
 def _new_token(tx: Transaction, session: str) -> str:
-    token = secrets.token_urlsafe(_BITS)
-    tx.add(SessionToken(sha256=hashed(token), session=session, made_at=tx.now))
+    token = secrets.token_urlsafe(_TOKEN_BYTES)
+    tx.add(SessionToken(sha256=hash_token(token), session=session, made_at=tx.now))
     return token
 
 

@@ -77,10 +77,10 @@ async def issue_keys(tx: Transaction) -> SampleAccess:
     ends = tx.now + KEY_LIFE
     keys: list[SampleKey] = []
     for part, name in company["people"].items():
-        issued = await identity.equip(tx, name, "person", [ROLES[part]], expires_at=ends)
+        issued = await identity.issue_key(tx, name, "person", [ROLES[part]], expires_at=ends)
         keys.append(SampleKey(part.upper(), f"{part} ({name})", issued.secret or ""))
     for name, handler in company["systems"].items():
-        issued = await identity.equip(tx, name, "system", [Role.EXPORTER], handler, expires_at=ends)
+        issued = await identity.issue_key(tx, name, "system", [Role.EXPORTER], handler, expires_at=ends)
         keys.append(SampleKey(name.replace("-", "_").upper(), name, issued.secret or ""))
     export = company["exports"][0]
     newest = select(Permit.id).where(Permit.purpose == export["purpose"]).order_by(Permit.id.desc()).limit(1)
@@ -117,12 +117,12 @@ class _Story:
 
     async def register(self) -> None:
         for part, name in self._company["people"].items():
-            principal = await identity.enlist(self._tx, name, "person", [ROLES[part]])
+            principal = await identity.ensure_principal(self._tx, name, "person", [ROLES[part]])
             self._people[part] = Caller(principal.id, name, "person", {ROLES[part]: EVERYWHERE})
         for handler in self._company["handlers"]:
             await registry.create_handler(self._tx, self._people["registrar"], HandlerNewIn.model_validate(handler))
         for name, handler in self._company["systems"].items():
-            principal = await identity.enlist(self._tx, name, "system", [Role.EXPORTER], handler)
+            principal = await identity.ensure_principal(self._tx, name, "system", [Role.EXPORTER], handler)
             self._people[name] = Caller(principal.id, name, "system", {Role.EXPORTER: EVERYWHERE})
         for recipient in self._company["recipients"]:
             await registry.create_recipient(

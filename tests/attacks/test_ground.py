@@ -31,7 +31,7 @@ def test_a_database_that_may_only_be_read_gives_no_answer(postgres: str, tmp_pat
 
     async def equipped() -> str:
         database = Database(url)
-        made = await database.transaction(lambda tx: identity.equip(tx, "etl", "system", [identity.Role.EXPORTER]))
+        made = await database.transaction(lambda tx: identity.issue_key(tx, "etl", "system", [identity.Role.EXPORTER]))
         await database.close()
         return str(made.secret)
 

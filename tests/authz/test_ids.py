@@ -94,7 +94,7 @@ class Burglar:
             found = []
             for handler, roles in ((here, ROLES), (there, ROLES), (here, ("admin",))):
                 name = self.company.world.name("burglar")
-                key = await identity.equip(tx, name, "person", [Role(role) for role in roles], handler)
+                key = await identity.issue_key(tx, name, "person", [Role(role) for role in roles], handler)
                 found.append(Person(self.company.world.http, str(key.secret), key.principal, name))
             return found
 

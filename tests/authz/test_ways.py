@@ -14,7 +14,7 @@ from service.access.tables import LinkedIdentity, Principal, Session
 from service.database.ids import new_id
 from service.database.session import Database, Transaction
 from service.identity import sessions
-from service.identity.session_rules import Limits
+from service.identity.session_rules import SessionLimits
 from tests.api.test_oidc import issuer, provided
 from tests.authz.asking import Answer, Line
 from tests.authz.matrix import Matrix, Outcome, fits, routes, wanted_of
@@ -24,7 +24,7 @@ from tests.conftest import Clock, Served
 from tests.issuers import Issuer
 
 __all__ = ["issuer"]
-LIMITS = Limits(timedelta(hours=1), timedelta(hours=1), timedelta(hours=1))
+LIMITS = SessionLimits(timedelta(hours=1), timedelta(hours=1), timedelta(hours=1))
 CSRF = "X-CSRF-Token"
 OWN = {route for route in RULES if "/session" in route}
 """They tell of the session itself, or end it."""
@@ -52,7 +52,7 @@ class Ways:
                 LinkedIdentity(id=new_id("lg"), principal=subject, issuer=self._issuer.url, subject=subject, **operator)
             )
             principal = await tx.get_one(Principal, caller.principal)
-            cookie = await sessions.begin(tx, principal, None, "link", LIMITS, instead_of=None)
+            cookie = await sessions.begin(tx, principal, None, "link", LIMITS, previous_token=None)
             csrf = (await tx.scalars(select(Session.csrf).where(Session.principal == principal.id))).one()
             page = {"Origin": self._address, "Sec-Fetch-Site": "same-origin", CSRF: csrf.hex()}
             self._shown[caller.label, "session"] = {"Cookie": f"outbound_session={cookie}", **page}

@@ -184,7 +184,7 @@ class Company:
         async def made(*grants: tuple[str | None, list[str]], **more: Any) -> tuple[str, str]:
             name = self.world.name("caller")
             for handler, roles in grants or ((None, []),):
-                key = await identity.equip(tx, name, "person", [Role(role) for role in roles], handler, **more)
+                key = await identity.issue_key(tx, name, "person", [Role(role) for role in roles], handler, **more)
             return key.principal, str(key.secret)
 
         def equipped(label: str, key: tuple[str, str], own: str | None = None, **more: Any) -> Caller:

@@ -13,9 +13,9 @@ import pytest
 
 from service.clock import utc_now
 from service.http.egress import EgressClient
-from service.identity.oidc.claims import Expected
+from service.identity.oidc.claims import ExpectedClaims
 from service.identity.oidc.jws import TokenRefusedError
-from service.identity.oidc.provider import PAUSE, Provider
+from service.identity.oidc.provider import RETRY_SECONDS, Provider
 from service.validation.problems import ProviderUnavailable
 from tests.api.test_oidc import bearer, provided
 from tests.conftest import Clock, Served
@@ -41,7 +41,7 @@ def issuer() -> Iterator[Issuer]:
 
 
 def provider(issuer: Issuer, ticks: Ticks, **more: Any) -> Provider:
-    expected = Expected(more.pop("url", issuer.url), AUDIENCE, timedelta(seconds=60), timedelta(days=1))
+    expected = ExpectedClaims(more.pop("url", issuer.url), AUDIENCE, timedelta(seconds=60), timedelta(days=1))
     return Provider(expected, EgressClient({issuer.host}), utc_now, ticks=ticks, **more)
 
 
@@ -72,12 +72,12 @@ def test_a_new_key_is_fetched_when_it_is_first_seen_and_forged_ones_make_one_cal
             with pytest.raises(TokenRefusedError):
                 await asked.access_token(token)
         assert issuer.asked["/keys"] == 1
-        ticks.now += PAUSE
+        ticks.now += RETRY_SECONDS
         refused = await asyncio.gather(*(asked.access_token(token) for token in forged), return_exceptions=True)
         assert {type(one).__name__ for one in refused} == {"UnknownKeyError"}
         assert issuer.asked["/keys"] == 2
         issuer.rotate("second")
-        ticks.now += PAUSE
+        ticks.now += RETRY_SECONDS
         new = issuer.token()
         told = await asyncio.gather(*(asked.access_token(new) for _ in range(10)))
         assert {one.subject for one in told} == {"somebody"}
@@ -106,7 +106,7 @@ def test_keys_outlast_the_providers_absence_for_some_time(issuer: Issuer) -> Non
         with pytest.raises(ProviderUnavailable):
             await asked.access_token(token)
         issuer.status = 200
-        ticks.now += PAUSE
+        ticks.now += RETRY_SECONDS
         assert (await asked.access_token(token)).subject == "somebody"
 
     asyncio.run(run())

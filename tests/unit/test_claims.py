@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
 from service.identity.oidc import group_roles, jws
-from service.identity.oidc.claims import Expected, TokenClaims, access_token, half_hash, id_token
-from service.identity.oidc.group_roles import Changes, Held, Stands
+from service.identity.oidc.claims import ExpectedClaims, TokenClaims, access_token, half_hash, id_token
+from service.identity.oidc.group_roles import GrantChanges, GroupGrant, GroupMapping
 from service.identity.oidc.jws import Header, PublicKey, TokenRefusedError, UnknownKeyError
 from tests.issuers import b64, forged, public, signed
 
 Json = dict[str, Any]
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
-EXPECTED = Expected("https://issuer.test", "https://outbound.test", timedelta(seconds=60), timedelta(hours=24))
+EXPECTED = ExpectedClaims("https://issuer.test", "https://outbound.test", timedelta(seconds=60), timedelta(hours=24))
 RSA = RSAKey.generate_key(2048)
 EC = ECKey.generate_key("P-256")
 ED = OKPKey.generate_key("Ed25519")
@@ -84,7 +84,7 @@ def test_a_client_on_its_own_account_is_a_system() -> None:
 def test_name_and_groups_are_where_the_settings_say() -> None:
     told = read(token(claims(name="Invented Person", groups=["legal", "all"])))
     assert (told.name, told.groups) == ("Invented Person", {"legal", "all"})
-    deep = Expected("i", "a", timedelta(), timedelta(days=1), name_claim="a.b", groups_claim="realm.roles")
+    deep = ExpectedClaims("i", "a", timedelta(), timedelta(days=1), name_claim="a.b", groups_claim="realm.roles")
     header = Header("RS256", "at+jwt", None)
     body = claims(iss="i", aud=["a", "b"], **{"a.b": "Named", "realm": {"roles": ["x"]}})
     assert access_token(header, body, deep, NOW).groups == {"x"}
@@ -137,7 +137,7 @@ def test_a_header_that_asks_for_something_else_is_refused(header: Any) -> None:
         "aa.bb.cc\n",
         "aa.bb.c+",
         "ää.bb.cc",
-        "a" * jws.MAX_TOKEN + ".bb.cc",
+        "a" * jws.MAX_TOKEN_CHARACTERS + ".bb.cc",
     ],
 )
 def test_what_has_not_the_form_of_a_token_is_none(text: str) -> None:
@@ -294,7 +294,7 @@ def test_what_is_no_key_set_is_refused(document: bytes) -> None:
         jws.keys_in(document)
 
 
-ID_EXPECTED = Expected("https://issuer.test", "console", timedelta(seconds=60), timedelta(hours=24))
+ID_EXPECTED = ExpectedClaims("https://issuer.test", "console", timedelta(seconds=60), timedelta(hours=24))
 
 
 def signed_in(
@@ -456,7 +456,7 @@ def test_what_says_nothing_of_groups_is_no_overage(more: Json) -> None:
 
 
 def test_groups_within_an_object_that_is_elsewhere_are_not_known() -> None:
-    deep = Expected("i", "a", timedelta(), timedelta(days=1), groups_claim="realm.roles")
+    deep = ExpectedClaims("i", "a", timedelta(), timedelta(days=1), groups_claim="realm.roles")
     body = claims(iss="i", aud="a", _claim_names={"realm": "src1"})
     assert access_token(Header("RS256", "at+jwt", None), body, deep, NOW).has_more_groups
 
@@ -467,9 +467,9 @@ def test_the_party_serves_as_the_client_where_that_is_not_named() -> None:
 
 def test_groups_stand_for_the_roles_of_the_mapping() -> None:
     stands = [
-        Stands("law", "reviewer:legal", None),
-        Stands("etl", "exporter", "hd_1"),
-        Stands("etl", "reviewer:legal", "hd_1"),
+        GroupMapping("law", "reviewer:legal", None),
+        GroupMapping("etl", "exporter", "hd_1"),
+        GroupMapping("etl", "reviewer:legal", "hd_1"),
     ]
     assert group_roles.roles_for({"law", "else"}, stands, kind="person") == {("reviewer:legal", None)}
     assert group_roles.roles_for({"etl"}, stands, kind="person") == {("exporter", "hd_1"), ("reviewer:legal", "hd_1")}
@@ -482,27 +482,27 @@ TODAY = date(2026, 11, 27)
 
 def test_a_role_is_granted_prolonged_and_withdrawn_with_its_group() -> None:
     held = [
-        Held("gr_1", "auditor", None, TODAY + timedelta(days=2)),
-        Held("gr_2", "exporter", "hd_1", TODAY + timedelta(days=1)),
-        Held("gr_3", "exporter", "hd_2", TODAY + timedelta(days=1)),
+        GroupGrant("gr_1", "auditor", None, TODAY + timedelta(days=2)),
+        GroupGrant("gr_2", "exporter", "hd_1", TODAY + timedelta(days=1)),
+        GroupGrant("gr_3", "exporter", "hd_2", TODAY + timedelta(days=1)),
     ]
     wanted = frozenset({("auditor", None), ("exporter", "hd_1"), ("exporter", None), ("auditor", "hd_9")})
-    found = group_roles.changes(wanted, held, TODAY, told_at=NOW, last_told_at=None)
-    assert found == Changes([("auditor", "hd_9"), ("exporter", None)], ["gr_2"], ["gr_3"])
+    found = group_roles.plan_changes(wanted, held, TODAY, told_at=NOW, last_told_at=None)
+    assert found == GrantChanges([("auditor", "hd_9"), ("exporter", None)], ["gr_2"], ["gr_3"])
     assert found
-    assert not group_roles.changes(frozenset(), [], TODAY, told_at=NOW, last_told_at=None)
+    assert not group_roles.plan_changes(frozenset(), [], TODAY, told_at=NOW, last_told_at=None)
 
 
 def test_what_was_told_earlier_changes_nothing_and_in_the_same_moment_only_takes() -> None:
-    held = [Held("gr_1", "auditor", None, TODAY)]
+    held = [GroupGrant("gr_1", "auditor", None, TODAY)]
     for ahead, expected in (
-        (-1, Changes((), (), ())),
-        (0, Changes((), (), ["gr_1"])),
-        (1, Changes([("exporter", None)], [], ["gr_1"])),
+        (-1, GrantChanges((), (), ())),
+        (0, GrantChanges((), (), ["gr_1"])),
+        (1, GrantChanges([("exporter", None)], [], ["gr_1"])),
     ):
         told_at = NOW + timedelta(seconds=ahead)
         wanted = frozenset({("exporter", None)})
-        assert group_roles.changes(wanted, held, TODAY, told_at=told_at, last_told_at=NOW) == expected
+        assert group_roles.plan_changes(wanted, held, TODAY, told_at=told_at, last_told_at=NOW) == expected
 
 
 def test_whatever_order_tokens_come_in_the_newest_decides() -> None:
@@ -512,9 +512,9 @@ def test_whatever_order_tokens_come_in_the_newest_decides() -> None:
         last: datetime | None = None
         for second, roles in order:
             at = NOW + timedelta(seconds=second)
-            held = [Held(role, role, None, TODAY) for role in has]
+            held = [GroupGrant(role, role, None, TODAY) for role in has]
             wanted = frozenset((role, None) for role in roles)
-            found = group_roles.changes(wanted, held, TODAY, told_at=at, last_told_at=last)
+            found = group_roles.plan_changes(wanted, held, TODAY, told_at=at, last_told_at=last)
             has = (has | {role for role, _ in found.granted}) - set(found.withdrawn)
             last = at if last is None else max(last, at)
         assert has == {"exporter"}

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from service.identity.oidc.machine_claims import PERSON_CLAIMS, Signs, kind_of
+from service.identity.oidc.machine_claims import PERSON_CLAIMS, KindMarkers, kind_of
 
 UUID = "5d0c6c1e-9a53-4a5e-8d6c-0c5b7a3a1f10"
-USUAL = Signs()
+USUAL = KindMarkers()
 PERSON = {"name": "Zhao", "auth_time": 1_790_000_000}
 
 MACHINES: dict[str, dict[str, Any]] = {
@@ -87,7 +87,7 @@ def test_what_a_provider_calls_by_one_name_where_somebody_signed_in_is_no_sign_t
 
 
 def test_other_signs_can_be_set() -> None:
-    signs = Signs({"kind.of": ("svc-*",), "robot": ("true", "1"), "job": ("*",)}, ("employee",))
+    signs = KindMarkers({"kind.of": ("svc-*",), "robot": ("true", "1"), "job": ("*",)}, ("employee",))
     assert kind_of({"sub": UUID, "kind": {"of": "SVC-7"}}, "c", signs) == "system"
     assert kind_of({"sub": UUID, "robot": True}, "c", signs) == "system"
     assert kind_of({"sub": UUID, "robot": 1}, "c", signs) == "system"

@@ -22,40 +22,40 @@ from service.identity.oidc.jws import TokenRefusedError
 from service.identity.oidc.provider import Metadata, Provider
 from service.validation.problems import ProviderUnavailable
 
-SECONDS: Final = 600
+SIGN_IN_SECONDS: Final = 600
 """Time-out of a sign-in."""
-_SECRET: Final = 43
+_SECRET_CHARACTERS: Final = 43
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class SignInAttempt:
     """One browser's way to the provider and back."""
 
     secret: str
-    then: str
+    return_path: str
     """Address of the redirect after the sign-in."""
 
     @classmethod
-    def new(cls, then: str) -> "Attempt":
+    def new(cls, return_path: str) -> "SignInAttempt":
         """Begin one."""
-        return cls(secrets.token_urlsafe(32), then)
+        return cls(secrets.token_urlsafe(32), return_path)
 
     @classmethod
-    def in_cookie(cls, text: str | None) -> "Attempt | None":
+    def in_cookie(cls, text: str | None) -> "SignInAttempt | None":
         """Return the one that a cookie holds."""
-        secret, _, then = (text or "").partition(".")
+        secret, _, return_path = (text or "").partition(".")
         try:
-            path = base64.urlsafe_b64decode(then + "=" * (-len(then) % 4)).decode()
+            path = base64.urlsafe_b64decode(return_path + "=" * (-len(return_path) % 4)).decode()
         except ValueError:
             return None
-        return cls(secret, path) if len(secret) == _SECRET and secret.isascii() else None
+        return cls(secret, path) if len(secret) == _SECRET_CHARACTERS and secret.isascii() else None
 
     @property
     def cookie(self) -> str:
         """Value of the cookie."""
-        return f"{self.secret}.{base64.urlsafe_b64encode(self.then.encode()).rstrip(b'=').decode()}"
+        return f"{self.secret}.{base64.urlsafe_b64encode(self.return_path.encode()).rstrip(b'=').decode()}"
 
-    def part(self, name: str) -> str:
+    def derive(self, name: str) -> str:
         """Return what is made from the secret under a name."""
         digest = hmac.digest(self.secret.encode(), name.encode(), "sha256")
         return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
@@ -63,11 +63,11 @@ class Attempt:
     @property
     def challenge(self) -> str:
         """The S256 challenge of the verifier."""
-        digest = hashlib.sha256(self.part("verifier").encode()).digest()
+        digest = hashlib.sha256(self.derive("verifier").encode()).digest()
         return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
-class SigningIn:
+class AuthorizationCodeFlow:
     """The console's client at the provider.
 
     Args:
@@ -83,7 +83,7 @@ class SigningIn:
         self._secret = secret
         self._scopes = scopes
 
-    async def address(self, attempt: Attempt, callback: str) -> str:
+    async def authorization_url(self, attempt: SignInAttempt, callback: str) -> str:
         """Return where the browser goes to sign in.
 
         Raises:
@@ -93,54 +93,56 @@ class SigningIn:
         endpoint = metadata.authorization_endpoint
         if endpoint is None or urlsplit(endpoint).scheme not in {"https", "http"}:
             raise ProviderUnavailable
-        asked = {
+        parameters = {
             "response_type": "code",
             "client_id": self._client,
             "redirect_uri": callback,
             "scope": self._scopes,
-            "state": attempt.part("state"),
-            "nonce": attempt.part("nonce"),
+            "state": attempt.derive("state"),
+            "nonce": attempt.derive("nonce"),
             "code_challenge": attempt.challenge,
             "code_challenge_method": "S256",
         }
-        return f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(asked)}"
+        return f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(parameters)}"
 
-    async def finish(self, attempt: Attempt, came_back: Mapping[str, str], callback: str) -> TokenClaims:
+    async def finish(self, attempt: SignInAttempt, parameters: Mapping[str, str], callback: str) -> TokenClaims:
         """Return who has signed in.
 
         Args:
             attempt: of this very browser.
-            came_back: the parameters that it came back with.
+            parameters: the parameters that it came back with.
             callback: the address that it came back to.
 
         Raises:
             TokenRefusedError: nobody, or not in this browser.
             ProviderUnavailable: the provider does not answer.
         """
-        if not hmac.compare_digest(came_back.get("state", "").encode(), attempt.part("state").encode()):
+        if not hmac.compare_digest(parameters.get("state", "").encode(), attempt.derive("state").encode()):
             raise TokenRefusedError("This sign-in was not begun in this browser, or another one was begun since.")
         metadata = await self._provider.metadata()
-        issuer = came_back.get("iss")
+        issuer = parameters.get("iss")
         if issuer != metadata.issuer and (issuer or metadata.authorization_response_iss_parameter_supported):
             raise TokenRefusedError("The answer is of another provider.")
-        if "error" in came_back or not came_back.get("code"):
+        if "error" in parameters or not parameters.get("code"):
             raise TokenRefusedError("The provider did not let you sign in.")
-        answer = await self._changed(metadata, came_back["code"], attempt, callback)
+        answer = await self._redeem_code(metadata, parameters["code"], attempt, callback)
         token, access = answer.get("id_token"), answer.get("access_token")
         if not isinstance(token, str) or not (access is None or isinstance(access, str)):
             raise TokenRefusedError("The provider's answer holds no ID token.")
         expected = replace(self._provider.expected, audience=self._client)
-        told = await self._provider.id_token(token, expected, nonce=attempt.part("nonce"), access=access)
+        claims = await self._provider.id_token(token, expected, nonce=attempt.derive("nonce"), access=access)
         # No claim of groups is none; groups that are elsewhere are not known, and change nothing.
-        is_told = told.groups is not None or told.has_more_groups
-        return told if is_told else replace(told, groups=frozenset())
+        has_groups_claim = claims.groups is not None or claims.has_more_groups
+        return claims if has_groups_claim else replace(claims, groups=frozenset())
 
-    async def _changed(self, metadata: Metadata, code: str, attempt: Attempt, callback: str) -> Mapping[str, Any]:
+    async def _redeem_code(
+        self, metadata: Metadata, code: str, attempt: SignInAttempt, callback: str
+    ) -> Mapping[str, Any]:
         form = {
             "grant_type": "authorization_code",
             "code": code,
             "redirect_uri": callback,
-            "code_verifier": attempt.part("verifier"),
+            "code_verifier": attempt.derive("verifier"),
         }
         authorization: str | None = None
         if self._secret is None:

@@ -13,20 +13,20 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from service.identity.oidc.jws import Header, TokenRefusedError
-from service.identity.oidc.machine_claims import Kind, Signs, kind_of, member
+from service.identity.oidc.machine_claims import Kind, KindMarkers, kind_of, member
 
 ACCESS_TYPES: Final = frozenset({"at+jwt", "application/at+jwt"})
 ID_TYPES: Final = frozenset({None, "jwt", "application/jwt"})
-MAX_TEXT: Final = 255
+MAX_CHARACTERS: Final = 255
 """Characters of a subject at most. Source: OpenID Connect Core 1.0, section 2."""
-_LATEST: Final = datetime(9000, 1, 1, tzinfo=UTC).timestamp()
-_SHA512: Final = frozenset({"EdDSA", "Ed25519"})
+_MAX_TIMESTAMP: Final = datetime(9000, 1, 1, tzinfo=UTC).timestamp()
+_SHA512_ALGORITHMS: Final = frozenset({"EdDSA", "Ed25519"})
 """Algorithms whose own hash is SHA-512, so that `at_hash` is made with it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Expected:
-    """Expected issuer, audience and age of tokens."""
+class ExpectedClaims:
+    """ExpectedClaims issuer, audience and age of tokens."""
 
     issuer: str
     audience: str
@@ -35,7 +35,7 @@ class Expected:
     """Maximal age of a token since it was issued, whatever its `exp`."""
     name_claim: str = "name"
     groups_claim: str = "groups"
-    signs: Signs = field(default_factory=Signs)
+    markers: KindMarkers = field(default_factory=KindMarkers)
     """Claims that distinguish a machine's token from a person's."""
 
 
@@ -62,7 +62,7 @@ class TokenClaims:
         return self.kind == "system"
 
 
-def access_token(header: Header, claims: Mapping[str, Any], expected: Expected, now: datetime) -> TokenClaims:
+def access_token(header: Header, claims: Mapping[str, Any], expected: ExpectedClaims, now: datetime) -> TokenClaims:
     """Return what an access token tells.
 
     Raises:
@@ -77,7 +77,13 @@ def access_token(header: Header, claims: Mapping[str, Any], expected: Expected, 
 
 
 def id_token(
-    header: Header, claims: Mapping[str, Any], expected: Expected, now: datetime, *, nonce: str, access: str | None
+    header: Header,
+    claims: Mapping[str, Any],
+    expected: ExpectedClaims,
+    now: datetime,
+    *,
+    nonce: str,
+    access: str | None,
 ) -> TokenClaims:
     """Return what an ID token tells of the person who has just signed in.
 
@@ -94,7 +100,7 @@ def id_token(
     """
     if _kind(header) not in ID_TYPES:
         raise TokenRefusedError("This is no ID token, by its `typ`.")
-    told = _token_claims(claims, expected, now, expected.audience)
+    token_claims = _token_claims(claims, expected, now, expected.audience)
     party = claims.get("azp")
     if (party is None and _audience(claims) != {expected.audience}) or party not in {None, expected.audience}:
         raise TokenRefusedError("The ID token was issued for another client (`azp`).")
@@ -104,22 +110,22 @@ def id_token(
         bound = _text(claims, "at_hash")
         if not hmac.compare_digest(bound.encode(), half_hash(header.alg, access).encode()):
             raise TokenRefusedError("The access token is not the one that came with this ID token (`at_hash`).")
-    return replace(told, kind=kind_of(claims, told.client, expected.signs, has_signed_in=True))
+    return replace(token_claims, kind=kind_of(claims, token_claims.client, expected.markers, has_signed_in=True))
 
 
 def half_hash(alg: str, access: str) -> str:
     """Return the `at_hash` of an access token: the left half of the hash that the algorithm uses, in base64url."""
-    digest = (hashlib.sha512 if alg in _SHA512 else hashlib.sha256)(access.encode()).digest()
+    digest = (hashlib.sha512 if alg in _SHA512_ALGORITHMS else hashlib.sha256)(access.encode()).digest()
     return base64.urlsafe_b64encode(digest[: len(digest) // 2]).rstrip(b"=").decode()
 
 
-def _token_claims(claims: Mapping[str, Any], expected: Expected, now: datetime, client: str) -> TokenClaims:
-    if _text(claims, "iss", longest=2048) != expected.issuer:
+def _token_claims(claims: Mapping[str, Any], expected: ExpectedClaims, now: datetime, client: str) -> TokenClaims:
+    if _text(claims, "iss", max_characters=2048) != expected.issuer:
         raise TokenRefusedError("The token is of another issuer.")
     if expected.audience not in _audience(claims):
         raise TokenRefusedError("The token is for another audience.")
-    issued, expires = _moment(claims, "iat"), _moment(claims, "exp")
-    begins = _moment(claims, "nbf") if "nbf" in claims else issued
+    issued, expires = _instant(claims, "iat"), _instant(claims, "exp")
+    begins = _instant(claims, "nbf") if "nbf" in claims else issued
     if max(issued, begins) > now + expected.skew:
         raise TokenRefusedError("The token does not hold yet.")
     if expires + expected.skew <= now:
@@ -135,7 +141,7 @@ def _token_claims(claims: Mapping[str, Any], expected: Expected, now: datetime, 
         expires_at=expires,
         name=name if isinstance(name, str) else None,
         groups=_groups(claims, expected.groups_claim),
-        kind=kind_of(claims, client, expected.signs),
+        kind=kind_of(claims, client, expected.markers),
         has_more_groups=_has_more_groups(claims, expected.groups_claim),
     )
 
@@ -144,24 +150,26 @@ def _kind(header: Header) -> str | None:
     return None if header.typ is None else header.typ.lower()
 
 
-def _text(claims: Mapping[str, Any], name: str, *, longest: int = MAX_TEXT) -> str:
+def _text(claims: Mapping[str, Any], name: str, *, max_characters: int = MAX_CHARACTERS) -> str:
     value = claims.get(name)
-    if not isinstance(value, str) or not 0 < len(value) <= longest or not value.isprintable():
-        raise TokenRefusedError(f"The token's claim `{name}` is missing, or no text of up to {longest} characters.")
+    if not isinstance(value, str) or not 0 < len(value) <= max_characters or not value.isprintable():
+        raise TokenRefusedError(
+            f"The token's claim `{name}` is missing, or no text of up to {max_characters} characters."
+        )
     return value
 
 
 def _audience(claims: Mapping[str, Any]) -> frozenset[str]:
     value = claims.get("aud")
     listed = value if isinstance(value, list) else [value]
-    if not all(isinstance(one, str) for one in listed):
+    if not all(isinstance(item, str) for item in listed):
         raise TokenRefusedError("The token's claim `aud` is missing, or no text and no list of texts.")
     return frozenset(listed)
 
 
-def _moment(claims: Mapping[str, Any], name: str) -> datetime:
+def _instant(claims: Mapping[str, Any], name: str) -> datetime:
     value = claims.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LATEST:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _MAX_TIMESTAMP:
         raise TokenRefusedError(f"The token's claim `{name}` is missing, or no time (seconds since 1970).")
     return datetime.fromtimestamp(value, UTC)
 
@@ -172,7 +180,7 @@ def _groups(claims: Mapping[str, Any], name: str) -> frozenset[str] | None:
         return None
     if isinstance(value, str):
         return frozenset({value})
-    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise TokenRefusedError("The token's groups are no list of texts.")
     return frozenset(value)
 

@@ -11,12 +11,12 @@ from typing import Final
 
 from service.access.grant_rules import is_fit
 
-DAYS: Final = 2
+GRACE_DAYS: Final = 2
 """For how many days after the one on which a group was seen its roles stand."""
 
 
 @dataclass(frozen=True, slots=True)
-class Stands:
+class GroupMapping:
     """A group, and the role that it stands for on one handler, or on all where none is named."""
 
     group: str
@@ -25,7 +25,7 @@ class Stands:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class GroupGrant:
     """A role that was given for a group and has not been withdrawn."""
 
     grant: str
@@ -35,8 +35,8 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
-    """Changes of grants that make the roles those of the groups."""
+class GrantChanges:
+    """GrantChanges of grants that make the roles those of the groups."""
 
     granted: Sequence[tuple[str, str | None]]
     prolonged: Sequence[str]
@@ -49,44 +49,50 @@ class Changes:
         return bool(self.granted or self.prolonged or self.withdrawn)
 
 
-def roles_for(groups: Collection[str], stands: Sequence[Stands], *, kind: str) -> frozenset[tuple[str, str | None]]:
+def roles_for(
+    groups: Collection[str], mappings: Sequence[GroupMapping], *, kind: str
+) -> frozenset[tuple[str, str | None]]:
     """Return the roles of somebody in these groups. A system reviews nothing, whatever group it is in."""
-    return frozenset((one.role, one.handler) for one in stands if one.group in groups and is_fit(one.role, kind))
+    return frozenset(
+        (mapping.role, mapping.handler)
+        for mapping in mappings
+        if mapping.group in groups and is_fit(mapping.role, kind)
+    )
 
 
-def changes(
-    wanted: frozenset[tuple[str, str | None]],
-    held: Sequence[Held],
+def plan_changes(
+    roles: frozenset[tuple[str, str | None]],
+    grants: Sequence[GroupGrant],
     today: date,
     *,
-    told_at: datetime,
-    last_told_at: datetime | None,
-) -> Changes:
+    issued_at: datetime,
+    last_issued_at: datetime | None,
+) -> GrantChanges:
     """Return what must change.
 
     Args:
-        wanted: the roles of the groups that were told.
-        held: the roles that were given before for this login's groups.
+        roles: the roles of the groups that were told.
+        grants: the roles that were given before for this login's groups.
         today: in Asia/Shanghai.
-        told_at: when what tells of the groups was issued.
-        last_told_at: the same of what told of them last. Something older tells of a time that is over and changes nothing; something
+        issued_at: when what tells of the groups was issued.
+        last_issued_at: the same of what told of them last. Something older tells of a time that is over and changes nothing; something
             of the very same moment only takes away.
     """
-    if last_told_at is not None and told_at < last_told_at:
-        return Changes((), (), ())
-    withdrawn = [one.grant for one in held if (one.role, one.handler) not in wanted]
-    if told_at == last_told_at:
-        return Changes((), (), withdrawn)
-    has = {(one.role, one.handler) for one in held}
-    until = until_day(today)
-    stays = [one for one in held if (one.role, one.handler) in wanted]
-    return Changes(
-        sorted(wanted - has, key=lambda role: (role[0], role[1] or "")),
-        [one.grant for one in stays if one.valid_until < until],
+    if last_issued_at is not None and issued_at < last_issued_at:
+        return GrantChanges((), (), ())
+    withdrawn = [grant.grant for grant in grants if (grant.role, grant.handler) not in roles]
+    if issued_at == last_issued_at:
+        return GrantChanges((), (), withdrawn)
+    granted_roles = {(grant.role, grant.handler) for grant in grants}
+    until = last_day(today)
+    kept = [grant for grant in grants if (grant.role, grant.handler) in roles]
+    return GrantChanges(
+        sorted(roles - granted_roles, key=lambda role: (role[0], role[1] or "")),
+        [grant.grant for grant in kept if grant.valid_until < until],
         withdrawn,
     )
 
 
-def until_day(today: date) -> date:
+def last_day(today: date) -> date:
     """Return the last day of a role whose group is seen today."""
-    return today + timedelta(days=DAYS)
+    return today + timedelta(days=GRACE_DAYS)

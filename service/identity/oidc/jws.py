@@ -26,21 +26,21 @@ from service.validation.problems import Malformed
 # RFC 9864 prefers the name Ed25519 for what providers in use still call EdDSA; both are taken, for that curve alone.
 warnings.filterwarnings("ignore", message="EdDSA is deprecated", category=SecurityWarning)
 
-MAX_TOKEN: Final = 16_384
+MAX_TOKEN_CHARACTERS: Final = 16_384
 """Characters of a token at most."""
 MAX_KEYS: Final = 100
-MIN_RSA, MAX_RSA = 2048, 8192
+MIN_RSA_BITS, MAX_RSA_BITS = 2048, 8192
 """Bits of an RSA key: fewer can be broken, more take too long. Source: RFC 7518 section 3.3."""
 
 Key = RSAKey | ECKey | OKPKey
 
-_FORM: Final = re.compile(r"[A-Za-z0-9_-]{2,}\.[A-Za-z0-9_-]{2,}\.[A-Za-z0-9_-]{2,}")
-_CURVES: Final = {"P-256": frozenset({"ES256"}), "Ed25519": frozenset({"EdDSA", "Ed25519"})}
+_TOKEN_FORM: Final = re.compile(r"[A-Za-z0-9_-]{2,}\.[A-Za-z0-9_-]{2,}\.[A-Za-z0-9_-]{2,}")
+_CURVE_ALGORITHMS: Final = {"P-256": frozenset({"ES256"}), "Ed25519": frozenset({"EdDSA", "Ed25519"})}
 ALGORITHMS: Final = frozenset({"RS256", "ES256", "EdDSA", "Ed25519"})
-_REFUSED: Final = frozenset({"crit", "b64", "enc", "zip"})
-_NEEDED: Final = {"RSA": ("n", "e"), "EC": ("crv", "x", "y"), "OKP": ("crv", "x")}
-_KINDS: Final[Mapping[str, type[Key]]] = {"RSA": RSAKey, "EC": ECKey, "OKP": OKPKey}
-_TEXT: Final = 255
+_REFUSED_MEMBERS: Final = frozenset({"crit", "b64", "enc", "zip"})
+_KEY_MEMBERS: Final = {"RSA": ("n", "e"), "EC": ("crv", "x", "y"), "OKP": ("crv", "x")}
+_KEY_TYPES: Final[Mapping[str, type[Key]]] = {"RSA": RSAKey, "EC": ECKey, "OKP": OKPKey}
+_MAX_CHARACTERS: Final = 255
 
 
 class TokenRefusedError(Exception):
@@ -71,7 +71,7 @@ class PublicKey:
 
 def is_token(text: str) -> bool:
     """Tell whether a text has the form of a signed token: three parts of base64url, and not too long."""
-    return len(text) <= MAX_TOKEN and _FORM.fullmatch(text) is not None
+    return len(text) <= MAX_TOKEN_CHARACTERS and _TOKEN_FORM.fullmatch(text) is not None
 
 
 def header_of(token: str) -> Header:
@@ -83,7 +83,7 @@ def header_of(token: str) -> Header:
     if not is_token(token):
         raise TokenRefusedError("This is no signed token.")
     members = _object(token.partition(".")[0], "header")
-    if not _REFUSED.isdisjoint(members):
+    if not _REFUSED_MEMBERS.isdisjoint(members):
         raise TokenRefusedError("The token's header asks for something that is not done here.")
     alg = members.get("alg")
     if not isinstance(alg, str) or alg not in ALGORITHMS:
@@ -98,15 +98,15 @@ def keys_in(document: bytes) -> tuple[PublicKey, ...]:
         TokenRefusedError: it is no JWK set, or has no such key.
     """
     try:
-        listed = strict_json.parse(document)["keys"]
+        members = strict_json.parse(document)["keys"]
     except (Malformed, KeyError, TypeError) as error:
         raise TokenRefusedError("The issuer's keys cannot be read.") from error
-    if not isinstance(listed, list) or len(listed) > MAX_KEYS:
+    if not isinstance(members, list) or len(members) > MAX_KEYS:
         raise TokenRefusedError("The issuer's keys cannot be read.")
-    found = tuple(key for key in map(_public_key, listed) if key is not None)
-    if not found:
+    keys = tuple(key for key in map(_public_key, members) if key is not None)
+    if not keys:
         raise TokenRefusedError("The issuer has no key that signatures can be checked with.")
-    return found
+    return keys
 
 
 def key_for(header: Header, keys: Sequence[PublicKey]) -> PublicKey:
@@ -134,7 +134,7 @@ def claims_in(token: str, header: Header, key: PublicKey) -> Mapping[str, Any]:
         TokenRefusedError: the signature is not of this key, or the claims are no JSON object.
     """
     registry = jws.JWSRegistry(algorithms=[header.alg], strict_check_header=False)
-    registry.max_header_length = registry.max_payload_length = registry.max_signature_length = MAX_TOKEN
+    registry.max_header_length = registry.max_payload_length = registry.max_signature_length = MAX_TOKEN_CHARACTERS
     try:
         jws.deserialize_compact(token, key.key, registry=registry)
     except (JoseError, ValueError, TypeError) as error:
@@ -157,26 +157,28 @@ def _text(members: Mapping[str, Any], name: str) -> str | None:
     value = members.get(name)
     if value is None:
         return None
-    if not isinstance(value, str) or not 0 < len(value) <= _TEXT:
-        raise TokenRefusedError(f"The token's `{name}` is no text of up to {_TEXT} characters.")
+    if not isinstance(value, str) or not 0 < len(value) <= _MAX_CHARACTERS:
+        raise TokenRefusedError(f"The token's `{name}` is no text of up to {_MAX_CHARACTERS} characters.")
     return value
 
 
-def _public_key(listed: object) -> PublicKey | None:
+def _public_key(member: object) -> PublicKey | None:
     """Return one key of a set; None for one that is not meant for signatures, or that nobody should trust."""
-    if not isinstance(listed, dict) or "d" in listed:
+    if not isinstance(member, dict) or "d" in member:
         return None
-    kind, use, operations = str(listed.get("kty")), listed.get("use", "sig"), listed.get("key_ops", ["verify"])
-    if kind not in _KINDS or use != "sig" or not isinstance(operations, list) or "verify" not in operations:
+    kind, use, operations = str(member.get("kty")), member.get("use", "sig"), member.get("key_ops", ["verify"])
+    if kind not in _KEY_TYPES or use != "sig" or not isinstance(operations, list) or "verify" not in operations:
         return None
-    kid = listed.get("kid")
+    kid = member.get("kid")
     try:
-        key = _KINDS[kind].import_key(cast("Any", {"kty": kind} | {name: listed[name] for name in _NEEDED[kind]}))
+        key = _KEY_TYPES[kind].import_key(
+            cast("Any", {"kty": kind} | {name: member[name] for name in _KEY_MEMBERS[kind]})
+        )
         algorithms = _algorithms(key)
     except (JoseError, KeyError, ValueError, TypeError, AttributeError):
         return None
-    if "alg" in listed:
-        algorithms &= {listed["alg"]} if isinstance(listed["alg"], str) else frozenset()
+    if "alg" in member:
+        algorithms &= {member["alg"]} if isinstance(member["alg"], str) else frozenset()
     if not algorithms or not (kid is None or isinstance(kid, str)):
         return None
     return PublicKey(kid, algorithms, key)
@@ -184,5 +186,5 @@ def _public_key(listed: object) -> PublicKey | None:
 
 def _algorithms(key: Key) -> frozenset[str]:
     if isinstance(key, RSAKey):
-        return frozenset({"RS256"}) if MIN_RSA <= key.raw_value.key_size <= MAX_RSA else frozenset()
-    return _CURVES.get(key.curve_name, frozenset())
+        return frozenset({"RS256"}) if MIN_RSA_BITS <= key.raw_value.key_size <= MAX_RSA_BITS else frozenset()
+    return _CURVE_ALGORITHMS.get(key.curve_name, frozenset())

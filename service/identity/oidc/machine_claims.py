@@ -16,7 +16,7 @@ PERSON_CLAIMS: Final = ("auth_time", "amr", "name", "given_name", "family_name")
 """Claims that are there where somebody has signed in: when, how, and what people are called. Source: OpenID Connect Core 2, 5.1."""
 
 ANY: Final = "*"
-KNOWN: Final[Mapping[str, Sequence[str]]] = {
+MACHINE_CLAIMS: Final[Mapping[str, Sequence[str]]] = {
     "preferred_username": ("service-account-*", "ak-*-client_credentials"),
     "sub": ("*@clients", "service-account-*"),
     "gty": ("client-credentials", "client_credentials"),
@@ -32,7 +32,7 @@ KNOWN: Final[Mapping[str, Sequence[str]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Signs:
+class KindMarkers:
     """Configured claims of machines and of people, in addition to those of known providers."""
 
     machine: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -41,13 +41,15 @@ class Signs:
     """Claims of which each makes it certain that a token is a person's."""
 
 
-def kind_of(claims: Mapping[str, Any], client: str, signs: Signs, *, has_signed_in: bool = False) -> Kind | None:
+def kind_of(
+    claims: Mapping[str, Any], client: str, markers: KindMarkers, *, has_signed_in: bool = False
+) -> Kind | None:
     """Return whose token it is: where there is one sign of a machine it is that of one, whatever else it says.
 
     Args:
         claims: of a token whose signature is true.
         client: to whom it was issued.
-        signs: what tells the two.
+        markers: what tells the two.
         has_signed_in: whether it came of signing in with a browser that this service has sent to the provider.
 
     Returns:
@@ -56,13 +58,14 @@ def kind_of(claims: Mapping[str, Any], client: str, signs: Signs, *, has_signed_
     clients = [client, *(claims.get(name) for name in ("client_id", "azp", "cid", "appid"))]
     if claims.get("sub") in clients:
         return "system"
-    if any(_is_like(member(claims, name), texts) for known in (KNOWN, signs.machine) for name, texts in known.items()):
+    machine_claims = [*MACHINE_CLAIMS.items(), *markers.machine.items()]
+    if any(_matches(member(claims, name), patterns) for name, patterns in machine_claims):
         return "system"
     if has_signed_in:
         return "person"
     if _is_entra_app(claims) or _is_okta_service(claims):
         return "system"
-    return "person" if any(_says_something(member(claims, name)) for name in signs.person) else None
+    return "person" if any(_has_content(member(claims, name)) for name in markers.person) else None
 
 
 def member(claims: Mapping[str, Any], path: str) -> Any:
@@ -75,21 +78,21 @@ def member(claims: Mapping[str, Any], path: str) -> Any:
     return value
 
 
-def _is_like(value: Any, texts: Sequence[str]) -> bool:
+def _matches(value: Any, patterns: Sequence[str]) -> bool:
     """Tell whether a claim, or one of those it lists, is like one of some texts; case does not count."""
     if value is None:
         return False
-    if ANY in texts:
+    if ANY in patterns:
         return True
     listed = value if isinstance(value, list) else [value]
-    return any(fnmatchcase(_text(one).lower(), text.lower()) for one in listed for text in texts)
+    return any(fnmatchcase(_text(item).lower(), text.lower()) for item in listed for text in patterns)
 
 
 def _text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _says_something(value: Any) -> bool:
+def _has_content(value: Any) -> bool:
     return value not in (None, "", [], {}, False)
 
 
@@ -98,9 +101,9 @@ def _is_entra_app(claims: Mapping[str, Any]) -> bool:
     if claims.get("oid") is not None and claims.get("oid") == claims.get("sub"):
         return True
     is_entra = any(name in claims for name in ("appid", "appidacr", "azpacr"))
-    return is_entra and not any(_says_something(claims.get(name)) for name in ("scp", "upn", "unique_name"))
+    return is_entra and not any(_has_content(claims.get(name)) for name in ("scp", "upn", "unique_name"))
 
 
 def _is_okta_service(claims: Mapping[str, Any]) -> bool:
     """Okta: every token says to which client it was issued (`cid`), a user's also to whom (`uid`)."""
-    return "cid" in claims and not _says_something(claims.get("uid"))
+    return "cid" in claims and not _has_content(claims.get("uid"))

@@ -1,7 +1,8 @@
 """Fetches and caches the metadata and keys of the identity provider, and reads its tokens.
 
-What was fetched is kept for a while, fetched by one request at a time, and not again at once: a flood of tokens with invented keys makes
-one call every `PAUSE` seconds. While the provider is away its keys stay good for some time; then tokens, and only tokens, are answered 503.
+One request at a time fetches a value, at most once in `RETRY_SECONDS`, so that a flood of tokens with invented keys does not reach the
+provider. While the provider is unavailable, its keys stay valid for `MAX_STALE_FACTOR` times their age limit. After that, requests with
+tokens are answered 503, and requests with API keys are not affected.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ from service.http.egress import EgressClient, UnansweredError
 from service.http.egress_policy import BlockedAddressError
 from service.identity.oidc import claims as token_claims
 from service.identity.oidc import jws
-from service.identity.oidc.claims import Expected, TokenClaims
+from service.identity.oidc.claims import ExpectedClaims, TokenClaims
 from service.identity.oidc.jws import PublicKey, TokenRefusedError, UnknownKeyError
 from service.validation import strict_json
 from service.validation.problems import Malformed, ProviderUnavailable
@@ -26,15 +27,15 @@ from service.validation.problems import Malformed, ProviderUnavailable
 log = structlog.get_logger(__name__)
 
 Value = TypeVar("Value")
-Ticks = Callable[[], float]
+MonotonicClock = Callable[[], float]
 """Seconds of a clock that nobody can set."""
 
-SECONDS: Final = 5.0
+TIMEOUT_SECONDS: Final = 5.0
 """Time-out of one call to the provider."""
-PAUSE: Final = 5.0
+RETRY_SECONDS: Final = 5.0
 """Seconds between two calls for the same thing at least."""
-METADATA_SECONDS: Final = 3600.0
-LASTS: Final = 6
+METADATA_MAX_AGE_SECONDS: Final = 3600.0
+MAX_STALE_FACTOR: Final = 6
 """For how many times its span something may be used while it cannot be fetched again."""
 _FAULTS: Final = (
     BlockedAddressError,
@@ -58,7 +59,7 @@ class Metadata(BaseModel):
     authorization_response_iss_parameter_supported: bool = False
 
 
-class Kept(Generic[Value]):
+class Cached(Generic[Value]):
     """Something that is fetched when it is needed, and kept for a while.
 
     Args:
@@ -67,13 +68,13 @@ class Kept(Generic[Value]):
         ticks: tells the time.
     """
 
-    def __init__(self, fetch: Callable[[], Awaitable[Value]], *, seconds: float, ticks: Ticks) -> None:
+    def __init__(self, fetch: Callable[[], Awaitable[Value]], *, seconds: float, ticks: MonotonicClock) -> None:
         self._fetch = fetch
         self._seconds = seconds
         self._ticks = ticks
         self._value: Value | None = None
-        self._fetched = self._tried = float("-inf")
-        self._one = asyncio.Lock()
+        self._fetched_at = self._tried_at = float("-inf")
+        self._lock = asyncio.Lock()
 
     async def get(self, *, newer_than: Value | None = None) -> Value:
         """Return it, fetched again if it is old, or if what the caller has seen of it will not do.
@@ -81,36 +82,36 @@ class Kept(Generic[Value]):
         Raises:
             ProviderUnavailable: it is not there, or too old, and cannot be fetched.
         """
-        if (kept := self._good(newer_than)) is not None:
+        if (kept := self._fresh_value(newer_than)) is not None:
             return kept
-        async with self._one:
-            if (kept := self._good(newer_than)) is not None:
+        async with self._lock:
+            if (kept := self._fresh_value(newer_than)) is not None:
                 return kept
-            if self._ticks() < self._tried + PAUSE:
-                return self._left(newer_than)
-            self._tried = self._ticks()
+            if self._ticks() < self._tried_at + RETRY_SECONDS:
+                return self._stale_value(newer_than)
+            self._tried_at = self._ticks()
             try:
                 self._value = await self._fetch()
             except _FAULTS as error:
-                log.warning("the identity provider cannot be used", error=type(error).__name__, why=_why(error))
-                return self._left(newer_than)
-            self._fetched = self._ticks()
+                log.warning("the identity provider cannot be used", error=type(error).__name__, why=_reason_of(error))
+                return self._stale_value(newer_than)
+            self._fetched_at = self._ticks()
             return self._value
 
-    def _good(self, newer_than: Value | None) -> Value | None:
-        is_new = self._ticks() < self._fetched + self._seconds
+    def _fresh_value(self, newer_than: Value | None) -> Value | None:
+        is_new = self._ticks() < self._fetched_at + self._seconds
         return self._value if is_new and self._value is not newer_than else None
 
-    def _left(self, newer_than: Value | None) -> Value:
+    def _stale_value(self, newer_than: Value | None) -> Value:
         """Return what there is where nothing newer is to be had."""
-        is_answer = self._fetched >= self._tried  # the last call was answered: what is kept is all that there is
-        lasts = self._ticks() < self._fetched + self._seconds * LASTS
+        is_answer = self._fetched_at >= self._tried_at  # the last call was answered: what is kept is all that there is
+        lasts = self._ticks() < self._fetched_at + self._seconds * MAX_STALE_FACTOR
         if self._value is None or not lasts or (newer_than is not None and not is_answer):
             raise ProviderUnavailable
         return self._value
 
 
-def _why(error: Exception) -> str:
+def _reason_of(error: Exception) -> str:
     """Return the reason; of an answer that cannot be read, not what is in it."""
     return (
         str(error)
@@ -120,7 +121,7 @@ def _why(error: Exception) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class VerifiedToken:
     """A token whose signature is true."""
 
     header: jws.Header
@@ -132,7 +133,7 @@ class Provider:
 
     Args:
         expected: what access tokens are checked against.
-        outgoing: makes the calls.
+        egress: makes the calls.
         clock: tells the moment.
         keys_seconds: how long its keys are as good as new.
         ticks: tells the time that something has been kept for.
@@ -140,18 +141,18 @@ class Provider:
 
     def __init__(
         self,
-        expected: Expected,
-        outgoing: EgressClient,
+        expected: ExpectedClaims,
+        egress: EgressClient,
         clock: Clock,
         *,
         keys_seconds: float = 600.0,
-        ticks: Ticks = time.monotonic,
+        ticks: MonotonicClock = time.monotonic,
     ) -> None:
         self.expected = expected
-        self._outgoing = outgoing
+        self._egress = egress
         self._clock = clock
-        self._metadata = Kept(self._discover, seconds=METADATA_SECONDS, ticks=ticks)
-        self._keys = Kept(self._fetch_keys, seconds=keys_seconds, ticks=ticks)
+        self._metadata = Cached(self._discover, seconds=METADATA_MAX_AGE_SECONDS, ticks=ticks)
+        self._keys = Cached(self._fetch_keys, seconds=keys_seconds, ticks=ticks)
 
     async def metadata(self) -> Metadata:
         """Return what the provider publishes of itself.
@@ -168,50 +169,52 @@ class Provider:
             TokenRefusedError: it is not taken.
             ProviderUnavailable: the keys that it takes cannot be fetched.
         """
-        checked = await self._checked(token)
-        return token_claims.access_token(checked.header, checked.claims, self.expected, self._clock())
+        token_verified = await self._verify(token)
+        return token_claims.access_token(token_verified.header, token_verified.claims, self.expected, self._clock())
 
-    async def id_token(self, token: str, expected: Expected, *, nonce: str, access: str | None) -> TokenClaims:
+    async def id_token(self, token: str, expected: ExpectedClaims, *, nonce: str, access: str | None) -> TokenClaims:
         """Return what an ID token tells.
 
         Raises:
             TokenRefusedError: it is not taken.
             ProviderUnavailable: the keys that it takes cannot be fetched.
         """
-        checked = await self._checked(token)
+        token_verified = await self._verify(token)
         now = self._clock()
-        return token_claims.id_token(checked.header, checked.claims, expected, now, nonce=nonce, access=access)
+        return token_claims.id_token(
+            token_verified.header, token_verified.claims, expected, now, nonce=nonce, access=access
+        )
 
-    async def _checked(self, token: str) -> Checked:
+    async def _verify(self, token: str) -> VerifiedToken:
         header = jws.header_of(token)
         keys = await self._keys.get()
         try:
             key = jws.key_for(header, keys)
         except UnknownKeyError:
             key = jws.key_for(header, await self._keys.get(newer_than=keys))
-        return Checked(header, jws.claims_in(token, header, key))
+        return VerifiedToken(header, jws.claims_in(token, header, key))
 
     async def _fetch_keys(self) -> tuple[PublicKey, ...]:
-        return jws.keys_in(await self._document((await self.metadata()).jwks_uri))
+        return jws.keys_in(await self._fetch_document((await self.metadata()).jwks_uri))
 
     async def _discover(self) -> Metadata:
-        metadata = Metadata.model_validate(strict_json.parse(await self._described()))
+        metadata = Metadata.model_validate(strict_json.parse(await self._fetch_description()))
         if metadata.issuer != self.expected.issuer:
             raise UnansweredError("The provider calls itself by another name than OUTBOUND_OIDC_ISSUER.")
         return metadata
 
-    async def _described(self) -> bytes:
+    async def _fetch_description(self) -> bytes:
         """Return the document that OpenID Connect has below the issuer or, where there is none, that of RFC 8414 before its path."""
         issuer = self.expected.issuer.rstrip("/")
         try:
-            return await self._document(issuer + "/.well-known/openid-configuration")
+            return await self._fetch_document(issuer + "/.well-known/openid-configuration")
         except UnansweredError:
             scheme, _, rest = issuer.partition("://")
             host, slash, path = rest.partition("/")
-            return await self._document(f"{scheme}://{host}/.well-known/oauth-authorization-server{slash}{path}")
+            return await self._fetch_document(f"{scheme}://{host}/.well-known/oauth-authorization-server{slash}{path}")
 
-    async def _document(self, url: str) -> bytes:
-        answer = await self._outgoing.fetch(url, headers={"Accept": "application/json"}, seconds=SECONDS)
+    async def _fetch_document(self, url: str) -> bytes:
+        answer = await self._egress.fetch(url, headers={"Accept": "application/json"}, seconds=TIMEOUT_SECONDS)
         if answer.status != 200:  # noqa: PLR2004 - a redirect is no answer either
             raise UnansweredError(f"The provider answers {answer.status}.")
         return answer.body
@@ -226,8 +229,8 @@ class Provider:
         headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
         named = {} if authorization is None else {"Authorization": authorization}
         try:
-            answer = await self._outgoing.fetch(
-                endpoint, method="POST", headers=headers | named, content=form, seconds=SECONDS
+            answer = await self._egress.fetch(
+                endpoint, method="POST", headers=headers | named, content=form, seconds=TIMEOUT_SECONDS
             )
             body = strict_json.parse(answer.body)
         except (BlockedAddressError, UnansweredError) as error:

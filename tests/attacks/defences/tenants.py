@@ -95,7 +95,7 @@ DEFENCES: Final = (
             Edit(
                 PRINCIPALS,
                 "list_principals",
-                "reach != EVERYWHERE",
+                "handlers != EVERYWHERE",
                 "False",
             ),
         ),
