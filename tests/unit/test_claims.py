@@ -487,10 +487,10 @@ def test_a_role_is_granted_prolonged_and_withdrawn_with_its_group() -> None:
         GroupGrant("gr_3", "exporter", "hd_2", TODAY + timedelta(days=1)),
     ]
     wanted = frozenset({("auditor", None), ("exporter", "hd_1"), ("exporter", None), ("auditor", "hd_9")})
-    found = group_roles.plan_changes(wanted, held, TODAY, told_at=NOW, last_told_at=None)
+    found = group_roles.plan_changes(wanted, held, TODAY, issued_at=NOW, last_issued_at=None)
     assert found == GrantChanges([("auditor", "hd_9"), ("exporter", None)], ["gr_2"], ["gr_3"])
     assert found
-    assert not group_roles.plan_changes(frozenset(), [], TODAY, told_at=NOW, last_told_at=None)
+    assert not group_roles.plan_changes(frozenset(), [], TODAY, issued_at=NOW, last_issued_at=None)
 
 
 def test_what_was_told_earlier_changes_nothing_and_in_the_same_moment_only_takes() -> None:
@@ -500,9 +500,9 @@ def test_what_was_told_earlier_changes_nothing_and_in_the_same_moment_only_takes
         (0, GrantChanges((), (), ["gr_1"])),
         (1, GrantChanges([("exporter", None)], [], ["gr_1"])),
     ):
-        told_at = NOW + timedelta(seconds=ahead)
+        issued_at = NOW + timedelta(seconds=ahead)
         wanted = frozenset({("exporter", None)})
-        assert group_roles.plan_changes(wanted, held, TODAY, told_at=told_at, last_told_at=NOW) == expected
+        assert group_roles.plan_changes(wanted, held, TODAY, issued_at=issued_at, last_issued_at=NOW) == expected
 
 
 def test_whatever_order_tokens_come_in_the_newest_decides() -> None:
@@ -514,7 +514,7 @@ def test_whatever_order_tokens_come_in_the_newest_decides() -> None:
             at = NOW + timedelta(seconds=second)
             held = [GroupGrant(role, role, None, TODAY) for role in has]
             wanted = frozenset((role, None) for role in roles)
-            found = group_roles.plan_changes(wanted, held, TODAY, told_at=at, last_told_at=last)
+            found = group_roles.plan_changes(wanted, held, TODAY, issued_at=at, last_issued_at=last)
             has = (has | {role for role, _ in found.granted}) - set(found.withdrawn)
             last = at if last is None else max(last, at)
         assert has == {"exporter"}

@@ -20,22 +20,22 @@ from service.identity.session_rules import (
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 LIMITS = SessionLimits(timedelta(minutes=30), timedelta(hours=12), timedelta(minutes=15))
 SECOND = timedelta(seconds=1)
-FRESH = SessionState(NOW, NOW + LIMITS.whole, None, NOW, NOW, None, None)
+FRESH = SessionState(NOW, NOW + LIMITS.absolute, None, NOW, NOW, None, None)
 
 
 @pytest.mark.parametrize(
     ("seat", "after", "expected"),
     [
-        (FRESH, timedelta(), TokenVerdict.STANDS),
-        (FRESH, LIMITS.idle - SECOND, TokenVerdict.STANDS),
+        (FRESH, timedelta(), TokenVerdict.VALID),
+        (FRESH, LIMITS.idle - SECOND, TokenVerdict.VALID),
         (FRESH, LIMITS.idle, TokenVerdict.IDLE),
-        (replace(FRESH, seen_at=NOW + LIMITS.whole), LIMITS.whole - SECOND, TokenVerdict.STANDS),
-        (replace(FRESH, seen_at=NOW + LIMITS.whole), LIMITS.whole, TokenVerdict.OVER),
+        (replace(FRESH, seen_at=NOW + LIMITS.absolute), LIMITS.absolute - SECOND, TokenVerdict.VALID),
+        (replace(FRESH, seen_at=NOW + LIMITS.absolute), LIMITS.absolute, TokenVerdict.OVER),
         (replace(FRESH, ended_at=NOW), timedelta(), TokenVerdict.ENDED),
-        (replace(FRESH, ended_at=NOW), -LIMITS.whole, TokenVerdict.ENDED),
-        (FRESH, -CLOCK_SKEW, TokenVerdict.STANDS),
+        (replace(FRESH, ended_at=NOW), -LIMITS.absolute, TokenVerdict.ENDED),
+        (FRESH, -CLOCK_SKEW, TokenVerdict.VALID),
         (FRESH, -CLOCK_SKEW - SECOND, TokenVerdict.CLOCK),
-        (replace(FRESH, token_replaced_at=NOW), ROTATION_GRACE - SECOND, TokenVerdict.STANDS),
+        (replace(FRESH, token_replaced_at=NOW), ROTATION_GRACE - SECOND, TokenVerdict.VALID),
         (replace(FRESH, token_replaced_at=NOW), ROTATION_GRACE, TokenVerdict.REPLAY),
     ],
 )
