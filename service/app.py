@@ -19,10 +19,10 @@ from starlette.types import Receive, Scope, Send
 from service.audit import powers
 from service.audit.log import routes as audit
 from service.audit.log import tlog_routes as tlog
-from service.audit.log.feeder import Witnessing
+from service.audit.log.feeder import Feeder
 from service.audit.log.leader import Leader
 from service.audit.log.log_key import LogKey
-from service.audit.tlog.witness_protocol import named
+from service.audit.tlog.witness_protocol import parse_witnesses
 from service.connections import LONG_SILENCE
 from service.database.logins import Login, Logins, UnboundError
 from service.database.row_security import EVERYWHERE, NOWHERE, Reach
@@ -144,7 +144,7 @@ def create_app(settings: Settings, database_url: str, *, clock: Time | None = No
     )
     outgoing = EgressClient(settings.egress_allowed)
     authenticator = authenticator_of(settings, database, outgoing, clock)
-    witnesses = named(settings.witnesses)
+    witnesses = parse_witnesses(settings.witnesses)
     max_age = None if settings.witness_max_age_seconds is None else timedelta(seconds=settings.witness_max_age_seconds)
     log_key = LogKey(settings.log_key)
     sequencer = Leader(
@@ -153,7 +153,7 @@ def create_app(settings: Settings, database_url: str, *, clock: Time | None = No
         key=log_key,
         origin=settings.log_origin,
         timeout=settings.database_timeout_seconds,
-        witnessing=Witnessing(database, witnesses, max_age=max_age) if witnesses else None,
+        feeder=Feeder(database, witnesses, max_age=max_age) if witnesses else None,
         silence=settings.database_silence_seconds,
     )
 
@@ -297,7 +297,7 @@ def _told_why() -> Iterator[None]:
 
 
 async def _bring_up_to_date(database: Database, signer: Signer, settings: Settings, book: RuleBook) -> None:
-    await database.transaction(lambda tx: powers.state(tx, settings, book), reach=EVERYWHERE)
+    await database.transaction(lambda tx: powers.record_powers(tx, settings, book), reach=EVERYWHERE)
     await database.transaction(lambda tx: permits.publish(tx, signer), reach=EVERYWHERE)
     await database.transaction(permits.reckon_anew, reach=EVERYWHERE)
 

@@ -67,7 +67,7 @@ class Forgery:
             for record in records:
                 for cell in pack_columns.cells_of(kind, record):
                     own = secrets.token_bytes(16)
-                    hashes = base64.b64encode(pack_columns.hashed(own, cell.content)).decode()
+                    hashes = base64.b64encode(pack_columns.hash_value(own, cell.content)).decode()
                     groups.append(
                         {"table": cell.table, "made": True, "columns": [cell.column], "rows": {cell.row: hashes}}
                     )

@@ -102,7 +102,7 @@ async def unsealed(connection: asyncpg.Connection, mark: str | None = None) -> A
         for text in set(_texts(body)):
             if text in written or (mark and mark in text):
                 yield f"entry {row['seq']} holds in clear: {text}"
-        for pointer in commitments.seals(commitments.opened(body, openings.get(row["seq"], []))):
+        for pointer in commitments.commitments_of(commitments.open_commitments(body, openings.get(row["seq"], []))):
             if (row["seq"], pointer) not in erased:
                 yield f"entry {row['seq']} has nothing that opens {pointer}"
 

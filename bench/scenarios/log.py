@@ -20,10 +20,10 @@ from bench.report import Bar, Section, at_least, figure, ratio_told, table
 from bench.servers import ended
 from bench.stage import Rounds, Stage, Target, say
 from service.audit.log import fsck, proofs
-from service.audit.log.fsck_workers import Processes, processors
+from service.audit.log.fsck_workers import WorkerPool, count_processors
 from service.audit.log.leader import SETTINGS
 from service.audit.log.log_key import LogKey
-from service.audit.log.sequencer import CHUNK, Sequencer
+from service.audit.log.sequencer import CHUNK_LEAVES, Sequencer
 from service.audit.tlog import merkle, tiles
 from service.audit.tlog.merkle import HASH_SIZE, leaf_hash
 from service.audit.tlog.tiles import TreeEdge
@@ -104,7 +104,7 @@ async def _sequence(url: str, key: LogKey) -> float:
         before: int = await connection.fetchval("select size from log_state")
         began, is_more = time.monotonic(), True
         while is_more:
-            _, is_more = await writer.turn()
+            _, is_more = await writer.run_pass()
         seconds = time.monotonic() - began
         taken: int = await connection.fetchval("select size from log_state") - before
     finally:
@@ -149,8 +149,8 @@ async def _fill(connection: asyncpg.Connection, size: int) -> None:
     await connection.execute(
         "set session_replication_role = replica; delete from log_tiles; reset session_replication_role"
     )
-    for first in range(0, size, CHUNK):
-        count = min(CHUNK, size - first)
+    for first in range(0, size, CHUNK_LEAVES):
+        count = min(CHUNK_LEAVES, size - first)
         changed = edge.append(os.urandom(count * HASH_SIZE))
         full = [(*tile, held) for tile, held in changed.items() if len(held) == tiles.FULL]
         await connection.copy_records_to_table("log_tiles", records=full, columns=columns)
@@ -194,7 +194,7 @@ async def _read(connection: asyncpg.Connection) -> None:
     """Read and hash the entries, and nothing else."""
     async with connection.transaction(readonly=True):
         cursor = await connection.cursor("select body from entries order by seq")
-        while rows := await cursor.fetch(CHUNK):
+        while rows := await cursor.fetch(CHUNK_LEAVES):
             for row in rows:
                 leaf_hash(row[0].encode())
 
@@ -202,7 +202,7 @@ async def _read(connection: asyncpg.Connection) -> None:
 def _check_with(url: str, key: LogKey) -> Callable[[asyncpg.Connection], Awaitable[None]]:
     async def work(connection: asyncpg.Connection) -> None:
         origin = await connection.fetchval("select origin from log_state")
-        result = await fsck.check(connection, [key.signer(origin).verifier], helpers=Processes(url, processors()))
+        result = await fsck.check(connection, [key.signer(origin).verifier], hasher=WorkerPool(url, count_processors()))
         if result.findings:
             raise RuntimeError(f"The check of an untouched log finds {result.findings[:3]}")
 

@@ -13,7 +13,7 @@ from bench.register import Register
 from bench.report import Bar, Section, figure, ratio_told, table
 from bench.stage import Stage, say
 from service.audit import baseline, effects, state
-from service.audit.effects import COVERED, POINTER
+from service.audit.effects import COVERED_TABLES, POINTER
 
 MOST: Final = 5.0
 """Times the reading at most."""
@@ -64,10 +64,10 @@ async def _measured(stage: Stage, register: Register) -> list[Checked]:
 async def _state_all(connection: asyncpg.Connection) -> None:
     """Have entries say what the tables hold: the register was multiplied behind the log."""
     secret = await connection.fetchval("select key from column_key")
-    for name in COVERED:
+    for name in COVERED_TABLES:
         columns = await state.Columns.load(connection, name)
         keys = {columns.key_of(row) for row in await connection.fetch(columns.query)}
-        await baseline.write_of(connection, secret, name, keys)
+        await baseline.write_rows(connection, secret, name, keys)
     await connection.execute("analyze")
 
 
@@ -76,10 +76,10 @@ async def _read(connection: asyncpg.Connection) -> None:
     cursor = await connection.cursor(DOCUMENTS)
     while rows := await cursor.fetch(ROWS):
         for row in rows:
-            for group in effects.groups_of(row["value"]):
+            for group in effects.parse_groups(row["value"]):
                 for hashes in group.rows.values():
                     b64decode(hashes)
-    for name in COVERED:
+    for name in COVERED_TABLES:
         cursor = await connection.cursor((await state.Columns.load(connection, name)).query)
         while await cursor.fetch(ROWS):
             pass

@@ -15,11 +15,11 @@ from typing import Any, Final
 import asyncpg
 
 from service.audit import commitments, effects, recording, state
-from service.audit.effects import Written
-from service.audit.state import BASELINE, Columns
+from service.audit.effects import WrittenRow
+from service.audit.state import BASELINE_ACTION, Columns
 from service.clock import rfc3339
 
-ROWS: Final = 1_000
+ROWS_PER_ENTRY: Final = 1_000
 """Rows that are held at once, for as long as it takes to hash them."""
 
 _ENTRY: Final = """
@@ -42,11 +42,11 @@ async def write(connection: asyncpg.Connection) -> int:
     secret = await connection.fetchval("select key from column_key")
     if not found.is_begun:
         async with connection.transaction():
-            await _enter(connection, secret, "", [])
-    return sum([await write_of(connection, secret, table, wanted) for table, wanted in rows.items()])
+            await _add_entry(connection, secret, "", [])
+    return sum([await write_rows(connection, secret, table, wanted) for table, wanted in rows.items()])
 
 
-async def write_of(connection: asyncpg.Connection, secret: bytes, table: str, wanted: AbstractSet[str]) -> int:
+async def write_rows(connection: asyncpg.Connection, secret: bytes, table: str, wanted: AbstractSet[str]) -> int:
     """Say what some rows of a table hold, some at a time, in the order of their keys; return how many there were.
 
     Args:
@@ -63,35 +63,37 @@ async def write_of(connection: asyncpg.Connection, secret: bytes, table: str, wa
     while True:
         after = f" where ({keys}) > ({places})" if last else ""
         async with connection.transaction():
-            read = await connection.fetch(f"{columns.query}{after} order by {keys} limit {ROWS} for share", *last)
+            read = await connection.fetch(
+                f"{columns.query}{after} order by {keys} limit {ROWS_PER_ENTRY} for share", *last
+            )
             if not read:
                 return count
-            written = [_written(columns, table, row) for row in read if columns.key_of(row) in wanted]
+            written = [_written_row(columns, table, row) for row in read if columns.key_of(row) in wanted]
             if written:
-                await _enter(connection, secret, table, written)
+                await _add_entry(connection, secret, table, written)
             count += len(written)
         last = read[-1][: len(columns.keys)]
 
 
-def _written(columns: Columns, table: str, row: asyncpg.Record) -> Written:
+def _written_row(columns: Columns, table: str, row: asyncpg.Record) -> WrittenRow:
     values = dict(zip(columns.names, row[len(columns.keys) :], strict=True))
     for place in columns.json:
         name = columns.names[place]
         values[name] = None if values[name] is None else json.loads(values[name])
-    return Written(table, columns.key_of(row), True, values)
+    return WrittenRow(table, columns.key_of(row), True, values)
 
 
-async def _enter(connection: asyncpg.Connection, secret: bytes, table: str, rows: Sequence[Written]) -> None:
+async def _add_entry(connection: asyncpg.Connection, secret: bytes, table: str, rows: Sequence[WrittenRow]) -> None:
     now = datetime.now(UTC)
     said = {
         "at": rfc3339(now),
         "actor": recording.OPERATOR,
-        "action": BASELINE,
+        "action": BASELINE_ACTION,
         "subject": "state",
         "handler": None,
         "details": {"table": table, "rows": len(rows)},
     }
-    made = recording.sealed(said, effects.opening_of(rows, secret, secrets.token_bytes(commitments.SALT)))
+    made = recording.make_record(said, effects.opening_of(rows, secret, secrets.token_bytes(commitments.SALT_SIZE)))
     seq = await connection.fetchval(_ENTRY, now, made.actor, made.action, made.subject, made.body, made.sha256)
     for one in made.openings:
         await connection.execute(_OPENING, seq, now, one.pointer, one.salt, one.content)

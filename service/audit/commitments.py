@@ -13,16 +13,16 @@ from typing import Any, Final
 
 import rfc8785
 
-SALT: Final = 16
+SALT_SIZE: Final = 16
 """Random bytes before each value: without them a name could be found out by trying."""
 
-LIMIT: Final = 60_000
+MAX_BODY_SIZE: Final = 60_000
 """Bytes of a body at most; an entry of a tlog-tiles bundle holds 65,535. Source: C2SP tlog-tiles."""
 
-_SHORT: Final = 128
+_MIN_VALUE_SIZE: Final = 128
 """Sealing something of fewer bytes than this makes it no shorter."""
 
-_EVERYWHERE: Final = frozenset({"on_behalf_of", "break_glass", "credential"})
+_ALWAYS_PUBLIC: Final = frozenset({"on_behalf_of", "break_glass", "credential"})
 _TRANSFER: Final = (
     "handler datasets recipient purpose fields systems method necessity legal_basis route valid_from valid_until "
     "revision hash mechanism rules_version policy requirements stages status stage decision review carried_from recipients "
@@ -36,8 +36,8 @@ _PERMIT: Final = (
 _FACTS: Final = "changes overtaken askers settled_persons pending_facts twins distinct_from"
 _DECISION: Final = "question dataset recipient permit mechanism reason evaluation export expires_at"
 
-CLEAR: Final[Mapping[str, frozenset[str]]] = {
-    thing: _EVERYWHERE | frozenset(names.split())
+PUBLIC_MEMBERS: Final[Mapping[str, frozenset[str]]] = {
+    thing: _ALWAYS_PUBLIC | frozenset(names.split())
     for thing, names in {
         "handler": f"key {_FACTS}",
         "dataset": f"key handler facts fields tags state review_by sensitive_fields outdated code evaluation {_FACTS}",
@@ -84,7 +84,7 @@ class Opening:
     content: str
 
     @property
-    def seal(self) -> str:
+    def commitment(self) -> str:
         """`sha256:<hex>` over the salt and the UTF-8 bytes of the content."""
         return f"sha256:{hashlib.sha256(self.salt + self.content.encode()).hexdigest()}"
 
@@ -94,71 +94,73 @@ class Opening:
         return json.loads(self.content)
 
 
-def is_sealed(value: object) -> bool:
+def is_commitment(value: object) -> bool:
     """Tell whether a value of a body is a seal."""
     return isinstance(value, dict) and value.keys() == {"sealed"}
 
 
-def seal(body: dict[str, Any], new_salt: Callable[[], bytes]) -> tuple[dict[str, Any], list[Opening]]:
+def commit_texts(body: dict[str, Any], new_salt: Callable[[], bytes]) -> tuple[dict[str, Any], list[Opening]]:
     """Return the body of an entry as it goes into the log, and what opens it.
 
     Args:
         body: at, actor, action, subject, handler and details, of plain JSON types.
-        new_salt: returns `SALT` fresh random bytes.
+        new_salt: returns `SALT_SIZE` fresh random bytes.
     """
-    pointers = set(_texts(body["details"], _clear_in(body), "/details"))
+    pointers = set(_text_pointers(body["details"], _public_members(body), "/details"))
     while True:
         openings: list[Opening] = []
-        sealed = _sealed(body, "", pointers, new_salt, openings)
-        if len(rfc8785.dumps(sealed)) <= LIMIT:
+        sealed = _commit_values(body, "", pointers, new_salt, openings)
+        if len(rfc8785.dumps(sealed)) <= MAX_BODY_SIZE:
             return sealed, openings
-        pointers.add(_longest(sealed["details"]))
+        pointers.add(_longest_pointer(sealed["details"]))
 
 
-def is_clear(body: dict[str, Any]) -> bool:
+def is_fully_committed(body: dict[str, Any]) -> bool:
     """Tell whether a body holds no text that would be sealed today: entries from before may."""
-    return set(_texts(body["details"], _clear_in(body), "")) <= {f"{at}/sealed" for at in seals(body["details"])}
+    return set(_text_pointers(body["details"], _public_members(body), "")) <= {
+        f"{at}/sealed" for at in commitments_of(body["details"])
+    }
 
 
-def _clear_in(body: dict[str, Any]) -> frozenset[str]:
+def _public_members(body: dict[str, Any]) -> frozenset[str]:
     """Return the members that stay in clear in a body, by the thing that its action is about."""
-    return CLEAR.get(str(body["action"]).partition(".")[0], _EVERYWHERE)
+    return PUBLIC_MEMBERS.get(str(body["action"]).partition(".")[0], _ALWAYS_PUBLIC)
 
 
-def opened(body: dict[str, Any], openings: Iterable[Opening]) -> dict[str, Any]:
+def open_commitments(body: dict[str, Any], openings: Iterable[Opening]) -> dict[str, Any]:
     """Return a body with the values of these openings in their places.
 
     What has no opening stays sealed, and so does what has one that is not what was sealed there.
     """
-    held = seals(body)
-    fitting = {one.pointer: one for one in openings if held.get(one.pointer) == one.seal}
-    shown: dict[str, Any] = _opened(body, "", fitting)
+    held = commitments_of(body)
+    fitting = {one.pointer: one for one in openings if held.get(one.pointer) == one.commitment}
+    shown: dict[str, Any] = _open_values(body, "", fitting)
     return shown
 
 
-def seals(body: dict[str, Any]) -> Mapping[str, str]:
+def commitments_of(body: dict[str, Any]) -> Mapping[str, str]:
     """Return the seals of a body: the hash by pointer, in the order of the body."""
-    return dict(_seals(body, ""))
+    return dict(_iter_commitments(body, ""))
 
 
-def _sealed(
+def _commit_values(
     value: Any, at: str, pointers: Collection[str], new_salt: Callable[[], bytes], openings: list[Opening]
 ) -> Any:
     """Return a value with seals at these pointers, and add what opens them."""
     if at in pointers:
         opening = Opening(at, new_salt(), rfc8785.dumps(value).decode())
         openings.append(opening)
-        return {"sealed": opening.seal}
-    return _rebuilt(value, at, lambda member, below: _sealed(member, below, pointers, new_salt, openings))
+        return {"sealed": opening.commitment}
+    return _map_members(value, at, lambda member, below: _commit_values(member, below, pointers, new_salt, openings))
 
 
-def _opened(value: Any, at: str, openings: Mapping[str, Opening]) -> Any:
+def _open_values(value: Any, at: str, openings: Mapping[str, Opening]) -> Any:
     if at in openings:
         return openings[at].value
-    return _rebuilt(value, at, lambda member, below: _opened(member, below, openings))
+    return _map_members(value, at, lambda member, below: _open_values(member, below, openings))
 
 
-def _rebuilt(value: Any, at: str, change: Callable[[Any, str], Any]) -> Any:
+def _map_members(value: Any, at: str, change: Callable[[Any, str], Any]) -> Any:
     """Return a value with each of its members changed."""
     if isinstance(value, dict):
         return {name: change(member, _below(at, name)) for name, member in value.items()}
@@ -167,25 +169,25 @@ def _rebuilt(value: Any, at: str, change: Callable[[Any, str], Any]) -> Any:
     return value
 
 
-def _texts(value: object, clear: frozenset[str], at: str) -> Iterator[str]:
+def _text_pointers(value: object, clear: frozenset[str], at: str) -> Iterator[str]:
     """Yield the pointers of texts outside the members that stay in clear."""
     if isinstance(value, str):
         yield at
         return
     for name, member in _members(value):
         if name not in clear:
-            yield from _texts(member, clear, _below(at, name))
+            yield from _text_pointers(member, clear, _below(at, name))
 
 
-def _seals(value: object, at: str) -> Iterator[tuple[str, str]]:
-    if isinstance(value, dict) and is_sealed(value):
+def _iter_commitments(value: object, at: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict) and is_commitment(value):
         yield at, str(value["sealed"])
         return
     for name, member in _members(value):
-        yield from _seals(member, _below(at, name))
+        yield from _iter_commitments(member, _below(at, name))
 
 
-def _longest(details: dict[str, Any]) -> str:
+def _longest_pointer(details: dict[str, Any]) -> str:
     """Return what to seal next of details that are too long: the longest list or scalar or, if those are all short, the longest member.
 
     Raises:
@@ -193,9 +195,9 @@ def _longest(details: dict[str, Any]) -> str:
     """
     leaves = {at: len(rfc8785.dumps(value)) for at, value in _leaves(details, "/details")}
     at = max(leaves, key=lambda one: leaves[one], default="")
-    if leaves.get(at, 0) > _SHORT:
+    if leaves.get(at, 0) > _MIN_VALUE_SIZE:
         return at
-    left = [name for name, member in details.items() if not is_sealed(member)]
+    left = [name for name, member in details.items() if not is_commitment(member)]
     return _below("/details", max(left, key=lambda name: len(rfc8785.dumps(details[name]))))
 
 
@@ -203,7 +205,7 @@ def _leaves(value: object, at: str) -> Iterator[tuple[str, Any]]:
     """Yield what is no object and not sealed; lists as they are."""
     if not isinstance(value, dict):
         yield at, value
-    elif not is_sealed(value):
+    elif not is_commitment(value):
         for name, member in value.items():
             yield from _leaves(member, _below(at, name))
 

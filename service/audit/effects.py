@@ -14,8 +14,8 @@ from datetime import UTC, date, datetime
 from json.encoder import encode_basestring
 from typing import Any, Final
 
-from service.audit.commitments import SALT, Opening
-from service.audit.pack_columns import WIDTH, hashed
+from service.audit.commitments import SALT_SIZE, Opening
+from service.audit.pack_columns import HASH_WIDTH, hash_value
 from service.clock import rfc3339
 
 MEMBER: Final = "effects"
@@ -28,15 +28,15 @@ class Covered:
     """A table whose rows follow from the log.
 
     Attributes:
-        beside: columns that are not compared with it, and why.
-        unsaid: the value of columns of which no entry says anything, where it is another one than null.
+        excluded: columns that are not compared, each with the reason.
+        defaults: the value of a column that no entry sets, where it is not null.
     """
 
-    beside: Mapping[str, str] = field(default_factory=dict)
-    unsaid: Mapping[str, Any] = field(default_factory=dict)
+    excluded: Mapping[str, str] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
-RESERVED: Final = (
+RESERVATION_COLUMNS: Final = (
     "evaluation",
     "handler",
     "dataset",
@@ -57,33 +57,33 @@ RESERVED: Final = (
     "expires_at",
 )
 """Columns of exports that the entry of the reservation says: `service/audit/reservations.py` compares them."""
-_RESERVED: Final = "the entry of its reservation says it (`service/audit/reservations.py`)"
-_USE: Final = "moves with use, and nothing is decided by it but when a session ends by itself"
+_RESERVATION_REASON: Final = "the entry of its reservation says it (`service/audit/reservations.py`)"
+_USE_REASON: Final = "moves with use, and nothing is decided by it but when a session ends by itself"
 
-_SPELT: Final = dict.fromkeys(
+_SPELLING_COLUMNS: Final = dict.fromkeys(
     ("folded_key", "twin_number"), "follows from the key, and from which spelling of it came first"
 )
 
-COVERED: Final[Mapping[str, Covered]] = {
+COVERED_TABLES: Final[Mapping[str, Covered]] = {
     "api_keys": Covered(),
     "break_glass": Covered(),
     "comments": Covered(),
-    "datasets": Covered(_SPELT, {"pending_facts": {}, "twins": [], "distinct_from": []}),
+    "datasets": Covered(_SPELLING_COLUMNS, {"pending_facts": {}, "twins": [], "distinct_from": []}),
     "delegations": Covered(),
     "documents": Covered({"content": "its key is its SHA-256, which is computed again", "size": "the same"}),
     "events": Covered(),
     "evidence": Covered(),
     "exports": Covered(
-        dict.fromkeys(RESERVED, _RESERVED),
+        dict.fromkeys(RESERVATION_COLUMNS, _RESERVATION_REASON),
         {"status": "reserved", "late": False},
     ),
-    "findings": Covered(unsaid={"about": "structuring"}),
+    "findings": Covered(defaults={"about": "structuring"}),
     "gradings": Covered(),
     "grants": Covered(),
     "fact_changes": Covered(),
-    "handlers": Covered(_SPELT, {"pending_facts": {}}),
+    "handlers": Covered(_SPELLING_COLUMNS, {"pending_facts": {}}),
     "ledger_years": Covered(
-        unsaid=dict.fromkeys(("persons", "sensitive_persons", "plain_persons", "plain_sensitive_persons"), 0)
+        defaults=dict.fromkeys(("persons", "sensitive_persons", "plain_persons", "plain_sensitive_persons"), 0)
     ),
     "login_links": Covered(),
     "logins": Covered(
@@ -94,23 +94,23 @@ COVERED: Final[Mapping[str, Covered]] = {
     "permits": Covered(),
     "person_keys": Covered(),
     "principals": Covered(),
-    "recipients": Covered(_SPELT, {"pending_facts": {}}),
+    "recipients": Covered(_SPELLING_COLUMNS, {"pending_facts": {}}),
     "recusals": Covered(),
     "reviews": Covered(),
     "revisions": Covered(),
-    "session_tokens": Covered({"used_at": _USE, "replaced_at": _USE}),
-    "sessions": Covered({"seen_at": _USE, "ends_at": _USE}),
+    "session_tokens": Covered({"used_at": _USE_REASON, "replaced_at": _USE_REASON}),
+    "sessions": Covered({"seen_at": _USE_REASON, "ends_at": _USE_REASON}),
     "signing_keys": Covered(),
     "sketches": Covered(),
     "stages": Covered(),
-    "transfers": Covered(unsaid={"sensitive_left_out": False}),
+    "transfers": Covered(defaults={"sensitive_left_out": False}),
 }
 """The tables that follow from the log: every column of theirs is compared, save those that are named with a reason."""
 
-IMPLIED: Final = frozenset({"exports", "ledger_years"})
+IMPLIED_TABLES: Final = frozenset({"exports", "ledger_years"})
 """Tables whose rows no entry makes by itself: reservations have their own entries, and a year of nothing is nothing."""
 
-BESIDE: Final[Mapping[str, str]] = {
+EXCLUDED_TABLES: Final[Mapping[str, str]] = {
     "archived_acts": "repeats entries of months that were archived; only reports show it",
     "archives": "the full check compares it with the entries that tell of it",
     "contradictions": "a list for registrars: the entry of each decision says what was stated and what came of it",
@@ -131,11 +131,11 @@ BESIDE: Final[Mapping[str, str]] = {
 }
 """The tables that do not, and why."""
 
-_as_json: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str).encode
+_encode_json: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str).encode
 
 
-def _of_other(value: Any) -> bytes:
-    return _as_json(value).encode()
+def _encode_other(value: Any) -> bytes:
+    return _encode_json(value).encode()
 
 
 def canonical(value: object) -> bytes:
@@ -143,10 +143,10 @@ def canonical(value: object) -> bytes:
 
     Days are `2026-11-30`, moments as the log has them (RFC 3339 in UTC), bytes in base64.
     """
-    return CANONICAL.get(type(value), _of_other)(value)
+    return ENCODERS.get(type(value), _encode_other)(value)
 
 
-CANONICAL: Final[Mapping[type, Callable[[Any], bytes]]] = {
+ENCODERS: Final[Mapping[type, Callable[[Any], bytes]]] = {
     str: lambda value: encode_basestring(value).encode(),
     int: lambda value: b"%d" % value,
     bool: lambda value: b"true" if value else b"false",
@@ -168,7 +168,7 @@ def column_salt(key: bytes, salt: bytes, table: str, row: str, column: str) -> b
         row: key of the row.
         column: name of the column, which has none either.
     """
-    return hashlib.sha256(key + salt + f"{table}/{column}/{row}".encode()).digest()[:SALT]
+    return hashlib.sha256(key + salt + f"{table}/{column}/{row}".encode()).digest()[:SALT_SIZE]
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,73 +177,76 @@ class Group:
 
     Attributes:
         table: its name.
-        made: whether the rows were made then; otherwise what is not named stayed as it was.
+        is_insert: True if the rows were inserted; otherwise columns that are not named kept their values.
         columns: names of the columns, in order.
         rows: of each row, by its key, the hashes of these columns side by side, in base64.
     """
 
     table: str
-    made: bool
+    is_insert: bool
     columns: list[str]
     rows: dict[str, str]
 
     def hash_of(self, row: str, column: str) -> bytes:
         """Return the hash of a column of a row."""
-        place = self.columns.index(column) * WIDTH
-        return base64.b64decode(self.rows[row][place : place + WIDTH])
+        place = self.columns.index(column) * HASH_WIDTH
+        return base64.b64decode(self.rows[row][place : place + HASH_WIDTH])
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class WrittenRow:
     """A row as a transaction leaves it.
 
     Attributes:
         table: its table.
         key: its key: the columns of the primary key, with a slash between them.
-        made: whether the transaction made it.
+        is_insert: True if the transaction inserted it.
         values: the columns that the transaction set, without the primary key and what is not compared.
     """
 
     table: str
     key: str
-    made: bool
+    is_insert: bool
     values: Mapping[str, Any]
 
 
 def key_of(parts: Iterable[object]) -> str:
     """Return the key of a row in these documents."""
-    return "/".join(one.hex() if isinstance(one, bytes) else str(one) for one in parts)
+    return "/".join(part.hex() if isinstance(part, bytes) else str(part) for part in parts)
 
 
-def opening_of(rows: Iterable[Written], key: bytes, salt: bytes) -> Opening:
+def opening_of(rows: Iterable[WrittenRow], key: bytes, salt: bytes) -> Opening:
     """Return what an entry seals of the rows that its transaction wrote.
 
     Args:
         rows: what was written.
         key: the secret that never leaves the database.
-        salt: `SALT` fresh random bytes.
+        salt: `SALT_SIZE` fresh random bytes.
     """
     groups: dict[tuple[str, bool, tuple[str, ...]], dict[str, str]] = {}
     for row in rows:
         columns = tuple(sorted(row.values))
         hashes = [
-            hashed(column_salt(key, salt, row.table, row.key, name), canonical(row.values[name])) for name in columns
+            hash_value(column_salt(key, salt, row.table, row.key, name), canonical(row.values[name]))
+            for name in columns
         ]
-        groups.setdefault((row.table, row.made, columns), {})[row.key] = base64.b64encode(b"".join(hashes)).decode()
+        groups.setdefault((row.table, row.is_insert, columns), {})[row.key] = base64.b64encode(
+            b"".join(hashes)
+        ).decode()
     document = [
-        {"table": table, "made": made, "columns": columns, "rows": found}
-        for (table, made, columns), found in sorted(groups.items())
+        {"table": table, "made": is_insert, "columns": columns, "rows": hashes_by_key}
+        for (table, is_insert, columns), hashes_by_key in sorted(groups.items())
     ]
-    return Opening(POINTER, salt, _as_json(document))
+    return Opening(POINTER, salt, _encode_json(document))
 
 
-def groups_of(content: str) -> Sequence[Group]:
+def parse_groups(content: str) -> Sequence[Group]:
     """Return what a document says.
 
     Raises:
         ValueError: it is none.
     """
     try:
-        return [Group(one["table"], one["made"], one["columns"], one["rows"]) for one in json.loads(content)]
+        return [Group(group["table"], group["made"], group["columns"], group["rows"]) for group in json.loads(content)]
     except (TypeError, KeyError) as error:
         raise ValueError(str(error)) from error

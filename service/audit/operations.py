@@ -28,7 +28,7 @@ AUDITORS = frozenset({Role.AUDITOR})
 
 def canonical(value: object) -> bytes:
     """Return the RFC 8785 bytes of a value of JSON types, dates and moments (as RFC 3339) and sets (sorted)."""
-    return rfc8785.dumps(plain(value))
+    return rfc8785.dumps(to_json_types(value))
 
 
 def append(
@@ -52,7 +52,7 @@ def append(
             list of `sealing.CLEAR` go into the log as salted hashes. Whatever somebody does while break-glass access of theirs is
             open says so; and every act says which credential was shown, and who else has seen it.
     """
-    recording.enter(tx, _said(tx.now, caller, action, subject, handler, details))
+    recording.add_entry(tx, _content_of(tx.now, caller, action, subject, handler, details))
 
 
 def record_of(
@@ -76,17 +76,17 @@ def record_of(
         details: the same.
         effects: what the transaction wrote (`effects.opening_of`): one of its entries tells of each row, the last one best.
     """
-    return recording.sealed(_said(now, caller, action, subject, handler, details), effects)
+    return recording.make_record(_content_of(now, caller, action, subject, handler, details), effects)
 
 
-def _said(
+def _content_of(
     now: datetime, caller: Caller, action: AuditAction, subject: str, handler: str | None, details: dict[str, Any]
 ) -> dict[str, Any]:
     if caller.credential is not None:
         details = details | {"credential": {"id": caller.credential, "seen_by": sorted(caller.seen_by)}}
     if caller.break_glass is not None:
         details = details | {"break_glass": caller.break_glass}
-    said: dict[str, Any] = plain(
+    said: dict[str, Any] = to_json_types(
         {
             "at": now,
             "actor": caller.principal,
@@ -99,7 +99,7 @@ def _said(
     return said
 
 
-def written(records: Iterable[Record]) -> str:
+def encode_records(records: Iterable[Record]) -> str:
     """Return entries as `append_all` takes them: one text of JSON, in the order in which they get their numbers."""
     return json.dumps(
         [
@@ -122,12 +122,12 @@ def written(records: Iterable[Record]) -> str:
 
 
 async def append_all(tx: Transaction, entries_: str) -> None:
-    """Record many acts with two statements, in the transaction that does them: what `written` has made."""
+    """Record many acts with two statements, in the transaction that does them: what `encode_records` has made."""
     await tx.execute(_APPEND_ALL, {"entries": entries_, "at": tx.now})
     await tx.execute(_OPEN_ALL, {"entries": entries_, "at": tx.now})
 
 
-_MADE: Final = """
+_RECORDS: Final = """
   json_to_recordset(cast(:entries as json)) as m(
     actor text, action text, subject text, handler text, body text, sha256 text, openings json
   )
@@ -135,12 +135,12 @@ _MADE: Final = """
 _TYPES: Final = (bindparam("entries", type_=Text), bindparam("at", type_=DateTime(timezone=True)))
 _APPEND_ALL: Final = text(f"""
   insert into entries (at, actor, action, subject, handler, body, sha256)
-  select :at, actor, action, subject, handler, body, decode(sha256, 'hex') from {_MADE}
+  select :at, actor, action, subject, handler, body, decode(sha256, 'hex') from {_RECORDS}
 """).bindparams(*_TYPES)  # noqa: S608 - no caller's text is in it  # nosec B608
 _OPEN_ALL: Final = text(f"""
   insert into openings (seq, at, pointer, salt, value)
   select e.seq, e.at, o.pointer, decode(o.salt, 'hex'), o.value
-  from {_MADE}
+  from {_RECORDS}
   join entries e on e.subject = m.subject and e.at = :at and e.sha256 = decode(m.sha256, 'hex')
   cross join lateral json_to_recordset(m.openings) as o(pointer text, salt text, value text)
 """).bindparams(*_TYPES)  # noqa: S608 - no caller's text is in it  # nosec B608
@@ -226,7 +226,7 @@ async def erase_opening(tx: Transaction, caller: Caller, seq: int, pointer: str,
         raise NotFound("Nothing is sealed there, or it has been erased; `sealed` of the entry names the pointers.")
     about = (await tx.execute(select(Entry.subject, Entry.handler).where(Entry.seq == seq))).one_or_none()
     subject, handler = (f"entry {seq}", None) if about is None else about
-    seal = commitments.Opening(pointer, found.salt, found.value).seal
+    seal = commitments.Opening(pointer, found.salt, found.value).commitment
     details = {"entry": seq, "pointer": pointer, "seal": seal, "reason": reason}
     await tx.execute(delete(Opening).where(Opening.seq == seq, Opening.pointer == pointer))
     append(tx, caller, AuditAction.OPENING_ERASED, subject, handler=handler, details=details)
@@ -239,18 +239,18 @@ async def _archive_of(tx: Transaction, seq: int) -> Archive | None:
     return await tx.scalar(select(Archive).join(Leaf, month == Archive.month).where(Leaf.seq == seq))
 
 
-def plain(value: object) -> Any:
+def to_json_types(value: object) -> Any:
     """Return a value with its dates, moments and sets as JSON has them."""
     if isinstance(value, datetime):
         return rfc3339(value)
     if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, dict):
-        return {str(name): plain(member) for name, member in value.items()}
+        return {str(name): to_json_types(member) for name, member in value.items()}
     if isinstance(value, set | frozenset):
         return sorted(str(member) for member in value)
     if isinstance(value, list | tuple):
-        return [plain(member) for member in value]
+        return [to_json_types(member) for member in value]
     if isinstance(value, str):
         return str(value)
     return value

@@ -1,7 +1,7 @@
 """Which columns of the tables a pack shows, and where in its records: pure data, for whoever makes a pack and for whoever verifies it.
 
 Each shown cell (a column of a row) is held against what the last act wrote that set it: see `effects`. What is no column, or is
-computed, is held against something else, which `ELSEWHERE` names.
+computed, is held against something else, which `OTHER_CLAIMS` names.
 """
 
 import base64
@@ -13,9 +13,9 @@ from typing import Any, Final
 
 Json = dict[str, Any]
 
-SIZE: Final = 12
+HASH_SIZE: Final = 12
 """Bytes of the hash of a value in what an entry seals: whoever wants another value with the same one must try 2^96 of them."""
-WIDTH: Final = 16
+HASH_WIDTH: Final = 16
 """Characters that they take in base64."""
 
 
@@ -41,7 +41,7 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class RecordColumns:
     """How the records of one kind show the columns of a table.
 
     Attributes:
@@ -77,10 +77,10 @@ class Shown:
         return {name: name for name in self.columns} | dict(self.renamed) | dict(self.hexadecimal)
 
 
-KINDS: Final[Mapping[str, Shown]] = {
-    "handlers": Shown("handlers", ("id",), ("key", "name", "uscc", "group", "facts")),
-    "datasets": Shown("datasets", ("id",), ("key", "handler", "title", "fields", "facts", "tags", "grading")),
-    "gradings": Shown(
+RECORD_KINDS: Final[Mapping[str, RecordColumns]] = {
+    "handlers": RecordColumns("handlers", ("id",), ("key", "name", "uscc", "group", "facts")),
+    "datasets": RecordColumns("datasets", ("id",), ("key", "handler", "title", "fields", "facts", "tags", "grading")),
+    "gradings": RecordColumns(
         "gradings",
         ("dataset", "number"),
         (
@@ -88,8 +88,8 @@ KINDS: Final[Mapping[str, Shown]] = {
             *("confirmed_by", "confirmed_persons", "effective_at", "ended_at"),
         ),
     ),
-    "recipients": Shown("recipients", ("id",), ("key", "name", "country", "kind", "group", "facts")),
-    "transfers": Shown(
+    "recipients": RecordColumns("recipients", ("id",), ("key", "name", "country", "kind", "group", "facts")),
+    "transfers": RecordColumns(
         "transfers",
         ("id",),
         (
@@ -97,12 +97,12 @@ KINDS: Final[Mapping[str, Shown]] = {
             "created_at",
         ),
     ),
-    "revisions": Shown(
+    "revisions": RecordColumns(
         "revisions",
         ("transfer", "number"),
         ("hash", "content", "determination", "gradings", "ledger", "submitted_by", "submitted_at"),
     ),
-    "reviews": Shown(
+    "reviews": RecordColumns(
         "reviews",
         ("id",),
         (
@@ -110,7 +110,7 @@ KINDS: Final[Mapping[str, Shown]] = {
             *("carried_from", "at", "terms_accepted_at", "taken_back_at"),
         ),
     ),
-    "evidence": Shown(
+    "evidence": RecordColumns(
         "evidence",
         ("id",),
         (
@@ -119,7 +119,7 @@ KINDS: Final[Mapping[str, Shown]] = {
         ),
         hexadecimal={"sha256": "document"},
     ),
-    "permits": Shown(
+    "permits": RecordColumns(
         "permits",
         ("id",),
         (
@@ -129,21 +129,23 @@ KINDS: Final[Mapping[str, Shown]] = {
         ),
         renamed={"stored_status": "status"},
     ),
-    "obligations": Shown(
+    "obligations": RecordColumns(
         "obligations",
         ("id",),
         ("code", "handler", "transfer", "permit", "dataset", "due_on", "blocks", "state", "evidence", "ended_at"),
     ),
-    "ledger": Shown("ledger_years", ("handler", "year"), ("persons", "sensitive_persons")),
-    "actors": Shown("principals", ("id",), ("kind", "name"), optional=("name",)),
+    "ledger": RecordColumns("ledger_years", ("handler", "year"), ("persons", "sensitive_persons")),
+    "actors": RecordColumns("principals", ("id",), ("kind", "name"), optional=("name",)),
 }
 """The kinds of records, each of a table; records of exports are compared with the entries of their reservations and ends."""
 
-_STAGES: Final = Shown("stages", ("transfer", "revision", "place"), ("name", "status"))
-_BOUND: Final = Shown("permit_datasets", ("permit", "dataset"), ("tags", "grading", "fields", "facts"))
-_FILES: Final = Shown("documents", ("sha256",), ("media_type",))
+_STAGES: Final = RecordColumns("stages", ("transfer", "revision", "place"), ("name", "status"))
+_PERMIT_DATASETS: Final = RecordColumns(
+    "permit_datasets", ("permit", "dataset"), ("tags", "grading", "fields", "facts")
+)
+_FILES: Final = RecordColumns("documents", ("sha256",), ("media_type",))
 
-ELSEWHERE: Final[Mapping[str, Mapping[str, str]]] = {
+OTHER_CLAIMS: Final[Mapping[str, Mapping[str, str]]] = {
     "reviews": {"conditions": "records"},
     "evidence": {"size": "evidence", "member": "evidence", "repeats": "evidence"},
     "permits": {
@@ -172,7 +174,7 @@ ELSEWHERE: Final[Mapping[str, Mapping[str, str]]] = {
 }
 """Members of records that are no column by themselves, with the claim that is about them."""
 
-UNSAID: Final[Mapping[tuple[str, str], bytes]] = dict.fromkeys(
+UNSET_VALUES: Final[Mapping[tuple[str, str], bytes]] = dict.fromkeys(
     (("ledger_years", "persons"), ("ledger_years", "sensitive_persons")), b"0"
 )
 """What columns hold that no act has set: a year of which nothing has been reported is begun by itself."""
@@ -183,7 +185,7 @@ OPERATOR: Final = "operator"
 
 def cells_of(kind: str, record: Json) -> Iterator[Cell]:
     """Return the cells that a record of a kind shows, those of rows within it included."""
-    shown = KINDS.get(kind)
+    shown = RECORD_KINDS.get(kind)
     if shown is None or (kind == "actors" and record["kind"] == OPERATOR):
         return
     yield from shown.cells(record)
@@ -192,20 +194,20 @@ def cells_of(kind: str, record: Json) -> Iterator[Cell]:
             yield from _STAGES.cells({"transfer": record["transfer"], "revision": record["number"], **stage})
     elif kind == "permits":
         for one in record["datasets"]:
-            yield from _BOUND.cells({"permit": record["id"], "dataset": one["id"], **one})
+            yield from _PERMIT_DATASETS.cells({"permit": record["id"], "dataset": one["id"], **one})
     elif kind == "evidence" and record["sha256"] is not None:
         yield from _FILES.cells(record)
 
 
-def covers() -> dict[str, list[str]]:
+def claimed_members() -> dict[str, list[str]]:
     """Return what each claim is about: `<records>.<member>`, by the name of the claim."""
     found: dict[str, list[str]] = {"columns": []}
-    for kind, shown in KINDS.items():
+    for kind, shown in RECORD_KINDS.items():
         found["columns"] += [f"{kind}.{name}" for name in (*shown.key, *shown.members)]
     found["columns"] += [f"revisions.stages.{name}" for name in ("place", *_STAGES.members)]
-    found["columns"] += [f"permits.datasets.{name}" for name in ("id", *_BOUND.members)]
+    found["columns"] += [f"permits.datasets.{name}" for name in ("id", *_PERMIT_DATASETS.members)]
     found["columns"].append("evidence.media_type")
-    for kind, members in ELSEWHERE.items():
+    for kind, members in OTHER_CLAIMS.items():
         for member, claim in members.items():
             found.setdefault(claim, []).append(f"{kind}.{member}")
     return {claim: list(dict.fromkeys(names)) for claim, names in found.items()}
@@ -216,13 +218,13 @@ def canonical(value: object) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def hashed(salt: bytes, content: bytes) -> bytes:
+def hash_value(salt: bytes, content: bytes) -> bytes:
     """Return the hash of a value, by the salt of its column and its canonical bytes."""
-    return hashlib.sha256(salt + content).digest()[:SIZE]
+    return hashlib.sha256(salt + content).digest()[:HASH_SIZE]
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class CellWrite:
     """The last act that set a cell."""
 
     leaf: int
@@ -231,11 +233,11 @@ class Setting:
     hash: bytes
 
 
-class Written:
+class CellWrites:
     """What acts wrote, taken in by rising place in the log: of each cell the last one that set it."""
 
     def __init__(self) -> None:
-        self.cells: dict[tuple[str, str, str], Setting] = {}
+        self.cells: dict[tuple[str, str, str], CellWrite] = {}
 
     def take(self, leaf: int, seq: int, document: list[Json]) -> None:
         """Take in what one entry seals.
@@ -246,8 +248,10 @@ class Written:
         for group in document:
             table, columns = group["table"], group["columns"]
             for row, hashes in group["rows"].items():
-                if len(hashes) != len(columns) * WIDTH:
+                if len(hashes) != len(columns) * HASH_WIDTH:
                     raise ValueError(f"What is sealed of {table} {row} cannot be read.")
                 for place, column in enumerate(columns):
-                    at = place * WIDTH
-                    self.cells[table, row, column] = Setting(leaf, seq, base64.b64decode(hashes[at : at + WIDTH]))
+                    at = place * HASH_WIDTH
+                    self.cells[table, row, column] = CellWrite(
+                        leaf, seq, base64.b64decode(hashes[at : at + HASH_WIDTH])
+                    )

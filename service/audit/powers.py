@@ -21,7 +21,7 @@ from service.settings import Settings
 
 ACTION: Final = AuditAction.SETTINGS_STATED
 SUBJECT: Final = "settings"
-NAMES: Final = (
+POWER_SETTINGS: Final = (
     "public_url",
     "log_origin",
     "witnesses",
@@ -47,7 +47,7 @@ NAMES: Final = (
     "cors_origins",
 )
 """Settings by their names. None of them is a secret."""
-BESIDE: Final = frozenset(
+OTHER_SETTINGS: Final = frozenset(
     {
         *("database_url", "database_app_url", "database_gate_url", "database_log_url", "database_pool"),
         *("database_timeout_seconds", "database_silence_seconds", "data_dir", "host", "port", "workers"),
@@ -70,28 +70,28 @@ _LAST: Final = f"select body from entries where subject = '{SUBJECT}' and action
 
 def powers_of(settings: Settings, book: RuleBook) -> dict[str, Any]:
     """Return the settings of power by their names in the log, and the hashes of the law and of the company's own rules."""
-    values = settings.model_dump(mode="json", include=set(NAMES))
+    values = settings.model_dump(mode="json", include=set(POWER_SETTINGS))
     stated = {NAMES_IN_LOG.get(name, name): value for name, value in values.items()}
     return stated | {"law": book.version, "policy": None if book.policy is None else book.policy.hash}
 
 
-async def state(tx: Transaction, settings: Settings, book: RuleBook) -> None:
+async def record_powers(tx: Transaction, settings: Settings, book: RuleBook) -> None:
     """State the settings of power, where they are others than those that were stated last."""
     await tx.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": POWERS_LOCK})
     powers = powers_of(settings, book)
     last = await tx.scalar(text(_LAST))
-    if last is None or differing(last, powers):
+    if last is None or differing_names(last, powers):
         audit.append(tx, OPERATOR, ACTION, SUBJECT, details={"settings": powers})
 
 
-def differing(body: str, powers: dict[str, Any]) -> list[str]:
+def differing_names(body: str, powers: dict[str, Any]) -> list[str]:
     """Return the present names of settings whose values differ from those in an entry's body, in order."""
     stated = json.loads(body)["details"]["settings"]
     names = (name for name in powers.keys() | stated.keys() if powers.get(name) != stated.get(name))
     return sorted(_PRESENT_NAMES.get(name, name) for name in names)
 
 
-async def compared(connection: asyncpg.Connection, settings: Settings, book: RuleBook) -> list[str]:
+async def find_changed_settings(connection: asyncpg.Connection, settings: Settings, book: RuleBook) -> list[str]:
     """Return the names of settings of this machine that are others than those that the service stated last."""
     last = await connection.fetchval(_LAST)
-    return [] if last is None else differing(last, powers_of(settings, book))
+    return [] if last is None else differing_names(last, powers_of(settings, book))

@@ -17,39 +17,39 @@ from sqlalchemy.orm import ORMExecuteState, Session, SessionTransaction, UOWTran
 from sqlalchemy.orm.base import instance_state
 
 from service.audit import commitments, effects
-from service.audit.effects import COVERED, MEMBER, Written
+from service.audit.effects import COVERED_TABLES, MEMBER, WrittenRow
 from service.audit.tables import ColumnKey, Entry, Opening
 from service.clock import rfc3339
 from service.database.row_security import ScopedSession
 from service.database.session import Transaction
 
-ROWS: Final = 1_000
+MAX_ROWS_PER_ENTRY: Final = 1_000
 """Rows that one entry tells of; where a transaction wrote more, entries of their own tell of the others."""
 ROWS_WRITTEN: Final = "rows.written"
 """The action of such an entry, and of one that tells of rows whose act left none."""
 OPERATOR: Final = "operator"
-_THE_KEY: Final = select(ColumnKey.key)
-_KEYS: Final[WeakKeyDictionary[Engine, bytes]] = WeakKeyDictionary()
+_SELECT_KEY: Final = select(ColumnKey.key)
+_KEY_CACHE: Final[WeakKeyDictionary[Engine, bytes]] = WeakKeyDictionary()
 """Of each database that this process writes to: it never changes."""
-STATED: Final = {"effects": True}
-"""Execution options of a statement on a covered table that is reported by `wrote`, or leaves nothing to report."""
+REPORTED: Final = {"effects": True}
+"""Execution options of a statement on a covered table that is reported by `report_rows`, or leaves nothing to report."""
 
 
-class UnstatedError(RuntimeError):
-    """A statement writes rows that the log would not tell of: report them by `wrote`."""
+class UnreportedWriteError(RuntimeError):
+    """A statement writes rows that the log would not tell of: report them by `report_rows`."""
 
 
 @dataclass(slots=True)
 class _Row:
     """A row that was written: whether it was made, which columns were set, and where their values are."""
 
-    made: bool
+    is_insert: bool
     columns: set[str]
     source: object
 
 
 @dataclass
-class _Act:
+class _TransactionEffects:
     """What a transaction has written so far, and the entry that it has made last, which waits for it."""
 
     rows: dict[tuple[str, str], _Row] = field(default_factory=dict)
@@ -83,61 +83,70 @@ class Record:
         )
 
 
-def sealed(said: Mapping[str, Any], opening: commitments.Opening | None) -> Record:
+def make_record(said: Mapping[str, Any], opening: commitments.Opening | None) -> Record:
     """Return an entry, sealed.
 
     Args:
         said: at, actor, action, subject, handler and details, of plain JSON types.
         opening: of what its transaction wrote; None: nothing, or another entry has it.
     """
-    body, openings = commitments.seal(dict(said), lambda: secrets.token_bytes(commitments.SALT))
-    content = rfc8785.dumps(body | {MEMBER: None if opening is None else {"sealed": opening.seal}})
+    body, openings = commitments.commit_texts(dict(said), lambda: secrets.token_bytes(commitments.SALT_SIZE))
+    content = rfc8785.dumps(body | {MEMBER: None if opening is None else {"sealed": opening.commitment}})
     kept = openings if opening is None else [*openings, opening]
     named = said["actor"], said["action"], said["subject"], said["handler"]
     return Record(*named, content.decode(), hashlib.sha256(content).digest(), kept)
 
 
-def enter(tx: Transaction, said: Mapping[str, Any]) -> None:
+def add_entry(tx: Transaction, said: Mapping[str, Any]) -> None:
     """Add an entry to a transaction: the one before goes as it is, and this one waits for what else the transaction writes."""
-    let_go(tx.sync_session)
+    release_entry(tx.sync_session)
     now = tx.now
-    _act(tx.sync_session).last = lambda opening: sealed(said, opening).entry(now)
-    tx.sync_session.deferred = lambda: let_go(tx.sync_session)
+    _effects_of(tx.sync_session).last = lambda opening: make_record(said, opening).entry(now)
+    tx.sync_session.deferred = lambda: release_entry(tx.sync_session)
 
 
-def let_go(session: ScopedSession) -> None:
+def release_entry(session: ScopedSession) -> None:
     """Have the entry that waits written now, without what the transaction wrote: a later one tells of that."""
-    act = _act(session)
+    act = _effects_of(session)
     if act.last is not None:
         last, act.last = act.last, None
         session.add(last(None))
 
 
-def wrote(tx: Transaction, table: FromClause, rows: Sequence[Mapping[str, Any]], *, made: bool) -> None:
+def report_rows(tx: Transaction, table: FromClause, rows: Sequence[Mapping[str, Any]], *, is_insert: bool) -> None:
     """Report rows that a plain statement has written.
 
     Args:
         tx: the transaction.
         table: theirs.
         rows: of each the columns of the primary key, and all that were set.
-        made: whether the statement made them.
+        is_insert: True if the statement inserted them.
     """
-    act = _act(tx.sync_session)
+    act = _effects_of(tx.sync_session)
     name, keys = str(table.description), [column.name for column in table.primary_key]
-    beside = {*COVERED[name].beside, *keys}
+    beside = {*COVERED_TABLES[name].excluded, *keys}
     for row in rows:
-        _note(act, name, effects.key_of(row[key] for key in keys), set(row) - beside, row, made=made)
+        _note_row(
+            act,
+            name,
+            effects.key_of(row[key] for key in keys),
+            set(row) - beside,
+            row,
+            is_insert=is_insert,
+        )
 
 
-def _act(session: ScopedSession) -> _Act:
-    found: _Act = session.info.setdefault(MEMBER, _Act())
+def _effects_of(session: ScopedSession) -> _TransactionEffects:
+    found: _TransactionEffects = session.info.setdefault(MEMBER, _TransactionEffects())
     return found
 
 
-def _note(act: _Act, table: str, key: str, columns: set[str], source: object, *, made: bool) -> None:
+def _note_row(
+    act: _TransactionEffects, table: str, key: str, columns: set[str], source: object, *, is_insert: bool
+) -> None:
     row = act.rows.get((table, key))
     if row is None:
-        act.rows[table, key] = _Row(made, columns, source)
+        act.rows[table, key] = _Row(is_insert, columns, source)
     else:
         row.columns |= columns
         row.source = source if not isinstance(row.source, Mapping) else {**row.source, **_values(source, columns)}
@@ -146,18 +155,18 @@ def _note(act: _Act, table: str, key: str, columns: set[str], source: object, *,
 @event.listens_for(ScopedSession, "after_flush")
 def _collect(session: ScopedSession, _: UOWTransaction) -> None:
     """Note which columns of which rows a flush has written."""
-    act = _act(session)
+    act = _effects_of(session)
     for row in session.new:
-        _collect_row(act, row, made=True)
+        _collect_row(act, row, is_insert=True)
     for row in session.dirty:
-        _collect_row(act, row, made=False)
+        _collect_row(act, row, is_insert=False)
     for row in session.deleted:
-        if row.__tablename__ in COVERED:
-            raise UnstatedError(f"A row of {row.__tablename__} is deleted: the log has no word for that.")
+        if row.__tablename__ in COVERED_TABLES:
+            raise UnreportedWriteError(f"A row of {row.__tablename__} is deleted: the log has no word for that.")
 
 
-def _collect_row(act: _Act, row: Any, *, made: bool) -> None:
-    covered = COVERED.get(row.__tablename__)
+def _collect_row(act: _TransactionEffects, row: Any, *, is_insert: bool) -> None:
+    covered = COVERED_TABLES.get(row.__tablename__)
     if covered is None:
         return
     state = instance_state(row)
@@ -165,12 +174,12 @@ def _collect_row(act: _Act, row: Any, *, made: bool) -> None:
     columns = {
         attribute.columns[0].name
         for attribute in state.mapper.column_attrs
-        if made or state.attrs[attribute.key].history.has_changes()
+        if is_insert or state.attrs[attribute.key].history.has_changes()
     }
-    columns -= {*keys, *covered.beside}
-    if columns or made:
+    columns -= {*keys, *covered.excluded}
+    if columns or is_insert:
         key = effects.key_of(state.mapper.primary_key_from_instance(row))
-        _note(act, row.__tablename__, key, columns, row, made=made)
+        _note_row(act, row.__tablename__, key, columns, row, is_insert=is_insert)
 
 
 @event.listens_for(ScopedSession, "do_orm_execute")
@@ -179,59 +188,65 @@ def _guard(state: ORMExecuteState) -> None:
     if not (state.is_insert or state.is_update or state.is_delete) or state.execution_options.get("effects"):
         return
     name = getattr(getattr(state.statement, "table", None), "name", None)
-    if name in COVERED:
-        raise UnstatedError(f"A statement writes {name}: report its rows to the log, by `recording.wrote`.")
+    if name in COVERED_TABLES:
+        raise UnreportedWriteError(
+            f"A statement writes {name}: report its rows to the log, by `recording.report_rows`."
+        )
 
 
 @event.listens_for(ScopedSession, "after_transaction_create")
-def _remember(session: ScopedSession, transaction: SessionTransaction) -> None:
+def _save_rows(session: ScopedSession, transaction: SessionTransaction) -> None:
     """Remember what was written before a savepoint."""
     if transaction.nested:
-        act = _act(session)
-        act.before[transaction] = {key: _Row(row.made, {*row.columns}, row.source) for key, row in act.rows.items()}
+        act = _effects_of(session)
+        act.before[transaction] = {
+            key: _Row(row.is_insert, {*row.columns}, row.source) for key, row in act.rows.items()
+        }
 
 
 @event.listens_for(ScopedSession, "after_soft_rollback")
-def _forget(session: ScopedSession, transaction: SessionTransaction) -> None:
+def _restore_rows(session: ScopedSession, transaction: SessionTransaction) -> None:
     """Forget what was written, and the entry that was made, since a savepoint that is gone back to."""
-    act = _act(session)
+    act = _effects_of(session)
     if transaction in act.before:
         act.rows, act.last = act.before.pop(transaction), None
 
 
 @event.listens_for(ScopedSession, "before_commit")
-def _seal(session: ScopedSession) -> None:
+def _commit_effects(session: ScopedSession) -> None:
     """Seal all that was written into the last entry; into more of them, where it is too much for one or where there is none."""
     if session.in_nested_transaction():
         return
     session.flush()
-    act = _act(session)
-    rows = [found for found in map(_written, act.rows.items()) if found is not None]
+    act = _effects_of(session)
+    rows = [found for found in map(_written_row, act.rows.items()) if found is not None]
     last, act.last = act.last, None
     parts = [
-        effects.opening_of(rows[first : first + ROWS], _key(session), secrets.token_bytes(commitments.SALT))
-        for first in range(0, len(rows), ROWS)
+        effects.opening_of(
+            rows[first : first + MAX_ROWS_PER_ENTRY], _column_key(session), secrets.token_bytes(commitments.SALT_SIZE)
+        )
+        for first in range(0, len(rows), MAX_ROWS_PER_ENTRY)
     ]
     if last is not None:
         session.add(last(parts.pop() if parts else None))
     for part in parts:
-        session.add(sealed(_rest(session), part).entry(session.now))
+        session.add(make_record(_rows_entry(session), part).entry(session.now))
 
 
-async def key(tx: Transaction) -> bytes:
+async def load_column_key(tx: Transaction) -> bytes:
     """Return the secret of which the salts of columns are made, for what is written by plain statements."""
-    return await tx.run_sync(_key)
+    return await tx.run_sync(_column_key)
 
 
-def _key(session: Session) -> bytes:
+def _column_key(session: Session) -> bytes:
     engine = session.get_bind().engine
-    found = _KEYS.get(engine)
+    found = _KEY_CACHE.get(engine)
     if found is None:
-        found = _KEYS[engine] = bytes(session.scalars(_THE_KEY).one())
+        found = _KEY_CACHE[engine] = bytes(session.scalars(_SELECT_KEY).one())
     return found
 
 
-def _rest(session: ScopedSession) -> dict[str, Any]:
+def _rows_entry(session: ScopedSession) -> dict[str, Any]:
     return {
         "at": rfc3339(session.now),
         "actor": session.view.principal or OPERATOR,
@@ -242,11 +257,11 @@ def _rest(session: ScopedSession) -> dict[str, Any]:
     }
 
 
-def _written(item: tuple[tuple[str, str], _Row]) -> Written | None:
+def _written_row(item: tuple[tuple[str, str], _Row]) -> WrittenRow | None:
     (table, key), row = item
     if not isinstance(row.source, Mapping) and not inspect(row.source).persistent:
         return None
-    return Written(table, key, row.made, _values(row.source, row.columns))
+    return WrittenRow(table, key, row.is_insert, _values(row.source, row.columns))
 
 
 def _values(source: object, columns: set[str]) -> dict[str, Any]:

@@ -5,9 +5,9 @@ from typing import Final
 
 import asyncpg
 
-from service.audit.effects import RESERVED
+from service.audit.effects import RESERVATION_COLUMNS
 
-_SAID: Final = """
+_LOGGED: Final = """
   select e.subject as id, d ->> 'evaluation' as evaluation, e.handler, d ->> 'dataset' as dataset, d ->> 'recipient' as recipient,
          d ->> 'permit' as permit, e.actor as system, q ->> 'purpose' as purpose,
          case when jsonb_typeof(q -> 'fields') = 'array' then q -> 'fields' end as fields,
@@ -24,15 +24,16 @@ _SAID: Final = """
   from entries e cross join lateral (select e.body::jsonb -> 'details' as d) d cross join lateral (select d -> 'question' as q) q
   where e.action = 'export.reserved'
 """
-_UNLIKE: Final = {
+_CONDITIONS: Final = {
     "fields": "not s.is_sealed and nullif(x.fields, 'null') is distinct from nullif(s.fields, 'null')",
     "counts": "s.counts is not null and x.counts <> s.counts",
 }
 _COMPARED: Final = ", ".join(
-    f"case when {_UNLIKE.get(name, f'x.{name} is distinct from s.{name}')} then '{name}' end" for name in RESERVED
+    f"case when {_CONDITIONS.get(name, f'x.{name} is distinct from s.{name}')} then '{name}' end"
+    for name in RESERVATION_COLUMNS
 )
 _DIFFERING: Final = f"""
-  with said as materialized ({_SAID}), both_of as (
+  with said as materialized ({_LOGGED}), both_of as (
     select coalesce(x.id, s.id) as id, x.id is null as is_gone, s.id is null as is_new, x.reserved_at as at,
            array_remove(array[{_COMPARED}], null) as columns
     from exports x full join said s on s.id = x.id
@@ -45,7 +46,7 @@ _DIFFERING: Final = f"""
 """  # noqa: S608 - written above  # nosec B608
 """Reservations without the entry of their decision, decisions without their reservation, and the columns in which they differ."""
 
-_HOLDING: Final = """
+_WRONG_QUOTAS: Final = """
   with live as (
     select * from exports where status = 'reserved'
   ), owed as (
@@ -73,7 +74,7 @@ _FILES: Final = """
 """
 
 
-async def differing(connection: asyncpg.Connection) -> Sequence[tuple[str, Sequence[str], str]]:
+async def find_differing_exports(connection: asyncpg.Connection) -> Sequence[tuple[str, Sequence[str], str]]:
     """Return the exports that are not what the entry of their reservation says: id, columns, and a sentence."""
     found = []
     for row in await connection.fetch(_DIFFERING):
@@ -88,7 +89,7 @@ async def differing(connection: asyncpg.Connection) -> Sequence[tuple[str, Seque
     return found
 
 
-async def holding(connection: asyncpg.Connection) -> Sequence[tuple[str, str, str]]:
+async def find_wrong_quotas(connection: asyncpg.Connection) -> Sequence[tuple[str, str, str]]:
     """Return where what is held is not what the reservations add up to: table, key, and a sentence."""
     return [
         (
@@ -96,11 +97,11 @@ async def holding(connection: asyncpg.Connection) -> Sequence[tuple[str, str, st
             f"{row['owner']}/{row['expires_at']}",
             f"{row['held_in']} {row['owner']}: {row['held']} persons are held until {row['expires_at']}, and {row['owed']} are reserved.",
         )
-        for row in await connection.fetch(_HOLDING)
+        for row in await connection.fetch(_WRONG_QUOTAS)
     ]
 
 
-async def documents(connection: asyncpg.Connection) -> Sequence[tuple[str, str]]:
+async def find_damaged_files(connection: asyncpg.Connection) -> Sequence[tuple[str, str]]:
     """Return the files that are not what their key says: key, and a sentence."""
     return [
         (row["row"], f"documents {row['row']}: the file has another hash or size.")

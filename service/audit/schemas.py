@@ -25,7 +25,7 @@ class EntryFilter(BaseModel):
     until: Instant | None = None
 
 
-class SealedOut(BaseModel):
+class CommitmentOut(BaseModel):
     """A value that stands in `body` as `{"sealed": hash}`, with what opens it."""
 
     pointer: str = Field(description="Where it stands in `body` (RFC 6901).")
@@ -48,7 +48,7 @@ class EntryOut(BaseModel):
     details: dict[str, Any] = Field(
         description='What was done. What is sealed in `body` is opened here; `{"sealed": hash}` where there is no opening any more.'
     )
-    sealed: list[SealedOut] = Field(
+    sealed: list[CommitmentOut] = Field(
         description="What is sealed in the details of `body`, in the order of its pointers. What opens `/effects`, the hashes of what the "
         "act wrote, is compared with the tables by `outbound audit check`, and not shown."
     )
@@ -67,10 +67,10 @@ class EntryOut(BaseModel):
             action=entry.action,
             subject=entry.subject,
             handler=entry.handler,
-            details=commitments.opened(body, openings.values())["details"],
+            details=commitments.open_commitments(body, openings.values())["details"],
             sealed=[
-                _sealed(pointer, told, openings.get(pointer))
-                for pointer, told in sorted(commitments.seals(body).items())
+                _present_commitment(pointer, told, openings.get(pointer))
+                for pointer, told in sorted(commitments.commitments_of(body).items())
                 if pointer != POINTER
             ],
             body=entry.body,
@@ -78,7 +78,7 @@ class EntryOut(BaseModel):
         )
 
 
-def _sealed(pointer: str, told: str, opening: commitments.Opening | None) -> SealedOut:
-    if opening is None or opening.seal != told:
-        return SealedOut(pointer=pointer, hash=told, salt=None, value=None)
-    return SealedOut(pointer=pointer, hash=told, salt=opening.salt.hex(), value=opening.value)
+def _present_commitment(pointer: str, told: str, opening: commitments.Opening | None) -> CommitmentOut:
+    if opening is None or opening.commitment != told:
+        return CommitmentOut(pointer=pointer, hash=told, salt=None, value=None)
+    return CommitmentOut(pointer=pointer, hash=told, salt=opening.salt.hex(), value=opening.value)

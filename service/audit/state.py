@@ -23,9 +23,9 @@ import msgspec
 
 from service.audit import effects, reservations
 from service.audit.actions import AuditAction
-from service.audit.commitments import SALT
-from service.audit.effects import COVERED, POINTER, Group
-from service.audit.pack_columns import SIZE, hashed
+from service.audit.commitments import SALT_SIZE
+from service.audit.effects import COVERED_TABLES, POINTER, Group
+from service.audit.pack_columns import HASH_SIZE, hash_value
 from service.clock import rfc3339
 
 MAX_STATEMENTS: Final = 400_000
@@ -34,11 +34,11 @@ PREFETCH_ROWS: Final = 2_000
 """Rows of a table that are read at once."""
 MAX_DIFFERENCES: Final = 1_000
 """Differences of one kind in one table that are told one by one: many of them hide none of another kind, or in another table."""
-BASELINE: Final = AuditAction.STATE_BASELINE
+BASELINE_ACTION: Final = AuditAction.STATE_BASELINE
 """The action of entries that say what the tables held, where no entry from before says it."""
 LONGEST_TRANSACTION: Final = timedelta(minutes=1)
 """No transaction that writes entries takes as long."""
-_ID: Final = 29
+_ID_LENGTH: Final = 29
 """Characters of an id."""
 
 SETTINGS: Final = ("enable_seqscan", "enable_bitmapscan", "enable_nestloop", "enable_mergejoin")
@@ -47,14 +47,14 @@ SETTINGS: Final = ("enable_seqscan", "enable_bitmapscan", "enable_nestloop", "en
 _DOCUMENTS: Final = f"""
   select o.seq, o.salt, o.value, e.at is null as is_gone,
          strpos(e.body, '"effects":{{"sealed":"sha256:' || encode(sha256(o.salt || convert_to(o.value, 'UTF8')), 'hex') || '"}}') > 0
-           as is_sealed, e.action = '{BASELINE}' as is_baseline, o.at
+           as is_sealed, e.action = '{BASELINE_ACTION}' as is_baseline, o.at
   from openings o left join entries e on e.seq = o.seq and e.at = o.at where o.pointer = '{POINTER}'
 """  # noqa: S608 - nothing of it comes from elsewhere  # nosec B608
 _COUNT: Final = f"select count(*), sum(length(value)) from openings where pointer = '{POINTER}'"  # noqa: S608 - nor here  # nosec B608
 _KEY: Final = "select key from column_key"
 _FIRST: Final = "select body from entries order by seq limit 1"
-_BEGUN: Final = f"select min(at) from entries where action = '{BASELINE}'"  # noqa: S608 - nor here  # nosec B608
-_SILENT: Final = """
+_FIRST_BASELINE: Final = f"select min(at) from entries where action = '{BASELINE_ACTION}'"  # noqa: S608 - nor here  # nosec B608
+_WITHOUT_EFFECTS: Final = """
   select seq, at, action, subject, body from entries
   where action not like 'gate.%' and action not like 'export.re%' and strpos(body, '"effects":') = 0 and at >= $1
 """
@@ -78,18 +78,18 @@ class Difference:
         table: where.
         row: key of the row.
         columns: the columns that differ; none where it is about the row as a whole.
-        told: a sentence.
+        detail: a sentence.
     """
 
     kind: Kind
     table: str
     row: str
     columns: tuple[str, ...]
-    told: str
+    detail: str
 
 
 @dataclass
-class State:
+class StateResult:
     """What the check of the state has seen."""
 
     differences: list[Difference] = field(default_factory=list)
@@ -104,36 +104,36 @@ class State:
     unstated: list[tuple[str, str]] = field(default_factory=list)
     """Rows that a version wrote which said nothing of them: what the next baseline says."""
 
-    def add(self, kind: Kind, table: str, row: str, columns: Sequence[str], told: str) -> None:
+    def add(self, kind: Kind, table: str, row: str, columns: Sequence[str], detail: str) -> None:
         """Add a difference."""
         self.counts[kind, table] += 1
         if self.counts[kind, table] <= MAX_DIFFERENCES:
-            self.differences.append(Difference(kind, table, row, tuple(columns), told))
+            self.differences.append(Difference(kind, table, row, tuple(columns), detail))
 
     def left_out(self) -> dict[tuple[Kind, str], int]:
         """Return how many are not told one by one, by kind and table."""
         return {place: count - MAX_DIFFERENCES for place, count in self.counts.items() if count > MAX_DIFFERENCES}
 
-    def cannot(self, told: str) -> None:
-        """Say that something cannot be compared."""
+    def add_incomparable(self, reason: str) -> None:
+        """Add a sentence on something that cannot be compared."""
         if len(self.incomparable) < MAX_DIFFERENCES:
-            self.incomparable.append(told)
+            self.incomparable.append(reason)
 
 
 @dataclass(slots=True)
-class _Said:
+class _Statement:
     """What a document says of one row: the columns that it set, and their hashes."""
 
     seq: int
     salt: bytes
     columns: list[str]
     hashes: bytes
-    made: bool
+    is_insert: bool
 
 
 async def check(
-    connection: asyncpg.Connection, tables: Collection[str] = COVERED, late: timedelta = LONGEST_TRANSACTION
-) -> State:
+    connection: asyncpg.Connection, tables: Collection[str] = COVERED_TABLES, late: timedelta = LONGEST_TRANSACTION
+) -> StateResult:
     """Compare the tables with the log.
 
     Args:
@@ -151,7 +151,7 @@ class _Comparison:
         self._connection = connection
         self._late = late
         self._tables = sorted(tables)
-        self._state = State()
+        self._state = StateResult()
         self._key = b""
         self._gone = 0
         self._silent: dict[str, tuple[int, datetime, str]] = {}
@@ -160,7 +160,7 @@ class _Comparison:
         self._is_begun = True
         """Whether the log says of every row what it holds: it began so, or a baseline has been written."""
 
-    async def run(self) -> State:
+    async def run(self) -> StateResult:
         """Compare everything."""
         await self._learn()
         statements, size = await self._connection.fetchrow(_COUNT)
@@ -172,15 +172,15 @@ class _Comparison:
         self._state.documents = statements
         if self._gone:
             months = ", ".join(row[0] for row in await self._connection.fetch(_ARCHIVED))
-            self._state.cannot(
+            self._state.add_incomparable(
                 f"{self._gone} entries that say what was written are in archived months ({months}): the tables are compared with what is "
                 "kept of them, whose seals only the files hold."
             )
-        for row, columns, told in await reservations.differing(self._connection):
+        for row, columns, told in await reservations.find_differing_exports(self._connection):
             self._state.add("reservation", "exports", row, columns, told)
-        for table, row, told in await reservations.holding(self._connection):
+        for table, row, told in await reservations.find_wrong_quotas(self._connection):
             self._state.add("held", table, row, (), told)
-        for row, told in await reservations.documents(self._connection):
+        for row, told in await reservations.find_damaged_files(self._connection):
             self._state.add("file", "documents", row, ("content",), told)
         return self._state
 
@@ -188,22 +188,22 @@ class _Comparison:
         """Find out since when entries say what was written, and which of them, by a version from before, do not."""
         self._key = await self._connection.fetchval(_KEY) or b""
         first = await self._connection.fetchval(_FIRST)
-        begun = await self._connection.fetchval(_BEGUN)
+        begun = await self._connection.fetchval(_FIRST_BASELINE)
         self._is_begun = first is None or '"effects":' in first or begun is not None
         self._state.is_begun = self._is_begun
-        for row in [] if begun is None else await self._connection.fetch(_SILENT, begun - self._late):
+        for row in [] if begun is None else await self._connection.fetch(_WITHOUT_EFFECTS, begun - self._late):
             told = f"entry {row['seq']}, {row['action']} of {row['at']:%Y-%m-%d %H:%M}"
-            for name in {row["subject"], *_ids(row["body"])}:
+            for name in {row["subject"], *_find_ids(row["body"])}:
                 self._silent[name] = row["seq"], row["at"], told
         if not self._is_begun:
-            self._state.cannot(
+            self._state.add_incomparable(
                 "The log began with a version that did not say what it wrote, and no baseline has been written: "
                 "run `outbound audit baseline`."
             )
 
-    async def _read(self, part: int, parts: int) -> dict[str, dict[str, list[_Said]]]:
+    async def _read(self, part: int, parts: int) -> dict[str, dict[str, list[_Statement]]]:
         """Return what the log says of rows: by table and key, in the order of the log."""
-        found: dict[str, dict[str, list[_Said]]] = {table: {} for table in self._tables}
+        found: dict[str, dict[str, list[_Statement]]] = {table: {} for table in self._tables}
         async for row in self._documents():
             if row["is_gone"]:
                 self._gone += part == 0
@@ -219,29 +219,29 @@ class _Comparison:
                 continue
             if row["is_baseline"]:
                 self._baselines[row["seq"]] = row["at"]
-            for group in _groups(row["value"]):
+            for group in _parse_groups(row["value"]):
                 self._file(found, group, row["seq"], row["salt"], part, parts)
         return found
 
     def _file(
-        self, found: dict[str, dict[str, list[_Said]]], group: Group, seq: int, salt: bytes, part: int, parts: int
+        self, found: dict[str, dict[str, list[_Statement]]], group: Group, seq: int, salt: bytes, part: int, parts: int
     ) -> None:
         rows = found.get(group.table)
         if rows is None:
             return
         for key, hashes in group.rows.items():
             if parts == 1 or crc32(key.encode()) % parts == part:
-                said = _Said(seq, salt, group.columns, b64decode(hashes), group.made)
+                said = _Statement(seq, salt, group.columns, b64decode(hashes), group.is_insert)
                 rows.setdefault(key, []).append(said)
 
     async def _documents(self) -> AsyncIterator[asyncpg.Record]:
         async for row in self._connection.cursor(_DOCUMENTS, prefetch=PREFETCH_ROWS):
             yield row
 
-    async def _compare(self, table: str, said: dict[str, list[_Said]], part: int, parts: int) -> None:
+    async def _compare(self, table: str, said: dict[str, list[_Statement]], part: int, parts: int) -> None:
         """Compare the rows of a table with what the log says of them."""
         columns = await Columns.load(self._connection, table)
-        unsaid = COVERED[table].unsaid
+        unsaid = COVERED_TABLES[table].defaults
         async for row in self._connection.cursor(columns.query, prefetch=PREFETCH_ROWS):
             key = columns.key_of(row)
             if parts > 1 and crc32(key.encode()) % parts != part:
@@ -255,9 +255,9 @@ class _Comparison:
                 and self._hashed(key, columns, row, found[0].salt) == found[0].hashes
             ):
                 continue
-            self._look(table, key, columns, row, found, unsaid)
+            self._compare_row(table, key, columns, row, found, unsaid)
         for key, found in said.items():
-            if table in effects.IMPLIED or any(one.made for one in found):
+            if table in effects.IMPLIED_TABLES or any(one.is_insert for one in found):
                 self._state.add(
                     "deleted", table, key, (), f"{table} {key} is gone; entry {max(one.seq for one in found)} wrote it."
                 )
@@ -267,28 +267,28 @@ class _Comparison:
         sha256, begin, end = hashlib.sha256, self._key + salt, f"/{key}".encode()
         return b"".join(
             [
-                sha256(sha256(begin + name + end).digest()[:SALT] + content).digest()[:SIZE]
+                sha256(sha256(begin + name + end).digest()[:SALT_SIZE] + content).digest()[:HASH_SIZE]
                 for name, content in zip(columns.prefixes, columns.contents(row), strict=True)
             ]
         )
 
-    def _look(
+    def _compare_row(
         self,
         table: str,
         key: str,
         columns: "Columns",
         row: asyncpg.Record,
-        said: list[_Said] | None,
+        said: list[_Statement] | None,
         unsaid: Mapping[str, Any],
     ) -> None:
         """Look at a row column by column."""
-        if not any(one.made for one in said or ()) and table not in effects.IMPLIED:
+        if not any(one.is_insert for one in said or ()) and table not in effects.IMPLIED_TABLES:
             if not self._excuse(table, key, said):
                 self._state.add(
                     "inserted", table, key, (), f"{table} {key} is in the table, and no entry says who put it there."
                 )
             return
-        last: dict[str, tuple[_Said, int]] = {}
+        last: dict[str, tuple[_Statement, int]] = {}
         for one in sorted(said or (), key=lambda each: each.seq):
             for place, name in enumerate(one.columns):
                 last[name] = one, place
@@ -299,7 +299,7 @@ class _Comparison:
             else:
                 one, at = last[name]
                 salt = effects.column_salt(self._key, one.salt, table, key, name)
-                is_same = hashed(salt, content) == one.hashes[at * SIZE : (at + 1) * SIZE]
+                is_same = hash_value(salt, content) == one.hashes[at * HASH_SIZE : (at + 1) * HASH_SIZE]
             if not is_same:
                 wrong.append(name)
         if wrong and not self._excuse(table, key, said):
@@ -309,7 +309,7 @@ class _Comparison:
             )
             self._state.add("changed", table, key, wrong, told)
 
-    def _excuse(self, table: str, key: str, said: list[_Said] | None) -> bool:
+    def _excuse(self, table: str, key: str, said: list[_Statement] | None) -> bool:
         """Tell whether a row may have been written by a version that did not say what it wrote; it is then for the next baseline."""
         if not self._is_begun:
             self._state.unstated.append((table, key))
@@ -319,7 +319,7 @@ class _Comparison:
         if by is None or not (by[0] > last or (last in self._baselines and by[1] > self._baselines[last] - self._late)):
             return False
         self._state.unstated.append((table, key))
-        self._state.cannot(f"{table} {key} cannot be compared: written by the version before ({by[2]}).")
+        self._state.add_incomparable(f"{table} {key} cannot be compared: written by the version before ({by[2]}).")
         return True
 
 
@@ -327,16 +327,16 @@ _decode: Final = msgspec.json.Decoder().decode
 _encode: Final = msgspec.json.Encoder(order="sorted").encode
 
 
-def of_json(text: str) -> bytes:
+def encode_json_text(text: str) -> bytes:
     """Return what `effects.canonical` makes of a text of JSON, in a third of the time."""
     return _encode(_decode(text))
 
 
-_MAKERS: Final[Mapping[str, Callable[[Any], bytes]]] = {
-    **dict.fromkeys(("json", "jsonb"), of_json),
+_ENCODERS: Final[Mapping[str, Callable[[Any], bytes]]] = {
+    **dict.fromkeys(("json", "jsonb"), encode_json_text),
     **dict.fromkeys(("_text", "_varchar"), _encode),
-    **dict.fromkeys(("text", "varchar"), effects.CANONICAL[str]),
-    **dict.fromkeys(("int2", "int4", "int8"), effects.CANONICAL[int]),
+    **dict.fromkeys(("text", "varchar"), effects.ENCODERS[str]),
+    **dict.fromkeys(("int2", "int4", "int8"), effects.ENCODERS[int]),
     "timestamptz": lambda value: f'"{rfc3339(value)}"'.encode(),  # it comes in UTC
 }
 """By the type of a column what `effects.canonical` makes of its values: these are most, and each goes through here."""
@@ -363,11 +363,11 @@ class Columns:
         rows = await connection.fetch(_COLUMNS, table)
         keys = [row["attname"] for row in rows if row["is_key"]]
         kinds = {row["attname"]: row["typname"] for row in rows}
-        names = sorted(set(kinds) - {*keys, *COVERED[table].beside})
+        names = sorted(set(kinds) - {*keys, *COVERED_TABLES[table].excluded})
         named = ", ".join(f'"{name}"' for name in (*keys, *names))
         json = frozenset(place for place, name in enumerate(names) if kinds[name] in ("json", "jsonb"))
         prefixes = [f"{table}/{name}".encode() for name in names]
-        made = [_MAKERS.get(kinds[name], effects.canonical) for name in names]
+        made = [_ENCODERS.get(kinds[name], effects.canonical) for name in names]
         return cls(keys, names, json, made, f"select {named} from {table}", prefixes)  # noqa: S608 - names of columns  # nosec B608
 
     def key_of(self, row: asyncpg.Record) -> str:
@@ -380,15 +380,15 @@ class Columns:
         return [_NULL if value is None else of(value) for of, value in zip(self.makers, values, strict=True)]
 
 
-def _groups(content: str) -> Sequence[Group]:
+def _parse_groups(content: str) -> Sequence[Group]:
     try:
-        return effects.groups_of(content)
+        return effects.parse_groups(content)
     except ValueError:
         return ()
 
 
-def _ids(body: str) -> Iterator[str]:
+def _find_ids(body: str) -> Iterator[str]:
     """Yield what looks like an id in a body."""
     for text in body.split('"')[1::2]:
-        if len(text) == _ID and text[2] == "_":
+        if len(text) == _ID_LENGTH and text[2] == "_":
             yield text

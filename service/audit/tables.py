@@ -23,7 +23,7 @@ from sqlalchemy.orm import Mapped, foreign, mapped_column, relationship
 from service.database.columns import Base, Id, Moment
 from service.database.row_security import AMONG, VIEWER, OfHandler, RowScope
 
-NUMBER: Final = "case when pg_current_xact_id() is not null then nextval('entries_seq_seq') end"
+NEXT_NUMBER: Final = "case when pg_current_xact_id() is not null then nextval('entries_seq_seq') end"
 """The next number of an entry: whoever has drawn one has a transaction id, and a smaller one than whoever asks for one later."""
 
 
@@ -32,7 +32,7 @@ class Entry(OfHandler, Base):
 
     __tablename__ = "entries"
 
-    seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, server_default=text(NUMBER))
+    seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, server_default=text(NEXT_NUMBER))
     at: Mapped[Moment] = mapped_column(primary_key=True)
     actor: Mapped[str] = mapped_column(Id)
     action: Mapped[str] = mapped_column(Text)

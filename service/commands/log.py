@@ -12,9 +12,9 @@ from service.access.caller import OPERATOR
 from service.audit import operations as audit
 from service.audit import powers
 from service.audit.log import fsck, key_rotation, retention
-from service.audit.log.fsck_workers import Processes, processors
+from service.audit.log.fsck_workers import WorkerPool, count_processors
 from service.audit.log.log_key import LogKey
-from service.audit.state import State
+from service.audit.state import StateResult
 from service.audit.tlog import archive_file, signed_note
 from service.commands.database_access import database_url, in_transaction, with_database, write_baseline
 from service.commands.exit_status import fail
@@ -59,10 +59,12 @@ def check_log(
             trusted = [signed_note.Verifier.of(text) for text in vkey or []] or await _own_verifier(
                 settings, connection
             )
-            workers = Processes(url, processors())
+            workers = WorkerPool(url, count_processors())
             checked = await fsck.check(connection, trusted, remembered, archives, workers, with_state=state)
             if state:
-                others.extend(await powers.compared(connection, settings, load_rule_book(settings.policy_file)))
+                others.extend(
+                    await powers.find_changed_settings(connection, settings, load_rule_book(settings.policy_file))
+                )
             return checked
         finally:
             await connection.close()
@@ -93,7 +95,7 @@ def check_log(
         )
 
 
-def _show_state(state: State) -> None:
+def _show_state(state: StateResult) -> None:
     """Print how the tables compare with the log, without the verdict."""
     for difference in state.differences:
         typer.echo(f"{difference.kind}: {difference.told}")
@@ -162,11 +164,11 @@ def archive_months(
         return
     if before is None or to is None:
         fail("Name the months and the folder: `outbound archive --before 2023-11 --to FOLDER`.")
-    month, folder = archive_file.month_of(before), to
+    month, folder = archive_file.parse_month(before), to
 
     async def run(database: Database) -> int:
         count = 0
-        async for moved in retention.move(database, month, folder, keep_months):
+        async for moved in retention.archive_months(database, month, folder, keep_months):
             count += 1
             head = moved.head
             typer.echo(f"{moved.path}: {head.entries} entries of {head.month}, sha256 {moved.sha256}")
@@ -197,7 +199,7 @@ def check_archive(
     head, own = archive_file.check(file)
     note = head.note if checkpoint is None else checkpoint.read_text(encoding="utf-8")
     steps = [] if proof is None else [signed_note.hash_of(step) for step in json.loads(proof.read_bytes())["proof"]]
-    by = archive_file.signed_by(note, [signed_note.Verifier.of(text) for text in vkey], own, steps)
+    by = archive_file.find_signers(note, [signed_note.Verifier.of(text) for text in vkey], own, steps)
     typer.echo(
         f"{file}: {head.entries} entries of {head.month}, leaves {head.first} to {head.last} of {own.origin}, "
         f"as signed by {', '.join(sorted(by))}."

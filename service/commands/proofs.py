@@ -11,7 +11,7 @@ import uvicorn
 from service import logs
 from service.audit.tlog import witness_server
 from service.audit.tlog.signed_note import COSIGNATURE, Signer
-from service.audit.tlog.witness_protocol import known_logs
+from service.audit.tlog.witness_protocol import parse_log_keys
 from service.clock import utc_now
 from service.commands.listen_address import address, free_port
 from service.key_files import read_or_make
@@ -37,7 +37,7 @@ def witness(
     logs.configure(Settings().log_format, Settings().log_level)
     is_new = new or not key.exists()
     pem = read_or_make(key)
-    witnessed = known_logs(log)
+    witnessed = parse_log_keys(log)
     public = Signer(pem, "none").verifier.public
     signer = Signer(pem, name or witness_server.name_of(public), COSIGNATURE)
     port = port or free_port(host)

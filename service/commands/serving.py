@@ -15,7 +15,7 @@ import uvicorn
 
 from service import logs
 from service.app import create_app
-from service.audit.tlog.witness_protocol import named
+from service.audit.tlog.witness_protocol import parse_witnesses
 from service.commands.database_access import database_url
 from service.commands.listen_address import free_port
 from service.database.logins import Logins
@@ -53,7 +53,7 @@ def serve(
     for warning in describe_former_names():
         log.warning(warning)
     load_rule_book(settings.policy_file)  # a rule file that cannot be used stops the start, before anything else
-    named(settings.witnesses)  # and so do witnesses
+    parse_witnesses(settings.witnesses)  # and so do witnesses
     # uvicorn hands a signal on once it has stopped: then the embedded server must be let go as well.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     if settings.public_url is None and not _is_loopback(settings.host):

@@ -13,8 +13,8 @@ from service.access.caller import READERS, Caller
 from service.audit import effects, recording
 from service.audit import operations as audit
 from service.audit.actions import AuditAction
-from service.audit.commitments import SALT
-from service.audit.effects import Written
+from service.audit.commitments import SALT_SIZE
+from service.audit.effects import WrittenRow
 from service.database.row_security import EVERYWHERE
 from service.database.session import Transaction
 from service.events.schemas import EventOut
@@ -86,7 +86,7 @@ def notify(tx: Transaction, caller: Caller, change: Change) -> None:
 
 
 def _body(caller: Caller, change: Change) -> dict[str, Any]:
-    body: dict[str, Any] = audit.plain(
+    body: dict[str, Any] = audit.to_json_types(
         {
             "who": {"id": caller.principal, "name": caller.name, "on_behalf_of": change.on_behalf_of},
             "why": change.reason,
@@ -118,11 +118,11 @@ class ReservedNumbers:
 async def reserve_numbers(tx: Transaction, count: int) -> ReservedNumbers:
     """Draw the numbers that so many changes need."""
     drawn = await tx.scalars(_DRAW, {"count": count})
-    return ReservedNumbers(list(drawn), await recording.key(tx))
+    return ReservedNumbers(list(drawn), await recording.load_column_key(tx))
 
 
 def encode_changes(
-    now: datetime, caller: Caller, changes: Sequence[Change], rows: Sequence[Written], numbers: ReservedNumbers
+    now: datetime, caller: Caller, changes: Sequence[Change], rows: Sequence[WrittenRow], numbers: ReservedNumbers
 ) -> RecordedChanges:
     """Return entries and events of many changes as `record_all` takes them; run it off the event loop.
 
@@ -145,10 +145,12 @@ def encode_changes(
     ]
     shared = {"at": now, "audience": []}
     of_events = (
-        Written("events", str(event["seq"]), True, {**{name: event[name] for name in event if name != "seq"}, **shared})
+        WrittenRow(
+            "events", str(event["seq"]), True, {**{name: event[name] for name in event if name != "seq"}, **shared}
+        )
         for event in encoded
     )
-    opening = effects.opening_of([*rows, *of_events], numbers.key, secrets.token_bytes(SALT))
+    opening = effects.opening_of([*rows, *of_events], numbers.key, secrets.token_bytes(SALT_SIZE))
     last = len(changes) - 1
     entries = (
         audit.record_of(
@@ -162,7 +164,7 @@ def encode_changes(
         )
         for place, change in enumerate(changes)
     )
-    return audit.written(entries), json.dumps(encoded, ensure_ascii=False)
+    return audit.encode_records(entries), json.dumps(encoded, ensure_ascii=False)
 
 
 async def record_all(tx: Transaction, changes: RecordedChanges) -> None:

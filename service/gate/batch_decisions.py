@@ -19,7 +19,7 @@ from msgspec import UNSET, Struct, UnsetType, structs
 
 from service.access.caller import Caller
 from service.audit.actions import AuditAction
-from service.audit.commitments import LIMIT, SALT, Opening, seal
+from service.audit.commitments import MAX_BODY_SIZE, SALT_SIZE, Opening, commit_texts
 from service.clock import rfc3339
 from service.database.ids import new_ids
 from service.gate import questions
@@ -402,8 +402,8 @@ class DecisionBatch:
         )
         body = encode(_Body(action, caller.principal, self._at, details, snapshot.handler, subject))
         entries = self.entries
-        if len(body) > LIMIT:
-            committed, openings = seal(json.loads(body), lambda: secrets.token_bytes(SALT))
+        if len(body) > MAX_BODY_SIZE:
+            committed, openings = commit_texts(json.loads(body), lambda: secrets.token_bytes(SALT_SIZE))
             entries.openings += [(subject, opening) for opening in openings]
             body = rfc8785.dumps(committed)
         if decision.contradiction is not None and snapshot.dataset is not None and snapshot.handler is not None:

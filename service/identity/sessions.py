@@ -123,7 +123,7 @@ async def resume(tx: Transaction, token: str, limits: SessionLimits) -> ActiveSe
             update(SessionToken)
             .where(earlier, SessionToken.replaced_at.is_(None))
             .values(replaced_at=now)
-            .execution_options(**recording.STATED)  # changes with each use, so fsck does not compare it
+            .execution_options(**recording.REPORTED)  # changes with each use, so fsck does not compare it
         )
     session.seen_at = max(session.seen_at, now)
     is_due = session_rules.is_rotation_due(state, now, limits)
@@ -266,12 +266,12 @@ async def use_link(tx: Transaction, token: str, limits: SessionLimits, *, previo
         )
         .values(used_at=tx.now)
         .returning(LoginLink.principal)
-        .execution_options(**recording.STATED)
+        .execution_options(**recording.REPORTED)
     )
     principal_id = await tx.scalar(mark_used)
     if principal_id is None:
         return None
-    recording.wrote(tx, LoginLink.__table__, [{"sha256": hash_token(token), "used_at": tx.now}], made=False)
+    recording.report_rows(tx, LoginLink.__table__, [{"sha256": hash_token(token), "used_at": tx.now}], made=False)
     principal = await principal_of(tx, principal_id)
     if principal.disabled_at is not None:
         record_refusal(tx, principal.id, "disabled")

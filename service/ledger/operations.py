@@ -35,7 +35,7 @@ async def lock_year(tx: Transaction, handler: str, year: int) -> None:
     """Lock the count of a handler's year until the transaction ends, so that two exports cannot both take the last place."""
     row = {"handler": handler, "year": year, "persons": 0, "sensitive_persons": 0}
     # The audit log assumes a year without persons.
-    await tx.execute(insert(LedgerYear).values(**row).on_conflict_do_nothing(), execution_options=recording.STATED)
+    await tx.execute(insert(LedgerYear).values(**row).on_conflict_do_nothing(), execution_options=recording.REPORTED)
     await tx.execute(
         select(LedgerYear.year).where(LedgerYear.handler == handler, LedgerYear.year == year).with_for_update()
     )

@@ -26,8 +26,8 @@ async def person_key(tx: Transaction, caller: Caller, handler: str) -> PersonKey
     row = {"handler": handler, "key": secrets.token_bytes(KEY_BYTES), "created_at": tx.now}
     # Of two concurrent creations, the second waits here for the first, and returns its key.
     adding = insert(PersonKey).values(**row).on_conflict_do_nothing().returning(PersonKey.handler)
-    if await tx.scalar(adding, execution_options=recording.STATED) is not None:
-        recording.wrote(tx, PersonKey.__table__, [row], made=True)
+    if await tx.scalar(adding, execution_options=recording.REPORTED) is not None:
+        recording.report_rows(tx, PersonKey.__table__, [row], is_insert=True)
         audit.append(
             tx, caller, AuditAction.HANDLER_PERSON_KEY_MADE, handler, handler=handler, details={"bytes": KEY_BYTES}
         )

@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from sqlalchemy import select, text
 
-from service.audit.operations import plain
+from service.audit.operations import to_json_types
 from service.audit.tlog import signed_note
 from service.database.session import Database, Transaction
 from service.law import loader
@@ -212,7 +212,7 @@ def render_instructions() -> bytes:
 
 def encode_line(value: Any) -> bytes:
     """Return a value as one line of canonical JSON (RFC 8785; all names are ASCII, and no number has a fraction)."""
-    return json.dumps(plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+    return json.dumps(to_json_types(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
 
 
 async def _count_exports(tx: Transaction, scope: Scope) -> int:

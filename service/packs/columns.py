@@ -16,7 +16,7 @@ from sqlalchemy import Text, bindparam, text
 
 from service.audit import effects, recording
 from service.audit.effects import POINTER
-from service.audit.pack_columns import Written, cells_of, hashed
+from service.audit.pack_columns import CellWrites, cells_of, hash_value
 from service.database.session import Transaction
 from service.packs.scope import ENTRIES, Scope
 
@@ -97,7 +97,7 @@ class ColumnSources:
         self._documents: dict[int, CommittedEffects] = {}
         self._own: set[int] = set()
         """Entries of the pack with effects. All of their effects are shown, so that a later write cannot be hidden."""
-        self._written = Written()
+        self._written = CellWrites()
         self._others: dict[Place, str | None] = {}
         """Owner columns of obligations that the pack does not show, with their values."""
         self._key = b""
@@ -118,7 +118,7 @@ class ColumnSources:
         await self._load(own, self._scope.parameters | subjects)
         self._own = set(self._documents)
         await self._load(text(_EFFECTS_OF_LEDGER), {"handler": self._scope.handler})
-        self._key = await recording.key(self._tx)
+        self._key = await recording.load_column_key(self._tx)
         await self._prove()
         done: set[str] = set()
         while others := self._written_obligations() - {*self._scope.obligations, *done}:
@@ -157,7 +157,7 @@ class ColumnSources:
         rows = {place[1] for place in self._cells}
         openings = (await self._tx.execute(query, parameters)).all()
         self._documents |= {row.seq: CommittedEffects(row.seq, row.at, bytes(row.salt), row.value) for row in openings}
-        self._written = Written()
+        self._written = CellWrites()
         for seq in sorted(self._documents):
             groups = json.loads(self._documents[seq].value)
             kept = [
@@ -170,7 +170,7 @@ class ColumnSources:
         if source is None:
             return False
         salt = effects.column_salt(self._key, self._documents[source.seq].salt, *place)
-        return hashed(salt, self._cells[place]) == source.hash
+        return hash_value(salt, self._cells[place]) == source.hash
 
     async def effects(self) -> AsyncIterator[Json]:
         """Return the committed effects, in the order of their entries."""

@@ -145,7 +145,7 @@ class LogEntries:
             return subject["type"] == "system" and subject["id"] in self._systems
         if body["action"] in {AuditAction.EXPORT_RESERVED, AuditAction.EXPORT_REPEATED, AuditAction.EXPORT_REFUSED}:
             return True
-        return commitments.is_clear(body)
+        return commitments.is_fully_committed(body)
 
     async def _await_leaves(self, numbers: Sequence[int]) -> dict[int, int]:
         """Return the leaves of entries by their numbers, as soon as all are sequenced."""

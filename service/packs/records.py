@@ -12,7 +12,7 @@ from typing import Any, Final
 from sqlalchemy import LargeBinary, column, select, table, text
 
 from service.access import directory
-from service.audit.operations import plain
+from service.audit.operations import to_json_types
 from service.database.session import Transaction
 from service.ledger.tables import LedgerYear
 from service.obligations.tables import Obligation
@@ -152,7 +152,7 @@ def split_ids(ids: Sequence[str], limit: int = THINGS_PER_QUERY) -> Iterator[lis
 
 def select_columns(row: object, names: Sequence[str]) -> Json:
     """Return some columns of a row as JSON has them."""
-    record: Json = plain({name: getattr(row, name) for name in names})
+    record: Json = to_json_types({name: getattr(row, name) for name in names})
     return record
 
 
@@ -294,7 +294,7 @@ class Records:
             text(_EXPORTS), self.scope.parameters, execution_options={"yield_per": ROWS_PER_BATCH}
         )
         async for row in rows.mappings():
-            record = plain(dict(row))
+            record = to_json_types(dict(row))
             persons, sensitive = record.pop("sent_persons"), record.pop("sent_sensitive_persons")
             self.actors.add(record["system"])
             yield record | {"sent": None if persons is None else {"persons": persons, "sensitive_persons": sensitive}}

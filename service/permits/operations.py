@@ -323,8 +323,8 @@ async def publish(tx: Transaction, signer: Signer) -> None:
     """Make a signing key's public half known to every replica."""
     row = {"kid": signer.kid, "jwk": signer.public, "created_at": tx.now}
     adding = insert(SigningKey).values(**row).on_conflict_do_nothing().returning(SigningKey.kid)
-    if await tx.scalar(adding, execution_options=recording.STATED) is not None:
-        recording.wrote(tx, SigningKey.__table__, [row], made=True)
+    if await tx.scalar(adding, execution_options=recording.REPORTED) is not None:
+        recording.report_rows(tx, SigningKey.__table__, [row], is_insert=True)
         audit.append(tx, OPERATOR, AuditAction.SIGNING_KEY_PUBLISHED, "signing keys", details={"jwk": signer.public})
 
 

@@ -9,8 +9,8 @@ from sqlalchemy import DateTime, Text, bindparam, select, text
 
 from service.access.caller import READERS, Caller
 from service.audit.actions import AuditAction
-from service.audit.effects import Written
-from service.audit.operations import plain
+from service.audit.effects import WrittenRow
+from service.audit.operations import to_json_types
 from service.database.ids import new_ids
 from service.database.session import Transaction
 from service.events import operations as events
@@ -85,7 +85,7 @@ class GradingPlan:
             for one in made
             if one["state"] == "effective"
         ]
-        return json.dumps(plain(made), ensure_ascii=False), json.dumps(effective, ensure_ascii=False)
+        return json.dumps(to_json_types(made), ensure_ascii=False), json.dumps(effective, ensure_ascii=False)
 
     def acting(self) -> int:
         """Return how many gradings are made."""
@@ -122,17 +122,17 @@ class GradingPlan:
             numbers,
         )
 
-    def _written(self, now: datetime) -> Iterator[Written]:
+    def _written(self, now: datetime) -> Iterator[WrittenRow]:
         """Yield what is written of gradings and datasets."""
         for dataset, rows in self._made.items():
             for one in rows:
                 values = {name: value for name, value in one.items() if name not in ("dataset", "number")}
-                yield Written("gradings", f"{dataset}/{one['number']}", True, values)
+                yield WrittenRow("gradings", f"{dataset}/{one['number']}", True, values)
                 if one["state"] == "effective":
                     held = {"tags": one["tags"], "grading": one["number"], "updated_at": now}
                     held |= {"graded_fields": one["fields"], "graded_number": one["number"]}
                     held["sensitive_fields"] = one["sensitive_fields"]
-                    yield Written("datasets", dataset, False, held)
+                    yield WrittenRow("datasets", dataset, False, held)
 
     def outcome(self) -> bytes:
         """Return the last grading of each dataset, as the answer tells them."""
@@ -140,9 +140,9 @@ class GradingPlan:
         return GradingsOut(items=last).model_dump_json().encode()
 
 
-def _superseded(dataset: str, number: int, now: datetime) -> Written:
+def _superseded(dataset: str, number: int, now: datetime) -> WrittenRow:
     values = {"state": "superseded", "ended_at": now}
-    return Written("gradings", f"{dataset}/{number}", False, values)
+    return WrittenRow("gradings", f"{dataset}/{number}", False, values)
 
 
 _REFERENCES: Final = "any(array(select json_array_elements_text(cast(:references as json))))"

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from service.access.caller import Caller
 from service.audit.actions import AuditAction
-from service.audit.effects import Written
+from service.audit.effects import WrittenRow
 from service.database.ids import new_ids
 from service.events import operations as events
 from service.law import freeing
@@ -200,7 +200,7 @@ class ImportPlan:
         return events.encode_changes(now, caller, acts, written, numbers)
 
     @staticmethod
-    def _row(row: "_PlannedRow", now: datetime) -> Written:
+    def _row(row: "_PlannedRow", now: datetime) -> WrittenRow:
         """Return what was written of a dataset."""
         wanted = json.loads(row.body)
         if row.is_new:
@@ -212,7 +212,7 @@ class ImportPlan:
             of_new: Json = {"key": row.key, "handler": row.handler, "created_at": now}
             of_new |= {"pending_facts": {}, "twins": [], "distinct_from": []}
             values |= of_new | dict.fromkeys(_NULL_COLUMNS)
-        return Written("datasets", row.id, row.is_new, values)
+        return WrittenRow("datasets", row.id, row.is_new, values)
 
     def can_deny(self) -> bool:
         """Tell whether what was written can turn an allow into a deny."""

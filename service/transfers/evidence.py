@@ -514,9 +514,9 @@ async def _store_document(tx: Transaction, upload: Upload) -> tuple[bytes, str]:
         "created_at": tx.now,
     }
     adding = insert(Document).values(**row).on_conflict_do_nothing()
-    added = cast("CursorResult[Any]", await tx.execute(adding, execution_options=recording.STATED))
+    added = cast("CursorResult[Any]", await tx.execute(adding, execution_options=recording.REPORTED))
     if added.rowcount:
-        recording.wrote(tx, Document.__table__, [row], made=True)
+        recording.report_rows(tx, Document.__table__, [row], is_insert=True)
     return upload.sha256, upload.name
 
 

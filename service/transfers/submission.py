@@ -109,7 +109,7 @@ def _revision(tx: Transaction, caller: Caller, facts: SubmissionFacts, submissio
         transfer=case.transfer.id,
         number=case.transfer.revision,
         hash=case.hash,
-        content=audit.plain(case.content),
+        content=audit.to_json_types(case.content),
         determination=submission.legal.document,
         gradings=[{"dataset": d.id, "number": d.grading, "tags": d.tags} for d in case.datasets],
         ledger={"persons": case.count.persons, "sensitive_persons": case.count.sensitive_persons},

@@ -224,7 +224,7 @@ class Verification:
         self._rule_books: dict[tuple[str, str | None], RuleBook | str] = {}
         self._pending_effects: dict[int, Json] = {}
         """Written columns of each act, by the sequence number of its entry, until that entry is read."""
-        self._written = pack_columns.Written()
+        self._written = pack_columns.CellWrites()
         self._evidence: dict[str, Json] = {}
         """Records of evidence by their ids."""
         self._obligations: set[str] = set()
@@ -382,7 +382,7 @@ class Verification:
         for row in map(json.loads, self.pack.lines("columns.ndjson")):
             salts |= {(row["table"], row["row"], name): (row["seq"], salt) for name, salt in row["salts"].items()}
             others |= {(row["table"], row["row"], name): value for name, value in row.get("values", {}).items()}
-        for kind in pack_columns.KINDS:
+        for kind in pack_columns.RECORD_KINDS:
             for record in self.pack.records(kind):
                 self._obligations -= {record["id"]} if kind == "obligations" else set()
                 for cell in pack_columns.cells_of(kind, record):
@@ -408,11 +408,11 @@ class Verification:
         setting = self._written.cells.get(cell.place)
         if setting is None or opening is None or opening[0] != setting.seq:
             return False
-        return pack_columns.hashed(bytes.fromhex(opening[1]), cell.content) == setting.hash
+        return pack_columns.hash_value(bytes.fromhex(opening[1]), cell.content) == setting.hash
 
     def _check_cell(self, cell: pack_columns.Cell, opening: tuple[int, str] | None) -> None:
         setting = self._written.cells.get(cell.place)
-        if setting is None and pack_columns.UNSAID.get((cell.table, cell.column)) == cell.content:
+        if setting is None and pack_columns.UNSET_VALUES.get((cell.table, cell.column)) == cell.content:
             self.claims["columns"].checked += 1
             return
         if setting is None:
@@ -669,7 +669,7 @@ def _decode_base64url(text: str) -> bytes:
 
 def document(verification: Verification) -> Json:
     """Return the verdicts as JSON; `covers` names the members of records that each claim is about."""
-    covers, manifest = pack_columns.covers(), verification.pack.manifest
+    covers, manifest = pack_columns.claimed_members(), verification.pack.manifest
     return {
         "pack": manifest["pack"],
         "kind": manifest["kind"],

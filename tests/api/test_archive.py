@@ -22,7 +22,7 @@ from service.access.caller import OPERATOR
 from service.audit import operations as audit
 from service.audit.log import fsck, retention
 from service.audit.log.log_key import LogKey
-from service.audit.log.retention import Moved
+from service.audit.log.retention import ArchivedMonth
 from service.audit.log.sequencer import Sequencer
 from service.audit.log.tables import Cosignature
 from service.audit.tlog import archive_file
@@ -97,18 +97,20 @@ class Own:
             connection = await asyncpg.connect(self.url)
             try:
                 writer = await Sequencer.load(connection, utc_now, key, "outbound.test/log")
-                await writer.turn()
+                await writer.run_pass()
                 return key.signer(writer.origin).vkey
             finally:
                 await connection.close()
 
         return asyncio.run(turn())
 
-    def move(self, before: date, keep_months: int = retention.KEEP_MONTHS, now: datetime | None = None) -> list[Moved]:
-        async def work(database: Database) -> list[Moved]:
-            return [moved async for moved in retention.move(database, before, self.folder, keep_months)]
+    def move(
+        self, before: date, keep_months: int = retention.KEEP_MONTHS, now: datetime | None = None
+    ) -> list[ArchivedMonth]:
+        async def work(database: Database) -> list[ArchivedMonth]:
+            return [moved async for moved in retention.archive_months(database, before, self.folder, keep_months)]
 
-        moved: list[Moved] = self.run(work, now)
+        moved: list[ArchivedMonth] = self.run(work, now)
         return moved
 
     def months(self) -> set[str]:
@@ -166,7 +168,7 @@ def test_a_file_can_be_held_against_a_checkpoint_that_was_kept_elsewhere(own: Ow
     assert refused.returncode == 1
     assert "/v1/audit/proofs/consistency?from=2&to=5" in refused.stderr
     bodies = [body for (body,) in own.fetch("select body from entries e join leaves l using (seq) order by leaf")]
-    left = {3: bodies[0]} | {line.leaf: line.body for line in archive_file.lines_of(moved.path)}
+    left = {3: bodies[0]} | {line.leaf: line.body for line in archive_file.read_lines(moved.path)}
     hashes = [leaf_hash(left[leaf].encode()) for leaf in range(5)]
     steps = consistency_proof(2, 5, lambda level, index: root_of(hashes[index << level : (index + 1) << level]))
     proof.write_text(json.dumps({"proof": [base64.b64encode(step).decode() for step in steps]}))
@@ -208,7 +210,7 @@ def checked(own: Own, folder: Path | None = None) -> set[str]:
     return asyncio.run(run())
 
 
-def archived(own: Own) -> Moved:
+def archived(own: Own) -> ArchivedMonth:
     """Write, archive a month, and go on."""
     own.write(JANUARY, FEBRUARY, JANUARY)
     own.sequence()
@@ -260,8 +262,8 @@ def test_the_check_names_files_that_are_not_what_was_archived(own: Own, spoil: s
     if spoil == "change":
         moved.path.write_bytes(moved.path.read_bytes() + b"\x00")
     elif spoil == "replace":
-        with archive_file.written(moved.path, moved.head) as file:
-            file.writelines(archive_file.line_of(archive_file.Line(leaf, leaf, "{}")) for leaf in (0, 2))
+        with archive_file.open_for_entries(moved.path, moved.head) as file:
+            file.writelines(archive_file.encode_line(archive_file.Line(leaf, leaf, "{}")) for leaf in (0, 2))
     else:
         moved.path.unlink()
     assert checked(own, own.folder) == {"archive"}
@@ -355,13 +357,13 @@ def test_a_month_that_is_not_in_a_checkpoint_as_a_whole_stays(own: Own) -> None:
     assert list(own.folder.glob("entries*")) == []
 
 
-async def moved_while(own: Own, statement: str) -> list[Moved]:
+async def moved_while(own: Own, statement: str) -> list[ArchivedMonth]:
     """Move January 2023 while another transaction has done something and does not end before it is waited for."""
     holder, watcher = await asyncpg.connect(own.url), await asyncpg.connect(own.url)
     database = Database(own.url, reach=EVERYWHERE)
 
-    async def move() -> list[Moved]:
-        return [moved async for moved in retention.move(database, date(2023, 2, 1), own.folder)]
+    async def move() -> list[ArchivedMonth]:
+        return [moved async for moved in retention.archive_months(database, date(2023, 2, 1), own.folder)]
 
     try:
         await holder.execute(f"begin; {statement}")
@@ -406,7 +408,7 @@ def test_a_file_of_another_log_is_not_written_over(own: Own) -> None:
     own.sequence()
     theirs = own.folder / "entries-2023-01.ndjson.gz"
     note = "other.test/log\n0\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n\n— other.test/log AAAAAAAA\n"
-    with archive_file.written(theirs, archive_file.Head("2023-01", 0, 0, 0, note, {})):
+    with archive_file.open_for_entries(theirs, archive_file.Head("2023-01", 0, 0, 0, note, {})):
         pass
     before = theirs.read_bytes()
     with pytest.raises(Conflict, match=r"other\.test/log"):
@@ -476,7 +478,7 @@ def wait_until_all_is_sequenced(own: Own) -> None:
     asyncio.run(wait())
 
 
-def gone(own: Own) -> list[Moved]:
+def gone(own: Own) -> list[ArchivedMonth]:
     """Move this month and all before, as if it were over."""
     then = datetime.now(UTC) + timedelta(days=32)
     return own.move(then.date().replace(day=1), 0, now=then)

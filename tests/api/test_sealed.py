@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 import rfc8785
 
-from service.audit.commitments import LIMIT, SALT
+from service.audit.commitments import MAX_BODY_SIZE, SALT_SIZE
 from tests.commands import outbound
 from tests.conftest import run_sql
 from tests.world import Json, World, day
@@ -103,7 +103,7 @@ def test_an_auditor_can_check_what_a_seal_opens_to(world: World) -> None:
     (sealed,) = entry["sealed"]
     assert (sealed["pointer"], sealed["value"]) == ("/details/name", "Invented Mobility")
     salt = bytes.fromhex(sealed["salt"])
-    assert len(salt) == SALT
+    assert len(salt) == SALT_SIZE
     expected = f"sha256:{hashlib.sha256(salt + rfc8785.dumps(sealed['value'])).hexdigest()}"
     assert json.loads(entry["body"])["details"]["name"] == {"sealed": expected} == {"sealed": sealed["hash"]}
 
@@ -147,7 +147,7 @@ def test_a_body_never_outgrows_what_an_entry_of_a_tile_may_hold(world: World) ->
     fields = [{"name": f"field_{number:05}", "type": "text"} for number in range(2000)]
     dataset = world.dataset(handler, graded=False, fields=fields)
     (entry,) = entries(world, subject=dataset["id"])
-    assert len(entry["body"].encode()) <= LIMIT
+    assert len(entry["body"].encode()) <= MAX_BODY_SIZE
     assert [one["name"] for one in entry["details"]["fields"]] == [one["name"] for one in fields]
 
 
@@ -157,7 +157,7 @@ def test_a_question_that_is_too_long_for_an_entry_has_its_fields_sealed(world: W
     fields = [f"field_{number:05}_{'x' * 20}" for number in range(3000)]
     told = world.ask(dataset, recipient, fields=fields, persons=1)
     (entry,) = entries(world, subject=told["context"]["id"])
-    assert len(entry["body"].encode()) <= LIMIT
+    assert len(entry["body"].encode()) <= MAX_BODY_SIZE
     assert [one["pointer"] for one in entry["sealed"]] == ["/details/question/context/fields"]
     assert entry["details"]["question"]["context"]["fields"] == fields
     (short,) = entries(world, subject=world.ask(dataset, recipient, fields=fields[:100])["context"]["id"])

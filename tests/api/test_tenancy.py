@@ -531,7 +531,7 @@ def test_changes_and_parts_of_queries_are_kept_within_the_view_as_well(street: S
     async def look(tx: Transaction) -> tuple[int, list[str], list[str]]:
         await tx.look(street.here.view)
         # Nothing is another one afterwards, so there is nothing to report to the log.
-        changed = await tx.execute(update(Dataset).values(title=Dataset.title), execution_options=recording.STATED)
+        changed = await tx.execute(update(Dataset).values(title=Dataset.title), execution_options=recording.REPORTED)
         within = select(Handler.id).where(Handler.id.in_(select(Permit.handler)))
         joined = select(Transfer.handler).join(Permit, Permit.transfer == Transfer.id).distinct()
         return changed.rowcount, list(await tx.scalars(within)), list(await tx.scalars(joined))  # type: ignore[attr-defined]

@@ -474,14 +474,17 @@ def test_a_record_in_which_any_column_is_another_is_noticed(pack: Path, verifier
     whole = shown_cells(forged.records)
     chance = random.Random(17)  # noqa: S311
     columns = [
-        (kind, member) for kind, told in pack_columns.KINDS.items() for member in told.members if forged.records[kind]
+        (kind, member)
+        for kind, told in pack_columns.RECORD_KINDS.items()
+        for member in told.members
+        if forged.records[kind]
     ]
     for kind, member in columns:
         record = chance.choice(forged.records[kind])
-        if member in pack_columns.KINDS[kind].optional and record[member] is None:
+        if member in pack_columns.RECORD_KINDS[kind].optional and record[member] is None:
             continue
         before, record[member] = record[member], another(record[member])
-        if member in pack_columns.KINDS[kind].hexadecimal:
+        if member in pack_columns.RECORD_KINDS[kind].hexadecimal:
             record[member] = "00" * 32
         forged.save(tmp_path / "forged.zip", is_honest=False)
         found = verify.verify(tmp_path / "forged.zip")
@@ -497,7 +500,7 @@ def test_a_record_in_which_any_column_is_another_is_noticed(pack: Path, verifier
 
 
 def test_every_member_that_a_pack_shows_is_covered_by_a_claim(pack: Path) -> None:
-    covered = {name for names in pack_columns.covers().values() for name in names}
+    covered = {name for names in pack_columns.claimed_members().values() for name in names}
     told = verify.document(verify.verify(pack))
     assert {name for claim in told["claims"] for name in claim["covers"]} == covered
     shown_members = set[str]()
@@ -513,7 +516,7 @@ def test_every_member_that_a_pack_shows_is_covered_by_a_claim(pack: Path) -> Non
                                 shown_members |= {f"{kind}.{nested}.{member}" for member in one}
     shown_members -= {"revisions.stages", "permits.datasets"}
     assert shown_members <= covered
-    assert set(CLAIMS) >= pack_columns.covers().keys()
+    assert set(CLAIMS) >= pack_columns.claimed_members().keys()
 
 
 def test_what_an_act_wrote_cannot_be_left_out_or_be_another(pack: Path, tmp_path: Path) -> None:

@@ -21,12 +21,12 @@ NAME = f"powers_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
 
 
 def test_each_setting_is_one_of_power_or_is_none() -> None:
-    assert {*powers.NAMES} | powers.BESIDE == {*Settings.model_fields}
-    assert not {*powers.NAMES} & powers.BESIDE
+    assert {*powers.POWER_SETTINGS} | powers.OTHER_SETTINGS == {*Settings.model_fields}
+    assert not {*powers.POWER_SETTINGS} & powers.OTHER_SETTINGS
 
 
 def test_no_secret_is_stated() -> None:
-    assert not any("SecretStr" in str(Settings.model_fields[name].annotation) for name in powers.NAMES)
+    assert not any("SecretStr" in str(Settings.model_fields[name].annotation) for name in powers.POWER_SETTINGS)
 
 
 @pytest.mark.parametrize(
@@ -36,15 +36,15 @@ def test_another_setting_differs_by_name(other: dict[str, object]) -> None:
     book = loader.load()
     body = json.dumps({"details": {"settings": powers.powers_of(Settings(), book)}})
     told = powers.powers_of(Settings(**other), book)  # type: ignore[arg-type]
-    assert powers.differing(body, told) == list(other)
+    assert powers.differing_names(body, told) == list(other)
 
 
 def test_a_renamed_setting_is_stated_under_its_name_in_the_log() -> None:
     book = loader.load()
     before = {name: value for name, value in powers.powers_of(Settings(), book).items() if name != "outgoing_allow"}
     entry = json.dumps({"details": {"settings": before | {"outgoing_allow": "id.internal"}}})
-    assert powers.differing(entry, powers.powers_of(Settings(egress_allow="id.internal"), book)) == []
-    assert powers.differing(entry, powers.powers_of(Settings(), book)) == ["egress_allow"]
+    assert powers.differing_names(entry, powers.powers_of(Settings(egress_allow="id.internal"), book)) == []
+    assert powers.differing_names(entry, powers.powers_of(Settings(), book)) == ["egress_allow"]
     assert "egress_allow" not in powers.powers_of(Settings(), book), "a version before this one reads the entry too"
 
 
@@ -65,7 +65,7 @@ async def _stated_and_compared(postgres: str, tmp_path: Path) -> None:
     )
     try:
         for settings in (first, first, second, second, first):
-            await database.transaction(lambda tx, told=settings: powers.state(tx, told, book))  # type: ignore[misc]
+            await database.transaction(lambda tx, told=settings: powers.record_powers(tx, told, book))  # type: ignore[misc]
     finally:
         await database.close()
     connection = await asyncpg.connect(url)
@@ -73,7 +73,7 @@ async def _stated_and_compared(postgres: str, tmp_path: Path) -> None:
         rows = await connection.fetch("select body from entries where action = $1 order by seq", powers.ACTION)
         stated = [json.loads(row["body"])["details"]["settings"]["keys_by_command"] for row in rows]
         assert stated == [True, False, True]
-        assert await powers.compared(connection, first, book) == []
-        assert await powers.compared(connection, second, book) == ["keys_by_command"]
+        assert await powers.find_changed_settings(connection, first, book) == []
+        assert await powers.find_changed_settings(connection, second, book) == ["keys_by_command"]
     finally:
         await connection.close()

@@ -218,7 +218,7 @@ def test_nothing_is_signed_on_top_of_a_log_that_is_not_what_was_signed(url: str,
         async with connected(url) as connection:
             for count in (3, 4):
                 await connection.execute(INSERT, "before", count)
-                assert (await (await Sequencer.load(connection, utc_now, key)).turn())[0]
+                assert (await (await Sequencer.load(connection, utc_now, key)).run_pass())[0]
             await connection.execute("set session_replication_role = replica")
             await connection.execute(damage)
             with pytest.raises(LogDamagedError):
@@ -234,7 +234,7 @@ def test_a_log_goes_on_after_a_sequencer_that_failed_in_mid_turn(url: str, key: 
             writer = await Sequencer.load(connection, utc_now, key)
             await connection.execute("alter table checkpoints add constraint no_more check (size < 2)")
             with pytest.raises(asyncpg.CheckViolationError):
-                await writer.turn()
+                await writer.run_pass()
             assert await connection.fetchval("select count(*) from leaves") == 0
             await connection.execute("alter table checkpoints drop constraint no_more")
         async with sequencing_on(url, key), connected(url) as watcher:
@@ -297,7 +297,7 @@ def test_the_first_checkpoint_of_another_key_is_signed_by_the_older_one_as_well(
 def test_this_month_and_the_next_two_have_tables_of_their_own(url: str) -> None:
     async def run() -> list[str]:
         async with connected(url) as connection:
-            assert await sequencer.make_months(connection, datetime(2031, 12, 5, tzinfo=UTC))
+            assert await sequencer.create_month_tables(connection, datetime(2031, 12, 5, tzinfo=UTC))
             await connection.execute(INSERT.replace("now()", "'2032-02-29 23:59:59.9Z'::timestamptz"), "leap", 1)
             await connection.execute(INSERT.replace("now()", "'2040-01-01Z'::timestamptz"), "far", 1)
             return [row[0] for row in await connection.fetch("select tableoid::regclass::text from entries order by 1")]
@@ -309,7 +309,7 @@ def test_a_month_whose_entries_stand_in_the_default_table_gets_none(url: str) ->
     async def run() -> None:
         async with connected(url) as connection:
             await connection.execute(INSERT.replace("now()", "'2035-05-05Z'::timestamptz"), "early", 1)
-            assert not await sequencer.make_months(connection, datetime(2035, 4, 5, tzinfo=UTC))
+            assert not await sequencer.create_month_tables(connection, datetime(2035, 4, 5, tzinfo=UTC))
             query = "select to_regclass('entries_2035_' || month) from unnest(array['04', '05', '06']) month"
             assert [row[0] is None for row in await connection.fetch(query)] == [False, True, False]
 

@@ -150,7 +150,7 @@ def places(world: World, used: Used, tmp_path_factory: pytest.TempPathFactory) -
     assert pack.code(whole) == 0, list(pack.sentences(whole))
     return [
         cell.place
-        for kind in pack_columns.KINDS
+        for kind in pack_columns.RECORD_KINDS
         for record in whole.pack.records(kind)
         for cell in pack_columns.cells_of(kind, record)
         if (cell.table, cell.column) not in LEFT

@@ -18,7 +18,7 @@ import asyncpg
 import pytest
 
 from service.audit.log import fsck, retention, sequencer
-from service.audit.log.fsck_workers import Processes, viewing
+from service.audit.log.fsck_workers import WorkerPool, open_snapshot
 from service.audit.log.log_key import LogKey
 from service.audit.log.sequencer import Sequencer
 from service.audit.operations import canonical
@@ -108,8 +108,8 @@ async def grow(connection: asyncpg.Connection, key: LogKey, sizes: list[int], be
         await connection.executemany(INSERT, [entry(number, at) for number in range(there, size)])
         await connection.execute("begin; select nextval('entries_seq_seq'), nextval('entries_seq_seq'); commit")
         writer = await Sequencer.load(connection, clock_at(at + timedelta(seconds=1)), key, "example.com/log")
-        note, _ = await writer.turn()
-        await writer.turn()
+        note, _ = await writer.run_pass()
+        await writer.run_pass()
     assert note
     return note
 
@@ -146,11 +146,11 @@ async def tampered(url: str, act: Act, chance: random.Random) -> None:
         await connection.close()
 
 
-def helped(url: str) -> fsck.Helpers:
-    """Return what reads and hashes ahead as `Processes` do, but in this process."""
+def helped(url: str) -> fsck.ChunkHasher:
+    """Return what reads and hashes ahead as `WorkerPool` do, but in this process."""
 
-    async def ahead(view: str, spans: Sequence[fsck.Span]) -> AsyncGenerator[fsck.Plain | None, None]:
-        async with viewing(url, view) as connection:
+    async def ahead(view: str, spans: Sequence[fsck.LeafRange]) -> AsyncGenerator[fsck.CleanChunk | None, None]:
+        async with open_snapshot(url, view) as connection:
             for span in spans:
                 yield await fsck.hash_clean_chunk(connection, span)
 
@@ -158,16 +158,16 @@ def helped(url: str) -> fsck.Helpers:
 
 
 async def checked(
-    url: str, logs: Logs, *remembered: str, helpers: Sequence[fsck.Helpers | None] | None = None
+    url: str, logs: Logs, *remembered: str, helpers: Sequence[fsck.ChunkHasher | None] | None = None
 ) -> fsck.Result:
     """Check a log alone and, in small chunks, with helpers; each time the same must be found."""
     connection = await asyncpg.connect(url, server_settings=fsck.SETTINGS)
     trusted = [logs.key.signer(logs.origin).verifier]
     try:
         alone = await fsck.check(connection, trusted, remembered)
-        with mock.patch.object(fsck, "CHUNK", WIDTH):
+        with mock.patch.object(fsck, "CHUNK_LEAVES", WIDTH):
             for each in (None, helped(url)) if helpers is None else helpers:
-                found = await fsck.check(connection, trusted, remembered, helpers=each)
+                found = await fsck.check(connection, trusted, remembered, hasher=each)
                 assert sorted(found.findings, key=str) == sorted(alone.findings, key=str)
                 assert replace(found, findings=[]) == replace(alone, findings=[])
     finally:
@@ -187,7 +187,7 @@ async def shown_to_witness(url: str, logs: Logs) -> None:
     old = min(logs.remembered.size, row["size"])
     proof = tuple(merkle.consistency_proof(old, row["size"], node))
     known = {logs.origin: [logs.key.signer(logs.origin).verifier]}
-    witness_protocol.vouched(Submission(old, proof, row["note"]), known, {logs.origin: logs.remembered})
+    witness_protocol.verify_submission(Submission(old, proof, row["note"]), known, {logs.origin: logs.remembered})
 
 
 async def some_seq(connection: asyncpg.Connection, chance: random.Random) -> int:
@@ -264,7 +264,7 @@ async def insert(connection: asyncpg.Connection, chance: random.Random) -> None:
 async def backdate(connection: asyncpg.Connection, chance: random.Random, logs: Logs) -> None:
     await connection.execute(INSERT, *entry(9999, start() - timedelta(days=chance.randrange(1, 400))))
     writer = await Sequencer.load(connection, clock_at(datetime.now(UTC)), logs.key)
-    assert (await writer.turn())[0]
+    assert (await writer.run_pass())[0]
 
 
 async def spoil_tile(connection: asyncpg.Connection, chance: random.Random) -> None:
@@ -286,8 +286,8 @@ async def rewrite(connection: asyncpg.Connection, chance: random.Random, key: Lo
         await connection.execute(f"delete from {table}")  # noqa: S608
     await connection.execute("update log_state set size = 0, watermark = 0")
     writer = await Sequencer.load(connection, clock_at(start() + timedelta(hours=3)), key)
-    assert (await writer.turn())[0]
-    await writer.turn()
+    assert (await writer.run_pass())[0]
+    await writer.run_pass()
 
 
 def test_a_log_that_nobody_touched_is_whole(logs: Logs) -> None:
@@ -299,11 +299,13 @@ def test_a_log_that_nobody_touched_is_whole(logs: Logs) -> None:
 class Watched:
     """Helpers, and what they have told of each chunk."""
 
-    def __init__(self, helpers: fsck.Helpers) -> None:
+    def __init__(self, helpers: fsck.ChunkHasher) -> None:
         self._helpers = helpers
         self.told: list[bool] = []
 
-    async def __call__(self, view: str, spans: Sequence[fsck.Span]) -> AsyncGenerator[fsck.Plain | None, None]:
+    async def __call__(
+        self, view: str, spans: Sequence[fsck.LeafRange]
+    ) -> AsyncGenerator[fsck.CleanChunk | None, None]:
         async with aclosing(self._helpers(view, spans)) as telling:
             async for each in telling:
                 self.told.append(each is not None)
@@ -313,7 +315,7 @@ class Watched:
 def test_processes_read_and_hash_ahead(logs: Logs) -> None:
     url, chunks = logs.copy(COPY), -(-SIZE // WIDTH)
     few, many, lost = (
-        Watched(Processes(address, 2, worthwhile))
+        Watched(WorkerPool(address, 2, worthwhile))
         for address, worthwhile in ((url, SIZE + 1), (url, SIZE), ("postgresql://nobody@127.0.0.1:1/none", SIZE))
     )
     assert asyncio.run(checked(url, logs, logs.note, helpers=(few, many, lost))).findings == []
@@ -418,15 +420,15 @@ def test_a_month_that_was_moved_to_a_file_is_no_tampering(logs: Logs, tmp_path: 
     async def run() -> fsck.Result:
         connection = await asyncpg.connect(url)
         try:
-            await sequencer.make_months(connection, long_ago)
+            await sequencer.create_month_tables(connection, long_ago)
             await grow(connection, logs.key, [5, 300], long_ago)
             await grow(connection, logs.key, [310], start())
             database = Database(url, pool=1, reach=EVERYWHERE)
-            moved = [each async for each in retention.move(database, date(2020, 6, 1), tmp_path)]
+            moved = [each async for each in retention.archive_months(database, date(2020, 6, 1), tmp_path)]
             await database.close()
             assert [each.head.entries for each in moved] == [300]
             writer = await Sequencer.load(connection, utc_now, logs.key)
-            await writer.turn()
+            await writer.run_pass()
         finally:
             await connection.close()
         return await checked(url, logs)

@@ -19,12 +19,12 @@ import httpx
 import pytest
 
 from service.audit.log import feeder
-from service.audit.log.feeder import Witnessing
+from service.audit.log.feeder import Feeder
 from service.audit.log.leader import Leader
 from service.audit.log.log_key import LogKey
 from service.audit.tlog import signed_note
 from service.audit.tlog.signed_note import Checkpoint, Verifier
-from service.audit.tlog.witness_protocol import NamedWitness, Standing, Submission, complaints
+from service.audit.tlog.witness_protocol import NamedWitness, Submission, WitnessStatus, list_complaints
 from service.clock import utc_now
 from service.commands.listen_address import free_port
 from service.database.logins import Login
@@ -74,8 +74,8 @@ class Log:
     @asynccontextmanager
     async def kept_going(self, *witnesses: NamedWitness, max_age: timedelta | None = None) -> AsyncIterator[Led]:
         database = Database(self.url)
-        asked = Witnessing(database, witnesses, max_age=max_age)
-        sequencer = Leader(Login(self.url), clock=utc_now, key=self.key, origin=self.origin, witnessing=asked)
+        asked = Feeder(database, witnesses, max_age=max_age)
+        sequencer = Leader(Login(self.url), clock=utc_now, key=self.key, origin=self.origin, feeder=asked)
         connection = await asyncpg.connect(self.url)
         sequencer.open()
         try:
@@ -103,8 +103,8 @@ class Led:
     async def _signed(self, size: int) -> bool:
         return bool(await self.connection.fetchval("select exists (select from checkpoints where size >= $1)", size))
 
-    async def standing(self, number: int = 0) -> Standing:
-        found = await self.database.transaction(lambda tx: feeder.standings(tx, self.witnesses))
+    async def standing(self, number: int = 0) -> WitnessStatus:
+        found = await self.database.transaction(lambda tx: feeder.load_statuses(tx, self.witnesses))
         return found[number]
 
     async def until(self, condition: Callable[[], Awaitable[bool]]) -> None:
@@ -120,7 +120,7 @@ class Led:
 
         await self.until(is_so)
 
-    async def until_trouble(self, trouble: str, number: int = 0) -> Standing:
+    async def until_trouble(self, trouble: str, number: int = 0) -> WitnessStatus:
         async def is_so() -> bool:
             return (await self.standing(number)).trouble == trouble
 
@@ -320,8 +320,8 @@ async def test_a_witness_that_does_not_know_the_log_says_so(log: Log, tmp_path: 
 
 
 async def complaint(led: Led) -> str:
-    found = await led.database.transaction(lambda tx: feeder.standings(tx, led.witnesses))
-    return " ".join(complaints(found, utc_now(), None))
+    found = await led.database.transaction(lambda tx: feeder.load_statuses(tx, led.witnesses))
+    return " ".join(list_complaints(found, utc_now(), None))
 
 
 @pytest.mark.parametrize("more", [0, 4])

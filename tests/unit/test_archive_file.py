@@ -62,9 +62,9 @@ class Log:
         return Head("2023-01", len(self.month), self.month[0], self.month[-1], self.note(), covers)
 
     def write(self, path: Path, head: Head | None = None) -> Path:
-        with archive_file.written(path, head or self.head()) as file:
+        with archive_file.open_for_entries(path, head or self.head()) as file:
             for leaf in self.month:
-                file.write(archive_file.line_of(Line(leaf, leaf + 100, self.bodies[leaf])))
+                file.write(archive_file.encode_line(Line(leaf, leaf + 100, self.bodies[leaf])))
         return path
 
 
@@ -86,7 +86,7 @@ def test_a_file_of_a_whole_log_proves_itself(path: Path, size: int) -> None:
     log = Log(size)
     head, checkpoint = archive_file.check(log.write(path))
     assert (head, checkpoint) == (log.head(), log.checkpoint())
-    assert [line.body for line in archive_file.lines_of(path)] == log.bodies
+    assert [line.body for line in archive_file.read_lines(path)] == log.bodies
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -95,7 +95,7 @@ def test_entries_of_other_months_may_stand_anywhere_between(path: Path, seed: in
     size = chance.randint(2, 300)
     log = Log(size, chance.sample(range(size), chance.randint(0, size - 1)))
     head, _ = archive_file.check(log.write(path))
-    assert [line.leaf for line in archive_file.lines_of(path)] == log.month
+    assert [line.leaf for line in archive_file.read_lines(path)] == log.month
     assert head.covers.keys() == log.head().covers.keys()
 
 
@@ -180,13 +180,13 @@ def test_a_file_that_is_cut_off_is_refused(path: Path, kept: float) -> None:
 
 def test_its_own_checkpoint_tells_who_signed() -> None:
     log = Log(9)
-    assert archive_file.signed_by(log.note(), [KEY.verifier], log.checkpoint()) == {ORIGIN}
+    assert archive_file.find_signers(log.note(), [KEY.verifier], log.checkpoint()) == {ORIGIN}
 
 
 def test_a_checkpoint_that_nobody_known_has_signed_is_refused() -> None:
     log = Log(9)
     with pytest.raises(ArchiveError, match="known keys"):
-        archive_file.signed_by(log.note(by=signer()), [KEY.verifier], log.checkpoint())
+        archive_file.find_signers(log.note(by=signer()), [KEY.verifier], log.checkpoint())
 
 
 def test_a_checkpoint_of_another_log_is_refused() -> None:
@@ -194,22 +194,22 @@ def test_a_checkpoint_of_another_log_is_refused() -> None:
     log = Log(9)
     text = Checkpoint("other.test/log", 9, log.checkpoint().root).text()
     with pytest.raises(ArchiveError, match=r"other\.test/log"):
-        archive_file.signed_by(signed_note.sign(text, other), [other.verifier], log.checkpoint())
+        archive_file.find_signers(signed_note.sign(text, other), [other.verifier], log.checkpoint())
 
 
 def test_another_root_of_the_same_size_is_refused() -> None:
     with pytest.raises(ArchiveError, match="agree"):
-        archive_file.signed_by(Log(9, [1]).note(), [KEY.verifier], Log(9).checkpoint())
+        archive_file.find_signers(Log(9, [1]).note(), [KEY.verifier], Log(9).checkpoint())
 
 
 @pytest.mark.parametrize(("own", "kept"), [(9, 20), (20, 9)])
 def test_a_checkpoint_of_another_size_takes_a_proof_that_the_trees_agree(own: int, kept: int) -> None:
     log = Log(20)
     proof = merkle.consistency_proof(9, 20, log.node)
-    assert archive_file.signed_by(log.note(kept), [KEY.verifier], log.checkpoint(own), proof) == {ORIGIN}
+    assert archive_file.find_signers(log.note(kept), [KEY.verifier], log.checkpoint(own), proof) == {ORIGIN}
     for wrong in ([], proof[:-1], [*proof, proof[0]]):
         with pytest.raises(ArchiveError, match=r"consistency\?from=9&to=20"):
-            archive_file.signed_by(log.note(kept), [KEY.verifier], log.checkpoint(own), wrong)
+            archive_file.find_signers(log.note(kept), [KEY.verifier], log.checkpoint(own), wrong)
 
 
 @pytest.mark.parametrize(
@@ -223,14 +223,14 @@ def test_a_checkpoint_of_another_size_takes_a_proof_that_the_trees_agree(own: in
     ],
 )
 def test_what_was_written_within_the_time_stays_and_this_month_always(today: date, keep: int, first: date) -> None:
-    assert archive_file.must_stay_from(today, keep) == first
+    assert archive_file.first_month_to_keep(today, keep) == first
 
 
 @pytest.mark.parametrize("told", ["2026-13", "2026", "2026-1", "26-01", "2026-01-01", "x", "2026-W0", ""])
 def test_a_month_is_written_in_one_way(told: str) -> None:
-    assert archive_file.month_of("2026-01") == date(2026, 1, 1)
+    assert archive_file.parse_month("2026-01") == date(2026, 1, 1)
     with pytest.raises(ValueError, match=r".+"):
-        archive_file.month_of(told)
+        archive_file.parse_month(told)
 
 
 def test_an_entry_belongs_to_its_month_in_utc() -> None:

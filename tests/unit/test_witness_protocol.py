@@ -10,19 +10,19 @@ from service.audit.tlog.witness_protocol import (
     MAX_PROOF,
     SIZE_TYPE,
     Cosigned,
-    Elsewhere,
     Failed,
     NamedWitness,
+    OtherSize,
     Refusal,
-    Standing,
     Submission,
     Trouble,
-    behind,
-    complaints,
-    known_logs,
-    named,
+    WitnessStatus,
+    list_complaints,
+    parse_log_keys,
+    parse_witnesses,
     read_reply,
-    vouched,
+    smaller_than_cosigned,
+    verify_submission,
 )
 from tests.logs import SmallLog, a_witness
 
@@ -35,7 +35,7 @@ NOW = 1_800_000_000
 
 def refused(submission: Submission, seen: Checkpoint | None) -> Refusal:
     with pytest.raises(Refusal) as told:
-        vouched(submission, KNOWN, {} if seen is None else {LOG.origin: seen})
+        verify_submission(submission, KNOWN, {} if seen is None else {LOG.origin: seen})
     return told.value
 
 
@@ -87,14 +87,14 @@ def test_every_growth_of_a_log_is_vouched_for() -> None:
     for old in range(18):
         for new in range(old, 18):
             seen = {LOG.origin: LOG.checkpoint(old)}
-            checkpoint, opened = vouched(LOG.submission(old, new), KNOWN, seen)
+            checkpoint, opened = verify_submission(LOG.submission(old, new), KNOWN, seen)
             assert checkpoint == LOG.checkpoint(new)
             assert opened.text == checkpoint.text()
 
 
 def test_the_first_checkpoint_of_a_log_needs_no_proof() -> None:
     for size in range(5):
-        assert vouched(LOG.submission(0, size), KNOWN, {})[0].size == size
+        assert verify_submission(LOG.submission(0, size), KNOWN, {})[0].size == size
 
 
 def test_no_growth_of_a_rewritten_log_is_vouched_for() -> None:
@@ -162,20 +162,20 @@ def test_a_checkpoint_without_the_logs_signature_is_not_vouched_for() -> None:
 def test_one_key_of_a_log_is_enough_while_it_changes() -> None:
     successor = SmallLog(seed=b"another key")
     both = {LOG.origin: [LOG.signer.verifier, successor.signer.verifier]}
-    assert known_logs([LOG.signer.vkey, successor.signer.vkey]) == both
+    assert parse_log_keys([LOG.signer.vkey, successor.signer.vkey]) == both
     for log in (LOG, successor):
-        assert vouched(log.submission(0, 3), both, {})[0].size == 3
+        assert verify_submission(log.submission(0, 3), both, {})[0].size == 3
 
 
 def test_the_key_of_a_witness_is_not_one_of_a_log() -> None:
     with pytest.raises(ValueError, match="is the key of a witness"):
-        known_logs([WITNESS.vkey])
+        parse_log_keys([WITNESS.vkey])
 
 
 # What its answers mean
 
 
-def answer(status: int, body: str | bytes, content_type: str = "text/plain") -> Cosigned | Elsewhere | Failed:
+def answer(status: int, body: str | bytes, content_type: str = "text/plain") -> Cosigned | OtherSize | Failed:
     content = body.encode() if isinstance(body, str) else body
     return read_reply(status, content_type, content, LOG.note(5), WITNESS.verifier, NOW)
 
@@ -219,8 +219,8 @@ def test_a_clock_a_little_ahead_is_taken() -> None:
 
 
 def test_a_witness_elsewhere_tells_its_size() -> None:
-    assert answer(409, "7\n", SIZE_TYPE) == Elsewhere(7)
-    assert answer(409, "7\n", f"{SIZE_TYPE}; charset=utf-8") == Elsewhere(7)
+    assert answer(409, "7\n", SIZE_TYPE) == OtherSize(7)
+    assert answer(409, "7\n", f"{SIZE_TYPE}; charset=utf-8") == OtherSize(7)
 
 
 @pytest.mark.parametrize(
@@ -248,7 +248,7 @@ def test_no_cosignature_has_a_reason(status: int, body: str, content_type: str, 
 
 
 def test_a_witness_that_has_seen_more_says_that_the_log_shrank() -> None:
-    told = behind(WITNESS.verifier, 9, 5)
+    told = smaller_than_cosigned(WITNESS.verifier, 9, 5)
     assert told.trouble == "shrunk"
     assert "9 entries, this log has 5" in told.detail
 
@@ -259,12 +259,12 @@ def test_a_witness_that_has_seen_more_says_that_the_log_shrank() -> None:
 def test_witnesses_are_named_by_key_and_address() -> None:
     other = a_witness("witness.example/w2")
     setting = f"{WITNESS.vkey} https://w1.example/, {other.vkey}  http://127.0.0.1:8010/log"
-    assert named(setting) == (
+    assert parse_witnesses(setting) == (
         NamedWitness(WITNESS.verifier, "https://w1.example"),
         NamedWitness(other.verifier, "http://127.0.0.1:8010/log"),
     )
-    assert [each.name for each in named(setting)] == ["witness.example/w1", "witness.example/w2"]
-    assert named("") == named(" ") == ()
+    assert [each.name for each in parse_witnesses(setting)] == ["witness.example/w1", "witness.example/w2"]
+    assert parse_witnesses("") == parse_witnesses(" ") == ()
 
 
 @pytest.mark.parametrize(
@@ -282,16 +282,16 @@ def test_witnesses_are_named_by_key_and_address() -> None:
 )
 def test_witnesses_that_cannot_be_used_are_told(setting: str, why: str) -> None:
     with pytest.raises(ValueError, match=why):
-        named(setting)
+        parse_witnesses(setting)
 
 
 MOMENT = datetime(2026, 11, 25, 14, tzinfo=UTC)
 
 
-def standing(age: int | None, trouble: Trouble | None = None) -> Standing:
+def standing(age: int | None, trouble: Trouble | None = None) -> WitnessStatus:
     cosigned_at = None if age is None else MOMENT - timedelta(seconds=age)
     detail = trouble and f"it is {trouble}"
-    return Standing("w", "w+1+k", None if age is None else 5, cosigned_at, trouble, detail, trouble and MOMENT)
+    return WitnessStatus("w", "w+1+k", None if age is None else 5, cosigned_at, trouble, detail, trouble and MOMENT)
 
 
 @pytest.mark.parametrize(
@@ -317,10 +317,10 @@ def standing(age: int | None, trouble: Trouble | None = None) -> Standing:
     ],
 )
 def test_what_is_said_against_calling_the_log_healthy(
-    standings: list[Standing], max_age: int | None, told: list[str]
+    standings: list[WitnessStatus], max_age: int | None, told: list[str]
 ) -> None:
     asked = None if max_age is None else timedelta(seconds=max_age)
-    assert complaints(standings, MOMENT, asked) == told
+    assert list_complaints(standings, MOMENT, asked) == told
 
 
 def test_a_cosignature_is_never_younger_than_now() -> None:

@@ -21,22 +21,30 @@ from sqlalchemy.dialects.postgresql import distinct_on, insert
 from service.audit.log.tables import Cosignature, LogTile, StoredCheckpoint, WitnessReport
 from service.audit.tlog import merkle, signed_note, tiles, witness_protocol
 from service.audit.tlog.signed_note import Checkpoint
-from service.audit.tlog.witness_protocol import ALARMS, Cosigned, Elsewhere, Failed, NamedWitness, Standing, Submission
+from service.audit.tlog.witness_protocol import (
+    ALARMS,
+    Cosigned,
+    Failed,
+    NamedWitness,
+    OtherSize,
+    Submission,
+    WitnessStatus,
+)
 from service.database.session import Database, Transaction
 
-PACE: Final = 1.0
+MIN_PAUSE: Final = 1.0
 """Seconds at least from one cosignature of a witness to the next."""
-REFRESH: Final = timedelta(hours=1)
+REFRESH_INTERVAL: Final = timedelta(hours=1)
 """How often a checkpoint is cosigned anew while the log stands still, unless younger cosignatures are asked for."""
 TIMEOUT: Final = 10.0
 """Seconds that a witness may take."""
-LONGEST_PAUSE: Final = 15.0
+MAX_PAUSE: Final = 15.0
 """Seconds at most between attempts with a witness that does not cosign."""
 
 log = structlog.get_logger("outbound.log")
 
 
-class Witnessing:
+class Feeder:
     """Has the log cosigned for as long as it is open.
 
     Args:
@@ -49,7 +57,7 @@ class Witnessing:
         self, database: Database, witnesses: Sequence[NamedWitness], *, max_age: timedelta | None = None
     ) -> None:
         self._database = database
-        self._refresh = REFRESH if max_age is None else min(REFRESH, max_age / 3)
+        self._refresh = REFRESH_INTERVAL if max_age is None else min(REFRESH_INTERVAL, max_age / 3)
         self._attended = [_WitnessTask(each) for each in witnesses]
         self._tasks: list[asyncio.Task[None]] = []
         self._newest: str | None = None
@@ -88,17 +96,17 @@ class Witnessing:
                     is_well = False
                 if is_well:
                     failures = 0
-                    await asyncio.sleep(min(PACE, self._refresh.total_seconds()))
+                    await asyncio.sleep(min(MIN_PAUSE, self._refresh.total_seconds()))
                     with suppress(TimeoutError):
                         await asyncio.wait_for(attended.announced.wait(), self._refresh.total_seconds())
                 else:
                     failures += 1
-                    longest = min(LONGEST_PAUSE, PACE * 2.0 ** min(failures, 10))
+                    longest = min(MAX_PAUSE, MIN_PAUSE * 2.0 ** min(failures, 10))
                     await asyncio.sleep(random.uniform(longest / 2, longest))  # noqa: S311 - jitter, not a secret  # nosec B311
 
     async def _ask(self, attended: "_WitnessTask", client: httpx.AsyncClient) -> bool:
         """Have the newest checkpoint cosigned; tell whether there is nothing to complain of."""
-        note = self._newest or await self._database.transaction(newest)
+        note = self._newest or await self._database.transaction(newest_note)
         if note is None:
             return True
         reply = await self._cosigned(attended, client, note)
@@ -106,12 +114,12 @@ class Witnessing:
         if isinstance(reply, Cosigned):
             size = Checkpoint.of(signed_note.parts_of(note)[0]).size
             attended.cosigned = size
-            await self._database.transaction(lambda tx: keep(tx, attended.witness, size, reply))
+            await self._database.transaction(lambda tx: store_cosignature(tx, attended.witness, size, reply))
         trouble = reply if isinstance(reply, Failed) else None
         if attended.reported != (trouble,):
-            await self._database.transaction(lambda tx: report(tx, attended.witness, trouble, now))
+            await self._database.transaction(lambda tx: store_report(tx, attended.witness, trouble, now))
             attended.reported = (trouble,)
-            _tell(attended.witness, trouble)
+            _log_trouble(attended.witness, trouble)
         return trouble is None
 
     async def _cosigned(self, attended: "_WitnessTask", client: httpx.AsyncClient, note: str) -> Cosigned | Failed:
@@ -123,9 +131,9 @@ class Witnessing:
             old = await self._database.transaction(lambda tx: cosigned_size(tx, known))
         for _ in range(2):
             if old > size:
-                return witness_protocol.behind(known.verifier, old, size)
+                return witness_protocol.smaller_than_cosigned(known.verifier, old, size)
             reply = await self._post(known, client, Submission(old, await self._proof(old, size), note))
-            if not isinstance(reply, Elsewhere):
+            if not isinstance(reply, OtherSize):
                 return reply
             old = reply.size
         return Failed("untrue", f"{known.name} does not stand by the size that it tells.")
@@ -141,7 +149,7 @@ class Witnessing:
                 asyncio.timeout(TIMEOUT),
                 client.stream("POST", f"{known.url}/add-checkpoint", content=submission.body()) as answer,
             ):
-                body = await _body(answer)
+                body = await _read_body(answer)
         except (httpx.HTTPError, TimeoutError) as error:
             return Failed("away", f"{known.name} does not answer ({type(error).__name__}).")
         if len(body) > witness_protocol.MAX_BODY:
@@ -163,7 +171,7 @@ class _WitnessTask:
         """The trouble that was reported last, None for unknown."""
 
 
-async def _body(answer: httpx.Response) -> bytes:
+async def _read_body(answer: httpx.Response) -> bytes:
     """Read an answer, but not much more than one may hold."""
     body = bytearray()
     async for part in answer.aiter_bytes():
@@ -173,7 +181,7 @@ async def _body(answer: httpx.Response) -> bytes:
     return bytes(body)
 
 
-def _tell(known: NamedWitness, trouble: Failed | None) -> None:
+def _log_trouble(known: NamedWitness, trouble: Failed | None) -> None:
     if trouble is None:
         log.info("the witness cosigns", witness=known.name)
     elif trouble.trouble in ALARMS:
@@ -182,7 +190,7 @@ def _tell(known: NamedWitness, trouble: Failed | None) -> None:
         log.warning(trouble.detail, witness=known.name)
 
 
-async def newest(tx: Transaction) -> str | None:
+async def newest_note(tx: Transaction) -> str | None:
     """Return the note of the newest checkpoint, if there is one."""
     return await tx.scalar(select(StoredCheckpoint.note).order_by(StoredCheckpoint.size.desc()).limit(1))
 
@@ -204,14 +212,14 @@ async def cosigned_size(tx: Transaction, known: NamedWitness) -> int:
     return await tx.scalar(query) or 0
 
 
-async def keep(tx: Transaction, known: NamedWitness, size: int, cosigned: Cosigned) -> None:
+async def store_cosignature(tx: Transaction, known: NamedWitness, size: int, cosigned: Cosigned) -> None:
     """Keep a cosignature, once."""
     at = datetime.fromtimestamp(cosigned.time, UTC)
     row = {"size": size, "witness": known.verifier.vkey, "line": cosigned.line, "at": at}
     await tx.execute(insert(Cosignature).values(row).on_conflict_do_nothing())
 
 
-async def report(tx: Transaction, known: NamedWitness, trouble: Failed | None, at: datetime) -> None:
+async def store_report(tx: Transaction, known: NamedWitness, trouble: Failed | None, at: datetime) -> None:
     """Keep how asking a witness ended, in the place of what was kept before."""
     told = {"trouble": trouble and trouble.trouble, "detail": trouble and trouble.detail, "since": at}
     statement = insert(WitnessReport).values(told | {"witness": known.verifier.vkey})
@@ -243,7 +251,7 @@ async def newest_cosigned(tx: Transaction) -> int | None:
     return await tx.scalar(select(func.max(Cosignature.size)))
 
 
-async def standings(tx: Transaction, witnesses: Sequence[NamedWitness]) -> list[Standing]:
+async def load_statuses(tx: Transaction, witnesses: Sequence[NamedWitness]) -> list[WitnessStatus]:
     """Return where each witness stands with the log, in the order in which the operator has named them."""
     keys = [each.verifier.vkey for each in witnesses]
     reports = {
@@ -255,7 +263,7 @@ async def standings(tx: Transaction, witnesses: Sequence[NamedWitness]) -> list[
         query = select(Cosignature.at).where(Cosignature.witness == vkey).order_by(Cosignature.at.desc()).limit(1)
         told = reports.get(vkey)
         found.append(
-            Standing(
+            WitnessStatus(
                 name=each.name,
                 vkey=vkey,
                 size=await cosigned_size(tx, each) or None,

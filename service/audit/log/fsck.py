@@ -24,7 +24,7 @@ import asyncpg
 from service.audit import state
 from service.audit.log import fsck_attachments
 from service.audit.log.fsck_attachments import ArchivedRange
-from service.audit.state import State
+from service.audit.state import StateResult
 from service.audit.tlog import archive_file, signed_note
 from service.audit.tlog.merkle import HASH_SIZE
 from service.audit.tlog.sequence_gaps import LAST
@@ -33,9 +33,9 @@ from service.audit.tlog.tiles import FULL, WIDTH, Tile, TreeEdge
 from service.clock import rfc3339
 from service.connections import Bounds
 
-CHUNK: Final = 8 * WIDTH
+CHUNK_LEAVES: Final = 8 * WIDTH
 """Leaves that are read at once; whole tiles."""
-SCATTERED: Final = 4
+SCATTER_FACTOR: Final = 4
 """Times so many numbers as leaves, from which on entries are not read as one range."""
 MAX_FINDINGS: Final = 1_000
 """Faults of one kind that are kept one by one."""
@@ -56,23 +56,23 @@ SETTINGS: Final = {
     "max_parallel_workers_per_gather": "0",
 }
 
-Span: TypeAlias = tuple[int, int]
+LeafRange: TypeAlias = tuple[int, int]
 """The first leaf of a chunk, and the first one beyond it."""
-Plain: TypeAlias = tuple[bytes, datetime]
+CleanChunk: TypeAlias = tuple[bytes, datetime]
 """The hashes of the leaves of a chunk that is as it should be, and the time of its oldest entry."""
-Helpers: TypeAlias = Callable[[str, Sequence[Span]], AsyncGenerator[Plain | None, None]]
+ChunkHasher: TypeAlias = Callable[[str, Sequence[LeafRange]], AsyncGenerator[CleanChunk | None, None]]
 """Given a view of the database, as PostgreSQL exports it, and the chunks of a log: yields what `hash_clean_chunk` returns of each."""
 
 _Row: TypeAlias = tuple[Any, ...]
 """Leaf, seq, at, how the body begins and ends by what the columns say, body and sha256; the last four are None: there is no entry."""
-_BODY: Final = 5
+_BODY_COLUMN: Final = 5
 
 _COLUMNS: Final = """
   '{"action":"' || e.action || '","actor":"' || e.actor || '","at":"' as head,
   ',"handler":' || coalesce('"' || e.handler || '"', 'null') || ',"subject":"' || e.subject || '"}' as tail, e.body, e.sha256
 """
 # `offset 0` keeps PostgreSQL from looking for the least number through all the log.
-_SPAN: Final = "select min(seq), max(seq) from (select seq from leaves where leaf >= $1 and leaf < $2 offset 0) l"
+_SEQ_RANGE: Final = "select min(seq), max(seq) from (select seq from leaves where leaf >= $1 and leaf < $2 offset 0) l"
 _LEAVES: Final = f"""
   select l.leaf, l.seq, l.at, {_COLUMNS}
   from (select leaf, seq, at from leaves where leaf >= $1 and leaf < $2) l
@@ -85,8 +85,8 @@ _SCATTERED: Final = _LEAVES.replace(
 """The same, where a transaction that took long has put numbers far from each other into one chunk."""
 _TILES: Final = "select number, hashes from log_tiles where level = $1 and number >= $2 and number < $3"
 _CHECKPOINTS: Final = "select size, root, note from checkpoints where size > $1 order by size limit 1000"
-_ELSEWHEN: Final = f"select e.seq, e.at, {_COLUMNS} from entries e where e.seq = any($1)"  # noqa: S608 - the same  # nosec B608
-_STRANGERS: Final = """
+_OTHER_TIMES: Final = f"select e.seq, e.at, {_COLUMNS} from entries e where e.seq = any($1)"  # noqa: S608 - the same  # nosec B608
+_UNSEQUENCED: Final = """
   select e.seq, e.at, other.seq is not null as is_second
   from entries e left join lateral (select o.seq from entries o where o.seq = e.seq and o.at <> e.at limit 1) other on true
   where not exists (select from leaves l where l.seq = e.seq and l.at = e.at)
@@ -122,7 +122,7 @@ class Finding:
     """One thing that is not as the log promised: what kind, and a sentence."""
 
     kind: Kind
-    told: str
+    detail: str
 
 
 @dataclass
@@ -140,13 +140,13 @@ class Result:
     """The largest checkpoint that a trusted key has signed."""
     left_out: int = 0
     """Findings that are not told one by one."""
-    state: State | None = None
+    state: StateResult | None = None
     """How the tables compare with the log, where that was asked for."""
 
-    def add(self, kind: Kind, told: str) -> None:
+    def add(self, kind: Kind, detail: str) -> None:
         """Add a finding."""
         if len(self.findings) < MAX_FINDINGS:
-            self.findings.append(Finding(kind, told))
+            self.findings.append(Finding(kind, detail))
         else:
             self.left_out += 1
 
@@ -161,7 +161,7 @@ async def check(
     trusted: Sequence[Verifier],
     remembered: Sequence[str] = (),
     archives: Path | None = None,
-    helpers: Helpers | None = None,
+    hasher: ChunkHasher | None = None,
     *,
     with_state: bool = False,
 ) -> Result:
@@ -172,20 +172,20 @@ async def check(
         trusted: keys of the log that are known from elsewhere; others are trusted where they have signed beside one of these.
         remembered: notes of checkpoints that were kept elsewhere.
         archives: where the files of archived months are, to check them too.
-        helpers: read and hash ahead; None: everything is done here.
+        hasher: hashes chunks ahead in other processes; None: all is hashed here.
         with_state: whether to compare the tables with it too.
 
     Raises:
         ValueError: what was remembered is no checkpoint that a trusted key has signed.
     """
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        result = await _Check(connection, {each.vkey: each for each in trusted}).run(remembered, archives, helpers)
+        result = await _Check(connection, {each.vkey: each for each in trusted}).run(remembered, archives, hasher)
         if with_state:
             result.state = await state.check(connection)
         return result
 
 
-async def hash_clean_chunk(connection: asyncpg.Connection, span: Span) -> Plain | None:
+async def hash_clean_chunk(connection: asyncpg.Connection, span: LeafRange) -> CleanChunk | None:
     """Read and hash a chunk for `check`, and return what it comes to; None: it holds something that needs a second look.
 
     Args:
@@ -220,7 +220,7 @@ class _Chunk:
         return [self.told[(leaf - self.first) * HASH_SIZE :][:HASH_SIZE] for leaf in range(first, beyond)]
 
 
-class _Ahead:
+class _RootStream:
     """Marks in rising order, taken from a stream as far as they are needed."""
 
     def __init__(self, stream: AsyncIterator[_ExpectedRoot]) -> None:
@@ -239,7 +239,7 @@ class _Ahead:
 
 
 @dataclass(slots=True)
-class _Differing:
+class _DifferingLeaf:
     """A leaf whose entry does not have the hash that its tile tells."""
 
     leaf: int
@@ -259,14 +259,14 @@ class _Check:
         """The tree of the tiles, from the first leaf on at which it is another."""
         self._blamed: Literal["entries", "tiles"] | None = None
         """Which of the two was changed, by what was signed."""
-        self._differing: list[_Differing] = []
+        self._differing: list[_DifferingLeaf] = []
         self._missing: list[tuple[int, int]] = []
         self._archived: set[date] = set()
         self._gone: dict[date, ArchivedRange] = {}
         self._latest = datetime.min.replace(tzinfo=UTC)
         """No entry from here on is older, by the last checkpoint that was signed without it."""
 
-    async def run(self, remembered: Sequence[str], archives: Path | None, helpers: Helpers | None) -> Result:
+    async def run(self, remembered: Sequence[str], archives: Path | None, hasher: ChunkHasher | None) -> Result:
         """Check everything."""
         state = await self._connection.fetchrow("select origin, watermark, size from log_state")
         last = await self._connection.fetchval("select max(leaf) from leaves")
@@ -274,12 +274,12 @@ class _Check:
         self._archived = {row[0] for row in await self._connection.fetch("select month from archives")}
         await self._trust()
         kept = sorted((self._kept(note) for note in remembered), key=lambda mark: mark.size)
-        stored = _Ahead(self._checkpoints())
-        spans = [(first, min(first + CHUNK, size)) for first in range(0, size, CHUNK)]
-        view = "" if helpers is None else await self._connection.fetchval("select pg_export_snapshot()")
-        async with aclosing(_nothing(spans) if helpers is None else helpers(view, spans)) as ahead:
+        stored = _RootStream(self._checkpoints())
+        spans = [(first, min(first + CHUNK_LEAVES, size)) for first in range(0, size, CHUNK_LEAVES)]
+        view = "" if hasher is None else await self._connection.fetchval("select pg_export_snapshot()")
+        async with aclosing(_no_results(spans) if hasher is None else hasher(view, spans)) as ahead:
             for span in spans:
-                marks = sorted([*await stored.upto(span[1]), *_taken(kept, span[1])], key=lambda mark: mark.size)
+                marks = sorted([*await stored.upto(span[1]), *_take_up_to(kept, span[1])], key=lambda mark: mark.size)
                 await self._look(span, marks, await anext(ahead))
         for mark in await stored.upto(LAST):
             self._result.add("truncated", f"The log ends at {size} entries; one of {mark.size} was signed.")
@@ -304,7 +304,7 @@ class _Check:
     async def _trust(self) -> None:
         """Trust each key of the log that has signed a checkpoint beside a trusted one: that is how keys follow each other."""
         rows = await self._connection.fetch("select vkey from log_keys")
-        known = [key for row in rows if (key := _verifier(row["vkey"])) is not None]
+        known = [key for row in rows if (key := _parse_verifier(row["vkey"])) is not None]
         if all(key.vkey in self._trusted for key in known):
             return
         rows = await self._connection.fetch("select note from checkpoints where note ~ '\n— [^\n]+\n— '")
@@ -349,28 +349,30 @@ class _Check:
 
     # Leaf by leaf
 
-    async def plain(self, span: Span) -> Plain | None:
+    async def plain(self, span: LeafRange) -> CleanChunk | None:
         """Return what a chunk comes to where nothing in it needs a second look."""
         chunk, found = await self._read(span, ())
         if self._result.findings or self._result.archived or self._missing or self._differing:
             return None
         return found, min(row[2] for row in chunk.rows)
 
-    async def _look(self, span: Span, marks: Sequence[_ExpectedRoot], known: Plain | None) -> None:
+    async def _look(self, span: LeafRange, marks: Sequence[_ExpectedRoot], known: CleanChunk | None) -> None:
         """Let the trees grow by a chunk, which is read and hashed here unless that was done, and nothing in it needs a second look."""
-        times = [self._latest, *(latest for _, latest in _steps(marks))]
+        times = [self._latest, *(latest for _, latest in _oldest_times(marks))]
         if known is not None and known[1] >= max(times):
             self._latest = times[-1]
             await self._walk(_Chunk(*span, (), known[0], marks), known[0])
             return
         await self._walk(*await self._read(span, marks))
 
-    async def _read(self, span: Span, marks: Sequence[_ExpectedRoot]) -> tuple[_Chunk, bytes]:
+    async def _read(self, span: LeafRange, marks: Sequence[_ExpectedRoot]) -> tuple[_Chunk, bytes]:
         """Return a chunk and the hashes of its leaves; look for what opens its seals."""
         chunk = _Chunk(*span, await self._rows(*span), await self._told(*span), marks)
         found = self._hashed(chunk)
         bodies = {
-            row[1]: body for row in chunk.rows if (body := row[_BODY]) is not None and fsck_attachments.has_seals(body)
+            row[1]: body
+            for row in chunk.rows
+            if (body := row[_BODY_COLUMN]) is not None and fsck_attachments.has_commitments(body)
         }
         for told in await fsck_attachments.check_openings(self._connection, bodies):
             self._result.add("opening", told)
@@ -392,7 +394,7 @@ class _Check:
         """
         hashes: list[bytes] = []
         sha256, place, moment, told_at = hashlib.sha256, chunk.first, "", None
-        steps = iter(_steps(chunk.marks))
+        steps = iter(_oldest_times(chunk.marks))
         step, latest = next(steps, None), self._latest
         for leaf, seq, at, head, tail, body, stored in chunk.rows:
             if leaf != place:
@@ -425,7 +427,7 @@ class _Check:
 
     def _compare_columns(self, leaf: int, seq: int, content: bytes, stored: bytes, ends: tuple[str, str]) -> None:
         """Compare an entry's columns with what its body says, where they are not plainly the same."""
-        if hashlib.sha256(content).digest() != stored or _ends_of(content) != ends:
+        if hashlib.sha256(content).digest() != stored or _body_ends(content) != ends:
             self._result.add("changed", f"Entry {seq} (leaf {leaf}): its columns do not say what its body says.")
 
     def _note_differing(self, chunk: _Chunk, found: bytes) -> None:
@@ -433,7 +435,7 @@ class _Check:
         for row in chunk.rows:
             part = slice((row[0] - chunk.first) * HASH_SIZE, (row[0] - chunk.first + 1) * HASH_SIZE)
             if found[part] != chunk.told[part] and len(self._differing) < MAX_FINDINGS:
-                self._differing.append(_Differing(row[0], row[1], found[part], chunk.told[part]))
+                self._differing.append(_DifferingLeaf(row[0], row[1], found[part], chunk.told[part]))
 
     def _note_bare(self, leaf: int, at: datetime) -> None:
         """Note a leaf without entry: its month has been moved to a file, or it is missing."""
@@ -447,17 +449,19 @@ class _Check:
 
     async def _rows(self, first: int, beyond: int) -> list[_Row]:
         """Return leaves with their entries; where none has the time that the leaf tells, one of the same number at another."""
-        least, most = await self._connection.fetchrow(_SPAN, first, beyond)
+        least, most = await self._connection.fetchrow(_SEQ_RANGE, first, beyond)
         if most is None:
             return []
-        query, span = (_LEAVES, (least, most)) if most - least < SCATTERED * CHUNK else (_SCATTERED, ())
+        query, span = (_LEAVES, (least, most)) if most - least < SCATTER_FACTOR * CHUNK_LEAVES else (_SCATTERED, ())
         rows: list[_Row] = await self._connection.fetch(query, first, beyond, *span)
         rows.sort(key=_leaf)
-        lost = [row[1] for row in rows if row[_BODY] is None and archive_file.month_at(row[2]) not in self._archived]
+        lost = [
+            row[1] for row in rows if row[_BODY_COLUMN] is None and archive_file.month_at(row[2]) not in self._archived
+        ]
         if not lost:
             return rows
-        others = {row["seq"]: tuple(row) for row in await self._connection.fetch(_ELSEWHEN, lost)}
-        return [(row[0], *others[row[1]]) if row[_BODY] is None and row[1] in others else row for row in rows]
+        others = {row["seq"]: tuple(row) for row in await self._connection.fetch(_OTHER_TIMES, lost)}
+        return [(row[0], *others[row[1]]) if row[_BODY_COLUMN] is None and row[1] in others else row for row in rows]
 
     async def _told(self, first: int, beyond: int) -> bytes:
         """Return the hashes of leaves as their tiles have them; zeroes where a tile does not reach."""
@@ -545,7 +549,7 @@ class _Check:
         matched = self._result.leaves - self._result.archived - sum(beyond - first for first, beyond in self._missing)
         if entries == matched + self._result.waiting:
             return
-        for seq, at, is_second in await self._connection.fetch(_STRANGERS, watermark):
+        for seq, at, is_second in await self._connection.fetch(_UNSEQUENCED, watermark):
             if is_second:
                 self._result.add("inserted", f"There are two entries {seq}; the one of {at} is not in the log.")
             else:
@@ -565,18 +569,18 @@ class _Check:
             )
 
 
-async def _nothing(spans: Sequence[Span]) -> AsyncGenerator[None, None]:
+async def _no_results(spans: Sequence[LeafRange]) -> AsyncGenerator[None, None]:
     """Know nothing of any chunk."""
     for _ in spans:
         yield None
 
 
-def _steps(marks: Sequence[_ExpectedRoot]) -> list[tuple[int, datetime]]:
+def _oldest_times(marks: Sequence[_ExpectedRoot]) -> list[tuple[int, datetime]]:
     """Return the sizes from which on no entry is older than some time."""
     return [(mark.size, mark.time - BACKDATING_TOLERANCE) for mark in marks if mark.time and not mark.is_remembered]
 
 
-def _taken(kept: list[_ExpectedRoot], beyond: int) -> list[_ExpectedRoot]:
+def _take_up_to(kept: list[_ExpectedRoot], beyond: int) -> list[_ExpectedRoot]:
     """Take the remembered checkpoints up to a size out of a list that rises."""
     count = sum(mark.size <= beyond for mark in kept)
     taken = kept[:count]
@@ -584,7 +588,7 @@ def _taken(kept: list[_ExpectedRoot], beyond: int) -> list[_ExpectedRoot]:
     return taken
 
 
-def _verifier(vkey: str) -> Verifier | None:
+def _parse_verifier(vkey: str) -> Verifier | None:
     try:
         return Verifier.of(vkey)
     except ValueError:
@@ -598,7 +602,7 @@ def _signers(note: str, known: Sequence[Verifier]) -> frozenset[Verifier]:
         return frozenset()
 
 
-def _ends_of(content: bytes) -> tuple[str, str] | None:
+def _body_ends(content: bytes) -> tuple[str, str] | None:
     """Return how a canonical body begins, up to its details, and how it ends, if its columns repeat it; None: it is none.
 
     A canonical body begins with action, actor and at, and ends with handler and subject.

@@ -22,8 +22,8 @@ _ERASED: Final = "select body from entries where subject = $1 and action = 'open
 _ARCHIVES: Final = (
     "select month, file, encode(sha256, 'hex') as sha256, first_leaf, last_leaf, entries, at from archives"
 )
-_MADE: Final = "select body from entries where subject = $1 and action = 'archive.made'"
-_TOLD: Final = ("file", "sha256", "first_leaf", "last_leaf", "entries")
+_ARCHIVE_ACTS: Final = "select body from entries where subject = $1 and action = 'archive.made'"
+_ACT_MEMBERS: Final = ("file", "sha256", "first_leaf", "last_leaf", "entries")
 
 
 @dataclass(slots=True)
@@ -35,7 +35,7 @@ class ArchivedRange:
     last_leaf: int
 
 
-def has_seals(body: str) -> bool:
+def has_commitments(body: str) -> bool:
     """Tell whether a body may hold something sealed: a look that is enough for most."""
     return '"sealed":' in body
 
@@ -54,7 +54,7 @@ async def check_openings(connection: asyncpg.Connection, bodies: Mapping[int, st
     found = []
     for seq, content in bodies.items():
         body = _object(content)
-        left = commitments.seals(commitments.opened(body, openings.get(seq, [])))
+        left = commitments.commitments_of(commitments.open_commitments(body, openings.get(seq, [])))
         erased = await _erased(connection, seq, str(body.get("subject"))) if left else set()
         found += [
             f"Entry {seq}: what opened {pointer} was changed, or was deleted without an act."
@@ -84,9 +84,9 @@ async def check_archives(
     found: list[str] = []
     for row in rows:
         month, seen = f"{row['month']:%Y-%m}", gone.get(row["month"], ArchivedRange(0, 0, 0))
-        made = [json.loads(act["body"])["details"] for act in await connection.fetch(_MADE, f"entries {month}")]
+        made = [json.loads(act["body"])["details"] for act in await connection.fetch(_ARCHIVE_ACTS, f"entries {month}")]
         # The act itself may have been archived since: then its own file tells of it.
-        if not any(_is_told(act, month, row) for act in made) and archive_file.month_at(row["at"]) not in months:
+        if not any(_is_recorded(act, month, row) for act in made) and archive_file.month_at(row["at"]) not in months:
             found.append(f"Of the archive of {month} no entry tells that it was made as it is stored.")
         if (seen.entries, seen.first_leaf, seen.last_leaf) != (row["entries"], row["first_leaf"], row["last_leaf"]):
             found.append(
@@ -94,25 +94,25 @@ async def check_archives(
                 f"{row['entries']}, from {row['first_leaf']} to {row['last_leaf']}."
             )
         if folder is not None:
-            found += await _of_file(connection, folder / row["file"], month, row)
+            found += await _check_file(connection, folder / row["file"], month, row)
     return found
 
 
-def _is_told(act: Mapping[str, Any], month: str, row: asyncpg.Record) -> bool:
-    return act["month"] == month and all(act[name] == row[name] for name in _TOLD)
+def _is_recorded(act: Mapping[str, Any], month: str, row: asyncpg.Record) -> bool:
+    return act["month"] == month and all(act[name] == row[name] for name in _ACT_MEMBERS)
 
 
-async def _of_file(connection: asyncpg.Connection, path: Path, month: str, row: asyncpg.Record) -> Sequence[str]:
+async def _check_file(connection: asyncpg.Connection, path: Path, month: str, row: asyncpg.Record) -> Sequence[str]:
     """Return what is wrong with a file; it is read line by line."""
     try:
-        checkpoint = _proved(path, month, row)
+        checkpoint = _verify_file(path, month, row)
     except ArchiveError as error:
         return [f"{path}: {error}"]
     root = await connection.fetchval("select root from checkpoints where size = $1", checkpoint.size)
     return [] if root == checkpoint.root else [f"{path}: Its checkpoint is not one of this log."]
 
 
-def _proved(path: Path, month: str, row: asyncpg.Record) -> Checkpoint:
+def _verify_file(path: Path, month: str, row: asyncpg.Record) -> Checkpoint:
     """Return the checkpoint of a file that is the one that the log tells of.
 
     Raises:

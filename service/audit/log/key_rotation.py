@@ -10,7 +10,7 @@ from service.audit.log.log_key import LogKey
 from service.audit.log.tables import LogKey as StoredKey
 from service.database.session import Transaction
 
-LOG = "log"
+LOG_SUBJECT = "log"
 """What entries about the log itself are about."""
 
 
@@ -29,7 +29,7 @@ async def rotate(tx: Transaction, caller: Caller, key: LogKey, origin: str | Non
         The name of the log, and the verifier key that is to follow.
     """
     raw = await (await tx.connection()).get_raw_connection()
-    name: str = (await sequencer.begin(raw.driver_connection, origin))["origin"]
+    name: str = (await sequencer.ensure_log_state(raw.driver_connection, origin))["origin"]
     old, new = key.signer(name), key.following(name)
     if await tx.get(StoredKey, new.vkey) is None:
         ended = update(StoredKey).where(StoredKey.vkey != new.vkey, StoredKey.until.is_(None)).values(until=tx.now)
@@ -37,5 +37,7 @@ async def rotate(tx: Transaction, caller: Caller, key: LogKey, origin: str | Non
             tx.add(StoredKey(vkey=old.vkey, since=tx.now, until=tx.now))
         await tx.execute(ended)
         tx.add(StoredKey(vkey=new.vkey, since=tx.now))
-        audit.append(tx, caller, AuditAction.LOG_KEY_ROTATED, LOG, details={"vkey": new.vkey, "previous": old.vkey})
+        audit.append(
+            tx, caller, AuditAction.LOG_KEY_ROTATED, LOG_SUBJECT, details={"vkey": new.vkey, "previous": old.vkey}
+        )
     return name, new.vkey

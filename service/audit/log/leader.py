@@ -11,22 +11,22 @@ from typing import Final
 import asyncpg
 import structlog
 
-from service.audit.log.feeder import Witnessing
+from service.audit.log.feeder import Feeder
 from service.audit.log.log_key import LogKey, LogKeyError
-from service.audit.log.sequencer import LogDamagedError, Sequencer, make_months
+from service.audit.log.sequencer import LogDamagedError, Sequencer, create_month_tables
 from service.clock import Clock
 from service.connections import ANSWER, SILENCE, Bounds, connect
 from service.database.locks import LOG_LOCK
 from service.database.logins import Login
 
-CADENCE: Final = 0.3
+PASS_INTERVAL: Final = 0.3
 """Seconds between turns: with the turn itself less than one from a commit to the checkpoint over it."""
 POLL_INTERVAL: Final = 1.0
 """Seconds between attempts to lead."""
-MONTHLY: Final = timedelta(hours=1)
+MONTH_CHECK_INTERVAL: Final = timedelta(hours=1)
 """How often it is looked whether the coming months have tables."""
 
-_GONE: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+_CONNECTION_ERRORS: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 # Reads in the order of numbers, from wherever it stands: an index does that, however the tables look to the planner.
 NAME: Final = "outbound log"
@@ -48,7 +48,7 @@ class Leader:
         key: signs checkpoints.
         origin: the name of the log, should it have to be begun.
         timeout: seconds that one statement may take.
-        witnessing: shows each new checkpoint to the witnesses, once it is committed; is never waited for.
+        feeder: shows each new checkpoint to the witnesses, once it is committed; is never waited for.
         silence: seconds for which it may say nothing to PostgreSQL before that ends its session, and its lead with it.
     """
 
@@ -60,7 +60,7 @@ class Leader:
         key: LogKey,
         origin: str | None = None,
         timeout: float = 10.0,
-        witnessing: Witnessing | None = None,
+        feeder: Feeder | None = None,
         silence: float = SILENCE,
     ) -> None:
         # Whoever waits to lead says so at each attempt.
@@ -72,7 +72,7 @@ class Leader:
         self._key = key
         self._origin = origin
         self._timeout = timeout
-        self._witnessing = witnessing
+        self._feeder = feeder
         self._task: asyncio.Task[None] | None = None
         self._told: str | None = None
 
@@ -118,9 +118,9 @@ class Leader:
                 await asyncio.sleep(POLL_INTERVAL)
             await self._lead(connection)
         finally:
-            if self._witnessing is not None:
-                await self._witnessing.close()
-            with suppress(*_GONE):
+            if self._feeder is not None:
+                await self._feeder.close()
+            with suppress(*_CONNECTION_ERRORS):
                 await connection.close(timeout=POLL_INTERVAL)
 
     async def _lead(self, connection: asyncpg.Connection) -> None:
@@ -129,21 +129,21 @@ class Leader:
         mark = self._key.mark()
         self._told = None
         looked: datetime | None = None
-        if self._witnessing is not None:
-            self._witnessing.open()
+        if self._feeder is not None:
+            self._feeder.open()
         while self._key.mark() == mark:
-            if looked is None or abs(self._clock() - looked) > MONTHLY:
+            if looked is None or abs(self._clock() - looked) > MONTH_CHECK_INTERVAL:
                 looked = self._clock()
                 await self._make_months(connection, looked)
-            note, is_more = await writer.turn()
-            if note is not None and self._witnessing is not None:
-                self._witnessing.announce(note)
+            note, is_more = await writer.run_pass()
+            if note is not None and self._feeder is not None:
+                self._feeder.announce(note)
             if not is_more:
-                await asyncio.sleep(CADENCE)
+                await asyncio.sleep(PASS_INTERVAL)
 
     async def _make_months(self, connection: asyncpg.Connection, now: datetime) -> None:
         try:
-            if not await make_months(connection, now):
+            if not await create_month_tables(connection, now):
                 log.warning("entries of a month stand in entries_default, which therefore has no table of its own")
         except asyncpg.LockNotAvailableError:
             log.warning("the tables of the coming months have to wait: the log is being read")

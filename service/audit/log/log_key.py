@@ -71,7 +71,7 @@ class LogKey:
         return self.path.with_name(f"{self.path.name}.{key_id}")
 
 
-async def require_known(connection: asyncpg.Connection, signer: Signer) -> None:
+async def require_current_key(connection: asyncpg.Connection, signer: Signer) -> None:
     """Demand that a key signs for the log; the first one ever comes to do so here.
 
     Raises:

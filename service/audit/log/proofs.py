@@ -21,13 +21,13 @@ from service.database.session import Transaction
 from service.http.paging import page_of
 from service.validation.problems import Invalid, NotFound
 
-WAIT: Final = timedelta(seconds=10)
+MAX_WAIT: Final = timedelta(seconds=10)
 """An entry that has waited longer for its leaf means that nobody keeps the log going."""
-WAITING: Final = 10_000
+MAX_WAITING: Final = 10_000
 """Entries that are counted at most where they wait for their leaves."""
 
 
-async def nodes(tx: Transaction, wanted: Iterable[Node]) -> NodeReader:
+async def load_nodes(tx: Transaction, wanted: Iterable[Node]) -> NodeReader:
     """Read the tiles that tell some nodes, with one statement."""
     coordinates = tiles.tiles_for(wanted)
     rows = await tx.execute(
@@ -99,7 +99,7 @@ async def inclusion(tx: Transaction, leaf: int, size: int) -> InclusionOut:
     if leaf >= size:
         raise Invalid(f"A log of {size} entries has no leaf {leaf}.", errors=[("/leaf", "Ask for a smaller leaf.")])
     steps = merkle.inclusion_nodes(leaf, size)
-    node = await nodes(tx, [(0, leaf), *merkle.peaks(size), *(each for step in steps for each in step)])
+    node = await load_nodes(tx, [(0, leaf), *merkle.peaks(size), *(each for step in steps for each in step)])
     proof = merkle.inclusion_proof(leaf, size, node)
     return InclusionOut(
         leaf=leaf, size=size, hash=_text(node(0, leaf)), root=_text(merkle.root(size, node)), proof=_texts(proof)
@@ -117,7 +117,7 @@ async def consistency(tx: Transaction, old: int, new: int) -> ConsistencyOut:
         raise Invalid(f"A log of {new} entries does not begin with one of {old}.", errors=[("/from", "Swap them.")])
     steps = merkle.consistency_nodes(old, new)
     wanted = [*merkle.peaks(old), *merkle.peaks(new), *(each for step in steps for each in step)]
-    node = await nodes(tx, wanted)
+    node = await load_nodes(tx, wanted)
     proof = merkle.consistency_proof(old, new, node)
     return ConsistencyOut(
         from_=old,
@@ -138,12 +138,12 @@ async def health(tx: Transaction, witnesses: Sequence[NamedWitness], max_age: ti
     """Return how the log is: whether each entry gets its leaf in time, and what the witnesses say."""
     beyond = func.coalesce(select(LogState.watermark).scalar_subquery(), 0)
     waits = select(Entry.at).where(Entry.seq > beyond, ~select(Leaf).where(Leaf.seq == Entry.seq).exists())
-    waiting = waits.limit(WAITING).subquery()
+    waiting = waits.limit(MAX_WAITING).subquery()
     count, since = (await tx.execute(select(func.count(), func.min(waiting.c.at)))).one()
     signed_at = await tx.scalar(select(StoredCheckpoint.at).order_by(StoredCheckpoint.size.desc()).limit(1))
-    standings = await feeder.standings(tx, witnesses)
-    complaints = witness_protocol.complaints(standings, tx.now, max_age)
-    if since is not None and tx.now - since > WAIT:
+    standings = await feeder.load_statuses(tx, witnesses)
+    complaints = witness_protocol.list_complaints(standings, tx.now, max_age)
+    if since is not None and tx.now - since > MAX_WAIT:
         complaints.insert(0, "Entries wait for their leaves: no server process keeps the log going.")
     return HealthOut(
         healthy=not complaints,

@@ -34,17 +34,17 @@ from service.validation.problems import Conflict
 KEEP_MONTHS: Final = 36
 """Source: PIPL art. 56: reports and records of handling are kept for three years at least."""
 
-ROWS: Final = 5000
+CHUNK_ENTRIES: Final = 5000
 """Entries that are read at once."""
 
-ATTEMPTS: Final = 10
+MAX_ATTEMPTS: Final = 10
 
-Run = tuple[int, int]
+LeafRun = tuple[int, int]
 """First and last leaf of entries that stand side by side in the tree."""
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
+class ArchivedMonth:
     """A month that has been moved.
 
     Attributes:
@@ -58,7 +58,9 @@ class Moved:
     head: Head
 
 
-async def move(database: Database, before: date, folder: Path, keep_months: int = KEEP_MONTHS) -> AsyncIterator[Moved]:
+async def archive_months(
+    database: Database, before: date, folder: Path, keep_months: int = KEEP_MONTHS
+) -> AsyncIterator[ArchivedMonth]:
     """Move the months before a month to files, oldest first, and yield each when it is gone from the database.
 
     Args:
@@ -70,17 +72,17 @@ async def move(database: Database, before: date, folder: Path, keep_months: int 
     Raises:
         Conflict: a month that must stay, that is not in a signed checkpoint as a whole, or of which there is a file that is not ours.
     """
-    limit = archive_file.must_stay_from(database.clock().astimezone(UTC).date(), keep_months)
+    limit = archive_file.first_month_to_keep(database.clock().astimezone(UTC).date(), keep_months)
     if before > limit:
         raise Conflict(
             f"Months from {limit:%Y-%m} on must stay: entries are kept for {keep_months} months. "
             "Name that month, or an earlier one, as `--before`; `--keep-months` says how long entries are kept."
         )
     for month in await database.transaction(lambda tx: _months_before(tx, before)):
-        yield await _move_month(database, month, folder)
+        yield await _archive_month(database, month, folder)
 
 
-async def _move_month(database: Database, month: date, folder: Path) -> Moved:
+async def _archive_month(database: Database, month: date, folder: Path) -> ArchivedMonth:
     """Move one month.
 
     Raises:
@@ -88,20 +90,20 @@ async def _move_month(database: Database, month: date, folder: Path) -> Moved:
     """
     name = archive_file.name_of(f"{month:%Y-%m}")
     path, half = folder / name, folder / f"{name}.part"
-    head, runs, seqs = await database.transaction(lambda tx: _look(tx, month))
+    head, runs, seqs = await database.transaction(lambda tx: _plan_file(tx, month))
     _require_ours(path, head)
-    with archive_file.written(half, head) as file:
+    with archive_file.open_for_entries(half, head) as file:
         for run in runs:
             async for line in _lines(database, month, run):
-                file.write(archive_file.line_of(line))
-    _bring_to_disk(half)
+                file.write(archive_file.encode_line(line))
+    _sync_to_disk(half)
     proved, _ = archive_file.check(half)
     if proved != head:
         raise Conflict(f"{half} does not read back as what was written; the month has not been moved.")
     half.rename(path)
-    _bring_to_disk(folder)
-    moved = Moved(path, archive_file.sha256_of(path), head)
-    await _forget(database, month, moved, seqs)
+    _sync_to_disk(folder)
+    moved = ArchivedMonth(path, archive_file.sha256_of(path), head)
+    await _drop_when_free(database, month, moved, seqs)
     return moved
 
 
@@ -111,17 +113,17 @@ async def _months_before(tx: Transaction, before: date) -> Sequence[date]:
         text("select inhrelid::regclass::text from pg_inherits where inhparent = 'entries'::regclass")
     )
     named = (name.removeprefix("entries_").replace("_", "-") for name in tables.scalars() if name != "entries_default")
-    months = sorted(month for month in map(archive_file.month_of, named) if month < before)
-    return [month for month in months if await tx.scalar(select(select(Entry).where(*_of(month)).exists()))]
+    months = sorted(month for month in map(archive_file.parse_month, named) if month < before)
+    return [month for month in months if await tx.scalar(select(select(Entry).where(*_within_month(month)).exists()))]
 
 
-async def _look(tx: Transaction, month: date) -> tuple[Head, Sequence[Run], tuple[int, int]]:
+async def _plan_file(tx: Transaction, month: date) -> tuple[Head, Sequence[LeafRun], tuple[int, int]]:
     """Return the head of a month's file, the leaves of its entries, and the smallest and largest of their numbers.
 
     Raises:
         Conflict: an entry is not in the newest checkpoint.
     """
-    seen = select(func.count(), func.min(Entry.seq), func.max(Entry.seq)).where(*_of(month))
+    seen = select(func.count(), func.min(Entry.seq), func.max(Entry.seq)).where(*_within_month(month))
     entries, first_seq, last_seq = (await tx.execute(seen)).one()
     runs = await _runs(tx, month, (first_seq, last_seq))
     checkpoint = await tx.scalar(select(StoredCheckpoint).order_by(StoredCheckpoint.size.desc()).limit(1))
@@ -139,10 +141,10 @@ async def _look(tx: Transaction, month: date) -> tuple[Head, Sequence[Run], tupl
     return Head(f"{month:%Y-%m}", entries, runs[0][0], runs[-1][1], note, covers), runs, (first_seq, last_seq)
 
 
-async def _runs(tx: Transaction, month: date, seqs: tuple[int, int]) -> Sequence[Run]:
+async def _runs(tx: Transaction, month: date, seqs: tuple[int, int]) -> Sequence[LeafRun]:
     """Return the leaves of a month's entries as runs, rising: others stand between them where months meet."""
     place = func.row_number().over(order_by=Leaf.leaf)
-    within = and_(Leaf.seq.between(*seqs), *_of(month, Leaf.at))
+    within = and_(Leaf.seq.between(*seqs), *_within_month(month, Leaf.at))
     numbered = select(Leaf.leaf, (Leaf.leaf - place).label("island")).where(within).subquery()
     runs = select(func.min(numbered.c.leaf), func.max(numbered.c.leaf)).group_by(numbered.c.island).order_by(text("1"))
     return [(first, last) for first, last in await tx.execute(runs)]
@@ -166,16 +168,16 @@ async def _hashes(tx: Transaction, nodes: Sequence[Node]) -> dict[Node, bytes]:
     return {one: node(*one) for one in nodes}
 
 
-async def _lines(database: Database, month: date, run: Run) -> AsyncIterator[Line]:
+async def _lines(database: Database, month: date, run: LeafRun) -> AsyncIterator[Line]:
     """Yield the entries of a run by rising leaf."""
-    for first in range(run[0], run[1] + 1, ROWS):
-        last = min(first + ROWS - 1, run[1])
+    for first in range(run[0], run[1] + 1, CHUNK_ENTRIES):
+        last = min(first + CHUNK_ENTRIES - 1, run[1])
 
         async def read(tx: Transaction, first: int = first, last: int = last) -> Iterable[Line]:
             query = (
                 select(Leaf.leaf, Entry.seq, Entry.body)
                 .join(Entry, and_(Entry.seq == Leaf.seq, Entry.at == Leaf.at))
-                .where(Leaf.leaf.between(first, last), *_of(month))
+                .where(Leaf.leaf.between(first, last), *_within_month(month))
                 .order_by(Leaf.leaf)
             )
             return [Line(*row) for row in await tx.execute(query)]
@@ -184,24 +186,24 @@ async def _lines(database: Database, month: date, run: Run) -> AsyncIterator[Lin
             yield line
 
 
-async def _forget(database: Database, month: date, moved: Moved, seqs: tuple[int, int]) -> None:
+async def _drop_when_free(database: Database, month: date, moved: ArchivedMonth, seqs: tuple[int, int]) -> None:
     """Drop the table of a month that is in a file, with the record of it, as soon as nobody holds the table.
 
     Raises:
         Conflict: entries have come meanwhile.
     """
-    for attempt in range(1, ATTEMPTS + 1):
+    for attempt in range(1, MAX_ATTEMPTS + 1):
         try:
             await database.transaction(lambda tx: _drop(tx, month, moved, seqs), waits=False)
         except (DatabaseUnavailableError, LockTimeoutError):
-            if attempt == ATTEMPTS:
+            if attempt == MAX_ATTEMPTS:
                 raise
             await asyncio.sleep(1)
         else:
             return
 
 
-async def _drop(tx: Transaction, month: date, moved: Moved, seqs: tuple[int, int]) -> None:
+async def _drop(tx: Transaction, month: date, moved: ArchivedMonth, seqs: tuple[int, int]) -> None:
     head, table = moved.head, f"entries_{month:%Y_%m}"
     details = {
         "month": head.month,
@@ -226,13 +228,13 @@ async def _drop(tx: Transaction, month: date, moved: Moved, seqs: tuple[int, int
     )
     await tx.flush()
     kept = select(Entry.seq, Entry.at, Entry.actor, Entry.action, Entry.subject).where(
-        *_of(month), ~Entry.action.startswith("gate."), ~Entry.action.startswith("export.")
+        *_within_month(month), ~Entry.action.startswith("gate."), ~Entry.action.startswith("export.")
     )
     await tx.execute(insert(ArchivedAct).from_select(["seq", "at", "actor", "action", "subject"], kept))
     # Whoever writes an entry waits for this lock: better to give up soon and try again than to let them wait.
     await tx.execute(text("set local lock_timeout = '1s'"))
     await tx.execute(text("lock table entries in access exclusive mode"))
-    seen = select(func.count(), func.min(Entry.seq), func.max(Entry.seq)).where(*_of(month))
+    seen = select(func.count(), func.min(Entry.seq), func.max(Entry.seq)).where(*_within_month(month))
     if tuple((await tx.execute(seen)).one()) != (head.entries, *seqs):
         raise Conflict(
             f"Entries of {head.month} have come meanwhile; try again. {moved.path.name} holds not all of them."
@@ -241,7 +243,7 @@ async def _drop(tx: Transaction, month: date, moved: Moved, seqs: tuple[int, int
     await tx.execute(text(f"drop table {table}"))
 
 
-def _of(month: date, column: InstrumentedAttribute[datetime] = Entry.at) -> tuple[ColumnElement[bool], ...]:
+def _within_month(month: date, column: InstrumentedAttribute[datetime] = Entry.at) -> tuple[ColumnElement[bool], ...]:
     """Return the conditions that a moment is in a month."""
     first, beyond = (datetime.combine(day, time(), UTC) for day in (month, months_after(month, 1)))
     return column >= first, column < beyond
@@ -252,13 +254,13 @@ def _require_ours(path: Path, head: Head) -> None:
     if not path.exists():
         return
     ours, theirs = (
-        Checkpoint.of(signed_note.parts_of(one.note)[0]).origin for one in (head, archive_file.head_of(path))
+        Checkpoint.of(signed_note.parts_of(one.note)[0]).origin for one in (head, archive_file.read_head(path))
     )
     if ours != theirs:
         raise Conflict(f"{path} is of another log ({theirs}); choose another folder.")
 
 
-def _bring_to_disk(path: Path) -> None:
+def _sync_to_disk(path: Path) -> None:
     """Wait until a file, or the names in a folder, would be there after a loss of power."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -14,16 +14,16 @@ import asyncpg
 from service.audit.log import log_key
 from service.audit.log.log_key import LogKey
 from service.audit.tlog import signed_note
-from service.audit.tlog.sequence_gaps import Numbering
+from service.audit.tlog.sequence_gaps import SequenceGaps
 from service.audit.tlog.signed_note import Checkpoint, Signer
 from service.audit.tlog.tiles import Tile, TreeEdge, edge_tiles
 from service.clock import Clock
 
-CHUNK: Final = 2_048
+CHUNK_LEAVES: Final = 2_048
 """Leaves that are hashed at once: about 2 milliseconds, in which the process does nothing else."""
-CHUNKS: Final = 16
+MAX_CHUNKS: Final = 16
 """Chunks of one turn at most, so that a checkpoint is never long in coming."""
-MONTHS: Final = 3
+MONTHS_AHEAD: Final = 3
 """Months that have a table of their own from now on: this one and two more."""
 
 _STATE: Final = "select origin, watermark, size from log_state"
@@ -62,7 +62,7 @@ class LogDamagedError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class AllocationMark:
     """Numbers up to this one had been drawn by transactions older than this one."""
 
     number: int
@@ -77,16 +77,16 @@ class Sequencer:
         connection: asyncpg.Connection,
         clock: Clock,
         origin: str,
-        numbering: Numbering,
+        gaps: SequenceGaps,
         edge: TreeEdge,
         signers: tuple[Signer, ...],
     ) -> None:
         self._connection = connection
         self._clock = clock
-        self._numbering = numbering
+        self._gaps = gaps
         self._edge = edge
         self._signers = signers
-        self._seen: Seen | None = None
+        self._seen: AllocationMark | None = None
         self.origin = origin
 
     @classmethod
@@ -105,9 +105,9 @@ class Sequencer:
             LogKeyError: the key is not the log's.
             LogDamagedError: what is stored is not what was signed last.
         """
-        state = await begin(connection, origin)
+        state = await ensure_log_state(connection, origin)
         size: int = state["size"]
-        await log_key.require_known(connection, key.signer(state["origin"]))
+        await log_key.require_current_key(connection, key.signer(state["origin"]))
         newest = await connection.fetchrow(_NEWEST)
         wanted = edge_tiles(size)
         rows = await connection.fetch(_TILES, [tile[0] for tile in wanted], [tile[1] for tile in wanted])
@@ -119,9 +119,9 @@ class Sequencer:
             raise LogDamagedError("The tree that is stored is not the one that was signed last.")
         taken = [row["seq"] for row in await connection.fetch(_TAKEN, state["watermark"])]
         signers = key.signers(state["origin"], None if newest is None else newest["note"])
-        return cls(connection, clock, state["origin"], Numbering(state["watermark"], taken), edge, signers)
+        return cls(connection, clock, state["origin"], SequenceGaps(state["watermark"], taken), edge, signers)
 
-    async def turn(self) -> tuple[str | None, bool]:
+    async def run_pass(self) -> tuple[str | None, bool]:
         """Take what is new into the log.
 
         Returns:
@@ -129,7 +129,7 @@ class Sequencer:
         """
         # Before the transaction that draws an id below: whoever has drawn a number up to this one has an older id.
         last: int = await self._connection.fetchval(_LAST)
-        if last <= self._numbering.watermark:
+        if last <= self._gaps.watermark:
             return None, False
         async with self._connection.transaction(isolation="repeatable_read"):
             oldest = int(await self._connection.fetchval(_OLDEST))
@@ -139,24 +139,24 @@ class Sequencer:
             note = await self._sign() if self._edge.size > before else None
             if note is not None or is_risen:
                 state = "update log_state set watermark = $1, size = $2"
-                await self._connection.execute(state, self._numbering.watermark, self._edge.size)
+                await self._connection.execute(state, self._gaps.watermark, self._edge.size)
             if self._seen is None:
-                self._seen = Seen(last, int(await self._connection.fetchval(_OWN)))
+                self._seen = AllocationMark(last, int(await self._connection.fetchval(_OWN)))
         return note, not is_drained
 
     async def _grow(self) -> bool:
         """Give leaves to what can be seen, as much as one turn takes; tell whether that was all."""
         changed: dict[Tile, bytes] = {}
         is_drained = False
-        for _ in range(CHUNKS):
-            ranges = self._numbering.ranges
+        for _ in range(MAX_CHUNKS):
+            ranges = self._gaps.ranges
             row = await self._connection.fetchrow(
-                _TAKE, [first for first, _ in ranges], [last for _, last in ranges], CHUNK, self._edge.size
+                _TAKE, [first for first, _ in ranges], [last for _, last in ranges], CHUNK_LEAVES, self._edge.size
             )
             numbers = row["numbers"] or []
             changed |= self._edge.append(row["hashes"] or b"")
-            self._numbering.take(numbers)
-            if len(numbers) < CHUNK:
+            self._gaps.mark_integrated(numbers)
+            if len(numbers) < CHUNK_LEAVES:
                 is_drained = True
                 break
         if changed:
@@ -168,8 +168,8 @@ class Sequencer:
         """Raise the watermark, if all that could still bring a number up to it has ended; what it has left is in the tree."""
         if self._seen is None or oldest < self._seen.transaction:
             return False
-        is_risen = self._seen.number > self._numbering.watermark
-        self._numbering.raise_to(self._seen.number)
+        is_risen = self._seen.number > self._gaps.watermark
+        self._gaps.advance_watermark(self._seen.number)
         self._seen = None
         return is_risen
 
@@ -188,7 +188,7 @@ class Sequencer:
         return note
 
 
-async def begin(connection: asyncpg.Connection, origin: str | None) -> asyncpg.Record:
+async def ensure_log_state(connection: asyncpg.Connection, origin: str | None) -> asyncpg.Record:
     """Return the state of the log; begin it, if there is none, under a name that is given or made up."""
     insert = "insert into log_state (origin, watermark, size) values ($1, 0, 0) on conflict do nothing"
     state = await connection.fetchrow(_STATE)
@@ -198,11 +198,11 @@ async def begin(connection: asyncpg.Connection, origin: str | None) -> asyncpg.R
     return state
 
 
-async def make_months(connection: asyncpg.Connection, now: datetime) -> bool:
+async def create_month_tables(connection: asyncpg.Connection, now: datetime) -> bool:
     """Give this month and the next two tables of their own; tell whether each has one.
 
     Whoever reads the log for long is not waited for: it is tried again later.
     """
     async with connection.transaction():
         await connection.execute("set local lock_timeout = '1s'")
-        return all(row[0] for row in await connection.fetch(_MONTH, now, MONTHS))
+        return all(row[0] for row in await connection.fetch(_MONTH, now, MONTHS_AHEAD))

@@ -26,7 +26,7 @@ _PATH: Final = re.compile(r"(?P<level>\d|entries)/(?P<number>[x\d/]+?)(?:\.p/(?P
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class TileRequest:
     """Which tile or bundle, and how much of it.
 
     Args:
@@ -61,7 +61,7 @@ class Wanted:
         return self.width == tiles.WIDTH
 
 
-async def content(tx: Transaction, wanted: Wanted) -> bytes:
+async def load_content(tx: Transaction, wanted: TileRequest) -> bytes:
     """Return the bytes of a tile, or of a bundle of entries.
 
     Raises:
@@ -74,15 +74,15 @@ async def content(tx: Transaction, wanted: Wanted) -> bytes:
         select(LogTile.hashes).where(LogTile.level == wanted.level, LogTile.number == wanted.number)
     )
     if hashes is None or len(hashes) < wanted.width * HASH_SIZE:
-        raise _too_far()
+        raise _beyond_end()
     return hashes[: wanted.width * HASH_SIZE]
 
 
-async def _bundle(tx: Transaction, wanted: Wanted) -> bytes:
+async def _bundle(tx: Transaction, wanted: TileRequest) -> bytes:
     first = wanted.number * tiles.WIDTH
     beyond = first + wanted.width
     if beyond > await proofs.size_of(tx):
-        raise _too_far()
+        raise _beyond_end()
     places = aliased(Leaf, select(Leaf).where(Leaf.leaf >= first, Leaf.leaf < beyond).subquery())
     rows = await tx.execute(
         select(places.at, Entry.body)
@@ -92,7 +92,7 @@ async def _bundle(tx: Transaction, wanted: Wanted) -> bytes:
     parts = []
     for row in rows:
         if row.body is None:
-            raise await _moved(tx, row.at)
+            raise await _missing_entry(tx, row.at)
         body = row.body.encode()
         if len(body) > MAX_ENTRY:
             raise Conflict("An entry of this bundle is longer than tlog-tiles can tell: read it by its number.")
@@ -100,7 +100,7 @@ async def _bundle(tx: Transaction, wanted: Wanted) -> bytes:
     return b"".join(parts)
 
 
-async def _moved(tx: Transaction, at: datetime) -> Archived | NotFound:
+async def _missing_entry(tx: Transaction, at: datetime) -> Archived | NotFound:
     month = month_at(at)
     archive = await tx.scalar(select(Archive).where(Archive.month == month))
     if archive is None:
@@ -128,5 +128,5 @@ async def vkeys(tx: Transaction) -> list[str]:
     return list(found)
 
 
-def _too_far() -> NotFound:
+def _beyond_end() -> NotFound:
     return NotFound("The log does not reach so far yet: /tlog/checkpoint tells its size.")

@@ -7,7 +7,7 @@ from fastapi.responses import PlainTextResponse
 
 from service.access.caller import Caller, Role
 from service.audit.log import proofs, tile_store
-from service.audit.log.tile_store import Wanted
+from service.audit.log.tile_store import TileRequest
 from service.database.session import Transaction
 from service.http.exchange import AuditorExchange
 from service.http.idempotency import Reply
@@ -46,9 +46,9 @@ async def tlog_tile(exchange: AuditorExchange, path: str) -> Response:
 
     async def work(tx: Transaction, caller: Caller) -> Reply:
         caller.require_everywhere(Role.AUDITOR)
-        wanted = Wanted.of(path)
+        wanted = TileRequest.of(path)
         cached = FOREVER if wanted.is_full else "no-store"
-        return Reply(200, await tile_store.content(tx, wanted), {"Content-Type": BYTES, "Cache-Control": cached})
+        return Reply(200, await tile_store.load_content(tx, wanted), {"Content-Type": BYTES, "Cache-Control": cached})
 
     return await exchange.send(work)
 

@@ -21,7 +21,7 @@ from service.audit.tlog.merkle import CompactRange, Node
 from service.audit.tlog.signed_note import Checkpoint, Verifier
 
 FORMAT: Final = "outbound-archive/1"
-_LEVEL: Final = 6
+_GZIP_LEVEL: Final = 6
 """Of gzip: what is gained beyond it is small, and takes twice the time."""
 
 
@@ -59,7 +59,7 @@ class Line:
     body: str
 
 
-def month_of(told: str) -> date:
+def parse_month(told: str) -> date:
     """Return the first day of a month that is written as `YYYY-MM`.
 
     Raises:
@@ -82,7 +82,7 @@ def months_after(month: date, count: int) -> date:
     return date(year, place + 1, 1)
 
 
-def must_stay_from(today: date, keep_months: int) -> date:
+def first_month_to_keep(today: date, keep_months: int) -> date:
     """Return the first month of which something was written less than `keep_months` whole months ago; this month stays always.
 
     Source: PIPL art. 56 (three years for impact assessments and records of handling).
@@ -101,7 +101,7 @@ def covers_for(runs: Iterable[tuple[int, int]], size: int) -> list[Node]:
 
 
 @contextmanager
-def written(path: Path, head: Head) -> Iterator[gzip.GzipFile]:
+def open_for_entries(path: Path, head: Head) -> Iterator[gzip.GzipFile]:
     """Open a file for the lines of its entries, the first line being written; equal entries make an equal file.
 
     Args:
@@ -118,33 +118,33 @@ def written(path: Path, head: Head) -> Iterator[gzip.GzipFile]:
         "checkpoint": head.note,
         "covers": covers,
     }
-    with path.open("wb") as raw, gzip.GzipFile("", "wb", _LEVEL, raw, mtime=0) as file:
+    with path.open("wb") as raw, gzip.GzipFile("", "wb", _GZIP_LEVEL, raw, mtime=0) as file:
         file.write(_json(told))
         yield file
 
 
-def line_of(line: Line) -> bytes:
+def encode_line(line: Line) -> bytes:
     """Return an entry as a line of a file."""
     return _json({"leaf": line.leaf, "seq": line.seq, "body": line.body})
 
 
-def head_of(path: Path) -> Head:
+def read_head(path: Path) -> Head:
     """Return what the first line of a file tells.
 
     Raises:
         ArchiveError: it is not such a file.
     """
-    with _reading(path) as file:
+    with _open_gzip(path) as file:
         return _head(file.readline())
 
 
-def lines_of(path: Path) -> Iterator[Line]:
+def read_lines(path: Path) -> Iterator[Line]:
     """Yield the entries of a file as they stand there; nothing is proved.
 
     Raises:
         ArchiveError: it is not such a file, or is cut off.
     """
-    with _reading(path) as file:
+    with _open_gzip(path) as file:
         _head(file.readline())
         for content in file:
             yield _line(content)
@@ -153,20 +153,20 @@ def lines_of(path: Path) -> Iterator[Line]:
 def check(path: Path) -> tuple[Head, Checkpoint]:
     """Prove that a file holds what it says: its entries are those of its checkpoint's tree at their leaves, and of its month.
 
-    Who signed the checkpoint is for `signed_by` to tell. Reads line by line: memory does not grow with the file.
+    Who signed the checkpoint is for `find_signers` to tell. Reads line by line: memory does not grow with the file.
 
     Raises:
         ArchiveError: they are not; it says which is the first thing that is wrong.
     """
-    head = head_of(path)
+    head = read_head(path)
     checkpoint = _checkpoint(head.note)
     grown, covers = CompactRange(), sorted(head.covers.items(), key=lambda item: item[0][1] << item[0][0])
     first = last = None
     count = 0
-    for line in lines_of(path):
+    for line in read_lines(path):
         _grow(grown, covers, line.leaf)
         grown.add(merkle.leaf_hash(line.body.encode()))
-        if not _is_of(head.month, line.body):
+        if not _is_in_month(head.month, line.body):
             raise ArchiveError(f"The entry of leaf {line.leaf} is not of {head.month}.")
         first, last, count = line.leaf if first is None else first, line.leaf, count + 1
     _grow(grown, covers, checkpoint.size)
@@ -177,7 +177,7 @@ def check(path: Path) -> tuple[Head, Checkpoint]:
     return head, checkpoint
 
 
-def signed_by(
+def find_signers(
     note: str, verifiers: Sequence[Verifier], own: Checkpoint, consistency: Sequence[bytes] = ()
 ) -> frozenset[str]:
     """Return who has signed a checkpoint with which the tree of a file's own checkpoint agrees.
@@ -225,7 +225,7 @@ def _grow(grown: CompactRange, covers: list[tuple[Node, bytes]], until: int) -> 
         raise ArchiveError(f"Leaf {until} is out of order.")
 
 
-def _is_of(month: str, body: str) -> bool:
+def _is_in_month(month: str, body: str) -> bool:
     try:
         return str(json.loads(body)["at"]).startswith(f"{month}-")
     except (ValueError, KeyError, TypeError):
@@ -240,7 +240,7 @@ def _checkpoint(note: str) -> Checkpoint:
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[gzip.GzipFile]:
+def _open_gzip(path: Path) -> Iterator[gzip.GzipFile]:
     try:
         with gzip.open(path, "rb") as file:
             yield file

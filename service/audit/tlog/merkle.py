@@ -37,7 +37,7 @@ def parents(hashes: bytes) -> bytes:
 
 def peaks(size: int) -> list[Node]:
     """Return the fewest whole subtrees that make up a tree of this size, left to right."""
-    return _whole(0, size)
+    return _whole_subtrees(0, size)
 
 
 def root(size: int, node: NodeReader) -> bytes:
@@ -47,7 +47,7 @@ def root(size: int, node: NodeReader) -> bytes:
         size: number of leaves.
         node: tells the hashes of `peaks(size)`.
     """
-    return _folded([node(*peak) for peak in peaks(size)]) if size else EMPTY
+    return _fold([node(*peak) for peak in peaks(size)]) if size else EMPTY
 
 
 def root_of(hashes: Sequence[bytes]) -> bytes:
@@ -90,7 +90,7 @@ class CompactRange:
 
     def root(self) -> bytes:
         """Return the root of what is there."""
-        return _folded(self.hashes) if self.size else EMPTY
+        return _fold(self.hashes) if self.size else EMPTY
 
 
 def inclusion_nodes(leaf: int, size: int) -> list[list[Node]]:
@@ -107,10 +107,10 @@ def inclusion_nodes(leaf: int, size: int) -> list[list[Node]]:
     while end - start > 1:
         middle = start + _largest_power_below(end - start)
         if leaf < middle:
-            steps.append(_whole(middle, end))
+            steps.append(_whole_subtrees(middle, end))
             end = middle
         else:
-            steps.append(_whole(start, middle))
+            steps.append(_whole_subtrees(start, middle))
             start = middle
     return steps[::-1]
 
@@ -126,7 +126,7 @@ def inclusion_proof(leaf: int, size: int, node: NodeReader) -> list[bytes]:
     Raises:
         ValueError: the tree has no such leaf.
     """
-    return [_folded([node(*each) for each in step]) for step in inclusion_nodes(leaf, size)]
+    return [_fold([node(*each) for each in step]) for step in inclusion_nodes(leaf, size)]
 
 
 def verify_inclusion(leaf: int, size: int, hash: bytes, proof: Sequence[bytes], root: bytes) -> bool:  # noqa: A002
@@ -166,13 +166,13 @@ def consistency_nodes(old: int, new: int) -> list[list[Node]]:
     while end != old:
         middle = start + _largest_power_below(end - start)
         if old <= middle:
-            steps.append(_whole(middle, end))
+            steps.append(_whole_subtrees(middle, end))
             end = middle
         else:
-            steps.append(_whole(start, middle))
+            steps.append(_whole_subtrees(start, middle))
             start, known = middle, False
     if not known:
-        steps.append(_whole(start, end))
+        steps.append(_whole_subtrees(start, end))
     return steps[::-1]
 
 
@@ -187,7 +187,7 @@ def consistency_proof(old: int, new: int, node: NodeReader) -> list[bytes]:
     Raises:
         ValueError: the older tree is larger than the newer one.
     """
-    return [_folded([node(*each) for each in step]) for step in consistency_nodes(old, new)]
+    return [_fold([node(*each) for each in step]) for step in consistency_nodes(old, new)]
 
 
 def verify_consistency(old: int, new: int, old_root: bytes, new_root: bytes, proof: Sequence[bytes]) -> bool:
@@ -240,9 +240,9 @@ def covers(leaves: Iterable[int], size: int) -> Iterator[Node]:
     for leaf in leaves:
         if not start <= leaf < size:
             raise ValueError(f"Leaf {leaf} is out of order or not in a tree of {size} leaves.")
-        yield from _whole(start, leaf)
+        yield from _whole_subtrees(start, leaf)
         start = leaf + 1
-    yield from _whole(start, size)
+    yield from _whole_subtrees(start, size)
 
 
 def root_of_some(leaves: Mapping[int, bytes], covers: Mapping[Node, bytes], size: int) -> bytes:
@@ -269,7 +269,7 @@ def root_of_some(leaves: Mapping[int, bytes], covers: Mapping[Node, bytes], size
     return grown.root()
 
 
-def _whole(start: int, end: int) -> list[Node]:
+def _whole_subtrees(start: int, end: int) -> list[Node]:
     """Return the fewest whole subtrees that hold exactly the leaves from `start` to before `end`, left to right."""
     nodes = []
     while start < end:
@@ -281,7 +281,7 @@ def _whole(start: int, end: int) -> list[Node]:
     return nodes
 
 
-def _folded(hashes: Sequence[bytes]) -> bytes:
+def _fold(hashes: Sequence[bytes]) -> bytes:
     """Return the hash above subtrees that stand side by side, the largest first."""
     found = hashes[-1]
     for each in reversed(hashes[:-1]):

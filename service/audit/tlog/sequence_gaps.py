@@ -15,7 +15,7 @@ Range = tuple[int, int]
 
 
 @dataclass
-class Numbering:
+class SequenceGaps:
     """The numbers that may still become leaves: rising ranges, the last of them open to the end.
 
     Args:
@@ -31,11 +31,11 @@ class Numbering:
         """Cut what is in the tree out of all that is above the watermark."""
         self.ranges, self.taken = _without([(self.watermark + 1, LAST)], self.taken), ()
 
-    def take(self, numbers: Sequence[int]) -> None:
+    def mark_integrated(self, numbers: Sequence[int]) -> None:
         """Note that these numbers, which rise, are in the tree now."""
         self.ranges = _without(self.ranges, numbers)
 
-    def raise_to(self, number: int) -> None:
+    def advance_watermark(self, number: int) -> None:
         """Note that no number up to this one can come any more."""
         self.watermark = max(self.watermark, number)
         self.ranges = [(max(first, number + 1), last) for first, last in self.ranges if last > number]

@@ -33,7 +33,7 @@ DASH = "—"
 TIME = "time "
 
 _DECIMAL = re.compile(r"0|[1-9][0-9]{0,18}")
-_MOMENT = re.compile(r"time \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+_TIME_LINE = re.compile(r"time \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 
 class SignatureError(ValueError):
@@ -160,7 +160,7 @@ class Signature:
 
 
 @dataclass(frozen=True)
-class Opened:
+class VerifiedNote:
     """The text of a note, and who has signed it: each signature of a key that was asked for was verified."""
 
     text: str
@@ -202,7 +202,7 @@ def signatures_of(note: str) -> list[Signature]:
     return parts_of(note)[1]
 
 
-def open(note: str, verifiers: Iterable[Verifier]) -> Opened:  # noqa: A001
+def open(note: str, verifiers: Iterable[Verifier]) -> VerifiedNote:  # noqa: A001
     """Return the text of a note that at least one of these keys has signed; lines of other keys are passed over.
 
     Raises:
@@ -221,7 +221,7 @@ def open(note: str, verifiers: Iterable[Verifier]) -> Opened:  # noqa: A001
         keys.add(verifier)
     if not keys:
         raise SignatureError("None of the known keys has signed the note.")
-    return Opened(text, frozenset(keys))
+    return VerifiedNote(text, frozenset(keys))
 
 
 def with_lines(note: str, lines: Iterable[str]) -> str:
@@ -274,7 +274,7 @@ class Checkpoint:
     @property
     def time(self) -> datetime | None:
         """The moment that the line `time …` tells, or None where there is no such line."""
-        told = next((line for line in self.extensions if _MOMENT.fullmatch(line)), None)
+        told = next((line for line in self.extensions if _TIME_LINE.fullmatch(line)), None)
         return None if told is None else datetime.fromisoformat(told.removeprefix(TIME))
 
 

@@ -13,13 +13,13 @@ from datetime import datetime, timedelta
 from typing import Final, Literal, TypeAlias
 
 from service.audit.tlog import merkle, signed_note
-from service.audit.tlog.signed_note import Checkpoint, Opened, SignatureError, Verifier
+from service.audit.tlog.signed_note import Checkpoint, SignatureError, VerifiedNote, Verifier
 
 MAX_BODY: Final = 128 * 1024
 """Bytes of a request or an answer at most."""
 MAX_PROOF: Final = 63
 SIZE_TYPE: Final = "text/x.tlog.size"
-AHEAD_SECONDS: Final = 300
+MAX_CLOCK_LEAD_SECONDS: Final = 300
 """How far a witness' clock may be ahead of the log's."""
 
 
@@ -73,9 +73,9 @@ class Refusal(Exception):  # noqa: N818 - what a witness does, and says why
         self.is_fork = is_fork
 
 
-def vouched(
+def verify_submission(
     submission: Submission, logs: Mapping[str, Collection[Verifier]], seen: Mapping[str, Checkpoint]
-) -> tuple[Checkpoint, Opened]:
+) -> tuple[Checkpoint, VerifiedNote]:
     """Return the checkpoint that may be cosigned and the note it came in, opened.
 
     Args:
@@ -124,7 +124,7 @@ class Cosigned:
 
 
 @dataclass(frozen=True)
-class Elsewhere:
+class OtherSize:
     """The witness has cosigned another size before, and must be shown the proof from there."""
 
     size: int
@@ -146,7 +146,7 @@ class Failed:
     detail: str
 
 
-Reply: TypeAlias = Cosigned | Elsewhere | Failed
+Reply: TypeAlias = Cosigned | OtherSize | Failed
 
 
 def read_reply(status: int, content_type: str, body: bytes, note: str, witness: Verifier, now: int) -> Reply:
@@ -165,7 +165,7 @@ def read_reply(status: int, content_type: str, body: bytes, note: str, witness: 
         if status == 200:  # noqa: PLR2004
             return _cosigned(text, note, witness, now)
         if status == 409 and content_type.partition(";")[0].strip() == SIZE_TYPE:  # noqa: PLR2004
-            return Elsewhere(signed_note.decimal(text.removesuffix("\n")))
+            return OtherSize(signed_note.decimal(text.removesuffix("\n")))
     except ValueError as error:
         return Failed("untrue", f"The answer of {witness.name} cannot be used: {error}")
     if status == 422:  # noqa: PLR2004
@@ -183,12 +183,12 @@ def _cosigned(answer: str, note: str, witness: Verifier, now: int) -> Cosigned:
     if not lines:
         raise ValueError("there is no line of its key")
     time, line = max(lines)
-    if time > now + AHEAD_SECONDS:
+    if time > now + MAX_CLOCK_LEAD_SECONDS:
         raise ValueError("its clock is ahead")
     return Cosigned(line, time)
 
 
-def behind(witness: Verifier, theirs: int, ours: int) -> Failed:
+def smaller_than_cosigned(witness: Verifier, theirs: int, ours: int) -> Failed:
     """Return what it means that a witness has cosigned a larger log than there is."""
     return Failed(
         "shrunk",
@@ -196,7 +196,7 @@ def behind(witness: Verifier, theirs: int, ours: int) -> Failed:
     )
 
 
-def known_logs(vkeys: Sequence[str]) -> dict[str, list[Verifier]]:
+def parse_log_keys(vkeys: Sequence[str]) -> dict[str, list[Verifier]]:
     """Return the keys of each log by its origin, which is their name; a log whose key was changed has several.
 
     Raises:
@@ -224,7 +224,7 @@ class NamedWitness:
         return self.verifier.name
 
 
-def named(setting: str) -> tuple[NamedWitness, ...]:
+def parse_witnesses(setting: str) -> tuple[NamedWitness, ...]:
     """Read the setting OUTBOUND_WITNESSES: `<verifier key> <address>`, several by comma.
 
     Raises:
@@ -246,7 +246,7 @@ def named(setting: str) -> tuple[NamedWitness, ...]:
 
 
 @dataclass(frozen=True)
-class Standing:
+class WitnessStatus:
     """Where a witness stands with the log."""
 
     name: str
@@ -266,7 +266,7 @@ class Standing:
         return None if self.cosigned_at is None else max(now - self.cosigned_at, timedelta())
 
 
-def complaints(standings: Sequence[Standing], now: datetime, max_age: timedelta | None) -> list[str]:
+def list_complaints(standings: Sequence[WitnessStatus], now: datetime, max_age: timedelta | None) -> list[str]:
     """Return what the witnesses have to say against calling the log healthy; nothing, if all is well.
 
     Args:

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from service.audit.tlog import signed_note, witness_protocol
-from service.audit.tlog.signed_note import Checkpoint, Opened, Signer, Verifier
+from service.audit.tlog.signed_note import Checkpoint, Signer, VerifiedNote, Verifier
 from service.audit.tlog.witness_protocol import Refusal, Submission
 from service.key_files import sync_folder, write_durably
 
@@ -140,7 +140,7 @@ class Witness:
         except ValueError as error:
             raise Refusal(400, str(error)) from error
         try:
-            checkpoint, opened = witness_protocol.vouched(submission, self._logs, self._memory.seen)
+            checkpoint, opened = witness_protocol.verify_submission(submission, self._logs, self._memory.seen)
         except Refusal as refusal:
             self._tell(refusal, submission)
             raise
@@ -169,7 +169,7 @@ class Witness:
         return None
 
 
-def _signed(note: str, opened: Opened) -> str:
+def _signed(note: str, opened: VerifiedNote) -> str:
     """Return the note with the signatures that were verified, and no others."""
     own = (each.line for each in signed_note.signatures_of(note) if any(map(each.is_by, opened.keys)))
     return f"{opened.text}\n{''.join(own)}"
