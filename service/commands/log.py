@@ -72,7 +72,7 @@ def check_log(
     with database_url(settings) as url:
         result = asyncio.run(run(url))
     for finding in result.findings:
-        typer.echo(f"{finding.kind}: {finding.told}")
+        typer.echo(f"{finding.kind}: {finding.detail}")
     newest = "nothing is signed yet" if result.newest is None else f"the newest checkpoint is of {result.newest.size}"
     typer.echo(
         f"{result.leaves} entries were checked ({result.archived} of them in archives, by their hashes) and "
@@ -98,7 +98,7 @@ def check_log(
 def _show_state(state: StateResult) -> None:
     """Print how the tables compare with the log, without the verdict."""
     for difference in state.differences:
-        typer.echo(f"{difference.kind}: {difference.told}")
+        typer.echo(f"{difference.kind}: {difference.detail}")
     for (kind, table), count in state.left_out().items():
         typer.echo(f"{kind}: {table}: {count} more.")
     for note in state.incomparable:

@@ -271,7 +271,7 @@ async def use_link(tx: Transaction, token: str, limits: SessionLimits, *, previo
     principal_id = await tx.scalar(mark_used)
     if principal_id is None:
         return None
-    recording.report_rows(tx, LoginLink.__table__, [{"sha256": hash_token(token), "used_at": tx.now}], made=False)
+    recording.report_rows(tx, LoginLink.__table__, [{"sha256": hash_token(token), "used_at": tx.now}], is_insert=False)
     principal = await principal_of(tx, principal_id)
     if principal.disabled_at is not None:
         record_refusal(tx, principal.id, "disabled")
