@@ -1,6 +1,6 @@
 """Break-glass: emergency access that an admin takes alone, for some hours, with a notification to all admins and auditors.
 
-It lets them read as an auditor, or stop permits; nothing that it opens lets data out or counts as a stage of a review.
+The access is either the role of an auditor, or suspending and revoking permits. It never permits an export or a review.
 """
 
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ _OPEN_ACCESS: Final = (
 
 
 async def apply_open_access(tx: Transaction, caller: Caller) -> Caller:
-    """Return a caller with what break-glass access opens now: for as long as they are an admin there."""
+    """Return a caller with the rights of open break-glass access, as long as the caller is still an admin of its handler."""
     access = await tx.scalar(_OPEN_ACCESS, {"principal": caller.principal, "now": tx.now})
     if access is None or grant_rules.break_denial(party(caller), access.handler) is not None:
         return caller
@@ -48,12 +48,12 @@ async def apply_open_access(tx: Transaction, caller: Caller) -> Caller:
 
 
 async def break_glass(tx: Transaction, caller: Caller, body: BreakGlassIn) -> BreakGlassOut:
-    """Take access for oneself, at once.
+    """Open break-glass access of the caller, at once.
 
     Raises:
-        Forbidden: no person, or no admin of the handler.
-        Invalid: no such handler.
-        Conflict: access of theirs is open already.
+        Forbidden: the caller is a system, or no admin of the handler.
+        Invalid: there is no such handler.
+        Conflict: other access of the caller is open.
     """
     handler = None if body.handler is None else await handler_of(tx, caller, body.handler)
     denial = grant_rules.break_denial(party(caller), handler)
@@ -89,11 +89,11 @@ async def break_glass(tx: Transaction, caller: Caller, body: BreakGlassIn) -> Br
 
 
 async def close(tx: Transaction, caller: Caller, access_id: str) -> BreakGlassOut:
-    """End access before its time.
+    """End break-glass access early.
 
     Raises:
         NotFound: there is none that the caller may see.
-        Forbidden: somebody else's, and no admin of its handler.
+        Forbidden: it is somebody else's, and the caller is no admin of its handler.
         Conflict: it is over.
     """
     access = await _find_access(tx, caller, access_id, lock=True)
@@ -108,7 +108,7 @@ async def close(tx: Transaction, caller: Caller, access_id: str) -> BreakGlassOu
 
 
 async def end_access_of(tx: Transaction, caller: Caller, principal: str) -> None:
-    """End what is open of somebody who loses the right to it."""
+    """End the open access of a principal who is no longer entitled to it."""
     query = select(BreakGlass).where(BreakGlass.principal == principal, BreakGlass.is_open(tx.now)).with_for_update()
     for access in await tx.scalars(query):
         await _close(tx, caller, access)
@@ -122,7 +122,7 @@ async def read(tx: Transaction, caller: Caller, access_id: str, *, lock: bool = 
 async def list_all(
     tx: Transaction, caller: Caller, principal: str | None, cursor: str | None, limit: int
 ) -> tuple[Sequence[BreakGlassOut], str | None]:
-    """Return access that there is or was on the caller's handlers, and their own, in the order of the opening."""
+    """Return past and open access to the caller's handlers, and the caller's own, in the order of opening."""
     query = select(BreakGlass).where(_visible(caller))
     if principal is not None:
         query = query.where(is_of_principal(BreakGlass.principal, principal))
@@ -156,7 +156,7 @@ async def _close(tx: Transaction, caller: Caller, access: BreakGlass) -> None:
 async def _record(
     tx: Transaction, caller: Caller, action: AuditAction, access: BreakGlass, details: dict[str, Any], why: str | None
 ) -> None:
-    """Record it and tell every admin and auditor that it concerns, and the reviewers of its handler."""
+    """Record a change of access, addressed to the admins and auditors of its handler, and to its reviewers."""
     wide = Grant.handler.is_(None)
     on = wide if access.handler is None else or_(wide, Grant.handler == access.handler)
     roles = WATCHERS if access.handler is None else WATCHERS | REVIEWERS

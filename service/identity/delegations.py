@@ -1,6 +1,6 @@
 """Operations on delegations: lend a reviewer's roles for a range of days, never more than the delegator's own.
 
-What an admin asks to be lent for somebody else waits for that person or for another admin: one admin alone makes nobody a reviewer.
+A delegation that an admin requests for somebody else waits for that person or another admin, so that no admin alone makes a reviewer.
 """
 
 from collections.abc import Sequence
@@ -45,22 +45,22 @@ _LENT_ROLES: Final = (
     )
     .order_by(Delegation.id, Grant.role)
 )
-"""What is lent to somebody on a day; made once, as every request of a person asks it."""
+"""Roles lent to a principal on a day. Built once, since every request of a person runs it."""
 
 
 async def find_lent_roles(tx: Transaction, principal: str) -> tuple[Delegated, ...]:
-    """Return the roles that a principal holds for others today: what the delegators, enabled, still have themselves."""
+    """Return the roles lent to a principal today. A lent role ends when its delegator loses it or is disabled."""
     rows = await tx.execute(_LENT_ROLES, {"delegate": principal, "today": day_in_shanghai(tx.now)})
     lent = [Delegated(Role(role), handler, delegator) for role, handler, delegator in rows]
     return tuple(dict.fromkeys(lent))
 
 
 async def delegate(tx: Transaction, caller: Caller, body: DelegationIn) -> DelegationOut:
-    """Lend reviewers' roles to another person for some days; where an admin asks it for somebody else, it waits to be confirmed.
+    """Lend reviewers' roles to another person for some days; if an admin requests it for somebody else, it must be confirmed.
 
     Raises:
-        Invalid: nobody of that name, no person, the delegator themselves, days that have passed, a handler that is not known.
-        Forbidden: roles that the delegator does not have; somebody else's roles, without being an admin or to oneself.
+        Invalid: no enabled person has that name, the delegate is the delegator, the days are over, or the handler is unknown.
+        Forbidden: the delegator lacks the roles; or the caller lends roles of somebody else and is no admin, or is the delegate.
     """
     today = day_in_shanghai(tx.now)
     delegator = await _delegator(tx, caller, body)
@@ -105,12 +105,12 @@ async def delegate(tx: Transaction, caller: Caller, body: DelegationIn) -> Deleg
 
 
 async def confirm(tx: Transaction, caller: Caller, delegation_id: str) -> DelegationOut:
-    """Let a delegation take effect that an admin has asked for: the delegator may, or another admin.
+    """Confirm a delegation that an admin has requested, as its delegator or as another admin.
 
     Raises:
         NotFound: there is none that the caller may see.
-        Conflict: it does not wait, or not any more.
-        Forbidden: not by this caller.
+        Conflict: it is in effect or over.
+        Forbidden: the caller is neither the delegator nor another admin.
     """
     delegation = await _lock_delegation(tx, caller, delegation_id)
     today = day_in_shanghai(tx.now)
@@ -133,7 +133,7 @@ async def confirm(tx: Transaction, caller: Caller, delegation_id: str) -> Delega
 
 
 async def end(tx: Transaction, caller: Caller, delegation_id: str) -> DelegationOut:
-    """End a delegation before its last day; both sides may, and an admin.
+    """End a delegation early, as its delegator, its delegate or an admin.
 
     Raises:
         NotFound: there is none that the caller may see.
@@ -181,7 +181,7 @@ async def read_delegation(tx: Transaction, caller: Caller, delegation_id: str, *
 async def list_delegations(
     tx: Transaction, caller: Caller, cursor: str | None, limit: int
 ) -> tuple[Sequence[DelegationOut], str | None]:
-    """Return the caller's delegations, given and received; for admins and auditors all those on their handlers."""
+    """Return the delegations that the caller made or received; for admins and auditors, all those on their handlers."""
     query = select(Delegation)
     handlers = caller.reach(WATCHERS)
     if handlers != EVERYWHERE:
@@ -202,10 +202,10 @@ async def _delegator(tx: Transaction, caller: Caller, body: DelegationIn) -> str
 
 
 async def _person(tx: Transaction, caller: Caller, reference: str, pointer: str) -> Principal:
-    """Return an enabled person whom the caller may know of: who has, or had, a role on one of the caller's handlers or on all, or none yet.
+    """Return an enabled person who has or had a role on the caller's handlers or on all handlers, or has no role yet.
 
     Raises:
-        Invalid: there is none; somebody of other handlers alone is as good as nobody.
+        Invalid: there is none. A person of other handlers gets the same answer, which reveals no names.
     """
     column = Principal.id if is_id(reference, "pr") else Principal.name
     query = select(Principal).where(column == reference)
@@ -243,7 +243,7 @@ async def _find_delegation(tx: Transaction, caller: Caller, delegation_id: str, 
 
 
 async def _lock_delegation(tx: Transaction, caller: Caller, delegation_id: str) -> Delegation:
-    """Return a delegation to act on, with the view that its record takes: a party of it need have no other role on its handler."""
+    """Lock a delegation, and extend the row scope to its handler, on which its parties need no role of their own."""
     delegation = await _find_delegation(tx, caller, delegation_id, lock=True)
     if delegation.handler is not None:
         await tx.look(RowScope(joined(tx.view.reach, frozenset({delegation.handler})), tx.view.principal))
@@ -251,7 +251,7 @@ async def _lock_delegation(tx: Transaction, caller: Caller, delegation_id: str) 
 
 
 def _sees(caller: Caller, delegation: Delegation, roles: frozenset[Role]) -> bool:
-    """Tell whether a delegation is the caller's own, or on the handlers of its roles; one for all handlers takes them for all."""
+    """True if the caller is a party of a delegation or has one of the roles on its handler (for all handlers: on all of them)."""
     handlers = caller.reach(roles)
     on_theirs = handlers == EVERYWHERE or delegation.handler in handlers
     return on_theirs or caller.principal in {delegation.delegator, delegation.delegate}

@@ -1,6 +1,6 @@
-"""Operations on grants: request, confirm, withdraw. An act that withdraws a right closes the gate; one that grants it shares its lock.
+"""Operations on grants: request, confirm, withdraw. An act that withdraws a right closes the gate; one that grants a right joins it.
 
-To join it keeps whoever acts from being shut out in the meantime: either is wholly before the other.
+Joining the gate's lock orders a grant against the withdrawal of its actor's own rights: one is committed before the other begins.
 """
 
 from collections.abc import Sequence
@@ -27,12 +27,18 @@ from service.validation.problems import AlreadyExists, Conflict, Forbidden, Inva
 
 
 async def create_grant(tx: Transaction, caller: Caller, body: GrantIn) -> GrantOut:
-    """Give a principal a role; that of a reviewer or an admin waits for a second admin.
+    """Grant a role to a principal; a reviewer's or an admin's role waits for a second admin.
 
     Raises:
-        Forbidden: to oneself, or by whoever would have the use of it; without the role admin for it.
-        Invalid: no such principal or handler, a reviewer's role for a system, days that do not fit.
-        AlreadyExists: the same grant is there, and not over.
+        Forbidden: the caller is the grantee, could use the role in another way, or is no admin of the handler.
+        Invalid: the principal or handler is unknown, a system would review, or the days are out of range.
+        AlreadyExists: an equal grant is not over.
+
+    Example:
+        The role of an exporting system, for one handler and until a day::
+
+            body = GrantIn(principal="etl", role=Role.EXPORTER, handler="hd-shanghai", valid_until=date(2027, 6, 30))
+            grant = await create_grant(tx, caller, body)
     """
     principal = await named_principal(tx, body.principal)
     handler = None if body.handler is None else await handler_of(tx, caller, body.handler)
@@ -49,12 +55,12 @@ async def create_grant(tx: Transaction, caller: Caller, body: GrantIn) -> GrantO
 
 
 async def confirm_grant(tx: Transaction, caller: Caller, grant_id: str) -> GrantOut:
-    """Let a grant take effect, as the second admin. It only widens: there is nothing that the gate comes to refuse by it.
+    """Confirm a pending grant as the second admin.
 
     Raises:
         NotFound: there is none that the caller may see.
-        Conflict: it does not wait (any more), or whoever asked for it is no admin any more.
-        Forbidden: not by this caller.
+        Conflict: it is not pending, or the admin who requested it has lost that role.
+        Forbidden: the caller may not be the second admin.
     """
     grant = await find_grant(tx, caller, grant_id, lock=True)
     state = grant_rules.state(grant.life, tx.now)
@@ -79,11 +85,12 @@ async def confirm_grant(tx: Transaction, caller: Caller, grant_id: str) -> Grant
 
 
 async def withdraw_grant(tx: Transaction, caller: Caller, grant_id: str) -> GrantOut:
-    """Take a role away, from this commit on, or decline to confirm it; the grant stays on record.
+    """Withdraw a role from this commit on, or decline to confirm it; the grant stays on record.
 
     Raises:
         NotFound: there is none that the caller may see.
-        Conflict: it is over already, or it is the last that keeps an admin.
+        Forbidden: the caller is no admin of its handler.
+        Conflict: it is over, belongs to a group of the identity provider, or is the grant of the last admin.
     """
     await close_gate(tx)
     grant = await find_grant(tx, caller, grant_id, lock=True)
@@ -116,7 +123,7 @@ async def list_grants(
     cursor: str | None,
     limit: int,
 ) -> tuple[Sequence[GrantOut], str | None]:
-    """Return the grants on the caller's handlers, those that are over included, in the order of their making."""
+    """Return the grants on the caller's handlers, including those that are over, in the order of their creation."""
     query = select(Grant).where(_visible(caller))
     if principal is not None:
         query = query.where(is_of_principal(Grant.principal, principal))
@@ -156,7 +163,7 @@ async def add_grant(
     first: date | None = None,
     last: date | None = None,
 ) -> Grant:
-    """Write a grant down, whatever the caller may do; it waits for a second admin where it must, save the operator's."""
+    """Add a grant without checking the caller; it waits for a second admin if its role requires one, except the operator's."""
     is_operator = caller.kind == "operator"
     waits = grant_rules.takes_two(role) and not is_operator
     grant = Grant(
@@ -190,10 +197,10 @@ async def add_grant(
 
 
 async def ensure_role(tx: Transaction, principal: Principal, role: Role, handler: str | None) -> None:
-    """See to it that a principal has a role now, as the operator: what only waits, or is to come, is ended and given anew.
+    """Grant a role that takes effect now, as the operator; an equal grant that is pending or upcoming is replaced.
 
     Raises:
-        Invalid: a reviewer's role for a system.
+        Invalid: a system cannot have a reviewer's role.
     """
     _require_fit(role, principal)
     same = await _find_equal_grant(tx, principal.id, role, handler)
@@ -206,10 +213,10 @@ async def ensure_role(tx: Transaction, principal: Principal, role: Role, handler
 
 
 async def renew_requests(tx: Transaction, caller: Caller, principal: Principal) -> None:
-    """End the roles of somebody who is let in again that take two, and ask for them anew: one admin alone gives none of them back.
+    """Replace the grants of an enabled principal that require a second admin by pending ones, so that one admin alone restores none.
 
     Raises:
-        Forbidden: the caller may not ask for them.
+        Forbidden: the caller may not request them.
     """
     query = select(Grant).where(Grant.principal == principal.id, Grant.withdrawn_at.is_(None)).with_for_update()
     for grant in await tx.scalars(query.order_by(Grant.id)):
@@ -229,14 +236,14 @@ async def renew_requests(tx: Transaction, caller: Caller, principal: Principal) 
 
 
 async def require_remaining_admin(tx: Transaction, *, without: str) -> None:
-    """Refuse to lock everyone out; the caller holds the gate, so two admins cannot remove each other at once.
+    """Require that an admin of all handlers remains without a grant or a principal.
 
     Args:
-        tx: the transaction, which has closed the gate.
-        without: the grant or the principal that is to go.
+        tx: the transaction. It has closed the gate, so that two admins cannot remove each other at once.
+        without: id of the grant or the principal that would be removed.
 
     Raises:
-        Conflict: no admin would remain on whom one can rely.
+        Conflict: no permanent admin of all handlers would remain.
     """
     query = (
         select(Grant, Principal)
@@ -261,7 +268,7 @@ def _require_fit(role: Role, principal: Principal) -> None:
 
 
 async def _end_lapsed_grant(tx: Transaction, caller: Caller, principal: str, role: Role, handler: str | None) -> None:
-    """End an equal grant on record that is over by itself.
+    """End an equal grant on record whose days are over.
 
     Raises:
         AlreadyExists: it is not over.
@@ -299,7 +306,7 @@ def _end(tx: Transaction, caller: Caller, grant: Grant) -> None:
 
 
 async def _ask_of(tx: Transaction, principal: Principal, role: Role, handler: str | None) -> Ask:
-    """Return what is asked for, with those to whom the grantee has lent roles: today, or for days to come."""
+    """Return the request for a grant, with the principals to whom the grantee has lent roles for today or later."""
     query = select(Delegation.delegate).where(
         Delegation.delegator == principal.id,
         Delegation.not_over(day_in_shanghai(tx.now)),
@@ -345,7 +352,7 @@ def _record(
     *,
     audience: Sequence[str] | set[str] = (),
 ) -> None:
-    """Record what became of a role that somebody has or is to have, and tell them and whoever must act."""
+    """Record a change of a grant, addressed to its grantee and to the audience that must act."""
     waits = action == AuditAction.GRANT_CREATED and grant.effective_at is None
     events.record(
         tx,

@@ -156,7 +156,7 @@ async def authenticate(tx: Transaction, credential: FederatedCredential) -> Call
         await tx.execute(_PRINCIPAL_WITH_GRANTS, {"login": credential.login, "today": day_in_shanghai(tx.now)})
     ).all()
     if not rows:
-        raise _invalid_login()
+        raise _invalid_identity()
     roles = [(row[1], row[2]) for row in rows]
     return await operations.caller_of(tx, rows[0][0], roles, frozenset(rows[0][3]), credential.login)
 
@@ -275,7 +275,7 @@ def uncertain_kind() -> Unauthenticated:
     return Unauthenticated(detail, error="invalid_token")
 
 
-def _invalid_login() -> Unauthenticated:
+def _invalid_identity() -> Unauthenticated:
     return Unauthenticated("This login is not known, or is no longer valid.", error="invalid_token")
 
 
@@ -295,7 +295,7 @@ async def _find_linked_identity(
     # A client that acts on its own account is a machine, even if an admin has linked it to a person.
     is_active = linked.ended_at is None and principal.disabled_at is None
     if not is_active or (claims.is_system and principal.kind == "person"):
-        raise _invalid_login()
+        raise _invalid_identity()
     return linked, principal
 
 

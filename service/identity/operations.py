@@ -32,14 +32,20 @@ _PRINCIPAL_WITH_GRANTS: Final = (
     .outerjoin(Grant, Grant.standing_of_principals(TODAY))
     .where(ApiKey.prefix == bindparam("prefix"))
 )
-"""Whose a key is, with each of their grants that stand; made once, as every request asks it."""
+"""Principal of a key, with a row for each of its grants in effect. Built once, since every request with a key runs it."""
 
 
 async def authenticate(tx: Transaction, credentials: Credentials) -> Caller:
-    """Return who holds a key, with the grants that stand now.
+    """Return the caller of a key, with the grants in effect today.
 
     Raises:
-        Unauthenticated: no key, an unknown, expired or revoked one, or a disabled principal; it is not told which.
+        Unauthenticated: the key is unknown, expired or revoked, or its principal is disabled. The answer is the same for all four.
+
+    Example:
+        The caller of a request's API key::
+
+            credentials = parse_api_key(request.headers.get("authorization"))
+            caller = await authenticate(tx, credentials)
     """
     rows = (
         await tx.execute(_PRINCIPAL_WITH_GRANTS, {"prefix": credentials.prefix, "today": day_in_shanghai(tx.now)})
@@ -58,14 +64,14 @@ async def caller_of(
     seen_by: frozenset[str],
     credential: str,
 ) -> Caller:
-    """Return a principal as a caller, with what others have lent to them and what break-glass access opens.
+    """Return a principal as a caller, with lent roles and open break-glass access.
 
     Args:
         tx: the transaction.
-        principal: who has been recognized.
-        roles: role and handler of each grant of theirs that stands now.
-        seen_by: who else has seen the secret that they showed.
-        credential: id of the key, login or session that they showed.
+        principal: the authenticated principal.
+        roles: role and handler of each of its grants in effect.
+        seen_by: other principals who have seen the secret of the credential.
+        credential: id of the key, linked identity or session.
     """
     kind: Kind = "person" if principal.kind == "person" else "system"
     handlers_by_role = _handlers_by_role(
@@ -79,10 +85,10 @@ async def caller_of(
 
 
 def parse_api_key(authorization: str | None) -> Credentials:
-    """Return what an `Authorization` header shows of a key.
+    """Return the API key of an `Authorization` header, not looked up yet.
 
     Raises:
-        Unauthenticated: no key, or nothing of its form.
+        Unauthenticated: the header is missing or holds no key.
     """
     secret = Secret.in_header(authorization)
     if secret is None:
@@ -107,10 +113,10 @@ def _handlers_by_role(grants: Sequence[tuple[str | None, str | None]]) -> dict[R
 
 
 async def create_principal(tx: Transaction, caller: Caller, body: PrincipalIn) -> PrincipalOut:
-    """Make a person or a system known.
+    """Create a person or a system.
 
     Raises:
-        AlreadyExists: one of this name, or of one that differs in case, width or spaces only: one person is one principal.
+        AlreadyExists: the name is taken, or differs from a taken one only in case, width or spaces.
     """
     _require_admin(caller)
     same = await tx.scalar(select(Principal.name).where(Principal.folded == fold_name(body.name)))
@@ -130,7 +136,7 @@ async def create_principal(tx: Transaction, caller: Caller, body: PrincipalIn) -
 async def list_principals(
     tx: Transaction, caller: Caller, cursor: str | None, limit: int
 ) -> tuple[Sequence[PrincipalOut], str | None]:
-    """Return principals in the order of their making; for an admin of some handlers those who have, or had, roles on them."""
+    """Return principals in the order of their creation; for an admin of some handlers, those who have or had roles on them."""
     query = select(Principal)
     handlers = party(caller).admin_of
     if handlers != EVERYWHERE:
@@ -155,7 +161,11 @@ async def read_principal(tx: Transaction, caller: Caller, reference: str, *, loc
 
 
 async def disable_principal(tx: Transaction, caller: Caller, reference: str) -> PrincipalOut:
-    """Shut a principal out, with all of its keys, from this commit on."""
+    """Disable a principal with its keys, sessions and break-glass access, from this commit on.
+
+    Raises:
+        Conflict: it is disabled already, or is the last admin.
+    """
     _require_admin(caller)
     await close_gate(tx)
     principal = await principal_of(tx, reference, lock=True)
@@ -171,10 +181,11 @@ async def disable_principal(tx: Transaction, caller: Caller, reference: str) -> 
 
 
 async def enable_principal(tx: Transaction, caller: Caller, reference: str) -> PrincipalOut:
-    """Let a disabled principal in again; roles that take two wait for a second admin again.
+    """Enable a disabled principal; its roles that require a second admin must be confirmed anew.
 
     Raises:
-        Forbidden: it has such roles, and the caller may not ask for them.
+        Conflict: it is not disabled.
+        Forbidden: it has such roles, and the caller may not request them.
     """
     _require_admin(caller)
     principal = await principal_of(tx, reference, lock=True)
@@ -188,10 +199,10 @@ async def enable_principal(tx: Transaction, caller: Caller, reference: str) -> P
 
 
 async def create_key(tx: Transaction, caller: Caller, body: ApiKeyIn) -> ApiKeyMade:
-    """Make a key; the answer holds the secret, the database only its hash.
+    """Create a key; the result holds the secret, the database only its hash.
 
     Raises:
-        Invalid: no such principal, or an end in the past.
+        Invalid: there is no such principal, or the key would have expired.
         Conflict: the principal is disabled.
     """
     _require_admin(caller)
@@ -222,7 +233,7 @@ async def create_key(tx: Transaction, caller: Caller, body: ApiKeyIn) -> ApiKeyM
 async def list_keys(
     tx: Transaction, caller: Caller, principal: str | None, cursor: str | None, limit: int
 ) -> tuple[Sequence[ApiKeyOut], str | None]:
-    """Return keys, of one principal or of all, in the order of their making."""
+    """Return keys, of one principal or of all, in the order of their creation."""
     _require_admin(caller)
     query = select(ApiKey)
     if principal is not None:
@@ -238,7 +249,11 @@ async def read_key(tx: Transaction, caller: Caller, key_id: str, *, lock: bool =
 
 
 async def revoke_key(tx: Transaction, caller: Caller, key_id: str) -> ApiKeyOut:
-    """End a key, from this commit on."""
+    """Revoke a key, from this commit on.
+
+    Raises:
+        Conflict: it is revoked already.
+    """
     _require_admin(caller)
     await close_gate(tx)
     key = await _key(tx, key_id, lock=True)
@@ -253,11 +268,11 @@ async def revoke_key(tx: Transaction, caller: Caller, key_id: str) -> ApiKeyOut:
 async def ensure_principal(
     tx: Transaction, name: str, kind: Kind, roles: Sequence[Role], handler: str | None = None
 ) -> PrincipalOut:
-    """Make a principal known, or find it, and see to it that it has some roles; recorded as the operator's act.
+    """Find or create a principal as the operator, and grant it some roles.
 
     Raises:
-        Conflict: the principal is known as the other kind.
-        Invalid: no such handler.
+        Conflict: the principal is of the other kind.
+        Invalid: there is no such handler.
     """
     principal = await tx.scalar(select(Principal).where(Principal.name == name))
     if principal is None:
@@ -280,13 +295,20 @@ async def issue_key(
     *,
     expires_at: datetime | None = None,
 ) -> ApiKeyMade:
-    """Give a principal, new or known, some roles and a new key: the operator's way in, recorded as the operator's act."""
+    """Find or create a principal as the operator, grant it some roles, and create a key.
+
+    Example:
+        A key of an exporting system::
+
+            key = await issue_key(tx, "etl", "system", [Role.EXPORTER], "hd-shanghai")
+            print(key.secret)
+    """
     principal = await ensure_principal(tx, name, kind, roles, handler)
     return await create_key(tx, OPERATOR, ApiKeyIn(principal=principal.id, expires_at=expires_at))
 
 
 async def create_first_admin(tx: Transaction) -> ApiKeyMade | None:
-    """On a database without principals, make the first admin and return its key; else None."""
+    """Create the first admin and return its key; None if the database has principals."""
     await tx.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": FIRST_ADMIN_LOCK})
     if await tx.scalar(select(func.count()).select_from(Principal)):
         return None
@@ -296,7 +318,8 @@ async def create_first_admin(tx: Transaction) -> ApiKeyMade | None:
 def _record(
     tx: Transaction, caller: Caller, action: AuditAction, subject: str, principal: str, details: dict[str, Any]
 ) -> None:
-    """Record what happened to a principal or to one of its keys, and tell it: a key that it did not ask for is worth knowing."""
+    """Record a change of a principal or of one of its keys, addressed to that principal."""
+    # A principal must learn of a key that somebody else created for it.
     events.record(
         tx,
         caller,
@@ -307,7 +330,7 @@ def _record(
 
 
 def _require_admin(caller: Caller) -> None:
-    """Keep principals and keys to the admins of all handlers: a person may work for several of them."""
+    """Require an admin of all handlers, since a principal can have roles on several handlers."""
     if caller is not OPERATOR:
         caller.require_everywhere(Role.ADMIN)
 

@@ -1,4 +1,4 @@
-"""HTTP of principals, API keys and grants."""
+"""HTTP of principals, linked identities, API keys, grants, delegations and break-glass access."""
 
 from typing import Annotated
 
@@ -38,20 +38,20 @@ PendingQuery = Annotated[bool | None, Query(description="Those that wait for a s
 
 @router.get("/v1/me", response_model=CallerOut)
 async def me(exchange: AnyExchange) -> Response:
-    """Tell who the key belongs to and what it may do."""
+    """Read the caller, with the caller's roles and permissions."""
 
-    async def tell(_: Transaction, caller: Caller) -> CallerOut:
+    async def present(_: Transaction, caller: Caller) -> CallerOut:
         return CallerOut.of(caller)
 
-    return await exchange.read(tell)
+    return await exchange.read(present)
 
 
 @router.post("/v1/principals", status_code=201, response_model=PrincipalOut)
 async def create_principal(exchange: AdminExchange, body: PrincipalIn) -> Response:
-    """Make a person or a system known."""
+    """Create a principal: a person or a system."""
     return await exchange.create(
         lambda tx, caller: operations.create_principal(tx, caller, body),
-        lambda made: f"/v1/principals/{made.id}",
+        lambda created: f"/v1/principals/{created.id}",
         gate="join",
     )
 
@@ -70,7 +70,7 @@ async def read_principal(exchange: AdminExchange, principal_id: str) -> Response
 
 @router.post("/v1/principals/{principal_id}/disable", response_model=PrincipalOut)
 async def disable_principal(exchange: AdminExchange, principal_id: str) -> Response:
-    """Shut a principal out with all of its keys, at once and on every replica."""
+    """Disable a principal with all of its keys and sessions, at once and on every replica."""
     return await exchange.act(
         lambda tx, caller: operations.disable_principal(tx, caller, principal_id),
         lambda tx, caller: operations.read_principal(tx, caller, principal_id, lock=True),
@@ -80,7 +80,7 @@ async def disable_principal(exchange: AdminExchange, principal_id: str) -> Respo
 
 @router.post("/v1/principals/{principal_id}/enable", response_model=PrincipalOut)
 async def enable_principal(exchange: AdminExchange, principal_id: str) -> Response:
-    """Let a disabled principal in again."""
+    """Enable a disabled principal."""
     return await exchange.act(
         lambda tx, caller: operations.enable_principal(tx, caller, principal_id),
         lambda tx, caller: operations.read_principal(tx, caller, principal_id, lock=True),
@@ -90,17 +90,17 @@ async def enable_principal(exchange: AdminExchange, principal_id: str) -> Respon
 
 @router.post("/v1/principals/{principal_id}/logins", status_code=201, response_model=LinkedIdentityOut)
 async def link_login(exchange: AdminExchange, request: Request, principal_id: str, body: LinkedIdentityIn) -> Response:
-    """Say which subject of the identity provider a principal is; a subject is one principal's for good."""
+    """Link a subject of the identity provider to a principal, permanently."""
     issuer: str | None = request.app.state.issuer
     return await exchange.create(
         lambda tx, caller: linked_identities.link(tx, caller, principal_id, body, issuer),
-        lambda made: f"/v1/principals/{made.principal}/logins/{made.id}",
+        lambda created: f"/v1/principals/{created.principal}/logins/{created.id}",
     )
 
 
 @router.get("/v1/principals/{principal_id}/logins", response_model=Page[LinkedIdentityOut])
 async def list_logins(exchange: AdminExchange, principal_id: str, cursor: Cursor = None, limit: Limit = 50) -> Response:
-    """List the logins of a principal, the ended ones included."""
+    """List the logins of a principal, including ended ones."""
     return await exchange.page(
         lambda tx, caller: linked_identities.list_linked_identities(tx, caller, principal_id, cursor, limit)
     )
@@ -116,7 +116,7 @@ async def read_login(exchange: AdminExchange, principal_id: str, login_id: str) 
 
 @router.post("/v1/principals/{principal_id}/logins/{login_id}/end", response_model=LinkedIdentityOut)
 async def end_login(exchange: AdminExchange, principal_id: str, login_id: str) -> Response:
-    """End a login at once and on every replica, with the roles that its groups stood for."""
+    """End a login at once and on every replica, with its sessions and the roles of its groups."""
     return await exchange.act(
         lambda tx, caller: linked_identities.end(tx, caller, principal_id, login_id),
         lambda tx, caller: linked_identities.read_linked_identity(tx, caller, principal_id, login_id, lock=True),
@@ -126,11 +126,11 @@ async def end_login(exchange: AdminExchange, principal_id: str, login_id: str) -
 
 @router.post("/v1/api-keys", status_code=201, response_model=ApiKeyMade)
 async def create_key(exchange: AdminExchange, body: ApiKeyIn) -> Response:
-    """Make a key for a principal; the secret is in this answer and nowhere else."""
+    """Create a key for a principal; only this answer holds the secret."""
     return await exchange.create(
         lambda tx, caller: operations.create_key(tx, caller, body),
-        lambda made: f"/v1/api-keys/{made.id}",
-        kept=lambda made: made.model_copy(update={"secret": None}),  # nosec B105 - what is kept is without it
+        lambda created: f"/v1/api-keys/{created.id}",
+        kept=lambda created: created.model_copy(update={"secret": None}),  # nosec B105 - what is kept is without it
         gate="join",
     )
 
@@ -161,9 +161,11 @@ async def revoke_key(exchange: AdminExchange, key_id: str) -> Response:
 
 @router.post("/v1/grants", status_code=201, response_model=GrantOut)
 async def create_grant(exchange: AdminExchange, body: GrantIn) -> Response:
-    """Give a principal a role on one handler, or on all when none is named; a reviewer's or an admin's waits for a second admin."""
+    """Grant a principal a role on one handler, or on all if none is named; a reviewer's or an admin's role waits for a second admin."""
     return await exchange.create(
-        lambda tx, caller: grants.create_grant(tx, caller, body), lambda made: f"/v1/grants/{made.id}", gate="join"
+        lambda tx, caller: grants.create_grant(tx, caller, body),
+        lambda created: f"/v1/grants/{created.id}",
+        gate="join",
     )
 
 
@@ -176,7 +178,7 @@ async def list_grants(
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> Response:
-    """List grants, those that are over included."""
+    """List grants, including those that are over."""
     return await exchange.page(
         lambda tx, caller: grants.list_grants(
             tx, caller, principal=principal, handler=handler, pending=pending, cursor=cursor, limit=limit
@@ -192,7 +194,7 @@ async def read_grant(exchange: AdminExchange, grant_id: str) -> Response:
 
 @router.post("/v1/grants/{grant_id}/confirm", response_model=GrantOut)
 async def confirm_grant(exchange: AdminExchange, grant_id: str) -> Response:
-    """Let a grant take effect that another admin has asked for; to decline it, withdraw it."""
+    """Confirm a grant that another admin has requested; to decline it, withdraw it."""
     return await exchange.act(
         lambda tx, caller: grants.confirm_grant(tx, caller, grant_id),
         lambda tx, caller: grants.read_grant(tx, caller, grant_id, lock=True),
@@ -202,7 +204,7 @@ async def confirm_grant(exchange: AdminExchange, grant_id: str) -> Response:
 
 @router.post("/v1/grants/{grant_id}/withdraw", response_model=GrantOut)
 async def withdraw_grant(exchange: AdminExchange, grant_id: str) -> Response:
-    """Take a role away at once, or decline one that is asked for; the grant stays on record."""
+    """Withdraw a role at once, or decline a requested one; the grant stays on record."""
     return await exchange.act(
         lambda tx, caller: grants.withdraw_grant(tx, caller, grant_id),
         lambda tx, caller: grants.read_grant(tx, caller, grant_id, lock=True),
@@ -214,13 +216,13 @@ async def withdraw_grant(exchange: AdminExchange, grant_id: str) -> Response:
 async def delegate(exchange: LendingExchange, body: DelegationIn) -> Response:
     """Lend reviewers' roles to another person for the days of an absence."""
     return await exchange.create(
-        lambda tx, caller: delegations.delegate(tx, caller, body), lambda made: f"/v1/delegations/{made.id}"
+        lambda tx, caller: delegations.delegate(tx, caller, body), lambda created: f"/v1/delegations/{created.id}"
     )
 
 
 @router.get("/v1/delegations", response_model=Page[DelegationOut])
 async def list_delegations(exchange: AnyExchange, cursor: Cursor = None, limit: Limit = 50) -> Response:
-    """List the delegations that the caller has given or received; admins and auditors see all."""
+    """List the delegations that the caller has made or received; admins and auditors see all."""
     return await exchange.page(lambda tx, caller: delegations.list_delegations(tx, caller, cursor, limit))
 
 
@@ -232,7 +234,7 @@ async def read_delegation(exchange: AnyExchange, delegation_id: str) -> Response
 
 @router.post("/v1/delegations/{delegation_id}/confirm", response_model=DelegationOut)
 async def confirm_delegation(exchange: AnyExchange, delegation_id: str) -> Response:
-    """Let a delegation take effect that an admin has asked for: the delegator may, or another admin."""
+    """Confirm a delegation that an admin has requested, as its delegator or as another admin."""
     return await exchange.act(
         lambda tx, caller: delegations.confirm(tx, caller, delegation_id),
         lambda tx, caller: delegations.read_delegation(tx, caller, delegation_id),
@@ -251,10 +253,10 @@ async def end_delegation(exchange: AnyExchange, delegation_id: str) -> Response:
 
 @router.post("/v1/break-glass", status_code=201, response_model=BreakGlassOut)
 async def break_glass(exchange: AdminExchange, body: BreakGlassIn) -> Response:
-    """Take access in an emergency, for yourself, at once and for some hours; all admins and auditors are told."""
+    """Take emergency access for yourself, at once and for some hours; all admins and auditors are notified."""
     return await exchange.create(
         lambda tx, caller: emergency.break_glass(tx, caller, body),
-        lambda made: f"/v1/break-glass/{made.id}",
+        lambda created: f"/v1/break-glass/{created.id}",
         gate="join",
     )
 
@@ -263,7 +265,7 @@ async def break_glass(exchange: AdminExchange, body: BreakGlassIn) -> Response:
 async def list_break_glass(
     exchange: WatcherExchange, principal: PrincipalQuery = None, cursor: Cursor = None, limit: Limit = 50
 ) -> Response:
-    """List break-glass access, what is over included: what there has been on the caller's handlers."""
+    """List break-glass access to the caller's handlers, including access that is over."""
     return await exchange.page(lambda tx, caller: emergency.list_all(tx, caller, principal, cursor, limit))
 
 
@@ -275,7 +277,7 @@ async def read_break_glass(exchange: WatcherExchange, access_id: str) -> Respons
 
 @router.post("/v1/break-glass/{access_id}/close", response_model=BreakGlassOut)
 async def close_break_glass(exchange: AdminExchange, access_id: str) -> Response:
-    """End break-glass access before its time: your own, or as an admin that of others."""
+    """End break-glass access early: your own, or as an admin that of others."""
     return await exchange.act(
         lambda tx, caller: emergency.close(tx, caller, access_id),
         lambda tx, caller: emergency.read(tx, caller, access_id, lock=True),

@@ -20,7 +20,7 @@ class _In(BaseModel):
 
 
 class PrincipalIn(_In):
-    """A person or a system to be known to the service."""
+    """A person or a system."""
 
     name: Name
     kind: Kind = "person"
@@ -38,7 +38,7 @@ class PrincipalOut(BaseModel):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def flags(self) -> list[Flag]:
-        """What is odd about how it is named: `mixed_script`, or `looks_latin` and is not."""
+        """Warnings about confusable names: `mixed_script`; `looks_latin` for letters that only resemble Latin ones."""
         return flags_of_all(self.name)
 
     @classmethod
@@ -48,7 +48,7 @@ class PrincipalOut(BaseModel):
 
 
 class LinkedIdentityIn(_In):
-    """Which subject of the identity provider a principal is."""
+    """Subject of the identity provider that belongs to a principal."""
 
     issuer: Annotated[str, Field(max_length=2048)] | None = Field(
         default=None, description="As it calls itself in `iss`; the one in the service's settings, if missing."

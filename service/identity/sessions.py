@@ -355,12 +355,12 @@ def _end(tx: Transaction, caller: Caller, session: Session, how: str) -> None:
 
 
 def _record(tx: Transaction, caller: Caller, action: AuditAction, session: Session, details: dict[str, Any]) -> None:
-    told = {"principal": session.principal} | details
+    details = {"principal": session.principal} | details
     audience = [session.principal]
     events.record(
         tx,
         caller,
         events.Change(
-            action=action, subject=session.id, handler=None, details=told, audience=audience, link="/v1/session"
+            action=action, subject=session.id, handler=None, details=details, audience=audience, link="/v1/session"
         ),
     )
