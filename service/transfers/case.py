@@ -196,13 +196,13 @@ def determine_case(case: Case, today: date, book: RuleBook) -> CaseDetermination
     return CaseDetermination(facts, determination, render_determination(facts, determination, book))
 
 
-def require_route(case: Case, finding: CaseDetermination) -> None:
+def require_route(case: Case, legal: CaseDetermination) -> None:
     """Refuse a route that the determination does not offer.
 
     Raises:
         Invalid: naming the routes that are offered.
     """
-    offered = [route for requirement in finding.determination.requirements for route in requirement.routes]
+    offered = [route for requirement in legal.determination.requirements for route in requirement.routes]
     if route_of(case) not in {None, *offered}:
         advice = f"Choose one of: {', '.join(offered)}." if offered else "No route is needed: leave it out."
         raise Invalid("The chosen route does not meet what the law asks for.", errors=[("/route", advice)])

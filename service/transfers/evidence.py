@@ -1,4 +1,10 @@
-"""Evidence: the records of the papers that a permit rests on, and their files."""
+"""Files, verifies, replaces and withdraws evidence of transfers, and stores its files.
+
+Example:
+    evidence = await add_evidence(tx, requester, book, "tr_01J...", body, upload)
+    await verify(tx, reviewer, book, "tr_01J...", evidence.id)
+    await withdraw(tx, reviewer, book, "tr_01J...", evidence.id, "It was revoked by its issuer.")
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,17 +51,17 @@ from service.validation.problems import Conflict, Forbidden, Invalid, NotFound
 
 OTHER_KIND = "other"
 FILE_READERS = READERS - {Role.EXPORTER}
-"""Who may have the files of a handler; systems that export see the records alone."""
+"""Roles that may download files of evidence; exporting systems may read the records only."""
 
 MAX_RECORDS: Final = 100
-"""Records that one request may have, and once more as many after its approval: whoever reads it reads them all."""
+"""Records of evidence of one request, twice as many once it is approved; reading a request reads all of them."""
 
 _CLOSED_STATUSES = frozenset({Status.REJECTED, Status.WITHDRAWN, Status.EXPIRED})
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A file that is taken, under the name by which it is kept."""
+    """An accepted file, with its sanitized name."""
 
     name: str
     media_type: str
@@ -65,7 +71,7 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A file as it goes out."""
+    """A file for download."""
 
     name: str
     media_type: str
@@ -78,39 +84,39 @@ async def add_evidence(
     caller: Caller,
     book: RuleBook,
     transfer_id: str,
-    wanted: EvidenceIn,
+    body: EvidenceIn,
     upload: Upload | None = None,
 ) -> Evidence:
-    """Add the record of a paper, from draft on, and after approval too (a duty's receipt comes then).
+    """File a record of evidence with a request, from draft on and after its approval (a filing receipt comes then).
 
-    With `replaces` it takes the place of an earlier record, for the permits that rest on that one too: at once, or once it is verified,
-    where a reviewer withdrew a paper of its kind or somebody verified the one that it replaces.
+    With `replaces` it replaces an earlier record, also for the permits that rest on that one. The replacement takes effect at
+    once, or after verification if a reviewer withdrew evidence of its kind or the replaced record was verified.
 
     Raises:
-        Forbidden: the caller has decided a stage of the revision, which rests on papers of this kind.
-        Invalid: a kind that nobody knows, a file that the caller has no record of or that does not serve for it, nothing to replace, or a
-            replacement that does not count today.
+        Forbidden: the caller has decided a stage of the revision, which requires evidence of this kind.
+        Invalid: an unknown kind, a file that the caller may not read or that is bound to another request, nothing to replace, or
+            a replacement that is not valid today.
         Conflict: the transfer was rejected or withdrawn, or has expired.
     """
     transfer = await transfer_of(tx, caller, transfer_id, lock=True)
     caller.demand(REQUESTERS, transfer.handler, what="transfer")
-    if wanted.kind not in book.kinds | {OTHER_KIND}:
-        known = ", ".join(sorted(book.kinds | {OTHER_KIND}))
-        raise Invalid("This kind of evidence is not known.", errors=[("/kind", f"Choose one of: {known}.")])
+    if body.kind not in book.kinds | {OTHER_KIND}:
+        kinds = ", ".join(sorted(book.kinds | {OTHER_KIND}))
+        raise Invalid("This kind of evidence is unknown.", errors=[("/kind", f"Choose one of: {kinds}.")])
     require_status(transfer, tx, frozenset(Status) - _CLOSED_STATUSES, "given evidence")
-    await _require_may_file(tx, caller, transfer, wanted.kind)
+    await _require_may_file(tx, caller, transfer, body.kind)
     await _require_below_limit(tx, transfer)
-    document, name = await _resolve_document(tx, caller, wanted, upload)
-    number = workflow.number_of(wanted.issuer, wanted.reference) if wanted.kind in workflow.BOUND_KINDS else None
+    document, name = await _resolve_document(tx, caller, body, upload)
+    number = workflow.number_of(body.issuer, body.reference) if body.kind in workflow.BOUND_KINDS else None
     if number is not None:
-        await _require_serves(tx, transfer, wanted, number, document)
+        await _require_serves(tx, transfer, body, number, document)
     evidence = Evidence(
         id=new_id("ed"),
         transfer=transfer.id,
         document=document,
         file_name=name,
         number=number,
-        scope=scope_of(transfer) if wanted.kind in workflow.SCOPED_KINDS else None,
+        scope=scope_of(transfer) if body.kind in workflow.SCOPED_KINDS else None,
         reused_from=None,
         added_by=caller.principal,
         added_persons=caller.acting(),
@@ -121,22 +127,22 @@ async def add_evidence(
         ended_by=None,
         ended_at=None,
         ended_reason=None,
-        **wanted.model_dump(exclude={"document"}),
+        **body.model_dump(exclude={"document"}),
     )
     tx.add(evidence)
     await tx.flush()
-    old = (
-        None if wanted.replaces is None else await _replaceable_evidence(tx, book, transfer, wanted.replaces, evidence)
+    replaced = (
+        None if body.replaces is None else await _replaceable_evidence(tx, book, transfer, body.replaces, evidence)
     )
     is_distrusted = evidence.kind in distrusted_kinds(await _all_evidence_of(tx, transfer))
-    waits = is_distrusted or (old is not None and old.verified_at is not None)
+    needs_verification = is_distrusted or (replaced is not None and replaced.verified_at is not None)
     transfer.updated_at = tx.now
-    details = wanted.model_dump(mode="json", exclude={"document"}) | {
+    details = body.model_dump(mode="json", exclude={"document"}) | {
         "evidence": evidence.id,
         "document": None if document is None else document.hex(),
         "file_name": name,
         "number": number,
-        "waits": waits,
+        "waits": needs_verification,
     }
     events.record(
         tx,
@@ -145,48 +151,48 @@ async def add_evidence(
             AuditAction.TRANSFER_EVIDENCE_ADDED, transfer, details, audience=await _deciders(tx, transfer)
         ),
     )
-    if not (waits or old is None):
+    if not (needs_verification or replaced is None):
         await tx.flush()
-        await close_gate(tx)  # before duties and permits: whoever stops a permit holds the gate when it comes to them
+        await close_gate(tx)  # before obligations and permits, in the lock order of every act that stops a permit
     if not is_distrusted:
         await _settle(tx, caller, book, evidence)
-    if old is not None and not waits:
-        await _replace(tx, caller, book, transfer, old, evidence)
+    if replaced is not None and not needs_verification:
+        await _replace(tx, caller, book, transfer, replaced, evidence)
     await tx.flush()
     return evidence
 
 
 class TooManyRecords(Conflict):
-    """The request has as many records of evidence as one may have, those that do not count any more included."""
+    """The request has reached the limit of records of evidence, ended ones included."""
 
     slug, title = "too-many-records", "The request has as much evidence as it may have"
 
 
 async def _require_below_limit(tx: Transaction, transfer: Transfer) -> None:
     query = select(func.count()).select_from(Evidence).where(Evidence.transfer == transfer.id)
-    # What follows an approval, such as a receipt, has room of its own.
-    most = 2 * MAX_RECORDS if transfer.status == Status.APPROVED else MAX_RECORDS
-    if (await tx.scalar(query) or 0) >= most:
+    # Evidence that follows an approval, such as a filing receipt, has a limit of its own.
+    limit = 2 * MAX_RECORDS if transfer.status == Status.APPROVED else MAX_RECORDS
+    if (await tx.scalar(query) or 0) >= limit:
         raise TooManyRecords(
-            f"A request may have {most} records, those that were withdrawn or replaced included. What belongs together goes into "
-            "one file; what is new begins a new request.",
+            f"A request may have {limit} records, withdrawn and replaced ones included. Combine related documents into one file, "
+            "or create a new request.",
         )
 
 
 async def verify(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str, evidence_id: str) -> Evidence:
-    """Say, as a reviewer who did not add it, that a paper is what its record says; one that had to wait for that counts from now on.
+    """Verify evidence as a reviewer who did not add it; evidence that required verification is valid from now on.
 
     Raises:
-        Forbidden: the caller added it or may be whoever did, acts for them, or is a system.
-        Conflict: it is verified already, or no longer counts.
+        Forbidden: the caller could have added it, acts on behalf of one who could, or is a system.
+        Conflict: it is verified already, or was withdrawn or replaced.
     """
     transfer = await transfer_of(tx, caller, transfer_id, lock=True)
     caller.demand(REVIEWERS, transfer.handler, what="transfer")
     evidence = await _evidence_of(tx, transfer, evidence_id)
     behalf = caller.behalf(REVIEWERS, transfer.handler)
-    written = [(transfer.authors, transfer.author_persons)]
-    barred = await directory.persons_of(tx, (evidence.added_by, evidence.added_persons), authors=written)
-    if caller.kind != "person" or not persons.are_two(caller.acting(behalf), barred):
+    authors = [(transfer.authors, transfer.author_persons)]
+    excluded = await directory.persons_of(tx, (evidence.added_by, evidence.added_persons), authors=authors)
+    if caller.kind != "person" or not persons.are_two(caller.acting(behalf), excluded):
         raise Forbidden(
             "Evidence is verified by a reviewer who has neither added it nor written the request: by a role that was not lent by whoever "
             "did, and with a key that they have not seen; nor have you made or seen theirs."
@@ -204,12 +210,12 @@ async def verify(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: s
     )
     await tx.flush()
     if evidence.replaces is not None:
-        await close_gate(tx)  # before duties and permits, as above
+        await close_gate(tx)  # before obligations and permits, as above
     if evidence.kind in distrusted_kinds(await _all_evidence_of(tx, transfer)):
         await _settle(tx, caller, book, evidence)
-    old = None if evidence.replaces is None else await tx.get_one(Evidence, evidence.replaces)
-    if old is not None and old.replaced_by is None and _is_valid_today(tx, evidence, book):
-        await _replace(tx, caller, book, transfer, old, evidence)
+    replaced = None if evidence.replaces is None else await tx.get_one(Evidence, evidence.replaces)
+    if replaced is not None and replaced.replaced_by is None and _is_valid_today(tx, evidence, book):
+        await _replace(tx, caller, book, transfer, replaced, evidence)
     await tx.flush()
     return evidence
 
@@ -217,9 +223,9 @@ async def verify(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: s
 async def withdraw(
     tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str, evidence_id: str, reason: str
 ) -> Evidence:
-    """Let a paper count no longer; permits that rest on it are denied from this commit on, until it is replaced.
+    """Withdraw evidence; the gate denies permits that rest on it from this commit on, until it is replaced.
 
-    What a reviewer withdrew is replaced by what another than its author has verified.
+    The replacement of evidence that a reviewer withdrew must be verified by another person than its author.
 
     Raises:
         Conflict: it has been withdrawn or replaced already.
@@ -245,7 +251,7 @@ async def withdraw(
         ),
     )
     await tx.flush()
-    await close_gate(tx)  # before duties, as above
+    await close_gate(tx)  # before obligations, as above
     await obligations.unsettle(tx, caller, evidence.id)
     await _withdraw_repetitions(tx, caller, evidence, reason, by_reviewer=by_reviewer)
     await tx.flush()
@@ -255,16 +261,16 @@ async def withdraw(
 
 
 async def read_evidence(tx: Transaction, caller: Caller, transfer_id: str, evidence_id: str) -> Evidence:
-    """Return one record."""
+    """Load a record of evidence that the caller may read."""
     return await _evidence_of(tx, await transfer_of(tx, caller, transfer_id), evidence_id)
 
 
 async def read_file(tx: Transaction, caller: Caller, transfer_id: str, evidence_id: str) -> StoredFile:
-    """Return the file of a record.
+    """Load the file of a record.
 
     Raises:
         NotFound: no such record, or it has no file.
-        Forbidden: the caller only exports for this handler.
+        Forbidden: the caller has only the role `exporter` at this handler.
     """
     transfer = await transfer_of(tx, caller, transfer_id)
     caller.demand(FILE_READERS, transfer.handler, what="transfer")
@@ -278,27 +284,27 @@ async def read_file(tx: Transaction, caller: Caller, transfer_id: str, evidence_
 async def list_evidence(
     tx: Transaction, caller: Caller, transfer_id: str, cursor: str | None, limit: int
 ) -> tuple[Sequence[Evidence], str | None]:
-    """Return the evidence of a transfer, oldest first."""
+    """Load a page of the evidence of a transfer, oldest first."""
     transfer = await transfer_of(tx, caller, transfer_id)
     query = select(Evidence).where(Evidence.transfer == transfer.id)
     return await page_of(tx, query, Evidence.id, cursor, limit)
 
 
 async def reuse(tx: Transaction, caller: Caller, book: RuleBook, old: Transfer, new: Transfer) -> Sequence[Evidence]:
-    """Repeat the records of a renewed transfer that still serve for the new one; return the new records.
+    """Copy the records of a renewed transfer that are still valid for the renewal; return the copies.
 
-    Not taken over: what has been withdrawn or replaced, has ended, ends before the new transfer begins, was made for another
-    purpose or scope, or may be used once only. Source: PIPL art. 56 (impact assessment), DSL art. 36 (one request, one approval).
+    Not copied: evidence that was withdrawn or replaced, has ended, ends before the renewal begins, was made for another purpose
+    or scope, or is valid for one request only. Source: PIPL art. 56 (impact assessment), DSL art. 36 (one request, one approval).
     """
     today = day_in_shanghai(tx.now)
-    known = await _all_evidence_of(tx, old)
-    distrusted = distrusted_kinds(known)
-    kept: list[Evidence] = []
-    for row in known:
+    evidence = await _all_evidence_of(tx, old)
+    distrusted = distrusted_kinds(evidence)
+    copies: list[Evidence] = []
+    for row in evidence:
         if row.ended_at is not None:
             continue
-        paper = evidence_item_of(row, book, distrusted)
-        check = workflow.check_evidence([row.kind], [paper], today, new.valid_from, scope_of(new))
+        item = evidence_item_of(row, book, distrusted)
+        check = workflow.check_evidence([row.kind], [item], today, new.valid_from, scope_of(new))
         if not check.evidence or row.kind in workflow.SINGLE_USE_KINDS:
             continue
         columns = (
@@ -316,7 +322,7 @@ async def reuse(tx: Transaction, caller: Caller, book: RuleBook, old: Transfer, 
         filed = await directory.persons_of(tx, (row.added_by, row.added_persons))
         verified = await directory.persons_of(tx, (row.verified_by, row.verified_persons))
         is_verified = row.verified_at is not None and persons.are_two(caller.persons, verified)
-        again = Evidence(
+        copied = Evidence(
             id=new_id("ed"),
             transfer=new.id,
             reused_from=row.id,
@@ -332,24 +338,24 @@ async def reuse(tx: Transaction, caller: Caller, book: RuleBook, old: Transfer, 
             ended_reason=None,
             **{name: getattr(row, name) for name in columns},
         )
-        tx.add(again)
-        kept.append(again)
+        tx.add(copied)
+        copies.append(copied)
     await tx.flush()
-    return kept
+    return copies
 
 
 async def _withdraw_repetitions(
     tx: Transaction, caller: Caller, source: Evidence, reason: str, *, by_reviewer: bool
 ) -> None:
-    """Withdraw what renewals repeated of a paper as well: it is the same paper, and their permits rest on it."""
+    """Withdraw the copies that renewals hold of a record: their permits rest on the same evidence."""
     query = select(Evidence).where(Evidence.reused_from == source.id).order_by(Evidence.id).with_for_update()
-    for again in (await tx.scalars(query)).all():
-        if again.ended_at is None:
-            _end(tx, caller, again, reason, by_reviewer=by_reviewer)
-            renewal = await tx.get_one(Transfer, again.transfer)
+    for copied in (await tx.scalars(query)).all():
+        if copied.ended_at is None:
+            _end(tx, caller, copied, reason, by_reviewer=by_reviewer)
+            renewal = await tx.get_one(Transfer, copied.transfer)
             details = {
-                "evidence": again.id,
-                "kind": again.kind,
+                "evidence": copied.id,
+                "kind": copied.kind,
                 "reason": reason,
                 "by_reviewer": by_reviewer,
                 "repeats": source.id,
@@ -359,8 +365,8 @@ async def _withdraw_repetitions(
                 caller,
                 notifications.change_of(AuditAction.TRANSFER_EVIDENCE_WITHDRAWN, renewal, details, reason=reason),
             )
-            await obligations.unsettle(tx, caller, again.id)
-        await _withdraw_repetitions(tx, caller, again, reason, by_reviewer=by_reviewer)
+            await obligations.unsettle(tx, caller, copied.id)
+        await _withdraw_repetitions(tx, caller, copied, reason, by_reviewer=by_reviewer)
 
 
 def _end(tx: Transaction, caller: Caller, evidence: Evidence, reason: str, *, by_reviewer: bool) -> None:
@@ -369,12 +375,12 @@ def _end(tx: Transaction, caller: Caller, evidence: Evidence, reason: str, *, by
 
 
 async def _all_evidence_of(tx: Transaction, transfer: Transfer) -> Sequence[Evidence]:
-    """Return all the evidence of a transfer, what counts no longer included."""
+    """Load all the evidence of a transfer, withdrawn and replaced included."""
     return (await tx.scalars(select(Evidence).where(Evidence.transfer == transfer.id).order_by(Evidence.id))).all()
 
 
 async def _require_may_file(tx: Transaction, caller: Caller, transfer: Transfer, kind: str) -> None:
-    """Refuse a paper that a stage rests on from whoever has decided one."""
+    """Refuse evidence of a required kind from a caller who has decided a stage."""
     revision = await revision_of(tx, transfer)
     if revision is None or kind not in {item["code"] for item in revision.determination["evidence"]}:
         return
@@ -386,51 +392,51 @@ async def _require_may_file(tx: Transaction, caller: Caller, transfer: Transfer,
 
 
 async def _settle(tx: Transaction, caller: Caller, book: RuleBook, evidence: Evidence) -> None:
-    """Let a paper settle what it can, today or when its day comes."""
+    """Settle the obligations that evidence fulfils, today or from its day of issue."""
     if _is_valid_today(tx, evidence, book) or evidence.issued_on > day_in_shanghai(tx.now):
         end, begins = ends_on(evidence, book), evidence.issued_on
         await obligations.settle(tx, caller, evidence.transfer, evidence.kind, evidence.id, end, begins)
 
 
 async def _resolve_document(
-    tx: Transaction, caller: Caller, wanted: EvidenceIn, upload: Upload | None
+    tx: Transaction, caller: Caller, body: EvidenceIn, upload: Upload | None
 ) -> tuple[bytes | None, str | None]:
-    """Return the hash and the name of a record's file: sent with it, or kept already for a record whose file the caller may have."""
+    """Return hash and name of the file of a record: the upload, or a stored file that the caller may read."""
     if upload is not None:
         return await _store_document(tx, upload)
-    if wanted.document is None:
+    if body.document is None:
         return None, None
-    sha256 = bytes.fromhex(wanted.document.removeprefix("sha256:"))
+    sha256 = bytes.fromhex(body.document.removeprefix("sha256:"))
     query = (
         select(Evidence.file_name).join(Transfer, Transfer.id == Evidence.transfer).where(Evidence.document == sha256)
     )
-    reach = caller.reach(FILE_READERS)
-    if reach != EVERYWHERE:
-        query = query.where(Transfer.handler.in_(reach))
+    scope = caller.reach(FILE_READERS)
+    if scope != EVERYWHERE:
+        query = query.where(Transfer.handler.in_(scope))
     name = (await tx.scalars(query.order_by(Evidence.id).limit(1))).one_or_none()
     if name is None:
         raise Invalid(
-            "The file is not known.", errors=[("/document", "No record whose file you may have is of this SHA-256.")]
+            "The file is unknown.", errors=[("/document", "No record whose file you may read has this SHA-256.")]
         )
     return sha256, name
 
 
 async def _require_serves(
-    tx: Transaction, transfer: Transfer, wanted: EvidenceIn, number: str, document: bytes | None
+    tx: Transaction, transfer: Transfer, body: EvidenceIn, number: str, document: bytes | None
 ) -> None:
-    """Refuse a paper that does not serve for a request; of two requests that file it at once the second waits for the first."""
-    names = {f"{wanted.kind}/{number}", *(() if document is None else (f"{wanted.kind}/{document.hex()}",))}
+    """Refuse evidence that is bound to another request. An advisory lock makes concurrent filings of it take turns."""
+    names = {f"{body.kind}/{number}", *(() if document is None else (f"{body.kind}/{document.hex()}",))}
     for name in sorted(names):
         await tx.execute(text("select pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": name})
-    bar = await _filing_denial(tx, transfer, wanted.kind, number, document)
-    if bar is not None:
-        raise Invalid("This paper does not serve for this request.", errors=[("/reference", bar)])
+    denial = await _filing_denial(tx, transfer, body.kind, number, document)
+    if denial is not None:
+        raise Invalid("This evidence is not valid for this request.", errors=[("/reference", denial)])
 
 
 async def rest_on_denial(tx: Transaction, transfer: Transfer, evidence_id: str) -> str | None:
-    """Return why a permit cannot rest on a paper that was filed with its request; None: it can.
+    """Return the reason why a permit cannot rest on evidence of its request; None: it can.
 
-    The request may have become another one since, or somebody may have filed the paper with another one before.
+    The request may have changed since, or the evidence may have been filed with another request earlier.
     """
     row = await tx.get_one(Evidence, evidence_id)
     if row.kind not in workflow.BOUND_KINDS:
@@ -442,9 +448,10 @@ async def rest_on_denial(tx: Transaction, transfer: Transfer, evidence_id: str) 
 async def _filing_denial(
     tx: Transaction, transfer: Transfer, kind: str, number: str, document: bytes | None, before: str | None = None
 ) -> str | None:
-    """Return why a paper does not serve for a request, by its other records, whoever filed them and however they are written.
+    """Return the reason why evidence is not valid for a request, by its other records at all handlers; None: it is.
 
-    The same paper is the same file, or the same number of the same issuer: an authority's at every company, one's own at one's own.
+    Records are of the same evidence if they have the same file, or the same number of the same issuer. The number of an
+    authority is compared across handlers, any other number within the handler.
     """
     columns = (
         Evidence.transfer,
@@ -465,44 +472,47 @@ async def _filing_denial(
     )
     if before is not None:
         query = query.where(Evidence.id < before)
-    async with elevated(tx, "papers of all"):
+    async with elevated(tx, "evidence of all handlers"):
         rows = (await tx.execute(query)).all()
-        line = await _renewal_chain_of(tx, transfer)
-    is_everywhere = workflow.is_numbered_by_authority(kind)
-    same_paper = [
+        renewals = await _renewal_chain_of(tx, transfer)
+    is_by_authority = workflow.is_numbered_by_authority(kind)
+    same_evidence = [
         row
         for row in rows
         if (document is not None and row.document == document)
         or (
-            (is_everywhere or row.handler == transfer.handler)
+            (is_by_authority or row.handler == transfer.handler)
             and workflow.number_of(row.issuer, row.reference) == number
         )
     ]
-    good = {row.transfer for row in same_paper if row.ended_at is None and row.verified_at is not None}
+    verified_in = {row.transfer for row in same_evidence if row.ended_at is None and row.verified_at is not None}
     filed = [
         EarlierFiling(
-            row.transfer, row.scope, row.ended_at is not None, bool(row.is_distrusted) and row.transfer not in good
+            row.transfer,
+            row.scope,
+            row.ended_at is not None,
+            bool(row.is_distrusted) and row.transfer not in verified_in,
         )
-        for row in same_paper
+        for row in same_evidence
     ]
-    return workflow.filing_denial(kind, transfer.id, scope_of(transfer), filed, line)
+    return workflow.filing_denial(kind, transfer.id, scope_of(transfer), filed, renewals)
 
 
 async def _renewal_chain_of(tx: Transaction, transfer: Transfer) -> set[str]:
-    """Return the requests that one takes the place of, or that take its place, each with the same recipient and datasets."""
-    line = {transfer.id}
+    """Load the requests that one renews, or that renew it, with the same recipient and datasets."""
+    chain = {transfer.id}
     while True:
-        renewed = select(Transfer.renews).where(Transfer.id.in_(line))
+        renewed = select(Transfer.renews).where(Transfer.id.in_(chain))
         query = select(Transfer.id, Transfer.datasets).where(
-            or_(Transfer.id.in_(renewed), Transfer.renews.in_(line)),
+            or_(Transfer.id.in_(renewed), Transfer.renews.in_(chain)),
             Transfer.recipient == transfer.recipient,
             Transfer.handler == transfer.handler,
-            Transfer.id.not_in(line),
+            Transfer.id.not_in(chain),
         )
         more = {ident for ident, datasets in await tx.execute(query) if set(datasets) == set(transfer.datasets)}
         if not more:
-            return line - {transfer.id}
-        line |= more
+            return chain - {transfer.id}
+        chain |= more
 
 
 async def _store_document(tx: Transaction, upload: Upload) -> tuple[bytes, str]:
@@ -513,9 +523,9 @@ async def _store_document(tx: Transaction, upload: Upload) -> tuple[bytes, str]:
         "content": upload.content,
         "created_at": tx.now,
     }
-    adding = insert(Document).values(**row).on_conflict_do_nothing()
-    added = cast("CursorResult[Any]", await tx.execute(adding, execution_options=recording.REPORTED))
-    if added.rowcount:
+    statement = insert(Document).values(**row).on_conflict_do_nothing()
+    result = cast("CursorResult[Any]", await tx.execute(statement, execution_options=recording.REPORTED))
+    if result.rowcount:
         recording.report_rows(tx, Document.__table__, [row], is_insert=True)
     return upload.sha256, upload.name
 
@@ -528,20 +538,20 @@ def _is_valid_today(tx: Transaction, evidence: Evidence, book: RuleBook) -> bool
 async def _replaceable_evidence(
     tx: Transaction, book: RuleBook, transfer: Transfer, old_id: str, new: Evidence
 ) -> Evidence:
-    """Return the record whose place another can take.
+    """Load the record that another one replaces.
 
     Raises:
-        Invalid: none of this transfer, of another kind, replaced already, or the new one does not count today.
+        Invalid: not of this transfer, of another kind, replaced already, or the new record is not valid today.
     """
     old = await tx.get(Evidence, old_id)
     if old is None or old.transfer != transfer.id or old.kind != new.kind or old.replaced_by is not None:
         raise Invalid(
-            "Nothing here can be replaced by this.",
-            errors=[("/replaces", "Name a record of this transfer, of the same kind, that was not replaced already.")],
+            "This record cannot replace that one.",
+            errors=[("/replaces", "Name a record of this transfer, of the same kind, that has not been replaced.")],
         )
     if not _is_valid_today(tx, new, book):
         raise Invalid(
-            "What takes the place of a paper must count today.",
+            "A replacement must be valid today.",
             errors=[("/issued_on", "It is dated in the future, or has ended already.")],
         )
     return old
@@ -569,9 +579,9 @@ async def _replace(
 async def _open_follow_up_obligations(
     tx: Transaction, caller: Caller, book: RuleBook, transfer: Transfer, permit: str, old: Evidence, new: Evidence
 ) -> None:
-    """Open the duties of a permit that follow from the paper that it rests on now.
+    """Open the obligations of a permit that follow from the evidence that it rests on now.
 
-    A contract that takes effect on another day is another one, and filed anew. Source: SCM art. 7, 8; CBDF art. 9.
+    A contract with another effective day is another contract, and must be filed anew. Source: SCM art. 7, 8; CBDF art. 9.
     """
     owned = {"handler": transfer.handler, "transfer": transfer.id, "permit": permit, "owner": transfer.requester}
     receipt, end = book.follow_up_of(new.kind, new.issued_on), ends_on(new, book)
@@ -589,20 +599,23 @@ async def _open_follow_up_obligations(
 async def _settle_with_remaining(
     tx: Transaction, caller: Caller, book: RuleBook, transfer: Transfer, kind: str
 ) -> None:
-    """Let the papers of a kind that are left settle what they can; a receipt from before the contract's effect is of another one."""
+    """Settle obligations with the remaining evidence of a kind.
+
+    A filing receipt from before the contract took effect belongs to another contract, and is left out.
+    """
     today = day_in_shanghai(tx.now)
-    papers = await evidence_of(tx, transfer, book)
-    effects = [paper.issued_on for paper in papers if book.follow_up_of(paper.kind, paper.issued_on) is not None]
+    filed = await evidence_of(tx, transfer, book)
+    effective_days = [item.issued_on for item in filed if book.follow_up_of(item.kind, item.issued_on) is not None]
     is_receipt = kind == obligation_rules.SETTLED_BY[Code.FILE_STANDARD_CONTRACT]
-    since = max(effects, default=date.min) if is_receipt else date.min
-    fit = [paper for paper in papers if paper.kind == kind and paper.issued_on >= since]
-    ahead = [paper for paper in fit if paper.issued_on > today and paper.is_trusted]
-    for paper in [*workflow.check_evidence([kind], fit, today, today).evidence, *ahead]:
-        await obligations.settle(tx, caller, transfer.id, kind, paper.id, paper.ends_on, paper.issued_on)
+    since = max(effective_days, default=date.min) if is_receipt else date.min
+    candidates = [item for item in filed if item.kind == kind and item.issued_on >= since]
+    future = [item for item in candidates if item.issued_on > today and item.is_trusted]
+    for item in [*workflow.check_evidence([kind], candidates, today, today).evidence, *future]:
+        await obligations.settle(tx, caller, transfer.id, kind, item.id, item.ends_on, item.issued_on)
 
 
 async def _deciders(tx: Transaction, transfer: Transfer) -> set[str]:
-    """Return who has decided on a request with the papers as they were, and is told when they change."""
+    """Load the reviewers of a request, who are notified when its evidence changes."""
     return parties_of(await reviews_of(tx, transfer))
 
 

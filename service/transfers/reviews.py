@@ -1,4 +1,10 @@
-"""Reviews, and what the last approval does: it looks at the law, the count and the papers of that moment, and issues the permit."""
+"""Decides stages of transfers, and issues the permit at the last approval.
+
+Example:
+    body = ReviewIn(stage=Stage.PRIVACY, decision=Decision.APPROVE, revision=revision.hash)
+    transfer = await review(tx, reviewer, book, "tr_01J...", body)
+    print(transfer.status, transfer.open_stage)
+"""
 
 from collections.abc import Iterable, Sequence
 from datetime import date
@@ -58,19 +64,19 @@ from service.validation.problems import Conflict, Forbidden, Invalid, NotFound
 
 
 class RevisionChanged(Conflict):
-    """The review is of another content than the one that stands."""
+    """The content has changed since the revision that was reviewed."""
 
     slug, title = "revision-moved", "The request is no longer what was reviewed"
 
 
 class EvidenceMissing(Conflict):
-    """The last approval, while papers are missing or out of date."""
+    """Evidence is missing or not valid at the last approval."""
 
     slug, title = "evidence-missing", "Evidence is missing or out of date"
 
 
 class DeterminationChanged(Conflict):
-    """The law asks for more than the stages that were set."""
+    """The law now requires more than the revision was reviewed for."""
 
     slug, title = "determination-moved", "The law asks for more than this revision was reviewed for"
 
@@ -82,99 +88,107 @@ class TermsPending(Conflict):
 
 
 PERMIT_REFUSALS = (EvidenceMissing, DeterminationChanged, permits.PredecessorRevoked)
-"""Why the last approval may be refused after everything that it looked at was found."""
+"""Errors that refuse the permit at the last approval, after its findings were raised."""
 
 
 class InputsChanged(Conflict):
-    """An approval cannot be carried over, since what it decided on has changed."""
+    """An approval cannot be carried over, since an input of its stage has changed."""
 
     slug, title = "inputs-changed", "What this approval decided on has changed"
 
 
-async def review(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str, wanted: ReviewIn) -> Transfer:
-    """Decide the open stage of the revision that the reviewer has seen; the last approval issues the permit.
+async def review(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str, body: ReviewIn) -> Transfer:
+    """Decide the open stage of the revision that the reviewer has read; the last approval issues the permit.
 
     Raises:
-        Forbidden: not this stage's reviewer, or barred by the separation of duties.
+        Forbidden: without the role of the stage, or excluded by the separation of duties.
         Conflict: not in review, or the stage is not the open one.
-        Invalid: conditions that go beyond the request.
-        TermsPending: terms of an earlier approval wait to be accepted.
-        RevisionMoved: the content is no longer the one that was seen.
-        EvidenceMissing: at the last approval.
-        DeterminationMoved: at the last approval, when the law has come to ask for more.
+        Invalid: conditions that exceed the request.
+        TermsPending: the requester has not accepted the terms of an earlier approval.
+        RevisionChanged: the content has changed since the revision was read.
+        EvidenceMissing: at the last approval, if evidence is missing or not valid.
+        DeterminationChanged: at the last approval, if the law requires more than at the submission.
     """
     transfer = await transfer_of(tx, caller, transfer_id, lock=True)
-    return await _decide(tx, caller, book, transfer, wanted)
+    return await _decide(tx, caller, book, transfer, body)
 
 
 async def carry_over(
-    tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str, review_id: str, wanted: CarryIn
+    tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str, review_id: str, body: CarryIn
 ) -> Transfer:
-    """Confirm that an approval of an earlier revision holds for the one that stands: by the same reviewer, on unchanged inputs.
+    """Confirm an approval of an earlier revision for the current one, as the same reviewer and on unchanged inputs.
 
     Raises:
-        Forbidden: somebody else's approval.
-        Conflict: no approval of an earlier revision, or what `review` raises.
-        InputsChanged: what the stage decides on is no longer the same.
+        Forbidden: an approval of another reviewer.
+        Conflict: no approval of an earlier revision, or a conflict that `review` raises.
+        InputsChanged: an input of the stage, or the fit of the conditions, has changed.
     """
     transfer = await transfer_of(tx, caller, transfer_id, lock=True)
-    given = await _review_of(tx, transfer, review_id)
-    if given.reviewer != caller.principal:
-        raise Forbidden("Only whoever gave an approval can carry it over.")
-    now = await _revision(tx, transfer)
-    if given.decision != Decision.APPROVE or given.taken_back_at is not None or given.revision >= now.number:
+    approval = await _review_of(tx, transfer, review_id)
+    if approval.reviewer != caller.principal:
+        raise Forbidden("Only the reviewer who gave an approval can carry it over.")
+    current = await _revision(tx, transfer)
+    if (
+        approval.decision != Decision.APPROVE
+        or approval.taken_back_at is not None
+        or approval.revision >= current.number
+    ):
         raise Conflict("Only an approval of an earlier revision that was not taken back can be carried over.")
-    then = await tx.get_one(Revision, (transfer.id, given.revision))
-    changed = changed_inputs(Stage(given.stage), then, now)
+    earlier = await tx.get_one(Revision, (transfer.id, approval.revision))
+    changed = changed_inputs(Stage(approval.stage), earlier, current)
     if changed:
         raise InputsChanged(
-            f"The stage {given.stage} decides on {', '.join(changed)}, which changed since. Review the request again.",
+            f"The stage {approval.stage} decides on {', '.join(changed)}, which changed since. Review the request again.",
             changed=changed,
         )
-    again = ReviewIn(
-        stage=Stage(given.stage),
+    repeated = ReviewIn(
+        stage=Stage(approval.stage),
         decision=Decision.APPROVE,
-        revision=wanted.revision,
-        comment=wanted.comment or given.comment,
+        revision=body.revision,
+        comment=body.comment or approval.comment,
     )
-    return await _decide(tx, caller, book, transfer, again, carried=given)
+    return await _decide(tx, caller, book, transfer, repeated, carried=approval)
 
 
-async def take_back(tx: Transaction, caller: Caller, transfer_id: str, review_id: str, wanted: TakeBackIn) -> Transfer:
-    """Take an approval back before the permit is issued: the stage is open again, and the approval stays on record as taken back.
+async def take_back(tx: Transaction, caller: Caller, transfer_id: str, review_id: str, body: TakeBackIn) -> Transfer:
+    """Take an approval back before the permit is issued; its stage reopens and the approval stays on record.
 
     Raises:
-        Forbidden: somebody else's approval.
-        Conflict: the permit is out (suspend it instead), or it is no approval of the revision that stands.
+        Forbidden: an approval of another reviewer.
+        Conflict: the permit has been issued (suspend it instead), or it is no approval of the current revision.
     """
     transfer = await transfer_of(tx, caller, transfer_id, lock=True)
-    given = await _review_of(tx, transfer, review_id)
-    if caller.principal not in {given.reviewer, given.on_behalf_of}:
-        raise Forbidden("Only whoever gave an approval, or on whose behalf it was given, can take it back.")
+    approval = await _review_of(tx, transfer, review_id)
+    if caller.principal not in {approval.reviewer, approval.on_behalf_of}:
+        raise Forbidden("Only the reviewer who gave an approval, or the person who lent the role, can take it back.")
     if transfer.status == Status.APPROVED:
         raise Conflict("The permit has been issued; suspend it, and have it revoked.")
     require_status(transfer, tx, frozenset({Status.IN_REVIEW}), "changed")
-    if given.revision != transfer.revision or given.decision != Decision.APPROVE or given.taken_back_at is not None:
+    if (
+        approval.revision != transfer.revision
+        or approval.decision != Decision.APPROVE
+        or approval.taken_back_at is not None
+    ):
         raise Conflict("Only a standing approval of the revision in review can be taken back.")
-    given.taken_back_at, given.taken_back_by, given.taken_back_reason = tx.now, caller.principal, wanted.reason
+    approval.taken_back_at, approval.taken_back_by, approval.taken_back_reason = tx.now, caller.principal, body.reason
     await tx.flush()
     stages = await stages_of(tx, transfer)
-    place = next(place for place, stage in enumerate(stages) if stage.name == given.stage)
+    place = next(place for place, stage in enumerate(stages) if stage.name == approval.stage)
     terms = pending_terms(await reviews_of(tx, transfer))
     outcome = workflow.reopen_stage(place, [StageStatus(stage.status) for stage in stages], has_terms=bool(terms))
     details = {
-        "review": given.id,
-        "stage": given.stage,
-        "revision": given.revision,
-        "reason": wanted.reason,
+        "review": approval.id,
+        "stage": approval.stage,
+        "revision": approval.revision,
+        "reason": body.reason,
         "status": outcome.status,
     }
-    behalf = given.on_behalf_of if caller.principal == given.reviewer else None
+    behalf = approval.on_behalf_of if caller.principal == approval.reviewer else None
     events.record(
         tx,
         caller,
         notifications.change_of(
-            AuditAction.TRANSFER_APPROVAL_TAKEN_BACK, transfer, details, reason=wanted.reason, on_behalf_of=behalf
+            AuditAction.TRANSFER_APPROVAL_TAKEN_BACK, transfer, details, reason=body.reason, on_behalf_of=behalf
         ),
     )
     await _apply_outcome(tx, caller, transfer, stages, outcome)
@@ -182,43 +196,45 @@ async def take_back(tx: Transaction, caller: Caller, transfer_id: str, review_id
     return transfer
 
 
-async def accept_terms(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str, wanted: AcceptIn) -> Transfer:
-    """Accept the terms that approvals are tied to: the next stage opens, or the permit is issued.
+async def accept_terms(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str, body: AcceptIn) -> Transfer:
+    """Accept the pending terms of approvals; the next stage opens, or the permit is issued.
 
     Raises:
-        Conflict: no terms wait.
+        Conflict: no terms are pending.
         Forbidden: the caller has decided a stage.
-        RevisionMoved: of another revision than the one that stands.
-        EvidenceMissing, DeterminationMoved: where this was all that the permit waited for.
+        RevisionChanged: not the current revision.
+        EvidenceMissing, DeterminationChanged: if this would issue the permit, as in `review`.
     """
     transfer = await transfer_of(tx, caller, transfer_id, lock=True)
     caller.demand(REQUESTERS, transfer.handler, what="transfer")
     require_status(transfer, tx, frozenset({Status.IN_REVIEW}), "accepted")
     revision = await _revision(tx, transfer)
-    _require_hash(wanted.revision, revision)
-    given = await reviews_of(tx, transfer)
-    bars = await exclusions_of(tx, transfer)
-    if not persons.are_two(caller.persons, bars.earlier):
+    _require_hash(body.revision, revision)
+    current_reviews = await reviews_of(tx, transfer)
+    exclusions = await exclusions_of(tx, transfer)
+    if not persons.are_two(caller.persons, exclusions.earlier):
         raise Forbidden(
             "You have decided a stage of this request, or have made or seen the key by which it was done; the requester must accept "
             "the terms."
         )
     await require_may_write(tx, caller, transfer)
-    waiting = pending_terms(given)
-    if not waiting:
+    terms = pending_terms(current_reviews)
+    if not terms:
         raise Conflict("No terms wait to be accepted.")
-    for one in given:
-        if Conditions.of(one.conditions).terms and one.terms_accepted_at is None:
-            one.terms_accepted_by, one.terms_accepted_at = caller.principal, tx.now
-            one.terms_accepted_persons = caller.acting()
+    for approval in current_reviews:
+        if Conditions.of(approval.conditions).terms and approval.terms_accepted_at is None:
+            approval.terms_accepted_by, approval.terms_accepted_at = caller.principal, tx.now
+            approval.terms_accepted_persons = caller.acting()
     await add_author(tx, caller, transfer)
     stages = await stages_of(tx, transfer)
     outcome = workflow.open_next_stage([StageStatus(stage.status) for stage in stages], has_terms=False)
-    details = {"revision": revision.number, "hash": revision.hash, "terms": waiting, "status": outcome.status}
+    details = {"revision": revision.number, "hash": revision.hash, "terms": terms, "status": outcome.status}
     events.record(
         tx,
         caller,
-        notifications.change_of(AuditAction.TRANSFER_TERMS_ACCEPTED, transfer, details, audience=parties_of(given)),
+        notifications.change_of(
+            AuditAction.TRANSFER_TERMS_ACCEPTED, transfer, details, audience=parties_of(current_reviews)
+        ),
     )
     if outcome.status is Status.APPROVED:
         case = await case_of(tx, transfer)
@@ -232,7 +248,7 @@ async def accept_terms(tx: Transaction, caller: Caller, book: RuleBook, transfer
 
 
 async def raise_findings(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str) -> None:
-    """Raise the findings that a refused approval came upon: that one left nothing behind."""
+    """Raise the findings of an approval that was refused, since its transaction was rolled back."""
     transfer = await transfer_of(tx, caller, transfer_id, lock=True)
     if transfer.status == Status.IN_REVIEW:
         await structuring_findings.raise_findings(tx, caller, book, transfer)
@@ -243,41 +259,41 @@ async def _decide(
     caller: Caller,
     book: RuleBook,
     transfer: Transfer,
-    wanted: ReviewIn,
+    body: ReviewIn,
     *,
     carried: Review | None = None,
 ) -> Transfer:
-    role = frozenset({Role(wanted.stage.role)})
+    role = frozenset({Role(body.stage.role)})
     caller.demand(role, transfer.handler, what="transfer")
-    given = await reviews_of(tx, transfer)
+    earlier = await reviews_of(tx, transfer)
     behalf = await _behalf(tx, caller, transfer, role)
     require_status(transfer, tx, frozenset({Status.IN_REVIEW}), "reviewed")
     stages = await stages_of(tx, transfer)
     revision = await _revision(tx, transfer)
-    _require_hash(wanted.revision, revision)
-    place = _open_place(stages, wanted.stage, pending_terms(given))
+    _require_hash(body.revision, revision)
+    place = _open_place(stages, body.stage, pending_terms(earlier))
     case = await case_of(tx, transfer)
-    if wanted.decision is Decision.APPROVE:
+    if body.decision is Decision.APPROVE:
         _require_unchanged(revision, case)
         await structuring_findings.raise_findings(tx, caller, book, transfer)
-    tied = await _conditions(tx, case, wanted.conditions, given)
+    stored_conditions = await _conditions(tx, case, body.conditions, earlier)
     if carried is not None:
-        tied = carried.conditions
-        _require_fitting(tx, case, tied, given)
-    terms = bool(Conditions.of(tied).terms)
-    made = _record_review(tx, caller, transfer, revision, wanted, tied, behalf, carried)
+        stored_conditions = carried.conditions
+        _require_fitting(tx, case, stored_conditions, earlier)
+    has_terms = bool(Conditions.of(stored_conditions).terms)
+    recorded = _record_review(tx, caller, transfer, revision, body, stored_conditions, behalf, carried)
     outcome = workflow.apply_decision(
-        wanted.decision, place, [StageStatus(stage.status) for stage in stages], has_terms=terms
+        body.decision, place, [StageStatus(stage.status) for stage in stages], has_terms=has_terms
     )
     details = {
-        "review": made.id,
-        "stage": wanted.stage,
-        "decision": wanted.decision,
-        "comment": wanted.comment,
-        "conditions": tied,
+        "review": recorded.id,
+        "stage": body.stage,
+        "decision": body.decision,
+        "comment": body.comment,
+        "conditions": stored_conditions,
         "revision": revision.number,
         "hash": revision.hash,
-        "carried_from": made.carried_from,
+        "carried_from": recorded.carried_from,
         "status": outcome.status,
     }
     events.record(
@@ -287,8 +303,8 @@ async def _decide(
             AuditAction.TRANSFER_REVIEWED,
             transfer,
             details,
-            reason=wanted.comment or None,
-            audience=parties_of(given),
+            reason=body.comment or None,
+            audience=parties_of(earlier),
             on_behalf_of=behalf,
         ),
     )
@@ -298,48 +314,52 @@ async def _decide(
     else:
         await _apply_outcome(tx, caller, transfer, stages, outcome)
     if outcome.status is Status.REJECTED:
-        transfer.reason = wanted.comment
+        transfer.reason = body.comment
         await obligations.void_of_transfer(tx, caller, transfer.id, "The request was rejected.")
     await tx.flush()
     return transfer
 
 
 async def _behalf(tx: Transaction, caller: Caller, transfer: Transfer, role: frozenset[Role]) -> str | None:
-    """Return on whose behalf the caller reviews, None for their own; or refuse whom the separation of duties bars."""
-    barred = await exclusions_of(tx, transfer)
-    bars: list[str] = []
+    """Return the lender of the role with which the caller reviews, None for their own role.
+
+    Raises:
+        Forbidden: excluded by the separation of duties, also on behalf of each lender.
+    """
+    exclusions = await exclusions_of(tx, transfer)
+    denials: list[str] = []
     for behalf in caller.lenders(role, transfer.handler) or (None,):
-        bar = workflow.review_denial(
+        denial = workflow.review_denial(
             caller.principal,
             is_person=caller.kind == "person",
             seen_by=caller.seen_by,
-            authors=barred.authors,
-            earlier=barred.earlier,
-            recused=barred.recused,
-            filed=barred.filed,
+            authors=exclusions.authors,
+            earlier=exclusions.earlier,
+            recused=exclusions.recused,
+            filed=exclusions.filed,
             behalf=behalf,
         )
-        if bar is None:
+        if denial is None:
             return behalf
-        bars.append(bar)
-    raise Forbidden(bars[0])
+        denials.append(denial)
+    raise Forbidden(denials[0])
 
 
-def _open_place(stages: Sequence[RevisionStage], wanted: Stage, waiting: Sequence[str]) -> int:
+def _open_place(stages: Sequence[RevisionStage], requested: Stage, terms: Sequence[str]) -> int:
     for place, stage in enumerate(stages):
-        if stage.status == StageStatus.OPEN and stage.name == wanted:
+        if stage.status == StageStatus.OPEN and stage.name == requested:
             return place
-    if waiting:
-        raise TermsPending("The requester must accept the terms of an earlier approval first.", terms=list(waiting))
-    now = next((stage.name for stage in stages if stage.status == StageStatus.OPEN), "none")
-    raise Conflict(f"The stage {wanted} is not open; the open one is {now}.")
+    if terms:
+        raise TermsPending("The requester must accept the terms of an earlier approval first.", terms=list(terms))
+    open_stage = next((stage.name for stage in stages if stage.status == StageStatus.OPEN), "none")
+    raise Conflict(f"The stage {requested} is not open; the open one is {open_stage}.")
 
 
-def _require_hash(seen: str, revision: Revision) -> None:
-    if seen != revision.hash:
+def _require_hash(hash_read: str, revision: Revision) -> None:
+    if hash_read != revision.hash:
         raise RevisionChanged(
-            "There is another revision than the one you have seen; read the request again.",
-            errors=[("/revision", "This is not the hash of the revision that stands.")],
+            "The request has a newer revision than the one that you have read; read the request again.",
+            errors=[("/revision", "This is not the hash of the current revision.")],
             revision={"number": revision.number, "hash": revision.hash},
         )
 
@@ -349,7 +369,7 @@ def _require_unchanged(revision: Revision, case: Case) -> None:
         raise RevisionChanged(
             "The register has changed since the request was submitted (a grading, or facts or the name of the handler, a dataset "
             "or the recipient). The requester must submit it again.",
-            errors=[("/revision", "The content has moved since this revision.")],
+            errors=[("/revision", "The content has changed since this revision.")],
         )
 
 
@@ -361,28 +381,28 @@ async def _revision(tx: Transaction, transfer: Transfer) -> Revision:
 
 
 async def _review_of(tx: Transaction, transfer: Transfer, review_id: str) -> Review:
-    given = await tx.get(Review, review_id)
-    if given is None or given.transfer != transfer.id:
+    row = await tx.get(Review, review_id)
+    if row is None or row.transfer != transfer.id:
         raise NotFound("There is no such review.")
-    return given
+    return row
 
 
 async def _conditions(
-    tx: Transaction, case: Case, wanted: ConditionsIn | None, given: Iterable[Review]
+    tx: Transaction, case: Case, body: ConditionsIn | None, earlier: Iterable[Review]
 ) -> dict[str, Any] | None:
-    """Return conditions as they are stored, recipients as ids.
+    """Return conditions as they are stored, with recipients as ids.
 
     Raises:
-        Invalid: they go beyond the request, or would leave nothing of it, by themselves or with those of earlier approvals.
+        Invalid: they exceed the request or leave nothing of it, alone or with the conditions of earlier approvals.
     """
-    if wanted is None:
+    if body is None:
         return None
-    stored = wanted.model_dump(mode="json", exclude_none=True)
-    if wanted.recipients is not None:
+    stored = body.model_dump(mode="json", exclude_none=True)
+    if body.recipients is not None:
         stored["recipients"] = [
-            await _recipient(tx, reference, place) for place, reference in enumerate(wanted.recipients)
+            await _recipient(tx, reference, place) for place, reference in enumerate(body.recipients)
         ]
-    faults = _faults(tx, case, Conditions.of(stored), given)
+    faults = _faults(tx, case, Conditions.of(stored), earlier)
     if faults:
         raise Invalid(
             "A condition can only narrow what is asked for.",
@@ -391,9 +411,10 @@ async def _conditions(
     return stored
 
 
-def _require_fitting(tx: Transaction, case: Case, tied: dict[str, Any] | None, given: Iterable[Review]) -> None:
-    """Refuse to carry over an approval whose conditions do not fit the request as it is now: its stage may not look at all of it."""
-    faults = _faults(tx, case, Conditions.of(tied), given)
+def _require_fitting(tx: Transaction, case: Case, stored: dict[str, Any] | None, earlier: Iterable[Review]) -> None:
+    """Refuse to carry over an approval whose conditions no longer fit the request."""
+    # Conditions may concern parts that are no input of the stage, which the comparison of inputs leaves out.
+    faults = _faults(tx, case, Conditions.of(stored), earlier)
     if faults:
         members = [member for member, _ in faults]
         raise InputsChanged(
@@ -402,28 +423,30 @@ def _require_fitting(tx: Transaction, case: Case, tied: dict[str, Any] | None, g
         )
 
 
-def _faults(tx: Transaction, case: Case, condition: Conditions, given: Iterable[Review]) -> list[tuple[str, str]]:
-    asked = _extent(case.transfer)
-    begins = max(asked.valid_from, day_in_shanghai(tx.now))
+def _faults(tx: Transaction, case: Case, condition: Conditions, earlier: Iterable[Review]) -> list[tuple[str, str]]:
+    requested = _extent(case.transfer)
+    begins = max(requested.valid_from, day_in_shanghai(tx.now))
     registered = [field["name"] for dataset in case.datasets for field in dataset.fields]
-    found = conditions.faults(condition, asked, registered)
-    left = conditions.narrow(asked, [*(Conditions.of(one.conditions) for one in given), condition], begins)
+    violations = conditions.faults(condition, requested, registered)
+    left = conditions.narrow(
+        requested, [*(Conditions.of(approval.conditions) for approval in earlier), condition], begins
+    )
     reason = "With this, and the conditions of earlier approvals, nothing would be left. Return or reject the request instead."
-    told = {member for member, _ in found}
-    return found + [
-        (member, reason) for member in conditions.emptied_members(asked, left, begins) if member not in told
+    reported = {member for member, _ in violations}
+    return violations + [
+        (member, reason) for member in conditions.emptied_members(requested, left, begins) if member not in reported
     ]
 
 
 async def _recipient(tx: Transaction, reference: str, place: int) -> str:
     query = select(Recipient.id).where((Recipient.id == reference) | (Recipient.id == id_of("recipients", reference)))
-    found = await tx.scalar(query)
-    if found is None:
+    recipient = await tx.scalar(query)
+    if recipient is None:
         raise Invalid(
-            "A recipient is not known.",
+            "A recipient is unknown.",
             errors=[(f"/conditions/recipients/{place}", "No recipient has this id or key.")],
         )
-    return found
+    return recipient
 
 
 def _extent(transfer: Transfer) -> Extent:
@@ -442,20 +465,20 @@ def _record_review(
     caller: Caller,
     transfer: Transfer,
     revision: Revision,
-    wanted: ReviewIn,
-    tied: dict[str, Any] | None,
+    body: ReviewIn,
+    stored_conditions: dict[str, Any] | None,
     behalf: str | None,
     carried: Review | None,
 ) -> Review:
-    given = Review(
+    row = Review(
         id=new_id("rv"),
         transfer=transfer.id,
         revision=revision.number,
         hash=revision.hash,
-        stage=wanted.stage,
-        decision=wanted.decision,
-        comment=wanted.comment,
-        conditions=tied,
+        stage=body.stage,
+        decision=body.decision,
+        comment=body.comment,
+        conditions=stored_conditions,
         reviewer=caller.principal,
         on_behalf_of=behalf,
         persons=caller.acting(behalf),
@@ -467,25 +490,25 @@ def _record_review(
         taken_back_by=None,
         taken_back_reason=None,
     )
-    tx.add(given)
-    return given
+    tx.add(row)
+    return row
 
 
 async def _apply_outcome(
     tx: Transaction, caller: Caller, transfer: Transfer, stages: Sequence[RevisionStage], outcome: Outcome
 ) -> None:
-    """Set the states that a decision leads to, and tell those whom a stage now waits for."""
+    """Write the statuses of an outcome, and notify the reviewers of a stage that opens."""
     transfer.status, transfer.updated_at = outcome.status, tx.now
-    opened: RevisionStage | None = None
+    next_stage: RevisionStage | None = None
     for stage, status in zip(stages, outcome.stages, strict=True):
         if status is StageStatus.OPEN and stage.status != StageStatus.OPEN:
             stage.opened_at, stage.reminded_at, stage.escalated_at = tx.now, None, None
-            opened = stage
+            next_stage = stage
         stage.status = status
     transfer.open_stage = next((stage.name for stage in stages if stage.status == StageStatus.OPEN), None)
     await tx.flush()
-    if opened is not None:
-        await notifications.notify_opened(tx, caller, transfer, opened)
+    if next_stage is not None:
+        await notifications.notify_opened(tx, caller, transfer, next_stage)
 
 
 async def _issue_permit(
@@ -496,54 +519,55 @@ async def _issue_permit(
     revision: Revision,
     stages: Sequence[RevisionStage],
 ) -> None:
-    """Issue the permit and open its duties, on the law, the count and the papers of this moment."""
+    """Issue the permit and open its obligations, by the law, the count and the evidence of now."""
     transfer = case.transfer
     approved = Outcome(Status.APPROVED, tuple(StageStatus.APPROVED for _ in stages))
     await _apply_outcome(tx, caller, transfer, stages, approved)
     today = day_in_shanghai(tx.now)
-    finding = determine_case(case, today, book)
+    legal = determine_case(case, today, book)
     reviewed = frozenset(Mechanism(r["mechanism"]) for r in revision.determination["requirements"])
     names = {stage.name for stage in stages}
-    more = [str(stage) for stage in workflow.stages_for(finding.determination) if stage not in names]
-    if more or not covers(reviewed, finding.determination):
-        stages_too = f" and the stages {', '.join(more)}" if more else ""
+    missing_stages = [str(stage) for stage in workflow.stages_for(legal.determination) if stage not in names]
+    if missing_stages or not covers(reviewed, legal.determination):
+        and_stages = f" and the stages {', '.join(missing_stages)}" if missing_stages else ""
         raise DeterminationChanged(
-            f"The law now asks for {finding.determination.mechanism}{stages_too}; this revision was reviewed for "
+            f"The law now asks for {legal.determination.mechanism}{and_stages}; this revision was reviewed for "
             f"{revision.determination['mechanism']}. Return it, so that it is submitted again.",
-            determination=finding.document,
+            determination=legal.document,
         )
-    needed = [item.code for item in finding.determination.evidence]
-    known = await evidence_of(tx, transfer, book)
-    bars = {paper.id: await evidence.rest_on_denial(tx, transfer, paper.id) for paper in known if paper.kind in needed}
-    papers = [paper for paper in known if bars.get(paper.id) is None]
-    check = workflow.check_evidence(needed, papers, today, transfer.valid_from, scope_of(transfer))
+    required = [kind.code for kind in legal.determination.evidence]
+    filed = await evidence_of(tx, transfer, book)
+    denials = {item.id: await evidence.rest_on_denial(tx, transfer, item.id) for item in filed if item.kind in required}
+    usable = [item for item in filed if denials.get(item.id) is None]
+    check = workflow.check_evidence(required, usable, today, transfer.valid_from, scope_of(transfer))
     if check.missing:
-        barred = {paper.kind: bar for paper in known if (bar := bars.get(paper.id)) is not None}
+        denial_by_kind = {item.kind: denial for item in filed if (denial := denials.get(item.id)) is not None}
         raise EvidenceMissing(
             f"The permit needs: {', '.join(check.missing)}. Add it to the transfer, then approve again.",
-            errors=[(f"/evidence/{kind}", barred.get(kind, reason)) for kind, reason in check.missing.items()],
+            errors=[(f"/evidence/{kind}", denial_by_kind.get(kind, reason)) for kind, reason in check.missing.items()],
             missing_evidence=list(check.missing),
         )
     await _require_filed_by_others(tx, transfer, check.evidence)
-    scope = await _scope(tx, book, case, revision, finding, check)
+    scope = await _scope(tx, book, case, revision, legal, check)
     issued = await permits.issue(tx, caller, scope)
-    await _open_duties(tx, caller, book, transfer, issued.id, check.evidence, papers, finding.determination, case)
+    await _open_obligations(tx, caller, book, transfer, issued.id, check.evidence, usable, legal.determination, case)
     if scope.supersedes is not None:
         begins = max(scope.valid_from, today)
         await permits.supersede(tx, caller, scope.supersedes, issued.id, begins=begins, asked_at=revision.submitted_at)
 
 
-async def _require_filed_by_others(tx: Transaction, transfer: Transfer, papers: Iterable[EvidenceItem]) -> None:
-    """Refuse to rest a permit on papers of whoever decided a stage: what is asked for may have changed since they filed it."""
-    filed = select(Evidence.kind, Evidence.added_by, Evidence.added_persons).where(
-        Evidence.id.in_([paper.id for paper in papers])
+async def _require_filed_by_others(tx: Transaction, transfer: Transfer, items: Iterable[EvidenceItem]) -> None:
+    """Refuse a permit that would rest on evidence filed by a reviewer of a stage."""
+    # The required kinds may have changed since the evidence was filed, so the check at filing is not enough.
+    query = select(Evidence.kind, Evidence.added_by, Evidence.added_persons).where(
+        Evidence.id.in_([item.id for item in items])
     )
     decided = (await exclusions_of(tx, transfer)).earlier
-    for kind, added_by, added_persons in (await tx.execute(filed)).all():
+    for kind, added_by, added_persons in (await tx.execute(query)).all():
         if not persons.are_two(decided, await directory.persons_of(tx, (added_by, added_persons))):
             raise EvidenceMissing(
-                f"Whoever filed {kind} has decided a stage of this request. Let somebody else file it, then approve again.",
-                errors=[(f"/evidence/{kind}", "It was filed by somebody who has decided a stage.")],
+                f"The person who filed {kind} has decided a stage of this request. Let another person file it, then approve again.",
+                errors=[(f"/evidence/{kind}", "It was filed by a person who has decided a stage.")],
                 missing_evidence=[kind],
             )
 
@@ -553,14 +577,18 @@ async def _scope(
     book: RuleBook,
     case: Case,
     revision: Revision,
-    finding: CaseDetermination,
+    legal: CaseDetermination,
     check: workflow.EvidenceCheck,
 ) -> Scope:
     transfer = case.transfer
-    given = sorted(await reviews_of(tx, transfer), key=lambda one: one.id)
-    tied = [(one.stage, Conditions.of(one.conditions), one.conditions) for one in given if one.conditions is not None]
+    current = sorted(await reviews_of(tx, transfer), key=lambda approval: approval.id)
+    tied_conditions = [
+        (approval.stage, Conditions.of(approval.conditions), approval.conditions)
+        for approval in current
+        if approval.conditions is not None
+    ]
     begins = max(transfer.valid_from, day_in_shanghai(tx.now))
-    extent = conditions.narrow(_extent(transfer), [condition for _, condition, _ in tied], begins)
+    extent = conditions.narrow(_extent(transfer), [condition for _, condition, _ in tied_conditions], begins)
     if emptied := conditions.emptied_members(_extent(transfer), extent, begins):
         raise Conflict(
             f"The conditions of the approvals leave nothing to permit ({', '.join(emptied)}). Return the request."
@@ -586,79 +614,79 @@ async def _scope(
         quota=extent.quota,
         valid_from=transfer.valid_from,
         valid_until=min([extent.valid_until, *([] if check.ends_on is None else [check.ends_on])]),
-        mechanism=finding.determination.mechanism,
-        requirements=sorted({str(r.mechanism) for r in finding.determination.requirements}),
-        route=_settled_route(transfer, finding),
+        mechanism=legal.determination.mechanism,
+        requirements=sorted({str(r.mechanism) for r in legal.determination.requirements}),
+        route=_settled_route(transfer, legal),
         claims={name: getattr(transfer, name) for name in ("method", "necessity", "legal_basis")}
         | {
             "recipient": case.recipient_facts,
             "recipient_name": case.recipient.name,
             "handler": case.handler.facts,
-            "papers": sorted(finding.determination.evidence_kinds),
+            "papers": sorted(legal.determination.evidence_kinds),
         },
-        evidence=[paper.id for paper in check.evidence],
+        evidence=[item.id for item in check.evidence],
         receipt_due_on=_receipt_due_on(book, check.evidence),
-        conditions=[{"stage": stage, **(stored or {})} for stage, _, stored in tied],
+        conditions=[{"stage": stage, **(stored or {})} for stage, _, stored in tied_conditions],
         supersedes=await renewed_permit_of(tx, transfer),
     )
 
 
-def _settled_route(transfer: Transfer, finding: CaseDetermination) -> str | None:
-    """Return the instrument that meets the strictest requirement: the one chosen, where it is still offered."""
-    routes = [str(route) for route in finding.determination.routes]
+def _settled_route(transfer: Transfer, legal: CaseDetermination) -> str | None:
+    """Return the route of the permit: the chosen one if it is still offered, otherwise the first one offered."""
+    routes = [str(route) for route in legal.determination.routes]
     return transfer.route if transfer.route in routes else next(iter(routes), None)
 
 
-def _receipt_deadline(book: RuleBook, papers: Sequence[EvidenceItem]) -> obligation_rules.Due | None:
-    """Return the last day without a filing receipt. Source: SCM art. 7."""
+def _receipt_deadline(book: RuleBook, items: Sequence[EvidenceItem]) -> obligation_rules.Due | None:
+    """Return the deadline of the filing receipt; None: no evidence requires one. Source: SCM art. 7."""
     due = [
-        obligation_rules.after_working_days(paper.issued_on, duty.working_days)
-        for paper in papers
-        if (duty := book.follow_up_of(paper.kind, paper.issued_on)) is not None
+        obligation_rules.after_working_days(item.issued_on, follow_up.working_days)
+        for item in items
+        if (follow_up := book.follow_up_of(item.kind, item.issued_on)) is not None
     ]
-    return min(due, key=lambda one: one.on, default=None)
+    return min(due, key=lambda deadline: deadline.on, default=None)
 
 
-def _receipt_due_on(book: RuleBook, papers: Sequence[EvidenceItem]) -> date | None:
-    due = _receipt_deadline(book, papers)
+def _receipt_due_on(book: RuleBook, items: Sequence[EvidenceItem]) -> date | None:
+    due = _receipt_deadline(book, items)
     return None if due is None else due.on
 
 
-async def _open_duties(
+async def _open_obligations(
     tx: Transaction,
     caller: Caller,
     book: RuleBook,
     transfer: Transfer,
     permit: str,
     rests_on: Sequence[EvidenceItem],
-    papers: Sequence[EvidenceItem],
+    items: Sequence[EvidenceItem],
     determination: Determination,
     case: Case,
 ) -> None:
-    """Write down the duties that follow from a permit."""
+    """Open the obligations that follow from a permit, and settle those that evidence fulfils already."""
     today = day_in_shanghai(tx.now)
     owned = {"handler": transfer.handler, "transfer": transfer.id, "permit": permit, "owner": transfer.requester}
     filing = _receipt_deadline(book, rests_on)
     if filing is not None:
         await obligations.open_duty(tx, caller, Code.FILE_STANDARD_CONTRACT, filing, **owned)
-        receipts = workflow.check_evidence(["filing_receipt"], papers, today, transfer.valid_from)
-        ahead = [
-            paper for paper in papers if paper.kind == "filing_receipt" and paper.issued_on > today and paper.is_trusted
+        receipts = workflow.check_evidence(["filing_receipt"], items, today, transfer.valid_from)
+        future = [
+            item for item in items if item.kind == "filing_receipt" and item.issued_on > today and item.is_trusted
         ]
-        for paper in [*receipts.evidence, *ahead]:
-            await obligations.settle(tx, caller, transfer.id, paper.kind, paper.id, paper.ends_on, paper.issued_on)
-    for paper in rests_on:
-        if paper.kind == obligation_rules.SETTLED_BY[Code.RENEW_ASSESSMENT] and paper.ends_on is not None:
-            due = obligation_rules.before_end(paper.ends_on, obligation_rules.EXTENSION_WORKING_DAYS)
-            await obligations.open_duty(tx, caller, Code.RENEW_ASSESSMENT, due, **owned)
-    asked = {item.code for item in determination.obligations}
+        for item in [*receipts.evidence, *future]:
+            await obligations.settle(tx, caller, transfer.id, item.kind, item.id, item.ends_on, item.issued_on)
+    for item in rests_on:
+        if item.kind == obligation_rules.SETTLED_BY[Code.RENEW_ASSESSMENT] and item.ends_on is not None:
+            deadline = obligation_rules.before_end(item.ends_on, obligation_rules.EXTENSION_WORKING_DAYS)
+            await obligations.open_duty(tx, caller, Code.RENEW_ASSESSMENT, deadline, **owned)
+    required = {obligation.code for obligation in determination.obligations}
     tags = {tag for dataset in case.datasets for tag in dataset.tags or ()}
     if (
-        str(Code.ANNUAL_RISK_REPORT) in asked
+        str(Code.ANNUAL_RISK_REPORT) in required
         and obligation_rules.is_reported_yearly(tags)
         and not await has_open(tx, Code.ANNUAL_RISK_REPORT, handler=transfer.handler)
     ):
-        due = obligation_rules.Due(obligation_rules.a_year_after(today))
+        deadline = obligation_rules.Due(obligation_rules.a_year_after(today))
         await obligations.open_duty(
-            tx, caller, Code.ANNUAL_RISK_REPORT, due, handler=transfer.handler, owner=transfer.requester
+            tx, caller, Code.ANNUAL_RISK_REPORT, deadline, handler=transfer.handler, owner=transfer.requester
         )

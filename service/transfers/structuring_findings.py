@@ -1,7 +1,12 @@
-"""Findings of structuring, and of more persons who went than a permit allows: each is kept until somebody of legal answers.
+"""Raises and answers findings of structuring and of exceeded quotas; each stays open until a reviewer of `legal` answers it.
 
-The first are raised on each request concerned, the others on the one behind the permit.
-What one of them says of another handler's request is for those alone who may read that one: the others learn how many there are.
+A finding of structuring is raised on each of its requests, a finding on a quota on the request of the permit. Readers see only
+the requests that they may read, and the number of the others.
+
+Example:
+    await raise_findings(tx, caller, book, transfer)
+    findings, cursor = await list_findings(tx, is_open=True, handler=None, transfer=transfer.id, cursor=None, limit=50)
+    await answer(tx, legal, findings[0].id, AnswerIn(answer="unrelated", reason="Different customers."))
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,9 +44,9 @@ ROLLING_YEAR = timedelta(days=365)
 
 
 async def raise_findings(tx: Transaction, caller: Caller, book: RuleBook, transfer: Transfer) -> None:
-    """Look for requests that reach a line only together with this one, and raise a finding on each of them.
+    """Raise a finding on each request that reaches a threshold only together with this one.
 
-    At every submission and approval: handlers and recipients may have come into a group since, and the year's count moves.
+    Called at every submission and approval, since groups and the count of the year change in between.
     """
     await tx.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": FINDINGS_LOCK})
     async with elevated(tx, "the requests of affiliates"):
@@ -51,35 +56,38 @@ async def raise_findings(tx: Transaction, caller: Caller, book: RuleBook, transf
 async def _raise_findings(tx: Transaction, caller: Caller, book: RuleBook, transfer: Transfer) -> None:
     today = day_in_shanghai(tx.now)
     planned = await _load_planned(tx, transfer)
-    mine = next(one for one in planned if one.transfer == transfer.id)
-    others = [one for one in planned if one.transfer != transfer.id]
-    lines = [Threshold(line["id"], line["kind"], line["value"]) for line in book.volume_thresholds(today, Count())]
-    years = await ledger.totals(tx, {one.handler for one in planned}, today.year)
-    for crossing in structuring.find_crossings(mine, others, lines, years):
+    mine = next(request for request in planned if request.transfer == transfer.id)
+    others = [request for request in planned if request.transfer != transfer.id]
+    thresholds = [
+        Threshold(threshold["id"], threshold["kind"], threshold["value"])
+        for threshold in book.volume_thresholds(today, Count())
+    ]
+    years = await ledger.totals(tx, {request.handler for request in planned}, today.year)
+    for crossing in structuring.find_crossings(mine, others, thresholds, years):
         for concerned in crossing.transfers:
             await _raise_finding(tx, caller, transfer.handler, concerned, crossing)
     await tx.flush()
 
 
-async def raise_above_quota(tx: Transaction, caller: Caller, permit: Permit, sent: Mapping[CountKind, int]) -> None:
-    """Raise a finding on the request behind a permit under which more persons have gone than it allows, one for each kind.
+async def raise_above_quota(tx: Transaction, caller: Caller, permit: Permit, exported: Mapping[CountKind, int]) -> None:
+    """Raise a finding for each exceeded quota of a permit, on its request.
 
     Args:
-        tx: holds the row of the permit.
-        caller: whose report says so.
+        tx: holds the row lock of the permit.
+        caller: the caller who reported the export.
         permit: the permit.
-        sent: of each kind of which too many went: how many, at least.
+        exported: lower bound of the persons exported, by exceeded quota.
     """
     transfer = await tx.get_one(Transfer, permit.transfer)
-    async with elevated(tx, "those of legal who are told"):
-        for kind, total in sent.items():
+    async with elevated(tx, "reviewers of legal to notify"):
+        for kind, total in exported.items():
             threshold = f"quota.{kind}"
-            open_one = select(StructuringFinding).where(
+            open_query = select(StructuringFinding).where(
                 StructuringFinding.transfer == transfer.id,
                 StructuringFinding.threshold == threshold,
                 StructuringFinding.answered_at.is_(None),
             )
-            finding = (await tx.scalars(open_one.with_for_update())).one_or_none()
+            finding = (await tx.scalars(open_query.with_for_update())).one_or_none()
             action = AuditAction.FINDING_RAISED if finding is None else AuditAction.FINDING_UPDATED
             if finding is None:
                 finding = StructuringFinding(
@@ -103,16 +111,16 @@ async def raise_above_quota(tx: Transaction, caller: Caller, permit: Permit, sen
                 tx.add(finding)
             finding.total = total
             await tx.flush()
-            await _tell(tx, caller, action, finding, transfer)
+            await _record_and_notify(tx, caller, action, finding, transfer)
         await tx.flush()
 
 
-async def answer(tx: Transaction, caller: Caller, finding_id: str, wanted: AnswerIn) -> StructuringFinding:
-    """Answer a finding, as somebody of legal who has written none of the requests and has not stood back.
+async def answer(tx: Transaction, caller: Caller, finding_id: str, body: AnswerIn) -> StructuringFinding:
+    """Answer a finding as a reviewer of `legal` who is neither an author of its requests nor recused.
 
     Raises:
-        NotFound: there is none that the caller may see.
-        Forbidden: not of legal, or barred.
+        NotFound: there is none that the caller may read.
+        Forbidden: without the role `legal`, or excluded by the separation of duties.
         Conflict: it has been answered already.
     """
     finding = await read_finding(tx, caller, finding_id, lock=True)
@@ -121,15 +129,15 @@ async def answer(tx: Transaction, caller: Caller, finding_id: str, wanted: Answe
     behalf = await _behalf(tx, caller, finding)
     if finding.answered_at is not None:
         raise Conflict("This finding has been answered already.")
-    finding.answer, finding.answer_reason = wanted.answer, wanted.reason
+    finding.answer, finding.answer_reason = body.answer, body.reason
     finding.answered_by, finding.answered_at = caller.principal, tx.now
     finding.answered_persons = caller.acting(behalf)
-    details = {"finding": finding.id, "answer": wanted.answer, "reason": wanted.reason}
+    details = {"finding": finding.id, "answer": body.answer, "reason": body.reason}
     events.record(
         tx,
         caller,
         notifications.change_of(
-            AuditAction.FINDING_ANSWERED, transfer, details, reason=wanted.reason, on_behalf_of=behalf
+            AuditAction.FINDING_ANSWERED, transfer, details, reason=body.reason, on_behalf_of=behalf
         ),
     )
     await tx.flush()
@@ -137,11 +145,15 @@ async def answer(tx: Transaction, caller: Caller, finding_id: str, wanted: Answe
 
 
 async def _behalf(tx: Transaction, caller: Caller, finding: StructuringFinding) -> str | None:
-    """Return on whose behalf the caller answers, None for their own; or refuse who is no person, an author or has stood back."""
+    """Return the lender of the role with which the caller answers, None for their own role.
+
+    Raises:
+        Forbidden: the caller is a system, an author or recused.
+    """
     authors, recused = await _excluded_persons(tx, finding)
-    bars: list[str] = []
+    denials: list[str] = []
     for behalf in caller.lenders(LEGAL, finding.handler) or (None,):
-        bar = workflow.review_denial(
+        denial = workflow.review_denial(
             caller.principal,
             is_person=caller.kind == "person",
             seen_by=caller.seen_by,
@@ -150,19 +162,19 @@ async def _behalf(tx: Transaction, caller: Caller, finding: StructuringFinding) 
             recused=recused,
             behalf=behalf,
         )
-        if bar is None:
+        if denial is None:
             return behalf
-        bars.append(bar)
-    raise Forbidden(bars[0])
+        denials.append(denial)
+    raise Forbidden(denials[0])
 
 
 async def _excluded_persons(tx: Transaction, finding: StructuringFinding) -> tuple[frozenset[str], frozenset[str]]:
-    """Return who could have written any of the requests of a finding, and have stood back from the one that it is on."""
-    wrote = select(Transfer.authors, Transfer.author_persons).where(Transfer.id.in_(finding.transfers))
+    """Load the persons who could have written a request of a finding, and those recused from the one it is on."""
+    authors_query = select(Transfer.authors, Transfer.author_persons).where(Transfer.id.in_(finding.transfers))
     async with elevated(tx, "authors of affiliates' requests"):
-        authors = [(row[0], row[1]) for row in await tx.execute(wrote)]
-    stood_back = select(Recusal.principal, Recusal.persons).where(Recusal.transfer == finding.transfer)
-    recused = [(row[0], row[1]) for row in await tx.execute(stood_back)]
+        authors = [(row[0], row[1]) for row in await tx.execute(authors_query)]
+    recusals_query = select(Recusal.principal, Recusal.persons).where(Recusal.transfer == finding.transfer)
+    recused = [(row[0], row[1]) for row in await tx.execute(recusals_query)]
     return await directory.persons_of(tx, authors=authors), await directory.persons_of(tx, *recused)
 
 
@@ -175,7 +187,7 @@ async def list_findings(
     cursor: str | None,
     limit: int,
 ) -> tuple[Sequence[StructuringFinding], str | None]:
-    """Return the findings that the caller may see, oldest first."""
+    """Load a page of the findings that the caller may read, oldest first."""
     query = select(StructuringFinding)
     if is_open is not None:
         column = StructuringFinding.answered_at
@@ -188,23 +200,23 @@ async def list_findings(
 
 
 async def _load_planned(tx: Transaction, transfer: Transfer) -> list[PlannedExport]:
-    """Return the counted requests of the handler and its group that were submitted within a rolling year, this one included.
+    """Load the requests of the handler and its group that count and were submitted within a year, this one included.
 
-    Those that ended undecided are not among them: nothing can go under them.
+    Requests that ended undecided are left out: nothing can be exported under them.
     """
     today = day_in_shanghai(tx.now)
     agreed = func.lower(Handler.group) == func.lower(Handler.confirmed_group)
     group = await tx.scalar(select(Handler.group).where(Handler.id == transfer.handler, agreed))
     same = Handler.id == transfer.handler
-    renewed, before = aliased(Transfer), aliased(Permit)
+    renewed, renewed_permit = aliased(Transfer, name="renewed"), aliased(Permit, name="renewed_permit")
     query = (
-        select(Transfer, Recipient.group, Permit, renewed, before)
+        select(Transfer, Recipient.group, Permit, renewed, renewed_permit)
         .join(Handler, Handler.id == Transfer.handler)
         .join(Recipient, Recipient.id == Transfer.recipient)
         .join(Revision, (Revision.transfer == Transfer.id) & (Revision.number == Transfer.revision))
         .outerjoin(Permit, Permit.transfer == Transfer.id)
         .outerjoin(renewed, renewed.id == Transfer.renews)
-        .outerjoin(before, before.transfer == renewed.id)
+        .outerjoin(renewed_permit, renewed_permit.transfer == renewed.id)
         .where(
             same if group is None else or_(same, and_(agreed, func.lower(Handler.group) == func.lower(group))),
             or_(
@@ -217,26 +229,26 @@ async def _load_planned(tx: Transaction, transfer: Transfer) -> list[PlannedExpo
         .order_by(Transfer.id)
     )
     rows = (await tx.execute(query)).all()
-    permits = [row[2].id for row in rows if row[2] is not None]
-    under = await ledger.counted_under(tx, permits, today.year)
-    found = [
+    permits = [row.Permit.id for row in rows if row.Permit is not None]
+    exported = await ledger.counted_under(tx, permits, today.year)
+    planned = [
         _planned(
-            one,
-            kin,
-            _count(one, permit, today),
-            Count() if permit is None else under.get(permit.id, Count()),
-            _replaced_request(one, permit, renewed_one, before_it),
+            row.Transfer,
+            row.group,
+            _count(row.Transfer, row.Permit, today),
+            Count() if row.Permit is None else exported.get(row.Permit.id, Count()),
+            _replaced_request(row.Transfer, row.Permit, row.renewed, row.renewed_permit),
         )
-        for one, kin, permit, renewed_one, before_it in rows
+        for row in rows
     ]
-    if all(one.transfer != transfer.id for one in found):
-        kin = await tx.scalar(select(Recipient.group).where(Recipient.id == transfer.recipient))
-        found.append(_planned(transfer, kin, Count(), Count()))
-    return found
+    if all(request.transfer != transfer.id for request in planned):
+        recipient_group = await tx.scalar(select(Recipient.group).where(Recipient.id == transfer.recipient))
+        planned.append(_planned(transfer, recipient_group, Count(), Count()))
+    return planned
 
 
 def _count(transfer: Transfer, permit: Permit | None, today: date) -> Count:
-    """Return what a request is for; of an approved one what its permit allows, and once that is over what went under it."""
+    """Return the persons requested; once approved, those permitted; once the permit is over, those exported under it."""
     if permit is None:
         return Count(transfer.persons, transfer.sensitive_persons)
     if permit.status == Standing.REVOKED or permit.valid_until < today:
@@ -245,35 +257,37 @@ def _count(transfer: Transfer, permit: Permit | None, today: date) -> Count:
 
 
 def _replaced_request(
-    transfer: Transfer, permit: Permit | None, renewed: Transfer | None, before: Permit | None
+    transfer: Transfer, permit: Permit | None, renewed: Transfer | None, renewed_permit: Permit | None
 ) -> str | None:
-    known = None
+    request = None
     if renewed is not None:
-        of_it = (None, None) if before is None else (before.id, before.superseded_by)
-        known = RenewedRequest(renewed.id, renewed.recipient, frozenset(renewed.datasets), *of_it)
+        ids = (None, None) if renewed_permit is None else (renewed_permit.id, renewed_permit.superseded_by)
+        request = RenewedRequest(renewed.id, renewed.recipient, frozenset(renewed.datasets), *ids)
     own = (None, None) if permit is None else (permit.id, permit.supersedes)
-    return structuring.replaced_request(known, transfer.recipient, transfer.datasets, *own)
+    return structuring.replaced_request(request, transfer.recipient, transfer.datasets, *own)
 
 
 def _planned(
-    transfer: Transfer, kin: str | None, count: Count, exported: Count, follows: str | None = None
+    transfer: Transfer, recipient_group: str | None, count: Count, exported: Count, follows: str | None = None
 ) -> PlannedExport:
     return PlannedExport(
         transfer=transfer.id,
         handler=transfer.handler,
         purpose=transfer.purpose,
         recipient=transfer.recipient,
-        recipient_group=kin,
+        recipient_group=recipient_group,
         count=count,
         exported=exported,
         follows=follows,
     )
 
 
-async def _raise_finding(tx: Transaction, caller: Caller, acts_at: str, concerned: str, crossing: Crossing) -> None:
-    """Raise a finding on one request, or bring the open one up to date; one that says as much, answered or not, stays as it is.
+async def _raise_finding(
+    tx: Transaction, caller: Caller, acting_handler: str, concerned: str, crossing: Crossing
+) -> None:
+    """Raise a finding on a request, or update its open one, unless its last finding covers the crossing.
 
-    On a request of another handler than the one at which somebody acts it is not told who did: that is their own handler's to know.
+    On a request of another handler than the caller's, the system is recorded as the actor: that handler must not learn the caller.
     """
     query = (
         select(StructuringFinding)
@@ -285,7 +299,7 @@ async def _raise_finding(tx: Transaction, caller: Caller, acts_at: str, concerne
     if last is not None and not structuring.extends_finding(crossing, last.transfers, last.total):
         return
     transfer = await tx.get_one(Transfer, concerned)
-    said: dict[str, Any] = {
+    figures: dict[str, Any] = {
         "transfers": list(crossing.transfers),
         "handlers": list(crossing.handlers),
         "total": crossing.total,
@@ -293,7 +307,7 @@ async def _raise_finding(tx: Transaction, caller: Caller, acts_at: str, concerne
         "shared": crossing.shared,
     }
     if last is not None and last.answered_at is None:
-        for name, value in said.items():
+        for name, value in figures.items():
             setattr(last, name, value)
         finding, action = last, AuditAction.FINDING_UPDATED
     else:
@@ -309,25 +323,27 @@ async def _raise_finding(tx: Transaction, caller: Caller, acts_at: str, concerne
             answer_reason=None,
             answered_by=None,
             answered_at=None,
-            **said,
+            **figures,
         )
         tx.add(finding)
         action = AuditAction.FINDING_RAISED
     await tx.flush()
-    await _tell(tx, caller if transfer.handler == acts_at else SYSTEM_ACTOR, action, finding, transfer)
+    await _record_and_notify(
+        tx, caller if transfer.handler == acting_handler else SYSTEM_ACTOR, action, finding, transfer
+    )
 
 
-async def _tell(
+async def _record_and_notify(
     tx: Transaction, caller: Caller, action: AuditAction, finding: StructuringFinding, transfer: Transfer
 ) -> None:
-    """Record a finding as its handler's people may know it, and tell those of legal who may answer it."""
-    shown = FindingOut.of(finding, frozenset({finding.handler}))
-    named = {"kind", "threshold", "value", "total", "exported", "transfers", "others", "shared"}
-    details = {"finding": finding.id} | shown.model_dump(mode="json", include=named)
+    """Record a finding as the readers of its handler may see it, and notify the reviewers who may answer it."""
+    response = FindingOut.of(finding, frozenset({finding.handler}))
+    members = {"kind", "threshold", "value", "total", "exported", "transfers", "others", "shared"}
+    details = {"finding": finding.id} | response.model_dump(mode="json", include=members)
     events.record(
         tx,
         caller,
-        notifications.change_of(action, transfer, details, reason=shown.text.en, link=f"/v1/findings/{finding.id}"),
+        notifications.change_of(action, transfer, details, reason=response.text.en, link=f"/v1/findings/{finding.id}"),
     )
     authors, recused = await _excluded_persons(tx, finding)
     legal = await directory.entitled(tx, Role.LEGAL, finding.handler, day_in_shanghai(tx.now))
@@ -343,7 +359,7 @@ async def _tell(
                 for person in legal
                 if {person.principal, person.on_behalf_of}.isdisjoint({*authors, *recused})
             ],
-            reason=shown.text.en,
+            reason=response.text.en,
             figures=notifications.figures_of(transfer),
             details=details,
             link=f"/v1/findings/{finding.id}/answer",
@@ -353,10 +369,10 @@ async def _tell(
 
 
 async def read_finding(tx: Transaction, caller: Caller, finding_id: str, *, lock: bool = False) -> StructuringFinding:
-    """Return a finding that the caller may see.
+    """Load a finding that the caller may read, with a row lock on request.
 
     Raises:
-        NotFound: there is none with this id, or the caller has no role on its handler.
+        NotFound: there is none with this id, or the caller has no role at its handler.
     """
     finding = await tx.get(StructuringFinding, finding_id, with_for_update=lock or None, populate_existing=lock)
     if finding is None or not caller.reaches(READERS, finding.handler):

@@ -80,7 +80,7 @@ DEFENCES: Final = (
         "records of a request have an end",
         EVIDENCE,
         "_require_below_limit",
-        "(await tx.scalar(query) or 0) >= most",
+        "(await tx.scalar(query) or 0) >= limit",
         "False",
         TRIED + "test_evidence_of_a_request_has_an_end_and_lists_do_not_repeat_it",
     ),

@@ -244,8 +244,8 @@ DEFENCES: Final = (
         "the papers are looked at again when the permit is issued",
         "service/transfers/reviews.py",
         "_issue_permit",
-        "[paper for paper in known if bars.get(paper.id) is None]",
-        "list(known)",
+        "[item for item in filed if denials.get(item.id) is None]",
+        "list(filed)",
         SPLITTING + "test_a_result_that_was_taken_over_does_not_carry_a_renewal_for_another_recipient",
     ),
 )
