@@ -103,7 +103,7 @@ def media_type_of(content: bytes) -> str:
     """Detect the media type of a file by its content.
 
     Raises:
-        NotTaken: empty, too large, of another format, with macros, or text that a browser would run.
+        UnacceptedFile: empty, too large, of another format, with macros, or text that a browser would run.
     """
     if not content:
         raise UnacceptedFile("The file is empty.")
