@@ -33,22 +33,22 @@ Faults = list[tuple[str, str]]
 class GradingPlan:
     """The grading of many datasets as it is planned: work on what a caller sent, for a helper process (see `service.workers`)."""
 
-    def __init__(self, wanted: BulkGradingIn) -> None:
-        self._references = wanted.datasets
-        self._wanted = GradingIn.model_validate(wanted.model_dump(exclude={"datasets"}))
+    def __init__(self, request: BulkGradingIn) -> None:
+        self._references = request.datasets
+        self._grading = GradingIn.model_validate(request.model_dump(exclude={"datasets"}))
         self._datasets: list[Json] = []
-        self._made: dict[str, list[Json]] = {}
+        self._gradings: dict[str, list[Json]] = {}
 
-    def take(self, stored: str, caller: Caller) -> tuple[Faults, list[str]]:
+    def take_datasets(self, stored: str, caller: Caller) -> tuple[Faults, list[str]]:
         """Take the datasets that were found, as `_LOCKED` has them; return what is wrong with the references, and whose they are."""
         rows = [row for row in json.loads(stored) if caller.reaches(READERS, row["handler"])]
-        known = {row["key"]: row for row in rows} | {row["id"]: row for row in rows}
+        by_reference = {row["key"]: row for row in rows} | {row["id"]: row for row in rows}
         errors: Faults = [
             (f"/datasets/{place}", "There is no dataset of this id or key.")
             for place, reference in enumerate(self._references)
-            if reference not in known
+            if reference not in by_reference
         ]
-        self._datasets = [known[reference] for reference in self._references if reference in known]
+        self._datasets = [by_reference[reference] for reference in self._references if reference in by_reference]
         seen: set[str] = set()
         for place, row in enumerate(() if errors else self._datasets):
             if row["id"] in seen:
@@ -57,41 +57,41 @@ class GradingPlan:
             seen.add(row["id"])
         return errors, sorted({row["handler"] for row in rows})
 
-    def plan(self, caller: Caller, now: datetime) -> tuple[str, Faults] | None:
+    def plan_gradings(self, caller: Caller, now: datetime) -> tuple[str, Faults] | None:
         """Decide on each dataset; return why the grading does not fit the first one that it does not fit, if there is one."""
         ids = new_ids("gd")
         for place, row in enumerate(self._datasets):
             try:
-                made = gradings_of(
-                    Graded(**{name: row[name] for name in (*Graded.COLUMNS, "last")}), self._wanted, caller, now
+                gradings = gradings_of(
+                    Graded(**{name: row[name] for name in (*Graded.COLUMNS, "last")}), self._grading, caller, now
                 )
             except Invalid as problem:
-                told = [(str(error["pointer"]), str(error["detail"])) for error in problem.errors]
-                return problem.detail, [*((f"/datasets/{place}", detail) for _, detail in told), *told]
-            self._made[row["id"]] = [columns | {"id": next(ids)} for columns in made]
+                field_errors = [(str(error["pointer"]), str(error["detail"])) for error in problem.errors]
+                return problem.detail, [*((f"/datasets/{place}", detail) for _, detail in field_errors), *field_errors]
+            self._gradings[row["id"]] = [columns | {"id": next(ids)} for columns in gradings]
         return None
 
-    def writes(self) -> tuple[str, str]:
+    def encode_rows(self) -> tuple[str, str]:
         """Return the gradings to write, and what takes effect by them."""
-        made = [one for rows in self._made.values() for one in rows]
+        gradings = [grading for rows in self._gradings.values() for grading in rows]
         effective = [
             {
-                "id": one["dataset"],
-                "tags": one["tags"],
-                "grading": one["number"],
-                "fields": one["fields"],
-                "sensitive": one["sensitive_fields"],
+                "id": grading["dataset"],
+                "tags": grading["tags"],
+                "grading": grading["number"],
+                "fields": grading["fields"],
+                "sensitive": grading["sensitive_fields"],
             }
-            for one in made
-            if one["state"] == "effective"
+            for grading in gradings
+            if grading["state"] == "effective"
         ]
-        return json.dumps(to_json_types(made), ensure_ascii=False), json.dumps(effective, ensure_ascii=False)
+        return json.dumps(to_json_types(gradings), ensure_ascii=False), json.dumps(effective, ensure_ascii=False)
 
-    def acting(self) -> int:
+    def count_changes(self) -> int:
         """Return how many gradings are made."""
-        return sum(len(rows) for rows in self._made.values())
+        return sum(len(rows) for rows in self._gradings.values())
 
-    def acts(
+    def encode_changes(
         self, caller: Caller, now: datetime, superseded: Sequence[tuple[str, int]], numbers: events.ReservedNumbers
     ) -> events.RecordedChanges:
         """Return the entries and events.
@@ -110,13 +110,13 @@ class GradingPlan:
                     action=AuditAction.DATASET_GRADED,
                     subject=row["id"],
                     handler=row["handler"],
-                    details=details_of(one),
-                    figures={"dataset": row["key"], "tags": one["tags"], "scale": row["scale"]},
-                    link=f"/v1/datasets/{row['id']}/gradings/{one['number']}",
-                    reason=self._wanted.reason,
+                    details=details_of(grading),
+                    figures={"dataset": row["key"], "tags": grading["tags"], "scale": row["scale"]},
+                    link=f"/v1/datasets/{row['id']}/gradings/{grading['number']}",
+                    reason=self._grading.reason,
                 )
                 for row in self._datasets
-                for one in self._made[row["id"]]
+                for grading in self._gradings[row["id"]]
             ],
             [*self._written(now), *(_superseded(dataset, number, now) for dataset, number in superseded)],
             numbers,
@@ -124,19 +124,19 @@ class GradingPlan:
 
     def _written(self, now: datetime) -> Iterator[WrittenRow]:
         """Yield what is written of gradings and datasets."""
-        for dataset, rows in self._made.items():
-            for one in rows:
-                values = {name: value for name, value in one.items() if name not in ("dataset", "number")}
-                yield WrittenRow("gradings", f"{dataset}/{one['number']}", True, values)
-                if one["state"] == "effective":
-                    held = {"tags": one["tags"], "grading": one["number"], "updated_at": now}
-                    held |= {"graded_fields": one["fields"], "graded_number": one["number"]}
-                    held["sensitive_fields"] = one["sensitive_fields"]
-                    yield WrittenRow("datasets", dataset, False, held)
+        for dataset, rows in self._gradings.items():
+            for grading in rows:
+                values = {name: value for name, value in grading.items() if name not in ("dataset", "number")}
+                yield WrittenRow("gradings", f"{dataset}/{grading['number']}", True, values)
+                if grading["state"] == "effective":
+                    columns = {"tags": grading["tags"], "grading": grading["number"], "updated_at": now}
+                    columns |= {"graded_fields": grading["fields"], "graded_number": grading["number"]}
+                    columns["sensitive_fields"] = grading["sensitive_fields"]
+                    yield WrittenRow("datasets", dataset, False, columns)
 
-    def outcome(self) -> bytes:
+    def encode_outcome(self) -> bytes:
         """Return the last grading of each dataset, as the answer tells them."""
-        last = [GradingOut.of(Grading(**self._made[row["id"]][-1])) for row in self._datasets]
+        last = [GradingOut.of(Grading(**self._gradings[row["id"]][-1])) for row in self._datasets]
         return GradingsOut(items=last).model_dump_json().encode()
 
 
@@ -178,47 +178,47 @@ _TAKE_EFFECT: Final = text("""
 """).bindparams(bindparam("effective", type_=Text), bindparam("at", type_=DateTime(timezone=True)))
 
 
-async def grade_many(tx: Transaction, caller: Caller, wanted: BulkGradingIn, grading: Asks) -> bytes:
+async def grade_many(tx: Transaction, caller: Caller, request: BulkGradingIn, plan: Asks) -> bytes:
     """Give many datasets one grading: all of them, or none; return what the answer tells (`GradingsOut`).
 
     Args:
         tx: the transaction.
         caller: who grades.
-        wanted: the grading, and which datasets.
-        grading: asks the `GradingPlan` of it.
+        request: the grading, and the datasets.
+        plan: calls the `GradingPlan` in its process.
 
     Raises:
         Invalid: an unknown dataset, one that is named twice, or one that the grading does not fit; each with its place.
     """
     await tx.flush()
-    stored = await tx.scalar(_LOCKED, {"references": json.dumps(wanted.datasets, ensure_ascii=False)})
-    errors, handlers = await ask_helper(tx, grading, "take", stored, caller)
+    stored = await tx.scalar(_LOCKED, {"references": json.dumps(request.datasets, ensure_ascii=False)})
+    errors, handlers = await ask_helper(tx, plan, "take_datasets", stored, caller)
     if errors:
         raise Invalid("Not all of the datasets can be graded; none was.", errors=errors)
     for handler in handlers:
         caller.demand(REGISTRARS, handler)
-    refused = await ask_helper(tx, grading, "plan", caller, tx.now)
+    refused = await ask_helper(tx, plan, "plan_gradings", caller, tx.now)
     if refused is not None:
         detail, errors = refused
         raise Invalid(detail, errors=errors)
-    made, effective = await ask_helper(tx, grading, "writes")
-    superseded = [(row[0], row[1]) for row in await tx.execute(_SUPERSEDE, {"made": made, "at": tx.now})]
-    await tx.execute(_ADD, {"made": made})
+    gradings, effective = await ask_helper(tx, plan, "encode_rows")
+    superseded = [(row[0], row[1]) for row in await tx.execute(_SUPERSEDE, {"made": gradings, "at": tx.now})]
+    await tx.execute(_ADD, {"made": gradings})
     if effective != "[]":
         await tx.execute(_TAKE_EFFECT, {"effective": effective, "at": tx.now})
         await _check_scales(tx, caller, effective)
         tx.can_deny = True
-    numbers = await events.reserve_numbers(tx, await ask_helper(tx, grading, "acting"))
-    await events.record_all(tx, await ask_helper(tx, grading, "acts", caller, tx.now, superseded, numbers))
-    told: bytes = await ask_helper(tx, grading, "outcome")
+    numbers = await events.reserve_numbers(tx, await ask_helper(tx, plan, "count_changes"))
+    await events.record_all(tx, await ask_helper(tx, plan, "encode_changes", caller, tx.now, superseded, numbers))
+    outcome: bytes = await ask_helper(tx, plan, "encode_outcome")
     if effective != "[]":
-        await key_spellings.settle_regraded(tx, caller, [one["id"] for one in json.loads(effective)])
-    return told
+        await key_spellings.settle_regraded(tx, caller, [graded["id"] for graded in json.loads(effective)])
+    return outcome
 
 
 async def _check_scales(tx: Transaction, caller: Caller, effective: str) -> None:
     """Open the duties that follow from the scale of what is important now; few datasets state one."""
-    ids = [one["id"] for one in json.loads(effective)]
+    ids = [row["id"] for row in json.loads(effective)]
     query = select(Dataset).where(Dataset.id.in_(ids), Dataset.scale.is_not(None)).order_by(Dataset.id)
     for dataset in (await tx.scalars(query.execution_options(populate_existing=True))).all():
         await check_scale(tx, caller, dataset)

@@ -1,4 +1,4 @@
-"""Lists contradictions of what is stated and the tags of datasets for their registrars, written with the decision that denies."""
+"""Records and lists contradictions between statements of exporting systems and the tags of datasets."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,11 +15,11 @@ from service.registry.tables import Contradiction, Dataset
 
 
 async def record(tx: Transaction, dataset: Dataset, **stated: Any) -> None:
-    """Keep what was stated, unless the same principal has stated the like of it today.
+    """Record a contradiction, once a day for each grading, kind and principal.
 
     Args:
-        tx: the transaction of the act that states it.
-        dataset: what it is about; graded.
+        tx: the transaction of the decision.
+        dataset: a graded dataset.
         stated: `kind`, `principal`, `subject`, `persons` and `sensitive_persons`.
     """
     row = {
@@ -42,14 +42,14 @@ async def find_contradictions(
     cursor: str | None,
     limit: int,
 ) -> tuple[Sequence[ContradictionOut], str | None]:
-    """Return what was stated against the tags of the datasets that the caller may see, in the order of their ids.
+    """Return the contradictions about datasets that the caller may see, in the order of their ids.
 
     Args:
         tx: the transaction.
         handler: id or key.
         dataset: id or key.
-        kind: what contradicts.
-        is_open: those whose grading still stands, or the others.
+        kind: the kind of the contradiction.
+        is_open: True: those whose grading is still in effect; False: the others.
         cursor: of the page before.
         limit: items at most.
     """
@@ -61,11 +61,12 @@ async def find_contradictions(
     if kind is not None:
         query = query.where(Contradiction.kind == kind)
     if is_open is not None:
-        stands = tuple_(Contradiction.dataset, Contradiction.grading).in_(select(Dataset.id, Dataset.grading))
-        query = query.where(stands if is_open else ~stands)
+        is_open_grading = tuple_(Contradiction.dataset, Contradiction.grading).in_(select(Dataset.id, Dataset.grading))
+        query = query.where(is_open_grading if is_open else ~is_open_grading)
     rows, following = await page_of(tx, query, Contradiction.subject, cursor, limit)
     datasets = {
-        one.id: one for one in await tx.scalars(select(Dataset).where(Dataset.id.in_({row.dataset for row in rows})))
+        graded.id: graded
+        for graded in await tx.scalars(select(Dataset).where(Dataset.id.in_({row.dataset for row in rows})))
     }
     return [
         ContradictionOut(

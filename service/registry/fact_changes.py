@@ -84,17 +84,17 @@ def facts_in(body: Mapping[str, Any]) -> dict[str, Any]:
     return {**body.get("facts", {}), **{name: body[name] for name in COLUMN_FACTS & body.keys()}}
 
 
-def with_facts(wanted: Shape, facts: Mapping[str, Any]) -> Shape:
+def with_facts(request: Shape, facts: Mapping[str, Any]) -> Shape:
     """Return a body with other facts in place of its own."""
-    body = wanted.model_dump(mode="json")
+    body = request.model_dump(mode="json")
     inner = {fact: value for fact, value in facts.items() if fact not in COLUMN_FACTS}
     outer = {fact: value for fact, value in facts.items() if fact in COLUMN_FACTS}
-    return type(wanted).model_validate(body | outer | {"facts": body["facts"] | inner})
+    return type(request).model_validate(body | outer | {"facts": body["facts"] | inner})
 
 
-def diff_facts(row: Row, wanted: BaseModel, stated: Collection[str]) -> freeing.FactChange:
+def diff_facts(row: Row, body: BaseModel, stated: Collection[str]) -> freeing.FactChange:
     """Return what a change does to the facts of a row that stands."""
-    facts = facts_in(wanted.model_dump(mode="json"))
+    facts = facts_in(body.model_dump(mode="json"))
     return freeing.apply_statement(
         subject_of(row),
         effective_facts(row),
@@ -103,16 +103,16 @@ def diff_facts(row: Row, wanted: BaseModel, stated: Collection[str]) -> freeing.
     )
 
 
-def first_facts(thing: FactSubject, wanted: BaseModel) -> freeing.FactChange:
+def first_facts(thing: FactSubject, body: BaseModel) -> freeing.FactChange:
     """Return what holds of a new thing, and what waits."""
-    return freeing.apply_first_statement(thing, facts_in(wanted.model_dump(mode="json")))
+    return freeing.apply_first_statement(thing, facts_in(body.model_dump(mode="json")))
 
 
 def distinct_statement(dataset: Dataset, other: Dataset) -> freeing.FactChange:
     """Return the statement that a dataset is not what another spelling of its key names."""
     fact = DISTINCT_FROM_PREFIX + other.id
-    asked = {} if fact in dataset.pending_facts else {fact: True}
-    return freeing.FactChange({fact: False}, asked, frozenset())
+    pending = {} if fact in dataset.pending_facts else {fact: True}
+    return freeing.FactChange({fact: False}, pending, frozenset())
 
 
 async def store_pending(
@@ -134,18 +134,20 @@ async def store_pending(
         return
     if left.overtaken:
         query = select(FactChange).where(FactChange.id.in_(left.overtaken)).order_by(FactChange.id)
-        for one in (await tx.scalars(query)).all():
-            one.state, one.settled_by, one.settled_at = "overtaken", caller.principal, tx.now
+        for fact_change in (await tx.scalars(query)).all():
+            fact_change.state, fact_change.settled_by, fact_change.settled_at = "overtaken", caller.principal, tx.now
         await tx.flush()
     stated = {"state": "pending", "asked_by": caller.principal, "askers": left.askers, "asked_at": tx.now}
     stated |= {"stated_reason": reason}
-    tx.add_all(FactChange(**one, **stated, settled_by=None, settled_at=None, reason=None) for one in left.added)
+    tx.add_all(
+        FactChange(**fact_change, **stated, settled_by=None, settled_at=None, reason=None) for fact_change in left.added
+    )
     row.pending_facts, row.updated_at = left.pending, tx.now
     details = left.details if reason is None else left.details | {"stated_reason": reason}
     _record(tx, caller, _REQUESTED, row, details, [], reason)
 
 
-async def confirm(tx: Transaction, caller: Caller, change_id: str, wanted: SettleIn) -> FactChangeOut:
+async def confirm(tx: Transaction, caller: Caller, change_id: str, body: SettleIn) -> FactChangeOut:
     """Let a fact that frees take effect, as a second person.
 
     Raises:
@@ -159,7 +161,7 @@ async def confirm(tx: Transaction, caller: Caller, change_id: str, wanted: Settl
             "A fact that frees takes a second person than the one who stated it, each with a key that the other has neither made nor seen."
         )
     tx.can_deny = True
-    _settle(tx, caller, change, row, "effective", wanted.reason)
+    _settle(tx, caller, change, row, "effective", body.reason)
     more: dict[str, Any] = {}
     if isinstance(row, Dataset) and change.fact.startswith(DISTINCT_FROM_PREFIX):
         more = {"distinct_from": await _separate(tx, row, change.fact.removeprefix(DISTINCT_FROM_PREFIX))}
@@ -167,8 +169,8 @@ async def confirm(tx: Transaction, caller: Caller, change_id: str, wanted: Settl
         setattr(row, change.fact, change.after)
     else:
         row.facts = row.facts | {change.fact: change.after}
-    details = _details(change, row) | {"facts": row.facts, "reason": wanted.reason} | more
-    _record(tx, caller, _CONFIRMED, row, details, [change.asked_by], wanted.reason)
+    details = _details(change, row) | {"facts": row.facts, "reason": body.reason} | more
+    _record(tx, caller, _CONFIRMED, row, details, [change.asked_by], body.reason)
     if isinstance(row, Dataset) and more:
         await key_spellings.settle_tags(tx, caller, row.handler, [row.folded_key or ""])
     await tx.flush()
@@ -179,13 +181,13 @@ async def _separate(tx: Transaction, dataset: Dataset, other_id: str) -> list[st
     """Let two datasets be two things, whatever their keys look like."""
     query = select(Dataset).where(Dataset.id == other_id).with_for_update(key_share=True)
     other = (await tx.scalars(query.execution_options(populate_existing=True))).one()
-    for one, away in ((dataset, other_id), (other, dataset.id)):
-        one.distinct_from = sorted({*one.distinct_from, away})
-        one.updated_at = tx.now
+    for row, other_row_id in ((dataset, other_id), (other, dataset.id)):
+        row.distinct_from = sorted({*row.distinct_from, other_row_id})
+        row.updated_at = tx.now
     return dataset.distinct_from
 
 
-async def refuse(tx: Transaction, caller: Caller, change_id: str, wanted: SettleIn) -> FactChangeOut:
+async def refuse(tx: Transaction, caller: Caller, change_id: str, body: SettleIn) -> FactChangeOut:
     """Put aside a fact that waits: it stays as it is. Whoever stated it may, too.
 
     Raises:
@@ -193,9 +195,9 @@ async def refuse(tx: Transaction, caller: Caller, change_id: str, wanted: Settle
         Conflict: it does not wait any more.
     """
     change, row = await _lock_change(tx, caller, change_id)
-    _settle(tx, caller, change, row, "refused", wanted.reason)
-    details = _details(change, row) | {"reason": wanted.reason}
-    _record(tx, caller, _REFUSED, row, details, [change.asked_by], wanted.reason)
+    _settle(tx, caller, change, row, "refused", body.reason)
+    details = _details(change, row) | {"reason": body.reason}
+    _record(tx, caller, _REFUSED, row, details, [change.asked_by], body.reason)
     await tx.flush()
     return FactChangeOut.of(change)
 
@@ -257,14 +259,14 @@ async def _lock_change(tx: Transaction, caller: Caller, change_id: str) -> tuple
 def _settle(tx: Transaction, caller: Caller, change: FactChange, row: Row, state: str, reason: str | None) -> None:
     change.state, change.settled_by, change.settled_at, change.reason = state, caller.principal, tx.now, reason
     change.settled_persons = acting(caller, change.handler)
-    row.pending_facts = {fact: told for fact, told in row.pending_facts.items() if fact != change.fact}
+    row.pending_facts = {fact: pending for fact, pending in row.pending_facts.items() if fact != change.fact}
     row.updated_at = tx.now
 
 
 def _details(change: FactChange, row: Row) -> dict[str, Any]:
-    told = {"change": change.id, "before": change.before, "after": change.after}
+    change_details = {"change": change.id, "before": change.before, "after": change.after}
     return {
-        "changes": {change.fact: told},
+        "changes": {change.fact: change_details},
         "askers": change.askers,
         "settled_persons": change.settled_persons,
         "pending_facts": row.pending_facts,

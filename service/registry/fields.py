@@ -1,4 +1,4 @@
-"""Compares a dataset's fields with those that its grading looked at."""
+"""Compares the fields of a dataset with those that its grading examined."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
@@ -9,7 +9,7 @@ from service.law.categories import is_sensitive_category
 
 
 class Field(Struct, frozen=True):
-    """A field of a dataset, as it is registered or as a grading looked at it."""
+    """A field of a dataset, as registered or as a grading examined it."""
 
     name: str
     type: str
@@ -17,67 +17,73 @@ class Field(Struct, frozen=True):
 
 
 class Fields(Struct, frozen=True):
-    """The fields of a dataset, held against those that its grading looked at."""
+    """The fields of a dataset, compared with those that its grading examined."""
 
     names: Sequence[str] = ()
-    """Those that are registered now."""
+    """Names of the registered fields."""
     graded: frozenset[str] = frozenset()
-    """Those that the grading looked at."""
+    """Names of the fields that the grading examined."""
     outdated: frozenset[str] = frozenset()
-    """Those that came after the grading, or are another type or category since."""
+    """Names of fields that were added after the grading, or have another type or category since."""
     plain: frozenset[str] = frozenset()
-    """Those that the grading looked at and did not take for sensitive: of no other is it known."""
+    """Names of fields that the grading examined and did not count as sensitive; all others may be sensitive."""
 
-    def are_outdated(self, wanted: Collection[str] | None) -> bool:
+    def are_outdated(self, names: Collection[str] | None) -> bool:
         """Tell whether any of some fields, or of all, has changed since the grading."""
-        return bool(self.outdated) if wanted is None else not self.outdated.isdisjoint(wanted)
+        return bool(self.outdated) if names is None else not self.outdated.isdisjoint(names)
 
-    def are_plain(self, wanted: Collection[str] | None) -> bool:
-        """Tell whether of sensitive data none of some fields is sensitive; all of them are not."""
-        return wanted is not None and bool(wanted) and self.plain.issuperset(wanted)
+    def are_plain(self, names: Collection[str] | None) -> bool:
+        """Tell whether none of some fields of sensitive data is sensitive; None, for all fields, is False."""
+        return names is not None and bool(names) and self.plain.issuperset(names)
 
-    def are_graded(self, wanted: Collection[str] | None) -> bool:
-        """Tell whether the grading looked at some fields; where it knew of none, it looked at the dataset as a whole."""
-        return wanted is None or not (self.names or self.graded) or self.graded.issuperset(wanted)
+    def are_graded(self, names: Collection[str] | None) -> bool:
+        """Tell whether the grading examined some fields; a grading without fields examined the dataset as a whole."""
+        return names is None or not (self.names or self.graded) or self.graded.issuperset(names)
 
 
 NO_FIELDS: Final = Fields()
 
 
 def compare_fields(now: Sequence[Field], graded: Sequence[Field] | None, sensitive: Collection[str] | None) -> Fields:
-    """Return a dataset's fields, held against those that its grading looked at.
+    """Compare a dataset's fields with those that its grading examined.
+
+    Example:
+        fields = compare_fields([Field("name", "text"), Field("email", "text")], [Field("name", "text")], None)
+        fields.outdated == {"email"}
 
     Args:
-        now: as they are registered.
-        graded: as the grading looked at them; None: nobody knows, so that all of them are outdated.
-        sensitive: the names that the grading takes for sensitive; None: those whose category says so and, if none does, all.
+        now: the registered fields.
+        graded: the fields as the grading examined them; None: not recorded, so that all are outdated.
+        sensitive: names that the grading counts as sensitive; None: fields of a sensitive category or, without any, all fields.
     """
-    looked_at = {field.name: field for field in graded or ()}
+    graded_by_name = {field.name: field for field in graded or ()}
     names = [field.name for field in now]
-    outdated = frozenset([field.name for field in now if looked_at.get(field.name) != field])
-    taken = sensitive_of(looked_at.values()) if sensitive is None else sensitive
-    plain = frozenset() if taken is None else frozenset(looked_at) - outdated - frozenset(taken)
-    return Fields(names, frozenset(looked_at), outdated, plain)
+    outdated = frozenset([field.name for field in now if graded_by_name.get(field.name) != field])
+    sensitive_names = sensitive_of(graded_by_name.values()) if sensitive is None else sensitive
+    plain = (
+        frozenset() if sensitive_names is None else frozenset(graded_by_name) - outdated - frozenset(sensitive_names)
+    )
+    return Fields(names, frozenset(graded_by_name), outdated, plain)
 
 
 def is_freeing(before: Fields, after: Fields) -> bool:
-    """Tell whether of sensitive data a field that a grading took for sensitive would not be any more, though nobody looks twice.
+    """Tell whether a grading of sensitive data stops counting a field as sensitive.
 
     Args:
-        before: the fields that the former grading looked at, held against themselves.
-        after: those that the new one looks at, held against themselves.
+        before: fields of the former grading, compared with themselves.
+        after: fields of the new grading, compared with themselves.
     """
     return bool((before.graded - before.plain) & after.plain)
 
 
 def sensitive_of(fields: Collection[Field]) -> Sequence[str] | None:
-    """Return the fields whose category says that they are sensitive; None where none does: then all are taken to be."""
-    found = [field.name for field in fields if field.category is not None and is_sensitive_category(field.category)]
-    return found or None
+    """Return the names of fields of a sensitive category; None if there are none, so that all fields count as sensitive."""
+    sensitive = [field.name for field in fields if field.category is not None and is_sensitive_category(field.category)]
+    return sensitive or None
 
 
 def parse_fields(documents: Sequence[Mapping[str, Any]] | None) -> list[Field] | None:
-    """Return fields as the register keeps them."""
+    """Parse fields from the JSON of the register."""
     if documents is None:
         return None
-    return [Field(one["name"], one["type"], one.get("category")) for one in documents]
+    return [Field(document["name"], document["type"], document.get("category")) for document in documents]

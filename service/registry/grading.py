@@ -37,18 +37,18 @@ class Graded:
     COLUMNS: ClassVar = ("id", "tags", "fields", "facts", "graded_fields", "sensitive_fields")
     """The columns of a dataset among them."""
 
-    def held(self) -> Fields:
+    def effective_fields(self) -> Fields:
         """Return the fields that the grading that holds looked at, as it took them."""
         graded = parse_fields(self.graded_fields) or []
         return compare_fields(graded, graded, self.sensitive_fields)
 
-    def taken(self, sensitive: Sequence[str] | None) -> Fields:
+    def fields_if_graded(self, sensitive: Sequence[str] | None) -> Fields:
         """Return the fields as they are now, as a grading takes them that names some as sensitive."""
         now = parse_fields(self.fields) or []
         return compare_fields(now, now, sensitive)
 
 
-def gradings_of(dataset: Graded, wanted: GradingIn, caller: Caller, now: datetime) -> list[Columns]:
+def gradings_of(dataset: Graded, request: GradingIn, caller: Caller, now: datetime) -> list[Columns]:
     """Return the gradings to record, in their order: one that takes effect, one that waits for a second person, or one of each.
 
     Where the new tags add some protection and drop other, both stand until the confirmation. Source: GB/T 43697-2024 (grades follow
@@ -58,34 +58,34 @@ def gradings_of(dataset: Graded, wanted: GradingIn, caller: Caller, now: datetim
     Raises:
         Invalid: the grading does not fit this dataset.
     """
-    _require_fitting(dataset, wanted, day_in_shanghai(now))
-    held = None if dataset.tags is None else [Tag(tag) for tag in dataset.tags]
+    _require_fitting(dataset, request, day_in_shanghai(now))
+    tags = None if dataset.tags is None else [Tag(tag) for tag in dataset.tags]
     first = dataset.last + 1
-    if held is None or not (tagging.is_lowering(held, wanted.tags) or _frees_fields(dataset, held, wanted)):
-        return [_columns(dataset, first, wanted, wanted.tags, "effective", caller, now)]
-    if wanted.catalogue is None:
+    if tags is None or not (tagging.is_lowering(tags, request.tags) or _frees_fields(dataset, tags, request)):
+        return [_columns(dataset, first, request, request.tags, "effective", caller, now)]
+    if request.catalogue is None:
         # A lowering rests on a catalogue: where none is named apart, the basis is the reference to it.
-        wanted = wanted.model_copy(update={"catalogue": wanted.basis})
-    meanwhile = tagging.joined(held, wanted.tags)
-    made: list[Columns] = []
-    if tagging.implied(meanwhile) != tagging.implied(held):
-        strictest = wanted.model_copy(update={"sensitive_fields": _not_plain(dataset, held, wanted)})
-        made.append(_columns(dataset, first, strictest, meanwhile, "effective", caller, now))
-    made.append(_columns(dataset, first + len(made), wanted, wanted.tags, "pending", caller, now))
-    return made
+        request = request.model_copy(update={"catalogue": request.basis})
+    meanwhile = tagging.joined(tags, request.tags)
+    gradings: list[Columns] = []
+    if tagging.implied(meanwhile) != tagging.implied(tags):
+        strictest = request.model_copy(update={"sensitive_fields": _not_plain(dataset, tags, request)})
+        gradings.append(_columns(dataset, first, strictest, meanwhile, "effective", caller, now))
+    gradings.append(_columns(dataset, first + len(gradings), request, request.tags, "pending", caller, now))
+    return gradings
 
 
 def details_of(grading: Columns) -> dict[str, Any]:
     """Return what the entry of a grading says."""
-    told = ("number", "tags", "fields", "sensitive_fields", "state", "reason", "basis", "catalogue", "review_by")
-    return {name: grading[name] for name in told}
+    members = ("number", "tags", "fields", "sensitive_fields", "state", "reason", "basis", "catalogue", "review_by")
+    return {name: grading[name] for name in members}
 
 
-def _require_fitting(dataset: Graded, wanted: GradingIn, today: date) -> None:
-    if wanted.review_by is not None and wanted.review_by < today:
+def _require_fitting(dataset: Graded, request: GradingIn, today: date) -> None:
+    if request.review_by is not None and request.review_by < today:
         raise Invalid("The day of the next review has passed.", errors=[("/review_by", "Choose a day to come.")])
-    held = [Tag(tag) for tag in dataset.tags or ()]
-    if wanted.basis == NOT_NOTIFIED and wanted.catalogue is None and tagging.is_weighty(held):
+    tags = [Tag(tag) for tag in dataset.tags or ()]
+    if request.basis == NOT_NOTIFIED and request.catalogue is None and tagging.is_weighty(tags):
         raise Invalid(
             "The grade comes down on the ground that nobody has notified the data as important.",
             errors=[("/catalogue", "Name the catalogue that was looked at.")],
@@ -94,12 +94,12 @@ def _require_fitting(dataset: Graded, wanted: GradingIn, today: date) -> None:
     names = {field["name"] for field in dataset.fields}
     unknown = [
         (f"/sensitive_fields/{place}", "The dataset has no field of this name.")
-        for place, name in enumerate(wanted.sensitive_fields or ())
+        for place, name in enumerate(request.sensitive_fields or ())
         if name not in names
     ]
     if unknown:
         raise Invalid("The grading names fields that there are not.", errors=unknown)
-    require_tag_of_minors(dataset.facts, wanted.tags)
+    require_tag_of_minors(dataset.facts, request.tags)
 
 
 def require_tag_of_minors(facts: Mapping[str, Any], tags: Iterable[str]) -> None:
@@ -115,33 +115,33 @@ def require_tag_of_minors(facts: Mapping[str, Any], tags: Iterable[str]) -> None
         )
 
 
-def _frees_fields(dataset: Graded, held: Sequence[Tag], wanted: GradingIn) -> bool:
+def _frees_fields(dataset: Graded, tags: Sequence[Tag], request: GradingIn) -> bool:
     """Tell whether a field that stands as sensitive would not be any more: that lowers a grade as a tag does."""
-    is_sensitive = Tag.SENSITIVE in held and Tag.SENSITIVE in wanted.tags
-    return is_sensitive and is_freeing(dataset.held(), dataset.taken(wanted.sensitive_fields))
+    is_sensitive = Tag.SENSITIVE in tags and Tag.SENSITIVE in request.tags
+    return is_sensitive and is_freeing(dataset.effective_fields(), dataset.fields_if_graded(request.sensitive_fields))
 
 
-def _not_plain(dataset: Graded, held: Sequence[Tag], wanted: GradingIn) -> Sequence[str] | None:
+def _not_plain(dataset: Graded, tags: Sequence[Tag], request: GradingIn) -> Sequence[str] | None:
     """Return what is sensitive while a lowering waits: all but what is plain by the grading that holds; by the new one, where none is."""
-    if Tag.SENSITIVE not in held:
-        return wanted.sensitive_fields
-    plain = dataset.held().plain
+    if Tag.SENSITIVE not in tags:
+        return request.sensitive_fields
+    plain = dataset.effective_fields().plain
     return [field["name"] for field in dataset.fields if field["name"] not in plain] or None
 
 
 def _columns(
-    dataset: Graded, number: int, wanted: GradingIn, tags: Any, state: str, caller: Caller, now: datetime
+    dataset: Graded, number: int, request: GradingIn, tags: Any, state: str, caller: Caller, now: datetime
 ) -> Columns:
     return {
         "dataset": dataset.id,
         "number": number,
         "tags": [str(tag) for tag in tagging.ordered(tags)],
         "fields": dataset.fields,
-        "sensitive_fields": wanted.sensitive_fields if Tag.SENSITIVE in tags else None,
-        "reason": wanted.reason,
-        "basis": wanted.basis,
-        "catalogue": wanted.catalogue,
-        "review_by": wanted.review_by,
+        "sensitive_fields": request.sensitive_fields if Tag.SENSITIVE in tags else None,
+        "reason": request.reason,
+        "basis": request.basis,
+        "catalogue": request.catalogue,
+        "review_by": request.review_by,
         "state": state,
         "graded_by": caller.principal,
         "graded_persons": caller.acting(),

@@ -27,7 +27,7 @@ from service.registry.tables import Dataset, Grading
 from service.validation.problems import Conflict, Forbidden, NotFound
 
 
-async def grade(tx: Transaction, caller: Caller, reference: str, wanted: GradingIn) -> GradingOut:
+async def grade(tx: Transaction, caller: Caller, reference: str, body: GradingIn) -> GradingOut:
     """Set a dataset's tags: at once where no protection is lost, else pending until a second person confirms.
 
     Where the new tags add some protection and drop other, both stand until the confirmation. Source: GB/T 43697-2024 (grades follow
@@ -38,22 +38,20 @@ async def grade(tx: Transaction, caller: Caller, reference: str, wanted: Grading
     """
     dataset = await dataset_of(tx, caller, reference, lock=True)
     caller.demand(REGISTRARS, dataset.handler)
-    return await _record_gradings(tx, caller, dataset, wanted)
+    return await _record_gradings(tx, caller, dataset, body)
 
 
-async def _record_gradings(tx: Transaction, caller: Caller, dataset: Dataset, wanted: GradingIn) -> GradingOut:
+async def _record_gradings(tx: Transaction, caller: Caller, dataset: Dataset, body: GradingIn) -> GradingOut:
     last = await tx.scalar(select(func.max(Grading.number)).where(Grading.dataset == dataset.id))
-    stands = {name: getattr(dataset, name) for name in Graded.COLUMNS}
-    made = gradings_of(Graded(**stands, last=last or 0), wanted, caller, tx.now)
+    before = {name: getattr(dataset, name) for name in Graded.COLUMNS}
+    new = gradings_of(Graded(**before, last=last or 0), body, caller, tx.now)
     await _supersede(tx, dataset.id, "pending")
-    recorded = [await _record(tx, caller, dataset, columns) for columns in made]
+    recorded = [await _record(tx, caller, dataset, columns) for columns in new]
     await key_spellings.settle_regraded(tx, caller, [dataset.id])
     return GradingOut.of(recorded[-1])
 
 
-async def confirm_grading(
-    tx: Transaction, caller: Caller, reference: str, number: int, wanted: ConfirmIn
-) -> GradingOut:
+async def confirm_grading(tx: Transaction, caller: Caller, reference: str, number: int, body: ConfirmIn) -> GradingOut:
     """Let a pending grading take effect, as a second person.
 
     Raises:
@@ -63,11 +61,11 @@ async def confirm_grading(
     """
     dataset = await dataset_of(tx, caller, reference, lock=True)
     caller.demand(REGISTRARS, dataset.handler)
-    grading = await _grading(tx, dataset.id, number, again=True)
+    grading = await _grading(tx, dataset.id, number, refresh=True)
     if grading.state != "pending":
         raise Conflict(f"This grading is {grading.state}; only a pending one can be confirmed.")
-    asked = await directory.persons_of(tx, (grading.graded_by, grading.graded_persons))
-    if caller.kind != "person" or not persons.are_two(caller.persons, asked):
+    grading_persons = await directory.persons_of(tx, (grading.graded_by, grading.graded_persons))
+    if caller.kind != "person" or not persons.are_two(caller.persons, grading_persons):
         raise Forbidden(
             "A lowering takes a second person than the one who asked for it, each with a key that the other has neither made nor seen."
         )
@@ -76,17 +74,15 @@ async def confirm_grading(
     await _supersede(tx, dataset.id, "effective")
     grading.state, grading.confirmed_by, grading.effective_at = "effective", caller.principal, tx.now
     grading.confirmed_persons = caller.acting()
-    grading.confirmed_reason, grading.catalogue = wanted.reason, wanted.catalogue or grading.catalogue
+    grading.confirmed_reason, grading.catalogue = body.reason, body.catalogue or grading.catalogue
     _take_effect(tx, dataset, grading)
     details = {
         "number": number,
         "tags": grading.tags,
-        "reason": wanted.reason,
+        "reason": body.reason,
         "catalogue": grading.catalogue,
     }
-    _record_event(
-        tx, caller, AuditAction.DATASET_GRADING_CONFIRMED, dataset, details, [grading.graded_by], wanted.reason
-    )
+    _record_event(tx, caller, AuditAction.DATASET_GRADING_CONFIRMED, dataset, details, [grading.graded_by], body.reason)
     await key_spellings.settle_regraded(tx, caller, [dataset.id])
     await tx.flush()
     return GradingOut.of(grading)
@@ -163,9 +159,9 @@ async def read_grading(tx: Transaction, caller: Caller, reference: str, number: 
     return GradingOut.of(await _grading(tx, dataset.id, number))
 
 
-async def _grading(tx: Transaction, dataset: str, number: int, *, again: bool = False) -> Grading:
-    """Return a row; with `again`, as it is now that its dataset is locked, whatever was read before."""
-    grading = await tx.get(Grading, (dataset, number), populate_existing=again)
+async def _grading(tx: Transaction, dataset: str, number: int, *, refresh: bool = False) -> Grading:
+    """Return a row; with `refresh`, as it is now that its dataset is locked."""
+    grading = await tx.get(Grading, (dataset, number), populate_existing=refresh)
     if grading is None:
         raise NotFound("There is no such grading.")
     return grading

@@ -1,4 +1,4 @@
-"""Asks a helper process in the middle of a transaction."""
+"""Calls helper processes within a transaction, and keeps its connection alive meanwhile."""
 
 import asyncio
 from typing import Any, Final
@@ -10,15 +10,19 @@ from service.workers import Asks
 
 _KEEPALIVE: Final = text("select 1")
 _KEEPALIVE_SECONDS: Final = 1.5
-"""Between two words to PostgreSQL: it ends a session that is silent in a transaction for some seconds."""
+"""Seconds between two keep-alive statements: PostgreSQL ends a session that is idle in a transaction for some seconds."""
 
 
 async def ask_helper(tx: Transaction, work: Asks, method: str, *arguments: Any) -> Any:
-    """Return what a method of the work returns; however long that takes, PostgreSQL hears of the transaction."""
-    answering = asyncio.ensure_future(work.ask(method, *arguments))
+    """Return the result of a method of the helper; send PostgreSQL a statement at intervals until then.
+
+    Example:
+        count: int = await ask_helper(tx, plan, "count_chunks")
+    """
+    answer = asyncio.ensure_future(work.ask(method, *arguments))
     try:
-        while not (await asyncio.wait({answering}, timeout=_KEEPALIVE_SECONDS))[0]:
+        while not (await asyncio.wait({answer}, timeout=_KEEPALIVE_SECONDS))[0]:
             await tx.execute(_KEEPALIVE)
-        return answering.result()
+        return answer.result()
     finally:
-        answering.cancel()
+        answer.cancel()

@@ -25,8 +25,8 @@ def csv_rows(text: str) -> Iterator[Row]:
     try:
         faults += _header_faults(list(reader.fieldnames or []))
         for cells in reader if not faults else ():
-            row, found = _csv_row(reader.line_num, cells)
-            faults += found
+            row, row_faults = _csv_row(reader.line_num, cells)
+            faults += row_faults
             yield row
     except csv.Error as error:
         faults.append((reader.line_num, "", f"The file is not CSV: {error}."))
@@ -37,8 +37,8 @@ def csv_rows(text: str) -> Iterator[Row]:
 def _header_faults(columns: list[str]) -> Iterator[tuple[int, str, str]]:
     for column in columns:
         if column not in _COLUMNS + _FACTS:
-            known = ", ".join(_COLUMNS + _FACTS)
-            yield 1, f"/{column}", f"This column is not known; the columns are {known}."
+            accepted = ", ".join(_COLUMNS + _FACTS)
+            yield 1, f"/{column}", f"This column is not known; the columns are {accepted}."
         elif columns.count(column) > 1:
             yield 1, f"/{column}", "This column stands twice."
     for column in _REQUIRED:

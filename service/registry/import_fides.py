@@ -162,10 +162,10 @@ def _fides_body(dataset: dict[Any, Any], collection: dict[Any, Any]) -> tuple[di
 
 
 def _fides_fields(fields: Any, path: str, inherited: str | None) -> tuple[list[dict[str, Any]], list[int]]:
-    found: list[dict[str, Any]] = []
+    parsed: list[dict[str, Any]] = []
     wrong: list[int] = []
     for field in fields if isinstance(fields, list) else [fields]:
-        if not isinstance(field, dict) or not isinstance(field.get("name"), str) or len(found) > MAX_FIELDS:
+        if not isinstance(field, dict) or not isinstance(field.get("name"), str) or len(parsed) > MAX_FIELDS:
             wrong.append(_line(field))
             continue
         name = path + field["name"]
@@ -173,12 +173,12 @@ def _fides_fields(fields: Any, path: str, inherited: str | None) -> tuple[list[d
         kind = meta.get("data_type") if isinstance(meta, dict) else None
         nested = field.get("fields")
         category = _categories(field) or inherited
-        found.append({"name": name, "type": kind or ("object" if nested else "unknown"), "category": category})
+        parsed.append({"name": name, "type": kind or ("object" if nested else "unknown"), "category": category})
         if nested:
             below, amiss = _fides_fields(nested, name + ".", inherited)
-            found += below
+            parsed += below
             wrong += amiss
-    return found, wrong
+    return parsed, wrong
 
 
 def _categories(thing: dict[Any, Any]) -> str | None:

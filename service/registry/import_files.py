@@ -23,10 +23,10 @@ def format_of(content_type: str) -> Format:
     Raises:
         UnsupportedMediaType: neither CSV nor YAML.
     """
-    found = _MEDIA_TYPES.get(content_type.partition(";")[0].strip().lower())
-    if found is None:
+    format_name = _MEDIA_TYPES.get(content_type.partition(";")[0].strip().lower())
+    if format_name is None:
         raise UnsupportedMediaType("Send text/csv, or Fides datasets as application/yaml.")
-    return found
+    return format_name
 
 
 def rows_of(content: bytes, kind: Format) -> Iterator[Row]:

@@ -58,28 +58,28 @@ class ImportPlan:
         seen: dict[str, int] = {}
         for row in rows:
             try:
-                wanted = _validate_row(row, defaults)
+                dataset = _validate_row(row, defaults)
             except ValidationError as error:
                 self._faults += [
                     (row.line, pointer_to(fault["loc"]), _describe_fault(fault)) for fault in error.errors()
                 ]
                 continue
-            if wanted.key in seen:
-                self._faults.append((row.line, "/key", f"The same key stands at line {seen[wanted.key]}."))
-            seen.setdefault(wanted.key, row.line)
-            body = wanted.model_dump_json(exclude={"handler", "scale", *DISTINCT})
+            if dataset.key in seen:
+                self._faults.append((row.line, "/key", f"The same key stands at line {seen[dataset.key]}."))
+            seen.setdefault(dataset.key, row.line)
+            body = dataset.model_dump_json(exclude={"handler", "scale", *DISTINCT})
             # A column that is not there says nothing of the fact.
-            stated = tuple(sorted(wanted.facts.model_fields_set))
-            said = None if wanted.distinct_from is None else (wanted.distinct_from, wanted.reason or "")
+            stated = tuple(sorted(dataset.facts.model_fields_set))
+            said = None if dataset.distinct_from is None else (dataset.distinct_from, dataset.reason or "")
             self._rows.append(
-                _PlannedRow(row.line, wanted.key, wanted.handler, body, stated, folded_key(wanted.key), said)
+                _PlannedRow(row.line, dataset.key, dataset.handler, body, stated, folded_key(dataset.key), said)
             )
 
-    def chunks(self) -> int:
+    def count_chunks(self) -> int:
         """Return how many times some rows are looked at."""
         return -(-len(self._rows) // _CHUNK)
 
-    def about(self, chunk: int) -> tuple[list[str], list[str], list[str]]:
+    def references(self, chunk: int) -> tuple[list[str], list[str], list[str]]:
         """Return the keys of some rows, the handlers that they name, and the folded keys."""
         rows = self._chunk(chunk)
         return [row.key for row in rows], sorted({row.named for row in rows}), sorted({row.folded for row in rows})
@@ -93,32 +93,32 @@ class ImportPlan:
             handlers: of each handler that they name its id or, where the caller does not keep it, None and what to say of it.
             spelt: the datasets that have one of their folded keys, as `_SPELT` has them.
         """
-        for one in json.loads(spelt):
-            self._spelt.setdefault((one["handler"], one["folded_key"]), []).append(
-                (one["key"], one["id"], one["number"])
+        for spelling in json.loads(spelt):
+            self._spelt.setdefault((spelling["handler"], spelling["folded_key"]), []).append(
+                (spelling["key"], spelling["id"], spelling["number"])
             )
-        found = _by_key(stored)
+        by_key = _by_key(stored)
         for row in self._chunk(chunk):
             row.handler, refusal = handlers[row.named]
-            there = found.get(row.key)
+            stored_row = by_key.get(row.key)
             if row.handler is None:
                 self._faults.append((row.line, "/handler", refusal))
-            elif there is not None and there["handler"] != row.handler:
+            elif stored_row is not None and stored_row["handler"] != row.handler:
                 self._faults.append((row.line, "/key", "Another handler has a dataset of this key."))
             else:
-                if there is not None and lacks_tag_of_minors(there, json.loads(row.body)):
+                if stored_row is not None and lacks_tag_of_minors(stored_row, json.loads(row.body)):
                     self._faults.append((row.line, *MINORS))
-                row.is_new = there is None
-                facts = self._facts(row, there)
+                row.is_new = stored_row is None
+                facts = self._facts(row, stored_row)
                 row.frees = bool(facts.pending or facts.overtaken)
-                row.differs = there is None or self._change(row, there) is not None
+                row.differs = stored_row is None or self._change(row, stored_row) is not None
                 self._spell(row)
 
     def _spell(self, row: "_PlannedRow") -> None:
         """Find out whether a row's key is another spelling of one that is there, or stands in the file before it."""
         twins = self._spelt.setdefault((row.handler or "", row.folded), [])
-        others = [one for one in twins if one[0] != row.key]
-        named = next((one for one in others if row.said and row.said[0] in one[:2]), None)
+        others = [spelling for spelling in twins if spelling[0] != row.key]
+        named = next((spelling for spelling in others if row.said and row.said[0] in spelling[:2]), None)
         if row.said is not None and named is None:
             self._faults.append((row.line, "/distinct_from", "The key is no other spelling of this."))
         elif row.is_new and others and named is None:
@@ -128,10 +128,10 @@ class ImportPlan:
             )
             self._faults.append((row.line, "/key", said))
         if row.is_new:
-            row.number = max((one[2] for one in twins), default=-1) + 1
+            row.number = max((spelling[2] for spelling in twins), default=-1) + 1
             twins.append((row.key, "", row.number))
 
-    def waits(self, chunk: int) -> list[tuple[str, str, Json]]:
+    def list_pending(self, chunk: int) -> list[tuple[str, str, Json]]:
         """Return, of some rows that were written, what waits for a second person: key, folded key, and a body for `PATCH`."""
         waiting: list[tuple[str, str, Json]] = []
         for row in self._chunk(chunk):
@@ -143,26 +143,26 @@ class ImportPlan:
                 waiting.append((row.key, row.folded, patch))
         return waiting
 
-    def refused(self) -> tuple[int, str]:
+    def describe_faults(self) -> tuple[int, str]:
         """Return how much is wrong with the file, and what, as the answer lists it; 0: it can be taken."""
         return len(self._faults), json.dumps(errors_of(sorted(self._faults)), ensure_ascii=False)
 
-    def changes(self) -> bool:
+    def has_changes(self) -> bool:
         """Tell whether anything of the file is new or differs."""
         return any(row.differs or row.frees or row.said is not None for row in self._rows)
 
-    def to_lock(self, chunk: int) -> list[str]:
+    def keys_to_lock(self, chunk: int) -> list[str]:
         """Return the keys of some rows that differ from what is stored."""
         return [row.key for row in self._chunk(chunk) if row.differs and not row.is_new]
 
-    def writes(self, chunk: int, stored: str) -> tuple[str | None, int, str | None]:
+    def encode_rows(self, chunk: int, stored: str) -> tuple[str | None, int, str | None]:
         """Return what is written of some rows: what is new and how many these are, and what differs; None: nothing.
 
         Args:
             chunk: which.
             stored: the datasets that are locked now, as they are.
         """
-        found = _by_key(stored)
+        by_key = _by_key(stored)
         new: list[Json] = []
         changed: list[Json] = []
         for row in self._chunk(chunk):
@@ -171,26 +171,26 @@ class ImportPlan:
                 spelt = {"folded_key": row.folded, "twin_number": row.number}
                 new.append(self._kept(row, None) | {"id": row.id, "handler": row.handler} | spelt)
             elif row.differs:
-                there = found[row.key]
-                change = self._change(row, there)
-                row.differs, row.id = change is not None, there["id"]
-                if lacks_tag_of_minors(there, json.loads(row.body)):  # graded since it was compared
+                stored_row = by_key[row.key]
+                change = self._change(row, stored_row)
+                row.differs, row.id = change is not None, stored_row["id"]
+                if lacks_tag_of_minors(stored_row, json.loads(row.body)):  # graded since it was compared
                     self._faults.append((row.line, *MINORS))
                 if change is not None:
                     row.change = json.dumps(change.details, ensure_ascii=False)
                     row.can_deny = change.can_deny
-                    row.outdated = json.dumps(newly_outdated_in(there, change.after), ensure_ascii=False)
-                    row.grading = there["grading"]
-                    kept = self._kept(row, there)
+                    row.outdated = json.dumps(newly_outdated_in(stored_row, change.after), ensure_ascii=False)
+                    row.grading = stored_row["grading"]
+                    kept = self._kept(row, stored_row)
                     row.kept = json.dumps(kept["facts"])
                     changed.append({name: kept[name] for name in _COMPARED} | {"id": row.id})
         return _text(new), len(new), _text(changed)
 
-    def acting(self, chunk: int) -> int:
+    def count_changes(self, chunk: int) -> int:
         """Return how many acts there are of some rows."""
         return sum(row.differs + (row.differs and row.outdated != _NO_FIELDS) for row in self._chunk(chunk))
 
-    def acts(
+    def encode_changes(
         self, chunk: int, now: datetime, caller: Caller, numbers: events.ReservedNumbers
     ) -> events.RecordedChanges:
         """Return the entries and events of what was written of some rows."""
@@ -202,12 +202,12 @@ class ImportPlan:
     @staticmethod
     def _row(row: "_PlannedRow", now: datetime) -> WrittenRow:
         """Return what was written of a dataset."""
-        wanted = json.loads(row.body)
+        columns = json.loads(row.body)
         if row.is_new:
-            wanted["facts"] = freeing.apply_first_statement("dataset", wanted["facts"]).facts
+            columns["facts"] = freeing.apply_first_statement("dataset", columns["facts"]).facts
         elif row.kept:
-            wanted["facts"] = json.loads(row.kept)
-        values = {name: wanted[name] for name in _COMPARED} | {"updated_at": now}
+            columns["facts"] = json.loads(row.kept)
+        values = {name: columns[name] for name in _COMPARED} | {"updated_at": now}
         if row.is_new:
             of_new: Json = {"key": row.key, "handler": row.handler, "created_at": now}
             of_new |= {"pending_facts": {}, "twins": [], "distinct_from": []}
@@ -218,48 +218,48 @@ class ImportPlan:
         """Tell whether what was written can turn an allow into a deny."""
         return any(row.can_deny for row in self._rows)
 
-    def outcome(self, dry_run: bool) -> bytes:  # noqa: FBT001
+    def encode_outcome(self, dry_run: bool) -> bytes:  # noqa: FBT001
         """Return what was done, or would be, as the answer tells it."""
         created = sum(row.is_new for row in self._rows)
         differing = [row for row in self._rows if row.differs or row.frees]
-        told = ImportOut(
+        outcome = ImportOut(
             dry_run=dry_run,
             created=created,
             updated=len(differing) - created,
             unchanged=len(self._rows) - len(differing),
             keys=[row.key for row in sorted(differing, key=lambda row: row.line)],
         )
-        return told.model_dump_json().encode()
+        return outcome.model_dump_json().encode()
 
     def _chunk(self, chunk: int) -> list["_PlannedRow"]:
         return self._rows[chunk * _CHUNK : (chunk + 1) * _CHUNK]
 
     @staticmethod
-    def _facts(row: "_PlannedRow", there: Json | None) -> freeing.FactChange:
+    def _facts(row: "_PlannedRow", stored_row: Json | None) -> freeing.FactChange:
         """Return what a row does to the facts of a dataset: what frees waits for a second person."""
-        wanted = json.loads(row.body)["facts"]
-        if there is None:
-            return freeing.apply_first_statement("dataset", wanted)
-        held = {**freeing.DEFAULTS["dataset"], **there["facts"]}
-        stated = {fact: wanted[fact] for fact in row.stated}
-        return freeing.apply_statement("dataset", held, pending_values(there["pending_facts"]), stated)
+        facts = json.loads(row.body)["facts"]
+        if stored_row is None:
+            return freeing.apply_first_statement("dataset", facts)
+        current = {**freeing.DEFAULTS["dataset"], **stored_row["facts"]}
+        stated = {fact: facts[fact] for fact in row.stated}
+        return freeing.apply_statement("dataset", current, pending_values(stored_row["pending_facts"]), stated)
 
     @classmethod
-    def _kept(cls, row: "_PlannedRow", there: Json | None) -> Json:
+    def _kept(cls, row: "_PlannedRow", stored_row: Json | None) -> Json:
         """Return what is written of a row: what it says, but for the facts that free."""
-        wanted: Json = json.loads(row.body)
-        return wanted | {"facts": cls._facts(row, there).facts}
+        columns: Json = json.loads(row.body)
+        return columns | {"facts": cls._facts(row, stored_row).facts}
 
     @classmethod
-    def _change(cls, row: "_PlannedRow", there: Json) -> RecordDiff | None:
+    def _change(cls, row: "_PlannedRow", stored_row: Json) -> RecordDiff | None:
         """Return what a row changes of a dataset that is there: the same rule as for any other way to change one."""
-        wanted = cls._kept(row, there)
-        before = {name: there[name] for name in _COMPARED}
-        if all(before[name] == wanted[name] for name in _COMPARED):
+        columns = cls._kept(row, stored_row)
+        before = {name: stored_row[name] for name in _COMPARED}
+        if all(before[name] == columns[name] for name in _COMPARED):
             return None
         before["fields"] = _FIELDS.dump_python(_FIELDS.validate_python(before["fields"]), mode="json")
         before["facts"] = OriginFactsIn.model_validate(before["facts"]).model_dump(mode="json")
-        return diff_of("datasets", before, {name: wanted[name] for name in _COMPARED})
+        return diff_of("datasets", before, {name: columns[name] for name in _COMPARED})
 
     @staticmethod
     def _act(row: "_PlannedRow") -> events.Change:

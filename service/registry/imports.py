@@ -1,11 +1,10 @@
-"""Imports datasets from files: CSV of a catalogue, or Fides dataset YAML. Every bad row is told with its line; all or nothing.
+"""Imports datasets from a file, CSV or Fides YAML: all rows or none. A refusal lists each fault with its line.
 
-1. A helper process reads and checks the file, and holds it against the register, some rows at a time (`ImportPlan`): nothing is written,
-   and no lock is taken. A dry run, a file with faults and one that changes nothing end here.
-2. What changes is written, some rows at a time, by one statement each for what is new and what differs. Rows that differ are locked, and
-   compared once more.
-3. Entries and events follow, so that the log waits for their transaction as shortly as can be.
-4. The gate is closed right before the commit, if anything that was changed can deny.
+1. Compare: a helper process checks the file and compares it with the register in chunks (`ImportPlan`), without locks or writes. A dry run,
+   a file with faults and a file without changes end here.
+2. Write: each chunk takes one statement for new rows and one for changed rows. Changed rows are locked and compared a second time.
+3. Record: entries and events follow late, because the log waits for the transaction once their numbers are reserved.
+4. Close the gate right before the commit, if a change can turn an allow into a deny.
 """
 
 import json
@@ -74,75 +73,91 @@ _CHANGE: Final = text("""
 """).bindparams(bindparam("rows", type_=Text), bindparam("at", type_=DateTime(timezone=True)))
 
 
-async def load(tx: Transaction, caller: Caller, reading: Asks, *, dry_run: bool = False) -> bytes:
-    """Create or update the datasets of a file, in one transaction; return what the answer tells (`ImportOut`).
+async def load(tx: Transaction, caller: Caller, plan: Asks, *, dry_run: bool = False) -> bytes:
+    """Create or update the datasets of a file, in one transaction; return the JSON of `ImportOut`.
+
+    Example:
+        async with helper_for(request, client_key, ImportPlan, content, "csv", handler, owner) as plan:
+            body = await imports.load(tx, caller, plan, dry_run=True)
 
     Args:
         tx: the transaction.
         caller: who imports.
-        reading: asks the `ImportPlan` of the file.
-        dry_run: whether nothing is to be written.
+        plan: calls the `ImportPlan` of the file in its process.
+        dry_run: True: compare only, write nothing.
 
     Raises:
-        ImportRefused: any row that cannot be taken; each fault of each row is told.
-        MovedError: a key has come to be meanwhile.
+        ImportRefused: some rows have faults.
+        MovedError: another transaction has registered a key meanwhile.
     """
-    chunks: int = await ask_helper(tx, reading, "chunks")
+    chunks: int = await ask_helper(tx, plan, "count_chunks")
     async with elevated(tx, "keys of datasets"):
         for chunk in range(chunks):
-            keys, named, folded = await ask_helper(tx, reading, "about", chunk)
+            keys, named, folded = await ask_helper(tx, plan, "references", chunk)
             stored = await tx.scalar(_STORED, {"keys": json.dumps(keys, ensure_ascii=False)})
             handlers = await _resolve_handlers(tx, caller, named)
             mine = sorted({handler for handler, _ in handlers.values() if handler is not None})
             for handler in mine:
                 await key_spellings.fold_keys(tx, caller, Dataset, handler)
             spelt = {"folded": json.dumps(folded, ensure_ascii=False), "handlers": json.dumps(mine)}
-            await ask_helper(tx, reading, "compare", chunk, stored, handlers, await tx.scalar(_SPELT, spelt))
-    count, listed = await ask_helper(tx, reading, "refused")
+            await ask_helper(tx, plan, "compare", chunk, stored, handlers, await tx.scalar(_SPELT, spelt))
+    count, listed = await ask_helper(tx, plan, "describe_faults")
     if count:
         raise ImportRefused([], count=count, listed=listed)
-    if not dry_run and await ask_helper(tx, reading, "changes"):
-        await _write_changes(tx, caller, reading, chunks)
-    told: bytes = await ask_helper(tx, reading, "outcome", dry_run)
-    return told
+    if not dry_run and await ask_helper(tx, plan, "has_changes"):
+        await _write_changes(tx, caller, plan, chunks)
+    outcome: bytes = await ask_helper(tx, plan, "encode_outcome", dry_run)
+    return outcome
 
 
 async def load_here(tx: Transaction, caller: Caller, content: bytes, kind: Format, **options: Any) -> ImportOut:
-    """Do all of it in this process, for a command; `options`: `handler`, `owner` and `dry_run`."""
-    reading = ImportPlan(content, kind, options.get("handler"), options.get("owner"))
+    """Import a file in this process, for commands.
+
+    Example:
+        outcome = await load_here(tx, caller, Path("catalogue.csv").read_bytes(), "csv", owner="crm", dry_run=True)
+        print(outcome.created, outcome.updated)
+
+    Args:
+        tx: the transaction.
+        caller: the registrar.
+        content: the bytes of the file.
+        kind: its format.
+        options: `handler`, `owner` and `dry_run`.
+    """
+    plan = ImportPlan(content, kind, options.get("handler"), options.get("owner"))
     try:
-        told = await load(tx, caller, Here(reading), dry_run=options.get("dry_run", False))
+        outcome = await load(tx, caller, Here(plan), dry_run=options.get("dry_run", False))
     except ImportRefused as refused:
         refused.errors = json.loads(refused.listed or "[]")
         raise
-    return ImportOut.model_validate_json(told)
+    return ImportOut.model_validate_json(outcome)
 
 
-async def _write_changes(tx: Transaction, caller: Caller, reading: Asks, chunks: int) -> None:
+async def _write_changes(tx: Transaction, caller: Caller, plan: Asks, chunks: int) -> None:
     await tx.flush()
     for chunk in range(chunks):
-        keys = await ask_helper(tx, reading, "to_lock", chunk)
+        keys = await ask_helper(tx, plan, "keys_to_lock", chunk)
         stored = await tx.scalar(_LOCKED, {"keys": json.dumps(keys, ensure_ascii=False)}) if keys else "[]"
-        new, count, changed = await ask_helper(tx, reading, "writes", chunk, stored)
+        new, count, changed = await ask_helper(tx, plan, "encode_rows", chunk, stored)
         if new is not None and cast("Any", await tx.execute(_ADD, {"rows": new, "at": tx.now})).rowcount != count:
             raise MovedError
         if changed is not None:
             await tx.execute(_CHANGE, {"rows": changed, "at": tx.now})
-    count, listed = await ask_helper(tx, reading, "refused")
+    count, listed = await ask_helper(tx, plan, "describe_faults")
     if count:
         raise ImportRefused([], count=count, listed=listed)
     for chunk in range(chunks):
-        count = await ask_helper(tx, reading, "acting", chunk)
+        count = await ask_helper(tx, plan, "count_changes", chunk)
         if count:
             numbers = await events.reserve_numbers(tx, count)
-            await events.record_all(tx, await ask_helper(tx, reading, "acts", chunk, tx.now, caller, numbers))
+            await events.record_all(tx, await ask_helper(tx, plan, "encode_changes", chunk, tx.now, caller, numbers))
     for chunk in range(chunks):
-        await _store_pending(tx, caller, await ask_helper(tx, reading, "waits", chunk))
-    tx.can_deny |= await ask_helper(tx, reading, "can_deny")
+        await _store_pending(tx, caller, await ask_helper(tx, plan, "list_pending", chunk))
+    tx.can_deny |= await ask_helper(tx, plan, "can_deny")
 
 
 async def _store_pending(tx: Transaction, caller: Caller, waiting: Sequence[tuple[str, str, Json]]) -> None:
-    """Let wait for a second person what datasets that are written now would be freed by, as any other statement does."""
+    """Store the facts that free, of datasets that are written now, as pending a second person."""
     for dataset, folded, patch in waiting:
         changed = await change_dataset(tx, caller, dataset, DatasetPatch.model_validate(patch))
         if "distinct_from" in patch:
@@ -150,20 +165,21 @@ async def _store_pending(tx: Transaction, caller: Caller, waiting: Sequence[tupl
 
 
 async def _resolve_handlers(tx: Transaction, caller: Caller, named: Sequence[str]) -> dict[str, tuple[str | None, str]]:
-    """Return the handlers that rows name: the id of each that the caller keeps the register of, else None and what to say."""
+    """Return for each reference the id of a handler whose registrar the caller is, or None and the text of the fault."""
     rows = (await tx.execute(_HANDLERS, {"named": json.dumps(named, ensure_ascii=False)})).all()
-    ids = {row.id for row in rows}
+    by_id = {row.id: row.id for row in rows}
     by_key = {row.key: row.id for row in rows}
-    told: dict[str, tuple[str | None, str]] = {}
-    for one in named:
-        found = one if is_id(one, "hd") and one in ids else by_key.get(one) if not is_id(one, "hd") else None
-        if found is None or not caller.reaches(READERS, found):
-            told[one] = None, "No handler that you may see has this id or key."
+    handlers: dict[str, tuple[str | None, str]] = {}
+    for reference in named:
+        candidates = by_key if not is_id(reference, "hd") else by_id
+        handler = candidates.get(reference)
+        if handler is None or not caller.reaches(READERS, handler):
+            handlers[reference] = None, "No handler that you may see has this id or key."
             continue
         try:
-            caller.demand(REGISTRARS, found)
+            caller.demand(REGISTRARS, handler)
         except (Forbidden, NotFound) as refusal:
-            told[one] = None, refusal.detail
+            handlers[reference] = None, refusal.detail
         else:
-            told[one] = found, ""
-    return told
+            handlers[reference] = handler, ""
+    return handlers

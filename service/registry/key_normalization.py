@@ -1,8 +1,8 @@
-"""When two keys are spellings of one thing: a pure function of the key.
+"""Normalizes keys of datasets, handlers and recipients, so that spellings of one key compare equal.
 
 Tools write one table in several ways: a warehouse's lineage in capitals, a modelling tool in small letters, a catalogue with quotes, a
-path with a slash at its end, an address with or without the default port. Keys whose folded forms are equal are twins: one thing, until
-two persons say otherwise.
+path with a slash at its end, an address with or without the default port. Keys whose folded forms are equal are twins: they count as one
+thing, until two persons declare them distinct.
 Source: Unicode Standard 3.13 (caseless matching), UAX 31 (default-ignorable code points); ports as IANA or the vendors assign them.
 """
 
@@ -49,17 +49,20 @@ _SEPARATORS: Final = "/.:;,|"
 
 
 def folded_key(key: str) -> str:
-    """Return the form that all spellings of a key share.
+    """Return the normal form of a key, which all its spellings share.
 
     Letter case, Unicode form, quoting (also by percent signs), spaces at separators, doubled and trailing separators, and the default port
     of a known scheme make no difference.
+
+    Example:
+        folded_key("postgresql://db:5432/CRM.Customers/") == folded_key("postgres://db/crm.customers")
     """
     plain = _plain(unquote(_plain(key)))
-    found = _SCHEME.fullmatch(plain)
-    if found is None:
+    address_match = _SCHEME.fullmatch(plain)
+    if address_match is None:
         return _path(plain) or plain or key
-    scheme = _SCHEMES.get(found[1], found[1])
-    host, slash, rest = found[2].partition("/")
+    scheme = _SCHEMES.get(address_match[1], address_match[1])
+    host, slash, rest = address_match[2].partition("/")
     address = _PORT.fullmatch(host)
     if address is not None and address[2] in _PORTS.get(scheme, ()):
         host = address[1]
@@ -69,7 +72,11 @@ def folded_key(key: str) -> str:
 def _plain(text: str) -> str:
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     seen = _UNSEEN.sub("", folded.replace("\\", "/"))
-    bare = "".join(one for one in seen if one not in _QUOTES and unicodedata.category(one) not in {"Pi", "Pf"})
+    bare = "".join(
+        character
+        for character in seen
+        if character not in _QUOTES and unicodedata.category(character) not in {"Pi", "Pf"}
+    )
     return " ".join(bare.split())
 
 

@@ -1,9 +1,10 @@
-"""Keys of one handler that are spellings of one thing (see `key_normalization`): one thing, until two persons say otherwise.
+"""Detects keys that are spellings of one key (see `key_normalization`), and applies the strictest grading to their datasets.
 
-1. Registering the second spelling is refused, unless the registrar names the first and says why the two are distinct.
-2. Until a second person confirms that, and for twins that are in the register already, the stricter grading holds for each: `tags` of a
-   dataset are those of its own grading and of its twins'. One that nobody has graded stays ungraded.
-3. Whatever changes a grading, or who is a twin of whom, calls `settle_tags` in its transaction: the gate reads `tags` and nothing else.
+Twins are rows of one handler whose keys have the same normal form. They count as one thing until two persons declare them distinct.
+
+1. Registration of a second spelling is refused, unless the registrar names the first one and gives a reason why the two are distinct.
+2. Until a second person confirms that, `tags` of a dataset join its own grading with those of its twins. An ungraded one stays so.
+3. Each act that changes a grading or a set of twins calls `settle_tags` in its transaction, because the gate reads `tags` alone.
 """
 
 from collections.abc import Collection, Sequence
@@ -25,41 +26,41 @@ from service.validation.problems import AlreadyExists, Invalid
 Row = TypeVar("Row", Handler, Dataset, Recipient)
 
 MAX_UNFOLDED: Final = 1000
-"""Rows of the version before, which knew no folded keys, that are looked after at a time."""
+"""Rows of the version before, without folded keys, that are updated at a time."""
 
 
 class TwinExists(AlreadyExists):
-    """A key that is another spelling of one that is there."""
+    """Signals a key that is another spelling of a registered one."""
 
     slug, title = "twin-exists", "Another spelling of this key is registered"
 
 
 async def require_distinct(
-    tx: Transaction, caller: Caller, table: type[Row], handler: str | None, key: str, named: str | None
+    tx: Transaction, caller: Caller, table: type[Row], handler: str | None, key: str, distinct_from: str | None
 ) -> int:
-    """Return the number that a new key has among its spellings.
+    """Return the number of a new key among its spellings.
 
     Args:
         tx: the transaction.
-        caller: who registers it.
-        table: of what it is a key.
-        handler: whose it is; None: keys of all.
+        caller: the registrar.
+        table: the table of the key.
+        handler: id of the handler; None: keys that all handlers share.
         key: the new key.
-        named: the spelling, by id or key, from which somebody says that it is distinct.
+        distinct_from: id or key of the other spelling from which the caller declares it distinct.
 
     Raises:
-        TwinExists: another spelling is there, and it is not named.
-        Invalid: what is named is no spelling of this key.
+        TwinExists: another spelling is registered, and `distinct_from` does not name it.
+        Invalid: `distinct_from` names no spelling of this key.
     """
     await fold_keys(tx, caller, table, handler)
     twins = await spellings(tx, table, handler, [folded_key(key)])
-    others = [one for one in twins if one.key != key]
-    if named is not None and not any(named in {one.id, one.key} for one in others):
+    others = [spelling for spelling in twins if spelling.key != key]
+    if distinct_from is not None and not any(distinct_from in {spelling.id, spelling.key} for spelling in others):
         raise Invalid(
             "The key is no other spelling of what `distinct_from` names.",
             errors=[("/distinct_from", "Name a spelling of this key, by id or key; leave it out where there is none.")],
         )
-    if others and named is None and len(others) == len(twins):
+    if others and distinct_from is None and len(others) == len(twins):
         first = others[0]
         raise TwinExists(
             f"{first.key} ({first.id}) is another spelling of this key. Work on that one; or, if the two are not one thing, name it in "
@@ -67,11 +68,11 @@ async def require_distinct(
             errors=[("/key", f"Another spelling is registered: {first.key}.")],
             twin={"id": first.id, "key": first.key},
         )
-    return max((one.twin_number for one in twins), default=-1) + 1
+    return max((spelling.twin_number for spelling in twins), default=-1) + 1
 
 
 async def spellings(tx: Transaction, table: type[Row], handler: str | None, folded: Collection[str]) -> Sequence[Row]:
-    """Return what has one of some folded keys, the first registered first."""
+    """Return the rows with any of some folded keys, in the order of registration."""
     query = select(table).where(table.folded_key.in_(folded)).order_by(table.id)
     if table is Dataset and handler is not None:
         query = query.where(Dataset.handler == handler)
@@ -79,7 +80,7 @@ async def spellings(tx: Transaction, table: type[Row], handler: str | None, fold
 
 
 async def fold_keys(tx: Transaction, caller: Caller, table: type[Row], handler: str | None) -> None:
-    """Fold the keys that the version before has registered beside this one."""
+    """Fill in the folded keys of rows that a process of the version before has registered."""
     query = select(table).where(table.folded_key.is_(None)).order_by(table.id).limit(MAX_UNFOLDED)
     if table is Dataset and handler is not None:
         query = query.where(Dataset.handler == handler)
@@ -88,18 +89,18 @@ async def fold_keys(tx: Transaction, caller: Caller, table: type[Row], handler: 
         last = select(func.max(table.twin_number)).where(table.folded_key == folded)
         if isinstance(row, Dataset):
             last = last.where(Dataset.handler == row.handler)
-        found = await tx.scalar(last)
-        row.folded_key, row.twin_number = folded, 0 if found is None else found + 1
+        highest = await tx.scalar(last)
+        row.folded_key, row.twin_number = folded, 0 if highest is None else highest + 1
         await flush_keys(tx)
         if isinstance(row, Dataset) and row.twin_number:
             await settle_tags(tx, caller, row.handler, [folded])
 
 
 async def flush_keys(tx: Transaction) -> None:
-    """Write what is new; where another spelling has come to be registered meanwhile, all of it is done once more.
+    """Flush new keys; a clash with another spelling makes the caller retry the transaction.
 
     Raises:
-        MovedError: another spelling has come to be registered.
+        MovedError: another transaction has registered a spelling meanwhile.
     """
     try:
         await tx.flush()
@@ -111,7 +112,12 @@ async def flush_keys(tx: Transaction) -> None:
 
 
 async def settle_tags(tx: Transaction, caller: Caller, handler: str, folded: Collection[str]) -> None:
-    """Let the stricter grading hold for each of the datasets of one handler that share a folded key and are not said to be distinct."""
+    """Join the tags of datasets of one handler that share a folded key and are not declared distinct.
+
+    Example:
+        grading.state = "effective"
+        await key_spellings.settle_tags(tx, caller, dataset.handler, [dataset.folded_key])
+    """
     await tx.flush()
     query = (
         select(Dataset)
@@ -129,16 +135,16 @@ async def settle_tags(tx: Transaction, caller: Caller, handler: str, folded: Col
     own = await _own_tags(tx, [row.id for row in shared])
     for row in shared:
         twins = [other.id for other in groups[row.folded_key] if other is not row and other.id not in row.distinct_from]
-        held = effective_tags(own.get(row.id), [own.get(twin) for twin in twins])
-        if (row.twins, row.tags) != (twins, held):
-            row.twins, row.tags, row.updated_at = twins, held, tx.now
+        tags = effective_tags(own.get(row.id), [own.get(twin) for twin in twins])
+        if (row.twins, row.tags) != (twins, tags):
+            row.twins, row.tags, row.updated_at = twins, tags, tx.now
             tx.can_deny = True
             _record_change(tx, caller, row)
     await tx.flush()
 
 
 async def settle_regraded(tx: Transaction, caller: Caller, datasets: Collection[str]) -> None:
-    """Do the same for datasets whose grading has changed, as far as they have twins."""
+    """Join the tags of datasets whose grading has changed and that have twins."""
     await tx.flush()
     query = select(Dataset.handler, Dataset.folded_key).where(Dataset.id.in_(datasets), Dataset.twins != [])
     groups: dict[str, set[str]] = {}
@@ -149,7 +155,7 @@ async def settle_regraded(tx: Transaction, caller: Caller, datasets: Collection[
 
 
 def effective_tags(own: Sequence[str] | None, twins: Sequence[Sequence[str] | None]) -> list[str] | None:
-    """Return the tags that hold of a dataset: its own, and those of its twins; None while nobody has graded it itself."""
+    """Return the tags of a dataset joined with those of its twins; None while the dataset itself is ungraded."""
     if own is None:
         return None
     return [str(tag) for tag in tagging.ordered(Tag(tag) for tags in (own, *twins) for tag in tags or ())]

@@ -69,18 +69,18 @@ Entries = tuple[Sequence[EntryOut], str | None]
 # Handlers
 
 
-async def create_handler(tx: Transaction, caller: Caller, wanted: HandlerNewIn) -> HandlerOut:
+async def create_handler(tx: Transaction, caller: Caller, body: HandlerNewIn) -> HandlerOut:
     """Register a handler; only a registrar of all handlers can, since nobody has a grant for it yet."""
     caller.require_everywhere(Role.REGISTRAR)
-    change = fact_changes.first_facts("handler", wanted)
-    fields = fact_changes.with_facts(wanted, change.facts).model_dump(mode="json", exclude=DISTINCT)
-    fields |= {"confirmed_group": wanted.group}
+    change = fact_changes.first_facts("handler", body)
+    fields = fact_changes.with_facts(body, change.facts).model_dump(mode="json", exclude=DISTINCT)
+    fields |= {"confirmed_group": body.group}
     spelt = {
-        "twin_number": await key_spellings.require_distinct(tx, caller, Handler, None, wanted.key, wanted.distinct_from)
+        "twin_number": await key_spellings.require_distinct(tx, caller, Handler, None, body.key, body.distinct_from)
     }
     handler = Handler(id=new_id("hd"), pending_facts={}, created_at=tx.now, updated_at=tx.now, **fields, **spelt)
     tx.add(handler)
-    _record(tx, caller, AuditAction.HANDLER_CREATED, handler, handler.id, fields | _distinct_details(wanted))
+    _record(tx, caller, AuditAction.HANDLER_CREATED, handler, handler.id, fields | _distinct_details(body))
     await key_spellings.flush_keys(tx)
     await fact_changes.store_pending(tx, caller, handler, change)
     await tx.flush()
@@ -112,11 +112,11 @@ async def change_handler(tx: Transaction, caller: Caller, reference: str, patch:
     before, changes = HandlerOut.of(handler), patch.changes()
     is_for_all = caller.grants.get(Role.REGISTRAR) == EVERYWHERE
     is_named = "group" in changes
-    wanted = _merge_patch(HandlerIn, before, changes)
-    known = before.model_dump(mode="json") | {"confirmed_group": handler.confirmed_group}
-    agreed = confirmed_group_after(wanted.group, handler.confirmed_group, is_named=is_named, is_for_all=is_for_all)
+    after = _merge_patch(HandlerIn, before, changes)
+    current = before.model_dump(mode="json") | {"confirmed_group": handler.confirmed_group}
+    agreed = confirmed_group_after(after.group, handler.confirmed_group, is_named=is_named, is_for_all=is_for_all)
     stated = fact_changes.facts_in(changes)
-    await _change(tx, caller, handler, known, wanted, stated, confirmed_group=agreed)
+    await _change(tx, caller, handler, current, after, stated, confirmed_group=agreed)
     await tx.flush()
     return HandlerOut.of(handler)
 
@@ -132,24 +132,24 @@ async def handler_ledger(
     """Return the count of a handler's year against the thresholds of that year's last day, or of today in the present year."""
     handler = await handler_of(tx, caller, reference)
     today = day_in_shanghai(tx.now)
-    wanted = year or today.year
-    day = today if wanted == today.year else date(wanted, 12, 31)
-    sent = await ledger.reported_persons(tx, handler.id, wanted)
-    held = await ledger.reserved_persons(tx, handler.id, wanted)
-    count = Count(sent.persons + held.persons, sent.sensitive_persons + held.sensitive_persons)
+    counted_year = year or today.year
+    day = today if counted_year == today.year else date(counted_year, 12, 31)
+    sent = await ledger.reported_persons(tx, handler.id, counted_year)
+    reserved = await ledger.reserved_persons(tx, handler.id, counted_year)
+    count = Count(sent.persons + reserved.persons, sent.sensitive_persons + reserved.sensitive_persons)
     lines = [ThresholdOut.model_validate(line) for line in book.volume_thresholds(day, count)]
-    made_of = await ledger.reported_by_kind(tx, handler.id, wanted)
+    made_of = await ledger.reported_by_kind(tx, handler.id, counted_year)
     return LedgerOut(
         handler=handler.id,
-        year=wanted,
+        year=counted_year,
         reported=CountOut(**structs.asdict(sent)),
-        reserved=CountOut(**structs.asdict(held)),
+        reserved=CountOut(**structs.asdict(reserved)),
         persons=count.persons,
         sensitive_persons=count.sensitive_persons,
         kinds={
             kind: KindOut(
                 **asdict(made_of[kind]),
-                reserved=getattr(held, kind),
+                reserved=getattr(reserved, kind),
                 total=getattr(count, kind),
                 thresholds=[line for line in lines if line.kind == kind],
             )
@@ -191,18 +191,16 @@ async def handler_of(tx: Transaction, caller: Caller, reference: str, *, lock: b
 # Datasets
 
 
-async def create_dataset(tx: Transaction, caller: Caller, wanted: DatasetNewIn) -> DatasetOut:
+async def create_dataset(tx: Transaction, caller: Caller, body: DatasetNewIn) -> DatasetOut:
     """Register a dataset; nothing of it leaves before it is graded."""
-    handler = await named_handler(tx, caller, wanted.handler)
+    handler = await named_handler(tx, caller, body.handler)
     caller.demand(REGISTRARS, handler.id)
-    change = fact_changes.first_facts("dataset", wanted)
-    fields = fact_changes.with_facts(wanted, change.facts).model_dump(mode="json", exclude=DISTINCT)
+    change = fact_changes.first_facts("dataset", body)
+    fields = fact_changes.with_facts(body, change.facts).model_dump(mode="json", exclude=DISTINCT)
     fields |= {"handler": handler.id}
     dataset = Dataset(
         id=new_id("ds"),
-        twin_number=await key_spellings.require_distinct(
-            tx, caller, Dataset, handler.id, wanted.key, wanted.distinct_from
-        ),
+        twin_number=await key_spellings.require_distinct(tx, caller, Dataset, handler.id, body.key, body.distinct_from),
         pending_facts={},
         tags=None,
         grading=None,
@@ -217,7 +215,7 @@ async def create_dataset(tx: Transaction, caller: Caller, wanted: DatasetNewIn) 
     if dataset.twin_number:
         await key_spellings.settle_tags(tx, caller, handler.id, [dataset.folded_key or ""])
     await fact_changes.store_pending(tx, caller, dataset, change)
-    await _state_distinct(tx, caller, dataset, wanted.distinct_from, wanted.reason)
+    await _state_distinct(tx, caller, dataset, body.distinct_from, body.reason)
     await tx.flush()
     return DatasetOut.of(dataset)
 
@@ -261,13 +259,13 @@ async def change_dataset(tx: Transaction, caller: Caller, reference: str, patch:
     caller.demand(REGISTRARS, dataset.handler)
     before = DatasetOut.of(dataset)
     stated = {name: value for name, value in patch.changes().items() if name not in DISTINCT}
-    wanted = _merge_patch(DatasetIn, before, stated)
-    stands = {name: getattr(dataset, name) for name in ("fields", "facts", *GRADING_COLUMNS)}
-    after = wanted.model_dump(mode="json")
-    if lacks_tag_of_minors(stands, after):
+    changed = _merge_patch(DatasetIn, before, stated)
+    columns = {name: getattr(dataset, name) for name in ("fields", "facts", *GRADING_COLUMNS)}
+    after = changed.model_dump(mode="json")
+    if lacks_tag_of_minors(columns, after):
         raise Invalid("All information about persons under 14 is sensitive (PIPL art. 28).", errors=[MINORS])
-    outdated = newly_outdated_in(stands, after)
-    await _change(tx, caller, dataset, before, wanted, fact_changes.facts_in(stated))
+    outdated = newly_outdated_in(columns, after)
+    await _change(tx, caller, dataset, before, changed, fact_changes.facts_in(stated))
     await check_scale(tx, caller, dataset)
     await _state_distinct(tx, caller, dataset, patch.distinct_from, patch.reason)
     await tx.flush()
@@ -285,7 +283,9 @@ async def _state_distinct(
         return
     await key_spellings.fold_keys(tx, caller, Dataset, dataset.handler)
     spellings = await key_spellings.spellings(tx, Dataset, dataset.handler, [dataset.folded_key or ""])
-    other = next((one for one in spellings if named in {one.id, one.key} and one is not dataset), None)
+    other = next(
+        (spelling for spelling in spellings if named in {spelling.id, spelling.key} and spelling is not dataset), None
+    )
     if other is None:
         raise Invalid(
             "The key is no other spelling of what `distinct_from` names.",
@@ -295,8 +295,8 @@ async def _state_distinct(
         await fact_changes.store_pending(tx, caller, dataset, fact_changes.distinct_statement(dataset, other), reason)
 
 
-def _distinct_details(wanted: HandlerNewIn | RecipientNewIn) -> dict[str, Any]:
-    return {} if wanted.distinct_from is None else wanted.model_dump(include=DISTINCT)
+def _distinct_details(body: HandlerNewIn | RecipientNewIn) -> dict[str, Any]:
+    return {} if body.distinct_from is None else body.model_dump(include=DISTINCT)
 
 
 async def check_scale(tx: Transaction, caller: Caller, dataset: Dataset) -> None:
@@ -334,26 +334,24 @@ async def dataset_of(tx: Transaction, caller: Caller, reference: str, *, lock: b
 # Recipients
 
 
-async def create_recipient(tx: Transaction, caller: Caller, wanted: RecipientNewIn) -> RecipientOut:
+async def create_recipient(tx: Transaction, caller: Caller, body: RecipientNewIn) -> RecipientOut:
     """Register a recipient, which all handlers share; of what group it is a registrar of all of them says.
 
     Raises:
         Forbidden: a registrar of some handlers names a group.
     """
-    if wanted.group is not None:
+    if body.group is not None:
         caller.require_everywhere(Role.REGISTRAR)
-    change = fact_changes.first_facts("recipient", wanted)
-    fields = fact_changes.with_facts(wanted, change.facts).model_dump(mode="json", exclude=DISTINCT)
-    if wanted.distinct_from is not None:
+    change = fact_changes.first_facts("recipient", body)
+    fields = fact_changes.with_facts(body, change.facts).model_dump(mode="json", exclude=DISTINCT)
+    if body.distinct_from is not None:
         caller.require_everywhere(Role.REGISTRAR)
     spelt = {
-        "twin_number": await key_spellings.require_distinct(
-            tx, caller, Recipient, None, wanted.key, wanted.distinct_from
-        )
+        "twin_number": await key_spellings.require_distinct(tx, caller, Recipient, None, body.key, body.distinct_from)
     }
     recipient = Recipient(id=new_id("rc"), pending_facts={}, created_at=tx.now, updated_at=tx.now, **fields, **spelt)
     tx.add(recipient)
-    _record(tx, caller, AuditAction.RECIPIENT_CREATED, recipient, None, fields | _distinct_details(wanted))
+    _record(tx, caller, AuditAction.RECIPIENT_CREATED, recipient, None, fields | _distinct_details(body))
     await key_spellings.flush_keys(tx)
     await fact_changes.store_pending(tx, caller, recipient, change)
     await tx.flush()
@@ -394,8 +392,8 @@ async def change_recipient(tx: Transaction, caller: Caller, reference: str, patc
             errors=[("/country", "Register the recipient at home as one of its own.")],
         )
     stated = patch.changes()
-    wanted = _merge_patch(RecipientIn, before, stated)
-    await _change(tx, caller, recipient, before, wanted, fact_changes.facts_in(stated))
+    after = _merge_patch(RecipientIn, before, stated)
+    await _change(tx, caller, recipient, before, after, fact_changes.facts_in(stated))
     await tx.flush()
     return RecipientOut.of(recipient)
 
@@ -445,16 +443,16 @@ async def _change(
     caller: Caller,
     thing: Handler | Dataset | Recipient,
     before: BaseModel | dict[str, Any],
-    wanted: BaseModel,
+    after: BaseModel,
     stated: Collection[str],
     **more: Any,
 ) -> None:
     """Make a change that somebody wants, but for the facts that free: these wait for a second person."""
-    change = fact_changes.diff_facts(thing, wanted, stated)
-    kept = fact_changes.with_facts(wanted, change.facts)
+    change = fact_changes.diff_facts(thing, after, stated)
+    kept = fact_changes.with_facts(after, change.facts)
     action = fact_changes.CHANGED[fact_changes.subject_of(thing)]
-    known = before if isinstance(before, dict) else before.model_dump(mode="json")
-    _apply(tx, caller, thing, known, kept, action, fact_changes.handler_of(thing), **more)
+    current = before if isinstance(before, dict) else before.model_dump(mode="json")
+    _apply(tx, caller, thing, current, kept, action, fact_changes.handler_of(thing), **more)
     await fact_changes.store_pending(tx, caller, thing, change)
 
 
@@ -472,12 +470,12 @@ def _apply(
     caller: Caller,
     thing: Handler | Dataset | Recipient,
     before: dict[str, Any],
-    wanted: BaseModel,
+    body: BaseModel,
     action: AuditAction,
     handler: str | None,
     **derived: Any,
 ) -> None:
-    change = diff_of(thing.__tablename__, before, wanted.model_dump(mode="json") | derived)
+    change = diff_of(thing.__tablename__, before, body.model_dump(mode="json") | derived)
     if change is None:
         return
     for name, value in change.after.items():
@@ -519,5 +517,5 @@ def _has_tag(tag: str) -> ColumnElement[bool]:
         return Dataset.tags.is_(None)
     if tag == "general":
         return Dataset.tags == []
-    wanted = [tag, Tag.SENSITIVE.value] if tag == Tag.PERSONAL else [tag]
-    return Dataset.tags.bool_op("&&")(wanted)
+    values = [tag, Tag.SENSITIVE.value] if tag == Tag.PERSONAL else [tag]
+    return Dataset.tags.bool_op("&&")(values)

@@ -1,4 +1,4 @@
-"""Reads which fields the effective grading of a dataset looked at: of a row of the register, or of one that was read as JSON."""
+"""Finds fields of a dataset that its effective grading has not examined, in rows, in JSON and in SQL."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -11,7 +11,7 @@ from service.registry.fields import Fields, compare_fields, parse_fields
 from service.registry.tables import Dataset
 
 GRADING_COLUMNS: Final = ("tags", "grading", "graded_fields", "graded_number", "sensitive_fields")
-"""The columns that say it."""
+"""Columns that state the effective grading and its fields."""
 IS_OUTDATED: Final[ColumnElement[bool]] = literal_column(
     """(
       datasets.tags is not null and datasets.fields::text is distinct from (
@@ -26,38 +26,38 @@ IS_OUTDATED: Final[ColumnElement[bool]] = literal_column(
     )""",
     Boolean,
 )
-"""The same as `outdated_of` in SQL, for lists: whether there is any such field."""
+"""Condition in SQL that a dataset has outdated fields; equal to a non-empty `outdated_of`."""
 
 
 def fields_of(dataset: Dataset) -> Fields:
-    """Return the fields of a dataset, held against those that its effective grading looked at."""
+    """Return the fields of a dataset, compared with those that its effective grading examined."""
     return _compare_columns({name: getattr(dataset, name) for name in ("fields", *GRADING_COLUMNS)})
 
 
 def outdated_of(dataset: Dataset) -> list[str]:
-    """Return the fields of a dataset that its grading says nothing about, in their order; none where nobody has graded it."""
+    """Return the fields of a dataset that its grading has not examined, in their order; none if it is ungraded."""
     return outdated_in({name: getattr(dataset, name) for name in ("fields", *GRADING_COLUMNS)})
 
 
 def outdated_in(dataset: Mapping[str, Any]) -> list[str]:
-    """Return the same of a dataset whose columns are members."""
-    held = _compare_columns(dataset)
-    return [] if dataset["tags"] is None else [name for name in held.names if name in held.outdated]
+    """Return the outdated fields of a dataset given as JSON."""
+    fields = _compare_columns(dataset)
+    return [] if dataset["tags"] is None else [name for name in fields.names if name in fields.outdated]
 
 
 def newly_outdated_in(dataset: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     """Return the fields that become outdated with a change.
 
     Args:
-        dataset: its columns as they are.
-        after: the members that change, as they are to be.
+        dataset: its columns before the change.
+        after: the changed members, with their new values.
     """
     before = set(outdated_in(dataset))
     return [name for name in outdated_in({**dataset, **after}) if name not in before]
 
 
 def lacks_tag_of_minors(dataset: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
-    """Tell whether a change says of graded data without the tag `sensitive` that it is about persons under 14: see `tags`."""
+    """Tell whether a change declares persons under 14 in graded data without the tag `sensitive`."""
     is_news = after["facts"]["contains_minors"] and not dataset["facts"].get("contains_minors", False)
     tags = dataset["tags"]
     return tags is not None and tagging.lacks_tag_of_minors(map(Tag, tags), contains_minors=is_news)

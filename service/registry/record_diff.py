@@ -89,15 +89,16 @@ class PendingChanges:
     @property
     def details(self) -> Json:
         """What the entry says."""
-        told = {
-            one["fact"]: {"change": one["id"], "before": one["before"], "after": one["after"]} for one in self.added
+        changes = {
+            change["fact"]: {"change": change["id"], "before": change["before"], "after": change["after"]}
+            for change in self.added
         }
-        return {"changes": told, "overtaken": self.overtaken, "askers": self.askers, "pending_facts": self.pending}
+        return {"changes": changes, "overtaken": self.overtaken, "askers": self.askers, "pending_facts": self.pending}
 
 
 def pending_values(pending: Json) -> Json:
     """Return the facts that wait, with the value that waits."""
-    return {fact: told["value"] for fact, told in pending.items()}
+    return {fact: pending_fact["value"] for fact, pending_fact in pending.items()}
 
 
 def plan_pending(
@@ -131,9 +132,9 @@ def plan_pending(
         }
         for fact, value in sorted(change.pending.items())
     ]
-    kept = {fact: told for fact, told in pending.items() if fact not in change.overtaken}
+    kept = {fact: pending_fact for fact, pending_fact in pending.items() if fact not in change.overtaken}
     return PendingChanges(
-        pending=kept | {one["fact"]: {"value": one["after"], "change": one["id"]} for one in added},
+        pending=kept | {row["fact"]: {"value": row["after"], "change": row["id"]} for row in added},
         added=added,
         overtaken=sorted(pending[fact]["change"] for fact in change.overtaken),
         askers=sorted(askers),

@@ -323,9 +323,9 @@ async def confirm_grading(
     exchange: Keeping, dataset_id: DatasetId, number: Number, body: ConfirmIn | None = None
 ) -> Response:
     """Confirm a pending grading, as a second person."""
-    wanted = body or ConfirmIn()
+    settlement = body or ConfirmIn()
     return await exchange.act(
-        lambda tx, caller: gradings.confirm_grading(tx, caller, dataset_id, number, wanted),
+        lambda tx, caller: gradings.confirm_grading(tx, caller, dataset_id, number, settlement),
         lambda tx, caller: gradings.read_grading(tx, caller, dataset_id, number),
     )
 
@@ -395,9 +395,9 @@ async def read_fact_change(exchange: ReaderExchange, change_id: ChangeId) -> Res
 @router.post("/v1/fact-changes/{change_id}/confirm", response_model=FactChangeOut)
 async def confirm_fact_change(exchange: Keeping, change_id: ChangeId, body: SettleIn | None = None) -> Response:
     """Let a fact that frees take effect, as a second person."""
-    wanted = body or SettleIn()
+    settlement = body or SettleIn()
     return await exchange.act(
-        lambda tx, caller: fact_changes.confirm(tx, caller, change_id, wanted),
+        lambda tx, caller: fact_changes.confirm(tx, caller, change_id, settlement),
         lambda tx, _: fact_changes.read(tx, change_id),
     )
 
@@ -405,8 +405,8 @@ async def confirm_fact_change(exchange: Keeping, change_id: ChangeId, body: Sett
 @router.post("/v1/fact-changes/{change_id}/refuse", response_model=FactChangeOut)
 async def refuse_fact_change(exchange: Keeping, change_id: ChangeId, body: SettleIn | None = None) -> Response:
     """Put aside a fact that waits; whoever stated it may as well."""
-    wanted = body or SettleIn()
+    settlement = body or SettleIn()
     return await exchange.act(
-        lambda tx, caller: fact_changes.refuse(tx, caller, change_id, wanted),
+        lambda tx, caller: fact_changes.refuse(tx, caller, change_id, settlement),
         lambda tx, _: fact_changes.read(tx, change_id),
     )

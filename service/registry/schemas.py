@@ -382,9 +382,10 @@ class GradingOut(BaseModel):
     def of(cls, grading: Grading) -> Self:
         """Return the shape of a row."""
         columns = {name: getattr(grading, name) for name in cls.model_fields if name in Grading.__table__.columns}
-        known = grading.basis in BASES
+        is_coded_basis = grading.basis in BASES
         return cls.model_validate(
-            columns | {"basis_code": grading.basis if known else None, "citations": BASES.get(grading.basis, [])}
+            columns
+            | {"basis_code": grading.basis if is_coded_basis else None, "citations": BASES.get(grading.basis, [])}
         )
 
 

@@ -1,4 +1,4 @@
-"""Rules of tags: which imply each other, and when a new set of them protects less than the old one."""
+"""Compares sets of tags: implied tags, lowering, and the strictest combination."""
 
 from collections.abc import Iterable
 
@@ -8,9 +8,9 @@ _IMPLIED = {Tag.CORE: Tag.IMPORTANT, Tag.SENSITIVE: Tag.PERSONAL}
 
 
 def implied(tags: Iterable[Tag]) -> frozenset[Tag]:
-    """Return the tags with what they imply: core data has the duties of important data, sensitive information is personal."""
-    given = frozenset(tags)
-    return given | {_IMPLIED[tag] for tag in given if tag in _IMPLIED}
+    """Return tags with those that they imply: `core` implies `important`, `sensitive` implies `personal`."""
+    tag_set = frozenset(tags)
+    return tag_set | {_IMPLIED[tag] for tag in tag_set if tag in _IMPLIED}
 
 
 def is_lowering(old: Iterable[Tag], new: Iterable[Tag]) -> bool:
@@ -19,21 +19,21 @@ def is_lowering(old: Iterable[Tag], new: Iterable[Tag]) -> bool:
 
 
 def joined(old: Iterable[Tag], new: Iterable[Tag]) -> frozenset[Tag]:
-    """Return the strictest reading of both: what stands while a lowering waits for its second person."""
+    """Return the union of both: the effective tags while a lowering is pending."""
     return frozenset(old) | frozenset(new)
 
 
 def lacks_tag_of_minors(tags: Iterable[Tag], *, contains_minors: bool) -> bool:
-    """Tell whether data about persons under 14 is without the tag that all of it takes. Source: PIPL art. 28."""
+    """Tell whether data about persons under 14 lacks the tag `sensitive`. Source: PIPL art. 28."""
     return contains_minors and Tag.SENSITIVE not in set(tags)
 
 
 def is_weighty(tags: Iterable[Tag]) -> bool:
-    """Tell whether the tags speak of national security: important or core data. Source: DSL art. 21."""
+    """Tell whether the tags include important or core data. Source: DSL art. 21."""
     return Tag.IMPORTANT in implied(tags)
 
 
 def ordered(tags: Iterable[Tag]) -> list[Tag]:
-    """Return tags once each, in the order that people read them: core, important, personal, sensitive."""
-    given = set(tags)
-    return [tag for tag in Tag if tag in given]
+    """Return tags without duplicates, in the order core, important, personal, sensitive."""
+    tag_set = set(tags)
+    return [tag for tag in Tag if tag in tag_set]

@@ -35,8 +35,8 @@ DEFENCES: Final = (
         "the gate is closed last",
         "service/registry/imports.py",
         "load",
-        "ask_helper(tx, reading, 'chunks')",
-        'ask_helper(tx, reading, "chunks")\n    tx.can_deny = True\n    await tx.ready()',
+        "ask_helper(tx, plan, 'count_chunks')",
+        'ask_helper(tx, plan, "count_chunks")\n    tx.can_deny = True\n    await tx.ready()',
         TRIED + "test_the_gate_is_closed_for_the_end_of_a_long_import_alone",
     ),
     one(

@@ -208,7 +208,7 @@ DEFENCES: Final = (
         "a registrar of all names a recipient's group",
         "service/registry/operations.py",
         "create_recipient",
-        "if wanted.group is not None",
+        "if body.group is not None",
         "False",
         SPLITTING + "test_the_group_of_a_recipient_is_named_by_a_registrar_of_all",
     ),
