@@ -17,6 +17,7 @@ from service.law.facts import Count
 from service.ledger import counting
 from service.ledger.counting import KINDS, NOBODY, Kind, Report, Tally
 from service.ledger.operations import year_of
+from service.permits.standing import is_effective
 
 AnnouncedPersons = Mapping[Kind, Report]
 """Announced persons of each kind: by hash, or as a number."""
@@ -78,7 +79,7 @@ class _Owners:
 
 def _may_allow(permit: PermitState, snapshot: Snapshot) -> bool:
     """Return False for permits that have ended, of which there may be many."""
-    return permit.status == "active" and permit.valid_from <= snapshot.inputs.today <= permit.valid_until
+    return is_effective(permit.status, permit.valid_from, permit.valid_until, snapshot.inputs.today)
 
 
 async def _compute_growth(

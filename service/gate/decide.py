@@ -316,7 +316,7 @@ def _under(case: _Case, permit: PermitState) -> Decision:
     claimed = _claimed(case.law, permit.terms)
     law = claimed.law.at(case.total)
     reason = (
-        _standing(permit, case.inputs.today)
+        _state_denial(permit, case.inputs.today)
         or claimed.binding
         or (None if permit.has_evidence else Reason.EVIDENCE_LAPSED)
         or (_instrument(permit.terms, law) if claimed.is_contract else None)
@@ -355,7 +355,8 @@ def _claimed(law: LawByCount, terms: Terms) -> _Claimed:
     return _Claimed(claimed, _binding(terms, claimed), is_personal, is_contract=terms.route in _CONTRACTS)
 
 
-def _standing(permit: PermitState, today: date) -> Reason | None:
+def _state_denial(permit: PermitState, today: date) -> Reason | None:
+    """Return the reason why a permit allows nothing on a day; it reports a suspension first, `permits.standing` an end."""
     if permit.status == "suspended" or (permit.is_overdue and permit.status != "revoked"):
         return Reason.PERMIT_SUSPENDED  # SCM 7 and others: an obligation was not met in time
     if permit.status == "revoked":

@@ -1,7 +1,7 @@
 """Queries of obligations: rows, and the conditions that one is open or overdue; every read of the package."""
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 
 from sqlalchemy import ColumnElement, and_, or_, select
 
@@ -49,7 +49,7 @@ async def list_obligations(
         if state is None:
             query = query.where(_is_open(today))
     if state is not None:
-        query = query.where(_state_criterion(state, today))
+        query = query.where(state_condition(state, today))
     if handler is not None:
         query = query.where(is_of(Obligation.handler, "handlers", handler))
     for column, value in (
@@ -128,9 +128,8 @@ def is_overdue(today: date) -> ColumnElement[bool]:
 
 def _is_open(today: date) -> ColumnElement[bool]:
     """Return the condition that a duty is open on a day: no paper has settled it, nor one dated ahead whose day has come."""
-    return and_(
-        Obligation.state == State.OPEN, or_(Obligation.ended_at.is_(None), Obligation.ended_at > beginning_of(today))
-    )
+    tomorrow = beginning_of(today + timedelta(days=1))
+    return and_(Obligation.state == State.OPEN, or_(Obligation.ended_at.is_(None), Obligation.ended_at >= tomorrow))
 
 
 def beginning_of(day: date) -> datetime:
@@ -138,7 +137,8 @@ def beginning_of(day: date) -> datetime:
     return datetime.combine(day, time(), SHANGHAI)
 
 
-def _state_criterion(state: State, today: date) -> ColumnElement[bool]:
+def state_condition(state: State, today: date) -> ColumnElement[bool]:
+    """Return the condition that an obligation is in a state on a day in Asia/Shanghai: the rule of `obligation_rules.standing`."""
     if state is State.OVERDUE:
         return and_(_is_open(today), Obligation.due_on < today)
     if state is State.OPEN:

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import date
 from typing import Any
 
 from sqlalchemy import JSON, BigInteger, ColumnElement, DateTime, and_, any_, column, exists, or_, select, table
@@ -97,7 +97,7 @@ async def list_permits(
             Permit.id.in_(select(PermitDataset.permit).where(is_of(PermitDataset.dataset, "datasets", dataset)))
         )
     if status is not None:
-        query = query.where(_status_criterion(status, tx.now))
+        query = query.where(status_condition(status, day_in_shanghai(tx.now)))
     return await page_of(tx, query, Permit.id, cursor, limit)
 
 
@@ -206,17 +206,22 @@ async def _lost_evidence(tx: Transaction, permits: Sequence[Permit]) -> Mapping[
     return {permit: evidence for permit, evidence in lost.items() if evidence}
 
 
-def _status_criterion(status: Standing, now: datetime) -> ColumnElement[bool]:
-    """Return the condition that a permit has a status, the same as `standing()`."""
-    today = day_in_shanghai(now)
-    in_time = Permit.valid_until >= today
+def not_ended(today: date) -> ColumnElement[bool]:
+    """Return the condition that a permit has not ended on a day in Asia/Shanghai: `standing.has_ended` is the opposite."""
+    return and_(Permit.status != Standing.REVOKED.value, Permit.valid_until >= today)
+
+
+def status_condition(status: Standing, today: date) -> ColumnElement[bool]:
+    """Return the condition that a permit has a status on a day in Asia/Shanghai: the rule of `standing.standing`."""
     personal = exists().where(PermitDataset.permit == Permit.id, PermitDataset.tags.overlap(["personal", "sensitive"]))
     used_up = and_(
         or_(Permit.persons + Permit.sensitive_persons > 0, personal),
         Permit.sent_persons >= Permit.persons,
         Permit.sent_sensitive_persons >= Permit.sensitive_persons,
     )
-    weighty = exists().where(PermitDataset.permit == Permit.id, PermitDataset.tags.overlap(["important", "core"]))
+    # Within the subquery of obligations, which has no permit of its own: SQLAlchemy correlates with the nearest query alone.
+    of_permit = exists().where(PermitDataset.permit == Permit.id).correlate(Permit)
+    weighty = of_permit.where(PermitDataset.tags.overlap(["important", "core"]))
     overdue = exists().where(
         obligations.is_overdue(today),
         or_(
@@ -228,8 +233,8 @@ def _status_criterion(status: Standing, now: datetime) -> ColumnElement[bool]:
     stopped = or_(overdue, lost)
     return {
         Standing.REVOKED: Permit.status == "revoked",
-        Standing.EXPIRED: and_(Permit.status != "revoked", ~in_time),
-        Standing.SUSPENDED: and_(Permit.status != "revoked", in_time, or_(Permit.status == "suspended", stopped)),
-        Standing.EXHAUSTED: and_(Permit.status == "active", in_time, used_up, ~stopped),
-        Standing.ACTIVE: and_(Permit.status == "active", in_time, ~used_up, ~stopped),
+        Standing.EXPIRED: and_(Permit.status != "revoked", Permit.valid_until < today),
+        Standing.SUSPENDED: and_(not_ended(today), or_(Permit.status == "suspended", stopped)),
+        Standing.EXHAUSTED: and_(not_ended(today), Permit.status == "active", used_up, ~stopped),
+        Standing.ACTIVE: and_(not_ended(today), Permit.status == "active", ~used_up, ~stopped),
     }[status]

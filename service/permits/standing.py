@@ -38,13 +38,21 @@ def standing(
         is_overdue: whether a duty or a paper that it rests on is missing: then it is suspended until that is made good.
         is_personal: whether it is for data about persons.
     """
-    if stored == Standing.REVOKED:
-        return Standing.REVOKED
-    if today > valid_until:
-        return Standing.EXPIRED
+    if has_ended(stored, valid_until, today):
+        return Standing.REVOKED if stored == Standing.REVOKED else Standing.EXPIRED
     if stored == Standing.SUSPENDED or is_overdue:
         return Standing.SUSPENDED
     return Standing.EXHAUSTED if is_used_up(quota, sent, is_personal=is_personal) else Standing.ACTIVE
+
+
+def has_ended(stored: str, valid_until: date, today: date) -> bool:
+    """Return True if a permit allows nothing from a day on, for good: it was revoked, or its last day has passed."""
+    return stored == Standing.REVOKED or today > valid_until
+
+
+def is_effective(stored: str, valid_from: date, valid_until: date, today: date) -> bool:
+    """Return True if a permit was neither suspended nor revoked, and a day is within its days."""
+    return stored == Standing.ACTIVE and valid_from <= today <= valid_until
 
 
 def is_used_up(quota: Count, used: Count, *, is_personal: bool = False) -> bool:

@@ -29,7 +29,7 @@ from service.http.references import is_of
 from service.law.facts import Count
 from service.law.rule_book import RuleBook
 from service.ledger import operations as ledger
-from service.permits.standing import Standing
+from service.permits.standing import has_ended
 from service.permits.tables import Permit
 from service.registry.tables import Handler, Recipient
 from service.transfers import notifications, structuring, workflow
@@ -251,7 +251,7 @@ def _count(transfer: Transfer, permit: Permit | None, today: date) -> Count:
     """Return the persons requested; once approved, those permitted; once the permit is over, those exported under it."""
     if permit is None:
         return Count(transfer.persons, transfer.sensitive_persons)
-    if permit.status == Standing.REVOKED or permit.valid_until < today:
+    if has_ended(permit.status, permit.valid_until, today):
         return Count(permit.sent_persons, permit.sent_sensitive_persons)
     return Count(permit.persons, permit.sensitive_persons)
 

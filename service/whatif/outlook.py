@@ -195,11 +195,7 @@ async def find_invalidated_permits(tx: Transaction, book: RuleBook) -> list[Inva
             print(permit.permit, [denial.reason for denial in permit.why])
     """
     today = day_in_shanghai(tx.now)
-    query = (
-        select(Permit)
-        .where(Permit.status.in_(["active", "suspended"]), Permit.valid_until >= today)
-        .order_by(Permit.id)
-    )
+    query = select(Permit).where(permits.not_ended(today)).order_by(Permit.id)
     invalidated: list[InvalidatedPermit] = []
     for permit in (await tx.scalars(query)).all():
         why = await find_denials(tx, book, permit, max(today, permit.valid_from))

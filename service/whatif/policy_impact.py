@@ -11,6 +11,7 @@ from service.database.session import Transaction
 from service.gate.decide import Decision
 from service.law.policy import Policy
 from service.law.rule_book import RuleBook
+from service.permits import queries as permits
 from service.permits.tables import Permit
 from service.registry.tables import Recipient
 from service.transfers.case import case_of, determine_case
@@ -73,11 +74,7 @@ async def _effects_on_transfers(tx: Transaction, now: RuleBook, then: RuleBook) 
 
 async def _effects_on_permits(tx: Transaction, now: RuleBook, then: RuleBook) -> list[Effect]:
     today = day_in_shanghai(tx.now)
-    query = (
-        select(Permit)
-        .where(Permit.status.in_(["active", "suspended"]), Permit.valid_until >= today)
-        .order_by(Permit.id)
-    )
+    query = select(Permit).where(permits.not_ended(today)).order_by(Permit.id)
     effects: list[Effect] = []
     for permit in (await tx.scalars(query)).all():
         inputs = await read_inputs(tx, permit, max(today, permit.valid_from))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import JSON, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.connections import Bounds
@@ -32,3 +33,22 @@ async def written_and_taken_back(url: str) -> AsyncIterator[AsyncConnection]:
             await connection.rollback()
     finally:
         await engine.dispose()
+
+
+_FILLERS: dict[type, Any] = {
+    str: "x",
+    int: 0,
+    bool: False,
+    bytes: b"",
+    list: [],
+    date: MIDNIGHT.date(),
+    datetime: MIDNIGHT,
+}
+
+
+def filled(table: Any, **values: Any) -> dict[str, Any]:
+    """Return a row with the values, and with something of the right type in each other column that must not be null."""
+    for column in table.__table__.columns:
+        if column.name not in values and not column.nullable and column.server_default is None:
+            values[column.name] = {} if isinstance(column.type, JSON) else _FILLERS[column.type.python_type]
+    return values

@@ -109,7 +109,7 @@ DEFENCES: Final = (
         "A56",
         "a permit ends with its last day",
         DECIDE,
-        "_standing",
+        "_state_denial",
         "Reason.PERMIT_EXPIRED if today > permit.valid_until else None",
         "None",
         EXPORTS + "test_a_permit_ends_by_the_services_clock_and_not_by_the_callers",
