@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 
 import pytest
 
@@ -11,8 +10,7 @@ from tests.conftest import database_named, run_sql
 
 
 @pytest.fixture(scope="session")
-def empty_database(postgres: str) -> Iterator[str]:
+def empty_database(postgres: str) -> str:
     name = "rules_" + os.environ.get("PYTEST_XDIST_WORKER", "main")
     run_sql(postgres, f"create database {name} template template_outbound")
-    yield database_named(postgres, name)
-    run_sql(postgres, f"drop database {name} with (force)")
+    return database_named(postgres, name)

@@ -212,7 +212,7 @@ DAYS = [TODAY - DAY, TODAY, TODAY + DAY]
 
 @pytest.mark.parametrize(
     ("stored", "first", "last", "is_overdue"),
-    product(["active", "suspended", "revoked"], DAYS, DAYS, [False, True]),
+    list(product(["active", "suspended", "revoked"], DAYS, DAYS, [False, True])),
 )
 def test_the_gate_lets_nothing_go_under_a_permit_that_does_not_stand(
     stored: str, first: date, last: date, *, is_overdue: bool
