@@ -1,9 +1,10 @@
 """Signs people in through the identity provider: authorization code flow with PKCE (RFC 6749, RFC 7636, RFC 9207; OpenID Connect Core 3.1).
 
-1. The browser gets a secret in a cookie for some minutes. What goes to the provider (`state`, `nonce`, the challenge) is made from it, so
-   whoever comes back must be the browser that went, and nothing needs to be kept here.
-2. Coming back, state and issuer are checked; the code is changed for an ID token, which must hold the nonce and be for this client.
-3. Its subject is a principal like that of any token. A session begins with a token that nobody has seen before.
+1. The browser gets a secret in a cookie for `SIGN_IN_SECONDS`. `state`, `nonce` and the PKCE verifier are derived from it. This binds the
+   sign-in to that browser, and the service stores nothing.
+2. At the redirect back, `state` and issuer are checked. The code is exchanged for an ID token, which must carry the nonce and be for
+   this client.
+3. The subject of the ID token is looked up like that of any token, and a session with a new token begins.
 """
 
 import base64
@@ -29,7 +30,7 @@ _SECRET_CHARACTERS: Final = 43
 
 @dataclass(frozen=True, slots=True)
 class SignInAttempt:
-    """One browser's way to the provider and back."""
+    """Sign-in of one browser that is under way."""
 
     secret: str
     return_path: str
@@ -37,12 +38,12 @@ class SignInAttempt:
 
     @classmethod
     def new(cls, return_path: str) -> "SignInAttempt":
-        """Begin one."""
+        """Return an attempt with a new secret."""
         return cls(secrets.token_urlsafe(32), return_path)
 
     @classmethod
     def in_cookie(cls, text: str | None) -> "SignInAttempt | None":
-        """Return the one that a cookie holds."""
+        """Return the attempt of a cookie; None if the cookie is missing or invalid."""
         secret, _, return_path = (text or "").partition(".")
         try:
             path = base64.urlsafe_b64decode(return_path + "=" * (-len(return_path) % 4)).decode()
@@ -56,25 +57,32 @@ class SignInAttempt:
         return f"{self.secret}.{base64.urlsafe_b64encode(self.return_path.encode()).rstrip(b'=').decode()}"
 
     def derive(self, name: str) -> str:
-        """Return what is made from the secret under a name."""
+        """Return a value derived from the secret for a purpose (HMAC-SHA-256 of its name), in base64url."""
         digest = hmac.digest(self.secret.encode(), name.encode(), "sha256")
         return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
     @property
     def challenge(self) -> str:
-        """The S256 challenge of the verifier."""
+        """S256 challenge of the PKCE verifier."""
         digest = hashlib.sha256(self.derive("verifier").encode()).digest()
         return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
 class AuthorizationCodeFlow:
-    """The console's client at the provider.
+    """Client of the console at the identity provider.
 
     Args:
         provider: the provider.
-        client: the client's id.
-        secret: its secret; None: a public client.
-        scopes: what is asked for.
+        client: id of the client.
+        secret: secret of the client; None for a public client.
+        scopes: requested scopes, separated by spaces.
+
+    Example:
+        The two halves of a sign-in::
+
+            attempt = SignInAttempt.new(return_path="/")
+            url = await flow.authorization_url(attempt, callback)  # set attempt.cookie, redirect the browser to url
+            claims = await flow.finish(attempt, request.query_params, callback)  # in the route of the callback
     """
 
     def __init__(self, provider: Provider, client: str, secret: SecretStr | None, scopes: str) -> None:
@@ -84,10 +92,10 @@ class AuthorizationCodeFlow:
         self._scopes = scopes
 
     async def authorization_url(self, attempt: SignInAttempt, callback: str) -> str:
-        """Return where the browser goes to sign in.
+        """Return the address at the provider to which the browser is redirected.
 
         Raises:
-            ProviderUnavailable: the provider does not tell.
+            ProviderUnavailable: the provider's metadata cannot be fetched or lack the endpoint.
         """
         metadata = await self._provider.metadata()
         endpoint = metadata.authorization_endpoint
@@ -106,15 +114,15 @@ class AuthorizationCodeFlow:
         return f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(parameters)}"
 
     async def finish(self, attempt: SignInAttempt, parameters: Mapping[str, str], callback: str) -> TokenClaims:
-        """Return who has signed in.
+        """Exchange the code for an ID token and return its claims.
 
         Args:
-            attempt: of this very browser.
-            parameters: the parameters that it came back with.
-            callback: the address that it came back to.
+            attempt: the attempt of this browser's cookie.
+            parameters: query parameters of the redirect back.
+            callback: address of the redirect back.
 
         Raises:
-            TokenRefusedError: nobody, or not in this browser.
+            TokenRefusedError: the provider refused the sign-in, or it belongs to another browser.
             ProviderUnavailable: the provider does not answer.
         """
         if not hmac.compare_digest(parameters.get("state", "").encode(), attempt.derive("state").encode()):
@@ -131,7 +139,7 @@ class AuthorizationCodeFlow:
             raise TokenRefusedError("The provider's answer holds no ID token.")
         expected = replace(self._provider.expected, audience=self._client)
         claims = await self._provider.id_token(token, expected, nonce=attempt.derive("nonce"), access=access)
-        # No claim of groups is none; groups that are elsewhere are not known, and change nothing.
+        # An ID token without a claim of groups means no group. Groups listed elsewhere are unknown, and change no role.
         has_groups_claim = claims.groups is not None or claims.has_more_groups
         return claims if has_groups_claim else replace(claims, groups=frozenset())
 

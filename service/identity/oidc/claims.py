@@ -1,7 +1,7 @@
-"""Validates the claims of a token whose signature is true. Pure: access tokens (RFC 9068) and ID tokens (OpenID Connect Core 2).
+"""Validates the claims of access tokens (RFC 9068) and ID tokens (OpenID Connect Core 2) with a valid signature. Pure.
 
-A token is for one issuer, one audience and a span of time; each is checked exactly, with some tolerance for clocks and for nothing else.
-An ID token tells the console who has just signed in, an access token tells a service who calls it: neither passes for the other.
+Issuer and audience must match exactly; times have a tolerance for clock skew. An ID token proves a sign-in to the console, an access
+token authenticates a call of the API. Neither is accepted in place of the other.
 """
 
 import base64
@@ -18,10 +18,10 @@ from service.identity.oidc.machine_claims import Kind, KindMarkers, kind_of, mem
 ACCESS_TYPES: Final = frozenset({"at+jwt", "application/at+jwt"})
 ID_TYPES: Final = frozenset({None, "jwt", "application/jwt"})
 MAX_CHARACTERS: Final = 255
-"""Characters of a subject at most. Source: OpenID Connect Core 1.0, section 2."""
+"""Maximal length of a subject, in characters. Source: OpenID Connect Core 1.0, section 2."""
 _MAX_TIMESTAMP: Final = datetime(9000, 1, 1, tzinfo=UTC).timestamp()
 _SHA512_ALGORITHMS: Final = frozenset({"EdDSA", "Ed25519"})
-"""Algorithms whose own hash is SHA-512, so that `at_hash` is made with it."""
+"""Algorithms that hash with SHA-512, which `at_hash` then uses too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +50,11 @@ class TokenClaims:
     expires_at: datetime
     name: str | None
     groups: frozenset[str] | None
-    """None: nothing is told of groups."""
+    """None if the token does not list groups."""
     kind: Kind | None = None
     """Kind of the principal; None if the claims prove neither."""
     has_more_groups: bool = False
-    """The groups are too many for the token, which says where they could be asked for: not that there are none."""
+    """True if the token refers to a list of groups elsewhere since it has too many; this does not mean that there are none."""
 
     @property
     def is_system(self) -> bool:
@@ -63,15 +63,15 @@ class TokenClaims:
 
 
 def access_token(header: Header, claims: Mapping[str, Any], expected: ExpectedClaims, now: datetime) -> TokenClaims:
-    """Return what an access token tells.
+    """Return the claims of an access token.
 
     Raises:
-        TokenRefusedError: it is another sort of token, for somebody else, or of another time.
+        TokenRefusedError: the token is of another type, issuer or audience, or not valid now.
     """
     if _kind(header) not in ACCESS_TYPES:
         raise TokenRefusedError("This is no access token: its `typ` is not at+jwt (RFC 9068).")
     _text(claims, "jti")
-    # What RFC 9068 has as `client_id` several providers have as `azp` alone.
+    # RFC 9068 requires `client_id`; several providers send `azp` instead.
     client = "azp" if "client_id" not in claims and "azp" in claims else "client_id"
     return _token_claims(claims, expected, now, _text(claims, client))
 
@@ -85,18 +85,18 @@ def id_token(
     nonce: str,
     access: str | None,
 ) -> TokenClaims:
-    """Return what an ID token tells of the person who has just signed in.
+    """Return the claims of an ID token, which prove that a person has just signed in.
 
     Args:
-        header: of the token.
-        claims: its own.
-        expected: the audience is the console's client.
-        now: the moment.
-        nonce: what the console had asked to find in it.
-        access: the access token that came with it, which `at_hash` then binds to it.
+        header: header of the token.
+        claims: payload of the token.
+        expected: the expected values; the audience is the console's client.
+        now: the current time.
+        nonce: the nonce of the sign-in.
+        access: the access token issued with it, checked against `at_hash`; None if there is none.
 
     Raises:
-        TokenRefusedError: it is another sort of token, for somebody else, of another sign-in, or of another time.
+        TokenRefusedError: the token is of another type, issuer, client or sign-in, or not valid now.
     """
     if _kind(header) not in ID_TYPES:
         raise TokenRefusedError("This is no ID token, by its `typ`.")
@@ -114,7 +114,7 @@ def id_token(
 
 
 def half_hash(alg: str, access: str) -> str:
-    """Return the `at_hash` of an access token: the left half of the hash that the algorithm uses, in base64url."""
+    """Return the `at_hash` of an access token: the left half of its hash in base64url (OpenID Connect Core 3.1.3.6)."""
     digest = (hashlib.sha512 if alg in _SHA512_ALGORITHMS else hashlib.sha256)(access.encode()).digest()
     return base64.urlsafe_b64encode(digest[: len(digest) // 2]).rstrip(b"=").decode()
 
@@ -186,7 +186,7 @@ def _groups(claims: Mapping[str, Any], name: str) -> frozenset[str] | None:
 
 
 def _has_more_groups(claims: Mapping[str, Any], name: str) -> bool:
-    """Tell whether the groups are elsewhere: a claim that is to be fetched (OpenID Connect Core 5.6.2), or too many (Entra)."""
+    """True if the groups are listed elsewhere: as a distributed claim (OpenID Connect Core 5.6.2) or by Entra's overage claim."""
     elsewhere = claims.get("_claim_names")
     is_named = isinstance(elsewhere, Mapping) and (name in elsewhere or name.split(".", maxsplit=1)[0] in elsewhere)
     return is_named or claims.get("hasgroups") in (True, "true")

@@ -1,7 +1,7 @@
 """Maps groups of the identity provider to roles, and plans the grants to add, prolong and withdraw. Pure.
 
-The operator's settings say which group stands for which role; the provider says who is in it. A role that was given for a group stands for
-two more days and is prolonged whenever the group is seen: where a provider is asked no more, nothing stays behind.
+The operator's settings map groups to roles, and the provider's tokens list the groups of a person. The grant of a group's role lasts for
+`GRACE_DAYS` and is prolonged by each token that lists the group, so it lapses if no token is seen any more.
 """
 
 from collections.abc import Collection, Sequence
@@ -12,12 +12,12 @@ from typing import Final
 from service.access.grant_rules import is_fit
 
 GRACE_DAYS: Final = 2
-"""For how many days after the one on which a group was seen its roles stand."""
+"""Days that a grant lasts after the day of the last token with its group."""
 
 
 @dataclass(frozen=True, slots=True)
 class GroupMapping:
-    """A group, and the role that it stands for on one handler, or on all where none is named."""
+    """Role of the members of a group, on one handler or on all (None)."""
 
     group: str
     role: str
@@ -26,7 +26,7 @@ class GroupMapping:
 
 @dataclass(frozen=True, slots=True)
 class GroupGrant:
-    """A role that was given for a group and has not been withdrawn."""
+    """Grant of a group's role that is not withdrawn."""
 
     grant: str
     role: str
@@ -45,14 +45,14 @@ class GrantChanges:
     """Ids of grants."""
 
     def __bool__(self) -> bool:
-        """Tell whether there is anything to do."""
+        """True if there is a change."""
         return bool(self.granted or self.prolonged or self.withdrawn)
 
 
 def roles_for(
     groups: Collection[str], mappings: Sequence[GroupMapping], *, kind: str
 ) -> frozenset[tuple[str, str | None]]:
-    """Return the roles of somebody in these groups. A system reviews nothing, whatever group it is in."""
+    """Return the roles of a member of some groups as (role, handler). A system gets no reviewer's role."""
     return frozenset(
         (mapping.role, mapping.handler)
         for mapping in mappings
@@ -68,15 +68,15 @@ def plan_changes(
     issued_at: datetime,
     last_issued_at: datetime | None,
 ) -> GrantChanges:
-    """Return what must change.
+    """Return the changes of a linked identity's grants by a token.
 
     Args:
-        roles: the roles of the groups that were told.
-        grants: the roles that were given before for this login's groups.
-        today: in Asia/Shanghai.
-        issued_at: when what tells of the groups was issued.
-        last_issued_at: the same of what told of them last. Something older tells of a time that is over and changes nothing; something
-            of the very same moment only takes away.
+        roles: the roles of the token's groups.
+        grants: the grants of groups that the identity has.
+        today: the day in Asia/Shanghai.
+        issued_at: time of issue of the token.
+        last_issued_at: time of issue of the newest token with groups so far. An older token changes nothing; a token of the same second
+            only withdraws.
     """
     if last_issued_at is not None and issued_at < last_issued_at:
         return GrantChanges((), (), ())
@@ -94,5 +94,5 @@ def plan_changes(
 
 
 def last_day(today: date) -> date:
-    """Return the last day of a role whose group is seen today."""
+    """Return the last day of a grant whose group was seen today."""
     return today + timedelta(days=GRACE_DAYS)

@@ -1,10 +1,10 @@
-"""Verifies JSON Web Signatures (RFC 7515, RFC 7519): form, header, key, signature. Pure; every fault is the same refusal.
+"""Verifies JSON Web Signatures (RFC 7515, RFC 7519): form, header, key, signature. Pure; every fault raises `TokenRefusedError`.
 
-1. The length and the form are looked at before anything is decoded.
-2. The header is read, and only three of its members count: `alg`, `typ` and `kid`. What would bring a key along, or say where to fetch
-   one, is not looked at; what would change the meaning of the rest (`crit`, `b64`, `enc`, `zip`) is refused.
-3. A key fits an algorithm by what the key is, never by what the token says of it: so no public key is ever taken for a shared secret.
-4. Only after the signature has been found true is the payload read at all.
+1. Length and form are checked before anything is decoded.
+2. The header's members `alg`, `typ` and `kid` are used. Members that carry a key or its address are ignored; members that change the
+   meaning of others (`crit`, `b64`, `enc`, `zip`) are refused.
+3. The type of a key determines its algorithms, not the token's header. So no public key is used as a shared secret (key confusion).
+4. The payload is parsed only after the signature is verified.
 
 Source: RFC 8725 (best current practices for JWT).
 """
@@ -23,14 +23,14 @@ from joserfc.util import to_bytes, urlsafe_b64decode
 from service.validation import strict_json
 from service.validation.problems import Malformed
 
-# RFC 9864 prefers the name Ed25519 for what providers in use still call EdDSA; both are taken, for that curve alone.
+# RFC 9864 prefers the name Ed25519, while providers still use EdDSA. Both are accepted, for that curve alone.
 warnings.filterwarnings("ignore", message="EdDSA is deprecated", category=SecurityWarning)
 
 MAX_TOKEN_CHARACTERS: Final = 16_384
-"""Characters of a token at most."""
+"""Maximal length of a token, in characters."""
 MAX_KEYS: Final = 100
 MIN_RSA_BITS, MAX_RSA_BITS = 2048, 8192
-"""Bits of an RSA key: fewer can be broken, more take too long. Source: RFC 7518 section 3.3."""
+"""Accepted sizes of RSA keys: shorter keys can be broken, longer ones are slow. Source: RFC 7518 section 3.3."""
 
 Key = RSAKey | ECKey | OKPKey
 
@@ -44,11 +44,11 @@ _MAX_CHARACTERS: Final = 255
 
 
 class TokenRefusedError(Exception):
-    """A token is not taken. The message says why, and holds nothing of the token."""
+    """Refusal of a token. The message gives the reason and nothing of the token."""
 
 
 class UnknownKeyError(TokenRefusedError):
-    """A token is signed with a key that is not among those at hand: the issuer may have a new one."""
+    """Refusal of a token whose key is not in the cached key set, which may be outdated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +70,15 @@ class PublicKey:
 
 
 def is_token(text: str) -> bool:
-    """Tell whether a text has the form of a signed token: three parts of base64url, and not too long."""
+    """True if a text has the form of a signed token: three parts of base64url of limited length."""
     return len(text) <= MAX_TOKEN_CHARACTERS and _TOKEN_FORM.fullmatch(text) is not None
 
 
 def header_of(token: str) -> Header:
-    """Return the header of a token, of which nothing is sure yet.
+    """Return the header of a token that is not verified yet.
 
     Raises:
-        TokenRefusedError: no token, or one that would never be taken.
+        TokenRefusedError: the text is no signed token, or its header is not supported.
     """
     if not is_token(token):
         raise TokenRefusedError("This is no signed token.")
@@ -92,10 +92,10 @@ def header_of(token: str) -> Header:
 
 
 def keys_in(document: bytes) -> tuple[PublicKey, ...]:
-    """Return the keys of a JWK set that signatures can be checked with; others in it are left out.
+    """Return the keys of a JWK set that can verify signatures, without the others.
 
     Raises:
-        TokenRefusedError: it is no JWK set, or has no such key.
+        TokenRefusedError: the document is no JWK set, or has no such key.
     """
     try:
         members = strict_json.parse(document)["keys"]
@@ -110,11 +110,11 @@ def keys_in(document: bytes) -> tuple[PublicKey, ...]:
 
 
 def key_for(header: Header, keys: Sequence[PublicKey]) -> PublicKey:
-    """Return the one key that a token can have been signed with.
+    """Return the key that a header names.
 
     Raises:
-        UnknownKeyError: none of these.
-        TokenRefusedError: more than one could be meant.
+        UnknownKeyError: there is none.
+        TokenRefusedError: several keys match.
     """
     if header.kid is None and len(keys) > 1:
         raise TokenRefusedError("The token does not say by `kid` which key signed it.")
@@ -128,10 +128,16 @@ def key_for(header: Header, keys: Sequence[PublicKey]) -> PublicKey:
 
 
 def claims_in(token: str, header: Header, key: PublicKey) -> Mapping[str, Any]:
-    """Return the claims of a token whose signature is true.
+    """Verify the signature of a token and return its claims.
 
     Raises:
-        TokenRefusedError: the signature is not of this key, or the claims are no JSON object.
+        TokenRefusedError: the signature is invalid, or the claims are no JSON object.
+
+    Example:
+        A token and the key set of its issuer::
+
+            header = header_of(token)
+            claims = claims_in(token, header, key_for(header, keys_in(document)))
     """
     registry = jws.JWSRegistry(algorithms=[header.alg], strict_check_header=False)
     registry.max_header_length = registry.max_payload_length = registry.max_signature_length = MAX_TOKEN_CHARACTERS
@@ -143,7 +149,7 @@ def claims_in(token: str, header: Header, key: PublicKey) -> Mapping[str, Any]:
 
 
 def _object(part: str, name: str) -> Mapping[str, Any]:
-    """Return the JSON object of a part: strictly read, so that nobody else can read it as another one."""
+    """Return the JSON object of a part. Strict parsing prevents that another parser reads another value."""
     try:
         value = strict_json.parse(urlsafe_b64decode(to_bytes(part)))
     except (Malformed, ValueError) as error:
@@ -163,7 +169,7 @@ def _text(members: Mapping[str, Any], name: str) -> str | None:
 
 
 def _public_key(member: object) -> PublicKey | None:
-    """Return one key of a set; None for one that is not meant for signatures, or that nobody should trust."""
+    """Return one key of a set; None if it is not for signatures or is unsafe."""
     if not isinstance(member, dict) or "d" in member:
         return None
     kind, use, operations = str(member.get("kty")), member.get("use", "sig"), member.get("key_ops", ["verify"])

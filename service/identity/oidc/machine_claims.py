@@ -1,8 +1,8 @@
-"""Tells a machine's token from a person's, by the signs that identity providers leave in its claims. Pure.
+"""Distinguishes tokens of machines from tokens of persons by the claims of identity providers. Pure.
 
-A client that acts on its own account gets a token like a person's, with a subject that looks like one. No standard says how to tell
-(RFC 9068 2.2 only that `sub` may be the client's id), so the signs of each provider are known by name, and more can be set. A token
-without any sign, of either, is nobody's of whom anything is certain.
+A client that acts on its own account gets a token with a subject like a person's. No standard distinguishes the two (RFC 9068 2.2 says
+only that `sub` may be the client's id). So the claims that mark machines are listed for the known providers, and settings can add others.
+A token without any mark proves neither kind.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 Kind = Literal["person", "system"]
 
 PERSON_CLAIMS: Final = ("auth_time", "amr", "name", "given_name", "family_name")
-"""Claims that are there where somebody has signed in: when, how, and what people are called. Source: OpenID Connect Core 2, 5.1."""
+"""Claims of a person's sign-in: its time, its methods and the person's names. Source: OpenID Connect Core 2, 5.1."""
 
 ANY: Final = "*"
 MACHINE_CLAIMS: Final[Mapping[str, Sequence[str]]] = {
@@ -27,8 +27,8 @@ MACHINE_CLAIMS: Final[Mapping[str, Sequence[str]]] = {
     "clientAddress": (ANY,),
     "act": (ANY,),
 }
-"""What a claim of a machine's token looks like: of Keycloak (`preferred_username`, `clientHost`, `clientAddress`), authentik
-(`preferred_username`), Auth0 (`sub`, `gty`), Entra (`idtyp`), Google (`email`); and `act`: somebody else acts (RFC 8693 4.1)."""
+"""Patterns of claims in machines' tokens, by claim: Keycloak (`preferred_username`, `clientHost`, `clientAddress`), authentik
+(`preferred_username`), Auth0 (`sub`, `gty`), Entra (`idtyp`), Google (`email`); and `act` of a delegated token (RFC 8693 4.1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,24 +36,29 @@ class KindMarkers:
     """Configured claims of machines and of people, in addition to those of known providers."""
 
     machine: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """By claim (a path with dots leads into objects) the texts that it has in a machine's token; `*` stands for anything."""
+    """Patterns by claim: a claim that matches marks a machine. A dotted path leads into objects; `*` matches anything."""
     person: Sequence[str] = PERSON_CLAIMS
-    """Claims of which each makes it certain that a token is a person's."""
+    """Claims of which any one marks a person."""
 
 
 def kind_of(
     claims: Mapping[str, Any], client: str, markers: KindMarkers, *, has_signed_in: bool = False
 ) -> Kind | None:
-    """Return whose token it is: where there is one sign of a machine it is that of one, whatever else it says.
+    """Return the kind of a token's subject. One mark of a machine outweighs all marks of a person.
 
     Args:
-        claims: of a token whose signature is true.
-        client: to whom it was issued.
-        markers: what tells the two.
-        has_signed_in: whether it came of signing in with a browser that this service has sent to the provider.
+        claims: claims of a token with a valid signature.
+        client: the client that the token was issued to.
+        markers: the configured marks.
+        has_signed_in: True if the token comes from a browser sign-in that this service began.
 
     Returns:
-        None where nothing is certain.
+        None if the claims prove neither kind.
+
+    Example:
+        A token of the client credentials grant at Auth0::
+
+            kind_of({"sub": "Kd93hs@clients", "gty": "client-credentials"}, "Kd93hs", KindMarkers())  # "system"
     """
     clients = [client, *(claims.get(name) for name in ("client_id", "azp", "cid", "appid"))]
     if claims.get("sub") in clients:
@@ -69,7 +74,7 @@ def kind_of(
 
 
 def member(claims: Mapping[str, Any], path: str) -> Any:
-    """Return the claim of this name or, step by step, the member that a path with dots leads to (`realm_access.roles`)."""
+    """Return the claim of this name or, if there is none, the member at a dotted path (`realm_access.roles`)."""
     if path in claims:
         return claims[path]
     value: Any = claims
@@ -79,7 +84,7 @@ def member(claims: Mapping[str, Any], path: str) -> Any:
 
 
 def _matches(value: Any, patterns: Sequence[str]) -> bool:
-    """Tell whether a claim, or one of those it lists, is like one of some texts; case does not count."""
+    """True if a claim, or one of its items, matches a pattern; case does not count."""
     if value is None:
         return False
     if ANY in patterns:
@@ -97,7 +102,7 @@ def _has_content(value: Any) -> bool:
 
 
 def _is_entra_app(claims: Mapping[str, Any]) -> bool:
-    """Entra: an application's own token has its object's id as subject, or says how the client proved itself and nothing of a user."""
+    """True for an application's token of Entra: its subject is its object id, or it names the client and no user."""
     if claims.get("oid") is not None and claims.get("oid") == claims.get("sub"):
         return True
     is_entra = any(name in claims for name in ("appid", "appidacr", "azpacr"))
@@ -105,5 +110,5 @@ def _is_entra_app(claims: Mapping[str, Any]) -> bool:
 
 
 def _is_okta_service(claims: Mapping[str, Any]) -> bool:
-    """Okta: every token says to which client it was issued (`cid`), a user's also to whom (`uid`)."""
+    """True for a service's token of Okta, which has the client's `cid` but no user's `uid`."""
     return "cid" in claims and not _has_content(claims.get("uid"))

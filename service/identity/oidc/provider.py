@@ -1,4 +1,4 @@
-"""Fetches and caches the metadata and keys of the identity provider, and reads its tokens.
+"""Fetches and caches the metadata and keys of the identity provider, and verifies its tokens.
 
 One request at a time fetches a value, at most once in `RETRY_SECONDS`, so that a flood of tokens with invented keys does not reach the
 provider. While the provider is unavailable, its keys stay valid for `MAX_STALE_FACTOR` times their age limit. After that, requests with
@@ -28,15 +28,15 @@ log = structlog.get_logger(__name__)
 
 Value = TypeVar("Value")
 MonotonicClock = Callable[[], float]
-"""Seconds of a clock that nobody can set."""
+"""Monotonic clock, in seconds."""
 
 TIMEOUT_SECONDS: Final = 5.0
 """Time-out of one call to the provider."""
 RETRY_SECONDS: Final = 5.0
-"""Seconds between two calls for the same thing at least."""
+"""Minimal time between two calls for the same value."""
 METADATA_MAX_AGE_SECONDS: Final = 3600.0
 MAX_STALE_FACTOR: Final = 6
-"""For how many times its span something may be used while it cannot be fetched again."""
+"""Maximal age of a value that cannot be fetched again, as a multiple of its normal age limit."""
 _FAULTS: Final = (
     BlockedAddressError,
     UnansweredError,
@@ -60,12 +60,12 @@ class Metadata(BaseModel):
 
 
 class Cached(Generic[Value]):
-    """Something that is fetched when it is needed, and kept for a while.
+    """Value that is fetched on demand and cached.
 
     Args:
-        fetch: fetches it.
-        seconds: how long it is as good as new.
-        ticks: tells the time.
+        fetch: fetches the value.
+        seconds: age up to which the value is not fetched again.
+        ticks: a monotonic clock.
     """
 
     def __init__(self, fetch: Callable[[], Awaitable[Value]], *, seconds: float, ticks: MonotonicClock) -> None:
@@ -77,10 +77,10 @@ class Cached(Generic[Value]):
         self._lock = asyncio.Lock()
 
     async def get(self, *, newer_than: Value | None = None) -> Value:
-        """Return it, fetched again if it is old, or if what the caller has seen of it will not do.
+        """Return the value, fetched anew if it is old or is the one that the caller could not use.
 
         Raises:
-            ProviderUnavailable: it is not there, or too old, and cannot be fetched.
+            ProviderUnavailable: the value is missing or too old and cannot be fetched.
         """
         if (kept := self._fresh_value(newer_than)) is not None:
             return kept
@@ -103,8 +103,8 @@ class Cached(Generic[Value]):
         return self._value if is_new and self._value is not newer_than else None
 
     def _stale_value(self, newer_than: Value | None) -> Value:
-        """Return what there is where nothing newer is to be had."""
-        is_answer = self._fetched_at >= self._tried_at  # the last call was answered: what is kept is all that there is
+        """Return the cached value if it may be used while no newer one can be fetched."""
+        is_answer = self._fetched_at >= self._tried_at  # the last call succeeded, so the provider has nothing newer
         lasts = self._ticks() < self._fetched_at + self._seconds * MAX_STALE_FACTOR
         if self._value is None or not lasts or (newer_than is not None and not is_answer):
             raise ProviderUnavailable
@@ -112,7 +112,7 @@ class Cached(Generic[Value]):
 
 
 def _reason_of(error: Exception) -> str:
-    """Return the reason; of an answer that cannot be read, not what is in it."""
+    """Return the reason of a fault without the content of the provider's answer."""
     return (
         str(error)
         if isinstance(error, BlockedAddressError | UnansweredError | TokenRefusedError)
@@ -122,21 +122,27 @@ def _reason_of(error: Exception) -> str:
 
 @dataclass(frozen=True, slots=True)
 class VerifiedToken:
-    """A token whose signature is true."""
+    """Header and claims of a token with a valid signature."""
 
     header: jws.Header
     claims: Any
 
 
 class Provider:
-    """One issuer.
+    """Identity provider of one issuer.
 
     Args:
-        expected: what access tokens are checked against.
-        egress: makes the calls.
-        clock: tells the moment.
-        keys_seconds: how long its keys are as good as new.
-        ticks: tells the time that something has been kept for.
+        expected: expected claims of access tokens.
+        egress: client of outgoing calls.
+        clock: clock by which tokens are valid.
+        keys_seconds: age up to which the keys are not fetched again.
+        ticks: monotonic clock of the cache.
+
+    Example:
+        The claims of a caller's access token::
+
+            provider = Provider(expected, egress, clock)
+            claims = await provider.access_token(token)
     """
 
     def __init__(
@@ -155,7 +161,7 @@ class Provider:
         self._keys = Cached(self._fetch_keys, seconds=keys_seconds, ticks=ticks)
 
     async def metadata(self) -> Metadata:
-        """Return what the provider publishes of itself.
+        """Return the provider's metadata.
 
         Raises:
             ProviderUnavailable: it cannot be fetched.
@@ -163,27 +169,25 @@ class Provider:
         return await self._metadata.get()
 
     async def access_token(self, token: str) -> TokenClaims:
-        """Return what an access token tells.
+        """Verify an access token and return its claims.
 
         Raises:
-            TokenRefusedError: it is not taken.
-            ProviderUnavailable: the keys that it takes cannot be fetched.
+            TokenRefusedError: the token is invalid.
+            ProviderUnavailable: the keys cannot be fetched.
         """
-        token_verified = await self._verify(token)
-        return token_claims.access_token(token_verified.header, token_verified.claims, self.expected, self._clock())
+        verified = await self._verify(token)
+        return token_claims.access_token(verified.header, verified.claims, self.expected, self._clock())
 
     async def id_token(self, token: str, expected: ExpectedClaims, *, nonce: str, access: str | None) -> TokenClaims:
-        """Return what an ID token tells.
+        """Verify an ID token and return its claims.
 
         Raises:
-            TokenRefusedError: it is not taken.
-            ProviderUnavailable: the keys that it takes cannot be fetched.
+            TokenRefusedError: the token is invalid.
+            ProviderUnavailable: the keys cannot be fetched.
         """
-        token_verified = await self._verify(token)
+        verified = await self._verify(token)
         now = self._clock()
-        return token_claims.id_token(
-            token_verified.header, token_verified.claims, expected, now, nonce=nonce, access=access
-        )
+        return token_claims.id_token(verified.header, verified.claims, expected, now, nonce=nonce, access=access)
 
     async def _verify(self, token: str) -> VerifiedToken:
         header = jws.header_of(token)
@@ -204,7 +208,7 @@ class Provider:
         return metadata
 
     async def _fetch_description(self) -> bytes:
-        """Return the document that OpenID Connect has below the issuer or, where there is none, that of RFC 8414 before its path."""
+        """Return the metadata document at the path of OpenID Connect Discovery or, if there is none, at that of RFC 8414."""
         issuer = self.expected.issuer.rstrip("/")
         try:
             return await self._fetch_document(issuer + "/.well-known/openid-configuration")
@@ -215,16 +219,16 @@ class Provider:
 
     async def _fetch_document(self, url: str) -> bytes:
         answer = await self._egress.fetch(url, headers={"Accept": "application/json"}, seconds=TIMEOUT_SECONDS)
-        if answer.status != 200:  # noqa: PLR2004 - a redirect is no answer either
+        if answer.status != 200:  # noqa: PLR2004 - redirects are not followed
             raise UnansweredError(f"The provider answers {answer.status}.")
         return answer.body
 
     async def exchange(self, endpoint: str, form: bytes, authorization: str | None) -> Any:
-        """Return what the token endpoint answers to a form.
+        """Post a form to the token endpoint and return its answer.
 
         Raises:
-            TokenRefusedError: it refuses, or answers something that cannot be read.
-            ProviderUnavailable: it cannot be reached.
+            TokenRefusedError: the provider refuses the code, or its answer cannot be read.
+            ProviderUnavailable: the provider cannot be reached.
         """
         headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
         named = {} if authorization is None else {"Authorization": authorization}
