@@ -1,4 +1,4 @@
-"""One grading for many datasets: planned beside the event loop, written by a handful of statements, all of it or nothing."""
+"""Grades many datasets at once: planned in a helper process, written by a few statements, all datasets or none."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -25,13 +25,13 @@ from service.validation.problems import Invalid
 from service.workers import Asks
 
 MAX_WITHOUT_WORKER: Final = 20
-"""Datasets that are no work to speak of."""
+"""Number of datasets up to which the plan is made in this process, without a helper."""
 
 Faults = list[tuple[str, str]]
 
 
 class GradingPlan:
-    """The grading of many datasets as it is planned: work on what a caller sent, for a helper process (see `service.workers`)."""
+    """Plans one grading for many datasets, in a helper process (see `service.workers`)."""
 
     def __init__(self, request: BulkGradingIn) -> None:
         self._references = request.datasets
@@ -40,7 +40,7 @@ class GradingPlan:
         self._gradings: dict[str, list[Json]] = {}
 
     def take_datasets(self, stored: str, caller: Caller) -> tuple[Faults, list[str]]:
-        """Take the datasets that were found, as `_LOCKED` has them; return what is wrong with the references, and whose they are."""
+        """Take the rows of `_LOCKED`; return the faults of the references, and the handlers of the datasets."""
         rows = [row for row in json.loads(stored) if caller.reaches(READERS, row["handler"])]
         by_reference = {row["key"]: row for row in rows} | {row["id"]: row for row in rows}
         errors: Faults = [
@@ -58,7 +58,7 @@ class GradingPlan:
         return errors, sorted({row["handler"] for row in rows})
 
     def plan_gradings(self, caller: Caller, now: datetime) -> tuple[str, Faults] | None:
-        """Decide on each dataset; return why the grading does not fit the first one that it does not fit, if there is one."""
+        """Plan the gradings of each dataset; return the problem of the first dataset that the grading does not fit, or None."""
         ids = new_ids("gd")
         for place, row in enumerate(self._datasets):
             try:
@@ -72,7 +72,7 @@ class GradingPlan:
         return None
 
     def encode_rows(self) -> tuple[str, str]:
-        """Return the gradings to write, and what takes effect by them."""
+        """Return the JSON of the gradings to write, and of their datasets' new columns."""
         gradings = [grading for rows in self._gradings.values() for grading in rows]
         effective = [
             {
@@ -88,19 +88,19 @@ class GradingPlan:
         return json.dumps(to_json_types(gradings), ensure_ascii=False), json.dumps(effective, ensure_ascii=False)
 
     def count_changes(self) -> int:
-        """Return how many gradings are made."""
+        """Return the number of gradings."""
         return sum(len(rows) for rows in self._gradings.values())
 
     def encode_changes(
         self, caller: Caller, now: datetime, superseded: Sequence[tuple[str, int]], numbers: events.ReservedNumbers
     ) -> events.RecordedChanges:
-        """Return the entries and events.
+        """Return the entries and events of the gradings.
 
         Args:
-            caller: who grades.
-            now: when.
-            superseded: gradings that no longer hold or wait: dataset and number.
-            numbers: of `events.reserve_numbers`.
+            caller: the registrar.
+            now: instant of the transaction.
+            superseded: gradings that end: dataset and number.
+            numbers: reserved by `events.reserve_numbers`.
         """
         return events.encode_changes(
             now,
@@ -123,7 +123,7 @@ class GradingPlan:
         )
 
     def _written(self, now: datetime) -> Iterator[WrittenRow]:
-        """Yield what is written of gradings and datasets."""
+        """Yield the written rows of gradings and datasets."""
         for dataset, rows in self._gradings.items():
             for grading in rows:
                 values = {name: value for name, value in grading.items() if name not in ("dataset", "number")}
@@ -135,7 +135,7 @@ class GradingPlan:
                     yield WrittenRow("datasets", dataset, False, columns)
 
     def encode_outcome(self) -> bytes:
-        """Return the last grading of each dataset, as the answer tells them."""
+        """Return the JSON of `GradingsOut`, with the last grading of each dataset."""
         last = [GradingOut.of(Grading(**self._gradings[row["id"]][-1])) for row in self._datasets]
         return GradingsOut(items=last).model_dump_json().encode()
 
@@ -179,11 +179,11 @@ _TAKE_EFFECT: Final = text("""
 
 
 async def grade_many(tx: Transaction, caller: Caller, request: BulkGradingIn, plan: Asks) -> bytes:
-    """Give many datasets one grading: all of them, or none; return what the answer tells (`GradingsOut`).
+    """Give many datasets one grading, all of them or none; return the JSON of `GradingsOut`.
 
     Args:
         tx: the transaction.
-        caller: who grades.
+        caller: the registrar.
         request: the grading, and the datasets.
         plan: calls the `GradingPlan` in its process.
 
@@ -217,7 +217,7 @@ async def grade_many(tx: Transaction, caller: Caller, request: BulkGradingIn, pl
 
 
 async def _check_scales(tx: Transaction, caller: Caller, effective: str) -> None:
-    """Open the duties that follow from the scale of what is important now; few datasets state one."""
+    """Open the obligations that follow from the scale of datasets that are important now; few state one."""
     ids = [row["id"] for row in json.loads(effective)]
     query = select(Dataset).where(Dataset.id.in_(ids), Dataset.scale.is_not(None)).order_by(Dataset.id)
     for dataset in (await tx.scalars(query.execution_options(populate_existing=True))).all():

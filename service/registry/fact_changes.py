@@ -1,7 +1,7 @@
-"""Facts that free, and the second person that each of them takes. See `service.law.freeing` for which way a fact frees.
+"""Stores facts that free as pending, and settles them by a second person. `service.law.freeing` defines which values free.
 
-A statement that protects takes effect at once; what frees waits in `fact_changes`, one row for each fact, until another registrar confirms
-or refuses it, or a later statement of the same fact overtakes it. Whoever calls holds the row of the thing.
+A protecting statement takes effect at once. A freeing one is pending in `fact_changes`, one row for each fact, until another registrar
+confirms or refuses it, or a later statement of the same fact overtakes it. Callers hold the lock on the row of the subject.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -35,13 +35,13 @@ SUBJECTS: Final[Mapping[str, tuple[FactSubject, type[Row]]]] = {
     "ds": ("dataset", Dataset),
     "rc": ("recipient", Recipient),
 }
-"""What a subject is, by the prefix of its id."""
+"""Kind and table of a subject, by the prefix of its id."""
 CHANGED: Final[Mapping[FactSubject, AuditAction]] = {
     "handler": AuditAction.HANDLER_CHANGED,
     "dataset": AuditAction.DATASET_CHANGED,
     "recipient": AuditAction.RECIPIENT_CHANGED,
 }
-"""Actions of changes of rows of the register."""
+"""Audit actions of changes of the register, by subject."""
 _REQUESTED: Final[Mapping[FactSubject, AuditAction]] = {
     "handler": AuditAction.HANDLER_FACTS_ASKED,
     "dataset": AuditAction.DATASET_FACTS_ASKED,
@@ -58,29 +58,29 @@ _REFUSED: Final[Mapping[FactSubject, AuditAction]] = {
     "recipient": AuditAction.RECIPIENT_FACT_REFUSED,
 }
 DISTINCT_FROM_PREFIX: Final = "distinct_from/"
-"""What the fact that a dataset is not what another spelling of its key names begins with; the id of the other follows."""
+"""Prefix of the fact that a dataset is distinct from a twin, followed by the id of the twin."""
 COLUMN_FACTS: Final = frozenset({"country", "kind"})
-"""Facts of a recipient that are columns of their own."""
+"""Facts of a recipient that are columns of its row."""
 
 
 def acting(caller: Caller, handler: str | None) -> list[str]:
-    """Return who could have made an act on the register of a handler; None: on what all share."""
+    """Return the persons who could have made an act on the register of a handler; None: on recipients."""
     return caller.acting(None if handler is None else caller.behalf(REGISTRARS, handler))
 
 
 def subject_of(row: Row) -> FactSubject:
-    """Return what a row of the register is."""
+    """Return the kind of a row of the register."""
     return SUBJECTS[row.id[:2]][0]
 
 
 def effective_facts(row: Row) -> dict[str, Any]:
-    """Return the facts that hold of a row; of one that has been kept from before they were asked for, what holds unsaid."""
+    """Return the effective facts of a row, with defaults for facts that it does not state."""
     of_row = {"country": row.country, "kind": row.kind} if isinstance(row, Recipient) else {}
     return {**freeing.DEFAULTS[subject_of(row)], **row.facts, **of_row}
 
 
 def facts_in(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the facts that a body states, those of a recipient that stand beside `facts` as well."""
+    """Return the facts that a body states, including a recipient's `country` and `kind`."""
     return {**body.get("facts", {}), **{name: body[name] for name in COLUMN_FACTS & body.keys()}}
 
 
@@ -93,7 +93,7 @@ def with_facts(request: Shape, facts: Mapping[str, Any]) -> Shape:
 
 
 def diff_facts(row: Row, body: BaseModel, stated: Collection[str]) -> freeing.FactChange:
-    """Return what a change does to the facts of a row that stands."""
+    """Return the effect of a change on the facts of an existing row."""
     facts = facts_in(body.model_dump(mode="json"))
     return freeing.apply_statement(
         subject_of(row),
@@ -104,12 +104,12 @@ def diff_facts(row: Row, body: BaseModel, stated: Collection[str]) -> freeing.Fa
 
 
 def first_facts(thing: FactSubject, body: BaseModel) -> freeing.FactChange:
-    """Return what holds of a new thing, and what waits."""
+    """Return the effective and the pending facts of a new row."""
     return freeing.apply_first_statement(thing, facts_in(body.model_dump(mode="json")))
 
 
 def distinct_statement(dataset: Dataset, other: Dataset) -> freeing.FactChange:
-    """Return the statement that a dataset is not what another spelling of its key names."""
+    """Return the statement that a dataset is distinct from a twin."""
     fact = DISTINCT_FROM_PREFIX + other.id
     pending = {} if fact in dataset.pending_facts else {fact: True}
     return freeing.FactChange({fact: False}, pending, frozenset())
@@ -118,14 +118,18 @@ def distinct_statement(dataset: Dataset, other: Dataset) -> freeing.FactChange:
 async def store_pending(
     tx: Transaction, caller: Caller, row: Row, change: freeing.FactChange, reason: str | None = None
 ) -> None:
-    """Let what frees wait for a second person, and put aside what waited and has been overtaken.
+    """Store the freeing facts of a statement as pending, and end the changes that it overtakes.
+
+    Example:
+        change = fact_changes.diff_facts(handler, body, stated={"ciio"})
+        await fact_changes.store_pending(tx, caller, handler, change)
 
     Args:
         tx: the transaction of the statement.
-        caller: who states it.
-        row: the thing, which this transaction holds.
-        change: what the statement does.
-        reason: why it is so, where whoever states it must say so.
+        caller: the registrar.
+        row: the subject, locked by this transaction.
+        change: effect of the statement.
+        reason: reason of the statement, if it needs one.
     """
     left = plan_pending(
         row.id, handler_of(row), change, row.pending_facts, acting(caller, handler_of(row)), new_ids("fc")
@@ -148,12 +152,12 @@ async def store_pending(
 
 
 async def confirm(tx: Transaction, caller: Caller, change_id: str, body: SettleIn) -> FactChangeOut:
-    """Let a fact that frees take effect, as a second person.
+    """Confirm a pending fact, as a second person.
 
     Raises:
         NotFound: no such change that the caller may see.
-        Conflict: it does not wait any more.
-        Forbidden: the caller may be whoever asked for it, or is no person.
+        Conflict: it is no longer pending.
+        Forbidden: the caller could be the person who stated it, or is no person.
     """
     change, row = await _lock_change(tx, caller, change_id)
     if caller.kind != "person" or not persons.are_two(acting(caller, change.handler), change.askers):
@@ -178,7 +182,7 @@ async def confirm(tx: Transaction, caller: Caller, change_id: str, body: SettleI
 
 
 async def _separate(tx: Transaction, dataset: Dataset, other_id: str) -> list[str]:
-    """Let two datasets be two things, whatever their keys look like."""
+    """Record that two datasets are distinct, and return the ids from which the first is."""
     query = select(Dataset).where(Dataset.id == other_id).with_for_update(key_share=True)
     other = (await tx.scalars(query.execution_options(populate_existing=True))).one()
     for row, other_row_id in ((dataset, other_id), (other, dataset.id)):
@@ -188,11 +192,11 @@ async def _separate(tx: Transaction, dataset: Dataset, other_id: str) -> list[st
 
 
 async def refuse(tx: Transaction, caller: Caller, change_id: str, body: SettleIn) -> FactChangeOut:
-    """Put aside a fact that waits: it stays as it is. Whoever stated it may, too.
+    """Refuse a pending fact: the effective one stays. The person who stated it may do so, too.
 
     Raises:
         NotFound: no such change that the caller may see.
-        Conflict: it does not wait any more.
+        Conflict: it is no longer pending.
     """
     change, row = await _lock_change(tx, caller, change_id)
     _settle(tx, caller, change, row, "refused", body.reason)
@@ -203,7 +207,7 @@ async def refuse(tx: Transaction, caller: Caller, change_id: str, body: SettleIn
 
 
 async def read(tx: Transaction, change_id: str, *, lock: bool = False) -> FactChangeOut:
-    """Return one fact that waits, or waited."""
+    """Return one change of a fact."""
     return FactChangeOut.of(await _get_change(tx, change_id, lock=lock))
 
 
@@ -216,7 +220,7 @@ async def list_changes(
     cursor: str | None,
     limit: int,
 ) -> tuple[Sequence[FactChangeOut], str | None]:
-    """Return the facts that wait, and those that waited, of what the caller may see; those of recipients are everybody's."""
+    """Return changes of facts of the handlers and datasets that the caller may see, and of all recipients."""
     query = select(FactChange)
     if state is not None:
         query = query.where(FactChange.state == state)
@@ -236,7 +240,7 @@ async def _get_change(tx: Transaction, change_id: str, *, lock: bool = False) ->
 
 
 async def _lock_change(tx: Transaction, caller: Caller, change_id: str) -> tuple[FactChange, Row]:
-    """Return a change that waits, and the thing that it is of: both held, the thing first, as whoever states facts holds it."""
+    """Lock and return a pending change and its subject. The subject is locked first, in the order in which statements lock."""
     change = await _get_change(tx, change_id)
     table = SUBJECTS[change.subject[:2]][1]
     if change.handler is None:
@@ -274,7 +278,7 @@ def _details(change: FactChange, row: Row) -> dict[str, Any]:
 
 
 def handler_of(row: Row) -> str | None:
-    """Return the handler to which a row of the register belongs; None: to all."""
+    """Return the id of the handler of a row; None for a recipient."""
     if isinstance(row, Handler):
         return row.id
     return row.handler if isinstance(row, Dataset) else None

@@ -1,4 +1,4 @@
-"""Records one grading of a dataset: the rule for one dataset and for many at once."""
+"""Decides which gradings a request makes of a dataset: effective, pending, or one of each."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,40 +20,44 @@ Columns = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Graded:
-    """A dataset as it is before it is graded."""
+    """A dataset before it is graded."""
 
     id: str
     tags: Sequence[str] | None
-    """Those that hold; None: nobody has graded it."""
+    """Effective tags; None: ungraded."""
     fields: Sequence[Json]
     facts: Json
     graded_fields: Sequence[Json] | None
-    """Those that the grading that holds looked at."""
+    """Fields that the effective grading examined."""
     sensitive_fields: Sequence[str] | None
-    """Those that it named as sensitive."""
+    """Fields that it named as sensitive."""
     last: int
-    """The highest number of its gradings; 0: it has none."""
+    """Highest number of its gradings; 0: none."""
 
     COLUMNS: ClassVar = ("id", "tags", "fields", "facts", "graded_fields", "sensitive_fields")
-    """The columns of a dataset among them."""
+    """Attributes that are columns of a dataset."""
 
     def effective_fields(self) -> Fields:
-        """Return the fields that the grading that holds looked at, as it took them."""
+        """Return the fields as the effective grading examined them."""
         graded = parse_fields(self.graded_fields) or []
         return compare_fields(graded, graded, self.sensitive_fields)
 
     def fields_if_graded(self, sensitive: Sequence[str] | None) -> Fields:
-        """Return the fields as they are now, as a grading takes them that names some as sensitive."""
+        """Return the registered fields as a grading that names some as sensitive would examine them."""
         now = parse_fields(self.fields) or []
         return compare_fields(now, now, sensitive)
 
 
 def gradings_of(dataset: Graded, request: GradingIn, caller: Caller, now: datetime) -> list[Columns]:
-    """Return the gradings to record, in their order: one that takes effect, one that waits for a second person, or one of each.
+    """Return the gradings to record, in their order: an effective one, one that is pending a second person, or one of each.
 
-    Where the new tags add some protection and drop other, both stand until the confirmation. Source: GB/T 43697-2024 (grades follow
-    the data; the higher one holds until somebody entitled records a lower one). Whatever waits already is superseded by any of them, and
-    what holds by one that takes effect.
+    If the new tags add some protection and drop other, the effective grading carries both until the confirmation. A new grading supersedes
+    a pending one; an effective one also supersedes the effective one. Source: GB/T 43697-2024 (grades follow the data; the higher one
+    holds until an entitled person records a lower one).
+
+    Example:
+        for columns in gradings_of(Graded(**row), body, caller, tx.now):
+            tx.add(Grading(id=new_id("gd"), **columns))
 
     Raises:
         Invalid: the grading does not fit this dataset.
@@ -76,7 +80,7 @@ def gradings_of(dataset: Graded, request: GradingIn, caller: Caller, now: dateti
 
 
 def details_of(grading: Columns) -> dict[str, Any]:
-    """Return what the entry of a grading says."""
+    """Return the details of a grading's audit entry."""
     members = ("number", "tags", "fields", "sensitive_fields", "state", "reason", "basis", "catalogue", "review_by")
     return {name: grading[name] for name in members}
 
@@ -103,10 +107,10 @@ def _require_fitting(dataset: Graded, request: GradingIn, today: date) -> None:
 
 
 def require_tag_of_minors(facts: Mapping[str, Any], tags: Iterable[str]) -> None:
-    """Refuse tags without `sensitive` for data about persons under 14. Source: PIPL art. 28.
+    """Require the tag `sensitive` for data about persons under 14. Source: PIPL art. 28.
 
     Raises:
-        Invalid: they lack it.
+        Invalid: the tags lack it.
     """
     if tagging.lacks_tag_of_minors(map(Tag, tags), contains_minors=facts.get("contains_minors", False)):
         raise Invalid(
@@ -116,13 +120,13 @@ def require_tag_of_minors(facts: Mapping[str, Any], tags: Iterable[str]) -> None
 
 
 def _frees_fields(dataset: Graded, tags: Sequence[Tag], request: GradingIn) -> bool:
-    """Tell whether a field that stands as sensitive would not be any more: that lowers a grade as a tag does."""
+    """Tell whether a field would stop counting as sensitive, which lowers a grade as dropping a tag does."""
     is_sensitive = Tag.SENSITIVE in tags and Tag.SENSITIVE in request.tags
     return is_sensitive and is_freeing(dataset.effective_fields(), dataset.fields_if_graded(request.sensitive_fields))
 
 
 def _not_plain(dataset: Graded, tags: Sequence[Tag], request: GradingIn) -> Sequence[str] | None:
-    """Return what is sensitive while a lowering waits: all but what is plain by the grading that holds; by the new one, where none is."""
+    """Return the sensitive fields while a lowering is pending: all except those that the effective grading examined as not sensitive."""
     if Tag.SENSITIVE not in tags:
         return request.sensitive_fields
     plain = dataset.effective_fields().plain

@@ -1,4 +1,4 @@
-"""Gradings: the dated, reasoned acts that set a dataset's tags. One that takes effect closes the gate, as its last step."""
+"""Records, confirms and lists gradings, the dated acts that set a dataset's tags. An effective one closes the gate at its commit."""
 
 from collections.abc import Sequence
 from datetime import date, datetime, time, timedelta
@@ -28,10 +28,11 @@ from service.validation.problems import Conflict, Forbidden, NotFound
 
 
 async def grade(tx: Transaction, caller: Caller, reference: str, body: GradingIn) -> GradingOut:
-    """Set a dataset's tags: at once where no protection is lost, else pending until a second person confirms.
+    """Grade a dataset: effective at once if no protection is lost, else pending a second person (see `gradings_of`).
 
-    Where the new tags add some protection and drop other, both stand until the confirmation. Source: GB/T 43697-2024 (grades follow
-    the data; the higher one holds until somebody entitled records a lower one).
+    Example:
+        body = GradingIn(tags=["personal"], reason="Reviewed the fields.", basis="Catalogue 2026, entry 4")
+        grading = await gradings.grade(tx, caller, "crm/customers", body)
 
     Raises:
         Invalid: `review_by` has passed.
@@ -52,7 +53,7 @@ async def _record_gradings(tx: Transaction, caller: Caller, dataset: Dataset, bo
 
 
 async def confirm_grading(tx: Transaction, caller: Caller, reference: str, number: int, body: ConfirmIn) -> GradingOut:
-    """Let a pending grading take effect, as a second person.
+    """Confirm a pending grading, as a second person.
 
     Raises:
         NotFound: no such grading.
@@ -91,7 +92,7 @@ async def confirm_grading(tx: Transaction, caller: Caller, reference: str, numbe
 async def list_gradings(
     tx: Transaction, caller: Caller, reference: str, as_of: date | None, cursor: str | None, limit: int
 ) -> tuple[Sequence[GradingOut], str | None]:
-    """Return every grading of a dataset, oldest first; with `as_of`, the one that stood at the end of that day."""
+    """Return the gradings of a dataset, oldest first; with `as_of`, the one in effect at the end of that day."""
     dataset = await dataset_of(tx, caller, reference)
     query = select(Grading).where(Grading.dataset == dataset.id)
     if as_of is not None:
@@ -121,9 +122,9 @@ async def find_gradings(
         handler: id or key.
         dataset: id or key.
         tag: one of its tags.
-        overdue: effective ones of which the day of the next review has passed, or the others.
-        review_before: effective ones to be looked at before this day.
-        as_of: those that stood at the end of this day in Asia/Shanghai.
+        overdue: True: effective ones whose day of review has passed; False: the others.
+        review_before: effective ones with a day of review before this day.
+        as_of: those in effect at the end of this day in Asia/Shanghai.
         cursor: of the page before.
         limit: items at most.
     """
@@ -148,7 +149,7 @@ async def find_gradings(
 
 
 def _effective_on(day: date) -> ColumnElement[bool]:
-    """Return the condition that a grading stood at the end of a day in Asia/Shanghai."""
+    """Return the condition that a grading was in effect at the end of a day in Asia/Shanghai."""
     end = datetime.combine(day + timedelta(days=1), time(), SHANGHAI)
     return and_(Grading.effective_at < end, or_(Grading.ended_at.is_(None), Grading.ended_at >= end))
 
@@ -181,9 +182,9 @@ async def _record(tx: Transaction, caller: Caller, dataset: Dataset, columns: Co
 
 
 def _take_effect(tx: Transaction, dataset: Dataset, grading: Grading) -> None:
-    """Repeat a grading in the row of its dataset, which is where the gate looks.
+    """Copy a grading into the row of its dataset, which the gate reads.
 
-    A field that came, or changed, while a lowering waited for its second person is not among those that were looked at.
+    The fields are those of the grading: a field that changed while a lowering was pending stays outdated.
     """
     dataset.tags, dataset.grading, dataset.updated_at = grading.tags, grading.number, tx.now
     dataset.graded_fields, dataset.graded_number = grading.fields, grading.number

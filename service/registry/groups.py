@@ -1,7 +1,7 @@
-"""Groups of companies: what one handler says of itself counts for others once they have agreed.
+"""Lists and confirms claims of handlers to belong to a group of companies.
 
-A handler's group is a claim. It counts (requests of the whole group are looked at together, findings are raised on each) where a
-registrar of all handlers has set it, or a registrar of a handler that is in the group already has confirmed it.
+The group that a handler names is a claim. It counts once it is confirmed: by a registrar of all handlers who sets it, or by a registrar of
+a handler that is confirmed in the group. Requests of a confirmed group are examined together, and findings are raised on each.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ REGISTRARS = frozenset({Role.REGISTRAR})
 async def list_claims(
     tx: Transaction, caller: Caller, reference: str, cursor: str | None, limit: int
 ) -> tuple[Sequence[GroupClaimOut], str | None]:
-    """Return who says to be of the group of a handler, and is not confirmed yet; nobody, where the handler itself is not."""
+    """Return handlers with an unconfirmed claim to the group of a handler; none if the handler itself is not confirmed in it."""
     handler = await handler_of(tx, caller, reference)
     caller.demand(REGISTRARS, handler.id)
     if not handler.group_confirmed:
@@ -41,11 +41,11 @@ async def list_claims(
 
 
 async def confirm(tx: Transaction, caller: Caller, reference: str, claimant: str) -> GroupClaimOut:
-    """Agree, as a registrar of a handler of the group, that another one is of it too.
+    """Confirm the claim of another handler, as a registrar of a handler of the group.
 
     Raises:
-        NotFound: no such handler says so.
-        Conflict: the handler itself is not confirmed.
+        NotFound: no such handler claims the group.
+        Conflict: the handler itself is not confirmed in a group.
     """
     handler = await handler_of(tx, caller, reference, lock=True)
     caller.demand(REGISTRARS, handler.id)
@@ -63,7 +63,7 @@ async def confirm(tx: Transaction, caller: Caller, reference: str, claimant: str
         if not other.group_confirmed:
             changed = {"before": {"confirmed_group": other.confirmed_group}, "after": {"confirmed_group": other.group}}
             other.confirmed_group, other.updated_at = other.group, tx.now
-            # Who acted at the other company is for that one to know.
+            # The person who acted is not disclosed to the other company.
             _record(tx, SYSTEM_ACTOR, AuditAction.HANDLER_GROUP_CONFIRMED, other, changed)
             _record(tx, caller, AuditAction.HANDLER_GROUP_AGREED, handler, {"member": other.id, "group": other.group})
             await tx.flush()

@@ -1,6 +1,6 @@
 """Compares versions of a record, and decides whether a change can turn an allow into a deny: one rule for PATCH and imports.
 
-Nobody has to be told of what cannot deny: the gate is never closed for it.
+The gate closes for changes that can deny, and for no others.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,31 +17,35 @@ HARMLESS: Final[Mapping[str, frozenset[str]]] = {
     "datasets": frozenset({"title", "owner", "description", "scale"}),
     "recipients": frozenset({"group"}),
 }
-"""What no decision of the gate looks at; whatever is not named here is taken to matter, so also what is added later."""
+"""Columns that no decision of the gate reads, by table. All other columns, also later ones, count as read."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecordDiff:
-    """What differs: each changed member as it was and as it is to be."""
+    """A difference between two versions of a record: the changed members, before and after."""
 
     before: Json
     after: Json
     can_deny: bool
-    """Whether a decision may come out otherwise by it."""
+    """True if the change can turn an allow into a deny."""
 
     @property
     def details(self) -> Json:
-        """What the entry of the change says."""
+        """Details of the audit entry."""
         return {"before": self.before, "after": self.after}
 
 
 def diff_of(thing: str, before: Json, after: Json) -> RecordDiff | None:
-    """Return what changes where something that was `before` is to be `after`; None: nothing does.
+    """Compare two versions of a record; None: they are equal.
+
+    Example:
+        diff = diff_of("handlers", {"name": "Acme", "facts": {}}, {"name": "Acme Ltd"})
+        diff.after == {"name": "Acme Ltd"} and not diff.can_deny
 
     Args:
         thing: the table: `handlers`, `datasets` or `recipients`.
-        before: the members as they are, of JSON types, in the form of today.
-        after: the members that are to be, each of which `before` has too.
+        before: the present members, of JSON types, in the current schema.
+        after: members with their new values; `before` has each of them.
     """
     changed = {name: value for name, value in after.items() if before[name] != value}
     if not changed:
@@ -54,20 +58,20 @@ def diff_of(thing: str, before: Json, after: Json) -> RecordDiff | None:
 
 
 def is_group_confirmed(group: str | None, confirmed: str | None) -> bool:
-    """Tell whether the group that a handler says it is of is the one that was agreed on."""
+    """Tell whether the group that a handler claims is the confirmed one."""
     return group is not None and confirmed is not None and group.lower() == confirmed.lower()
 
 
 def confirmed_group_after(group: str | None, confirmed: str | None, *, is_named: bool, is_for_all: bool) -> str | None:
-    """Return the group of a handler that is agreed on once its group is said to be `group`.
+    """Return the confirmed group of a handler after it claims `group`.
 
-    A registrar of all handlers agrees for everybody by naming it; what one of some handlers says is a claim.
+    A registrar of all handlers confirms a group by naming it; a registrar of some handlers makes a claim.
 
     Args:
-        group: what the handler says from now on.
-        confirmed: what was agreed on before.
-        is_named: whether the group is in the request at all.
-        is_for_all: whether the caller is a registrar of all handlers.
+        group: the group that the handler claims.
+        confirmed: the group confirmed before.
+        is_named: True if the request names the group.
+        is_for_all: True if the caller is a registrar of all handlers.
     """
     if is_named and is_for_all:
         return group
@@ -76,19 +80,19 @@ def confirmed_group_after(group: str | None, confirmed: str | None, *, is_named:
 
 @dataclass(frozen=True, slots=True)
 class PendingChanges:
-    """What comes to wait for a second person, and what waits no more."""
+    """Changes of facts that become pending, and those that a later statement overtakes."""
 
     pending: Json
-    """Of each fact that waits then, its `value` and the `change` that confirms it."""
+    """Pending facts after the statement, each with its `value` and the id of its `change`."""
     added: list[Json]
-    """The changes that are new: `id`, `subject`, `handler`, `fact`, `before` and `after`."""
+    """New changes: `id`, `subject`, `handler`, `fact`, `before` and `after`."""
     overtaken: list[str]
-    """Ids of changes that a later statement of the same fact puts aside."""
+    """Ids of changes that a later statement of the same fact replaces."""
     askers: list[str]
 
     @property
     def details(self) -> Json:
-        """What the entry says."""
+        """Details of the audit entry."""
         changes = {
             change["fact"]: {"change": change["id"], "before": change["before"], "after": change["after"]}
             for change in self.added
@@ -97,7 +101,7 @@ class PendingChanges:
 
 
 def pending_values(pending: Json) -> Json:
-    """Return the facts that wait, with the value that waits."""
+    """Return the pending facts, each with its value."""
     return {fact: pending_fact["value"] for fact, pending_fact in pending.items()}
 
 
@@ -109,14 +113,14 @@ def plan_pending(
     askers: Sequence[str],
     ids: Iterator[str],
 ) -> PendingChanges | None:
-    """Return what a statement leaves to wait; None: it asks for nothing that frees, and overtakes nothing.
+    """Return the pending changes after a statement; None: it adds none and overtakes none.
 
     Args:
-        subject: id of the thing.
-        handler: whose it is; None: of a recipient.
-        change: what the statement does.
-        pending: what waits so far.
-        askers: everybody who may be the one that states it.
+        subject: id of the handler, dataset or recipient.
+        handler: id of its handler; None for a recipient.
+        change: effect of the statement on the facts.
+        pending: facts pending so far.
+        askers: all persons who could have made the statement.
         ids: yields an id for each change.
     """
     if not change.pending and not change.overtaken:
