@@ -1,4 +1,4 @@
-"""The entry and the event of every change of a transfer, with what a reader needs to understand it and to act."""
+"""Builds the audit entries and events of changes to transfers, and notifies the reviewers of a stage."""
 
 from collections.abc import Collection
 from typing import Any, Literal
@@ -59,31 +59,31 @@ def figures_of(transfer: Transfer) -> dict[str, Any]:
 
 
 async def eligible_reviewers(tx: Transaction, transfer: Transfer, stage: Stage) -> list[Entitled]:
-    """Return who may decide a stage of a request now: the role, their own or lent, and nothing that bars them; each once."""
-    barred = await exclusions_of(tx, transfer, except_stage=stage)
+    """Load the people who may decide a stage of a request now, with their own or a lent role; each once."""
+    exclusions = await exclusions_of(tx, transfer, except_stage=stage)
     people = await directory.entitled(tx, Role(stage.role), transfer.handler, day_in_shanghai(tx.now))
-    able = [
+    allowed = [
         person
         for person in people
         if workflow.review_denial(
             person.principal,
             is_person=True,
-            authors=barred.authors,
-            earlier=barred.earlier,
-            recused=barred.recused,
-            filed=barred.filed,
+            authors=exclusions.authors,
+            earlier=exclusions.earlier,
+            recused=exclusions.recused,
+            filed=exclusions.filed,
             behalf=person.on_behalf_of,
         )
         is None
     ]
-    ways: dict[str, Entitled] = {}
-    for person in able:
-        ways.setdefault(person.principal, person)
-    return list(ways.values())
+    by_principal: dict[str, Entitled] = {}
+    for person in allowed:
+        by_principal.setdefault(person.principal, person)
+    return list(by_principal.values())
 
 
-async def notify_opened(tx: Transaction, caller: Caller, transfer: Transfer, stage: RevisionStage) -> None:
-    """Tell those who may decide a stage that it waits for them, or its assignee alone."""
+async def notify_stage_reviewers(tx: Transaction, caller: Caller, transfer: Transfer, stage: RevisionStage) -> None:
+    """Notify the assignee of an open stage, or all of its eligible reviewers if it has none."""
     people = [person.principal for person in await eligible_reviewers(tx, transfer, Stage(stage.name))]
     audience = [stage.assignee] if stage.assignee in people else people
     events.notify(

@@ -1,4 +1,10 @@
-"""Operations on requests. Every act locks the transfer's row, so that two people who race for it take turns."""
+"""Creates, changes, submits, withdraws and renews requests. Every act locks the row of the transfer.
+
+Example:
+    transfer = await create_transfer(tx, requester, body)
+    transfer = await submit(tx, requester, book, transfer.id)
+    print(transfer.status, transfer.open_stage)
+"""
 
 from collections.abc import Sequence
 from datetime import date
@@ -52,9 +58,9 @@ from service.validation.problems import Conflict, Invalid, NotFound, invalid_fro
 _CHANGEABLE = frozenset({Status.DRAFT, Status.RETURNED, Status.IN_REVIEW})
 
 
-async def create_transfer(tx: Transaction, caller: Caller, wanted: TransferIn) -> Transfer:
-    """Write a request down as a draft; nothing is decided yet."""
-    handler = await registry.named_handler(tx, caller, wanted.handler)
+async def create_transfer(tx: Transaction, caller: Caller, body: TransferIn) -> Transfer:
+    """Create a request as a draft."""
+    handler = await registry.named_handler(tx, caller, body.handler)
     caller.demand(REQUESTERS, handler.id)
     transfer = Transfer(
         id=new_id("tr"),
@@ -69,10 +75,10 @@ async def create_transfer(tx: Transaction, caller: Caller, wanted: TransferIn) -
         renews=None,
         created_at=tx.now,
         updated_at=tx.now,
-        **await _content(tx, handler.id, wanted),
+        **await _resolve_content(tx, handler.id, body),
     )
     tx.add(transfer)
-    details = wanted.model_dump(mode="json") | {
+    details = body.model_dump(mode="json") | {
         "handler": handler.id,
         "datasets": transfer.datasets,
         "recipient": transfer.recipient,
@@ -85,23 +91,23 @@ async def create_transfer(tx: Transaction, caller: Caller, wanted: TransferIn) -
 async def change_transfer(
     tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str, patch: TransferPatch
 ) -> Transfer:
-    """Change a request; one that is in review becomes a new revision at once, and its stages begin anew.
+    """Change a request; in review, it is submitted as a new revision and its stages restart.
 
     Raises:
-        Conflict: it has been decided, withdrawn or has expired.
+        Conflict: it was decided or withdrawn, or has expired.
     """
     transfer = await transfer_of(tx, caller, transfer_id, lock=True)
     caller.demand(REQUESTERS, transfer.handler, what="transfer")
     status = require_status(transfer, tx, _CHANGEABLE, "changed")
-    before = _request(transfer)
+    before = _request_members(transfer)
     changes = patch.model_dump(mode="json", exclude_unset=True)
     try:
-        wanted = TransferIn.model_validate(before | changes)
+        body = TransferIn.model_validate(before | changes)
     except ValidationError as error:
         raise invalid_from(error.errors()) from error
-    for name, value in (await _content(tx, transfer.handler, wanted)).items():
+    for name, value in (await _resolve_content(tx, transfer.handler, body)).items():
         setattr(transfer, name, value)
-    after = _request(transfer)
+    after = _request_members(transfer)
     changed = {name: after[name] for name in after if after[name] != before[name]}
     transfer.updated_at = tx.now
     if changed:
@@ -116,11 +122,11 @@ async def change_transfer(
 
 
 async def submit(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str) -> Transfer:
-    """Freeze the request as a revision, determine what the law asks for, and open the first stage.
+    """Freeze the request as a revision, determine its mechanism and open the first stage.
 
     Raises:
-        Invalid: an ungraded dataset, contradicting facts, a route that is not offered, days that have passed, nothing to approve.
-        Conflict: not a draft, nor returned; or in review with nothing changed.
+        Invalid: an ungraded dataset, contradicting facts, a route that is not offered, days that have passed, or no cross-border transfer.
+        Conflict: neither draft nor returned, or in review without a change.
     """
     transfer = await transfer_of(tx, caller, transfer_id, lock=True)
     caller.demand(REQUESTERS, transfer.handler, what="transfer")
@@ -138,12 +144,12 @@ async def _submit(tx: Transaction, caller: Caller, book: RuleBook, facts: Submis
 
 
 async def withdraw(tx: Transaction, caller: Caller, transfer_id: str, reason: str | None) -> Transfer:
-    """Take a request back before it is decided."""
+    """Withdraw a request before it is decided."""
     transfer = await transfer_of(tx, caller, transfer_id, lock=True)
     caller.demand(REQUESTERS, transfer.handler, what="transfer")
     require_status(transfer, tx, _CHANGEABLE, "withdrawn")
     reviewed = parties_of(await reviews_of(tx, transfer))
-    _end(transfer, tx, Status.WITHDRAWN, reason)
+    _close(transfer, tx, Status.WITHDRAWN, reason)
     events.record(
         tx,
         caller,
@@ -169,7 +175,7 @@ async def list_transfers(
     cursor: str | None,
     limit: int,
 ) -> tuple[Sequence[Transfer], str | None]:
-    """Return the transfers that the caller may see; with `stage`, those that wait for that stage's reviewer."""
+    """Load a page of the transfers that the caller may read; with `stage`, those at that open stage."""
     query = select(Transfer)
     if handler is not None:
         query = query.where(is_of(Transfer.handler, "handlers", handler))
@@ -190,7 +196,7 @@ async def list_transfers(
 
 
 async def read_revision(tx: Transaction, caller: Caller, transfer_id: str, number: int) -> Revision:
-    """Return a revision as it was submitted."""
+    """Load a revision of a transfer that the caller may read."""
     transfer = await transfer_of(tx, caller, transfer_id)
     revision = await tx.get(Revision, (transfer.id, number))
     if revision is None:
@@ -201,29 +207,29 @@ async def read_revision(tx: Transaction, caller: Caller, transfer_id: str, numbe
 async def list_revisions(
     tx: Transaction, caller: Caller, transfer_id: str, cursor: str | None, limit: int
 ) -> tuple[Sequence[Revision], str | None]:
-    """Return every revision of a transfer, oldest first."""
+    """Load a page of the revisions of a transfer, oldest first."""
     transfer = await transfer_of(tx, caller, transfer_id)
     query = select(Revision).where(Revision.transfer == transfer.id)
     return await page_of(tx, query, Revision.number, cursor, limit)
 
 
-async def diff(tx: Transaction, caller: Caller, transfer_id: str, number: int, since: int | None) -> DiffOut:
-    """Return in words what changed from one revision to another, the one before if none is named.
+async def read_diff(tx: Transaction, caller: Caller, transfer_id: str, number: int, since: int | None) -> DiffOut:
+    """Compare a revision with an earlier one, by default with the one before it.
 
     Raises:
         NotFound: there is no such revision.
-        Invalid: `since` is not an earlier one.
+        Invalid: `since` is not an earlier revision.
     """
     transfer = await transfer_of(tx, caller, transfer_id)
-    now = await tx.get(Revision, (transfer.id, number))
-    if now is None:
+    revision = await tx.get(Revision, (transfer.id, number))
+    if revision is None:
         raise NotFound("There is no such revision.")
     earlier = number - 1 if since is None else since
     if earlier >= number:
         raise Invalid("Compare with an earlier revision.", errors=[("/since", f"Choose one below {number}.")])
-    then = await tx.get(Revision, (transfer.id, earlier)) if earlier else None
-    found = [] if then is None else differences(then, now)
-    parts = {change.part for change in found}
+    earlier_revision = await tx.get(Revision, (transfer.id, earlier)) if earlier else None
+    changes = [] if earlier_revision is None else differences(earlier_revision, revision)
+    parts = {change.part for change in changes}
     stages = await tx.scalars(
         select(RevisionStage.name)
         .where(RevisionStage.transfer == transfer.id, RevisionStage.revision == number)
@@ -231,77 +237,76 @@ async def diff(tx: Transaction, caller: Caller, transfer_id: str, number: int, s
     )
     return DiffOut(
         transfer=transfer.id,
-        from_revision=None if then is None else then.number,
+        from_revision=None if earlier_revision is None else earlier_revision.number,
         to_revision=number,
-        changes=[ChangeOut.of(change) for change in found],
+        changes=[ChangeOut.of(change) for change in changes],
         stages=[
             StageChangesOut(stage=Stage(name), changed=workflow.affected_inputs(Stage(name), parts)) for name in stages
         ],
     )
 
 
-async def renew(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str, wanted: RenewIn) -> Transfer:
-    """Write the transfer down that is to follow an approved one: its content with what is to differ, and the evidence that still serves.
+async def renew(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: str, changes: RenewIn) -> Transfer:
+    """Create the renewal of an approved transfer: its content with changes, and its evidence that is still valid.
 
-    It starts from what the permit allows, not from what was once asked for: what reviewers took away is asked for again in so many words.
-
-    Its permit, once issued, takes over from the old one without a gap.
+    The content starts from what the permit allows, so a limit that reviewers set must be widened explicitly.
+    The permit of the renewal supersedes the old one without a gap.
 
     Raises:
-        Conflict: the transfer was never approved, is being renewed already, or has been.
+        Conflict: the transfer was not approved, is being renewed, or has been renewed.
     """
-    old = await transfer_of(tx, caller, transfer_id, lock=True)
-    caller.demand(REQUESTERS, old.handler, what="transfer")
-    require_status(old, tx, frozenset({Status.APPROVED}), "renewed")
-    under_way = select(Transfer.id).where(
-        Transfer.renews == old.id,
+    renewed = await transfer_of(tx, caller, transfer_id, lock=True)
+    caller.demand(REQUESTERS, renewed.handler, what="transfer")
+    require_status(renewed, tx, frozenset({Status.APPROVED}), "renewed")
+    open_renewals = select(Transfer.id).where(
+        Transfer.renews == renewed.id,
         Transfer.status.in_([Status.DRAFT, Status.IN_REVIEW, Status.RETURNED]),
         Transfer.valid_until >= day_in_shanghai(tx.now),
     )
-    if (running := await tx.scalar(under_way.limit(1))) is not None:
-        raise Conflict(f"This transfer is being renewed already: {running}.")
-    if (successor := await permits.successor_of(tx, old.id)) is not None:
+    if (open_renewal := await tx.scalar(open_renewals.limit(1))) is not None:
+        raise Conflict(f"This transfer is being renewed already: {open_renewal}.")
+    if (successor_id := await permits.successor_of(tx, renewed.id)) is not None:
         raise Conflict(
-            f"The permit of this transfer has been followed by the one of {successor}; renew that.",
-            next={"href": f"/v1/transfers/{successor}/renew", "method": "POST"},
+            f"The permit of this transfer has been superseded by the one of {successor_id}; renew that transfer.",
+            next={"href": f"/v1/transfers/{successor_id}/renew", "method": "POST"},
         )
     try:
-        taken_over = _request(old) | await permits.extent_of(tx, old.id)
-        request = TransferIn.model_validate(taken_over | wanted.model_dump(mode="json", exclude_unset=True))
+        taken_over = _request_members(renewed) | await permits.extent_of(tx, renewed.id)
+        request = TransferIn.model_validate(taken_over | changes.model_dump(mode="json", exclude_unset=True))
     except ValidationError as error:
         raise invalid_from(error.errors()) from error
-    new = await create_transfer(tx, caller, request)
-    new.renews = old.id
-    reused = await evidence.reuse(tx, caller, book, old, new)
+    renewal = await create_transfer(tx, caller, request)
+    renewal.renews = renewed.id
+    reused = await evidence.reuse(tx, caller, book, renewed, renewal)
     details = {
-        "renews": old.id,
+        "renews": renewed.id,
         "evidence": [row.kind for row in reused],
         "reused": [row.id for row in reused],
         "repeats": [row.reused_from for row in reused],
     }
-    events.record(tx, caller, notifications.change_of(AuditAction.TRANSFER_RENEWAL_BEGUN, new, details))
+    events.record(tx, caller, notifications.change_of(AuditAction.TRANSFER_RENEWAL_BEGUN, renewal, details))
     await tx.flush()
-    return new
+    return renewal
 
 
-async def history(
+async def list_history(
     tx: Transaction, caller: Caller, transfer_id: str, cursor: str | None, limit: int
 ) -> tuple[Sequence[EntryOut], str | None]:
-    """Return everything that happened to a transfer, oldest first."""
+    """Load a page of the audit entries of a transfer, oldest first."""
     return await audit.history(tx, (await transfer_of(tx, caller, transfer_id)).id, cursor, limit)
 
 
-def _end(transfer: Transfer, tx: Transaction, status: Status, reason: str | None) -> None:
+def _close(transfer: Transfer, tx: Transaction, status: Status, reason: str | None) -> None:
     transfer.status, transfer.reason, transfer.open_stage, transfer.updated_at = status, reason, None, tx.now
 
 
-def _request(transfer: Transfer) -> dict[str, Any]:
+def _request_members(transfer: Transfer) -> dict[str, Any]:
     values = {name: getattr(transfer, name) for name in TransferIn.model_fields}
     return values | {name: values[name].isoformat() for name in ("valid_from", "valid_until")}
 
 
-async def planned_content(tx: Transaction, caller: Caller, request: dict[str, Any]) -> dict[str, Any]:
-    """Return the columns of a request that nobody has written down, its references resolved as those of one that somebody has."""
+async def resolve_planned_content(tx: Transaction, caller: Caller, request: dict[str, Any]) -> dict[str, Any]:
+    """Resolve the references of a request that is only planned, and return its columns."""
     handler = await registry.named_handler(tx, caller, request["handler"])
     datasets, recipient = await _parties(
         tx, handler.id, request["datasets"], request["recipient"], request["fields"] or ()
@@ -309,18 +314,20 @@ async def planned_content(tx: Transaction, caller: Caller, request: dict[str, An
     return request | {"handler": handler.id, "datasets": datasets, "recipient": recipient}
 
 
-async def _content(tx: Transaction, handler: str, wanted: TransferIn) -> dict[str, Any]:
-    """Return the columns of a request, its references resolved and its fields checked against the register."""
-    if wanted.valid_until < day_in_shanghai(tx.now):
-        raise Invalid("The transfer would be over already.", errors=[("/valid_until", "Choose a day to come.")])
-    datasets, recipient = await _parties(tx, handler, wanted.datasets, wanted.recipient, wanted.fields or ())
-    return wanted.model_dump(exclude={"handler"}) | {"datasets": datasets, "recipient": recipient}
+async def _resolve_content(tx: Transaction, handler: str, body: TransferIn) -> dict[str, Any]:
+    """Resolve the references of a request, check its fields against the register, and return its columns."""
+    if body.valid_until < day_in_shanghai(tx.now):
+        raise Invalid(
+            "The last day of the transfer has passed.", errors=[("/valid_until", "Choose a day in the future.")]
+        )
+    datasets, recipient = await _parties(tx, handler, body.datasets, body.recipient, body.fields or ())
+    return body.model_dump(exclude={"handler"}) | {"datasets": datasets, "recipient": recipient}
 
 
 async def _parties(
     tx: Transaction, handler: str, named: Sequence[str], receiver: str, fields: Sequence[str]
 ) -> tuple[list[str], str]:
-    """Return the ids of the datasets and of the recipient that a request names.
+    """Resolve the datasets and the recipient that a request names to ids.
 
     Raises:
         Invalid: one of them, or of the fields, is not registered.
@@ -332,8 +339,8 @@ async def _parties(
         recipient = await registry.recipient_of(tx, receiver)
     except NotFound as error:
         raise Invalid(error.detail, errors=[("/recipient", "No recipient has this id or key.")]) from error
-    known = {field["name"] for dataset in datasets for field in dataset.fields}
-    unknown = [place for place, name in enumerate(fields) if name not in known]
+    registered = {field["name"] for dataset in datasets for field in dataset.fields}
+    unknown = [place for place, name in enumerate(fields) if name not in registered]
     if unknown:
         raise Invalid(
             "Some fields are not in the register.",
@@ -347,13 +354,13 @@ async def _dataset(tx: Transaction, handler: str, reference: str, place: int) ->
     dataset = await tx.scalar(query)
     if dataset is None:
         raise Invalid(
-            "A dataset is not known.", errors=[(f"/datasets/{place}", "The handler has no dataset of this id or key.")]
+            "A dataset is unknown.", errors=[(f"/datasets/{place}", "The handler has no dataset with this id or key.")]
         )
     return dataset
 
 
 def _status_criterion(status: Status, today: date) -> ColumnElement[bool]:
-    """The same as `workflow.standing()`, for a query."""
+    """Return the criterion for a status on a day; the same rule as `workflow.effective_status()`."""
     undecided = Transfer.status.in_([Status.DRAFT, Status.IN_REVIEW, Status.RETURNED])
     if status is Status.EXPIRED:
         return and_(undecided, Transfer.valid_until < today)

@@ -1,4 +1,11 @@
-"""People around a request: who may review it, who is asked to, who stands back, what they say, what waits for whom."""
+"""Assigns, recuses and reminds reviewers of requests, keeps comments, and lists the queue of a reviewer.
+
+Example:
+    queue = await list_queue(
+        tx, caller, book, stage=None, handler=None, overdue=True, assigned=None, after=None, limit=50
+    )
+    print(queue.counts, [item.transfer for item in queue.items])
+"""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -49,14 +56,14 @@ from service.transfers.workflow import StageStatus, Status
 from service.validation.problems import Conflict, Invalid
 
 COMMENTERS = READERS - {Role.EXPORTER}
-"""Who may say something about a request of their handlers: everybody who reads it but the systems that export."""
+"""Roles that may comment on requests of their handlers: every reader except exporting systems."""
 
 MAX_QUEUE_STAGES = 1000
-"""Open stages that one answer looks through; more than anybody can have before them."""
+"""Open stages that one answer considers; more than a reviewer can work through."""
 
 
 async def list_reviewers(tx: Transaction, caller: Caller, transfer_id: str, stage: Stage) -> Sequence[Entitled]:
-    """Return who may decide a stage of a request now."""
+    """Load the people who may decide a stage of a request now."""
     transfer = await transfer_of(tx, caller, transfer_id)
     if not await _is_undecided(tx, transfer, stage):
         return []
@@ -64,15 +71,15 @@ async def list_reviewers(tx: Transaction, caller: Caller, transfer_id: str, stag
 
 
 async def _is_undecided(tx: Transaction, transfer: Transfer, stage: Stage) -> bool:
-    """Tell whether a stage of a request can still be decided: it is undecided, and in review that is one of its stages."""
+    """True if a stage of a request can still be decided; in review, only the stages of the revision can."""
     status = workflow.effective_status(transfer.status, transfer.valid_until, day_in_shanghai(tx.now))
     if status is Status.IN_REVIEW:
-        return stage in {one.name for one in await stages_of(tx, transfer)}
+        return stage in {row.name for row in await stages_of(tx, transfer)}
     return status in {Status.DRAFT, Status.RETURNED}
 
 
-async def assign(tx: Transaction, caller: Caller, transfer_id: str, wanted: AssignIn) -> Transfer:
-    """Ask one of those who may decide a stage to do it; the others still may.
+async def assign(tx: Transaction, caller: Caller, transfer_id: str, body: AssignIn) -> Transfer:
+    """Assign a stage to a person who may decide it; other eligible reviewers still may.
 
     Raises:
         Invalid: the person may not decide the stage.
@@ -81,18 +88,18 @@ async def assign(tx: Transaction, caller: Caller, transfer_id: str, wanted: Assi
     transfer = await transfer_of(tx, caller, transfer_id, lock=True)
     caller.demand(REVIEWERS | REQUESTERS, transfer.handler, what="transfer")
     require_status(transfer, tx, frozenset({Status.IN_REVIEW}), "assigned")
-    stage = next((one for one in await stages_of(tx, transfer) if one.name == wanted.stage), None)
+    stage = next((row for row in await stages_of(tx, transfer) if row.name == body.stage), None)
     if stage is None or stage.status not in {StageStatus.OPEN, StageStatus.WAITING}:
-        raise Conflict(f"There is no stage {wanted.stage} to be decided.")
-    people = await notifications.eligible_reviewers(tx, transfer, wanted.stage)
-    chosen = next((person for person in people if wanted.reviewer in {person.principal, person.name}), None)
+        raise Conflict(f"There is no stage {body.stage} to be decided.")
+    people = await notifications.eligible_reviewers(tx, transfer, body.stage)
+    chosen = next((person for person in people if body.reviewer in {person.principal, person.name}), None)
     if chosen is None:
         raise Invalid(
-            "Nobody can be asked to review what they may not.",
+            "This person may not decide the stage.",
             errors=[("/reviewer", "Choose one of GET …/reviewers for this stage.")],
         )
     before, stage.assignee = stage.assignee, chosen.principal
-    details = {"stage": wanted.stage, "from": before, "to": chosen.principal, "reason": wanted.reason}
+    details = {"stage": body.stage, "from": before, "to": chosen.principal, "reason": body.reason}
     events.record(
         tx,
         caller,
@@ -100,7 +107,7 @@ async def assign(tx: Transaction, caller: Caller, transfer_id: str, wanted: Assi
             AuditAction.STAGE_ASSIGNED,
             transfer,
             details,
-            reason=wanted.reason,
+            reason=body.reason,
             audience=[person for person in (before, chosen.principal) if person is not None],
             link=f"/v1/transfers/{transfer.id}/reviews",
             method="POST",
@@ -112,10 +119,10 @@ async def assign(tx: Transaction, caller: Caller, transfer_id: str, wanted: Assi
 
 
 async def recuse(tx: Transaction, caller: Caller, transfer_id: str, reason: str) -> Transfer:
-    """Stand back from a request for good: no stage of it can be decided by the caller, nor on the caller's behalf.
+    """Recuse the caller from a request permanently; nobody can decide a stage on the caller's behalf either.
 
     Raises:
-        Conflict: the request is decided, the caller has stood back already, or has a standing decision (take it back first).
+        Conflict: the request is decided, the caller is recused already, or has a decision to take back first.
     """
     transfer = await transfer_of(tx, caller, transfer_id, lock=True)
     caller.demand(REVIEWERS, transfer.handler, what="transfer")
@@ -135,53 +142,51 @@ async def recuse(tx: Transaction, caller: Caller, transfer_id: str, reason: str)
     await tx.flush()
     for stage in freed:
         if stage.status == StageStatus.OPEN:
-            await notifications.notify_opened(tx, caller, transfer, stage)
+            await notifications.notify_stage_reviewers(tx, caller, transfer, stage)
     await tx.flush()
     return transfer
 
 
-async def add_comment(tx: Transaction, caller: Caller, transfer_id: str, wanted: CommentIn) -> Comment:
-    """Say something about a request; whoever is mentioned is told.
+async def add_comment(tx: Transaction, caller: Caller, transfer_id: str, body: CommentIn) -> Comment:
+    """Comment on a request and notify the people mentioned.
 
     Raises:
-        Invalid: a mention of somebody who is not there or may not read the request.
+        Invalid: a person mentioned does not exist or may not read the request.
     """
     transfer = await transfer_of(tx, caller, transfer_id)
     caller.demand(COMMENTERS, transfer.handler, what="transfer")
     today = day_in_shanghai(tx.now)
-    found = await directory.readers_among(tx, transfer.handler, wanted.mentions, today)
-    unknown = [place for place, reference in enumerate(wanted.mentions) if reference not in found]
+    readers = await directory.readers_among(tx, transfer.handler, body.mentions, today)
+    unknown = [place for place, reference in enumerate(body.mentions) if reference not in readers]
     if unknown:
         raise Invalid(
             "Some people cannot be mentioned.",
-            errors=[(f"/mentions/{place}", "Nobody of this id or name may read the request.") for place in unknown],
+            errors=[(f"/mentions/{place}", "Nobody with this id or name may read the request.") for place in unknown],
         )
-    mentions = sorted(set(found.values()))
-    made = Comment(
+    mentions = sorted(set(readers.values()))
+    comment = Comment(
         id=new_id("cm"),
         transfer=transfer.id,
         author=caller.principal,
-        text=wanted.text,
+        text=body.text,
         mentions=mentions,
         at=tx.now,
     )
-    tx.add(made)
-    details = {"comment": made.id, "text": wanted.text, "mentions": mentions}
+    tx.add(comment)
+    details = {"comment": comment.id, "text": body.text, "mentions": mentions}
     events.record(
         tx,
         caller,
-        notifications.change_of(
-            AuditAction.TRANSFER_COMMENTED, transfer, details, reason=wanted.text, audience=mentions
-        ),
+        notifications.change_of(AuditAction.TRANSFER_COMMENTED, transfer, details, reason=body.text, audience=mentions),
     )
     await tx.flush()
-    return made
+    return comment
 
 
 async def list_comments(
     tx: Transaction, caller: Caller, transfer_id: str, cursor: str | None, limit: int
 ) -> tuple[Sequence[Comment], str | None]:
-    """Return what was said about a request, oldest first."""
+    """Load a page of the comments on a request, oldest first."""
     transfer = await transfer_of(tx, caller, transfer_id)
     query = select(Comment).where(Comment.transfer == transfer.id)
     return await page_of(tx, query, Comment.id, cursor, limit)
@@ -199,13 +204,13 @@ async def list_queue(
     after: str | None,
     limit: int,
 ) -> QueueOut:
-    """Return the open stages that the caller may decide, the oldest first, with counts of all of them."""
+    """Load a page of the open stages that the caller may decide, oldest first, with counts of all of them."""
     items = await _load_queue(tx, caller, book, handler)
     counts: dict[str, int] = {name.value: 0 for name in Stage} | {"overdue": 0, "all": len(items)}
     for item in items:
         counts[item.stage] += 1
         counts["overdue"] += item.overdue
-    wanted = [
+    matching = [
         item
         for item in items
         if (stage is None or item.stage is stage)
@@ -214,10 +219,10 @@ async def list_queue(
     ]
     begin = 0
     if after is not None:
-        seen = _parse_cursor(paging.decode_cursor(after))
-        begin = sum((item.opened_at, item.transfer) <= seen for item in wanted)
-    page = wanted[begin : begin + limit]
-    more = begin + limit < len(wanted)
+        position = _parse_cursor(paging.decode_cursor(after))
+        begin = sum((item.opened_at, item.transfer) <= position for item in matching)
+    page = matching[begin : begin + limit]
+    more = begin + limit < len(matching)
     return QueueOut(items=page, next_cursor=_cursor_of(page[-1]) if more else None, counts=counts)
 
 
@@ -226,15 +231,15 @@ def _cursor_of(last: QueueItemOut) -> str:
 
 
 def _parse_cursor(cursor: str) -> tuple[datetime, str]:
-    """Return where a page of the queue ended; what stood there may have been decided since."""
-    opened_at, _, transfer = cursor.partition(" ")
+    """Parse the position at which a page of the queue ended; its item may be gone since."""
+    timestamp, _, transfer = cursor.partition(" ")
     try:
-        moment = datetime.fromisoformat(opened_at)
+        instant = datetime.fromisoformat(timestamp)
     except ValueError as error:
         raise paging.unknown_cursor() from error
-    if moment.tzinfo is None:
+    if instant.tzinfo is None:
         raise paging.unknown_cursor()
-    return moment, transfer
+    return instant, transfer
 
 
 async def _load_queue(tx: Transaction, caller: Caller, book: RuleBook, handler: str | None) -> list[QueueItemOut]:
@@ -273,36 +278,36 @@ async def _load_queue(tx: Transaction, caller: Caller, book: RuleBook, handler: 
         query = query.where(is_of(Transfer.handler, "handlers", handler))
     rows = (await tx.execute(query)).all()
     ids = [row[0].id for row in rows]
-    barred = await exclusions_of_many(tx, [row[0] for row in rows])
+    exclusions = await exclusions_of_many(tx, [row[0] for row in rows])
     findings = await _count_open_findings(tx, ids)
     items: list[QueueItemOut] = []
     for transfer, stage, revision in rows:
         role = frozenset({Role(Stage(stage.name).role)})
-        behalves = [
+        lenders = [
             behalf
             for behalf in (caller.lenders(role, transfer.handler) or (None,))
             if workflow.review_denial(
                 caller.principal,
                 is_person=caller.kind == "person",
                 seen_by=caller.seen_by,
-                authors=barred[transfer.id].authors,
-                earlier=barred[transfer.id].earlier,
-                recused=barred[transfer.id].recused,
-                filed=barred[transfer.id].filed,
+                authors=exclusions[transfer.id].authors,
+                earlier=exclusions[transfer.id].earlier,
+                recused=exclusions[transfer.id].recused,
+                filed=exclusions[transfer.id].filed,
                 behalf=behalf,
             )
             is None
         ]
-        if behalves:
-            items.append(_present_item(tx, book, transfer, stage, revision, behalves[0], findings.get(transfer.id, 0)))
+        if lenders:
+            items.append(_present_item(tx, book, transfer, stage, revision, lenders[0], findings.get(transfer.id, 0)))
     return items
 
 
 def _is_in_role(caller: Caller, stage: Stage) -> ColumnElement[bool]:
-    """Return the condition that a stage is one that the caller has the role for."""
-    reach = caller.reach(frozenset({Role(stage.role)}))
+    """Return the criterion for rows of a stage at the handlers where the caller has its role."""
+    scope = caller.reach(frozenset({Role(stage.role)}))
     named = RevisionStage.name == stage
-    return named if reach == EVERYWHERE else and_(named, Transfer.handler.in_(reach))
+    return named if scope == EVERYWHERE else and_(named, Transfer.handler.in_(scope))
 
 
 def _present_item(
@@ -314,8 +319,8 @@ def _present_item(
     behalf: str | None,
     findings: int,
 ) -> QueueItemOut:
-    opened = stage.opened_at or revision.submitted_at
-    due = opened + service_time(book, stage.name)
+    open_since = stage.opened_at or revision.submitted_at
+    due = open_since + service_time(book, stage.name)
     return QueueItemOut(
         transfer=transfer.id,
         stage=Stage(stage.name),
@@ -327,8 +332,8 @@ def _present_item(
         mechanism=revision.determination["mechanism"],
         revision=RevisionRef(number=revision.number, hash=revision.hash),
         requester=transfer.requester,
-        opened_at=opened,
-        age_hours=round((tx.now - opened) / timedelta(hours=1), 1),
+        opened_at=open_since,
+        age_hours=round((tx.now - open_since) / timedelta(hours=1), 1),
         due_at=due,
         overdue=tx.now > due,
         assignee=stage.assignee,
@@ -341,17 +346,17 @@ async def _count_open_findings(tx: Transaction, ids: Sequence[str]) -> dict[str,
     query = select(StructuringFinding.transfer).where(
         StructuringFinding.transfer.in_(ids), StructuringFinding.answered_at.is_(None)
     )
-    found: dict[str, int] = {}
+    counts: dict[str, int] = {}
     for transfer in await tx.scalars(query):
-        found[transfer] = found.get(transfer, 0) + 1
-    return found
+        counts[transfer] = counts.get(transfer, 0) + 1
+    return counts
 
 
 async def remind(tx: Transaction, caller: Caller, book: RuleBook) -> list[tuple[str, str, str]]:
-    """Remind of every open stage whose service time is over, and escalate those open for twice as long; each once.
+    """Remind the reviewers of open stages after their service time, and escalate after twice that; each once.
 
-    Both go to those who may decide the stage. That it is overdue the requester is told as well, and by an escalation the
-    executives of the handler: they may not decide it, and may ask another one to.
+    Notifies the people who may decide the stage, and the requester. An escalation also notifies the executives of the handler,
+    who may assign the stage to another reviewer.
 
     Returns:
         Transfer, stage and `reminded` or `escalated`, in the order of opening.
@@ -371,26 +376,26 @@ async def remind(tx: Transaction, caller: Caller, book: RuleBook) -> list[tuple[
         .order_by(RevisionStage.opened_at, Transfer.id)
         .with_for_update(of=RevisionStage)
     )
-    told: list[tuple[str, str, str]] = []
+    reminded: list[tuple[str, str, str]] = []
     for transfer, stage in (await tx.execute(query)).all():
-        verb = _due_action(stage, service_time(book, stage.name), tx.now)
-        if verb is None:
+        action = _due_action(stage, service_time(book, stage.name), tx.now)
+        if action is None:
             continue
         people = {
             person.principal for person in await notifications.eligible_reviewers(tx, transfer, Stage(stage.name))
         }
-        watching = {transfer.requester}
+        observers = {transfer.requester}
         stage.reminded_at = stage.reminded_at or tx.now
-        if verb == "escalated":
+        if action == "escalated":
             stage.escalated_at = tx.now
             executives = await directory.entitled(tx, Role.EXECUTIVE, transfer.handler, day_in_shanghai(tx.now))
-            watching = {transfer.requester} | {person.principal for person in executives}
+            observers = {transfer.requester} | {person.principal for person in executives}
         details = {"stage": stage.name, "revision": transfer.revision, "opened_at": stage.opened_at}
         events.record(
             tx,
             caller,
             events.Change(
-                action=AuditAction.STAGE_ESCALATED if verb == "escalated" else AuditAction.STAGE_REMINDED,
+                action=AuditAction.STAGE_ESCALATED if action == "escalated" else AuditAction.STAGE_REMINDED,
                 subject=transfer.id,
                 handler=transfer.handler,
                 details=details,
@@ -407,20 +412,20 @@ async def remind(tx: Transaction, caller: Caller, book: RuleBook) -> list[tuple[
                 action=AuditAction.STAGE_OVERDUE,
                 subject=transfer.id,
                 handler=transfer.handler,
-                audience=watching - people,
+                audience=observers - people,
                 figures=notifications.figures_of(transfer),
                 details=details,
                 link=f"/v1/transfers/{transfer.id}/assign",
                 method="POST",
             ),
         )
-        told.append((transfer.id, stage.name, verb))
+        reminded.append((transfer.id, stage.name, action))
     await tx.flush()
-    return told
+    return reminded
 
 
 def _due_action(stage: RevisionStage, service: timedelta, now: datetime) -> str | None:
-    """Return what is due for an open stage: `reminded` after its service time, `escalated` after twice that."""
+    """Return the action due for an open stage: `reminded` after its service time, `escalated` after twice that."""
     if stage.opened_at is None or now <= stage.opened_at + service:
         return None
     if now > stage.opened_at + 2 * service:

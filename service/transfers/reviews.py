@@ -508,7 +508,7 @@ async def _apply_outcome(
     transfer.open_stage = next((stage.name for stage in stages if stage.status == StageStatus.OPEN), None)
     await tx.flush()
     if next_stage is not None:
-        await notifications.notify_opened(tx, caller, transfer, next_stage)
+        await notifications.notify_stage_reviewers(tx, caller, transfer, next_stage)
 
 
 async def _issue_permit(

@@ -487,7 +487,7 @@ async def diff(
     since: Annotated[int | None, Query(ge=1, lt=2**31, description="An earlier revision than the one before.")] = None,
 ) -> Response:
     """Compare a revision with an earlier one: each change as a sentence, and the stages that it affects."""
-    return await exchange.read(lambda tx, caller: requests.diff(tx, caller, transfer_id, number, since))
+    return await exchange.read(lambda tx, caller: requests.read_diff(tx, caller, transfer_id, number, since))
 
 
 @router.get("/v1/transfers/{transfer_id}/history", response_model=Page[EntryOut])
@@ -495,4 +495,4 @@ async def history(
     exchange: ReaderExchange, transfer_id: TransferId, cursor: Cursor = None, limit: Limit = 50
 ) -> Response:
     """List the audit entries of a transfer."""
-    return await exchange.page(lambda tx, caller: requests.history(tx, caller, transfer_id, cursor, limit))
+    return await exchange.page(lambda tx, caller: requests.list_history(tx, caller, transfer_id, cursor, limit))

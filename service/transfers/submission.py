@@ -97,7 +97,7 @@ async def write_submission(
     _record(tx, caller, transfer, revision, submission)
     await tx.flush()
     if stages:
-        await notifications.notify_opened(tx, caller, transfer, stages[0])
+        await notifications.notify_stage_reviewers(tx, caller, transfer, stages[0])
         await _renew_impact_assessment(tx, caller, transfer, submission, today)
         await structuring_findings.raise_findings(tx, caller, book, transfer)
     await tx.flush()

@@ -22,7 +22,7 @@ from service.law.facts import Facts, find_faults
 from service.law.rule_book import RuleBook
 from service.law.schemas import DeterminationOut, FactsIn, TextOut
 from service.transfers.case import case_of, facts_of
-from service.transfers.requests import planned_content
+from service.transfers.requests import resolve_planned_content
 from service.transfers.tables import Transfer
 from service.validation.problems import Invalid
 from service.whatif.plan_schemas import ChangeOut, EvidenceTimeOut, PlanOut, PlansOut, RegisteredIn, StageTimeOut
@@ -74,7 +74,9 @@ async def registered_facts(tx: Transaction, caller: Caller, registered: Register
     Raises:
         Invalid: something is not registered, or what is stated contradicts it; each field is named.
     """
-    transfer = Transfer(**await planned_content(tx, caller, registered.model_dump(exclude={"as_of", "purpose"})))
+    transfer = Transfer(
+        **await resolve_planned_content(tx, caller, registered.model_dump(exclude={"as_of", "purpose"}))
+    )
     return facts_of(await case_of(tx, transfer), registered.as_of or day_in_shanghai(tx.now))
 
 
