@@ -19,6 +19,7 @@ from service.http.paging import page_of
 from service.http.references import is_of
 from service.law.rule_book import RuleBook
 from service.ledger import operations as ledger
+from service.ledger.reservation_rules import status_at
 from service.ledger.tables import Export
 from service.validation.problems import NotFound
 
@@ -108,7 +109,7 @@ async def _find_export(tx: Transaction, caller: Caller, export_id: str) -> Expor
 
 def status_of(export: Export, tx: Transaction) -> str:
     """Return the present status of a stored export."""
-    return "lapsed" if export.status == "reserved" and export.expires_at <= tx.now else export.status
+    return status_at(export.status, export.expires_at, tx.now)
 
 
 def require_reserved(export: Export, tx: Transaction) -> None:

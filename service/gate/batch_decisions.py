@@ -28,6 +28,7 @@ from service.gate.decide import Ask, Decision, DecisionInputs, Growth, PermitSta
 from service.gate.reason_texts import NEXT, REASONS
 from service.law.facts import NO_PERSONS, Count, Tag
 from service.law.rule_book import RuleBook
+from service.ledger.reservation_rules import status_at
 from service.validation.problems import Conflict, Forbidden, Invalid, Problem
 
 SYSTEM: Final = "system"
@@ -185,7 +186,7 @@ class EarlierExport(Struct, frozen=True):
 
     def state(self, now: datetime) -> str:
         """Return its status at an instant."""
-        return "lapsed" if self.status == "reserved" and self.expires_at <= now else self.status
+        return status_at(self.status, self.expires_at, now)
 
     def without_own(self, inputs: DecisionInputs) -> DecisionInputs:
         """Return the inputs without the persons that it has reserved itself."""

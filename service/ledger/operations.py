@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, column, func, select, table, text, update
+from sqlalchemy import ColumnElement, column, func, select, table, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import InstrumentedAttribute
 
@@ -18,6 +18,7 @@ from service.database.columns import Id
 from service.database.session import Transaction
 from service.law.facts import Count
 from service.ledger import counting
+from service.ledger.conditions import is_live, status_at
 from service.ledger.counting import KINDS, LG_K, NOBODY, Kind, Report, Tally
 from service.ledger.tables import Export, LedgerYear, PermitReservations, StoredSketch, YearReservations
 
@@ -210,9 +211,7 @@ class Share:
 async def shares_of_permit(tx: Transaction, permit: str) -> Sequence[Share]:
     """Return the exports under a permit, summed by the database."""
     month = func.to_char(func.timezone("Asia/Shanghai", Export.reserved_at), "YYYY-MM").label("month")
-    status = case(
-        (and_(Export.status == "reserved", Export.expires_at <= tx.now), "lapsed"), else_=Export.status
-    ).label("status")
+    status = status_at(tx.now).label("status")
     query = (
         select(
             Export.dataset,
@@ -248,6 +247,8 @@ async def _sum_live(
     """Sum live reservations by owner; the columns are owner, both counts and expiry."""
     owner, persons, sensitive_persons, expires_at = columns
     query = (
-        select(owner, func.sum(persons), func.sum(sensitive_persons)).where(*owned, expires_at > tx.now).group_by(owner)
+        select(owner, func.sum(persons), func.sum(sensitive_persons))
+        .where(*owned, is_live(expires_at, tx.now))
+        .group_by(owner)
     )
     return {str(row[0]): Count(int(row[1]), int(row[2])) for row in await tx.execute(query)}
