@@ -1,4 +1,4 @@
-"""Callers: a principal with its roles on handlers. `identity` installs the authenticator; routes ask here."""
+"""Represents callers: a principal with its roles on handlers, and the credential of a request. `identity` authenticates them."""
 
 import hmac
 from collections.abc import Awaitable, Callable, Mapping
@@ -15,7 +15,7 @@ from service.validation.problems import Forbidden, NotFound
 
 
 class Role(StrEnum):
-    """What a principal may do for a handler; the reviewers' names hold the stage that they decide."""
+    """Roles of a principal for a handler; the name of a reviewer's role includes its stage."""
 
     REGISTRAR = "registrar"
     REQUESTER = "requester"
@@ -31,15 +31,15 @@ class Role(StrEnum):
 
 REVIEWERS: Final = frozenset(Role(stage.role) for stage in Stage)
 READERS: Final = frozenset(Role) - {Role.ADMIN}
-"""Who may read the register, transfers and permits: admins keep principals, keys and grants, and nothing else."""
+"""Roles that may read the register, transfers and permits; admins manage only principals, keys and grants."""
 ANYONE: Final = frozenset(Role)
 WATCHERS: Final = frozenset({Role.ADMIN, Role.AUDITOR})
-"""Who sees to it that nobody has more than they should."""
+"""Roles that supervise grants."""
 
 
 @dataclass(frozen=True, slots=True)
-class Delegated:
-    """A role lent by somebody who is away."""
+class DelegatedRole:
+    """Role that an absent reviewer has delegated."""
 
     role: Role
     handler: str | None
@@ -49,49 +49,55 @@ class Delegated:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """One person or system, with the handlers that each of its roles reaches."""
+    """Person or system that sent a request, with the handlers of each of its roles.
+
+    Example:
+        caller.require(REVIEWERS, permit.handler, noun="permit")
+        handlers = caller.scope(READERS)  # EVERYWHERE, or ids of handlers
+        persons = caller.acting(caller.behalf(REVIEWERS, permit.handler))
+    """
 
     principal: str
     name: str
     kind: Literal["person", "system", "operator"]
     grants: Mapping[Role, Reach] = field(default_factory=dict)
-    delegations: tuple[Delegated, ...] = ()
-    """Roles that others have lent to the caller for their absence, as far as they still have them themselves."""
+    delegations: tuple[DelegatedRole, ...] = ()
+    """Roles that absent reviewers have delegated to the caller and still have themselves."""
     seen_by: frozenset[str] = frozenset()
-    """Principals other than the caller who have seen the secret that is shown: whoever made the key. None of them is another person."""
+    """Other principals who have seen the secret, such as the one who issued the key; none of them counts as a second person."""
     credential: str | None = None
-    """Id of the key, login or session that was shown; None: none was, as by the command line."""
+    """Id of the key, linked identity or session; None on the command line."""
     break_glass: str | None = None
-    """The break-glass access that is open, if one is: every act says so in its entry."""
-    stops: Reach = frozenset()
-    """Handlers whose permits break-glass access lets the caller stop."""
+    """Id of the open break-glass access, which the entry of each act records."""
+    stop_scope: Reach = frozenset()
+    """Handlers whose permits the caller may suspend and revoke by break-glass access."""
 
     @property
     def persons(self) -> frozenset[str]:
-        """Everybody who may be the one that acts: the caller, and whoever has seen the secret."""
+        """Principals who could have sent the request: the caller, and all who have seen the secret."""
         return self.seen_by | {self.principal}
 
     def acting(self, behalf: str | None = None) -> list[str]:
-        """Return what is stored with an act: everybody who may be the one that acts, and whoever lent the role."""
+        """Return the principals to store with an act: all who could have made it, and the delegator."""
         return sorted(self.persons if behalf is None else self.persons | {behalf})
 
     def may_stop(self, handler: str) -> bool:
-        """Tell whether break-glass access lets the caller stop the permits of a handler."""
-        return self.stops == EVERYWHERE or handler in self.stops
+        """Return True if the caller may suspend and revoke permits of a handler by break-glass access."""
+        return self.stop_scope == EVERYWHERE or handler in self.stop_scope
 
-    def reach(self, roles: frozenset[Role]) -> Reach:
-        """Return the handlers on which the caller has at least one of the roles, of their own or lent."""
-        reached: set[str] = set()
+    def scope(self, roles: frozenset[Role]) -> Reach:
+        """Return the handlers on which the caller has one of the roles, granted or delegated."""
+        scope: set[str] = set()
         for role in roles:
             lent = [delegated.handler for delegated in self.delegations if delegated.role is role]
             handlers = self.grants.get(role, frozenset())
             if handlers == EVERYWHERE or None in lent:
                 return EVERYWHERE
-            reached |= set(handlers) | {handler for handler in lent if handler is not None}
-        return frozenset(reached)
+            scope |= set(handlers) | {handler for handler in lent if handler is not None}
+        return frozenset(scope)
 
     def lenders(self, roles: frozenset[Role], handler: str) -> tuple[str, ...]:
-        """Return on whose behalf the caller acts: nobody's where a role is the caller's own, else whoever lent one."""
+        """Return the delegators of the roles, sorted; empty if one of the roles is granted to the caller."""
         for role in roles:
             own = self.grants.get(role, frozenset())
             if own == EVERYWHERE or handler in own:
@@ -103,124 +109,129 @@ class Caller:
         )
 
     def behalf(self, roles: frozenset[Role], handler: str) -> str | None:
-        """Return who lent the role with which the caller acts; None where one of the roles is the caller's own."""
+        """Return the delegator on whose behalf the caller acts; None if one of the roles is granted to the caller."""
         if any(own == EVERYWHERE or handler in own for own in (self.grants.get(role, frozenset()) for role in roles)):
             return None
         return next(iter(self.lenders(roles, handler)), None)
 
     def has(self, roles: frozenset[Role]) -> bool:
-        """Tell whether the caller has one of the roles on any handler."""
-        return bool(self.reach(roles))
+        """Return True if the caller has one of the roles on any handler."""
+        return bool(self.scope(roles))
 
     def reaches(self, roles: frozenset[Role], handler: str) -> bool:
-        """Tell whether the caller has one of the roles on this handler."""
-        reach = self.reach(roles)
-        return reach == EVERYWHERE or handler in reach
+        """Return True if the caller has one of the roles on a handler."""
+        scope = self.scope(roles)
+        return scope == EVERYWHERE or handler in scope
 
-    def demand(self, roles: frozenset[Role], handler: str, *, what: str = "handler") -> None:
-        """Refuse a caller without any of the roles on a handler.
+    def require(self, roles: frozenset[Role], handler: str, *, noun: str = "handler") -> None:
+        """Require one of the roles on a handler.
+
+        Args:
+            roles: the roles.
+            handler: id of the handler.
+            noun: noun of the row, for the message.
 
         Raises:
-            NotFound: the caller may not even read there.
-            Forbidden: it may read there, and not do this.
+            NotFound: the caller may not read data of the handler.
+            Forbidden: the caller may read it, but has none of the roles.
         """
         if self.reaches(roles, handler):
             return
         if not self.reaches(READERS, handler):
-            raise NotFound(f"There is no such {what}.")
-        raise Forbidden(f"This takes one of the roles: {named(roles)}; you have none of them for this handler.")
+            raise NotFound(f"There is no such {noun}.")
+        raise Forbidden(f"This takes one of the roles: {format_roles(roles)}; you have none of them for this handler.")
 
     def require_everywhere(self, role: Role) -> None:
-        """Refuse a caller whose role is limited to some handlers where the act concerns all.
+        """Require a role on all handlers.
 
         Raises:
-            Forbidden: the role is missing or limited.
+            Forbidden: the role is missing, or limited to some handlers.
         """
         if self.grants.get(role) != EVERYWHERE:
             raise Forbidden(f"This takes the role {role} for all handlers.")
 
 
 @dataclass(slots=True, repr=False)
-class Credentials:
-    """What a caller shows of a key: how it begins, to find it by, and the SHA-256 of the whole."""
+class KeyCredential:
+    """API key of a request: its prefix, by which it is looked up, and its SHA-256."""
 
     prefix: str
     sha256: bytes
 
     @property
-    def counted(self) -> bytes:
-        """What the rate of its requests is counted by: all of the key, which nobody else can show."""
+    def rate_limit_key(self) -> bytes:
+        """Key of the token bucket: the hash of the whole key, which nobody else can send."""
         return self.sha256
 
     def match(self, stored: bytes | None) -> bool:
-        """Tell whether the key is the stored one, in constant time."""
+        """Compare with the stored hash in constant time."""
         return stored is not None and hmac.compare_digest(stored, self.sha256)
 
 
 @dataclass(frozen=True, slots=True)
 class FederatedCredential:
-    """A principal for whom the identity provider has vouched, by a token that was verified."""
+    """Principal of a verified token of the identity provider."""
 
     principal: str
-    login: str
-    """Under which the provider knows it: once the login has ended, it is vouched for no more."""
+    linked_identity: str
+    """Id of the linked identity; once that has ended, the credential is not valid."""
 
     @property
     def prefix(self) -> str:
-        """What it is looked up by: the login's id, which no key begins with."""
-        return self.login
+        """Key of the look-up: the id of the linked identity, which no API key begins with."""
+        return self.linked_identity
 
     @property
-    def counted(self) -> bytes:
-        """What the rate of its requests is counted by."""
+    def rate_limit_key(self) -> bytes:
+        """Key of the token bucket."""
         return self.principal.encode()
 
     def match(self, stored: bytes | None) -> bool:
-        """Tell that there is no key to compare with."""
+        """Return True if no key is stored: there is none to compare with."""
         return stored is None
 
 
 @dataclass(frozen=True, slots=True)
 class SessionCredential:
-    """Somebody who has signed in with a browser; the gate does not know of such, and takes nothing of it."""
+    """Session of a browser; the gate does not accept it."""
 
     session: str
 
     @property
     def prefix(self) -> str:
-        """The session's id, which neither a key nor a login has."""
+        """Key of the look-up: the session's id, which no key or linked identity has."""
         return self.session
 
     @property
-    def counted(self) -> bytes:
-        """What the rate of its requests is counted by."""
+    def rate_limit_key(self) -> bytes:
+        """Key of the token bucket."""
         return self.session.encode()
 
     def match(self, stored: bytes | None) -> bool:  # noqa: ARG002 - never
-        """Tell that it is nobody's key."""
+        """Return False: a session has no key."""
         return False
 
 
-Credential = Credentials | FederatedCredential | SessionCredential
-"""What shows who is calling; whether it stands, the transaction that does the work finds out."""
+Credential = KeyCredential | FederatedCredential | SessionCredential
+"""Credential of a request; the transaction that does the work checks its validity."""
 
-Recognizer = Callable[[str | None], Credentials]
-"""Reads a key from the value of the `Authorization` header, or raises `Unauthenticated`; whether it stands, it does not know."""
+KeyParser = Callable[[str | None], KeyCredential]
+"""Parses the value of the `Authorization` header, or raises `Unauthenticated`; does not check the key's validity."""
 
 OPERATOR: Final = Caller(principal="operator", name="operator", kind="operator")
-"""Whoever holds the database's own credentials and acts through the command line."""
+"""Operator, who acts through the command line with the credentials of the database."""
 
 SYSTEM_ACTOR: Final = Caller(principal="outbound", name="outbound", kind="operator")
-"""The service itself, where it tells one handler's people what an act at another one has brought to light."""
+"""The service itself, as the actor of notifications that an act at another handler causes."""
 
 Identify = Callable[[Request, bool], Awaitable[Credential]]
-"""Finds what a request shows, outside of any transaction since it may have to ask others, or raises `Unauthenticated`; told whether the
-route takes sessions."""
+"""Reads the credential of a request, or raises `Unauthenticated`. Runs outside of transactions, since it may call the identity
+provider. The flag is True if the route accepts sessions."""
 
 Authenticate = Callable[[Transaction, Credential], Awaitable[Caller]]
-"""Turns what a request shows into a caller, or raises `Unauthenticated`."""
+"""Loads the caller of a credential, or raises `Unauthenticated`."""
 
 
-def named(roles: frozenset[Role]) -> str:
-    """Return role names for a sentence, in a fixed order."""
+def format_roles(roles: frozenset[Role]) -> str:
+    """Format role names for a sentence, in a fixed order."""
     return ", ".join(sorted(roles))

@@ -1,4 +1,4 @@
-"""Directory of principals and their roles, for packages that ask about others than the caller: read straight from identity's tables."""
+"""Queries principals other than the caller, and their roles, in the tables of `identity`."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -57,8 +57,8 @@ _DELEGATIONS = table(
 
 
 @dataclass(frozen=True, slots=True)
-class Entitled:
-    """A person who may act in a role, for themselves or on behalf of somebody who is away."""
+class EligiblePerson:
+    """Person who may act in a role, by a grant or on behalf of an absent delegator."""
 
     principal: str
     name: str
@@ -67,7 +67,7 @@ class Entitled:
 
 @dataclass(frozen=True, slots=True)
 class Tenure:
-    """A role that somebody has or had of their own: since when, and whether still."""
+    """Present or past grant of a role, without delegations."""
 
     principal: str
     role: Role
@@ -75,24 +75,36 @@ class Tenure:
     """None: all handlers."""
     effective_at: datetime
     has_ended: bool
-    """Withdrawn, or past its last day."""
+    """True if it was withdrawn or its last day has passed."""
 
 
-async def entitled(tx: Transaction, role: Role, handler: str, today: date) -> list[Entitled]:
-    """Return who may act in a role for a handler today, by name: each enabled person once for each way to the role, their own first."""
+async def find_eligible_persons(tx: Transaction, role: Role, handler: str, today: date) -> list[EligiblePerson]:
+    """Find the enabled persons who may act in a role for a handler today, by name; one item per grant or delegator, grants first.
+
+    Example:
+        for person in await find_eligible_persons(tx, Role.LEGAL, transfer.handler, today):
+            print(person.name, person.on_behalf_of)
+    """
     own = (
         select(_PRINCIPALS.c.id, _PRINCIPALS.c.name, null().cast(Id).label("behalf"))
         .join(_GRANTS, _GRANTS.c.principal == _PRINCIPALS.c.id)
-        .where(_grant_stands(role, handler, today))
+        .where(_is_eligible_grant(role, handler, today))
     )
-    away = _PRINCIPALS.alias()
+    delegators = _PRINCIPALS.alias()
     lent = (
         select(_PRINCIPALS.c.id, _PRINCIPALS.c.name, _DELEGATIONS.c.delegator.label("behalf"))
         .join(_DELEGATIONS, _DELEGATIONS.c.delegate == _PRINCIPALS.c.id)
         .join(_GRANTS, _GRANTS.c.principal == _DELEGATIONS.c.delegator)
-        .join(away, and_(away.c.id == _DELEGATIONS.c.delegator, away.c.kind == "person", away.c.disabled_at.is_(None)))
+        .join(
+            delegators,
+            and_(
+                delegators.c.id == _DELEGATIONS.c.delegator,
+                delegators.c.kind == "person",
+                delegators.c.disabled_at.is_(None),
+            ),
+        )
         .where(
-            _grant_stands(role, handler, today),
+            _is_eligible_grant(role, handler, today),
             literal(str(role)) == _DELEGATIONS.c.roles.any_(),
             or_(_DELEGATIONS.c.handler.is_(None), _DELEGATIONS.c.handler == handler),
             delegation_is_in_force(_DELEGATIONS.c, today),
@@ -100,31 +112,31 @@ async def entitled(tx: Transaction, role: Role, handler: str, today: date) -> li
     )
     rows = {(str(name), str(principal), behalf) for principal, name, behalf in await tx.execute(union_all(own, lent))}
     ways = sorted(rows, key=lambda row: (row[0], row[2] or ""))
-    return [Entitled(principal, name, behalf) for name, principal, behalf in ways]
+    return [EligiblePerson(principal, name, behalf) for name, principal, behalf in ways]
 
 
-async def known(tx: Transaction, principals: Collection[str]) -> Mapping[str, tuple[str, str]]:
-    """Return the kind and the name of principals by id."""
+async def load_kinds_and_names(tx: Transaction, principals: Collection[str]) -> Mapping[str, tuple[str, str]]:
+    """Load the kind and the name of principals, by id."""
     query = select(_PRINCIPALS.c.id, _PRINCIPALS.c.kind, _PRINCIPALS.c.name).where(_PRINCIPALS.c.id.in_(principals))
     return {row[0]: (row[1], row[2]) for row in await tx.execute(query)}
 
 
-async def names(tx: Transaction, principals: Collection[str]) -> Mapping[str, str]:
-    """Return the names of principals by id."""
+async def load_names(tx: Transaction, principals: Collection[str]) -> Mapping[str, str]:
+    """Load the names of principals, by id."""
     if not principals:
         return {}
     rows = await tx.execute(select(_PRINCIPALS.c.id, _PRINCIPALS.c.name).where(_PRINCIPALS.c.id.in_(principals)))
     return {str(principal): str(name) for principal, name in rows}
 
 
-async def seen(tx: Transaction, holders: Collection[str]) -> Mapping[str, frozenset[str]]:
-    """Return who has ever seen a credential of some principals: what can be known of acts of before this was stored with each."""
-    found: dict[str, frozenset[str]] = {}
+async def load_credential_viewers(tx: Transaction, holders: Collection[str]) -> Mapping[str, frozenset[str]]:
+    """Load the principals who have seen a credential of each holder; used for acts that precede stored sets."""
+    viewers: dict[str, frozenset[str]] = {}
     for credentials in _CREDENTIALS if holders else ():
         query = select(credentials.c.principal, credentials.c.seen_by).where(credentials.c.principal.in_(holders))
         for holder, seen_by in await tx.execute(query):
-            found[holder] = found.get(holder, frozenset()) | frozenset(seen_by)
-    return found
+            viewers[holder] = viewers.get(holder, frozenset()) | frozenset(seen_by)
+    return viewers
 
 
 async def persons_of(
@@ -132,23 +144,23 @@ async def persons_of(
     *acts: tuple[str | None, Sequence[str] | None],
     authors: Sequence[tuple[Sequence[str], Sequence[str] | None]] = (),
 ) -> frozenset[str]:
-    """Return who could have made any of some acts, each by its holder and the set that was stored with it.
+    """Return the principals who could have made any of some acts (see `persons.set_of`).
 
     Args:
         tx: the transaction.
-        acts: holder (None: not made) and set (None: made before sets were stored).
-        authors: acts of which the set is stored for all together: the holders, and the set.
+        acts: holder (None: not made) and stored set (None: the act precedes stored sets) of each act.
+        authors: holders and shared set of acts that share one stored set.
     """
     before = {holder for holder, stored in acts if holder is not None and stored is None}
     before |= {holder for holders, stored in authors for holder in holders if holder not in (stored or ())}
-    known = await seen(tx, before)
-    sets = [persons.set_of(holder, stored, known) for holder, stored in acts]
-    sets += [persons.set_of_authors(holders, stored, known) for holders, stored in authors]
+    seen = await load_credential_viewers(tx, before)
+    sets = [persons.set_of(holder, stored, seen) for holder, stored in acts]
+    sets += [persons.set_of_authors(holders, stored, seen) for holders, stored in authors]
     return frozenset().union(*sets)
 
 
-async def tenures(tx: Transaction, principals: Collection[str], today: date) -> list[Tenure]:
-    """Return the roles that some principals have or had of their own; not those that were asked for and never confirmed."""
+async def load_tenures(tx: Transaction, principals: Collection[str], today: date) -> list[Tenure]:
+    """Load the present and past grants of principals, without those that were never confirmed."""
     if not principals:
         return []
     columns = (
@@ -165,16 +177,16 @@ async def tenures(tx: Transaction, principals: Collection[str], today: date) -> 
     ]
 
 
-async def disabled(tx: Transaction, principals: Collection[str]) -> set[str]:
-    """Return which of some principals are shut out."""
+async def find_disabled(tx: Transaction, principals: Collection[str]) -> set[str]:
+    """Find the disabled ones of some principals."""
     if not principals:
         return set()
     query = select(_PRINCIPALS.c.id).where(_PRINCIPALS.c.id.in_(principals), _PRINCIPALS.c.disabled_at.is_not(None))
     return set(await tx.scalars(query))
 
 
-async def readers_among(tx: Transaction, handler: str, references: Collection[str], today: date) -> Mapping[str, str]:
-    """Return, by id or name as they were referred to, the ids of the enabled people who may read a handler's transfers today."""
+async def find_readers(tx: Transaction, handler: str, references: Collection[str], today: date) -> Mapping[str, str]:
+    """Find the enabled persons who may read a handler's transfers today: reference (id or name) to id."""
     query = (
         select(_PRINCIPALS.c.id, _PRINCIPALS.c.name)
         .distinct()
@@ -188,17 +200,17 @@ async def readers_among(tx: Transaction, handler: str, references: Collection[st
             or_(_GRANTS.c.handler.is_(None), _GRANTS.c.handler == handler),
         )
     )
-    found: dict[str, str] = {}
+    ids: dict[str, str] = {}
     for principal, name in await tx.execute(query):
-        found |= {str(principal): str(principal), str(name): str(principal)}
-    if any(reference not in found for reference in references):
+        ids |= {str(principal): str(principal), str(name): str(principal)}
+    if any(reference not in ids for reference in references):
         for role in sorted(REVIEWERS):
-            for person in await entitled(tx, role, handler, today):
-                found |= {person.principal: person.principal, person.name: person.principal}
-    return {reference: found[reference] for reference in references if reference in found}
+            for person in await find_eligible_persons(tx, role, handler, today):
+                ids |= {person.principal: person.principal, person.name: person.principal}
+    return {reference: ids[reference] for reference in references if reference in ids}
 
 
-def _grant_stands(role: Role, handler: str, today: date) -> ColumnElement[bool]:
+def _is_eligible_grant(role: Role, handler: str, today: date) -> ColumnElement[bool]:
     return and_(
         _PRINCIPALS.c.kind == "person",
         _PRINCIPALS.c.disabled_at.is_(None),

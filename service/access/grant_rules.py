@@ -1,10 +1,10 @@
-"""Rules of grants: who may give, confirm and withdraw which role, when a grant stands, who may break the glass. Pure.
+"""Rules of grants: permissions to give, confirm and withdraw roles, states of a grant, break-glass access. Pure.
 
-A reviewer's role and that of an admin take two persons: one admin asks, another confirms. Excluded from a grant are
+Roles of reviewers and admins need two admins: one requests the grant, another confirms it. Neither may be
 
-1. its grantee,
-2. whoever stands in for the grantee,
-3. whoever acts by a key whose secret one of these has seen.
+1. the grantee,
+2. a delegate of the grantee,
+3. a person who acts by a key whose secret one of these has seen.
 """
 
 from collections.abc import Iterable
@@ -19,20 +19,20 @@ from service.clock import day_in_shanghai
 ADMIN: Final = "admin"
 REVIEWER: Final = "reviewer:"
 EVERYWHERE: Final = "*"
-Reach = frozenset[str] | Literal["*"]
+AdminScope = frozenset[str] | Literal["*"]
 
 PENDING_PERIOD: Final = timedelta(days=7)
-"""How long a grant waits for a second admin."""
+"""Period after which an unconfirmed grant lapses."""
 
 MAX_AHEAD: Final = timedelta(days=366)
-"""How far ahead a grant can begin at most."""
+"""Maximum time from today to the first day of a grant."""
 
 MAX_DURATION: Final = timedelta(days=3660)
-"""How long a grant with a last day can be at most."""
+"""Maximum duration of a grant with a last day."""
 
 
-class State(StrEnum):
-    """Where a grant stands at a moment."""
+class GrantState(StrEnum):
+    """States of a grant."""
 
     PENDING = "pending"
     UPCOMING = "upcoming"
@@ -41,33 +41,38 @@ class State(StrEnum):
     WITHDRAWN = "withdrawn"
 
 
-OPEN: Final = frozenset({State.PENDING, State.UPCOMING, State.STANDING})
-"""The states of a grant that can still be taken away."""
+OPEN: Final = frozenset({GrantState.PENDING, GrantState.UPCOMING, GrantState.STANDING})
+"""States in which a grant can be withdrawn."""
 
 
 @dataclass(frozen=True, slots=True)
-class Life:
-    """What of a grant its state follows from; the days are of Asia/Shanghai, both inclusive."""
+class GrantPeriod:
+    """Days and instants that determine the state of a grant; days are of Asia/Shanghai, both inclusive."""
 
-    asked_at: datetime
+    requested_at: datetime
     first_day: date
     last_day: date | None
     effective_at: datetime | None
-    """None: it waits for a second admin."""
+    """None: waits for a second admin."""
     ended_at: datetime | None
 
 
-def state(life: Life, now: datetime) -> State:
-    """Return where a grant stands; one that had lapsed when it was ended on record stays lapsed."""
-    if life.ended_at is not None:
-        before = state(replace(life, ended_at=None), life.ended_at)
-        return State.LAPSED if before is State.LAPSED else State.WITHDRAWN
+def grant_state(period: GrantPeriod, now: datetime) -> GrantState:
+    """Return the state of a grant; one that had lapsed before it was withdrawn stays lapsed.
+
+    Example:
+        if grant_state(grant.period, tx.now) is not GrantState.PENDING:
+            raise Conflict("The grant does not wait for a second admin.")
+    """
+    if period.ended_at is not None:
+        before = grant_state(replace(period, ended_at=None), period.ended_at)
+        return GrantState.LAPSED if before is GrantState.LAPSED else GrantState.WITHDRAWN
     today = day_in_shanghai(now)
-    if life.last_day is not None and today > life.last_day:
-        return State.LAPSED
-    if life.effective_at is None:
-        return State.LAPSED if now >= life.asked_at + PENDING_PERIOD else State.PENDING
-    return State.UPCOMING if today < life.first_day else State.STANDING
+    if period.last_day is not None and today > period.last_day:
+        return GrantState.LAPSED
+    if period.effective_at is None:
+        return GrantState.LAPSED if now >= period.requested_at + PENDING_PERIOD else GrantState.PENDING
+    return GrantState.UPCOMING if today < period.first_day else GrantState.STANDING
 
 
 def is_delegation_in_force(
@@ -91,152 +96,152 @@ def is_delegation_over(last_day: date, ended_at: datetime | None, today: date) -
     return ended_at is not None or today > last_day
 
 
-def faults_of_days(first: date | None, last: date | None, today: date) -> list[tuple[str, str]]:
-    """Return what is wrong with the days that are asked for, as (field, what to do); None: at once, and no end."""
+def find_day_faults(first: date | None, last: date | None, today: date) -> list[tuple[str, str]]:
+    """Find errors in the days of a requested grant, as (field, advice); None: today, and no last day."""
     begins = first or today
-    found: list[tuple[str, str]] = []
+    faults: list[tuple[str, str]] = []
     if begins < today:
-        found.append(("valid_from", "Choose today or a day to come."))
+        faults.append(("valid_from", "Choose today or a day to come."))
     elif begins > today + MAX_AHEAD:
-        found.append(("valid_from", f"Choose a day within {MAX_AHEAD.days} days."))
+        faults.append(("valid_from", f"Choose a day within {MAX_AHEAD.days} days."))
     if last is not None and last < max(begins, today):
-        found.append(("valid_until", "Choose its first day or a later one."))
+        faults.append(("valid_until", "Choose its first day or a later one."))
     elif last is not None and last > begins + MAX_DURATION:
-        found.append(("valid_until", f"Choose a day within {MAX_DURATION.days} days of the first one, or none."))
-    return found
+        faults.append(("valid_until", f"Choose a day within {MAX_DURATION.days} days of the first one, or none."))
+    return faults
 
 
-# Who may do what to a grant
+# Permissions on grants
 
 
 @dataclass(frozen=True, slots=True)
-class Party:
-    """Whoever acts on a grant."""
+class Actor:
+    """Principal that acts on a grant."""
 
     principal: str
     kind: str
-    """`person`, `system`, or `operator` for whoever holds the database's own credentials."""
-    admin_of: Reach = frozenset()
-    """The handlers of which they are an admin."""
+    """`person`, `system`, or `operator` on the command line."""
+    admin_of: AdminScope = frozenset()
+    """Handlers on which the actor is an admin."""
     seen_by: frozenset[str] = frozenset()
-    """Who else has seen the secret that they act with: whoever made the key, and whoever had seen the key that it was made with."""
+    """Other principals who have seen the secret of the credential, such as the one who issued the key."""
 
     @property
     def persons(self) -> frozenset[str]:
-        """Everybody who may be the one that acts."""
+        """Principals who could have sent the request."""
         return self.seen_by | {self.principal}
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
-    """A role that somebody is to have."""
+class GrantRequest:
+    """Requested grant."""
 
     role: str
     handler: str | None
     """None: all handlers."""
     grantee: str
     kind: str
-    """`person` or `system`: of the grantee."""
+    """Kind of the grantee: `person` or `system`."""
     stand_ins: frozenset[str] = frozenset()
-    """To whom the grantee has lent roles: what the grantee comes to have they may come to use."""
+    """Delegates of the grantee, who may come to use the role."""
 
     @property
     def users(self) -> frozenset[str]:
-        """Everybody who would have the use of it."""
+        """Principals who could use the role."""
         return self.stand_ins | {self.grantee}
 
 
 def is_reviewer(role: str) -> bool:
-    """Tell whether a role decides a stage."""
+    """Return True for a reviewer's role."""
     return role.startswith(REVIEWER)
 
 
-def takes_two(role: str) -> bool:
-    """Tell whether a grant of a role waits for a second admin."""
+def requires_second_admin(role: str) -> bool:
+    """Return True if a second admin must confirm grants of a role."""
     return role == ADMIN or is_reviewer(role)
 
 
-def is_fit(role: str, kind: str) -> bool:
-    """Tell whether a principal of a kind can have a role: systems do not review."""
+def is_role_possible(role: str, kind: str) -> bool:
+    """Return True if a principal of a kind can have a role; systems cannot be reviewers."""
     return kind == "person" or not is_reviewer(role)
 
 
-def sees(by: Party, handler: str | None) -> bool:
-    """Tell whether the grants on a handler (None: on all) are anything to somebody."""
+def may_administer(by: Actor, handler: str | None) -> bool:
+    """Return True if an actor administers the grants on a handler (None: on all handlers)."""
     if by.kind == "operator" or by.admin_of == EVERYWHERE:
         return True
     return handler is not None and handler in by.admin_of
 
 
-def grant_denial(by: Party, ask: Ask) -> str | None:
-    """Return why somebody may not give, or ask for, a grant; None: they may."""
+def grant_denial(by: Actor, request: GrantRequest) -> str | None:
+    """Return the reason for which an actor may not request a grant, or None."""
     if by.kind == "operator":
         return None
-    if not are_two(by.persons, {ask.grantee}):
+    if not are_two(by.persons, {request.grantee}):
         return (
             "Nobody grants a role to themselves, nor by a key that they have made for another admin; ask another admin."
         )
-    if not sees(by, ask.handler):
-        return _missing(ask.handler)
-    if not takes_two(ask.role):
+    if not may_administer(by, request.handler):
+        return _missing_role(request.handler)
+    if not requires_second_admin(request.role):
         return None
     if by.kind != "person":
-        return f"The role {ask.role} is asked for by a person."
-    return _part_denial(by, ask)
+        return f"The role {request.role} is asked for by a person."
+    return _use_denial(by, request)
 
 
-def confirm_denial(by: Party, ask: Ask, askers: frozenset[str]) -> str | None:
-    """Return why somebody may not be the second admin; None: they may.
+def confirm_denial(by: Actor, request: GrantRequest, askers: frozenset[str]) -> str | None:
+    """Return the reason for which an actor may not confirm a grant, or None.
 
     Args:
-        by: whoever wants to confirm.
-        ask: what was asked for.
-        askers: who asked for it, and whoever had seen the secret that it was asked with.
+        by: the actor.
+        request: the requested grant.
+        askers: principals who could have requested it.
     """
     if not are_two({by.principal}, askers):
         return "Whoever asked for a grant does not confirm it; another admin must."
-    if not are_two({by.principal}, {ask.grantee}):
+    if not are_two({by.principal}, {request.grantee}):
         return "Nobody confirms a role of their own; another admin must."
     if by.kind != "person":
-        return f"The role {ask.role} is confirmed by a person."
-    wide_enough = by.admin_of == EVERYWHERE or (is_reviewer(ask.role) and sees(by, ask.handler))
+        return f"The role {request.role} is confirmed by a person."
+    wide_enough = by.admin_of == EVERYWHERE or (is_reviewer(request.role) and may_administer(by, request.handler))
     if not wide_enough:
-        return _missing(None)
+        return _missing_role(None)
     if not are_two(by.seen_by, askers):
         return "Your key was made by whoever asked for this grant. Sign in with one that nobody else has seen."
-    return _part_denial(by, ask)
+    return _use_denial(by, request)
 
 
-def _part_denial(by: Party, ask: Ask) -> str | None:
-    if not are_two({by.principal}, ask.stand_ins):
+def _use_denial(by: Actor, request: GrantRequest) -> str | None:
+    if not are_two({by.principal}, request.stand_ins):
         return "You stand in for the grantee, and would have the use of this role yourself; another admin must do this."
-    if not are_two(by.persons, ask.users):
+    if not are_two(by.persons, request.users):
         return "Your key was made by somebody who would have the use of this role. Sign in with one that nobody else has seen."
     return None
 
 
-def withdraw_denial(by: Party, handler: str | None) -> str | None:
-    """Return why somebody may not take a grant away; None: they may. To take away needs no second admin."""
-    return None if sees(by, handler) else _missing(handler)
+def withdraw_denial(by: Actor, handler: str | None) -> str | None:
+    """Return the reason for which an actor may not withdraw a grant, or None; a withdrawal needs no second admin."""
+    return None if may_administer(by, handler) else _missing_role(handler)
 
 
-def _missing(handler: str | None) -> str:
+def _missing_role(handler: str | None) -> str:
     return f"This takes the role {ADMIN} for {'all handlers' if handler is None else 'this handler'}."
 
 
-def lend_for_denial(by: Party, delegate: str) -> str | None:
-    """Return why an admin may not ask that somebody else's roles be lent; None: they may, and it waits for a second admin."""
+def lend_for_denial(by: Actor, delegate: str) -> str | None:
+    """Return the reason for which an admin may not request a delegation of another person's roles, or None."""
     if by.kind != "person":
         return "Only a person can lend a reviewer's role."
     if by.admin_of != EVERYWHERE:
-        return _missing(None)
+        return _missing_role(None)
     if not are_two(by.persons, {delegate}):
         return "Nobody lends a role to themselves; another admin must do this."
     return None
 
 
-def confirm_lending_denial(by: Party, *, delegator: str, delegate: str, askers: frozenset[str]) -> str | None:
-    """Return why somebody may not confirm that roles of somebody who is away are lent; the delegator may."""
+def confirm_lending_denial(by: Actor, *, delegator: str, delegate: str, askers: frozenset[str]) -> str | None:
+    """Return the reason for which an actor may not confirm a delegation that an admin requested, or None."""
     if by.kind != "person" or (by.principal != delegator and by.admin_of != EVERYWHERE):
         return "This takes whoever lends the roles, or an admin of all handlers; a person in either case."
     if not are_two(by.persons, askers | {delegate}):
@@ -244,61 +249,66 @@ def confirm_lending_denial(by: Party, *, delegator: str, delegate: str, askers: 
     return None
 
 
-# Who must remain
+# Last admin
 
 
 @dataclass(frozen=True, slots=True)
-class Keeper:
-    """A grant of the role admin on all handlers."""
+class AdminGrant:
+    """Grant of the role admin on all handlers."""
 
     grant: str
     principal: str
     kind: str
     is_enabled: bool
     source: str
-    life: Life
+    period: GrantPeriod
 
-    def keeps(self, now: datetime) -> bool:
-        """Tell whether it can be relied on to be there: a person's, standing, without an end, and no matter of the identity provider."""
-        is_lasting = self.life.last_day is None and self.source != "group"
-        return self.kind == "person" and self.is_enabled and is_lasting and state(self.life, now) is State.STANDING
+    def is_lasting(self, now: datetime) -> bool:
+        """Return True for a lasting grant of an enabled person: in force, without a last day, not from the identity provider."""
+        has_no_end = self.period.last_day is None and self.source != "group"
+        return (
+            self.kind == "person"
+            and self.is_enabled
+            and has_no_end
+            and grant_state(self.period, now) is GrantState.STANDING
+        )
 
 
-def leaves_an_admin(keepers: Iterable[Keeper], going: str, now: datetime) -> bool:
-    """Tell whether an admin can still be relied on when a grant, or everything of a principal, goes; or nobody was before.
+def has_remaining_admin(grants: Iterable[AdminGrant], removed: str, now: datetime) -> bool:
+    """Return True if a lasting admin remains after the removal of a grant or a principal, or if there was none before.
 
     Args:
-        keepers: every grant of the role admin on all handlers.
-        going: id of the grant, or of the principal.
-        now: the moment.
+        grants: all grants of the role admin on all handlers.
+        removed: id of the grant or the principal.
+        now: the instant.
     """
-    relied_on = [keeper for keeper in keepers if keeper.keeps(now)]
-    remaining = [keeper for keeper in relied_on if going not in {keeper.grant, keeper.principal}]
-    return bool(remaining) or not relied_on
+    lasting = [grant for grant in grants if grant.is_lasting(now)]
+    remaining = [grant for grant in lasting if removed not in {grant.grant, grant.principal}]
+    return bool(remaining) or not lasting
 
 
 # Break-glass access
 
 
-class Glass(StrEnum):
-    """What a person may take in an emergency, alone and at once: to read as an auditor does, or to stop permits."""
+class BreakGlassRole(StrEnum):
+    """Roles of break-glass access: to read as an auditor does, or to suspend and revoke permits."""
 
     AUDITOR = "auditor"
     STOP = "stop"
 
 
-def break_denial(by: Party, handler: str | None) -> str | None:
-    """Return why somebody may not break the glass; None: they may. It opens nothing that lets data out."""
+def break_denial(by: Actor, handler: str | None) -> str | None:
+    """Return the reason for which an actor may not take break-glass access, or None; it never allows exports."""
     if by.kind != "person":
         return "Break-glass access is for people."
-    return None if sees(by, handler) else _missing(handler)
+    return None if may_administer(by, handler) else _missing_role(handler)
 
 
-def close_denial(by: Party, opener: str, handler: str | None) -> str | None:
-    """Return why somebody may not end break-glass access early; None: they may."""
-    return None if by.principal == opener or sees(by, handler) else _missing(handler)
+def close_denial(by: Actor, opener: str, handler: str | None) -> str | None:
+    """Return the reason for which an actor may not end break-glass access early, or None."""
+    return None if by.principal == opener or may_administer(by, handler) else _missing_role(handler)
 
 
-def ends_at(opened_at: datetime, hours: int) -> datetime:
-    """Return when access that was taken for some hours ends."""
-    return opened_at + timedelta(hours=hours)
+def break_glass_end(start: datetime, hours: int) -> datetime:
+    """Return the end of break-glass access of some hours."""
+    return start + timedelta(hours=hours)

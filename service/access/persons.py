@@ -1,24 +1,29 @@
-"""Separation of duties: decides whether two acts are those of two persons. Pure. An act may be that of anybody who could have made it.
+"""Decides separation of duties: whether two acts are those of two persons. Pure.
 
-Who could have made an act: the holder of the credential, whoever has made or seen it, and whoever lent the role. Two acts are two
-persons' where these sets have nobody in common, whichever act came first. Every rule that wants two asks here.
+Each act has a set of principals who could have made it: the holder of the credential, all who issued or saw it, and the delegator of
+the role. Two acts are those of two persons if their sets have no common member.
 """
 
 from collections.abc import Collection, Iterable, Mapping
 
 
-def are_two(one: Collection[str], other: Collection[str]) -> bool:
-    """Tell whether two acts, each by the set of those who could have made it, are sure to be those of two persons."""
-    return set(one).isdisjoint(other)
+def are_two(first: Collection[str], second: Collection[str]) -> bool:
+    """Return True if two acts, by their sets of possible principals, are certainly those of two persons.
+
+    Example:
+        if not are_two(caller.acting(), await directory.persons_of(tx, (evidence.added_by, evidence.added_persons))):
+            raise Forbidden("Another person must confirm this.")
+    """
+    return set(first).isdisjoint(second)
 
 
 def set_of(holder: str | None, stored: Iterable[str] | None, seen: Mapping[str, Iterable[str]]) -> frozenset[str]:
-    """Return who could have made an act; nobody, where it was not made.
+    """Return the principals who could have made an act; empty if it was not made.
 
     Args:
-        holder: principal who is on record for it; None: it was not made.
-        stored: the set that was stored with it; None: it was made before sets were stored.
-        seen: by holder who has seen a credential of theirs, which is all that can be known of acts of before.
+        holder: principal on record; None: the act was not made.
+        stored: set stored with the act; None: the act precedes stored sets.
+        seen: principals who have seen a credential, by its holder; used for acts that precede stored sets.
     """
     if holder is None:
         return frozenset()
@@ -28,11 +33,11 @@ def set_of(holder: str | None, stored: Iterable[str] | None, seen: Mapping[str, 
 def set_of_authors(
     authors: Collection[str], stored: Collection[str] | None, seen: Mapping[str, Iterable[str]]
 ) -> frozenset[str]:
-    """Return who could have made one of several acts of which the set is stored for all together.
+    """Return the principals who could have made any of several acts that share one stored set.
 
     Args:
-        authors: principals who are on record for them.
-        stored: the set; an author who is not in it acted through a version that did not store it.
+        authors: principals on record.
+        stored: the shared set; the acts of an author outside of it precede stored sets.
         seen: as for `set_of`.
     """
     together = frozenset(stored or ())

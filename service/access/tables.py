@@ -1,4 +1,4 @@
-"""Tables of principals, API keys, grants and what is like them; nothing is ever removed from them."""
+"""Tables of principals, credentials, sessions, grants, delegations and break-glass access; rows are never deleted."""
 
 from datetime import date, datetime
 from typing import Any, Final
@@ -29,16 +29,16 @@ from service.access.conditions import (
     grant_is_pending,
     grant_is_standing,
 )
-from service.access.grant_rules import Life
+from service.access.grant_rules import GrantPeriod
 from service.database.columns import Base, Id, Key, Moment, PrimaryId
 from service.validation.text_types import fold_name
 
 EndOf = DateTime(timezone=True)
 
 TODAY: Final = bindparam("today", type_=Date)
-"""A day in Asia/Shanghai, in queries that are made once because every request asks them."""
+"""Parameter of prepared queries: a day in Asia/Shanghai."""
 NOW: Final = bindparam("now", type_=DateTime(timezone=True))
-"""A moment, in such queries."""
+"""Parameter of prepared queries: an instant."""
 
 
 def _folded_name(context: Any) -> str:
@@ -46,7 +46,7 @@ def _folded_name(context: Any) -> str:
 
 
 class Principal(Base):
-    """One person or one system, however many keys it has."""
+    """Person or system, with any number of credentials."""
 
     __tablename__ = "principals"
 
@@ -56,7 +56,7 @@ class Principal(Base):
     created_at: Mapped[Moment]
     disabled_at: Mapped[datetime | None] = mapped_column(EndOf)
     folded: Mapped[str] = mapped_column(Text, default=_folded_name)
-    """The name as it is compared: two that differ in case, in the width of letters or in kinds of spaces are one."""
+    """Folded name, for comparison: without differences in case, in the width of letters and in kinds of spaces."""
 
     __table_args__ = (
         CheckConstraint("kind in ('person', 'system')", name="kind"),
@@ -65,7 +65,7 @@ class Principal(Base):
 
 
 class ApiKey(Base):
-    """A bearer key: found by its prefix, known by the SHA-256 of the whole."""
+    """API key: looked up by its prefix, compared by its SHA-256."""
 
     __tablename__ = "api_keys"
 
@@ -78,11 +78,11 @@ class ApiKey(Base):
     expires_at: Mapped[datetime | None] = mapped_column(EndOf)
     revoked_at: Mapped[datetime | None] = mapped_column(EndOf)
     seen_by: Mapped[list[str]] = mapped_column(ARRAY(Id), default=list)
-    """Principals other than the holder who have seen the secret: whoever made it, and whoever had seen what it was made with."""
+    """Other principals who have seen the secret: the issuer, and all who had seen the issuer's secret."""
 
 
 class LinkedIdentity(Base):
-    """What an identity provider calls a principal: one subject of one issuer, which is one principal's for good."""
+    """Subject of an identity provider, linked to one principal for good."""
 
     __tablename__ = "logins"
 
@@ -93,16 +93,16 @@ class LinkedIdentity(Base):
     made_by: Mapped[str] = mapped_column(Id)
     made_at: Mapped[Moment]
     seen_by: Mapped[list[str]] = mapped_column(ARRAY(Id), default=list)
-    """Principals other than its own who have linked it: they could have named a subject of their own."""
+    """Other principals who have linked it, and could have linked a subject of their own."""
     told_at: Mapped[datetime | None] = mapped_column(EndOf)
-    """When the newest token that told of groups was issued; an older one changes nothing."""
+    """Time of issue of the newest token with groups; an older token changes nothing."""
     ended_at: Mapped[datetime | None] = mapped_column(EndOf)
 
     __table_args__ = (UniqueConstraint("subject", "issuer"),)
 
 
 class Session(Base):
-    """A person who has signed in with a browser."""
+    """Session of a person in a browser."""
 
     __tablename__ = "sessions"
 
@@ -110,17 +110,17 @@ class Session(Base):
     principal: Mapped[str] = mapped_column(Id, ForeignKey("principals.id"), index=True)
     login: Mapped[str | None] = mapped_column(Id, ForeignKey("logins.id"))
     csrf: Mapped[bytes] = mapped_column(LargeBinary)
-    """What pages of this session show with whatever they ask for, and other sites' pages cannot."""
+    """CSRF token, which pages of other sites cannot send."""
     begun_at: Mapped[Moment]
     seen_at: Mapped[Moment]
     ends_at: Mapped[Moment]
     ended_at: Mapped[datetime | None] = mapped_column(EndOf)
     how: Mapped[str | None] = mapped_column(Text)
-    """How it ended."""
+    """Reason of its end."""
 
 
 class SessionToken(Base):
-    """A token of a session, known by its SHA-256; those of before stay, so that whoever shows one is recognized."""
+    """Token of a session, by its SHA-256; replaced tokens stay, so that their reuse is detected."""
 
     __tablename__ = "session_tokens"
 
@@ -131,8 +131,8 @@ class SessionToken(Base):
     replaced_at: Mapped[datetime | None] = mapped_column(EndOf)
 
 
-class LoginLink(Base):
-    """A link by which a person signs in once, known by the SHA-256 of its token."""
+class SignInLink(Base):
+    """Link for one sign-in of a person, by the SHA-256 of its token."""
 
     __tablename__ = "login_links"
 
@@ -144,7 +144,7 @@ class LoginLink(Base):
 
 
 class Grant(Base):
-    """A role of a principal on one handler, or on all when `handler` is null."""
+    """Role of a principal on a handler; null: on all handlers."""
 
     __tablename__ = "grants"
 
@@ -154,25 +154,25 @@ class Grant(Base):
     handler: Mapped[str | None] = mapped_column(Id, ForeignKey("handlers.id"))
     granted_by: Mapped[str] = mapped_column(Id)
     askers: Mapped[list[str]] = mapped_column(ARRAY(Id), default=list)
-    """Whoever granted it, and whoever had seen the secret that it was granted with: none of them confirms it."""
+    """Principals who could have requested it, none of whom may confirm it."""
     granted_at: Mapped[Moment]
     valid_from: Mapped[date] = mapped_column(Date)
     """Its first day, in Asia/Shanghai."""
     valid_until: Mapped[date | None] = mapped_column(Date)
     """Its last day, in Asia/Shanghai."""
     source: Mapped[str] = mapped_column(Text)
-    """Who answers for it: an admin, the operator, or a group of the identity provider, as the operator's settings map it."""
+    """Source: `admin`, `operator`, or `group` of the identity provider, as the settings map it."""
     effective_at: Mapped[datetime | None] = mapped_column(EndOf)
-    """Since when it stands; null: it waits for a second admin."""
+    """Instant of confirmation; null: waits for a second admin."""
     confirmed_by: Mapped[str | None] = mapped_column(Id)
     login: Mapped[str | None] = mapped_column(Id, ForeignKey("logins.id"))
-    """Whose groups it was given for, where its source is a group."""
+    """Linked identity whose groups caused it, if its source is `group`."""
     withdrawn_at: Mapped[datetime | None] = mapped_column(EndOf)
 
     @property
-    def life(self) -> Life:
-        """What its state follows from."""
-        return Life(self.granted_at, self.valid_from, self.valid_until, self.effective_at, self.withdrawn_at)
+    def period(self) -> GrantPeriod:
+        """Days and instants that determine its state."""
+        return GrantPeriod(self.granted_at, self.valid_from, self.valid_until, self.effective_at, self.withdrawn_at)
 
     @classmethod
     def standing(cls, today: date | BindParameter[date]) -> ColumnElement[bool]:
@@ -186,7 +186,7 @@ class Grant(Base):
 
     @classmethod
     def standing_of_principals(cls, today: date | BindParameter[date]) -> ColumnElement[bool]:
-        """Return the condition that joins principals with their grants that stand on a day."""
+        """Return the condition that joins principals with their grants in force on a day."""
         return and_(cls.principal == Principal.id, cls.standing(today))
 
     __table_args__ = (
@@ -206,7 +206,7 @@ class Grant(Base):
 
 
 class Delegation(Base):
-    """Reviewers' roles lent to somebody for the days of an absence; it lends only what the delegator still has."""
+    """Delegation of reviewers' roles for an absence, as long as the delegator has the roles."""
 
     __tablename__ = "delegations"
 
@@ -220,10 +220,10 @@ class Delegation(Base):
     reason: Mapped[str] = mapped_column(Text)
     made_by: Mapped[str] = mapped_column(Id)
     askers: Mapped[list[str]] = mapped_column(ARRAY(Id), default=list)
-    """Whoever made it, and whoever had seen the secret that it was made with: none of them confirms it."""
+    """Principals who could have requested it, none of whom may confirm it."""
     made_at: Mapped[Moment]
     effective_at: Mapped[datetime | None] = mapped_column(EndOf)
-    """Since when it stands; null: an admin asked for it, and it waits for the delegator or another admin."""
+    """Instant of confirmation; null: requested by an admin, waits for the delegator or another admin."""
     confirmed_by: Mapped[str | None] = mapped_column(Id)
     ended_at: Mapped[datetime | None] = mapped_column(EndOf)
 
@@ -239,7 +239,7 @@ class Delegation(Base):
 
 
 class BreakGlass(Base):
-    """Access that an admin has taken in an emergency, for themselves and for some hours."""
+    """Break-glass access of an admin, for some hours."""
 
     __tablename__ = "break_glass"
 
@@ -255,7 +255,7 @@ class BreakGlass(Base):
 
     @classmethod
     def is_open(cls, now: datetime | BindParameter[datetime]) -> ColumnElement[bool]:
-        """Return the condition that access is open at a moment."""
+        """Return the condition that access is open at an instant."""
         return and_(cls.closed_at.is_(None), cls.ends_at > now)
 
     __table_args__ = (
@@ -265,4 +265,4 @@ class BreakGlass(Base):
 
 
 HANDLERS = table("handlers", column("id", Id), column("key", Text))
-"""What grants need of the handlers, which `registry` keeps: their ids, and the keys that people call them by."""
+"""Columns of `registry`'s handlers that grants need: id and key."""

@@ -174,7 +174,7 @@ async def entries(
     A decision of the gate that reserved an export stands under the export; it is found by the id of its evaluation as well.
     """
     query = select(Entry).options(selectinload(Entry.openings))
-    reach = caller.reach(AUDITORS)
+    reach = caller.scope(AUDITORS)
     if reach != EVERYWHERE:
         query = query.where(Entry.handler.in_(reach))
     if wanted.subject is not None:
@@ -200,7 +200,7 @@ async def entry(tx: Transaction, caller: Caller, seq: int) -> EntryOut:
         Archived: its month has been moved to a file. That is told to an auditor of all handlers: whose it was is in the file alone.
     """
     row = await tx.scalar(select(Entry).where(Entry.seq == seq).options(selectinload(Entry.openings)))
-    reach = caller.reach(AUDITORS)
+    reach = caller.scope(AUDITORS)
     if row is None and reach == EVERYWHERE and (moved := await _archive_of(tx, seq)) is not None:
         raise Archived(
             f"The entries of {moved.month:%Y-%m} have been moved to {moved.file}: ask the operator for it.",

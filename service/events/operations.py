@@ -198,7 +198,7 @@ async def list_events(
     """
     query = select(Event)
     mine = Event.audience.contains([caller.principal])
-    reach = caller.reach(READERS)
+    reach = caller.scope(READERS)
     if to_me:
         query = query.where(mine)
     if reach != EVERYWHERE:

@@ -92,7 +92,7 @@ async def list_exports(
 async def lock_export(tx: Transaction, caller: Caller, export_id: str) -> Export:
     """Lock an export that the caller may end, with the year's count, in the order of a reservation."""
     export = await _find_export(tx, caller, export_id)
-    caller.demand(EXPORTERS, export.handler, what="export")
+    caller.require(EXPORTERS, export.handler, noun="export")
     await ledger.lock_year(tx, export.handler, export.year)
     await tx.refresh(export, with_for_update=True)
     # The wait for the lock may have been long: by now the export may have lapsed, and its persons be reserved by another.

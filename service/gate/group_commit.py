@@ -216,7 +216,7 @@ class Gate:
         """
         asks = len(job.lookups)
         if self._limits is not None:
-            self._limits.require_asks(job.credentials.counted, asks)
+            self._limits.require_asks(job.credentials.rate_limit_key, asks)
         if asks > self._free_asks:
             raise Busy
         self._free_asks -= asks

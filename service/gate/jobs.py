@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from service.access.caller import Caller, Credential, named
+from service.access.caller import Caller, Credential, format_roles
 from service.gate import questions
 from service.gate.announced_growth import AnnouncedPersons
 from service.gate.batch_decisions import DATASET, Answer, DecisionBatch, EarlierExport, encode
@@ -65,7 +65,7 @@ def admit_caller(credentials: Credential, holder: Holder | None) -> Caller:
     if holder is None or not credentials.match(holder.sha256) or not holder.is_valid:
         raise Unauthenticated("This API key or token is not known, or no longer stands.")
     if not holder.handlers:
-        raise Forbidden(f"This takes one of the roles: {named(EXPORTERS)}.")
+        raise Forbidden(f"This takes one of the roles: {format_roles(EXPORTERS)}.")
     return holder.caller
 
 

@@ -153,7 +153,7 @@ class _Walk(Generic[Result]):
 async def resources(tx: Transaction, searcher: Searcher, body: ResourceSearchIn) -> ResourceSearchOut:
     """Return the datasets that a system may export, of handlers for which the caller is an exporter."""
     search = _Search(tx, searcher, body)
-    scope = searcher.caller.reach(EXPORTERS)
+    scope = searcher.caller.scope(EXPORTERS)
 
     async def step(after: str, size: int) -> Sequence[_Candidate[ResourceResult]]:
         among = {} if scope == EVERYWHERE else {"handlers": sorted(scope)}

@@ -23,7 +23,7 @@ from fastapi.responses import FileResponse
 from msgspec import structs
 from pydantic import BaseModel
 
-from service.access.caller import ANYONE, READERS, Authenticate, Caller, Credential, Identify, Role, named
+from service.access.caller import ANYONE, READERS, Authenticate, Caller, Credential, Identify, Role, format_roles
 from service.database.row_security import NOWHERE, RowScope, joined
 from service.database.session import Database, MovedError, Transaction, close_gate, join_gate
 from service.http import conditional, idempotency
@@ -80,7 +80,7 @@ class Exchange:
     @property
     def client_key(self) -> str:
         """Key of the caller's credential, for resources that are shared out among callers."""
-        return self.credential.counted.hex()
+        return self.credential.rate_limit_key.hex()
 
     async def admit(self, tx: Transaction) -> Caller:
         """Return the caller, and limit the transaction to the rows that the caller may see.
@@ -92,11 +92,11 @@ class Exchange:
         authenticate: Authenticate = self._request.app.state.authenticate
         caller = await authenticate(tx, self.credential)
         note_authenticated(self._request.scope)
-        stops = self._or_stops and bool(caller.stops)
+        stops = self._or_stops and bool(caller.stop_scope)
         if self._roles != ANYONE and not stops and not caller.has(self._roles):
-            raise Forbidden(f"This takes one of the roles: {named(self._roles)}.")
+            raise Forbidden(f"This takes one of the roles: {format_roles(self._roles)}.")
         # On routes that stop a permit, break-glass access includes the permit's rows.
-        handlers = joined(caller.reach(self._seen_by), caller.stops if self._or_stops else NOWHERE)
+        handlers = joined(caller.scope(self._seen_by), caller.stop_scope if self._or_stops else NOWHERE)
         await tx.look(RowScope(handlers, caller.principal))
         return caller
 

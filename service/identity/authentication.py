@@ -13,7 +13,7 @@ from typing import Final
 
 from starlette.requests import Request
 
-from service.access.caller import Caller, Credential, Credentials, FederatedCredential, Role, SessionCredential
+from service.access.caller import Caller, Credential, FederatedCredential, KeyCredential, Role, SessionCredential
 from service.clock import Clock
 from service.database.row_security import EVERYWHERE
 from service.database.session import Database, Transaction
@@ -117,7 +117,7 @@ class Authenticator:
         Raises:
             Unauthenticated: the credential is unknown or no longer valid.
         """
-        if isinstance(credential, Credentials):
+        if isinstance(credential, KeyCredential):
             return await operations.authenticate(tx, credential)
         if isinstance(credential, SessionCredential):
             return await operations.caller_of(tx, *await sessions.authenticate(tx, credential))

@@ -12,8 +12,8 @@ from sqlalchemy import ColumnElement, bindparam, false, func, or_, select, true
 
 from service.access import grant_rules
 from service.access.caller import REVIEWERS, WATCHERS, Caller, Role
-from service.access.grant_rules import Glass
-from service.access.lookup import handler_of, is_of_principal, party, principal_of
+from service.access.grant_rules import BreakGlassRole
+from service.access.lookup import actor_of, handler_of, is_of_principal, principal_of
 from service.access.tables import NOW, BreakGlass, Grant, Principal
 from service.audit.actions import AuditAction
 from service.clock import day_in_shanghai
@@ -38,11 +38,11 @@ _OPEN_ACCESS: Final = (
 async def apply_open_access(tx: Transaction, caller: Caller) -> Caller:
     """Return a caller with the rights of open break-glass access, as long as the caller is still an admin of its handler."""
     access = await tx.scalar(_OPEN_ACCESS, {"principal": caller.principal, "now": tx.now})
-    if access is None or grant_rules.break_denial(party(caller), access.handler) is not None:
+    if access is None or grant_rules.break_denial(actor_of(caller), access.handler) is not None:
         return caller
     handlers: Reach = EVERYWHERE if access.handler is None else frozenset({access.handler})
-    if access.role == Glass.STOP:
-        return replace(caller, break_glass=access.id, stops=handlers)
+    if access.role == BreakGlassRole.STOP:
+        return replace(caller, break_glass=access.id, stop_scope=handlers)
     wider = joined(caller.grants.get(Role.AUDITOR, NOWHERE), handlers)
     return replace(caller, break_glass=access.id, grants={**caller.grants, Role.AUDITOR: wider})
 
@@ -56,7 +56,7 @@ async def break_glass(tx: Transaction, caller: Caller, body: BreakGlassIn) -> Br
         Conflict: other access of the caller is open.
     """
     handler = None if body.handler is None else await handler_of(tx, caller, body.handler)
-    denial = grant_rules.break_denial(party(caller), handler)
+    denial = grant_rules.break_denial(actor_of(caller), handler)
     if denial is not None:
         raise Forbidden(denial)
     await principal_of(tx, caller.principal, lock=True)  # one at a time, so that one is open at most
@@ -74,7 +74,7 @@ async def break_glass(tx: Transaction, caller: Caller, body: BreakGlassIn) -> Br
         handler=handler,
         reason=body.reason,
         opened_at=tx.now,
-        ends_at=grant_rules.ends_at(tx.now, body.hours),
+        ends_at=grant_rules.break_glass_end(tx.now, body.hours),
         closed_at=None,
         closed_by=None,
     )
@@ -97,7 +97,7 @@ async def close(tx: Transaction, caller: Caller, access_id: str) -> BreakGlassOu
         Conflict: it is over.
     """
     access = await _find_access(tx, caller, access_id, lock=True)
-    denial = grant_rules.close_denial(party(caller), access.principal, access.handler)
+    denial = grant_rules.close_denial(actor_of(caller), access.principal, access.handler)
     if denial is not None:
         raise Forbidden(denial)
     if access.closed_at is not None or access.ends_at <= tx.now:
@@ -131,7 +131,7 @@ async def list_all(
 
 
 def _visible(caller: Caller) -> ColumnElement[bool]:
-    handlers = caller.reach(WATCHERS)
+    handlers = caller.scope(WATCHERS)
     if handlers == EVERYWHERE:
         return true()
     on_mine = BreakGlass.handler.in_(handlers) if handlers else false()

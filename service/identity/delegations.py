@@ -9,8 +9,8 @@ from typing import Any, Final
 from sqlalchemy import and_, bindparam, func, or_, select
 
 from service.access import grant_rules
-from service.access.caller import ANYONE, REVIEWERS, WATCHERS, Caller, Delegated, Role
-from service.access.lookup import handler_where, party
+from service.access.caller import ANYONE, REVIEWERS, WATCHERS, Caller, DelegatedRole, Role
+from service.access.lookup import actor_of, handler_where
 from service.access.tables import TODAY, Delegation, Grant, Principal
 from service.audit.actions import AuditAction
 from service.clock import day_in_shanghai
@@ -48,10 +48,10 @@ _LENT_ROLES: Final = (
 """Roles lent to a principal on a day. Built once, since every request of a person runs it."""
 
 
-async def find_lent_roles(tx: Transaction, principal: str) -> tuple[Delegated, ...]:
+async def find_lent_roles(tx: Transaction, principal: str) -> tuple[DelegatedRole, ...]:
     """Return the roles lent to a principal today. A lent role ends when its delegator loses it or is disabled."""
     rows = await tx.execute(_LENT_ROLES, {"delegate": principal, "today": day_in_shanghai(tx.now)})
-    lent = [Delegated(Role(role), handler, delegator) for role, handler, delegator in rows]
+    lent = [DelegatedRole(Role(role), handler, delegator) for role, handler, delegator in rows]
     return tuple(dict.fromkeys(lent))
 
 
@@ -66,7 +66,7 @@ async def delegate(tx: Transaction, caller: Caller, body: DelegationIn) -> Deleg
     delegator = await _delegator(tx, caller, body)
     stand_in = await _person(tx, caller, body.delegate, "/delegate")
     is_own = delegator == caller.principal
-    denial = None if is_own else grant_rules.lend_for_denial(party(caller), stand_in.id)
+    denial = None if is_own else grant_rules.lend_for_denial(actor_of(caller), stand_in.id)
     if denial is not None:
         raise Forbidden(denial)
     if stand_in.id == delegator:
@@ -118,7 +118,7 @@ async def confirm(tx: Transaction, caller: Caller, delegation_id: str) -> Delega
     if is_over or delegation.effective_at is not None:
         raise Conflict("This delegation does not wait to be confirmed.")
     denial = grant_rules.confirm_lending_denial(
-        party(caller),
+        actor_of(caller),
         delegator=delegation.delegator,
         delegate=delegation.delegate,
         askers=frozenset(delegation.askers) | {delegation.made_by},
@@ -183,7 +183,7 @@ async def list_delegations(
 ) -> tuple[Sequence[DelegationOut], str | None]:
     """Return the delegations that the caller made or received; for admins and auditors, all those on their handlers."""
     query = select(Delegation)
-    handlers = caller.reach(WATCHERS)
+    handlers = caller.scope(WATCHERS)
     if handlers != EVERYWHERE:
         mine = or_(Delegation.delegator == caller.principal, Delegation.delegate == caller.principal)
         query = query.where(or_(mine, Delegation.handler.in_(handlers)))
@@ -209,7 +209,7 @@ async def _person(tx: Transaction, caller: Caller, reference: str, pointer: str)
     """
     column = Principal.id if is_id(reference, "pr") else Principal.name
     query = select(Principal).where(column == reference)
-    handlers = caller.reach(ANYONE)
+    handlers = caller.scope(ANYONE)
     if handlers != EVERYWHERE:
         roles = select(Grant.id).where(Grant.principal == Principal.id)
         mine = roles.where(or_(Grant.handler.is_(None), Grant.handler.in_(handlers)))
@@ -252,6 +252,6 @@ async def _lock_delegation(tx: Transaction, caller: Caller, delegation_id: str) 
 
 def _sees(caller: Caller, delegation: Delegation, roles: frozenset[Role]) -> bool:
     """True if the caller is a party of a delegation or has one of the roles on its handler (for all handlers: on all of them)."""
-    handlers = caller.reach(roles)
+    handlers = caller.scope(roles)
     on_theirs = handlers == EVERYWHERE or delegation.handler in handlers
     return on_theirs or caller.principal in {delegation.delegator, delegation.delegate}

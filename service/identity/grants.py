@@ -11,8 +11,8 @@ from sqlalchemy import ColumnElement, false, or_, select
 
 from service.access import grant_rules
 from service.access.caller import OPERATOR, Caller, Role
-from service.access.grant_rules import Ask, Keeper, State
-from service.access.lookup import handler_of, is_of_principal, named_principal, party, principal_of
+from service.access.grant_rules import AdminGrant, GrantRequest, GrantState
+from service.access.lookup import actor_of, handler_of, is_of_principal, named_principal, principal_of
 from service.access.tables import Delegation, Grant, Principal
 from service.audit.actions import AuditAction
 from service.clock import day_in_shanghai
@@ -43,10 +43,10 @@ async def create_grant(tx: Transaction, caller: Caller, body: GrantIn) -> GrantO
     principal = await named_principal(tx, body.principal)
     handler = None if body.handler is None else await handler_of(tx, caller, body.handler)
     _require_fit(body.role, principal)
-    denial = grant_rules.grant_denial(party(caller), await _ask_of(tx, principal, body.role, handler))
+    denial = grant_rules.grant_denial(actor_of(caller), await _ask_of(tx, principal, body.role, handler))
     if denial is not None:
         raise Forbidden(denial)
-    faults = grant_rules.faults_of_days(body.valid_from, body.valid_until, day_in_shanghai(tx.now))
+    faults = grant_rules.find_day_faults(body.valid_from, body.valid_until, day_in_shanghai(tx.now))
     if faults:
         raise Invalid("A grant is for days to come.", errors=[(f"/{field}", reason) for field, reason in faults])
     await _end_lapsed_grant(tx, caller, principal.id, body.role, handler)
@@ -63,13 +63,13 @@ async def confirm_grant(tx: Transaction, caller: Caller, grant_id: str) -> Grant
         Forbidden: the caller may not be the second admin.
     """
     grant = await find_grant(tx, caller, grant_id, lock=True)
-    state = grant_rules.state(grant.life, tx.now)
-    if state is not State.PENDING:
+    state = grant_rules.grant_state(grant.period, tx.now)
+    if state is not GrantState.PENDING:
         raise Conflict(f"The grant is {state}; only a pending one can be confirmed.")
     principal = await principal_of(tx, grant.principal)
     _require_fit(Role(grant.role), principal)
     ask = await _ask_of(tx, principal, Role(grant.role), grant.handler)
-    denial = grant_rules.confirm_denial(party(caller), ask, frozenset(grant.askers) | {grant.granted_by})
+    denial = grant_rules.confirm_denial(actor_of(caller), ask, frozenset(grant.askers) | {grant.granted_by})
     if denial is not None:
         raise Forbidden(denial)
     if principal.disabled_at is not None:
@@ -94,10 +94,10 @@ async def withdraw_grant(tx: Transaction, caller: Caller, grant_id: str) -> Gran
     """
     await close_gate(tx)
     grant = await find_grant(tx, caller, grant_id, lock=True)
-    state = grant_rules.state(grant.life, tx.now)
+    state = grant_rules.grant_state(grant.period, tx.now)
     if state not in grant_rules.OPEN:
         raise Conflict(f"This grant is {state} already.")
-    denial = grant_rules.withdraw_denial(party(caller), grant.handler)
+    denial = grant_rules.withdraw_denial(actor_of(caller), grant.handler)
     if denial is not None:
         raise Forbidden(denial)
     if grant.source == "group":
@@ -148,7 +148,7 @@ async def find_grant(tx: Transaction, caller: Caller, grant_id: str, *, lock: bo
         NotFound: there is none, or it is on a handler of which the caller is no admin.
     """
     grant = await tx.get(Grant, grant_id, with_for_update=lock or None, populate_existing=lock)
-    if grant is None or not grant_rules.sees(party(caller), grant.handler):
+    if grant is None or not grant_rules.may_administer(actor_of(caller), grant.handler):
         raise NotFound("There is no such grant.")
     return grant
 
@@ -165,7 +165,7 @@ async def add_grant(
 ) -> Grant:
     """Add a grant without checking the caller; it waits for a second admin if its role requires one, except the operator's."""
     is_operator = caller.kind == "operator"
-    waits = grant_rules.takes_two(role) and not is_operator
+    waits = grant_rules.requires_second_admin(role) and not is_operator
     grant = Grant(
         id=new_id("gr"),
         principal=principal,
@@ -189,7 +189,7 @@ async def add_grant(
         caller,
         AuditAction.GRANT_CREATED,
         grant,
-        details | {"state": grant_rules.state(grant.life, tx.now)},
+        details | {"state": grant_rules.grant_state(grant.period, tx.now)},
         audience=confirmers,
     )
     await tx.flush()
@@ -205,7 +205,7 @@ async def ensure_role(tx: Transaction, principal: Principal, role: Role, handler
     _require_fit(role, principal)
     same = await _find_equal_grant(tx, principal.id, role, handler)
     if same is not None:
-        if grant_rules.state(same.life, tx.now) is State.STANDING and same.valid_until is None:
+        if grant_rules.grant_state(same.period, tx.now) is GrantState.STANDING and same.valid_until is None:
             return
         _end(tx, OPERATOR, same)
         await tx.flush()
@@ -220,13 +220,19 @@ async def renew_requests(tx: Transaction, caller: Caller, principal: Principal) 
     """
     query = select(Grant).where(Grant.principal == principal.id, Grant.withdrawn_at.is_(None)).with_for_update()
     for grant in await tx.scalars(query.order_by(Grant.id)):
-        is_open = grant_rules.state(grant.life, tx.now) in grant_rules.OPEN
-        if not (is_open and grant_rules.takes_two(grant.role) and grant_rules.is_fit(grant.role, principal.kind)):
+        is_open = grant_rules.grant_state(grant.period, tx.now) in grant_rules.OPEN
+        if not (
+            is_open
+            and grant_rules.requires_second_admin(grant.role)
+            and grant_rules.is_role_possible(grant.role, principal.kind)
+        ):
             continue
         if grant.source == "group":  # the next token that shows the group gives it again
             _end(tx, caller, grant)
             continue
-        denial = grant_rules.grant_denial(party(caller), await _ask_of(tx, principal, Role(grant.role), grant.handler))
+        denial = grant_rules.grant_denial(
+            actor_of(caller), await _ask_of(tx, principal, Role(grant.role), grant.handler)
+        )
         if denial is not None:
             raise Forbidden(denial)
         first = max(grant.valid_from, day_in_shanghai(tx.now))
@@ -251,17 +257,17 @@ async def require_remaining_admin(tx: Transaction, *, without: str) -> None:
         .where(Grant.role == Role.ADMIN, Grant.handler.is_(None), Grant.withdrawn_at.is_(None))
     )
     keepers = [
-        Keeper(grant.id, principal.id, principal.kind, principal.disabled_at is None, grant.source, grant.life)
+        AdminGrant(grant.id, principal.id, principal.kind, principal.disabled_at is None, grant.source, grant.period)
         for grant, principal in await tx.execute(query)
     ]
-    if not grant_rules.leaves_an_admin(keepers, without, tx.now):
+    if not grant_rules.has_remaining_admin(keepers, without, tx.now):
         raise Conflict(
             "The last admin cannot go: a person who is admin of all handlers, without a last day. Make another one first."
         )
 
 
 def _require_fit(role: Role, principal: Principal) -> None:
-    if not grant_rules.is_fit(role, principal.kind):
+    if not grant_rules.is_role_possible(role, principal.kind):
         raise Invalid(
             "Systems do not review.", errors=[("/role", f"{principal.name} is a system; give {role} to a person.")]
         )
@@ -276,7 +282,7 @@ async def _end_lapsed_grant(tx: Transaction, caller: Caller, principal: str, rol
     same = await _find_equal_grant(tx, principal, role, handler)
     if same is None:
         return
-    state = grant_rules.state(same.life, tx.now)
+    state = grant_rules.grant_state(same.period, tx.now)
     if state in grant_rules.OPEN:
         raise AlreadyExists(
             f"The same grant is {state} already; withdraw it first if it is to have other days.",
@@ -299,20 +305,20 @@ async def _find_equal_grant(tx: Transaction, principal: str, role: Role, handler
 
 
 def _end(tx: Transaction, caller: Caller, grant: Grant) -> None:
-    state = grant_rules.state(grant.life, tx.now)
+    state = grant_rules.grant_state(grant.period, tx.now)
     grant.withdrawn_at = tx.now
-    action = AuditAction.GRANT_LAPSED if state is State.LAPSED else AuditAction.GRANT_WITHDRAWN
+    action = AuditAction.GRANT_LAPSED if state is GrantState.LAPSED else AuditAction.GRANT_WITHDRAWN
     _record(tx, caller, action, grant, {"state": state}, audience={grant.granted_by})
 
 
-async def _ask_of(tx: Transaction, principal: Principal, role: Role, handler: str | None) -> Ask:
+async def _ask_of(tx: Transaction, principal: Principal, role: Role, handler: str | None) -> GrantRequest:
     """Return the request for a grant, with the principals to whom the grantee has lent roles for today or later."""
     query = select(Delegation.delegate).where(
         Delegation.delegator == principal.id,
         Delegation.not_over(day_in_shanghai(tx.now)),
     )
     stand_ins = frozenset(await tx.scalars(query)) if grant_rules.is_reviewer(role) else frozenset()
-    return Ask(role, handler, principal.id, principal.kind, stand_ins)
+    return GrantRequest(role, handler, principal.id, principal.kind, stand_ins)
 
 
 async def _is_admin(tx: Transaction, principal: str, handler: str | None) -> bool:
@@ -337,7 +343,7 @@ def _admins(tx: Transaction, on: ColumnElement[bool]) -> Any:
 
 
 def _visible(caller: Caller) -> ColumnElement[bool]:
-    handlers = party(caller).admin_of
+    handlers = actor_of(caller).admin_of
     if handlers == EVERYWHERE:
         return Grant.id.is_not(None)
     return Grant.handler.in_(handlers) if handlers else false()

@@ -153,12 +153,14 @@ async def authenticate(tx: Transaction, credential: FederatedCredential) -> Call
         Unauthenticated: the principal is disabled, or the link has ended.
     """
     rows = (
-        await tx.execute(_PRINCIPAL_WITH_GRANTS, {"login": credential.login, "today": day_in_shanghai(tx.now)})
+        await tx.execute(
+            _PRINCIPAL_WITH_GRANTS, {"login": credential.linked_identity, "today": day_in_shanghai(tx.now)}
+        )
     ).all()
     if not rows:
         raise _invalid_identity()
     roles = [(row[1], row[2]) for row in rows]
-    return await operations.caller_of(tx, rows[0][0], roles, frozenset(rows[0][3]), credential.login)
+    return await operations.caller_of(tx, rows[0][0], roles, frozenset(rows[0][3]), credential.linked_identity)
 
 
 async def link(

@@ -6,10 +6,10 @@ from typing import Any, Final
 
 from sqlalchemy import bindparam, func, select, text
 
-from service.access.caller import OPERATOR, Caller, Credentials, Role
+from service.access.caller import OPERATOR, Caller, KeyCredential, Role
 from service.access.credential_rules import is_valid_credential
-from service.access.grant_rules import is_fit
-from service.access.lookup import handler_of, named_principal, party, principal_of
+from service.access.grant_rules import is_role_possible
+from service.access.lookup import actor_of, handler_of, named_principal, principal_of
 from service.access.tables import TODAY, ApiKey, Grant, Principal
 from service.audit.actions import AuditAction
 from service.clock import day_in_shanghai
@@ -35,7 +35,7 @@ _PRINCIPAL_WITH_GRANTS: Final = (
 """Principal of a key, with a row for each of its grants in effect. Built once, since every request with a key runs it."""
 
 
-async def authenticate(tx: Transaction, credentials: Credentials) -> Caller:
+async def authenticate(tx: Transaction, credentials: KeyCredential) -> Caller:
     """Return the caller of a key, with the grants in effect today.
 
     Raises:
@@ -75,7 +75,7 @@ async def caller_of(
     """
     kind: Kind = "person" if principal.kind == "person" else "system"
     handlers_by_role = _handlers_by_role(
-        [(role, handler) for role, handler in roles if role is None or is_fit(role, kind)]
+        [(role, handler) for role, handler in roles if role is None or is_role_possible(role, kind)]
     )
     if kind == "system":
         return Caller(principal.id, principal.name, kind, handlers_by_role, seen_by=seen_by, credential=credential)
@@ -84,7 +84,7 @@ async def caller_of(
     return await break_glass.apply_open_access(tx, caller) if caller.grants.get(Role.ADMIN) else caller
 
 
-def parse_api_key(authorization: str | None) -> Credentials:
+def parse_api_key(authorization: str | None) -> KeyCredential:
     """Return the API key of an `Authorization` header, not looked up yet.
 
     Raises:
@@ -93,7 +93,7 @@ def parse_api_key(authorization: str | None) -> Credentials:
     secret = Secret.in_header(authorization)
     if secret is None:
         raise Unauthenticated("Send an API key or an access token: Authorization: Bearer …")
-    return Credentials(secret.prefix, secret.sha256)
+    return KeyCredential(secret.prefix, secret.sha256)
 
 
 def _is_valid_key(principal: Principal, key: ApiKey, now: datetime) -> bool:
@@ -138,7 +138,7 @@ async def list_principals(
 ) -> tuple[Sequence[PrincipalOut], str | None]:
     """Return principals in the order of their creation; for an admin of some handlers, those who have or had roles on them."""
     query = select(Principal)
-    handlers = party(caller).admin_of
+    handlers = actor_of(caller).admin_of
     if handlers != EVERYWHERE:
         query = query.where(Principal.id.in_(select(Grant.principal).where(Grant.handler.in_(handlers))))
     rows, following = await page_of(tx, query, Principal.id, cursor, limit)
@@ -152,7 +152,7 @@ async def read_principal(tx: Transaction, caller: Caller, reference: str, *, loc
         NotFound: there is none, or none that the caller may see.
     """
     principal = await principal_of(tx, reference, lock=lock)
-    handlers = party(caller).admin_of
+    handlers = actor_of(caller).admin_of
     if handlers != EVERYWHERE:
         on_mine = select(Grant.id).where(Grant.principal == principal.id, Grant.handler.in_(handlers)).limit(1)
         if await tx.scalar(on_mine) is None:

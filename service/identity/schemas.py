@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, computed_field, field_validator
 
 from service.access.caller import Caller, Role
-from service.access.grant_rules import Glass, State, is_delegation_in_force, state
+from service.access.grant_rules import BreakGlassRole, GrantState, grant_state, is_delegation_in_force
 from service.access.tables import ApiKey, BreakGlass, Delegation, Grant, LinkedIdentity, Principal
 from service.database.row_security import EVERYWHERE
 from service.validation.confusables import Flag, flags_of_all
@@ -150,7 +150,7 @@ class GrantOut(BaseModel):
     principal: str
     role: Role
     handler: str | None = Field(description="Handler id; null: all handlers.")
-    state: State = Field(
+    state: GrantState = Field(
         description="`pending`: waits for a second admin; `upcoming`: its days are to come; `lapsed`: its days are over, or nobody "
         "confirmed it in time."
     )
@@ -169,7 +169,7 @@ class GrantOut(BaseModel):
     def of(cls, grant: Grant, now: datetime) -> Self:
         """Return the shape of a row at a moment."""
         values = {name: getattr(grant, name) for name in cls.model_fields if name != "state"}
-        return cls(**values, state=state(grant.life, now))
+        return cls(**values, state=grant_state(grant.period, now))
 
 
 ReviewerRole = Literal[Role.DATA_OWNER, Role.PRIVACY, Role.LEGAL, Role.SECURITY, Role.EXECUTIVE]
@@ -228,7 +228,9 @@ class DelegationOut(BaseModel):
 class BreakGlassIn(_In):
     """Access that an admin takes in an emergency, for themselves, at once and for some hours."""
 
-    role: Glass = Field(description="`auditor`: to read as an auditor does; `stop`: to suspend and revoke permits.")
+    role: BreakGlassRole = Field(
+        description="`auditor`: to read as an auditor does; `stop`: to suspend and revoke permits."
+    )
     handler: Reference | None = Field(default=None, description="Id or key; all handlers, if null.")
     reason: Prose
     hours: Annotated[int, Field(strict=True, ge=1, le=8)]
@@ -239,7 +241,7 @@ class BreakGlassOut(BaseModel):
 
     id: str
     principal: str
-    role: Glass
+    role: BreakGlassRole
     handler: str | None = Field(description="Handler id; null: all handlers.")
     reason: str
     opened_at: datetime

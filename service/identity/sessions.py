@@ -15,7 +15,7 @@ from sqlalchemy import and_, bindparam, func, or_, select, update
 
 from service.access.caller import OPERATOR, SYSTEM_ACTOR, Caller, SessionCredential
 from service.access.lookup import principal_of
-from service.access.tables import NOW, TODAY, Grant, LinkedIdentity, LoginLink, Principal, Session, SessionToken
+from service.access.tables import NOW, TODAY, Grant, LinkedIdentity, Principal, Session, SessionToken, SignInLink
 from service.audit import operations as audit
 from service.audit import recording
 from service.audit.actions import AuditAction
@@ -234,7 +234,7 @@ async def create_link(tx: Transaction, reference: str, minutes: int) -> str:
         raise Conflict("This principal is disabled; enable it first.")
     token = secrets.token_urlsafe(_TOKEN_BYTES)
     expires_at = tx.now + timedelta(minutes=minutes)
-    tx.add(LoginLink(sha256=hash_token(token), principal=principal.id, made_at=tx.now, expires_at=expires_at))
+    tx.add(SignInLink(sha256=hash_token(token), principal=principal.id, made_at=tx.now, expires_at=expires_at))
     details = {"principal": principal.id, "expires_at": expires_at}
     events.record(
         tx,
@@ -256,22 +256,22 @@ async def use_link(tx: Transaction, token: str, limits: SessionLimits, *, previo
     """Begin a session by a one-time link and return the session's token; None if the link is used, expired or unknown."""
     # One statement checks and marks the link, so of several concurrent requests one succeeds.
     mark_used = (
-        update(LoginLink)
+        update(SignInLink)
         .where(
-            LoginLink.sha256 == hash_token(token),
-            LoginLink.used_at.is_(None),
-            LoginLink.made_at <= tx.now + session_rules.CLOCK_SKEW,
-            LoginLink.expires_at > tx.now,
-            LoginLink.expires_at > func.now(),
+            SignInLink.sha256 == hash_token(token),
+            SignInLink.used_at.is_(None),
+            SignInLink.made_at <= tx.now + session_rules.CLOCK_SKEW,
+            SignInLink.expires_at > tx.now,
+            SignInLink.expires_at > func.now(),
         )
         .values(used_at=tx.now)
-        .returning(LoginLink.principal)
+        .returning(SignInLink.principal)
         .execution_options(**recording.REPORTED)
     )
     principal_id = await tx.scalar(mark_used)
     if principal_id is None:
         return None
-    recording.report_rows(tx, LoginLink.__table__, [{"sha256": hash_token(token), "used_at": tx.now}], is_insert=False)
+    recording.report_rows(tx, SignInLink.__table__, [{"sha256": hash_token(token), "used_at": tx.now}], is_insert=False)
     principal = await principal_of(tx, principal_id)
     if principal.disabled_at is not None:
         record_refusal(tx, principal.id, "disabled")

@@ -127,7 +127,12 @@ async def _begin_session(request: Request, authenticator: Authenticator, claims:
             return None
         previous_token = authenticator.cookies.token_of(request)
         return await sessions.begin(
-            tx, principal, credential.login, "provider", authenticator.cookies.limits, previous_token=previous_token
+            tx,
+            principal,
+            credential.linked_identity,
+            "provider",
+            authenticator.cookies.limits,
+            previous_token=previous_token,
         )
 
     token = await database.transaction(begin, reach=EVERYWHERE)

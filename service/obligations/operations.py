@@ -142,7 +142,7 @@ async def complete(tx: Transaction, caller: Caller, obligation_id: str, note: st
         Conflict: it is not open, or only a paper settles it.
     """
     obligation = await obligation_of(tx, caller, obligation_id, lock=True)
-    caller.demand(KEEPERS, obligation.handler, what="obligation")
+    caller.require(KEEPERS, obligation.handler, noun="obligation")
     _require_open(obligation, tx)
     code = Code(obligation.code)
     if code in SETTLED_BY:
@@ -163,7 +163,7 @@ async def reopen(tx: Transaction, caller: Caller, obligation_id: str, reason: st
     """Open a duty again that was called done by mistake; the gate is closed while it is, for it may be overdue."""
     await close_gate(tx)
     obligation = await obligation_of(tx, caller, obligation_id, lock=True)
-    caller.demand(REOPENERS, obligation.handler, what="obligation")
+    caller.require(REOPENERS, obligation.handler, noun="obligation")
     if (state := state_of(obligation, tx)) is not State.DONE:
         raise Conflict(f"This duty is {state}; only one that was called done can be opened again.")
     obligation.state, obligation.ended_by, obligation.ended_at, obligation.evidence = State.OPEN, None, None, None
@@ -179,9 +179,9 @@ async def assign(tx: Transaction, caller: Caller, obligation_id: str, owner: str
         Invalid: nobody of this id or name may read the handler's transfers.
     """
     obligation = await obligation_of(tx, caller, obligation_id, lock=True)
-    caller.demand(KEEPERS, obligation.handler, what="obligation")
+    caller.require(KEEPERS, obligation.handler, noun="obligation")
     _require_open(obligation, tx)
-    person = (await directory.readers_among(tx, obligation.handler, [owner], day_in_shanghai(tx.now))).get(owner)
+    person = (await directory.find_readers(tx, obligation.handler, [owner], day_in_shanghai(tx.now))).get(owner)
     if person is None:
         raise Invalid(
             "Nobody can be given this duty.", errors=[("/owner", "No person of this id or name may read it.")]

@@ -35,7 +35,7 @@ async def request_pack(tx: Transaction, caller: Caller, body: PackIn) -> PackOut
         NotFound: there is no such subject, or it is not of the auditor's handlers.
     """
     kind, subject, handler = await _subject(tx, caller, body)
-    caller.demand(AUDITORS, handler, what=kind)
+    caller.require(AUDITORS, handler, noun=kind)
     pack = EvidencePack(
         id=new_id("pk"),
         kind=kind,
@@ -87,7 +87,7 @@ async def list_packs(
 ) -> tuple[Sequence[PackOut], str | None]:
     """Return the packs that the auditor may see, oldest first."""
     query = select(EvidencePack)
-    handlers = caller.reach(AUDITORS)
+    handlers = caller.scope(AUDITORS)
     if handlers != EVERYWHERE:
         query = query.where(EvidencePack.handler.in_(handlers))
     rows, following = await page_of(tx, query, EvidencePack.id, cursor, limit)

@@ -302,7 +302,7 @@ class Records:
     async def list_actors(self) -> AsyncIterator[Json]:
         """Return all principals of the records: systems and reviewers by name, others by id alone."""
         for some in split_ids(sorted({*self.actors, *self.named}), ROWS_PER_BATCH):
-            principals = await directory.known(self.tx, some)
+            principals = await directory.load_kinds_and_names(self.tx, some)
             for actor in some:
                 kind, name = principals.get(actor, ("operator", actor))
                 is_named = kind != "person" or actor in self.named

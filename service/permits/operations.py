@@ -162,7 +162,7 @@ async def amend(tx: Transaction, caller: Caller, permit_id: str, wanted: AmendIn
     """
     await close_gate(tx)
     permit = await permit_of(tx, caller, permit_id, lock=True)
-    caller.demand(AMENDERS, permit.handler, what="permit")
+    caller.require(AMENDERS, permit.handler, noun="permit")
     (row,) = await queries.load_rows(tx, [permit])
     standing = row.standing(day_in_shanghai(tx.now))
     if standing in {Standing.REVOKED, Standing.EXPIRED}:
@@ -253,7 +253,7 @@ async def resume(tx: Transaction, caller: Caller, permit_id: str, reason: str | 
         Forbidden: not of legal or security, or an author.
     """
     permit = await permit_of(tx, caller, permit_id, lock=True)
-    caller.demand(RESTORERS, permit.handler, what="permit")
+    caller.require(RESTORERS, permit.handler, noun="permit")
     if not persons.are_two(caller.acting(caller.behalf(RESTORERS, permit.handler)), await parties_behind(tx, permit)):
         raise Forbidden(
             "You are an author of the request behind this permit or have filed evidence that it rests on, or have made or seen the key by "
@@ -331,7 +331,7 @@ async def publish(tx: Transaction, signer: Signer) -> None:
 def _require_to_stop(caller: Caller, permit: Permit, roles: frozenset[Role], reason: str | None) -> None:
     """Let those stop a permit whose role it is, and by break-glass access those who say why."""
     if caller.reaches(roles, permit.handler) or not caller.may_stop(permit.handler):
-        caller.demand(roles, permit.handler, what="permit")
+        caller.require(roles, permit.handler, noun="permit")
     elif reason is None:
         raise Invalid("A permit is stopped by break-glass access for a reason.", errors=[("/reason", "Say why.")])
 

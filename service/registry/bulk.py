@@ -196,7 +196,7 @@ async def grade_many(tx: Transaction, caller: Caller, request: BulkGradingIn, pl
     if errors:
         raise Invalid("Not all of the datasets can be graded; none was.", errors=errors)
     for handler in handlers:
-        caller.demand(REGISTRARS, handler)
+        caller.require(REGISTRARS, handler)
     refused = await ask_helper(tx, plan, "plan_gradings", caller, tx.now)
     if refused is not None:
         detail, errors = refused

@@ -246,7 +246,7 @@ async def _lock_change(tx: Transaction, caller: Caller, change_id: str) -> tuple
     if change.handler is None:
         caller.require_everywhere(Role.REGISTRAR)
     else:
-        caller.demand(REGISTRARS, change.handler, what="change of a fact")
+        caller.require(REGISTRARS, change.handler, noun="change of a fact")
     query = (
         select(table)
         .where(table.id == change.subject)

@@ -38,7 +38,7 @@ async def grade(tx: Transaction, caller: Caller, reference: str, body: GradingIn
         Invalid: `review_by` has passed.
     """
     dataset = await dataset_of(tx, caller, reference, lock=True)
-    caller.demand(REGISTRARS, dataset.handler)
+    caller.require(REGISTRARS, dataset.handler)
     return await _record_gradings(tx, caller, dataset, body)
 
 
@@ -61,7 +61,7 @@ async def confirm_grading(tx: Transaction, caller: Caller, reference: str, numbe
         Forbidden: the caller made it.
     """
     dataset = await dataset_of(tx, caller, reference, lock=True)
-    caller.demand(REGISTRARS, dataset.handler)
+    caller.require(REGISTRARS, dataset.handler)
     grading = await _grading(tx, dataset.id, number, refresh=True)
     if grading.state != "pending":
         raise Conflict(f"This grading is {grading.state}; only a pending one can be confirmed.")

@@ -28,7 +28,7 @@ async def list_claims(
 ) -> tuple[Sequence[GroupClaimOut], str | None]:
     """Return handlers with an unconfirmed claim to the group of a handler; none if the handler itself is not confirmed in it."""
     handler = await handler_of(tx, caller, reference)
-    caller.demand(REGISTRARS, handler.id)
+    caller.require(REGISTRARS, handler.id)
     if not handler.group_confirmed:
         return [], None
     query = select(Handler).where(
@@ -48,7 +48,7 @@ async def confirm(tx: Transaction, caller: Caller, reference: str, claimant: str
         Conflict: the handler itself is not confirmed in a group.
     """
     handler = await handler_of(tx, caller, reference, lock=True)
-    caller.demand(REGISTRARS, handler.id)
+    caller.require(REGISTRARS, handler.id)
     if not handler.group_confirmed:
         raise Conflict(
             "This handler is of no group that was confirmed; a registrar of all handlers confirms the first of a group."

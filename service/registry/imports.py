@@ -177,7 +177,7 @@ async def _resolve_handlers(tx: Transaction, caller: Caller, named: Sequence[str
             handlers[reference] = None, "No handler that you may see has this id or key."
             continue
         try:
-            caller.demand(REGISTRARS, handler)
+            caller.require(REGISTRARS, handler)
         except (Forbidden, NotFound) as refusal:
             handlers[reference] = None, refusal.detail
         else:

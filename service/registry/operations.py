@@ -108,7 +108,7 @@ async def read_handler(tx: Transaction, caller: Caller, reference: str, *, lock:
 async def change_handler(tx: Transaction, caller: Caller, reference: str, patch: HandlerPatch) -> HandlerOut:
     """Change a handler's name, code, group or facts."""
     handler = await handler_of(tx, caller, reference, lock=True)
-    caller.demand(REGISTRARS, handler.id)
+    caller.require(REGISTRARS, handler.id)
     before, changes = HandlerOut.of(handler), patch.changes()
     is_for_all = caller.grants.get(Role.REGISTRAR) == EVERYWHERE
     is_named = "group" in changes
@@ -163,7 +163,7 @@ async def handler_ledger(
 async def handler_person_key(tx: Transaction, caller: Caller, reference: str) -> PersonKeyOut:
     """Return the key that a handler's persons are hashed with, to its exporters only."""
     handler = await handler_of(tx, caller, reference)
-    caller.demand(EXPORTERS, handler.id)
+    caller.require(EXPORTERS, handler.id)
     kept = await person_key(tx, caller, handler.id)
     return PersonKeyOut(handler=handler.id, key=kept.key.hex(), created_at=kept.created_at)
 
@@ -194,7 +194,7 @@ async def handler_of(tx: Transaction, caller: Caller, reference: str, *, lock: b
 async def create_dataset(tx: Transaction, caller: Caller, body: DatasetNewIn) -> DatasetOut:
     """Register a dataset; nothing of it leaves before it is graded."""
     handler = await named_handler(tx, caller, body.handler)
-    caller.demand(REGISTRARS, handler.id)
+    caller.require(REGISTRARS, handler.id)
     change = fact_changes.first_facts("dataset", body)
     fields = fact_changes.with_facts(body, change.facts).model_dump(mode="json", exclude=DISTINCT)
     fields |= {"handler": handler.id}
@@ -256,7 +256,7 @@ async def read_dataset(tx: Transaction, caller: Caller, reference: str, *, lock:
 async def change_dataset(tx: Transaction, caller: Caller, reference: str, patch: DatasetPatch) -> DatasetOut:
     """Change what a dataset is called, who owns it, its fields or its origin facts; never its tags."""
     dataset = await dataset_of(tx, caller, reference, lock=True)
-    caller.demand(REGISTRARS, dataset.handler)
+    caller.require(REGISTRARS, dataset.handler)
     before = DatasetOut.of(dataset)
     stated = {name: value for name, value in patch.changes().items() if name not in DISTINCT}
     changed = _merge_patch(DatasetIn, before, stated)

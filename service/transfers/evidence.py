@@ -99,7 +99,7 @@ async def add_evidence(
         Conflict: the transfer was rejected or withdrawn, or has expired.
     """
     transfer = await transfer_of(tx, caller, transfer_id, lock=True)
-    caller.demand(REQUESTERS, transfer.handler, what="transfer")
+    caller.require(REQUESTERS, transfer.handler, noun="transfer")
     if body.kind not in book.kinds | {OTHER_KIND}:
         kinds = ", ".join(sorted(book.kinds | {OTHER_KIND}))
         raise Invalid("This kind of evidence is unknown.", errors=[("/kind", f"Choose one of: {kinds}.")])
@@ -187,7 +187,7 @@ async def verify(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: s
         Conflict: it is verified already, or was withdrawn or replaced.
     """
     transfer = await transfer_of(tx, caller, transfer_id, lock=True)
-    caller.demand(REVIEWERS, transfer.handler, what="transfer")
+    caller.require(REVIEWERS, transfer.handler, noun="transfer")
     evidence = await _evidence_of(tx, transfer, evidence_id)
     behalf = caller.behalf(REVIEWERS, transfer.handler)
     authors = [(transfer.authors, transfer.author_persons)]
@@ -231,7 +231,7 @@ async def withdraw(
         Conflict: it has been withdrawn or replaced already.
     """
     transfer = await transfer_of(tx, caller, transfer_id, lock=True)
-    caller.demand(REQUESTERS | REVIEWERS, transfer.handler, what="transfer")
+    caller.require(REQUESTERS | REVIEWERS, transfer.handler, noun="transfer")
     evidence = await _evidence_of(tx, transfer, evidence_id)
     _require_not_ended(evidence)
     by_reviewer = caller.reaches(REVIEWERS, transfer.handler)
@@ -273,7 +273,7 @@ async def read_file(tx: Transaction, caller: Caller, transfer_id: str, evidence_
         Forbidden: the caller has only the role `exporter` at this handler.
     """
     transfer = await transfer_of(tx, caller, transfer_id)
-    caller.demand(FILE_READERS, transfer.handler, what="transfer")
+    caller.require(FILE_READERS, transfer.handler, noun="transfer")
     evidence = await _evidence_of(tx, transfer, evidence_id)
     if evidence.document is None:
         raise NotFound("This record has no file.")
@@ -410,7 +410,7 @@ async def _resolve_document(
     query = (
         select(Evidence.file_name).join(Transfer, Transfer.id == Evidence.transfer).where(Evidence.document == sha256)
     )
-    scope = caller.reach(FILE_READERS)
+    scope = caller.scope(FILE_READERS)
     if scope != EVERYWHERE:
         query = query.where(Transfer.handler.in_(scope))
     name = (await tx.scalars(query.order_by(Evidence.id).limit(1))).one_or_none()

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from service.access import directory
 from service.access.caller import Caller, Role
-from service.access.directory import Entitled
+from service.access.directory import EligiblePerson
 from service.audit.actions import AuditAction
 from service.clock import day_in_shanghai
 from service.database.session import Transaction
@@ -58,10 +58,10 @@ def figures_of(transfer: Transfer) -> dict[str, Any]:
     }
 
 
-async def eligible_reviewers(tx: Transaction, transfer: Transfer, stage: Stage) -> list[Entitled]:
+async def eligible_reviewers(tx: Transaction, transfer: Transfer, stage: Stage) -> list[EligiblePerson]:
     """Load the people who may decide a stage of a request now, with their own or a lent role; each once."""
     exclusions = await exclusions_of(tx, transfer, except_stage=stage)
-    people = await directory.entitled(tx, Role(stage.role), transfer.handler, day_in_shanghai(tx.now))
+    people = await directory.find_eligible_persons(tx, Role(stage.role), transfer.handler, day_in_shanghai(tx.now))
     allowed = [
         person
         for person in people
@@ -76,7 +76,7 @@ async def eligible_reviewers(tx: Transaction, transfer: Transfer, stage: Stage) 
         )
         is None
     ]
-    by_principal: dict[str, Entitled] = {}
+    by_principal: dict[str, EligiblePerson] = {}
     for person in allowed:
         by_principal.setdefault(person.principal, person)
     return list(by_principal.values())

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 
 from service.access.caller import READERS, Caller, Role
-from service.access.directory import Entitled
+from service.access.directory import EligiblePerson
 from service.clock import day_in_shanghai
 from service.database.row_security import Reach
 from service.database.session import Transaction
@@ -85,7 +85,7 @@ async def _present_some(
     tx: Transaction, caller: Caller, transfers: Sequence[Transfer], book: RuleBook
 ) -> list[TransferOut]:
     rows = await load_rows(tx, transfers)
-    scope = caller.reach(READERS)
+    scope = caller.scope(READERS)
     return [_present_transfer(tx, transfer, rows, book, scope) for transfer in transfers]
 
 
@@ -97,11 +97,11 @@ async def present_evidence(tx: Transaction, evidence: Sequence[Evidence], book: 
 
 def present_findings(caller: Caller, findings: Iterable[StructuringFinding]) -> list[FindingOut]:
     """Return the responses for findings, without the requests that the caller may not read."""
-    scope = caller.reach(READERS)
+    scope = caller.scope(READERS)
     return [FindingOut.of(finding, scope) for finding in findings]
 
 
-def present_reviewers(stage: Stage, people: Iterable[Entitled]) -> ReviewersOut:
+def present_reviewers(stage: Stage, people: Iterable[EligiblePerson]) -> ReviewersOut:
     """Return the response for the eligible reviewers of a stage."""
     return ReviewersOut(
         stage=stage,

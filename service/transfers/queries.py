@@ -142,7 +142,7 @@ async def exclusions_of_many(
     holders |= {row.reviewer for rows in reviews.values() for row in rows if row.persons is None}
     holders |= {row.principal for rows in recusals.values() for row in rows if row.persons is None}
     holders |= {row.added_by for rows in evidence.values() for row in rows if row.added_persons is None}
-    credentials_seen = await directory.seen(tx, holders)
+    credentials_seen = await directory.load_credential_viewers(tx, holders)
     return {
         transfer.id: Exclusions(
             authors=persons.set_of_authors(transfer.authors, transfer.author_persons, credentials_seen),
@@ -423,8 +423,8 @@ async def load_rows(tx: Transaction, transfers: Sequence[Transfer]) -> TransferR
         ),
         renewals=await rows_by(tx, Transfer, "renews", Transfer.renews.in_(ids), Transfer.id),
         documents=await documents_of(tx, [row for several in evidence.values() for row in several]),
-        tenures=await directory.tenures(tx, people, day_in_shanghai(tx.now)),
-        disabled=await directory.disabled(tx, people),
+        tenures=await directory.load_tenures(tx, people, day_in_shanghai(tx.now)),
+        disabled=await directory.find_disabled(tx, people),
     )
 
 

@@ -61,7 +61,7 @@ _CHANGEABLE = frozenset({Status.DRAFT, Status.RETURNED, Status.IN_REVIEW})
 async def create_transfer(tx: Transaction, caller: Caller, body: TransferIn) -> Transfer:
     """Create a request as a draft."""
     handler = await registry.named_handler(tx, caller, body.handler)
-    caller.demand(REQUESTERS, handler.id)
+    caller.require(REQUESTERS, handler.id)
     transfer = Transfer(
         id=new_id("tr"),
         handler=handler.id,
@@ -97,7 +97,7 @@ async def change_transfer(
         Conflict: it was decided or withdrawn, or has expired.
     """
     transfer = await transfer_of(tx, caller, transfer_id, lock=True)
-    caller.demand(REQUESTERS, transfer.handler, what="transfer")
+    caller.require(REQUESTERS, transfer.handler, noun="transfer")
     status = require_status(transfer, tx, _CHANGEABLE, "changed")
     before = _request_members(transfer)
     changes = patch.model_dump(mode="json", exclude_unset=True)
@@ -129,7 +129,7 @@ async def submit(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: s
         Conflict: neither draft nor returned, or in review without a change.
     """
     transfer = await transfer_of(tx, caller, transfer_id, lock=True)
-    caller.demand(REQUESTERS, transfer.handler, what="transfer")
+    caller.require(REQUESTERS, transfer.handler, noun="transfer")
     status = require_status(transfer, tx, _CHANGEABLE, "submitted")
     facts = await load_submission(tx, transfer, book)
     if status is Status.IN_REVIEW and facts.is_unchanged:
@@ -146,7 +146,7 @@ async def _submit(tx: Transaction, caller: Caller, book: RuleBook, facts: Submis
 async def withdraw(tx: Transaction, caller: Caller, transfer_id: str, reason: str | None) -> Transfer:
     """Withdraw a request before it is decided."""
     transfer = await transfer_of(tx, caller, transfer_id, lock=True)
-    caller.demand(REQUESTERS, transfer.handler, what="transfer")
+    caller.require(REQUESTERS, transfer.handler, noun="transfer")
     require_status(transfer, tx, _CHANGEABLE, "withdrawn")
     reviewed = parties_of(await reviews_of(tx, transfer))
     _close(transfer, tx, Status.WITHDRAWN, reason)
@@ -256,7 +256,7 @@ async def renew(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: st
         Conflict: the transfer was not approved, is being renewed, or has been renewed.
     """
     renewed = await transfer_of(tx, caller, transfer_id, lock=True)
-    caller.demand(REQUESTERS, renewed.handler, what="transfer")
+    caller.require(REQUESTERS, renewed.handler, noun="transfer")
     require_status(renewed, tx, frozenset({Status.APPROVED}), "renewed")
     open_renewals = select(Transfer.id).where(
         Transfer.renews == renewed.id,

@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, and_, or_, select
 
 from service.access import directory, persons
 from service.access.caller import READERS, REVIEWERS, Caller, Role
-from service.access.directory import Entitled
+from service.access.directory import EligiblePerson
 from service.audit.actions import AuditAction
 from service.clock import day_in_shanghai
 from service.database.ids import new_id
@@ -62,7 +62,7 @@ MAX_QUEUE_STAGES = 1000
 """Open stages that one answer considers; more than a reviewer can work through."""
 
 
-async def list_reviewers(tx: Transaction, caller: Caller, transfer_id: str, stage: Stage) -> Sequence[Entitled]:
+async def list_reviewers(tx: Transaction, caller: Caller, transfer_id: str, stage: Stage) -> Sequence[EligiblePerson]:
     """Load the people who may decide a stage of a request now."""
     transfer = await transfer_of(tx, caller, transfer_id)
     if not await _is_undecided(tx, transfer, stage):
@@ -86,7 +86,7 @@ async def assign(tx: Transaction, caller: Caller, transfer_id: str, body: Assign
         Conflict: not in review, no such stage, or decided already.
     """
     transfer = await transfer_of(tx, caller, transfer_id, lock=True)
-    caller.demand(REVIEWERS | REQUESTERS, transfer.handler, what="transfer")
+    caller.require(REVIEWERS | REQUESTERS, transfer.handler, noun="transfer")
     require_status(transfer, tx, frozenset({Status.IN_REVIEW}), "assigned")
     stage = next((row for row in await stages_of(tx, transfer) if row.name == body.stage), None)
     if stage is None or stage.status not in {StageStatus.OPEN, StageStatus.WAITING}:
@@ -125,7 +125,7 @@ async def recuse(tx: Transaction, caller: Caller, transfer_id: str, reason: str)
         Conflict: the request is decided, the caller is recused already, or has a decision to take back first.
     """
     transfer = await transfer_of(tx, caller, transfer_id, lock=True)
-    caller.demand(REVIEWERS, transfer.handler, what="transfer")
+    caller.require(REVIEWERS, transfer.handler, noun="transfer")
     undecided = frozenset({Status.DRAFT, Status.IN_REVIEW, Status.RETURNED})
     require_status(transfer, tx, undecided, "left to others")
     if not persons.are_two(caller.persons, (await exclusions_of(tx, transfer)).earlier):
@@ -154,9 +154,9 @@ async def add_comment(tx: Transaction, caller: Caller, transfer_id: str, body: C
         Invalid: a person mentioned does not exist or may not read the request.
     """
     transfer = await transfer_of(tx, caller, transfer_id)
-    caller.demand(COMMENTERS, transfer.handler, what="transfer")
+    caller.require(COMMENTERS, transfer.handler, noun="transfer")
     today = day_in_shanghai(tx.now)
-    readers = await directory.readers_among(tx, transfer.handler, body.mentions, today)
+    readers = await directory.find_readers(tx, transfer.handler, body.mentions, today)
     unknown = [place for place, reference in enumerate(body.mentions) if reference not in readers]
     if unknown:
         raise Invalid(
@@ -305,7 +305,7 @@ async def _load_queue(tx: Transaction, caller: Caller, book: RuleBook, handler: 
 
 def _is_in_role(caller: Caller, stage: Stage) -> ColumnElement[bool]:
     """Return the criterion for rows of a stage at the handlers where the caller has its role."""
-    scope = caller.reach(frozenset({Role(stage.role)}))
+    scope = caller.scope(frozenset({Role(stage.role)}))
     named = RevisionStage.name == stage
     return named if scope == EVERYWHERE else and_(named, Transfer.handler.in_(scope))
 
@@ -388,7 +388,9 @@ async def remind(tx: Transaction, caller: Caller, book: RuleBook) -> list[tuple[
         stage.reminded_at = stage.reminded_at or tx.now
         if action == "escalated":
             stage.escalated_at = tx.now
-            executives = await directory.entitled(tx, Role.EXECUTIVE, transfer.handler, day_in_shanghai(tx.now))
+            executives = await directory.find_eligible_persons(
+                tx, Role.EXECUTIVE, transfer.handler, day_in_shanghai(tx.now)
+            )
             observers = {transfer.requester} | {person.principal for person in executives}
         details = {"stage": stage.name, "revision": transfer.revision, "opened_at": stage.opened_at}
         events.record(

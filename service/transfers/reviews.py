@@ -206,7 +206,7 @@ async def accept_terms(tx: Transaction, caller: Caller, book: RuleBook, transfer
         EvidenceMissing, DeterminationChanged: if this would issue the permit, as in `review`.
     """
     transfer = await transfer_of(tx, caller, transfer_id, lock=True)
-    caller.demand(REQUESTERS, transfer.handler, what="transfer")
+    caller.require(REQUESTERS, transfer.handler, noun="transfer")
     require_status(transfer, tx, frozenset({Status.IN_REVIEW}), "accepted")
     revision = await _revision(tx, transfer)
     _require_hash(body.revision, revision)
@@ -264,7 +264,7 @@ async def _decide(
     carried: Review | None = None,
 ) -> Transfer:
     role = frozenset({Role(body.stage.role)})
-    caller.demand(role, transfer.handler, what="transfer")
+    caller.require(role, transfer.handler, noun="transfer")
     earlier = await reviews_of(tx, transfer)
     behalf = await _behalf(tx, caller, transfer, role)
     require_status(transfer, tx, frozenset({Status.IN_REVIEW}), "reviewed")

@@ -124,7 +124,7 @@ async def answer(tx: Transaction, caller: Caller, finding_id: str, body: AnswerI
         Conflict: it has been answered already.
     """
     finding = await read_finding(tx, caller, finding_id, lock=True)
-    caller.demand(LEGAL, finding.handler, what="finding")
+    caller.require(LEGAL, finding.handler, noun="finding")
     transfer = await tx.get_one(Transfer, finding.transfer)
     behalf = await _behalf(tx, caller, finding)
     if finding.answered_at is not None:
@@ -346,7 +346,7 @@ async def _record_and_notify(
         notifications.change_of(action, transfer, details, reason=response.text.en, link=f"/v1/findings/{finding.id}"),
     )
     authors, recused = await _excluded_persons(tx, finding)
-    legal = await directory.entitled(tx, Role.LEGAL, finding.handler, day_in_shanghai(tx.now))
+    legal = await directory.find_eligible_persons(tx, Role.LEGAL, finding.handler, day_in_shanghai(tx.now))
     events.notify(
         tx,
         caller,

@@ -17,7 +17,14 @@ from service.access.conditions import (
     grant_is_standing,
 )
 from service.access.credential_rules import is_valid_credential
-from service.access.grant_rules import PENDING_PERIOD, Life, State, is_delegation_in_force, is_delegation_over, state
+from service.access.grant_rules import (
+    PENDING_PERIOD,
+    GrantPeriod,
+    GrantState,
+    grant_state,
+    is_delegation_in_force,
+    is_delegation_over,
+)
 from service.access.tables import ApiKey, Delegation, Grant, LinkedIdentity, Principal
 from service.clock import day_in_shanghai
 from service.database.ids import new_id
@@ -62,9 +69,9 @@ def grant_rows(now: datetime) -> tuple[list[Row], list[Row]]:
     return principals, grants
 
 
-def state_of(grant: Row, now: datetime) -> State:
+def state_of(grant: Row, now: datetime) -> GrantState:
     days = (grant["granted_at"], grant["valid_from"], grant["valid_until"])
-    return state(Life(*days, grant["effective_at"], grant["withdrawn_at"]), now)
+    return grant_state(GrantPeriod(*days, grant["effective_at"], grant["withdrawn_at"]), now)
 
 
 async def callers_of_the_gate(connection: Any, prefixes: list[str], now: datetime, today: date) -> dict[str, Any]:
@@ -97,12 +104,12 @@ def test_a_grant_stands_and_waits_in_sql_when_it_does_in_python(empty_database: 
         for principal, grant in zip(principals, grants, strict=True):
             wanted = state_of(grant, now)
             seen.add(wanted)
-            stands = wanted is State.STANDING
-            assert tuple(in_queries[grant["id"]])[1:] == (stands, wanted is State.PENDING), grant
+            stands = wanted is GrantState.STANDING
+            assert tuple(in_queries[grant["id"]])[1:] == (stands, wanted is GrantState.PENDING), grant
             assert (at_the_gate[prefixes[grant["id"]]]["caller_reach"] == "*") is stands, grant
             may_export = stands and principal["kind"] == "system" and principal["disabled_at"] is None
             assert in_searches[principal["id"]] is may_export, grant
-        assert seen == set(State)
+        assert seen == set(GrantState)
 
     asyncio.run(run())
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from service.access.caller import Credentials
+from service.access.caller import KeyCredential
 from service.audit.log.log_key import LogKey
 from service.audit.tlog.signed_note import Signer as LogSigner
 from service.database.session import Database
@@ -33,7 +33,7 @@ def test_nothing_that_holds_a_secret_shows_it(tmp_path: Path) -> None:
     things = [
         Settings(database_url=SecretStr(URL)),
         key,
-        Credentials(key.prefix, key.sha256),
+        KeyCredential(key.prefix, key.sha256),
         Signer(pem),
         log_key,
         log_key.signer("example.com/log"),

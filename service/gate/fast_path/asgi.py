@@ -10,7 +10,7 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.access.caller import Credentials, Recognizer
+from service.access.caller import KeyCredential, KeyParser
 from service.gate.fast_path import plain_json
 from service.gate.group_commit import Gate, Outcome
 from service.gate.jobs import EVALUATION_PATH, EVALUATIONS_PATH, EXPORTS_PATH, Evaluation, Evaluations, Job, Reservation
@@ -27,7 +27,7 @@ VaryingHeaders = Mapping[bytes, bytes]
 """Values of the varying headers, by name."""
 SendAnswer = Callable[[int, bytes, bytes], None]
 """Sends an answer: status, header lines, body."""
-Reader = Callable[[Credentials, bytes, str | None], Job | None]
+Reader = Callable[[KeyCredential, bytes, str | None], Job | None]
 """Turns credentials, a body and an `Idempotency-Key` into a job; None if the body is not eligible."""
 
 _SAFE: Final = [(name.lower().encode(), value.encode()) for name, value in SAFE_HEADERS.items()]
@@ -40,12 +40,12 @@ _JSON: Final = (b"content-type", b"application/json")
 _SAFE_JSON: Final = [*_SAFE, _JSON]
 
 
-def _evaluation(credentials: Credentials, body: bytes, _: str | None) -> Job | None:
+def _evaluation(credentials: KeyCredential, body: bytes, _: str | None) -> Job | None:
     request = plain_json.decode_question(body)
     return None if request is None else Evaluation(credentials, request)
 
 
-def _evaluations(credentials: Credentials, body: bytes, _: str | None) -> Job | None:
+def _evaluations(credentials: KeyCredential, body: bytes, _: str | None) -> Job | None:
     request = plain_json.decode_questions(body)
     questions = None if request is None else questions_of(request)
     if request is None or questions is None:
@@ -56,7 +56,7 @@ def _evaluations(credentials: Credentials, body: bytes, _: str | None) -> Job | 
     return Evaluations(credentials, questions, options.evaluations_semantic or "execute_all")
 
 
-def _export(credentials: Credentials, body: bytes, key: str | None) -> Job | None:
+def _export(credentials: KeyCredential, body: bytes, key: str | None) -> Job | None:
     request = plain_json.decode_export(body)
     return None if request is None else Reservation(credentials, request, key, None if key is None else Sent.json(body))
 
@@ -67,7 +67,7 @@ class ParsedHead:
 
     path: str
     reader: Reader
-    credentials: Credentials
+    credentials: KeyCredential
 
     def job(self, varying: VaryingHeaders, body: bytes) -> Job | None:
         """Return the job of a request with these varying headers and body; None if it is not eligible."""
@@ -102,7 +102,7 @@ class FastPathApp:
 
     varying = _VARYING
 
-    def __init__(self, app: ASGIApp, *, gate: Gate, recognize: Recognizer, limit: int, rates: RateLimiter) -> None:
+    def __init__(self, app: ASGIApp, *, gate: Gate, recognize: KeyParser, limit: int, rates: RateLimiter) -> None:
         self._app = app
         self._rates = rates
         self._gate = gate
@@ -124,7 +124,7 @@ class FastPathApp:
             await self._app(scope, _replay(received, receive), send)
             return
         ident = request_id(varying.get(_REQUEST))
-        limit_key = job.credentials.counted
+        limit_key = job.credentials.rate_limit_key
         try:
             if self._rates.has_failures:
                 self._rates.require_attempt(scope, limit_key)
@@ -158,7 +158,7 @@ class FastPathApp:
             return False
         path, ident = head.path, request_id(varying.get(_REQUEST))
         scope = {"path": path, "client": client}
-        limit_key = job.credentials.counted
+        limit_key = job.credentials.rate_limit_key
 
         def answer(outcome: Outcome) -> None:
             reply = outcome if isinstance(outcome, Reply) else _problem_reply(outcome, path)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Final
 
-from service.access.grant_rules import is_fit
+from service.access.grant_rules import is_role_possible
 
 GRACE_DAYS: Final = 2
 """Days that a grant lasts after the day of the last token with its group."""
@@ -56,7 +56,7 @@ def roles_for(
     return frozenset(
         (mapping.role, mapping.handler)
         for mapping in mappings
-        if mapping.group in groups and is_fit(mapping.role, kind)
+        if mapping.group in groups and is_role_possible(mapping.role, kind)
     )
 
 

@@ -86,7 +86,7 @@ DEFENCES: Final = (
             Edit(
                 "service/identity/operations.py",
                 "caller_of",
-                "[(role, handler) for role, handler in roles if role is None or is_fit(role, kind)]",
+                "[(role, handler) for role, handler in roles if role is None or is_role_possible(role, kind)]",
                 "[(role, handler) for role, handler in roles]",
             ),
         ),

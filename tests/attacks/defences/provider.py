@@ -232,13 +232,13 @@ DEFENCES: Final = (
             Edit(
                 "service/identity/oidc/group_roles.py",
                 "roles_for",
-                "is_fit(mapping.role, kind)",
+                "is_role_possible(mapping.role, kind)",
                 "",
             ),
             Edit(
                 "service/identity/operations.py",
                 "caller_of",
-                "[(role, handler) for role, handler in roles if role is None or is_fit(role, kind)]",
+                "[(role, handler) for role, handler in roles if role is None or is_role_possible(role, kind)]",
                 "[(role, handler) for role, handler in roles]",
             ),
         ),

@@ -25,7 +25,7 @@ ALL_SEEN: Final = Edit(
 ALL_REACHED: Final = Edit(
     CALLER,
     "Caller.reaches",
-    "reach == EVERYWHERE or handler in reach",
+    "scope == EVERYWHERE or handler in scope",
     "True",
 )
 
