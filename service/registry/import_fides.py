@@ -14,14 +14,14 @@ _LINE: Final = object()
 _LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _RESOLVER: Final = yaml.resolver.Resolver()
 _LONG_SCALAR: Final = 100
-"""Characters from which on a scalar is a text, whatever it looks like."""
+"""Characters from which on a scalar is always a text."""
 MAX_EVENTS: Final = 4_000_000
-"""Scalars, and beginnings and ends of lists and maps, in a file at most."""
+"""Highest number of YAML events in a file: scalars, and starts and ends of lists and maps."""
 _TAGGED: Final = "tag:yaml.org,2002:"
 
 
 class _Other:
-    """A value that is neither text nor nothing: what it says does not matter, for none is taken."""
+    """Stands for a scalar that is neither text nor null, which no member of a dataset accepts."""
 
 
 _OTHER: Final = _Other()
@@ -63,10 +63,10 @@ def _yaml(text: str) -> Any:
 
 
 def _tree(text: str) -> Any:
-    """Return what a YAML text says, from its events: maps with the line that they begin at, lists, texts, None, and `_OTHER`.
+    """Build a tree from the events of a YAML text: maps with their first line, lists, texts, None, and `_OTHER`.
 
-    Nothing else is made of a scalar: neither a number of half a million digits nor an object. There are no aliases, which can make a
-    small file enormous.
+    Scalars never become numbers or objects, so that no number of half a million digits is parsed. Aliases, which can make a small file
+    enormous, are refused.
 
     Raises:
         ImportRefused: aliases, other than plain tags, too many events, or too deep.
@@ -96,12 +96,12 @@ def _tree(text: str) -> Any:
 
 @dataclass(slots=True)
 class _Open:
-    """A list or map that is not at its end."""
+    """An open list or map."""
 
     value: list[Any] | dict[Any, Any]
     line: int
     key: Any = _LINE
-    """Of a map: the key whose value comes next; `_LINE`: the next is a key."""
+    """Key of a map whose value comes next; `_LINE`: a key comes next."""
 
     def take(self, value: Any) -> None:
         if isinstance(self.value, list):

@@ -18,7 +18,7 @@ _MEDIA_TYPES: Final[dict[str, Format]] = {
 
 
 def format_of(content_type: str) -> Format:
-    """Return the format that a media type names.
+    """Return the format of a media type.
 
     Raises:
         UnsupportedMediaType: neither CSV nor YAML.
@@ -30,10 +30,14 @@ def format_of(content_type: str) -> Format:
 
 
 def rows_of(content: bytes, kind: Format) -> Iterator[Row]:
-    """Yield the datasets of a file as it is read.
+    """Yield the datasets of a file.
+
+    Example:
+        for row in rows_of(content, format_of("text/csv")):
+            DatasetNewIn.model_validate(row.body)
 
     Raises:
-        ImportRefused: the file cannot be read, with the line; at the end where some rows cannot.
+        ImportRefused: the file cannot be parsed, with the line; at the end, if rows have faults.
     """
     try:
         text = content.decode("utf-8-sig")

@@ -25,18 +25,18 @@ from service.registry.schemas import DISTINCT, DatasetNewIn, FieldIn, ImportOut
 from service.validation.problems import pointer_to
 
 _CHUNK: Final = 250
-"""Rows that are read, compared and written at a time."""
+"""Rows that are compared and written at a time."""
 _NO_FIELDS: Final = "[]"
 _NULL_COLUMNS: Final = ("scale", "filed_scale", "tags", "grading", "graded_fields", "graded_number", "sensitive_fields")
 _COMPARED: Final = ("title", "owner", "description", "fields", "facts")
-"""What of a dataset that is there a file changes."""
+"""Columns of an existing dataset that a file can change."""
 _FIELDS: Final = TypeAdapter(list[FieldIn])
 
 
 class ImportPlan:
-    """A file as it is read, checked and compared: work on what a caller sent, for a helper process (see `service.workers`).
+    """Plans the import of a file, in a helper process (see `service.workers`).
 
-    Each method returns little, or texts that go on to PostgreSQL as they are.
+    Methods return small values, or JSON that the caller passes to PostgreSQL unparsed.
     """
 
     def __init__(self, content: bytes, kind: Format, handler: str | None, owner: str | None) -> None:
@@ -44,7 +44,7 @@ class ImportPlan:
         self._rows: list[_PlannedRow] = []
         self._ids = new_ids("ds")
         self._spelt: dict[tuple[str, str], list[tuple[str, str, int]]] = {}
-        """Of each handler and folded key, the keys that are spellings of it, their ids and numbers."""
+        """Spellings by handler and folded key, each with its key, id and number."""
         defaults = {"handler": handler, "owner": owner or handler}
         try:
             self._check(rows_of(content, kind), defaults)
@@ -76,22 +76,22 @@ class ImportPlan:
             )
 
     def count_chunks(self) -> int:
-        """Return how many times some rows are looked at."""
+        """Return the number of chunks."""
         return -(-len(self._rows) // _CHUNK)
 
     def references(self, chunk: int) -> tuple[list[str], list[str], list[str]]:
-        """Return the keys of some rows, the handlers that they name, and the folded keys."""
+        """Return the keys of a chunk's rows, the handlers that they name, and their folded keys."""
         rows = self._chunk(chunk)
         return [row.key for row in rows], sorted({row.named for row in rows}), sorted({row.folded for row in rows})
 
     def compare(self, chunk: int, stored: str, handlers: Mapping[str, tuple[str | None, str]], spelt: str) -> None:
-        """Find out what some rows change.
+        """Compare the rows of a chunk with the register, and note faults.
 
         Args:
-            chunk: which.
-            stored: the datasets of their keys, whoever's they are, as `_STORED` has them.
-            handlers: of each handler that they name its id or, where the caller does not keep it, None and what to say of it.
-            spelt: the datasets that have one of their folded keys, as `_SPELT` has them.
+            chunk: number of the chunk.
+            stored: JSON of the datasets of their keys, of any handler (`imports._STORED`).
+            handlers: by reference, the id of the handler, or None and the text of the fault.
+            spelt: JSON of the datasets with one of their folded keys (`imports._SPELT`).
         """
         for spelling in json.loads(spelt):
             self._spelt.setdefault((spelling["handler"], spelling["folded_key"]), []).append(
@@ -115,7 +115,7 @@ class ImportPlan:
                 self._spell(row)
 
     def _spell(self, row: "_PlannedRow") -> None:
-        """Find out whether a row's key is another spelling of one that is there, or stands in the file before it."""
+        """Note a fault if a row's key is an undeclared spelling of a registered key, or of an earlier one of the file."""
         twins = self._spelt.setdefault((row.handler or "", row.folded), [])
         others = [spelling for spelling in twins if spelling[0] != row.key]
         named = next((spelling for spelling in others if row.said and row.said[0] in spelling[:2]), None)
@@ -132,7 +132,7 @@ class ImportPlan:
             twins.append((row.key, "", row.number))
 
     def list_pending(self, chunk: int) -> list[tuple[str, str, Json]]:
-        """Return, of some rows that were written, what waits for a second person: key, folded key, and a body for `PATCH`."""
+        """Return the pending statements of a chunk's written rows: key, folded key, and a body for `PATCH`."""
         waiting: list[tuple[str, str, Json]] = []
         for row in self._chunk(chunk):
             facts = json.loads(row.body)["facts"] if row.frees else {}
@@ -144,23 +144,23 @@ class ImportPlan:
         return waiting
 
     def describe_faults(self) -> tuple[int, str]:
-        """Return how much is wrong with the file, and what, as the answer lists it; 0: it can be taken."""
+        """Return the number of faults, and the JSON that the problem lists."""
         return len(self._faults), json.dumps(errors_of(sorted(self._faults)), ensure_ascii=False)
 
     def has_changes(self) -> bool:
-        """Tell whether anything of the file is new or differs."""
+        """Tell whether any row is new or differs."""
         return any(row.differs or row.frees or row.said is not None for row in self._rows)
 
     def keys_to_lock(self, chunk: int) -> list[str]:
-        """Return the keys of some rows that differ from what is stored."""
+        """Return the keys of a chunk's rows that differ from stored datasets."""
         return [row.key for row in self._chunk(chunk) if row.differs and not row.is_new]
 
     def encode_rows(self, chunk: int, stored: str) -> tuple[str | None, int, str | None]:
-        """Return what is written of some rows: what is new and how many these are, and what differs; None: nothing.
+        """Return the rows of a chunk to write: JSON of new rows, their number, and JSON of changed rows; None: none.
 
         Args:
-            chunk: which.
-            stored: the datasets that are locked now, as they are.
+            chunk: number of the chunk.
+            stored: JSON of the datasets that are locked now.
         """
         by_key = _by_key(stored)
         new: list[Json] = []
@@ -187,13 +187,13 @@ class ImportPlan:
         return _text(new), len(new), _text(changed)
 
     def count_changes(self, chunk: int) -> int:
-        """Return how many acts there are of some rows."""
+        """Return the number of changes to record for a chunk."""
         return sum(row.differs + (row.differs and row.outdated != _NO_FIELDS) for row in self._chunk(chunk))
 
     def encode_changes(
         self, chunk: int, now: datetime, caller: Caller, numbers: events.ReservedNumbers
     ) -> events.RecordedChanges:
-        """Return the entries and events of what was written of some rows."""
+        """Return the entries and events of a chunk's written rows."""
         rows = [row for row in self._chunk(chunk) if row.differs]
         written = [self._row(row, now) for row in rows]
         acts = [self._act(row) for row in rows] + [self._outdated(row) for row in rows if row.outdated != _NO_FIELDS]
@@ -201,7 +201,7 @@ class ImportPlan:
 
     @staticmethod
     def _row(row: "_PlannedRow", now: datetime) -> WrittenRow:
-        """Return what was written of a dataset."""
+        """Return the written columns of a dataset."""
         columns = json.loads(row.body)
         if row.is_new:
             columns["facts"] = freeing.apply_first_statement("dataset", columns["facts"]).facts
@@ -215,11 +215,11 @@ class ImportPlan:
         return WrittenRow("datasets", row.id, row.is_new, values)
 
     def can_deny(self) -> bool:
-        """Tell whether what was written can turn an allow into a deny."""
+        """Tell whether a written change can turn an allow into a deny."""
         return any(row.can_deny for row in self._rows)
 
     def encode_outcome(self, dry_run: bool) -> bytes:  # noqa: FBT001
-        """Return what was done, or would be, as the answer tells it."""
+        """Return the JSON of `ImportOut`."""
         created = sum(row.is_new for row in self._rows)
         differing = [row for row in self._rows if row.differs or row.frees]
         outcome = ImportOut(
@@ -236,7 +236,7 @@ class ImportPlan:
 
     @staticmethod
     def _facts(row: "_PlannedRow", stored_row: Json | None) -> freeing.FactChange:
-        """Return what a row does to the facts of a dataset: what frees waits for a second person."""
+        """Return the effect of a row on the facts of a dataset."""
         facts = json.loads(row.body)["facts"]
         if stored_row is None:
             return freeing.apply_first_statement("dataset", facts)
@@ -246,13 +246,13 @@ class ImportPlan:
 
     @classmethod
     def _kept(cls, row: "_PlannedRow", stored_row: Json | None) -> Json:
-        """Return what is written of a row: what it says, but for the facts that free."""
+        """Return the columns that a row writes: its statements, without facts that free."""
         columns: Json = json.loads(row.body)
         return columns | {"facts": cls._facts(row, stored_row).facts}
 
     @classmethod
     def _change(cls, row: "_PlannedRow", stored_row: Json) -> RecordDiff | None:
-        """Return what a row changes of a dataset that is there: the same rule as for any other way to change one."""
+        """Return the difference that a row makes to a stored dataset, by the rule that `PATCH` follows."""
         columns = cls._kept(row, stored_row)
         before = {name: stored_row[name] for name in _COMPARED}
         if all(before[name] == columns[name] for name in _COMPARED):
@@ -288,20 +288,20 @@ class ImportPlan:
 
 @dataclass(slots=True)
 class _PlannedRow:
-    """A row that is in order, kept small: its dataset is JSON until it is needed."""
+    """A valid row. Its dataset stays JSON until it is needed, to save memory."""
 
     line: int
     key: str
     named: str
-    """The handler, as the row names it."""
+    """Id or key of the handler, as the row names it."""
     body: str
     stated: tuple[str, ...]
-    """The facts that it states."""
+    """Names of the facts that it states."""
     folded: str
     said: tuple[str, str] | None
-    """Another spelling of its key, which is something else, and why."""
+    """Spelling from which the row is declared distinct, and the reason."""
     frees: bool = False
-    """Whether something of it waits for a second person, or overtakes what does."""
+    """True if a fact of it becomes pending, or overtakes a pending one."""
     kept: str = ""
     number: int = 0
     handler: str | None = None
@@ -311,7 +311,7 @@ class _PlannedRow:
     id: str = ""
     change: str = ""
     outdated: str = _NO_FIELDS
-    """Fields that its grading says nothing about any more, by this change."""
+    """JSON of the fields that become outdated with this change."""
     grading: int | None = None
 
 

@@ -7,21 +7,21 @@ from typing import Any, Final
 from service.validation.problems import Invalid
 
 MAX_LISTED: Final = 20_000
-"""Faults that an answer lists: a small file can have very many, and what lists them goes through the hands of everybody's process."""
+"""Faults that a problem lists. A small file can have very many, and the process that all requests share handles the list."""
 Fault = tuple[int, str, str]
-"""The line, the pointer of the field, and what is wrong."""
+"""Line, JSON pointer of the field, and text of the fault."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One dataset of a file: the line it begins at, and the body that `POST /v1/datasets` would take."""
+    """A dataset of a file: its first line, and a body for `POST /v1/datasets`."""
 
     line: int
     body: dict[str, Any]
 
 
 class ImportRefused(Invalid):
-    """Rows of a file that cannot be taken; nothing of the file has been stored."""
+    """Signals rows with faults; nothing of the file has been stored."""
 
     slug, title = "import-refused", "Nothing was imported: some rows need mending"
 

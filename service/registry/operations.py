@@ -1,4 +1,4 @@
-"""Operations on the register. A change that may turn an allow into a deny closes the gate, once all of it is written."""
+"""Acts on handlers, datasets and recipients. A change that can turn an allow into a deny closes the gate after its last write."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import asdict
@@ -60,7 +60,7 @@ REGISTRARS = frozenset({Role.REGISTRAR})
 EXPORTERS = frozenset({Role.EXPORTER})
 MINORS = ("/facts/contains_minors", "Grade the dataset as sensitive first.")
 HOME = "CN"
-"""Mainland China: nothing crosses the border to a recipient there."""
+"""Country code of mainland China: data for a recipient there does not cross the border."""
 Row = TypeVar("Row", Handler, Dataset, Recipient)
 Shape = TypeVar("Shape", bound=BaseModel)
 Entries = tuple[Sequence[EntryOut], str | None]
@@ -70,7 +70,7 @@ Entries = tuple[Sequence[EntryOut], str | None]
 
 
 async def create_handler(tx: Transaction, caller: Caller, body: HandlerNewIn) -> HandlerOut:
-    """Register a handler; only a registrar of all handlers can, since nobody has a grant for it yet."""
+    """Register a handler. Only a registrar of all handlers can: no grant for it exists yet."""
     caller.require_everywhere(Role.REGISTRAR)
     change = fact_changes.first_facts("handler", body)
     fields = fact_changes.with_facts(body, change.facts).model_dump(mode="json", exclude=DISTINCT)
@@ -129,7 +129,7 @@ async def handler_history(tx: Transaction, caller: Caller, reference: str, curso
 async def handler_ledger(
     tx: Transaction, caller: Caller, book: RuleBook, reference: str, year: int | None
 ) -> LedgerOut:
-    """Return the count of a handler's year against the thresholds of that year's last day, or of today in the present year."""
+    """Return a handler's count of persons in a year, and the thresholds of that year's last day (this year: of today)."""
     handler = await handler_of(tx, caller, reference)
     today = day_in_shanghai(tx.now)
     counted_year = year or today.year
@@ -161,7 +161,7 @@ async def handler_ledger(
 
 
 async def handler_person_key(tx: Transaction, caller: Caller, reference: str) -> PersonKeyOut:
-    """Return the key that a handler's persons are hashed with, to its exporters only."""
+    """Return the key that hashes a handler's persons, to its exporters only."""
     handler = await handler_of(tx, caller, reference)
     caller.require(EXPORTERS, handler.id)
     kept = await person_key(tx, caller, handler.id)
@@ -192,7 +192,13 @@ async def handler_of(tx: Transaction, caller: Caller, reference: str, *, lock: b
 
 
 async def create_dataset(tx: Transaction, caller: Caller, body: DatasetNewIn) -> DatasetOut:
-    """Register a dataset; nothing of it leaves before it is graded."""
+    """Register a dataset; the gate denies its export until it is graded.
+
+    Example:
+        body = DatasetNewIn(key="crm/customers", handler="acme", title="Customers", owner="crm", fields=[])
+        dataset = await create_dataset(tx, caller, body)
+        dataset.tags is None
+    """
     handler = await named_handler(tx, caller, body.handler)
     caller.require(REGISTRARS, handler.id)
     change = fact_changes.first_facts("dataset", body)
@@ -254,7 +260,7 @@ async def read_dataset(tx: Transaction, caller: Caller, reference: str, *, lock:
 
 
 async def change_dataset(tx: Transaction, caller: Caller, reference: str, patch: DatasetPatch) -> DatasetOut:
-    """Change what a dataset is called, who owns it, its fields or its origin facts; never its tags."""
+    """Change a dataset's title, owner, description, fields, scale or origin facts; never its tags."""
     dataset = await dataset_of(tx, caller, reference, lock=True)
     caller.require(REGISTRARS, dataset.handler)
     before = DatasetOut.of(dataset)
@@ -278,7 +284,7 @@ async def change_dataset(tx: Transaction, caller: Caller, reference: str, patch:
 async def _state_distinct(
     tx: Transaction, caller: Caller, dataset: Dataset, named: str | None, reason: str | None
 ) -> None:
-    """Let it wait for a second person that a dataset is not what another spelling of its key names."""
+    """Store the statement that a dataset is distinct from a twin, pending a second person."""
     if named is None:
         return
     await key_spellings.fold_keys(tx, caller, Dataset, dataset.handler)
@@ -300,7 +306,7 @@ def _distinct_details(body: HandlerNewIn | RecipientNewIn) -> dict[str, Any]:
 
 
 async def check_scale(tx: Transaction, caller: Caller, dataset: Dataset) -> None:
-    """Open the duty to file the catalogue anew where the scale of important or core data has changed enough. Source: MIIT art. 12."""
+    """Open the obligation to refile the catalogue if the scale of important or core data has changed enough. Source: MIIT art. 12."""
     if dataset.scale is None or not obligation_rules.is_reported_yearly(dataset.tags or ()):
         return
     if dataset.filed_scale is None:
@@ -335,7 +341,7 @@ async def dataset_of(tx: Transaction, caller: Caller, reference: str, *, lock: b
 
 
 async def create_recipient(tx: Transaction, caller: Caller, body: RecipientNewIn) -> RecipientOut:
-    """Register a recipient, which all handlers share; of what group it is a registrar of all of them says.
+    """Register a recipient, which all handlers share. Only a registrar of all handlers names its group.
 
     Raises:
         Forbidden: a registrar of some handlers names a group.
@@ -377,11 +383,11 @@ async def read_recipient(tx: Transaction, reference: str, *, lock: bool = False)
 
 
 async def change_recipient(tx: Transaction, caller: Caller, reference: str, patch: RecipientPatch) -> RecipientOut:
-    """Change a recipient's name, country, kind or facts; all handlers share it, so a registrar of some of them cannot.
+    """Change a recipient's name, country, kind or facts. All handlers share it, so a registrar of some handlers cannot.
 
     Raises:
         Forbidden: the caller is a registrar of some handlers only.
-        Invalid: it was abroad and would be in mainland China: nothing would cross the border any more, by one person's word.
+        Invalid: it is abroad and would move to mainland China, which would free its transfers by one person's statement.
     """
     recipient = await recipient_of(tx, reference, lock=True)
     caller.require_everywhere(Role.REGISTRAR)
@@ -415,7 +421,7 @@ async def recipient_of(tx: Transaction, reference: str, *, lock: bool = False) -
     return recipient
 
 
-# What they share
+# Shared helpers
 
 
 async def _find(tx: Transaction, table: type[Row], prefix: str, reference: str, *, lock: bool) -> Row | None:
@@ -447,7 +453,7 @@ async def _change(
     stated: Collection[str],
     **more: Any,
 ) -> None:
-    """Make a change that somebody wants, but for the facts that free: these wait for a second person."""
+    """Apply a change, and store the facts of it that free as pending a second person."""
     change = fact_changes.diff_facts(thing, after, stated)
     kept = fact_changes.with_facts(after, change.facts)
     action = fact_changes.CHANGED[fact_changes.subject_of(thing)]

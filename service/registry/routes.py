@@ -1,4 +1,4 @@
-"""HTTP of the register."""
+"""Routes of the register: handlers, datasets, gradings, recipients, imports and changes of facts."""
 
 import asyncio
 from typing import Annotated, Literal
@@ -65,7 +65,7 @@ Tagged = Annotated[
     Literal["core", "important", "personal", "sensitive", "general", "ungraded"] | None,
     Query(description="`general`: graded with no tag; `ungraded`: not graded."),
 ]
-AsOf = Annotated[NearDay | None, Query(description="What was known at the end of this day in Asia/Shanghai.")]
+AsOf = Annotated[NearDay | None, Query(description="Gradings in effect at the end of this day in Asia/Shanghai.")]
 Country = Annotated[str | None, Query(pattern="^[A-Z]{2}$")]
 
 
@@ -73,7 +73,7 @@ Country = Annotated[str | None, Query(pattern="^[A-Z]{2}$")]
 async def create_handler(exchange: Keeping, body: HandlerNewIn) -> Response:
     """Register a handler."""
     return await exchange.create(
-        lambda tx, caller: operations.create_handler(tx, caller, body), lambda made: f"/v1/handlers/{made.id}"
+        lambda tx, caller: operations.create_handler(tx, caller, body), lambda created: f"/v1/handlers/{created.id}"
     )
 
 
@@ -110,13 +110,13 @@ async def handler_history(
 
 @router.get("/v1/handlers/{handler_id}/group-claims", response_model=Page[GroupClaimOut])
 async def list_group_claims(exchange: Keeping, handler_id: Ref, cursor: Cursor = None, limit: Limit = 50) -> Response:
-    """List the handlers that say they are of the same group, and that nobody has confirmed yet."""
+    """List the handlers whose claim to belong to the same group is not confirmed."""
     return await exchange.page(lambda tx, caller: groups.list_claims(tx, caller, handler_id, cursor, limit))
 
 
 @router.post("/v1/handlers/{handler_id}/group-claims/{claimant_id}/confirm", response_model=GroupClaimOut)
 async def confirm_group_claim(exchange: Keeping, handler_id: Ref, claimant_id: Ref) -> Response:
-    """Agree, for a handler of the group, that another one is of it: their requests are looked at together from now on."""
+    """Confirm, for a handler of the group, the claim of another one: their requests are examined together from now on."""
     return await exchange.act(lambda tx, caller: groups.confirm(tx, caller, handler_id, claimant_id))
 
 
@@ -127,14 +127,14 @@ async def handler_ledger(
     handler_id: Ref,
     year: Annotated[int | None, Query(ge=2021, le=9999, description="In Asia/Shanghai; this one, if missing.")] = None,
 ) -> Response:
-    """Show the year's count of persons, its thresholds, and how many can still go."""
+    """Read the year's count of persons, its thresholds, and the headroom."""
     book: RuleBook = request.app.state.book
     return await exchange.read(lambda tx, caller: operations.handler_ledger(tx, caller, book, handler_id, year))
 
 
 @router.get("/v1/handlers/{handler_id}/person-key", response_model=PersonKeyOut)
 async def handler_person_key(exchange: ExporterExchange, handler_id: Ref) -> Response:
-    """Hand out the key that identifiers of persons are hashed with, made when it is first asked for."""
+    """Read the key that hashes identifiers of persons; the first request creates it."""
     return await exchange.read(lambda tx, caller: operations.handler_person_key(tx, caller, handler_id))
 
 
@@ -142,7 +142,7 @@ async def handler_person_key(exchange: ExporterExchange, handler_id: Ref) -> Res
 async def create_dataset(exchange: Keeping, body: DatasetNewIn) -> Response:
     """Register a dataset; it is denied at the gate until it is graded."""
     return await exchange.create(
-        lambda tx, caller: operations.create_dataset(tx, caller, body), lambda made: f"/v1/datasets/{made.id}"
+        lambda tx, caller: operations.create_dataset(tx, caller, body), lambda created: f"/v1/datasets/{created.id}"
     )
 
 
@@ -154,7 +154,7 @@ async def list_datasets(
     key: Annotated[str | None, Query(max_length=500, description="Exactly this key.")] = None,
     text: Words = None,
     outdated: Annotated[
-        bool | None, Query(description="Graded ones with fields that no grading has looked at, or all others.")
+        bool | None, Query(description="True: graded ones with fields that no grading has examined. False: all others.")
     ] = None,
     cursor: Cursor = None,
     limit: Limit = 50,
@@ -183,12 +183,12 @@ async def find_contradictions(
     exchange: ReaderExchange,
     handler: Named = None,
     dataset: Named = None,
-    kind: Annotated[str | None, Query(max_length=40, description="What contradicts.")] = None,
-    open: Annotated[bool | None, Query(description="Those whose grading still stands, or the others.")] = None,  # noqa: A002
+    kind: Annotated[str | None, Query(max_length=40, description="Kind of the contradiction.")] = None,
+    open: Annotated[bool | None, Query(description="True: the grading is in effect. False: the others.")] = None,  # noqa: A002
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> Response:
-    """List what systems have stated of datasets against their tags: by id or key; to grade a dataset again answers it."""
+    """List statements of systems that contradict the tags of datasets. The next grading of a dataset answers them."""
     return await exchange.page(
         lambda tx, _: contradictions.find_contradictions(
             tx, handler=handler, dataset=dataset, kind=kind, is_open=open, cursor=cursor, limit=limit
@@ -204,9 +204,9 @@ async def import_datasets(
     owner: Annotated[str | None, Query(max_length=200)] = None,
     dry_run: bool = False,  # noqa: FBT001 - a query parameter
 ) -> Response:
-    """Import datasets from CSV or Fides YAML: all of them or, with every bad row told, none.
+    """Import datasets from CSV or Fides YAML: all rows, or none and a list of the faults.
 
-    `handler` and `owner` serve where a row names none. Datasets that are there are updated; gradings are never touched.
+    `handler` and `owner` are defaults for rows that name none. Existing datasets are updated; gradings never change.
     """
     kind = import_files.format_of(request.headers.get("content-type", ""))
     content = await request.body()
@@ -253,7 +253,7 @@ async def grade(exchange: Keeping, dataset_id: DatasetId, body: GradingIn) -> Re
     """Grade a dataset: raising takes effect at once, lowering waits for a second person."""
     return await exchange.create(
         lambda tx, caller: gradings.grade(tx, caller, dataset_id, body),
-        lambda made: f"/v1/datasets/{made.dataset}/gradings/{made.number}",
+        lambda created: f"/v1/datasets/{created.dataset}/gradings/{created.number}",
     )
 
 
@@ -282,12 +282,12 @@ async def find_gradings(
     dataset: Filter = None,
     tag: Annotated[Tag | None, Query()] = None,
     overdue: Annotated[bool | None, Query(description="The day of the next review has passed.")] = None,
-    review_before: Annotated[NearDay | None, Query(description="To be looked at before this day.")] = None,
+    review_before: Annotated[NearDay | None, Query(description="Day of review before this day.")] = None,
     as_of: AsOf = None,
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> Response:
-    """List gradings of all datasets: those to be looked at again, those that wait, those that stood on a day."""
+    """List gradings of all datasets: overdue for review, pending, or in effect on a day."""
     return await exchange.page(
         lambda tx, _: gradings.find_gradings(
             tx,
@@ -308,7 +308,7 @@ async def find_gradings(
 async def list_gradings(
     exchange: ReaderExchange, dataset_id: DatasetId, as_of: AsOf = None, cursor: Cursor = None, limit: Limit = 50
 ) -> Response:
-    """List the gradings of a dataset; with `as_of`, the one that stood at the end of that day."""
+    """List the gradings of a dataset; with `as_of`, the one in effect at the end of that day."""
     return await exchange.page(lambda tx, caller: gradings.list_gradings(tx, caller, dataset_id, as_of, cursor, limit))
 
 
@@ -323,9 +323,9 @@ async def confirm_grading(
     exchange: Keeping, dataset_id: DatasetId, number: Number, body: ConfirmIn | None = None
 ) -> Response:
     """Confirm a pending grading, as a second person."""
-    settlement = body or ConfirmIn()
+    confirmation = body or ConfirmIn()
     return await exchange.act(
-        lambda tx, caller: gradings.confirm_grading(tx, caller, dataset_id, number, settlement),
+        lambda tx, caller: gradings.confirm_grading(tx, caller, dataset_id, number, confirmation),
         lambda tx, caller: gradings.read_grading(tx, caller, dataset_id, number),
     )
 
@@ -334,7 +334,7 @@ async def confirm_grading(
 async def create_recipient(exchange: Keeping, body: RecipientNewIn) -> Response:
     """Register a recipient."""
     return await exchange.create(
-        lambda tx, caller: operations.create_recipient(tx, caller, body), lambda made: f"/v1/recipients/{made.id}"
+        lambda tx, caller: operations.create_recipient(tx, caller, body), lambda created: f"/v1/recipients/{created.id}"
     )
 
 
@@ -378,7 +378,7 @@ async def list_fact_changes(
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> Response:
-    """List facts that would free: those that wait for a second person, and what became of the others."""
+    """List changes of facts that free: pending, effective, refused or overtaken."""
     return await exchange.page(
         lambda tx, _: fact_changes.list_changes(
             tx, state=state, handler=handler, subject=subject, cursor=cursor, limit=limit
@@ -388,13 +388,13 @@ async def list_fact_changes(
 
 @router.get("/v1/fact-changes/{change_id}", response_model=FactChangeOut)
 async def read_fact_change(exchange: ReaderExchange, change_id: ChangeId) -> Response:
-    """Read one fact that waits, or waited."""
+    """Read a change of a fact."""
     return await exchange.read(lambda tx, _: fact_changes.read(tx, change_id))
 
 
 @router.post("/v1/fact-changes/{change_id}/confirm", response_model=FactChangeOut)
 async def confirm_fact_change(exchange: Keeping, change_id: ChangeId, body: SettleIn | None = None) -> Response:
-    """Let a fact that frees take effect, as a second person."""
+    """Confirm a pending fact, as a second person."""
     settlement = body or SettleIn()
     return await exchange.act(
         lambda tx, caller: fact_changes.confirm(tx, caller, change_id, settlement),
@@ -404,7 +404,7 @@ async def confirm_fact_change(exchange: Keeping, change_id: ChangeId, body: Sett
 
 @router.post("/v1/fact-changes/{change_id}/refuse", response_model=FactChangeOut)
 async def refuse_fact_change(exchange: Keeping, change_id: ChangeId, body: SettleIn | None = None) -> Response:
-    """Put aside a fact that waits; whoever stated it may as well."""
+    """Refuse a pending fact; the person who stated it may do so, too."""
     settlement = body or SettleIn()
     return await exchange.act(
         lambda tx, caller: fact_changes.refuse(tx, caller, change_id, settlement),

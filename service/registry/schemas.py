@@ -60,7 +60,7 @@ class _In(BaseModel):
 
 
 class _PatchPart(BaseModel):
-    """What is not sent stays as it is."""
+    """A part of a merge patch; omitted members stay unchanged."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra=drop_defaults)
 
@@ -75,28 +75,28 @@ class _Patch(_PatchPart):
         return self
 
     def changes(self) -> dict[str, Any]:
-        """Return what the caller sent, and nothing that it did not."""
+        """Return the members that the caller sent."""
         return self.model_dump(mode="json", exclude_unset=True)
 
 
 class PendingFact(BaseModel):
-    """A fact that would free, and waits for a second person."""
+    """A fact that frees, pending a second person."""
 
-    value: bool | int | str | None = Field(description="What it will be.")
+    value: bool | int | str | None = Field(description="The value once confirmed.")
     change: str = Field(description="Id of the change, which another registrar confirms or refuses.")
 
 
 PendingFacts = Annotated[
     dict[str, PendingFact],
-    Field(description="Facts that would free: they take effect once a second person confirms them."),
+    Field(description="Facts that free: they take effect once a second person confirms them."),
 ]
 
 
 class _Distinct(BaseModel):
-    """The statement that a key is no other spelling of one that is there."""
+    """The statement that a key is distinct from a registered spelling."""
 
     distinct_from: Reference | None = Field(
-        default=None, description="Id or key of another spelling of this key, which is something else all the same."
+        default=None, description="Id or key of another spelling of this key that names a different thing."
     )
     reason: Prose | None = Field(default=None, description="Why the two are not one thing.")
 
@@ -136,7 +136,7 @@ class HandlerFactsPatch(_PatchPart):
 
 
 class HandlerPatch(_Patch):
-    """What may change of a handler."""
+    """A merge patch of a handler."""
 
     name: Name = ""
     uscc: Uscc | None = None
@@ -153,7 +153,7 @@ class HandlerOut(BaseModel):
     uscc: str | None
     group: str | None
     group_confirmed: bool = Field(
-        description="Whether its group counts: a registrar of all handlers, or one of another handler of the group, has agreed."
+        description="True if a registrar of all handlers, or of another handler of the group, has confirmed the group."
     )
     facts: HandlerFactsIn
     pending_facts: PendingFacts
@@ -163,7 +163,7 @@ class HandlerOut(BaseModel):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def flags(self) -> list[Flag]:
-        """What is odd about how it is named: `mixed_script`, or `looks_latin` and is not."""
+        """Warnings about the name: `mixed_script`; `looks_latin`: letters that only look Latin."""
         return flags_of_all(self.name)
 
     @classmethod
@@ -173,7 +173,7 @@ class HandlerOut(BaseModel):
 
 
 class GroupClaimOut(BaseModel):
-    """A handler that says it is of a group."""
+    """A handler's claim to belong to a group."""
 
     id: str
     key: str
@@ -244,7 +244,7 @@ class OriginFactsPatch(_PatchPart):
 
 
 class DatasetPatch(_Distinct, _Patch):
-    """What may change of a dataset; tags change by a grading alone."""
+    """A merge patch of a dataset; only a grading changes tags."""
 
     title: Name = ""
     owner: Name = ""
@@ -267,25 +267,23 @@ class DatasetOut(BaseModel):
     facts: OriginFactsIn
     pending_facts: PendingFacts
     scale: int | None = Field(description="Records or persons that it holds.")
-    tags: list[Tag] | None = Field(description="Tags of the effective grading; null: nobody has graded it.")
+    tags: list[Tag] | None = Field(description="Tags of the effective grading; null: ungraded.")
     grading: int | None = Field(description="Number of the effective grading.")
     outdated_fields: list[str] = Field(
-        description="Fields that came, or changed, after the effective grading: neither they nor all fields may be exported until "
-        "somebody has graded the dataset again."
+        description="Fields that were added or changed after the effective grading: neither they nor all fields may be exported before "
+        "the next grading."
     )
     twins: list[str] = Field(
         description="Datasets whose keys are other spellings of this one's: the stricter grading holds for each, in `tags`."
     )
-    distinct_from: list[str] = Field(
-        description="Other spellings of which two persons have said that they are something else."
-    )
+    distinct_from: list[str] = Field(description="Other spellings that two persons have declared distinct.")
     created_at: datetime
     updated_at: datetime
 
     @computed_field  # type: ignore[prop-decorator]
     @property
     def flags(self) -> list[Flag]:
-        """What is odd about how it is named: `mixed_script`, or `looks_latin` and is not."""
+        """Warnings about the name: `mixed_script`; `looks_latin`: letters that only look Latin."""
         return flags_of_all(self.title, self.owner)
 
     @classmethod
@@ -313,10 +311,10 @@ class GradingIn(_In):
     )
     catalogue: Name | None = Field(
         default=None,
-        description="The catalogue that was looked at; required where `not_notified_as_important` lowers a grade. Of another lowering "
+        description="The catalogue that was consulted; required where `not_notified_as_important` lowers a grade. Of another lowering "
         "the basis, where it is not named.",
     )
-    review_by: NearDay | None = Field(default=None, description="The day by which somebody must look again.")
+    review_by: NearDay | None = Field(default=None, description="The day by which the grading must be reviewed.")
     sensitive_fields: (
         Annotated[list[Name], Field(min_length=1, max_length=MAX_FIELDS), AfterValidator(_named_once)] | None
     ) = Field(
@@ -345,10 +343,10 @@ class BulkGradingIn(GradingIn):
 
 
 class ConfirmIn(_In):
-    """What the second person has to say."""
+    """Statements of the second person."""
 
     reason: Prose | None = None
-    catalogue: Name | None = Field(default=None, description="The catalogue that the second person looked at.")
+    catalogue: Name | None = Field(default=None, description="The catalogue that the second person consulted.")
 
 
 class GradingOut(BaseModel):
@@ -358,7 +356,7 @@ class GradingOut(BaseModel):
     dataset: str
     number: int
     tags: list[Tag]
-    fields: list[FieldIn] | None = Field(description="The fields that it looked at, as they were; null: nobody knows.")
+    fields: list[FieldIn] | None = Field(description="The fields that it examined, as they were; null: not recorded.")
     sensitive_fields: list[str] | None = Field(
         description="Those that it named as sensitive. Null: those whose category says so and, if none does, all."
     )
@@ -376,7 +374,7 @@ class GradingOut(BaseModel):
     confirmed_by: str | None
     confirmed_reason: str | None
     effective_at: datetime | None
-    ended_at: datetime | None = Field(description="When another one took its place.")
+    ended_at: datetime | None = Field(description="Instant at which another grading superseded it.")
 
     @classmethod
     def of(cls, grading: Grading) -> Self:
@@ -396,7 +394,7 @@ class GradingsOut(BaseModel):
 
 
 class ContradictionOut(BaseModel):
-    """What was stated of a dataset against its tags."""
+    """A statement that contradicts a dataset's tags."""
 
     dataset: str
     key: str
@@ -405,16 +403,16 @@ class ContradictionOut(BaseModel):
     kind: Literal[
         "persons_of_general_data", "sensitive_persons_without_tag", "no_sensitive_persons", "minors_without_tag"
     ]
-    principal: str = Field(description="Who stated it.")
+    principal: str = Field(description="Principal that stated it.")
     subject: str = Field(description="The evaluation, or the export, that stated it first on that day.")
     persons: int
     sensitive_persons: int
     at: datetime
-    is_open: bool = Field(description="Whether the grading still stands: the next one answers it.")
+    is_open: bool = Field(description="True while the grading is in effect; the next one answers it.")
 
 
 class RecipientIn(_In):
-    """Whoever receives data abroad, or looks at it from there."""
+    """A party abroad that receives data or can read it."""
 
     key: Key
     name: Name
@@ -425,7 +423,7 @@ class RecipientIn(_In):
 
 
 class RecipientNewIn(RecipientIn, _Distinct):
-    """Whoever receives data abroad, to be registered."""
+    """A recipient to be registered."""
 
 
 class RecipientMarksPatch(_PatchPart):
@@ -436,7 +434,7 @@ class RecipientMarksPatch(_PatchPart):
 
 
 class RecipientPatch(_Patch):
-    """What may change of a recipient."""
+    """A merge patch of a recipient."""
 
     name: Name = ""
     country: Country = ""
@@ -462,7 +460,7 @@ class RecipientOut(BaseModel):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def flags(self) -> list[Flag]:
-        """What is odd about how it is named: `mixed_script`, or `looks_latin` and is not."""
+        """Warnings about the name: `mixed_script`; `looks_latin`: letters that only look Latin."""
         return flags_of_all(self.name)
 
     @classmethod
@@ -472,13 +470,13 @@ class RecipientOut(BaseModel):
 
 
 class SettleIn(_In):
-    """What the second person has to say."""
+    """Statements of the second person."""
 
     reason: Prose | None = None
 
 
 class FactChangeOut(BaseModel):
-    """A fact that would free, and what became of it."""
+    """A change of a fact that frees, and its state."""
 
     id: str
     subject: str = Field(description="The handler, dataset or recipient that it is a fact of.")
@@ -493,8 +491,8 @@ class FactChangeOut(BaseModel):
     asked_at: datetime
     settled_by: str | None
     settled_at: datetime | None
-    reason: str | None = Field(description="What whoever confirmed or refused it said.")
-    stated_reason: str | None = Field(description="Why it is so, as whoever stated it said.")
+    reason: str | None = Field(description="Reason of the confirmation or refusal.")
+    stated_reason: str | None = Field(description="Reason of the statement.")
 
     @classmethod
     def of(cls, change: FactChange) -> Self:
@@ -503,7 +501,7 @@ class FactChangeOut(BaseModel):
 
 
 class ImportOut(BaseModel):
-    """What an import did, or with `dry_run` would do."""
+    """The outcome of an import, or of its `dry_run`."""
 
     dry_run: bool
     created: int
@@ -527,11 +525,11 @@ class AheadOut(BaseModel):
 
 
 class ThresholdOut(BaseModel):
-    """A line of the law, and how far the year is from it."""
+    """A threshold, and the year's distance from it."""
 
     id: str
     kind: Literal["persons", "sensitive_persons"]
-    mechanism: str = Field(description="What the law asks for from this many persons on.")
+    mechanism: str = Field(description="The mechanism that the law requires from this many persons on.")
     value: int = Field(description="As it is applied: the company's own may be lower than the law's.")
     law_value: int
     reached: bool
@@ -539,7 +537,7 @@ class ThresholdOut(BaseModel):
 
 
 class KindOut(BaseModel):
-    """The year's persons of one kind, and what they are made of."""
+    """The year's persons of one kind, by source."""
 
     plain: int = Field(description="The sum of the reports that came as numbers.")
     estimate: int = Field(description="Distinct persons reported by hash; exact up to 131,072.")
@@ -565,7 +563,7 @@ class LedgerOut(BaseModel):
 
 
 class PersonKeyOut(BaseModel):
-    """How the handler's exporters turn an identifier of a person into a hash. Secret: whoever has it can look for a person."""
+    """The key with which a handler's exporters hash identifiers of persons. Secret: its holder can test for a person."""
 
     handler: str
     algorithm: Literal["HMAC-SHA-256"] = "HMAC-SHA-256"

@@ -1,6 +1,6 @@
 """Tables of the register.
 
-What the gate reads for each question is `JSON`, which is kept as text, and not `JSONB`, of which PostgreSQL would make the text each time.
+Columns that the gate reads for each evaluation are `JSON`: it is stored as text, while PostgreSQL would serialize `JSONB` at each read.
 """
 
 from datetime import date, datetime
@@ -36,10 +36,10 @@ def _folded(context: Any) -> str:
 
 
 class Spelt:
-    """What has a key of which other spellings may come: these share its folded form, and are counted."""
+    """Columns that number the spellings of a key, which share its folded form."""
 
     folded_key: Mapped[str | None] = mapped_column(Key, default=_folded)
-    """Null: registered by the version before, and not looked after yet."""
+    """Null: registered by the version before, and not filled in yet."""
     twin_number: Mapped[int] = mapped_column(SmallInteger, default=0, server_default=text("0"))
 
 
@@ -54,27 +54,27 @@ class Handler(Spelt, OfHandler, Base):
     name: Mapped[str] = mapped_column(Text)
     uscc: Mapped[str | None] = mapped_column(Text, unique=True)
     group: Mapped[str | None] = mapped_column(Text)
-    """What it says of itself."""
+    """Group that the handler claims."""
     confirmed_group: Mapped[str | None] = mapped_column(Text)
-    """The group that others, or a registrar of all handlers, have agreed that it is of."""
+    """Group that a registrar of another member, or of all handlers, has confirmed."""
     facts: Mapped[Json] = mapped_column(JSON)
     pending_facts: Mapped[Json] = mapped_column(JSON, default=dict, server_default=text("'{}'"))
-    """Facts that free and wait for a second person: of each its `value` and the `change` that confirms it."""
+    """Facts pending a second person, each with its `value` and the id of its `change`."""
     created_at: Mapped[Moment]
     updated_at: Mapped[Moment]
 
     @property
     def group_confirmed(self) -> bool:
-        """Whether what it says of its group counts for others."""
+        """True if the claimed group is the confirmed one."""
         return is_group_confirmed(self.group, self.confirmed_group)
 
     @classmethod
     def is_within(cls) -> ColumnElement[bool]:
-        """Return the condition that a handler is one of those of the view."""
+        """Return the condition that a handler is in the row scope."""
         return cls.id == AMONG
 
     def is_seen_by(self, view: RowScope) -> bool:
-        """Tell the same of a row that is at hand."""
+        """Tell whether a loaded row is in a row scope."""
         return self.id in view.reach
 
 
@@ -92,23 +92,23 @@ class Dataset(Spelt, OfHandler, Base):
     fields: Mapped[list[Json]] = mapped_column(JSON)
     facts: Mapped[Json] = mapped_column(JSON)
     pending_facts: Mapped[Json] = mapped_column(JSON, default=dict, server_default=text("'{}'"))
-    """Facts that free and wait for a second person: of each its `value` and the `change` that confirms it."""
+    """Facts pending a second person, each with its `value` and the id of its `change`."""
     scale: Mapped[int | None] = mapped_column(BigInteger)
-    """Records or persons that it holds, if anybody says so."""
+    """Number of records or persons, if stated."""
     filed_scale: Mapped[int | None] = mapped_column(BigInteger)
     """The scale of the catalogue's last filing: a change by 30 % from there is filed anew (MIIT art. 12)."""
     tags: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
     grading: Mapped[int | None] = mapped_column(Integer)
     graded_fields: Mapped[list[Json] | None] = mapped_column(JSON(none_as_null=True))
-    """The fields that the effective grading looked at, as they were; null: nobody knows."""
+    """Fields that the effective grading examined, as they were; null: not recorded."""
     graded_number: Mapped[int | None] = mapped_column(Integer)
-    """The grading that looked at them: those of another one say nothing."""
+    """Number of the grading that examined `graded_fields`; those of another grading do not count."""
     sensitive_fields: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
-    """The fields that it named as sensitive; null: it named none."""
+    """Fields that the effective grading named as sensitive; null: none named."""
     twins: Mapped[list[str]] = mapped_column(ARRAY(Id), default=list, server_default=text("'{}'"))
-    """Datasets whose keys are spellings of this one's: `tags` holds theirs as well."""
+    """Ids of datasets whose keys are spellings of this one; `tags` includes theirs."""
     distinct_from: Mapped[list[str]] = mapped_column(ARRAY(Id), default=list, server_default=text("'{}'"))
-    """Spellings of which two persons have said that they are something else."""
+    """Ids of spellings that two persons have declared distinct."""
     created_at: Mapped[Moment]
     updated_at: Mapped[Moment]
 
@@ -123,7 +123,7 @@ class Dataset(Spelt, OfHandler, Base):
 
 
 class Grading(Base):
-    """The dated, reasoned act that sets a dataset's tags."""
+    """A grading: the dated, reasoned act that sets a dataset's tags."""
 
     __tablename__ = "gradings"
 
@@ -132,25 +132,25 @@ class Grading(Base):
     number: Mapped[int] = mapped_column(Integer, primary_key=True)
     tags: Mapped[list[str]] = mapped_column(ARRAY(Text))
     fields: Mapped[list[Json] | None] = mapped_column(JSON(none_as_null=True))
-    """The fields that it looked at, as they were; null: nobody knows."""
+    """Fields that it examined, as they were; null: not recorded."""
     sensitive_fields: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
-    """Those that it named as sensitive; null: those whose category says so and, if none does, all."""
+    """Fields that it named as sensitive; null: fields of a sensitive category or, without any, all."""
     reason: Mapped[str] = mapped_column(Text)
     basis: Mapped[str] = mapped_column(Text)
     catalogue: Mapped[str | None] = mapped_column(Text)
     review_by: Mapped[date | None] = mapped_column(Date)
     state: Mapped[str] = mapped_column(Text)
-    """`effective`, `pending` (waits for a second person) or `superseded`."""
+    """`effective`, `pending` (a second person) or `superseded`."""
     graded_by: Mapped[str] = mapped_column(Id)
     graded_persons: Mapped[list[str] | None] = mapped_column(ARRAY(Id))
-    """Who could have made it; null: made before that was stored."""
+    """Persons who could have made it; null: made before that was stored."""
     graded_at: Mapped[Moment]
     confirmed_by: Mapped[str | None] = mapped_column(Id)
     confirmed_persons: Mapped[list[str] | None] = mapped_column(ARRAY(Id))
     confirmed_reason: Mapped[str | None] = mapped_column(Text)
     effective_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     ended_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
-    """When another one took its place; what was known on a day is a matter of these two."""
+    """Instant at which another one superseded it. The grading of a day follows from `effective_at` and `ended_at`."""
 
     __table_args__ = (
         Index("uq_gradings_pending", "dataset", unique=True, postgresql_where=text("state = 'pending'")),
@@ -159,19 +159,19 @@ class Grading(Base):
 
 
 class Contradiction(OfHandler, Base):
-    """What was stated of a dataset against its tags: one a day for each grading, kind and principal. The next grading answers it."""
+    """A statement that contradicts a dataset's tags: one a day for each grading, kind and principal. The next grading answers it."""
 
     __tablename__ = "contradictions"
 
     dataset: Mapped[str] = mapped_column(Id, ForeignKey("datasets.id"), primary_key=True)
     grading: Mapped[int] = mapped_column(Integer, primary_key=True)
-    """The one that it contradicts."""
+    """Number of the grading that it contradicts."""
     kind: Mapped[str] = mapped_column(Text, primary_key=True)
     principal: Mapped[str] = mapped_column(Id, primary_key=True)
     day: Mapped[date] = mapped_column(Date, primary_key=True)
     handler: Mapped[str] = mapped_column(Id)
     subject: Mapped[str] = mapped_column(Id)
-    """The evaluation, or the export, that stated it first."""
+    """Id of the evaluation or export that stated it first."""
     persons: Mapped[int] = mapped_column(BigInteger)
     sensitive_persons: Mapped[int] = mapped_column(BigInteger)
     at: Mapped[Moment]
@@ -180,15 +180,15 @@ class Contradiction(OfHandler, Base):
 
 
 class FactChange(OfHandler, Base):
-    """A fact that would free, stated by one person: it takes effect when a second one confirms it."""
+    """A change of a fact that frees: stated by one person, effective once a second one confirms it."""
 
     __tablename__ = "fact_changes"
 
     id: Mapped[PrimaryId]
     subject: Mapped[str] = mapped_column(Id, index=True)
-    """The handler, dataset or recipient that it is a fact of."""
+    """Id of the handler, dataset or recipient."""
     handler: Mapped[str | None] = mapped_column(Id, ForeignKey("handlers.id"), index=True)
-    """Null: of a recipient, which all handlers share."""
+    """Null for a recipient, which all handlers share."""
     fact: Mapped[str] = mapped_column(Text)
     before: Mapped[Any] = mapped_column(JSON)
     after: Mapped[Any] = mapped_column(JSON)
@@ -196,16 +196,16 @@ class FactChange(OfHandler, Base):
     """`pending`, `effective`, `refused`, or `overtaken` by a later statement of the same fact."""
     asked_by: Mapped[str] = mapped_column(Id)
     askers: Mapped[list[str]] = mapped_column(ARRAY(Id))
-    """Everybody who may be the one that asked: none of them is the second person."""
+    """Persons who could have stated it; none of them is the second person."""
     asked_at: Mapped[Moment]
     settled_by: Mapped[str | None] = mapped_column(Id)
     settled_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     settled_persons: Mapped[list[str] | None] = mapped_column(ARRAY(Id))
-    """Everybody who may be the one that settled it."""
+    """Persons who could have settled it."""
     reason: Mapped[str | None] = mapped_column(Text)
-    """What whoever confirmed or refused it said."""
+    """Reason of the confirmation or refusal."""
     stated_reason: Mapped[str | None] = mapped_column(Text)
-    """Why it is so, as whoever stated it said."""
+    """Reason of the statement."""
 
     __table_args__ = (
         Index("uq_fact_changes_pending", "subject", "fact", unique=True, postgresql_where=text("state = 'pending'")),
@@ -213,16 +213,16 @@ class FactChange(OfHandler, Base):
 
     @classmethod
     def is_within(cls) -> ColumnElement[bool]:
-        """Return the condition that a change is of one of the handlers of the view, or of a recipient, which is everybody's."""
+        """Return the condition that a change belongs to a handler in the row scope, or to a recipient."""
         return or_(cls.handler == AMONG, cls.handler.is_(None))
 
     def is_seen_by(self, view: RowScope) -> bool:
-        """Tell the same of a row that is at hand."""
+        """Tell whether a loaded row is in a row scope."""
         return self.handler is None or self.handler in view.reach
 
 
 class Recipient(Spelt, Base):
-    """Whoever receives data abroad, or looks at it from there; shared by all handlers."""
+    """A recipient: the party abroad that receives data or can read it. All handlers share it."""
 
     __tablename__ = "recipients"
     __table_args__ = (Index("uq_recipients_twins", "folded_key", "twin_number", unique=True),)
@@ -235,6 +235,6 @@ class Recipient(Spelt, Base):
     group: Mapped[str | None] = mapped_column(Text)
     facts: Mapped[Json] = mapped_column(JSON)
     pending_facts: Mapped[Json] = mapped_column(JSON, default=dict, server_default=text("'{}'"))
-    """Facts that free and wait for a second person: of each its `value` and the `change` that confirms it."""
+    """Facts pending a second person, each with its `value` and the id of its `change`."""
     created_at: Mapped[Moment]
     updated_at: Mapped[Moment]
