@@ -25,7 +25,7 @@ from service.audit.log.log_key import LogKey
 from service.audit.tlog.witness_protocol import parse_witnesses
 from service.connections import LONG_SILENCE
 from service.database.logins import Login, Logins, UnboundError
-from service.database.row_security import EVERYWHERE, NOWHERE, Reach
+from service.database.row_security import EVERYWHERE, NOWHERE, HandlerScope
 from service.database.session import Database, Time, Transaction
 from service.events import routes as events
 from service.exports import person_counts
@@ -297,15 +297,17 @@ def _told_why() -> Iterator[None]:
 
 
 async def _bring_up_to_date(database: Database, signer: Signer, settings: Settings, book: RuleBook) -> None:
-    await database.transaction(lambda tx: powers.record_powers(tx, settings, book), reach=EVERYWHERE)
-    await database.transaction(lambda tx: permits.publish(tx, signer), reach=EVERYWHERE)
-    await database.transaction(permits.reckon_anew, reach=EVERYWHERE)
+    await database.transaction(lambda tx: powers.record_powers(tx, settings, book), handlers=EVERYWHERE)
+    await database.transaction(lambda tx: permits.publish(tx, signer), handlers=EVERYWHERE)
+    await database.transaction(permits.reckon_anew, handlers=EVERYWHERE)
 
 
-def _connected(login: Login, settings: Settings, clock: Time, reach: Reach = NOWHERE, **differing: float) -> Database:
+def _connected(
+    login: Login, settings: Settings, clock: Time, handlers: HandlerScope = NOWHERE, **differing: float
+) -> Database:
     usual = {"timeout": settings.database_timeout_seconds, "silence": settings.database_silence_seconds}
     pool = int(differing.pop("pool", settings.database_pool))
-    return Database(login.url, role=login.role, clock=clock, reach=reach, pool=pool, **usual | differing)
+    return Database(login.url, role=login.role, clock=clock, handlers=handlers, pool=pool, **usual | differing)
 
 
 def _pack_worker(settings: Settings, login: Login, signer: Signer, log_key: LogKey, clock: Time) -> Worker:

@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from starlette.requests import Request
 
-from service.database.row_security import EVERYWHERE, Reach
+from service.database.row_security import EVERYWHERE, HandlerScope
 from service.database.session import Transaction
 from service.law.stages import Stage
 from service.validation.problems import Forbidden, NotFound
@@ -60,7 +60,7 @@ class Caller:
     principal: str
     name: str
     kind: Literal["person", "system", "operator"]
-    grants: Mapping[Role, Reach] = field(default_factory=dict)
+    grants: Mapping[Role, HandlerScope] = field(default_factory=dict)
     delegations: tuple[DelegatedRole, ...] = ()
     """Roles that absent reviewers have delegated to the caller and still have themselves."""
     seen_by: frozenset[str] = frozenset()
@@ -69,7 +69,7 @@ class Caller:
     """Id of the key, linked identity or session; None on the command line."""
     break_glass: str | None = None
     """Id of the open break-glass access, which the entry of each act records."""
-    stop_scope: Reach = frozenset()
+    stop_scope: HandlerScope = frozenset()
     """Handlers whose permits the caller may suspend and revoke by break-glass access."""
 
     @property
@@ -85,7 +85,7 @@ class Caller:
         """Return True if the caller may suspend and revoke permits of a handler by break-glass access."""
         return self.stop_scope == EVERYWHERE or handler in self.stop_scope
 
-    def scope(self, roles: frozenset[Role]) -> Reach:
+    def scope(self, roles: frozenset[Role]) -> HandlerScope:
         """Return the handlers on which the caller has one of the roles, granted or delegated."""
         scope: set[str] = set()
         for role in roles:

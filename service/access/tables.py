@@ -30,7 +30,7 @@ from service.access.conditions import (
     grant_is_standing,
 )
 from service.access.grant_rules import GrantPeriod
-from service.database.columns import Base, Id, Key, Moment, PrimaryId
+from service.database.columns import Base, Id, Key, PrimaryId, Timestamp
 from service.validation.text_types import fold_name
 
 EndOf = DateTime(timezone=True)
@@ -53,7 +53,7 @@ class Principal(Base):
     id: Mapped[PrimaryId]
     name: Mapped[str] = mapped_column(Text, index=True)
     kind: Mapped[str] = mapped_column(Text)
-    created_at: Mapped[Moment]
+    created_at: Mapped[Timestamp]
     disabled_at: Mapped[datetime | None] = mapped_column(EndOf)
     folded: Mapped[str] = mapped_column(Text, default=_folded_name)
     """Folded name, for comparison: without differences in case, in the width of letters and in kinds of spaces."""
@@ -74,7 +74,7 @@ class ApiKey(Base):
     label: Mapped[str | None] = mapped_column(Text)
     prefix: Mapped[str] = mapped_column(Key, unique=True)
     sha256: Mapped[bytes] = mapped_column(LargeBinary)
-    created_at: Mapped[Moment]
+    created_at: Mapped[Timestamp]
     expires_at: Mapped[datetime | None] = mapped_column(EndOf)
     revoked_at: Mapped[datetime | None] = mapped_column(EndOf)
     seen_by: Mapped[list[str]] = mapped_column(ARRAY(Id), default=list)
@@ -91,7 +91,7 @@ class LinkedIdentity(Base):
     issuer: Mapped[str] = mapped_column(Text)
     subject: Mapped[str] = mapped_column(Key)
     made_by: Mapped[str] = mapped_column(Id)
-    made_at: Mapped[Moment]
+    made_at: Mapped[Timestamp]
     seen_by: Mapped[list[str]] = mapped_column(ARRAY(Id), default=list)
     """Other principals who have linked it, and could have linked a subject of their own."""
     told_at: Mapped[datetime | None] = mapped_column(EndOf)
@@ -111,9 +111,9 @@ class Session(Base):
     login: Mapped[str | None] = mapped_column(Id, ForeignKey("logins.id"))
     csrf: Mapped[bytes] = mapped_column(LargeBinary)
     """CSRF token, which pages of other sites cannot send."""
-    begun_at: Mapped[Moment]
-    seen_at: Mapped[Moment]
-    ends_at: Mapped[Moment]
+    begun_at: Mapped[Timestamp]
+    seen_at: Mapped[Timestamp]
+    ends_at: Mapped[Timestamp]
     ended_at: Mapped[datetime | None] = mapped_column(EndOf)
     how: Mapped[str | None] = mapped_column(Text)
     """Reason of its end."""
@@ -126,7 +126,7 @@ class SessionToken(Base):
 
     sha256: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
     session: Mapped[str] = mapped_column(Id, ForeignKey("sessions.id"), index=True)
-    made_at: Mapped[Moment]
+    made_at: Mapped[Timestamp]
     used_at: Mapped[datetime | None] = mapped_column(EndOf)
     replaced_at: Mapped[datetime | None] = mapped_column(EndOf)
 
@@ -138,8 +138,8 @@ class SignInLink(Base):
 
     sha256: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
     principal: Mapped[str] = mapped_column(Id, ForeignKey("principals.id"))
-    made_at: Mapped[Moment]
-    expires_at: Mapped[Moment]
+    made_at: Mapped[Timestamp]
+    expires_at: Mapped[Timestamp]
     used_at: Mapped[datetime | None] = mapped_column(EndOf)
 
 
@@ -155,7 +155,7 @@ class Grant(Base):
     granted_by: Mapped[str] = mapped_column(Id)
     askers: Mapped[list[str]] = mapped_column(ARRAY(Id), default=list)
     """Principals who could have requested it, none of whom may confirm it."""
-    granted_at: Mapped[Moment]
+    granted_at: Mapped[Timestamp]
     valid_from: Mapped[date] = mapped_column(Date)
     """Its first day, in Asia/Shanghai."""
     valid_until: Mapped[date | None] = mapped_column(Date)
@@ -221,7 +221,7 @@ class Delegation(Base):
     made_by: Mapped[str] = mapped_column(Id)
     askers: Mapped[list[str]] = mapped_column(ARRAY(Id), default=list)
     """Principals who could have requested it, none of whom may confirm it."""
-    made_at: Mapped[Moment]
+    made_at: Mapped[Timestamp]
     effective_at: Mapped[datetime | None] = mapped_column(EndOf)
     """Instant of confirmation; null: requested by an admin, waits for the delegator or another admin."""
     confirmed_by: Mapped[str | None] = mapped_column(Id)
@@ -248,8 +248,8 @@ class BreakGlass(Base):
     role: Mapped[str] = mapped_column(Text)
     handler: Mapped[str | None] = mapped_column(Id, ForeignKey("handlers.id"))
     reason: Mapped[str] = mapped_column(Text)
-    opened_at: Mapped[Moment]
-    ends_at: Mapped[Moment]
+    opened_at: Mapped[Timestamp]
+    ends_at: Mapped[Timestamp]
     closed_at: Mapped[datetime | None] = mapped_column(EndOf)
     closed_by: Mapped[str | None] = mapped_column(Id)
 

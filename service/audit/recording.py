@@ -102,7 +102,7 @@ def add_entry(tx: Transaction, said: Mapping[str, Any]) -> None:
     release_entry(tx.sync_session)
     now = tx.now
     _effects_of(tx.sync_session).last = lambda opening: make_record(said, opening).entry(now)
-    tx.sync_session.deferred = lambda: release_entry(tx.sync_session)
+    tx.sync_session.flush_deferred = lambda: release_entry(tx.sync_session)
 
 
 def release_entry(session: ScopedSession) -> None:
@@ -249,7 +249,7 @@ def _column_key(session: Session) -> bytes:
 def _rows_entry(session: ScopedSession) -> dict[str, Any]:
     return {
         "at": rfc3339(session.now),
-        "actor": session.view.principal or OPERATOR,
+        "actor": session.scope.principal or OPERATOR,
         "action": ROWS_WRITTEN,
         "subject": "rows",
         "handler": None,

@@ -20,8 +20,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, foreign, mapped_column, relationship
 
-from service.database.columns import Base, Id, Moment
-from service.database.row_security import AMONG, VIEWER, OfHandler, RowScope
+from service.database.columns import Base, Id, Timestamp
+from service.database.row_security import SCOPE_HANDLERS, SCOPE_PRINCIPAL, OfHandler, RowScope
 
 NEXT_NUMBER: Final = "case when pg_current_xact_id() is not null then nextval('entries_seq_seq') end"
 """The next number of an entry: whoever has drawn one has a transaction id, and a smaller one than whoever asks for one later."""
@@ -33,7 +33,7 @@ class Entry(OfHandler, Base):
     __tablename__ = "entries"
 
     seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, server_default=text(NEXT_NUMBER))
-    at: Mapped[Moment] = mapped_column(primary_key=True)
+    at: Mapped[Timestamp] = mapped_column(primary_key=True)
     actor: Mapped[str] = mapped_column(Id)
     action: Mapped[str] = mapped_column(Text)
     subject: Mapped[str] = mapped_column(Id)
@@ -52,16 +52,16 @@ class Entry(OfHandler, Base):
         """Return the condition that a view sees an entry: one of its handlers, of a shared recipient, or the viewer's own about none."""
         of_all = and_(
             cls.handler.is_(None),
-            VIEWER != "",
-            or_(cls.subject.startswith("rc_", autoescape=True), cls.actor == VIEWER),
+            SCOPE_PRINCIPAL != "",
+            or_(cls.subject.startswith("rc_", autoescape=True), cls.actor == SCOPE_PRINCIPAL),
         )
-        return or_(cls.handler == AMONG, of_all)
+        return or_(cls.handler == SCOPE_HANDLERS, of_all)
 
-    def is_seen_by(self, view: RowScope) -> bool:
-        """Tell the same of a row that is at hand."""
+    def is_seen_by(self, scope: RowScope) -> bool:
+        """Return True if a loaded row is in a row scope."""
         if self.handler is not None:
-            return self.handler in view.reach
-        return view.principal != "" and (self.subject.startswith("rc_") or self.actor == view.principal)
+            return self.handler in scope.handlers
+        return scope.principal != "" and (self.subject.startswith("rc_") or self.actor == scope.principal)
 
     __table_args__ = (
         Index(None, "subject", "seq"),
@@ -78,7 +78,7 @@ class Leaf(Base):
     leaf: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     """From 0 on, without gaps."""
     seq: Mapped[int] = mapped_column(BigInteger, unique=True)
-    at: Mapped[Moment]
+    at: Mapped[Timestamp]
     """The moment of the entry, which tells its month."""
 
 
@@ -93,7 +93,7 @@ class Opening(Base):
     seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     pointer: Mapped[str] = mapped_column(Text, primary_key=True)
     """Where in the entry's body the seal is (RFC 6901)."""
-    at: Mapped[Moment]
+    at: Mapped[Timestamp]
     salt: Mapped[bytes] = mapped_column(LargeBinary)
     value: Mapped[str] = mapped_column(Text)
     """Canonical JSON (RFC 8785)."""
@@ -122,7 +122,7 @@ class Archive(Base):
     first_leaf: Mapped[int] = mapped_column(BigInteger)
     last_leaf: Mapped[int] = mapped_column(BigInteger)
     entries: Mapped[int] = mapped_column(BigInteger)
-    at: Mapped[Moment]
+    at: Mapped[Timestamp]
 
 
 class ArchivedAct(Base):
@@ -131,7 +131,7 @@ class ArchivedAct(Base):
     __tablename__ = "archived_acts"
 
     seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
-    at: Mapped[Moment]
+    at: Mapped[Timestamp]
     actor: Mapped[str] = mapped_column(Id)
     action: Mapped[str] = mapped_column(Text)
     subject: Mapped[str] = mapped_column(Id)

@@ -29,7 +29,7 @@ def database_url(settings: Settings, *, migrated: bool = True) -> Iterator[str]:
 
     Example:
         with database_url(Settings()) as url:
-            database = Database(url, reach=EVERYWHERE)
+            database = Database(url, handlers=EVERYWHERE)
     """
     if settings.database_url is not None:
         url = settings.database_url.get_secret_value()
@@ -99,7 +99,7 @@ def with_database(work: Callable[[Database], Awaitable[Result]], timeout: float 
     settings = Settings()
 
     async def run(url: str) -> Result:
-        database = Database(url, pool=1, timeout=timeout or settings.database_timeout_seconds, reach=EVERYWHERE)
+        database = Database(url, pool=1, timeout=timeout or settings.database_timeout_seconds, handlers=EVERYWHERE)
         try:
             return await work(database)
         finally:

@@ -123,7 +123,7 @@ def _bound(settings: Settings) -> None:
 
 async def _prepare(settings: Settings, url: str, *, with_sample: bool) -> None:
     """Create the first admin, load the sample if requested, and print the first steps."""
-    database = Database(url, pool=1, timeout=settings.database_timeout_seconds, reach=EVERYWHERE)
+    database = Database(url, pool=1, timeout=settings.database_timeout_seconds, handlers=EVERYWHERE)
     try:
         if with_sample:
             book = load_rule_book(settings.policy_file)

@@ -28,4 +28,4 @@ Key = Text(collation="C")
 PrimaryId = Annotated[str, mapped_column(Id, primary_key=True)]
 """`<prefix>_<uuidv7 in Crockford base32>`, compared byte by byte, so that order is order of making."""
 
-Moment = Annotated[datetime, mapped_column(DateTime(timezone=True))]
+Timestamp = Annotated[datetime, mapped_column(DateTime(timezone=True))]

@@ -1,9 +1,13 @@
 """Row-level security by handler: a WHERE criterion on every ORM query, and the variables that PostgreSQL's policies read.
 
-1. A transaction has a row scope: the handlers that its caller reaches, and the caller. Without one it sees no row of any handler.
-2. Each ORM query on a table `OfHandler` gets the criterion of that table, wherever in the query it stands.
-3. The scope is set in PostgreSQL too, for this transaction alone: policies limit every other statement, and the tables that belong to a
+1. A transaction has a row scope: the handlers of its caller, and the caller. Without one it sees no row of any handler.
+2. Each ORM query on a table `OfHandler` gets the criterion of that table, in subqueries and joins too.
+3. The scope is also set in PostgreSQL, for this transaction alone. Policies limit all other statements, and the tables that belong to a
    handler through another table.
+
+Example:
+    await tx.set_scope(RowScope(frozenset({"hd_…"}), caller.principal))
+    permits = (await tx.scalars(select(Permit))).all()  # permits of that handler alone
 """
 
 from collections.abc import Callable, Sequence
@@ -18,67 +22,67 @@ from sqlalchemy.orm import ORMExecuteState, Session, with_loader_criteria
 
 Everywhere = Literal["*"]
 EVERYWHERE: Final[Everywhere] = "*"
-Reach = frozenset[str] | Everywhere
-"""Handler ids, or all of them."""
-NOWHERE: Final[Reach] = frozenset()
+HandlerScope = frozenset[str] | Everywhere
+"""Ids of handlers, or `EVERYWHERE`."""
+NOWHERE: Final[HandlerScope] = frozenset()
 
 
-def joined(*reaches: Reach) -> Reach:
-    """Return the handlers that are in any of some reaches."""
+def merge_scopes(*scopes: HandlerScope) -> HandlerScope:
+    """Return the union of some scopes."""
     listed: set[str] = set()
-    for reach in reaches:
-        if reach == EVERYWHERE:
+    for scope in scopes:
+        if scope == EVERYWHERE:
             return EVERYWHERE
-        listed |= reach
+        listed |= scope
     return frozenset(listed)
 
 
-TELL: Final = text(
+SET_VARIABLES: Final = text(
     "select set_config('outbound.handlers', :handlers, true), set_config('outbound.principal', :principal, true)"
 )
-"""Variables that policies read; they end with the transaction."""
+"""Sets the variables that policies read, until the transaction ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class RowScope:
-    """Who looks, and as far as which handlers."""
+    """A row scope: the handlers whose rows a transaction sees, and the principal that it acts for."""
 
-    reach: Reach = NOWHERE
+    handlers: HandlerScope = NOWHERE
     principal: str = ""
 
     @property
-    def told(self) -> dict[str, str]:
-        """Values of the variables."""
-        handlers = EVERYWHERE if self.reach == EVERYWHERE else ",".join(sorted(self.reach))
+    def variables(self) -> dict[str, str]:
+        """Parameters of `SET_VARIABLES`."""
+        handlers = EVERYWHERE if self.handlers == EVERYWHERE else ",".join(sorted(self.handlers))
         return {"handlers": handlers, "principal": self.principal}
 
 
-_view: Final[ContextVar[RowScope]] = ContextVar("view")
-"""That of the statement which is about to be sent: a plan of a query serves every view, and takes its values from here."""
+_scope: Final[ContextVar[RowScope]] = ContextVar("scope")
+"""Row scope of the next statement. Compiled queries are cached for all scopes, and take their parameters from here."""
 
 
 def _handlers() -> Sequence[str]:
-    reach = _view.get().reach
-    return [] if reach == EVERYWHERE else sorted(reach)
+    handlers = _scope.get().handlers
+    return [] if handlers == EVERYWHERE else sorted(handlers)
 
 
-AMONG: Final[ColumnElement[Any]] = any_(bindparam("outbound_handlers", callable_=_handlers, type_=ARRAY(Text)))
-"""Any of the handlers of the view: `column == AMONG`."""
-VIEWER: Final = bindparam("outbound_principal", callable_=lambda: _view.get().principal, type_=Text)
+SCOPE_HANDLERS: Final[ColumnElement[Any]] = any_(bindparam("outbound_handlers", callable_=_handlers, type_=ARRAY(Text)))
+"""Any handler of the row scope: `column == SCOPE_HANDLERS`."""
+SCOPE_PRINCIPAL: Final = bindparam("outbound_principal", callable_=lambda: _scope.get().principal, type_=Text)
 
 
 class OfHandler:
-    """A table whose rows belong to handlers: those of a view that does not reach all of them are found by a condition."""
+    """Mixin of tables whose rows belong to handlers; row scopes limit queries on them."""
 
     @classmethod
     def is_within(cls) -> ColumnElement[bool]:
-        """Return the condition that a row belongs to one of the handlers of the view: the same for every view."""
+        """Return the condition that a row is in the row scope; its parameters come from the scope of the statement."""
         column = getattr(cls, "handler", None)
-        return false() if column is None else column == AMONG
+        return false() if column is None else column == SCOPE_HANDLERS
 
-    def is_seen_by(self, view: RowScope) -> bool:
-        """Tell the same of a row that is at hand."""
-        return getattr(self, "handler", None) in view.reach
+    def is_seen_by(self, scope: RowScope) -> bool:
+        """Return True if a loaded row is in a row scope."""
+        return getattr(self, "handler", None) in scope.handlers
 
 
 _WITHIN: Final = with_loader_criteria(
@@ -87,18 +91,18 @@ _WITHIN: Final = with_loader_criteria(
 
 
 class ScopedSession(Session):
-    """A session of the ORM that has a view, and keeps its queries within it."""
+    """ORM session with a row scope that limits its queries."""
 
-    view = RowScope()
+    scope = RowScope()
     now: datetime
-    deferred: Callable[[], None] = staticmethod(lambda: None)
-    """Has what waits for the end of the transaction written at once."""
+    flush_deferred: Callable[[], None] = staticmethod(lambda: None)
+    """Writes at once the entries that otherwise wait for the end of the transaction."""
 
 
 @event.listens_for(ScopedSession, "do_orm_execute")
 def _limit(state: ORMExecuteState) -> None:
-    """Limit a query to what its transaction sees."""
-    view: RowScope = state.session.view  # type: ignore[attr-defined]
-    if view.reach != EVERYWHERE and (state.is_select or state.is_update or state.is_delete):
-        _view.set(view)
+    """Limit a query to the row scope of its transaction."""
+    scope: RowScope = state.session.scope  # type: ignore[attr-defined]
+    if scope.handlers != EVERYWHERE and (state.is_select or state.is_update or state.is_delete):
+        _scope.set(scope)
         state.statement = state.statement.options(_WITHIN)

@@ -37,36 +37,41 @@ from service.database.faults import (
     pause,
 )
 from service.database.locks import GATE_LOCK
-from service.database.row_security import EVERYWHERE, NOWHERE, TELL, OfHandler, Reach, RowScope, ScopedSession
+from service.database.row_security import (
+    EVERYWHERE,
+    NOWHERE,
+    SET_VARIABLES,
+    HandlerScope,
+    OfHandler,
+    RowScope,
+    ScopedSession,
+)
 
 Result = TypeVar("Result")
 
 ATTEMPTS: Final = 6
 
 _AS_JSON: Final = partial(json.dumps, ensure_ascii=False, separators=(",", ":"))
-"""Columns of JSON keep the text as it is written here: short."""
+"""Serializer of JSON columns: compact, and without escapes of characters."""
 
 
 WAITS: Final = 12
-"""Attempts of a change to get the gate's lock."""
+"""Maximal attempts of a change to get the gate's lock."""
 WAIT_MILLISECONDS: Final = 150
-"""Time-out of one attempt: decisions wait behind it."""
-HELD_MILLISECONDS: Final = 500
-"""Time-out of waiting for a row while the gate is closed: every decision waits with it."""
+"""Time-out of one attempt. Short, since decisions wait behind it."""
+ROW_WAIT_MILLISECONDS: Final = 500
+"""Time-out of a wait for a row lock while the gate is closed. Short, since all decisions wait too."""
 
 
-class MovedError(Exception):
-    """What a transaction was made for has changed under it: it is undone, and tried again."""
+class ConcurrentChangeError(Exception):
+    """Rows that a transaction decided on have changed meanwhile; `Database.transaction` rolls back and retries it."""
 
 
 class Time:
-    """What time it is: for whatever is decided PostgreSQL tells it, which is the same for every process that decides with it.
-
-    Called, it tells the time of this machine.
-    """
+    """The clock. Decisions take PostgreSQL's time, which all server processes share; a call returns the time of this machine."""
 
     ahead = timedelta()
-    """How far ahead of both it is: for a rehearsal of what a later day brings."""
+    """Offset that is added to both, for the rehearsal of a later day."""
 
     def __call__(self) -> datetime:
         """Return the time of this machine in UTC."""
@@ -79,36 +84,36 @@ _NOW: Final = text("select clock_timestamp() + cast(:ahead as interval)")
 
 
 class Transaction(AsyncSession):
-    """One database transaction, the one moment, in UTC, at which everything in it happens, and whose rows it sees: nobody's at first.
+    """A database transaction with its instant (`now`, UTC) and its row scope, which is empty at first.
 
-    The moment is PostgreSQL's: the clocks of two server processes may differ, and what one has given away the other must not.
+    The instant is PostgreSQL's: the clocks of two server processes may differ, and both decide on the same quotas.
     """
 
     time: Time
     silence: float
-    """Seconds for which its session may be silent."""
+    """Maximal seconds without a statement."""
     sync_session_class = ScopedSession
     sync_session: ScopedSession
     can_deny: bool = False
-    """Whether what it did can turn an allow into a deny: then the gate is closed once, right before the commit."""
-    look_again: Callable[[], Awaitable[None]] | None = None
-    """What is looked at again once the gate is closed, since it may have changed while the transaction was at work."""
+    """True if its writes can turn an allow into a deny: then the gate is closed right before the commit."""
+    recheck: Callable[[], Awaitable[None]] | None = None
+    """Check to repeat once the gate is closed, since its rows may have changed since the transaction read them."""
 
-    async def ready(self) -> None:
-        """Make ready to commit; where that can turn an allow into a deny, the gate is closed, once everything else is done.
+    async def prepare_commit(self) -> None:
+        """Flush all writes; if they can turn an allow into a deny, close the gate and repeat the check.
 
         Raises:
-            LockTimeoutError: the gate's lock was not given in time.
-            MovedError: what was looked at again is not the same any more.
+            LockTimeoutError: the gate's lock was not available in time.
+            ConcurrentChangeError: the repeated check found a change.
         """
         await self.flush()
         if self.can_deny:
             await close_gate(self)
-            if self.look_again is not None:
-                await self.look_again()
+            if self.recheck is not None:
+                await self.recheck()
 
-    async def look_at_clock(self) -> None:
-        """Take PostgreSQL's time for the moment of this transaction: again, where it has waited for what it decides on."""
+    async def read_clock(self) -> None:
+        """Set `now` to PostgreSQL's time; repeat it after a wait for rows that the transaction decides on."""
         self.now = (await self.execute(_NOW, {"ahead": self.time.ahead})).scalar_one()
 
     @property
@@ -117,44 +122,47 @@ class Transaction(AsyncSession):
         return self.sync_session.now
 
     @now.setter
-    def now(self, moment: datetime) -> None:
-        self.sync_session.now = moment
+    def now(self, instant: datetime) -> None:
+        self.sync_session.now = instant
 
     @property
-    def view(self) -> RowScope:
-        """Who looks, and as far as which handlers."""
-        return self.sync_session.view
+    def scope(self) -> RowScope:
+        """The row scope."""
+        return self.sync_session.scope
 
-    async def look(self, view: RowScope) -> None:
-        """See from now on what a view sees: what has been added before is written under the one before."""
-        if view != self.view:
-            self.sync_session.deferred()
+    async def set_scope(self, scope: RowScope) -> None:
+        """Set the row scope; earlier additions are flushed under the scope before."""
+        if scope != self.scope:
+            self.sync_session.flush_deferred()
         await self.flush()
-        if view != self.view:
-            self.sync_session.view = view
-            await self.execute(TELL, view.told)
+        if scope != self.scope:
+            self.sync_session.scope = scope
+            await self.execute(SET_VARIABLES, scope.variables)
 
     async def get(self, entity: type[Entity], ident: Any, **options: Any) -> Entity | None:  # type: ignore[override]
-        """Return a row by its key, also one that this transaction has at hand already, as long as it sees it."""
-        found = await super().get(entity, ident, **options)
-        return None if found is None or not self.sees(found) else found
+        """Return a row by its key, if it is in the row scope, even if it is loaded already."""
+        row = await super().get(entity, ident, **options)
+        return None if row is None or not self.sees(row) else row
 
     def begin_nested(self) -> AsyncSessionTransaction:
-        """Begin a savepoint: what has been recorded before stays on record if it is gone back to."""
-        self.sync_session.deferred()
+        """Begin a savepoint; entries recorded before are written first, so that a rollback to it keeps them."""
+        self.sync_session.flush_deferred()
         return super().begin_nested()
 
     def sees(self, row: Base) -> bool:
-        """Tell whether a row is of a handler that this transaction sees, as far as the row itself can tell."""
-        if self.view.reach == EVERYWHERE or not isinstance(row, OfHandler):
+        """Return True if a loaded row is in the row scope, judged by its own columns."""
+        if self.scope.handlers == EVERYWHERE or not isinstance(row, OfHandler):
             return True
-        return row.is_seen_by(self.view)
+        return row.is_seen_by(self.scope)
 
 
 def address(url: str) -> URL:
     """Return the SQLAlchemy address for asyncpg of any `postgres://` or `postgresql://` address.
 
-    libpq's `sslmode` is handed on under asyncpg's name for it.
+    libpq's `sslmode` becomes asyncpg's `ssl`.
+
+    Raises:
+        ValueError: the address is of another database.
     """
     parsed = make_url(url)
     if parsed.get_backend_name() not in {"postgresql", "postgres"}:
@@ -174,7 +182,7 @@ def watched_engine(
     settings: Mapping[str, str] | None = None,
     **options: Any,
 ) -> AsyncEngine:
-    """Return an engine whose sessions are bounded at both ends (see `service.connections`); `options` are SQLAlchemy's."""
+    """Return an engine whose sessions have time-outs at client and server (see `service.connections`); `options` are SQLAlchemy's."""
     engine = create_async_engine(
         address(url),
         connect_args={
@@ -193,12 +201,17 @@ class Database:
 
     Args:
         url: address as for `address()`.
-        pool: connections kept at most.
-        timeout: seconds that one statement, or the wait for a connection, or all waiting for locks together, may take.
-        clock: by how far PostgreSQL's time is taken to be ahead, and this machine's time.
-        reach: the handlers that transactions see until they are told otherwise: none, save for what is no caller's.
-        role: whose rights connections take, where the address does not log in as that role itself.
-        silence: seconds that a transaction may be without a statement before PostgreSQL ends it.
+        pool: maximal number of connections.
+        timeout: seconds for a statement, for the wait for a connection, and for all waits for locks together.
+        clock: the clock; the default has no offset.
+        handlers: handlers of the row scope with which transactions begin; the default is none.
+        role: role whose rights connections take; None: that of the address.
+        silence: seconds without a statement after which PostgreSQL ends a transaction.
+
+    Example:
+        database = Database("postgresql://outbound@db/outbound", handlers=EVERYWHERE)
+        names = await database.transaction(lambda tx: load_names(tx))
+        await database.close()
     """
 
     def __init__(
@@ -208,7 +221,7 @@ class Database:
         pool: int = 10,
         timeout: float = 10.0,
         clock: Time | None = None,
-        reach: Reach = NOWHERE,
+        handlers: HandlerScope = NOWHERE,
         role: str | None = None,
         silence: float = SILENCE,
     ) -> None:
@@ -216,7 +229,7 @@ class Database:
         self.clock = clock or Time()
         self._timeout = timeout
         self._silence = silence
-        self.view = RowScope(reach)
+        self.scope = RowScope(handlers)
         self.engine = watched_engine(
             url,
             "outbound",
@@ -231,39 +244,48 @@ class Database:
         )
 
     async def transaction(
-        self, work: Callable[[Transaction], Awaitable[Result]], *, reach: Reach | None = None, waits: bool = True
+        self,
+        work: Callable[[Transaction], Awaitable[Result]],
+        *,
+        handlers: HandlerScope | None = None,
+        waits: bool = True,
     ) -> Result:
-        """Run `work` in one transaction, commit, and return what it returned; `reach` is the database's, where none is given.
+        """Run `work` in one transaction, commit, and return its result.
 
-        Serialization failures and deadlocks are tried again, `ATTEMPTS` times in all; so is a connection that was lost before
-        the commit was sent, and, unless it is not to wait, what others held a lock of. `work` must therefore have no effect but on its
-        transaction. What was silent for so long that PostgreSQL ends it is not tried again: who was frozen does nothing late.
+        Retries serialization failures, deadlocks and a connection lost before the commit, `ATTEMPTS` times in all, and lock time-outs
+        if `waits`. `work` must therefore have no effect outside its transaction. A process that was frozen for so long that PostgreSQL
+        ended its transaction does not retry, so that it does nothing late.
+
+        Args:
+            work: the work; it may run several times.
+            handlers: handlers of the row scope; None: those of the database.
+            waits: retry lock time-outs within `timeout`.
 
         Raises:
-            LockTimeoutError: others held a lock that it needs for all the time that it may wait.
-            DatabaseUnavailableError: PostgreSQL is not there, or not in time. Of a commit that was under way nothing is known.
+            LockTimeoutError: a lock was not available in time.
+            DatabaseUnavailableError: PostgreSQL is unavailable or too slow. The outcome of a commit under way is unknown.
         """
         until = time.monotonic() + self._timeout if waits else 0.0
         for attempt in range(1, ATTEMPTS + 1):
             committing = False
             began = time.monotonic()
             try:
-                async with self._begun() as tx:
-                    await tx.look(self.view if reach is None else RowScope(reach))
+                async with self._begin() as tx:
+                    await tx.set_scope(self.scope if handlers is None else RowScope(handlers))
                     result = await work(tx)
-                    await tx.ready()
+                    await tx.prepare_commit()
                     committing = True
                     await tx.commit()
                     return result
-            except MovedError as error:
+            except ConcurrentChangeError as error:
                 if attempt == ATTEMPTS:
                     raise LockTimeoutError from error
             except (DBAPIError, PoolTimeoutError, OSError, TimeoutError, asyncpg.PostgresError) as error:
                 now = time.monotonic()
                 is_late = now - began >= FROZEN_SILENCES * self._silence
                 is_first_loss = is_disconnected(error) and not committing and attempt == 1 and not is_late
-                again = is_conflict(error) or is_first_loss or (is_lock_timeout(error) and not is_late and now < until)
-                if not again or attempt == ATTEMPTS:
+                retry = is_conflict(error) or is_first_loss or (is_lock_timeout(error) and not is_late and now < until)
+                if not retry or attempt == ATTEMPTS:
                     if is_lock_timeout(error):
                         raise LockTimeoutError from error
                     if is_unavailable(error) or is_conflict(error):
@@ -273,26 +295,26 @@ class Database:
         raise AssertionError("unreachable")  # pragma: no cover
 
     @asynccontextmanager
-    async def _begun(self) -> AsyncIterator[Transaction]:
-        """Give a transaction; its connection goes with it where nobody knows what is still on its way over it."""
+    async def _begin(self) -> AsyncIterator[Transaction]:
+        """Yield a transaction; if it is cancelled or times out, roll it back or drop its connection."""
         async with Transaction(self.engine, expire_on_commit=False) as tx:
             tx.time, tx.silence = self.clock, self._silence
             try:
-                await tx.look_at_clock()
+                await tx.read_clock()
                 yield tx
             except (TimeoutError, asyncio.CancelledError):
-                await asyncio.shield(_undone(tx))
+                await asyncio.shield(_roll_back(tx))
                 raise
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[Transaction]:
-        """Give a transaction that sees one moment of the database from its first statement to its end, and changes nothing."""
-        async with self.engine.connect() as plain:
-            connection = await plain.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        """Yield a read-only transaction in which all statements see one snapshot of the database."""
+        async with self.engine.connect() as default:
+            connection = await default.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
             async with Transaction(connection, expire_on_commit=False) as tx:
                 tx.time, tx.silence = self.clock, self._silence
-                await tx.look_at_clock()
-                await tx.look(self.view)
+                await tx.read_clock()
+                await tx.set_scope(self.scope)
                 yield tx
 
     async def close(self) -> None:
@@ -300,8 +322,8 @@ class Database:
         await self.engine.dispose()
 
 
-async def _undone(tx: Transaction) -> None:
-    """Roll back what was given up, if PostgreSQL still answers; else the connection goes with it, and nobody waits for the answer."""
+async def _roll_back(tx: Transaction) -> None:
+    """Roll back an abandoned transaction; drop its connection if PostgreSQL does not answer in time."""
     try:
         async with asyncio.timeout(ANSWER):
             await tx.rollback()
@@ -310,20 +332,20 @@ async def _undone(tx: Transaction) -> None:
 
 
 async def join_gate(tx: Transaction) -> None:
-    """Take the gate's lock beside other decisions: what the transaction reads from now on stands until it commits."""
+    """Take the gate's lock in shared mode: changes that can deny wait until the transaction ends."""
     connection, bound = await _at_gate(tx)
     await connection.execute(bound + _JOIN)
 
 
 async def close_gate(tx: Transaction) -> None:
-    """Hold the gate until this transaction ends; asked for by whatever can turn an allow into a deny.
+    """Take the gate's lock in exclusive mode until the transaction ends; for each change that can turn an allow into a deny.
 
-    A decision that is under way commits before the lock is given; one that comes later reads what this transaction wrote. The
-    lock is waited for a little at a time, since decisions that come meanwhile wait behind whoever waits for it.
+    A decision under way commits first; a later one reads the rows that this transaction wrote.
 
     Raises:
-        LockTimeoutError: it was not given in time.
+        LockTimeoutError: the lock was not available in time.
     """
+    # Short attempts: decisions that come meanwhile queue behind a waiting exclusive lock.
     connection, bound = await _at_gate(tx)
     for attempt in range(1, WAITS + 1):
         await tx.execute(_BEFORE_CLOSING)
@@ -338,39 +360,43 @@ async def close_gate(tx: Transaction) -> None:
 
 
 async def _at_gate(tx: Transaction) -> tuple[asyncpg.Connection, str]:
-    """Return the connection of a transaction, and the statement by which PostgreSQL ends it after some seconds, whatever is on in it."""
+    """Return the connection of a transaction, and a statement that sets its `transaction_timeout` (empty before PostgreSQL 17)."""
     raw = await (await tx.connection()).get_raw_connection()
     connection = cast("asyncpg.Connection", raw.driver_connection)
     milliseconds = round(1000 * WITH_LOCK * tx.silence)
-    is_known = has_transaction_timeout(connection)
-    return connection, f"set local transaction_timeout = {milliseconds}; " if is_known else ""
+    is_supported = has_transaction_timeout(connection)
+    return connection, f"set local transaction_timeout = {milliseconds}; " if is_supported else ""
 
 
 _JOIN: Final = f"select pg_advisory_xact_lock_shared({GATE_LOCK})"
 _BEFORE_CLOSING: Final = text("savepoint closing")
 _CLOSE: Final = (
     f"set local lock_timeout = {WAIT_MILLISECONDS}; select pg_advisory_xact_lock({GATE_LOCK}); "
-    f"set local lock_timeout = {HELD_MILLISECONDS}"
+    f"set local lock_timeout = {ROW_WAIT_MILLISECONDS}"
 )
 _NOT_CLOSED: Final = "rollback to savepoint closing; release savepoint closing"
 
 
 @asynccontextmanager
-async def elevated(tx: Transaction, why: str) -> AsyncIterator[None]:  # noqa: ARG001 - for whoever reads, and for a search
-    """See all handlers for a moment, where a caller's act must look further than the caller: as little as can be goes in here.
+async def elevated(tx: Transaction, reason: str) -> AsyncIterator[None]:  # noqa: ARG001 - documents each use
+    """Extend the row scope to all handlers within the block, for the parts of an act that need rows beyond its caller's.
 
     Args:
         tx: the transaction of the act.
-        why: what of others is looked at, in a word or two.
+        reason: the rows of other handlers that the block reads, in a few words.
+
+    Example:
+        async with elevated(tx, "twins of other handlers"):
+            rows = (await tx.scalars(query)).all()
     """
-    before = tx.view
-    await tx.look(RowScope(EVERYWHERE, before.principal))
+    before = tx.scope
+    await tx.set_scope(RowScope(EVERYWHERE, before.principal))
     try:
         yield
     except BaseException:
-        # A transaction that failed has lost what was told within it, and can do nothing more.
-        tx.sync_session.view = before
+        # A rollback to a savepoint has reset the variables; a failed transaction refuses the statement, and needs none.
+        tx.sync_session.scope = before
         with suppress(SQLAlchemyError):
-            await tx.execute(TELL, before.told)
+            await tx.execute(SET_VARIABLES, before.variables)
         raise
-    await tx.look(before)
+    await tx.set_scope(before)

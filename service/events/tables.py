@@ -6,8 +6,8 @@ from sqlalchemy import BigInteger, ColumnElement, Identity, Index, Text, and_, a
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from service.database.columns import Base, Id, Moment
-from service.database.row_security import AMONG, VIEWER, OfHandler, RowScope
+from service.database.columns import Base, Id, Timestamp
+from service.database.row_security import SCOPE_HANDLERS, SCOPE_PRINCIPAL, OfHandler, RowScope
 
 
 class Event(OfHandler, Base):
@@ -16,7 +16,7 @@ class Event(OfHandler, Base):
     __tablename__ = "events"
 
     seq: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
-    at: Mapped[Moment]
+    at: Mapped[Timestamp]
     kind: Mapped[str] = mapped_column(Text)
     subject: Mapped[str] = mapped_column(Id)
     handler: Mapped[str | None] = mapped_column(Id)
@@ -28,13 +28,13 @@ class Event(OfHandler, Base):
     @classmethod
     def is_within(cls) -> ColumnElement[bool]:
         """Return the condition that a view sees an event: one of its handlers, one for the viewer, or the viewer's own about none."""
-        own = and_(cls.handler.is_(None), cls.body["who"]["id"].astext == VIEWER)
-        return or_(cls.handler == AMONG, any_(cls.audience) == VIEWER, own)
+        own = and_(cls.handler.is_(None), cls.body["who"]["id"].astext == SCOPE_PRINCIPAL)
+        return or_(cls.handler == SCOPE_HANDLERS, any_(cls.audience) == SCOPE_PRINCIPAL, own)
 
-    def is_seen_by(self, view: RowScope) -> bool:
-        """Tell the same of a row that is at hand."""
-        is_own = self.handler is None and self.body["who"]["id"] == view.principal
-        return is_own or self.handler in view.reach or view.principal in self.audience
+    def is_seen_by(self, scope: RowScope) -> bool:
+        """Return True if a loaded row is in a row scope."""
+        is_own = self.handler is None and self.body["who"]["id"] == scope.principal
+        return is_own or self.handler in scope.handlers or scope.principal in self.audience
 
     __table_args__ = (
         Index(None, "subject", "seq"),

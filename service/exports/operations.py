@@ -96,7 +96,7 @@ async def lock_export(tx: Transaction, caller: Caller, export_id: str) -> Export
     await ledger.lock_year(tx, export.handler, export.year)
     await tx.refresh(export, with_for_update=True)
     # The wait for the lock may have been long: by now the export may have lapsed, and its persons be reserved by another.
-    await tx.look_at_clock()
+    await tx.read_clock()
     return export
 
 

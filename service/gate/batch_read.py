@@ -16,7 +16,7 @@ from msgspec import Struct
 from service.access.caller import Caller, Role
 from service.clock import day_in_shanghai
 from service.database.ids import is_id
-from service.database.row_security import EVERYWHERE, Reach
+from service.database.row_security import EVERYWHERE, HandlerScope
 from service.database.session import Transaction
 from service.gate.decide import DatasetState, DecisionInputs, Growth, PermitState, Terms
 from service.law.facts import (
@@ -132,7 +132,7 @@ class Holder(Struct, frozen=True):
     sha256: bytes | None
     is_valid: bool
     caller: Caller
-    handlers: Reach
+    handlers: HandlerScope
     """The handlers of which the caller is an exporter."""
 
 
@@ -241,8 +241,8 @@ def _holder(
     caller_reach: str | None,
 ) -> Holder:
     handlers = frozenset((caller_reach or "").split(",")) - {""}
-    scope: Reach = EVERYWHERE if EVERYWHERE in handlers else handlers
-    roles: Mapping[Role, Reach] = {Role.EXPORTER: scope} if scope else {}
+    scope: HandlerScope = EVERYWHERE if EVERYWHERE in handlers else handlers
+    roles: Mapping[Role, HandlerScope] = {Role.EXPORTER: scope} if scope else {}
     return Holder(caller_sha256, caller_stands, Caller(caller, caller_name, caller_kind, roles), scope)
 
 

@@ -24,8 +24,8 @@ from msgspec import structs
 from pydantic import BaseModel
 
 from service.access.caller import ANYONE, READERS, Authenticate, Caller, Credential, Identify, Role, format_roles
-from service.database.row_security import NOWHERE, RowScope, joined
-from service.database.session import Database, MovedError, Transaction, close_gate, join_gate
+from service.database.row_security import NOWHERE, RowScope, merge_scopes
+from service.database.session import ConcurrentChangeError, Database, Transaction, close_gate, join_gate
 from service.http import conditional, idempotency
 from service.http.idempotency import Once, Reply, Sent
 from service.http.paging import Page
@@ -96,8 +96,8 @@ class Exchange:
         if self._roles != ANYONE and not stops and not caller.has(self._roles):
             raise Forbidden(f"This takes one of the roles: {format_roles(self._roles)}.")
         # On routes that stop a permit, break-glass access includes the permit's rows.
-        handlers = joined(caller.scope(self._seen_by), caller.stop_scope if self._or_stops else NOWHERE)
-        await tx.look(RowScope(handlers, caller.principal))
+        handlers = merge_scopes(caller.scope(self._seen_by), caller.stop_scope if self._or_stops else NOWHERE)
+        await tx.set_scope(RowScope(handlers, caller.principal))
         return caller
 
     async def read(self, work: Work[Resource]) -> Response:
@@ -226,7 +226,7 @@ class Exchange:
             elif gate == "join":
                 await join_gate(tx)
             caller = await self.admit(tx)
-            tx.look_again = lambda: self._require_same_caller(tx, caller)
+            tx.recheck = lambda: self._require_same_caller(tx, caller)
             return await work(tx, caller)
 
         return await self._database.transaction(admitted)
@@ -235,10 +235,10 @@ class Exchange:
         """Authenticate the caller again with the gate closed. A withdrawal of a role closes it too, so it comes before or after.
 
         Raises:
-            MovedError: the caller's rights have changed since the act began.
+            ConcurrentChangeError: the caller's rights have changed since the act began.
         """
         if await self.admit(tx) != caller:
-            raise MovedError
+            raise ConcurrentChangeError
 
     async def _changed(
         self, tx: Transaction, caller: Caller, work: Work[Resource], current: Work[Any] | None, *, required: bool

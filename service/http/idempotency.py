@@ -17,7 +17,7 @@ from sqlalchemy import LargeBinary, SmallInteger, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from service.database.columns import Base, Id, Moment
+from service.database.columns import Base, Id, Timestamp
 from service.database.session import Transaction
 from service.validation.problems import Conflict, Invalid
 
@@ -37,7 +37,7 @@ class StoredAnswer(Base):
     """SHA-256 of the bytes of body and query that came with the key."""
     content: Mapped[bytes | None] = mapped_column(LargeBinary)
     """SHA-256 of their canonical content; null: stored by a version that compared bytes."""
-    at: Mapped[Moment]
+    at: Mapped[Timestamp]
     status: Mapped[int] = mapped_column(SmallInteger)
     headers: Mapped[dict[str, str]] = mapped_column(JSONB)
     body: Mapped[bytes] = mapped_column(LargeBinary)

@@ -125,7 +125,7 @@ class Authenticator:
 
     async def _resume_session(self, request: Request, token: str) -> SessionCredential:
         limits = self.cookies.limits
-        session = await self._database.transaction(lambda tx: sessions.resume(tx, token, limits), reach=EVERYWHERE)
+        session = await self._database.transaction(lambda tx: sessions.resume(tx, token, limits), handlers=EVERYWHERE)
         if session is None:
             raise sessions.ended_session()
         if request.method not in SAFE_METHODS:
@@ -137,12 +137,12 @@ class Authenticator:
 
     async def _find_principal(self, claims: TokenClaims) -> linked_identities.RecognizedPrincipal:
         recognized = await self._database.transaction(
-            lambda tx: linked_identities.find_principal(tx, claims, self._mappings), reach=EVERYWHERE
+            lambda tx: linked_identities.find_principal(tx, claims, self._mappings), handlers=EVERYWHERE
         )
         if recognized is None and self._provision:
-            await self._database.transaction(lambda tx: linked_identities.provision(tx, claims), reach=EVERYWHERE)
+            await self._database.transaction(lambda tx: linked_identities.provision(tx, claims), handlers=EVERYWHERE)
             recognized = await self._database.transaction(
-                lambda tx: linked_identities.find_principal(tx, claims, self._mappings), reach=EVERYWHERE
+                lambda tx: linked_identities.find_principal(tx, claims, self._mappings), handlers=EVERYWHERE
             )
         if recognized is None:
             raise linked_identities.unlinked_subject()
@@ -153,12 +153,12 @@ class Authenticator:
         try:
             await self._database.transaction(
                 lambda tx: linked_identities.sync_group_roles(tx, claims, self._mappings, closing=False),
-                reach=EVERYWHERE,
+                handlers=EVERYWHERE,
             )
         except linked_identities.GateIsOpenError:
             await self._database.transaction(
                 lambda tx: linked_identities.sync_group_roles(tx, claims, self._mappings, closing=True),
-                reach=EVERYWHERE,
+                handlers=EVERYWHERE,
             )
 
 

@@ -18,7 +18,7 @@ from service.access.tables import NOW, BreakGlass, Grant, Principal
 from service.audit.actions import AuditAction
 from service.clock import day_in_shanghai
 from service.database.ids import new_id
-from service.database.row_security import EVERYWHERE, NOWHERE, Reach, joined
+from service.database.row_security import EVERYWHERE, NOWHERE, HandlerScope, merge_scopes
 from service.database.session import Transaction
 from service.events import operations as events
 from service.http.paging import page_of
@@ -40,10 +40,10 @@ async def apply_open_access(tx: Transaction, caller: Caller) -> Caller:
     access = await tx.scalar(_OPEN_ACCESS, {"principal": caller.principal, "now": tx.now})
     if access is None or grant_rules.break_denial(actor_of(caller), access.handler) is not None:
         return caller
-    handlers: Reach = EVERYWHERE if access.handler is None else frozenset({access.handler})
+    handlers: HandlerScope = EVERYWHERE if access.handler is None else frozenset({access.handler})
     if access.role == BreakGlassRole.STOP:
         return replace(caller, break_glass=access.id, stop_scope=handlers)
-    wider = joined(caller.grants.get(Role.AUDITOR, NOWHERE), handlers)
+    wider = merge_scopes(caller.grants.get(Role.AUDITOR, NOWHERE), handlers)
     return replace(caller, break_glass=access.id, grants={**caller.grants, Role.AUDITOR: wider})
 
 

@@ -15,7 +15,7 @@ from service.access.tables import TODAY, Delegation, Grant, Principal
 from service.audit.actions import AuditAction
 from service.clock import day_in_shanghai
 from service.database.ids import is_id, new_id
-from service.database.row_security import EVERYWHERE, RowScope, joined
+from service.database.row_security import EVERYWHERE, RowScope, merge_scopes
 from service.database.session import Transaction
 from service.events import operations as events
 from service.http.paging import page_of
@@ -246,7 +246,9 @@ async def _lock_delegation(tx: Transaction, caller: Caller, delegation_id: str) 
     """Lock a delegation, and extend the row scope to its handler, on which its parties need no role of their own."""
     delegation = await _find_delegation(tx, caller, delegation_id, lock=True)
     if delegation.handler is not None:
-        await tx.look(RowScope(joined(tx.view.reach, frozenset({delegation.handler})), tx.view.principal))
+        await tx.set_scope(
+            RowScope(merge_scopes(tx.scope.handlers, frozenset({delegation.handler})), tx.scope.principal)
+        )
     return delegation
 
 

@@ -15,7 +15,7 @@ from service.audit.actions import AuditAction
 from service.clock import day_in_shanghai
 from service.database.ids import new_id
 from service.database.locks import FIRST_ADMIN_LOCK
-from service.database.row_security import EVERYWHERE, NOWHERE, Reach, joined
+from service.database.row_security import EVERYWHERE, NOWHERE, HandlerScope, merge_scopes
 from service.database.session import Transaction, close_gate
 from service.events import operations as events
 from service.http.paging import page_of
@@ -102,13 +102,13 @@ def _is_valid_key(principal: Principal, key: ApiKey, now: datetime) -> bool:
     )
 
 
-def _handlers_by_role(grants: Sequence[tuple[str | None, str | None]]) -> dict[Role, Reach]:
-    handlers_by_role: dict[Role, Reach] = {}
+def _handlers_by_role(grants: Sequence[tuple[str | None, str | None]]) -> dict[Role, HandlerScope]:
+    handlers_by_role: dict[Role, HandlerScope] = {}
     for role, handler in grants:
         if role is None:
             continue
-        handlers: Reach = EVERYWHERE if handler is None else frozenset({handler})
-        handlers_by_role[Role(role)] = joined(handlers_by_role.get(Role(role), NOWHERE), handlers)
+        handlers: HandlerScope = EVERYWHERE if handler is None else frozenset({handler})
+        handlers_by_role[Role(role)] = merge_scopes(handlers_by_role.get(Role(role), NOWHERE), handlers)
     return handlers_by_role
 
 

@@ -116,7 +116,7 @@ async def _begin_session(request: Request, authenticator: Authenticator, claims:
     try:
         credential = await authenticator.recognize(claims)
     except Unauthenticated:
-        await database.transaction(lambda tx: linked_identities.record_refusal(tx, claims), reach=EVERYWHERE)
+        await database.transaction(lambda tx: linked_identities.record_refusal(tx, claims), handlers=EVERYWHERE)
         raise
 
     async def begin(tx: Transaction) -> str | None:
@@ -135,7 +135,7 @@ async def _begin_session(request: Request, authenticator: Authenticator, claims:
             previous_token=previous_token,
         )
 
-    token = await database.transaction(begin, reach=EVERYWHERE)
+    token = await database.transaction(begin, handlers=EVERYWHERE)
     if token is None:
         raise Unauthenticated("A system does not sign in with a browser.")
     return token
@@ -161,7 +161,7 @@ async def use_link(request: Request) -> Response:
     token, previous_token = (await _form(request)).get("token", ""), cookies.token_of(request)
     database: Database = request.app.state.database
     session_token = await database.transaction(
-        lambda tx: sessions.use_link(tx, token, cookies.limits, previous_token=previous_token), reach=EVERYWHERE
+        lambda tx: sessions.use_link(tx, token, cookies.limits, previous_token=previous_token), handlers=EVERYWHERE
     )
     if session_token is None:
         return _failure_page(Unauthenticated("This link is used, expired or unknown. Ask the operator for another."))
@@ -186,7 +186,7 @@ async def logout(request: Request) -> Response:
 
     try:
         cookies.require_same_origin(request)
-        await database.transaction(end, reach=EVERYWHERE)
+        await database.transaction(end, handlers=EVERYWHERE)
     except Forbidden as problem:
         return _failure_page(problem)
     cookies.clear_token(request)

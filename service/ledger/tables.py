@@ -6,7 +6,7 @@ from sqlalchemy import BigInteger, Boolean, DateTime, ForeignKey, Index, LargeBi
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from service.database.columns import Base, Id, Moment, PrimaryId
+from service.database.columns import Base, Id, PrimaryId, Timestamp
 from service.database.row_security import OfHandler
 from service.law.facts import Count
 
@@ -47,8 +47,8 @@ class Export(OfHandler, Base):
     """As stored: `reserved`, `completed` or `cancelled`; a reservation past `expires_at` has lapsed."""
     late: Mapped[bool] = mapped_column(Boolean, default=False, server_default=text("false"))
     """True if anything was reported after its end."""
-    reserved_at: Mapped[Moment]
-    expires_at: Mapped[Moment]
+    reserved_at: Mapped[Timestamp]
+    expires_at: Mapped[Timestamp]
     ended_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
 
     __table_args__ = (
@@ -131,4 +131,4 @@ class PersonKey(OfHandler, Base):
 
     handler: Mapped[str] = mapped_column(Id, ForeignKey("handlers.id"), primary_key=True)
     key: Mapped[bytes] = mapped_column(LargeBinary)
-    created_at: Mapped[Moment]
+    created_at: Mapped[Timestamp]

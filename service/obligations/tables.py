@@ -6,7 +6,7 @@ from sqlalchemy import Boolean, Date, DateTime, ForeignKey, Index, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.clock import day_in_shanghai
-from service.database.columns import Base, Id, Moment, PrimaryId
+from service.database.columns import Base, Id, PrimaryId, Timestamp
 from service.database.row_security import OfHandler
 
 
@@ -34,7 +34,7 @@ class Obligation(OfHandler, Base):
     ended_by: Mapped[str | None] = mapped_column(Id)
     ended_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     """Of an open one the moment to come from which `evidence`, which is dated ahead, settles it."""
-    created_at: Mapped[Moment]
+    created_at: Mapped[Timestamp]
 
     @property
     def settles_on(self) -> date | None:

@@ -5,7 +5,7 @@ from datetime import date, datetime
 from sqlalchemy import BigInteger, CheckConstraint, Date, DateTime, ForeignKey, Index, Integer, LargeBinary, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from service.database.columns import Base, Id, Moment, PrimaryId
+from service.database.columns import Base, Id, PrimaryId, Timestamp
 from service.database.row_security import OfHandler
 
 
@@ -24,7 +24,7 @@ class EvidencePack(OfHandler, Base):
     until: Mapped[date | None] = mapped_column(Date)
     """Last day; null: to the time of the snapshot."""
     requested_by: Mapped[str] = mapped_column(Id)
-    requested_at: Mapped[Moment]
+    requested_at: Mapped[Timestamp]
     state: Mapped[str] = mapped_column(Text)
     """`waiting`, `working`, `ready`, `failed` or `expired`. A worker holds an advisory lock, so a dead one is detected."""
     attempts: Mapped[int] = mapped_column(Integer)

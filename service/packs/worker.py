@@ -21,7 +21,7 @@ from service.access.caller import SYSTEM_ACTOR
 from service.audit import operations as audit
 from service.audit.actions import AuditAction
 from service.database.faults import DatabaseUnavailableError, LockTimeoutError
-from service.database.row_security import EVERYWHERE, TELL, RowScope
+from service.database.row_security import EVERYWHERE, SET_VARIABLES, RowScope
 from service.database.session import Database, Transaction
 from service.packs.builder import BuiltPack, PackBuilder, Tools
 from service.packs.operations import file_name
@@ -105,7 +105,7 @@ class Worker:
     async def _claim(self) -> AsyncIterator[EvidencePack | None]:
         """Hold the lock of the first pack without a worker, and yield the pack."""
         async with self._tools.reader.engine.connect() as connection:
-            await connection.execute(TELL, RowScope(EVERYWHERE).told)
+            await connection.execute(SET_VARIABLES, RowScope(EVERYWHERE).variables)
             pack_id = (await connection.execute(_OPEN, {"locks": LOCK_CLASS})).scalar()
             lock = {"locks": LOCK_CLASS, "pack": pack_id}
             if pack_id is None or not (await connection.execute(_LOCK, lock)).scalar_one():

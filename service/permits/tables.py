@@ -12,7 +12,7 @@ from sqlalchemy import JSON, BigInteger, Date, ForeignKey, Index, Integer, Text,
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from service.database.columns import Base, Id, Moment, PrimaryId
+from service.database.columns import Base, Id, PrimaryId, Timestamp
 from service.database.row_security import OfHandler
 from service.law.facts import Count
 from service.permits.standing import Standing, is_personal, standing
@@ -60,8 +60,8 @@ class Permit(OfHandler, Base):
     """What its reviewers tied their approvals to, by stage; the scope above is within them."""
     supersedes: Mapped[str | None] = mapped_column(Id)
     superseded_by: Mapped[str | None] = mapped_column(Id)
-    issued_at: Mapped[Moment]
-    updated_at: Mapped[Moment]
+    issued_at: Mapped[Timestamp]
+    updated_at: Mapped[Timestamp]
 
     __table_args__ = (Index(None, "handler", "id"), Index("ix_permits_id_hash", "id", postgresql_using="hash"))
 
@@ -94,7 +94,7 @@ class SigningKey(Base):
 
     kid: Mapped[str] = mapped_column(Text, primary_key=True)
     jwk: Mapped[dict[str, Any]] = mapped_column(JSONB)
-    created_at: Mapped[Moment]
+    created_at: Mapped[Timestamp]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from sqlalchemy import DateTime, Text, bindparam, text
 
 from service.access.caller import READERS, Caller
 from service.database.ids import is_id
-from service.database.session import MovedError, Transaction, elevated
+from service.database.session import ConcurrentChangeError, Transaction, elevated
 from service.events import operations as events
 from service.registry import key_spellings
 from service.registry.helper_calls import ask_helper
@@ -88,7 +88,7 @@ async def load(tx: Transaction, caller: Caller, plan: Asks, *, dry_run: bool = F
 
     Raises:
         ImportRefused: some rows have faults.
-        MovedError: another transaction has registered a key meanwhile.
+        ConcurrentChangeError: another transaction has registered a key meanwhile.
     """
     chunks: int = await ask_helper(tx, plan, "count_chunks")
     async with elevated(tx, "keys of datasets"):
@@ -140,7 +140,7 @@ async def _write_changes(tx: Transaction, caller: Caller, plan: Asks, chunks: in
         stored = await tx.scalar(_LOCKED, {"keys": json.dumps(keys, ensure_ascii=False)}) if keys else "[]"
         new, count, changed = await ask_helper(tx, plan, "encode_rows", chunk, stored)
         if new is not None and cast("Any", await tx.execute(_ADD, {"rows": new, "at": tx.now})).rowcount != count:
-            raise MovedError
+            raise ConcurrentChangeError
         if changed is not None:
             await tx.execute(_CHANGE, {"rows": changed, "at": tx.now})
     count, listed = await ask_helper(tx, plan, "describe_faults")

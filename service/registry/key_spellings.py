@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 
 from service.access.caller import Caller
 from service.audit.actions import AuditAction
-from service.database.session import MovedError, Transaction
+from service.database.session import ConcurrentChangeError, Transaction
 from service.events import operations as events
 from service.law.facts import Tag
 from service.registry import tags as tagging
@@ -100,14 +100,14 @@ async def flush_keys(tx: Transaction) -> None:
     """Flush new keys; a clash with another spelling makes the caller retry the transaction.
 
     Raises:
-        MovedError: another transaction has registered a spelling meanwhile.
+        ConcurrentChangeError: another transaction has registered a spelling meanwhile.
     """
     try:
         await tx.flush()
     except IntegrityError as error:
         cause = getattr(error.orig, "__cause__", None)
         if str(getattr(cause, "constraint_name", "")).endswith("_twins"):
-            raise MovedError from error
+            raise ConcurrentChangeError from error
         raise
 
 

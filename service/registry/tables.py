@@ -23,8 +23,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
-from service.database.columns import Base, Id, Key, Moment, PrimaryId
-from service.database.row_security import AMONG, OfHandler, RowScope
+from service.database.columns import Base, Id, Key, PrimaryId, Timestamp
+from service.database.row_security import SCOPE_HANDLERS, OfHandler, RowScope
 from service.registry.key_normalization import folded_key
 from service.registry.record_diff import is_group_confirmed
 
@@ -60,8 +60,8 @@ class Handler(Spelt, OfHandler, Base):
     facts: Mapped[Json] = mapped_column(JSON)
     pending_facts: Mapped[Json] = mapped_column(JSON, default=dict, server_default=text("'{}'"))
     """Facts pending a second person, each with its `value` and the id of its `change`."""
-    created_at: Mapped[Moment]
-    updated_at: Mapped[Moment]
+    created_at: Mapped[Timestamp]
+    updated_at: Mapped[Timestamp]
 
     @property
     def group_confirmed(self) -> bool:
@@ -71,11 +71,11 @@ class Handler(Spelt, OfHandler, Base):
     @classmethod
     def is_within(cls) -> ColumnElement[bool]:
         """Return the condition that a handler is in the row scope."""
-        return cls.id == AMONG
+        return cls.id == SCOPE_HANDLERS
 
-    def is_seen_by(self, view: RowScope) -> bool:
+    def is_seen_by(self, scope: RowScope) -> bool:
         """Tell whether a loaded row is in a row scope."""
-        return self.id in view.reach
+        return self.id in scope.handlers
 
 
 class Dataset(Spelt, OfHandler, Base):
@@ -109,8 +109,8 @@ class Dataset(Spelt, OfHandler, Base):
     """Ids of datasets whose keys are spellings of this one; `tags` includes theirs."""
     distinct_from: Mapped[list[str]] = mapped_column(ARRAY(Id), default=list, server_default=text("'{}'"))
     """Ids of spellings that two persons have declared distinct."""
-    created_at: Mapped[Moment]
-    updated_at: Mapped[Moment]
+    created_at: Mapped[Timestamp]
+    updated_at: Mapped[Timestamp]
 
     __table_args__ = (
         Index("uq_datasets_twins", "handler", "folded_key", "twin_number", unique=True),
@@ -144,7 +144,7 @@ class Grading(Base):
     graded_by: Mapped[str] = mapped_column(Id)
     graded_persons: Mapped[list[str] | None] = mapped_column(ARRAY(Id))
     """Persons who could have made it; null: made before that was stored."""
-    graded_at: Mapped[Moment]
+    graded_at: Mapped[Timestamp]
     confirmed_by: Mapped[str | None] = mapped_column(Id)
     confirmed_persons: Mapped[list[str] | None] = mapped_column(ARRAY(Id))
     confirmed_reason: Mapped[str | None] = mapped_column(Text)
@@ -174,7 +174,7 @@ class Contradiction(OfHandler, Base):
     """Id of the evaluation or export that stated it first."""
     persons: Mapped[int] = mapped_column(BigInteger)
     sensitive_persons: Mapped[int] = mapped_column(BigInteger)
-    at: Mapped[Moment]
+    at: Mapped[Timestamp]
 
     __table_args__ = (Index("ix_contradictions_handler_at", "handler", "at"),)
 
@@ -197,7 +197,7 @@ class FactChange(OfHandler, Base):
     asked_by: Mapped[str] = mapped_column(Id)
     askers: Mapped[list[str]] = mapped_column(ARRAY(Id))
     """Persons who could have stated it; none of them is the second person."""
-    asked_at: Mapped[Moment]
+    asked_at: Mapped[Timestamp]
     settled_by: Mapped[str | None] = mapped_column(Id)
     settled_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     settled_persons: Mapped[list[str] | None] = mapped_column(ARRAY(Id))
@@ -214,11 +214,11 @@ class FactChange(OfHandler, Base):
     @classmethod
     def is_within(cls) -> ColumnElement[bool]:
         """Return the condition that a change belongs to a handler in the row scope, or to a recipient."""
-        return or_(cls.handler == AMONG, cls.handler.is_(None))
+        return or_(cls.handler == SCOPE_HANDLERS, cls.handler.is_(None))
 
-    def is_seen_by(self, view: RowScope) -> bool:
+    def is_seen_by(self, scope: RowScope) -> bool:
         """Tell whether a loaded row is in a row scope."""
-        return self.handler is None or self.handler in view.reach
+        return self.handler is None or self.handler in scope.handlers
 
 
 class Recipient(Spelt, Base):
@@ -236,5 +236,5 @@ class Recipient(Spelt, Base):
     facts: Mapped[Json] = mapped_column(JSON)
     pending_facts: Mapped[Json] = mapped_column(JSON, default=dict, server_default=text("'{}'"))
     """Facts pending a second person, each with its `value` and the id of its `change`."""
-    created_at: Mapped[Moment]
-    updated_at: Mapped[Moment]
+    created_at: Mapped[Timestamp]
+    updated_at: Mapped[Timestamp]

@@ -12,7 +12,7 @@ from datetime import date
 from service.access.caller import READERS, Caller, Role
 from service.access.directory import EligiblePerson
 from service.clock import day_in_shanghai
-from service.database.row_security import Reach
+from service.database.row_security import HandlerScope
 from service.database.session import Transaction
 from service.law.rule_book import RuleBook
 from service.law.stages import Stage
@@ -133,7 +133,7 @@ def _evidence(row: Evidence, documents: Mapping[bytes, DocumentFacts], book: Rul
 
 
 def _present_transfer(
-    tx: Transaction, transfer: Transfer, rows: TransferRows, book: RuleBook, scope: Reach
+    tx: Transaction, transfer: Transfer, rows: TransferRows, book: RuleBook, scope: HandlerScope
 ) -> TransferOut:
     revisions = {revision.number: revision for revision in rows.revisions.get(transfer.id, ())}
     revision = revisions.get(transfer.revision)

@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from service.database.row_security import EVERYWHERE, Reach
+from service.database.row_security import EVERYWHERE, HandlerScope
 from service.law.facts import LegalBasis, Method, Necessity, Route
 from service.law.schemas import CitationOut, DeterminationOut, Persons, TextOut, Truth
 from service.law.stages import Stage
@@ -336,7 +336,7 @@ class FindingOut(BaseModel):
     answered_at: datetime | None
 
     @classmethod
-    def of(cls, finding: StructuringFinding, scope: Reach) -> Self:
+    def of(cls, finding: StructuringFinding, scope: HandlerScope) -> Self:
         """Build the response for a caller who may read some handlers; requests of other handlers are only counted."""
         columns = {
             name: getattr(finding, name) for name in cls.model_fields if name in StructuringFinding.__table__.columns

@@ -19,7 +19,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from service.database.columns import Base, Id, Moment, PrimaryId
+from service.database.columns import Base, Id, PrimaryId, Timestamp
 from service.database.row_security import OfHandler
 
 Json = dict[str, Any]
@@ -61,8 +61,8 @@ class Transfer(OfHandler, Base):
     """Persons who could have acted as the authors; null: written before this column existed."""
     renews: Mapped[str | None] = mapped_column(Id, ForeignKey("transfers.id"))
     """Id of the transfer whose permit it renews."""
-    created_at: Mapped[Moment]
-    updated_at: Mapped[Moment]
+    created_at: Mapped[Timestamp]
+    updated_at: Mapped[Timestamp]
 
     __table_args__ = (
         Index(None, "handler", "id"),
@@ -87,7 +87,7 @@ class Revision(Base):
     ledger: Mapped[Json] = mapped_column(JSONB)
     """Persons exported by the handler this year, as the determination counted them."""
     submitted_by: Mapped[str] = mapped_column(Id)
-    submitted_at: Mapped[Moment]
+    submitted_at: Mapped[Timestamp]
 
 
 class RevisionStage(Base):
@@ -133,7 +133,7 @@ class Review(Base):
     """Persons who could have made the decision, and the lender; null: made before this column existed."""
     carried_from: Mapped[str | None] = mapped_column(Id)
     """Id of the approval of an earlier revision that it confirms."""
-    at: Mapped[Moment]
+    at: Mapped[Timestamp]
     terms_accepted_by: Mapped[str | None] = mapped_column(Id)
     terms_accepted_persons: Mapped[list[str] | None] = mapped_column(ARRAY(Id))
     terms_accepted_at: Mapped[datetime | None] = mapped_column(Instant)
@@ -162,7 +162,7 @@ class Document(Base):
     size: Mapped[int] = mapped_column(Integer)
     media_type: Mapped[str] = mapped_column(Text)
     content: Mapped[bytes] = mapped_column(LargeBinary)
-    created_at: Mapped[Moment]
+    created_at: Mapped[Timestamp]
 
 
 class Evidence(Base):
@@ -193,7 +193,7 @@ class Evidence(Base):
     added_by: Mapped[str] = mapped_column(Id)
     added_persons: Mapped[list[str] | None] = mapped_column(ARRAY(Id))
     """Persons who could have added it, or the record it was copied from; null: added before this column existed."""
-    added_at: Mapped[Moment]
+    added_at: Mapped[Timestamp]
     verified_by: Mapped[str | None] = mapped_column(Id)
     verified_persons: Mapped[list[str] | None] = mapped_column(ARRAY(Id))
     verified_at: Mapped[datetime | None] = mapped_column(Instant)
@@ -224,7 +224,7 @@ class Comment(Base):
     author: Mapped[str] = mapped_column(Id, ForeignKey("principals.id"))
     text: Mapped[str] = mapped_column(Text)
     mentions: Mapped[list[str]] = mapped_column(ARRAY(Id))
-    at: Mapped[Moment]
+    at: Mapped[Timestamp]
 
 
 class Recusal(Base):
@@ -237,7 +237,7 @@ class Recusal(Base):
     persons: Mapped[list[str] | None] = mapped_column(ARRAY(Id))
     """Persons who could have recused themselves by it; none of them decides. Null: made before this column existed."""
     reason: Mapped[str] = mapped_column(Text)
-    at: Mapped[Moment]
+    at: Mapped[Timestamp]
 
 
 STRUCTURING: Final = "structuring"
@@ -267,7 +267,7 @@ class StructuringFinding(OfHandler, Base):
     """Handler of each of the requests."""
     exported: Mapped[int] = mapped_column(BigInteger)
     """Part of the total that the handlers have exported this year under other requests."""
-    found_at: Mapped[Moment]
+    found_at: Mapped[Timestamp]
     answer: Mapped[str | None] = mapped_column(Text)
     answer_reason: Mapped[str | None] = mapped_column(Text)
     answered_by: Mapped[str | None] = mapped_column(Id)

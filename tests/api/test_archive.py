@@ -55,7 +55,7 @@ class Own:
         async def inside() -> Any:
             clock = Time()
             clock.ahead = timedelta() if now is None else now - utc_now()
-            database = Database(self.url, clock=clock, reach=EVERYWHERE)
+            database = Database(self.url, clock=clock, handlers=EVERYWHERE)
             try:
                 return await work(database)
             finally:
@@ -360,7 +360,7 @@ def test_a_month_that_is_not_in_a_checkpoint_as_a_whole_stays(own: Own) -> None:
 async def moved_while(own: Own, statement: str) -> list[ArchivedMonth]:
     """Move January 2023 while another transaction has done something and does not end before it is waited for."""
     holder, watcher = await asyncpg.connect(own.url), await asyncpg.connect(own.url)
-    database = Database(own.url, reach=EVERYWHERE)
+    database = Database(own.url, handlers=EVERYWHERE)
 
     async def move() -> list[ArchivedMonth]:
         return [moved async for moved in retention.archive_months(database, date(2023, 2, 1), own.folder)]

@@ -90,7 +90,7 @@ def test_a_stage_past_its_time_is_reminded_of_once_and_then_escalated_once(
         async def run() -> list[str]:
             ahead = Clock()
             ahead.ahead = clock.ahead + timedelta(hours=hours)
-            database = Database(database_url, clock=ahead, reach=EVERYWHERE)
+            database = Database(database_url, clock=ahead, handlers=EVERYWHERE)
             found = await database.transaction(lambda tx: reviewers.remind(tx, OPERATOR, book))
             await database.close()
             return [verb for transfer, _, verb in found if transfer == shown["id"]]

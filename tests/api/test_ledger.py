@@ -482,7 +482,7 @@ def test_the_documented_ways_of_hashing_tell_the_same_persons(world: World, monk
 
 def counted_again(url: str, **options: Any) -> list[Recount]:
     async def run() -> list[Recount]:
-        database = Database(url, pool=1, reach=EVERYWHERE)
+        database = Database(url, pool=1, handlers=EVERYWHERE)
         try:
             return [counted async for counted in rebuild(database, **options)]
         finally:

@@ -20,7 +20,7 @@ from service.app import create_app
 from service.audit import recording
 from service.database.columns import Base
 from service.database.logins import Logins, UnboundError
-from service.database.row_security import EVERYWHERE, TELL, OfHandler, RowScope
+from service.database.row_security import EVERYWHERE, SET_VARIABLES, OfHandler, RowScope
 from service.database.session import Database, Transaction, elevated
 from service.permits.tables import Permit
 from service.registry.tables import Dataset, Handler
@@ -461,7 +461,7 @@ def test_without_logins_of_its_own_a_server_process_acts_as_the_roles_all_the_sa
 
 
 async def _handlers(tx: Transaction, view: RowScope) -> list[str]:
-    await tx.look(view)
+    await tx.set_scope(view)
     return [row[0] for row in await tx.execute(text("select id from handlers"))]
 
 
@@ -510,7 +510,7 @@ def test_without_policies_the_query_layer_still_shows_no_other_handler(street: S
             if getattr(row, "handler", row.id if table is Handler else "") == street.there.id
         }
         assert foreign
-        await tx.look(street.here.view)
+        await tx.set_scope(street.here.view)
         seen = {tuple(row) for row in await tx.execute(select(*(getattr(table, column.name) for column in key)))}
         return seen, foreign, [await tx.get(table, ident) for ident in foreign]
 
@@ -529,7 +529,7 @@ def test_whoever_was_given_no_reach_sees_nothing_in_the_query_layer(owner: Any) 
 
 def test_changes_and_parts_of_queries_are_kept_within_the_view_as_well(street: Street, owner: Any) -> None:
     async def look(tx: Transaction) -> tuple[int, list[str], list[str]]:
-        await tx.look(street.here.view)
+        await tx.set_scope(street.here.view)
         # Nothing is another one afterwards, so there is nothing to report to the log.
         changed = await tx.execute(update(Dataset).values(title=Dataset.title), execution_options=recording.REPORTED)
         within = select(Handler.id).where(Handler.id.in_(select(Permit.handler)))
@@ -544,7 +544,7 @@ def test_without_the_query_layer_the_policies_still_show_no_other_handler(street
         database = Database(street.logins.app.url, pool=1)
         try:
             async with AsyncSession(database.engine) as plain:
-                await plain.execute(TELL, street.here.view.told)
+                await plain.execute(SET_VARIABLES, street.here.view.variables)
                 return [set(await plain.scalars(select(table.handler))) for table in (Dataset, Permit, Transfer)]
         finally:
             await database.close()
@@ -554,7 +554,7 @@ def test_without_the_query_layer_the_policies_still_show_no_other_handler(street
 
 def test_who_looks_further_for_a_moment_sees_as_little_as_before_afterwards_whatever_happens(street: Street) -> None:
     async def look(tx: Transaction) -> list[list[str]]:
-        await tx.look(street.here.view)
+        await tx.set_scope(street.here.view)
         async with elevated(tx, "a test"):
             found = [await _ids(tx)]
         found.append(await _ids(tx))

@@ -40,9 +40,9 @@ def peak():
     return int(told["VmHWM"].split()[0]) * 1024
 
 async def make():
-    tools = Tools(Database(url, pool=3, timeout=600, reach=EVERYWHERE), Signer.from_file(data / "signing_key.pem"),
+    tools = Tools(Database(url, pool=3, timeout=600, handlers=EVERYWHERE), Signer.from_file(data / "signing_key.pem"),
                   LogKey(data / "log_key.pem").signer, None, "test")
-    database = Database(url, pool=2, reach=EVERYWHERE)
+    database = Database(url, pool=2, handlers=EVERYWHERE)
     (data / "packs").mkdir(exist_ok=True)
     worker = Worker(database, tools, data / "packs", timedelta(days=1))
     assert await worker.work()

@@ -57,7 +57,7 @@ async def _stated_and_compared(postgres: str, tmp_path: Path) -> None:
         run_sql, postgres, f"drop database if exists {NAME}", f"create database {NAME} template template_outbound"
     )
     url = database_named(postgres, NAME)
-    database = Database(url, reach=EVERYWHERE)
+    database = Database(url, handlers=EVERYWHERE)
     book, first, second = (
         loader.load(),
         Settings(data_dir=tmp_path),

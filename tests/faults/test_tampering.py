@@ -423,7 +423,7 @@ def test_a_month_that_was_moved_to_a_file_is_no_tampering(logs: Logs, tmp_path: 
             await sequencer.create_month_tables(connection, long_ago)
             await grow(connection, logs.key, [5, 300], long_ago)
             await grow(connection, logs.key, [310], start())
-            database = Database(url, pool=1, reach=EVERYWHERE)
+            database = Database(url, pool=1, handlers=EVERYWHERE)
             moved = [each async for each in retention.archive_months(database, date(2020, 6, 1), tmp_path)]
             await database.close()
             assert [each.head.entries for each in moved] == [300]

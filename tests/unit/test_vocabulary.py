@@ -122,7 +122,6 @@ FORBIDDEN_BEGINNING = re.compile(r"(What|Who|Whoever|Whom|Whose|Of|Whether|How)\
 
 EXCEPTIONS = {
     "drawing/flow_diagram.py draw_bar_chart": "a bar chart",
-    "http/exchange.py look_again": "attribute of Transaction, which the database package defines",
     "http/server_protocol.py connection_lost": "method of asyncio.Protocol",
     "validation/problems.py NotFound": "the name of HTTP for status 404",
     "whatif/outlook.py stands": "member of the API",

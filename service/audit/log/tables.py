@@ -6,7 +6,7 @@ from sqlalchemy import BigInteger, DateTime, ForeignKey, Index, LargeBinary, Sma
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.audit.tlog.witness_protocol import Trouble
-from service.database.columns import Base, Key, Moment
+from service.database.columns import Base, Key, Timestamp
 
 
 class LogTile(Base):
@@ -30,7 +30,7 @@ class StoredCheckpoint(Base):
     size: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     root: Mapped[bytes] = mapped_column(LargeBinary)
     note: Mapped[str] = mapped_column(Text)
-    at: Mapped[Moment]
+    at: Mapped[Timestamp]
 
 
 class LogKey(Base):
@@ -39,7 +39,7 @@ class LogKey(Base):
     __tablename__ = "log_keys"
 
     vkey: Mapped[str] = mapped_column(Key, primary_key=True)
-    since: Mapped[Moment]
+    since: Mapped[Timestamp]
     until: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
 
 
@@ -65,7 +65,7 @@ class Cosignature(Base):
     witness: Mapped[str] = mapped_column(Key, primary_key=True)
     """Its verifier key."""
     line: Mapped[str] = mapped_column(Text)
-    at: Mapped[Moment] = mapped_column(primary_key=True)
+    at: Mapped[Timestamp] = mapped_column(primary_key=True)
 
     __table_args__ = (Index(None, "witness", "at"),)
 
@@ -79,4 +79,4 @@ class WitnessReport(Base):
     """Its verifier key."""
     trouble: Mapped[Trouble | None] = mapped_column(Text)
     detail: Mapped[str | None] = mapped_column(Text)
-    since: Mapped[Moment]
+    since: Mapped[Timestamp]

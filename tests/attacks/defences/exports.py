@@ -291,7 +291,7 @@ DEFENCES: Final = (
         "a report looks at the clock once it holds its rows",
         "service/exports/operations.py",
         "lock_export",
-        "tx.look_at_clock(…)",
+        "tx.read_clock(…)",
         "",
         "tests/faults/test_clocks.py::test_a_report_that_waits_past_the_lease_is_late",
     ),

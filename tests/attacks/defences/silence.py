@@ -74,9 +74,9 @@ DEFENCES: Final = (
                 "",
                 (
                     "f'set local lock_timeout = {WAIT_MILLISECONDS}; select pg_advisory_xact_lock({GATE_LOCK}); set "
-                    "local lock_timeout = {HELD_MILLISECONDS}'"
+                    "local lock_timeout = {ROW_WAIT_MILLISECONDS}'"
                 ),
-                "f'select pg_advisory_xact_lock({GATE_LOCK}); set local lock_timeout = {HELD_MILLISECONDS}'",
+                "f'select pg_advisory_xact_lock({GATE_LOCK}); set local lock_timeout = {ROW_WAIT_MILLISECONDS}'",
             ),
         ),
         SILENCE + "test_of_several_that_one_frozen_client_has_waiting_only_the_first_holds_others_up",
@@ -87,7 +87,7 @@ DEFENCES: Final = (
         (
             Edit(
                 "service/database/session.py",
-                "_undone",
+                "_roll_back",
                 "ANSWER",
                 "None",
             ),
