@@ -1,4 +1,4 @@
-"""Actions of audit entries, a closed list: `<thing>.<past participle>`. The kind of an event is one of them."""
+"""Actions of audit entries, a closed list: `<subject>.<past participle>`. The kind of an event is one of them."""
 
 from enum import StrEnum
 

@@ -1,7 +1,7 @@
-"""The baseline of the state: entries that say what the tables hold, where no entry says it, since a version before this one wrote it.
+"""Writes the baseline of the state: entries with the effects of rows that a version without effects has written.
 
-It says nothing of rows that an entry does say something of, save where a version before this one has written an entry on them since: so it
-makes nothing true that somebody changed behind the log.
+Leaves out rows that an entry with effects describes, unless an entry of such a version followed it: a baseline must not legalise a change
+that was made behind the log.
 """
 
 import json
@@ -20,7 +20,7 @@ from service.audit.state import BASELINE_ACTION, Columns
 from service.clock import rfc3339
 
 ROWS_PER_ENTRY: Final = 1_000
-"""Rows that are held at once, for as long as it takes to hash them."""
+"""Rows that are locked and hashed at once, and described by one entry."""
 
 _ENTRY: Final = """
   insert into entries (at, actor, action, subject, handler, body, sha256) values ($1, $2, $3, $4, null, $5, $6) returning seq
@@ -29,31 +29,31 @@ _OPENING: Final = "insert into openings (seq, at, pointer, salt, value) values (
 
 
 async def write(connection: asyncpg.Connection) -> int:
-    """Write what is missing, and return of how many rows.
+    """Write the missing effects, and return the number of rows.
 
     Args:
-        connection: of the owner of the tables.
+        connection: connection of the owner of the tables.
     """
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        found = await state.check(connection)
+        result = await state.check(connection)
     rows: dict[str, set[str]] = defaultdict(set)
-    for table, key in found.unstated:
+    for table, key in result.unstated:
         rows[table].add(key)
     secret = await connection.fetchval("select key from column_key")
-    if not found.is_begun:
+    if not result.is_begun:
         async with connection.transaction():
             await _add_entry(connection, secret, "", [])
-    return sum([await write_rows(connection, secret, table, wanted) for table, wanted in rows.items()])
+    return sum([await write_rows(connection, secret, table, keys) for table, keys in rows.items()])
 
 
-async def write_rows(connection: asyncpg.Connection, secret: bytes, table: str, wanted: AbstractSet[str]) -> int:
-    """Say what some rows of a table hold, some at a time, in the order of their keys; return how many there were.
+async def write_rows(connection: asyncpg.Connection, secret: bytes, table: str, keys_to_write: AbstractSet[str]) -> int:
+    """Write the effects of some rows of a table in the order of their keys, and return the number of rows.
 
     Args:
-        connection: of the owner of the tables.
-        secret: of which the salts of columns are made.
-        table: its name.
-        wanted: keys of the rows.
+        connection: connection of the owner of the tables.
+        secret: key that the salts of columns derive from.
+        table: name of the table.
+        keys_to_write: keys of the rows.
     """
     columns = await Columns.load(connection, table)
     keys = ", ".join(columns.keys)
@@ -68,7 +68,7 @@ async def write_rows(connection: asyncpg.Connection, secret: bytes, table: str, 
             )
             if not read:
                 return count
-            written = [_written_row(columns, table, row) for row in read if columns.key_of(row) in wanted]
+            written = [_written_row(columns, table, row) for row in read if columns.key_of(row) in keys_to_write]
             if written:
                 await _add_entry(connection, secret, table, written)
             count += len(written)
@@ -85,7 +85,7 @@ def _written_row(columns: Columns, table: str, row: asyncpg.Record) -> WrittenRo
 
 async def _add_entry(connection: asyncpg.Connection, secret: bytes, table: str, rows: Sequence[WrittenRow]) -> None:
     now = datetime.now(UTC)
-    said = {
+    content = {
         "at": rfc3339(now),
         "actor": recording.OPERATOR,
         "action": BASELINE_ACTION,
@@ -93,7 +93,11 @@ async def _add_entry(connection: asyncpg.Connection, secret: bytes, table: str, 
         "handler": None,
         "details": {"table": table, "rows": len(rows)},
     }
-    made = recording.make_record(said, effects.opening_of(rows, secret, secrets.token_bytes(commitments.SALT_SIZE)))
-    seq = await connection.fetchval(_ENTRY, now, made.actor, made.action, made.subject, made.body, made.sha256)
-    for one in made.openings:
-        await connection.execute(_OPENING, seq, now, one.pointer, one.salt, one.content)
+    record = recording.make_record(
+        content, effects.opening_of(rows, secret, secrets.token_bytes(commitments.SALT_SIZE))
+    )
+    seq = await connection.fetchval(
+        _ENTRY, now, record.actor, record.action, record.subject, record.body, record.sha256
+    )
+    for opening in record.openings:
+        await connection.execute(_OPENING, seq, now, opening.pointer, opening.salt, opening.content)

@@ -14,13 +14,13 @@ from typing import Any, Final
 import rfc8785
 
 SALT_SIZE: Final = 16
-"""Random bytes before each value: without them a name could be found out by trying."""
+"""Bytes of the salt of a commitment: without it, guesses of a short text could be verified."""
 
 MAX_BODY_SIZE: Final = 60_000
-"""Bytes of a body at most; an entry of a tlog-tiles bundle holds 65,535. Source: C2SP tlog-tiles."""
+"""Largest body in bytes; an entry of a tlog-tiles bundle holds 65,535. Source: C2SP tlog-tiles."""
 
 _MIN_VALUE_SIZE: Final = 128
-"""Sealing something of fewer bytes than this makes it no shorter."""
+"""Size in bytes below which a commitment is no shorter than its value."""
 
 _ALWAYS_PUBLIC: Final = frozenset({"on_behalf_of", "break_glass", "credential"})
 _TRANSFER: Final = (
@@ -67,17 +67,17 @@ PUBLIC_MEMBERS: Final[Mapping[str, frozenset[str]]] = {
         "state": "table",
     }.items()
 }
-"""The members whose texts stay in clear, with all that is in them, by the thing that the action is about (`permit` in `permit.revoked`).
+"""Public members by the subject of an action (`permit` in `permit.revoked`), with all that they contain.
 
-They are ids, keys, days, hashes, codes and words of a closed list, names of fields and of systems, and purposes: what a decision rests
-on, and what anybody needs to check it. A text in any other member is sealed, so one that is added later is sealed until it is put here.
-Numbers, truth values and null are always in clear.
+They are ids, keys, days, hashes, codes of closed lists, names of fields and systems, and purposes: the values that a decision rests on. A
+text in any other member is replaced by a commitment, so a new member is private until it is listed here. Numbers, booleans and null are
+always public.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """What opens one sealed value: `pointer` (RFC 6901) into the body, the salt, and the value as canonical JSON (RFC 8785)."""
+    """Opening of a commitment: `pointer` (RFC 6901) into the body, the salt, and the value as canonical JSON (RFC 8785)."""
 
     pointer: str
     salt: bytes
@@ -90,17 +90,23 @@ class Opening:
 
     @property
     def value(self) -> Any:
-        """The value; only what was found to fit is sure to be JSON."""
+        """The value; certainly JSON only if the opening matches its commitment."""
         return json.loads(self.content)
 
 
 def is_commitment(value: object) -> bool:
-    """Tell whether a value of a body is a seal."""
+    """Return True if a value of a body is a commitment."""
     return isinstance(value, dict) and value.keys() == {"sealed"}
 
 
 def commit_texts(body: dict[str, Any], new_salt: Callable[[], bytes]) -> tuple[dict[str, Any], list[Opening]]:
-    """Return the body of an entry as it goes into the log, and what opens it.
+    """Replace the private texts of an entry by commitments; return the public body and the openings.
+
+    Replaces the longest values too while the body exceeds `MAX_BODY_SIZE`.
+
+    Example:
+        body, openings = commit_texts(content, lambda: secrets.token_bytes(SALT_SIZE))
+        assert open_commitments(body, openings) == content
 
     Args:
         body: at, actor, action, subject, handler and details, of plain JSON types.
@@ -109,44 +115,46 @@ def commit_texts(body: dict[str, Any], new_salt: Callable[[], bytes]) -> tuple[d
     pointers = set(_text_pointers(body["details"], _public_members(body), "/details"))
     while True:
         openings: list[Opening] = []
-        sealed = _commit_values(body, "", pointers, new_salt, openings)
-        if len(rfc8785.dumps(sealed)) <= MAX_BODY_SIZE:
-            return sealed, openings
-        pointers.add(_longest_pointer(sealed["details"]))
+        committed = _commit_values(body, "", pointers, new_salt, openings)
+        if len(rfc8785.dumps(committed)) <= MAX_BODY_SIZE:
+            return committed, openings
+        pointers.add(_longest_pointer(committed["details"]))
 
 
 def is_fully_committed(body: dict[str, Any]) -> bool:
-    """Tell whether a body holds no text that would be sealed today: entries from before may."""
+    """Return True if a body holds no private text; entries of older versions may."""
     return set(_text_pointers(body["details"], _public_members(body), "")) <= {
         f"{at}/sealed" for at in commitments_of(body["details"])
     }
 
 
 def _public_members(body: dict[str, Any]) -> frozenset[str]:
-    """Return the members that stay in clear in a body, by the thing that its action is about."""
+    """Return the public members of a body by the subject of its action."""
     return PUBLIC_MEMBERS.get(str(body["action"]).partition(".")[0], _ALWAYS_PUBLIC)
 
 
 def open_commitments(body: dict[str, Any], openings: Iterable[Opening]) -> dict[str, Any]:
-    """Return a body with the values of these openings in their places.
+    """Return a body with the values of these openings in place of their commitments.
 
-    What has no opening stays sealed, and so does what has one that is not what was sealed there.
+    A commitment without a matching opening stays.
     """
-    held = commitments_of(body)
-    fitting = {one.pointer: one for one in openings if held.get(one.pointer) == one.commitment}
-    shown: dict[str, Any] = _open_values(body, "", fitting)
-    return shown
+    commitments = commitments_of(body)
+    fitting = {
+        opening.pointer: opening for opening in openings if commitments.get(opening.pointer) == opening.commitment
+    }
+    body_with_values: dict[str, Any] = _open_values(body, "", fitting)
+    return body_with_values
 
 
 def commitments_of(body: dict[str, Any]) -> Mapping[str, str]:
-    """Return the seals of a body: the hash by pointer, in the order of the body."""
+    """Return the commitments of a body: the hash by pointer, in the order of the body."""
     return dict(_iter_commitments(body, ""))
 
 
 def _commit_values(
     value: Any, at: str, pointers: Collection[str], new_salt: Callable[[], bytes], openings: list[Opening]
 ) -> Any:
-    """Return a value with seals at these pointers, and add what opens them."""
+    """Return a value with commitments at these pointers, and append their openings."""
     if at in pointers:
         opening = Opening(at, new_salt(), rfc8785.dumps(value).decode())
         openings.append(opening)
@@ -170,7 +178,7 @@ def _map_members(value: Any, at: str, change: Callable[[Any, str], Any]) -> Any:
 
 
 def _text_pointers(value: object, clear: frozenset[str], at: str) -> Iterator[str]:
-    """Yield the pointers of texts outside the members that stay in clear."""
+    """Yield the pointers of texts outside the public members."""
     if isinstance(value, str):
         yield at
         return
@@ -188,13 +196,13 @@ def _iter_commitments(value: object, at: str) -> Iterator[tuple[str, str]]:
 
 
 def _longest_pointer(details: dict[str, Any]) -> str:
-    """Return what to seal next of details that are too long: the longest list or scalar or, if those are all short, the longest member.
+    """Return the pointer of the longest list or scalar of details or, if all are short, of the longest member.
 
     Raises:
-        ValueError: everything is sealed, and still too long.
+        ValueError: all members are commitments already.
     """
     leaves = {at: len(rfc8785.dumps(value)) for at, value in _leaves(details, "/details")}
-    at = max(leaves, key=lambda one: leaves[one], default="")
+    at = max(leaves, key=lambda pointer: leaves[pointer], default="")
     if leaves.get(at, 0) > _MIN_VALUE_SIZE:
         return at
     left = [name for name, member in details.items() if not is_commitment(member)]
@@ -202,7 +210,7 @@ def _longest_pointer(details: dict[str, Any]) -> str:
 
 
 def _leaves(value: object, at: str) -> Iterator[tuple[str, Any]]:
-    """Yield what is no object and not sealed; lists as they are."""
+    """Yield pointers and values that are neither objects nor commitments; a list is one value."""
     if not isinstance(value, dict):
         yield at, value
     elif not is_commitment(value):

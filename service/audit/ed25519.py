@@ -33,15 +33,15 @@ def verified_by_integers(public: bytes, signature: bytes, message: bytes) -> boo
         return False
     challenge = int.from_bytes(hashlib.sha512(signature[:KEY_SIZE] + public + message).digest(), "little") % _ORDER
     x, y, z, t = point
-    found = _sum(_multiple(scalar, _BASE), _multiple(challenge, (-x % _P, y, z, -t % _P)))
-    return _encoded(found) == signature[:KEY_SIZE]
+    expected = _sum(_multiple(scalar, _BASE), _multiple(challenge, (-x % _P, y, z, -t % _P)))
+    return _encoded(expected) == signature[:KEY_SIZE]
 
 
-def _sum(one: Point, other: Point) -> Point:
-    a = (one[1] - one[0]) * (other[1] - other[0]) % _P
-    b = (one[1] + one[0]) * (other[1] + other[0]) % _P
-    c = 2 * one[3] * other[3] * _D % _P
-    d = 2 * one[2] * other[2] % _P
+def _sum(first: Point, second: Point) -> Point:
+    a = (first[1] - first[0]) * (second[1] - second[0]) % _P
+    b = (first[1] + first[0]) * (second[1] + second[0]) % _P
+    c = 2 * first[3] * second[3] * _D % _P
+    d = 2 * first[2] * second[2] % _P
     e, f, g, h = b - a, d - c, d + c, b + a
     return e * f % _P, g * h % _P, f * g % _P, e * h % _P
 

@@ -1,8 +1,8 @@
-"""Effects of an act, in its own entry: a salted hash of each column that it set, of each row; and which columns are compared at all.
+"""Effects of an act: salted hashes of the columns that its transaction set, committed in its audit entry; and the list of compared columns.
 
-An entry holds, under `effects`, the seal of a document that is kept beside it as what opens it is (`openings`, at `/effects`): it names the
-rows that the transaction of the act wrote, and has of each column that it set the hash of the value. So the state that the tables must
-have follows from the log, column by column, and a change that no act did is found. The document holds no value, and it is never shown.
+The member `effects` of an entry is the commitment to a document, which is stored as an opening (`openings`, at `/effects`). The document
+lists the rows that the transaction wrote and the hash of each column that it set. So the log determines the state of the tables column by
+column, and a change without an act is detected. The document holds no values, and is never returned.
 """
 
 import base64
@@ -19,13 +19,13 @@ from service.audit.pack_columns import HASH_WIDTH, hash_value
 from service.clock import rfc3339
 
 MEMBER: Final = "effects"
-"""The member of a body, between `details` and `handler`; null: another entry of the transaction has them, or nothing was written."""
+"""Member of a body, between `details` and `handler`; null if nothing was written or another entry of the transaction has the effects."""
 POINTER: Final = f"/{MEMBER}"
 
 
 @dataclass(frozen=True, slots=True)
 class Covered:
-    """A table whose rows follow from the log.
+    """Table whose rows follow from the log.
 
     Attributes:
         excluded: columns that are not compared, each with the reason.
@@ -56,12 +56,12 @@ RESERVATION_COLUMNS: Final = (
     "reserved_at",
     "expires_at",
 )
-"""Columns of exports that the entry of the reservation says: `service/audit/reservations.py` compares them."""
-_RESERVATION_REASON: Final = "the entry of its reservation says it (`service/audit/reservations.py`)"
-_USE_REASON: Final = "moves with use, and nothing is decided by it but when a session ends by itself"
+"""Columns of exports that the entry of the reservation contains: `service/audit/reservations.py` compares them."""
+_RESERVATION_REASON: Final = "in the entry of its reservation (`service/audit/reservations.py`)"
+_USE_REASON: Final = "changes with use, and decides only when a session expires"
 
 _SPELLING_COLUMNS: Final = dict.fromkeys(
-    ("folded_key", "twin_number"), "follows from the key, and from which spelling of it came first"
+    ("folded_key", "twin_number"), "follows from the key and the order of its spellings"
 )
 
 COVERED_TABLES: Final[Mapping[str, Covered]] = {
@@ -70,7 +70,7 @@ COVERED_TABLES: Final[Mapping[str, Covered]] = {
     "comments": Covered(),
     "datasets": Covered(_SPELLING_COLUMNS, {"pending_facts": {}, "twins": [], "distinct_from": []}),
     "delegations": Covered(),
-    "documents": Covered({"content": "its key is its SHA-256, which is computed again", "size": "the same"}),
+    "documents": Covered({"content": "its key is its SHA-256, which is recomputed", "size": "the same"}),
     "events": Covered(),
     "evidence": Covered(),
     "exports": Covered(
@@ -86,9 +86,7 @@ COVERED_TABLES: Final[Mapping[str, Covered]] = {
         defaults=dict.fromkeys(("persons", "sensitive_persons", "plain_persons", "plain_sensitive_persons"), 0)
     ),
     "login_links": Covered(),
-    "logins": Covered(
-        {"told_at": "moves with each token that tells of groups; what these change is compared in the grants"}
-    ),
+    "logins": Covered({"told_at": "changes with each token that lists groups; their effect is compared in the grants"}),
     "obligations": Covered(),
     "permit_datasets": Covered(),
     "permits": Covered(),
@@ -105,31 +103,31 @@ COVERED_TABLES: Final[Mapping[str, Covered]] = {
     "stages": Covered(),
     "transfers": Covered(defaults={"sensitive_left_out": False}),
 }
-"""The tables that follow from the log: every column of theirs is compared, save those that are named with a reason."""
+"""Tables that follow from the log: each column is compared unless it is excluded with a reason."""
 
 IMPLIED_TABLES: Final = frozenset({"exports", "ledger_years"})
-"""Tables whose rows no entry makes by itself: reservations have their own entries, and a year of nothing is nothing."""
+"""Tables whose rows need no entry of their own: a reservation is an entry, and an empty year holds zeroes."""
 
 EXCLUDED_TABLES: Final[Mapping[str, str]] = {
-    "archived_acts": "repeats entries of months that were archived; only reports show it",
-    "archives": "the full check compares it with the entries that tell of it",
-    "contradictions": "a list for registrars: the entry of each decision says what was stated and what came of it",
-    "checkpoints": "the log itself, which the full check hashes again",
+    "archived_acts": "repeats entries of archived months; only reports use it",
+    "archives": "the fsck compares it with the entries that record it",
+    "contradictions": "a list for registrars: the entry of each decision contains the statement and its result",
+    "checkpoints": "the log itself, which the fsck hashes",
     "cosignatures": "signed by witnesses",
     "entries": "the log itself",
-    "evidence_packs": "a pack proves itself, and nothing is decided by it",
-    "held_by_permits": "what reservations add up to: counted again from the exports",
+    "evidence_packs": "a pack is verified by itself, and decides nothing",
+    "held_by_permits": "the sum of reservations: recounted from the exports",
     "held_in_years": "the same",
     "leaves": "the log itself",
-    "log_keys": "the log itself: a key is trusted where it signs beside one that is",
+    "log_keys": "the log itself: a key is trusted if it signs together with a trusted one",
     "log_state": "the log itself",
     "log_tiles": "the log itself",
-    "column_key": "a secret: whoever changes it changes every hash",
-    "openings": "each is compared with its seal",
-    "stored_answers": "repeats what was answered to one key for a day, and decides nothing",
-    "witness_reports": "how witnesses answered last; only the log's health shows it",
+    "column_key": "a secret: a change of it changes every hash",
+    "openings": "each is compared with its commitment",
+    "stored_answers": "repeats the response to an idempotency key for a day, and decides nothing",
+    "witness_reports": "the last results of witnesses; only the health of the log reports them",
 }
-"""The tables that do not, and why."""
+"""Tables that are not compared, each with the reason."""
 
 _encode_json: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str).encode
 
@@ -139,9 +137,9 @@ def _encode_other(value: Any) -> bytes:
 
 
 def canonical(value: object) -> bytes:
-    """Return what of a column's value is hashed: JSON without spaces, its members in order.
+    """Return the canonical bytes of the value of a column: JSON without spaces, with sorted members.
 
-    Days are `2026-11-30`, moments as the log has them (RFC 3339 in UTC), bytes in base64.
+    Days are `2026-11-30`, times RFC 3339 in UTC, bytes base64.
     """
     return ENCODERS.get(type(value), _encode_other)(value)
 
@@ -155,31 +153,31 @@ ENCODERS: Final[Mapping[type, Callable[[Any], bytes]]] = {
     date: lambda value: f'"{value.isoformat()}"'.encode(),
     bytes: lambda value: b'"' + base64.b64encode(value) + b'"',
 }
-"""By its type what a value becomes: each column of each row goes through here."""
+"""Encoders by type: each column of each row passes through one."""
 
 
 def column_salt(key: bytes, salt: bytes, table: str, row: str, column: str) -> bytes:
-    """Return the salt of one column of one row in one document: who is told it can check that column, and no other one.
+    """Return the salt of one column of one row in one document; its holder can check that column and no other.
 
     Args:
-        key: the secret that never leaves the database.
-        salt: that of the document.
-        table: name of the table, which has no slash in it.
+        key: secret that never leaves the database.
+        salt: salt of the document.
+        table: name of the table, without a slash.
         row: key of the row.
-        column: name of the column, which has none either.
+        column: name of the column, without a slash.
     """
     return hashlib.sha256(key + salt + f"{table}/{column}/{row}".encode()).digest()[:SALT_SIZE]
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Rows of one table of which the same columns were set.
+    """Rows of one table with the same set columns.
 
     Attributes:
         table: its name.
         is_insert: True if the rows were inserted; otherwise columns that are not named kept their values.
         columns: names of the columns, in order.
-        rows: of each row, by its key, the hashes of these columns side by side, in base64.
+        rows: by key of the row, the concatenated hashes of these columns in base64.
     """
 
     table: str
@@ -195,13 +193,13 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class WrittenRow:
-    """A row as a transaction leaves it.
+    """Row as a transaction leaves it.
 
     Attributes:
-        table: its table.
-        key: its key: the columns of the primary key, with a slash between them.
+        table: name of the table.
+        key: columns of the primary key, joined by slashes.
         is_insert: True if the transaction inserted it.
-        values: the columns that the transaction set, without the primary key and what is not compared.
+        values: columns that the transaction set, without the primary key and excluded columns.
     """
 
     table: str
@@ -211,16 +209,16 @@ class WrittenRow:
 
 
 def key_of(parts: Iterable[object]) -> str:
-    """Return the key of a row in these documents."""
+    """Return the key of a row as documents contain it."""
     return "/".join(part.hex() if isinstance(part, bytes) else str(part) for part in parts)
 
 
 def opening_of(rows: Iterable[WrittenRow], key: bytes, salt: bytes) -> Opening:
-    """Return what an entry seals of the rows that its transaction wrote.
+    """Return the opening of the effects of a transaction.
 
     Args:
-        rows: what was written.
-        key: the secret that never leaves the database.
+        rows: written rows.
+        key: secret that never leaves the database.
         salt: `SALT_SIZE` fresh random bytes.
     """
     groups: dict[tuple[str, bool, tuple[str, ...]], dict[str, str]] = {}
@@ -241,10 +239,10 @@ def opening_of(rows: Iterable[WrittenRow], key: bytes, salt: bytes) -> Opening:
 
 
 def parse_groups(content: str) -> Sequence[Group]:
-    """Return what a document says.
+    """Parse a document of effects.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is no such document.
     """
     try:
         return [Group(group["table"], group["made"], group["columns"], group["rows"]) for group in json.loads(content)]

@@ -1,4 +1,4 @@
-"""`append`: the entry of a change, in the change's own transaction. No entry, no change."""
+"""Appends audit entries in the transaction of the change, reads entries, and erases openings."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -27,7 +27,7 @@ AUDITORS = frozenset({Role.AUDITOR})
 
 
 def canonical(value: object) -> bytes:
-    """Return the RFC 8785 bytes of a value of JSON types, dates and moments (as RFC 3339) and sets (sorted)."""
+    """Return the RFC 8785 bytes of a value of JSON types, dates and times (as RFC 3339) and sets (sorted)."""
     return rfc8785.dumps(to_json_types(value))
 
 
@@ -40,17 +40,21 @@ def append(
     handler: str | None = None,
     details: dict[str, Any],
 ) -> None:
-    """Record an act with the transaction that does it.
+    """Append the entry of an act in the transaction of its change: without the entry there is no change.
+
+    Example:
+        permit.status = "revoked"
+        details = {"reason": reason}
+        append(tx, caller, AuditAction.PERMIT_REVOKED, permit.id, handler=permit.handler, details=details)
 
     Args:
-        tx: the transaction of the change.
-        caller: who acts.
-        action: one of the closed list.
-        subject: id of the thing.
-        handler: id of the handler that it concerns, or None for what concerns all.
-        details: whatever an auditor needs to understand the act, of JSON types and dates. Texts in members that are not on the
-            list of `sealing.CLEAR` go into the log as salted hashes. Whatever somebody does while break-glass access of theirs is
-            open says so; and every act says which credential was shown, and who else has seen it.
+        tx: transaction of the change.
+        caller: author of the act. The entry contains the credential, its other holders, and an active break-glass access.
+        action: member of the closed list.
+        subject: id of the object.
+        handler: id of the handler, or None if the act concerns all handlers.
+        details: facts that an auditor needs, of JSON types and dates. Texts in members outside `commitments.PUBLIC_MEMBERS` enter the
+            log as commitments.
     """
     recording.add_entry(tx, _content_of(tx.now, caller, action, subject, handler, details))
 
@@ -65,16 +69,16 @@ def record_of(
     details: dict[str, Any],
     effects: commitments.Opening | None = None,
 ) -> Record:
-    """Return the entry of an act, sealed, to be written with many others.
+    """Return the entry of an act with its commitments, for `append_all`.
 
     Args:
-        now: the moment of its transaction.
-        caller: see `append`, as for the others.
+        now: time of its transaction.
+        caller: see `append`, as for the next four.
         action: the same.
         subject: the same.
         handler: the same.
         details: the same.
-        effects: what the transaction wrote (`effects.opening_of`): one of its entries tells of each row, the last one best.
+        effects: opening of the effects of the transaction (`effects.opening_of`), for one of its entries, best the last.
     """
     return recording.make_record(_content_of(now, caller, action, subject, handler, details), effects)
 
@@ -86,7 +90,7 @@ def _content_of(
         details = details | {"credential": {"id": caller.credential, "seen_by": sorted(caller.seen_by)}}
     if caller.break_glass is not None:
         details = details | {"break_glass": caller.break_glass}
-    said: dict[str, Any] = to_json_types(
+    content: dict[str, Any] = to_json_types(
         {
             "at": now,
             "actor": caller.principal,
@@ -96,33 +100,33 @@ def _content_of(
             "details": details,
         }
     )
-    return said
+    return content
 
 
 def encode_records(records: Iterable[Record]) -> str:
-    """Return entries as `append_all` takes them: one text of JSON, in the order in which they get their numbers."""
+    """Encode entries for `append_all`: one JSON text, in the order of their numbers."""
     return json.dumps(
         [
             {
-                "actor": one.actor,
-                "action": one.action,
-                "subject": one.subject,
-                "handler": one.handler,
-                "body": one.body,
-                "sha256": one.sha256.hex(),
+                "actor": record.actor,
+                "action": record.action,
+                "subject": record.subject,
+                "handler": record.handler,
+                "body": record.body,
+                "sha256": record.sha256.hex(),
                 "openings": [
                     {"pointer": opening.pointer, "salt": opening.salt.hex(), "value": opening.content}
-                    for opening in one.openings
+                    for opening in record.openings
                 ],
             }
-            for one in records
+            for record in records
         ],
         ensure_ascii=False,
     )
 
 
 async def append_all(tx: Transaction, entries_: str) -> None:
-    """Record many acts with two statements, in the transaction that does them: what `encode_records` has made."""
+    """Append many entries, encoded by `encode_records`, with two statements in the transaction of their changes."""
     await tx.execute(_APPEND_ALL, {"entries": entries_, "at": tx.now})
     await tx.execute(_OPEN_ALL, {"entries": entries_, "at": tx.now})
 
@@ -136,28 +140,28 @@ _TYPES: Final = (bindparam("entries", type_=Text), bindparam("at", type_=DateTim
 _APPEND_ALL: Final = text(f"""
   insert into entries (at, actor, action, subject, handler, body, sha256)
   select :at, actor, action, subject, handler, body, decode(sha256, 'hex') from {_RECORDS}
-""").bindparams(*_TYPES)  # noqa: S608 - no caller's text is in it  # nosec B608
+""").bindparams(*_TYPES)  # noqa: S608 - contains no input  # nosec B608
 _OPEN_ALL: Final = text(f"""
   insert into openings (seq, at, pointer, salt, value)
   select e.seq, e.at, o.pointer, decode(o.salt, 'hex'), o.value
   from {_RECORDS}
   join entries e on e.subject = m.subject and e.at = :at and e.sha256 = decode(m.sha256, 'hex')
   cross join lateral json_to_recordset(m.openings) as o(pointer text, salt text, value text)
-""").bindparams(*_TYPES)  # noqa: S608 - no caller's text is in it  # nosec B608
-"""A statement of its own: the policy of the openings looks at the entries that a statement before has added."""
+""").bindparams(*_TYPES)  # noqa: S608 - contains no input  # nosec B608
+"""Inserts openings in a second statement: their row-level-security policy reads entries that an earlier statement has added."""
 
 
 async def history(
     tx: Transaction, subject: str, cursor: str | None, limit: int
 ) -> tuple[Sequence[EntryOut], str | None]:
-    """Return the entries about one thing, oldest first; the caller's right to it has been checked."""
+    """Return the entries about one subject, oldest first. The caller of this function checks access."""
     query = select(Entry).where(Entry.subject == subject).options(selectinload(Entry.openings))
     rows, following = await page_of(tx, query, Entry.seq, cursor, limit)
     return [EntryOut.of(row) for row in rows], following
 
 
 async def actions_of(tx: Transaction, subject: str) -> Sequence[tuple[datetime, str, str]]:
-    """Return when, what and by whom of every act on one thing, oldest first; the caller's right to it has been checked."""
+    """Return time, action and actor of each act on one subject, oldest first. The caller of this function checks access."""
     there = select(Entry.seq, Entry.at, Entry.action, Entry.actor).where(Entry.subject == subject)
     moved = select(ArchivedAct.seq, ArchivedAct.at, ArchivedAct.action, ArchivedAct.actor).where(
         ArchivedAct.subject == subject
@@ -167,27 +171,27 @@ async def actions_of(tx: Transaction, subject: str) -> Sequence[tuple[datetime, 
 
 
 async def entries(
-    tx: Transaction, caller: Caller, wanted: EntryFilter, cursor: str | None, limit: int
+    tx: Transaction, caller: Caller, entry_filter: EntryFilter, cursor: str | None, limit: int
 ) -> tuple[Sequence[EntryOut], str | None]:
-    """Return entries that an auditor may see, oldest first.
+    """Return entries that an auditor may read, oldest first.
 
-    A decision of the gate that reserved an export stands under the export; it is found by the id of its evaluation as well.
+    An evaluation that reserved an export has the export as its subject; a filter by the id of the evaluation finds it too.
     """
     query = select(Entry).options(selectinload(Entry.openings))
-    reach = caller.scope(AUDITORS)
-    if reach != EVERYWHERE:
-        query = query.where(Entry.handler.in_(reach))
-    if wanted.subject is not None:
-        query = query.where(Entry.subject.in_({wanted.subject, wanted.subject.replace("ev_", "ex_", 1)}))
-    if wanted.handler is not None:
-        query = query.where(is_of(Entry.handler, "handlers", wanted.handler))
-    for column, value in ((Entry.actor, wanted.actor), (Entry.action, wanted.action)):
+    scope = caller.scope(AUDITORS)
+    if scope != EVERYWHERE:
+        query = query.where(Entry.handler.in_(scope))
+    if entry_filter.subject is not None:
+        query = query.where(Entry.subject.in_({entry_filter.subject, entry_filter.subject.replace("ev_", "ex_", 1)}))
+    if entry_filter.handler is not None:
+        query = query.where(is_of(Entry.handler, "handlers", entry_filter.handler))
+    for column, value in ((Entry.actor, entry_filter.actor), (Entry.action, entry_filter.action)):
         if value is not None:
             query = query.where(column == value)
-    if wanted.since is not None:
-        query = query.where(Entry.at >= wanted.since)
-    if wanted.until is not None:
-        query = query.where(Entry.at < wanted.until)
+    if entry_filter.since is not None:
+        query = query.where(Entry.at >= entry_filter.since)
+    if entry_filter.until is not None:
+        query = query.where(Entry.at < entry_filter.until)
     rows, following = await page_of(tx, query, Entry.seq, cursor, limit)
     return [EntryOut.of(row) for row in rows], following
 
@@ -196,51 +200,53 @@ async def entry(tx: Transaction, caller: Caller, seq: int) -> EntryOut:
     """Return one entry.
 
     Raises:
-        NotFound: no such entry, or not within the auditor's handlers.
-        Archived: its month has been moved to a file. That is told to an auditor of all handlers: whose it was is in the file alone.
+        NotFound: no such entry, or not of the auditor's handlers.
+        Archived: its month was archived to a file, and the auditor is one of all handlers: only the file names the handler.
     """
     row = await tx.scalar(select(Entry).where(Entry.seq == seq).options(selectinload(Entry.openings)))
-    reach = caller.scope(AUDITORS)
-    if row is None and reach == EVERYWHERE and (moved := await _archive_of(tx, seq)) is not None:
+    scope = caller.scope(AUDITORS)
+    if row is None and scope == EVERYWHERE and (moved := await _archive_of(tx, seq)) is not None:
         raise Archived(
             f"The entries of {moved.month:%Y-%m} have been moved to {moved.file}: ask the operator for it.",
             file=moved.file,
             sha256=moved.sha256.hex(),
         )
-    if row is None or (reach != EVERYWHERE and row.handler not in reach):
+    if row is None or (scope != EVERYWHERE and row.handler not in scope):
         raise NotFound("There is no such entry.")
     return EntryOut.of(row)
 
 
 async def erase_opening(tx: Transaction, caller: Caller, seq: int, pointer: str, reason: str) -> str:
-    """Erase what opens one sealed value of an entry, for good; the entry keeps its hash, and the act is an entry of its own.
+    """Erase the opening of one commitment of an entry for good, and record the erasure.
+
+    The entry keeps the commitment, from which nobody can derive the text.
 
     Returns:
-        The seal of which nobody can tell any more what it was.
+        The commitment.
 
     Raises:
-        NotFound: nothing is sealed there, or it has been erased already.
+        NotFound: there is no commitment, or its opening has been erased.
     """
-    found = None if pointer == POINTER else await tx.get(Opening, (seq, pointer), with_for_update=True)
-    if found is None:
+    opening = None if pointer == POINTER else await tx.get(Opening, (seq, pointer), with_for_update=True)
+    if opening is None:
         raise NotFound("Nothing is sealed there, or it has been erased; `sealed` of the entry names the pointers.")
     about = (await tx.execute(select(Entry.subject, Entry.handler).where(Entry.seq == seq))).one_or_none()
     subject, handler = (f"entry {seq}", None) if about is None else about
-    seal = commitments.Opening(pointer, found.salt, found.value).commitment
-    details = {"entry": seq, "pointer": pointer, "seal": seal, "reason": reason}
+    commitment = commitments.Opening(pointer, opening.salt, opening.value).commitment
+    details = {"entry": seq, "pointer": pointer, "seal": commitment, "reason": reason}
     await tx.execute(delete(Opening).where(Opening.seq == seq, Opening.pointer == pointer))
     append(tx, caller, AuditAction.OPENING_ERASED, subject, handler=handler, details=details)
-    return seal
+    return commitment
 
 
 async def _archive_of(tx: Transaction, seq: int) -> Archive | None:
-    """Return the archive that holds an entry which is not in the database any more."""
+    """Return the archive of an entry that is no longer in the database."""
     month = cast(func.date_trunc("month", func.timezone("UTC", Leaf.at)), Date)
     return await tx.scalar(select(Archive).join(Leaf, month == Archive.month).where(Leaf.seq == seq))
 
 
 def to_json_types(value: object) -> Any:
-    """Return a value with its dates, moments and sets as JSON has them."""
+    """Convert dates and times to text and sets to sorted lists."""
     if isinstance(value, datetime):
         return rfc3339(value)
     if isinstance(value, date):

@@ -1,7 +1,7 @@
-"""Which columns of the tables a pack shows, and where in its records: pure data, for whoever makes a pack and for whoever verifies it.
+"""Lists the columns of tables that an evidence pack contains, and their places in its records. Pure data for builder and verifier.
 
-Each shown cell (a column of a row) is held against what the last act wrote that set it: see `effects`. What is no column, or is
-computed, is held against something else, which `OTHER_CLAIMS` names.
+The verifier compares each cell (a column of a row) with the effects of the last act that set it: see `effects`. `OTHER_CLAIMS` lists the
+claims that cover computed members.
 """
 
 import base64
@@ -14,20 +14,20 @@ from typing import Any, Final
 Json = dict[str, Any]
 
 HASH_SIZE: Final = 12
-"""Bytes of the hash of a value in what an entry seals: whoever wants another value with the same one must try 2^96 of them."""
+"""Bytes of the hash of a value in effects: a second value with the same hash takes 2^96 attempts."""
 HASH_WIDTH: Final = 16
-"""Characters that they take in base64."""
+"""Characters of a hash in base64."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A column of a row as a record shows it."""
+    """Column of a row with its value in a record."""
 
     table: str
     row: str
     column: str
     content: bytes
-    """The value as it is hashed (`effects.canonical`)."""
+    """Canonical bytes of the value (`effects.canonical`)."""
 
     @property
     def place(self) -> tuple[str, str, str]:
@@ -36,20 +36,20 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """For people."""
+        """Readable name."""
         return f"{self.table}.{self.column} of {self.row}"
 
 
 @dataclass(frozen=True, slots=True)
 class RecordColumns:
-    """How the records of one kind show the columns of a table.
+    """Mapping of the members of one kind of records to the columns of a table.
 
     Attributes:
-        table: its name.
-        key: members of a record that make the key of its row.
+        table: name of the table.
+        key: members of a record that form the key of its row.
         columns: members that are columns of the same name.
         renamed: members that are columns of another name.
-        hexadecimal: members that show bytes in hexadecimal, with the names of their columns.
+        hexadecimal: members with bytes in hexadecimal, with the names of their columns.
         optional: members that are left out where they are null.
     """
 
@@ -61,7 +61,7 @@ class RecordColumns:
     optional: tuple[str, ...] = ()
 
     def cells(self, record: Json) -> Iterator[Cell]:
-        """Return the cells that a record shows."""
+        """Yield the cells of a record."""
         row = "/".join(str(record[name]) for name in self.key)
         for member, column in self.members.items():
             value = record[member]
@@ -73,7 +73,7 @@ class RecordColumns:
 
     @property
     def members(self) -> dict[str, str]:
-        """The members that show a column, with its name."""
+        """Members that are columns, with the name of the column."""
         return {name: name for name in self.columns} | dict(self.renamed) | dict(self.hexadecimal)
 
 
@@ -137,7 +137,7 @@ RECORD_KINDS: Final[Mapping[str, RecordColumns]] = {
     "ledger": RecordColumns("ledger_years", ("handler", "year"), ("persons", "sensitive_persons")),
     "actors": RecordColumns("principals", ("id",), ("kind", "name"), optional=("name",)),
 }
-"""The kinds of records, each of a table; records of exports are compared with the entries of their reservations and ends."""
+"""Kinds of records and their tables; exports are compared with the entries of their reservations and completions."""
 
 _STAGES: Final = RecordColumns("stages", ("transfer", "revision", "place"), ("name", "status"))
 _PERMIT_DATASETS: Final = RecordColumns(
@@ -172,60 +172,60 @@ OTHER_CLAIMS: Final[Mapping[str, Mapping[str, str]]] = {
         "records",
     ),
 }
-"""Members of records that are no column by themselves, with the claim that is about them."""
+"""Claims of the members of records that are no columns."""
 
 UNSET_VALUES: Final[Mapping[tuple[str, str], bytes]] = dict.fromkeys(
     (("ledger_years", "persons"), ("ledger_years", "sensitive_persons")), b"0"
 )
-"""What columns hold that no act has set: a year of which nothing has been reported is begun by itself."""
+"""Values of columns that no act has set: a year without reports starts by itself."""
 
 OPERATOR: Final = "operator"
-"""An actor that is no principal: whoever runs commands on the machine."""
+"""Actor of commands on the machine, which is no principal."""
 
 
 def cells_of(kind: str, record: Json) -> Iterator[Cell]:
-    """Return the cells that a record of a kind shows, those of rows within it included."""
-    shown = RECORD_KINDS.get(kind)
-    if shown is None or (kind == "actors" and record["kind"] == OPERATOR):
+    """Yield the cells of a record, those of nested rows included."""
+    columns = RECORD_KINDS.get(kind)
+    if columns is None or (kind == "actors" and record["kind"] == OPERATOR):
         return
-    yield from shown.cells(record)
+    yield from columns.cells(record)
     if kind == "revisions":
         for stage in record["stages"]:
             yield from _STAGES.cells({"transfer": record["transfer"], "revision": record["number"], **stage})
     elif kind == "permits":
-        for one in record["datasets"]:
-            yield from _PERMIT_DATASETS.cells({"permit": record["id"], "dataset": one["id"], **one})
+        for dataset in record["datasets"]:
+            yield from _PERMIT_DATASETS.cells({"permit": record["id"], "dataset": dataset["id"], **dataset})
     elif kind == "evidence" and record["sha256"] is not None:
         yield from _FILES.cells(record)
 
 
 def claimed_members() -> dict[str, list[str]]:
-    """Return what each claim is about: `<records>.<member>`, by the name of the claim."""
-    found: dict[str, list[str]] = {"columns": []}
-    for kind, shown in RECORD_KINDS.items():
-        found["columns"] += [f"{kind}.{name}" for name in (*shown.key, *shown.members)]
-    found["columns"] += [f"revisions.stages.{name}" for name in ("place", *_STAGES.members)]
-    found["columns"] += [f"permits.datasets.{name}" for name in ("id", *_PERMIT_DATASETS.members)]
-    found["columns"].append("evidence.media_type")
+    """Return the members that each claim covers: `<records>.<member>`, by the name of the claim."""
+    claims: dict[str, list[str]] = {"columns": []}
+    for kind, columns in RECORD_KINDS.items():
+        claims["columns"] += [f"{kind}.{name}" for name in (*columns.key, *columns.members)]
+    claims["columns"] += [f"revisions.stages.{name}" for name in ("place", *_STAGES.members)]
+    claims["columns"] += [f"permits.datasets.{name}" for name in ("id", *_PERMIT_DATASETS.members)]
+    claims["columns"].append("evidence.media_type")
     for kind, members in OTHER_CLAIMS.items():
         for member, claim in members.items():
-            found.setdefault(claim, []).append(f"{kind}.{member}")
-    return {claim: list(dict.fromkeys(names)) for claim, names in found.items()}
+            claims.setdefault(claim, []).append(f"{kind}.{member}")
+    return {claim: list(dict.fromkeys(names)) for claim, names in claims.items()}
 
 
 def canonical(value: object) -> bytes:
-    """Return the bytes of a value of a record as they are hashed: RFC 8785, as `effects.canonical` writes what columns hold."""
+    """Return the canonical bytes of a value of a record, equal to `effects.canonical` of its column."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def hash_value(salt: bytes, content: bytes) -> bytes:
-    """Return the hash of a value, by the salt of its column and its canonical bytes."""
+    """Return the truncated hash of the salt of a column and the canonical bytes of its value."""
     return hashlib.sha256(salt + content).digest()[:HASH_SIZE]
 
 
 @dataclass(frozen=True, slots=True)
 class CellWrite:
-    """The last act that set a cell."""
+    """Last write of a cell by an act."""
 
     leaf: int
     """Its place in the log."""
@@ -234,22 +234,22 @@ class CellWrite:
 
 
 class CellWrites:
-    """What acts wrote, taken in by rising place in the log: of each cell the last one that set it."""
+    """Last writes of cells, collected from the effects of acts in the order of the log."""
 
     def __init__(self) -> None:
         self.cells: dict[tuple[str, str, str], CellWrite] = {}
 
     def take(self, leaf: int, seq: int, document: list[Json]) -> None:
-        """Take in what one entry seals.
+        """Add the effects of one entry.
 
         Raises:
-            ValueError, LookupError, TypeError: it is no such document.
+            ValueError, LookupError, TypeError: it is no document of effects.
         """
         for group in document:
             table, columns = group["table"], group["columns"]
             for row, hashes in group["rows"].items():
                 if len(hashes) != len(columns) * HASH_WIDTH:
-                    raise ValueError(f"What is sealed of {table} {row} cannot be read.")
+                    raise ValueError(f"The effects on {table} {row} cannot be read.")
                 for place, column in enumerate(columns):
                     at = place * HASH_WIDTH
                     self.cells[table, row, column] = CellWrite(

@@ -1,7 +1,7 @@
-"""States in the log which settings of power the service runs with, and compares a machine's settings with what was stated last.
+"""Records the security-relevant settings of the service in the log, and compares the settings of a machine with the last record.
 
-A setting of power decides who is believed, what is asked for, or how long something holds: whoever changes one needs no row of a table.
-A process that starts with others than those that were stated last states its own, before it serves anybody.
+Such a setting decides on trust, on requirements or on durations; changing it leaves no trace in a table. A process that starts with other
+values than those recorded last records its own before it serves requests.
 """
 
 import json
@@ -46,7 +46,7 @@ POWER_SETTINGS: Final = (
     "egress_allow",
     "cors_origins",
 )
-"""Settings by their names. None of them is a secret."""
+"""Names of the settings that are recorded. None is a secret."""
 OTHER_SETTINGS: Final = frozenset(
     {
         *("database_url", "database_app_url", "database_gate_url", "database_log_url", "database_pool"),
@@ -58,7 +58,7 @@ OTHER_SETTINGS: Final = frozenset(
         *("log_format", "log_level"),
     }
 )
-"""Settings that are none: where things lie, secrets, and bounds. Of the policy's file its hash is stated."""
+"""Settings that are not recorded: places, secrets and bounds. The hash of the policy file is recorded instead of its path."""
 
 NAMES_IN_LOG: Final[Mapping[str, str]] = {"egress_allow": "outgoing_allow"}
 """Names under which entries state a setting that was renamed since: an entry's members never change."""
@@ -69,14 +69,14 @@ _LAST: Final = f"select body from entries where subject = '{SUBJECT}' and action
 
 
 def powers_of(settings: Settings, book: RuleBook) -> dict[str, Any]:
-    """Return the settings of power by their names in the log, and the hashes of the law and of the company's own rules."""
+    """Return the recorded settings by their names in the log, and the hashes of the law and of the policy."""
     values = settings.model_dump(mode="json", include=set(POWER_SETTINGS))
     stated = {NAMES_IN_LOG.get(name, name): value for name, value in values.items()}
     return stated | {"law": book.version, "policy": None if book.policy is None else book.policy.hash}
 
 
 async def record_powers(tx: Transaction, settings: Settings, book: RuleBook) -> None:
-    """State the settings of power, where they are others than those that were stated last."""
+    """Record the settings if they differ from those recorded last."""
     await tx.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": POWERS_LOCK})
     powers = powers_of(settings, book)
     last = await tx.scalar(text(_LAST))
@@ -92,6 +92,6 @@ def differing_names(body: str, powers: dict[str, Any]) -> list[str]:
 
 
 async def find_changed_settings(connection: asyncpg.Connection, settings: Settings, book: RuleBook) -> list[str]:
-    """Return the names of settings of this machine that are others than those that the service stated last."""
+    """Return the names of settings of this machine that differ from those that the service recorded last."""
     last = await connection.fetchval(_LAST)
     return [] if last is None else differing_names(last, powers_of(settings, book))

@@ -1,6 +1,6 @@
-"""Collects the rows that a transaction writes, and seals them into its last entry as it commits.
+"""Collects the rows that a transaction writes, and commits their hashes in its last audit entry.
 
-The last entry of a transaction is made when all its rows are written and held: so of two acts on one row the later has the higher number.
+The last entry is created at the commit, when all rows are written and locked: of two acts on one row, the later gets the higher number.
 """
 
 import hashlib
@@ -24,24 +24,24 @@ from service.database.row_security import ScopedSession
 from service.database.session import Transaction
 
 MAX_ROWS_PER_ENTRY: Final = 1_000
-"""Rows that one entry tells of; where a transaction wrote more, entries of their own tell of the others."""
+"""Rows that one entry describes; further rows of a transaction get entries of their own."""
 ROWS_WRITTEN: Final = "rows.written"
-"""The action of such an entry, and of one that tells of rows whose act left none."""
+"""Action of such an entry, and of the entry of rows whose act added none."""
 OPERATOR: Final = "operator"
 _SELECT_KEY: Final = select(ColumnKey.key)
 _KEY_CACHE: Final[WeakKeyDictionary[Engine, bytes]] = WeakKeyDictionary()
-"""Of each database that this process writes to: it never changes."""
+"""Column key of each database; it never changes."""
 REPORTED: Final = {"effects": True}
-"""Execution options of a statement on a covered table that is reported by `report_rows`, or leaves nothing to report."""
+"""Execution options of a statement on a covered table whose rows are reported by `report_rows`, or need no report."""
 
 
 class UnreportedWriteError(RuntimeError):
-    """A statement writes rows that the log would not tell of: report them by `report_rows`."""
+    """A statement writes rows of a covered table without a report: call `report_rows`."""
 
 
 @dataclass(slots=True)
 class _Row:
-    """A row that was written: whether it was made, which columns were set, and where their values are."""
+    """Written row: the columns that were set, and the object or mapping that holds their values."""
 
     is_insert: bool
     columns: set[str]
@@ -50,7 +50,7 @@ class _Row:
 
 @dataclass
 class _TransactionEffects:
-    """What a transaction has written so far, and the entry that it has made last, which waits for it."""
+    """Rows that a transaction has written so far, and its last entry, which is created at the commit."""
 
     rows: dict[tuple[str, str], _Row] = field(default_factory=dict)
     last: Callable[[commitments.Opening | None], Entry] | None = None
@@ -59,7 +59,7 @@ class _TransactionEffects:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """An entry that has no number yet."""
+    """Entry without a number."""
 
     actor: str
     action: str
@@ -70,7 +70,7 @@ class Record:
     openings: Sequence[commitments.Opening]
 
     def entry(self, at: datetime) -> Entry:
-        """Return its row."""
+        """Return the row of the entry."""
         return Entry(
             at=at,
             actor=self.actor,
@@ -79,74 +79,82 @@ class Record:
             handler=self.handler,
             body=self.body,
             sha256=self.sha256,
-            openings=[Opening(pointer=one.pointer, at=at, salt=one.salt, value=one.content) for one in self.openings],
+            openings=[
+                Opening(pointer=opening.pointer, at=at, salt=opening.salt, value=opening.content)
+                for opening in self.openings
+            ],
         )
 
 
-def make_record(said: Mapping[str, Any], opening: commitments.Opening | None) -> Record:
-    """Return an entry, sealed.
+def make_record(content: Mapping[str, Any], opening: commitments.Opening | None) -> Record:
+    """Return an entry with its texts replaced by commitments.
 
     Args:
-        said: at, actor, action, subject, handler and details, of plain JSON types.
-        opening: of what its transaction wrote; None: nothing, or another entry has it.
+        content: at, actor, action, subject, handler and details, of plain JSON types.
+        opening: opening of the effects of its transaction; None if nothing was written or another entry has it.
     """
-    body, openings = commitments.commit_texts(dict(said), lambda: secrets.token_bytes(commitments.SALT_SIZE))
-    content = rfc8785.dumps(body | {MEMBER: None if opening is None else {"sealed": opening.commitment}})
-    kept = openings if opening is None else [*openings, opening]
-    named = said["actor"], said["action"], said["subject"], said["handler"]
-    return Record(*named, content.decode(), hashlib.sha256(content).digest(), kept)
+    body, openings = commitments.commit_texts(dict(content), lambda: secrets.token_bytes(commitments.SALT_SIZE))
+    encoded = rfc8785.dumps(body | {MEMBER: None if opening is None else {"sealed": opening.commitment}})
+    all_openings = openings if opening is None else [*openings, opening]
+    named = content["actor"], content["action"], content["subject"], content["handler"]
+    return Record(*named, encoded.decode(), hashlib.sha256(encoded).digest(), all_openings)
 
 
-def add_entry(tx: Transaction, said: Mapping[str, Any]) -> None:
-    """Add an entry to a transaction: the one before goes as it is, and this one waits for what else the transaction writes."""
+def add_entry(tx: Transaction, content: Mapping[str, Any]) -> None:
+    """Add an entry to a transaction. The entry before it is written without effects; this one waits for the commit."""
     release_entry(tx.sync_session)
     now = tx.now
-    _effects_of(tx.sync_session).last = lambda opening: make_record(said, opening).entry(now)
+    _effects_of(tx.sync_session).last = lambda opening: make_record(content, opening).entry(now)
     tx.sync_session.flush_deferred = lambda: release_entry(tx.sync_session)
 
 
 def release_entry(session: ScopedSession) -> None:
-    """Have the entry that waits written now, without what the transaction wrote: a later one tells of that."""
-    act = _effects_of(session)
-    if act.last is not None:
-        last, act.last = act.last, None
+    """Write the waiting entry now, without effects: a later entry commits to them."""
+    written = _effects_of(session)
+    if written.last is not None:
+        last, written.last = written.last, None
         session.add(last(None))
 
 
 def report_rows(tx: Transaction, table: FromClause, rows: Sequence[Mapping[str, Any]], *, is_insert: bool) -> None:
-    """Report rows that a plain statement has written.
+    """Report rows that a statement has written without the ORM, so that an entry commits to them.
+
+    Example:
+        adding = insert(Document).values(row).on_conflict_do_nothing().returning(Document.sha256)
+        if await tx.scalar(adding, execution_options=recording.REPORTED) is not None:
+            recording.report_rows(tx, Document.__table__, [row], is_insert=True)
 
     Args:
         tx: the transaction.
-        table: theirs.
-        rows: of each the columns of the primary key, and all that were set.
+        table: table of the rows.
+        rows: for each row the columns of the primary key and the columns that were set.
         is_insert: True if the statement inserted them.
     """
-    act = _effects_of(tx.sync_session)
+    written = _effects_of(tx.sync_session)
     name, keys = str(table.description), [column.name for column in table.primary_key]
-    beside = {*COVERED_TABLES[name].excluded, *keys}
+    excluded = {*COVERED_TABLES[name].excluded, *keys}
     for row in rows:
         _note_row(
-            act,
+            written,
             name,
             effects.key_of(row[key] for key in keys),
-            set(row) - beside,
+            set(row) - excluded,
             row,
             is_insert=is_insert,
         )
 
 
 def _effects_of(session: ScopedSession) -> _TransactionEffects:
-    found: _TransactionEffects = session.info.setdefault(MEMBER, _TransactionEffects())
-    return found
+    effects_: _TransactionEffects = session.info.setdefault(MEMBER, _TransactionEffects())
+    return effects_
 
 
 def _note_row(
-    act: _TransactionEffects, table: str, key: str, columns: set[str], source: object, *, is_insert: bool
+    written: _TransactionEffects, table: str, key: str, columns: set[str], source: object, *, is_insert: bool
 ) -> None:
-    row = act.rows.get((table, key))
+    row = written.rows.get((table, key))
     if row is None:
-        act.rows[table, key] = _Row(is_insert, columns, source)
+        written.rows[table, key] = _Row(is_insert, columns, source)
     else:
         row.columns |= columns
         row.source = source if not isinstance(row.source, Mapping) else {**row.source, **_values(source, columns)}
@@ -154,18 +162,20 @@ def _note_row(
 
 @event.listens_for(ScopedSession, "after_flush")
 def _collect(session: ScopedSession, _: UOWTransaction) -> None:
-    """Note which columns of which rows a flush has written."""
-    act = _effects_of(session)
+    """Record the columns that a flush has written, by row."""
+    written = _effects_of(session)
     for row in session.new:
-        _collect_row(act, row, is_insert=True)
+        _collect_row(written, row, is_insert=True)
     for row in session.dirty:
-        _collect_row(act, row, is_insert=False)
+        _collect_row(written, row, is_insert=False)
     for row in session.deleted:
         if row.__tablename__ in COVERED_TABLES:
-            raise UnreportedWriteError(f"A row of {row.__tablename__} is deleted: the log has no word for that.")
+            raise UnreportedWriteError(
+                f"A row of {row.__tablename__} is deleted: the log cannot describe that. Mark the row as ended instead."
+            )
 
 
-def _collect_row(act: _TransactionEffects, row: Any, *, is_insert: bool) -> None:
+def _collect_row(written: _TransactionEffects, row: Any, *, is_insert: bool) -> None:
     covered = COVERED_TABLES.get(row.__tablename__)
     if covered is None:
         return
@@ -179,12 +189,12 @@ def _collect_row(act: _TransactionEffects, row: Any, *, is_insert: bool) -> None
     columns -= {*keys, *covered.excluded}
     if columns or is_insert:
         key = effects.key_of(state.mapper.primary_key_from_instance(row))
-        _note_row(act, row.__tablename__, key, columns, row, is_insert=is_insert)
+        _note_row(written, row.__tablename__, key, columns, row, is_insert=is_insert)
 
 
 @event.listens_for(ScopedSession, "do_orm_execute")
 def _guard(state: ORMExecuteState) -> None:
-    """Refuse a plain statement that writes rows of which nobody would tell the log."""
+    """Refuse a statement that writes a covered table and does not report its rows."""
     if not (state.is_insert or state.is_update or state.is_delete) or state.execution_options.get("effects"):
         return
     name = getattr(getattr(state.statement, "table", None), "name", None)
@@ -196,31 +206,31 @@ def _guard(state: ORMExecuteState) -> None:
 
 @event.listens_for(ScopedSession, "after_transaction_create")
 def _save_rows(session: ScopedSession, transaction: SessionTransaction) -> None:
-    """Remember what was written before a savepoint."""
+    """Save the rows that were written before a savepoint."""
     if transaction.nested:
-        act = _effects_of(session)
-        act.before[transaction] = {
-            key: _Row(row.is_insert, {*row.columns}, row.source) for key, row in act.rows.items()
+        written = _effects_of(session)
+        written.before[transaction] = {
+            key: _Row(row.is_insert, {*row.columns}, row.source) for key, row in written.rows.items()
         }
 
 
 @event.listens_for(ScopedSession, "after_soft_rollback")
 def _restore_rows(session: ScopedSession, transaction: SessionTransaction) -> None:
-    """Forget what was written, and the entry that was made, since a savepoint that is gone back to."""
-    act = _effects_of(session)
-    if transaction in act.before:
-        act.rows, act.last = act.before.pop(transaction), None
+    """Restore the rows of before a savepoint after a rollback to it, and drop the entry that was added since."""
+    written = _effects_of(session)
+    if transaction in written.before:
+        written.rows, written.last = written.before.pop(transaction), None
 
 
 @event.listens_for(ScopedSession, "before_commit")
 def _commit_effects(session: ScopedSession) -> None:
-    """Seal all that was written into the last entry; into more of them, where it is too much for one or where there is none."""
+    """Commit the written rows in the last entry; add further entries for more rows than one holds, or if there is no entry."""
     if session.in_nested_transaction():
         return
     session.flush()
-    act = _effects_of(session)
-    rows = [found for found in map(_written_row, act.rows.items()) if found is not None]
-    last, act.last = act.last, None
+    written = _effects_of(session)
+    rows = [row for row in map(_written_row, written.rows.items()) if row is not None]
+    last, written.last = written.last, None
     parts = [
         effects.opening_of(
             rows[first : first + MAX_ROWS_PER_ENTRY], _column_key(session), secrets.token_bytes(commitments.SALT_SIZE)
@@ -234,16 +244,16 @@ def _commit_effects(session: ScopedSession) -> None:
 
 
 async def load_column_key(tx: Transaction) -> bytes:
-    """Return the secret of which the salts of columns are made, for what is written by plain statements."""
+    """Return the key that the salts of columns derive from, for effects of statements outside the ORM."""
     return await tx.run_sync(_column_key)
 
 
 def _column_key(session: Session) -> bytes:
     engine = session.get_bind().engine
-    found = _KEY_CACHE.get(engine)
-    if found is None:
-        found = _KEY_CACHE[engine] = bytes(session.scalars(_SELECT_KEY).one())
-    return found
+    key_ = _KEY_CACHE.get(engine)
+    if key_ is None:
+        key_ = _KEY_CACHE[engine] = bytes(session.scalars(_SELECT_KEY).one())
+    return key_
 
 
 def _rows_entry(session: ScopedSession) -> dict[str, Any]:

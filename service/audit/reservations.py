@@ -1,4 +1,7 @@
-"""Recounts for the check of the state: reservations from the entries of their decisions, held quotas, and files by their hash."""
+"""Recounts reservations from the entries of their decisions, held quotas from reservations, and files by their hash.
+
+Part of the check of the tables (`service/audit/state.py`).
+"""
 
 from collections.abc import Sequence
 from typing import Final
@@ -44,7 +47,7 @@ _DIFFERING: Final = f"""
     ))
   order by id limit 1000
 """  # noqa: S608 - written above  # nosec B608
-"""Reservations without the entry of their decision, decisions without their reservation, and the columns in which they differ."""
+"""Reservations without an entry, entries without a reservation, and the columns in which both differ."""
 
 _WRONG_QUOTAS: Final = """
   with live as (
@@ -67,7 +70,7 @@ _WRONG_QUOTAS: Final = """
      is distinct from (coalesce(owed.persons, 0), coalesce(owed.sensitive_persons, 0))
   order by 1, 2, 3 limit 1000
 """
-"""What is held of a permit or a year until a moment, and what the exports that are reserved until then add up to, where they differ."""
+"""Held quotas of permits and years that differ from the sum of their reservations, by expiry."""
 
 _FILES: Final = """
   select encode(sha256, 'hex') as row from documents where sha256(content) <> sha256 or length(content) <> size limit 1000
@@ -75,22 +78,22 @@ _FILES: Final = """
 
 
 async def find_differing_exports(connection: asyncpg.Connection) -> Sequence[tuple[str, Sequence[str], str]]:
-    """Return the exports that are not what the entry of their reservation says: id, columns, and a sentence."""
-    found = []
+    """Return the exports that differ from the entry of their reservation: id, columns and a sentence."""
+    differences = []
     for row in await connection.fetch(_DIFFERING):
         if row["is_gone"]:
-            told = "is gone; the log says that it was reserved."
+            detail = "is gone; the log says that it was reserved."
         elif row["is_new"]:
-            told = "is in the table, and no entry says that it was reserved."
+            detail = "is in the table, and no entry says that it was reserved."
         else:
-            told = f"{', '.join(row['columns'])} are not as reserved."
+            detail = f"{', '.join(row['columns'])} are not as reserved."
         columns = () if row["is_gone"] or row["is_new"] else tuple(row["columns"])
-        found.append((row["id"], columns, f"exports {row['id']}: {told}"))
-    return found
+        differences.append((row["id"], columns, f"exports {row['id']}: {detail}"))
+    return differences
 
 
 async def find_wrong_quotas(connection: asyncpg.Connection) -> Sequence[tuple[str, str, str]]:
-    """Return where what is held is not what the reservations add up to: table, key, and a sentence."""
+    """Return the held quotas that differ from the sum of the reservations: table, key and a sentence."""
     return [
         (
             row["held_in"],
@@ -102,7 +105,7 @@ async def find_wrong_quotas(connection: asyncpg.Connection) -> Sequence[tuple[st
 
 
 async def find_damaged_files(connection: asyncpg.Connection) -> Sequence[tuple[str, str]]:
-    """Return the files that are not what their key says: key, and a sentence."""
+    """Return the files that do not have the hash in their key: key and a sentence."""
     return [
         (row["row"], f"documents {row['row']}: the file has another hash or size.")
         for row in await connection.fetch(_FILES)

@@ -13,7 +13,7 @@ from service.validation.text_types import Instant
 
 
 class EntryFilter(BaseModel):
-    """Which entries are wanted; all of the given ones must fit."""
+    """Filter of entries; all set members must match."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -26,14 +26,14 @@ class EntryFilter(BaseModel):
 
 
 class CommitmentOut(BaseModel):
-    """A value that stands in `body` as `{"sealed": hash}`, with what opens it."""
+    """A commitment, which stands in `body` as `{"sealed": hash}`, with its opening."""
 
     pointer: str = Field(description="Where it stands in `body` (RFC 6901).")
     hash: str = Field(
         description="`sha256:` and the SHA-256 of the salt and the canonical JSON of the value, in hexadecimal."
     )
-    salt: str | None = Field(description="In hexadecimal; null: there is no opening any more.")
-    value: Any = Field(description="What was sealed; null where there is no opening any more.")
+    salt: str | None = Field(description="In hexadecimal; null where the opening was erased.")
+    value: Any = Field(description="The committed value; null where the opening was erased.")
 
 
 class EntryOut(BaseModel):
@@ -46,13 +46,13 @@ class EntryOut(BaseModel):
     subject: str
     handler: str | None
     details: dict[str, Any] = Field(
-        description='What was done. What is sealed in `body` is opened here; `{"sealed": hash}` where there is no opening any more.'
+        description='Details of the act, with commitments replaced by their values; `{"sealed": hash}` where the opening was erased.'
     )
     sealed: list[CommitmentOut] = Field(
-        description="What is sealed in the details of `body`, in the order of its pointers. What opens `/effects`, the hashes of what the "
-        "act wrote, is compared with the tables by `outbound audit check`, and not shown."
+        description="The commitments in the details of `body`, in the order of their pointers. The opening of `/effects`, hashes of the "
+        "rows that the act wrote, is left out: `outbound audit check` compares it with the tables."
     )
-    body: str = Field(description="The canonical JSON (RFC 8785) that was hashed.")
+    body: str = Field(description="The canonical JSON (RFC 8785) that is hashed.")
     sha256: str = Field(description="SHA-256 of the UTF-8 bytes of `body`, in hexadecimal.")
 
     @classmethod
@@ -78,7 +78,7 @@ class EntryOut(BaseModel):
         )
 
 
-def _present_commitment(pointer: str, told: str, opening: commitments.Opening | None) -> CommitmentOut:
-    if opening is None or opening.commitment != told:
-        return CommitmentOut(pointer=pointer, hash=told, salt=None, value=None)
-    return CommitmentOut(pointer=pointer, hash=told, salt=opening.salt.hex(), value=opening.value)
+def _present_commitment(pointer: str, commitment: str, opening: commitments.Opening | None) -> CommitmentOut:
+    if opening is None or opening.commitment != commitment:
+        return CommitmentOut(pointer=pointer, hash=commitment, salt=None, value=None)
+    return CommitmentOut(pointer=pointer, hash=commitment, salt=opening.salt.hex(), value=opening.value)

@@ -1,12 +1,11 @@
-"""The check of the state: the tables are compared with what the entries of the log say was written, column by column.
+"""Compares the tables with the effects that the entries of the log commit to, column by column. Part of `outbound audit check`.
 
-1. What opens the effects of entries is read once, and compared with its seal; of each row is kept which documents say what of it.
-2. Table by table the rows are read in the order of their keys, and each column's hash is computed again with the salt of the document
-   that set it last.
-3. What differs is named by table, row and column; so is a row that no act made, and one that is gone.
-4. Reservations are compared with the entries of their decisions, what they hold is added up again, files are hashed again.
+1. Reads the openings of effects once, compares each with its commitment, and keeps the statements on each row.
+2. Reads each table, and recomputes the hash of each column with the salt of the document that set it last.
+3. Reports differing columns, rows that no act inserted, and missing rows.
+4. Compares reservations with the entries of their decisions, recounts held quotas, and hashes files.
 
-The entries themselves are checked by the full check of the log, in the same view of the database.
+The fsck checks the entries themselves, in the same snapshot of the database.
 """
 
 import hashlib
@@ -29,20 +28,20 @@ from service.audit.pack_columns import HASH_SIZE, hash_value
 from service.clock import rfc3339
 
 MAX_STATEMENTS: Final = 400_000
-"""Statements of the log that are kept in memory at once: of more of them the log is read several times, each time for other rows."""
+"""Statements of the log in memory at once; beyond this the log is read several times, each time for other rows."""
 PREFETCH_ROWS: Final = 2_000
-"""Rows of a table that are read at once."""
+"""Rows of a cursor that are fetched at once."""
 MAX_DIFFERENCES: Final = 1_000
-"""Differences of one kind in one table that are told one by one: many of them hide none of another kind, or in another table."""
+"""Differences that a result lists for each kind and table: many of one kind hide none of another."""
 BASELINE_ACTION: Final = AuditAction.STATE_BASELINE
-"""The action of entries that say what the tables held, where no entry from before says it."""
+"""Action of entries that describe rows that no earlier entry describes."""
 LONGEST_TRANSACTION: Final = timedelta(minutes=1)
-"""No transaction that writes entries takes as long."""
+"""Longer than any transaction that writes entries."""
 _ID_LENGTH: Final = 29
 """Characters of an id."""
 
 SETTINGS: Final = ("enable_seqscan", "enable_bitmapscan", "enable_nestloop", "enable_mergejoin")
-"""What the full check of the log turns off, and this one needs."""
+"""Settings of the planner that the fsck turns off and this check needs."""
 
 _DOCUMENTS: Final = f"""
   select o.seq, o.salt, o.value, e.at is null as is_gone,
@@ -71,13 +70,13 @@ Kind = Literal["changed", "inserted", "deleted", "unproved", "unsealed", "reserv
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing that the tables hold and no act wrote, or the other way round.
+    """Difference between a row and the effects in the log.
 
     Attributes:
-        kind: what of.
-        table: where.
+        kind: kind of the difference.
+        table: name of the table.
         row: key of the row.
-        columns: the columns that differ; none where it is about the row as a whole.
+        columns: differing columns; none if the row as a whole differs.
         detail: a sentence.
     """
 
@@ -90,19 +89,19 @@ class Difference:
 
 @dataclass
 class StateResult:
-    """What the check of the state has seen."""
+    """Result of the comparison of the tables with the log."""
 
     differences: list[Difference] = field(default_factory=list)
     counts: Counter[tuple[Kind, str]] = field(default_factory=Counter)
-    """How many there are by kind and table, those that are not told one by one included."""
+    """Number of differences by kind and table, unlisted ones included."""
     rows: int = 0
     documents: int = 0
     incomparable: list[str] = field(default_factory=list)
-    """What cannot be compared, and why: no fault."""
+    """Sentences on rows that cannot be compared, which is no fault."""
     is_begun: bool = True
-    """Whether the log says of every row what it holds: it began so, or a baseline has been written."""
+    """True if the log describes every row: it began with effects, or has a baseline."""
     unstated: list[tuple[str, str]] = field(default_factory=list)
-    """Rows that a version wrote which said nothing of them: what the next baseline says."""
+    """Rows for the next baseline: a version without effects wrote them last."""
 
     def add(self, kind: Kind, table: str, row: str, columns: Sequence[str], detail: str) -> None:
         """Add a difference."""
@@ -111,7 +110,7 @@ class StateResult:
             self.differences.append(Difference(kind, table, row, tuple(columns), detail))
 
     def left_out(self) -> dict[tuple[Kind, str], int]:
-        """Return how many are not told one by one, by kind and table."""
+        """Return the number of unlisted differences, by kind and table."""
         return {place: count - MAX_DIFFERENCES for place, count in self.counts.items() if count > MAX_DIFFERENCES}
 
     def add_incomparable(self, reason: str) -> None:
@@ -122,7 +121,7 @@ class StateResult:
 
 @dataclass(slots=True)
 class _Statement:
-    """What a document says of one row: the columns that it set, and their hashes."""
+    """Statement of a document on one row: the columns that were set, and their hashes."""
 
     seq: int
     salt: bytes
@@ -137,9 +136,9 @@ async def check(
     """Compare the tables with the log.
 
     Args:
-        connection: in a transaction that sees one moment of the database from its beginning.
-        tables: which of those that are covered.
-        late: how long before a baseline a version from before may have begun what it wrote after it.
+        connection: in a transaction with one snapshot of the database.
+        tables: names of covered tables.
+        late: longest transaction of a version without effects; a baseline does not cover what it commits later.
     """
     for name in SETTINGS:
         await connection.execute(f"set local {name} = on")
@@ -155,46 +154,46 @@ class _Comparison:
         self._key = b""
         self._gone = 0
         self._silent: dict[str, tuple[int, datetime, str]] = {}
-        """Of each thing the last entry of a version that said nothing of what it wrote: number, moment, and words for people."""
+        """Last entry without effects by the id of its subject: number, time, and a description."""
         self._baselines: dict[int, datetime] = {}
         self._is_begun = True
-        """Whether the log says of every row what it holds: it began so, or a baseline has been written."""
+        """True if the log describes every row: it began with effects, or has a baseline."""
 
     async def run(self) -> StateResult:
-        """Compare everything."""
+        """Compare all tables and return the result."""
         await self._learn()
-        statements, size = await self._connection.fetchrow(_COUNT)
-        parts = max(1, -(-max(statements, (size or 0) // 600) // MAX_STATEMENTS))
+        count, size = await self._connection.fetchrow(_COUNT)
+        parts = max(1, -(-max(count, (size or 0) // 600) // MAX_STATEMENTS))
         for part in range(parts):
-            said = await self._read(part, parts)
+            statements = await self._read(part, parts)
             for table in self._tables:
-                await self._compare(table, said.pop(table, {}), part, parts)
-        self._state.documents = statements
+                await self._compare(table, statements.pop(table, {}), part, parts)
+        self._state.documents = count
         if self._gone:
             months = ", ".join(row[0] for row in await self._connection.fetch(_ARCHIVED))
             self._state.add_incomparable(
-                f"{self._gone} entries that say what was written are in archived months ({months}): the tables are compared with what is "
-                "kept of them, whose seals only the files hold."
+                f"{self._gone} entries that say what was written are in archived months ({months}): the tables are compared with their "
+                "openings, whose commitments only the files hold."
             )
-        for row, columns, told in await reservations.find_differing_exports(self._connection):
-            self._state.add("reservation", "exports", row, columns, told)
-        for table, row, told in await reservations.find_wrong_quotas(self._connection):
-            self._state.add("held", table, row, (), told)
-        for row, told in await reservations.find_damaged_files(self._connection):
-            self._state.add("file", "documents", row, ("content",), told)
+        for row, columns, detail in await reservations.find_differing_exports(self._connection):
+            self._state.add("reservation", "exports", row, columns, detail)
+        for table, row, detail in await reservations.find_wrong_quotas(self._connection):
+            self._state.add("held", table, row, (), detail)
+        for row, detail in await reservations.find_damaged_files(self._connection):
+            self._state.add("file", "documents", row, ("content",), detail)
         return self._state
 
     async def _learn(self) -> None:
-        """Find out since when entries say what was written, and which of them, by a version from before, do not."""
+        """Load the key, the first baseline, and the later entries without effects."""
         self._key = await self._connection.fetchval(_KEY) or b""
         first = await self._connection.fetchval(_FIRST)
         begun = await self._connection.fetchval(_FIRST_BASELINE)
         self._is_begun = first is None or '"effects":' in first or begun is not None
         self._state.is_begun = self._is_begun
         for row in [] if begun is None else await self._connection.fetch(_WITHOUT_EFFECTS, begun - self._late):
-            told = f"entry {row['seq']}, {row['action']} of {row['at']:%Y-%m-%d %H:%M}"
+            description = f"entry {row['seq']}, {row['action']} of {row['at']:%Y-%m-%d %H:%M}"
             for name in {row["subject"], *_find_ids(row["body"])}:
-                self._silent[name] = row["seq"], row["at"], told
+                self._silent[name] = row["seq"], row["at"], description
         if not self._is_begun:
             self._state.add_incomparable(
                 "The log began with a version that did not say what it wrote, and no baseline has been written: "
@@ -202,8 +201,8 @@ class _Comparison:
             )
 
     async def _read(self, part: int, parts: int) -> dict[str, dict[str, list[_Statement]]]:
-        """Return what the log says of rows: by table and key, in the order of the log."""
-        found: dict[str, dict[str, list[_Statement]]] = {table: {} for table in self._tables}
+        """Return the statements of the log on rows, by table and key, in the order of the log."""
+        statements: dict[str, dict[str, list[_Statement]]] = {table: {} for table in self._tables}
         async for row in self._documents():
             if row["is_gone"]:
                 self._gone += part == 0
@@ -214,56 +213,67 @@ class _Comparison:
                         "openings",
                         str(row["seq"]),
                         (),
-                        f"What entry {row['seq']} is said to have written is not what it sealed.",
+                        f"The stored effects of entry {row['seq']} do not match its commitment.",
                     )
                 continue
             if row["is_baseline"]:
                 self._baselines[row["seq"]] = row["at"]
             for group in _parse_groups(row["value"]):
-                self._file(found, group, row["seq"], row["salt"], part, parts)
-        return found
+                self._file(statements, group, row["seq"], row["salt"], part, parts)
+        return statements
 
     def _file(
-        self, found: dict[str, dict[str, list[_Statement]]], group: Group, seq: int, salt: bytes, part: int, parts: int
+        self,
+        statements: dict[str, dict[str, list[_Statement]]],
+        group: Group,
+        seq: int,
+        salt: bytes,
+        part: int,
+        parts: int,
     ) -> None:
-        rows = found.get(group.table)
+        rows = statements.get(group.table)
         if rows is None:
             return
         for key, hashes in group.rows.items():
             if parts == 1 or crc32(key.encode()) % parts == part:
-                said = _Statement(seq, salt, group.columns, b64decode(hashes), group.is_insert)
-                rows.setdefault(key, []).append(said)
+                statement = _Statement(seq, salt, group.columns, b64decode(hashes), group.is_insert)
+                rows.setdefault(key, []).append(statement)
 
     async def _documents(self) -> AsyncIterator[asyncpg.Record]:
         async for row in self._connection.cursor(_DOCUMENTS, prefetch=PREFETCH_ROWS):
             yield row
 
-    async def _compare(self, table: str, said: dict[str, list[_Statement]], part: int, parts: int) -> None:
-        """Compare the rows of a table with what the log says of them."""
+    async def _compare(self, table: str, statements: dict[str, list[_Statement]], part: int, parts: int) -> None:
+        """Compare the rows of a table with the statements of the log."""
         columns = await Columns.load(self._connection, table)
-        unsaid = COVERED_TABLES[table].defaults
+        defaults = COVERED_TABLES[table].defaults
         async for row in self._connection.cursor(columns.query, prefetch=PREFETCH_ROWS):
             key = columns.key_of(row)
             if parts > 1 and crc32(key.encode()) % parts != part:
                 continue
             self._state.rows += 1
-            found = said.pop(key, None)
+            row_statements = statements.pop(key, None)
             if (
-                found is not None
-                and len(found) == 1
-                and found[0].columns == columns.names
-                and self._hashed(key, columns, row, found[0].salt) == found[0].hashes
+                row_statements is not None
+                and len(row_statements) == 1
+                and row_statements[0].columns == columns.names
+                and self._hashed(key, columns, row, row_statements[0].salt) == row_statements[0].hashes
             ):
                 continue
-            self._compare_row(table, key, columns, row, found, unsaid)
-        for key, found in said.items():
-            if table in effects.IMPLIED_TABLES or any(one.is_insert for one in found):
+            self._compare_row(table, key, columns, row, row_statements, defaults)
+        for key, row_statements in statements.items():
+            if table in effects.IMPLIED_TABLES or any(statement.is_insert for statement in row_statements):
                 self._state.add(
-                    "deleted", table, key, (), f"{table} {key} is gone; entry {max(one.seq for one in found)} wrote it."
+                    "deleted",
+                    table,
+                    key,
+                    (),
+                    f"{table} {key} is gone; entry {max(statement.seq for statement in row_statements)} wrote it.",
                 )
 
     def _hashed(self, key: str, columns: "Columns", row: asyncpg.Record, salt: bytes) -> bytes:
-        """Return the hashes of all columns of a row side by side; it is done for each row, and kept short."""
+        """Return the concatenated hashes of all columns of a row."""
+        # Runs for each row of each table.
         sha256, begin, end = hashlib.sha256, self._key + salt, f"/{key}".encode()
         return b"".join(
             [
@@ -278,44 +288,44 @@ class _Comparison:
         key: str,
         columns: "Columns",
         row: asyncpg.Record,
-        said: list[_Statement] | None,
-        unsaid: Mapping[str, Any],
+        statements: list[_Statement] | None,
+        defaults: Mapping[str, Any],
     ) -> None:
-        """Look at a row column by column."""
-        if not any(one.is_insert for one in said or ()) and table not in effects.IMPLIED_TABLES:
-            if not self._excuse(table, key, said):
+        """Compare a row column by column, and report what differs."""
+        if not any(statement.is_insert for statement in statements or ()) and table not in effects.IMPLIED_TABLES:
+            if not self._excuse(table, key, statements):
                 self._state.add(
                     "inserted", table, key, (), f"{table} {key} is in the table, and no entry says who put it there."
                 )
             return
         last: dict[str, tuple[_Statement, int]] = {}
-        for one in sorted(said or (), key=lambda each: each.seq):
-            for place, name in enumerate(one.columns):
-                last[name] = one, place
+        for statement in sorted(statements or (), key=lambda each: each.seq):
+            for place, name in enumerate(statement.columns):
+                last[name] = statement, place
         wrong = []
         for name, content in zip(columns.names, columns.contents(row), strict=True):
             if name not in last:
-                is_same = content == effects.canonical(unsaid.get(name))
+                is_same = content == effects.canonical(defaults.get(name))
             else:
-                one, at = last[name]
-                salt = effects.column_salt(self._key, one.salt, table, key, name)
-                is_same = hash_value(salt, content) == one.hashes[at * HASH_SIZE : (at + 1) * HASH_SIZE]
+                statement, at = last[name]
+                salt = effects.column_salt(self._key, statement.salt, table, key, name)
+                is_same = hash_value(salt, content) == statement.hashes[at * HASH_SIZE : (at + 1) * HASH_SIZE]
             if not is_same:
                 wrong.append(name)
-        if wrong and not self._excuse(table, key, said):
+        if wrong and not self._excuse(table, key, statements):
             by = sorted({last[name][0].seq for name in wrong if name in last})
-            told = f"{table} {key}: {', '.join(wrong)} are not as written" + (
+            detail = f"{table} {key}: {', '.join(wrong)} are not as written" + (
                 f" by entry {', '.join(map(str, by))}." if by else ": by no entry."
             )
-            self._state.add("changed", table, key, wrong, told)
+            self._state.add("changed", table, key, wrong, detail)
 
-    def _excuse(self, table: str, key: str, said: list[_Statement] | None) -> bool:
-        """Tell whether a row may have been written by a version that did not say what it wrote; it is then for the next baseline."""
+    def _excuse(self, table: str, key: str, statements: list[_Statement] | None) -> bool:
+        """Return True if a version without effects may have written a row last, and note the row for the next baseline."""
         if not self._is_begun:
             self._state.unstated.append((table, key))
             return True
         by = next((self._silent[name] for name in (key, *key.split("/")) if name in self._silent), None)
-        last = max((one.seq for one in said or ()), default=0)
+        last = max((statement.seq for statement in statements or ()), default=0)
         if by is None or not (by[0] > last or (last in self._baselines and by[1] > self._baselines[last] - self._late)):
             return False
         self._state.unstated.append((table, key))
@@ -328,7 +338,7 @@ _encode: Final = msgspec.json.Encoder(order="sorted").encode
 
 
 def encode_json_text(text: str) -> bytes:
-    """Return what `effects.canonical` makes of a text of JSON, in a third of the time."""
+    """Return the result of `effects.canonical` for a text of JSON, in a third of the time."""
     return _encode(_decode(text))
 
 
@@ -337,29 +347,29 @@ _ENCODERS: Final[Mapping[str, Callable[[Any], bytes]]] = {
     **dict.fromkeys(("_text", "_varchar"), _encode),
     **dict.fromkeys(("text", "varchar"), effects.ENCODERS[str]),
     **dict.fromkeys(("int2", "int4", "int8"), effects.ENCODERS[int]),
-    "timestamptz": lambda value: f'"{rfc3339(value)}"'.encode(),  # it comes in UTC
+    "timestamptz": lambda value: f'"{rfc3339(value)}"'.encode(),  # asyncpg returns UTC
 }
-"""By the type of a column what `effects.canonical` makes of its values: these are most, and each goes through here."""
+"""Faster equivalents of `effects.canonical` by the type of a column."""
 _NULL: Final = effects.canonical(None)
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The columns of a table that are compared, as the database has them."""
+    """Compared columns of a table, by the catalog of the database."""
 
     keys: list[str]
     names: list[str]
     json: frozenset[int]
-    """Places of those that hold JSON, which comes as text."""
-    makers: list[Callable[[Any], bytes]]
-    """What makes the canonical bytes of each."""
+    """Places of the columns that hold JSON, which arrives as text."""
+    encoders: list[Callable[[Any], bytes]]
+    """Encoder of each column to canonical bytes."""
     query: str
     prefixes: list[bytes]
-    """What the name of a column begins with where its salt is made."""
+    """Table and name of each column, as its salt contains them."""
 
     @classmethod
     async def load(cls, connection: asyncpg.Connection, table: str) -> "Columns":
-        """Return those of a table."""
+        """Load the columns of a table."""
         rows = await connection.fetch(_COLUMNS, table)
         keys = [row["attname"] for row in rows if row["is_key"]]
         kinds = {row["attname"]: row["typname"] for row in rows}
@@ -367,8 +377,8 @@ class Columns:
         named = ", ".join(f'"{name}"' for name in (*keys, *names))
         json = frozenset(place for place, name in enumerate(names) if kinds[name] in ("json", "jsonb"))
         prefixes = [f"{table}/{name}".encode() for name in names]
-        made = [_ENCODERS.get(kinds[name], effects.canonical) for name in names]
-        return cls(keys, names, json, made, f"select {named} from {table}", prefixes)  # noqa: S608 - names of columns  # nosec B608
+        encoders = [_ENCODERS.get(kinds[name], effects.canonical) for name in names]
+        return cls(keys, names, json, encoders, f"select {named} from {table}", prefixes)  # noqa: S608 - names of columns  # nosec B608
 
     def key_of(self, row: asyncpg.Record) -> str:
         """Return the key of a row."""
@@ -377,7 +387,7 @@ class Columns:
     def contents(self, row: asyncpg.Record) -> list[bytes]:
         """Return the canonical bytes of the columns that are compared."""
         values = row[len(self.keys) :]
-        return [_NULL if value is None else of(value) for of, value in zip(self.makers, values, strict=True)]
+        return [_NULL if value is None else of(value) for of, value in zip(self.encoders, values, strict=True)]
 
 
 def _parse_groups(content: str) -> Sequence[Group]:
@@ -388,7 +398,7 @@ def _parse_groups(content: str) -> Sequence[Group]:
 
 
 def _find_ids(body: str) -> Iterator[str]:
-    """Yield what looks like an id in a body."""
+    """Yield texts of a body that have the form of an id."""
     for text in body.split('"')[1::2]:
         if len(text) == _ID_LENGTH and text[2] == "_":
             yield text

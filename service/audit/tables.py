@@ -1,6 +1,6 @@
-"""The tables of the log; triggers in the database refuse to change, delete or truncate what has been written.
+"""Tables of entries and openings.
 
-Openings of what is sealed in entries may be deleted one by one.
+Triggers in the database refuse updates, deletes and truncation; only openings can be deleted, one by one.
 """
 
 from datetime import date
@@ -24,11 +24,11 @@ from service.database.columns import Base, Id, Timestamp
 from service.database.row_security import SCOPE_HANDLERS, SCOPE_PRINCIPAL, OfHandler, RowScope
 
 NEXT_NUMBER: Final = "case when pg_current_xact_id() is not null then nextval('entries_seq_seq') end"
-"""The next number of an entry: whoever has drawn one has a transaction id, and a smaller one than whoever asks for one later."""
+"""Default of the number of an entry: assigns a transaction id first, so that an earlier number has an earlier transaction id."""
 
 
 class Entry(OfHandler, Base):
-    """One act: the columns repeat what the body says, so that entries can be found. A table for each month (UTC) of `at`."""
+    """Entry of one act; columns repeat members of the body for queries. Partitioned by month (UTC) of `at`."""
 
     __tablename__ = "entries"
 
@@ -49,7 +49,10 @@ class Entry(OfHandler, Base):
 
     @classmethod
     def is_within(cls) -> ColumnElement[bool]:
-        """Return the condition that a view sees an entry: one of its handlers, of a shared recipient, or the viewer's own about none."""
+        """Return the condition that a row scope contains an entry.
+
+        It contains entries of its handlers and, without a handler, those of recipients and of the caller.
+        """
         of_all = and_(
             cls.handler.is_(None),
             SCOPE_PRINCIPAL != "",
@@ -71,7 +74,7 @@ class Entry(OfHandler, Base):
 
 
 class Leaf(Base):
-    """The place of an entry in the tree."""
+    """Leaf of the tree: the place of an entry in the log."""
 
     __tablename__ = "leaves"
 
@@ -79,20 +82,19 @@ class Leaf(Base):
     """From 0 on, without gaps."""
     seq: Mapped[int] = mapped_column(BigInteger, unique=True)
     at: Mapped[Timestamp]
-    """The moment of the entry, which tells its month."""
+    """Time of the entry, which determines its month."""
 
 
 class Opening(Base):
-    """What opens one sealed value of an entry; it may be erased, and is never changed.
+    """Opening of one commitment of an entry; it can be erased, and never changes."""
 
-    There is no foreign key to the entry: openings stay when entries are archived, so that they can still be erased.
-    """
+    # No foreign key to the entry: openings stay when entries are archived, so that they can still be erased.
 
     __tablename__ = "openings"
 
     seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     pointer: Mapped[str] = mapped_column(Text, primary_key=True)
-    """Where in the entry's body the seal is (RFC 6901)."""
+    """Place of the commitment in the body (RFC 6901)."""
     at: Mapped[Timestamp]
     salt: Mapped[bytes] = mapped_column(LargeBinary)
     value: Mapped[str] = mapped_column(Text)
@@ -100,7 +102,7 @@ class Opening(Base):
 
 
 class ColumnKey(Base):
-    """One row: the secret of which the salts of columns are made; it never changes, and never leaves the database."""
+    """Single row with the secret that the salts of columns derive from; it never changes and never leaves the database."""
 
     __tablename__ = "column_key"
 
@@ -111,7 +113,7 @@ class ColumnKey(Base):
 
 
 class Archive(Base):
-    """A month of entries that has been moved to a file."""
+    """Month of entries that was archived to a file."""
 
     __tablename__ = "archives"
 
@@ -126,7 +128,7 @@ class Archive(Base):
 
 
 class ArchivedAct(Base):
-    """When, what and by whom, of an act on a thing whose entry has been moved to a file: what the reports of permits tell."""
+    """Time, action, actor and subject of an archived entry, for the reports of permits."""
 
     __tablename__ = "archived_acts"
 

@@ -125,45 +125,47 @@ class Feeder:
     async def _cosigned(self, attended: "_WitnessTask", client: httpx.AsyncClient, note: str) -> Cosigned | Failed:
         """Ask for a cosignature, and once more from the size that the witness tells."""
         size = Checkpoint.of(signed_note.parts_of(note)[0]).size
-        known = attended.witness
+        witness = attended.witness
         old = attended.cosigned
         if old is None:
-            old = await self._database.transaction(lambda tx: cosigned_size(tx, known))
+            old = await self._database.transaction(lambda tx: cosigned_size(tx, witness))
         for _ in range(2):
             if old > size:
-                return witness_protocol.smaller_than_cosigned(known.verifier, old, size)
-            reply = await self._post(known, client, Submission(old, await self._proof(old, size), note))
+                return witness_protocol.smaller_than_cosigned(witness.verifier, old, size)
+            reply = await self._post(witness, client, Submission(old, await self._proof(old, size), note))
             if not isinstance(reply, OtherSize):
                 return reply
             old = reply.size
-        return Failed("untrue", f"{known.name} does not stand by the size that it tells.")
+        return Failed("untrue", f"{witness.name} does not stand by the size that it tells.")
 
     async def _proof(self, old: int, new: int) -> tuple[bytes, ...]:
         return tuple(await self._database.transaction(lambda tx: proof_between(tx, old, new)))
 
     async def _post(
-        self, known: NamedWitness, client: httpx.AsyncClient, submission: Submission
+        self, witness: NamedWitness, client: httpx.AsyncClient, submission: Submission
     ) -> witness_protocol.Reply:
         try:
             async with (
                 asyncio.timeout(TIMEOUT),
-                client.stream("POST", f"{known.url}/add-checkpoint", content=submission.body()) as answer,
+                client.stream("POST", f"{witness.url}/add-checkpoint", content=submission.body()) as response,
             ):
-                body = await _read_body(answer)
+                body = await _read_body(response)
         except (httpx.HTTPError, TimeoutError) as error:
-            return Failed("away", f"{known.name} does not answer ({type(error).__name__}).")
+            return Failed("away", f"{witness.name} does not answer ({type(error).__name__}).")
         if len(body) > witness_protocol.MAX_BODY:
-            return Failed("untrue", f"The answer of {known.name} has no end.")
+            return Failed("untrue", f"The answer of {witness.name} has no end.")
         now = int(self._database.clock().timestamp())
-        content_type = answer.headers.get("Content-Type", "")
-        return witness_protocol.read_reply(answer.status_code, content_type, body, submission.note, known.verifier, now)
+        content_type = response.headers.get("Content-Type", "")
+        return witness_protocol.read_reply(
+            response.status_code, content_type, body, submission.note, witness.verifier, now
+        )
 
 
 class _WitnessTask:
     """One witness, and what is known of it while this process leads."""
 
-    def __init__(self, named: NamedWitness) -> None:
-        self.witness = named
+    def __init__(self, witness: NamedWitness) -> None:
+        self.witness = witness
         self.announced = asyncio.Event()
         self.cosigned: int | None = None
         """The size that it has cosigned last, None for unknown."""
@@ -181,13 +183,13 @@ async def _read_body(answer: httpx.Response) -> bytes:
     return bytes(body)
 
 
-def _log_trouble(known: NamedWitness, trouble: Failed | None) -> None:
+def _log_trouble(witness: NamedWitness, trouble: Failed | None) -> None:
     if trouble is None:
-        log.info("the witness cosigns", witness=known.name)
+        log.info("the witness cosigns", witness=witness.name)
     elif trouble.trouble in ALARMS:
-        log.critical(trouble.detail, witness=known.name)
+        log.critical(trouble.detail, witness=witness.name)
     else:
-        log.warning(trouble.detail, witness=known.name)
+        log.warning(trouble.detail, witness=witness.name)
 
 
 async def newest_note(tx: Transaction) -> str | None:
@@ -198,33 +200,35 @@ async def newest_note(tx: Transaction) -> str | None:
 async def proof_between(tx: Transaction, old: int, new: int) -> list[bytes]:
     """Return the proof that the log of the first `new` entries begins with that of the first `old`."""
     nodes = [node for step in merkle.consistency_nodes(old, new) for node in step]
-    wanted = tiles.tiles_for(nodes)
+    coordinates = tiles.tiles_for(nodes)
     rows = await tx.execute(
-        select(LogTile.level, LogTile.number, LogTile.hashes).where(tuple_(LogTile.level, LogTile.number).in_(wanted))
+        select(LogTile.level, LogTile.number, LogTile.hashes).where(
+            tuple_(LogTile.level, LogTile.number).in_(coordinates)
+        )
     )
     read = tiles.reader({(row.level, row.number): row.hashes for row in rows})
     return merkle.consistency_proof(old, new, read)
 
 
-async def cosigned_size(tx: Transaction, known: NamedWitness) -> int:
+async def cosigned_size(tx: Transaction, witness: NamedWitness) -> int:
     """Return the largest size that a witness has cosigned, as far as it is known here; 0 for none."""
-    query = select(func.max(Cosignature.size)).where(Cosignature.witness == known.verifier.vkey)
+    query = select(func.max(Cosignature.size)).where(Cosignature.witness == witness.verifier.vkey)
     return await tx.scalar(query) or 0
 
 
-async def store_cosignature(tx: Transaction, known: NamedWitness, size: int, cosigned: Cosigned) -> None:
+async def store_cosignature(tx: Transaction, witness: NamedWitness, size: int, cosigned: Cosigned) -> None:
     """Keep a cosignature, once."""
     at = datetime.fromtimestamp(cosigned.time, UTC)
-    row = {"size": size, "witness": known.verifier.vkey, "line": cosigned.line, "at": at}
+    row = {"size": size, "witness": witness.verifier.vkey, "line": cosigned.line, "at": at}
     await tx.execute(insert(Cosignature).values(row).on_conflict_do_nothing())
 
 
-async def store_report(tx: Transaction, known: NamedWitness, trouble: Failed | None, at: datetime) -> None:
+async def store_report(tx: Transaction, witness: NamedWitness, trouble: Failed | None, at: datetime) -> None:
     """Keep how asking a witness ended, in the place of what was kept before."""
-    told = {"trouble": trouble and trouble.trouble, "detail": trouble and trouble.detail, "since": at}
-    statement = insert(WitnessReport).values(told | {"witness": known.verifier.vkey})
+    values = {"trouble": trouble and trouble.trouble, "detail": trouble and trouble.detail, "since": at}
+    statement = insert(WitnessReport).values(values | {"witness": witness.verifier.vkey})
     # Whose report it is stays: the application's role may not change that.
-    await tx.execute(statement.on_conflict_do_update(index_elements=["witness"], set_=told))
+    await tx.execute(statement.on_conflict_do_update(index_elements=["witness"], set_=values))
 
 
 async def lines_under(tx: Transaction, sizes: Sequence[int]) -> dict[int, list[str]]:
@@ -257,20 +261,20 @@ async def load_statuses(tx: Transaction, witnesses: Sequence[NamedWitness]) -> l
     reports = {
         row.witness: row for row in await tx.scalars(select(WitnessReport).where(WitnessReport.witness.in_(keys)))
     }
-    found = []
+    statuses = []
     for each in witnesses:
         vkey = each.verifier.vkey
         query = select(Cosignature.at).where(Cosignature.witness == vkey).order_by(Cosignature.at.desc()).limit(1)
-        told = reports.get(vkey)
-        found.append(
+        last_report = reports.get(vkey)
+        statuses.append(
             WitnessStatus(
                 name=each.name,
                 vkey=vkey,
                 size=await cosigned_size(tx, each) or None,
                 cosigned_at=await tx.scalar(query),
-                trouble=told.trouble if told else None,
-                detail=told.detail if told else None,
-                since=told.since if told and told.trouble else None,
+                trouble=last_report.trouble if last_report else None,
+                detail=last_report.detail if last_report else None,
+                since=last_report.since if last_report and last_report.trouble else None,
             )
         )
-    return found
+    return statuses

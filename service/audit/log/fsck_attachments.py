@@ -1,7 +1,4 @@
-"""Checks what the log commits to and does not hold: openings of commitments, and files of archived months.
-
-Part of the fsck, in its view of the database.
-"""
+"""Checks the openings of commitments and the files of archived months. Part of the fsck, in its snapshot."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -28,7 +25,7 @@ _ACT_MEMBERS: Final = ("file", "sha256", "first_leaf", "last_leaf", "entries")
 
 @dataclass(slots=True)
 class ArchivedRange:
-    """What the check has seen of an archived month: how many leaves have no entry any more, the first and the last of them."""
+    """Leaves of an archived month that have no entry any more: their number, the first and the last."""
 
     entries: int
     first_leaf: int
@@ -36,14 +33,16 @@ class ArchivedRange:
 
 
 def has_commitments(body: str) -> bool:
-    """Tell whether a body may hold something sealed: a look that is enough for most."""
+    """Return True if a body may hold commitments; a cheap test that spares most bodies from parsing."""
     return '"sealed":' in body
 
 
 async def check_openings(connection: asyncpg.Connection, bodies: Mapping[int, str]) -> list[str]:
-    """Return sentences on the seals, in entries by number, that nothing opens and that nobody has erased by an act.
+    """Return a sentence for each commitment without a matching opening whose erasure the log does not record.
 
-    A body that is no JSON object any more was changed, and that is told of already.
+    Args:
+        connection: in the snapshot of the check.
+        bodies: bodies of entries by number.
     """
     if not bodies:
         return []
@@ -51,17 +50,17 @@ async def check_openings(connection: asyncpg.Connection, bodies: Mapping[int, st
     for row in await connection.fetch(_OPENINGS, list(bodies)):
         opening = commitments.Opening(row["pointer"], row["salt"], row["value"])
         openings.setdefault(row["seq"], []).append(opening)
-    found = []
+    details = []
     for seq, content in bodies.items():
         body = _object(content)
         left = commitments.commitments_of(commitments.open_commitments(body, openings.get(seq, [])))
         erased = await _erased(connection, seq, str(body.get("subject"))) if left else set()
-        found += [
-            f"Entry {seq}: what opened {pointer} was changed, or was deleted without an act."
+        details += [
+            f"Entry {seq}: the opening of {pointer} was changed, or was deleted without an act."
             for pointer in left
             if pointer not in erased
         ]
-    return found
+    return details
 
 
 async def _erased(connection: asyncpg.Connection, seq: int, subject: str) -> set[str]:
@@ -70,32 +69,36 @@ async def _erased(connection: asyncpg.Connection, seq: int, subject: str) -> set
 
 
 async def check_archives(
-    connection: asyncpg.Connection, gone: Mapping[date, ArchivedRange], folder: Path | None
+    connection: asyncpg.Connection, missing: Mapping[date, ArchivedRange], folder: Path | None
 ) -> list[str]:
-    """Return sentences on archived months that are not what the log tells of them.
+    """Return a sentence for each difference between archived months and the log.
 
     Args:
-        connection: in the view of the check.
-        gone: what is missing of each month, as the check has seen it.
-        folder: where the files are, to check each of them too; None: they are not looked at.
+        connection: in the snapshot of the check.
+        missing: leaves without an entry, by month.
+        folder: folder of the files, to check each of them too; None skips the files.
     """
     rows = await connection.fetch(_ARCHIVES)
     months = {row["month"] for row in rows}
-    found: list[str] = []
+    details: list[str] = []
     for row in rows:
-        month, seen = f"{row['month']:%Y-%m}", gone.get(row["month"], ArchivedRange(0, 0, 0))
-        made = [json.loads(act["body"])["details"] for act in await connection.fetch(_ARCHIVE_ACTS, f"entries {month}")]
-        # The act itself may have been archived since: then its own file tells of it.
-        if not any(_is_recorded(act, month, row) for act in made) and archive_file.month_at(row["at"]) not in months:
-            found.append(f"Of the archive of {month} no entry tells that it was made as it is stored.")
-        if (seen.entries, seen.first_leaf, seen.last_leaf) != (row["entries"], row["first_leaf"], row["last_leaf"]):
-            found.append(
-                f"Of {month} {seen.entries} entries are gone, from leaf {seen.first_leaf} to {seen.last_leaf}; its archive holds "
-                f"{row['entries']}, from {row['first_leaf']} to {row['last_leaf']}."
+        month, archived = f"{row['month']:%Y-%m}", missing.get(row["month"], ArchivedRange(0, 0, 0))
+        acts = [json.loads(act["body"])["details"] for act in await connection.fetch(_ARCHIVE_ACTS, f"entries {month}")]
+        # The act itself may have been archived since: then it is in the file of its month.
+        if not any(_is_recorded(act, month, row) for act in acts) and archive_file.month_at(row["at"]) not in months:
+            details.append(f"No entry records the archive of {month} as it is stored.")
+        if (archived.entries, archived.first_leaf, archived.last_leaf) != (
+            row["entries"],
+            row["first_leaf"],
+            row["last_leaf"],
+        ):
+            details.append(
+                f"Of {month} {archived.entries} entries are gone, from leaf {archived.first_leaf} to {archived.last_leaf}; "
+                f"its archive holds {row['entries']}, from {row['first_leaf']} to {row['last_leaf']}."
             )
         if folder is not None:
-            found += await _check_file(connection, folder / row["file"], month, row)
-    return found
+            details += await _check_file(connection, folder / row["file"], month, row)
+    return details
 
 
 def _is_recorded(act: Mapping[str, Any], month: str, row: asyncpg.Record) -> bool:
@@ -103,7 +106,7 @@ def _is_recorded(act: Mapping[str, Any], month: str, row: asyncpg.Record) -> boo
 
 
 async def _check_file(connection: asyncpg.Connection, path: Path, month: str, row: asyncpg.Record) -> Sequence[str]:
-    """Return what is wrong with a file; it is read line by line."""
+    """Return sentences on the faults of a file; it is read line by line."""
     try:
         checkpoint = _verify_file(path, month, row)
     except ArchiveError as error:
@@ -113,15 +116,15 @@ async def _check_file(connection: asyncpg.Connection, path: Path, month: str, ro
 
 
 def _verify_file(path: Path, month: str, row: asyncpg.Record) -> Checkpoint:
-    """Return the checkpoint of a file that is the one that the log tells of.
+    """Return the checkpoint of a file after comparing the file with the row of its archive.
 
     Raises:
-        ArchiveError: it is not, or not there.
+        ArchiveError: the file is missing, damaged or another one.
     """
     if not path.is_file():
         raise ArchiveError("The file is not there.")
     if archive_file.sha256_of(path) != row["sha256"]:
-        raise ArchiveError("This is not the file that the log tells of: its SHA-256 is another.")
+        raise ArchiveError("This is not the file that the log records: its SHA-256 differs.")
     head, checkpoint = archive_file.check(path)
     if (head.month, head.entries, head.first, head.last) != (
         month,
@@ -129,7 +132,7 @@ def _verify_file(path: Path, month: str, row: asyncpg.Record) -> Checkpoint:
         row["first_leaf"],
         row["last_leaf"],
     ):
-        raise ArchiveError("It holds other entries than the log tells of.")
+        raise ArchiveError("It holds other entries than the log records.")
     return checkpoint
 
 

@@ -1,4 +1,7 @@
-"""Processes that read and hash the chunks of a log ahead of its full check: one processor takes longer to hash than PostgreSQL to read."""
+"""Worker processes of the fsck: read and hash chunks of the log ahead of the check, one process for each processor.
+
+A single processor takes longer to hash than PostgreSQL takes to read.
+"""
 
 import asyncio
 import os
@@ -16,43 +19,43 @@ from service.audit.log.fsck import CHUNK_LEAVES, CleanChunk, LeafRange
 from service.connections import connect
 
 MIN_LEAVES: Final = 100 * CHUNK_LEAVES
-"""Leaves from which on a log is worth the start of processes."""
+"""Leaves from which on starting processes pays."""
 MAX_WORKERS: Final = 8
 """WorkerPool at most."""
 PREFETCH_CHUNKS: Final = 4
-"""Chunks that each of them is told of before they are needed."""
+"""Chunks that are requested from each process before they are needed."""
 
 _START: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _TIME_SIZE: Final = 8
-"""Bytes of the time of the oldest entry, in microseconds: an answer begins with it, and goes on with the hashes; an empty one is none."""
+"""Bytes of the time of the oldest entry, in microseconds. A reply is this time and the hashes; an empty reply stands for None."""
 _LENGTH_SIZE: Final = 4
-"""Bytes that tell how long an answer is."""
+"""Bytes of the length in front of each reply."""
 
 
 def count_processors() -> int:
-    """Return how many processors this process may use."""
+    """Return the number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @asynccontextmanager
-async def open_snapshot(url: str, view: str) -> AsyncIterator[asyncpg.Connection]:
-    """Connect to the database, and see what a check sees that has exported its view."""
+async def open_snapshot(url: str, snapshot: str) -> AsyncIterator[asyncpg.Connection]:
+    """Connect to the database with the snapshot that a check has exported."""
     connection = await connect(url, name=fsck.NAME, bounds=fsck.BOUNDS, settings=fsck.SETTINGS)
     try:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
-            await connection.execute(f"set transaction snapshot '{view}'")
+            await connection.execute(f"set transaction snapshot '{snapshot}'")
             yield connection
     finally:
         await connection.close()
 
 
 class WorkerPool:
-    """Helpers of the full check, one for each processor.
+    """Pool of worker processes of the fsck.
 
     Args:
         url: address of the database.
-        count: how many of them, at most `MAX_WORKERS`.
+        count: number of processes, at most `MAX_WORKERS`.
         worthwhile: leaves from which on any are started.
     """
 
@@ -61,23 +64,23 @@ class WorkerPool:
         self._count = min(count, MAX_WORKERS)
         self._worthwhile = worthwhile
 
-    async def __call__(self, view: str, spans: Sequence[LeafRange]) -> AsyncGenerator[CleanChunk | None, None]:
-        """Yield what each chunk comes to, in order; None where there is more to it, or where a process came to grief."""
+    async def __call__(self, snapshot: str, spans: Sequence[LeafRange]) -> AsyncGenerator[CleanChunk | None, None]:
+        """Yield the result of each chunk in order; None where the check must read it, or where a process failed."""
         count = self._count if self._count > 1 and spans and spans[-1][1] >= self._worthwhile else 0
-        helpers = [await _Worker.begin(self._url, view) for _ in range(count)]
+        workers = [await _Worker.begin(self._url, snapshot) for _ in range(count)]
         try:
             for place in range(-PREFETCH_CHUNKS * count, len(spans)):
-                if helpers and place + PREFETCH_CHUNKS * count < len(spans):
-                    helpers[place % count].ask(spans[place + PREFETCH_CHUNKS * count])
+                if workers and place + PREFETCH_CHUNKS * count < len(spans):
+                    workers[place % count].ask(spans[place + PREFETCH_CHUNKS * count])
                 if place >= 0:
-                    yield await helpers[place % count].answer() if helpers else None
+                    yield await workers[place % count].answer() if workers else None
         finally:
-            for helper in helpers:
-                await helper.end()
+            for worker in workers:
+                await worker.end()
 
 
 class _Worker:
-    """One process: it is told a chunk a line, and answers in their order. It ends when nobody tells it anything any more."""
+    """A worker process: reads one chunk a line from its input and replies in order. It ends with its input."""
 
     def __init__(self, process: Process) -> None:
         self._process = process
@@ -85,15 +88,15 @@ class _Worker:
         self._to, self._from = process.stdin, process.stdout
 
     @classmethod
-    async def begin(cls, url: str, view: str) -> "_Worker":
+    async def begin(cls, url: str, snapshot: str) -> "_Worker":
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", __name__, stdin=PIPE, stdout=PIPE, start_new_session=True
         )
-        made = cls(process)
-        made._to.write(
-            f"{url}\n{view}\n".encode()
-        )  # not as an argument: those can be seen, and addresses hold passwords
-        return made
+        worker = cls(process)
+        worker._to.write(
+            f"{url}\n{snapshot}\n".encode()
+        )  # arguments of a process are visible to other users, and the URL holds a password
+        return worker
 
     def ask(self, span: LeafRange) -> None:
         if not self._to.is_closing():
@@ -112,26 +115,26 @@ class _Worker:
 
     async def end(self) -> None:
         self._to.close()
-        await self._from.read()  # what nobody waits for any more
+        await self._from.read()  # drain: the process could block on a full pipe
         await self._process.wait()
 
 
-# In the process
+# In the worker process
 
 
 async def _serve(lines: Iterable[bytes]) -> None:
-    """Answer for each line, in the view of the check; with nothing where PostgreSQL gives no answer, for the check will meet the reason."""
-    told = iter(lines)
-    url, view = next(told).decode().strip(), next(told).decode().strip()
-    async with open_snapshot(url, view) as connection:
-        for line in told:
-            first, beyond = map(int, line.split())
-            _send_result(await fsck.hash_clean_chunk(connection, (first, beyond)))
+    """Reply to each line, in the snapshot of the check; end early if PostgreSQL fails, since the check meets the same fault."""
+    requests = iter(lines)
+    url, snapshot = next(requests).decode().strip(), next(requests).decode().strip()
+    async with open_snapshot(url, snapshot) as connection:
+        for line in requests:
+            first, end = map(int, line.split())
+            _send_result(await fsck.hash_clean_chunk(connection, (first, end)))
 
 
-def _send_result(found: CleanChunk | None) -> None:
+def _send_result(result: CleanChunk | None) -> None:
     content = (
-        b"" if found is None else ((found[1] - _START) // _MICROSECOND).to_bytes(_TIME_SIZE, signed=True) + found[0]
+        b"" if result is None else ((result[1] - _START) // _MICROSECOND).to_bytes(_TIME_SIZE, signed=True) + result[0]
     )
     sys.stdout.buffer.write(len(content).to_bytes(_LENGTH_SIZE) + content)
     sys.stdout.buffer.flush()

@@ -98,10 +98,10 @@ class Leader:
 
     def _tell(self, error: Exception) -> None:
         """Tell of a fault once, however often it comes again."""
-        told = f"{type(error).__name__}: {error}"
-        if told == self._told:
+        fault = f"{type(error).__name__}: {error}"
+        if fault == self._told:
             return
-        self._told = told
+        self._told = fault
         is_ours = isinstance(error, LogKeyError | LogDamagedError)
         log.error("the log is not being extended", error=type(error).__name__, detail=str(error) if is_ours else None)
 

@@ -34,8 +34,8 @@ class LogKey:
 
     def mark(self) -> tuple[int, int]:
         """Return what changes when another key takes the file's place."""
-        found = self.path.stat()
-        return found.st_ino, found.st_mtime_ns
+        status = self.path.stat()
+        return status.st_ino, status.st_mtime_ns
 
     def signers(self, origin: str, newest: str | None) -> tuple[Signer, ...]:
         """Return who signs the next checkpoint: the key in force, and the one before it, if that alone has signed the newest note.
@@ -77,10 +77,10 @@ async def require_current_key(connection: asyncpg.Connection, signer: Signer) ->
     Raises:
         LogKeyError: others do, not this one.
     """
-    known = await connection.fetch("select vkey, until from log_keys")
-    if not known:
+    keys = await connection.fetch("select vkey, until from log_keys")
+    if not keys:
         await connection.execute("insert into log_keys (vkey, since) values ($1, now())", signer.vkey)
-    elif not any(row["vkey"] == signer.vkey and row["until"] is None for row in known):
+    elif not any(row["vkey"] == signer.vkey and row["until"] is None for row in keys):
         raise LogKeyError(
             f"The key of this process ({signer.vkey}) is not the log's: give each server process the same "
             "OUTBOUND_LOG_KEY_FILE, or make this key the log's with `outbound audit rotate-key`."

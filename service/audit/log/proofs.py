@@ -82,11 +82,11 @@ async def entry(tx: Transaction, caller: Caller, seq: int) -> EntryInLogOut:
         NotFound: no such entry, or not within the auditor's handlers.
         Archived: its month has been moved to a file.
     """
-    found = await audit.entry(tx, caller, seq)
+    entry = await audit.entry(tx, caller, seq)
     leaf = await tx.scalar(select(Leaf.leaf).where(Leaf.seq == seq))
     proof = None if leaf is None else await inclusion(tx, leaf, await size_of(tx))
     note = None if leaf is None else (await checkpoint(tx)).note
-    return EntryInLogOut(**dict(found), leaf=leaf, inclusion=proof, checkpoint=note)
+    return EntryInLogOut(**dict(entry), leaf=leaf, inclusion=proof, checkpoint=note)
 
 
 async def inclusion(tx: Transaction, leaf: int, size: int) -> InclusionOut:
@@ -116,8 +116,8 @@ async def consistency(tx: Transaction, old: int, new: int) -> ConsistencyOut:
     if old > new:
         raise Invalid(f"A log of {new} entries does not begin with one of {old}.", errors=[("/from", "Swap them.")])
     steps = merkle.consistency_nodes(old, new)
-    wanted = [*merkle.peaks(old), *merkle.peaks(new), *(each for step in steps for each in step)]
-    node = await load_nodes(tx, wanted)
+    coordinates = [*merkle.peaks(old), *merkle.peaks(new), *(each for step in steps for each in step)]
+    node = await load_nodes(tx, coordinates)
     proof = merkle.consistency_proof(old, new, node)
     return ConsistencyOut(
         from_=old,
@@ -129,15 +129,15 @@ async def consistency(tx: Transaction, old: int, new: int) -> ConsistencyOut:
 
 
 async def _require_size(tx: Transaction, size: int, pointer: str) -> None:
-    there = await size_of(tx)
-    if size > there:
-        raise Invalid(f"The log holds {there} entries by now.", errors=[(pointer, f"At most {there}.")])
+    current = await size_of(tx)
+    if size > current:
+        raise Invalid(f"The log holds {current} entries by now.", errors=[(pointer, f"At most {current}.")])
 
 
 async def health(tx: Transaction, witnesses: Sequence[NamedWitness], max_age: timedelta | None) -> HealthOut:
     """Return how the log is: whether each entry gets its leaf in time, and what the witnesses say."""
-    beyond = func.coalesce(select(LogState.watermark).scalar_subquery(), 0)
-    waits = select(Entry.at).where(Entry.seq > beyond, ~select(Leaf).where(Leaf.seq == Entry.seq).exists())
+    watermark = func.coalesce(select(LogState.watermark).scalar_subquery(), 0)
+    waits = select(Entry.at).where(Entry.seq > watermark, ~select(Leaf).where(Leaf.seq == Entry.seq).exists())
     waiting = waits.limit(MAX_WAITING).subquery()
     count, since = (await tx.execute(select(func.count(), func.min(waiting.c.at)))).one()
     signed_at = await tx.scalar(select(StoredCheckpoint.at).order_by(StoredCheckpoint.size.desc()).limit(1))

@@ -160,12 +160,12 @@ async def _cosigned(tx: Transaction, leaf: int) -> StoredCheckpoint | None:
 
 async def _hashes(tx: Transaction, nodes: Sequence[Node]) -> dict[Node, bytes]:
     """Return the hashes of nodes of the tree."""
-    wanted = [
+    conditions = [
         and_(LogTile.level == level, LogTile.number == number) for level, number in sorted(tiles.tiles_for(nodes))
     ]
-    read = (await tx.scalars(select(LogTile).where(or_(*wanted)))).all() if wanted else ()
+    read = (await tx.scalars(select(LogTile).where(or_(*conditions)))).all() if conditions else ()
     node = tiles.reader({(tile.level, tile.number): tile.hashes for tile in read})
-    return {one: node(*one) for one in nodes}
+    return {coordinates: node(*coordinates) for coordinates in nodes}
 
 
 async def _lines(database: Database, month: date, run: LeafRun) -> AsyncIterator[Line]:
@@ -245,8 +245,8 @@ async def _drop(tx: Transaction, month: date, moved: ArchivedMonth, seqs: tuple[
 
 def _within_month(month: date, column: InstrumentedAttribute[datetime] = Entry.at) -> tuple[ColumnElement[bool], ...]:
     """Return the conditions that a moment is in a month."""
-    first, beyond = (datetime.combine(day, time(), UTC) for day in (month, months_after(month, 1)))
-    return column >= first, column < beyond
+    first, end = (datetime.combine(day, time(), UTC) for day in (month, months_after(month, 1)))
+    return column >= first, column < end
 
 
 def _require_ours(path: Path, head: Head) -> None:

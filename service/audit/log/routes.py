@@ -31,8 +31,8 @@ async def list_entries(
     limit: Limit = 50,
 ) -> Response:
     """List entries, oldest first, by what they are about (`subject`), who acted, the act, the handler and the time."""
-    wanted = EntryFilter(subject=subject, actor=actor, action=action, handler=handler, since=since, until=until)
-    return await exchange.page(lambda tx, caller: operations.entries(tx, caller, wanted, cursor, limit))
+    entry_filter = EntryFilter(subject=subject, actor=actor, action=action, handler=handler, since=since, until=until)
+    return await exchange.page(lambda tx, caller: operations.entries(tx, caller, entry_filter, cursor, limit))
 
 
 @router.get("/v1/audit/entries/{seq}", response_model=EntryInLogOut, responses={410: REFUSALS[410]})

@@ -109,8 +109,8 @@ class Sequencer:
         size: int = state["size"]
         await log_key.require_current_key(connection, key.signer(state["origin"]))
         newest = await connection.fetchrow(_NEWEST)
-        wanted = edge_tiles(size)
-        rows = await connection.fetch(_TILES, [tile[0] for tile in wanted], [tile[1] for tile in wanted])
+        coordinates = edge_tiles(size)
+        rows = await connection.fetch(_TILES, [tile[0] for tile in coordinates], [tile[1] for tile in coordinates])
         try:
             edge = TreeEdge(size, {(row["level"], row["number"]): row["hashes"] for row in rows})
         except ValueError as error:

@@ -46,14 +46,14 @@ class TileRequest:
         Raises:
             NotFound: nothing is written like that.
         """
-        found = _PATH.fullmatch(path)
-        number = None if found is None else tiles.number_of(found["number"])
-        if found is None or number is None or int(found["width"] or 1) >= tiles.WIDTH:
+        match = _PATH.fullmatch(path)
+        number = None if match is None else tiles.number_of(match["number"])
+        if match is None or number is None or int(match["width"] or 1) >= tiles.WIDTH:
             raise NotFound(
                 "There is no such tile: ask for tile/<level>/<number>, a number being written like x001/x234/067."
             )
-        level = None if found["level"] == "entries" else int(found["level"])
-        return cls(level, number, int(found["width"] or tiles.WIDTH))
+        level = None if match["level"] == "entries" else int(match["level"])
+        return cls(level, number, int(match["width"] or tiles.WIDTH))
 
     @property
     def is_full(self) -> bool:
@@ -61,29 +61,29 @@ class TileRequest:
         return self.width == tiles.WIDTH
 
 
-async def load_content(tx: Transaction, wanted: TileRequest) -> bytes:
+async def load_content(tx: Transaction, request: TileRequest) -> bytes:
     """Return the bytes of a tile, or of a bundle of entries.
 
     Raises:
         NotFound: the log does not reach so far.
         Archived: an entry of the bundle has been moved to a file.
     """
-    if wanted.level is None:
-        return await _bundle(tx, wanted)
+    if request.level is None:
+        return await _bundle(tx, request)
     hashes = await tx.scalar(
-        select(LogTile.hashes).where(LogTile.level == wanted.level, LogTile.number == wanted.number)
+        select(LogTile.hashes).where(LogTile.level == request.level, LogTile.number == request.number)
     )
-    if hashes is None or len(hashes) < wanted.width * HASH_SIZE:
+    if hashes is None or len(hashes) < request.width * HASH_SIZE:
         raise _beyond_end()
-    return hashes[: wanted.width * HASH_SIZE]
+    return hashes[: request.width * HASH_SIZE]
 
 
-async def _bundle(tx: Transaction, wanted: TileRequest) -> bytes:
-    first = wanted.number * tiles.WIDTH
-    beyond = first + wanted.width
-    if beyond > await proofs.size_of(tx):
+async def _bundle(tx: Transaction, request: TileRequest) -> bytes:
+    first = request.number * tiles.WIDTH
+    end = first + request.width
+    if end > await proofs.size_of(tx):
         raise _beyond_end()
-    places = aliased(Leaf, select(Leaf).where(Leaf.leaf >= first, Leaf.leaf < beyond).subquery())
+    places = aliased(Leaf, select(Leaf).where(Leaf.leaf >= first, Leaf.leaf < end).subquery())
     rows = await tx.execute(
         select(places.at, Entry.body)
         .outerjoin(Entry, (Entry.seq == places.seq) & (Entry.at == places.at))
@@ -120,12 +120,12 @@ async def vkeys(tx: Transaction) -> list[str]:
     Raises:
         NotFound: the log has not begun.
     """
-    found = (
+    keys = (
         await tx.scalars(select(LogKey.vkey).order_by(LogKey.until.desc().nulls_first(), LogKey.since.desc()))
     ).all()
-    if not found:
+    if not keys:
         raise NotFound("The log has not begun yet.")
-    return list(found)
+    return list(keys)
 
 
 def _beyond_end() -> NotFound:

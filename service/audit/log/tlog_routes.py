@@ -46,9 +46,11 @@ async def tlog_tile(exchange: AuditorExchange, path: str) -> Response:
 
     async def work(tx: Transaction, caller: Caller) -> Reply:
         caller.require_everywhere(Role.AUDITOR)
-        wanted = TileRequest.of(path)
-        cached = FOREVER if wanted.is_full else "no-store"
-        return Reply(200, await tile_store.load_content(tx, wanted), {"Content-Type": BYTES, "Cache-Control": cached})
+        tile_request = TileRequest.of(path)
+        cached = FOREVER if tile_request.is_full else "no-store"
+        return Reply(
+            200, await tile_store.load_content(tx, tile_request), {"Content-Type": BYTES, "Cache-Control": cached}
+        )
 
     return await exchange.send(work)
 
@@ -56,5 +58,5 @@ async def tlog_tile(exchange: AuditorExchange, path: str) -> Response:
 @router.get("/tlog/vkey", response_class=PlainTextResponse, responses=_answers("text/plain"))
 async def tlog_vkey(request: Request) -> Response:
     """Read the verifier keys of the log, one a line: the one in force first, then those of before."""
-    found: list[str] = await request.app.state.database.transaction(tile_store.vkeys)
-    return PlainTextResponse("".join(f"{vkey}\n" for vkey in found))
+    keys: list[str] = await request.app.state.database.transaction(tile_store.vkeys)
+    return PlainTextResponse("".join(f"{vkey}\n" for vkey in keys))

@@ -59,15 +59,15 @@ class Line:
     body: str
 
 
-def parse_month(told: str) -> date:
+def parse_month(text: str) -> date:
     """Return the first day of a month that is written as `YYYY-MM`.
 
     Raises:
         ValueError: it is not written so.
     """
-    day = date.fromisoformat(f"{told}-01")
-    if told != f"{day:%Y-%m}":
-        raise ValueError(f"`{told}` is no month: write it as 2026-11.")
+    day = date.fromisoformat(f"{text}-01")
+    if text != f"{day:%Y-%m}":
+        raise ValueError(f"`{text}` is no month: write it as 2026-11.")
     return day
 
 
@@ -109,7 +109,7 @@ def open_for_entries(path: Path, head: Head) -> Iterator[gzip.GzipFile]:
         head: what the first line tells.
     """
     covers = [[level, index, base64.b64encode(hash_).decode()] for (level, index), hash_ in head.covers.items()]
-    told = {
+    members = {
         "format": FORMAT,
         "month": head.month,
         "entries": head.entries,
@@ -119,7 +119,7 @@ def open_for_entries(path: Path, head: Head) -> Iterator[gzip.GzipFile]:
         "covers": covers,
     }
     with path.open("wb") as raw, gzip.GzipFile("", "wb", _GZIP_LEVEL, raw, mtime=0) as file:
-        file.write(_json(told))
+        file.write(_json(members))
         yield file
 
 
@@ -192,19 +192,19 @@ def find_signers(
         ArchiveError: nobody of them has signed it, or the trees do not agree.
     """
     try:
-        opened = signed_note.open(note, verifiers)
-        told = Checkpoint.of(opened.text)
+        verified = signed_note.open(note, verifiers)
+        theirs = Checkpoint.of(verified.text)
     except ValueError as error:
         raise ArchiveError(str(error)) from error
-    if told.origin != own.origin:
-        raise ArchiveError(f"The checkpoint is of the log {told.origin}, the file is of {own.origin}.")
-    old, new = sorted((own, told), key=lambda one: one.size)
+    if theirs.origin != own.origin:
+        raise ArchiveError(f"The checkpoint is of the log {theirs.origin}, the file is of {own.origin}.")
+    old, new = sorted((own, theirs), key=lambda checkpoint: checkpoint.size)
     if not merkle.verify_consistency(old.size, new.size, old.root, new.root, consistency):
         raise ArchiveError(
             f"It is not proved that the trees of {old.size} and of {new.size} leaves agree: "
             f"give the proof of /v1/audit/proofs/consistency?from={old.size}&to={new.size}."
         )
-    return opened.by
+    return verified.by
 
 
 def sha256_of(path: Path) -> str:
@@ -249,20 +249,20 @@ def _open_gzip(path: Path) -> Iterator[gzip.GzipFile]:
 
 
 def _head(content: bytes) -> Head:
-    told = _object(content)
-    if told.get("format") != FORMAT:
+    members = _object(content)
+    if members.get("format") != FORMAT:
         raise ArchiveError(f"The file is not of the format {FORMAT}.")
     try:
-        covers = {(int(level), int(index)): signed_note.hash_of(hash_) for level, index, hash_ in told["covers"]}
-        entries, first, last = (int(told[name]) for name in ("entries", "first_leaf", "last_leaf"))
-        return Head(str(told["month"]), entries, first, last, str(told["checkpoint"]), covers)
+        covers = {(int(level), int(index)): signed_note.hash_of(hash_) for level, index, hash_ in members["covers"]}
+        entries, first, last = (int(members[name]) for name in ("entries", "first_leaf", "last_leaf"))
+        return Head(str(members["month"]), entries, first, last, str(members["checkpoint"]), covers)
     except (KeyError, TypeError, ValueError) as error:
         raise ArchiveError("The first line does not tell what the file holds.") from error
 
 
 def _line(content: bytes) -> Line:
-    told = _object(content)
-    leaf, seq, body = told.get("leaf"), told.get("seq"), told.get("body")
+    members = _object(content)
+    leaf, seq, body = members.get("leaf"), members.get("seq"), members.get("body")
     if not isinstance(leaf, int) or not isinstance(seq, int) or not isinstance(body, str):
         raise ArchiveError("A line is no entry.")
     return Line(leaf, seq, body)
@@ -270,12 +270,12 @@ def _line(content: bytes) -> Line:
 
 def _object(content: bytes) -> dict[str, Any]:
     try:
-        told = json.loads(content)
+        members = json.loads(content)
     except ValueError as error:
         raise ArchiveError("A line is not JSON.") from error
-    if not isinstance(told, dict):
+    if not isinstance(members, dict):
         raise ArchiveError("A line is no JSON object.")
-    return told
+    return members
 
 
 def _json(value: object) -> bytes:

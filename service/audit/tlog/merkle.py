@@ -72,8 +72,8 @@ class CompactRange:
         Raises:
             ValueError: a whole subtree of that level cannot begin here.
         """
-        index, beyond = divmod(self.size, 1 << level)
-        if beyond:
+        index, remainder = divmod(self.size, 1 << level)
+        if remainder:
             raise ValueError(f"No subtree of level {level} begins at leaf {self.size}.")
         while index & 1:
             hash_ = node_hash(self.hashes.pop(), hash_)
@@ -83,10 +83,10 @@ class CompactRange:
 
     def cut(self, level: int) -> None:
         """Forget the leaves that are in no whole subtree of `2**level` leaves."""
-        beyond = self.size & ((1 << level) - 1)
-        if beyond:
-            del self.hashes[-beyond.bit_count() :]
-            self.size -= beyond
+        remainder = self.size & ((1 << level) - 1)
+        if remainder:
+            del self.hashes[-remainder.bit_count() :]
+            self.size -= remainder
 
     def root(self) -> bytes:
         """Return the root of what is there."""
@@ -136,18 +136,18 @@ def verify_inclusion(leaf: int, size: int, hash: bytes, proof: Sequence[bytes], 
     """
     if not 0 <= leaf < size:
         return False
-    index, last, found = leaf, size - 1, hash
+    index, last, computed = leaf, size - 1, hash
     for each in proof:
         if last == 0:
             return False
         if index & 1 or index == last:
-            found = node_hash(each, found)
+            computed = node_hash(each, computed)
             while not index & 1 and index:
                 index, last = index >> 1, last >> 1
         else:
-            found = node_hash(found, each)
+            computed = node_hash(computed, each)
         index, last = index >> 1, last >> 1
-    return last == 0 and found == root
+    return last == 0 and computed == root
 
 
 def consistency_nodes(old: int, new: int) -> list[list[Node]]:
@@ -162,7 +162,7 @@ def consistency_nodes(old: int, new: int) -> list[list[Node]]:
         raise ValueError(f"A tree of {new} leaves does not begin with one of {old}.")
     if old == 0:
         return []
-    start, end, steps, known = 0, new, [], True
+    start, end, steps, is_whole = 0, new, [], True
     while end != old:
         middle = start + _largest_power_below(end - start)
         if old <= middle:
@@ -170,8 +170,8 @@ def consistency_nodes(old: int, new: int) -> list[list[Node]]:
             end = middle
         else:
             steps.append(_whole_subtrees(start, middle))
-            start, known = middle, False
-    if not known:
+            start, is_whole = middle, False
+    if not is_whole:
         steps.append(_whole_subtrees(start, end))
     return steps[::-1]
 
@@ -283,10 +283,10 @@ def _whole_subtrees(start: int, end: int) -> list[Node]:
 
 def _fold(hashes: Sequence[bytes]) -> bytes:
     """Return the hash above subtrees that stand side by side, the largest first."""
-    found = hashes[-1]
+    hash_ = hashes[-1]
     for each in reversed(hashes[:-1]):
-        found = node_hash(each, found)
-    return found
+        hash_ = node_hash(each, hash_)
+    return hash_
 
 
 def _largest_power_below(size: int) -> int:

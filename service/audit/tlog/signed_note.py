@@ -64,14 +64,14 @@ class Verifier:
         parts = vkey.split("+", 2)
         if len(parts) != 3:  # noqa: PLR2004
             raise ValueError(f"`{vkey}` is no verifier key: it must be <name>+<id>+<key>.")
-        name, told_id, material = parts[0], parts[1], _bytes_of(parts[2])
-        kind = next((known for known in (ED25519, COSIGNATURE) if material[:1] == bytes([known])), None)
+        name, key_id, material = parts[0], parts[1], _bytes_of(parts[2])
+        kind = next((candidate for candidate in (ED25519, COSIGNATURE) if material[:1] == bytes([candidate])), None)
         if kind is None:
             raise ValueError(f"The verifier key of {name} is neither of Ed25519 (0x01) nor of cosignatures (0x04).")
-        made = cls(name, material[1:], kind)
-        if made.vkey != vkey:
-            raise ValueError(f"The verifier key of {name} has the id {told_id}, its key has {made.id.hex()}.")
-        return made
+        verifier = cls(name, material[1:], kind)
+        if verifier.vkey != vkey:
+            raise ValueError(f"The verifier key of {name} has the id {key_id}, its key has {verifier.id.hex()}.")
+        return verifier
 
     @property
     def id(self) -> bytes:
@@ -210,10 +210,10 @@ def open(note: str, verifiers: Iterable[Verifier]) -> VerifiedNote:  # noqa: A00
         SignatureError: none of the keys has signed it, or a line that names one of them does not hold its signature.
     """
     text, signatures = parts_of(note)
-    known = {(verifier.name, verifier.id): verifier for verifier in verifiers}
+    by_key = {(verifier.name, verifier.id): verifier for verifier in verifiers}
     keys = set()
     for each in signatures:
-        verifier = known.get((each.name, each.id))
+        verifier = by_key.get((each.name, each.id))
         if verifier is None:
             continue
         if not verifier.has_signed(text, each.signature):
@@ -251,9 +251,9 @@ class Checkpoint:
             raise ValueError(f"The root has {len(self.root)} bytes, a SHA-256 hash has 32.")
 
     @classmethod
-    def at(cls, origin: str, size: int, root: bytes, moment: datetime) -> "Checkpoint":
+    def at(cls, origin: str, size: int, root: bytes, time: datetime) -> "Checkpoint":
         """Return the checkpoint of a tree with the line `time <RFC 3339 in UTC, seconds>`."""
-        return cls(origin, size, root, (f"{TIME}{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",))
+        return cls(origin, size, root, (f"{TIME}{time.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",))
 
     @classmethod
     def of(cls, text: str) -> "Checkpoint":

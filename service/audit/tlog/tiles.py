@@ -67,10 +67,10 @@ class TreeEdge:
 
     def __init__(self, size: int = 0, tiles: Mapping[Tile, bytes] | None = None) -> None:
         self._open: dict[int, bytes] = {}
-        known = tiles or {}
+        stored = tiles or {}
         for level, number in edge_tiles(size):
             width = (size >> (HEIGHT * level)) % WIDTH
-            self._open[level] = known.get((level, number), b"")[: width * HASH_SIZE]
+            self._open[level] = stored.get((level, number), b"")[: width * HASH_SIZE]
         peaks = merkle.peaks(size)
         self._growth = CompactRange(
             size, [node_in(self._open.get(level // HEIGHT, b""), (level, i)) for level, i in peaks]
@@ -87,14 +87,14 @@ class TreeEdge:
 
     def copy(self) -> "TreeEdge":
         """Return another one that grows by itself."""
-        made = TreeEdge()
-        made._open = dict(self._open)
-        made._growth = CompactRange(self._growth.size, self._growth.hashes)
-        return made
+        edge = TreeEdge()
+        edge._open = dict(self._open)
+        edge._growth = CompactRange(self._growth.size, self._growth.hashes)
+        return edge
 
     def tiles(self) -> dict[Tile, bytes]:
         """Return the tiles that are not full, with what they hold."""
-        return {(level, (self.size >> (HEIGHT * level)) // WIDTH): held for level, held in self._open.items()}
+        return {(level, (self.size >> (HEIGHT * level)) // WIDTH): hashes for level, hashes in self._open.items()}
 
     def append(self, hashes: bytes) -> dict[Tile, bytes]:
         """Append leaves, whose hashes stand one behind the other, and return the tiles that have changed, with all that they hold now."""
@@ -117,10 +117,10 @@ class TreeEdge:
 
     def _extend(self, level: int, first: int, more: bytes, changed: dict[Tile, bytes]) -> bytes:
         """Add hashes at one level, from index `first` on, and return those of the tiles that became full."""
-        held = self._open.pop(level, b"") + more
+        hashes = self._open.pop(level, b"") + more
         above = []
-        for at in range(0, len(held), FULL):
-            tile = held[at : at + FULL]
+        for at in range(0, len(hashes), FULL):
+            tile = hashes[at : at + FULL]
             number = first // WIDTH + at // FULL
             changed[level, number] = tile
             if len(tile) == FULL:

@@ -93,11 +93,11 @@ def verify_submission(
     if checkpoint.origin not in logs:
         raise Refusal(404, f"This witness knows no log {checkpoint.origin}.")
     try:
-        opened = signed_note.open(submission.note, logs[checkpoint.origin])
+        verified_note = signed_note.open(submission.note, logs[checkpoint.origin])
     except SignatureError as error:
         raise Refusal(403, f"The checkpoint is not signed by {checkpoint.origin}: {error}") from error
     _require_consistent(submission, checkpoint, seen.get(checkpoint.origin))
-    return checkpoint, opened
+    return checkpoint, verified_note
 
 
 def _require_consistent(submission: Submission, new: Checkpoint, before: Checkpoint | None) -> None:
@@ -230,7 +230,7 @@ def parse_witnesses(setting: str) -> tuple[NamedWitness, ...]:
     Raises:
         ValueError: one of them cannot be used.
     """
-    found: dict[str, NamedWitness] = {}
+    witnesses: dict[str, NamedWitness] = {}
     for part in setting.split(",") if setting.strip() else ():
         vkey, _, url = part.strip().partition(" ")
         url = url.strip().rstrip("/")
@@ -239,10 +239,10 @@ def parse_witnesses(setting: str) -> tuple[NamedWitness, ...]:
             raise ValueError(f"OUTBOUND_WITNESSES: {vkey} is not the key of a witness (kind 0x04).")
         if not url.startswith(("http://", "https://")) or " " in url:
             raise ValueError(f"OUTBOUND_WITNESSES: the address of {verifier.name} must begin with https:// or http://.")
-        if vkey in found:
+        if vkey in witnesses:
             raise ValueError(f"OUTBOUND_WITNESSES: {verifier.name} is named twice.")
-        found[vkey] = NamedWitness(verifier, url)
-    return tuple(found.values())
+        witnesses[vkey] = NamedWitness(verifier, url)
+    return tuple(witnesses.values())
 
 
 @dataclass(frozen=True)
@@ -274,13 +274,15 @@ def list_complaints(standings: Sequence[WitnessStatus], now: datetime, max_age: 
         now: the present moment.
         max_age: how old the youngest cosignature may be; None where none is asked for.
     """
-    told = [each.detail or each.trouble or "" for each in standings if each.trouble in ALARMS]
+    complaints = [each.detail or each.trouble or "" for each in standings if each.trouble in ALARMS]
     if max_age is None:
-        return told
+        return complaints
     ages = [age for each in standings if (age := each.age(now)) is not None]
     if not ages:
-        told.append("No witness has cosigned the log yet.")
+        complaints.append("No witness has cosigned the log yet.")
     elif min(ages) > max_age:
         seconds = int(min(ages).total_seconds())
-        told.append(f"The youngest cosignature is {seconds} seconds old; {int(max_age.total_seconds())} are allowed.")
-    return told
+        complaints.append(
+            f"The youngest cosignature is {seconds} seconds old; {int(max_age.total_seconds())} are allowed."
+        )
+    return complaints

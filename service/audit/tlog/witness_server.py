@@ -140,12 +140,12 @@ class Witness:
         except ValueError as error:
             raise Refusal(400, str(error)) from error
         try:
-            checkpoint, opened = witness_protocol.verify_submission(submission, self._logs, self._memory.seen)
+            checkpoint, verified_note = witness_protocol.verify_submission(submission, self._logs, self._memory.seen)
         except Refusal as refusal:
             self._tell(refusal, submission)
             raise
-        line = signed_note.cosign(opened.text, self._signer, int(self._clock().timestamp()))
-        self._memory.keep(checkpoint, _signed(submission.note, opened) + line)
+        line = signed_note.cosign(verified_note.text, self._signer, int(self._clock().timestamp()))
+        self._memory.keep(checkpoint, _signed(submission.note, verified_note) + line)
         log.info("cosigned", origin=checkpoint.origin, size=checkpoint.size)
         return line
 
@@ -169,10 +169,10 @@ class Witness:
         return None
 
 
-def _signed(note: str, opened: VerifiedNote) -> str:
+def _signed(note: str, verified_note: VerifiedNote) -> str:
     """Return the note with the signatures that were verified, and no others."""
-    own = (each.line for each in signed_note.signatures_of(note) if any(map(each.is_by, opened.keys)))
-    return f"{opened.text}\n{''.join(own)}"
+    own = (each.line for each in signed_note.signatures_of(note) if any(map(each.is_by, verified_note.keys)))
+    return f"{verified_note.text}\n{''.join(own)}"
 
 
 def application(cosigner: Witness) -> Starlette:

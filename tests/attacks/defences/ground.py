@@ -79,7 +79,7 @@ DEFENCES: Final = (
         "A101",
         "the check compares each entry with the hash that was signed",
         CHECK,
-        "_Check._hashed",
+        "_Check._hash_leaves",
         "found != chunk.told",
         "False",
         TAMPERED + "test_the_check_names_what_was_done_to_entries_leaves_and_tiles",
@@ -124,7 +124,7 @@ DEFENCES: Final = (
         "A104",
         "the check compares times with those that were signed",
         CHECK,
-        "_Check._hashed",
+        "_Check._hash_leaves",
         "at < latest",
         "False",
         TAMPERED + "test_an_entry_that_claims_to_be_older_than_it_is_is_named",
@@ -245,7 +245,7 @@ DEFENCES: Final = (
         "a row that no entry made is named",
         "service/audit/state.py",
         "_Comparison._compare_row",
-        "if not self._excuse(table, key, said)",
+        "if not self._excuse(table, key, statements)",
         "False",
         "tests/faults/test_state.py::test_a_row_that_somebody_put_in_or_took_out_is_named",
     ),
@@ -263,9 +263,9 @@ DEFENCES: Final = (
         "a baseline says nothing of what no entry of before is about",
         "service/audit/state.py",
         "_Comparison._excuse",
-        "last = max((one.seq for one in said or ()), default=0)",
+        "last = max((statement.seq for statement in statements or ()), default=0)",
         (
-            "last = max((one.seq for one in said or ()), default=0)\n"
+            "last = max((statement.seq for statement in statements or ()), default=0)\n"
             "        if by is None:\n"
             "            self._state.unstated.append((table, key))\n"
             "            return False"
