@@ -25,7 +25,7 @@ REFILING_MONTHS: Final = 3
 
 
 class Code(StrEnum):
-    """What is to be done."""
+    """Kinds of obligations."""
 
     FILE_STANDARD_CONTRACT = "file_standard_contract"
     RENEW_ASSESSMENT = "renew_assessment"
@@ -42,13 +42,13 @@ SETTLED_BY: Final[Mapping[Code, str]] = {
     Code.RENEW_ASSESSMENT: "security_assessment_result",
     Code.RENEW_IMPACT_ASSESSMENT: "impact_assessment_report",
 }
-"""Duties that only a paper settles."""
+"""Obligations that only evidence of this kind settles."""
 
 RECKONED: Final = frozenset({Code.FILE_STANDARD_CONTRACT, Code.RENEW_ASSESSMENT})
-"""Duties whose day is a matter of working days."""
+"""Obligations whose due day is computed in working days."""
 
 YEARLY: Final = frozenset({Code.ANNUAL_RISK_REPORT})
-"""Duties that come again a year after they were due."""
+"""Obligations that recur a year after their due day."""
 
 
 class State(StrEnum):
@@ -77,7 +77,7 @@ def standing(stored: str, due_on: date, today: date, settles_on: date | None = N
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A last day, and a note where it had to be reckoned without the year's holidays."""
+    """Due day, with a note if it was computed without the year's holidays."""
 
     on: date
     note: str | None = None
@@ -114,7 +114,7 @@ def _reckoned(exact: Callable[[], date], strictest: date) -> Due:
 
 
 def settles(code: Code, due_on: date, ends_on: date | None) -> bool:
-    """Tell whether a paper of the right kind ends a duty: an assessment is renewed by a result that lasts longer alone.
+    """Return True if evidence of the right kind settles an obligation; an assessment is renewed only by a result that ends later.
 
     Args:
         code: the duty.
@@ -143,12 +143,12 @@ def months_after(day: date, months: int) -> date:
 
 
 def must_be_refiled(filed: int, scale: int) -> bool:
-    """Tell whether a scale has changed by so much that the catalogue is filed anew. Source: MIIT art. 12."""
+    """Return True if a scale has changed by so much that the catalogue is filed anew. Source: MIIT art. 12."""
     if filed == 0:
         return scale > 0
     return abs(scale - filed) * 100 >= filed * REFILING_PERCENT
 
 
 def is_reported_yearly(tags: Collection[str]) -> bool:
-    """Tell whether data of these tags is reported on every year. Source: DSL art. 30; NDSMR art. 33."""
+    """Return True if data of these tags needs a yearly report. Source: DSL art. 30; NDSMR art. 33."""
     return not {"important", "core"}.isdisjoint(tags)

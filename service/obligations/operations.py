@@ -29,7 +29,7 @@ from service.obligations.tables import Obligation
 from service.validation.problems import Conflict, Invalid
 
 KEEPERS = frozenset({Role.REQUESTER, Role.REGISTRAR, Role.LEGAL, Role.PRIVACY, Role.SECURITY})
-"""Who may say that a duty has been done."""
+"""Roles that may complete an obligation."""
 
 REOPENERS = frozenset({Role.LEGAL, Role.SECURITY})
 
@@ -193,13 +193,13 @@ async def assign(tx: Transaction, caller: Caller, obligation_id: str, owner: str
 
 
 async def reckon_anew(tx: Transaction, caller: Caller) -> list[tuple[Obligation, date]]:
-    """Reckon the days anew that were taken strictly for want of a year's holidays; return the duties that moved with their old days.
+    """Recompute due days that were computed without a year's holidays; return the changed obligations with their old days.
 
-    The holidays come with a new version of the calendar, so this is done whenever the service starts.
+    Runs at each start of the service, since holidays come with a new version of the calendar.
     """
-    wanted = Obligation.due_note.is_not(None), Obligation.code.in_(RECKONED)
+    conditions = Obligation.due_note.is_not(None), Obligation.code.in_(RECKONED)
     moved: list[tuple[Obligation, date]] = []
-    for obligation in await open_of(tx, *wanted):
+    for obligation in await open_of(tx, *conditions):
         due, before = reckoned_anew(Code(obligation.code), obligation.due_on), obligation.due_on
         if due.note is None:
             obligation.due_on, obligation.due_note = due.on, None

@@ -92,7 +92,7 @@ async def has_open_for(tx: Transaction, code: Code, transfer: str) -> bool:
 async def overdue_of(
     tx: Transaction, permits: Mapping[str, tuple[str, bool]], today: date
 ) -> Mapping[str, tuple[str, ...]]:
-    """Return the ids of the overdue duties that suspend each permit.
+    """Return the ids of the overdue obligations that suspend each permit.
 
     Args:
         tx: the transaction.
@@ -113,21 +113,21 @@ async def overdue_of(
         )
         .order_by(Obligation.id)
     )
-    found: dict[str, tuple[str, ...]] = {}
-    for duty, permit, handler in await tx.execute(query):
-        of_handler = [one for one, (owner, is_weighty) in permits.items() if owner == handler and is_weighty]
-        for one in [permit] if permit is not None else of_handler:
-            found[one] = (*found.get(one, ()), duty)
-    return found
+    overdue: dict[str, tuple[str, ...]] = {}
+    for obligation, permit, handler in await tx.execute(query):
+        of_handler = [id_ for id_, (owner, is_weighty) in permits.items() if owner == handler and is_weighty]
+        for suspended in [permit] if permit is not None else of_handler:
+            overdue[suspended] = (*overdue.get(suspended, ()), obligation)
+    return overdue
 
 
 def is_overdue(today: date) -> ColumnElement[bool]:
-    """Return the condition that a duty suspends what it belongs to; the same as `standing()` with `blocks`, for a query."""
+    """Return the condition that an obligation suspends its permits: the rule of `standing()` with `blocks`, for queries."""
     return and_(_is_open(today), Obligation.blocks, Obligation.due_on < today)
 
 
 def _is_open(today: date) -> ColumnElement[bool]:
-    """Return the condition that a duty is open on a day: no paper has settled it, nor one dated ahead whose day has come."""
+    """Return the condition that an obligation is open on a day: no evidence settles it on that day."""
     tomorrow = beginning_of(today + timedelta(days=1))
     return and_(Obligation.state == State.OPEN, or_(Obligation.ended_at.is_(None), Obligation.ended_at >= tomorrow))
 

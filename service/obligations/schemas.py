@@ -1,4 +1,4 @@
-"""API shapes of duties."""
+"""Defines the API shapes of obligations."""
 
 from datetime import date, datetime
 from typing import Self
@@ -13,7 +13,7 @@ from service.validation.text_types import Prose, Reference
 
 
 class ObligationOut(BaseModel):
-    """A duty as a task."""
+    """Obligation as a task."""
 
     id: str
     code: Code
@@ -57,7 +57,7 @@ class ObligationOut(BaseModel):
 
 
 class CompleteIn(BaseModel):
-    """What was done."""
+    """Record of a completed obligation."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -65,7 +65,7 @@ class CompleteIn(BaseModel):
 
 
 class ReopenIn(BaseModel):
-    """Why it is not done after all."""
+    """Reason to reopen an obligation."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -73,7 +73,7 @@ class ReopenIn(BaseModel):
 
 
 class OwnerIn(BaseModel):
-    """Who sees to it."""
+    """Owner of an obligation."""
 
     model_config = ConfigDict(extra="forbid")
 

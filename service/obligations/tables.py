@@ -1,4 +1,4 @@
-"""The table of duties."""
+"""Table of obligations."""
 
 from datetime import date, datetime
 
@@ -11,7 +11,7 @@ from service.database.row_security import OfHandler
 
 
 class Obligation(OfHandler, Base):
-    """Something that a handler must do by a day, for one permit or transfer or for all of its important data."""
+    """Obligation of a handler with a due day, for one permit or transfer or for all of its important data."""
 
     __tablename__ = "obligations"
 
@@ -26,7 +26,7 @@ class Obligation(OfHandler, Base):
     due_on: Mapped[date] = mapped_column(Date)
     due_note: Mapped[str | None] = mapped_column(Text)
     blocks: Mapped[bool] = mapped_column(Boolean)
-    """Whether, overdue, it suspends the permit; without a permit, those of the handler for important or core data."""
+    """True if it suspends its permit when overdue, or without one the handler's permits for important or core data."""
     state: Mapped[str] = mapped_column(Text)
     """As stored: `open`, `done` or `void`; whether it is overdue is a matter of the day."""
     evidence: Mapped[str | None] = mapped_column(Id)

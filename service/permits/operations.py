@@ -1,4 +1,4 @@
-"""Operations on permits. Whatever ends or stops one closes the gate while it does."""
+"""Operations on permits. Acts that end or suspend a permit close the gate."""
 
 from collections.abc import Mapping
 from datetime import date, datetime, timedelta
@@ -30,7 +30,7 @@ from service.validation.problems import Conflict, Forbidden, Invalid
 
 RESTORERS = frozenset({Role.LEGAL, Role.SECURITY})
 AMENDERS = REVIEWERS | {Role.REQUESTER}
-"""Who may narrow a permit: nothing that it allowed comes to be allowed by that."""
+"""Roles that may narrow a permit, which never allows more."""
 
 
 class PredecessorRevoked(Conflict):
@@ -40,7 +40,7 @@ class PredecessorRevoked(Conflict):
 
 
 class Wider(Conflict):
-    """An amendment that would let more out."""
+    """Raised for an amendment that would allow more."""
 
     slug, title = "wider-takes-a-new-transfer", "A permit can only be narrowed"
 
@@ -81,14 +81,14 @@ async def issue(tx: Transaction, caller: Caller, scope: Scope) -> Permit:
     datasets = [
         PermitDataset(
             permit=permit.id,
-            dataset=one.id,
+            dataset=dataset.id,
             recipient=scope.recipient,
-            tags=list(one.tags),
-            grading=one.grading,
-            fields=list(one.fields),
-            facts=one.facts,
+            tags=list(dataset.tags),
+            grading=dataset.grading,
+            fields=list(dataset.fields),
+            facts=dataset.facts,
         )
-        for one in scope.datasets
+        for dataset in scope.datasets
     ]
     tx.add_all(datasets)
     details = PermitOut.of(PermitRow(permit, datasets, Count()), day_in_shanghai(tx.now)).model_dump(mode="json")
@@ -98,7 +98,7 @@ async def issue(tx: Transaction, caller: Caller, scope: Scope) -> Permit:
 
 
 async def supersede(
-    tx: Transaction, caller: Caller, old_id: str, new_id_: str, *, begins: date, asked_at: datetime
+    tx: Transaction, caller: Caller, old_id: str, new_id_: str, *, begins: date, submitted_at: datetime
 ) -> None:
     """Let a permit end with the day before its successor begins, so that there is no gap between them and no overlap.
 
@@ -110,14 +110,14 @@ async def supersede(
         old_id: the permit.
         new_id_: its successor.
         begins: the first day of the successor.
-        asked_at: when the request for the successor was submitted as it was approved.
+        submitted_at: when the request for the successor was submitted as it was approved.
 
     Raises:
         PredecessorRevoked: it was revoked since then, which those who approved before did not know.
     """
     await close_gate(tx)
     old = await tx.get_one(Permit, old_id, with_for_update=True, populate_existing=True)
-    if old.status == Standing.REVOKED and old.updated_at > asked_at:
+    if old.status == Standing.REVOKED and old.updated_at > submitted_at:
         raise PredecessorRevoked(
             f"The permit {old.id}, which this renews, has been revoked since the request was submitted. Return the request, so "
             "that all of its reviewers know.",
@@ -153,7 +153,7 @@ async def _end_before(tx: Transaction, caller: Caller, permit: Permit, successor
     await obligations.void_of_permit(tx, caller, permit.id, why, is_in_force=is_in_force)
 
 
-async def amend(tx: Transaction, caller: Caller, permit_id: str, wanted: AmendIn) -> Permit:
+async def amend(tx: Transaction, caller: Caller, permit_id: str, body: AmendIn) -> Permit:
     """Narrow a permit at once: fewer persons, fields or systems, or an earlier end.
 
     Raises:
@@ -167,7 +167,7 @@ async def amend(tx: Transaction, caller: Caller, permit_id: str, wanted: AmendIn
     standing = row.standing(day_in_shanghai(tx.now))
     if standing in {Standing.REVOKED, Standing.EXPIRED}:
         raise Conflict(f"The permit is {standing}; there is nothing left to narrow.")
-    changes = wanted.model_dump(exclude={"reason"}, exclude_none=True)
+    changes = body.model_dump(exclude={"reason"}, exclude_none=True)
     allowed = {name: getattr(permit, name) for name in changes}
     if permit.fields is None and "fields" in changes:
         allowed["fields"] = sorted({name for dataset in row.datasets for name in dataset.fields}) or None
@@ -201,8 +201,8 @@ async def amend(tx: Transaction, caller: Caller, permit_id: str, wanted: AmendIn
     for name, value in changes.items():
         setattr(permit, name, value)
     permit.updated_at = tx.now
-    details = {"before": before, "after": changes, "reason": wanted.reason}
-    await _record(tx, caller, AuditAction.PERMIT_AMENDED, permit, details, why=wanted.reason)
+    details = {"before": before, "after": changes, "reason": body.reason}
+    await _record(tx, caller, AuditAction.PERMIT_AMENDED, permit, details, why=body.reason)
     await tx.flush()
     return permit
 
@@ -210,18 +210,15 @@ async def amend(tx: Transaction, caller: Caller, permit_id: str, wanted: AmendIn
 def _phrase(value: object) -> str:
     if value is None:
         return "all of them"
-    return ", ".join(str(one) for one in value) if isinstance(value, list) else str(value)
+    return ", ".join(str(member) for member in value) if isinstance(value, list) else str(value)
 
 
 async def rest_on(tx: Transaction, caller: Caller, old: str, new: str, ends_on: date | None) -> list[str]:
-    """Let the permits that rest on one paper rest on the one that replaces it; return their ids.
-
-    None of them comes to hold longer by that.
-    """
+    """Replace an evidence item of permits by its successor, and return the ids of the permits; no permit becomes valid for longer."""
     query = select(Permit).where(Permit.evidence.contains([old])).with_for_update()
     permits = (await tx.scalars(query)).all()
     for permit in permits:
-        permit.evidence = [new if one == old else one for one in permit.evidence]
+        permit.evidence = [new if evidence == old else evidence for evidence in permit.evidence]
         if ends_on is not None:
             permit.valid_until = min(permit.valid_until, ends_on)
         permit.updated_at = tx.now
@@ -278,19 +275,19 @@ async def revoke(tx: Transaction, caller: Caller, permit_id: str, reason: str) -
 async def suspend_above_quota(
     tx: Transaction, caller: Caller, permit: Permit, export: str, sent: Mapping[Kind, int]
 ) -> None:
-    """Suspend a permit under which more persons have gone than it allows, if it stands; the gate is closed, and its row held.
+    """Suspend an active permit whose quota was exceeded; the gate is closed and the row of the permit is locked.
 
     Args:
-        tx: the transaction of the report that says so.
-        caller: who reports.
+        tx: the transaction of the report.
+        caller: the reporting system.
         permit: the permit.
-        export: the export that was reported.
-        sent: of each kind of which too many went: how many, at least.
+        export: the reported export.
+        sent: lower bound of the persons sent, for each kind whose quota was exceeded.
     """
     if permit.status != Standing.ACTIVE:
         return
-    told = " and ".join(f"{went} {kind} of the {getattr(permit, kind)} that it allows" for kind, went in sent.items())
-    why = f"More went under the permit than it allows: at least {told}, with the report of {export}."
+    excess = " and ".join(f"{went} {kind} of the {getattr(permit, kind)} that it allows" for kind, went in sent.items())
+    why = f"More went under the permit than it allows: at least {excess}, with the report of {export}."
     permit.status, permit.reason, permit.updated_at = Standing.SUSPENDED, why, tx.now
     quota = {kind: getattr(permit, kind) for kind in sent}
     details = {"reason": why, "cause": "quota_exceeded", "export": export, "sent": dict(sent), "quota": quota}
@@ -357,13 +354,13 @@ async def _set(
     tx: Transaction,
     caller: Caller,
     permit: Permit,
-    wanted: tuple[Standing, ...],
+    expected: tuple[Standing, ...],
     status: Standing,
     reason: str | None,
     roles: frozenset[Role],
 ) -> None:
-    if permit.status not in wanted:
-        raise Conflict(f"The permit is {permit.status}; only {' or '.join(wanted)} ones can become {status}.")
+    if permit.status not in expected:
+        raise Conflict(f"The permit is {permit.status}; only {' or '.join(expected)} ones can become {status}.")
     permit.status, permit.reason, permit.updated_at = status, reason, tx.now
     await _record(tx, caller, _ACTIONS[status], permit, {"reason": reason}, why=reason, roles=roles)
     await tx.flush()

@@ -118,14 +118,14 @@ async def load_rows(tx: Transaction, permits: Sequence[Permit]) -> list[PermitRo
         for permit in permits
     }
     overdue = await obligations.overdue_of(tx, weights, day_in_shanghai(tx.now))
-    lost = await _lost_evidence(tx, permits)
+    ended_evidence = await _load_ended_evidence(tx, permits)
     return [
         PermitRow(
             permit=permit,
             datasets=datasets[permit.id],
             reserved=reserved.get(permit.id, Count()),
             overdue=overdue.get(permit.id, ()),
-            lost=lost.get(permit.id, ()),
+            ended_evidence=ended_evidence.get(permit.id, ()),
         )
         for permit in permits
     ]
@@ -195,15 +195,15 @@ async def public_keys(tx: Transaction) -> JwksOut:
     return JwksOut(keys=list(await tx.scalars(select(SigningKey.jwk).order_by(SigningKey.created_at.desc()))))
 
 
-async def _lost_evidence(tx: Transaction, permits: Sequence[Permit]) -> Mapping[str, list[str]]:
+async def _load_ended_evidence(tx: Transaction, permits: Sequence[Permit]) -> Mapping[str, list[str]]:
     """Return the evidence that permits rest on and that was withdrawn or replaced, by permit."""
     named = {evidence for permit in permits for evidence in permit.evidence}
     if not named:
         return {}
     query = select(EVIDENCE.c.id).where(EVIDENCE.c.id.in_(named), EVIDENCE.c.ended_at.is_not(None))
     ended = set(await tx.scalars(query))
-    lost = {permit.id: [evidence for evidence in permit.evidence if evidence in ended] for permit in permits}
-    return {permit: evidence for permit, evidence in lost.items() if evidence}
+    by_permit = {permit.id: [evidence for evidence in permit.evidence if evidence in ended] for permit in permits}
+    return {permit: evidence for permit, evidence in by_permit.items() if evidence}
 
 
 def not_ended(today: date) -> ColumnElement[bool]:
@@ -229,8 +229,8 @@ def status_condition(status: Standing, today: date) -> ColumnElement[bool]:
             and_(Obligation.permit.is_(None), Obligation.handler == Permit.handler, weighty),
         ),
     )
-    lost = exists().where(EVIDENCE.c.id == any_(Permit.evidence), EVIDENCE.c.ended_at.is_not(None))
-    stopped = or_(overdue, lost)
+    evidence_ended = exists().where(EVIDENCE.c.id == any_(Permit.evidence), EVIDENCE.c.ended_at.is_not(None))
+    stopped = or_(overdue, evidence_ended)
     return {
         Standing.REVOKED: Permit.status == "revoked",
         Standing.EXPIRED: and_(Permit.status != "revoked", Permit.valid_until < today),

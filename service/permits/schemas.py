@@ -34,7 +34,7 @@ class NoteIn(BaseModel):
 
 
 class AmendIn(BaseModel):
-    """What a permit is narrowed to; what is not sent stays as it is."""
+    """Narrower scope of a permit; omitted members stay as they are."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -101,9 +101,9 @@ class PermitOut(BaseModel):
     route: str | None
     evidence: list[str]
     receipt_due_on: date | None = Field(description="After this day it does not hold without a filing receipt.")
-    overdue: list[str] = Field(description="Ids of overdue duties that suspend it.")
-    lost_evidence: list[str] = Field(description="Papers that it rests on and that were withdrawn: it is suspended.")
-    conditions: list[dict[str, Any]] = Field(description="What its reviewers tied their approvals to, by stage.")
+    overdue: list[str] = Field(description="Ids of overdue obligations that suspend it.")
+    lost_evidence: list[str] = Field(description="Ids of its evidence that was withdrawn, which suspends it.")
+    conditions: list[dict[str, Any]] = Field(description="Conditions of its reviewers, by stage.")
     supersedes: str | None
     superseded_by: str | None
     reason: str | None = Field(description="Why it was suspended or revoked.")
@@ -125,7 +125,7 @@ class PermitOut(BaseModel):
             | {
                 "status": row.standing(today),
                 "overdue": list(row.overdue),
-                "lost_evidence": list(row.lost),
+                "lost_evidence": list(row.ended_evidence),
                 "recipient_name": permit.claims.get("recipient_name"),
                 "handler_facts": permit.claims.get("handler"),
                 "datasets": [
@@ -149,7 +149,7 @@ class ExportsOut(BaseModel):
 
 
 class ShareOut(BaseModel):
-    """What one dataset or one month had of it."""
+    """Completed exports of one dataset or one month."""
 
     name: str
     exports: int
@@ -166,12 +166,12 @@ class HistoryOut(BaseModel):
 
 
 class ReportOut(BaseModel):
-    """What was planned, and what was exported."""
+    """Planned and exported persons of a permit."""
 
     permit: PermitOut
     closed: bool = Field(description="Whether it has ended, and every export under it has been reported or has lapsed.")
-    requested: CountOut = Field(description="What the transfer asked for.")
-    planned: CountOut = Field(description="What the permit allows, after conditions and narrowing.")
+    requested: CountOut = Field(description="Persons of the transfer.")
+    planned: CountOut = Field(description="Persons that the permit allows, after conditions and amendments.")
     exported: CountOut
     unused: CountOut
     exports: ExportsOut
@@ -198,7 +198,7 @@ class JwksOut(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What a permit is to allow, and what it rests on."""
+    """Scope of a permit to be issued, with its evidence and its facts."""
 
     transfer: str
     revision: str

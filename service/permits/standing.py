@@ -62,24 +62,24 @@ def is_used_up(quota: Count, used: Count, *, is_personal: bool = False) -> bool:
 
 
 def is_weighty(tags: Iterable[str]) -> bool:
-    """Tell whether data of these tags carries the duties of important data. Source: DSL art. 21, 27, 30."""
+    """Return True if data of these tags carries the obligations of important data. Source: DSL art. 21, 27, 30."""
     return not {"important", "core"}.isdisjoint(tags)
 
 
 def is_personal(tags: Iterable[str]) -> bool:
-    """Tell whether data of these tags is about persons."""
+    """Return True if data of these tags is about persons."""
     return not {"personal", "sensitive"}.isdisjoint(tags)
 
 
-def is_within(wanted: object, allowed: object) -> bool:
-    """Tell whether a number, a day or a list of names lets nothing through that the one in force does not; None: all names."""
-    if isinstance(wanted, list):
-        return allowed is None or (isinstance(allowed, list) and set(wanted) <= set(allowed))
-    if isinstance(wanted, date):
-        return isinstance(allowed, date) and wanted <= allowed
-    return isinstance(wanted, int) and isinstance(allowed, int) and wanted <= allowed
+def is_within(new: object, allowed: object) -> bool:
+    """Return True if a new number, day or list of names allows no more than the present one; None: all names."""
+    if isinstance(new, list):
+        return allowed is None or (isinstance(allowed, list) and set(new) <= set(allowed))
+    if isinstance(new, date):
+        return isinstance(allowed, date) and new <= allowed
+    return isinstance(new, int) and isinstance(allowed, int) and new <= allowed
 
 
 def left(quota: Count, used: Count) -> Count:
-    """Return what is left of a quota, never below nothing."""
+    """Return the remaining persons of a quota, at least zero."""
     return Count(max(0, quota.persons - used.persons), max(0, quota.sensitive_persons - used.sensitive_persons))

@@ -19,7 +19,7 @@ from service.permits.standing import Standing, is_personal, standing
 
 
 class Permit(OfHandler, Base):
-    """What an approved revision allows; bound to everything that the approval rested on."""
+    """Permit of an approved revision, bound to the facts and the evidence of the approval."""
 
     __tablename__ = "permits"
 
@@ -35,7 +35,7 @@ class Permit(OfHandler, Base):
     persons: Mapped[int] = mapped_column(BigInteger)
     sensitive_persons: Mapped[int] = mapped_column(BigInteger)
     sent_persons: Mapped[int] = mapped_column(BigInteger, default=0)
-    """What its exports reported: the plain sum and the upper bound of its sketch."""
+    """Reported persons: the plain sum and the upper bound of the sketch."""
     sent_sensitive_persons: Mapped[int] = mapped_column(BigInteger, default=0)
     plain_persons: Mapped[int] = mapped_column(BigInteger, default=0, server_default=text("0"))
     """The sum of the reports that were numbers."""
@@ -54,10 +54,10 @@ class Permit(OfHandler, Base):
     receipt_due_on: Mapped[date | None] = mapped_column(Date)
     """The last day without a filing receipt (SCM art. 7); null: none must follow."""
     status: Mapped[str] = mapped_column(Text)
-    """What people did to it: `active`, `suspended`, `revoked`."""
+    """Stored status, set by acts: `active`, `suspended`, `revoked`."""
     reason: Mapped[str | None] = mapped_column(Text)
     conditions: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=text("'[]'::jsonb"))
-    """What its reviewers tied their approvals to, by stage; the scope above is within them."""
+    """Conditions of its reviewers, by stage; the scope above is within them."""
     supersedes: Mapped[str | None] = mapped_column(Id)
     superseded_by: Mapped[str | None] = mapped_column(Id)
     issued_at: Mapped[Timestamp]
@@ -106,14 +106,14 @@ class PermitRow:
         datasets: the datasets that it covers, by id.
         reserved: persons of live reservations under it.
         overdue: ids of the overdue obligations that suspend it.
-        lost: ids of the evidence that it rests on and that no longer counts.
+        ended_evidence: ids of its evidence that was withdrawn or replaced.
     """
 
     permit: Permit
     datasets: Sequence[PermitDataset]
     reserved: Count
     overdue: Sequence[str] = ()
-    lost: Sequence[str] = ()
+    ended_evidence: Sequence[str] = ()
 
     def standing(self, today: date) -> Standing:
         """Return the status of the permit on a day."""
@@ -124,6 +124,6 @@ class PermitRow:
             Count(permit.persons, permit.sensitive_persons),
             Count(permit.sent_persons, permit.sent_sensitive_persons),
             today,
-            is_overdue=bool(self.overdue or self.lost),
+            is_overdue=bool(self.overdue or self.ended_evidence),
             is_personal=is_personal(tag for dataset in self.datasets for tag in dataset.tags),
         )

@@ -553,7 +553,9 @@ async def _issue_permit(
     await _open_obligations(tx, caller, book, transfer, issued.id, check.evidence, usable, legal.determination, case)
     if scope.supersedes is not None:
         begins = max(scope.valid_from, today)
-        await permits.supersede(tx, caller, scope.supersedes, issued.id, begins=begins, asked_at=revision.submitted_at)
+        await permits.supersede(
+            tx, caller, scope.supersedes, issued.id, begins=begins, submitted_at=revision.submitted_at
+        )
 
 
 async def _require_filed_by_others(tx: Transaction, transfer: Transfer, items: Iterable[EvidenceItem]) -> None:
