@@ -194,8 +194,8 @@ async def verify(tx: Transaction, caller: Caller, book: RuleBook, transfer_id: s
     excluded = await directory.persons_of(tx, (evidence.added_by, evidence.added_persons), authors=authors)
     if caller.kind != "person" or not persons.are_two(caller.acting(behalf), excluded):
         raise Forbidden(
-            "Evidence is verified by a reviewer who has neither added it nor written the request: by a role that was not lent by whoever "
-            "did, and with a key that they have not seen; nor have you made or seen theirs."
+            "Evidence is verified by a reviewer who has neither added it nor written the request. The role must not be lent by a "
+            "person who has, and neither of you may have made or seen the other's key."
         )
     _require_not_ended(evidence)
     if evidence.verified_at is not None:
@@ -386,8 +386,8 @@ async def _require_may_file(tx: Transaction, caller: Caller, transfer: Transfer,
         return
     if not persons.are_two(caller.persons, (await exclusions_of(tx, transfer)).earlier):
         raise Forbidden(
-            "You have decided a stage of this request, or have made or seen the key by which it was done; somebody else must file what "
-            "it rests on."
+            "You have decided a stage of this request, or have made or seen the key by which it was done; another person must file the "
+            "evidence that it requires."
         )
 
 

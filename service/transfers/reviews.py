@@ -220,7 +220,7 @@ async def accept_terms(tx: Transaction, caller: Caller, book: RuleBook, transfer
     await require_may_write(tx, caller, transfer)
     terms = pending_terms(current_reviews)
     if not terms:
-        raise Conflict("No terms wait to be accepted.")
+        raise Conflict("No terms are pending.")
     for approval in current_reviews:
         if Conditions.of(approval.conditions).terms and approval.terms_accepted_at is None:
             approval.terms_accepted_by, approval.terms_accepted_at = caller.principal, tx.now

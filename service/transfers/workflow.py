@@ -136,7 +136,7 @@ def review_denial(
             "Your key was made by somebody who may not review this request. Sign in with one that nobody else has seen."
         )
     if behalf is not None and not are_two({behalf}, excluded):
-        return "Whoever lent you the role may not review this request, so you may not on their behalf."
+        return "The person who lent you the role may not review this request, so you may not on their behalf."
     return None
 
 
