@@ -13,7 +13,7 @@ from service.clock import day_in_shanghai
 
 
 def grant_is_standing(grant: Any, today: date | BindParameter[date]) -> ColumnElement[bool]:
-    """Return the condition that a grant is `State.STANDING` on a day: confirmed, within its days, not withdrawn.
+    """Return the condition that a grant is `GrantState.STANDING` on a day: confirmed, within its days, not withdrawn.
 
     Args:
         grant: the columns of grants as attributes: of the table, of an alias or of the mapped class.
@@ -32,7 +32,7 @@ def grant_is_standing(grant: Any, today: date | BindParameter[date]) -> ColumnEl
 
 
 def grant_is_pending(grant: Any, now: datetime) -> ColumnElement[bool]:
-    """Return the condition that a grant is `State.PENDING` at an instant: it waits for a second admin, and has not lapsed."""
+    """Return the condition that a grant is `GrantState.PENDING` at an instant: it waits for a second admin, and has not lapsed."""
     condition: ColumnElement[bool] = and_(
         grant.withdrawn_at.is_(None),
         grant.effective_at.is_(None),

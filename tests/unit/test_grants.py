@@ -226,3 +226,32 @@ def test_whoever_opened_it_or_an_admin_closes_it() -> None:
 def test_it_ends_after_its_hours() -> None:
     assert grant_rules.break_glass_end(NOON, 8) == NOON + timedelta(hours=8)
     assert {glass.value for glass in grant_rules.BreakGlassRole} == {"auditor", "stop"}
+
+
+# Delegations
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "effective_at", "ended_at", "lends", "is_over"),
+    [
+        (TODAY, TODAY, NOON, None, True, False),
+        (TODAY + A_DAY, TODAY + A_DAY, NOON, None, False, False),
+        (TODAY - A_DAY, TODAY - A_DAY, NOON, None, False, True),
+        (TODAY, TODAY, None, None, False, False),
+        (TODAY, TODAY, NOON, NOON, False, True),
+    ],
+)
+def test_a_delegation_lends_roles_on_its_days_once_it_is_confirmed_and_until_it_is_ended(
+    first: date,
+    last: date,
+    effective_at: datetime | None,
+    ended_at: datetime | None,
+    *,
+    lends: bool,
+    is_over: bool,
+) -> None:
+    assert (
+        grant_rules.is_delegation_in_force(first, last, effective_at=effective_at, ended_at=ended_at, today=TODAY)
+        is lends
+    )
+    assert grant_rules.is_delegation_over(last, ended_at, TODAY) is is_over

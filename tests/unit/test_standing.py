@@ -5,7 +5,16 @@ from datetime import date
 import pytest
 
 from service.law.facts import Count
-from service.permits.standing import is_personal, is_used_up, is_weighty, is_within, left, standing
+from service.permits.standing import (
+    has_ended,
+    is_effective,
+    is_personal,
+    is_used_up,
+    is_weighty,
+    is_within,
+    left,
+    standing,
+)
 
 DAY = date(2026, 11, 24)
 
@@ -73,3 +82,20 @@ def test_only_what_is_within_what_is_allowed_narrows(wanted: object, allowed: ob
 def test_important_and_core_data_carries_the_handler_s_own_duties() -> None:
     assert is_weighty(["personal", "core"])
     assert not is_weighty(["personal"])
+
+
+@pytest.mark.parametrize(
+    ("stored", "begins", "ends", "is_over", "is_in_effect"),
+    [
+        ("active", DAY, DAY, False, True),
+        ("active", date(2026, 11, 25), date(2026, 11, 25), False, False),
+        ("active", date(2026, 11, 23), date(2026, 11, 23), True, False),
+        ("suspended", DAY, DAY, False, False),
+        ("revoked", DAY, DAY, True, False),
+    ],
+)
+def test_a_permit_ends_by_revocation_or_after_its_last_day(
+    stored: str, begins: date, ends: date, *, is_over: bool, is_in_effect: bool
+) -> None:
+    assert has_ended(stored, ends, DAY) is is_over
+    assert is_effective(stored, begins, ends, DAY) is is_in_effect
