@@ -64,20 +64,20 @@ from service.verifier import single_file
 from service.whatif import law_routes as law
 from service.whatif import outlook_routes as outlooks
 from service.whatif import plan_routes as plans
-from service.workers import Workshop
+from service.workers import HelperPool
 
 log = structlog.get_logger("outbound")
 
 IMPORT_TIMES = 16
 UNHURRIED = tuple(map(re.compile, ("/v1/datasets/import", "/v1/exports", "/v1/exports/[^/]+/complete")))
-"""Paths whose work is as long as what is sent to them: each statement, and each batch of the gate, has a bound of its own."""
+"""Paths without a time-out of the whole request, since their work grows with the body. Each statement and each batch has its own."""
 GATE_PATHS = frozenset({EVALUATION_PATH, EVALUATIONS_PATH, EXPORTS_PATH})
 CORS_HEADERS = ["Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "X-Request-ID"]
 PACK_CONNECTIONS = 3
-"""The worker's lock, its snapshot, and its looks at the log."""
+"""Connections of the worker of packs: its lock, its snapshot, and its reads of the log."""
 PACK_STATEMENT_SECONDS = 3600.0
 YOUNG_OBJECTS = 50_000
-"""Objects that come to be before they are looked through for cycles: a batch makes thousands, and nearly none of them is in one."""
+"""New objects before a garbage collection. A batch creates thousands, and nearly none of them is in a reference cycle."""
 DOCS_FILES = Path(openapi.__file__).parent / "swagger_ui"
 
 DESCRIPTION = """The gate that data passes before it leaves mainland China.
@@ -100,7 +100,7 @@ DOCS_SCRIPT = """SwaggerUIBundle({url: "/openapi.json", dom_id: "#docs", deepLin
 
 
 class Outbound(FastAPI):
-    """The application: the fast path first, which passes every other request on to the routes."""
+    """Application: the fast path answers eligible requests and passes all others on to the routes."""
 
     fast_path: FastPathApp
     """Answers eligible requests without ASGI, for a connection that asks it (see `service.gate.fast_path.http_protocol`)."""
@@ -118,17 +118,22 @@ def create_app(settings: Settings, database_url: str, *, clock: Time | None = No
     """Return the application.
 
     Args:
-        settings: what the operator has set.
-        database_url: the database, which may be an embedded one.
-        clock: by how far PostgreSQL's time is taken to be ahead, and this machine's time.
+        settings: settings of the operator.
+        database_url: address of the database, which may be an embedded one.
+        clock: offset of PostgreSQL's clock, and this machine's clock.
 
     Raises:
-        RuleFileError: the law data cannot be used; nothing starts with it.
-        ValueError: the witnesses cannot be used.
+        RuleFileError: a file of the law is invalid.
+        ValueError: a setting is invalid, for instance a witness.
+
+    Example:
+        The application with settings from the environment::
+
+            app = create_app(Settings(), "postgresql://outbound@localhost/outbound")
     """
     clock = clock or Time()
     logins = Logins.of(settings, database_url)
-    database = _connected(logins.app, settings, clock)
+    database = _create_database(logins.app, settings, clock)
     book = load_rule_book(settings.policy_file)
     rates = _rates_of(settings)
     decisions = Gate(
@@ -142,8 +147,8 @@ def create_app(settings: Settings, database_url: str, *, clock: Time | None = No
         limits=rates,
         silence=settings.database_silence_seconds,
     )
-    outgoing = EgressClient(settings.egress_allowed)
-    authenticator = authenticator_of(settings, database, outgoing, clock)
+    egress = EgressClient(settings.egress_allowed)
+    authenticator = authenticator_of(settings, database, egress, clock)
     witnesses = parse_witnesses(settings.witnesses)
     max_age = None if settings.witness_max_age_seconds is None else timedelta(seconds=settings.witness_max_age_seconds)
     log_key = LogKey(settings.log_key)
@@ -157,14 +162,14 @@ def create_app(settings: Settings, database_url: str, *, clock: Time | None = No
         silence=settings.database_silence_seconds,
     )
 
-    workshop = Workshop()
+    workshop = HelperPool()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        with _told_why():
+        with _log_startup_failure():
             app.state.signer = signer = Signer.from_file(settings.signing_key)
             await logins.require_bound()
-            await _bring_up_to_date(database, signer, settings, book)
+            await _publish_state(database, signer, settings, book)
             await decisions.open()
         maker = _pack_worker(settings, logins.app, signer, log_key, clock)
         if settings.pack_worker:
@@ -172,7 +177,7 @@ def create_app(settings: Settings, database_url: str, *, clock: Time | None = No
         if settings.sequencer:
             sequencer.open()
         gc.collect()
-        gc.freeze()  # what has been loaded stays: to look through it again and again would hold decisions up
+        gc.freeze()  # loaded modules stay; collecting among them would delay decisions
         gc.set_threshold(YOUNG_OBJECTS)
         yield
         await workshop.close()
@@ -188,10 +193,10 @@ def create_app(settings: Settings, database_url: str, *, clock: Time | None = No
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        redirect_slashes=False,  # a redirect names the host that the caller called, and a key would follow it
+        redirect_slashes=False,  # a redirect goes to the host that the caller named, and would take the key there
         generate_unique_id_function=lambda route: route.name,
     )
-    _hand_on(
+    _set_state(
         app,
         database=database,
         book=book,
@@ -248,7 +253,7 @@ def create_app(settings: Settings, database_url: str, *, clock: Time | None = No
 
 
 def _add_authentication(app: FastAPI, authenticator: Authenticator, settings: Settings) -> None:
-    """Let people sign in, and routes ask who is calling."""
+    """Add the routes of sign-in, and provide authentication to all routes."""
     app.include_router(sign_in_routes.router)
     app.include_router(sign_in_routes.pages)
     app.state.authenticator = authenticator
@@ -257,8 +262,8 @@ def _add_authentication(app: FastAPI, authenticator: Authenticator, settings: Se
     app.state.issuer = settings.oidc_issuer
 
 
-def _hand_on(app: FastAPI, **named: Any) -> None:
-    """Make things known to the routes by name."""
+def _set_state(app: FastAPI, **named: Any) -> None:
+    """Provide objects to the routes by name, in `app.state`."""
     for name, value in named.items():
         setattr(app.state, name, value)
 
@@ -274,7 +279,7 @@ def _rates_of(settings: Settings) -> RateLimiter:
 
 
 def _add_cors(app: FastAPI, origins: Collection[str]) -> None:
-    """Let pages of these origins call the API with a key in their hand; never with a cookie."""
+    """Allow pages of these origins to call the API with a key, never with a cookie (CORS)."""
     app.add_middleware(
         CORSMiddleware,
         allow_origins=sorted(origins),
@@ -286,8 +291,9 @@ def _add_cors(app: FastAPI, origins: Collection[str]) -> None:
 
 
 @contextmanager
-def _told_why() -> Iterator[None]:
-    """Log why the service cannot start: no caller has a part in it yet, so our own sentences are told."""
+def _log_startup_failure() -> Iterator[None]:
+    """Log the reason if the service cannot start."""
+    # Messages of our own errors are logged here, as no caller's value can be in them before the first request.
     try:
         yield
     except Exception as error:
@@ -296,24 +302,24 @@ def _told_why() -> Iterator[None]:
         raise
 
 
-async def _bring_up_to_date(database: Database, signer: Signer, settings: Settings, book: RuleBook) -> None:
+async def _publish_state(database: Database, signer: Signer, settings: Settings, book: RuleBook) -> None:
     await database.transaction(lambda tx: powers.record_powers(tx, settings, book), handlers=EVERYWHERE)
     await database.transaction(lambda tx: permits.publish(tx, signer), handlers=EVERYWHERE)
     await database.transaction(permits.reckon_anew, handlers=EVERYWHERE)
 
 
-def _connected(
-    login: Login, settings: Settings, clock: Time, handlers: HandlerScope = NOWHERE, **differing: float
+def _create_database(
+    login: Login, settings: Settings, clock: Time, handlers: HandlerScope = NOWHERE, **overrides: float
 ) -> Database:
     usual = {"timeout": settings.database_timeout_seconds, "silence": settings.database_silence_seconds}
-    pool = int(differing.pop("pool", settings.database_pool))
-    return Database(login.url, role=login.role, clock=clock, handlers=handlers, pool=pool, **usual | differing)
+    pool = int(overrides.pop("pool", settings.database_pool))
+    return Database(login.url, role=login.role, clock=clock, handlers=handlers, pool=pool, **usual | overrides)
 
 
 def _pack_worker(settings: Settings, login: Login, signer: Signer, log_key: LogKey, clock: Time) -> Worker:
-    """Return what makes evidence packs, of any handler, with connections of its own whose statements may take long."""
+    """Return the worker that builds evidence packs of all handlers, with connections of its own and long statement timeouts."""
     tools = Tools(
-        reader=_connected(
+        reader=_create_database(
             login,
             settings,
             clock,
@@ -327,17 +333,17 @@ def _pack_worker(settings: Settings, login: Login, signer: Signer, log_key: LogK
         policy_file=settings.policy_file,
         version=single_file.version(),
     )
-    database = _connected(login, settings, clock, EVERYWHERE, pool=1)
+    database = _create_database(login, settings, clock, EVERYWHERE, pool=1)
     return Worker(database, tools, settings.packs, timedelta(days=settings.pack_keep_days))
 
 
 def _add_health(app: FastAPI, database: Database) -> None:
     @app.get("/livez", tags=["health"], openapi_extra={"x-roles": "public"}, response_model=dict[str, str])
     async def livez() -> JSONResponse:
-        """Tell that the process runs."""
+        """Report that the process runs."""
         return JSONResponse({"status": "alive"})
 
-    async def asked(tx: Transaction) -> None:
+    async def ping(tx: Transaction) -> None:
         await tx.execute(text("select 1"))
 
     @app.get(
@@ -348,8 +354,8 @@ def _add_health(app: FastAPI, database: Database) -> None:
         responses={503: REFUSALS[503]},
     )
     async def readyz() -> JSONResponse:
-        """Tell that the service can decide: the database answers."""
-        await database.transaction(asked)
+        """Report that the service can decide: the database answers."""
+        await database.transaction(ping)
         return JSONResponse({"status": "ready"})
 
 

@@ -29,7 +29,7 @@ COMMANDS: Final = {
     "policy": "policies:policies",
     "sample": "samples:samples",
 }
-"""Module and member in `service.commands` of each command, or group of commands. A module is loaded when its command is called."""
+"""Module and member in `service.commands` of each command or group of commands; a module is loaded when its command is called."""
 HIDDEN: Final = {"openapi"}
 
 

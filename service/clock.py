@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 
 def rfc3339(at: datetime) -> str:
-    """Return a moment in UTC as RFC 3339."""
+    """Return an instant in UTC as RFC 3339."""
     return at.isoformat().replace("+00:00", "Z")
 
 
@@ -14,13 +14,13 @@ Clock = Callable[[], datetime]
 
 
 def utc_now() -> datetime:
-    """Return the time of this machine in UTC: for what no decision hangs on."""
+    """Return this machine's time in UTC, for purposes on which no decision depends."""
     return datetime.now(UTC)
 
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 
 
-def day_in_shanghai(moment: datetime) -> date:
-    """Return the calendar day of a moment in Asia/Shanghai, where a day of the law begins and ends."""
-    return moment.astimezone(SHANGHAI).date()
+def day_in_shanghai(at: datetime) -> date:
+    """Return the calendar day of an instant in Asia/Shanghai, by which the law counts days."""
+    return at.astimezone(SHANGHAI).date()

@@ -1,10 +1,10 @@
 """Connects to PostgreSQL so that neither end can be silent for long while others wait.
 
-A client that is frozen, whose machine is gone, or whose network swallows what it sends, keeps its locks until PostgreSQL ends its
-session. So PostgreSQL is told, when a session begins, how long it may be silent; and both ends probe the connection.
+A frozen or unreachable client keeps its locks until PostgreSQL ends its session. So each session begins with time-outs for silence, and
+both ends probe the connection (TCP keepalive).
 
-Usage:
-    connection = await connect(url, name="outbound log", bounds=Bounds(statement=10, idle=5), role=login.settings)
+Example:
+    connection = await connect(url, name="outbound log", bounds=Bounds(statement=10, idle=5), settings=login.settings)
     engine = watched_engine(url, "outbound", Bounds(statement=10))  # of `service.database.session`, for a pool
 """
 
@@ -16,43 +16,42 @@ from typing import Any, Final
 import asyncpg
 
 SILENCE: Final = 5.0
-"""Seconds that a session may be silent in a transaction, or with a lock of its own, before PostgreSQL ends it."""
+"""Seconds of silence in a transaction, or with a session's lock, after which PostgreSQL ends the session."""
 LONG_SILENCE: Final = 60.0
-"""The same for a session that others do not wait for: a snapshot that is only read, a migration between two statements."""
-_OF_SILENCE: Final = 0.6
-"""Part of it that one lock is waited for at most: less than all, so that of several sessions of one silent client, each of which waits
-for the one before, all give up before the first is ended."""
+"""The same for a session for which nobody waits, such as a read-only snapshot or a migration between two statements."""
+_LOCK_PART: Final = 0.6
+"""Lock timeout as a part of the silence. Below 1, so that sessions that wait for a silent one give up before it is ended."""
 FROZEN_SILENCES: Final = 2
-"""Of as many silences a client knows that it was frozen itself: what it was doing then it does not begin again."""
-WITH_LOCK: Final = 2
-"""Of as many silences a transaction that holds the gate's lock may take in all: each of its statements takes milliseconds."""
-ANSWER: Final = 2.0
-"""Seconds more than a statement may take after which a client takes the connection for dead; as long as it may take to undo one."""
+"""Silences after which a client concludes that it was frozen itself, and does not retry its work."""
+MAX_LOCK_SILENCES: Final = 2
+"""Timeout of a transaction that holds the gate's lock, as a number of silences. Each of its statements takes milliseconds."""
+ANSWER_MARGIN: Final = 2.0
+"""Seconds beyond the statement timeout after which a client closes the connection; PostgreSQL can need them to undo a statement."""
 
 _WITH_TRANSACTION_TIMEOUT: Final = (17,)
 _IDLE, _INTERVAL, _COUNT = 5, 2, 3
-"""Keepalive: seconds of quiet before the first probe, seconds between two, and how many may go unanswered."""
-_UNACKNOWLEDGED: Final = 10_000
-"""Milliseconds for which what was sent may go unacknowledged."""
+"""Keepalive of TCP: idle seconds before the first probe, seconds between two probes, and unanswered probes."""
+_MAX_UNACKNOWLEDGED: Final = 10_000
+"""Milliseconds after which unacknowledged data ends a connection."""
 
 _OPTIONS: Final = {
     "TCP_KEEPIDLE": _IDLE,
     "TCP_KEEPINTVL": _INTERVAL,
     "TCP_KEEPCNT": _COUNT,
-    "TCP_USER_TIMEOUT": _UNACKNOWLEDGED,
+    "TCP_USER_TIMEOUT": _MAX_UNACKNOWLEDGED,
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How long a session may take and be silent, in seconds.
+    """Time-outs of a session, in seconds; None: no time-out.
 
     Args:
-        statement: for one statement; None: as long as it takes.
-        silence: without a word from its client in a transaction; None: as long as it likes.
-        idle: the same outside of a transaction, where the session may hold a lock; None: as long as it likes.
-        waiting: for one lock at most, where whoever asked is told sooner than silence takes; None: a part of the silence.
-        transaction: for one transaction, whatever is on in it, where PostgreSQL is 17 or newer; None: as long as it takes.
+        statement: time of one statement.
+        silence: silence of the client in a transaction.
+        idle: silence of the client outside of a transaction, where the session can hold a lock.
+        waiting: waiting for one lock; None: a part of the silence.
+        transaction: time of one transaction, with PostgreSQL 17 or newer.
     """
 
     statement: float | None = None
@@ -64,16 +63,16 @@ class Bounds:
     @property
     def lock(self) -> float | None:
         """Time-out of waiting for one lock."""
-        bounds = [self.waiting, None if self.silence is None else self.silence * _OF_SILENCE]
+        bounds = [self.waiting, None if self.silence is None else self.silence * _LOCK_PART]
         return min((bound for bound in bounds if bound is not None), default=None)
 
     @property
     def answer(self) -> float | None:
-        """How long the client waits for the answer to a statement: PostgreSQL is the first to give up, and says so in order."""
-        return None if self.statement is None else self.statement + ANSWER
+        """Time-out of the client for the answer to a statement. It is longer than PostgreSQL's own, which ends with a proper error."""
+        return None if self.statement is None else self.statement + ANSWER_MARGIN
 
     def settings(self, name: str) -> dict[str, str]:
-        """Return what PostgreSQL is told when a session begins; on a Unix socket it ignores what is of TCP."""
+        """Return the settings with which a session begins; on a Unix socket PostgreSQL ignores those of TCP."""
         seconds = {
             "statement_timeout": self.statement,
             "idle_in_transaction_session_timeout": self.silence,
@@ -86,7 +85,7 @@ class Bounds:
             "tcp_keepalives_idle": str(_IDLE),
             "tcp_keepalives_interval": str(_INTERVAL),
             "tcp_keepalives_count": str(_COUNT),
-            "tcp_user_timeout": str(_UNACKNOWLEDGED),
+            "tcp_user_timeout": str(_MAX_UNACKNOWLEDGED),
         } | {setting: f"{max(1, round(1000 * bound))}ms" for setting, bound in seconds.items() if bound is not None}
 
 
@@ -98,14 +97,14 @@ async def connect(
     timeout: float = 10.0,  # noqa: ASYNC109 - the driver has one of its own
     settings: Mapping[str, str] | None = None,
 ) -> asyncpg.Connection:
-    """Open one connection that is bounded at both ends.
+    """Open one connection with time-outs at both ends.
 
     Args:
         url: address of the database.
-        name: what PostgreSQL calls the session.
-        bounds: how long it may take and be silent.
+        name: name of the session in PostgreSQL (`application_name`).
+        bounds: time-outs of the session.
         timeout: seconds that connecting may take.
-        settings: more that PostgreSQL is told, for instance a role.
+        settings: more settings of the session, for instance its role.
     """
     connection = await asyncpg.connect(
         url,
@@ -120,17 +119,17 @@ async def connect(
 
 
 def has_transaction_timeout(connection: asyncpg.Connection) -> bool:
-    """Tell whether PostgreSQL can bound a whole transaction.
+    """True if PostgreSQL has a time-out for whole transactions.
 
-    A statement that is sent for the first time is sent in two parts, and a client that is frozen between them is not silent to
-    PostgreSQL: this bound alone ends its session.
+    A new statement is sent in two parts. PostgreSQL does not count a client that freezes between them as silent, so this time-out alone
+    ends its session.
     """
     version: tuple[Any, ...] = connection.get_server_version()
     return version >= _WITH_TRANSACTION_TIMEOUT
 
 
 def watch(connection: asyncpg.Connection) -> None:
-    """Have this end notice that the other has gone: a connection of TCP is probed, one of a Unix socket needs nothing."""
+    """Probe a TCP connection from this end (keepalive); a Unix socket needs no probe."""
     ours: Any = connection._transport.get_extra_info("socket")  # noqa: SLF001 - there is no other way to the socket
     if ours is None or ours.family == getattr(socket, "AF_UNIX", None):
         return
@@ -141,5 +140,5 @@ def watch(connection: asyncpg.Connection) -> None:
 
 
 def watch_pooled(pooled: Any, _record: object) -> None:
-    """Do the same for a connection that a pool has made."""
+    """Probe a connection of a pool from this end."""
     watch(pooled.driver_connection)

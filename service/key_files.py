@@ -1,4 +1,4 @@
-"""Reads private keys from files, or generates them once, readable for their owner alone."""
+"""Reads private keys from files or generates them, readable by their owner alone."""
 
 import os
 from pathlib import Path
@@ -7,18 +7,23 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 
-def read_or_make(path: Path) -> bytes:
-    """Return the PEM of the Ed25519 key in a file; two processes that make it at once end up with the same one.
+def read_or_create(path: Path) -> bytes:
+    """Return the PEM of the Ed25519 key in a file, which is created if it is missing; concurrent processes get the same key.
 
     Raises:
-        OSError: the file cannot be read or made.
+        OSError: the file cannot be read or created.
+
+    Example:
+        The key that signs permits::
+
+            pem = read_or_create(Path("/var/lib/outbound/signing.pem"))
     """
     if not path.exists():
-        _make(path)
+        _create(path)
     return path.read_bytes()
 
 
-def _make(path: Path) -> None:
+def _create(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     draft = path.with_name(f"{path.name}.{os.getpid()}")
@@ -34,7 +39,7 @@ def _make(path: Path) -> None:
 
 
 def write_durably(path: Path, content: bytes) -> None:
-    """Write a file and return once the disk has it; its name may still be lost: see `sync_folder`."""
+    """Write a file and its content to the disk; `sync_folder` does so for its name."""
     with path.open("wb") as file:
         file.write(content)
         file.flush()
@@ -42,7 +47,7 @@ def write_durably(path: Path, content: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Return once the disk has the names of the files in a folder; where folders cannot be synced, at once."""
+    """Write the names of the files in a folder to the disk; does nothing on Windows."""
     if os.name == "nt":
         return
     handle = os.open(folder, os.O_RDONLY)

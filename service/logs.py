@@ -1,7 +1,7 @@
 """Writes structured log lines to standard error, as text for people or JSON for machines, never with a value that a caller sent.
 
-A fault is told by its types and places, never by its message: drivers and validators put into theirs what they were working on.
-What libraries say by `logging`, `warnings` or an uncaught exception goes the same way.
+A fault is logged by its types and places, never by its message, since drivers and validators put values into their messages.
+Messages of libraries (`logging`, `warnings`, uncaught exceptions) are logged by the same rule.
 """
 
 import hashlib
@@ -19,18 +19,27 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 MAX_TEXT: Final = 4000
-"""Characters of one value of a line at most."""
+"""Maximal length of one value of a line, in characters."""
 _MAX_FRAMES: Final = 40
 _MAX_FAULTS: Final = 8
-_HOUSE: Final = ("uvicorn", "asyncio", "concurrent", "alembic", "sqlalchemy", "asyncpg", "httpx", "httpcore")
-"""Libraries whose words are known not to begin with values."""
+_TRUSTED_LIBRARIES: Final = (
+    "uvicorn",
+    "asyncio",
+    "concurrent",
+    "alembic",
+    "sqlalchemy",
+    "asyncpg",
+    "httpx",
+    "httpcore",
+)
+"""Libraries whose messages do not begin with values."""
 _WORDS: Final = re.compile(r"[A-Za-z][A-Za-z ,.'-]*")
 _PLAIN_ID: Final = re.compile(
     r"rq_[0-9a-z]{26}-[0-9a-f]{1,16}"
     r"|[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
     r"|[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}"
 )
-"""Our own, a UUID, a `traceparent`."""
+"""Request ids of this service, UUIDs, and `traceparent` headers."""
 
 
 def configure(style: Literal["text", "json"], level: str, to: TextIO | None = None) -> None:
@@ -38,8 +47,14 @@ def configure(style: Literal["text", "json"], level: str, to: TextIO | None = No
 
     Args:
         style: `text` for a person at a terminal, `json` for a collector.
-        level: the least level that is written.
-        to: where to; standard error, if None.
+        level: the lowest level that is written.
+        to: the stream; None: standard error.
+
+    Example:
+        Lines for a collector, from warnings upwards::
+
+            configure("json", "warning")
+            structlog.get_logger("outbound").warning("the feeder is late", seconds=12)
     """
     out = to or sys.stderr
     structlog.configure(
@@ -54,13 +69,13 @@ def configure(style: Literal["text", "json"], level: str, to: TextIO | None = No
         logger_factory=structlog.WriteLoggerFactory(out),
         cache_logger_on_first_use=to is None,
     )
-    _take_over()
+    _capture_libraries()
 
 
-def told_id(request_id: str) -> str:
-    """Return how a request's id is told in a log: as it is where a machine made it, else by its SHA-256.
+def loggable_id(request_id: str) -> str:
+    """Return a request's id as it may be logged: unchanged if a machine generated it, else its SHA-256.
 
-    A caller may send any text as an id, and has it back as it was; what a person made up has no place in a log.
+    A caller can send any text as an id, also personal information.
     """
     if _PLAIN_ID.fullmatch(request_id):
         return request_id
@@ -68,7 +83,7 @@ def told_id(request_id: str) -> str:
 
 
 def faults_of(error: BaseException) -> list[dict[str, Any]]:
-    """Return an error, and what it came of, outermost first: for each its type, its places, and the state that PostgreSQL told."""
+    """Return an error and its causes, outermost first, each with its type, its places and PostgreSQL's error state."""
     return [_fault(each) for each, _ in zip(_chain(error), range(_MAX_FAULTS), strict=False)]
 
 
@@ -90,12 +105,12 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 def _fault(error: BaseException) -> dict[str, Any]:
     frames = traceback.extract_tb(error.__traceback__)[-_MAX_FRAMES:]
-    told: dict[str, Any] = {"type": f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")}
+    fault: dict[str, Any] = {"type": f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")}
     for name in ("sqlstate", "constraint_name", "table_name"):
         value = getattr(error, name, None)
         if isinstance(value, str):
-            told[name] = value
-    return told | {"at": [f"{_short(frame.filename)}:{frame.lineno} {frame.name}" for frame in frames]}
+            fault[name] = value
+    return fault | {"at": [f"{_short(frame.filename)}:{frame.lineno} {frame.name}" for frame in frames]}
 
 
 def _short(path: str) -> str:
@@ -107,8 +122,8 @@ def _short(path: str) -> str:
 
 
 def _with_fault(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
-    given = line.pop("exc_info", None)
-    error = given[1] if isinstance(given, tuple) else sys.exc_info()[1] if given is True else given
+    exc_info = line.pop("exc_info", None)
+    error = exc_info[1] if isinstance(exc_info, tuple) else sys.exc_info()[1] if exc_info is True else exc_info
     if isinstance(error, BaseException):
         line["fault"] = faults_of(error)
     return line
@@ -144,21 +159,23 @@ def _bounded(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
 
 
 def _on_one_line(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
-    """Write what could end the line or steer a terminal by its number."""
+    """Escape control characters, which could end the line or control a terminal."""
     return {name: _visible(value) if isinstance(value, str) else value for name, value in line.items()}
 
 
 def _visible(text: str) -> str:
     if text.isprintable():
         return text
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )
 
 
-def _take_over() -> None:
-    """Have everything that others would write told by us."""
+def _capture_libraries() -> None:
+    """Replace the handlers of libraries, so that their messages are written by `LibraryHandler`."""
     root = logging.getLogger()
-    kept = [handler for handler in root.handlers if type(handler) not in {logging.StreamHandler, Others}]
-    root.handlers = [*kept, Others()]
+    kept = [handler for handler in root.handlers if type(handler) not in {logging.StreamHandler, LibraryHandler}]
+    root.handlers = [*kept, LibraryHandler()]
     root.setLevel(logging.WARNING)
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi", "asyncio"):
         logging.getLogger(name).handlers = []
@@ -166,7 +183,7 @@ def _take_over() -> None:
     logging.raiseExceptions = False
     logging.captureWarnings(capture=True)
     sys.excepthook = _uncaught
-    threading.excepthook = lambda given: _uncaught(given.exc_type, given.exc_value, given.exc_traceback)
+    threading.excepthook = lambda hook_args: _uncaught(hook_args.exc_type, hook_args.exc_value, hook_args.exc_traceback)
 
 
 def _uncaught(kind: type[BaseException], error: BaseException | None, _: TracebackType | None) -> None:
@@ -175,24 +192,28 @@ def _uncaught(kind: type[BaseException], error: BaseException | None, _: Traceba
     structlog.get_logger("outbound").critical("uncaught fault", error=kind.__name__, exc_info=error)
 
 
-class Others(logging.Handler):
-    """What libraries say, told by logger, place and the words before the first thing that may be a value."""
+class LibraryHandler(logging.Handler):
+    """Logs a library's message by its logger, its place and the words before the first possible value."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one line."""
         error = record.exc_info[1] if record.exc_info else None
         structlog.get_logger(record.name).log(
             record.levelno,
-            words_of(record),
+            leading_words(record),
             logger=record.name,
             at=f"{_short(record.pathname)}:{record.lineno} {record.funcName}",
             **({} if error is None else {"exc_info": error}),
         )
 
 
-def words_of(record: logging.LogRecord) -> str:
-    """Return what of a library's line can hold no value: its template's first words."""
+def leading_words(record: logging.LogRecord) -> str:
+    """Return the first words of a library's message template, which cannot hold a value."""
     if isinstance(record.msg, OSError) and record.msg.strerror:
         return record.msg.strerror.split("(")[0].strip()
-    found = _WORDS.match(str(record.msg)) if isinstance(record.msg, str) and record.name.startswith(_HOUSE) else None
-    return found[0].strip() if found else "something is said by a library"
+    match = (
+        _WORDS.match(str(record.msg))
+        if isinstance(record.msg, str) and record.name.startswith(_TRUSTED_LIBRARIES)
+        else None
+    )
+    return match[0].strip() if match else "something is said by a library"

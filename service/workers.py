@@ -1,13 +1,8 @@
-"""Runs work on what callers send in processes of its own, each with a bound on its processor time and its memory.
+"""Runs work on callers' data in helper processes with limits on processor time and memory.
 
-```python
-async with workshop.helper(caller.principal, ImportPlan, content) as reading:
-    faults = await reading.ask("faults")
-```
-
-A *foreman* process loads the modules that are needed once, and forks a *helper* for each piece of work: within some milliseconds, and with
-nothing left of the work before. A helper makes one object and calls its methods, one message at a time, so that whoever asks can go
-to the database in between. It is ended when whoever asked has let go of it, and when it has used up its processor time.
+A *foreman* process loads the modules once and forks a *helper* for each piece of work, within milliseconds and without state of earlier
+work. A helper creates one object and calls its methods, one message at a time, so that the caller can query the database in between. It
+ends when the caller closes the connection, or when its processor time is used up.
 """
 
 import asyncio
@@ -29,40 +24,40 @@ from contextlib import asynccontextmanager
 from typing import Any, Final, Protocol
 
 PRELOADED: Final = ("service.registry.import_plan", "service.registry.bulk", "service.transfers.file_types")
-"""Modules with work for helpers; none of them needs a database."""
-SECONDS: Final = 120
-"""Processor time of one helper at most."""
-MEMORY: Final = 1024 * 1024 * 1024
-"""Bytes of memory at most that a helper may take beside what the foreman has."""
-HELPERS: Final = 3
-"""Helpers at a time at most, of one server process; one caller has one of them at a time."""
+"""Modules that the foreman loads; none of them needs a database."""
+MAX_CPU_SECONDS: Final = 120
+"""Maximal processor time of one helper, in seconds."""
+MAX_MEMORY_BYTES: Final = 1024 * 1024 * 1024
+"""Maximal memory of a helper in bytes, in addition to the foreman's."""
+MAX_HELPERS: Final = 3
+"""Maximal number of helpers of one server process; a caller has one at a time."""
 MAX_WAITING: Final = 24
-"""Pieces of work that wait for one at most."""
-NICE: Final = 10
-"""Decisions come first where there are few processors."""
+"""Maximal number of pieces of work that wait for a helper."""
+NICENESS: Final = 10
+"""Priority (`nice`) of helpers, below that of the gate's decisions."""
 
 _LENGTH: Final = struct.Struct("!Q")
-_PIECE: Final = 256 * 1024
-_DEAD: Final = (ConnectionError, EOFError, OSError)
+_CHUNK_BYTES: Final = 256 * 1024
+_CONNECTION_ERRORS: Final = (ConnectionError, EOFError, OSError)
 
 
-class CrowdedError(Exception):
-    """More work waits than is taken on."""
+class QueueFullError(Exception):
+    """Refusal of work because `MAX_WAITING` pieces wait already."""
 
 
-class SpentError(Exception):
-    """A helper was ended since it took more processor time or memory than it may, or broke down."""
+class HelperEndedError(Exception):
+    """End of a helper by its limits of processor time or memory, or by a fault."""
 
 
-class Asks(Protocol):
+class Executor(Protocol):
     """Executor of a piece of work, in this process or another."""
 
     async def ask(self, method: str, *arguments: Any) -> Any:
         """Return what a method of the work's object returns."""
 
 
-class Here:
-    """Does the work in this very process: for commands, which hold nobody up."""
+class InProcess:
+    """Does the work in the process of the caller, for commands, which serve nobody else."""
 
     def __init__(self, work: object) -> None:
         self._work = work
@@ -81,20 +76,20 @@ class Helper:
         self._process: int | None = None
 
     async def meet(self) -> None:
-        """Find out which process it is.
+        """Receive the process id of the helper.
 
         Raises:
-            SpentError: there is none.
+            HelperEndedError: there is no such process.
         """
         try:
-            (pid,) = _LENGTH.unpack(await self._received(_LENGTH.size))
+            (pid,) = _LENGTH.unpack(await self._receive(_LENGTH.size))
             if hasattr(os, "pidfd_open"):
                 self._process = os.pidfd_open(pid)
-        except _DEAD as error:
-            raise SpentError("It could not be begun.") from error
+        except _CONNECTION_ERRORS as error:
+            raise HelperEndedError("It could not be begun.") from error
 
     def end(self) -> None:
-        """End the process, in the middle of its work if it is at work; elsewhere than on Linux it ends itself (`_leave_with`)."""
+        """Kill the process, also during its work; on systems without `pidfd` it ends itself (`_exit_on_disconnect`)."""
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._process, signal.SIGKILL)
@@ -105,7 +100,7 @@ class Helper:
         """Return what a method of the work's object returns.
 
         Raises:
-            SpentError: it has been ended.
+            HelperEndedError: the process has ended.
         """
         return await self.send((method, arguments))
 
@@ -115,48 +110,56 @@ class Helper:
             content = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
             await self._loop.sock_sendall(self._connection, _LENGTH.pack(len(content)))
             await self._loop.sock_sendall(self._connection, content)
-            (length,) = _LENGTH.unpack(await self._received(_LENGTH.size))
-            did, answer = pickle.loads(await self._received(length))  # noqa: S301 - from our own child  # nosec B301
-        except _DEAD as error:
-            raise SpentError("It was ended.") from error
+            (length,) = _LENGTH.unpack(await self._receive(_LENGTH.size))
+            did, answer = pickle.loads(await self._receive(length))  # noqa: S301 - from our own child  # nosec B301
+        except _CONNECTION_ERRORS as error:
+            raise HelperEndedError("It was ended.") from error
         if not did:
-            raise SpentError(answer)
+            raise HelperEndedError(answer)
         return answer
 
-    async def _received(self, length: int) -> bytes:
+    async def _receive(self, length: int) -> bytes:
         received = bytearray()
         while len(received) < length:
-            piece = await self._loop.sock_recv(self._connection, min(_PIECE, length - len(received)))
+            piece = await self._loop.sock_recv(self._connection, min(_CHUNK_BYTES, length - len(received)))
             if not piece:
                 raise EOFError
             received += piece
         return bytes(received)
 
 
-class Workshop:
-    """The helpers of one server process. The foreman is started when the first one is needed."""
+class HelperPool:
+    """Helpers of one server process. The foreman starts with the first helper.
+
+    Example:
+        A plan of an import, of which only the faults come back::
+
+            pool = HelperPool()
+            async with pool.helper(caller.principal, ImportPlan, content) as helper:
+                faults = await helper.ask("faults")
+    """
 
     def __init__(self) -> None:
-        self._room = asyncio.Semaphore(HELPERS)
+        self._slots = asyncio.Semaphore(MAX_HELPERS)
         self._waiting = 0
-        self._of_callers: dict[str, asyncio.Lock] = {}
+        self._caller_locks: dict[str, asyncio.Lock] = {}
         self._foreman: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
 
     @asynccontextmanager
     async def helper(self, caller: str, make: Callable[..., object], *arguments: Any) -> AsyncIterator[Helper]:
-        """Give a helper that has made an object; it is ended with the block.
+        """Provide a helper that has created an object; it ends with the block.
 
         Args:
-            caller: whose work it is.
-            make: a class or function of a module that is preloaded.
-            arguments: what it takes.
+            caller: id of the caller.
+            make: class or function that creates the object, of a preloaded module.
+            arguments: arguments of `make`.
 
         Raises:
-            CrowdedError: too much waits already.
-            SpentError: making it took too much.
+            QueueFullError: too much work waits.
+            HelperEndedError: creating the object exceeded a limit or failed.
         """
-        async with self._turn(caller):
+        async with self._acquire_slot(caller):
             ours, theirs = socket.socketpair()
             try:
                 ours.setblocking(False)
@@ -173,7 +176,7 @@ class Workshop:
                 ours.close()
 
     async def close(self) -> None:
-        """Let the foreman go, with all helpers that are at work."""
+        """End the foreman and all helpers."""
         if self._control is not None:
             self._control.close()
             self._control = None
@@ -182,14 +185,14 @@ class Workshop:
             self._foreman = None
 
     @asynccontextmanager
-    async def _turn(self, caller: str) -> AsyncIterator[None]:
+    async def _acquire_slot(self, caller: str) -> AsyncIterator[None]:
         if self._waiting >= MAX_WAITING:
-            raise CrowdedError
+            raise QueueFullError
         self._waiting += 1
-        lock = self._of_callers.setdefault(caller, asyncio.Lock())
+        lock = self._caller_locks.setdefault(caller, asyncio.Lock())
         has_begun = False
         try:
-            async with lock, self._room:
+            async with lock, self._slots:
                 self._waiting -= 1
                 has_begun = True
                 yield
@@ -197,15 +200,15 @@ class Workshop:
             if not has_begun:
                 self._waiting -= 1
             if not lock.locked():
-                self._of_callers.pop(caller, None)
+                self._caller_locks.pop(caller, None)
 
     def _hand(self, connection: socket.socket) -> None:
-        """Have the foreman fork a helper at the other end of a connection."""
+        """Let the foreman fork a helper at the other end of a connection."""
         for is_last in (False, True):
             try:
                 control = self._control or self._start()
                 socket.send_fds(control, [b"."], [connection.fileno()])
-            except OSError:  # it has gone: another one takes its place
+            except OSError:  # the foreman has ended: start another
                 self._control = None
                 if is_last:
                     raise
@@ -222,53 +225,53 @@ class Workshop:
 
 
 def _run_foreman(control: socket.socket) -> None:
-    """Fork a helper for each connection that comes, until whoever started this has gone."""
+    """Fork a helper for each connection, until the server process ends."""
     for name in PRELOADED:
         importlib.import_module(name)
     gc.collect()
     gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for helpers
-    os.nice(NICE)
+    os.nice(NICENESS)
     while True:
         message, descriptors, _, _ = socket.recv_fds(control, 1, 1)
         if not message:
             return
         if os.fork() == 0:
             control.close()
-            with contextlib.suppress(*_DEAD):
+            with contextlib.suppress(*_CONNECTION_ERRORS):
                 _help(socket.socket(fileno=descriptors[0]))
             os._exit(0)
         os.close(descriptors[0])
 
 
 def _help(connection: socket.socket) -> None:
-    """Make an object, and call its methods as long as somebody asks."""
-    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+    """Create an object, and call its methods until the connection closes."""
+    resource.setrlimit(resource.RLIMIT_CPU, (MAX_CPU_SECONDS, MAX_CPU_SECONDS))
     with open("/proc/self/statm") if os.path.exists("/proc/self/statm") else contextlib.nullcontext() as statm:  # noqa: PTH110, PTH123
         pages = 0 if statm is None else int(statm.read().split()[0])
-    most = pages * resource.getpagesize() + MEMORY
-    resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    threading.Thread(target=_leave_with, args=(connection.fileno(),), daemon=True).start()
+    limit = pages * resource.getpagesize() + MAX_MEMORY_BYTES
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    threading.Thread(target=_exit_on_disconnect, args=(connection.fileno(),), daemon=True).start()
     connection.sendall(_LENGTH.pack(os.getpid()))
     work: Any = None
     while True:
         message = pickle.loads(_read(connection, _LENGTH.unpack(_read(connection, _LENGTH.size))[0]))  # noqa: S301 - from our own parent  # nosec B301
         try:
-            what, arguments = message
+            method, arguments = message
             if work is None:
-                work, answer = what(*arguments), None
+                work, answer = method(*arguments), None
             else:
-                answer = getattr(work, what)(*arguments)
+                answer = getattr(work, method)(*arguments)
             content = pickle.dumps((True, answer), protocol=pickle.HIGHEST_PROTOCOL)
         except MemoryError:
             os._exit(1)
-        except Exception as error:  # noqa: BLE001 - told to whoever asked
+        except Exception as error:  # noqa: BLE001 - reported to the caller
             content = pickle.dumps((False, type(error).__name__))
         connection.sendall(_LENGTH.pack(len(content)) + content)
 
 
-def _leave_with(descriptor: int) -> None:
-    """End this process when whoever asked has let go of it, in the middle of its work."""
+def _exit_on_disconnect(descriptor: int) -> None:
+    """End this process when the connection closes, also during its work."""
     poll = select.poll()
     poll.register(descriptor, 0)
     poll.poll()
@@ -278,7 +281,7 @@ def _leave_with(descriptor: int) -> None:
 def _read(connection: socket.socket, length: int) -> bytes:
     received = bytearray()
     while len(received) < length:
-        piece = connection.recv(min(_PIECE, length - len(received)))
+        piece = connection.recv(min(_CHUNK_BYTES, length - len(received)))
         if not piece:
             raise EOFError
         received += piece

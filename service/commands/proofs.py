@@ -14,7 +14,7 @@ from service.audit.tlog.signed_note import COSIGNATURE, Signer
 from service.audit.tlog.witness_protocol import parse_log_keys
 from service.clock import utc_now
 from service.commands.listen_address import address, free_port
-from service.key_files import read_or_make
+from service.key_files import read_or_create
 from service.settings import Settings
 from service.verifier import pack as packs
 from service.verifier import single_file
@@ -36,7 +36,7 @@ def witness(
     """Run a witness: cosign each checkpoint of a log that extends the one before. Needs no database; best run by another party."""
     logs.configure(Settings().log_format, Settings().log_level)
     is_new = new or not key.exists()
-    pem = read_or_make(key)
+    pem = read_or_create(key)
     witnessed = parse_log_keys(log)
     public = Signer(pem, "none").verifier.public
     signer = Signer(pem, name or witness_server.name_of(public), COSIGNATURE)

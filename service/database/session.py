@@ -18,10 +18,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, AsyncSessionTransa
 
 from service.clock import utc_now
 from service.connections import (
-    ANSWER,
+    ANSWER_MARGIN,
     FROZEN_SILENCES,
+    MAX_LOCK_SILENCES,
     SILENCE,
-    WITH_LOCK,
     Bounds,
     has_transaction_timeout,
     watch_pooled,
@@ -325,7 +325,7 @@ class Database:
 async def _roll_back(tx: Transaction) -> None:
     """Roll back an abandoned transaction; drop its connection if PostgreSQL does not answer in time."""
     try:
-        async with asyncio.timeout(ANSWER):
+        async with asyncio.timeout(ANSWER_MARGIN):
             await tx.rollback()
     except (SQLAlchemyError, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
         await tx.invalidate()
@@ -363,7 +363,7 @@ async def _at_gate(tx: Transaction) -> tuple[asyncpg.Connection, str]:
     """Return the connection of a transaction, and a statement that sets its `transaction_timeout` (empty before PostgreSQL 17)."""
     raw = await (await tx.connection()).get_raw_connection()
     connection = cast("asyncpg.Connection", raw.driver_connection)
-    milliseconds = round(1000 * WITH_LOCK * tx.silence)
+    milliseconds = round(1000 * MAX_LOCK_SILENCES * tx.silence)
     is_supported = has_transaction_timeout(connection)
     return connection, f"set local transaction_timeout = {milliseconds}; " if is_supported else ""
 

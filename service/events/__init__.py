@@ -1,1 +1,1 @@
-"""Notifies those whom a change concerns, with everything they need to act."""
+"""Events: changes with their audience and everything needed to act on them."""

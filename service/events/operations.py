@@ -52,7 +52,7 @@ class Change:
 
 
 def record(tx: Transaction, caller: Caller, change: Change) -> None:
-    """Record a change once in the audit log and once as an event, with the transaction that makes it.
+    """Record a change as an audit entry and as an event, in the transaction that makes it.
 
     Example:
         change = Change(
@@ -72,7 +72,7 @@ def record(tx: Transaction, caller: Caller, change: Change) -> None:
 
 
 def notify(tx: Transaction, caller: Caller, change: Change) -> None:
-    """Write the event of a change that has no audit entry of its own, with the transaction that makes it."""
+    """Write the event of a change that has no audit entry of its own, in the transaction that makes it."""
     tx.add(
         Event(
             at=tx.now,
@@ -99,12 +99,12 @@ def _body(caller: Caller, change: Change) -> dict[str, Any]:
 
 
 RecordedChanges = tuple[str, str]
-"""Entries and events of many changes, as texts of JSON that PostgreSQL takes apart."""
+"""Entries and events of many changes, as texts of JSON that PostgreSQL parses."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReservedNumbers:
-    """Values that many changes need of the database before their entries are made.
+    """Values of the database that many changes need before their entries are created.
 
     Attributes:
         events: the number of the event of each change.
@@ -116,7 +116,7 @@ class ReservedNumbers:
 
 
 async def reserve_numbers(tx: Transaction, count: int) -> ReservedNumbers:
-    """Draw the numbers that so many changes need."""
+    """Reserve the numbers of some changes."""
     drawn = await tx.scalars(_DRAW, {"count": count})
     return ReservedNumbers(list(drawn), await recording.load_column_key(tx))
 
@@ -127,11 +127,11 @@ def encode_changes(
     """Return entries and events of many changes as `record_all` takes them; run it off the event loop.
 
     Args:
-        now: the moment of their transaction.
-        caller: who acts.
+        now: time of their transaction.
+        caller: the caller.
         changes: at least one; none has an audience.
-        rows: rows written to the tables that the log covers, but for the events; the last entry commits to them.
-        numbers: of `reserve_numbers`.
+        rows: rows written to the tables that the log covers, without the events; the last entry commits to them.
+        numbers: result of `reserve_numbers`.
     """
     encoded = [
         {
@@ -168,7 +168,7 @@ def encode_changes(
 
 
 async def record_all(tx: Transaction, changes: RecordedChanges) -> None:
-    """Record many changes, each once in the log and once as an event: the same as `record` for each, with two statements."""
+    """Record many changes with two statements; the result is that of `record` for each."""
     entries, encoded = changes
     await audit.append_all(tx, entries)
     await tx.execute(_INSERT_EVENTS, {"events": encoded, "at": tx.now})
@@ -194,17 +194,17 @@ async def list_events(
 ) -> tuple[Sequence[EventOut], str | None]:
     """Return the events that the caller may see, oldest first; with `to_me`, those addressed to the caller.
 
-    What was addressed to somebody who has no role on its handler any more is not shown, save what is about their own roles.
+    An event addressed to a principal without a role on its handler is left out, unless it is about the principal's own roles.
     """
     query = select(Event)
     mine = Event.audience.contains([caller.principal])
-    reach = caller.scope(READERS)
+    handlers = caller.scope(READERS)
     if to_me:
         query = query.where(mine)
-    if reach != EVERYWHERE:
+    if handlers != EVERYWHERE:
         about_roles = (Event.kind.startswith(f"{kind}.") for kind in ("grant", "delegation", "break_glass"))
         personal = or_(Event.handler.is_(None), *about_roles)
-        query = query.where(or_(Event.handler.in_(reach), and_(mine, personal)))
+        query = query.where(or_(Event.handler.in_(handlers), and_(mine, personal)))
     if kind is not None:
         query = query.where(Event.kind == kind)
     if subject is not None:

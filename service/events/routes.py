@@ -22,7 +22,7 @@ async def list_events(
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> Response:
-    """List what happened, oldest first: who, what, why, how much, and where to act."""
+    """List events, oldest first, each with actor, reason, figures and the address at which to act."""
     return await exchange.page(
         lambda tx, caller: operations.list_events(
             tx, caller, to_me=to_me, kind=kind, subject=subject, cursor=cursor, limit=limit

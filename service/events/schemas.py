@@ -9,7 +9,7 @@ from service.events.tables import Event
 
 
 class WhoOut(BaseModel):
-    """Who did it."""
+    """Actor of an event."""
 
     id: str
     name: str
@@ -17,14 +17,14 @@ class WhoOut(BaseModel):
 
 
 class WhereOut(BaseModel):
-    """Where to look or to act."""
+    """Address at which to look or to act."""
 
     href: str
     method: Literal["GET", "POST"]
 
 
 class EventOut(BaseModel):
-    """Something that happened, with its whole context."""
+    """Event: a change with its context."""
 
     seq: int
     at: datetime

@@ -1,4 +1,4 @@
-"""The table of events; like the log, only ever added to."""
+"""Table of events, which is append-only like the log."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from service.database.row_security import SCOPE_HANDLERS, SCOPE_PRINCIPAL, OfHan
 
 
 class Event(OfHandler, Base):
-    """One thing that happened, with those who are told."""
+    """A change with the principals that it is addressed to."""
 
     __tablename__ = "events"
 
@@ -23,16 +23,16 @@ class Event(OfHandler, Base):
     audience: Mapped[list[str]] = mapped_column(ARRAY(Id))
     """Principals to whom it is addressed."""
     body: Mapped[dict[str, Any]] = mapped_column(JSONB)
-    """Who, what, why, how much, and where to act."""
+    """Members `who`, `why`, `how_much`, `details` and `where` of the API's event."""
 
     @classmethod
     def is_within(cls) -> ColumnElement[bool]:
-        """Return the condition that a view sees an event: one of its handlers, one for the viewer, or the viewer's own about none."""
+        """Return the condition that a row scope includes an event: by its handlers, by its audience, or by its actor without a handler."""
         own = and_(cls.handler.is_(None), cls.body["who"]["id"].astext == SCOPE_PRINCIPAL)
         return or_(cls.handler == SCOPE_HANDLERS, any_(cls.audience) == SCOPE_PRINCIPAL, own)
 
     def is_seen_by(self, scope: RowScope) -> bool:
-        """Return True if a loaded row is in a row scope."""
+        """True if a row scope includes this event; the same rule as `is_within`."""
         is_own = self.handler is None and self.body["who"]["id"] == scope.principal
         return is_own or self.handler in scope.handlers or scope.principal in self.audience
 

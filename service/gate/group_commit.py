@@ -31,7 +31,7 @@ from msgspec import Struct, structs
 
 from service.access.caller import Caller
 from service.clock import day_in_shanghai
-from service.connections import ANSWER, FROZEN_SILENCES, SILENCE, WITH_LOCK, Bounds, connect
+from service.connections import ANSWER_MARGIN, FROZEN_SILENCES, MAX_LOCK_SILENCES, SILENCE, Bounds, connect
 from service.database.faults import is_conflict, is_disconnected, is_lock_timeout, is_unavailable, pause
 from service.database.locks import GATE_LOCK
 from service.database.logins import Login
@@ -149,7 +149,11 @@ class Gate:
         silence: float = SILENCE,
     ) -> None:
         self._bounds = Bounds(
-            statement=timeout, silence=silence, idle=silence, waiting=batch_timeout / 2, transaction=WITH_LOCK * silence
+            statement=timeout,
+            silence=silence,
+            idle=silence,
+            waiting=batch_timeout / 2,
+            transaction=MAX_LOCK_SILENCES * silence,
         )
         self._silence = silence
         self._beat = silence / HEARTBEATS_PER_SILENCE
@@ -259,7 +263,7 @@ class Gate:
                     await self._arrived.wait()
                 return
             try:
-                async with asyncio.timeout(ANSWER):
+                async with asyncio.timeout(ANSWER_MARGIN):
                     if worker.connection is not None:
                         await worker.connection.execute("select 1")
             except Exception:  # noqa: BLE001 - the next batch connects anew
@@ -554,7 +558,7 @@ async def _roll_back(worker: _Worker) -> None:
     worker.has_begun = False
     try:
         if worker.connection is not None:
-            async with asyncio.timeout(ANSWER):
+            async with asyncio.timeout(ANSWER_MARGIN):
                 await worker.connection.execute(_ROLLBACK)
     except Exception:  # noqa: BLE001 - any error of the driver makes the connection useless
         await _drop_connection(worker)

@@ -15,7 +15,7 @@ import structlog
 from fastapi import Request
 
 from service.validation.problems import Busy, Invalid, TookTooLong
-from service.workers import Asks, CrowdedError, Here, SpentError, Workshop
+from service.workers import Executor, HelperEndedError, HelperPool, InProcess, QueueFullError
 
 log = structlog.get_logger("outbound")
 
@@ -34,7 +34,7 @@ class TooMuchWork(Invalid):
 @asynccontextmanager
 async def helper_for(
     request: Request, client: str, make: Callable[..., object], *arguments: Any, few: bool = False
-) -> AsyncIterator[Asks]:
+) -> AsyncIterator[Executor]:
     """Provide a helper process for the work of a request; it ends with the block.
 
     Args:
@@ -50,16 +50,16 @@ async def helper_for(
         TookTooLong: the wait or the work reached its time limit.
     """
     if few:
-        yield Here(make(*arguments))
+        yield InProcess(make(*arguments))
         return
-    workshop: Workshop = request.app.state.workshop
+    workshop: HelperPool = request.app.state.workshop
     try:
         async with asyncio.timeout(WAIT_SECONDS) as bound, workshop.helper(client, make, *arguments) as helper:
             bound.reschedule(asyncio.get_running_loop().time() + SECONDS)
             yield helper
-    except CrowdedError as error:
+    except QueueFullError as error:
         raise Busy from error
-    except SpentError as error:
+    except HelperEndedError as error:
         log.warning("a helper was ended", why=str(error))
         raise TooMuchWork("Send less at a time.", errors=[("", "The work for it was given up.")]) from error
     except TimeoutError as error:

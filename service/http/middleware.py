@@ -108,7 +108,7 @@ class RequestGuard:
         path = scope["path"]
         seconds = None if any(paths.fullmatch(path) for paths in self._unhurried) else self._seconds
         request = _Request(scope, send, self._limit_of(path), self._rates, self._safe, _WorkDeadline(seconds))
-        structlog.contextvars.bind_contextvars(request_id=logs.told_id(request.request_id))
+        structlog.contextvars.bind_contextvars(request_id=logs.loggable_id(request.request_id))
         try:
             await request.serve(self._app, receive)
         finally:

@@ -9,7 +9,7 @@ from joserfc import jwt
 from joserfc.errors import SecurityWarning
 from joserfc.jwk import OKPKey
 
-from service.key_files import read_or_make
+from service.key_files import read_or_create
 
 # RFC 9864 prefers the name Ed25519 for what every library still calls EdDSA; verifiers in use know the old name.
 warnings.filterwarnings("ignore", message="EdDSA is deprecated", category=SecurityWarning)
@@ -29,7 +29,7 @@ class Signer:
     @classmethod
     def from_file(cls, path: Path) -> "Signer":
         """Read the key, or make it at first; two processes that start at once end up with the same one."""
-        return cls(read_or_make(path))
+        return cls(read_or_create(path))
 
     @property
     def public(self) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from service.registry.record_diff import Json
 from service.registry.schemas import BulkGradingIn, GradingIn, GradingOut, GradingsOut
 from service.registry.tables import Dataset, Grading
 from service.validation.problems import Invalid
-from service.workers import Asks
+from service.workers import Executor
 
 MAX_WITHOUT_WORKER: Final = 20
 """Number of datasets up to which the plan is made in this process, without a helper."""
@@ -178,7 +178,7 @@ _TAKE_EFFECT: Final = text("""
 """).bindparams(bindparam("effective", type_=Text), bindparam("at", type_=DateTime(timezone=True)))
 
 
-async def grade_many(tx: Transaction, caller: Caller, request: BulkGradingIn, plan: Asks) -> bytes:
+async def grade_many(tx: Transaction, caller: Caller, request: BulkGradingIn, plan: Executor) -> bytes:
     """Give many datasets one grading, all of them or none; return the JSON of `GradingsOut`.
 
     Args:

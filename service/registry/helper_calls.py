@@ -6,14 +6,14 @@ from typing import Any, Final
 from sqlalchemy import text
 
 from service.database.session import Transaction
-from service.workers import Asks
+from service.workers import Executor
 
 _KEEPALIVE: Final = text("select 1")
 _KEEPALIVE_SECONDS: Final = 1.5
 """Seconds between two keep-alive statements: PostgreSQL ends a session that is idle in a transaction for some seconds."""
 
 
-async def ask_helper(tx: Transaction, work: Asks, method: str, *arguments: Any) -> Any:
+async def ask_helper(tx: Transaction, work: Executor, method: str, *arguments: Any) -> Any:
     """Return the result of a method of the helper; send PostgreSQL a statement at intervals until then.
 
     Example:

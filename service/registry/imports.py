@@ -27,7 +27,7 @@ from service.registry.record_diff import Json
 from service.registry.schemas import DatasetPatch, ImportOut
 from service.registry.tables import Dataset
 from service.validation.problems import Forbidden, NotFound
-from service.workers import Asks, Here
+from service.workers import Executor, InProcess
 
 _MEMBERS: Final = """
   json_build_object('id', id, 'key', key, 'handler', handler, 'title', title, 'owner', owner, 'description', description,
@@ -73,7 +73,7 @@ _CHANGE: Final = text("""
 """).bindparams(bindparam("rows", type_=Text), bindparam("at", type_=DateTime(timezone=True)))
 
 
-async def load(tx: Transaction, caller: Caller, plan: Asks, *, dry_run: bool = False) -> bytes:
+async def load(tx: Transaction, caller: Caller, plan: Executor, *, dry_run: bool = False) -> bytes:
     """Create or update the datasets of a file, in one transaction; return the JSON of `ImportOut`.
 
     Example:
@@ -126,14 +126,14 @@ async def load_here(tx: Transaction, caller: Caller, content: bytes, kind: Forma
     """
     plan = ImportPlan(content, kind, options.get("handler"), options.get("owner"))
     try:
-        outcome = await load(tx, caller, Here(plan), dry_run=options.get("dry_run", False))
+        outcome = await load(tx, caller, InProcess(plan), dry_run=options.get("dry_run", False))
     except ImportRefused as refused:
         refused.errors = json.loads(refused.listed or "[]")
         raise
     return ImportOut.model_validate_json(outcome)
 
 
-async def _write_changes(tx: Transaction, caller: Caller, plan: Asks, chunks: int) -> None:
+async def _write_changes(tx: Transaction, caller: Caller, plan: Executor, chunks: int) -> None:
     await tx.flush()
     for chunk in range(chunks):
         keys = await ask_helper(tx, plan, "keys_to_lock", chunk)

@@ -32,7 +32,7 @@ from service.clock import utc_now
 from service.database import migrate
 from service.database.row_security import EVERYWHERE
 from service.database.session import Database, Time
-from service.key_files import read_or_make
+from service.key_files import read_or_create
 from service.settings import Settings
 from service.validation.problems import Conflict
 from tests.commands import outbound
@@ -179,7 +179,7 @@ def test_a_file_can_be_held_against_a_checkpoint_that_was_kept_elsewhere(own: Ow
 def test_a_file_holds_the_newest_checkpoint_that_a_witness_has_cosigned(own: Own) -> None:
     own.write(JANUARY)
     own.sequence()
-    pem = read_or_make(own.folder / "witness.pem")
+    pem = read_or_create(own.folder / "witness.pem")
     witness = Signer(pem, "witness.test", COSIGNATURE)
     ((size, note),) = own.fetch("select size, note from checkpoints")
     line = cosign(parts_of(note)[0], witness, 1_700_000_000)

@@ -222,14 +222,14 @@ def test_the_log_of_the_session_is_the_one_that_is_searched(
 def test_an_id_that_a_person_made_up_is_logged_by_its_hash() -> None:
     plain = ["8f14e45f-ceea-467f-a8c6-1f3a1d3a2f10"]
     plain += ["00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "rq_01abcdefghjkmnpqrstvwxyz00-1f"]
-    assert [logs.told_id(ident) for ident in plain] == plain
+    assert [logs.loggable_id(ident) for ident in plain] == plain
     for ident in (
         *map(quote, PLANTED.values()),
         "a\x1b[31m",
         "a b",
         "\xe4",
     ):
-        assert logs.told_id(ident).startswith("sha256:")
+        assert logs.loggable_id(ident).startswith("sha256:")
 
 
 def test_a_start_that_fails_says_why(tmp_path: Path, postgres: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from service import workers
-from service.workers import CrowdedError, Here, SpentError, Workshop
+from service.workers import HelperEndedError, HelperPool, InProcess, QueueFullError
 from tests.waiting import until
 
 
-def in_workshop(act: Callable[[Workshop], Awaitable[None]]) -> None:
+def in_workshop(act: Callable[[HelperPool], Awaitable[None]]) -> None:
     async def run() -> None:
-        workshop = Workshop()
+        workshop = HelperPool()
         try:
             await act(workshop)
         finally:
@@ -39,9 +39,9 @@ def helpers() -> list[str]:
 
 
 def test_work_that_takes_too_much_memory_is_ended() -> None:
-    async def act(workshop: Workshop) -> None:
-        with pytest.raises(SpentError):
-            async with workshop.helper("somebody", bytearray, workers.MEMORY + 1):
+    async def act(workshop: HelperPool) -> None:
+        with pytest.raises(HelperEndedError):
+            async with workshop.helper("somebody", bytearray, workers.MAX_MEMORY_BYTES + 1):
                 pass
         async with workshop.helper("somebody", bytearray, 10) as helper:
             assert await helper.ask("__len__") == 10
@@ -50,7 +50,7 @@ def test_work_that_takes_too_much_memory_is_ended() -> None:
 
 
 def test_work_that_is_let_go_of_ends_also_in_the_middle_of_one_long_call() -> None:
-    async def act(workshop: Workshop) -> None:
+    async def act(workshop: HelperPool) -> None:
         before = len(helpers())
         async with workshop.helper("somebody", set) as helper:
             working = asyncio.create_task(helper.ask("isdisjoint", range(10**12)))
@@ -67,8 +67,8 @@ def test_work_that_is_let_go_of_ends_also_in_the_middle_of_one_long_call() -> No
 
 
 def test_a_fault_of_the_work_is_told_and_no_more_is_known_of_it() -> None:
-    async def act(workshop: Workshop) -> None:
-        with pytest.raises(SpentError, match="ValueError"):
+    async def act(workshop: HelperPool) -> None:
+        with pytest.raises(HelperEndedError, match="ValueError"):
             async with workshop.helper("somebody", int, "x"):
                 pass
 
@@ -76,7 +76,7 @@ def test_a_fault_of_the_work_is_told_and_no_more_is_known_of_it() -> None:
 
 
 def test_one_caller_has_one_helper_at_a_time_and_a_queue_has_an_end() -> None:
-    async def act(workshop: Workshop) -> None:
+    async def act(workshop: HelperPool) -> None:
         order: list[str] = []
 
         async def work(who: str, name: str, begun: asyncio.Event, go: asyncio.Event) -> None:
@@ -96,7 +96,7 @@ def test_one_caller_has_one_helper_at_a_time_and_a_queue_has_an_end() -> None:
             asyncio.create_task(work("one", "more", asyncio.Event(), go)) for _ in range(workers.MAX_WAITING - 1)
         ]
         await asyncio.sleep(0)
-        with pytest.raises(CrowdedError):
+        with pytest.raises(QueueFullError):
             await work("three", "none", asyncio.Event(), go)
         for task in waiting:
             task.cancel()
@@ -109,7 +109,7 @@ def test_one_caller_has_one_helper_at_a_time_and_a_queue_has_an_end() -> None:
 
 
 def test_a_foreman_that_has_gone_is_replaced() -> None:
-    async def act(workshop: Workshop) -> None:
+    async def act(workshop: HelperPool) -> None:
         async with workshop.helper("somebody", list) as helper:
             assert await helper.ask("__len__") == 0
         assert workshop._foreman is not None  # noqa: SLF001 - it is killed from outside
@@ -122,5 +122,5 @@ def test_a_foreman_that_has_gone_is_replaced() -> None:
 
 
 def test_work_for_a_command_is_done_here() -> None:
-    assert asyncio.run(Here([1, 2]).ask("__len__")) == 2
+    assert asyncio.run(InProcess([1, 2]).ask("__len__")) == 2
     assert time.monotonic() > 0

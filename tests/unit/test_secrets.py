@@ -15,7 +15,7 @@ from service.audit.tlog.signed_note import Signer as LogSigner
 from service.database.session import Database
 from service.http.rate_limits import RateLimiter, credential_of
 from service.identity.api_keys import Secret
-from service.key_files import read_or_make
+from service.key_files import read_or_create
 from service.permits.tokens import Signer
 from service.settings import Settings
 
@@ -24,7 +24,7 @@ URL = f"postgresql://outbound:{PASSWORD}@db:5432/outbound"
 
 
 def test_nothing_that_holds_a_secret_shows_it(tmp_path: Path) -> None:
-    pem = read_or_make(tmp_path / "key.pem")
+    pem = read_or_create(tmp_path / "key.pem")
     body = pem.decode().splitlines()[1]
     key = Secret.new()
     log_key = LogKey(tmp_path / "key.pem")

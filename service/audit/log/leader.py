@@ -15,7 +15,7 @@ from service.audit.log.feeder import Feeder
 from service.audit.log.log_key import LogKey, LogKeyError
 from service.audit.log.sequencer import LogDamagedError, Sequencer, create_month_tables
 from service.clock import Clock
-from service.connections import ANSWER, SILENCE, Bounds, connect
+from service.connections import ANSWER_MARGIN, SILENCE, Bounds, connect
 from service.database.locks import LOG_LOCK
 from service.database.logins import Login
 
@@ -65,7 +65,10 @@ class Leader:
     ) -> None:
         # Whoever waits to lead says so at each attempt.
         self._bounds = Bounds(
-            statement=timeout, silence=silence, idle=max(silence, 3 * POLL_INTERVAL), transaction=timeout + ANSWER
+            statement=timeout,
+            silence=silence,
+            idle=max(silence, 3 * POLL_INTERVAL),
+            transaction=timeout + ANSWER_MARGIN,
         )
         self._login = login
         self._clock = clock

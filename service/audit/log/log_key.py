@@ -7,7 +7,7 @@ import asyncpg
 
 from service.audit.tlog import signed_note
 from service.audit.tlog.signed_note import Signer
-from service.key_files import read_or_make, sync_folder
+from service.key_files import read_or_create, sync_folder
 
 
 class LogKeyError(Exception):
@@ -30,7 +30,7 @@ class LogKey:
         Raises:
             OSError, ValueError: the file cannot be used.
         """
-        return Signer(read_or_make(self.path), origin)
+        return Signer(read_or_create(self.path), origin)
 
     def mark(self) -> tuple[int, int]:
         """Return what changes when another key takes the file's place."""
@@ -53,7 +53,7 @@ class LogKey:
 
     def following(self, origin: str) -> Signer:
         """Return the key that is to follow, made when there is none: it waits in a file of its own until `replace`."""
-        return Signer(read_or_make(self._next), origin)
+        return Signer(read_or_create(self._next), origin)
 
     def replace(self, origin: str) -> None:
         """Put the key that is to follow in the place of the one in force, which is kept beside it."""

@@ -37,8 +37,10 @@ DEFENCES: Final = (
             Edit(
                 "service/gate/group_commit.py",
                 "Gate.__init__",
-                "Bounds(statement=timeout, silence=silence, idle=silence, waiting=batch_timeout / 2, transaction=WITH_LOCK * silence)",
-                "Bounds(statement=timeout, silence=silence, idle=None, waiting=batch_timeout / 2, transaction=WITH_LOCK * silence)",
+                "Bounds(statement=timeout, silence=silence, idle=silence, waiting=batch_timeout / 2, "
+                "transaction=MAX_LOCK_SILENCES * silence)",
+                "Bounds(statement=timeout, silence=silence, idle=None, waiting=batch_timeout / 2, "
+                "transaction=MAX_LOCK_SILENCES * silence)",
             ),
             UNBOUNDED,
         ),
@@ -88,7 +90,7 @@ DEFENCES: Final = (
             Edit(
                 "service/database/session.py",
                 "_roll_back",
-                "ANSWER",
+                "ANSWER_MARGIN",
                 "None",
             ),
             Edit("service/database/session.py", "watched_engine", "'command_timeout'", ""),

@@ -133,7 +133,7 @@ DEFENCES: Final = (
         "an id that a caller made up is told by its hash",
         EDGE,
         "RequestGuard.__call__",
-        "logs.told_id(request.request_id)",
+        "logs.loggable_id(request.request_id)",
         "exchange.request_id",
         TEXTS + "test_no_line_of_the_log_is_written_by_a_caller",
     ),
