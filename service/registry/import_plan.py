@@ -70,9 +70,9 @@ class ImportPlan:
             body = dataset.model_dump_json(exclude={"handler", "scale", *DISTINCT})
             # A column that is not there says nothing of the fact.
             stated = tuple(sorted(dataset.facts.model_fields_set))
-            said = None if dataset.distinct_from is None else (dataset.distinct_from, dataset.reason or "")
+            distinct = None if dataset.distinct_from is None else (dataset.distinct_from, dataset.reason or "")
             self._rows.append(
-                _PlannedRow(row.line, dataset.key, dataset.handler, body, stated, folded_key(dataset.key), said)
+                _PlannedRow(row.line, dataset.key, dataset.handler, body, stated, folded_key(dataset.key), distinct)
             )
 
     def count_chunks(self) -> int:
@@ -111,37 +111,37 @@ class ImportPlan:
                 row.is_new = stored_row is None
                 facts = self._facts(row, stored_row)
                 row.frees = bool(facts.pending or facts.overtaken)
-                row.differs = stored_row is None or self._change(row, stored_row) is not None
-                self._spell(row)
+                row.differs = stored_row is None or self._diff(row, stored_row) is not None
+                self._check_spelling(row)
 
-    def _spell(self, row: "_PlannedRow") -> None:
+    def _check_spelling(self, row: "_PlannedRow") -> None:
         """Note a fault if a row's key is an undeclared spelling of a registered key, or of an earlier one of the file."""
         twins = self._spelt.setdefault((row.handler or "", row.folded), [])
         others = [spelling for spelling in twins if spelling[0] != row.key]
-        named = next((spelling for spelling in others if row.said and row.said[0] in spelling[:2]), None)
-        if row.said is not None and named is None:
+        named = next((spelling for spelling in others if row.distinct and row.distinct[0] in spelling[:2]), None)
+        if row.distinct is not None and named is None:
             self._faults.append((row.line, "/distinct_from", "The key is no other spelling of this."))
         elif row.is_new and others and named is None:
-            said = (
+            detail = (
                 f"{others[0][0]} is another spelling of this key. If it is something else, name it under `distinct_from`, "
                 "with a `reason`."
             )
-            self._faults.append((row.line, "/key", said))
+            self._faults.append((row.line, "/key", detail))
         if row.is_new:
             row.number = max((spelling[2] for spelling in twins), default=-1) + 1
             twins.append((row.key, "", row.number))
 
     def list_pending(self, chunk: int) -> list[tuple[str, str, Json]]:
         """Return the pending statements of a chunk's written rows: key, folded key, and a body for `PATCH`."""
-        waiting: list[tuple[str, str, Json]] = []
+        statements: list[tuple[str, str, Json]] = []
         for row in self._chunk(chunk):
             facts = json.loads(row.body)["facts"] if row.frees else {}
             patch: Json = {"facts": {fact: facts[fact] for fact in row.stated}} if row.frees else {}
-            if row.said is not None:
-                patch |= {"distinct_from": row.said[0], "reason": row.said[1]}
+            if row.distinct is not None:
+                patch |= {"distinct_from": row.distinct[0], "reason": row.distinct[1]}
             if patch:
-                waiting.append((row.key, row.folded, patch))
-        return waiting
+                statements.append((row.key, row.folded, patch))
+        return statements
 
     def describe_faults(self) -> tuple[int, str]:
         """Return the number of faults, and the JSON that the problem lists."""
@@ -149,7 +149,7 @@ class ImportPlan:
 
     def has_changes(self) -> bool:
         """Tell whether any row is new or differs."""
-        return any(row.differs or row.frees or row.said is not None for row in self._rows)
+        return any(row.differs or row.frees or row.distinct is not None for row in self._rows)
 
     def keys_to_lock(self, chunk: int) -> list[str]:
         """Return the keys of a chunk's rows that differ from stored datasets."""
@@ -169,10 +169,10 @@ class ImportPlan:
             if row.is_new:
                 row.id = next(self._ids)
                 spelt = {"folded_key": row.folded, "twin_number": row.number}
-                new.append(self._kept(row, None) | {"id": row.id, "handler": row.handler} | spelt)
+                new.append(self._written_columns(row, None) | {"id": row.id, "handler": row.handler} | spelt)
             elif row.differs:
                 stored_row = by_key[row.key]
-                change = self._change(row, stored_row)
+                change = self._diff(row, stored_row)
                 row.differs, row.id = change is not None, stored_row["id"]
                 if lacks_tag_of_minors(stored_row, json.loads(row.body)):  # graded since it was compared
                     self._faults.append((row.line, *MINORS))
@@ -181,10 +181,10 @@ class ImportPlan:
                     row.can_deny = change.can_deny
                     row.outdated = json.dumps(newly_outdated_in(stored_row, change.after), ensure_ascii=False)
                     row.grading = stored_row["grading"]
-                    kept = self._kept(row, stored_row)
+                    kept = self._written_columns(row, stored_row)
                     row.kept = json.dumps(kept["facts"])
                     changed.append({name: kept[name] for name in _COMPARED} | {"id": row.id})
-        return _text(new), len(new), _text(changed)
+        return _to_json(new), len(new), _to_json(changed)
 
     def count_changes(self, chunk: int) -> int:
         """Return the number of changes to record for a chunk."""
@@ -195,12 +195,14 @@ class ImportPlan:
     ) -> events.RecordedChanges:
         """Return the entries and events of a chunk's written rows."""
         rows = [row for row in self._chunk(chunk) if row.differs]
-        written = [self._row(row, now) for row in rows]
-        acts = [self._act(row) for row in rows] + [self._outdated(row) for row in rows if row.outdated != _NO_FIELDS]
+        written = [self._written_row(row, now) for row in rows]
+        acts = [self._change_of_row(row) for row in rows] + [
+            self._outdated_change(row) for row in rows if row.outdated != _NO_FIELDS
+        ]
         return events.encode_changes(now, caller, acts, written, numbers)
 
     @staticmethod
-    def _row(row: "_PlannedRow", now: datetime) -> WrittenRow:
+    def _written_row(row: "_PlannedRow", now: datetime) -> WrittenRow:
         """Return the written columns of a dataset."""
         columns = json.loads(row.body)
         if row.is_new:
@@ -245,15 +247,15 @@ class ImportPlan:
         return freeing.apply_statement("dataset", current, pending_values(stored_row["pending_facts"]), stated)
 
     @classmethod
-    def _kept(cls, row: "_PlannedRow", stored_row: Json | None) -> Json:
+    def _written_columns(cls, row: "_PlannedRow", stored_row: Json | None) -> Json:
         """Return the columns that a row writes: its statements, without facts that free."""
         columns: Json = json.loads(row.body)
         return columns | {"facts": cls._facts(row, stored_row).facts}
 
     @classmethod
-    def _change(cls, row: "_PlannedRow", stored_row: Json) -> RecordDiff | None:
+    def _diff(cls, row: "_PlannedRow", stored_row: Json) -> RecordDiff | None:
         """Return the difference that a row makes to a stored dataset, by the rule that `PATCH` follows."""
-        columns = cls._kept(row, stored_row)
+        columns = cls._written_columns(row, stored_row)
         before = {name: stored_row[name] for name in _COMPARED}
         if all(before[name] == columns[name] for name in _COMPARED):
             return None
@@ -262,8 +264,8 @@ class ImportPlan:
         return diff_of("datasets", before, {name: columns[name] for name in _COMPARED})
 
     @staticmethod
-    def _act(row: "_PlannedRow") -> events.Change:
-        kept = ImportPlan._kept(row, None) if row.is_new else {}
+    def _change_of_row(row: "_PlannedRow") -> events.Change:
+        kept = ImportPlan._written_columns(row, None) if row.is_new else {}
         created = kept | {"handler": row.handler, "scale": None}
         return events.Change(
             action=AuditAction.DATASET_CREATED if row.is_new else AuditAction.DATASET_CHANGED,
@@ -275,7 +277,7 @@ class ImportPlan:
         )
 
     @staticmethod
-    def _outdated(row: "_PlannedRow") -> events.Change:
+    def _outdated_change(row: "_PlannedRow") -> events.Change:
         return events.Change(
             action=AuditAction.DATASET_GRADING_OUTDATED,
             subject=row.id,
@@ -298,7 +300,7 @@ class _PlannedRow:
     stated: tuple[str, ...]
     """Names of the facts that it states."""
     folded: str
-    said: tuple[str, str] | None
+    distinct: tuple[str, str] | None
     """Spelling from which the row is declared distinct, and the reason."""
     frees: bool = False
     """True if a fact of it becomes pending, or overtakes a pending one."""
@@ -319,7 +321,7 @@ def _by_key(stored: str) -> dict[str, Json]:
     return {row["key"]: row for row in json.loads(stored)}
 
 
-def _text(rows: Sequence[Json]) -> str | None:
+def _to_json(rows: Sequence[Json]) -> str | None:
     return json.dumps(rows, ensure_ascii=False) if rows else None
 
 

@@ -544,7 +544,7 @@ class KindOut(BaseModel):
     lower: int = Field(description="They are at least so many, at three standard deviations.")
     upper: int = Field(description="They are at most so many, at three standard deviations.")
     reserved: int = Field(description="Held by exports that have not reported yet.")
-    total: int = Field(description="`plain`, `upper` and `reserved`: what thresholds look at.")
+    total: int = Field(description="`plain`, `upper` and `reserved`: the number that thresholds are compared with.")
     thresholds: list[ThresholdOut]
 
 
@@ -555,7 +555,7 @@ class LedgerOut(BaseModel):
     year: int
     reported: CountOut = Field(description="Reported as sent; persons by hash at their upper bound.")
     reserved: CountOut = Field(description="Held by exports that have not reported yet.")
-    persons: int = Field(description="Reported and reserved: what thresholds look at.")
+    persons: int = Field(description="Reported and reserved: the number that thresholds are compared with.")
     sensitive_persons: int
     kinds: dict[Literal["persons", "sensitive_persons"], KindOut] = Field(description="The same by kind, with bounds.")
     thresholds: list[ThresholdOut]
