@@ -7,7 +7,6 @@ import gc
 import os
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -34,6 +33,7 @@ from tests.headers import AsTold
 from tests.invariants import require_exact, require_sealed, require_state
 from tests.operator import AdminKeys, equipped
 from tests.planted import require_clean
+from tests.waiting import seen
 from tests.world import World
 
 __all__ = ["AdminKeys", "equipped"]
@@ -154,9 +154,7 @@ class Served(uvicorn.Server):
     def __enter__(self) -> str:
         self._thread = threading.Thread(target=self.run, args=([self._socket],), daemon=True)
         self._thread.start()
-        until = time.monotonic() + 30
-        while not self.started and time.monotonic() < until:
-            self._thread.join(0.01)
+        seen(lambda: self.started or not self._thread.is_alive(), 30, pause=0.01)
         port = self.servers[0].sockets[0].getsockname()[1]  # there is none where it could not start
         return f"http://127.0.0.1:{port}"
 

@@ -138,7 +138,7 @@ class Issuer:
 
             def answer(self, body: Json, status: int = 200) -> None:
                 issuer.asked[self.path] += 1
-                time.sleep(issuer.delay)
+                time.sleep(issuer.delay)  # a provider that is slow
                 self.send_response(status if issuer.status == 200 else issuer.status)
                 content = json.dumps(body).encode()
                 self.send_header("Content-Length", str(len(content)))

@@ -1,4 +1,4 @@
-"""Waits for what happens elsewhere: in another process, in PostgreSQL, in the background."""
+"""Waits for changes elsewhere: in another process, in PostgreSQL, in the background."""
 
 from __future__ import annotations
 
@@ -7,21 +7,51 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 PAUSE = 0.02
 
 
-async def until(condition: Callable[[], Awaitable[Any]], seconds: float = 120) -> None:
-    """Wait for a condition, and fail if it does not come."""
-    async with asyncio.timeout(seconds):
-        while not await condition():  # noqa: ASYNC110 - nothing here is told when it comes
-            await asyncio.sleep(0.002)
+async def until(
+    condition: Callable[[], Awaitable[Any]],
+    seconds: float = 120,
+    *,
+    pause: float = 0.002,
+    state: Callable[[], Awaitable[object]] | None = None,
+) -> None:
+    """Wait for a condition.
+
+    Args:
+        condition: is tried until it returns something true.
+        seconds: time-out.
+        pause: seconds between two attempts.
+        state: what to report with the failure.
+
+    Raises:
+        TimeoutError: the condition was not met in time.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            while not await condition():  # noqa: ASYNC110 - no event announces it
+                await asyncio.sleep(pause)
+    except TimeoutError:
+        if state is None:
+            raise
+        raise TimeoutError(await state()) from None
 
 
-def seen(look: Callable[[], Found | None], seconds: float = 120) -> Found:
-    """Look again and again until there is something to see, and return it; fail if there never is."""
+def seen(look: Callable[[], Result | None], seconds: float = 120, *, pause: float = PAUSE) -> Result:
+    """Wait for a result without asyncio, and return it.
+
+    Args:
+        look: is tried until it returns something true.
+        seconds: time-out.
+        pause: seconds between two attempts.
+
+    Raises:
+        AssertionError: there was no result in time.
+    """
     end = time.monotonic() + seconds
-    while not (found := look()):
+    while not (result := look()):
         assert time.monotonic() < end, "it did not come"
-        time.sleep(PAUSE)
-    return found
+        time.sleep(pause)
+    return result

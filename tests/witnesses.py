@@ -14,6 +14,7 @@ import httpx
 from service.audit.tlog.signed_note import Verifier
 from service.commands.listen_address import free_port
 from tests.faults.test_process import OUTBOUND, environment
+from tests.waiting import seen
 
 
 @dataclass
@@ -39,6 +40,14 @@ def command(folder: Path, *vkeys: str, port: int = 0) -> list[str]:
     return [OUTBOUND, "witness", *logs, "--state", state, "--key", key, "--port", str(port)]
 
 
+def _answers(url: str) -> bool:
+    try:
+        httpx.get(url, timeout=60)
+    except httpx.HTTPError:
+        return False
+    return True
+
+
 @contextmanager
 def witnessing(folder: Path, *vkeys: str, port: int | None = None) -> Iterator[Running]:
     """Run a witness of these logs; what it remembers stays in the folder."""
@@ -51,13 +60,7 @@ def witnessing(folder: Path, *vkeys: str, port: int | None = None) -> Iterator[R
         )
         try:
             url = f"http://127.0.0.1:{port}"
-            until = time.monotonic() + 300
-            while time.monotonic() < until and process.poll() is None:
-                try:
-                    httpx.get(url, timeout=60)
-                    break
-                except httpx.HTTPError:
-                    time.sleep(0.05)
+            seen(lambda: process.poll() is not None or _answers(url), 300)
             told = output.read_text().split("OUTBOUND_WITNESSES=", 1)[1].split(" ", 1)[0]
             yield Running(Verifier.of(told), url, output, process)
         finally:

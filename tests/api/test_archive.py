@@ -37,6 +37,7 @@ from service.settings import Settings
 from service.validation.problems import Conflict
 from tests.commands import outbound
 from tests.conftest import Clock, Served, admins, database_named, run_sql
+from tests.waiting import until
 from tests.world import Json, World
 
 JANUARY = datetime(2023, 1, 31, 23, 59, 59, tzinfo=UTC)
@@ -369,11 +370,10 @@ async def moved_while(own: Own, statement: str) -> list[ArchivedMonth]:
         await holder.execute(f"begin; {statement}")
         moving = asyncio.create_task(move())
         waits = (
-            "select count(*) from pg_locks join pg_database d on d.oid = database"
+            "select count(*) > 0 from pg_locks join pg_database d on d.oid = database"
             " where datname = current_database() and not granted and mode = 'AccessExclusiveLock'"
         )
-        while not await watcher.fetchval(waits):  # noqa: ASYNC110 - what is waited for happens in PostgreSQL
-            await asyncio.sleep(0.01)
+        await until(lambda: watcher.fetchval(waits), pause=0.01)
         await holder.execute("commit")
         return await moving
     finally:
@@ -471,8 +471,7 @@ def wait_until_all_is_sequenced(own: Own) -> None:
     async def wait() -> None:
         connection = await asyncpg.connect(own.url)
         missing = "select count(*) from entries e where not exists (select from leaves l where l.seq = e.seq)"
-        while await connection.fetchval(missing):  # noqa: ASYNC110 - what is waited for happens in PostgreSQL
-            await asyncio.sleep(0.05)
+        await until(lambda: connection.fetchval(f"select ({missing}) = 0"), pause=0.05)
         await connection.close()
 
     asyncio.run(wait())

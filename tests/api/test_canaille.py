@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from html import unescape
@@ -19,6 +18,7 @@ from service.settings import Settings
 from tests.api.test_sessions import Browser
 from tests.canaille_provider import CLIENT, GROUP, PASSWORD, SECRET, USER
 from tests.conftest import Clock, Served
+from tests.waiting import seen
 from tests.world import World
 
 
@@ -60,14 +60,13 @@ def console(database_url: str, clock: Clock, tmp_path_factory: pytest.TempPathFa
 
 
 def _wait_for(address: str) -> None:
-    until = time.monotonic() + 60
-    while time.monotonic() < until:
+    def is_there() -> bool:
         try:
-            if httpx.get(address).status_code == 200:
-                return
+            return httpx.get(address).status_code == 200
         except httpx.TransportError:
-            time.sleep(0.1)
-    pytest.fail("the provider did not start")
+            return False
+
+    seen(is_there, 60, pause=0.1)
 
 
 def walk(console: Console, user: str, *, answer: str = "accept", password: str = PASSWORD) -> Browser:

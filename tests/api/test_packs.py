@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import zipfile
@@ -18,6 +17,7 @@ from service.settings import Settings
 from service.verifier import pack as verify
 from tests.conftest import Clock, Served, admins, database_named, run_sql
 from tests.packing import PDF, Used, add_file, packed, ready
+from tests.waiting import seen
 from tests.world import Json, World, today
 
 
@@ -364,10 +364,5 @@ def test_a_pack_that_is_not_made_yet_says_so_and_one_that_has_expired_is_gone(ow
         (file,) = (service.settings.data_dir / "packs").glob(f"{shown['id']}-*.zip")
         service.clock.ahead = timedelta(days=3)
         assert world.auditor.get(f"/v1/evidence-packs/{shown['id']}").json()["state"] == "expired"
-        asyncio.run(_until_gone(file))
+        seen(lambda: not file.exists())
     assert world.auditor.get(shown["content"] or f"/v1/evidence-packs/{shown['id']}/content").status_code == 409
-
-
-async def _until_gone(file: Path) -> None:
-    while file.exists():  # noqa: ASYNC110, ASYNC240
-        await asyncio.sleep(0.05)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import asyncpg
@@ -19,6 +19,7 @@ import pytest
 
 from service.database.locks import FINDINGS_LOCK, GATE_LOCK
 from tests.faults.racing import times
+from tests.waiting import until
 from tests.world import Json, World, day
 
 ROUNDS = range(times(4, 40))
@@ -68,14 +69,13 @@ class Starter:
 
 
 async def _all_wait(watcher: asyncpg.Connection, calls: int) -> None:
-    """Wait until so many transactions of this database wait for a lock."""
-    until = time.monotonic() + LONGEST_START
+    """Wait until so many transactions of this database wait for a lock, or until `LONGEST_START`: a refused call waits for none."""
     query = """
-        select count(*) from pg_stat_activity, pg_sleep(0.005)
+        select count(*) >= $1 from pg_stat_activity
         where datname = current_database() and wait_event_type = 'Lock'
     """
-    while time.monotonic() < until and await watcher.fetchval(query) < calls:
-        pass
+    with suppress(TimeoutError):
+        await until(lambda: watcher.fetchval(query, calls), LONGEST_START, pause=0.005)
 
 
 def the_row(table: str, ident: str) -> str:

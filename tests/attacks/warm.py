@@ -59,7 +59,7 @@ def waited(child: int, seconds: float) -> int:
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
             return os.waitstatus_to_exitcode(status)
-        time.sleep(0.02)
+        time.sleep(0.02)  # os.waitpid has no time-out
     os.killpg(child, signal.SIGKILL)
     os.waitpid(child, 0)
     return TIMED_OUT

@@ -102,7 +102,7 @@ class Load:
             self.statuses[answer.status_code] += 1
             assert answer.status_code in {200, 201} or refused_for_now(answer), answer.text
             if answer.status_code == 503:
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.01)  # a client backs off after 503
 
     async def repeat_everything(self, clients: Clients) -> None:
         """Send every export again with its key, as a client does that has had no answer: none happens twice."""

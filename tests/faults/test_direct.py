@@ -106,7 +106,7 @@ class Line:
     async def ask(self, *parts: bytes) -> tuple[int, dict[str, str], bytes]:
         for part in parts:
             self.writer.write(part)
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.02)  # so that parts arrive apart
         return await self.answer()
 
 
@@ -443,7 +443,7 @@ def test_a_length_in_another_form_is_not_read_by_a_known_head(
         before, usual = Watched.known, b"Content-Length: %d" % len(body)
         other = f"Content-Length: {length.format(len(body), len(body))}".encode()
         line.writer.write(whole.replace(usual, other))
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.1)  # nothing may happen in this time, so nothing announces its end
         assert Watched.known == before
 
     run(work())
@@ -474,7 +474,7 @@ def test_what_stands_behind_a_known_head_is_read_for_what_it_is(
         ]:
             for part in parts:
                 line.writer.write(part)
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(0.02)  # so that parts arrive apart
             assert [(await line.answer())[0] for _ in statuses] == statuses
             before = Watched.known
             assert (await line.ask(whole))[0] == 200

@@ -17,6 +17,7 @@ from service.settings import Settings
 from tests.bulk import export_many
 from tests.conftest import Clock, Served, admins, database_named, run_sql
 from tests.faults.racing import times
+from tests.waiting import until
 from tests.world import Json, World
 
 EXPORTS = times(20_000, 100_000)
@@ -78,8 +79,8 @@ async def sequenced(url: str) -> None:
     """Wait until every entry has its place in the log."""
     connection = await asyncpg.connect(url)
     try:
-        while await connection.fetchval("select (select count(*) from entries) > (select count(*) from leaves)"):  # noqa: ASYNC110
-            await asyncio.sleep(0.1)
+        is_sequenced = "select (select count(*) from entries) <= (select count(*) from leaves)"
+        await until(lambda: connection.fetchval(is_sequenced), 600, pause=0.1)
     finally:
         await connection.close()
 

@@ -236,7 +236,7 @@ def test_an_answer_does_not_wait_for_ever(world: World, place: str) -> None:
         while does_drip and sent < more and not answer.done():
             line.writer.write(b"x")
             sent += 1
-            await asyncio.sleep(0.15)
+            await asyncio.sleep(0.15)  # the pace of a slow client
         assert (await answer)[0] == 200
         line.writer.write(b"x" * (more - sent) + me)
         status, headers, _ = await line.ask(request("/livez", b"", "x", "X-Request-ID: next", method="GET"))

@@ -234,7 +234,7 @@ def test_an_answer_that_drips_is_given_up_in_time() -> None:
         writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
         while not writer.is_closing():
             writer.write(b"x")
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.02)  # the pace of a server that drips
 
     async def work() -> None:
         async with listening(dripping) as port:

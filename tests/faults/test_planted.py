@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import re
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ from service import logs
 from tests.conftest import Clock, Served, Settings, database_named, run_sql
 from tests.faults.test_process import serving
 from tests.planted import PERSON, PERSON_ZH, PLANTED, require_clean
+from tests.waiting import seen
 from tests.world import STAGES, Json, Person, World, day
 
 EVERYTHING = " / ".join(PLANTED.values())
@@ -211,12 +211,13 @@ def test_the_log_of_the_session_is_the_one_that_is_searched(
 ) -> None:
     ident = "8f14e45f-ceea-467f-a8c6-1f3a1d3a2f10"
     world.registrar.send("GET", "/v1/me", X_Request_ID=ident)
-    until = time.monotonic() + 10  # the line is written when the answer has gone
-    told: list[Json] = []
-    while not told and time.monotonic() < until:
+
+    def logged() -> list[Json]:
         lines = (tmp_path_factory.getbasetemp() / "served.log").read_text().splitlines()
-        told = [json.loads(line) for line in lines if ident in line]
-    assert [line["route"] for line in told] == ["/v1/me"]
+        return [json.loads(line) for line in lines if ident in line]
+
+    # The line is written after the answer has been sent.
+    assert [line["route"] for line in seen(logged, 10)] == ["/v1/me"]
 
 
 def test_an_id_that_a_person_made_up_is_logged_by_its_hash() -> None:

@@ -10,7 +10,6 @@ import secrets
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,6 +21,7 @@ import pytest
 
 from service.database.embedded import MIB, SHARED_BUFFERS, EmbeddedServer, memory
 from service.verifier import pack
+from tests.waiting import seen
 
 OUTBOUND = str(Path(sys.executable).with_name("outbound"))
 
@@ -50,18 +50,18 @@ def serving(data: Path, *arguments: str, **env: str) -> Iterator[tuple[str, subp
             stderr=subprocess.STDOUT,
             text=True,
         )
-        address, until = "", time.monotonic() + 180
-        while time.monotonic() < until and process.poll() is None:
-            told = re.search(r"^Outbound serves (http://127\.0\.0\.1:[1-9]\d*) ", output.read_text(), re.MULTILINE)
-            if told is not None:
-                address = told[1]
-                with suppress(httpx.HTTPError):
-                    httpx.get(f"{address}/readyz", timeout=5).raise_for_status()
-                    break
-            time.sleep(0.05)
+
+        def ready_address() -> str | None:
+            assert process.poll() is None, output.read_text()
+            line = re.search(r"^Outbound serves (http://127\.0\.0\.1:[1-9]\d*) ", output.read_text(), re.MULTILINE)
+            with suppress(httpx.HTTPError):
+                if line is not None:
+                    httpx.get(f"{line[1]}/readyz", timeout=5).raise_for_status()
+                    return line[1]
+            return None
+
         try:
-            assert address, output.read_text()
-            yield address, process, output
+            yield seen(ready_address, 180, pause=0.05), process, output
         finally:
             process.terminate()
             process.wait(60)
@@ -97,11 +97,13 @@ def verified(http: httpx.Client, path: Path, **about: str) -> dict[str, list[str
     """Have a pack made, and return what its verifier says against it, by claim."""
     asked = http.post("/v1/evidence-packs", json=about)
     assert asked.status_code == 202, asked.text
-    until = time.monotonic() + 120
-    while (shown := http.get(asked.headers["Location"]).json())["state"] != "ready":
+
+    def ready_pack() -> dict[str, str] | None:
+        shown: dict[str, str] = http.get(asked.headers["Location"]).json()
         assert shown["state"] != "failed", shown
-        assert time.monotonic() < until, shown
-        time.sleep(0.05)
+        return shown if shown["state"] == "ready" else None
+
+    shown = seen(ready_pack, pause=0.05)
     path.write_bytes(http.get(shown["content"]).content)
     return {name: claim.sentences for name, claim in pack.verify(path).claims.items() if claim.faults}
 

@@ -47,6 +47,10 @@ WAITING = """
 UNSEQUENCED = "select count(*) from entries e where not exists (select from leaves l where l.seq = e.seq)"
 
 
+async def _are_waiting(connection: asyncpg.Connection, number: int) -> bool:
+    return int(await connection.fetchval(WAITING)) >= number
+
+
 @pytest.fixture
 def url(postgres: str, request: pytest.FixtureRequest) -> Iterator[str]:
     """A database of the test's own."""
@@ -112,7 +116,7 @@ def test_each_entry_becomes_one_leaf_though_transactions_overlap_linger_and_fail
                 await transaction.start()
                 count = chance.choice([1, 3, 40])
                 await connection.execute(INSERT, f"{number}/{turn}", count)
-                await asyncio.sleep(chance.choice([0, 0, 0.01, 0.3]))
+                await asyncio.sleep(chance.choice([0, 0, 0.01, 0.3]))  # the transaction stays open for so long
                 if chance.random() < 0.3:
                     await transaction.rollback()
                 else:
@@ -335,8 +339,7 @@ def test_an_entry_on_its_way_while_the_table_of_its_month_is_made_is_written_all
             direct = asyncio.create_task(watcher.execute(INSERT_AT.replace(":at", "$1::timestamptz"), month))
             through = asyncio.create_task(append(database))
             async with connected(url) as another:
-                while await another.fetchval(WAITING) < 2:  # noqa: ASYNC110 - it is PostgreSQL's
-                    await asyncio.sleep(0.01)
+                await until(lambda: _are_waiting(another, 2), pause=0.01)
             await making.commit()
             with pytest.raises(asyncpg.CheckViolationError) as refused:
                 await direct

@@ -269,7 +269,7 @@ def test_of_several_that_one_frozen_client_has_waiting_only_the_first_holds_othe
             seen: set[int] = set()
             while not asked.done():
                 seen |= {row["pid"] for row in await watcher.fetch(HOLDS + ALONE, GATE_LOCK, [])}
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.01)  # between two samples
             return seen
 
     with two.frozen_at_gate(act, len(datasets)) as answers, ThreadPoolExecutor(1) as pool:

@@ -57,7 +57,7 @@ async def dripped(writer: asyncio.StreamWriter, content: bytes, pause: float = P
         for byte in content:
             writer.write(bytes([byte]))
             await writer.drain()
-            await asyncio.sleep(pause)
+            await asyncio.sleep(pause)  # the pace of a slow client
     except ConnectionError:
         pass
 
@@ -109,7 +109,7 @@ def test_a_body_that_comes_steadily_and_never_ends_is_408(world: World, brief: s
         told = asyncio.create_task(reader.read())
         while not told.done():
             writer.write(b" " * 200)
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.05)  # the pace of the client
         assert (await told).startswith(b"HTTP/1.1 408 ")
 
     run(work)
@@ -313,7 +313,7 @@ def test_a_head_that_holds_too_much_or_says_two_things_is_refused(brief: str, he
             for at in range(0, len(head), 30_000):
                 writer.write(head[at : at + 30_000])
                 await writer.drain()
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(0.02)  # so that pieces arrive apart
             told = await reader.read()
             assert told.startswith(b"HTTP/1.1 " + status)
             assert b"application/problem+json" in told
@@ -327,13 +327,13 @@ def test_a_slow_request_that_is_in_time_is_served_and_the_connection_kept(world:
         reader, writer = await opened(brief)
         for _ in range(3):
             writer.write(b"GET /v1/me HTTP/1.1\r\nHost: x\r\n")
-            await asyncio.sleep(PATIENCE / 2)
+            await asyncio.sleep(PATIENCE / 2)  # slow, and within the time of a head
             writer.write(f"Authorization: Bearer {world.auditor.secret}\r\n\r\n".encode())
             head = await reader.readuntil(b"\r\n\r\n")
             assert head.startswith(b"HTTP/1.1 200 OK")
             length = next(line for line in head.lower().splitlines() if line.startswith(b"content-length:"))
             await reader.readexactly(int(length.partition(b":")[2]))
-            await asyncio.sleep(PATIENCE * 3 / 2)
+            await asyncio.sleep(PATIENCE * 3 / 2)  # idle for longer than a head may take
 
     run(work)
 

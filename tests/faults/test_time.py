@@ -227,7 +227,7 @@ def served(
     coming = iter(pieces)
 
     async def receive() -> Message:
-        await asyncio.sleep(pause)
+        await asyncio.sleep(pause)  # the caller's time
         return next(coming, {"type": "http.disconnect"})
 
     async def send(message: Message) -> None:
@@ -239,7 +239,7 @@ def served(
 
 async def answer(send: Send, *, after: float = 0.0) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": []})
-    await asyncio.sleep(after)
+    await asyncio.sleep(after)  # the time of the work
     await send({"type": "http.response.body", "body": b"done"})
 
 

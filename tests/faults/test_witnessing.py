@@ -29,6 +29,7 @@ from service.clock import utc_now
 from service.commands.listen_address import free_port
 from service.database.logins import Login
 from service.database.session import Database
+from tests import waiting
 from tests.conftest import database_named, run_sql
 from tests.faults.test_process import run, serving
 from tests.logs import SmallLog, a_witness, pem
@@ -107,11 +108,11 @@ class Led:
         found = await self.database.transaction(lambda tx: feeder.load_statuses(tx, self.witnesses))
         return found[number]
 
+    async def standings(self) -> list[Standing]:
+        return [await self.standing(number) for number in range(len(self.witnesses))]
+
     async def until(self, condition: Callable[[], Awaitable[bool]]) -> None:
-        until = time.monotonic() + 120
-        while not await condition():
-            assert time.monotonic() < until, [await self.standing(n) for n in range(len(self.witnesses))]
-            await self.connection.execute("select pg_sleep(0.05)")
+        await waiting.until(condition, pause=0.05, state=self.standings)
 
     async def until_cosigned(self, size: int, number: int = 0) -> None:
         async def is_so() -> bool:
@@ -375,11 +376,11 @@ def test_the_service_tells_how_its_witnesses_stand(log: Log, tmp_path: Path) -> 
         )
 
         def health(is_healthy: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-            until = time.monotonic() + 120
-            while not is_healthy(found := http.get("/v1/audit/health").json()):
-                assert time.monotonic() < until, found
-                time.sleep(0.1)
-            return found
+            def look() -> dict[str, Any] | None:
+                shown: dict[str, Any] = http.get("/v1/audit/health").json()
+                return shown if is_healthy(shown) else None
+
+            return waiting.seen(look, pause=0.1)
 
         found = health(lambda found: found["witnesses"][0]["trouble"] == "away")
         assert (found["healthy"], found["complaints"]) == (False, ["No witness has cosigned the log yet."])
