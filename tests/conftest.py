@@ -154,7 +154,7 @@ class Served(uvicorn.Server):
     def __enter__(self) -> str:
         self._thread = threading.Thread(target=self.run, args=([self._socket],), daemon=True)
         self._thread.start()
-        seen(lambda: self.started or not self._thread.is_alive(), 30, pause=0.01)
+        seen(lambda: self.started or not self._thread.is_alive(), pause=0.01)
         port = self.servers[0].sockets[0].getsockname()[1]  # there is none where it could not start
         return f"http://127.0.0.1:{port}"
 

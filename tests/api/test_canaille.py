@@ -66,7 +66,7 @@ def _wait_for(address: str) -> None:
         except httpx.TransportError:
             return False
 
-    seen(is_there, 60, pause=0.1)
+    seen(is_there, pause=0.1)
 
 
 def walk(console: Console, user: str, *, answer: str = "accept", password: str = PASSWORD) -> Browser:
