@@ -108,7 +108,7 @@ class Led:
         found = await self.database.transaction(lambda tx: feeder.load_statuses(tx, self.witnesses))
         return found[number]
 
-    async def standings(self) -> list[Standing]:
+    async def standings(self) -> list[WitnessStatus]:
         return [await self.standing(number) for number in range(len(self.witnesses))]
 
     async def until(self, condition: Callable[[], Awaitable[bool]]) -> None:
