@@ -1,4 +1,4 @@
-"""Which duties follow, when they are due, and which of them stop a permit when they are overdue. Pure decisions.
+"""Decides which obligations follow, their due days, and which suspend a permit when overdue. Pure.
 
 Source: SCM art. 7 (filing), SAM art. 14 and CBDF art. 9 (extension of an assessment), PIPL art. 55 and 56 (impact assessment),
 DSL art. 30 and NDSMR art. 33 (yearly report), MIIT art. 12 (catalogue).
@@ -97,7 +97,7 @@ def before_end(end: date, days: int) -> Due:
 
 
 def reckoned_anew(code: Code, strict: date) -> Due:
-    """Return the day of a duty that was reckoned without a year's holidays, as they are known now; with a note, if they still are not.
+    """Recompute a due day that was computed without a year's holidays; with a note if they are still not published.
 
     What it was reckoned from follows from the strict day itself, since that was so many calendar days away.
     """

@@ -46,7 +46,7 @@ async def open_duty(
     dataset: str | None = None,
     owner: str | None = None,
 ) -> Obligation:
-    """Write a duty down, in the transaction of whatever it follows from."""
+    """Record an obligation, in the transaction of the act that causes it."""
     obligation = Obligation(
         id=new_id("ob"),
         code=code,
@@ -80,7 +80,7 @@ async def settle(
     ends_on: date | None,
     begins_on: date | None = None,
 ) -> None:
-    """End the duties of a transfer that a paper of this kind, with this last day, settles; one dated ahead from its own day on."""
+    """Settle the obligations of a transfer by new evidence; evidence dated ahead settles them from its first day on."""
     codes = [code for code, settling in SETTLED_BY.items() if settling == kind]
     for obligation in await open_of(tx, Obligation.transfer == transfer, Obligation.code.in_(codes)):
         if not settles(Code(obligation.code), obligation.due_on, ends_on):
@@ -97,14 +97,14 @@ async def settle(
 
 
 async def rest_on(tx: Transaction, caller: Caller, old: str, new: str) -> None:
-    """Let the duties that one paper settled be settled by the one that takes its place."""
+    """Replace the evidence of settled obligations by its successor."""
     for obligation in await settled_by(tx, old):
         obligation.evidence = new
         _record(tx, caller, AuditAction.OBLIGATION_EVIDENCE_REPLACED, obligation)
 
 
 async def unsettle(tx: Transaction, caller: Caller, evidence: str) -> None:
-    """Open the duties again that a paper settled, since the paper no longer counts."""
+    """Reopen the obligations that evidence settled which no longer counts."""
     for obligation in await settled_by(tx, evidence):
         obligation.state, obligation.evidence, obligation.ended_by, obligation.ended_at = State.OPEN, None, None, None
         _record(
@@ -125,18 +125,18 @@ async def void_of_permit(
     codes: Collection[Code] = frozenset(Code),
     is_in_force: bool = False,
 ) -> None:
-    """End the open duties of a permit that has come to its end; while it is in force still, none that suspends it."""
+    """End the open obligations of an ended permit; while it is still in force, none that suspends it."""
     ending = (Obligation.blocks.is_(False),) if is_in_force else ()
     await _void(tx, caller, why, Obligation.permit == permit, Obligation.code.in_(codes), *ending)
 
 
 async def void_of_transfer(tx: Transaction, caller: Caller, transfer: str, why: str) -> None:
-    """End the open duties of a transfer that nothing was permitted under."""
+    """End the open obligations of a transfer without a permit."""
     await _void(tx, caller, why, Obligation.transfer == transfer, Obligation.permit.is_(None))
 
 
 async def complete(tx: Transaction, caller: Caller, obligation_id: str, note: str) -> Obligation:
-    """Say that a duty has been done; a yearly one comes again.
+    """Complete an obligation; a yearly one recurs.
 
     Raises:
         Conflict: it is not open, or only a paper settles it.
@@ -160,7 +160,7 @@ async def complete(tx: Transaction, caller: Caller, obligation_id: str, note: st
 
 
 async def reopen(tx: Transaction, caller: Caller, obligation_id: str, reason: str) -> Obligation:
-    """Open a duty again that was called done by mistake; the gate is closed while it is, for it may be overdue."""
+    """Reopen an obligation that was completed by mistake; closes the gate, since it may be overdue."""
     await close_gate(tx)
     obligation = await obligation_of(tx, caller, obligation_id, lock=True)
     caller.require(REOPENERS, obligation.handler, noun="obligation")
@@ -173,7 +173,7 @@ async def reopen(tx: Transaction, caller: Caller, obligation_id: str, reason: st
 
 
 async def assign(tx: Transaction, caller: Caller, obligation_id: str, owner: str) -> Obligation:
-    """Say who sees to a duty.
+    """Assign an obligation to an owner.
 
     Raises:
         Invalid: nobody of this id or name may read the handler's transfers.

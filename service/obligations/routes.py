@@ -1,4 +1,4 @@
-"""HTTP of duties."""
+"""Serves obligations over HTTP."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated
@@ -51,7 +51,7 @@ async def list_obligations(
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> Response:
-    """List duties as tasks."""
+    """List obligations as tasks."""
 
     async def work(tx: Transaction, _: Caller) -> tuple[Sequence[ObligationOut], str | None]:
         rows, following = await queries.list_obligations(
@@ -73,13 +73,13 @@ async def list_obligations(
 
 @router.get("/v1/obligations/{obligation_id}", response_model=ObligationOut)
 async def read_obligation(exchange: ReaderExchange, obligation_id: ObligationId) -> Response:
-    """Read a duty."""
+    """Read an obligation."""
     return await exchange.read(_obligation(lambda tx, caller: obligation_of(tx, caller, obligation_id)))
 
 
 @router.post("/v1/obligations/{obligation_id}/complete", response_model=ObligationOut)
 async def complete_obligation(exchange: Keeping, obligation_id: ObligationId, body: CompleteIn) -> Response:
-    """Say that a duty has been done, with its record; duties that a paper settles end when the paper is added."""
+    """Complete an obligation, with its record; evidence settles other obligations when it is added."""
     return await exchange.act(
         _obligation(lambda tx, caller: operations.complete(tx, caller, obligation_id, body.note)),
         _obligation(lambda tx, caller: obligation_of(tx, caller, obligation_id, lock=True)),
@@ -90,7 +90,7 @@ async def complete_obligation(exchange: Keeping, obligation_id: ObligationId, bo
 async def reopen_obligation(
     exchange: Annotated[Exchange, allowed(operations.REOPENERS)], obligation_id: ObligationId, body: ReopenIn
 ) -> Response:
-    """Open a duty again that was called done by mistake."""
+    """Reopen an obligation that was completed by mistake."""
     return await exchange.act(
         _obligation(lambda tx, caller: operations.reopen(tx, caller, obligation_id, body.reason)),
         _obligation(lambda tx, caller: obligation_of(tx, caller, obligation_id, lock=True)),
@@ -100,7 +100,7 @@ async def reopen_obligation(
 
 @router.post("/v1/obligations/{obligation_id}/assign", response_model=ObligationOut)
 async def assign_obligation(exchange: Keeping, obligation_id: ObligationId, body: OwnerIn) -> Response:
-    """Say who sees to a duty."""
+    """Assign an obligation to an owner."""
     return await exchange.act(
         _obligation(lambda tx, caller: operations.assign(tx, caller, obligation_id, body.owner)),
         _obligation(lambda tx, caller: obligation_of(tx, caller, obligation_id, lock=True)),

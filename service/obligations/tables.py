@@ -33,7 +33,7 @@ class Obligation(OfHandler, Base):
     note: Mapped[str | None] = mapped_column(Text)
     ended_by: Mapped[str | None] = mapped_column(Id)
     ended_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
-    """Of an open one the moment to come from which `evidence`, which is dated ahead, settles it."""
+    """End; for an open obligation the future instant from which `evidence`, dated ahead, settles it."""
     created_at: Mapped[Timestamp]
 
     @property

@@ -308,7 +308,7 @@ async def _stop_followers(tx: Transaction, caller: Caller, stopped: Permit, role
 
 
 async def reckon_anew(tx: Transaction) -> None:
-    """Reckon the duties anew whose year's holidays have come to be known, and the last day of the receipts that they wait for."""
+    """Recompute due days once a year's holidays are published, and the last days of the receipts that depend on them."""
     for duty, before in await obligations.reckon_anew(tx, OPERATOR):
         if duty.code == Code.FILE_STANDARD_CONTRACT and duty.permit is not None:
             permit = await tx.get_one(Permit, duty.permit, with_for_update=True)

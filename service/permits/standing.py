@@ -56,7 +56,7 @@ def is_effective(stored: str, valid_from: date, valid_until: date, today: date) 
 
 
 def is_used_up(quota: Count, used: Count, *, is_personal: bool = False) -> bool:
-    """Tell whether nobody is left of a permit for persons; a permit for data about nobody is never used up."""
+    """Return True if no persons remain of a quota; a permit for data that is not about persons is never used up."""
     is_for_persons = is_personal or quota.persons + quota.sensitive_persons > 0
     return is_for_persons and used.persons >= quota.persons and used.sensitive_persons >= quota.sensitive_persons
 

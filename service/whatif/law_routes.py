@@ -89,7 +89,9 @@ async def working_days(
         try:
             end = working_days_after(start, days) if days >= 0 else working_days_before(start, -days)
         except CalendarNotCovered as gap:
-            raise Invalid(f"{gap} No day can be told.", errors=[("/days", str(gap))]) from gap
+            raise Invalid(
+                f"{gap} Choose a term within the years whose holidays are published.", errors=[("/days", str(gap))]
+            ) from gap
         return WorkingDaysOut(start=start, days=days, end=end)
 
     return await exchange.read(work)
