@@ -23,9 +23,9 @@ class Base(DeclarativeBase):
 
 Id = String(29, collation="C")
 Key = Text(collation="C")
-"""What people and systems call a thing: compared byte by byte as well, since the gate looks things up by it."""
+"""Type of keys, compared byte by byte: the gate finds rows by them."""
 
 PrimaryId = Annotated[str, mapped_column(Id, primary_key=True)]
-"""`<prefix>_<uuidv7 in Crockford base32>`, compared byte by byte, so that order is order of making."""
+"""`<prefix>_<uuidv7 in Crockford base32>`, compared byte by byte, so that ids sort by creation."""
 
 Timestamp = Annotated[datetime, mapped_column(DateTime(timezone=True))]

@@ -23,9 +23,9 @@ SHARED_BUFFERS: Final = 8192 * MIB
 START_SECONDS: Final = 60
 """Time-out of the start of a server, with its recovery after a crash."""
 STOP_SECONDS: Final = 30
-"""How long it may take to end before it is told not to finish anything."""
+"""Time-out of a fast shutdown; after it the server is stopped at once, and the next start recovers."""
 SYSTEM_USER: Final = "pgserver"
-"""Whom PostgreSQL runs as where we are root, which it refuses to be."""
+"""User that PostgreSQL runs as if this process is root: PostgreSQL refuses to run as root."""
 
 with warnings.catch_warnings():
     # It tells everybody without XDG_RUNTIME_DIR that it takes /tmp instead, which is what it should do.
@@ -55,7 +55,7 @@ class EmbeddedServer(AbstractContextManager["EmbeddedServer"]):
         self._cluster = data_dir.expanduser().resolve() / "postgres"
         self._lock = fasteners.InterProcessLock(self._cluster.parent / "postgres.lock")
         self._handles = fasteners.InterProcessReaderWriterLock(self._cluster.parent / "postgres.handles")
-        self._is_held = False
+        self._is_joined = False
 
     def __enter__(self) -> Self:
         """Start or join the server.
@@ -70,7 +70,7 @@ class EmbeddedServer(AbstractContextManager["EmbeddedServer"]):
                 _tune(self._cluster)
                 _run(self._cluster)
                 self._handles.acquire_read_lock()
-                self._is_held = True
+                self._is_joined = True
         except Exception as error:
             raise EmbeddedServerError(
                 f"The embedded PostgreSQL under {self._cluster} can neither be started nor joined: {_reason(error)}. "
@@ -83,10 +83,10 @@ class EmbeddedServer(AbstractContextManager["EmbeddedServer"]):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Let go; the server stops when this was the last handle of any process."""
-        if not self._is_held:
+        if not self._is_joined:
             return
         with self._lock:
-            self._is_held = False
+            self._is_joined = False
             self._handles.release_read_lock()
             if self._handles.acquire_write_lock(blocking=False):
                 try:
@@ -98,7 +98,7 @@ class EmbeddedServer(AbstractContextManager["EmbeddedServer"]):
     def url(self) -> str:
         """Address of its database, through a Unix socket."""
         sockets = PidFile.of(self._cluster).sockets
-        if not self._is_held or sockets is None:
+        if not self._is_joined or sockets is None:
             raise EmbeddedServerError("The embedded PostgreSQL is not running.")
         return f"postgresql://postgres:@/postgres?host={sockets}"
 

@@ -11,10 +11,10 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 _RETRY: Final = frozenset({"40001", "40P01"})
 _ENDED: Final = frozenset({"57P01", "57P05", "25P03", "25P04"})
 """PostgreSQL has ended the session: it was told to, or the session was silent, or its transaction open, for too long."""
-_HELD: Final = "55P03"
+_LOCK_NOT_AVAILABLE: Final = "55P03"
 """A lock was waited for as long as one is."""
 # Connection lost or refused, server going down or read-only, no room, a statement cancelled for its time.
-_AWAY: Final = _ENDED | {"53000", "53100", "53200", "53300", "57014", "57P02", "57P03", "25006"}
+_UNAVAILABLE: Final = _ENDED | {"53000", "53100", "53200", "53300", "57014", "57P02", "57P03", "25006"}
 
 
 class DatabaseUnavailableError(Exception):
@@ -43,15 +43,15 @@ def _is_partition_new(error: BaseException) -> bool:
     """Tell whether a row was on its way into one table of a partitioned one while another was made for it."""
     if _state(error) != "23514":
         return False
-    found: BaseException | None = error
-    while found is not None and not hasattr(found, "constraint_name"):
-        found = found.__cause__
-    return found is not None and found.constraint_name is None  # that of a partition has no name
+    cause: BaseException | None = error
+    while cause is not None and not hasattr(cause, "constraint_name"):
+        cause = cause.__cause__
+    return cause is not None and cause.constraint_name is None  # that of a partition has no name
 
 
 def is_lock_timeout(error: BaseException) -> bool:
     """Tell whether a lock was not given in time."""
-    return _state(error) == _HELD
+    return _state(error) == _LOCK_NOT_AVAILABLE
 
 
 def is_disconnected(error: BaseException) -> bool:
@@ -70,7 +70,7 @@ def is_unavailable(error: BaseException) -> bool:
         return True
     state = _state(error)
     if state is not None:
-        return state in _AWAY or state.startswith("08")
+        return state in _UNAVAILABLE or state.startswith("08")
     return isinstance(error, DBAPIError) and (error.connection_invalidated or _is_driver_fault(error))
 
 

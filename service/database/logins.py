@@ -67,9 +67,9 @@ class Logins:
     def of(cls, settings: Settings, database_url: str) -> Self:
         """Return the logins, given the owner's address."""
 
-        def login(role: str, given: SecretStr | None) -> Login:
-            if given is not None:
-                return Login(given.get_secret_value())
+        def login(role: str, own_url: SecretStr | None) -> Login:
+            if own_url is not None:
+                return Login(own_url.get_secret_value())
             if settings.database_url is not None:
                 return Login(database_url, role)
             own = make_url(database_url).set(username=role, password="")  # nosec B106 - it takes a password out

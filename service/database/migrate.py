@@ -18,17 +18,17 @@ from service.database.faults import is_conflict, is_lock_timeout, pause
 from service.database.session import ATTEMPTS, watched_engine
 
 _PARTITION = re.compile(r".+_(\d{4}_\d\d|default)")
-_BESIDE = Path(__file__).parents[1] / "migrations"
+_IN_PACKAGE = Path(__file__).parents[1] / "migrations"
 _IN_CHECKOUT = Path(__file__).parents[2] / "migrations"
-DIRECTORY = _BESIDE if _BESIDE.is_dir() else _IN_CHECKOUT
+DIRECTORY = _IN_PACKAGE if _IN_PACKAGE.is_dir() else _IN_CHECKOUT
 
 
 def config(database_url: str) -> Config:
     """Return Alembic's configuration for a database."""
-    made = Config()
-    made.set_main_option("script_location", str(DIRECTORY).replace("%", "%%"))
-    made.attributes["url"] = database_url
-    return made
+    configuration = Config()
+    configuration.set_main_option("script_location", str(DIRECTORY).replace("%", "%%"))
+    configuration.attributes["url"] = database_url
+    return configuration
 
 
 def upgrade(database_url: str, revision: str = "head") -> None:

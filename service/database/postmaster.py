@@ -37,7 +37,7 @@ class DoubtfulServerError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class PidFile:
-    """What `postmaster.pid` says; None for what is missing or no number, since the file may be torn."""
+    """Lines of `postmaster.pid`; None for a line that is missing or not a number, since the file may be torn."""
 
     pid: int | None
     started: int | None
@@ -101,8 +101,8 @@ def _number(text: str) -> int | None:
 
 def _servers(cluster: Path, first: int | None) -> list[psutil.Process]:
     """Return the servers that run in a folder, the one of a pid before the others."""
-    found = [process for process in psutil.process_iter() if _serves(process, cluster)]
-    return sorted(found, key=lambda process: process.pid != first)
+    servers = [process for process in psutil.process_iter() if _serves(process, cluster)]
+    return sorted(servers, key=lambda process: process.pid != first)
 
 
 def _serves(process: psutil.Process, cluster: Path) -> bool:
@@ -132,11 +132,11 @@ def _answers(process: psutil.Process, path: Path | None) -> bool:
     """Tell whether it is this process that listens at a socket, as the system says."""
     if path is None or not hasattr(socket, "SO_PEERCRED"):
         return False
-    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as there:
-        there.settimeout(2)
-        there.connect(str(path))
-        told = there.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-        return bool(_CREDENTIALS.unpack(told)[0] == process.pid)
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(2)
+        probe.connect(str(path))
+        credentials = probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        return bool(_CREDENTIALS.unpack(credentials)[0] == process.pid)
     return False
 
 

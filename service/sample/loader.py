@@ -65,7 +65,7 @@ async def load(tx: Transaction, book: RuleBook) -> bool:
         await story.register()
     for transfer in sorted(company["transfers"], key=lambda transfer: transfer.get("submitted", 0)):
         with story.at(timedelta(days=transfer.get("submitted", 0))):
-            await story.tell(transfer)
+            await story.act_out(transfer)
     for export in company["exports"]:
         await story.export(export)
     return True
@@ -147,8 +147,8 @@ class _Story:
         for key in grading["datasets"]:
             await gradings.grade(self._tx, self._people["registrar"], key, GradingIn.model_validate(body))
 
-    async def tell(self, transfer: dict[str, Any]) -> None:
-        """Tell the story of one transfer as far as it goes."""
+    async def act_out(self, transfer: dict[str, Any]) -> None:
+        """Take one transfer through its acts, up to its end in `company.toml`."""
         end = transfer["ends"]
         requester = self._people["requester"]
         row = await transfers.create_transfer(self._tx, requester, await self._request(transfer))
@@ -164,11 +164,11 @@ class _Story:
 
     async def _request(self, transfer: dict[str, Any]) -> TransferIn:
         begins, ends = (self._today_of_loading(transfer) + timedelta(days=days) for days in transfer["days"])
-        told = {name: value for name, value in transfer.items() if name not in {"days", "ends", "submitted"}}
+        members = {name: value for name, value in transfer.items() if name not in {"days", "ends", "submitted"}}
         query = select(Dataset.id).where(Dataset.key.in_(transfer["datasets"]))
         datasets = (await self._tx.scalars(query)).all()
         days = {"valid_from": begins, "valid_until": ends}
-        return TransferIn.model_validate(told | days | {"datasets": list(datasets)})
+        return TransferIn.model_validate(members | days | {"datasets": list(datasets)})
 
     def _today_of_loading(self, transfer: dict[str, Any]) -> date:
         return self._today - timedelta(days=transfer.get("submitted", 0))
@@ -197,5 +197,5 @@ class _Story:
         body = questions.Export(**{name: export[name] for name in ("dataset", "recipient", "purpose", "persons")})
         answer = await gate.reserve(self._tx, system, self._book, body, LEASE)
         if isinstance(answer, ReservedExport) and "sent" in export:
-            told = completion.completion_by_number(Count(export["sent"]))
-            await completion.complete(self._tx, system, answer.id, told)
+            completed = completion.completion_by_number(Count(export["sent"]))
+            await completion.complete(self._tx, system, answer.id, completed)

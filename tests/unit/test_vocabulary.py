@@ -137,7 +137,6 @@ UNFINISHED = frozenset(
         "audit",
         "clock.py",
         "connections.py",
-        "database",
         "events",
         "gate",
         "identity",
@@ -146,7 +145,6 @@ UNFINISHED = frozenset(
         "obligations",
         "permits",
         "registry",
-        "sample",
         "transfers",
         "workers.py",
     }
