@@ -1,9 +1,9 @@
 """Feeder: submits checkpoints to witnesses and stores their cosignatures. Run by the leader.
 
-1. The sequencer announces each checkpoint that it has signed, and waits for nothing here.
-2. Each witness has a task: it takes the newest checkpoint, proves it from the size that the witness cosigned last, and asks.
-3. A witness at another size says so, and is given the proof from there; one that has seen a larger log raises an alarm.
-4. A cosignature is verified and stored; the reason why there is none is stored too: `/v1/audit/health` reports it, on any replica.
+1. The sequencer announces each signed checkpoint and does not wait.
+2. A task for each witness submits the newest checkpoint with the proof from the size that the witness cosigned last.
+3. A witness at another size replies with it, and gets the proof from there; one that has cosigned a larger log causes an alarm.
+4. Cosignatures are verified and stored, and so are failures: `/v1/audit/health` reports them on any replica.
 """
 
 import asyncio
@@ -33,11 +33,11 @@ from service.audit.tlog.witness_protocol import (
 from service.database.session import Database, Transaction
 
 MIN_PAUSE: Final = 1.0
-"""Seconds at least from one cosignature of a witness to the next."""
+"""Least number of seconds between two cosignatures of a witness."""
 REFRESH_INTERVAL: Final = timedelta(hours=1)
-"""How often a checkpoint is cosigned anew while the log stands still, unless younger cosignatures are asked for."""
+"""Interval of new cosignatures while the log does not grow, unless a shorter maximal age is configured."""
 TIMEOUT: Final = 10.0
-"""Seconds that a witness may take."""
+"""Time-out of a witness in seconds."""
 MAX_PAUSE: Final = 15.0
 """Seconds at most between attempts with a witness that does not cosign."""
 
@@ -45,12 +45,12 @@ log = structlog.get_logger("outbound.log")
 
 
 class Feeder:
-    """Has the log cosigned for as long as it is open.
+    """Requests cosignatures for the log while it is open.
 
     Args:
         database: holds the log.
-        witnesses: whom to ask.
-        max_age: how old a cosignature may be for the log to be called healthy, if that is asked for.
+        witnesses: configured witnesses.
+        max_age: greatest age of the youngest cosignature of a healthy log; None for no limit.
     """
 
     def __init__(
@@ -58,16 +58,16 @@ class Feeder:
     ) -> None:
         self._database = database
         self._refresh = REFRESH_INTERVAL if max_age is None else min(REFRESH_INTERVAL, max_age / 3)
-        self._attended = [_WitnessTask(each) for each in witnesses]
+        self._witness_tasks = [_WitnessTask(each) for each in witnesses]
         self._tasks: list[asyncio.Task[None]] = []
         self._newest: str | None = None
 
     def open(self) -> None:
-        """Begin; called by whoever leads."""
-        self._tasks = [asyncio.create_task(self._attend(each)) for each in self._attended]
+        """Start a task for each witness; called by the leader."""
+        self._tasks = [asyncio.create_task(self._feed(each)) for each in self._witness_tasks]
 
     async def close(self) -> None:
-        """Stop."""
+        """Stop all tasks."""
         for task in self._tasks:
             task.cancel()
         for task in self._tasks:
@@ -77,56 +77,58 @@ class Feeder:
         self._newest = None
 
     def announce(self, note: str) -> None:
-        """Tell of a checkpoint that has been signed and committed; returns at once."""
+        """Announce a signed and committed checkpoint; returns at once."""
         self._newest = note
-        for each in self._attended:
+        for each in self._witness_tasks:
             each.announced.set()
 
-    async def _attend(self, attended: "_WitnessTask") -> None:
-        """Ask one witness, again and again: whatever goes wrong here, the log and the other witnesses go on."""
-        attended.cosigned = attended.reported = None
+    async def _feed(self, task: "_WitnessTask") -> None:
+        """Submit checkpoints to one witness until cancelled; faults affect neither the log nor other witnesses."""
+        task.cosigned = task.reported = None
         failures = 0
         async with httpx.AsyncClient(timeout=TIMEOUT) as client:
             while True:
-                attended.announced.clear()
+                task.announced.clear()
                 try:
-                    is_well = await self._ask(attended, client)
-                except Exception as error:  # noqa: BLE001 - it is told, and tried again
-                    log.warning("cannot ask", witness=attended.witness.name, error=type(error).__name__)
+                    is_well = await self._submit_newest(task, client)
+                except Exception as error:  # noqa: BLE001 - logged, then retried
+                    log.warning("cannot ask", witness=task.witness.name, error=type(error).__name__)
                     is_well = False
                 if is_well:
                     failures = 0
                     await asyncio.sleep(min(MIN_PAUSE, self._refresh.total_seconds()))
                     with suppress(TimeoutError):
-                        await asyncio.wait_for(attended.announced.wait(), self._refresh.total_seconds())
+                        await asyncio.wait_for(task.announced.wait(), self._refresh.total_seconds())
                 else:
                     failures += 1
                     longest = min(MAX_PAUSE, MIN_PAUSE * 2.0 ** min(failures, 10))
                     await asyncio.sleep(random.uniform(longest / 2, longest))  # noqa: S311 - jitter, not a secret  # nosec B311
 
-    async def _ask(self, attended: "_WitnessTask", client: httpx.AsyncClient) -> bool:
-        """Have the newest checkpoint cosigned; tell whether there is nothing to complain of."""
+    async def _submit_newest(self, task: "_WitnessTask", client: httpx.AsyncClient) -> bool:
+        """Request a cosignature for the newest checkpoint and store the result; return False on trouble."""
         note = self._newest or await self._database.transaction(newest_note)
         if note is None:
             return True
-        reply = await self._cosigned(attended, client, note)
+        reply = await self._request_cosignature(task, client, note)
         now = self._database.clock()
         if isinstance(reply, Cosigned):
             size = Checkpoint.of(signed_note.parts_of(note)[0]).size
-            attended.cosigned = size
-            await self._database.transaction(lambda tx: store_cosignature(tx, attended.witness, size, reply))
+            task.cosigned = size
+            await self._database.transaction(lambda tx: store_cosignature(tx, task.witness, size, reply))
         trouble = reply if isinstance(reply, Failed) else None
-        if attended.reported != (trouble,):
-            await self._database.transaction(lambda tx: store_report(tx, attended.witness, trouble, now))
-            attended.reported = (trouble,)
-            _log_trouble(attended.witness, trouble)
+        if task.reported != (trouble,):
+            await self._database.transaction(lambda tx: store_report(tx, task.witness, trouble, now))
+            task.reported = (trouble,)
+            _log_trouble(task.witness, trouble)
         return trouble is None
 
-    async def _cosigned(self, attended: "_WitnessTask", client: httpx.AsyncClient, note: str) -> Cosigned | Failed:
-        """Ask for a cosignature, and once more from the size that the witness tells."""
+    async def _request_cosignature(
+        self, task: "_WitnessTask", client: httpx.AsyncClient, note: str
+    ) -> Cosigned | Failed:
+        """Request a cosignature, and once more from the size that the witness reports."""
         size = Checkpoint.of(signed_note.parts_of(note)[0]).size
-        witness = attended.witness
-        old = attended.cosigned
+        witness = task.witness
+        old = task.cosigned
         if old is None:
             old = await self._database.transaction(lambda tx: cosigned_size(tx, witness))
         for _ in range(2):
@@ -162,19 +164,19 @@ class Feeder:
 
 
 class _WitnessTask:
-    """One witness, and what is known of it while this process leads."""
+    """State of one witness while this process leads."""
 
     def __init__(self, witness: NamedWitness) -> None:
         self.witness = witness
         self.announced = asyncio.Event()
         self.cosigned: int | None = None
-        """The size that it has cosigned last, None for unknown."""
+        """Size that it has cosigned last; None for unknown."""
         self.reported: tuple[Failed | None] | None = None
-        """The trouble that was reported last, None for unknown."""
+        """Trouble that was stored last; None for unknown."""
 
 
 async def _read_body(answer: httpx.Response) -> bytes:
-    """Read an answer, but not much more than one may hold."""
+    """Read a response up to a little more than the largest permitted size."""
     body = bytearray()
     async for part in answer.aiter_bytes():
         body += part
@@ -211,23 +213,23 @@ async def proof_between(tx: Transaction, old: int, new: int) -> list[bytes]:
 
 
 async def cosigned_size(tx: Transaction, witness: NamedWitness) -> int:
-    """Return the largest size that a witness has cosigned, as far as it is known here; 0 for none."""
+    """Return the largest size with a stored cosignature of a witness; 0 for none."""
     query = select(func.max(Cosignature.size)).where(Cosignature.witness == witness.verifier.vkey)
     return await tx.scalar(query) or 0
 
 
 async def store_cosignature(tx: Transaction, witness: NamedWitness, size: int, cosigned: Cosigned) -> None:
-    """Keep a cosignature, once."""
+    """Store a cosignature unless it is stored already."""
     at = datetime.fromtimestamp(cosigned.time, UTC)
     row = {"size": size, "witness": witness.verifier.vkey, "line": cosigned.line, "at": at}
     await tx.execute(insert(Cosignature).values(row).on_conflict_do_nothing())
 
 
 async def store_report(tx: Transaction, witness: NamedWitness, trouble: Failed | None, at: datetime) -> None:
-    """Keep how asking a witness ended, in the place of what was kept before."""
+    """Store the result of the last request to a witness in place of the one before."""
     values = {"trouble": trouble and trouble.trouble, "detail": trouble and trouble.detail, "since": at}
     statement = insert(WitnessReport).values(values | {"witness": witness.verifier.vkey})
-    # Whose report it is stays: the application's role may not change that.
+    # The witness of a row stays: the role of the application may not change that column.
     await tx.execute(statement.on_conflict_do_update(index_elements=["witness"], set_=values))
 
 
@@ -246,7 +248,7 @@ async def lines_under(tx: Transaction, sizes: Sequence[int]) -> dict[int, list[s
 
 
 async def with_cosignatures(tx: Transaction, size: int, note: str) -> str:
-    """Return the checkpoint of a size with the lines of its witnesses below."""
+    """Return a checkpoint with the cosignatures of its size."""
     return signed_note.with_lines(note, (await lines_under(tx, [size])).get(size, []))
 
 
@@ -256,7 +258,7 @@ async def newest_cosigned(tx: Transaction) -> int | None:
 
 
 async def load_statuses(tx: Transaction, witnesses: Sequence[NamedWitness]) -> list[WitnessStatus]:
-    """Return where each witness stands with the log, in the order in which the operator has named them."""
+    """Return the status of each witness, in the order of the configuration."""
     keys = [each.verifier.vkey for each in witnesses]
     reports = {
         row.witness: row for row in await tx.scalars(select(WitnessReport).where(WitnessReport.witness.in_(keys)))

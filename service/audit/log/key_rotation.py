@@ -1,4 +1,4 @@
-"""Another key for the log: the act is an entry, and so a leaf that the older key vouches for."""
+"""Rotates the key of the log. The rotation is an entry, and so a leaf that the older key signs."""
 
 from sqlalchemy import select, update
 
@@ -11,19 +11,19 @@ from service.audit.log.tables import LogKey as StoredKey
 from service.database.session import Transaction
 
 LOG_SUBJECT = "log"
-"""What entries about the log itself are about."""
+"""Subject of entries about the log itself."""
 
 
 async def rotate(tx: Transaction, caller: Caller, key: LogKey, origin: str | None) -> tuple[str, str]:
-    """Make the key that is to follow the log's, and say so in the log; `key.replace` then puts it into force.
+    """Create the next key of the log and record it; `key.replace` then puts it into force.
 
-    A second time, after the file was not put in place, does nothing more.
+    Can be repeated after an interrupted rotation.
 
     Args:
-        tx: the transaction of the act.
-        caller: who acts.
+        tx: transaction of the act.
+        caller: author of the act.
         key: the key file.
-        origin: the name of the log, should it have to be begun.
+        origin: name of a new log; None makes one up.
 
     Returns:
         The name of the log, and the verifier key that is to follow.

@@ -20,15 +20,15 @@ from service.database.locks import LOG_LOCK
 from service.database.logins import Login
 
 PASS_INTERVAL: Final = 0.3
-"""Seconds between turns: with the turn itself less than one from a commit to the checkpoint over it."""
+"""Seconds between passes: less than a second from a commit to the checkpoint that covers it."""
 POLL_INTERVAL: Final = 1.0
 """Seconds between attempts to lead."""
 MONTH_CHECK_INTERVAL: Final = timedelta(hours=1)
-"""How often it is looked whether the coming months have tables."""
+"""Interval of the check that the coming months have tables."""
 
 _CONNECTION_ERRORS: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
-# Reads in the order of numbers, from wherever it stands: an index does that, however the tables look to the planner.
+# Entries are read in the order of their numbers through the index, whatever the statistics of the tables are.
 NAME: Final = "outbound log"
 SETTINGS: Final = {
     "enable_seqscan": "off",
@@ -40,16 +40,22 @@ log = structlog.get_logger("outbound.log")
 
 
 class Leader:
-    """Keeps the log going for as long as it is open.
+    """Competes for the lead of the log while it is open, and runs the sequencer while it leads.
+
+    Example:
+        leader = Leader(login, clock=clock, key=LogKey(path), origin="example.com/outbound", feeder=feeder)
+        leader.open()
+        ...
+        await leader.close()
 
     Args:
-        login: that of the log, to the database.
-        clock: the service's.
+        login: login of the log to the database.
+        clock: clock of the service.
         key: signs checkpoints.
-        origin: the name of the log, should it have to be begun.
+        origin: name of a new log; None makes one up.
         timeout: seconds that one statement may take.
-        feeder: shows each new checkpoint to the witnesses, once it is committed; is never waited for.
-        silence: seconds for which it may say nothing to PostgreSQL before that ends its session, and its lead with it.
+        feeder: submits each committed checkpoint to the witnesses, in the background.
+        silence: seconds without a message after which PostgreSQL ends the session, and the lead with it.
     """
 
     def __init__(
@@ -63,7 +69,7 @@ class Leader:
         feeder: Feeder | None = None,
         silence: float = SILENCE,
     ) -> None:
-        # Whoever waits to lead says so at each attempt.
+        # A process that waits to lead sends a message at each attempt.
         self._bounds = Bounds(
             statement=timeout,
             silence=silence,
@@ -77,38 +83,38 @@ class Leader:
         self._timeout = timeout
         self._feeder = feeder
         self._task: asyncio.Task[None] | None = None
-        self._told: str | None = None
+        self._logged_fault: str | None = None
 
     def open(self) -> None:
-        """Begin: from now on this process leads, or waits to."""
+        """Start the task that leads, or waits to."""
         self._task = asyncio.create_task(self._run())
 
     async def close(self) -> None:
-        """Stop; another process may lead at once."""
+        """Stop; another process can lead at once."""
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
 
     async def _run(self) -> None:
-        """Try to lead, again and again: whatever goes wrong here, the service goes on."""
+        """Try to lead until closed; faults do not stop the service."""
         while True:
             try:
-                await self._connected()
-            except Exception as error:  # noqa: BLE001 - it is told, and tried again
-                self._tell(error)
+                await self._connect_and_lead()
+            except Exception as error:  # noqa: BLE001 - logged, then retried
+                self._log_fault(error)
             await asyncio.sleep(POLL_INTERVAL)
 
-    def _tell(self, error: Exception) -> None:
-        """Tell of a fault once, however often it comes again."""
+    def _log_fault(self, error: Exception) -> None:
+        """Log a fault once, however often it recurs."""
         fault = f"{type(error).__name__}: {error}"
-        if fault == self._told:
+        if fault == self._logged_fault:
             return
-        self._told = fault
+        self._logged_fault = fault
         is_ours = isinstance(error, LogKeyError | LogDamagedError)
         log.error("the log is not being extended", error=type(error).__name__, detail=str(error) if is_ours else None)
 
-    async def _connected(self) -> None:
+    async def _connect_and_lead(self) -> None:
         connection = await connect(
             self._login.url,
             name=NAME,
@@ -127,10 +133,10 @@ class Leader:
                 await connection.close(timeout=POLL_INTERVAL)
 
     async def _lead(self, connection: asyncpg.Connection) -> None:
-        """Take turns until the connection or the key is another; what was in memory goes with them."""
+        """Run passes until the connection fails or the key file changes; both discard the state in memory."""
         writer = await Sequencer.load(connection, self._clock, self._key, self._origin)
         mark = self._key.mark()
-        self._told = None
+        self._logged_fault = None
         looked: datetime | None = None
         if self._feeder is not None:
             self._feeder.open()

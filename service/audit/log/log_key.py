@@ -1,4 +1,4 @@
-"""The Ed25519 key that signs checkpoints: a file of the operator's, never in the database; its public part is told to everybody."""
+"""Manages the Ed25519 key that signs checkpoints: a file of the operator, never in the database. The public key is published."""
 
 import os
 from pathlib import Path
@@ -15,10 +15,10 @@ class LogKeyError(Exception):
 
 
 class LogKey:
-    """The key file, and beside it the keys that it held before, each with its id at the end of its name.
+    """Key file, with the earlier keys in files of the same name and the key id as suffix.
 
     Args:
-        path: made at first, if there is none.
+        path: key file; created if missing.
     """
 
     def __init__(self, path: Path) -> None:
@@ -33,14 +33,14 @@ class LogKey:
         return Signer(read_or_create(self.path), origin)
 
     def mark(self) -> tuple[int, int]:
-        """Return what changes when another key takes the file's place."""
+        """Return inode and time of the file, which change when another key replaces it."""
         status = self.path.stat()
         return status.st_ino, status.st_mtime_ns
 
     def signers(self, origin: str, newest: str | None) -> tuple[Signer, ...]:
-        """Return who signs the next checkpoint: the key in force, and the one before it, if that alone has signed the newest note.
+        """Return the signers of the next checkpoint: the key in force and, after a rotation, the earlier key once.
 
-        So whoever trusts the older key learns from a checkpoint that it vouched for the newer one.
+        The common checkpoint lets a holder of the older key trust the newer one.
         """
         signer = self.signer(origin)
         if newest is None:
@@ -52,11 +52,11 @@ class LogKey:
         return (*(Signer(path.read_bytes(), origin) for path in kept if path.exists()), signer)
 
     def following(self, origin: str) -> Signer:
-        """Return the key that is to follow, made when there is none: it waits in a file of its own until `replace`."""
+        """Return the next key, created if missing; it stays in a file of its own until `replace`."""
         return Signer(read_or_create(self._next), origin)
 
     def replace(self, origin: str) -> None:
-        """Put the key that is to follow in the place of the one in force, which is kept beside it."""
+        """Replace the key in force by the next one, and keep it under its id."""
         kept = self._kept(self.signer(origin).verifier.id.hex())
         if not kept.exists():
             os.link(self.path, kept)
@@ -72,10 +72,10 @@ class LogKey:
 
 
 async def require_current_key(connection: asyncpg.Connection, signer: Signer) -> None:
-    """Demand that a key signs for the log; the first one ever comes to do so here.
+    """Require that a key is the current key of the log; register the first one.
 
     Raises:
-        LogKeyError: others do, not this one.
+        LogKeyError: another key is current.
     """
     keys = await connection.fetch("select vkey, until from log_keys")
     if not keys:

@@ -22,18 +22,16 @@ from service.http.paging import page_of
 from service.validation.problems import Invalid, NotFound
 
 MAX_WAIT: Final = timedelta(seconds=10)
-"""An entry that has waited longer for its leaf means that nobody keeps the log going."""
+"""Longest time that an entry waits for its leaf while a leader runs."""
 MAX_WAITING: Final = 10_000
-"""Entries that are counted at most where they wait for their leaves."""
+"""Waiting entries that are counted at most."""
 
 
-async def load_nodes(tx: Transaction, wanted: Iterable[Node]) -> NodeReader:
-    """Read the tiles that tell some nodes, with one statement."""
-    coordinates = tiles.tiles_for(wanted)
+async def load_nodes(tx: Transaction, coordinates: Iterable[Node]) -> NodeReader:
+    """Read the tiles of some nodes with one statement."""
+    tile_ids = tiles.tiles_for(coordinates)
     rows = await tx.execute(
-        select(LogTile.level, LogTile.number, LogTile.hashes).where(
-            tuple_(LogTile.level, LogTile.number).in_(coordinates)
-        )
+        select(LogTile.level, LogTile.number, LogTile.hashes).where(tuple_(LogTile.level, LogTile.number).in_(tile_ids))
     )
     return tiles.reader({(row.level, row.number): row.hashes for row in rows})
 
@@ -135,7 +133,7 @@ async def _require_size(tx: Transaction, size: int, pointer: str) -> None:
 
 
 async def health(tx: Transaction, witnesses: Sequence[NamedWitness], max_age: timedelta | None) -> HealthOut:
-    """Return how the log is: whether each entry gets its leaf in time, and what the witnesses say."""
+    """Return the health of the log: waiting entries, age of the newest checkpoint, status of the witnesses."""
     watermark = func.coalesce(select(LogState.watermark).scalar_subquery(), 0)
     waits = select(Entry.at).where(Entry.seq > watermark, ~select(Leaf).where(Leaf.seq == Entry.seq).exists())
     waiting = waits.limit(MAX_WAITING).subquery()

@@ -1,10 +1,10 @@
-"""Moving old months of entries out of the database, into files that stay provable.
+"""Archives old months of entries from the database to files that remain provable.
 
-1. A month goes when it is over, is past its time, and each of its entries has a leaf below the newest checkpoint.
-2. Its file is written beside its final name, brought to the disk, read back and proved.
-3. In one transaction: the act is recorded, the file's hash is stored, nothing is found to have come meanwhile, the table is dropped.
+1. A month can be archived after its retention period, once each of its entries has a leaf below the newest checkpoint.
+2. Its file is written under a temporary name, synced to disk, read back and verified.
+3. One transaction records the act, stores the hash of the file, checks that no entry was added meanwhile, and drops the table.
 
-Leaves, tiles, checkpoints and openings stay; so do counts and permits, which never rested on entries.
+Leaves, tiles, checkpoints and openings stay. No count and no permit depends on archived entries.
 """
 
 import asyncio
@@ -35,22 +35,22 @@ KEEP_MONTHS: Final = 36
 """Source: PIPL art. 56: reports and records of handling are kept for three years at least."""
 
 CHUNK_ENTRIES: Final = 5000
-"""Entries that are read at once."""
+"""Entries that are read with one statement."""
 
 MAX_ATTEMPTS: Final = 10
 
 LeafRun = tuple[int, int]
-"""First and last leaf of entries that stand side by side in the tree."""
+"""First and last of consecutive leaves."""
 
 
 @dataclass(frozen=True, slots=True)
 class ArchivedMonth:
-    """A month that has been moved.
+    """Archived month.
 
     Attributes:
         path: its file.
         sha256: of the file, in hexadecimal.
-        head: what the file tells of itself.
+        head: first line of the file.
     """
 
     path: Path
@@ -61,7 +61,7 @@ class ArchivedMonth:
 async def archive_months(
     database: Database, before: date, folder: Path, keep_months: int = KEEP_MONTHS
 ) -> AsyncIterator[ArchivedMonth]:
-    """Move the months before a month to files, oldest first, and yield each when it is gone from the database.
+    """Archive the months before a month, oldest first, and yield each when it is gone from the database.
 
     Args:
         database: where the entries are.
@@ -187,7 +187,7 @@ async def _lines(database: Database, month: date, run: LeafRun) -> AsyncIterator
 
 
 async def _drop_when_free(database: Database, month: date, moved: ArchivedMonth, seqs: tuple[int, int]) -> None:
-    """Drop the table of a month that is in a file, with the record of it, as soon as nobody holds the table.
+    """Record the archive of a month and drop its table; retry while the table is locked.
 
     Raises:
         Conflict: entries have come meanwhile.
@@ -231,7 +231,7 @@ async def _drop(tx: Transaction, month: date, moved: ArchivedMonth, seqs: tuple[
         *_within_month(month), ~Entry.action.startswith("gate."), ~Entry.action.startswith("export.")
     )
     await tx.execute(insert(ArchivedAct).from_select(["seq", "at", "actor", "action", "subject"], kept))
-    # Whoever writes an entry waits for this lock: better to give up soon and try again than to let them wait.
+    # Writers of entries wait for this lock: give up soon and retry instead.
     await tx.execute(text("set local lock_timeout = '1s'"))
     await tx.execute(text("lock table entries in access exclusive mode"))
     seen = select(func.count(), func.min(Entry.seq), func.max(Entry.seq)).where(*_within_month(month))
@@ -244,24 +244,24 @@ async def _drop(tx: Transaction, month: date, moved: ArchivedMonth, seqs: tuple[
 
 
 def _within_month(month: date, column: InstrumentedAttribute[datetime] = Entry.at) -> tuple[ColumnElement[bool], ...]:
-    """Return the conditions that a moment is in a month."""
+    """Return the conditions that a time is in a month."""
     first, end = (datetime.combine(day, time(), UTC) for day in (month, months_after(month, 1)))
     return column >= first, column < end
 
 
 def _require_ours(path: Path, head: Head) -> None:
-    """Let a file of the same name be written over only where an earlier run of the same log has left it."""
+    """Require that an existing file of this name belongs to the same log, so that it can be overwritten."""
     if not path.exists():
         return
     ours, theirs = (
-        Checkpoint.of(signed_note.parts_of(one.note)[0]).origin for one in (head, archive_file.read_head(path))
+        Checkpoint.of(signed_note.parts_of(each.note)[0]).origin for each in (head, archive_file.read_head(path))
     )
     if ours != theirs:
         raise Conflict(f"{path} is of another log ({theirs}); choose another folder.")
 
 
 def _sync_to_disk(path: Path) -> None:
-    """Wait until a file, or the names in a folder, would be there after a loss of power."""
+    """Sync a file or a folder to disk, so that it survives a loss of power."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

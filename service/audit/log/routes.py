@@ -69,6 +69,6 @@ async def prove_consistency(
 
 @router.get("/v1/audit/health", response_model=HealthOut)
 async def read_health(exchange: AuditorExchange, request: Request) -> Response:
-    """Tell whether each entry gets its place in time, and whether witnesses cosign the log."""
+    """Report whether each entry gets its leaf in time, and whether witnesses cosign the log."""
     state = request.app.state
     return await exchange.answer_question(lambda tx, _: proofs.health(tx, state.witnesses, state.witness_max_age))

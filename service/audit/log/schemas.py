@@ -39,7 +39,7 @@ class ConsistencyOut(BaseModel):
 
 
 class CheckpointOut(BaseModel):
-    """What the log has promised."""
+    """A signed checkpoint: size and root of the log."""
 
     origin: str = Field(description="The name of the log.")
     size: int = Field(description="Entries that it holds.")
@@ -59,7 +59,7 @@ class EntryInLogOut(EntryOut):
 
 
 class WitnessOut(BaseModel):
-    """Where a witness stands with the log."""
+    """Status of a witness."""
 
     name: str
     vkey: str
@@ -72,7 +72,7 @@ class WitnessOut(BaseModel):
 
 
 class HealthOut(BaseModel):
-    """How the log is."""
+    """Health of the log."""
 
     healthy: bool
     complaints: list[str] = Field(description="Why it is not healthy, in sentences.")

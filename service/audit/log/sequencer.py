@@ -1,7 +1,7 @@
 """Sequences and integrates: gives new entries their leaf indexes, grows the tree and signs checkpoints. Run by the leader alone.
 
-All of it goes over the connection that holds the lock of the log: a process that loses the lock can write nothing more. A pass that
-fails leaves nothing in the database; the state in memory must then be thrown away.
+All statements use the connection that holds the advisory lock of the log: a process that loses the lock can write nothing more. A failed
+pass leaves nothing in the database; the caller then discards the state in memory.
 """
 
 import secrets
@@ -20,11 +20,11 @@ from service.audit.tlog.tiles import Tile, TreeEdge, edge_tiles
 from service.clock import Clock
 
 CHUNK_LEAVES: Final = 2_048
-"""Leaves that are hashed at once: about 2 milliseconds, in which the process does nothing else."""
+"""Leaves that are hashed at once, which blocks the process for about 2 milliseconds."""
 MAX_CHUNKS: Final = 16
-"""Chunks of one turn at most, so that a checkpoint is never long in coming."""
+"""Chunks of one pass at most, so that checkpoints follow soon."""
 MONTHS_AHEAD: Final = 3
-"""Months that have a table of their own from now on: this one and two more."""
+"""Months with a table of their own: this one and the next two."""
 
 _STATE: Final = "select origin, watermark, size from log_state"
 _NEWEST: Final = "select size, root, note from checkpoints order by size desc limit 1"
@@ -58,19 +58,19 @@ _MONTH: Final = """
 
 
 class LogDamagedError(Exception):
-    """What the log has signed and what is stored of it do not agree: nothing more is signed. `outbound audit check` tells more."""
+    """The stored tree and the signed checkpoint differ: signing stops. Run `outbound audit check`."""
 
 
 @dataclass(frozen=True, slots=True)
 class AllocationMark:
-    """Numbers up to this one had been drawn by transactions older than this one."""
+    """Pair of a sequence number and a transaction: older transactions have allocated all numbers up to it."""
 
     number: int
     transaction: int
 
 
 class Sequencer:
-    """The end of the log, as the leader holds it in memory."""
+    """Sequencer with the end of the log in memory."""
 
     def __init__(
         self,
@@ -122,20 +122,20 @@ class Sequencer:
         return cls(connection, clock, state["origin"], SequenceGaps(state["watermark"], taken), edge, signers)
 
     async def run_pass(self) -> tuple[str | None, bool]:
-        """Take what is new into the log.
+        """Integrate new entries into the log and sign a checkpoint.
 
         Returns:
-            The note of the checkpoint that was signed, if there was anything new, and whether there may be more already.
+            The note of the new checkpoint, or None without new entries; and True if more entries may be waiting.
         """
-        # Before the transaction that draws an id below: whoever has drawn a number up to this one has an older id.
+        # Read before the transaction below gets its id: transactions that allocated a number up to this one have older ids.
         last: int = await self._connection.fetchval(_LAST)
         if last <= self._gaps.watermark:
             return None, False
         async with self._connection.transaction(isolation="repeatable_read"):
             oldest = int(await self._connection.fetchval(_OLDEST))
             before = self._edge.size
-            is_drained = await self._grow()
-            is_risen = is_drained and self._rise(oldest)
+            is_drained = await self._integrate()
+            is_risen = is_drained and self._advance_watermark(oldest)
             note = await self._sign() if self._edge.size > before else None
             if note is not None or is_risen:
                 state = "update log_state set watermark = $1, size = $2"
@@ -144,8 +144,8 @@ class Sequencer:
                 self._seen = AllocationMark(last, int(await self._connection.fetchval(_OWN)))
         return note, not is_drained
 
-    async def _grow(self) -> bool:
-        """Give leaves to what can be seen, as much as one turn takes; tell whether that was all."""
+    async def _integrate(self) -> bool:
+        """Assign leaves to visible entries, up to the limit of a pass; return True if none is left."""
         changed: dict[Tile, bytes] = {}
         is_drained = False
         for _ in range(MAX_CHUNKS):
@@ -164,8 +164,8 @@ class Sequencer:
             await self._connection.execute(_PUT_TILES, levels, places, list(changed.values()))
         return is_drained
 
-    def _rise(self, oldest: int) -> bool:
-        """Raise the watermark, if all that could still bring a number up to it has ended; what it has left is in the tree."""
+    def _advance_watermark(self, oldest: int) -> bool:
+        """Advance the watermark once all transactions that could still commit a number up to it have ended; return True if it rose."""
         if self._seen is None or oldest < self._seen.transaction:
             return False
         is_risen = self._seen.number > self._gaps.watermark
@@ -189,7 +189,7 @@ class Sequencer:
 
 
 async def ensure_log_state(connection: asyncpg.Connection, origin: str | None) -> asyncpg.Record:
-    """Return the state of the log; begin it, if there is none, under a name that is given or made up."""
+    """Return the state of the log; create it under the given origin, or a random one, if there is none."""
     insert = "insert into log_state (origin, watermark, size) values ($1, 0, 0) on conflict do nothing"
     state = await connection.fetchrow(_STATE)
     if state is None:
@@ -199,9 +199,10 @@ async def ensure_log_state(connection: asyncpg.Connection, origin: str | None) -
 
 
 async def create_month_tables(connection: asyncpg.Connection, now: datetime) -> bool:
-    """Give this month and the next two tables of their own; tell whether each has one.
+    """Create the tables of this month and the next two; return True if each exists.
 
-    Whoever reads the log for long is not waited for: it is tried again later.
+    Raises:
+        LockNotAvailableError: a long reader of the log holds a lock; the caller retries later.
     """
     async with connection.transaction():
         await connection.execute("set local lock_timeout = '1s'")

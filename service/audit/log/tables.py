@@ -23,7 +23,7 @@ class LogTile(Base):
 
 
 class StoredCheckpoint(Base):
-    """What the log has promised: its size and root, signed."""
+    """Signed checkpoint: size and root of the log."""
 
     __tablename__ = "checkpoints"
 
@@ -34,7 +34,7 @@ class StoredCheckpoint(Base):
 
 
 class LogKey(Base):
-    """A verifier key of the log, and from when until when it has signed."""
+    """Verifier key of the log and its period of use."""
 
     __tablename__ = "log_keys"
 
@@ -44,20 +44,20 @@ class LogKey(Base):
 
 
 class LogState(Base):
-    """One row: how far the sequencer is."""
+    """Single row with the progress of the sequencer."""
 
     __tablename__ = "log_state"
 
     origin: Mapped[str] = mapped_column(Key, primary_key=True)
     watermark: Mapped[int] = mapped_column(BigInteger)
-    """No entry with a number up to this one can come any more: what there is of them is in the tree."""
+    """No transaction can commit a number up to this one any more; all such entries are in the tree."""
     size: Mapped[int] = mapped_column(BigInteger)
 
     __table_args__ = (Index("uq_log_state_one", text("(true)"), unique=True),)
 
 
 class Cosignature(Base):
-    """What a witness has signed of a checkpoint."""
+    """Cosignature of a witness on a checkpoint."""
 
     __tablename__ = "cosignatures"
 
@@ -71,7 +71,7 @@ class Cosignature(Base):
 
 
 class WitnessReport(Base):
-    """How asking a witness ended the last time that it ended in another way than before."""
+    """Last change in the result of requests to a witness."""
 
     __tablename__ = "witness_reports"
 

@@ -1,4 +1,4 @@
-"""The log as C2SP tlog-tiles has it, so that the tools of others can read it; the texts and bytes, whatever carries them.
+"""Serves tiles, entry bundles and verifier keys of the log in the format of C2SP tlog-tiles, independent of HTTP.
 
 Source: C2SP tlog-tiles: tiles of 256 hashes, and bundles of 256 entries, each with its length in two bytes before it.
 """
@@ -27,7 +27,7 @@ _PATH: Final = re.compile(r"(?P<level>\d|entries)/(?P<number>[x\d/]+?)(?:\.p/(?P
 
 @dataclass(frozen=True, slots=True)
 class TileRequest:
-    """Which tile or bundle, and how much of it.
+    """Request for a tile or an entry bundle, or for the beginning of one.
 
     Args:
         level: of the tile; None for a bundle of entries.
@@ -44,7 +44,7 @@ class TileRequest:
         """Read the path of a tile below `/tlog/tile/`.
 
         Raises:
-            NotFound: nothing is written like that.
+            NotFound: the path has another form.
         """
         match = _PATH.fullmatch(path)
         number = None if match is None else tiles.number_of(match["number"])
@@ -57,7 +57,7 @@ class TileRequest:
 
     @property
     def is_full(self) -> bool:
-        """Whether it is one that never changes again."""
+        """True if its content never changes."""
         return self.width == tiles.WIDTH
 
 
@@ -95,7 +95,7 @@ async def _bundle(tx: Transaction, request: TileRequest) -> bytes:
             raise await _missing_entry(tx, row.at)
         body = row.body.encode()
         if len(body) > MAX_ENTRY:
-            raise Conflict("An entry of this bundle is longer than tlog-tiles can tell: read it by its number.")
+            raise Conflict("An entry of this bundle is longer than tlog-tiles allows: read it by its number.")
         parts.append(len(body).to_bytes(2) + body)
     return b"".join(parts)
 
