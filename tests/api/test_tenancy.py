@@ -143,7 +143,10 @@ class Street:
             transaction = connection.transaction()
             await transaction.start()
             if view is not None:
-                names = ("outbound.handlers", view.told["handlers"]), ("outbound.principal", view.told["principal"])
+                names = (
+                    ("outbound.handlers", view.variables["handlers"]),
+                    ("outbound.principal", view.variables["principal"]),
+                )
                 for name, value in names:
                     await connection.execute("select set_config($1, $2, true)", name, value)
             yield connection
