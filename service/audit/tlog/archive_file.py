@@ -22,7 +22,7 @@ from service.audit.tlog.signed_note import Checkpoint, Verifier
 
 FORMAT: Final = "outbound-archive/1"
 _GZIP_LEVEL: Final = 6
-"""Of gzip: what is gained beyond it is small, and takes twice the time."""
+"""Level of gzip; higher levels gain little and take twice the time."""
 
 
 class ArchiveError(ValueError):
@@ -31,7 +31,7 @@ class ArchiveError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What the first line of a file tells.
+    """First line of a file.
 
     Attributes:
         month: `YYYY-MM` in UTC.

@@ -18,7 +18,7 @@ from typing import Literal, TypeAlias
 from service.audit import ed25519
 
 Kind: TypeAlias = Literal[1, 4]
-"""What a key signs: the text of a note (0x01), or a checkpoint with a time (0x04)."""
+"""Type of a key: signs the text of a note (0x01), or a checkpoint with a time (0x04)."""
 
 ED25519: Kind = 1
 COSIGNATURE: Kind = 4
@@ -42,7 +42,7 @@ class SignatureError(ValueError):
 
 @dataclass(frozen=True)
 class Verifier:
-    """Whom to believe: a name, an Ed25519 public key (32 bytes) and what the key signs."""
+    """Verifier key: a name, an Ed25519 public key (32 bytes) and the type of the key."""
 
     name: str
     public: bytes

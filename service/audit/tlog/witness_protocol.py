@@ -20,7 +20,7 @@ MAX_BODY: Final = 128 * 1024
 MAX_PROOF: Final = 63
 SIZE_TYPE: Final = "text/x.tlog.size"
 MAX_CLOCK_LEAD_SECONDS: Final = 300
-"""How far a witness' clock may be ahead of the log's."""
+"""Seconds by which the clock of a witness can be ahead of that of the log."""
 
 
 @dataclass(frozen=True)

@@ -142,14 +142,14 @@ class Witness:
         try:
             checkpoint, verified_note = witness_protocol.verify_submission(submission, self._logs, self._memory.seen)
         except Refusal as refusal:
-            self._tell(refusal, submission)
+            self._log_refusal(refusal, submission)
             raise
         line = signed_note.cosign(verified_note.text, self._signer, int(self._clock().timestamp()))
         self._memory.keep(checkpoint, _signed(submission.note, verified_note) + line)
         log.info("cosigned", origin=checkpoint.origin, size=checkpoint.size)
         return line
 
-    def _tell(self, refusal: Refusal, submission: Submission) -> None:
+    def _log_refusal(self, refusal: Refusal, submission: Submission) -> None:
         """Write down what was refused, but nothing that the log itself has not signed."""
         if refusal.is_fork:
             # Both are signed by the log: together they convict it before anybody.
