@@ -24,6 +24,7 @@ from service.audit.log.leader import Leader
 from service.audit.log.log_key import LogKey
 from service.audit.tlog.witness_protocol import parse_witnesses
 from service.connections import LONG_SILENCE
+from service.database import durability
 from service.database.logins import Login, Logins, UnboundError
 from service.database.row_security import EVERYWHERE, NOWHERE, HandlerScope
 from service.database.session import Database, Time, Transaction
@@ -303,6 +304,8 @@ def _log_startup_failure() -> Iterator[None]:
 
 
 async def _publish_state(database: Database, signer: Signer, settings: Settings, book: RuleBook) -> None:
+    if not settings.dangerously_allow_fsync_off:
+        await database.transaction(durability.require_durable, handlers=EVERYWHERE)
     await database.transaction(lambda tx: powers.record_powers(tx, settings, book), handlers=EVERYWHERE)
     await database.transaction(lambda tx: permits.publish(tx, signer), handlers=EVERYWHERE)
     await database.transaction(permits.reckon_anew, handlers=EVERYWHERE)

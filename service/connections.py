@@ -89,6 +89,15 @@ class Bounds:
         } | {setting: f"{max(1, round(1000 * bound))}ms" for setting, bound in seconds.items() if bound is not None}
 
 
+_ENSURE_SYNCHRONOUS: Final = """
+  select set_config('synchronous_commit', 'on', false) where current_setting('synchronous_commit') not in ('on', 'remote_apply')
+"""
+"""An acknowledged commit survives a crash, whatever the server's own setting is; `remote_apply` waits for more, and stays.
+
+Source: PostgreSQL documentation, 19.5 Write Ahead Log, `synchronous_commit`.
+"""
+
+
 async def connect(
     url: str,
     *,
@@ -113,6 +122,7 @@ async def connect(
         server_settings=bounds.settings(name) | dict(settings or {}),
     )
     watch(connection)
+    await connection.execute(_ENSURE_SYNCHRONOUS)
     if bounds.transaction is not None and has_transaction_timeout(connection):
         await connection.execute(f"set transaction_timeout = {round(1000 * bounds.transaction)}")
     return connection
@@ -139,6 +149,7 @@ def watch(connection: asyncpg.Connection) -> None:
             ours.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), amount)
 
 
-def watch_pooled(pooled: Any, _record: object) -> None:
-    """Probe a connection of a pool from this end."""
+def prepare_pooled(pooled: Any, _record: object) -> None:
+    """Watch a connection that a pool has made, and let it wait for the disk at each commit."""
     watch(pooled.driver_connection)
+    pooled.run_async(lambda connection: connection.execute(_ENSURE_SYNCHRONOUS))

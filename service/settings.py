@@ -34,6 +34,7 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
         "database_pool",
         "database_timeout_seconds",
         "database_silence_seconds",
+        "dangerously_allow_fsync_off",
     ),
     "Keys and audit log": (
         "signing_key_file",
@@ -219,6 +220,9 @@ class Settings(BaseSettings):
 
     database_silence_seconds: Annotated[float, Field(gt=0, le=60)] = SILENCE
     """Time for which a session may be idle in a transaction, or with the gate's lock, before PostgreSQL ends it."""
+
+    dangerously_allow_fsync_off: bool = False
+    """Start on a PostgreSQL with `fsync = off`, which loses acknowledged answers when its machine crashes; for tests alone."""
 
     # Keys and audit log
     signing_key_file: Path | None = None

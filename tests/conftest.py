@@ -83,6 +83,14 @@ def logs_of_the_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
 
 
 @pytest.fixture(scope="session", autouse=True)
+def allowed_without_fsync() -> Iterator[None]:
+    """The PostgreSQL that tests share writes nothing through to the disk: nobody needs what it keeps."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OUTBOUND_DANGEROUSLY_ALLOW_FSYNC_OFF", "true")
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def one_authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Clients, of which tests make a thousand, trust one authority: to read all of the usual ones takes 20 ms each time."""
     first, end, _ = Path(certifi.where()).read_text("utf-8").partition("-----END CERTIFICATE-----")

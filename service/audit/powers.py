@@ -45,6 +45,7 @@ POWER_SETTINGS: Final = (
     "trusted_proxies",
     "egress_allow",
     "cors_origins",
+    "dangerously_allow_fsync_off",
 )
 """Names of the settings that are recorded. None is a secret."""
 OTHER_SETTINGS: Final = frozenset(

@@ -24,7 +24,7 @@ from service.connections import (
     SILENCE,
     Bounds,
     has_transaction_timeout,
-    watch_pooled,
+    prepare_pooled,
 )
 from service.database.columns import Base
 from service.database.faults import (
@@ -192,7 +192,7 @@ def watched_engine(
         },
         **options,
     )
-    event.listen(engine.sync_engine, "connect", watch_pooled)
+    event.listen(engine.sync_engine, "connect", prepare_pooled)
     return engine
 
 

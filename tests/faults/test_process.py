@@ -28,7 +28,7 @@ OUTBOUND = str(Path(sys.executable).with_name("outbound"))
 
 def environment(data: Path, **more: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("OUTBOUND_")}
-    return kept | {"OUTBOUND_DATA_DIR": str(data)} | more
+    return kept | {"OUTBOUND_DATA_DIR": str(data), "OUTBOUND_DANGEROUSLY_ALLOW_FSYNC_OFF": "true"} | more
 
 
 def run(data: Path, *arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
