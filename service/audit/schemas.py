@@ -69,8 +69,8 @@ class EntryOut(BaseModel):
             handler=entry.handler,
             details=commitments.open_commitments(body, openings.values())["details"],
             sealed=[
-                _present_commitment(pointer, told, openings.get(pointer))
-                for pointer, told in sorted(commitments.commitments_of(body).items())
+                _present_commitment(pointer, commitment, openings.get(pointer))
+                for pointer, commitment in sorted(commitments.commitments_of(body).items())
                 if pointer != POINTER
             ],
             body=entry.body,

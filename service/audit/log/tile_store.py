@@ -74,7 +74,7 @@ async def load_content(tx: Transaction, request: TileRequest) -> bytes:
         select(LogTile.hashes).where(LogTile.level == request.level, LogTile.number == request.number)
     )
     if hashes is None or len(hashes) < request.width * HASH_SIZE:
-        raise _beyond_end()
+        raise _size_exceeded()
     return hashes[: request.width * HASH_SIZE]
 
 
@@ -82,7 +82,7 @@ async def _bundle(tx: Transaction, request: TileRequest) -> bytes:
     first = request.number * tiles.WIDTH
     end = first + request.width
     if end > await proofs.size_of(tx):
-        raise _beyond_end()
+        raise _size_exceeded()
     places = aliased(Leaf, select(Leaf).where(Leaf.leaf >= first, Leaf.leaf < end).subquery())
     rows = await tx.execute(
         select(places.at, Entry.body)
@@ -128,5 +128,5 @@ async def vkeys(tx: Transaction) -> list[str]:
     return list(keys)
 
 
-def _beyond_end() -> NotFound:
+def _size_exceeded() -> NotFound:
     return NotFound("The log does not reach so far yet: /tlog/checkpoint tells its size.")

@@ -274,8 +274,8 @@ class Checkpoint:
     @property
     def time(self) -> datetime | None:
         """The moment that the line `time …` tells, or None where there is no such line."""
-        told = next((line for line in self.extensions if _TIME_LINE.fullmatch(line)), None)
-        return None if told is None else datetime.fromisoformat(told.removeprefix(TIME))
+        time_line = next((line for line in self.extensions if _TIME_LINE.fullmatch(line)), None)
+        return None if time_line is None else datetime.fromisoformat(time_line.removeprefix(TIME))
 
 
 def cosign(text: str, signer: Signer, time: int) -> str:
