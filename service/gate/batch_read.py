@@ -100,7 +100,7 @@ READ: Final = f"select {', '.join(COLUMNS)} from gate_read_2($1, $2, $3, $4, $5,
 
 # Places in a row of `READ`, from the declaration: a lookup by name in each row would cost more.
 _ASK: Final = COLUMNS.index("ask")
-_MOMENT: Final = COLUMNS.index("moment")
+_INSTANT: Final = COLUMNS.index("moment")
 _CALLER: Final = COLUMNS.index("caller")
 _PERMIT: Final = COLUMNS.index("permit")
 
@@ -177,7 +177,7 @@ async def read_now(
         lock: advisory lock that the session takes, shared, before it reads, and holds until it is released.
     """
     rows = await connection.fetch(READ, *arguments(lookups), None, None, ahead, lock)
-    now = next(row[_MOMENT] for row in rows if row[_ASK] == 1)
+    now = next(row[_INSTANT] for row in rows if row[_ASK] == 1)
     return now, parse_rows(rows, lookups, day_in_shanghai(now))
 
 

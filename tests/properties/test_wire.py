@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from service.exports.schemas import ExportIn
 from service.gate.batch_decisions import encode
-from service.gate.fast_path import plain_json
+from service.gate.fast_path import eligible_json
 from service.gate.questions import Export, Options, Question, convert, questions_of
 from service.gate.schemas import EvaluationIn, EvaluationsIn, FailedOut
 from service.law.schemas import MAX_PERSONS
@@ -66,12 +66,12 @@ def strict_export(body: bytes) -> Read:
 
 
 def plain_question(body: bytes) -> Read:
-    read = plain_json.decode_question(body)
+    read = eligible_json.decode_question(body)
     return None if read is None else [encode(read)]
 
 
 def plain_questions(body: bytes) -> Read:
-    read = plain_json.decode_questions(body)
+    read = eligible_json.decode_questions(body)
     asked = None if read is None else questions_of(read)
     if read is None or asked is None:
         return None
@@ -80,7 +80,7 @@ def plain_questions(body: bytes) -> Read:
 
 
 def plain_export(body: bytes) -> Read:
-    read = plain_json.decode_export(body)
+    read = eligible_json.decode_export(body)
     return None if read is None else [encode(read)]
 
 

@@ -121,36 +121,47 @@ FORBIDDEN_IN = {
 FORBIDDEN_BEGINNING = re.compile(r"(What|Who|Whoever|Whom|Whose|Of|Whether|How)\b")
 
 EXCEPTIONS = {
+    "access/tables.py login": "column attribute",
+    "access/tables.py opened_at": "column attribute",
+    "access/tables.py told_at": "column attribute",
+    "audit/actions.py BREAK_GLASS_OPENED": "member named by its action, which entries contain",
+    "audit/actions.py DATASET_FACTS_ASKED": "member named by its action",
+    "audit/actions.py FINDING_OPENED": "member named by its action",
+    "audit/actions.py HANDLER_FACTS_ASKED": "member named by its action",
+    "audit/actions.py OBLIGATION_OPENED": "member named by its action",
+    "audit/actions.py RECIPIENT_FACTS_ASKED": "member named by its action",
+    "audit/actions.py STAGE_OPENED": "member named by its action",
+    "audit/schemas.py sealed": "member of the API (EntryOut)",
+    "audit/tables.py one": "column of column_key",
     "drawing/flow_diagram.py draw_bar_chart": "a bar chart",
-    "events/schemas.py who": "member of the API",
+    "events/schemas.py who": "member of the API (EventOut)",
+    "gate/batch_read.py caller_reach": "column of gate_read_2",
+    "gate/batch_read.py caller_stands": "column of gate_read_2",
+    "http/server_protocol.py connection_lost": "method of asyncio.Protocol",
     "identity/linked_identities.py told_at": "column of logins",
     "identity/routes.py end_login": "operation id of the API",
     "identity/routes.py link_login": "operation id of the API",
     "identity/routes.py list_logins": "operation id of the API",
-    "identity/routes.py login_id": "parameter of the API",
+    "identity/routes.py login_id": "path parameter of the API",
     "identity/routes.py read_login": "operation id of the API",
-    "identity/schemas.py opened_at": "member of the API",
-    "http/server_protocol.py connection_lost": "method of asyncio.Protocol",
-    "validation/problems.py NotFound": "the name of HTTP for status 404",
-    "whatif/outlook.py stands": "member of the API",
-    "whatif/outlook.py stands_later": "member of the API",
-    "whatif/outlook.py stands_with_more": "member of the API",
+    "identity/schemas.py opened_at": "member of the API (BreakGlassOut)",
+    "law/policy.py bar": "section of the policy file",
+    "permits/schemas.py lost_evidence": "member of the API (PermitOut)",
+    "registry/schemas.py asked_at": "member of the API",
+    "registry/schemas.py asked_by": "member of the API",
+    "registry/tables.py asked_at": "column",
+    "registry/tables.py asked_by": "column",
+    "transfers/reviews.py opened_at": "column of stages",
+    "transfers/schemas.py found_at": "member of the API (FindingOut)",
+    "transfers/schemas.py opened_at": "member of the API (StageOut, QueueItemOut)",
+    "transfers/tables.py found_at": "column of findings",
+    "transfers/tables.py opened_at": "column of stages",
+    "validation/problems.py NotFound": "HTTP's own name of status 404",
+    "whatif/outlook.py stands": "member of the API (PermitOutlook)",
+    "whatif/outlook.py stands_later": "member of the API (PermitOutlook)",
+    "whatif/outlook.py stands_with_more": "member of the API (PermitOutlook)",
 }
 """Names that contain such a word, with the reason."""
-
-UNFINISHED = frozenset(
-    {
-        "access",
-        "audit",
-        "gate",
-        "law",
-        "obligations",
-        "permits",
-        "registry",
-        "transfers",
-    }
-)
-"""Packages and modules whose names and docstrings are still to be rewritten. Delete an entry, and it is checked."""
 
 
 @dataclass
@@ -227,21 +238,18 @@ def forbidden_docstrings(names: Names) -> list[str]:
     return [text for text in names.docstrings if FORBIDDEN_BEGINNING.match(text)]
 
 
-CHECKED = [file for file in FILES if not is_in(path_of(file), UNFINISHED)]
-
-
 def test_no_name_of_before_comes_back() -> None:
     assert [path_of(file) for file in FILES if file.stem in OLD_MODULES] == []
     assert {path_of(file): old for file in FILES if (old := old_names(read(file)))} == {}
 
 
 def test_names_use_the_terms_of_their_concepts() -> None:
-    forbidden = {f"{path_of(file)} {name}" for file in CHECKED for name in forbidden_names(path_of(file), read(file))}
+    forbidden = {f"{path_of(file)} {name}" for file in FILES for name in forbidden_names(path_of(file), read(file))}
     assert forbidden - EXCEPTIONS.keys() == set()
 
 
 def test_docstrings_begin_with_a_verb_or_a_noun() -> None:
-    assert {path_of(file): texts for file in CHECKED if (texts := forbidden_docstrings(read(file)))} == {}
+    assert {path_of(file): texts for file in FILES if (texts := forbidden_docstrings(read(file)))} == {}
 
 
 def test_each_module_begins_with_a_docstring_without_a_clause() -> None:
@@ -256,7 +264,7 @@ def test_each_exception_is_needed() -> None:
 
 
 def test_each_list_names_places_that_exist() -> None:
-    assert [place for place in (*UNFINISHED, *FORBIDDEN_IN) if not (SERVICE / place).exists()] == []
+    assert [place for place in FORBIDDEN_IN if not (SERVICE / place).exists()] == []
 
 
 def test_planted_names_and_docstrings_are_found() -> None:

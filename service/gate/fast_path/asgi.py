@@ -1,6 +1,6 @@
 """Serves the three deciding routes as plain ASGI, for fast-path eligible requests: decode, join a batch, answer.
 
-Exists for throughput only. A request that is not eligible (see `plain_json`) goes to the routes, which decode it strictly, report its
+Exists for throughput only. A request that is not eligible (see `eligible_json`) goes to the routes, which decode it strictly, report its
 errors, and join the same batches. The fast path writes no access log: each answer is an audit entry before it is sent.
 """
 
@@ -11,7 +11,7 @@ from typing import Final
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.access.caller import KeyCredential, KeyParser
-from service.gate.fast_path import plain_json
+from service.gate.fast_path import eligible_json
 from service.gate.group_commit import Gate, Outcome
 from service.gate.jobs import EVALUATION_PATH, EVALUATIONS_PATH, EXPORTS_PATH, Evaluation, Evaluations, Job, Reservation
 from service.gate.questions import Options, questions_of
@@ -41,12 +41,12 @@ _SAFE_JSON: Final = [*_SAFE, _JSON]
 
 
 def _evaluation(credentials: KeyCredential, body: bytes, _: str | None) -> Job | None:
-    request = plain_json.decode_question(body)
+    request = eligible_json.decode_question(body)
     return None if request is None else Evaluation(credentials, request)
 
 
 def _evaluations(credentials: KeyCredential, body: bytes, _: str | None) -> Job | None:
-    request = plain_json.decode_questions(body)
+    request = eligible_json.decode_questions(body)
     questions = None if request is None else questions_of(request)
     if request is None or questions is None:
         return None
@@ -57,7 +57,7 @@ def _evaluations(credentials: KeyCredential, body: bytes, _: str | None) -> Job 
 
 
 def _export(credentials: KeyCredential, body: bytes, key: str | None) -> Job | None:
-    request = plain_json.decode_export(body)
+    request = eligible_json.decode_export(body)
     return None if request is None else Reservation(credentials, request, key, None if key is None else Sent.json(body))
 
 
