@@ -25,7 +25,7 @@ _SIGN: Final = 1 << 255
 
 
 def verified_by_integers(public: bytes, signature: bytes, message: bytes) -> bool:
-    """Tell whether a signature (64 bytes) is that of a message by a public key (32 bytes), with Python's integers alone."""
+    """Return True if a signature (64 bytes) is that of a message by a public key (32 bytes), with Python's integers alone."""
     if len(public) != KEY_SIZE or len(signature) != SIGNATURE_SIZE:
         return False
     point, scalar = _decoded(public), int.from_bytes(signature[KEY_SIZE:], "little")

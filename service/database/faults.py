@@ -35,12 +35,12 @@ def _state(error: BaseException) -> str | None:
 
 
 def is_conflict(error: BaseException) -> bool:
-    """Tell whether another transaction was in the way: the same again may well succeed."""
+    """Return True if another transaction was in the way: the same again may well succeed."""
     return _state(error) in _RETRY or _is_partition_new(error)
 
 
 def _is_partition_new(error: BaseException) -> bool:
-    """Tell whether a row was on its way into one table of a partitioned one while another was made for it."""
+    """Return True if a row was on its way into one table of a partitioned one while another was made for it."""
     if _state(error) != "23514":
         return False
     cause: BaseException | None = error
@@ -50,12 +50,12 @@ def _is_partition_new(error: BaseException) -> bool:
 
 
 def is_lock_timeout(error: BaseException) -> bool:
-    """Tell whether a lock was not given in time."""
+    """Return True if a lock was not given in time."""
     return _state(error) == _LOCK_NOT_AVAILABLE
 
 
 def is_disconnected(error: BaseException) -> bool:
-    """Tell whether the connection is gone."""
+    """Return True if the connection is gone."""
     state = _state(error)
     if state is not None and (state.startswith("08") or state in _ENDED):
         return True
@@ -65,7 +65,7 @@ def is_disconnected(error: BaseException) -> bool:
 
 
 def is_unavailable(error: BaseException) -> bool:
-    """Tell whether an error means that the database cannot serve now, whatever was asked of it."""
+    """Return True if an error means that the database cannot serve now, whatever was asked of it."""
     if isinstance(error, PoolTimeoutError | OSError | TimeoutError) or _is_closed(error):
         return True
     state = _state(error)
@@ -80,7 +80,7 @@ def _is_driver_fault(error: DBAPIError) -> bool:
 
 
 def _is_closed(error: object) -> bool:
-    """Tell whether the driver itself says that its connection cannot be used, or does not know any more where it stands with it."""
+    """Return True if the driver itself says that its connection cannot be used, or does not know any more where it stands with it."""
     fault = isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError)
     return fault and not isinstance(error, asyncpg.DataError)
 

@@ -37,12 +37,12 @@ def new_ids(prefix: str) -> Iterator[str]:
 
 
 def is_id(candidate: str, prefix: str) -> bool:
-    """Tell whether a reference is an identifier with this prefix, and not a key."""
+    """Return True if a reference is an identifier with this prefix, and not a key."""
     return candidate.startswith(prefix + "_") and _ID.fullmatch(candidate) is not None
 
 
 def is_any_id(candidate: str) -> bool:
-    """Tell whether a text has the form of an identifier, whatever its prefix."""
+    """Return True if a text has the form of an identifier, whatever its prefix."""
     return _ID.fullmatch(candidate) is not None
 
 

@@ -80,7 +80,7 @@ def head() -> str | None:
 
 
 def is_no_partition(name: str | None, kind: str, _parents: object) -> bool:
-    """Tell whether Alembic compares a thing with the models: the months of a partitioned table come and go."""
+    """Return True if Alembic compares a thing with the models: the months of a partitioned table come and go."""
     return kind != "table" or name is None or _PARTITION.fullmatch(name) is None
 
 

@@ -106,7 +106,7 @@ def _servers(cluster: Path, first: int | None) -> list[psutil.Process]:
 
 
 def _serves(process: psutil.Process, cluster: Path) -> bool:
-    """Tell whether a process was started as the server of a folder: its children work there too, but say so otherwise."""
+    """Return True if a process was started as the server of a folder: its children work there too, but say so otherwise."""
     try:
         return _works_in(process, cluster) and "-D" in process.cmdline()
     except _GONE:
@@ -114,7 +114,7 @@ def _serves(process: psutil.Process, cluster: Path) -> bool:
 
 
 def _works_in(process: psutil.Process, cluster: Path) -> bool:
-    """Tell whether a process is one of PostgreSQL that works in a folder: the folder itself, not another one of its name."""
+    """Return True if a process is one of PostgreSQL that works in a folder: the folder itself, not another one of its name."""
     try:
         if Path(process.exe().removesuffix(" (deleted)")).name != _EXECUTABLE:
             return False
@@ -129,7 +129,7 @@ def _began(process: psutil.Process, started: int | None) -> bool:
 
 
 def _answers(process: psutil.Process, path: Path | None) -> bool:
-    """Tell whether it is this process that listens at a socket, as the system says."""
+    """Return True if it is this process that listens at a socket, as the system says."""
     if path is None or not hasattr(socket, "SO_PEERCRED"):
         return False
     with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
@@ -141,7 +141,7 @@ def _answers(process: psutil.Process, path: Path | None) -> bool:
 
 
 def _is_there(pid: int) -> bool:
-    """Tell whether a signal would reach something under this number: a process, or a thread of one."""
+    """Return True if a signal would reach something under this number: a process, or a thread of one."""
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):

@@ -1,1 +1,1 @@
-"""Duties that follow from transfers and permits, as tasks with an owner, a due day, a state and evidence."""
+"""Obligations that follow from transfers and permits, as tasks with an owner, a due day, a state and evidence."""

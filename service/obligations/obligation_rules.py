@@ -117,7 +117,7 @@ def settles(code: Code, due_on: date, ends_on: date | None) -> bool:
     """Return True if evidence of the right kind settles an obligation; an assessment is renewed only by a result that ends later.
 
     Args:
-        code: the duty.
+        code: the obligation.
         due_on: its last day.
         ends_on: the last day of the paper; None: no end.
     """

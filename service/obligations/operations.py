@@ -147,7 +147,7 @@ async def complete(tx: Transaction, caller: Caller, obligation_id: str, note: st
     code = Code(obligation.code)
     if code in SETTLED_BY:
         raise Conflict(
-            f"This duty is settled by evidence: add `{SETTLED_BY[code]}` to the transfer {obligation.transfer}."
+            f"This obligation is settled by evidence: add `{SETTLED_BY[code]}` to the transfer {obligation.transfer}."
         )
     obligation.note = note
     _end(tx, caller, obligation, State.DONE, why=note)
@@ -165,7 +165,7 @@ async def reopen(tx: Transaction, caller: Caller, obligation_id: str, reason: st
     obligation = await obligation_of(tx, caller, obligation_id, lock=True)
     caller.require(REOPENERS, obligation.handler, noun="obligation")
     if (state := state_of(obligation, tx)) is not State.DONE:
-        raise Conflict(f"This duty is {state}; only one that was called done can be opened again.")
+        raise Conflict(f"This obligation is {state}; only one that was called done can be opened again.")
     obligation.state, obligation.ended_by, obligation.ended_at, obligation.evidence = State.OPEN, None, None, None
     _record(tx, caller, AuditAction.OBLIGATION_REOPENED, obligation, why=reason)
     await tx.flush()
@@ -184,7 +184,7 @@ async def assign(tx: Transaction, caller: Caller, obligation_id: str, owner: str
     person = (await directory.find_readers(tx, obligation.handler, [owner], day_in_shanghai(tx.now))).get(owner)
     if person is None:
         raise Invalid(
-            "Nobody can be given this duty.", errors=[("/owner", "No person of this id or name may read it.")]
+            "Nobody can be given this obligation.", errors=[("/owner", "No person of this id or name may read it.")]
         )
     obligation.owner = person
     _record(tx, caller, AuditAction.OBLIGATION_ASSIGNED, obligation)
@@ -217,7 +217,7 @@ async def _void(tx: Transaction, caller: Caller, why: str, *conditions: ColumnEl
 
 def _require_open(obligation: Obligation, tx: Transaction) -> None:
     if (state := state_of(obligation, tx)) not in {State.OPEN, State.OVERDUE}:
-        raise Conflict(f"This duty is {state} already.")
+        raise Conflict(f"This obligation is {state} already.")
 
 
 def _end(

@@ -58,7 +58,7 @@ _EFFECTS_OF_OBLIGATIONS: Final = f"""
     where seq > s.seq and seq <= s.seq + {MAX_EFFECTS_DISTANCE} and pointer = '{POINTER}' and at = s.at
   ) o
 """  # noqa: S608 - no caller's text is in it  # nosec B608
-_OBLIGATION_OWNERS: Final = "select id, handler, transfer from obligations where id = any(:duties) order by id"
+_OBLIGATION_OWNERS: Final = "select id, handler, transfer from obligations where id = any(:ids) order by id"
 _EFFECTS_OF_LEDGER: Final = f"""
   select o.seq, o.at, o.salt, o.value from (
     select seq from entries where handler = :handler and action like 'export.%' and action <> 'export.reserved'
@@ -142,7 +142,7 @@ class ColumnSources:
 
     async def _add_owners(self, obligations: Collection[str]) -> None:
         """Add the owner columns of obligations that are not in the pack: they prove that the obligations belong to others."""
-        for row in await self._tx.execute(text(_OBLIGATION_OWNERS), {"duties": sorted(obligations)}):
+        for row in await self._tx.execute(text(_OBLIGATION_OWNERS), {"ids": sorted(obligations)}):
             is_own = row.handler == self._scope.handler
             place = ("obligations", row.id, "transfer" if is_own else "handler")
             self._others[place] = row.transfer if is_own else row.handler

@@ -309,11 +309,11 @@ async def _stop_followers(tx: Transaction, caller: Caller, stopped: Permit, role
 
 async def reckon_anew(tx: Transaction) -> None:
     """Recompute due days once a year's holidays are published, and the last days of the receipts that depend on them."""
-    for duty, before in await obligations.reckon_anew(tx, OPERATOR):
-        if duty.code == Code.FILE_STANDARD_CONTRACT and duty.permit is not None:
-            permit = await tx.get_one(Permit, duty.permit, with_for_update=True)
+    for obligation, before in await obligations.reckon_anew(tx, OPERATOR):
+        if obligation.code == Code.FILE_STANDARD_CONTRACT and obligation.permit is not None:
+            permit = await tx.get_one(Permit, obligation.permit, with_for_update=True)
             if permit.receipt_due_on == before:
-                permit.receipt_due_on, permit.updated_at = duty.due_on, tx.now
+                permit.receipt_due_on, permit.updated_at = obligation.due_on, tx.now
 
 
 async def publish(tx: Transaction, signer: Signer) -> None:

@@ -35,7 +35,7 @@ def standing(
         quota: persons that it allows.
         sent: persons reported as sent under it.
         today: the day in Asia/Shanghai.
-        is_overdue: whether a duty or a paper that it rests on is missing: then it is suspended until that is made good.
+        is_overdue: True if an obligation is overdue or evidence that it rests on is missing: it is suspended until that is made good.
         is_personal: whether it is for data about persons.
     """
     if has_ended(stored, valid_until, today):

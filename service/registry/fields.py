@@ -29,15 +29,15 @@ class Fields(Struct, frozen=True):
     """Names of fields that the grading examined and did not count as sensitive; all others may be sensitive."""
 
     def are_outdated(self, names: Collection[str] | None) -> bool:
-        """Tell whether any of some fields, or of all, has changed since the grading."""
+        """Return True if any of some fields, or of all, has changed since the grading."""
         return bool(self.outdated) if names is None else not self.outdated.isdisjoint(names)
 
     def are_plain(self, names: Collection[str] | None) -> bool:
-        """Tell whether none of some fields of sensitive data is sensitive; None, for all fields, is False."""
+        """Return True if none of some fields of sensitive data is sensitive; None, for all fields, is False."""
         return names is not None and bool(names) and self.plain.issuperset(names)
 
     def are_graded(self, names: Collection[str] | None) -> bool:
-        """Tell whether the grading examined some fields; a grading without fields examined the dataset as a whole."""
+        """Return True if the grading examined some fields; a grading without fields examined the dataset as a whole."""
         return names is None or not (self.names or self.graded) or self.graded.issuperset(names)
 
 
@@ -67,7 +67,7 @@ def compare_fields(now: Sequence[Field], graded: Sequence[Field] | None, sensiti
 
 
 def is_freeing(before: Fields, after: Fields) -> bool:
-    """Tell whether a grading of sensitive data stops counting a field as sensitive.
+    """Return True if a grading of sensitive data stops counting a field as sensitive.
 
     Args:
         before: fields of the former grading, compared with themselves.

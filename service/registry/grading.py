@@ -120,7 +120,7 @@ def require_tag_of_minors(facts: Mapping[str, Any], tags: Iterable[str]) -> None
 
 
 def _frees_fields(dataset: Graded, tags: Sequence[Tag], request: GradingIn) -> bool:
-    """Tell whether a field would stop counting as sensitive, which lowers a grade as dropping a tag does."""
+    """Return True if a field would stop counting as sensitive, which lowers a grade as dropping a tag does."""
     is_sensitive = Tag.SENSITIVE in tags and Tag.SENSITIVE in request.tags
     return is_sensitive and is_freeing(dataset.effective_fields(), dataset.fields_if_graded(request.sensitive_fields))
 

@@ -148,7 +148,7 @@ class ImportPlan:
         return len(self._faults), json.dumps(errors_of(sorted(self._faults)), ensure_ascii=False)
 
     def has_changes(self) -> bool:
-        """Tell whether any row is new or differs."""
+        """Return True if any row is new or differs."""
         return any(row.differs or row.frees or row.distinct is not None for row in self._rows)
 
     def keys_to_lock(self, chunk: int) -> list[str]:
@@ -217,7 +217,7 @@ class ImportPlan:
         return WrittenRow("datasets", row.id, row.is_new, values)
 
     def can_deny(self) -> bool:
-        """Tell whether a written change can turn an allow into a deny."""
+        """Return True if a written change can turn an allow into a deny."""
         return any(row.can_deny for row in self._rows)
 
     def encode_outcome(self, dry_run: bool) -> bytes:  # noqa: FBT001

@@ -57,7 +57,7 @@ def newly_outdated_in(dataset: Mapping[str, Any], after: Mapping[str, Any]) -> l
 
 
 def lacks_tag_of_minors(dataset: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
-    """Tell whether a change declares persons under 14 in graded data without the tag `sensitive`."""
+    """Return True if a change declares persons under 14 in graded data without the tag `sensitive`."""
     is_news = after["facts"]["contains_minors"] and not dataset["facts"].get("contains_minors", False)
     tags = dataset["tags"]
     return tags is not None and tagging.lacks_tag_of_minors(map(Tag, tags), contains_minors=is_news)

@@ -58,7 +58,7 @@ def diff_of(thing: str, before: Json, after: Json) -> RecordDiff | None:
 
 
 def is_group_confirmed(group: str | None, confirmed: str | None) -> bool:
-    """Tell whether the group that a handler claims is the confirmed one."""
+    """Return True if the group that a handler claims is the confirmed one."""
     return group is not None and confirmed is not None and group.lower() == confirmed.lower()
 
 

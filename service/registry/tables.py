@@ -74,7 +74,7 @@ class Handler(Spelt, OfHandler, Base):
         return cls.id == SCOPE_HANDLERS
 
     def is_seen_by(self, scope: RowScope) -> bool:
-        """Tell whether a loaded row is in a row scope."""
+        """Return True if a loaded row is in a row scope."""
         return self.id in scope.handlers
 
 
@@ -217,7 +217,7 @@ class FactChange(OfHandler, Base):
         return or_(cls.handler == SCOPE_HANDLERS, cls.handler.is_(None))
 
     def is_seen_by(self, scope: RowScope) -> bool:
-        """Tell whether a loaded row is in a row scope."""
+        """Return True if a loaded row is in a row scope."""
         return self.handler is None or self.handler in scope.handlers
 
 

@@ -14,7 +14,7 @@ def implied(tags: Iterable[Tag]) -> frozenset[Tag]:
 
 
 def is_lowering(old: Iterable[Tag], new: Iterable[Tag]) -> bool:
-    """Tell whether any protection of the old tags is missing from the new ones."""
+    """Return True if any protection of the old tags is missing from the new ones."""
     return not implied(old) <= implied(new)
 
 
@@ -24,12 +24,12 @@ def joined(old: Iterable[Tag], new: Iterable[Tag]) -> frozenset[Tag]:
 
 
 def lacks_tag_of_minors(tags: Iterable[Tag], *, contains_minors: bool) -> bool:
-    """Tell whether data about persons under 14 lacks the tag `sensitive`. Source: PIPL art. 28."""
+    """Return True if data about persons under 14 lacks the tag `sensitive`. Source: PIPL art. 28."""
     return contains_minors and Tag.SENSITIVE not in set(tags)
 
 
 def is_weighty(tags: Iterable[Tag]) -> bool:
-    """Tell whether the tags include important or core data. Source: DSL art. 21."""
+    """Return True if the tags include important or core data. Source: DSL art. 21."""
     return Tag.IMPORTANT in implied(tags)
 
 

@@ -324,7 +324,7 @@ def _present_change(turn: LegalChange) -> AheadOut:
     moved = (
         (f"the law then asks for {now} instead of {was}", f"法定要求由{was}变更为{now}")
         if was is not now
-        else ("other instruments, duties or papers are asked for", "所需路径、义务或者材料发生变化")
+        else ("another route, other obligations or other evidence are required", "所需路径、义务或者材料发生变化")
     )
     return AheadOut(
         on=turn.on,

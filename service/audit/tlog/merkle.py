@@ -130,7 +130,7 @@ def inclusion_proof(leaf: int, size: int, node: NodeReader) -> list[bytes]:
 
 
 def verify_inclusion(leaf: int, size: int, hash: bytes, proof: Sequence[bytes], root: bytes) -> bool:  # noqa: A002
-    """Tell whether a proof shows that the leaf with this hash stands at index `leaf` of the tree with this size and root.
+    """Return True if a proof shows that the leaf with this hash stands at index `leaf` of the tree with this size and root.
 
     Source: RFC 9162 section 2.1.3.2.
     """
@@ -191,7 +191,7 @@ def consistency_proof(old: int, new: int, node: NodeReader) -> list[bytes]:
 
 
 def verify_consistency(old: int, new: int, old_root: bytes, new_root: bytes, proof: Sequence[bytes]) -> bool:
-    """Tell whether a proof shows that the tree of size `new` begins with the tree of size `old`, by their roots.
+    """Return True if a proof shows that the tree of size `new` begins with the tree of size `old`, by their roots.
 
     Source: RFC 9162 section 2.1.4.2.
     """

@@ -84,7 +84,7 @@ class Verifier:
         return f"{self.name}+{self.id.hex()}+{_text_of(bytes([self.kind]) + self.public)}"
 
     def has_signed(self, text: str, signature: bytes) -> bool:
-        """Tell whether the bytes after the key id of a signature line are this key's signature of the text."""
+        """Return True if the bytes after the key id of a signature line are this key's signature of the text."""
         if self.kind == COSIGNATURE:
             time, signature = int.from_bytes(signature[:TIME_SIZE]), signature[TIME_SIZE:]
             if time > MAX_SIZE:
@@ -155,7 +155,7 @@ class Signature:
     """As it stands in the note, with the newline."""
 
     def is_by(self, verifier: Verifier) -> bool:
-        """Tell whether it names this key."""
+        """Return True if it names this key."""
         return (self.name, self.id) == (verifier.name, verifier.id)
 
 
