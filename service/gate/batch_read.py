@@ -95,7 +95,7 @@ COLUMNS: Final = ("ask", *DATASET_COLUMNS, *CALLER_COLUMNS, *PERMIT_COLUMNS, "mo
 """Columns of `gate_read_2`, in the order in which `READ` selects them by name; each group is the parameters of the function that parses
 it."""
 
-READ: Final = f"select {', '.join(COLUMNS)} from gate_read_2($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"  # noqa: S608 - declared above
+READ: Final = f"select {', '.join(COLUMNS)} from gate_read_2($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"  # noqa: S608 - declared above  # nosec B608
 """Statement that reads all rows that decisions depend on (`sql/gate_read_2.sql`)."""
 
 # Places in a row of `READ`, from the declaration: a lookup by name in each row would cost more.
