@@ -350,7 +350,7 @@ def _add(tx: Transaction, caller: Caller, principal: str, issuer: str, subject: 
         made_by=caller.principal,
         made_at=tx.now,
         seen_by=[] if caller is OPERATOR else sorted(caller.persons - {principal}),
-        issued_at=None,
+        told_at=None,
         ended_at=None,
     )
     tx.add(linked)
