@@ -151,7 +151,7 @@ def test_whom_the_provider_alone_knows_is_told_to_ask_an_admin(gate: httpx.Clien
 
 
 def test_without_a_provider_tokens_are_not_taken(http: httpx.Client, issuer: Issuer) -> None:
-    assert "no identity provider" in bearer(http, issuer.token()).json()["detail"]
+    assert "No identity provider is set" in bearer(http, issuer.token()).json()["detail"]
 
 
 def test_forged_and_foreign_tokens_are_refused(world: World, gate: httpx.Client, issuer: Issuer) -> None:
