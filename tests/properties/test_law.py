@@ -99,7 +99,7 @@ def test_the_law_by_count_is_the_law(asked: Facts, others: list[Count], route: R
         ledger = replace(asked.ledger, this_year=count)
         nobody = replace(asked.transfer, persons=0, sensitive_persons=0)
         found, told = law.at(count), determine(replace(asked, transfer=nobody, ledger=ledger), BOOK, route)
-        for name in ("mechanism", "exemption", "requirements", "routes", "evidence", "counts_toward_ledger"):
+        for name in ("mechanism", "exemption", "requirements", "routes", "evidence_kinds", "counts_toward_ledger"):
             assert getattr(found, name) == getattr(told, name)
 
 
