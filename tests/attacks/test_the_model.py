@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -95,6 +97,28 @@ def test_each_defence_can_be_taken_away_where_the_list_says(defence: Defence) ->
         assert without != text
         if edit.file.endswith(".py"):
             ast.parse(without)
+
+
+def test_no_edit_uses_a_name_that_is_not_there(tmp_path: Path) -> None:
+    """An edit that only breaks the file would be noticed by any test."""
+    for place, defence in enumerate(DEFENCES):
+        edited: dict[str, str] = {}
+        for edit in defence.edits:
+            if edit.file.endswith(".py"):
+                text = edited.get(edit.file) or (ROOT / edit.file).read_text(encoding="utf-8")
+                edited[edit.file] = edit.apply(text)
+        for file, text in edited.items():
+            copy = tmp_path / f"{defence.attack}_{place}" / file
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_text(text, encoding="utf-8")
+    ruff = Path(sys.executable).with_name("ruff")
+    found = subprocess.run(
+        [ruff, "check", "--isolated", "--quiet", "--select", "F821", "--output-format", "concise", tmp_path],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (found.stdout, found.stderr, found.returncode) == ("", "", 0)
 
 
 def test_an_edit_names_a_function_and_what_goes_there_by_syntax() -> None:

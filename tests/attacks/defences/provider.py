@@ -300,10 +300,10 @@ DEFENCES: Final = (
         "Admission.__call__",
         "identify(…)",
         (
-            "async def within(tx: Transaction) -> Proof:\n"
+            "async def within(tx: Transaction) -> Credential:\n"
             "            await tx.connection()\n"
             "            return await identify(request, self.takes_session)\n"
-            "        proof = await request.app.state.database.transaction(within)"
+            "        credential = await request.app.state.database.transaction(within)"
         ),
         PROVIDED + "test_a_slow_provider_holds_up_nobody_else",
     ),
@@ -322,7 +322,7 @@ DEFENCES: Final = (
         "service/identity/linked_identities.py",
         "provision",
         "raise uncertain_kind()",
-        "claims = replace(claims, kind='person')",
+        "claims = __import__('dataclasses').replace(claims, kind='person')",
         LOGINS + "test_a_machine_is_no_person_and_nobody_is_provisioned_of_whom_nothing_is_certain",
     ),
     one(

@@ -125,7 +125,7 @@ DEFENCES: Final = (
         REGISTER,
         "create_dataset",
         "tx.add(…)",
-        'await tx.execute(__import__("sqlalchemy").text(f"select \'{wanted.title}\'"))\n    tx.add(dataset)',
+        'await tx.execute(__import__("sqlalchemy").text(f"select \'{body.title}\'"))\n    tx.add(dataset)',
         TEXTS + "test_sql_in_a_body_is_a_text_like_any_other",
     ),
     one(
@@ -134,7 +134,7 @@ DEFENCES: Final = (
         EDGE,
         "RequestGuard.__call__",
         "logs.loggable_id(request.request_id)",
-        "exchange.request_id",
+        "request.request_id",
         TEXTS + "test_no_line_of_the_log_is_written_by_a_caller",
     ),
     one(
